@@ -18,9 +18,9 @@ $(VENV)/.stamp: requirements-dev.txt pyproject.toml
 demo: $(VENV)/.stamp  ## Run a whole week on the bundled sample, into ./digest-demo
 	@$(BIN)/digest demo
 
-serve: $(VENV)/.stamp  ## Open the desk on what 'make demo' made: http://127.0.0.1:8025/desk/
+serve: $(VENV)/.stamp  ## Serve the desk on what 'make demo' made, and print a link that signs you in
 	@test -f digest-demo/digest.toml || { echo "Nothing to show yet: run 'make demo' first."; exit 1; }
-	@DIGEST_HOME=digest-demo DIGEST_BASE_URL=https://news.example.org $(BIN)/digest --settings digest-demo/digest.toml serve --no-timetable
+	@DIGEST_HOME=digest-demo $(BIN)/digest --settings digest-demo/digest.toml serve --no-timetable --sign-in dana.reyes@news.example.org
 
 test: $(VENV)/.stamp  ## Run the tests that the tools of this machine allow
 	@echo "Running the tests (some minutes; what needs a missing tool is named in the last line)"

@@ -18,12 +18,17 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from playwright.sync_api import Page, sync_playwright
 
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import open_database
+
+EDITOR = "dana@newsroom.example"
 READERS = [f"reader{n}@county{n}.example.net" for n in range(1, 9)]
 CHROMIUM = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -220,6 +225,14 @@ def approve_in_browser(page: Page, base: str) -> str:
     pytest.fail("the desk did not let the edition be approved")
 
 
+def sign_in_by_link(page: Page, installation: Installation, base: str) -> None:
+    """Sign in at the desk as the editor, by a link that the terminal prints."""
+    link = urlsplit(installation.run("staff", "link", EDITOR).strip())
+    page.goto(base + link.path)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign in").click()
+
+
 SCHEDULER = ("-m", "scheduler")
 
 
@@ -257,6 +270,10 @@ def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "digest.toml").write_text(SETTINGS.format(port=0))
     prepared.run("init")
     evidence = ("--where", "hls.today", "--wording", "Yes.", "--method", "form", "--on", "2026-01-05")
+    database = open_database(f"sqlite:///{home / 'data' / 'digest.db'}")
+    with database.write() as session:  # by hand, so that no invitation is among the mails
+        session.add(StaffMember(email=EDITOR, role="editor", added_at=datetime.now(UTC), added_by="test"))
+    database.close()
     for address in READERS:
         prepared.run("subscribers", "add", "-", *evidence, typed=address)
     return home
@@ -279,7 +296,9 @@ def drafted_and_approved(installation: Installation, chromium: str) -> str:
         until("draft", lambda: "drafted from" in (home / "scheduler.log").read_text())
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
-            name = approve_in_browser(browser.new_page(), address[0])
+            page = browser.new_page()
+            sign_in_by_link(page, installation, address[0])
+            name = approve_in_browser(page, address[0])
             browser.close()
     return name
 

@@ -22,7 +22,7 @@ from digest.collect.fetch.fetcher import HttpFetcher, open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.preflight.rule_registry import FindingLevel
 from digest.settings import Settings, load_settings
-from digest.store.delivery_models import DeliveryState
+from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import MediaFile
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import DEMO_KEY_SEED, KeyRing
@@ -32,6 +32,7 @@ from subscribers.signup import manual_signup
 SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York: when the sample's week is drafted
 SAMPLE_BASE_URL = "https://news.example.org"
 DEMO_MARKER = ".digest-demo"
+SAMPLE_EDITOR = "dana.reyes@news.example.org"  # who signs in at the demo's desk
 DEMO_ACTOR = Actor("demo", Role.ADMIN, Face.TERMINAL)
 
 
@@ -70,6 +71,7 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
     )
     with open_installation(settings) as installation, fetcher:
         edition = _run_week(installation, fetcher, report, now)
+        _add_sample_editor(installation, now)
         return DemoResult(edition, _write_web_copy(installation, edition), settings)
 
 
@@ -152,6 +154,14 @@ def _add_sample_readers(installation: Installation, now: datetime) -> int:
             )
             change_preferences(session, person.number, Preferences.from_json(json.loads(row["choices"] or "{}")), now)
     return len(rows)
+
+
+def _add_sample_editor(installation: Installation, now: datetime) -> None:
+    """Take an invented editor on to the staff, who can open the demo's desk by a sign-in link; nothing is mailed."""
+    with installation.database.write() as session:
+        member = StaffMember(email=SAMPLE_EDITOR, name="Dana Reyes", role="editor", added_by=DEMO_ACTOR.name)
+        member.added_at = member.proven_at = now
+        session.add(member)
 
 
 def _write_web_copy(installation: Installation, name: str) -> Path:

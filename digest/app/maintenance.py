@@ -6,6 +6,8 @@ from typing import Any
 
 import structlog
 
+from digest.app.accounts.passkeys import delete_old_challenges
+from digest.app.accounts.sign_in import LOG_RETENTION
 from digest.app.installation import Installation
 from digest.app.seal_mail import mail_seal_when_due
 from digest.deliver.events import payloads
@@ -13,6 +15,8 @@ from digest.deliver.providers.kind import ProviderErasures, ProviderKind, Provid
 from digest.deliver.providers.registry import find_suppression_lists, is_in_use, provider_kinds
 from digest.deliver.retention import delivery_totals, provider_erasures, repeated_bounces
 from digest.deliver.send import rate_limiter
+from digest.store import staff_sessions
+from digest.store.account_models import SignIn
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from subscribers.consent import disclosures, seals
 from subscribers.lifecycle import address_retention, expiry
@@ -184,6 +188,16 @@ def pull_suppression_lists(installation: Installation, now: datetime, *, from_be
     return lists.pull(installation.database, installation.keys, departure_log, installation.settings, now=now)
 
 
+def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
+    """Delete the staff's sessions that ran out, and what their log keeps of sign-ins of more than 90 days ago."""
+    old = SignIn.at < now - LOG_RETENTION
+    deleted = installation.database.delete_in_batches(SignIn, old, size=DELETE_BATCH_SIZE)
+    with installation.database.write() as session:
+        ended = staff_sessions.delete_old_sessions(session, now=now)
+        delete_old_challenges(session, now=now)
+    return f"{ended:,} sessions that ran out and {deleted:,} old sign-ins deleted"
+
+
 def delete_old_slots(installation: Installation, now: datetime) -> str:
     """Delete what is remembered of the timetable's slots of more than 90 days ago: only the latest are asked about."""
     old = (TimetableSlot.at < now - SLOT_RETENTION) & (TimetableSlot.job != FIRST_LOOK_JOB)
@@ -199,6 +213,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     aggregate_old_deliveries,
     delete_old_payloads,
     delete_old_rate_counts,
+    delete_old_sign_ins,
     delete_old_slots,
     request_provider_erasures,
     pull_provider_suppressions,  # asks others, and may take its time

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 
-from sqlalchemy.orm import Session
-
+from digest.app.accounts.own_account import forget_sign_in_methods, tidy_name
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.send.notices import make_notice_queue
 from digest.store import staff
 from digest.store.delivery_models import StaffMember
+from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address
 from subscribers.mail_requests import QueueMail
 
@@ -16,35 +16,40 @@ ADD = Act("staff added", Role.ADMIN)
 REMOVE = Act("staff removed", Role.ADMIN)
 MAIL_LINK = Act("staff link mailed", Role.ADMIN)
 LIST = Act("staff listed", Role.ADMIN)
+CHANGE_ROLE = Act("staff role changed", Role.ADMIN)
+RESET = Act("sign-in reset", Role.ADMIN)
 AUDIT_SUBJECT = "staff"
 
 
 def add_staff_member(
-    installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, now: datetime
+    installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, name: str = "", now: datetime
 ) -> StaffMember:
-    """Take somebody on to the staff, and queue the mail with the link that proves the address.
+    """Take somebody on to the staff, and queue the invitation: its link proves the address and signs them in.
 
     Raises:
         NotPermittedError: the actor is no admin.
         StaffError: the address is on the staff already.
+        OwnAccountError: the name is too long.
     """
+    name = tidy_name(name)
     with ADD.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         queue = _notice_queue(installation, now)
-        member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now)
+        member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
         draft.changed = False  # the store writes the row
         return member
 
 
 def remove_staff_member(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
-    """Let a member go: no link of theirs works, and no mail goes to them any more.
+    """Let a member go: nothing of theirs signs in any more, no link works, and no mail goes to them.
 
     Raises:
         NotPermittedError: the actor is no admin.
         StaffError: nobody on the staff has the address.
     """
     with REMOVE.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
-        member = _find_member(session, address)
+        member = staff.require_staff_member(session, address.mailbox)
         staff.remove_staff_member(session, member, actor=actor.name, now=now)
+        forget_sign_in_methods(session, member)
         draft.changed = False
         return member
 
@@ -57,21 +62,49 @@ def mail_proof_link(installation: Installation, actor: Actor, address: Address, 
         StaffError: nobody on the staff has the address, or it is proven.
     """
     with MAIL_LINK.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
-        member = _find_member(session, address)
+        member = staff.require_staff_member(session, address.mailbox)
         staff.mail_proof_link(session, member, _notice_queue(installation, now), actor=actor.name, now=now)
         draft.changed = False
+
+
+def change_staff_role(
+    installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, now: datetime
+) -> StaffMember:
+    """Give a member another role; every session of theirs ends.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    with CHANGE_ROLE.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        member = staff.require_staff_member(session, address.mailbox)
+        draft.subject, draft.changed = staff.staff_actor(member), member.role != role
+        draft.detail = {"role": role, "before": member.role}
+        if draft.changed:
+            member.role = role
+            draft.detail["sessions"] = end_sessions(session, member.id)
+        return member
+
+
+def reset_staff_sign_in(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
+    """Take from a member every way to sign in, and end every session: they begin anew with a sign-in link.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    with RESET.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        member = staff.require_staff_member(session, address.mailbox)
+        draft.subject = staff.staff_actor(member)
+        staff.end_links(session, member, staff.SIGN_IN_PURPOSE, now)
+        forget_sign_in_methods(session, member)
+        return member
 
 
 def look_up_proof_link(installation: Installation, token: str, *, now: datetime) -> staff.ProofLink:
     """Say how the link that proves an address stands; nothing is changed."""
     with installation.database.read() as session:
         return staff.look_up_proof_link(session, token, now=now)
-
-
-def prove_staff_address(installation: Installation, token: str, *, now: datetime) -> staff.ProofLink:
-    """Prove a member's address by the link that was mailed to it. The member is the actor; twice is once."""
-    with installation.database.write() as session:
-        return staff.prove_staff_address(session, token, now=now)
 
 
 def list_staff_members(
@@ -89,10 +122,3 @@ def list_staff_members(
 
 def _notice_queue(installation: Installation, now: datetime) -> QueueMail:
     return make_notice_queue(installation.keys, installation.settings, lambda: now)
-
-
-def _find_member(session: Session, address: Address) -> StaffMember:
-    member = staff.find_staff_member(session, address.mailbox)
-    if member is None:
-        raise staff.StaffError("Nobody on the staff has this address. See 'digest staff list'.")
-    return member

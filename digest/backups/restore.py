@@ -22,9 +22,11 @@ from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.send import restored_copy
 from digest.settings import Settings
+from digest.store import staff
 from digest.store.audit import record_audit
 from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState
+from digest.store.staff_sessions import end_every_session
 from subscribers.consent import seals
 from subscribers.consent.address_binding import bind_addresses
 from subscribers.consent.departure_log import DepartureLog
@@ -99,6 +101,9 @@ def restore_backup(
         merged = merge_departure_log(
             session, departure_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
         )
+        # A session that was ended since the backup must not live again, nor a link that was used.
+        end_every_session(session)
+        staff.end_every_sign_in_link(session, now)
         made_at = reader.manifest.made_at
         # The database belongs where it is opened next.
         installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)

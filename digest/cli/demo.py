@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from digest.app.demo import DemoError, run_demo
+from digest.app.demo import SAMPLE_EDITOR, DemoError, run_demo
 from digest.cli.context import CommandContext, pass_command_context
 
 
@@ -39,6 +39,7 @@ def demo(context: CommandContext, live: bool, folder: Path) -> None:
     report("")
     report(f"Mail:      {result.settings.outbox_folder / 'edition'}/*.eml   (open one in any mail program)")
     report(f"Web copy:  {result.web_copy}   (open it in a browser)")
-    report("Desk, on http://127.0.0.1:8025/desk/ once this runs:")
-    environment = f"DIGEST_HOME={home} DIGEST_BASE_URL={result.settings.base_url}"
-    report(f"  {environment} {sys.argv[0]} --settings {home / 'digest.toml'} serve --no-timetable")
+    report("Desk: this serves it, and prints a link that signs you in as its sample editor:")
+    report(
+        f"  DIGEST_HOME={home} {sys.argv[0]} --settings {home / 'digest.toml'} serve --no-timetable --sign-in {SAMPLE_EDITOR}"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from digest import logs
+from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.doctor import examine_installation
 from digest.app.installation import create_key_file, open_installation
 from digest.app.jobs import JobContext
@@ -57,7 +58,7 @@ def init(context: CommandContext, target: Path | None) -> None:
     click.echo(f"{settings.home}: the database is ready")
     click.echo("Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail")
     click.echo("an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.")
-    click.echo("Next: 'digest collect', 'digest draft', 'digest serve'.")
+    click.echo("Next: 'digest staff add EMAIL --role admin', 'digest collect', 'digest draft', 'digest serve'.")
 
 
 @click.command(epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended.")
@@ -74,7 +75,7 @@ def doctor(context: CommandContext) -> None:
 @click.command(
     epilog="""\b
 Examples:
-  digest serve                        pages, desk and timetable on http://127.0.0.1:8025
+  digest serve                        pages, desk and timetable on http://localhost:8025
   digest serve --port 9000 --no-timetable
 
 Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 1 the port is taken."""
@@ -82,13 +83,15 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 1 the 
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8025, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--timetable/--no-timetable", default=True, help="Follow the timetable in this process too.")
+@click.option("--sign-in", "email", metavar="EMAIL", help="Print a link that signs this member of the staff in once.")
 @pass_command_context
-def serve(context: CommandContext, host: str, port: int, timetable: bool) -> None:
-    """Serve pages and desk, and follow the timetable, until stopped. The desk answers on loopback only."""
+def serve(context: CommandContext, host: str, port: int, timetable: bool, email: str | None) -> None:
+    """Serve pages and desk, and follow the timetable, until stopped. The desk asks everybody to sign in."""
     from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
 
     logs.configure_logging()
     installation = context.installation
+    link = make_sign_in_link(installation, context.actor, email, now=context.now()) if email else ""
     app = create_app(installation)
     try:
         serving = serve_app(app, host, port)
@@ -100,6 +103,8 @@ def serve(context: CommandContext, host: str, port: int, timetable: bool) -> Non
     with stop_on_signal() as stopping, serving:
         clockwork.start()
         click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
+        if link:
+            click.echo(f"This signs {email} in, once, within an hour:\n{link}")
         stopping.wait()
         click.echo("Stopping: what is being handed over ends first.", err=True)
         clockwork.stop()

@@ -4,6 +4,7 @@ import click
 from rich.table import Table
 
 from digest.app import staff as staff_acts
+from digest.app.accounts.sign_in import make_sign_in_link
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, email_argument, label_refusals, pass_command_context, print_json
 from digest.store.delivery_models import StaffMember
@@ -19,24 +20,65 @@ Exit codes:
 
 @click.group(epilog="\b\nExample:\n  digest staff list")
 def staff() -> None:
-    """Look after the staff: editors and admins, each by an address that they prove is theirs.
+    """Look after the staff: editors and admins, who sign in at the desk by an address that they prove is theirs.
 
     Test mails go to proven addresses. Whoever is on the staff can be named with --as: acts of theirs stand in the
     audit log as 'staff 3', by the number that 'digest staff list' shows.
     """
 
 
+role_option = click.option("--role", type=click.Choice(["editor", "admin"]), required=True, help="What they may do.")
+
+
 @staff.command(
     "add", epilog=f"\b\nExample:\n  digest staff add sam@news.example.org --role editor\n\n{EXIT_CODES_HELP}"
 )
 @email_argument
-@click.option("--role", type=click.Choice(["editor", "admin"]), required=True, help="What they may do later on.")
+@role_option
+@click.option("--name", default="", help="Their name, as colleagues see it.")
 @pass_command_context
-def add_member(context: CommandContext, address: Address, role: StaffRole) -> None:
-    """Take EMAIL on to the staff, and mail it a link: its button proves the address."""
+def add_member(context: CommandContext, address: Address, role: StaffRole, name: str) -> None:
+    """Take EMAIL on to the staff, and mail an invitation: its button proves the address and signs them in."""
     with label_refusals("Not added"):
-        member = staff_acts.add_staff_member(context.installation, context.actor, address, role, now=context.now())
+        member = staff_acts.add_staff_member(
+            context.installation, context.actor, address, role, name=name, now=context.now()
+        )
     click.echo(f"Added: staff {member.id}, {role}. {_LINK_MESSAGE}")
+
+
+@staff.command(
+    "role", epilog=f"\b\nExample:\n  digest staff role sam@news.example.org --role admin\n\n{EXIT_CODES_HELP}"
+)
+@email_argument
+@role_option
+@pass_command_context
+def change_role(context: CommandContext, address: Address, role: StaffRole) -> None:
+    """Give EMAIL another role. They are signed out everywhere, and sign in again as what they are then."""
+    with label_refusals("Not changed"):
+        member = staff_acts.change_staff_role(context.installation, context.actor, address, role, now=context.now())
+    click.echo(f"Staff {member.id} is an {member.role}.")
+
+
+@staff.command("link", epilog=f"\b\nExample:\n  digest staff link sam@news.example.org\n\n{EXIT_CODES_HELP}")
+@email_argument
+@pass_command_context
+def make_link(context: CommandContext, address: Address) -> None:
+    """Print a link that signs EMAIL in once, within an hour: for the first sign-in, and for who is locked out."""
+    with label_refusals("No link"):
+        link = make_sign_in_link(context.installation, context.actor, address.mailbox, now=context.now())
+    click.echo(link)
+
+
+@staff.command("reset", epilog=f"\b\nExample:\n  digest staff reset sam@news.example.org\n\n{EXIT_CODES_HELP}")
+@email_argument
+@pass_command_context
+def reset(context: CommandContext, address: Address) -> None:
+    """Take from EMAIL all passkeys, the password, the app and the recovery codes, end all sessions, and print a sign-in link."""
+    with label_refusals("Not reset"):
+        member = staff_acts.reset_staff_sign_in(context.installation, context.actor, address, now=context.now())
+        link = make_sign_in_link(context.installation, context.actor, address.mailbox, now=context.now())
+    click.echo(f"Staff {member.id} is signed out, and nothing signs them in but this link, once, within an hour:")
+    click.echo(link)
 
 
 @staff.command(
@@ -58,10 +100,10 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
         click.echo("Nobody is on the staff yet: digest staff add EMAIL --role admin")
         return
     table = Table()
-    for heading in ("No.", "Address", "Role", "Proven", "Added by"):
+    for heading in ("No.", "Address", "Name", "Role", "Proven", "Added by"):
         table.add_column(heading)
     for member in members:
-        table.add_row(str(member.id), member.email, member.role, _proof_status(member), member.added_by)
+        table.add_row(str(member.id), member.email, member.name, member.role, _proof_status(member), member.added_by)
     table_console().print(table)
 
 
@@ -69,7 +111,7 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
 @email_argument
 @pass_command_context
 def remove(context: CommandContext, address: Address) -> None:
-    """Let EMAIL go. The number and the address stay on record, for the audit log speaks of them."""
+    """Let EMAIL go, signed out everywhere. The number and the address stay on record, for the audit log speaks of them."""
     member = staff_acts.remove_staff_member(context.installation, context.actor, address, now=context.now())
     click.echo(f"Removed: staff {member.id}.")
 
@@ -96,5 +138,5 @@ def _proof_status(member: StaffMember) -> str:
 
 
 def _member_as_json(member: StaffMember) -> dict[str, object]:
-    names = ("email", "role", "added_by", "added_at", "proven_at", "removed_at")
+    names = ("email", "name", "role", "added_by", "added_at", "proven_at", "removed_at")
     return {"number": member.id} | {name: getattr(member, name) for name in names}

@@ -62,7 +62,7 @@ class Settings(values.SettingsTable):
     mail_url: SecretStr = SecretStr("outbox:")
     key_passphrase: SecretStr | None = None  # opens the key file, if that is protected
     installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
-    base_url: str = "http://127.0.0.1:8025"
+    base_url: str = "http://localhost:8025"
     sendgrid_api_key: SecretStr | None = None
     sendgrid_host: str = "https://api.sendgrid.com"
     sendgrid_webhook_key: str = ""  # one public key, or two with a comma between; empty: no event is taken

@@ -181,11 +181,16 @@ class StaffMember(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(320))  # case-folded
+    name: Mapped[str] = mapped_column(String(80), default="", server_default="")  # as colleagues see it
     role: Mapped[str] = mapped_column(String(20))  # editor | admin
     added_at: Mapped[Moment]
     added_by: Mapped[str] = mapped_column(String(200))
     proven_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    password_hash: Mapped[str | None] = mapped_column(String(200))  # Argon2id, with its parameters and salt
+    password_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # up to when the member has looked at failed sign-ins
+    failures_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class ProviderErasure(Base):

@@ -1,7 +1,7 @@
 """The staff: who works on the newsletter, and whether an address is theirs.
 
 A member's address stands in the clear in the staff table and nowhere else. The audit log, chains and logs name a
-member by number (`staff 3`), so a row stays when somebody goes. Accounts and passwords come later.
+member by number (`staff 3`), so a row stays when somebody goes. How they sign in: `digest.app.accounts`.
 """
 
 import secrets
@@ -25,6 +25,7 @@ StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
 MEMBER_NOTICES = ("staff", "seal")  # mails to one member, who is named first in their serial
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
+SIGN_IN_PURPOSE: one_time_tokens.OneTimePurpose = "sign in"
 
 
 class StaffError(RefusalError):
@@ -70,6 +71,18 @@ def find_staff_member(session: Session, email: str) -> StaffMember | None:
     )
 
 
+def require_staff_member(session: Session, email: str) -> StaffMember:
+    """Find who is on the staff by an address.
+
+    Raises:
+        StaffError: nobody is.
+    """
+    member = find_staff_member(session, email)
+    if member is None:
+        raise StaffError("Nobody on the staff has this address. See 'digest staff list'.")
+    return member
+
+
 def list_staff_members(session: Session, *, include_removed: bool = False) -> list[StaffMember]:
     """Give the staff by number; `include_removed` also those who were."""
     query = select(StaffMember).order_by(StaffMember.id)
@@ -82,7 +95,7 @@ def list_proven_staff(session: Session) -> list[StaffMember]:
 
 
 def add_staff_member(
-    session: Session, address: Address, role: StaffRole, queue: QueueMail, *, actor: str, now: datetime
+    session: Session, address: Address, role: StaffRole, queue: QueueMail, *, actor: str, now: datetime, name: str = ""
 ) -> StaffMember:
     """Take somebody on, and queue the mail with the link that proves the address. Who comes back keeps their number.
 
@@ -93,13 +106,14 @@ def add_staff_member(
     member = session.scalar(select(StaffMember).where(StaffMember.email == email).with_for_update())
     if member is not None and member.removed_at is None:
         raise StaffError(
-            f"{staff_actor(member)} has this address already, as {member.role}. For another role remove and add them; "
+            f"{staff_actor(member)} has this address already, as {member.role}. For another role: 'digest staff role'; "
             "'digest staff prove' mails the link again."
         )
     if member is None:
         member = StaffMember(email=email)
         session.add(member)
     member.role, member.added_at, member.added_by = role, now, actor
+    member.name = name or member.name or ""
     member.proven_at = member.removed_at = None
     session.flush()
     _audit_staff_change(session, "staff added", member, {"role": role}, actor=actor, now=now)
@@ -122,6 +136,7 @@ def mail_proof_link(session: Session, member: StaffMember, queue: QueueMail, *, 
 def remove_staff_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
     """Let a member go: no link of theirs works, and no mail goes to them any more."""
     _end_open_links(session, member, now)
+    end_links(session, member, SIGN_IN_PURPOSE, now)
     member.removed_at, member.proven_at = now, None
     _audit_staff_change(session, "staff removed", member, {"role": member.role}, actor=actor, now=now)
 
@@ -157,15 +172,28 @@ def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 
-def _end_open_links(session: Session, member: StaffMember, now: datetime) -> None:
-    """End the links of a member that are open, and withdraw the mails to them that have not gone out."""
-    unsynchronized = {"synchronize_session": False}
+def end_links(session: Session, member: StaffMember, purpose: one_time_tokens.OneTimePurpose, now: datetime) -> None:
+    """End the links of a member that are open, of one purpose."""
     own_links = (
-        OneTimeToken.purpose == PROOF_PURPOSE,
+        OneTimeToken.purpose == purpose,
         OneTimeToken.serial == str(member.id),
         OneTimeToken.ended_at.is_(None),
     )
-    session.execute(update(OneTimeToken).where(*own_links).values(ended_at=now), execution_options=unsynchronized)
+    ended = update(OneTimeToken).where(*own_links).values(ended_at=now)
+    session.execute(ended, execution_options={"synchronize_session": False})
+
+
+def end_every_sign_in_link(session: Session, now: datetime) -> None:
+    """End the open sign-in links of all members."""
+    still_open = (OneTimeToken.purpose == SIGN_IN_PURPOSE, OneTimeToken.ended_at.is_(None))
+    ended = update(OneTimeToken).where(*still_open).values(ended_at=now)
+    session.execute(ended, execution_options={"synchronize_session": False})
+
+
+def _end_open_links(session: Session, member: StaffMember, now: datetime) -> None:
+    """End the links by which a member proves the address, and withdraw the mails to them that have not gone out."""
+    unsynchronized = {"synchronize_session": False}
+    end_links(session, member, PROOF_PURPOSE, now)
     waiting = (
         Delivery.id.in_(select(Notice.delivery).where(Notice.kind.in_(MEMBER_NOTICES))),
         or_(*(Delivery.purpose.startswith(f"{kind}:{member.id}-", autoescape=True) for kind in MEMBER_NOTICES)),

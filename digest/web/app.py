@@ -17,12 +17,21 @@ from digest.settings import Settings
 from digest.templating import create_jinja_environment
 from digest.web import filters
 from digest.web.archive.pages import archive_pages
+from digest.web.auth.access import (
+    STAFF_BLUEPRINTS,
+    check_access,
+    find_current_staff,
+    keep_staff_pages_private,
+    provide_current_staff,
+)
+from digest.web.auth.cookies import CookieScope
+from digest.web.auth.pages import auth_pages
+from digest.web.auth.route_rules import check_route_rules
 from digest.web.context import StyleSheets, WebContext
 from digest.web.desk.pages import desk_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
-from digest.web.security import RedactingFlask, add_default_headers, log_response, remote_request_reason
-from digest.web.staff_link import staff_link_pages
+from digest.web.security import RedactingFlask, add_default_headers, log_response
 from subscribers.pages.blueprints import reader_pages, signup_pages
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
@@ -39,6 +48,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
 
     Raises:
         InstallationError: the installation has no keys.
+        ValueError: a route has no rule that says who may open it.
     """
     settings = installation.settings
     app = RedactingFlask("digest.web", static_folder=None)
@@ -49,15 +59,19 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     app.extensions["digest"] = WebContext(installation, clock, styles)
     app.extensions["readers"] = build_page_context(installation, clock)
     _set_up_templates(app, settings, styles)
+    app.before_request(check_access)
     csrf = CSRFProtect(app)
-    for blueprint in (archive_pages, desk_pages, health_pages):
+    for blueprint in (archive_pages, auth_pages, desk_pages, health_pages):
         app.register_blueprint(blueprint)
     # No cookie, so nothing to forge with (see subscribers.pages.context and .signup); a signature guards the webhooks.
-    for blueprint in (reader_pages, signup_pages, staff_link_pages, webhook_pages):
+    for blueprint in (reader_pages, signup_pages, webhook_pages):
         app.register_blueprint(blueprint)
         csrf.exempt(blueprint)
+    check_route_rules(rule.endpoint for rule in app.url_map.iter_rules())
     app.register_error_handler(HTTPException, _error_page)
     app.after_request(add_default_headers)
+    # These run in reverse order: what the staff's pages carry is set first.
+    app.after_request(keep_staff_pages_private)
     app.after_request(log_response)
     prefix = urlsplit(settings.link_base).path.rstrip("/")
     if prefix:
@@ -66,14 +80,15 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
 
 
 def _configure_app(app: Flask, installation: Installation) -> None:
-    prefix = urlsplit(installation.settings.link_base).path.rstrip("/")
+    cookies = CookieScope.from_settings(installation.settings)
     app.config.update(
         SECRET_KEY=installation.keys.current("session").secret,
-        SESSION_COOKIE_NAME="desk",
-        SESSION_COOKIE_PATH=f"{prefix}/desk/",  # never sent with, nor set by, a reader's page
+        # Flask's session holds the form token alone; who is signed in stands in a row (digest.app.accounts).
+        SESSION_COOKIE_NAME=cookies.form,
+        SESSION_COOKIE_PATH=cookies.path,
         SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Strict",
-        SESSION_COOKIE_SECURE=False,  # the desk is reached over loopback only, without TLS
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=cookies.secure,
         WTF_CSRF_TIME_LIMIT=CSRF_SECONDS,
         MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
         TRAP_HTTP_EXCEPTIONS=False,
@@ -91,6 +106,7 @@ def _set_up_templates(app: Flask, settings: Settings, styles: StyleSheets) -> No
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
     env.globals["site"] = app.extensions["readers"].site
+    app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"
 
 
@@ -117,17 +133,23 @@ def _error_page(error: HTTPException) -> Response:
     """Show what went wrong and what to do, to readers and at the desk each in their own dress."""
     status = error.code or 500
     title, what = _ERROR_TEXTS.get(status, (error.name, "Start again from the list of editions."))
-    at_desk = request.blueprint == "desk" and not remote_request_reason(request)
+    at_desk = request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
     if isinstance(error, CSRFError):
         title, what = _EXPIRED_FORM_TEXT
     elif at_desk and status == 404 and error.description:
         what = error.description
-    page = render_template("web/desk/error.html" if at_desk else "web/error.html", title=title, what=what)
+    page = render_template(f"web/{_error_template(at_desk=at_desk)}", title=title, what=what)
     response = Response(page, status, mimetype="text/html")
     allowed = dict(error.get_headers(request.environ)).get("Allow")
     if allowed:  # RFC 9110, 15.5.6
         response.headers["Allow"] = allowed
     return response
+
+
+def _error_template(*, at_desk: bool) -> str:
+    if at_desk:
+        return "desk/error.html"
+    return "auth/error.html" if request.blueprint in STAFF_BLUEPRINTS else "error.html"
 
 
 class _PathPrefixMiddleware:

@@ -1,12 +1,11 @@
-"""What every answer carries, what a log line may say, and who may see the desk."""
+"""What every answer carries, and what a log line may say."""
 
-import ipaddress
 import traceback
 from types import TracebackType
 from urllib.parse import urlsplit
 
 import structlog
-from flask import Flask, Request, Response, request
+from flask import Flask, Response, request
 
 from digest.web.context import web_context
 
@@ -20,9 +19,6 @@ STRICT_POLICY = (
 )
 # The desk frames its own previews.
 DESK_POLICY = STRICT_POLICY + "; frame-src 'self'"
-
-# A proxy in front of us makes every client look like loopback. Its headers give it away.
-_PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 
 
 class RedactingFlask(Flask):
@@ -81,26 +77,3 @@ def mark_response_private(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response
-
-
-def remote_request_reason(incoming: Request) -> str:
-    """Say why a request does not come straight from this machine; empty when it does.
-
-    The `Host` is looked at too, for a page elsewhere may have its own name point to 127.0.0.1 (DNS
-    rebinding) and would then read the desk in an editor's browser.
-    """
-    if not _is_loopback(incoming.remote_addr or ""):
-        return "it came from another machine"
-    name = urlsplit(f"//{incoming.host}").hostname or ""
-    if name != "localhost" and not _is_loopback(name):
-        return "it asked for a host that is not this machine"
-    if any(header in incoming.headers for header in _PROXY_HEADERS):
-        return "it came through a proxy"
-    return ""
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

@@ -85,14 +85,14 @@ def judge_form(
 
 def count_form(session: Session, flow: FormFlow, network_tag: str, turn: int, *, now: datetime) -> None:
     """Count a form that is taken."""
-    _increment_count(session, f"{flow} network", network_tag, now=now, window=TEN_MINUTES)
-    _increment_count(session, _house_scope(flow, turn), "", now=now, window=TEN_MINUTES)
+    increment_count(session, f"{flow} network", network_tag, now=now, window=TEN_MINUTES)
+    increment_count(session, _house_scope(flow, turn), "", now=now, window=TEN_MINUTES)
 
 
 def count_domain(session: Session, domain_tag: str, *, now: datetime) -> None:
     """Count that a form which is taken named an address of a small domain."""
     if domain_tag:
-        _increment_count(session, DOMAIN_SCOPE, domain_tag, now=now, window=DAY)
+        increment_count(session, DOMAIN_SCOPE, domain_tag, now=now, window=DAY)
 
 
 def _house_scope(flow: FormFlow, turn: int) -> str:
@@ -143,7 +143,8 @@ def _keyed_tag(key: SecretKey, purpose: str, text: str) -> str:
     return hmac.digest(key.secret, f"count {purpose}\0{text}".encode(), "sha256").hex()
 
 
-def _increment_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> None:
+def increment_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> None:
+    """Count that something happened in the window of `now`."""
     row = {"scope": scope, "tag": tag, "began": window_start(now, window), "count": 1}
     statement = upsert(session, RateLimitCount).values(row)
     statement = statement.on_conflict_do_update(
@@ -162,11 +163,11 @@ def is_domain_full(
     if not domain_tag:
         return False
     most = signup_limits.per_domain_week if first else signup_limits.per_domain_week * 3 // 4
-    return _sum_counts(session, DOMAIN_SCOPE, domain_tag, window_start(now, DAY) - 6 * DAY) >= most
+    return sum_counts(session, DOMAIN_SCOPE, domain_tag, window_start(now, DAY) - 6 * DAY) >= most
 
 
 def _read_count_last_hour(session: Session, scope: str, tag: str, *, now: datetime) -> int:
-    return _sum_counts(session, scope, tag, window_start(now, TEN_MINUTES) - 5 * TEN_MINUTES)
+    return sum_counts(session, scope, tag, window_start(now, TEN_MINUTES) - 5 * TEN_MINUTES)
 
 
 def count_signups_last_hour(session: Session, *, now: datetime) -> int:
@@ -174,7 +175,8 @@ def count_signups_last_hour(session: Session, *, now: datetime) -> int:
     return sum(_read_count_last_hour(session, scope, "", now=now) for scope in ("sign-up first", "sign-up further"))
 
 
-def _sum_counts(session: Session, scope: str, tag: str, since: datetime) -> int:
+def sum_counts(session: Session, scope: str, tag: str, since: datetime) -> int:
+    """Return how often something happened in the windows that began at `since` or later."""
     conditions = (RateLimitCount.scope == scope, RateLimitCount.tag == tag, RateLimitCount.began >= since)
     return session.scalar(select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(*conditions)) or 0
 

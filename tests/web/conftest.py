@@ -20,9 +20,12 @@ from digest.edition.drafting import replace_fragments
 from digest.edition.queries import release_slot
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFile
+from digest.store import staff, staff_sessions
+from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile
 from digest.web.app import create_app
+from digest.web.auth.cookies import CookieScope
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
@@ -32,6 +35,7 @@ NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 BASE_URL = "https://news.example.org"
 ADA_ADDRESS = "ada.lovelace@analytical.example"
+MEMBERS: dict[staff.StaffRole, str] = {"editor": "eve@newsroom.example", "admin": "ann@newsroom.example"}
 SCORE_TERMS = [
     {"name": "coverage", "points": 31.4, "note": "seven sources carried it"},
     {"name": "readership", "points": 18.2, "note": "2,310 reads"},
@@ -55,6 +59,37 @@ class WebSetup:
     @property
     def client(self) -> FlaskClient:
         return self.app.test_client()
+
+    def signed_in_client(self, role: staff.StaffRole = "editor") -> FlaskClient:
+        """Give a client that is signed in as the member with a role: Eve the editor, or Ann the admin."""
+        client = self.client
+        name, value = self.session_cookie(role)
+        client.set_cookie(name, value, domain="localhost")
+        return client
+
+    @property
+    def desk(self) -> FlaskClient:
+        """A client that is signed in as an editor."""
+        return self.signed_in_client()
+
+    def session_cookie(self, role: staff.StaffRole = "editor", *, fresh_at: datetime = NOW) -> tuple[str, str]:
+        """Begin a session of the member with a role; give the cookie's name and value."""
+        email = MEMBERS[role]
+        with self.database.write() as session:
+            member = staff.find_staff_member(session, email)
+            if member is None:
+                member = StaffMember(email=email, role=role, added_at=NOW, added_by="terminal:eve", proven_at=NOW)
+                session.add(member)
+                session.flush()
+            token = staff_sessions.begin_session(
+                session, member, network="this machine", browser="Firefox on Linux", now=fresh_at
+            )
+        return CookieScope.from_settings(self.install.settings).session, token
+
+    def member_actor(self, role: staff.StaffRole = "editor") -> str:
+        """Name the member with a role as the audit log does."""
+        with self.database.read() as session:
+            return staff.staff_actor(staff.require_staff_member(session, MEMBERS[role]))
 
     def token(self, purpose: link_tokens.LinkPurpose, number: int | None = None) -> str:
         return link_tokens.make_link_token(self.install.keys, number or self.ada, purpose)

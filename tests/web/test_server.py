@@ -1,4 +1,5 @@
 import http.client
+import itertools
 import logging
 import re
 import socket
@@ -59,10 +60,17 @@ def test_a_server_serves_stops_and_gives_its_port_back(world: Any, sqlite: Datab
         socket.create_connection(("127.0.0.1", serving.port), timeout=5)
 
 
-def test_the_desk_refuses_a_proxied_request_through_the_real_server_too(world: Any) -> None:
+def test_the_desk_asks_for_a_sign_in_through_the_real_server_too(world: Any) -> None:
+    signed_in = {"Cookie": "=".join(world.session_cookie())}
+    asked: tuple[tuple[dict[str, str], int], ...] = (
+        (signed_in, 200),
+        ({}, 303),
+        ({"X-Forwarded-For": "127.0.0.1"}, 303),
+        ({"Host": "localhost"}, 303),
+    )
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
-        for headers, status in (({}, 200), ({"X-Forwarded-For": "203.0.113.9"}, 403), ({"Host": "evil.example"}, 403)):
+        for headers, status in asked:
             connection.request("GET", "/desk/", headers=headers)
             answer = connection.getresponse()
             answer.read()
@@ -172,9 +180,12 @@ def test_a_strangers_host_is_in_no_answer(world: Any) -> None:
         re.sub(r"<(?:[^:<>]+(?:\([^)]*\))?:)?(\w+)>", lambda part: filled.get(part[1], "x"), str(rule))
         for rule in world.app.url_map.iter_rules()
     }
+    cookie = {"Cookie": "=".join(world.session_cookie())}
     for path in sorted(paths | {path.rstrip("/") for path in paths if path != "/"}):
-        for method in ("GET", "POST"):
-            answer = world.client.open(path, method=method, headers={"Host": "evil.example"})
+        for method, headers in itertools.product(("GET", "POST"), ({}, cookie)):
+            answer = world.app.test_client(use_cookies=False).open(
+                path, method=method, headers={"Host": "evil.example"} | headers
+            )
             assert b"evil.example" not in answer.data, (method, path)
             assert not [value for _, value in answer.headers if "evil.example" in value], (method, path)
 

@@ -1,7 +1,4 @@
-"""The editors' pages: the edition, its stories and checks, approval, sources, what was sent.
-
-Accounts come later. Until then the desk is for whoever sits at this machine, and for nobody else.
-"""
+"""The editors' pages: the edition, its stories and checks, approval, sources, what was sent."""
 
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
@@ -11,7 +8,6 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from digest.app import editions, page_views, sending
-from digest.app.acts import Actor, Face, Role
 from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
 from digest.deliver.compose.personalisation import ComposeError
@@ -21,35 +17,20 @@ from digest.deliver.send.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval import ApprovalError
 from digest.edition.queries import UnknownEditionError
+from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.edition_outline import build_edition_outline, build_listed_story, summarise_checks
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
 from digest.web.desk.status_rows import SentRow, build_source_rows
-from digest.web.security import DESK_POLICY, mark_response_private, remote_request_reason
+from digest.web.security import DESK_POLICY
 from subscribers.errors import ApplicationError
 
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
 
-# There are no accounts yet: whoever sits at this machine is an editor.
-DESK_ACTOR = Actor("desk on this machine", Role.EDITOR, Face.DESK)
 MAX_LISTED_STORIES = 100  # stories in the list
 _PLACED = {"all": None, "used": True, "left-out": False}
 STORY_FILTERS = (("all", "All"), ("used", "Used"), ("left-out", "Left out"))
 PAGE_TABS = ("stories", "edition", "preview")
-
-
-@desk_pages.before_request
-def refuse_remote_requests() -> ResponseReturnValue | None:
-    """Refuse whoever does not sit at this machine, and say why."""
-    why = remote_request_reason(request)
-    return (render_template("web/desk/refused.html", why=why), 403) if why else None
-
-
-@desk_pages.after_request
-def keep_desk_private(response: Response) -> Response:
-    """Keep the desk out of caches and searches, and let it frame its own previews."""
-    response.headers.setdefault("Content-Security-Policy", DESK_POLICY)
-    return mark_response_private(response)
 
 
 @desk_pages.errorhandler(UnknownEditionError)
@@ -70,7 +51,7 @@ def answer_conflict(error: ApplicationError) -> ResponseReturnValue:
     return page, 409
 
 
-@desk_pages.context_processor
+@desk_pages.app_context_processor
 def provide_attention_sentences() -> dict[str, Callable[[], list[str]]]:
     """Lend the layout the sentences that stand above every page of the desk."""
 
@@ -197,7 +178,7 @@ def review(name: str) -> ResponseReturnValue:
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     context, mark = web_context(), request.form.get("mark", "")
-    editions.approve_edition(context.installation, name, mark, actor=DESK_ACTOR, now=context.clock())
+    editions.approve_edition(context.installation, name, mark, actor=current_actor(), now=context.clock())
     return _edition_redirect(name)
 
 
@@ -205,7 +186,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
 def void(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     context = web_context()
-    editions.void_approval(context.installation, name, actor=DESK_ACTOR, now=context.clock())
+    editions.void_approval(context.installation, name, actor=current_actor(), now=context.clock())
     return _edition_redirect(name)
 
 
@@ -214,9 +195,9 @@ def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
     """Pause or resume the sending of an edition."""
     context = web_context()
     if act == "pause":
-        sending.pause_edition(context.installation, name, reason="", actor=DESK_ACTOR, now=context.clock())
+        sending.pause_edition(context.installation, name, reason="", actor=current_actor(), now=context.clock())
     else:
-        sending.resume_edition(context.installation, name, actor=DESK_ACTOR, now=context.clock())
+        sending.resume_edition(context.installation, name, actor=current_actor(), now=context.clock())
     return _edition_redirect(name)
 
 
@@ -252,7 +233,7 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     """Send the edition as it stands to the staff, and show what came of it."""
     context = web_context()
     try:
-        report = sending.send_test(context.installation, name, actor=DESK_ACTOR, clock=context.clock)
+        report = sending.send_test(context.installation, name, actor=current_actor(), clock=context.clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     return _test_mail_page(name, report=report)

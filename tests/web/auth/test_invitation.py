@@ -1,4 +1,4 @@
-"""The staff: taken on, proven by a button, let go; by command, mail and page."""
+"""The staff: invited, proven and signed in by a button, let go; by command, mail and page."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.app import background, sending
+from digest.app.accounts.sign_in import make_sign_in_link
 from digest.cli import digest
 from digest.deliver.send import notices
 from digest.store import staff
@@ -85,7 +86,12 @@ def audits(world: Any) -> list[tuple[str, str, str]]:
         return [(a.actor, a.act, a.subject) for a in session.scalars(select(AuditEntry).order_by(AuditEntry.id))]
 
 
-def test_the_button_behind_the_mailed_link_proves_the_address_and_looking_does_not(both: Any) -> None:
+def press(client: Any, path: str) -> Any:
+    """Press the button of an invitation's page."""
+    return client.post(path, data=fields_of(client.get(path).text))
+
+
+def test_the_button_behind_the_mailed_link_proves_the_address_and_signs_in_and_looking_does_not(both: Any) -> None:
     add(both, "Sam.Okafor@Newsroom.example")
     (mail,) = mails(both)
     assert str(mail["To"]) == SAM
@@ -99,14 +105,34 @@ def test_the_button_behind_the_mailed_link_proves_the_address_and_looking_does_n
     assert "as an editor" in page
     assert SAM not in page
     assert both.dump() == before
-    answer = both.client.post(path)
-    assert (answer.status_code, "Thank you" in answer.text) == (200, True)
-    assert "Set-Cookie" not in answer.headers
+    client = both.client
+    answer = press(client, path)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/desk/")
+    assert client.get("/desk/").status_code == 200
     assert member(both).proven_at == NOW
-    assert "Thank you" in both.client.get(path).text
-    later = at(both, NOW + timedelta(days=1)).post(path)
+    again = both.client
+    assert "Your address is proven" in again.get(path).text
+    later = press_anyhow(at(both, NOW + timedelta(days=1)), path)
     assert (later.status_code, member(both).proven_at) == (200, NOW), "twice is once"
-    assert audits(both) == [("terminal:eve", "staff added", "staff 1"), ("staff 1", "staff address proven", "staff 1")]
+    assert press_anyhow(again, path).status_code == 200
+    assert again.get("/desk/").status_code == 303, "the second press signs nobody in"
+    assert audits(both) == [
+        ("terminal:eve", "staff added", "staff 1"),
+        ("staff 1", "staff address proven", "staff 1"),
+        ("staff 1", "signed in", "staff 1"),
+    ]
+
+
+def test_an_invitation_is_taken_with_the_pages_own_form_alone(both: Any) -> None:
+    add(both)
+    path = link_of(mails(both)[0])
+    assert both.client.post(path).status_code == 400
+    assert member(both).proven_at is None
+
+
+def press_anyhow(client: Any, path: str) -> Any:
+    """Send what the button would, on a page that shows none."""
+    return client.post(path, data=fields_of(client.get("/desk/sign-in").text))
 
 
 def test_a_link_that_ran_out_was_replaced_or_is_a_former_members_proves_nothing(both: Any) -> None:
@@ -114,21 +140,21 @@ def test_a_link_that_ran_out_was_replaced_or_is_a_former_members_proves_nothing(
     (first,) = mails(both)
     mail_again(both)
     (_, second) = mails(both)
-    replaced = both.client.post(link_of(first))
+    replaced = press_anyhow(both.client, link_of(first))
     assert (replaced.status_code, "does not work any more" in replaced.text) == (410, True)
     late = at(both, NOW + staff.PROOF_LINK_LIFETIME)
     assert late.get(link_of(second)).status_code == 410
-    assert late.post(link_of(second)).status_code == 410
+    assert press_anyhow(late, link_of(second)).status_code == 410
     remove(both)
-    assert both.client.post(link_of(second)).status_code == 410
+    assert press_anyhow(both.client, link_of(second)).status_code == 410
     assert member(both).proven_at is None
-    unknown = both.client.post("/staff/" + "A" * 22)
+    unknown = press_anyhow(both.client, "/staff/" + "A" * 22)
     assert (unknown.status_code, "find this link" in unknown.text) == (404, True)
 
 
 def test_another_pages_token_is_none_for_the_staff(world: Any) -> None:
     for purpose in ("leave", "preferences", "test leave"):
-        assert world.client.post(f"/staff/{world.token(purpose)}").status_code == 404
+        assert press_anyhow(world.client, f"/staff/{world.token(purpose)}").status_code == 404
 
 
 def test_who_is_removed_before_the_mail_went_out_gets_none(both: Any) -> None:
@@ -142,7 +168,7 @@ def test_who_is_removed_before_the_mail_went_out_gets_none(both: Any) -> None:
 
 def test_who_comes_back_keeps_the_number_and_proves_the_address_anew(both: Any) -> None:
     number = add(both)
-    both.client.post(link_of(mails(both)[0]))
+    press(both.client, link_of(mails(both)[0]))
     remove(both)
     assert add(both, role="admin", now=NOW + timedelta(days=9)) == number
     found = member(both)
@@ -154,7 +180,7 @@ def test_nobody_is_added_twice_and_nobody_proves_twice(both: Any) -> None:
     with pytest.raises(StaffError, match="staff 1 has this address already, as editor") as caught:
         add(both, SAM.upper())
     assert "sam" not in str(caught.value).lower()
-    both.client.post(link_of(mails(both)[0]))
+    press(both.client, link_of(mails(both)[0]))
     with pytest.raises(StaffError, match="has proven the address on 2026-11-19"):
         mail_again(both)
 
@@ -162,7 +188,7 @@ def test_nobody_is_added_twice_and_nobody_proves_twice(both: Any) -> None:
 def test_a_members_address_stands_in_the_staff_table_and_in_no_other(both: Any) -> None:
     add(both)
     mail_again(both)
-    both.client.post(link_of(mails(both)[-1]))
+    press(both.client, link_of(mails(both)[-1]))
     remove(both)
     add(both)
     assert {name for name, rows in both.dump().items() if "okafor" in repr(rows).lower()} == {"staff"}
@@ -223,8 +249,16 @@ def proven(both: Any) -> Any:
     """Give a world with a draft, and Sam on the staff with a proven address."""
     both.edition()
     add(both)
-    both.client.post(link_of(mails(both)[0]))
+    press(both.client, link_of(mails(both)[0]))
     return both
+
+
+def signed_in(world: Any) -> Any:
+    """Give a client that is signed in as Sam."""
+    client = world.client
+    url = make_sign_in_link(world.install, ADMIN, SAM, now=NOW)
+    assert press(client, urlsplit(url).path).status_code == 303
+    return client
 
 
 def in_outbox(world: Any) -> list[EmailMessage]:
@@ -233,7 +267,7 @@ def in_outbox(world: Any) -> list[EmailMessage]:
 
 
 def test_the_desk_says_to_whom_a_test_goes_and_its_button_sends_it(proven: Any) -> None:
-    client = proven.client
+    client = signed_in(proven)
     path = "/desk/editions/2026-W47/test"
     assert f'href="{path}"' in client.get("/desk/").text
     before = proven.dump()
@@ -247,12 +281,13 @@ def test_the_desk_says_to_whom_a_test_goes_and_its_button_sends_it(proven: Any) 
     assert str(mail["To"]) == SAM
     with proven.database.read() as session:
         assert session.scalars(select(Edition.state)).one() is EditionState.DRAFT
-    assert audits(proven)[-1] == ("desk on this machine", "test", "2026-W47")
+    assert audits(proven)[-1] == ("staff 1", "test", "2026-W47")
 
 
 def test_a_form_from_elsewhere_sends_no_test(proven: Any) -> None:
+    client = signed_in(proven)
     before = proven.dump()
-    answer = proven.client.post("/desk/editions/2026-W47/test", data={"csrf_token": "made up"})
+    answer = client.post("/desk/editions/2026-W47/test", data={"csrf_token": "made up"})
     assert answer.status_code == 400
     assert proven.dump() == before
     assert in_outbox(proven) == []
@@ -260,7 +295,9 @@ def test_a_form_from_elsewhere_sends_no_test(proven: Any) -> None:
 
 def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: Any) -> None:
     world.edition()
-    client = world.client
+    client = world.desk
+    with world.database.write() as session:
+        session.scalars(select(StaffMember)).one().proven_at = None
     page = client.get("/desk/editions/2026-W47/test").text
     assert ("digest staff add" in page, "Send the test" in page) == (True, False)
     answer = client.post("/desk/editions/2026-W47/test", data=fields_of(page))
@@ -295,7 +332,7 @@ def test_the_command_sends_a_test_and_says_what_came_of_it(run: Any, world: Any)
     nobody = run("send", "current", "--test")
     assert (nobody.exit_code, "Nobody on the staff has proven an address yet" in nobody.output) == (2, True)
     add(world)
-    world.client.post(link_of(mails(world)[0]))
+    press(world.client, link_of(mails(world)[0]))
     sent = run("--as", SAM, "send", "current", "--test", "--to", SAM)
     assert sent.exit_code == 0, sent.output
     assert re.search(rf"^  {re.escape(SAM)} +accepted$", sent.output, re.MULTILINE)

@@ -1,0 +1,355 @@
+"""What a member may change about their own sign-in, what their page shows of it, and what an admin takes away from others.
+
+Each act is in the audit log. A change of the password, and every reset, ends the member's sessions.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from digest.app.accounts import code_apps, passkeys, passwords
+from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, list_sign_ins
+from digest.app.acts import Act, Role
+from digest.app.installation import Installation
+from digest.store import staff_sessions
+from digest.store.account_models import CodeApp, Passkey, SignIn, StaffSession
+from digest.store.delivery_models import StaffMember
+from subscribers.errors import RefusalError
+
+SET_PASSWORD = Act("password or app set", Role.EDITOR)
+ADD_PASSKEY, RENAME_PASSKEY = Act("passkey added", Role.EDITOR), Act("passkey renamed", Role.EDITOR)
+REMOVE_PASSKEY = Act("passkey removed", Role.EDITOR)
+MAKE_RECOVERY_CODES = Act("recovery codes made", Role.EDITOR)
+END_SESSIONS = Act("sessions ended", Role.EDITOR)
+CHANGE_NAME = Act("name changed", Role.EDITOR)
+MAX_NAME_LENGTH = 60  # characters, of a member's or a passkey's name
+SHOWN_SIGN_INS = 50
+WARNING_PERIOD = timedelta(days=30)  # for so long failed sign-ins are pointed out
+
+
+class OwnAccountError(RefusalError):
+    """A change of one's own sign-in is refused; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInEntry:
+    """A line of a member's log: one sign-in, or failures in a row from one network."""
+
+    latest: SignIn
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOverview:
+    """All that a member is shown of their own sign-in."""
+
+    member: StaffMember
+    sessions: tuple[StaffSession, ...]
+    passkeys: tuple[Passkey, ...]
+    code_app: CodeApp | None
+    recovery_codes_left: int
+    sign_ins: tuple[SignInEntry, ...]
+    unseen_failures: SignInEntry | None
+
+    @property
+    def has_password(self) -> bool:
+        """Whether the member can sign in by password and code."""
+        return self.member.password_hash is not None and self.code_app is not None
+
+
+def view_own_account(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> AccountOverview:
+    """Read what a member is shown of their own sign-in."""
+    member_id = signed_in.member_id
+    with installation.database.read() as session:
+        member = session.get_one(StaffMember, member_id)
+        entries = group_sign_ins(list_sign_ins(session, member_id, now=now, limit=SHOWN_SIGN_INS))
+        return AccountOverview(
+            member=member,
+            sessions=tuple(staff_sessions.list_sessions(session, member_id, now=now)),
+            passkeys=tuple(passkeys.list_passkeys(session, member_id)),
+            code_app=code_apps.find_code_app(session, member_id),
+            recovery_codes_left=code_apps.count_recovery_codes(session, member_id),
+            sign_ins=entries,
+            unseen_failures=_find_unseen_failures(entries, member.failures_seen_at, now),
+        )
+
+
+def group_sign_ins(sign_ins: Iterable[SignIn]) -> tuple[SignInEntry, ...]:
+    """Fold failures that follow one another from the same network and browser, the newest first, into one line each."""
+    entries: list[SignInEntry] = []
+    for row in sign_ins:
+        last = entries[-1].latest if entries else None
+        if last is not None and not row.succeeded and _are_alike(last, row):
+            entries[-1] = SignInEntry(last, entries[-1].count + 1)
+        else:
+            entries.append(SignInEntry(row, 1))
+    return tuple(entries)
+
+
+def _are_alike(one: SignIn, other: SignIn) -> bool:
+    return (one.succeeded, one.method, one.network, one.browser) == (
+        other.succeeded,
+        other.method,
+        other.network,
+        other.browser,
+    )
+
+
+def _find_unseen_failures(
+    entries: Iterable[SignInEntry], seen_at: datetime | None, now: datetime
+) -> SignInEntry | None:
+    """Return the newest failures that the member has not looked at, unless the same browser signed in afterwards."""
+    since = max(seen_at, now - WARNING_PERIOD) if seen_at else now - WARNING_PERIOD
+    signed_in_from: set[tuple[str, str]] = set()
+    for entry in entries:
+        place = (entry.latest.network, entry.latest.browser)
+        if entry.latest.succeeded:
+            signed_in_from.add(place)
+        elif entry.latest.at > since and place not in signed_in_from:
+            return entry
+    return None
+
+
+def acknowledge_failures(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
+    """Note that the member has looked at the failed sign-ins up to now."""
+    with installation.database.write() as session:
+        session.get_one(StaffMember, signed_in.member_id).failures_seen_at = now
+
+
+def change_own_name(installation: Installation, signed_in: SignedInStaff, name: str, *, now: datetime) -> None:
+    """Change the name by which colleagues see the member.
+
+    Raises:
+        OwnAccountError: it is too long.
+    """
+    name = tidy_name(name)
+    with CHANGE_NAME.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+        session.get_one(StaffMember, signed_in.member_id).name = name
+
+
+def tidy_name(name: str) -> str:
+    """Return a name on one line, without what cannot be seen.
+
+    Raises:
+        OwnAccountError: it is too long.
+    """
+    name = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    if len(name) > MAX_NAME_LENGTH:
+        raise OwnAccountError(f"{len(name)} characters are too many for a name: take at most {MAX_NAME_LENGTH}.")
+    return name
+
+
+def end_own_session(installation: Installation, signed_in: SignedInStaff, session_id: int, *, now: datetime) -> None:
+    """End one of the member's sessions; one that has ended already is no error."""
+    with END_SESSIONS.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
+        session,
+        draft,
+    ):
+        draft.changed = staff_sessions.end_session(session, signed_in.member_id, session_id)
+        draft.detail = {"sessions": 1}
+
+
+def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> int:
+    """End all of the member's sessions but the present one; return how many they were."""
+    with END_SESSIONS.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
+        session,
+        draft,
+    ):
+        ended = staff_sessions.end_sessions(session, signed_in.member_id, keep=signed_in.session_id)
+        draft.changed, draft.detail = ended > 0, {"sessions": ended}
+        return ended
+
+
+def begin_code_app(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
+    """Make a secret for another app; until a code of it is typed, nothing changes about signing in."""
+    with installation.database.write() as session:
+        code_apps.make_code_app(session, installation.keys, signed_in.member_id, now=now)
+
+
+def read_waiting_secret(installation: Installation, signed_in: SignedInStaff) -> str:
+    """Return the secret of the app that waits for its first code; empty where none does."""
+    with installation.database.read() as session:
+        app = code_apps.find_code_app(session, signed_in.member_id, waiting=True)
+        return code_apps.read_secret(installation.keys, app) if app else ""
+
+
+def describe_code_app(installation: Installation, signed_in: SignedInStaff, secret: str) -> str:
+    """Return the address by which an app takes a secret over (Key Uri Format)."""
+    return code_apps.make_app_uri(secret, signed_in.email, f"{installation.settings.file.publication.name} desk")
+
+
+def set_password(
+    installation: Installation, signed_in: SignedInStaff, password: str, code: str, *, now: datetime
+) -> list[str]:
+    """Set the member's password, and the app that waits once its first code is right; end all other sessions.
+
+    Where both are there, either may be left empty: it stays as it is. Return recovery codes where there were none: nobody can
+    read them back.
+
+    Raises:
+        PasswordRefusedError: the password is too short, too long or easily guessed.
+        OwnAccountError: the code is not right, there is no app yet, or nothing was given.
+        SessionEndedError: the session ended meanwhile.
+    """
+    member_id, keys = signed_in.member_id, installation.keys
+    password_hash = None
+    if password:
+        passwords.check_password(password, own_words=_list_own_words(installation, signed_in))
+        password_hash = passwords.hash_password(password)
+    with SET_PASSWORD.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
+        session,
+        draft,
+    ):
+        _require_session(session, signed_in)
+        member = session.get_one(StaffMember, member_id, with_for_update=True)
+        counts = code_apps.find_code_app(session, member_id) is not None
+        waits = code_apps.find_code_app(session, member_id, waiting=True) is not None
+        if not counts and not waits:
+            raise OwnAccountError("There is no app yet that makes codes: begin with that.")
+        if not password and (member.password_hash is None or not code):
+            raise OwnAccountError("Type a new password." if counts else "Type a password, and a code from the app.")
+        takes_app = waits and (bool(code) or not counts)
+        if takes_app and not code_apps.confirm_code_app(session, keys, member_id, code, now=now):
+            raise OwnAccountError("That code is not right. Wait for the next one, and see that the phone's clock is.")
+        if password_hash:
+            member.password_hash, member.password_at = password_hash, now
+        draft.detail = {"password": bool(password), "app": takes_app, "sessions": _end_others(session, signed_in)}
+        left = code_apps.count_recovery_codes(session, member_id)
+        return [] if left else code_apps.make_recovery_codes(session, member_id)
+
+
+def _list_own_words(installation: Installation, signed_in: SignedInStaff) -> list[str]:
+    publication = installation.settings.file.publication
+    texts = (signed_in.email, signed_in.name, publication.name, urlsplit(publication.site).hostname or "")
+    return [word for text in texts for word in text.lower().replace("@", " ").replace(".", " ").split()]
+
+
+def _require_session(session: Session, signed_in: SignedInStaff) -> None:
+    if session.get(StaffSession, signed_in.session_id) is None:
+        raise SessionEndedError
+
+
+def _end_others(session: Session, signed_in: SignedInStaff) -> int:
+    return staff_sessions.end_sessions(session, signed_in.member_id, keep=signed_in.session_id)
+
+
+def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> list[str]:
+    """Make new recovery codes; the old ones end. Nobody can read them back.
+
+    Raises:
+        OwnAccountError: there is no app whose codes they could stand in for.
+    """
+    with MAKE_RECOVERY_CODES.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
+        session,
+        _,
+    ):
+        if code_apps.find_code_app(session, signed_in.member_id) is None:
+            raise OwnAccountError("Recovery codes stand in for an app's codes: set up password and code first.")
+        return code_apps.make_recovery_codes(session, signed_in.member_id)
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyOffer:
+    """What a page hands to the browser to make a passkey."""
+
+    challenge: str
+    party: passkeys.RelyingParty
+    user_handle: str
+    known_credentials: tuple[str, ...]
+
+
+def offer_passkey(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> PasskeyOffer:
+    """Put together what a browser needs to make a passkey; nothing is stored."""
+    keys = installation.keys
+    with installation.database.read() as session:
+        known = passkeys.list_passkeys(session, signed_in.member_id)
+    return PasskeyOffer(
+        challenge=passkeys.make_challenge(keys, "add", f"session {signed_in.session_id}", now=now),
+        party=passkeys.RelyingParty.from_base_url(installation.settings.link_base),
+        user_handle=passkeys.encode_base64url(passkeys.make_user_handle(keys, signed_in.member_id)),
+        known_credentials=tuple(passkeys.encode_base64url(passkey.credential) for passkey in known),
+    )
+
+
+def add_own_passkey(
+    installation: Installation, signed_in: SignedInStaff, answer: str, name: str, *, now: datetime
+) -> None:
+    """Add the passkey that the browser made.
+
+    Raises:
+        PasskeyError: it is not sound, there already, or one too many.
+        OwnAccountError: its name is too long.
+    """
+    name = tidy_name(name) or f"Passkey of {now:%Y-%m-%d}"
+    party = passkeys.RelyingParty.from_base_url(installation.settings.link_base)
+    with ADD_PASSKEY.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+        passkeys.add_passkey(
+            session,
+            installation.keys,
+            party,
+            signed_in.member_id,
+            answer,
+            name,
+            subject=f"session {signed_in.session_id}",
+            now=now,
+        )
+
+
+def rename_own_passkey(
+    installation: Installation, signed_in: SignedInStaff, passkey_id: int, name: str, *, now: datetime
+) -> None:
+    """Rename one of the member's passkeys; an empty name changes nothing.
+
+    Raises:
+        OwnAccountError: the name is too long, or there is no such passkey.
+    """
+    name = tidy_name(name)
+    with RENAME_PASSKEY.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
+        session,
+        draft,
+    ):
+        passkey = _require_passkey(session, signed_in, passkey_id)
+        draft.changed = bool(name) and name != passkey.name
+        passkey.name = name or passkey.name
+
+
+def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, passkey_id: int, *, now: datetime) -> None:
+    """Remove one of the member's passkeys, unless nothing would be left to sign in with.
+
+    Raises:
+        OwnAccountError: there is no such passkey, or it is the only way to sign in.
+    """
+    with REMOVE_PASSKEY.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
+        session,
+        _,
+    ):
+        passkey = _require_passkey(session, signed_in, passkey_id)
+        member = session.get_one(StaffMember, signed_in.member_id)
+        count = session.scalar(select(func.count()).select_from(Passkey).where(Passkey.staff == member.id)) or 0
+        app = code_apps.find_code_app(session, member.id)
+        if count == 1 and (member.password_hash is None or app is None):
+            raise OwnAccountError(
+                "This is your only way to sign in. Add another passkey, or a password with codes, first."
+            )
+        session.delete(passkey)
+
+
+def _require_passkey(session: Session, signed_in: SignedInStaff, passkey_id: int) -> Passkey:
+    own = (Passkey.id == passkey_id, Passkey.staff == signed_in.member_id)
+    passkey = session.scalar(select(Passkey).where(*own).with_for_update())
+    if passkey is None:
+        raise OwnAccountError("This passkey is not there any more.")
+    return passkey
+
+
+def forget_sign_in_methods(session: Session, member: StaffMember) -> None:
+    """Take from a member every way to sign in, and end every session. A link made in the terminal is left to them."""
+    staff_sessions.end_sessions(session, member.id)
+    code_apps.delete_code_apps(session, member.id)
+    code_apps.delete_recovery_codes(session, member.id)
+    session.execute(delete(Passkey).where(Passkey.staff == member.id), execution_options={"synchronize_session": False})
+    member.password_hash = member.password_at = None

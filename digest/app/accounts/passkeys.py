@@ -1,0 +1,245 @@
+"""Passkeys (WebAuthn level 2): challenges, and what a browser answers to them.
+
+The relying party is named by the base URL, never by what a request says. A challenge carries its own end and a keyed hash,
+so that offering one stores nothing; one that was answered is remembered until its end, and is taken once.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from digest.store.account_models import Passkey, UsedChallenge
+from subscribers.crypto.keys import KeyRing
+from subscribers.errors import RefusalError
+from subscribers.store.database import upsert
+
+if TYPE_CHECKING:
+    from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
+
+CHALLENGE_LIFETIME = timedelta(hours=1)
+MAX_ANSWER_LENGTH = 20_000  # characters: what a browser answers is a few thousand
+MAX_PASSKEYS = 20  # of one member
+ChallengePurpose = Literal["sign in", "confirm", "add"]
+
+
+class PasskeyError(RefusalError):
+    """A passkey is not taken; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelyingParty:
+    """Whose passkeys they are: the host's name, and the origin that the browser must be at."""
+
+    id: str
+    origin: str
+
+    @classmethod
+    def from_base_url(cls, base_url: str) -> "RelyingParty":
+        """Take both from the address of the pages."""
+        parts = urlsplit(base_url)
+        return cls(parts.hostname or "", f"{parts.scheme}://{parts.netloc}".lower())
+
+
+def make_challenge(keys: KeyRing, purpose: ChallengePurpose, subject: str, *, now: datetime) -> str:
+    """Return a challenge, in base64url, that only a browser of `subject` may answer: a session, or nobody yet."""
+    ends = int((now + CHALLENGE_LIFETIME).timestamp())
+    body = secrets.token_bytes(16) + ends.to_bytes(8, "big")
+    return encode_base64url(body + _sign_challenge(keys.current("session").secret, purpose, subject, body))
+
+
+def _check_challenge(
+    keys: KeyRing, challenge: bytes, purpose: ChallengePurpose, subject: str, now: datetime
+) -> datetime:
+    """Return when a challenge of ours ends.
+
+    Raises:
+        PasskeyError: it is none of ours, was meant for something else, or ran out.
+    """
+    body, signature = challenge[:24], challenge[24:]
+    expected = (_sign_challenge(key.secret, purpose, subject, body) for key in keys.of_kind("session"))
+    if len(challenge) != 24 + 32 or not any(hmac.compare_digest(signature, one) for one in expected):
+        raise PasskeyError("This answer belongs to another page. Press the button once more.")
+    ends = datetime.fromtimestamp(int.from_bytes(body[16:], "big"), UTC)
+    if ends <= now:
+        raise PasskeyError("The page stood open for more than an hour. Press the button once more.")
+    return ends
+
+
+def _sign_challenge(secret: bytes, purpose: str, subject: str, body: bytes) -> bytes:
+    return hmac.digest(secret, b"\0".join((b"challenge", purpose.encode(), subject.encode(), body)), "sha256")
+
+
+def _use_challenge(session: Session, challenge: bytes, ends: datetime) -> None:
+    """Remember that a challenge was answered.
+
+    Raises:
+        PasskeyError: it was answered before.
+    """
+    row = {"hash": hashlib.sha256(challenge).hexdigest(), "expires_at": ends}
+    statement = upsert(session, UsedChallenge).values(row).on_conflict_do_nothing(index_elements=["hash"])
+    if session.connection().execute(statement).rowcount != 1:
+        raise PasskeyError("This answer was used. Press the button once more.")
+
+
+def delete_old_challenges(session: Session, *, now: datetime) -> None:
+    """Forget the answered challenges that have run out."""
+    session.execute(delete(UsedChallenge).where(UsedChallenge.expires_at <= now))
+
+
+def make_user_handle(keys: KeyRing, staff: int) -> bytes:
+    """Return by what a passkey names its member: the same always, and saying nothing of them (WebAuthn, 14.6.1)."""
+    return hmac.digest(keys.of_kind("session")[0].secret, f"passkey of staff {staff}".encode(), "sha256")
+
+
+def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
+    """Return a member's passkeys, the oldest first."""
+    return session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id)).all()
+
+
+def find_passkey(session: Session, answer: str) -> Passkey | None:
+    """Find the passkey that an answer says it was made with; nothing is verified yet."""
+    credential = _from_base64url(str(_read_answer(answer).get("id", "")))
+    return session.scalar(select(Passkey).where(Passkey.credential == credential).with_for_update())
+
+
+def verify_sign_in(
+    session: Session,
+    keys: KeyRing,
+    party: RelyingParty,
+    passkey: Passkey,
+    answer: str,
+    *,
+    purpose: ChallengePurpose,
+    subject: str,
+    now: datetime,
+) -> None:
+    """Verify that whoever answered holds the passkey and was recognised by it.
+
+    Raises:
+        PasskeyError: it is not so, or the challenge was not ours, ran out or was answered before.
+    """
+    from webauthn import verify_authentication_response
+    from webauthn.helpers.exceptions import WebAuthnException
+
+    challenge = _read_challenge(answer)
+    ends = _check_challenge(keys, challenge, purpose, subject, now)
+    try:
+        verified: VerifiedAuthentication = verify_authentication_response(
+            credential=answer,
+            expected_challenge=challenge,
+            expected_rp_id=party.id,
+            expected_origin=party.origin,
+            credential_public_key=passkey.public_key,
+            credential_current_sign_count=passkey.sign_count,
+            require_user_verification=True,
+        )
+    except (WebAuthnException, ValueError, KeyError, TypeError):
+        raise PasskeyError("This passkey could not be verified. Try again, or use your password.") from None
+    _use_challenge(session, challenge, ends)
+    passkey.sign_count, passkey.used_at = verified.new_sign_count, now
+
+
+def add_passkey(
+    session: Session,
+    keys: KeyRing,
+    party: RelyingParty,
+    staff: int,
+    answer: str,
+    name: str,
+    *,
+    subject: str,
+    now: datetime,
+) -> Passkey:
+    """Verify a new passkey of a member, and store its public half.
+
+    Raises:
+        PasskeyError: it is not sound, there already, or one too many.
+    """
+    from webauthn import verify_registration_response
+    from webauthn.helpers.exceptions import WebAuthnException
+
+    if len(list_passkeys(session, staff)) >= MAX_PASSKEYS:
+        raise PasskeyError(f"You have {MAX_PASSKEYS} passkeys. Remove one that you do not use, then add this one.")
+    challenge = _read_challenge(answer)
+    ends = _check_challenge(keys, challenge, "add", subject, now)
+    try:
+        verified = verify_registration_response(
+            credential=answer,
+            expected_challenge=challenge,
+            expected_rp_id=party.id,
+            expected_origin=party.origin,
+            require_user_verification=True,
+        )
+    except (WebAuthnException, ValueError, KeyError, TypeError):
+        raise PasskeyError("This passkey could not be verified, and was not added. Try again.") from None
+    _use_challenge(session, challenge, ends)
+    passkey = Passkey(
+        staff=staff,
+        credential=verified.credential_id,
+        public_key=verified.credential_public_key,
+        sign_count=verified.sign_count,
+        name=name,
+        made_at=now,
+    )
+    try:
+        with session.begin_nested():
+            session.add(passkey)
+    except IntegrityError:
+        raise PasskeyError("This passkey is there already.") from None
+    return passkey
+
+
+def _read_answer(answer: str) -> dict[str, Any]:
+    """Read what a browser answered, as JSON.
+
+    Raises:
+        PasskeyError: it is nothing of the kind.
+    """
+    if len(answer) <= MAX_ANSWER_LENGTH:
+        try:
+            value = json.loads(answer)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            return value
+    raise PasskeyError("The browser sent no passkey. Press the button once more, or use your password.")
+
+
+def _read_challenge(answer: str) -> bytes:
+    """Return the challenge that a browser says it answers; it is checked before anything is made of it."""
+    response = _read_answer(answer).get("response")
+    told = response.get("clientDataJSON") if isinstance(response, dict) else None
+    try:
+        client_data = json.loads(_from_base64url(str(told)))
+        return _from_base64url(str(client_data["challenge"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise PasskeyError("The browser sent no passkey. Press the button once more, or use your password.") from None
+
+
+def encode_base64url(value: bytes) -> str:
+    """Write bytes as browsers do in WebAuthn's JSON: base64url without padding."""
+    from webauthn.helpers import bytes_to_base64url
+
+    text: str = bytes_to_base64url(value)
+    return text
+
+
+def _from_base64url(text: str) -> bytes:
+    """Return the bytes; none where it is no base64url."""
+    from webauthn.helpers import base64url_to_bytes
+
+    try:
+        decoded: bytes = base64url_to_bytes(text)
+    except ValueError:
+        return b""
+    return decoded

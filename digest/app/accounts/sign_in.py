@@ -1,0 +1,375 @@
+"""Signing in and out: by a link that works once, by password and code, by passkey. What came of it is in the member's log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app.accounts import code_apps, passkeys, passwords, try_limits
+from digest.app.accounts.visitor import Visitor, make_device_mark
+from digest.app.acts import Act, Actor, Face, Role
+from digest.app.installation import Installation
+from digest.store import staff, staff_sessions
+from digest.store.account_models import SignIn
+from digest.store.audit import record_audit
+from digest.store.delivery_models import StaffMember
+from subscribers.address import mask_address
+from subscribers.errors import RefusalError
+from subscribers.store import one_time_tokens
+
+FRESH_PERIOD = timedelta(minutes=15)  # after a sign-in: what shows or moves addresses asks for a newer one
+TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
+LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
+LOG_RETENTION = timedelta(days=90)  # of a member's sign-ins
+MAKE_LINK = Act("sign-in link made", Role.ADMIN)
+
+
+class SignInMethod(StrEnum):
+    """How somebody proves who they are, as their log says it."""
+
+    LINK = "link"
+    INVITATION = "invitation"
+    PASSWORD = "password"  # noqa: S105 - the name of a way, not a secret
+    RECOVERY_CODE = "recovery code"
+    PASSKEY = "passkey"
+
+
+class SignInRefusedError(RefusalError):
+    """A sign-in is refused. `field` names the one at fault, empty where it must not be told which."""
+
+    def __init__(self, message: str, field: Literal["", "code"] = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class SessionEndedError(RefusalError):
+    """The session ended between the request and its answer."""
+
+    def __init__(self) -> None:
+        super().__init__("You were signed out meanwhile, and nothing was done. Sign in, then try again.")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInStaff:
+    """Who is signed in, in which session, and when they last proved it."""
+
+    session_id: int
+    member_id: int
+    email: str
+    name: str
+    role: Role
+    fresh_at: datetime
+
+    @property
+    def actor(self) -> Actor:
+        """The member as the one who acts at the desk."""
+        return Actor(f"staff {self.member_id}", self.role, Face.DESK)
+
+    @property
+    def display_name(self) -> str:
+        """The member's name, else the part of the address before the @."""
+        return self.name or self.email.partition("@")[0]
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Say whether the member proved who they are within the last 15 minutes."""
+        return now - self.fresh_at < FRESH_PERIOD
+
+
+@dataclass(frozen=True, slots=True)
+class BegunSession:
+    """What a browser is given after a sign-in: the session's token, and the mark by which its tries are counted from now on."""
+
+    token: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignInLink:
+    """A sign-in link looked up: whose, shown in part; empty where it does not work."""
+
+    masked_email: str = ""
+    until: datetime | None = None
+
+
+def find_signed_in(installation: Installation, token: str, *, now: datetime) -> SignedInStaff | None:
+    """Find who is signed in by a cookie's token; None where nobody is. The use is noted, once in five minutes."""
+    with installation.database.read() as session:
+        found = staff_sessions.find_session(session, token, now=now)
+    if found is None:
+        return None
+    row, member = found
+    if now - row.used_at >= TOUCH_INTERVAL:
+        with installation.database.write() as session:
+            staff_sessions.touch_session(session, row.id, now=now)
+    return SignedInStaff(row.id, member.id, member.email, member.name, Role(member.role), row.fresh_at)
+
+
+def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
+    """Make the URL that signs a member in once within an hour; earlier ones end.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    with MAKE_LINK.transaction(installation.database, actor, "staff", now=now) as (session, draft):
+        member = staff.require_staff_member(session, email)
+        draft.subject = staff.staff_actor(member)
+        staff.end_links(session, member, staff.SIGN_IN_PURPOSE, now)
+        token = one_time_tokens.issue_token(
+            session, staff.SIGN_IN_PURPOSE, None, now=now, expires_at=now + LINK_LIFETIME, serial=str(member.id)
+        )
+    return f"{installation.settings.link_base}/desk/link/{token}"
+
+
+def look_up_sign_in_link(installation: Installation, token: str, *, now: datetime) -> SignInLink:
+    """Say whose a sign-in link is, if it works; nothing is changed."""
+    with installation.database.read() as session:
+        found = one_time_tokens.look_up_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
+        member = _member_of_link(session, found)
+    return SignInLink(mask_address(member.email), found.expires_at) if member else SignInLink()
+
+
+def sign_in_by_link(installation: Installation, token: str, visitor: Visitor, *, now: datetime) -> BegunSession | None:
+    """Sign in whom a link was made for, and use it up; None where it does not work."""
+    with installation.database.write() as session:
+        found = one_time_tokens.use_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
+        member = _member_of_link(session, found)
+        if member is None:
+            return None
+        return begin_session(session, installation, member, SignInMethod.LINK, visitor, now=now)
+
+
+def _member_of_link(session: Session, found: one_time_tokens.TokenLookup) -> StaffMember | None:
+    if found.state is not one_time_tokens.TokenState.FRESH:
+        return None
+    member = session.get(StaffMember, int(found.serial))
+    return member if member is not None and member.removed_at is None else None
+
+
+def accept_invitation(
+    installation: Installation, token: str, visitor: Visitor, *, now: datetime
+) -> tuple[staff.ProofLink, BegunSession | None]:
+    """Take the press of the button behind an invitation: the address is proven, and the member signed in, the first time."""
+    with installation.database.write() as session:
+        first_press = staff.look_up_proof_link(session, token, now=now).stage is staff.ProofLinkStage.OPEN
+        link = staff.prove_staff_address(session, token, now=now)
+        if not first_press or link.stage is not staff.ProofLinkStage.PROVEN or link.member is None:
+            return link, None
+        return link, begin_session(session, installation, link.member, SignInMethod.INVITATION, visitor, now=now)
+
+
+def sign_in_by_password(
+    installation: Installation, email: str, password: str, code: str, visitor: Visitor, *, now: datetime
+) -> BegunSession:
+    """Sign in by password and code: of the member's app, or a recovery code.
+
+    Raises:
+        SignInRefusedError: it is not right; the member's log says so.
+        TooManyTriesError: there were too many tries.
+    """
+    with installation.database.read() as session:
+        member = staff.find_staff_member(session, email)
+    method, counted = _check_password(installation, member, email, password, code, visitor, now)
+    assert member is not None, "nobody has no password"
+    with installation.database.write() as session:
+        try_limits.forget_tries(session, counted)
+        current = session.get_one(StaffMember, member.id)
+        return begin_session(session, installation, current, method, visitor, now=now)
+
+
+def confirm_by_password(
+    installation: Installation, signed_in: SignedInStaff, password: str, code: str, visitor: Visitor, *, now: datetime
+) -> str:
+    """Take password and code of whoever is signed in, so that the session is fresh; return its new token.
+
+    Raises:
+        SignInRefusedError: it is not right; the member's log says so.
+        TooManyTriesError: there were too many tries.
+        SessionEndedError: the session ended meanwhile.
+    """
+    with installation.database.read() as session:
+        member = session.get_one(StaffMember, signed_in.member_id)
+    method, counted = _check_password(installation, member, member.email, password, code, visitor, now)
+    with installation.database.write() as session:
+        try_limits.forget_tries(session, counted)
+        return _renew_session(session, signed_in, method, visitor, now=now)
+
+
+def _check_password(
+    installation: Installation,
+    member: StaffMember | None,
+    email: str,
+    password: str,
+    code: str,
+    visitor: Visitor,
+    now: datetime,
+) -> tuple[SignInMethod, try_limits.TryCount]:
+    """Count the try, then judge password and code. An unknown address takes as long, and gets the same answer.
+
+    Which of the two was wrong is told only to who knew the password.
+    """
+    keys, database = installation.keys, installation.database
+    account = member.email if member else email.strip().casefold()[:320]
+    with database.write() as session:
+        counted = try_limits.count_try(session, keys, account, member.id if member else None, visitor, now=now)
+    more = f"You have {counted.left} more {'try' if counted.left == 1 else 'tries'} in the next ten minutes."
+    right = passwords.matches_password(password, member.password_hash if member else None)
+    if member is None or not right:
+        if member is not None:
+            with database.write() as session:
+                record_sign_in(session, member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
+        raise SignInRefusedError(f"Address, password and code do not belong together. {more}")
+    with database.write() as session:
+        if code_apps.use_app_code(session, keys, member.id, code, now=now):
+            return SignInMethod.PASSWORD, counted
+        if code_apps.use_recovery_code(session, member.id, code, now=now):
+            return SignInMethod.RECOVERY_CODE, counted
+        record_sign_in(session, member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
+    raise SignInRefusedError(f"That code is not right, or was used. Wait for the next one. {more}", "code")
+
+
+def offer_challenge(
+    installation: Installation, purpose: passkeys.ChallengePurpose, signed_in: SignedInStaff | None, *, now: datetime
+) -> str:
+    """Return a challenge for the browser's passkey; nothing is stored."""
+    return passkeys.make_challenge(installation.keys, purpose, _challenge_subject(signed_in), now=now)
+
+
+def _challenge_subject(signed_in: SignedInStaff | None) -> str:
+    return f"session {signed_in.session_id}" if signed_in else ""
+
+
+def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor, *, now: datetime) -> BegunSession:
+    """Sign in whoever holds the passkey that answered.
+
+    Raises:
+        PasskeyError: it is not known, or not verified; a known one's member finds that in the log.
+    """
+    member_id, name = _verify_passkey(installation, answer, visitor, None, now)
+    with installation.database.write() as session:
+        member = session.get_one(StaffMember, member_id)
+        return begin_session(session, installation, member, SignInMethod.PASSKEY, visitor, passkey=name, now=now)
+
+
+def confirm_by_passkey(
+    installation: Installation, signed_in: SignedInStaff, answer: str, visitor: Visitor, *, now: datetime
+) -> str:
+    """Take a passkey of whoever is signed in, so that the session is fresh; return its new token.
+
+    Raises:
+        PasskeyError: it is another's, not known, or not verified.
+        SessionEndedError: the session ended meanwhile.
+    """
+    _, name = _verify_passkey(installation, answer, visitor, signed_in, now)
+    with installation.database.write() as session:
+        return _renew_session(session, signed_in, SignInMethod.PASSKEY, visitor, passkey=name, now=now)
+
+
+def _verify_passkey(
+    installation: Installation, answer: str, visitor: Visitor, signed_in: SignedInStaff | None, now: datetime
+) -> tuple[int, str]:
+    """Return whose passkey answered, and its name."""
+    party = passkeys.RelyingParty.from_base_url(installation.settings.link_base)
+    failed: passkeys.PasskeyError | None = None
+    with installation.database.write() as session:
+        passkey = passkeys.find_passkey(session, answer)
+        member = session.get(StaffMember, passkey.staff) if passkey else None
+        foreign = signed_in is not None and (member is None or member.id != signed_in.member_id)
+        if passkey is None or member is None or member.removed_at is not None or foreign:
+            raise passkeys.PasskeyError(
+                "This passkey is not known here. It may have been removed: use another, or your password."
+            )
+        try:
+            passkeys.verify_sign_in(
+                session,
+                installation.keys,
+                party,
+                passkey,
+                answer,
+                purpose="confirm" if signed_in else "sign in",
+                subject=_challenge_subject(signed_in),
+                now=now,
+            )
+        except passkeys.PasskeyError as exc:
+            failed = exc
+            record_sign_in(
+                session, member.id, SignInMethod.PASSKEY, visitor, passkey=passkey.name, succeeded=False, now=now
+            )
+    if failed:
+        raise failed
+    return member.id, passkey.name
+
+
+def sign_out(installation: Installation, signed_in: SignedInStaff) -> None:
+    """End the session of whoever is signed in."""
+    with installation.database.write() as session:
+        staff_sessions.end_session(session, signed_in.member_id, signed_in.session_id)
+
+
+def begin_session(
+    session: Session,
+    installation: Installation,
+    member: StaffMember,
+    method: SignInMethod,
+    visitor: Visitor,
+    *,
+    now: datetime,
+    passkey: str = "",
+) -> BegunSession:
+    """Begin the session of a member who has proved who they are; their log and the audit log say how."""
+    record_sign_in(session, member.id, method, visitor, passkey=passkey, succeeded=True, now=now)
+    actor = staff.staff_actor(member)
+    record_audit(session, "signed in", actor, {"by": str(method)}, actor=actor, now=now)
+    token = staff_sessions.begin_session(session, member, network=visitor.network, browser=visitor.browser, now=now)
+    return BegunSession(token, make_device_mark(installation.keys, member.id))
+
+
+def _renew_session(
+    session: Session,
+    signed_in: SignedInStaff,
+    method: SignInMethod,
+    visitor: Visitor,
+    *,
+    now: datetime,
+    passkey: str = "",
+) -> str:
+    token = staff_sessions.renew_session(session, signed_in.session_id, now=now)
+    if token is None:
+        raise SessionEndedError
+    record_sign_in(session, signed_in.member_id, method, visitor, passkey=passkey, succeeded=True, now=now)
+    return token
+
+
+def record_sign_in(
+    session: Session,
+    member: int,
+    method: SignInMethod,
+    visitor: Visitor,
+    *,
+    succeeded: bool,
+    now: datetime,
+    passkey: str = "",
+) -> None:
+    """Write a try into a member's log."""
+    session.add(
+        SignIn(
+            staff=member,
+            at=now,
+            method=str(method),
+            passkey=passkey,
+            succeeded=succeeded,
+            network=visitor.network,
+            browser=visitor.browser,
+        )
+    )
+    session.flush()
+
+
+def list_sign_ins(session: Session, member: int, *, now: datetime, limit: int) -> Sequence[SignIn]:
+    """Return the newest of a member's sign-ins of the last 90 days."""
+    query = select(SignIn).where(SignIn.staff == member, SignIn.at > now - LOG_RETENTION)
+    return session.scalars(query.order_by(SignIn.at.desc(), SignIn.id.desc()).limit(limit)).all()

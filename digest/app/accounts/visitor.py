@@ -1,0 +1,84 @@
+"""Where a sign-in comes from, as far as it is told to the member and counted: network, browser, and whether it was here before."""
+
+import hmac
+import ipaddress
+import re
+import secrets
+from dataclasses import dataclass
+
+from subscribers.crypto.keys import KeyRing
+from subscribers.signup.rate_limits import network_prefix
+
+# In this order: most browsers also claim to be the ones further down.
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR", "Opera"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"),
+    ("FxiOS", "Firefox"),
+    ("CriOS", "Chrome"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+)
+_SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Macintosh", "Mac"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks for a page, before it is known who they are. `device` is what the browser kept of an earlier sign-in."""
+
+    address: str
+    user_agent: str
+    device: str = ""
+
+    @property
+    def network(self) -> str:
+        """The network as a member is shown it, `203.0.113.0/24`: never a whole address."""
+        try:
+            address = ipaddress.ip_address(self.address)
+        except ValueError:
+            return "an unknown network"
+        if address.is_loopback:
+            return "this machine"
+        return network_prefix(self.address) or "a private network"
+
+    @property
+    def browser(self) -> str:
+        """The browser as a member is shown it, `Firefox on Linux`: whatever else it says of itself is not kept."""
+        name = _find_name(self.user_agent, _BROWSERS) or "A browser"
+        system = _find_name(self.user_agent, _SYSTEMS)
+        return f"{name} on {system}" if system else name
+
+
+def _find_name(user_agent: str, names: tuple[tuple[str, str], ...]) -> str:
+    return next((name for word, name in names if word in user_agent), "")
+
+
+_DEVICE_MARK = re.compile(r"(\d{1,9})\.([A-Za-z0-9_-]{22})\.([0-9a-f]{64})", re.ASCII)
+
+
+def make_device_mark(keys: KeyRing, staff: int) -> str:
+    """Return what a browser keeps for a year once a member has signed in there: its tries are counted apart from then on."""
+    device = secrets.token_urlsafe(16)
+    return f"{staff}.{device}.{_sign_device(keys.current('session').secret, staff, device)}"
+
+
+def read_device_mark(keys: KeyRing, mark: str, staff: int) -> str:
+    """Return which of a member's browsers a mark names; empty for any other mark."""
+    parts = _DEVICE_MARK.fullmatch(mark)
+    if parts is None or int(parts[1]) != staff:
+        return ""
+    signatures = (_sign_device(key.secret, staff, parts[2]) for key in keys.of_kind("session"))
+    return parts[2] if any(hmac.compare_digest(parts[3], signature) for signature in signatures) else ""
+
+
+def _sign_device(secret: bytes, staff: int, device: str) -> str:
+    return hmac.digest(secret, f"known device\0{staff}\0{device}".encode(), "sha256").hex()

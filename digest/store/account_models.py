@@ -1,0 +1,108 @@
+"""The tables behind signing in: sessions, passkeys, codes, and the log of sign-ins. What is secret is a hash or encrypted."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from subscribers.store.models import Base, Moment, UtcDateTime
+
+
+class StaffSession(Base):
+    """One browser in which a member of the staff is signed in. The row is deleted when the session ends.
+
+    `fresh_at` is when the member last proved who they are in it; `network` and `browser` are as the member is shown them.
+    """
+
+    __tablename__ = "staff_session"
+    __table_args__ = (
+        UniqueConstraint("hash", name="uq_staff_session_one_row_a_token"),
+        Index("ix_staff_session_staff", "staff"),  # the sessions of one member
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64))  # of the cookie's token
+    staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
+    began_at: Mapped[Moment]
+    used_at: Mapped[Moment]
+    fresh_at: Mapped[Moment]
+    network: Mapped[str] = mapped_column(String(50))
+    browser: Mapped[str] = mapped_column(String(60))
+
+
+class Passkey(Base):
+    """A member's passkey: its public half, and the name that the member gave it."""
+
+    __tablename__ = "passkey"
+    __table_args__ = (
+        UniqueConstraint("credential", name="uq_passkey_one_row_a_credential"),
+        Index("ix_passkey_staff", "staff"),  # the passkeys of one member
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
+    credential: Mapped[bytes] = mapped_column(LargeBinary)
+    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    sign_count: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str] = mapped_column(String(60))
+    made_at: Mapped[Moment]
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class CodeApp(Base):
+    """The secret that a member's app makes six-digit codes of, encrypted. It counts once a code of it was typed.
+
+    A member has one that counts, and perhaps one that waits for its first code.
+    `last_step` is the step of 30 seconds whose code was used last: no code works twice (RFC 6238, 5.2).
+    """
+
+    __tablename__ = "code_app"
+    __table_args__ = (Index("ix_code_app_staff", "staff"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))
+    made_at: Mapped[Moment]
+    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_step: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class RecoveryCode(Base):
+    """A code that stands in for the app once; its hash."""
+
+    __tablename__ = "recovery_code"
+    __table_args__ = (UniqueConstraint("staff", "hash", name="uq_recovery_code_one_row_a_code"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
+    hash: Mapped[str] = mapped_column(String(64))
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class SignIn(Base):
+    """One try to sign in as a member, whether it worked or not; the member sees it, for 90 days."""
+
+    __tablename__ = "sign_in"
+    __table_args__ = (
+        Index("ix_sign_in_staff", "staff", "at"),  # the log of one member
+        Index("ix_sign_in_at", "at"),  # every night: what is old goes
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
+    at: Mapped[Moment]
+    method: Mapped[str] = mapped_column(String(20))
+    passkey: Mapped[str] = mapped_column(String(60), default="")  # its name at that time
+    succeeded: Mapped[bool]
+    network: Mapped[str] = mapped_column(String(50))
+    browser: Mapped[str] = mapped_column(String(60))
+
+
+class UsedChallenge(Base):
+    """A challenge that a passkey has answered: it is taken once. The row goes when the challenge has run out."""
+
+    __tablename__ = "used_challenge"
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expires_at: Mapped[Moment]

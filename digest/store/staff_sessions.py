@@ -1,0 +1,105 @@
+"""Sessions of the staff, as rows: begun, found by the cookie's token, ended. Only a hash of the token is stored."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy.orm import Session
+
+from digest.store.account_models import StaffSession
+from digest.store.delivery_models import StaffMember
+
+SESSION_LIFETIME = timedelta(days=30)  # after the sign-in
+IDLE_LIMIT = timedelta(days=7)  # without a request
+TOKEN_BYTES = 32
+
+
+def hash_session_token(token: str) -> str:
+    """Return what is stored of a token: 256 random bits need no salt and no slow hash."""
+    return hashlib.sha256(b"staff session\0" + token.encode()).hexdigest()
+
+
+def begin_session(session: Session, member: StaffMember, *, network: str, browser: str, now: datetime) -> str:
+    """Store a session of a member who has just proved who they are; return the token for the cookie."""
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    session.add(
+        StaffSession(
+            hash=hash_session_token(token),
+            staff=member.id,
+            began_at=now,
+            used_at=now,
+            fresh_at=now,
+            network=network,
+            browser=browser,
+        )
+    )
+    session.flush()
+    return token
+
+
+def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffSession, StaffMember] | None:
+    """Find the session of a token that has not run out, with its member; None where there is none."""
+    query = (
+        select(StaffSession, StaffMember)
+        .join(StaffMember, StaffMember.id == StaffSession.staff)
+        .where(StaffSession.hash == hash_session_token(token), _is_alive(now), StaffMember.removed_at.is_(None))
+    )
+    row = session.execute(query).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+def list_sessions(session: Session, staff: int, *, now: datetime) -> Sequence[StaffSession]:
+    """Return a member's sessions that have not run out, the one used last first."""
+    query = select(StaffSession).where(StaffSession.staff == staff, _is_alive(now))
+    return session.scalars(query.order_by(StaffSession.used_at.desc(), StaffSession.id.desc())).all()
+
+
+def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
+    """Note that a session is in use."""
+    session.execute(
+        update(StaffSession).where(StaffSession.id == session_id).values(used_at=now),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def renew_session(session: Session, session_id: int, *, now: datetime) -> str | None:
+    """Give a session another token, because its member has proved again who they are; None where it has ended."""
+    row = session.get(StaffSession, session_id, with_for_update=True)
+    if row is None:
+        return None
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    row.hash, row.fresh_at, row.used_at = hash_session_token(token), now, now
+    session.flush()
+    return token
+
+
+def end_session(session: Session, staff: int, session_id: int) -> bool:
+    """End one session of a member; return whether it was one."""
+    return _delete_sessions(session, (StaffSession.staff == staff) & (StaffSession.id == session_id)) > 0
+
+
+def end_sessions(session: Session, staff: int, *, keep: int | None = None) -> int:
+    """End a member's sessions, but for the one to keep; return how many they were."""
+    mine = StaffSession.staff == staff
+    return _delete_sessions(session, mine if keep is None else mine & (StaffSession.id != keep))
+
+
+def end_every_session(session: Session) -> int:
+    """End the sessions of all members; return how many they were."""
+    return _delete_sessions(session, StaffSession.id.is_not(None))
+
+
+def delete_old_sessions(session: Session, *, now: datetime) -> int:
+    """Delete the sessions that have run out; return how many they were."""
+    return _delete_sessions(session, ~_is_alive(now))
+
+
+def _is_alive(now: datetime) -> ColumnElement[bool]:
+    return (StaffSession.began_at > now - SESSION_LIFETIME) & (StaffSession.used_at > now - IDLE_LIMIT)
+
+
+def _delete_sessions(session: Session, condition: ColumnElement[bool]) -> int:
+    statement = delete(StaffSession).where(condition)
+    return session.connection().execute(statement).rowcount

@@ -1,0 +1,122 @@
+"""Who is signed in, and the check of every request against the rule of its route."""
+
+import re
+from urllib.parse import urlsplit
+
+from flask import Response, current_app, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from digest.app.accounts import sign_in
+from digest.app.accounts.sign_in import SignedInStaff
+from digest.app.accounts.visitor import Visitor
+from digest.app.acts import Actor
+from digest.web.auth.cookies import read_device_cookie, read_session_cookie
+from digest.web.auth.route_rules import ROUTE_RULES
+from digest.web.context import web_context
+from digest.web.security import DESK_POLICY, mark_response_private
+from subscribers.pages.signup import client_address
+
+MAX_NEXT_LENGTH = 500  # characters of a path to go on to
+_LOCAL_PATH = re.compile(
+    r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?"
+)  # visible ASCII without a backslash; no second slash at its start
+STAFF_BLUEPRINTS = frozenset({"auth", "desk", "admin"})
+
+
+def find_current_staff() -> SignedInStaff | None:
+    """Find who is signed in where this request comes from; looked up once a request."""
+    if "signed_in" not in g:
+        context, token = web_context(), read_session_cookie()
+        g.signed_in = sign_in.find_signed_in(context.installation, token, now=context.clock()) if token else None
+    signed_in: SignedInStaff | None = g.signed_in
+    return signed_in
+
+
+def current_staff() -> SignedInStaff:
+    """Return who is signed in, on a page that the table of rules opens to the staff alone."""
+    signed_in = find_current_staff()
+    assert signed_in is not None, "check_access() let nobody else in"
+    return signed_in
+
+
+def current_actor() -> Actor:
+    """Return who acts on a page of the staff."""
+    return current_staff().actor
+
+
+def current_visitor() -> Visitor:
+    """Say where this request comes from."""
+    proxies = web_context().settings.file.limits.proxies
+    return Visitor(client_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())
+
+
+def provide_current_staff() -> dict[str, SignedInStaff | None]:
+    """Lend the staff's pages who is signed in; a reader's page never looks."""
+    return {"staff": find_current_staff() if request.blueprint in STAFF_BLUEPRINTS else None}
+
+
+def check_access() -> ResponseReturnValue | None:
+    """Let a request on to its page, or answer it: sign in, sign in again, or that another role is needed."""
+    if request.endpoint is None:
+        return None  # there is no such page, and the answer says so
+    rule = ROUTE_RULES[request.endpoint]
+    if rule.role is None:
+        return None
+    signed_in = find_current_staff()
+    if signed_in is None:
+        return _ask_to_sign_in()
+    if not signed_in.actor.holds(rule.role):
+        return render_template("web/auth/not_permitted.html", role=rule.role), 403
+    if rule.fresh and not signed_in.is_fresh(web_context().clock()):
+        # A form's way back is the page that it stands on: what was typed is sent again from there.
+        back = _here() if _is_look() else safe_next(request.form.get("back"))
+        return redirect(url_for("auth.show_confirm", next=back), 303)
+    return None
+
+
+def _ask_to_sign_in() -> ResponseReturnValue:
+    if _is_look():
+        return redirect(url_for("auth.show_sign_in", next=_here()), 303)
+    return render_template("web/auth/signed_out.html"), 401
+
+
+def _is_look() -> bool:
+    return request.method in {"GET", "HEAD"}
+
+
+def _here() -> str:
+    """Return the path that was asked for, with its query, below the base URL's path."""
+    query = request.query_string.decode("ascii", "ignore")
+    return f"{request.path}?{query}" if query else request.path
+
+
+def safe_next(path: str | None) -> str:
+    """Return a path of the staff's own pages to go on to; the desk's first page for anything else."""
+    return path if path is not None and _is_staff_path(path) else "/desk/"
+
+
+def _is_staff_path(path: str) -> bool:
+    """Say whether a path leads to a page of the staff: none of another host can, whatever a browser makes of it."""
+    if len(path) > MAX_NEXT_LENGTH or not _LOCAL_PATH.fullmatch(path):
+        return False
+    try:
+        endpoint, _ = current_app.url_map.bind("").match(urlsplit(path).path, method="GET")
+    except (HTTPException, RequestRedirect, ValueError):
+        return False
+    rule = ROUTE_RULES.get(endpoint)
+    return rule is not None and rule.role is not None
+
+
+def next_url(path: str | None) -> str:
+    """Return where a browser goes after signing in: `safe_next`, below the base URL's path."""
+    return f"{request.script_root}{safe_next(path)}"
+
+
+def keep_staff_pages_private(response: Response) -> Response:
+    """Keep the pages of the staff out of caches and searches, and let the desk frame its own previews."""
+    if request.blueprint in STAFF_BLUEPRINTS:
+        response.headers.setdefault("Content-Security-Policy", DESK_POLICY)
+        mark_response_private(response)
+    return response

@@ -1,0 +1,72 @@
+"""The desk's cookies: the session, the form token's, and by what a browser's tries to sign in are counted.
+
+Where the pages are https they are `Secure` and named `__Host-…`, which a browser takes from this host alone, for all its paths.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flask import Response, request
+
+from digest.app.accounts.sign_in import BegunSession
+from digest.settings import Settings
+from digest.store.staff_sessions import SESSION_LIFETIME
+from digest.web.context import web_context
+
+DEVICE_SECONDS = 365 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class CookieScope:
+    """How the cookies are named, and where a browser sends them."""
+
+    session: str
+    device: str
+    form: str
+    path: str
+    secure: bool
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "CookieScope":
+        """Take it from the base URL."""
+        base = urlsplit(settings.link_base)
+        secure = base.scheme == "https"
+        prefix = "__Host-" if secure else ""
+        path = "/" if secure else f"{base.path.rstrip('/')}/"
+        return cls(f"{prefix}desk", f"{prefix}desk-known", f"{prefix}desk-form", path, secure)
+
+
+def read_session_cookie() -> str:
+    """Return the session's token, as the browser sent it."""
+    return request.cookies.get(CookieScope.from_settings(web_context().settings).session, "")
+
+
+def read_device_cookie() -> str:
+    """Return the mark of an earlier sign-in, as the browser sent it."""
+    return request.cookies.get(CookieScope.from_settings(web_context().settings).device, "")
+
+
+def set_session_cookie(response: Response, token: str) -> Response:
+    """Have the browser keep the session's token."""
+    scope = CookieScope.from_settings(web_context().settings)
+    return _set_cookie(response, scope, scope.session, token, int(SESSION_LIFETIME.total_seconds()))
+
+
+def set_sign_in_cookies(response: Response, begun: BegunSession) -> Response:
+    """Have the browser keep what a sign-in gave it."""
+    scope = CookieScope.from_settings(web_context().settings)
+    set_session_cookie(response, begun.token)
+    return _set_cookie(response, scope, scope.device, begun.device, DEVICE_SECONDS)
+
+
+def delete_session_cookie(response: Response) -> Response:
+    """Have the browser forget the session's token."""
+    scope = CookieScope.from_settings(web_context().settings)
+    return _set_cookie(response, scope, scope.session, "", 0)
+
+
+def _set_cookie(response: Response, scope: CookieScope, name: str, value: str, seconds: int) -> Response:
+    response.set_cookie(
+        name, value, max_age=seconds, path=scope.path, secure=scope.secure, httponly=True, samesite="Lax"
+    )
+    return response

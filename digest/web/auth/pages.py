@@ -1,0 +1,135 @@
+"""Signing in, signing in again, signing out. A GET changes nothing; no form works without the form token."""
+
+from flask import Blueprint, Response, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app import staff
+from digest.app.accounts import sign_in
+from digest.app.accounts.sign_in import SessionEndedError, SignInRefusedError
+from digest.app.accounts.try_limits import TooManyTriesError
+from digest.store.staff import ProofLink, ProofLinkStage
+from digest.web.auth.access import current_staff, current_visitor, find_current_staff, next_url, safe_next
+from digest.web.auth.cookies import delete_session_cookie, set_session_cookie, set_sign_in_cookies
+from digest.web.context import web_context
+
+auth_pages = Blueprint("auth", __name__)
+
+
+@auth_pages.get("/desk/sign-in")
+def show_sign_in() -> ResponseReturnValue:
+    """Show the ways to sign in; to whoever is signed in, the way on."""
+    if find_current_staff() is not None:
+        return redirect(next_url(request.args.get("next")), 303)
+    return _sign_in_page(request.args.get("next"))
+
+
+@auth_pages.post("/desk/sign-in")
+def submit_password() -> ResponseReturnValue:
+    """Sign in by password and code."""
+    context, form = web_context(), request.form
+    try:
+        begun = sign_in.sign_in_by_password(
+            context.installation,
+            form.get("email", ""),
+            form.get("password", ""),
+            form.get("code", ""),
+            current_visitor(),
+            now=context.clock(),
+        )
+    except (SignInRefusedError, TooManyTriesError) as exc:
+        return _sign_in_page(form.get("next"), email=form.get("email", "")[:320], refusal=exc), refusal_status(exc)
+    return finish_sign_in(begun, form.get("next"))
+
+
+def _sign_in_page(next_path: str | None, *, email: str = "", refusal: Exception | None = None) -> str:
+    return render_template("web/auth/sign_in.html", next=safe_next(next_path), email=email, refusal=refusal)
+
+
+def refusal_status(refusal: Exception) -> int:
+    """Return the status that a refused sign-in is answered with."""
+    return 429 if isinstance(refusal, TooManyTriesError) else 401
+
+
+def finish_sign_in(begun: sign_in.BegunSession, next_path: str | None) -> Response:
+    """Give the browser its session, under a new form token, and lead on."""
+    session.clear()
+    response = Response(status=303, headers={"Location": next_url(next_path)})
+    return set_sign_in_cookies(response, begun)
+
+
+@auth_pages.get("/desk/link/<token>")
+def show_sign_in_link(token: str) -> ResponseReturnValue:
+    """Show whose sign-in link this is, and the button."""
+    context = web_context()
+    link = sign_in.look_up_sign_in_link(context.installation, token, now=context.clock())
+    return render_template("web/auth/sign_in_link.html", link=link), 200 if link.until else 410
+
+
+@auth_pages.post("/desk/link/<token>")
+def submit_sign_in_link(token: str) -> ResponseReturnValue:
+    """Sign in by a link, which is used up."""
+    context = web_context()
+    begun = sign_in.sign_in_by_link(context.installation, token, current_visitor(), now=context.clock())
+    if begun is None:
+        return render_template("web/auth/sign_in_link.html", link=sign_in.SignInLink()), 410
+    return finish_sign_in(begun, None)
+
+
+@auth_pages.get("/staff/<token>")
+def show_invitation(token: str) -> ResponseReturnValue:
+    """Show whose address would be proven, and the button."""
+    context = web_context()
+    return _invitation_page(staff.look_up_proof_link(context.installation, token, now=context.clock()))
+
+
+@auth_pages.post("/staff/<token>")
+def submit_invitation(token: str) -> ResponseReturnValue:
+    """Prove the address and sign its member in; a second press only says that it is proven."""
+    context = web_context()
+    link, begun = sign_in.accept_invitation(context.installation, token, current_visitor(), now=context.clock())
+    return _invitation_page(link) if begun is None else finish_sign_in(begun, None)
+
+
+def _invitation_page(link: ProofLink) -> ResponseReturnValue:
+    if link.member is None:
+        return render_template("web/auth/unknown_link.html"), 404
+    page = render_template("web/auth/invitation.html", link=link, member=link.member, masked=link.masked_email)
+    return page, 410 if link.stage is ProofLinkStage.ENDED else 200
+
+
+@auth_pages.get("/desk/confirm")
+def show_confirm() -> ResponseReturnValue:
+    """Ask whoever is signed in to prove again who they are."""
+    return _confirm_page(request.args.get("next"))
+
+
+@auth_pages.post("/desk/confirm")
+def confirm_password() -> ResponseReturnValue:
+    """Take password and code again."""
+    context, form = web_context(), request.form
+    try:
+        token = sign_in.confirm_by_password(
+            context.installation,
+            current_staff(),
+            form.get("password", ""),
+            form.get("code", ""),
+            current_visitor(),
+            now=context.clock(),
+        )
+    except (SignInRefusedError, TooManyTriesError, SessionEndedError) as exc:
+        return _confirm_page(form.get("next"), refusal=exc), refusal_status(exc)
+    return set_session_cookie(redirect(next_url(form.get("next")), 303), token)  # type: ignore[arg-type]  # Flask's own
+
+
+def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) -> str:
+    context = web_context()
+    minutes = int((context.clock() - current_staff().fresh_at).total_seconds()) // 60
+    return render_template("web/auth/confirm.html", next=safe_next(next_path), minutes=minutes, refusal=refusal)
+
+
+@auth_pages.post("/desk/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """End this session."""
+    sign_in.sign_out(web_context().installation, current_staff())
+    session.clear()
+    return delete_session_cookie(Response(status=303, headers={"Location": url_for("auth.show_sign_in")}))

@@ -1,0 +1,102 @@
+"""Who may open what: one rule for every route. A route without a rule keeps the application from starting."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from digest.app.acts import Role
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRule:
+    """Which role a route takes; None where it asks for none. `fresh` asks for a sign-in of the last 15 minutes."""
+
+    role: Role | None
+    fresh: bool = False
+
+
+PUBLIC = AccessRule(None)
+# The token in the path is all that is asked for: whoever has the mail may do what it is for.
+LINK = AccessRule(None)
+# A provider's signature is asked for.
+SIGNED = AccessRule(None)
+EDITOR = AccessRule(Role.EDITOR)
+EDITOR_FRESH = AccessRule(Role.EDITOR, fresh=True)
+ADMIN = AccessRule(Role.ADMIN)
+# Before readers' addresses are shown or moved.
+ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
+
+ROUTE_RULES = {
+    "archive.index": PUBLIC,
+    "archive.edition": PUBLIC,
+    "archive.feed": PUBLIC,
+    "archive.picture_file": PUBLIC,
+    "archive.style_sheet": PUBLIC,
+    "health.report_liveness": PUBLIC,
+    "health.report_readiness": PUBLIC,
+    "hooks.receive_events": SIGNED,
+    "readers.privacy": PUBLIC,
+    "readers.contact": PUBLIC,
+    "readers.write_to_the_editors": PUBLIC,
+    "readers.show_preferences": LINK,
+    "readers.save_preferences": LINK,
+    "readers.show_preferences_again": LINK,
+    "readers.mail_my_data": LINK,
+    "readers.ask_to_restore": LINK,
+    "readers.restore_now": LINK,
+    "readers.my_data": LINK,
+    "readers.show_my_record": LINK,
+    "readers.download_my_data": LINK,
+    "readers.ask_to_erase": LINK,
+    "readers.erase_now": LINK,
+    "readers.renew_my_links": LINK,
+    "readers.request_move": LINK,
+    "readers.ask_to_confirm_move": LINK,
+    "readers.confirm_move": LINK,
+    "readers.ask_to_leave": LINK,
+    "readers.leave_now": LINK,
+    "readers.ask_to_pause": LINK,
+    "readers.pause_now": LINK,
+    "readers.show_how_things_stand": LINK,
+    "readers.mail_undo_link": LINK,
+    "readers.ask_to_undo": LINK,
+    "readers.undo_now": LINK,
+    "signup.subscribe": PUBLIC,
+    "signup.submit_signup": PUBLIC,
+    "signup.lost_link": PUBLIC,
+    "signup.request_lost_link": PUBLIC,
+    "signup.show_confirmation": LINK,
+    "signup.submit_confirmation": LINK,
+    "auth.show_sign_in": PUBLIC,
+    "auth.submit_password": PUBLIC,
+    "auth.show_sign_in_link": LINK,
+    "auth.submit_sign_in_link": LINK,
+    "auth.show_invitation": LINK,
+    "auth.submit_invitation": LINK,
+    "auth.show_confirm": EDITOR,
+    "auth.confirm_password": EDITOR,
+    "auth.sign_out": EDITOR,
+    "desk.index": EDITOR,
+    "desk.edition": EDITOR,
+    "desk.frame": EDITOR,
+    "desk.review": EDITOR,
+    "desk.submit_approval": EDITOR,
+    "desk.void": EDITOR,
+    "desk.pause_or_resume": EDITOR,
+    "desk.sources": EDITOR,
+    "desk.sent": EDITOR,
+    "desk.before_test": EDITOR,
+    "desk.submit_test_mail": EDITOR,
+}
+
+
+def check_route_rules(endpoints: Iterable[str]) -> None:
+    """Refuse an application with a route that has no rule, or a rule that has no route.
+
+    Raises:
+        ValueError: it names them.
+    """
+    known = set(endpoints)
+    if unruled := sorted(known - ROUTE_RULES.keys()):
+        raise ValueError(f"digest/web/auth/route_rules.py has no rule for {', '.join(unruled)}")
+    if unrouted := sorted(ROUTE_RULES.keys() - known):
+        raise ValueError(f"digest/web/auth/route_rules.py has a rule for what is no route: {', '.join(unrouted)}")

@@ -1,0 +1,254 @@
+"""Who may open what: every route has a rule, and every rule is kept wherever a request comes from."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import delete, select, update
+from werkzeug.routing import Rule
+
+from digest.app import staff as staff_acts
+from digest.app.accounts.sign_in import FRESH_PERIOD, make_sign_in_link
+from digest.store import staff_sessions
+from digest.store.account_models import StaffSession
+from digest.web.app import create_app
+from digest.web.auth.access import next_url
+from digest.web.auth.route_rules import ROUTE_RULES, AccessRule, check_route_rules
+from subscribers.address import read_address
+from tests.actors import ADMIN
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+FILLED = {"token": "x" * 22, "name": "2026-W47", "view": "phone", "act": "pause", "number": "1"}
+OUTSIDE: dict[str, dict[str, Any]] = {
+    "this machine": {"environ_base": {"REMOTE_ADDR": "127.0.0.1"}},
+    "another machine": {"environ_base": {"REMOTE_ADDR": "203.0.113.9"}},
+    "a name that points here": {"headers": {"Host": "evil.example:8025"}},
+    "a proxy that says this machine": {"headers": {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "::1"}},
+}
+
+
+def path_of(rule: Rule) -> str:
+    return re.sub(r"<(?:[^:<>]+(?:\([^)]*\))?:)?(\w+)>", lambda part: FILLED.get(part[1], "1"), rule.rule)
+
+
+def staff_rules(world: Any) -> list[tuple[Rule, AccessRule]]:
+    """List the routes that ask for a role, with their rules."""
+    rules = [(rule, ROUTE_RULES[rule.endpoint]) for rule in world.app.url_map.iter_rules()]
+    return [(rule, access) for rule, access in rules if access.role is not None]
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route(world: Any) -> None:
+    assert {rule.endpoint for rule in world.app.url_map.iter_rules()} == set(ROUTE_RULES)
+
+
+def test_a_route_without_a_rule_keeps_the_application_from_starting(world: Any) -> None:
+    with pytest.raises(ValueError, match=r"no rule for desk\.planted"):
+        check_route_rules([*ROUTE_RULES, "desk.planted"])
+    with pytest.raises(ValueError, match=r"no route: desk\.index"):
+        check_route_rules(set(ROUTE_RULES) - {"desk.index"})
+
+
+def test_all_of_desk_and_admin_asks_for_a_role_but_for_the_ways_in(world: Any) -> None:
+    open_paths = {
+        rule.rule
+        for rule in world.app.url_map.iter_rules()
+        if rule.rule.startswith(("/desk", "/admin")) and ROUTE_RULES[rule.endpoint].role is None
+    }
+    assert open_paths == {"/desk/sign-in", "/desk/link/<token>"}
+
+
+@pytest.mark.parametrize("request_", OUTSIDE.values(), ids=OUTSIDE.keys())
+def test_whoever_is_not_signed_in_sees_nothing_wherever_they_come_from(world: Any, request_: dict[str, Any]) -> None:
+    world.edition()
+    before = world.dump()
+    for rule, _ in staff_rules(world):
+        for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+            answer = world.client.open(path_of(rule), method=method, **request_)
+            if method == "POST":
+                assert (answer.status_code, "You are signed out" in answer.text) == (401, True)
+            else:
+                assert answer.status_code == 303
+                assert answer.headers["Location"].startswith("/desk/sign-in?next=")
+    assert world.dump() == before
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "a" * 43, "ä", "9" * 4000])
+def test_a_made_up_cookie_is_nobodys(world: Any, cookie: str) -> None:
+    name, _ = world.session_cookie()
+    client = world.client
+    client.set_cookie(name, cookie)
+    assert client.get("/desk/").status_code == 303
+
+
+def test_an_editor_is_kept_out_of_what_takes_an_admin(world: Any) -> None:
+    editor = world.desk
+    for rule, access in staff_rules(world):
+        if access.role == "admin" and not access.fresh:
+            for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+                assert editor.open(path_of(rule), method=method).status_code == 403, rule
+
+
+def test_what_asks_for_a_fresh_sign_in_asks_after_fifteen_minutes(world: Any) -> None:
+    for role in ("editor", "admin"):
+        for age, asks in ((FRESH_PERIOD - timedelta(seconds=1), False), (FRESH_PERIOD, True)):
+            name, token = world.session_cookie(role, fresh_at=NOW - age)
+            client = world.client
+            client.set_cookie(name, token)
+            for rule, access in staff_rules(world):
+                if access.fresh and (access.role == role):
+                    answer = client.get(path_of(rule)) if "GET" in (rule.methods or ()) else client.post(path_of(rule))
+                    asked = answer.status_code == 303 and answer.headers["Location"].startswith("/desk/confirm")
+                    assert asked is asks, rule
+
+
+def test_a_session_ends_by_time_by_its_member_going_and_by_another_role(both: Any) -> None:
+    client = both.desk
+    assert client.get("/desk/").status_code == 200
+    with both.database.write() as session:
+        session.execute(update(StaffSession).values(used_at=NOW - staff_sessions.IDLE_LIMIT))
+    assert client.get("/desk/").status_code == 303
+    with both.database.write() as session:
+        session.execute(update(StaffSession).values(used_at=NOW, began_at=NOW - staff_sessions.SESSION_LIFETIME))
+    assert client.get("/desk/").status_code == 303
+    eve = read_address("eve@newsroom.example")
+    client = both.desk
+    staff_acts.change_staff_role(both.install, ADMIN, eve, "admin", now=NOW)
+    assert client.get("/desk/").status_code == 303
+    client = both.desk
+    staff_acts.remove_staff_member(both.install, ADMIN, eve, now=NOW)
+    assert client.get("/desk/").status_code == 303
+    with both.database.read() as session:
+        assert session.scalars(select(StaffSession)).all() == []
+
+
+def add_to_now(minutes: int) -> datetime:
+    return NOW + timedelta(minutes=minutes)
+
+
+def test_the_use_of_a_session_is_noted_once_in_five_minutes(world: Any) -> None:
+    name, token = world.session_cookie()
+    for minutes, noted in ((4, 0), (5, 5), (9, 5), (10, 10)):
+        client = create_app(world.install, clock=partial(add_to_now, minutes)).test_client()
+        client.set_cookie(name, token)
+        assert client.get("/desk/sources").status_code == 200
+        with world.database.read() as session:
+            assert session.scalars(select(StaffSession.used_at)).one() == NOW + timedelta(minutes=noted)
+
+
+def test_signing_out_ends_the_session_itself_and_not_only_the_cookie(world: Any) -> None:
+    name, token = world.session_cookie()
+    client = world.client
+    client.set_cookie(name, token)
+    page = client.get("/desk/").text
+    form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
+    assert client.post("/desk/sign-out").status_code == 400
+    assert client.get("/desk/").status_code == 200
+    answer = client.post("/desk/sign-out", data=form)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/desk/sign-in")
+    again = world.client
+    again.set_cookie(name, token)
+    assert again.get("/desk/").status_code == 303
+
+
+ELSEWHERE = (
+    "//evil.example/desk/",
+    "https://evil.example/desk/",
+    "/\\evil.example/desk/",
+    "/\t/evil.example",
+    "/desk/../..//evil.example",
+    "javascript:alert(1)",
+    "/u/xxxxxxxxxxxxxxxxxxxxxx",
+    "/desk/sign-in",
+    "/nothing",
+    "/desk/\r\nSet-Cookie: a=b",
+    "/desk/" + "a" * 600,
+    "",
+    None,
+)
+
+
+@pytest.mark.parametrize("path", ELSEWHERE)
+def test_nobody_is_led_elsewhere_after_signing_in(world: Any, path: str | None) -> None:
+    with world.app.test_request_context("/desk/"):
+        assert next_url(path) == "/desk/"
+
+
+@pytest.mark.parametrize("path", ["/desk/", "/desk/?tab=stories", "/desk/editions/2026-W47", "/desk/sources"])
+def test_whoever_had_to_sign_in_comes_back_to_where_they_were(world: Any, path: str) -> None:
+    with world.app.test_request_context("/desk/"):
+        assert next_url(path) == path
+    with world.app.test_request_context("/desk/", base_url="http://localhost/weekly"):
+        assert next_url(path) == f"/weekly{path}"
+
+
+def cookies_of(answer: Any) -> dict[str, str]:
+    return {line.partition("=")[0]: line for line in answer.headers.getlist("Set-Cookie")}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "prefix", "path"),
+    [
+        ("https://news.example.org", "__Host-", "/"),
+        ("https://news.example.org/weekly", "__Host-", "/"),
+        ("http://localhost:8025", "", "/"),
+        ("http://localhost:8025/weekly", "", "/weekly/"),
+    ],
+)
+def test_every_cookie_is_closed_to_scripts_and_other_sites(world: Any, base_url: str, prefix: str, path: str) -> None:
+    settings = world.install.settings.model_copy(update={"base_url": base_url})
+    install = type(world.install)(settings, world.database)
+    client = create_app(install, clock=lambda: NOW).test_client()
+    world.session_cookie()
+    link = staff_link(install)
+    page = client.get(link)
+    form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text))
+    answer = client.post(link, data=form)
+    assert answer.status_code == 303, answer.text
+    cookies = cookies_of(page) | cookies_of(answer)
+    assert {f"{prefix}desk-form", f"{prefix}desk", f"{prefix}desk-known"} == set(cookies)
+    for line in cookies.values():
+        assert f"Path={path};" in f"{line};"
+        assert "HttpOnly" in line
+        assert "SameSite=Lax" in line
+        assert ("Secure" in line) is (prefix != "")
+        assert "Domain" not in line
+
+
+def staff_link(install: Any) -> str:
+    return urlsplit(make_sign_in_link(install, ADMIN, "eve@newsroom.example", now=NOW)).path
+
+
+def test_a_sign_in_link_signs_in_once_within_an_hour_and_looking_does_nothing(both: Any) -> None:
+    both.session_cookie()
+    with both.database.write() as session:
+        session.execute(delete(StaffSession))
+    first, second = staff_link(both.install), staff_link(both.install)
+    assert both.client.get(first).status_code == 410, "a newer one takes its place"
+    before = both.dump()
+    page = both.client.get(second)
+    assert "e•••@newsroom.example" in page.text
+    assert "eve@" not in page.text
+    assert both.client.head(second).status_code == 200
+    assert both.dump() == before
+    assert both.client.post(second).status_code == 400
+    client = both.client
+    form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', client.get(second).text))
+    assert client.post(second, data=form).status_code == 303
+    assert client.get("/desk/").status_code == 200
+    other = both.client
+    form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', other.get("/desk/sign-in").text))
+    assert other.post(second, data=form).status_code == 410
+    third = staff_link(both.install)
+    late = create_app(both.install, clock=lambda: NOW + timedelta(hours=1)).test_client()
+    assert late.get(third).status_code == 410
+
+
+def test_the_pages_of_the_staff_are_stored_by_nobody(world: Any) -> None:
+    for path in ("/desk/sign-in", "/desk/", "/desk/link/unknown", "/staff/unknown"):
+        for client in (world.client, world.desk):
+            answer = client.get(path)
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.headers["X-Robots-Tag"] == "noindex, nofollow"
