@@ -1,0 +1,119 @@
+"""Security advisories: which articles are one, by their numbers and never by their titles.
+
+An agency gives different advisories one title ("CISA Adds One Known Exploited Vulnerability to Catalog"), and publishers
+tell of one advisory under many. What it is about is its number.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from itertools import combinations
+from urllib.parse import urlsplit
+
+from digest.select.values import CandidateArticle
+
+# An agency's or vendor's own number of an advisory: CISA's and ICS-CERT's, CERT@VDE's, GitHub's, CERT/CC's notes.
+_OWN_NUMBER = re.compile(
+    r"(?<![\w-])(?:ICSA-\d{2}-\d{3}-\d{2}|ICSMA-\d{2}-\d{3}-\d{2}|AA\d{2}-\d{3}[A-Z]|VDE-\d{4}-\d{3}"
+    r"|GHSA(?:-[23456789cfghjmpqrvwx]{4}){3}|VU#\d{6})(?![\w-])",
+    re.IGNORECASE | re.ASCII,
+)
+_CVE_NUMBER = re.compile(r"(?<![\w-])CVE-\d{4}-\d{4,7}(?!\w)", re.IGNORECASE | re.ASCII)
+_CATALOG_TITLE = re.compile(
+    r"\badds?\b.{0,80}\b(?:known[ -]exploited[ -]vulnerabilit(?:y|ies)|exploited[ -]vulnerabilit(?:y|ies) (?:to )?catalog|KEV)\b",
+    re.IGNORECASE,
+)
+_LIST_TITLE = re.compile(
+    r"\breleases? \S+ (?:industrial control systems?|ICS|medical)(?: medical)? advisor(?:y|ies)\b", re.IGNORECASE
+)
+_MAX_TEXT = 4_000  # characters of a summary that are looked through for numbers
+APART_SPAN = timedelta(days=14)  # advisories further apart in time are in no story together anyway
+
+
+class AdvisoryKind(StrEnum):
+    """What an advisory is; only those of one kind are held against each other."""
+
+    NOTICE = "an advisory with a number of its own"
+    VULNERABILITY = "a record of one vulnerability"
+    CATALOG = "an addition to the catalog of known exploited vulnerabilities"
+    LIST = "a list of advisories"
+
+
+@dataclass(frozen=True, slots=True)
+class Advisory:
+    """An advisory that an article is, with the numbers that it is about, in capitals.
+
+    A list of advisories, or an addition that names no vulnerability, has its address for a number: nothing else is it.
+    """
+
+    kind: AdvisoryKind
+    numbers: frozenset[str]
+
+
+def find_advisory(article: CandidateArticle) -> Advisory | None:
+    """Tell whether an article is an advisory, or the news of one; publishers do not matter, numbers do."""
+    if _LIST_TITLE.search(article.title):
+        return Advisory(AdvisoryKind.LIST, frozenset({article.url}))
+    summary = article.summary[:_MAX_TEXT]
+    if _CATALOG_TITLE.search(article.title):
+        named = _find_numbers(_CVE_NUMBER, f"{article.title} {summary}")
+        return Advisory(AdvisoryKind.CATALOG, named or frozenset({article.url}))
+    page = urlsplit(article.url).path.replace("_", "-")
+    for text in (page, article.title, summary):
+        if own := _find_numbers(_OWN_NUMBER, text):
+            # Of a text that names several nobody can tell which one it is.
+            return Advisory(AdvisoryKind.NOTICE, own) if len(own) == 1 else None
+    if record := _find_numbers(_CVE_NUMBER, page.rpartition("/")[2]) or _leading_number(article.title):
+        return Advisory(AdvisoryKind.VULNERABILITY, record) if len(record) == 1 else None
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class AdvisoryGroups:
+    """Which articles are one advisory, and which are different ones, by their URLs."""
+
+    together: tuple[tuple[str, ...], ...]
+    apart: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+
+
+def group_advisories(articles: Sequence[CandidateArticle]) -> AdvisoryGroups:
+    """Group the advisories among articles by their numbers, in any order of arrival to the same result.
+
+    Of one kind, those that share a number are one; all others are different, whatever their titles.
+    """
+    by_url = {a.url: (advisory, a.dated_at) for a in articles if (advisory := find_advisory(a))}
+    together, apart = [], []
+    for kind in AdvisoryKind:
+        groups = _connect_by_number({url: a.numbers for url, (a, _) in by_url.items() if a.kind is kind})
+        together += [group for group in groups if len(group) > 1]
+        for first, other in combinations(groups, 2):
+            times = [by_url[url][1] for url in (*first, *other)]
+            if max(times) - min(times) <= APART_SPAN:
+                apart.append((first, other))
+    return AdvisoryGroups(tuple(together), tuple(apart))
+
+
+def _connect_by_number(numbers_by_url: dict[str, frozenset[str]]) -> list[tuple[str, ...]]:
+    """Return the URLs in groups that share numbers, also by way of each other."""
+    group_of: dict[str, set[str]] = {}
+    urls_by_number: dict[str, set[str]] = defaultdict(set)
+    for url in sorted(numbers_by_url):
+        mine = {url}
+        for number in numbers_by_url[url]:
+            for other in urls_by_number[number]:
+                mine |= group_of[other]
+            urls_by_number[number].add(url)
+        group_of.update(dict.fromkeys(mine, mine))
+    return sorted({tuple(sorted(group)) for group in group_of.values()})
+
+
+def _find_numbers(pattern: re.Pattern[str], text: str) -> frozenset[str]:
+    return frozenset(number.upper() for number in pattern.findall(text))
+
+
+def _leading_number(title: str) -> frozenset[str]:
+    match = _CVE_NUMBER.match(title.strip())
+    return frozenset({match.group().upper()}) if match else frozenset()

@@ -1,0 +1,109 @@
+"""Advisories are known and grouped by their numbers, and never by their titles."""
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from digest.select.advisories import AdvisoryKind, find_advisory, group_advisories
+from digest.select.values import CandidateArticle
+
+NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
+ADDED = "Agency Adds One Known Exploited Vulnerability to Catalog"
+
+
+def article(
+    title: str, path: str = "", summary: str = "", *, host: str = "agency.example.gov", days: float = 0
+) -> CandidateArticle:
+    url = f"https://{host}/{path or title.lower().replace(' ', '-')}"
+    return CandidateArticle(url, url, title, summary, host, host, NOON + timedelta(days=days))
+
+
+@pytest.mark.parametrize(
+    ("known", "kind", "numbers"),
+    [
+        (article("Harlow Pump Controller", "ics-advisories/icsa-26-320-01"), AdvisoryKind.NOTICE, {"ICSA-26-320-01"}),
+        (article("Harlow Scanner", "icsma-26-320-02"), AdvisoryKind.NOTICE, {"ICSMA-26-320-02"}),
+        (article("Gang hits dentists", "advisories/aa26-203a"), AdvisoryKind.NOTICE, {"AA26-203A"}),
+        (article("Pumps are open (ICSA-26-320-01)", host="a.example"), AdvisoryKind.NOTICE, {"ICSA-26-320-01"}),
+        (article("Pumps are open", summary="See icsa-26-320-01.", host="b.example"), AdvisoryKind.NOTICE, {"ICSA-26-320-01"}),
+        (article("Pumps", "vde-2026-041"), AdvisoryKind.NOTICE, {"VDE-2026-041"}),
+        (article("VU#123456: pumps are open", "notes"), AdvisoryKind.NOTICE, {"VU#123456"}),
+        (article("CVE-2026-12345 Detail", "vuln/detail/CVE-2026-12345"), AdvisoryKind.VULNERABILITY, {"CVE-2026-12345"}),
+        (article("Pump login bypass", "vulnerability/CVE-2026-12345"), AdvisoryKind.VULNERABILITY, {"CVE-2026-12345"}),
+        (article(ADDED, summary="CVE-2026-1111 Harlow Gate"), AdvisoryKind.CATALOG, {"CVE-2026-1111"}),
+        (article("CISA adds Harlow flaw to KEV catalog", summary="cve-2026-1111", host="c.example"), AdvisoryKind.CATALOG, {"CVE-2026-1111"}),
+    ],
+)  # fmt: skip
+def test_an_advisory_is_known_by_its_number_whoever_publishes_it(
+    known: CandidateArticle, kind: AdvisoryKind, numbers: set[str]
+) -> None:
+    advisory = find_advisory(known)
+    assert advisory is not None
+    assert advisory.kind is kind
+    assert set(advisory.numbers) == numbers
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        article("Attackers use CVE-2026-1111 against hospitals"),
+        article("A week of patches", summary="ICSA-26-320-01 and ICSA-26-320-02 concern pumps."),
+        article("Flight AA26 lands", "aa26-lands"),
+        article("Pump maker adds staff", summary="It adds one to its catalog."),
+        article("A form called ICSA-26-3"),
+    ],
+)
+def test_what_only_mentions_numbers_is_no_advisory(other: CandidateArticle) -> None:
+    assert find_advisory(other) is None
+
+
+def test_lists_of_advisories_and_additions_without_numbers_are_only_themselves() -> None:
+    listed = [
+        article(
+            "Agency Releases Two Industrial Control Systems Advisories", f"alerts/{n}", "ICSA-26-320-01 ICSA-26-320-02"
+        )
+        for n in range(2)
+    ]
+    added = [article(ADDED, f"alerts/added-{n}") for n in range(2)]
+    for kind, pair in ((AdvisoryKind.LIST, listed), (AdvisoryKind.CATALOG, added)):
+        groups = group_advisories(pair)
+        assert {a.kind for a in map(find_advisory, pair) if a} == {kind}
+        assert groups.together == ()
+        assert groups.apart == (((pair[0].url,), (pair[1].url,)),)
+
+
+def test_equal_titles_with_other_numbers_are_kept_apart() -> None:
+    same = [article(ADDED, f"alerts/{n}", f"CVE-2026-{n} Harlow Gate") for n in range(1000, 1149)]
+    groups = group_advisories(same)
+    assert groups.together == ()
+    assert len(groups.apart) == 149 * 148 / 2
+
+
+def test_publishers_that_tell_of_one_number_are_together_in_any_order() -> None:
+    official = article("Harlow Pump Controller", "ics-advisories/icsa-26-320-01")
+    press = article("Open pumps at waterworks (ICSA-26-320-01)", host="press.example")
+    wire = article("Waterworks told to patch", summary="The agency's ICSA-26-320-01 says so.", host="wire.example")
+    other = article("Harlow Pump Controller", "ics-advisories/icsa-26-320-02")
+    articles = [official, press, wire, other]
+    expected = group_advisories(articles)
+    one = tuple(sorted(a.url for a in (official, press, wire)))
+    assert expected.together == (one,)
+    assert [set(pair) for pair in expected.apart] == [{one, (other.url,)}]
+    for seed in range(10):
+        random.Random(seed).shuffle(articles)
+        assert group_advisories(articles) == expected
+
+
+def test_numbers_connect_by_way_of_each_other_and_contradict_nothing() -> None:
+    both = article(ADDED.replace("One", "Two"), "alerts/both", "CVE-2026-1111 and CVE-2026-2222")
+    first = article("CISA adds Harlow flaw to KEV", summary="CVE-2026-1111", host="a.example")
+    second = article("CISA adds Quill flaw to KEV", summary="CVE-2026-2222", host="b.example")
+    groups = group_advisories([first, second, both])
+    assert groups.together == (tuple(sorted(a.url for a in (both, first, second))),)
+    assert groups.apart == ()
+
+
+def test_advisories_of_different_weeks_need_not_be_kept_apart() -> None:
+    groups = group_advisories([article("Pump", "icsa-26-320-01"), article("Pump", "icsa-26-360-01", days=40)])
+    assert groups.apart == ()
