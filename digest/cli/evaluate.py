@@ -1,13 +1,16 @@
 """`digest evaluate`: hold selection against labels that somebody made by hand. A command of the group a kind of labels."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import click
 
+from digest.app.evaluation import drafts as draft_evaluation
 from digest.app.evaluation import stories as story_evaluation
 from digest.app.evaluation import topics as topic_evaluation
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
@@ -154,3 +157,54 @@ def _topic_report(result: topic_evaluation.TopicEvaluation) -> Iterator[str]:
         passed = f"; let pass: {', '.join(m.label.allowed)}" if m.label.allowed else ""
         yield f"{'let pass' if m.is_allowed else 'wrong'}: {m.label.article.title}"
         yield f"  given {given}; right: {right}{passed}"
+
+
+@evaluate.command(
+    epilog="""\b
+Examples:
+  digest evaluate draft picks.jsonl
+  digest evaluate draft picks.jsonl --edition 2026-W47
+  digest evaluate draft picks.jsonl feeds/ --now 2026-11-19T17:30
+
+\b
+Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
+)
+@click.argument("picks", type=EXISTING_FILE)
+@click.argument("feeds", nargs=-1, type=EXISTING_PATH, metavar="[FEED]...")
+@click.option("--edition", default="current", show_default=True, help="The edition, where no FEED is given.")
+@click.option(
+    "--now", type=MOMENT, help="Draft from the FEEDs as if it were this moment; else when the newest came out."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@pass_command_context
+def draft(
+    context: CommandContext, picks: Path, feeds: tuple[Path, ...], edition: str, now: datetime | None, as_json: bool
+) -> None:
+    """Hold an edition, or what would be drafted from FEEDs (files or folders), against an editor's grades in PICKS."""
+    if feeds:
+        context.refuse_unknown_actor()
+        drafted_at = context.moment_or_now(now) if now else None
+        result = draft_evaluation.evaluate_feeds_draft(
+            picks, feeds, context.settings, now=context.now(), drafted_at=drafted_at
+        )
+    else:
+        result = draft_evaluation.evaluate_stored_draft(picks, context.installation, edition)
+    if as_json:
+        print_json(asdict(result), indent=2)
+    else:
+        click.echo("\n".join(_draft_report(result)))
+
+
+def _draft_report(result: draft_evaluation.DraftEvaluation) -> Iterator[str]:
+    for place, story in enumerate(result.stories, 1):
+        repeats = f", repeats {story.repeats}" if story.repeats else ""
+        poor = ", poor lead" if story.grade and story.grade.is_poor_lead else ""
+        grade = f"{story.grade.grade}{repeats}{poor} ({story.grade.why})" if story.grade else "ungraded"
+        yield f"{place:3}. {story.headline}\n     {grade}"
+    for scored in result.scores:
+        yield (
+            f"first {scored.first} (has {scored.stories}): {scored.changes} to change, {scored.ungraded} ungraded, "
+            f"{scored.poor_leads} poor leads; {scored.musts} of {result.must_count} matters that must be in"
+        )
+    for missed in result.missing:
+        yield f"missing: {missed.title}"

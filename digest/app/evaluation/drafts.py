@@ -1,0 +1,188 @@
+"""How a draft differs from what an editor would take, against grades that somebody gave by hand."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from digest.app.evaluation.labelled_files import EvaluationError, labelled_url, read_feed_articles, read_labels
+from digest.app.installation import Installation
+from digest.edition.content import EditionContent
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.queries import find_edition
+from digest.select.proposals import propose_edition
+from digest.select.text_similarity import title_words
+from digest.select.values import CandidateArticle, PreviousEditions
+from digest.settings import Settings
+
+UNFIT, MUST = 0, 2  # grades: must not be in; must be in; what lies between may be
+FIRST_COUNTS = (10, 14)  # how many of the first stories are scored
+
+
+@dataclass(frozen=True, slots=True)
+class StoryGrade:
+    """An editor's grade of a story; `matter` is the key that stories of one matter share."""
+
+    title: str
+    grade: int
+    matter: str
+    why: str
+    is_poor_lead: bool = False  # of the article by which it was found: the right matter, told by the wrong page
+
+
+@dataclass(frozen=True, slots=True)
+class DraftedStory:
+    """A story of a draft by its lead, and its grade; `repeats` is the place, from 1, at which its matter stood before."""
+
+    headline: str
+    url: str
+    grade: StoryGrade | None
+    repeats: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DraftScore:
+    """The first stories of a draft, counted. `changes` are those that must not be in, or that repeat a matter."""
+
+    first: int
+    stories: int
+    changes: int
+    ungraded: int
+    poor_leads: int
+    musts: int  # matters that must be in and are
+
+
+@dataclass(frozen=True, slots=True)
+class DraftEvaluation:
+    """A draft held against grades: its stories in order, the scores, and the matters that must be in and are not."""
+
+    stories: tuple[DraftedStory, ...]
+    scores: tuple[DraftScore, ...]
+    must_count: int
+    missing: tuple[StoryGrade, ...]
+
+
+class GradedStories:
+    """An editor's grades, found by an article's link, else by its headline. A story's own lead wins, then the higher grade."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Index the rows of a file of grades.
+
+        Raises:
+            EvaluationError: a row lacks a key, or a value is of the wrong kind.
+        """
+        self._by_url: dict[str, StoryGrade] = {}
+        self._by_title: dict[frozenset[str], StoryGrade] = {}
+        ranked = sorted(_read_graded_articles(rows), key=lambda found: found[0])
+        for _, url, title, grade in ranked:
+            self._by_url.setdefault(url, grade)
+            if words := title_words(title):
+                self._by_title.setdefault(words, grade)
+        self.musts = {g.matter: g for *_, g in reversed(ranked) if g.grade == MUST}
+
+    def find_grade(self, headline: str, url: str) -> StoryGrade | None:
+        """Return the grade of a lead, None where nobody graded it."""
+        return self._by_url.get(labelled_url(url)) or self._by_title.get(title_words(headline))
+
+
+def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple[bool, int], str, str, StoryGrade]]:
+    """Return (precedence, URL, title, grade) for each lead and member of the rows; the lowest precedence wins."""
+    found = []
+    for number, row in enumerate(rows, 1):
+        try:
+            poor = set(map(labelled_url, row.get("poor", ())))
+            titles = [*row.get("member_titles", ()), *[""] * len(row.get("members", ()))]
+            leads = [(row["url"], row["title"]), *zip(row.get("members", ()), titles, strict=False)]
+            for place, (address, title) in enumerate(leads):
+                url = labelled_url(address)
+                grade = StoryGrade(row["title"], int(row["grade"]), row["story"], row.get("why", ""), url in poor)
+                found.append(((place > 0, -grade.grade), url, title, grade))
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise EvaluationError(
+                f"Line {number} of the grades is not of the form described in docs/evaluation.md: {exc!r}."
+            ) from exc
+    return found
+
+
+def score_draft(leads: Sequence[tuple[str, str]], graded: GradedStories) -> DraftEvaluation:
+    """Score the leads of a draft, given as (headline, URL) in order."""
+    first_place: dict[str, int] = {}
+    stories = []
+    for place, (headline, url) in enumerate(leads, 1):
+        grade = graded.find_grade(headline, url)
+        stories.append(DraftedStory(headline, url, grade, first_place.get(grade.matter) if grade else None))
+        if grade:
+            first_place.setdefault(grade.matter, place)
+    taken = {s.grade.matter for s in stories[: max(FIRST_COUNTS)] if s.grade and s.grade.grade > UNFIT}
+    return DraftEvaluation(
+        tuple(stories),
+        tuple(_count_first(stories[:first], first, graded.musts.keys()) for first in FIRST_COUNTS),
+        len(graded.musts),
+        tuple(g for matter, g in sorted(graded.musts.items()) if matter not in taken),
+    )
+
+
+def _count_first(stories: Sequence[DraftedStory], first: int, musts: Iterable[str]) -> DraftScore:
+    graded = [(s, s.grade) for s in stories if s.grade is not None]
+    return DraftScore(
+        first=first,
+        stories=len(stories),
+        changes=sum(g.grade == UNFIT or s.repeats is not None for s, g in graded),
+        ungraded=len(stories) - len(graded),
+        poor_leads=sum(g.is_poor_lead and g.grade > UNFIT for _, g in graded),
+        musts=len({g.matter for _, g in graded if g.grade > UNFIT}.intersection(musts)),
+    )
+
+
+def evaluate_stored_draft(grades_file: Path, installation: Installation, edition_name: str) -> DraftEvaluation:
+    """Hold the news of an edition against grades, section after section.
+
+    Raises:
+        EvaluationError: the grades cannot be read, or are not of the form described.
+        UnknownEditionError: there is no edition of that name.
+    """
+    graded = _read_grades(grades_file)
+    with installation.database.read() as session:
+        content = EditionContent.from_json(find_edition(session, edition_name).content)
+    sections = [section for section in content.sections if SECTION_KINDS[section.kind].capped]
+    return score_draft([(e.headline, e.url) for s in sections for e in s.entries], graded)
+
+
+def evaluate_feeds_draft(
+    grades_file: Path, feeds: Sequence[Path], settings: Settings, *, now: datetime, drafted_at: datetime | None = None
+) -> DraftEvaluation:
+    """Propose an edition from feeds, and hold its news against grades; nothing is stored.
+
+    Args:
+        grades_file: the grades; `docs/evaluation.md` describes their form.
+        feeds: files and folders with the articles of the edition's window.
+        settings: sections, weights and sources.
+        now: when articles without a date were found.
+        drafted_at: the moment of the draft; when the newest article came out, where none is given.
+
+    Raises:
+        EvaluationError: the grades or a feed cannot be read, or are not of the form described.
+    """
+    graded = _read_grades(grades_file)
+    articles = read_feed_articles(feeds, settings, now=now)
+    proposal = propose_edition(
+        articles,
+        select=settings.file.select,
+        sections=settings.file.sections,
+        kinds=SECTION_KINDS,
+        now=drafted_at or _newest_date(articles) or now,
+        previous=PreviousEditions(),
+    )
+    capped = [s.key for s in settings.file.sections if SECTION_KINDS[s.kind].capped]
+    leads = [p.scored.story.lead for key in capped for p in proposal.sections.get(key, ())]
+    return score_draft([(a.title, a.link) for a in leads], graded)
+
+
+def _read_grades(grades_file: Path) -> GradedStories:
+    rows = read_labels(grades_file)
+    return GradedStories(rows if isinstance(rows, list) else [rows])
+
+
+def _newest_date(articles: Iterable[CandidateArticle]) -> datetime | None:
+    return max((a.dated_at for a in articles if a.has_date), default=None)

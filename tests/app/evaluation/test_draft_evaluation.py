@@ -1,0 +1,116 @@
+"""`digest evaluate draft`: an editor's grades from a file, and the scores worked out by hand."""
+
+import json
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from digest.app.evaluation.drafts import GradedStories, score_draft
+from digest.cli import digest
+
+TITLES = (
+    "Ransomware hits the port of Harlow",
+    "Wildfire closes a highway in Ohio",
+    "Measles outbreak shuts camps in Texas",
+)
+
+
+def pick(number: int, title: str, grade: int, matter: str, **more: Any) -> dict[str, Any]:
+    url = f"https://alpha.example.org/{number}"
+    return {"url": url, "title": title, "grade": grade, "story": matter, "why": f"why {matter}", **more}
+
+
+def lead(number: int, title: str = "") -> tuple[str, str]:
+    return (title, f"https://alpha.example.org/{number}?utm_source=x")
+
+
+def test_changes_repeats_poor_leads_and_musts_are_those_worked_out_by_hand() -> None:
+    member = "https://beta.example.org/7"
+    graded = GradedStories(
+        [
+            pick(1, "Storm ashore", 2, "storm", members=[member], member_titles=["Storm nears"], poor=[member]),
+            pick(2, "Storm bill", 1, "storm"),
+            pick(3, "Botnet down", 2, "botnet"),
+            pick(4, "Fire abroad", 0, "fire"),
+            pick(5, "Border record", 2, "border"),
+        ]
+    )
+    leads = [("", member), lead(4), lead(2), lead(3), lead(9, "Nobody looked at this")]
+    result = score_draft(leads, graded)
+    first = result.scores[0]
+    assert (first.first, first.stories, first.changes, first.ungraded) == (10, 5, 2, 1)
+    assert (first.poor_leads, first.musts, result.must_count) == (1, 2, 3)
+    assert [s.repeats for s in result.stories] == [None, None, 1, None, None]
+    assert [g.matter for g in result.missing] == ["border"]
+
+
+def test_only_the_first_stories_count() -> None:
+    graded = GradedStories([pick(n, f"Story {n}", 0 if n > 10 else 1, f"m{n}") for n in range(1, 15)])
+    ten, fourteen = score_draft([lead(n) for n in range(1, 15)], graded).scores
+    assert (ten.changes, fourteen.changes) == (0, 4)
+
+
+def test_a_lead_under_another_address_is_found_by_its_headline() -> None:
+    graded = GradedStories([pick(1, "Storm reaches the coast of Maine", 2, "storm")])
+    found = score_draft([("Storm reaches coast of Maine", "https://z.example.org/0")], graded).stories[0]
+    assert found.grade
+    assert found.grade.matter == "storm"
+
+
+def evaluate(folder: Path, picks: list[object], *options: str) -> Result:
+    items = "".join(
+        f"<item><title>{title}</title><link>https://alpha.example.org/{n}</link>"
+        f"<pubDate>{format_datetime(datetime(2026, 11, 18, 12, tzinfo=UTC))}</pubDate></item>"
+        for n, title in enumerate(TITLES, 1)
+    )
+    feed, file = folder / "alpha.xml", folder / "picks.jsonl"
+    feed.write_text(f"<rss version='2.0'><channel><title>Alpha</title>{items}</channel></rss>", "utf-8")
+    file.write_text("\n".join(map(json.dumps, picks)), "utf-8")
+    (folder / "digest.toml").write_text("", "utf-8")
+    command = ["--settings", str(folder / "digest.toml"), "evaluate", "draft", str(file), str(feed), *options]
+    return CliRunner().invoke(digest, command)
+
+
+def test_a_draft_is_made_from_feeds_and_scored(tmp_path: Path) -> None:
+    picks: list[object] = [
+        pick(1, TITLES[0], 2, "port"),
+        pick(2, TITLES[1], 0, "fire"),
+        pick(8, "Not there", 2, "gone"),
+    ]
+    result = json.loads(evaluate(tmp_path, picks, "--json").output)
+    assert sorted(s["headline"] for s in result["stories"]) == sorted(TITLES)
+    assert (
+        result["scores"][0] | {"first": 10, "stories": 3, "changes": 1, "ungraded": 1, "musts": 1}
+        == result["scores"][0]
+    )
+    said = evaluate(tmp_path, picks).output
+    assert "first 10 (has 3): 1 to change, 1 ungraded, 0 poor leads; 1 of 2 matters that must be in" in said
+    assert "missing: Not there" in said
+
+
+@pytest.mark.parametrize(
+    "row", [{"url": "https://a.example/"}, {"url": "no address", "title": "", "grade": 1, "story": "x"}, 7]
+)
+def test_grades_of_another_form_are_refused_with_their_line(tmp_path: Path, row: object) -> None:
+    result = evaluate(tmp_path, [pick(1, "Storm", 2, "storm"), row])
+    assert result.exit_code == 2
+    assert "Line 2" in result.output or "no web address" in result.output
+
+
+def test_a_stored_edition_is_scored_without_feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    evaluate(tmp_path, [pick(2, TITLES[1], 0, "fire")])
+    start = ["--settings", str(tmp_path / "digest.toml")]
+    commands = (
+        ["init", "--file", str(tmp_path / "digest.toml")],
+        ["collect", str(tmp_path / "alpha.xml"), "--now", "2026-11-19T17:00"],
+        ["draft", "--now", "2026-11-19T17:30"],
+    )
+    for command in commands:
+        assert CliRunner().invoke(digest, [*start, *command]).exit_code in {0, 1}, command
+    said = CliRunner().invoke(digest, [*start, "evaluate", "draft", str(tmp_path / "picks.jsonl")]).output
+    assert "first 10 (has 3): 1 to change, 2 ungraded" in said
