@@ -81,6 +81,13 @@ class Arrangement:
         """Return one name for all that name the same story; anything else is its own name."""
         return self.story_names.get(target, target)
 
+    def find_story(self, url: str) -> ArrangedStory | None:
+        """Find the story of the edition that holds an article, also under another; None where it is not in the edition."""
+        name = self.name_target(url)
+        placed = [story for stories in self.sections.values() for story in stories]
+        everything = placed + [under for story in placed for under in story.supporting]
+        return next((story for story in everything if story.url == name), None)
+
 
 def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsFile, release_day: date) -> Arrangement:
     """Fold an edition's edits into its proposal.

@@ -94,3 +94,13 @@ def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangem
     session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id))
     if rows := list_story_rows(arrangement):
         session.execute(insert(EditionStory), [{"edition_id": edition.id, **row} for row in rows])
+
+
+def update_story_rows(session: Session, edition: Edition, *, before: Arrangement, after: Arrangement) -> None:
+    """Bring an edition's stories from one arrangement to another; those that did not change keep their rows."""
+    old, new = ({row["url"]: row for row in list_story_rows(each)} for each in (before, after))
+    changed = {url for url in old.keys() | new.keys() if old.get(url) != new.get(url)}
+    if gone := sorted(changed & old.keys()):
+        session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.url.in_(gone)))
+    if rows := [{"edition_id": edition.id, **new[url]} for url in sorted(changed & new.keys())]:
+        session.execute(insert(EditionStory), rows)

@@ -2,12 +2,11 @@
 
 import threading
 from collections import OrderedDict
-from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition.edits import Edit, EditDraft
+from digest.edition.edits import Edit
 from digest.edition.grown_proposal import GrownProposal, PackedProposal, unpack_proposal
 from digest.store.models import Edition, EditionEdit, EditionProposal
 
@@ -20,23 +19,21 @@ def load_edits(session: Session, edition: Edition) -> tuple[Edit, ...]:
     return tuple(Edit(row.seq, row.at, row.actor, row.kind, row.target, row.value, row.undoes) for row in rows)
 
 
-def append_edit(session: Session, edition: Edition, draft: EditDraft, *, seq: int, actor: str, at: datetime) -> Edit:
-    """Append an edit under the number that follows the last; the caller has locked the edition."""
-    edit = Edit(seq, at, actor, draft.kind, draft.target, dict(draft.value), draft.undoes)
+def append_edit(session: Session, edition: Edition, edit: Edit) -> None:
+    """Append an edit, which has the number after the last; the caller has locked the edition."""
     session.add(
         EditionEdit(
             edition_id=edition.id,
-            seq=seq,
-            at=at,
-            actor=actor,
+            seq=edit.seq,
+            at=edit.at,
+            actor=edit.actor,
             kind=edit.kind,
             target=edit.target,
-            value=edit.value,
+            value=dict(edit.value),
             undoes=edit.undoes,
         )
     )
     session.flush()
-    return edit
 
 
 class ProposalCache:
@@ -67,9 +64,14 @@ class ProposalCache:
 _CACHE = ProposalCache()
 
 
+def proposal_hash_of(session: Session, edition: Edition) -> str | None:
+    """Return the hash of an edition's stored proposal; None where it has none."""
+    return session.scalar(select(EditionProposal.hash).where(EditionProposal.edition_id == edition.id))
+
+
 def load_proposal(session: Session, edition: Edition) -> GrownProposal | None:
     """Return an edition's stored proposal; None for an edition of before there were any."""
-    proposal_hash = session.scalar(select(EditionProposal.hash).where(EditionProposal.edition_id == edition.id))
+    proposal_hash = proposal_hash_of(session, edition)
     if proposal_hash is None:
         return None
     if (cached := _CACHE.find(proposal_hash)) is not None:

@@ -9,7 +9,7 @@ from digest.app.installation import Installation
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.edition.approval import clear_approval
 from digest.edition.edit_log import append_edit, load_edits, load_proposal
-from digest.edition.edits import EditDraft, EditionField, EditKind
+from digest.edition.edits import Edit, EditDraft, EditionField, EditKind
 from digest.edition.grown_proposal import GrownProposal
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionStory
@@ -23,7 +23,7 @@ def edit(database: Database, edition: Edition, draft: EditDraft) -> None:
     with database.write() as session:
         row = session.get_one(Edition, edition.id)
         seq = len(load_edits(session, row)) + 1
-        append_edit(session, row, draft, seq=seq, actor="staff 2", at=NOW)
+        append_edit(session, row, Edit(seq, NOW, "staff 2", draft.kind, draft.target, draft.value))
 
 
 def stored(database: Database, edition: Edition) -> GrownProposal:

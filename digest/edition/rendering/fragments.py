@@ -7,6 +7,8 @@ both in it; the two are then told apart, and cut into pieces, at comments that t
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -81,8 +83,16 @@ def publication_frame(settings: Settings) -> PublicationFrame:
 
 
 def create_mail_environment(settings: Settings) -> Environment:
-    """Make the environment that `render_edition` wants: the operator's templates first, our filters in it."""
-    pages = create_jinja_environment(settings.templates)
+    """Give the environment that `render_edition` wants: the operator's templates first, our filters in it.
+
+    It is kept for the next one who asks, with its compiled templates; a template that changes is compiled again.
+    """
+    return _open_mail_environment(settings.templates)
+
+
+@lru_cache(maxsize=4)
+def _open_mail_environment(operator_folder: Path | None) -> Environment:
+    pages = create_jinja_environment(operator_folder)
     pages.filters.update(TEMPLATE_FILTERS)
     return pages
 
