@@ -61,14 +61,22 @@ def find_advisory(article: CandidateArticle) -> Advisory | None:
     if _CATALOG_TITLE.search(article.title):
         named = _find_numbers(_CVE_NUMBER, f"{article.title} {summary}")
         return Advisory(AdvisoryKind.CATALOG, named or frozenset({article.url}))
-    page = urlsplit(article.url).path.replace("_", "-")
+    page = _page_name(article)
     for text in (page, article.title, summary):
         if own := _find_numbers(_OWN_NUMBER, text):
             # Of a text that names several nobody can tell which one it is.
             return Advisory(AdvisoryKind.NOTICE, own) if len(own) == 1 else None
-    if record := _find_numbers(_CVE_NUMBER, page.rpartition("/")[2]) or _leading_number(article.title):
-        return Advisory(AdvisoryKind.VULNERABILITY, record) if len(record) == 1 else None
+    if record := _CVE_NUMBER.fullmatch(page) or _CVE_NUMBER.match(article.title.strip()):
+        return Advisory(AdvisoryKind.VULNERABILITY, frozenset({record.group().upper()}))
     return None
+
+
+def find_advisory_numbers(article: CandidateArticle) -> frozenset[str]:
+    """Return all numbers of advisories and vulnerabilities that an article names, in capitals: its page, title, summary."""
+    texts = (_page_name(article), article.title, article.summary[:_MAX_TEXT])
+    return frozenset(
+        n for text in texts for pattern in (_OWN_NUMBER, _CVE_NUMBER) for n in _find_numbers(pattern, text)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +118,10 @@ def _connect_by_number(numbers_by_url: dict[str, frozenset[str]]) -> list[tuple[
     return sorted({tuple(sorted(group)) for group in group_of.values()})
 
 
+def _page_name(article: CandidateArticle) -> str:
+    """Return the last part of an article's address, in which agencies put the number."""
+    return urlsplit(article.url).path.rstrip("/").rpartition("/")[2]
+
+
 def _find_numbers(pattern: re.Pattern[str], text: str) -> frozenset[str]:
     return frozenset(number.upper() for number in pattern.findall(text))
-
-
-def _leading_number(title: str) -> frozenset[str]:
-    match = _CVE_NUMBER.match(title.strip())
-    return frozenset({match.group().upper()}) if match else frozenset()

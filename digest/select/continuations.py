@@ -5,12 +5,12 @@ with news: an article from after that edition's cut-off whose text is no repost 
 nearly the text of an article of the same publisher, or the text itself from another.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
 from digest.select import text_similarity
+from digest.select.advisories import find_advisory_numbers
 from digest.select.story_similarity import StorySimilarity
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, Story
 
@@ -92,9 +92,6 @@ def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:
     return not any(_is_repost(article, old) for old in earlier.articles)
 
 
-_NUMBERED_MATTER = re.compile(r"\b(?:cve-\d{4}-\d{4,7}|icsm?a-\d{2}-\d{3}-\d{2}|aa\d{2}-\d{3}[a-z])\b", re.IGNORECASE)
-
-
 def _is_other_issue(story: Story, earlier: EarlierStory) -> bool:
     """Return whether two stories are two issues of one series, or of two numbered matters, however alike their words.
 
@@ -108,7 +105,7 @@ def _is_other_issue(story: Story, earlier: EarlierStory) -> bool:
 
 
 def _find_numbers(articles: Iterable[CandidateArticle]) -> frozenset[str]:
-    return frozenset(n.lower() for a in articles for n in _NUMBERED_MATTER.findall(f"{a.title} {a.summary}"))
+    return frozenset(n for a in articles for n in find_advisory_numbers(a))
 
 
 def _longest_shared_run(first: str, other: str) -> int:

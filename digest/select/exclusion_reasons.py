@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from digest.select.advisories import find_advisory
 from digest.select.section_filler import MAX_STORIES_PER_TOPIC, NEWS_SECTION, SectionFiller
 from digest.select.story_similarity import SAME_TITLE_OVERLAP
 from digest.select.text_similarity import is_near_duplicate, jaccard_overlap, title_words
@@ -53,6 +54,9 @@ class EarlierStories:
     def _is_new_text(self, article: CandidateArticle, earlier: _UsedStory) -> bool:
         """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
         old = self._earlier_articles.get(earlier.url)
+        if advisory := find_advisory(article):  # an agency gives different advisories one title
+            told = find_advisory(old) if old else None
+            return not (told and told.numbers & advisory.numbers)
         if old is None or old.publisher != article.publisher or not (old.summary and article.summary):
             return False
         return not is_near_duplicate(old.summary, article.summary, SAME_TEXT_OVERLAP)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from digest.select.advisories import AdvisoryKind, find_advisory, group_advisories
+from digest.select.advisories import AdvisoryKind, find_advisory, find_advisory_numbers, group_advisories
 from digest.select.values import CandidateArticle
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
@@ -52,6 +52,7 @@ def test_an_advisory_is_known_by_its_number_whoever_publishes_it(
         article("Flight AA26 lands", "aa26-lands"),
         article("Pump maker adds staff", summary="It adds one to its catalog."),
         article("A form called ICSA-26-3"),
+        article("Pumps are open to all", "2026/11/cve-2026-1111-used-against-hospitals"),
     ],
 )
 def test_what_only_mentions_numbers_is_no_advisory(other: CandidateArticle) -> None:
@@ -107,3 +108,8 @@ def test_numbers_connect_by_way_of_each_other_and_contradict_nothing() -> None:
 def test_advisories_of_different_weeks_need_not_be_kept_apart() -> None:
     groups = group_advisories([article("Pump", "icsa-26-320-01"), article("Pump", "icsa-26-360-01", days=40)])
     assert groups.apart == ()
+
+
+def test_all_numbers_that_an_article_names_are_found_in_capitals() -> None:
+    named = article("Pumps (cve-2026-1111)", "alerts/aa26-203a", "See VU#123456 and CVE-2026-2222, not CVE-26-1.")
+    assert find_advisory_numbers(named) == {"CVE-2026-1111", "AA26-203A", "VU#123456", "CVE-2026-2222"}

@@ -177,6 +177,14 @@ def test_a_series_of_one_title_comes_again_when_its_text_is_new() -> None:
     assert "much the same title" in reasons(propose([*week()[4:], same], previous=previous))[new.url]
 
 
+def test_advisories_of_one_title_and_without_a_text_are_no_repeats_of_each_other() -> None:
+    title = "CISA adds one known exploited vulnerability to catalog"
+    old, new = (article(title, "CISA", days=d, url=f"https://cisa.example.org/{d}") for d in (9, 1))
+    previous = PreviousEditions((("2026-W46", old.url, title),), (old,))
+    assert new.url not in reasons(propose([*week()[4:], new], previous=previous))
+    assert reasons(propose([*week()[4:], old], previous=previous))[old.url] == "was in 2026-W46"
+
+
 def test_most_read_goes_by_reads_alone_and_repeats_nothing() -> None:
     own = [
         article(f"{t} today", "HLS", own=True, views=v)
