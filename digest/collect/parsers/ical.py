@@ -15,7 +15,7 @@ from icalendar import BrokenCalendarProperty, Calendar
 from digest.collect import text_cleanup
 from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
-from digest.collect.parsers.recurrence import LOOK_AHEAD, next_occurrences, parse_recurrence_rule
+from digest.collect.parsers.recurrence import LOOK_AHEAD, next_occurrences
 
 _MAX_SERIES = 1_000  # repeating events of one calendar that are followed
 # Summer time comes on such a day each year; any other rule could be walked for hours.
@@ -186,7 +186,7 @@ def _occurrence_days(event: Any, event_time: _EventTime, overridden: set[date], 
     rule = rule[0] if isinstance(rule, list) else rule
     left_out = {_to_date(value) for value in _date_list(event, "EXDATE")} | overridden
     today = now.astimezone(event_time.start.tzinfo).date() if isinstance(event_time.start, datetime) else now.date()
-    days = {day for day in next_occurrences(parse_recurrence_rule(rule, event_time.day), today) if day not in left_out}
+    days = {day for day in next_occurrences(rule, event_time.day, today) if day not in left_out}
     added = {day for value in _date_list(event, "RDATE") if today <= (day := _to_date(value)) <= today + LOOK_AHEAD}
     return sorted(days | (added - left_out))[:10]
 
