@@ -16,7 +16,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.lifecycle import link_renewal
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.unsubscribe import UnsubscribeResult, unsubscribe_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
 from subscribers.store import people
 from subscribers.store.models import Person
@@ -63,8 +63,8 @@ def add_person(
 
 def withdraw_person(
     installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime
-) -> tuple[int, UnsubscribeResult]:
-    """Take one person off the list, as if they had left by themselves; give their number with what came of it.
+) -> tuple[int, bool]:
+    """Take one person off the list, as if they had left by themselves; give their number, and whether they were on it.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -75,9 +75,11 @@ def withdraw_person(
         number = people.find_person_number(session, installation.keys, address)
         if number is None:
             raise UnknownPersonError("Nobody of this address is on the list.")
-        result = unsubscribe_person(session, installation.departure_log, number, method=f"admin: {reason}", now=now)
-        draft.subject, draft.detail, draft.changed = f"person {number}", {"why": reason}, result.changed
-        return number, result
+        draft.changed = unsubscribe_person(
+            session, installation.departure_log, number, method=f"admin: {reason}", now=now
+        )
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        return number, draft.changed
 
 
 def show_person(

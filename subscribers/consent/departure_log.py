@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Self
 
 from subscribers.consent.ledger import format_moment
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import departure_hash
 from subscribers.errors import RefusalError
+from subscribers.store.models import Person
 
 # "undone" ends a "left" before it.
 DepartureKind = Literal["left", "bounced", "barred", "complained", "complained by mail", "erased", "undone"]
@@ -35,6 +36,11 @@ class PendingDeparture:
     lookup: str
     lookup_key: str
     kind: DepartureKind
+
+    @classmethod
+    def of_person(cls, person: Person, kind: DepartureKind) -> Self | None:
+        """Make the entry of one person; None where no look-up of theirs is kept."""
+        return cls(person.lookup, person.lookup_key, kind) if person.lookup and person.lookup_key else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +66,13 @@ class DepartureLog:
         key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
         return departure_hash(key, lookup)
 
-    def append(self, lookup: str, lookup_key: str, *, kind: DepartureKind, at: datetime) -> None:
-        """Write one departure; when this returns it is on the disk.
+    def append(self, departure: PendingDeparture | None, *, at: datetime) -> None:
+        """Write a departure, if there is one; when this returns it is on the disk.
 
         Raises:
             OSError: it could not be written: then the departure must not be answered as done.
         """
-        self.append_all([PendingDeparture(lookup, lookup_key, kind)], at=at)
+        self.append_all([departure] if departure else [], at=at)
 
     def append_all(self, departures: Sequence[PendingDeparture], *, at: datetime) -> None:
         """Write several departures with one sync; of none nothing is written.

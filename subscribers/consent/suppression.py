@@ -131,7 +131,7 @@ def suppress_address(
         OSError: the departure log could not be written.
     """
     departure = suppress_without_log(session, keys, address, reason=reason, actor=actor, now=now)
-    departure_log.append_all([departure] if departure else [], at=now)
+    departure_log.append(departure, at=now)
 
 
 def suppress_without_log(
@@ -145,9 +145,9 @@ def suppress_without_log(
     recorded = person is not None and _record_suppression(session, person, reason, actor, graver=raised, now=now)
     if not (raised or recorded):
         return None
-    if person is not None and person.lookup and person.lookup_key:
-        return PendingDeparture(person.lookup, person.lookup_key, DEPARTURE_KINDS[reason])
-    return PendingDeparture(hashes.lookup, hashes.lookup_key, DEPARTURE_KINDS[reason])
+    kind = DEPARTURE_KINDS[reason]
+    own = PendingDeparture.of_person(person, kind) if person is not None else None
+    return own or PendingDeparture(hashes.lookup, hashes.lookup_key, kind)
 
 
 def suppress_person(
@@ -165,9 +165,7 @@ def suppress_person(
         key = keys.current("suppression")
         raised = suppress_hashes(session, [(departure_hash(key, person.lookup), key.id)], reason, now)
     recorded = _record_suppression(session, person, reason, actor, graver=raised, now=now)
-    if not (raised or recorded) or person.lookup is None or person.lookup_key is None:
-        return None
-    return PendingDeparture(person.lookup, person.lookup_key, DEPARTURE_KINDS[reason])
+    return PendingDeparture.of_person(person, DEPARTURE_KINDS[reason]) if raised or recorded else None
 
 
 def _record_suppression(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address, mask_address, read_address
 from subscribers.consent import ledger, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import lookup_hash
@@ -36,13 +36,13 @@ class AddressChangeStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AddressChange:
-    """A move looked up: the masked addresses stand there while it is open. `lookup` is for the departure log once done."""
+    """A move looked up: the masked addresses stand there while it is open. `undone` is for the departure log once done."""
 
     stage: AddressChangeStage
     old: str = ""
     new: str = ""
     until: datetime | None = None
-    lookup: tuple[str, str] | None = None
+    undone: PendingDeparture | None = None
 
 
 def request_address_change(
@@ -133,8 +133,8 @@ def confirm_address_change(
     """Move a reader to the new address, if the link is open; twice is once.
 
     The departure log gets an entry for the old address: a copy that is restored from before knows the reader by that
-    alone, and would mail it even if they left by the new one meanwhile. The new address's own word is added with
-    `log_address_change`, after the commit.
+    alone, and would mail it even if they left by the new one meanwhile. The new address's own word (`undone`) is
+    added after the commit: an older departure of it is over.
 
     Raises:
         OSError: the departure log could not be written.
@@ -153,8 +153,7 @@ def confirm_address_change(
     new = _decrypt_new_address(keys, row)
     person = ledger.lock_person(session, used.person)
     assert person is not None, "the look found them"
-    if person.lookup and person.lookup_key:
-        departure_log.append(person.lookup, person.lookup_key, kind="left", at=now)
+    departure_log.append(PendingDeparture.of_person(person, "left"), at=now)
     person.lookup, person.lookup_key = lookup_hash(keys, new), keys.current("lookup").id
     people.set_person_address(keys, person, new)
     body = {"method": "link to the new address", "actor": "reader"}
@@ -162,17 +161,8 @@ def confirm_address_change(
     ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, body, now, commitment=commitment)
     session.delete(row)
     one_time_tokens.end_tokens(session, person.number, "my data", now=now)  # these went to the old address
-    return AddressChange(AddressChangeStage.DONE, change.old, change.new, lookup=(person.lookup, person.lookup_key))
-
-
-def log_address_change(departure_log: DepartureLog, change: AddressChange, *, at: datetime) -> None:
-    """Tell the departure log, after the commit, that the new address is the reader's: an older departure of it is over.
-
-    Raises:
-        OSError: it could not be written; a restored copy then holds the reader to be gone.
-    """
-    if change.lookup is not None:
-        departure_log.append(*change.lookup, kind="undone", at=at)
+    undone = PendingDeparture.of_person(person, "undone")
+    return AddressChange(AddressChangeStage.DONE, change.old, change.new, undone=undone)
 
 
 def delete_expired_changes(session: Session, *, now: datetime) -> None:

@@ -4,7 +4,6 @@ One way for everybody who may wish it: the person's own page, an admin's hand, t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, update
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address
 from subscribers.consent import evidence, ledger, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.signup import request_queue
@@ -22,13 +21,6 @@ from subscribers.store.signup_models import PendingAddressChange
 
 ForgetElsewhere = Callable[[Session, int, Address | None], None]
 """Lets go of a person elsewhere (their mails, a provider), in the same transaction, while the address is still known."""
-
-
-@dataclass(frozen=True, slots=True)
-class ErasureResult:
-    """What came of a wish to be erased. `changed` is False where the person had been erased before, or is not there."""
-
-    changed: bool
 
 
 def erase_person(
@@ -41,8 +33,10 @@ def erase_person(
     forget_elsewhere: ForgetElsewhere,
     now: datetime,
     address: Address | None = None,
-) -> ErasureResult:
+) -> bool:
     """Erase a person: all that leads to them goes; their chain, which holds no address, and the suppression hash stay.
+
+    Return False where they had been erased before, or are not there.
 
     The suppression needs the address once more. It is taken from the vault; where the address was emptied already
     (30 days after leaving), or does not open, and the caller does not know it either, the look-up hash stays as the bar.
@@ -55,21 +49,20 @@ def erase_person(
     """
     unlocked = session.get(Person, number)
     if unlocked is None or unlocked.state == PersonState.ERASED:
-        return ErasureResult(changed=False)
+        return False
     # Mails before people, as events do it (`digest.deliver.events.processor`): in another order the two could wait for each other.
     forget_elsewhere(session, number, people.decrypt_person_address(keys, unlocked) or address)
     person = ledger.lock_person(session, number)
     if person is None or person.state == PersonState.ERASED:
-        return ErasureResult(changed=False)
+        return False
     full_address = people.decrypt_person_address(keys, person) or address
     if full_address is not None:
         request_queue.delete_requests_from(session, keys, full_address)
         suppression.suppress_hashes(session, hash_address(keys, full_address).suppressions, "erased", now)
     ledger.append_event(session, person, ConsentKind.ERASED, {"method": method}, now)
-    if person.lookup and person.lookup_key:
-        departure_log.append(person.lookup, person.lookup_key, kind="erased", at=now)
+    departure_log.append(PendingDeparture.of_person(person, "erased"), at=now)
     _clear_person(session, person, keep_lookup=full_address is None, now=now)
-    return ErasureResult(changed=True)
+    return True
 
 
 def _clear_person(session: Session, person: Person, *, keep_lookup: bool, now: datetime) -> None:

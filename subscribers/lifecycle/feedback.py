@@ -81,9 +81,7 @@ def _apply_unsubscribe(
         return False, None
     body = {"method": f"provider: {report.reporter}", **report.detail}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
-    if person.lookup is None or person.lookup_key is None:
-        return True, None
-    return True, PendingDeparture(person.lookup, person.lookup_key, "left")
+    return True, PendingDeparture.of_person(person, "left")
 
 
 def _apply_bounce(

@@ -12,7 +12,7 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.departure_log import PendingDeparture
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens, people
@@ -37,11 +37,11 @@ class UndoStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UndoLink:
-    """A link looked up. `until` is there while it is open; `lookup` and its key's id are for the departure log once used."""
+    """A link looked up. `until` is there while it is open; `undone` is for the departure log once used."""
 
     stage: UndoStage
     until: datetime | None = None
-    lookup: tuple[str, str] | None = None
+    undone: PendingDeparture | None = None
 
 
 def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datetime | None:
@@ -109,7 +109,7 @@ def look_up_undo_link(session: Session, token: str, *, now: datetime) -> UndoLin
 def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: datetime) -> UndoLink:
     """Put a person back who left, if the link is open; twice is once.
 
-    The departure log is told afterwards, with `log_undo`: a departure log that knows of an undoing which the database
+    The departure log is told afterwards, of `undone`: a departure log that knows of an undoing which the database
     lost would bring somebody back who is gone.
     """
     purpose, link = _find_token(session, token, now)
@@ -126,8 +126,7 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
     ledger.append_event(session, person, ConsentKind.UNDONE, body, now)
     for other in (_ON_PAGE, _BY_MAIL):
         one_time_tokens.end_tokens(session, person.number, other, now=now, used=True)
-    lookup = (person.lookup, person.lookup_key) if person.lookup and person.lookup_key else None
-    return UndoLink(UndoStage.DONE, lookup=lookup)
+    return UndoLink(UndoStage.DONE, undone=PendingDeparture.of_person(person, "undone"))
 
 
 def _find_token(session: Session, token: str, now: datetime) -> tuple[OneTimePurpose, TokenLookup]:
@@ -148,13 +147,3 @@ def _describe_link(session: Session, link: TokenLookup, now: datetime) -> UndoLi
     if link.state is TokenState.FRESH and departure is not None and link.serial == str(departure.seq):
         return UndoLink(UndoStage.OPEN, departure.at + UNDO_PERIOD)
     return UndoLink(UndoStage.OVER)
-
-
-def log_undo(departure_log: DepartureLog, link: UndoLink, *, at: datetime) -> None:
-    """Tell the departure log of an undoing that is committed.
-
-    Raises:
-        OSError: it could not be written; a copy that is restored then holds the person to be gone.
-    """
-    if link.lookup is not None:
-        departure_log.append(*link.lookup, kind="undone", at=at)

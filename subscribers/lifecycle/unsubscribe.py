@@ -1,12 +1,11 @@
 """Leaving: at once, for good, and written down twice before anybody is told that it is done."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.store.models import ConsentKind
 
 UNSUBSCRIBE_REASONS = {
@@ -19,17 +18,10 @@ UNSUBSCRIBE_REASONS = {
 }  # by the key that the ledger keeps; no free text, for people write names and addresses into that
 
 
-@dataclass(frozen=True, slots=True)
-class UnsubscribeResult:
-    """What came of a wish to leave. `changed` is False where the person had left before, or is not there."""
-
-    changed: bool
-
-
 def unsubscribe_person(
     session: Session, departure_log: DepartureLog, number: int, *, method: str, now: datetime, reason: str = ""
-) -> UnsubscribeResult:
-    """Withdraw a person's consent; a second time changes nothing.
+) -> bool:
+    """Withdraw a person's consent; return False where they had left before, or are not there.
 
     The departure log is synced inside the caller's transaction: should the commit then fail, the log knows a
     departure too many, and the person is answered with an error. The other order could forget one.
@@ -43,9 +35,8 @@ def unsubscribe_person(
     """
     person = ledger.lock_person(session, number)
     if person is None or person.state in ledger.DEPARTED_STATES:
-        return UnsubscribeResult(changed=False)
+        return False
     body = {"method": method, "reason": reason} if reason in UNSUBSCRIBE_REASONS else {"method": method}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
-    if person.lookup and person.lookup_key:
-        departure_log.append(person.lookup, person.lookup_key, kind="left", at=now)
-    return UnsubscribeResult(changed=True)
+    departure_log.append(PendingDeparture.of_person(person, "left"), at=now)
+    return True

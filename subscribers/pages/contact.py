@@ -10,13 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from subscribers.address import AddressError, read_address
 from subscribers.mail_requests import MailRequest
-from subscribers.pages.context import (
-    PageContext,
-    current_page_context,
-    private_response,
-    reader_pages,
-    refused_form_page,
-)
+from subscribers.pages.context import page_context, private_response, reader_pages, refused_form_page
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
 from subscribers.phrases import sentence
 from subscribers.signup.rate_limits import SubmissionOutcome, count_form, judge_form, network_prefix, network_tag
@@ -53,29 +47,30 @@ def contact() -> Response:
 @reader_pages.post("/contact")
 def write_to_the_editors() -> Response:
     """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
-    context = current_page_context()
     if request.form.get(HONEYPOT_FIELD):
         return _sent_page("")
     line = read_contact_form(request.form)
     if isinstance(line, FormProblem):
         return _contact_page(line)
-    tag = network_tag(context.keys, network_prefix(client_address(context.trusted_proxies)), context.clock())
-    with context.database.read() as session:  # a flood that is turned away must not queue for the one writer
-        _, outcome = judge_form(session, "contact", tag, context.contact_quota, now=context.clock())
+    tag = network_tag(
+        page_context.keys, network_prefix(client_address(page_context.trusted_proxies)), page_context.clock()
+    )
+    with page_context.database.read() as session:  # a flood that is turned away must not queue for the one writer
+        _, outcome = judge_form(session, "contact", tag, page_context.contact_quota, now=page_context.clock())
     if outcome is SubmissionOutcome.ACCEPTED:
-        with context.database.write() as session:
-            outcome = _queue_message(context, session, tag, line)
+        with page_context.database.write() as session:
+            outcome = _queue_message(session, tag, line)
     return _sent_page(line.reply_to) if outcome is SubmissionOutcome.ACCEPTED else refused_form_page(outcome)
 
 
-def _queue_message(context: PageContext, session: Session, tag: str, line: EditorMessage) -> SubmissionOutcome:
+def _queue_message(session: Session, tag: str, line: EditorMessage) -> SubmissionOutcome:
     """Count a message and queue it, if it is taken."""
-    now = context.clock()
-    turn, outcome = judge_form(session, "contact", tag, context.contact_quota, now=now)
+    now = page_context.clock()
+    turn, outcome = judge_form(session, "contact", tag, page_context.contact_quota, now=now)
     if outcome is SubmissionOutcome.ACCEPTED:
         count_form(session, "contact", tag, turn, now=now)
         facts = {"message": line.message, "reply": line.reply_to}
-        context.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
+        page_context.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
     return outcome
 
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import structlog
 from flask import Blueprint, Response, abort, current_app, render_template
 from sqlalchemy.orm import Session
+from werkzeug.local import LocalProxy
 
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
@@ -28,6 +30,7 @@ from subscribers.store.models import Person, PersonState
 from subscribers.transfer.exports import DataController
 
 reader_pages = Blueprint("readers", __name__)
+log = structlog.get_logger("pages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,19 @@ class PageContext:
         return self.clock().astimezone(self.site.zone).date()
 
 
-def current_page_context() -> PageContext:
-    """Return the context of the running application's pages."""
-    context: PageContext = current_app.extensions["readers"]
-    return context
+# As Flask's own `current_app`: in a request it is the context of the application that answers.
+page_context: PageContext = LocalProxy(lambda: current_app.extensions["readers"])  # type: ignore[assignment]
+
+
+def log_return(departure: PendingDeparture | None, problem: str) -> None:
+    """Tell the departure log, after the commit, that somebody is back; where it cannot be written, log the problem.
+
+    They are back all the same: only a copy that is restored would not know.
+    """
+    try:
+        page_context.departure_log.append(departure, at=page_context.clock())
+    except OSError as exc:
+        log.error(problem, error=type(exc).__name__)  # noqa: TRY400 - no trace needed
 
 
 def is_subscribed(person: Person | None) -> bool:
@@ -98,7 +110,7 @@ def read_link_owner(
 
     A link that is nobody's is answered at once: one of a test mail says so, and all others look the same.
     """
-    keys = current_page_context().keys
+    keys = page_context.keys
     owner = link_tokens.read_link_token(keys, token, purpose)
     if owner is None:
         if link_tokens.read_link_token(keys, token, test_purpose) is not None:
@@ -114,7 +126,7 @@ def is_outdated(link: LinkOwner, person: Person | None) -> bool:
 
 def outdated_link_page(link: LinkOwner) -> Response:
     """Answer a link that only leaves. What it offers is of the same generation, and so no way around."""
-    leave_token = link_tokens.make_link_token(current_page_context().keys, link.number, "leave", link.generation)
+    leave_token = link_tokens.make_link_token(page_context.keys, link.number, "leave", link.generation)
     return private_response(render_template("web/outdated_link.html", leave_token=leave_token), 410)
 
 

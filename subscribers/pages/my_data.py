@@ -5,7 +5,6 @@ import json
 from base64 import b64encode
 from typing import Any
 
-import structlog
 from flask import Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import IntegrityError
@@ -20,28 +19,19 @@ from subscribers.lifecycle.address_change import AddressChange, AddressChangeSta
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.link_renewal import renew_links
 from subscribers.lifecycle.my_data import list_consent_history
-from subscribers.pages.context import (
-    PageContext,
-    current_page_context,
-    private_response,
-    reader_pages,
-    unknown_link_page,
-)
+from subscribers.pages.context import log_return, page_context, private_response, reader_pages, unknown_link_page
 from subscribers.phrases import sentence
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
 from subscribers.store.one_time_tokens import TokenState
 from subscribers.transfer.exports import build_person_record, disclosure_as_json
 
-log = structlog.get_logger("my data")
-
 
 @reader_pages.get("/my-data/<token>")
 def my_data(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person. Looking uses nothing up: scanners look first."""
-    context = current_page_context()
-    with context.database.read() as session:
-        return _my_data_page(context, session, _find_owner(context, session, token), token)
+    with page_context.database.read() as session:
+        return _my_data_page(session, _find_owner(session, token), token)
 
 
 @reader_pages.post("/my-data/<token>/record")
@@ -72,16 +62,15 @@ def download_my_data(token: str) -> ResponseReturnValue:
 
 def _record_for_token(token: str) -> dict[str, Any]:
     """Return all that is held of the person behind a link."""
-    context = current_page_context()
-    with context.database.read() as session:
-        person = _find_owner(context, session, token)
+    with page_context.database.read() as session:
+        person = _find_owner(session, token)
         record = build_person_record(
             session,
-            context.keys,
+            page_context.keys,
             person.number,
-            controller=context.controller,
-            now=context.clock(),
-            other_disclosures=map(disclosure_as_json, context.list_deliveries(session, person.number)),
+            controller=page_context.controller,
+            now=page_context.clock(),
+            other_disclosures=map(disclosure_as_json, page_context.list_deliveries(session, person.number)),
         )
     assert record is not None, "the person was found"
     return record
@@ -90,26 +79,24 @@ def _record_for_token(token: str) -> dict[str, Any]:
 @reader_pages.get("/my-data/<token>/erase")
 def ask_to_erase(token: str) -> ResponseReturnValue:
     """Show what erasing does, with the one button that does it."""
-    context = current_page_context()
-    with context.database.read() as session:
-        person = _find_owner(context, session, token)
-        return private_response(render_template("web/erase.html", token=token, masked=_masked_address(context, person)))
+    with page_context.database.read() as session:
+        person = _find_owner(session, token)
+        return private_response(render_template("web/erase.html", token=token, masked=_masked_address(person)))
 
 
 @reader_pages.post("/my-data/<token>/erase")
 def erase_now(token: str) -> ResponseReturnValue:
     """Erase a person for good. Twice is once."""
-    context = current_page_context()
-    with context.database.write() as session:
-        person = _find_owner(context, session, token)
+    with page_context.database.write() as session:
+        person = _find_owner(session, token)
         erase_person(
             session,
-            context.keys,
-            context.departure_log,
+            page_context.keys,
+            page_context.departure_log,
             person.number,
             method="page",
-            forget_elsewhere=context.forget_deliveries,
-            now=context.clock(),
+            forget_elsewhere=page_context.forget_deliveries,
+            now=page_context.clock(),
         )
     return private_response(render_template("web/erased.html", new=True))
 
@@ -117,27 +104,31 @@ def erase_now(token: str) -> ResponseReturnValue:
 @reader_pages.post("/my-data/<token>/renew-links")
 def renew_my_links(token: str) -> ResponseReturnValue:
     """Renew the links in an owner's mails, and hand them the new one. Pressing again renews again, and harms nobody."""
-    context = current_page_context()
-    with context.database.write() as session:
-        person = _find_owner(context, session, token)
+    with page_context.database.write() as session:
+        person = _find_owner(session, token)
         generation = renew_links(session, person.number)
-    preferences_token = make_link_token(context.keys, person.number, "preferences", generation)
+    preferences_token = make_link_token(page_context.keys, person.number, "preferences", generation)
     return private_response(render_template("web/links_renewed.html", token=token, preferences_token=preferences_token))
 
 
 @reader_pages.post("/my-data/<token>/address")
 def request_move(token: str) -> ResponseReturnValue:
     """Take a new address; it counts once its owner has confirmed it."""
-    context = current_page_context()
     text = request.form.get("email", "").strip()
-    with context.database.write() as session:
-        person = _find_owner(context, session, token)
+    with page_context.database.write() as session:
+        person = _find_owner(session, token)
         try:
             address = read_address(text[: MAX_ADDRESS_LENGTH + 1])
         except AddressError as exc:
-            return _my_data_page(context, session, person, token, problem=f"{sentence(str(exc))} Please check it.")
+            return _my_data_page(session, person, token, problem=f"{sentence(str(exc))} Please check it.")
         address_change.request_address_change(
-            session, context.keys, person.number, address, context.queue, context.bounds, now=context.clock()
+            session,
+            page_context.keys,
+            person.number,
+            address,
+            page_context.queue,
+            page_context.bounds,
+            now=page_context.clock(),
         )
     return private_response(
         render_template("web/move_asked.html", token=token, days=address_change.ADDRESS_CHANGE_LIFETIME.days)
@@ -147,27 +138,24 @@ def request_move(token: str) -> ResponseReturnValue:
 @reader_pages.get("/address/<token>")
 def ask_to_confirm_move(token: str) -> ResponseReturnValue:
     """Show the button that makes an address the one which the mail goes to."""
-    context = current_page_context()
-    with context.database.read() as session:
+    with page_context.database.read() as session:
         return _address_change_page(
-            address_change.look_up_address_change(session, context.keys, token, now=context.clock()), token
+            address_change.look_up_address_change(session, page_context.keys, token, now=page_context.clock()), token
         )
 
 
 @reader_pages.post("/address/<token>")
 def confirm_move(token: str) -> ResponseReturnValue:
     """Move a reader to the address that this link was mailed to. Twice is once."""
-    context = current_page_context()
-    now = context.clock()
+    now = page_context.clock()
     try:
-        with context.database.write() as session:
-            change = address_change.confirm_address_change(session, context.keys, context.departure_log, token, now=now)
+        with page_context.database.write() as session:
+            change = address_change.confirm_address_change(
+                session, page_context.keys, page_context.departure_log, token, now=now
+            )
     except IntegrityError:  # somebody signed up with it between our look and our write
         change = AddressChange(AddressChangeStage.TAKEN)
-    try:
-        address_change.log_address_change(context.departure_log, change, at=now)
-    except OSError as exc:  # the move is done all the same; only a restored copy would not know
-        log.error("a move is not in the journal", error=type(exc).__name__)  # noqa: TRY400 - no trace needed
+    log_return(change.undone, "a move is not in the journal")
     return _address_change_page(change, token)
 
 
@@ -178,9 +166,9 @@ def _address_change_page(move: AddressChange, token: str) -> Response:
     return private_response(render_template("web/move.html", move=move, stage=str(move.stage), token=token), status)
 
 
-def _find_owner(context: PageContext, session: Session, token: str) -> Person:
+def _find_owner(session: Session, token: str) -> Person:
     """Return the person whose data a link opens; a link that opens none is answered at once, with the reason."""
-    link = one_time_tokens.look_up_token(session, token, "my data", now=context.clock())
+    link = one_time_tokens.look_up_token(session, token, "my data", now=page_context.clock())
     if link.state is TokenState.UNKNOWN or link.person is None:
         abort(unknown_link_page())
     person = session.get(Person, link.person, populate_existing=True)
@@ -191,27 +179,25 @@ def _find_owner(context: PageContext, session: Session, token: str) -> Person:
     return person
 
 
-def _my_data_page(
-    context: PageContext, session: Session, person: Person, token: str, *, problem: str = ""
-) -> ResponseReturnValue:
+def _my_data_page(session: Session, person: Person, token: str, *, problem: str = "") -> ResponseReturnValue:
     page = render_template(
         "web/my_data.html",
         token=token,
-        masked=_masked_address(context, person),
+        masked=_masked_address(person),
         subscribed=person.state is PersonState.SUBSCRIBED,
         history=list_consent_history(session, person.number),
-        passages=_list_disclosures(context, session, person.number),
+        passages=_list_disclosures(session, person.number),
         problem=problem,
     )
     return private_response(page, 400 if problem else 200)
 
 
-def _list_disclosures(context: PageContext, session: Session, number: int) -> list[AddressDisclosure]:
+def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     """Return every disclosure of an address to somebody, the latest first: mails and all others."""
-    listed = [*context.list_deliveries(session, number), *disclosures.list_disclosures(session, number)]
+    listed = [*page_context.list_deliveries(session, number), *disclosures.list_disclosures(session, number)]
     return sorted(listed, key=lambda passage: passage.at, reverse=True)
 
 
-def _masked_address(context: PageContext, person: Person) -> str:
-    address = people.decrypt_person_address(context.keys, person)
+def _masked_address(person: Person) -> str:
+    address = people.decrypt_person_address(page_context.keys, person)
     return mask_address(address.mailbox) if address else "an address that we cannot read any more"

@@ -17,12 +17,11 @@ from subscribers.lifecycle.link_renewal import renew_links
 from subscribers.lifecycle.undo import UndoStage
 from subscribers.pages import time_zones
 from subscribers.pages.context import (
-    PageContext,
     SiteDetails,
-    current_page_context,
     is_outdated,
     is_subscribed,
     outdated_link_page,
+    page_context,
     private_response,
     read_link_owner,
     reader_pages,
@@ -49,28 +48,26 @@ def _read_link(token: str) -> LinkOwner:
 @reader_pages.get("/preferences/<token>")
 def show_preferences(token: str) -> ResponseReturnValue:
     """Show what a reader has chosen, and say where to ask for their data."""
-    context = current_page_context()
     link = _read_link(token)
-    with context.database.read() as session:
-        return _preferences_page(context, session.get(Person, link.number), link, token)
+    with page_context.database.read() as session:
+        return _preferences_page(session.get(Person, link.number), link, token)
 
 
 @reader_pages.post("/preferences/<token>")
 def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
-    context = current_page_context()
     link = _read_link(token)
-    preferences = read_preferences_form(request.form, context.site, context.today())
+    preferences = read_preferences_form(request.form, page_context.site, page_context.today())
     if isinstance(preferences, str):
-        with context.database.read() as session:
-            return _preferences_page(context, session.get(Person, link.number), link, token, problem=preferences)
-    with context.database.write() as session:
+        with page_context.database.read() as session:
+            return _preferences_page(session.get(Person, link.number), link, token, problem=preferences)
+    with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(link, person):
             preferences = _keep_start_week(preferences, Preferences.from_json(person.choices))
-            save_choices(session, link.number, preferences, context.queue, now=context.clock())
-    saved = describe_preferences(preferences, context.site.sections)
-    return _preferences_page(context, person, link, token, saved=saved)
+            save_choices(session, link.number, preferences, page_context.queue, now=page_context.clock())
+    saved = describe_preferences(preferences, page_context.site.sections)
+    return _preferences_page(person, link, token, saved=saved)
 
 
 def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
@@ -136,12 +133,11 @@ def show_preferences_again(token: str) -> ResponseReturnValue:
 @reader_pages.post("/preferences/<token>/my-data")
 def mail_my_data(token: str) -> ResponseReturnValue:
     """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
-    context = current_page_context()
     link = _read_link(token)
-    with context.database.write() as session:
+    with page_context.database.write() as session:
         if is_outdated(link, session.get(Person, link.number)):
             return outdated_link_page(link)
-        my_data.request_data_link(session, link.number, context.queue, now=context.clock())
+        my_data.request_data_link(session, link.number, page_context.queue, now=page_context.clock())
     return private_response(
         render_template("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
     )
@@ -150,35 +146,31 @@ def mail_my_data(token: str) -> ResponseReturnValue:
 @reader_pages.get("/restore/<token>")
 def ask_to_restore(token: str) -> ResponseReturnValue:
     """Show the choices as they are and as they were, with the one button. Nothing is changed before it is pressed."""
-    context = current_page_context()
-    with context.database.read() as session:
-        return _restoration_page(
-            context, choice_changes.look_up_restoration(session, token, now=context.clock()), token
-        )
+    with page_context.database.read() as session:
+        return _restoration_page(choice_changes.look_up_restoration(session, token, now=page_context.clock()), token)
 
 
 @reader_pages.post("/restore/<token>")
 def restore_now(token: str) -> ResponseReturnValue:
     """Put back the choices that stood before the changes which a mail named, and renew the links if asked. Twice is once."""
-    context = current_page_context()
     new_token = ""
-    with context.database.write() as session:
-        link = choice_changes.restore_choices(session, token, now=context.clock())
+    with page_context.database.write() as session:
+        link = choice_changes.restore_choices(session, token, now=page_context.clock())
         if link.changed and link.person is not None and request.form.get("renew") == "yes":
             generation = renew_links(session, link.person)
-            new_token = link_tokens.make_link_token(context.keys, link.person, "preferences", generation)
-    return _restoration_page(context, link, token, new_token=new_token)
+            new_token = link_tokens.make_link_token(page_context.keys, link.person, "preferences", generation)
+    return _restoration_page(link, token, new_token=new_token)
 
 
-def _restoration_page(context: PageContext, link: ChoiceRestoration, token: str, *, new_token: str = "") -> Response:
+def _restoration_page(link: ChoiceRestoration, token: str, *, new_token: str = "") -> Response:
     if link.stage is UndoStage.UNKNOWN:
         return unknown_link_page()
     page = render_template(
         "web/restore.html",
         link=link,
         stage=str(link.stage),
-        current=describe_preferences(link.current, context.site.sections),
-        earlier=describe_preferences(link.earlier, context.site.sections),
+        current=describe_preferences(link.current, page_context.site.sections),
+        earlier=describe_preferences(link.earlier, page_context.site.sections),
         token=token,
         new_token=new_token,
     )
@@ -186,18 +178,18 @@ def _restoration_page(context: PageContext, link: ChoiceRestoration, token: str,
 
 
 def _preferences_page(
-    context: PageContext, person: Person | None, link: LinkOwner, token: str, *, saved: str = "", problem: str = ""
+    person: Person | None, link: LinkOwner, token: str, *, saved: str = "", problem: str = ""
 ) -> ResponseReturnValue:
     if is_outdated(link, person):
         return outdated_link_page(link)
-    address = people.decrypt_person_address(context.keys, person) if person is not None else None
+    address = people.decrypt_person_address(page_context.keys, person) if person is not None else None
     if person is None or address is None or not is_subscribed(person):
         mine = token if my_data.may_request_data(person) else ""
         page = render_template("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
         return private_response(page)
-    today = context.today()
+    today = page_context.today()
     chosen = Preferences.from_json(person.choices)
-    zone = chosen.zone or context.site.zone.key
+    zone = chosen.zone or page_context.site.zone.key
     page = render_template(
         "web/preferences.html",
         masked=mask_address(address.mailbox),
@@ -212,7 +204,7 @@ def _preferences_page(
         latest=today + MAX_PAUSE,
         leave_url=url_for(
             "readers.ask_to_leave",
-            token=link_tokens.make_link_token(context.keys, person.number, "leave", link.generation),
+            token=link_tokens.make_link_token(page_context.keys, person.number, "leave", link.generation),
         ),
         token=token,
         saved=saved,

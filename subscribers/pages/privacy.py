@@ -2,13 +2,14 @@
 
 from flask import render_template
 
-from subscribers.pages.context import current_page_context, reader_pages
+from subscribers.pages.context import page_context, reader_pages
 
 
 @reader_pages.get("/privacy")
 def privacy() -> str:
     """Show what is held, why, for how long, and who receives it."""
-    context = current_page_context()
     return render_template(
-        "web/privacy.html", evidence_days=context.evidence_retention.days, mail_days=context.delivery_retention.days
+        "web/privacy.html",
+        evidence_days=page_context.evidence_retention.days,
+        mail_days=page_context.delivery_retention.days,
     )

@@ -18,13 +18,7 @@ from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, mask_
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.wordings import Wording
-from subscribers.pages.context import (
-    PageContext,
-    current_page_context,
-    private_response,
-    refused_form_page,
-    unknown_link_page,
-)
+from subscribers.pages.context import page_context, private_response, refused_form_page, unknown_link_page
 from subscribers.phrases import sentence
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
@@ -46,18 +40,17 @@ def subscribe() -> Response:
 @signup_pages.post("/subscribe")
 def submit_signup() -> Response:
     """Take a form, and answer it without a look at who it is."""
-    context = current_page_context()
     if request.form.get(HONEYPOT_FIELD):
         return _request_answer("subscribe", SubmissionOutcome.ACCEPTED)
     address = _read_address_field()
     if isinstance(address, str):
         return _signup_page(address, problem_field="address")
-    wording = wordings.find_wording(request.form.get("wording", ""), context.site.name)
+    wording = wordings.find_wording(request.form.get("wording", ""), page_context.site.name)
     if wording is None:
         return _signup_page("This form is out of date: please use the one here.")
     if request.form.get("agree") != "yes":
         return _signup_page("Tick the box, if you agree: without it we must not mail you.", problem_field="agree")
-    return _store_request(context, "subscribe", address, wording)
+    return _store_request("subscribe", address, wording)
 
 
 @signup_pages.get("/preferences")
@@ -74,36 +67,34 @@ def request_lost_link() -> Response:
     address = _read_address_field()
     if isinstance(address, str):
         return private_response(render_template("web/lost_link.html", problem=address, honeypot=HONEYPOT_FIELD), 400)
-    return _store_request(current_page_context(), "lost link", address, None)
+    return _store_request("lost link", address, None)
 
 
 @signup_pages.get("/confirm/<token>")
 def show_confirmation(token: str) -> Response:
     """Show what is agreed to, and the one button. Nothing is changed before it is pressed."""
-    context = current_page_context()
-    with context.database.read() as session:
+    with page_context.database.read() as session:
         return _confirmation_page(
-            context, session, confirmation.look_up_confirmation(session, context.keys, token, now=context.clock())
+            session, confirmation.look_up_confirmation(session, page_context.keys, token, now=page_context.clock())
         )
 
 
 @signup_pages.post("/confirm/<token>")
 def submit_confirmation(token: str) -> Response:
     """Put the person on the list. Twice is once."""
-    context = current_page_context()
-    now = context.clock()
-    with context.database.write() as session:
+    now = page_context.clock()
+    with page_context.database.write() as session:
         link = confirmation.confirm_subscription(
             session,
-            context.keys,
+            page_context.keys,
             token,
-            origin=_request_origin(context),
-            evidence_retention=context.evidence_retention,
-            queue=context.queue,
+            origin=_request_origin(),
+            evidence_retention=page_context.evidence_retention,
+            queue=page_context.queue,
             now=now,
         )
-    with context.database.read() as session:
-        return _confirmation_page(context, session, link)
+    with page_context.database.read() as session:
+        return _confirmation_page(session, link)
 
 
 def _read_address_field() -> Address | str:
@@ -119,18 +110,18 @@ def _read_address_field() -> Address | str:
         return f"{sentence(str(exc))} Please check it."
 
 
-def _store_request(context: PageContext, kind: FormKind, address: Address, wording: Wording | None) -> Response:
+def _store_request(kind: FormKind, address: Address, wording: Wording | None) -> Response:
     # The page that the form stood on, and how a reader would call that: one of two that we know.
-    page = context.site.home if request.form.get("form") == "embedded" else f"{context.base_url}/subscribe"
-    source = (urlsplit(page).hostname or context.site.name).removeprefix("www.")
-    submission = FormSubmission(kind, address, context.clock(), page, source, wording, _request_origin(context))
-    form = request_queue.prepare_request(context.keys, submission)
+    page = page_context.site.home if request.form.get("form") == "embedded" else f"{page_context.base_url}/subscribe"
+    source = (urlsplit(page).hostname or page_context.site.name).removeprefix("www.")
+    submission = FormSubmission(kind, address, page_context.clock(), page, source, wording, _request_origin())
+    form = request_queue.prepare_request(page_context.keys, submission)
     # A look first: a flood of forms that are turned away must not queue for the database's one writer.
-    with context.database.read() as session:
-        _, outcome = request_queue.judge_request(session, form, context.bounds)
+    with page_context.database.read() as session:
+        _, outcome = request_queue.judge_request(session, form, page_context.bounds)
     if outcome is SubmissionOutcome.ACCEPTED:
-        with context.database.write() as session:
-            outcome = request_queue.enqueue_request(session, form, context.bounds)
+        with page_context.database.write() as session:
+            outcome = request_queue.enqueue_request(session, form, page_context.bounds)
     return _request_answer(kind, outcome)
 
 
@@ -141,11 +132,10 @@ def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
 
 
 def _signup_page(problem: str, *, problem_field: str = "") -> Response:
-    context = current_page_context()
     page = render_template(
         "web/subscribe.html",
-        wording=wordings.current_wording(context.site.name),
-        rhythm=context.schedule,
+        wording=wordings.current_wording(page_context.site.name),
+        rhythm=page_context.schedule,
         problem=problem,
         problem_at=problem_field,
         honeypot=HONEYPOT_FIELD,
@@ -153,20 +143,20 @@ def _signup_page(problem: str, *, problem_field: str = "") -> Response:
     return private_response(page, 400) if problem else Response(page, mimetype="text/html")
 
 
-def _confirmation_page(context: PageContext, session: Session, link: confirmation.ConfirmationLink) -> Response:
+def _confirmation_page(session: Session, link: confirmation.ConfirmationLink) -> Response:
     match link.stage:
         case ConfirmationStage.UNKNOWN:
             return unknown_link_page()
         case ConfirmationStage.OPEN:
             return private_response(render_template("web/confirm.html", link=link, masked=mask_address(link.address)))
         case ConfirmationStage.CONFIRMED:
-            coming = context.describe_first_edition(session, context.clock())
+            coming = page_context.describe_first_edition(session, page_context.clock())
             return private_response(render_template("web/confirmed.html", link=link, coming=coming))
     return private_response(render_template("web/expired.html", link=link), 410)
 
 
-def _request_origin(context: PageContext) -> RequestOrigin:
-    return RequestOrigin(client_address(context.trusted_proxies), request.headers.get("User-Agent", ""))
+def _request_origin() -> RequestOrigin:
+    return RequestOrigin(client_address(page_context.trusted_proxies), request.headers.get("User-Agent", ""))
 
 
 def client_address(trusted_proxies: int) -> str:

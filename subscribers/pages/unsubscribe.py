@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import structlog
 from flask import Response, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
@@ -16,10 +15,10 @@ from subscribers.lifecycle import undo, unsubscribe
 from subscribers.lifecycle.choice_changes import save_choices
 from subscribers.lifecycle.undo import UndoLink, UndoStage
 from subscribers.pages.context import (
-    PageContext,
-    current_page_context,
     is_outdated,
     is_subscribed,
+    log_return,
+    page_context,
     private_response,
     read_link_owner,
     reader_pages,
@@ -30,8 +29,6 @@ from subscribers.store.models import Person
 
 PAUSE_LENGTHS = {"4w": (28, "Four weeks"), "3m": (91, "Three months"), "6m": (182, "Six months")}  # days, words
 
-log = structlog.get_logger("leaving")
-
 
 def _read_link(token: str) -> LinkOwner:
     return read_link_owner(token, "leave", "test leave", "a page with one button, to leave the list")
@@ -40,10 +37,9 @@ def _read_link(token: str) -> LinkOwner:
 @reader_pages.get("/u/<token>")
 def ask_to_leave(token: str) -> ResponseReturnValue:
     """Show the one button. Nothing is changed before it is pressed."""
-    context = current_page_context()
     link = _read_link(token)
-    with context.database.read() as session:
-        return _status_page(context, session, link, token)
+    with page_context.database.read() as session:
+        return _status_page(session, link, token)
 
 
 @reader_pages.post("/u/<token>")
@@ -54,20 +50,19 @@ def leave_now(token: str) -> ResponseReturnValue:
     one too. Only committed and journalled is it answered, with 200 and without a redirect. Twice is once. A
     person who is gone already is answered alike.
     """
-    context = current_page_context()
     number = _read_link(token).number
     form = _read_form()
     by_page = form.get("from") == "page"
-    now = context.clock()
-    with context.database.write() as session:
+    now = page_context.clock()
+    with page_context.database.write() as session:
         left = unsubscribe.unsubscribe_person(
             session,
-            context.departure_log,
+            page_context.departure_log,
             number,
             method="page" if by_page else "one-click",
             reason=form.get("reason", "") if by_page else "",
             now=now,
-        ).changed
+        )
         if not left:
             undo.end_undo_on_page(session, number, now=now)
         undo_token = undo.issue_undo_token(session, number, now=now) if left and by_page else ""
@@ -85,32 +80,30 @@ def _read_form() -> MultiDict[str, str]:
 @reader_pages.get("/u/<token>/pause")
 def ask_to_pause(token: str) -> ResponseReturnValue:
     """Offer a break in place of leaving."""
-    context = current_page_context()
     link = _read_link(token)
-    with context.database.read() as session:
+    with page_context.database.read() as session:
         person = session.get(Person, link.number)
         if is_outdated(link, person) or not is_subscribed(person):
-            return _status_page(context, session, link, token)
+            return _status_page(session, link, token)
     return private_response(render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem=""))
 
 
 @reader_pages.post("/u/<token>/pause")
 def pause_now(token: str) -> ResponseReturnValue:
     """Have the mail rest for one of the lengths that the page offers."""
-    context = current_page_context()
     link = _read_link(token)
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:
         problem = "Choose how long the break should be."
         page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem=problem)
         return private_response(page, 400)
-    until = context.today() + timedelta(days=days)
-    with context.database.write() as session:
+    until = page_context.today() + timedelta(days=days)
+    with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
         if person is None or is_outdated(link, person) or not is_subscribed(person):
-            return _status_page(context, session, link, token)
+            return _status_page(session, link, token)
         paused = replace(Preferences.from_json(person.choices), pause_until=until)
-        save_choices(session, link.number, paused, context.queue, now=context.clock())
+        save_choices(session, link.number, paused, page_context.queue, now=page_context.clock())
     page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
     return private_response(page)
 
@@ -124,38 +117,31 @@ def show_how_things_stand(token: str) -> ResponseReturnValue:
 @reader_pages.post("/u/<token>/undo")
 def mail_undo_link(token: str) -> ResponseReturnValue:
     """Have the owner mailed the link that takes their leaving back: the token in the path may be of a forwarded mail."""
-    context = current_page_context()
     link = _read_link(token)
-    now = context.clock()
-    with context.database.write() as session:
+    now = page_context.clock()
+    with page_context.database.write() as session:
         if is_subscribed(session.get(Person, link.number)):
             return private_response(render_template("web/undone.html", new=False))
         until = undo.find_undo_deadline(session, link.number, now=now)
         if until is None:
-            return _status_page(context, session, link, token, status=410)
-        undo.request_undo_link(session, link.number, context.queue, now=now)
+            return _status_page(session, link, token, status=410)
+        undo.request_undo_link(session, link.number, page_context.queue, now=now)
     return private_response(render_template("web/undo_asked.html", until=until))
 
 
 @reader_pages.get("/undo/<token>")
 def ask_to_undo(token: str) -> ResponseReturnValue:
     """Show the one button that takes leaving back. Nothing is changed before it is pressed."""
-    context = current_page_context()
-    with context.database.read() as session:
-        return _undo_page(undo.look_up_undo_link(session, token, now=context.clock()), token)
+    with page_context.database.read() as session:
+        return _undo_page(undo.look_up_undo_link(session, token, now=page_context.clock()), token)
 
 
 @reader_pages.post("/undo/<token>")
 def undo_now(token: str) -> ResponseReturnValue:
     """Put a reader back who left within the last week. Twice is once."""
-    context = current_page_context()
-    now = context.clock()
-    with context.database.write() as session:
-        link = undo.undo_unsubscribe(session, context.keys, token, now=now)
-    try:
-        undo.log_undo(context.departure_log, link, at=now)
-    except OSError as exc:  # the reader is back all the same; only a restored copy would not know
-        log.error("an undoing is not in the journal", error=type(exc).__name__)  # noqa: TRY400 - no trace needed
+    with page_context.database.write() as session:
+        link = undo.undo_unsubscribe(session, page_context.keys, token, now=page_context.clock())
+    log_return(link.undone, "an undoing is not in the journal")
     return _undo_page(link, token)
 
 
@@ -166,12 +152,12 @@ def _undo_page(link: UndoLink, token: str) -> Response:
         case UndoStage.OPEN:
             return private_response(render_template("web/undo.html", token=token, until=link.until))
         case UndoStage.DONE:
-            return private_response(render_template("web/undone.html", new=link.lookup is not None))
+            return private_response(render_template("web/undone.html", new=link.undone is not None))
     page = render_template("web/not_on_list.html", token="", undo_until=None, too_late=True, data_token="")
     return private_response(page, 410)
 
 
-def _status_page(context: PageContext, session: Session, link: LinkOwner, token: str, *, status: int = 200) -> Response:
+def _status_page(session: Session, link: LinkOwner, token: str, *, status: int = 200) -> Response:
     person = session.get(Person, link.number)
     if is_subscribed(person):
         page = render_template(
@@ -181,7 +167,7 @@ def _status_page(context: PageContext, session: Session, link: LinkOwner, token:
             may_pause=not is_outdated(link, person),
         )
         return private_response(page, status)
-    until = undo.find_undo_deadline(session, link.number, now=context.clock())
+    until = undo.find_undo_deadline(session, link.number, now=page_context.clock())
     too_late = status != 200
     return private_response(
         render_template("web/not_on_list.html", token=token, undo_until=until, too_late=too_late, data_token=""), status

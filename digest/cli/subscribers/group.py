@@ -110,8 +110,8 @@ Exit codes:
 @pass_command_context
 def withdraw(context: CommandContext, address: Address, reason: str) -> None:
     """Take one person off the list, as if they had left by themselves."""
-    number, result = people.withdraw_person(context.installation, context.actor, address, reason, now=context.now())
-    click.echo(f"Withdrawn: person {number}." if result.changed else f"Person {number} had left before.")
+    number, was_listed = people.withdraw_person(context.installation, context.actor, address, reason, now=context.now())
+    click.echo(f"Withdrawn: person {number}." if was_listed else f"Person {number} had left before.")
 
 
 @subscribers.command(

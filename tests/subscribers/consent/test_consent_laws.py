@@ -193,9 +193,7 @@ class Life(RuleBasedStateMachine):
     def somebody_leaves(self, name: str, method: str) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            changed = (
-                number and unsubscribe_person(session, self.departure_log, number, method=method, now=self.now).changed
-            )
+            changed = number and unsubscribe_person(session, self.departure_log, number, method=method, now=self.now)
             if changed and method == "page":
                 self.undo_tokens.append((undo.issue_undo_token(session, number or 0, now=self.now), name))
         if changed:
@@ -209,8 +207,8 @@ class Life(RuleBasedStateMachine):
         story = self.stories[name]
         with self.database.write() as session:
             undone = undo.undo_unsubscribe(session, KEYS, token, now=self.now)
-        if undone.lookup is not None:
-            undo.log_undo(self.departure_log, undone, at=self.now)
+        if undone.undone is not None:
+            self.departure_log.append(undone.undone, at=self.now)
             assert (token, name) == [pair for pair in self.undo_tokens if pair[1] == name][-1], "an older departure's"
             assert not story.gravely, "undone after a complaint or an erasure"
             assert story.by_hand is None or self.now < story.by_hand + timedelta(days=7)
@@ -233,17 +231,14 @@ class Life(RuleBasedStateMachine):
     def somebody_is_erased(self, name: str) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            erased = (
-                number
-                and erase_person(
-                    session,
-                    KEYS,
-                    self.departure_log,
-                    number,
-                    method="page",
-                    forget_elsewhere=erase_from_deliveries,
-                    now=self.now,
-                ).changed
+            erased = number and erase_person(
+                session,
+                KEYS,
+                self.departure_log,
+                number,
+                method="page",
+                forget_elsewhere=erase_from_deliveries,
+                now=self.now,
             )
         if erased:
             self._gone(name, gravely=True)

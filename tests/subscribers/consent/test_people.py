@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, seals, suppression
-from subscribers.consent.departure_log import DepartureLog, DepartureLogError
+from subscribers.consent.departure_log import DepartureLog, DepartureLogError, PendingDeparture
 from subscribers.consent.preferences import Preferences, PreferencesError, change_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -39,7 +39,7 @@ def _add(database: Database, name: str, evidence: ConsentEvidence = PAPER) -> ma
 
 def _leave(database: Database, departure_log: DepartureLog, number: int) -> bool:
     with database.write() as session:
-        return unsubscribe_person(session, departure_log, number, method="one-click", now=NOW).changed
+        return unsubscribe_person(session, departure_log, number, method="one-click", now=NOW)
 
 
 def _events(database: Database, number: int) -> list[ConsentEvent]:
@@ -189,7 +189,7 @@ def test_a_departure_that_cannot_be_logged_is_no_departure(sqlite: Database, tmp
 def test_departure_log_lines_from_many_threads_make_one_chain(departure_log: DepartureLog) -> None:
     def many(name: int) -> None:
         for n in range(20):
-            departure_log.append(f"{name}-{n}", "1-key", kind="left", at=NOW)
+            departure_log.append(PendingDeparture(f"{name}-{n}", "1-key", "left"), at=NOW)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(many, range(4)))
@@ -202,7 +202,7 @@ def test_a_changed_or_missing_departure_log_line_is_found_and_a_torn_one_is_pass
     departure_log: DepartureLog,
 ) -> None:
     for name in "abc":
-        departure_log.append(name, "1-key", kind="left", at=NOW)
+        departure_log.append(PendingDeparture(name, "1-key", "left"), at=NOW)
     lines = departure_log.path.read_bytes().splitlines(keepends=True)
     for damaged in (lines[0].replace(b"left", b"kept"), b"", b"{}\n", b"nonsense\n"):
         departure_log.path.write_bytes(damaged + lines[1] + lines[2])
@@ -210,7 +210,7 @@ def test_a_changed_or_missing_departure_log_line_is_found_and_a_torn_one_is_pass
             list(departure_log.read())
     departure_log.path.write_bytes(b"".join(lines) + lines[0][:50])
     assert len(list(departure_log.read())) == 3
-    departure_log.append("d", "1-key", kind="left", at=NOW)
+    departure_log.append(PendingDeparture("d", "1-key", "left"), at=NOW)
     assert len(list(departure_log.read())) == 4
     assert list(departure_log.path.parent.iterdir()) == [departure_log.path]
 

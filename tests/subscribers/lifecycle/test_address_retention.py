@@ -125,7 +125,7 @@ def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
     ada = _gone(database, keys, departure_log, "ada")
     with database.write() as session:
         token = undo.issue_undo_token(session, ada, now=NOW)
-        assert undo.undo_unsubscribe(session, keys, token, now=NOW + timedelta(days=6)).lookup
+        assert undo.undo_unsubscribe(session, keys, token, now=NOW + timedelta(days=6)).undone
     assert delete_expired_addresses(database, now=LATER) == 0
     left_anew = NOW + timedelta(days=20)
     with database.write() as session:
@@ -285,7 +285,7 @@ def test_who_was_let_go_can_still_be_erased_and_stays_away(
             forget_elsewhere=forget_nowhere_else,
             now=LATER,
             address=address,
-        ).changed
+        )
     row = _person(database, ada)
     assert row.state is PersonState.ERASED
     assert (row.lookup is None) is known  # where the address is not known, the look-up is the only bar there is

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from subscribers.address import read_address
 from subscribers.consent import seals, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.consent.readable_record import make_record_readable
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import lookup_hash
@@ -90,7 +90,7 @@ def test_it_is_erased_and_no_list_brings_it_back(
             now=NOW,
             address=ADA if known else None,
         )
-    assert (erased.changed, _state(database, ada)) == (True, PersonState.ERASED)
+    assert (erased, _state(database, ada)) == (True, PersonState.ERASED)
     with database.read() as session:
         person = session.get_one(Person, ada)
         assert (person.ciphertext, person.salt) == (None, None)
@@ -126,10 +126,10 @@ def test_a_restored_copy_learns_who_left_all_the_same(
     database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     keys, log = KEYS.with_new_key("lookup"), _log(tmp_path_factory)
-    log.append(lookup_hash(keys, "zoe@example.org"), keys.current("lookup").id, kind="left", at=NOW)
+    log.append(PendingDeparture(lookup_hash(keys, "zoe@example.org"), keys.current("lookup").id, "left"), at=NOW)
     with database.read() as session:
         bo = session.scalars(select(Person).where(Person.number != ada)).one()
-    log.append(bo.lookup or "", bo.lookup_key or "", kind="left", at=NOW)
+    log.append(PendingDeparture.of_person(bo, "left"), at=NOW)
     with database.write() as session:
         merged = departure_merge.merge_departure_log(session, log, keys, forget_elsewhere=forget_nowhere_else, now=NOW)
     assert (merged.departed["left"], _state(database, bo.number)) == (1, PersonState.WITHDRAWN)
@@ -139,4 +139,4 @@ def test_its_owner_leaves_by_the_link_of_a_mail(
     database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with database.write() as session:
-        assert unsubscribe_person(session, _log(tmp_path_factory), ada, method="page", now=NOW).changed
+        assert unsubscribe_person(session, _log(tmp_path_factory), ada, method="page", now=NOW)

@@ -170,7 +170,7 @@ def test_an_erasure_and_an_event_about_the_same_mail_never_wait_for_each_other(
                 method="page",
                 forget_elsewhere=make_erasure_callback(keys, lambda: NOW),
                 now=NOW,
-            ).changed
+            )
 
     blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     with ThreadPoolExecutor(1) as threads:
