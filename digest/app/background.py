@@ -10,11 +10,10 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.app.sending import open_sending_provider
 from digest.deliver.control import installation_hold
-from digest.deliver.events.intake import apply_stored_payloads
 from digest.deliver.events.mailbox import poll
 from digest.deliver.events.mailbox.imap import MailboxError
 from digest.deliver.events.mailbox.poll import PollResult
-from digest.deliver.events.payloads import store_payload
+from digest.deliver.events.payloads import apply_stored_payloads, store_payload
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider

@@ -19,7 +19,7 @@ from digest.store import staff_sessions
 from digest.store.account_models import SignIn
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from subscribers.consent import disclosures, seals
-from subscribers.lifecycle import address_retention, expiry
+from subscribers.lifecycle import expiry
 from subscribers.store.models import Seal
 from subscribers.transfer.imports import drop_import_salts
 
@@ -101,7 +101,7 @@ def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str
 
 def delete_departed_addresses(installation: Installation, now: datetime) -> str:
     """Empty the rows of people who left 30 days ago, and drop what ties imported consents to a network address."""
-    gone = address_retention.delete_expired_addresses(installation.database, now=now)
+    gone = expiry.delete_expired_addresses(installation.database, now=now)
     old = now - timedelta(days=installation.settings.file.retention.evidence_days)
     with installation.database.write() as session:
         salts = drop_import_salts(session, before=old)

@@ -28,6 +28,7 @@ _STATE_AFTER = {
     ConsentKind.SUPPRESSED: PersonState.SUPPRESSED,
     ConsentKind.ERASED: PersonState.ERASED,
 }
+PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not theirs: we asked them
 # Links of these kinds may carry another commitment than the link before them.
 ADDRESS_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.ADDRESS_CHANGED})
 # These move nobody who left, or consented by their own word: anybody can type an address into a form.
@@ -190,3 +191,17 @@ def hash_raw_link(person: int, seq: int, kind: str, moment: str, *, body: str, p
 def truncate_to_millisecond(at: datetime) -> datetime:
     """Cut a time to what a link keeps. One that is cut already stays the same object: a column of it is converted once."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000) if at.microsecond % 1000 else at
+
+
+def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
+    """Return what one link of a person's chain says.
+
+    Raises:
+        LookupError: the chain has no such link.
+    """
+    query = select(ConsentEvent.body).where(ConsentEvent.person == person, ConsentEvent.seq == seq)
+    body = session.scalar(query)
+    if body is None:
+        raise LookupError(f"the chain of person {person} has no link {seq}")
+    fields: dict[str, Any] = json.loads(body)
+    return fields

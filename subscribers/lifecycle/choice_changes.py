@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers.consent import ledger, receipts
+from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle.undo import UndoStage
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -119,6 +119,6 @@ def _describe_token(session: Session, link: TokenLookup) -> ChoiceRestoration:
     current = Preferences.from_json(person.choices)
     if link.state is TokenState.USED:
         return ChoiceRestoration(UndoStage.DONE, person.number, current)
-    first_change = receipts.read_event_body(session, person.number, int(link.serial))
+    first_change = ledger.read_event_body(session, person.number, int(link.serial))
     earlier = Preferences.from_json(first_change["before"])
     return ChoiceRestoration(UndoStage.OPEN, person.number, current, earlier, link.expires_at)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from subscribers.consent import audience, evidence, ledger, receipts, suppression
+from subscribers.consent import audience, evidence, ledger, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup.request_processor import BLOCKING_REASONS
@@ -98,9 +98,9 @@ def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLook
     suppressed = suppression.find_suppression(session, keys, address) if address else None
     if address is None or (suppressed is not None and suppressed.reason in BLOCKING_REASONS):
         return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
-    request = receipts.read_event_body(session, person.number, int(token_lookup.serial))
+    request = ledger.read_event_body(session, person.number, int(token_lookup.serial))
     asked_at = datetime.fromisoformat(request["asked_at"])
-    by_us = request["method"] == receipts.PERMISSION_METHOD
+    by_us = request["method"] == ledger.PERMISSION_METHOD
     return ConfirmationLink(
         ConfirmationStage.OPEN,
         address.mailbox,
@@ -126,7 +126,7 @@ def _record_consent(
     *,
     now: datetime,
 ) -> None:
-    request = receipts.read_event_body(session, person.number, seq)
+    request = ledger.read_event_body(session, person.number, seq)
     salt = evidence.new_salt()
     body: dict[str, Any] = {
         **{key: request[key] for key in _REQUEST_FIELDS},

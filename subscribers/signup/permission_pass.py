@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, ledger, suppression
-from subscribers.consent.receipts import PERMISSION_METHOD
+from subscribers.consent.ledger import PERMISSION_METHOD
 from subscribers.consent.wordings import Wording
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail

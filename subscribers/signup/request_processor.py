@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
-from subscribers.consent import audience, evidence, ledger, receipts, suppression
+from subscribers.consent import audience, evidence, ledger, suppression
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -242,7 +242,7 @@ class RequestProcessor:
         token = one_time_tokens.issue_token(
             session, "confirm", person.number, now=now, expires_at=expires_at, serial=str(seq)
         )
-        request = receipts.read_event_body(session, person.number, seq)
+        request = ledger.read_event_body(session, person.number, seq)
         return {
             "token": token,
             "wording": request["wording"],
@@ -255,8 +255,8 @@ class RequestProcessor:
 def _find_own_request_token(session: Session, number: int, now: datetime) -> OneTimeToken | None:
     """Return the first open link that a form of theirs brought about: a question of ours does not stand in its way."""
     links = one_time_tokens.list_open_tokens(session, number, "confirm", now=now)
-    method = {link.serial: receipts.read_event_body(session, number, int(link.serial))["method"] for link in links}
-    return next((link for link in links if method[link.serial] != receipts.PERMISSION_METHOD), None)
+    method = {link.serial: ledger.read_event_body(session, number, int(link.serial))["method"] for link in links}
+    return next((link for link in links if method[link.serial] != ledger.PERMISSION_METHOD), None)
 
 
 def _move_suppression_off_row(session: Session, keys: KeyRing, person: Person, address: Address, now: datetime) -> None:

@@ -1,14 +1,114 @@
-"""One event about a delivery, normalised: what a provider, a mail server or the bounce mailbox reported."""
+"""One event about a delivery, normalised, and what it means for the delivery and for the person behind it. Pure.
+
+Both are joins: the highest that was ever reported counts. So any order and any repetition of the same events ends in
+the same state.
+"""
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
 
 from digest.deliver.compose.identifiers import DELIVERY_ID_LENGTH
-from digest.deliver.events.consequences import EventKind
 from digest.deliver.events.failure_causes import FailureCause
+from digest.store.delivery_models import DeliveryState
+from subscribers.lifecycle.feedback import FeedbackKind
+
+
+class EventKind(StrEnum):
+    """What an event says happened."""
+
+    ACCEPTED = "accepted"  # the provider took it and will deliver it
+    DELIVERED = "delivered"  # the receiving server took it
+    DEFERRED = "deferred"  # the receiving server asked for patience; the provider goes on
+    BOUNCED = "bounced"  # the receiving server will not have it
+    DROPPED = "dropped"  # the provider did not even try
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+    UNKNOWN = "unknown"  # kept, and of no effect
+
+
+@dataclass(frozen=True, slots=True)
+class EventConsequence:
+    """What an event of one kind means. `feedback_by_cause` adds to `feedback` what only some causes mean for the person."""
+
+    state: DeliveryState | None = None  # of the delivery, see `state_after_events`
+    feedback: FeedbackKind | None = None  # about the person
+    feedback_by_cause: Mapping[FailureCause, FeedbackKind] = field(default_factory=dict)
+
+
+_FEEDBACK_BY_CAUSE = {
+    FailureCause.NO_MAILBOX: FeedbackKind.BOUNCED,
+    FailureCause.COMPLAINED: FeedbackKind.COMPLAINED,
+    FailureCause.LEFT: FeedbackKind.UNSUBSCRIBED,
+}
+EVENT_CONSEQUENCES = {
+    EventKind.ACCEPTED: EventConsequence(DeliveryState.ACCEPTED),
+    EventKind.DELIVERED: EventConsequence(DeliveryState.ACCEPTED),
+    EventKind.DEFERRED: EventConsequence(DeliveryState.ACCEPTED),
+    EventKind.BOUNCED: EventConsequence(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
+    EventKind.DROPPED: EventConsequence(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
+    EventKind.COMPLAINED: EventConsequence(DeliveryState.ACCEPTED, FeedbackKind.COMPLAINED),
+    EventKind.UNSUBSCRIBED: EventConsequence(DeliveryState.ACCEPTED, FeedbackKind.UNSUBSCRIBED),
+    EventKind.UNKNOWN: EventConsequence(),
+}
+_CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliveryState.ACCEPTED)
+
+
+def state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
+    """Return the state of a delivery after all events of these kinds.
+
+    uncertain, waiting < accepted < refused. Uncertain becomes accepted by any proof that the provider has it, and
+    refused by a bounce or a drop, which also applies to one that was accepted. A message that waits for another try
+    and turns out to have been taken is not sent again. Every other state is final; one that is being handed over is
+    left to its owner, and looked at again afterwards.
+    """
+    if state not in _CHANGEABLE_STATES:
+        return state
+    reported = {EVENT_CONSEQUENCES[kind].state for kind in kinds}
+    return next((s for s in (DeliveryState.REFUSED, DeliveryState.ACCEPTED) if s in reported), state)
+
+
+def is_refusal(kind: EventKind) -> bool:
+    """Whether an event of this kind says that the message will not arrive."""
+    return EVENT_CONSEQUENCES[kind].state is DeliveryState.REFUSED
+
+
+def feedback_of_event(kind: EventKind, cause: FailureCause) -> FeedbackKind | None:
+    """Return what an event means for the person at once; None where it means nothing, or not by itself."""
+    consequence = EVENT_CONSEQUENCES[kind]
+    return consequence.feedback or consequence.feedback_by_cause.get(cause)
+
+
+HARD_BOUNCE_LIMIT = 2
+BOUNCE_LIMIT = 3
+BOUNCE_SPAN = timedelta(days=14)  # a mailbox that is full over a holiday is not gone
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DeliveryAttempt:
+    """The result of one message to one person: `cause` is HARD or SOFT, or NONE where it arrived."""
+
+    handed_at: datetime
+    delivery_id: str
+    cause: FailureCause
+
+
+def has_failed_too_often(attempts: Iterable[DeliveryAttempt]) -> bool:
+    """Whether an address has failed too often without a message that arrived in between.
+
+    Two hard bounces in a row, or three bounces of either kind over more than 14 days.
+    """
+    bounces: list[DeliveryAttempt] = []
+    for attempt in sorted(attempts):
+        bounces = [*bounces, attempt] if attempt.cause in {FailureCause.HARD, FailureCause.SOFT} else []
+    hard_count = sum(attempt.cause is FailureCause.HARD for attempt in bounces)
+    return hard_count >= HARD_BOUNCE_LIMIT or (
+        len(bounces) >= BOUNCE_LIMIT and bounces[-1].handed_at - bounces[0].handed_at > BOUNCE_SPAN
+    )
+
 
 _DELIVERY_ID = re.compile(rf"[a-z2-7]{{{DELIVERY_ID_LENGTH}}}")
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import BinaryIO
 
-from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import EventKind
 from subscribers.errors import ApplicationError
 
 LOSS_REACH = timedelta(minutes=1)  # before the line that tells of lost lines

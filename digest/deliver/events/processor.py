@@ -14,8 +14,13 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.events.consequences import EventKind, feedback_of_event, is_refusal, state_after_events
-from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.events.delivery_event import (
+    DeliveryEvent,
+    EventKind,
+    feedback_of_event,
+    is_refusal,
+    state_after_events,
+)
 from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.providers.base import MAX_REPLY_LENGTH
 from digest.store.delivery_models import Delivery, DeliveryState, Event

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from digest.deliver.events.consequences import DeliveryAttempt, EventKind, has_failed_too_often
+from digest.deliver.events.delivery_event import DeliveryAttempt, EventKind, has_failed_too_often
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.processor import NEW_ADDRESS_PURPOSE, apply_feedback
 from digest.deliver.providers import registry

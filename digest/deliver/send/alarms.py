@@ -13,7 +13,7 @@ from sqlalchemy import distinct, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import edition_control
-from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.send.progress import read_progress

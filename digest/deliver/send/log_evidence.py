@@ -17,8 +17,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.events.consequences import EventKind
-from digest.deliver.events.delivery_event import DeliveryEvent, hash_parts
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from digest.deliver.events.postfix_log import LoggedMessage, MailLogError, PostfixLog, read_postfix_log
 from digest.deliver.plan.delivery_plan import edition_purpose

@@ -4,8 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from digest.deliver.events.consequences import EventKind
-from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
 from digest.store.delivery_models import DeliveryState

@@ -16,8 +16,7 @@ from digest.app import background
 from digest.app.installation import Installation
 from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.events import payloads, processor
-from digest.deliver.events.consequences import EventKind
-from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage

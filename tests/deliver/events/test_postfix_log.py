@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import EventKind
 from digest.deliver.events.postfix_log import MailLogError, PostfixLog, read_postfix_log
 from tests.deliver.postfix_lines import (
     SERVER_ZONE,

@@ -15,8 +15,7 @@ from sqlalchemy.orm import Session
 from digest.app import sending
 from digest.app.installation import Installation
 from digest.deliver.control.edition_control import EditionControlError
-from digest.deliver.events.consequences import EventKind
-from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.processor import process_events
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose

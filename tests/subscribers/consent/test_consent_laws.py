@@ -24,7 +24,7 @@ from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.wordings import Wording
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import address_retention, expiry, undo
+from subscribers.lifecycle import expiry, undo
 from subscribers.lifecycle.departure_merge import merge_departure_log
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
@@ -325,7 +325,7 @@ class Life(RuleBasedStateMachine):
     def time_passes(self, hours: float) -> None:
         self.now += timedelta(hours=hours)
         expiry.expire_unconfirmed(self.database, now=self.now)
-        address_retention.delete_expired_addresses(self.database, now=self.now)
+        expiry.delete_expired_addresses(self.database, now=self.now)
         for story in self.stories.values():
             if story.asked and not story.consent and self.now >= story.asked + timedelta(days=7):
                 story.departed = True  # they did not answer: no list has them asked, or mailed, again
@@ -400,7 +400,7 @@ class Life(RuleBasedStateMachine):
         assert (merged.departed.total(), merged.unknown_hashes) == (0, 0)
         # What the first night after a restore does: of requests that ran out meanwhile no address stays either.
         expiry.expire_unconfirmed(self.database, now=self.now)
-        address_retention.delete_expired_addresses(self.database, now=self.now)
+        expiry.delete_expired_addresses(self.database, now=self.now)
         with self.database.read() as session:
             for name, story in self.stories.items():
                 number = self._number(session, name)

@@ -16,8 +16,8 @@ from subscribers.consent import ledger, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import undo
-from subscribers.lifecycle.address_retention import ADDRESS_RETENTION, BATCH_SIZE, delete_expired_addresses
 from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.expiry import ADDRESS_RETENTION, BATCH_SIZE, delete_expired_addresses
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup

@@ -11,22 +11,24 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.deliver.events import payloads
 from digest.deliver.events.mailbox import imap, incoming_mail
-from digest.deliver.events.mailbox.leave_answers import answer_leave_request
 from digest.deliver.events.mailbox.leave_requests import LeaveRequest
 from digest.settings import BounceMailboxSettings
-from digest.store.delivery_models import InstallationState
+from digest.store.delivery_models import Delivery, InstallationState
 from digest.store.engine import Database
+from subscribers.consent import audience, ledger
 from subscribers.crypto.keys import KeyRing
-from subscribers.mail_requests import QueueMail
+from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.store import people
 
 MAX_MESSAGES = 200  # messages of one poll
 POLL_INTERVAL, MAX_POLL_INTERVAL = timedelta(minutes=1), timedelta(minutes=30)
+ANSWER_INTERVAL = timedelta(days=7)  # between answers to one reader: whoever can send mail can write in their name
 POSITION_STATE_KEY = "mailbox"  # how far the folder was read
 LAST_POLL_STATE_KEY = "mailbox looks"  # the result of the last poll, at its time
 
@@ -107,7 +109,7 @@ def _process_message(poller: MailboxPoller, folder: imap.MailboxFolder, uid: int
         return
     if isinstance(mail, LeaveRequest):  # it stays where it is, for whoever reads that mailbox
         with poller.database.write() as session:
-            answered = answer_leave_request(session, poller.keys, mail, poller.queue, now=now)
+            answered = _answer_leave_request(session, poller.keys, mail, poller.queue, now=now)
         if answered:
             result.answered += 1
         else:
@@ -190,3 +192,17 @@ def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, tro
             log.error("the bounce mailbox gives trouble", why=problem)
         elif previous and not problem:
             log.info("the bounce mailbox is well again", was=previous)
+
+
+def _answer_leave_request(
+    session: Session, keys: KeyRing, request: LeaveRequest, queue: QueueMail, *, now: datetime
+) -> bool:
+    """Queue the mail with the link, if a reader of that address is mailed now and got none within a week."""
+    number = people.find_person_number(session, keys, request.sender)
+    if number is None or ledger.lock_person(session, number) is None or not audience.may_mail(session, number):
+        return False
+    lately = (Delivery.person == number, Delivery.purpose.like("leave:%"), Delivery.due_at > now - ANSWER_INTERVAL)
+    if session.scalar(select(exists().where(*lately))):
+        return False
+    queue(session, MailRequest("leave", number, f"{now:%Y%m%dT%H%M%S%f}"))
+    return True

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import parseaddr
 
-from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import EventKind
 from digest.deliver.events.failure_causes import (
     MILDEST_FIRST,
     FailureCause,

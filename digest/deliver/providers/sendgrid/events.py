@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from digest.deliver.events.consequences import EventKind, is_refusal
-from digest.deliver.events.delivery_event import DeliveryEvent, hash_parts, parse_delivery_id
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts, is_refusal, parse_delivery_id
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes, parse_reply_codes
 from digest.deliver.providers.base import scrub_addresses
 

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.events.consequences import EventKind, feedback_of_event
+from digest.deliver.events.delivery_event import EventKind, feedback_of_event
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes
 from digest.deliver.events.processor import apply_feedback
 from digest.deliver.providers.kind import PullResult

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.deliver.events.consequences import EventKind
-from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.mailbox import incoming_mail, mime
 from digest.deliver.events.mailbox.incoming_mail import IgnoreReason, MailboxEvent
