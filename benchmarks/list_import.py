@@ -120,7 +120,9 @@ def _measure_stream(url: str) -> StreamResult:
     database = open_database(url)
     start = time.perf_counter()
     with database.read() as session:
-        streamed = sum(1 for _ in audience.stream_audience(session))
+        streamed = after = 0
+        while page := audience.load_audience_page(session, after_number=after):
+            streamed, after = streamed + len(page), page[-1].number
     took = time.perf_counter() - start
     database.close()
     return StreamResult(streamed, took, peak_memory_mb())

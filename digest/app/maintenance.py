@@ -17,7 +17,8 @@ from digest.deliver.retention import delivery_totals, provider_erasures, repeate
 from digest.deliver.send import rate_limiter
 from digest.store import staff_sessions
 from digest.store.account_models import SignIn
-from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
+from digest.store.audit import record_audit
+from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
 from subscribers.consent import disclosures, seals
 from subscribers.lifecycle import expiry
 from subscribers.store.models import Seal
@@ -65,10 +66,10 @@ def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: s
         sealed = seals.append_seal(session, proof.survey, now)
         counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
         detail = counted | {"root": sealed.root, "seal": sealed.hash}
-        session.add(AuditEntry(at=now, actor=actor, act="ledger sealed", subject="ledger", detail=detail))
+        record_audit(session, "ledger sealed", "ledger", detail, actor=actor, now=now)
         if not proof.sound:
             wrong = _describe_faults(proof)
-            session.add(AuditEntry(at=now, actor=actor, act="ledger broken", subject="ledger", detail=wrong))
+            record_audit(session, "ledger broken", "ledger", wrong, actor=actor, now=now)
             log.error("the ledger is broken", **wrong)
     return sealed, proof
 

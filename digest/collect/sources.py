@@ -25,15 +25,6 @@ _SYNCED_FIELDS = ("name", "publisher", "section", "weight", "primary", "own", "i
 
 
 @dataclass(frozen=True, slots=True)
-class SyncResult:
-    """What following the settings changed: sources added, changed, and no longer named."""
-
-    added: int
-    changed: int
-    dropped: int
-
-
-@dataclass(frozen=True, slots=True)
 class VisitSuccess:
     """A visit that worked. `refresh_seconds` is the least time to the next in seconds, by max-age or the feed's ttl."""
 
@@ -59,23 +50,11 @@ class VisitFailure:
         return self.status in {404, 410}
 
 
-@dataclass(frozen=True, slots=True)
-class SourceProblem:
-    """A source that the editors should know of, in words."""
-
-    name: str
-    url: str
-    health: SourceHealth
-    since: datetime
-    message: str
-
-
-def sync_sources(session: Session, settings: Settings) -> SyncResult:
+def sync_sources(session: Session, settings: Settings) -> None:
     """Make the rows follow the settings. A source that is no longer named keeps its row and its articles."""
     rows = {row.url: row for row in session.scalars(select(Source)) if not row.url.startswith(FILE_PREFIX)}
     configured_urls = {wanted.url for wanted in settings.file.sources}
     by_new_url = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured_urls}
-    added = changed = 0
     for configured in settings.file.sources:
         row = rows.get(configured.url)
         if row is None and (row := by_new_url.pop(configured.url, None)):
@@ -83,14 +62,11 @@ def sync_sources(session: Session, settings: Settings) -> SyncResult:
             rows[configured.url] = row
         if row is None:
             session.add(Source(url=configured.url, health=SourceHealth.NEW, active=True, **_synced_values(configured)))
-            added += 1
         else:
-            changed += _update_source(row, configured)
-    dropped = [row for row in rows.values() if row.active and row.url not in configured_urls]
-    for row in dropped:
-        row.active = False
+            _update_source(row, configured)
+    for row in rows.values():
+        row.active = row.active and row.url in configured_urls
     session.flush()
-    return SyncResult(added, changed, len(dropped))
 
 
 def classify_fetch_error(error: FetchError) -> VisitFailure:
@@ -153,17 +129,17 @@ def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, j
     source.next_try_at = next_try_time(failure, source.failures, now, jitter)
 
 
-def list_source_problems(session: Session, now: datetime) -> list[SourceProblem]:
+def list_source_problems(session: Session, now: datetime) -> list[Source]:
     """List the sources that an editor should know of: failing for a week, refusing, or gone. Longest first."""
     query = select(Source).where(
         Source.active, Source.health.in_([SourceHealth.FAILING, SourceHealth.REFUSING, SourceHealth.GONE])
     )
     problems = [
-        SourceProblem(row.name, row.url, row.health, row.failing_since or now, row.message)
+        row
         for row in session.scalars(query)
         if row.health is not SourceHealth.FAILING or (row.failing_since or now) <= now - FAILURE_GRACE
     ]
-    return sorted(problems, key=lambda trouble: (trouble.since, trouble.url))
+    return sorted(problems, key=lambda row: (row.failing_since or now, row.url))
 
 
 def describe_source_health(source: Source, now: datetime) -> str:
@@ -198,13 +174,9 @@ def _synced_values(configured: SourceSettings) -> dict[str, object]:
     return {name: getattr(configured, name) for name in _SYNCED_FIELDS}
 
 
-def _update_source(row: Source, configured: SourceSettings) -> bool:
-    different = {name: value for name, value in _synced_values(configured).items() if getattr(row, name) != value}
-    for name, value in different.items():
+def _update_source(row: Source, configured: SourceSettings) -> None:
+    for name, value in _synced_values(configured).items():
         setattr(row, name, value)
-    if row.active:
-        return bool(different)
-    row.active = True  # added again: it starts anew, also when it was gone
-    row.health, row.message, row.failures = SourceHealth.NEW, "", 0
-    row.failing_since = row.next_try_at = None
-    return True
+    if not row.active:  # added again: it starts anew, also when it was gone
+        row.active, row.health, row.message, row.failures = True, SourceHealth.NEW, "", 0
+        row.failing_since = row.next_try_at = None

@@ -1,6 +1,6 @@
 """The audience: who may be mailed now, a fold over ledger and suppression."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -48,17 +48,6 @@ class AudienceMember:
             DecryptionError: it does not open.
         """
         return decrypt_address(keys, self.encrypted_address, self.number)
-
-
-def stream_audience(session: Session, *, after_number: int = 0, page_size: int = 1000) -> Iterator[AudienceMember]:
-    """Return everyone who may be mailed, in the order of their numbers, from the one that follows `after_number`.
-
-    Pages are cut by number, so that a page costs the same wherever it lies and memory stays flat. A page is
-    read when it is reached: somebody who left meanwhile is not in it.
-    """
-    while page := load_audience_page(session, after_number=after_number, page_size=page_size):
-        yield from page
-        after_number = page[-1].number
 
 
 def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:

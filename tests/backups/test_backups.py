@@ -232,7 +232,7 @@ def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSet
     copy = opened(settings)
     try:
         with copy.read() as session:
-            mailed = {reader.number for reader in audience.stream_audience(session)}
+            mailed = {reader.number for reader in audience.load_audience_page(session)}
             held = installation_hold.current_hold(session)
             delivery = session.scalars(select(Delivery)).one()
         assert mailed == {numbers["dee"], numbers["eve"]}

@@ -41,7 +41,7 @@ from digest.store.engine import Database, newest_schema_revision, open_database,
 from digest.store.models import EditionState
 from subscribers.address import read_address
 from subscribers.consent.address_binding import bind_addresses
-from subscribers.consent.audience import count_people_by_state, stream_audience
+from subscribers.consent.audience import count_people_by_state, load_audience_page
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.seals import prove_ledger
 from subscribers.crypto.keys import KeyRing
@@ -125,7 +125,7 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert bind_addresses(database, keys, now=UPGRADED_AT) == 0
         assert list(find_ledger_differences(session)) == []
 
-        audience = {member.number: member.decrypt_address(keys) for member in stream_audience(session)}
+        audience = {member.number: member.decrypt_address(keys) for member in load_audience_page(session)}
         assert audience == AUDIENCE
         states = Counter({state: people for state, people in count_people_by_state(session).items() if people})
         assert states == {

@@ -40,7 +40,7 @@ class BrokerProcess:
 
     def __init__(self, module: str = "digest.collect.sandbox") -> None:
         search_path = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
-        self._process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
+        self.process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
             [sys.executable, "-s", "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -53,18 +53,8 @@ class BrokerProcess:
         self._waiting: dict[int, Future[bytes]] = {}
         self._registry = threading.Lock()
         self._writing = threading.Lock()
-        self._lost = False
+        self.is_lost = False
         threading.Thread(target=self._receive_replies, name="sandbox", daemon=True).start()
-
-    @property
-    def process_id(self) -> int:
-        """Its process id; its children are of its session."""
-        return self._process.pid
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether it has ended."""
-        return self._lost
 
     def ask(self, message: bytes) -> bytes:
         """Send a request's message, and wait for the reply's.
@@ -74,13 +64,13 @@ class BrokerProcess:
         """
         number, future = next(self._numbers), Future[bytes]()
         with self._registry:
-            if self._lost:
+            if self.is_lost:
                 raise BrokerLostError
             self._waiting[number] = future
-        assert self._process.stdin, "opened as a pipe"
+        assert self.process.stdin, "opened as a pipe"
         try:
             with self._writing:
-                wire.write_frame(self._process.stdin, number, message)
+                wire.write_frame(self.process.stdin, number, message)
         except (OSError, ValueError) as error:
             raise BrokerLostError from error
         return future.result()
@@ -88,17 +78,17 @@ class BrokerProcess:
     def stop(self) -> None:
         """End it with all its children."""
         with self._writing:
-            if self._process.stdin:
-                self._process.stdin.close()
+            if self.process.stdin:
+                self.process.stdin.close()
         try:
-            self._process.wait(_STOP_SECONDS)
+            self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
 
     def _receive_replies(self) -> None:
-        assert self._process.stdout, "opened as a pipe"
-        with self._process.stdout as replies:
+        assert self.process.stdout, "opened as a pipe"
+        with self.process.stdout as replies:
             try:
                 while frame := wire.read_frame(replies):
                     number, message = frame
@@ -107,9 +97,9 @@ class BrokerProcess:
                     if future:
                         future.set_result(message)
             except (OSError, wire.OversizedMessageError):
-                self._process.kill()
+                self.process.kill()
             with self._registry:
-                self._lost, waiting = True, list(self._waiting.values())
+                self.is_lost, waiting = True, list(self._waiting.values())
             for future in waiting:
                 future.set_exception(BrokerLostError())
         self.stop()

@@ -26,15 +26,6 @@ def make_return_path(keys: KeyRing, delivery_id: str, domain: str) -> str:
     return f"bounce+{delivery_id}.{_compute_mac(keys.current('return-path'), delivery_id)}@{domain}" if domain else ""
 
 
-def read_return_path(keys: KeyRing, address: str) -> str | None:
-    """Return the id of the delivery that a bounce's recipient names, or None where we never wrote that address.
-
-    Return paths made with earlier keys stay valid. The domain is not checked: mail may be forwarded.
-    """
-    match = _LOCAL_PART.fullmatch(address.strip().strip("<>").partition("@")[0].lower())
-    return _verified_delivery_id(keys, *match.groups()) if match else None
-
-
 def find_return_paths(keys: KeyRing, text: str) -> frozenset[str]:
     """Return the ids of the deliveries whose return paths occur in a text, a header's value for instance.
 

@@ -6,13 +6,12 @@ The events of stored payloads are read and processed in transactions of at most 
 import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
 
 from digest.deliver.events import processor
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
@@ -84,11 +83,6 @@ def _open_payload(keys: KeyRing, row: InboundPayload) -> StoredPayload:
     except (DecryptionError, zlib.error):  # a damaged row must not hold up those behind it
         log.error("a payload does not open", inbound=row.id)  # noqa: TRY400 - no trace needed
     return StoredPayload(row.id, row.origin, row.at, body)
-
-
-def mark_payloads_applied(session: Session, payload_ids: Collection[int], *, now: datetime) -> None:
-    """Record that everything in these payloads has been applied."""
-    session.execute(update(InboundPayload).where(InboundPayload.id.in_(payload_ids)).values(applied_at=now))
 
 
 def drop_old_payloads(database: Database, *, now: datetime) -> int:
@@ -175,7 +169,8 @@ def _apply_batch(
                 session, batch.events[start:end], keys=keys, departure_log=departure_log, now=clock()
             )
             if end >= len(batch.events):
-                mark_payloads_applied(session, batch.payload_ids, now=clock())
+                applied = update(InboundPayload).where(InboundPayload.id.in_(batch.payload_ids))
+                session.execute(applied.values(applied_at=clock()))
     return counts
 
 

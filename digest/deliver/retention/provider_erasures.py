@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from sqlalchemy import delete, exists, func, select
@@ -18,9 +17,9 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import ErasureOutcome, ProviderKind
 from digest.deliver.providers.registry import find_provider, provider_kinds
+from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, ProviderErasure
 from digest.store.engine import Database
-from digest.store.models import AuditEntry
 from subscribers.address import Address
 from subscribers.consent import disclosures
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
@@ -184,7 +183,7 @@ def _finish_erasure(database: Database, erasure: ProviderErasure, job: str, now:
     with database.write() as session:
         session.execute(delete(ProviderErasure).where(ProviderErasure.id == erasure.id))
         detail = {"provider": erasure.provider, "job": job, "tries": erasure.tries}
-        session.add(_audit_entry("erasure passed on", erasure.mark, detail, now))
+        record_audit(session, "erasure passed on", f"erasure {erasure.mark}", detail, actor="scheduler", now=now)
 
 
 def _give_up_old_erasures(database: Database, provider: ProviderKind, now: datetime) -> int:
@@ -199,10 +198,6 @@ def _give_up_old_erasures(database: Database, provider: ProviderKind, now: datet
         )
         for row in old:
             detail = {"provider": row.provider, "tries": row.tries}
-            session.add(_audit_entry("erasure not passed on", row.mark, detail, now))
+            record_audit(session, "erasure not passed on", f"erasure {row.mark}", detail, actor="scheduler", now=now)
             session.delete(row)
     return len(old)
-
-
-def _audit_entry(act: str, mark: str, detail: dict[str, Any], now: datetime) -> AuditEntry:
-    return AuditEntry(at=now, actor="scheduler", act=act, subject=f"erasure {mark}", detail=detail)

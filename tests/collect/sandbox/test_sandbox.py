@@ -139,19 +139,19 @@ def test_a_child_sees_no_environment_no_settings_and_no_file_of_ours(
 
 def test_stopping_leaves_no_process_and_the_next_document_starts_anew() -> None:
     alone = Sandbox("tests.collect.sandbox.trying_broker")
-    before = alone.running_broker().process_id
+    before = alone.running_broker().process.pid
     assert alone.run({"operation": "take memory", "bytes": 1}, b"")[0]["taken"] == 1
     assert len(session_processes(before)) > 2
     alone.stop()
     assert wait_until_gone(before, 5)
     assert alone.run({"operation": "take memory", "bytes": 2}, b"")[0]["taken"] == 2
-    assert alone.running_broker().process_id != before
+    assert alone.running_broker().process.pid != before
     alone.stop()
 
 
 def test_a_killed_broker_is_started_again_and_leaves_no_child(sandbox: Sandbox) -> None:
     sandbox.run({"operation": "take memory", "bytes": 1}, b"")
-    before = sandbox.running_broker().process_id
+    before = sandbox.running_broker().process.pid
     os.kill(before, signal.SIGKILL)
     assert sandbox.run({"operation": "take memory", "bytes": 2}, b"")[0]["taken"] == 2
     assert wait_until_gone(before, 5)
@@ -172,7 +172,7 @@ def test_a_child_that_is_told_to_stop_midway_is_replaced_and_its_document_read_a
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(sandbox.run, {"operation": "rest"}, b"")
         time.sleep(0.5)
-        children = grandchildren(sandbox.running_broker().process_id)
+        children = grandchildren(sandbox.running_broker().process.pid)
         for child in children:
             os.kill(child, signal.SIGTERM)
         assert waiting.result()[0]["process"] not in children
@@ -185,7 +185,7 @@ sandbox = Sandbox("tests.collect.sandbox.trying_broker")
 sandbox.run({"operation": "take memory", "bytes": 1}, b"")
 threading.Thread(target=sandbox.run, args=({"operation": "sleep"}, b""), daemon=True).start()
 time.sleep(0.3)
-print(sandbox.running_broker().process_id, flush=True)
+print(sandbox.running_broker().process.pid, flush=True)
 time.sleep(60)
 """
 
@@ -204,7 +204,7 @@ def test_a_program_that_ends_says_nothing_and_leaves_no_child() -> None:
         "from digest.collect.sandbox.client import SANDBOX, parse_document\n"
         "from datetime import datetime, UTC\n"
         "parse_document(b'BEGIN:VCALENDAR\\nEND:VCALENDAR', url='https://a.example/', now=datetime.now(UTC))\n"
-        "print(SANDBOX.running_broker().process_id)\n"
+        "print(SANDBOX.running_broker().process.pid)\n"
     )
     run = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", program], capture_output=True, text=True, check=True
@@ -215,9 +215,9 @@ def test_a_program_that_ends_says_nothing_and_leaves_no_child() -> None:
 
 def test_all_that_is_read_here_is_read_by_one_broker() -> None:
     client.parse_document(SEEDS[0], url=URL, now=NOW)
-    before = SANDBOX.running_broker().process_id
+    before = SANDBOX.running_broker().process.pid
     client.parse_document(SEEDS[1], url=URL, now=NOW)
-    assert SANDBOX.running_broker().process_id == before
+    assert SANDBOX.running_broker().process.pid == before
 
 
 def test_only_children_import_what_parses() -> None:

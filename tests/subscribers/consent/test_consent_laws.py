@@ -487,7 +487,7 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "stories"):
             return
         with self.database.read() as session:
-            mailed = {reader.decrypt_address(KEYS) for reader in audience.stream_audience(session)}
+            mailed = {reader.decrypt_address(KEYS) for reader in audience.load_audience_page(session)}
             counted = audience.count_audience(session)
         assert counted == len(mailed), "somebody stands on the roll twice"
         for name, story in self.stories.items():
@@ -502,7 +502,7 @@ class Life(RuleBasedStateMachine):
         with self.database.read() as session:
             by_ledger = {n for n, state in replay_ledger(session) if state is PersonState.SUBSCRIBED}
             begun = set(session.scalars(select(Person.number).where(~audience.exclude_unfinished_imports())))
-            assert by_ledger - begun == {reader.number for reader in audience.stream_audience(session)}
+            assert by_ledger - begun == {reader.number for reader in audience.load_audience_page(session)}
             assert list(find_ledger_differences(session)) == []
             proof = seals.prove_ledger(session, KEYS)
             assert proof.broken is None, proof

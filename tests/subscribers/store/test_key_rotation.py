@@ -66,7 +66,7 @@ def _add(database: Database, keys: KeyRing, *names: str) -> list[int]:
 
 def _addresses(database: Database, keys: KeyRing) -> list[str]:
     with database.read() as session:
-        return [reader.decrypt_address(keys) for reader in audience.stream_audience(session)]
+        return [reader.decrypt_address(keys) for reader in audience.load_audience_page(session)]
 
 
 def _number(database: Database, keys: KeyRing, name: str) -> int | None:

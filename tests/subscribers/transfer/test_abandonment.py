@@ -146,7 +146,7 @@ def test_whoever_was_there_before_or_acted_since_stands_as_they_did(context: Imp
     assert _state(context, "dee") is PersonState.SUBSCRIBED
     assert _state(context, "r0") is None
     with context.database.read() as session:
-        assert [r.number for r in audience.stream_audience(session)] == [number]
+        assert [r.number for r in audience.load_audience_page(session)] == [number]
         open_token = one_time_tokens.find_open_token(session, cy.number, "confirm", now=NOW)
         assert open_token is not None, "their own request still waits for its answer"
     _sound(context)
