@@ -7,10 +7,7 @@ class ApplicationError(Exception):
     Its message says what failed, which thing it concerns and what to do; it never holds a reader's address.
     """
 
-    @property
-    def can_retry(self) -> bool:
-        """Whether the same call may succeed later without anybody changing anything."""
-        return False
+    can_retry: bool = False  # whether the same call may succeed later without anybody changing anything
 
 
 class RefusalError(ApplicationError):

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -16,9 +18,9 @@ from sqlalchemy import select
 from digest.app import editions, sending
 from digest.app.acts import Actor, Face, Role
 from digest.app.edition_status import edition_status
-from digest.app.installation import Installation, create_home_folder, delete_home_folder, open_installation
+from digest.app.installation import Installation, create_home_folder, open_installation
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
-from digest.collect.fetch.fetcher import HttpFetcher, open_fetcher
+from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.preflight.rule_registry import FindingLevel
 from digest.settings import Settings, load_settings
@@ -66,10 +68,10 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
     settings.key_file.write_text(KeyRing.from_seed(DEMO_KEY_SEED).to_json(), "utf-8")
     settings.key_file.chmod(0o600)
     now = SAMPLE_NOW if live_settings is None else datetime.now(UTC)
-    fetcher: HttpFetcher | BundledFetcher = (
-        BundledFetcher(_bundled_file("sample")) if live_settings is None else open_fetcher(settings)
+    fetching: AbstractContextManager[ContentFetcher] = (
+        open_fetcher(settings) if live_settings else nullcontext(BundledFetcher(_bundled_file("sample")))
     )
-    with open_installation(settings) as installation, fetcher:
+    with open_installation(settings) as installation, fetching as fetcher:
         edition = _run_week(installation, fetcher, report, now)
         _add_sample_editor(installation, now)
         return DemoResult(edition, _write_web_copy(installation, edition), settings)
@@ -88,7 +90,7 @@ def _prepare_folder(folder: Path) -> None:
     """Start from an empty folder, and never clear one that a demo did not make."""
     if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARKER).exists():
         raise DemoError(f"{folder} is not empty and no demo made it. Give another with --to.")
-    delete_home_folder(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     create_home_folder(folder)
     (folder / DEMO_MARKER).write_text("made by 'digest demo'; the next demo clears this folder\n", "utf-8")
 

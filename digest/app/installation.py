@@ -1,6 +1,5 @@
 """An open installation: its settings (read again when their file has changed), database and keys."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -213,8 +212,3 @@ def create_key_file(installation: Installation) -> KeyRing | None:
         if holds_people(session):
             raise missing_key_file(settings.key_file, installation.database)
     return KeyRing.create(settings.key_file, settings.key_passphrase_text)
-
-
-def delete_home_folder(home: Path) -> None:
-    """Remove a home folder with all that is in it (the demo starts anew each time)."""
-    shutil.rmtree(home, ignore_errors=True)

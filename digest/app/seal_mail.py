@@ -28,9 +28,15 @@ def mail_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProo
             return 0
         admins = [member for member in list_proven_staff(session) if member.role == "admin"]
         queue = make_notice_queue(installation.keys, settings, lambda: now)
+        facts = {
+            "sealed_at": seal.at.isoformat(),
+            "counts": f"{seal.people:,} people, {seal.links:,} events, {seal.suppressions:,} suppressions",
+            "seal": seal.hash,
+            "seal_start": seal.hash[:KEPT_DIGITS],
+            "fault": "" if proof.sound else "yes",
+        }
         for admin in admins:
-            facts = {**_seal_facts(seal, sound=proof.sound), "to": admin.email}
-            queue(session, MailRequest("seal", None, f"{admin.id}-{seal.id}", facts))
+            queue(session, MailRequest("seal", None, f"{admin.id}-{seal.id}", facts | {"to": admin.email}))
         if admins:
             state = {"at": now.isoformat(), "sound": proof.sound}
             installation_hold.write_installation_state(session, MAILED_SEAL_STATE_KEY, state, now=now)
@@ -50,13 +56,3 @@ def is_seal_mail_due(last: Mapping[str, Any] | None, *, sound: bool, days: int, 
         return True
     mailed_on = datetime.fromisoformat(last["at"]).astimezone(zone).date()
     return (now.astimezone(zone).date() - mailed_on).days >= days
-
-
-def _seal_facts(seal: Seal, *, sound: bool) -> dict[str, str]:
-    return {
-        "sealed_at": seal.at.isoformat(),
-        "counts": f"{seal.people:,} people, {seal.links:,} events, {seal.suppressions:,} suppressions",
-        "seal": seal.hash,
-        "seal_start": seal.hash[:KEPT_DIGITS],
-        "fault": "" if sound else "yes",
-    }

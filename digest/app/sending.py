@@ -158,7 +158,7 @@ def pause_edition(installation: Installation, name: str, *, reason: str, actor: 
     name = edition_name(installation, name)
     with PAUSE.transaction(installation.database, actor, name, now=now) as (session, audit):
         audit.changed = edition_control.pause_edition(session, name, reason, now=now)
-        audit.detail = _reason_detail(reason)
+        audit.detail = {"because": reason} if reason else {}
         waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
     return PauseResult(name, audit.changed, waiting)
 
@@ -191,10 +191,6 @@ def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: 
             if audit.changed:
                 audit.record(session)
         return edition_control.cancel_waiting_deliveries(database, name)
-
-
-def _reason_detail(reason: str) -> dict[str, str]:
-    return {"because": reason} if reason else {}
 
 
 def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:

@@ -21,12 +21,7 @@ class StorageError(ApplicationError):
 
     def __init__(self, message: str, *, is_transient: bool = False) -> None:
         super().__init__(message)
-        self._is_transient = is_transient
-
-    @property
-    def can_retry(self) -> bool:
-        """Whether it is gone by itself: a lock ends, a server comes back."""
-        return self._is_transient
+        self.can_retry = is_transient  # a lock ends, a server comes back
 
 
 def explain_storage_error(error: BaseException) -> StorageError | None:

@@ -22,12 +22,7 @@ from digest.store.models import EditionState
 MAX_LEFT_OUT_SHOWN = 20
 
 
-def explain_proposal(proposal: Proposal) -> str:
-    """Write the whole explanation as text, ready to print."""
-    return "\n".join(_explanation_lines(proposal))
-
-
-def _explanation_lines(proposal: Proposal) -> Iterator[str]:
+def _explain_proposal(proposal: Proposal) -> Iterator[str]:
     for section, placed in proposal.sections.items():
         if not placed:
             continue
@@ -109,7 +104,7 @@ def draft(context: CommandContext, now: datetime | None, explain: bool, as_json:
         )
     else:
         if explain:
-            click.echo(explain_proposal(drafted.proposal))
+            click.echo("\n".join(_explain_proposal(drafted.proposal)))
         zone = installation.settings.file.publication.zone
         opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
         stories = sum(map(len, drafted.proposal.sections.values()))

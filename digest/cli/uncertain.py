@@ -175,7 +175,9 @@ def _resolve_by_log(
             context.installation, name, evidence, reason=because, actor=context.actor, clock=context.now
         )
     if as_json:
-        print_json(_evidence_as_json(name, evidence, settled))
+        counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}
+        facts = {"edition": name, "covered": evidence.spans, "incomplete": evidence.incomplete_reason}
+        print_json(facts | counts | {"settled": settled})
     elif settled:
         click.echo(f"{settled:,} of {name} settled.")
 
@@ -189,16 +191,6 @@ def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
     for verdict in LogVerdict:
         again = ": to be sent again" if verdict is LogVerdict.NOT_ACCEPTED else ""
         yield f"  {evidence.verdicts[verdict]:>9,} {verdict}{again}"
-
-
-def _evidence_as_json(name: str, evidence: LogEvidence, settled: int) -> dict[str, object]:
-    return {
-        "edition": name,
-        "covered": evidence.spans,
-        "incomplete": evidence.incomplete_reason,
-        **{verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict},
-        "settled": settled,
-    }
 
 
 def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str) -> str:

@@ -90,22 +90,19 @@ class DepartureLog:
             _drop_torn_line(file)
             previous = _read_last_hash(file)
             for departure in departures:
-                fields = self._entry_fields(departure, at)
+                fields = {
+                    "at": format_moment(at),
+                    "key": self._keys.current("suppression").id,
+                    "kind": departure.kind,
+                    "lookup_key": departure.lookup_key,
+                    "who": self.hash_lookup(departure.lookup),
+                }
                 file.write(_encode_line(fields, previous))
                 previous = _hash_line(fields, previous)
             file.flush()
             os.fsync(file.fileno())
         if new:
             sync_folder(self.path.parent)
-
-    def _entry_fields(self, departure: PendingDeparture, at: datetime) -> dict[str, Any]:
-        return {
-            "at": format_moment(at),
-            "key": self._keys.current("suppression").id,
-            "kind": departure.kind,
-            "lookup_key": departure.lookup_key,
-            "who": self.hash_lookup(departure.lookup),
-        }
 
     def read(self) -> Iterator[LoggedDeparture]:
         """Return every departure, the oldest first; a torn last line was never answered and is passed over.

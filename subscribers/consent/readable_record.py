@@ -73,9 +73,10 @@ def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
 def make_record_readable(record: Mapping[str, Any]) -> ReadableRecord:
     """Put a record into words. All times are in UTC; what is empty is left out."""
     information = record["pii_information"]
+    missing = "damaged: it does not open" if information["email_address_damaged"] else "erased, or not kept any more"
     facts = (
         ("Record", record["record_id"]),
-        ("Address", information["email_address"] or _describe_missing_address(information)),
+        ("Address", information["email_address"] or missing),
         ("Stands as", record["state"]),
         ("Mailed at present", "yes" if record["may_be_mailed"] else "no"),
         ("Asked for the mail", f"{_format_moment(record['asked_at'])}, {record['asked_where']}"),
@@ -92,10 +93,6 @@ def make_record_readable(record: Mapping[str, Any]) -> ReadableRecord:
         events=tuple(_event_entry(event) for event in record["events"]),
         passages=tuple(_disclosure_entry(passage) for passage in record["recipient_third_parties"]),
     )
-
-
-def _describe_missing_address(information: Mapping[str, Any]) -> str:
-    return "damaged: it does not open" if information["email_address_damaged"] else "erased, or not kept any more"
 
 
 def _event_entry(event: Mapping[str, Any]) -> RecordEntry:

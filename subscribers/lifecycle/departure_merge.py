@@ -73,17 +73,12 @@ def _group_by_person(departures: Iterable[LoggedDeparture]) -> dict[str, list[Lo
     by_person: dict[str, list[LoggedDeparture]] = {}
     for departure in departures:
         if departure.kind == "undone":
-            by_person[departure.person_hash] = [
-                d for d in by_person.get(departure.person_hash, ()) if not _undoes(departure, d)
-            ]
+            # Only leaving can be taken back.
+            earlier = by_person.get(departure.person_hash, ())
+            by_person[departure.person_hash] = [d for d in earlier if d.kind != "left" or d.at > departure.at]
         else:
             by_person.setdefault(departure.person_hash, []).append(departure)
     return {who: several for who, several in by_person.items() if several}
-
-
-def _undoes(undone: LoggedDeparture, departure: LoggedDeparture) -> bool:
-    """Return whether a reader took a departure back: only leaving can be."""
-    return departure.kind == "left" and departure.at <= undone.at
 
 
 def _stream_people(session: Session) -> Iterator[Any]:

@@ -45,6 +45,8 @@ def _read_link(token: str) -> LinkOwner:
     return read_link_owner(token, "preferences", "test preferences", "the choices of one reader")
 
 
+# The address of its button too: one that was copied after pressing it leads somewhere.
+@reader_pages.get("/preferences/<token>/my-data", endpoint="show_preferences_again")
 @reader_pages.get("/preferences/<token>")
 def show_preferences(token: str) -> ResponseReturnValue:
     """Show what a reader has chosen, and say where to ask for their data."""
@@ -122,12 +124,6 @@ def _read_hour(form: MultiDict[str, str]) -> tuple[int | None, str] | str:
     if zone not in time_zones.known_zones():
         return f"{HOUR_LABEL} needs a place whose clock it is meant by. Choose one from the list."
     return int(text), zone
-
-
-@reader_pages.get("/preferences/<token>/my-data")
-def show_preferences_again(token: str) -> ResponseReturnValue:
-    """Show the page whose button it is: an address that was copied after pressing it leads somewhere."""
-    return show_preferences(token)
 
 
 @reader_pages.post("/preferences/<token>/my-data")

@@ -34,6 +34,8 @@ def _read_link(token: str) -> LinkOwner:
     return read_link_owner(token, "leave", "test leave", "a page with one button, to leave the list")
 
 
+# The address of its button too: one that was copied after pressing it leads somewhere.
+@reader_pages.get("/u/<token>/undo", endpoint="show_how_things_stand")
 @reader_pages.get("/u/<token>")
 def ask_to_leave(token: str) -> ResponseReturnValue:
     """Show the one button. Nothing is changed before it is pressed."""
@@ -106,12 +108,6 @@ def pause_now(token: str) -> ResponseReturnValue:
         save_choices(session, link.number, paused, page_context.queue, now=page_context.clock())
     page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
     return private_response(page)
-
-
-@reader_pages.get("/u/<token>/undo")
-def show_how_things_stand(token: str) -> ResponseReturnValue:
-    """Show the page whose button it is: an address that was copied after pressing it leads somewhere."""
-    return ask_to_leave(token)
 
 
 @reader_pages.post("/u/<token>/undo")

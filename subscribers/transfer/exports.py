@@ -96,7 +96,15 @@ def build_person_record(
         "asked_at": format_moment(person.asked_at),
         "asked_where": person.asked_where,
         "pii_processing": readable_record.describe_processing(events),
-        "parties": [_controller_as_json(controller)],
+        "parties": [
+            {
+                "role": "controller",
+                "name": controller.name,
+                "email": controller.contact,
+                "address": controller.postal_address,
+                "url": controller.url,
+            }
+        ],
         "events": [_event_as_json(event) for event in events],
         "recipient_third_parties": [
             *map(disclosure_as_json, disclosures.list_disclosures(session, number)),
@@ -205,16 +213,6 @@ def _number_bitmap(numbers: Iterable[int]) -> bytes:
 def _escape_formula(text: str) -> str:
     """Keep a spreadsheet from taking a value for a formula (an address may begin with = or +)."""
     return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
-
-
-def _controller_as_json(controller: DataController) -> dict[str, str]:
-    return {
-        "role": "controller",
-        "name": controller.name,
-        "email": controller.contact,
-        "address": controller.postal_address,
-        "url": controller.url,
-    }
 
 
 def _event_as_json(event: ConsentEvent) -> dict[str, Any]:

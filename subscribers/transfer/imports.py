@@ -104,7 +104,7 @@ def rehearse_import(
     """
     report = ImportReport(survey)
     with SeenAddresses() as seen:
-        for rows, through in _read_chunks(report, now, _ignore_reject, lambda: MAX_STEP_ROWS):
+        for rows, through in _read_chunks(report, now, lambda *_: None, lambda: MAX_STEP_ROWS):
             for decided in decide_rows(
                 context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
             ):
@@ -262,7 +262,3 @@ def _drop_duplicates(report: ImportReport, seen: SeenAddresses, rows: Sequence[H
                 report.counts, row, RowOutcome.LEFT_OR_SUPPRESSED if before and not departs else RowOutcome.DUPLICATE
             )
     return kept
-
-
-def _ignore_reject(_number: int, _reason: str, _fields: Sequence[str]) -> None:
-    """Drop a rejected row: a rehearsal writes no file."""

@@ -63,7 +63,8 @@ class ImportRowBuilder:
         self._salt = hmac.digest(keys.current("suppression").secret, b"import\0" + batch.salt, "sha256")
         self._commitment_key = keys.current("commitment")
         self._prepare_shared_json()
-        self._cached_domain_tag = lru_cache(maxsize=20_000)(self._domain_tag)
+        self._asked_where = f"{batch.origin} (imported)"
+        self._domain_tag = lru_cache(maxsize=20_000)(lambda domain: domain_tag(keys, Address("x", domain)))
 
     def build_people(
         self, rows: Sequence[DecidedRow], numbers: Iterator[int]
@@ -105,7 +106,7 @@ class ImportRowBuilder:
             )
             event, person = link.event, person | link.person
         if row.decision.adopt and kind is not None:
-            person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where()}
+            person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where}
         return PersonChange(existing.number, existing.chain_head, person, event)
 
     def _person_values(self, number: int, row: DecidedRow) -> dict[str, Any]:
@@ -114,13 +115,13 @@ class ImportRowBuilder:
             "number": number,
             "lookup": row.hashes.lookup,
             "lookup_key": row.hashes.lookup_key,
-            "domain_tag": self._cached_domain_tag(row.row.address.domain),
+            "domain_tag": self._domain_tag(row.row.address.domain),
             "ciphertext": ciphertext,
             "key_id": key_id,
             "salt": new_address_salt(),
             "choices": _NO_PREFERENCES,
             "asked_at": self._asked_at(row.row),
-            "asked_where": self._asked_where(),
+            "asked_where": self._asked_where,
             "batch": self._batch.id,
         }
 
@@ -198,12 +199,6 @@ class ImportRowBuilder:
 
     def _asked_at(self, row: ImportRow) -> datetime:
         return row.confirmed_at or row.requested_at or self._batch.now
-
-    def _asked_where(self) -> str:
-        return f"{self._batch.origin} (imported)"
-
-    def _domain_tag(self, domain: str) -> str:
-        return domain_tag(self._keys, Address("x", domain))
 
 
 _NO_PREFERENCES: dict[str, Any] = {}

@@ -73,9 +73,9 @@ class House:
         return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]
 
     def draft(self) -> str:
-        with BundledFetcher(resources.files("digest").joinpath("sample")) as getter:
-            collection_run.collect_sources(self.install.database, getter, self.install.settings, now=self.now)
-            return editions.draft_next_edition(self.install, now=self.now, actor=ADMIN, fetcher=getter).name
+        getter = BundledFetcher(resources.files("digest").joinpath("sample"))
+        collection_run.collect_sources(self.install.database, getter, self.install.settings, now=self.now)
+        return editions.draft_next_edition(self.install, now=self.now, actor=ADMIN, fetcher=getter).name
 
     def publish(self) -> str:
         """Draft from the bundled sample, approve, wait for the release, send."""

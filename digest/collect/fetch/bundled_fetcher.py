@@ -8,7 +8,7 @@ An entry may have `headers` too, such as `{"Last-Modified": "…", "Cache-Contro
 import json
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
@@ -31,12 +31,6 @@ class BundledFetcher:
         self._folder = folder
         index: dict[str, dict[str, Any]] = json.loads((folder / INDEX_FILE).read_text("utf-8"))
         self._index = {str(parse_web_address(url)): entry for url, entry in index.items()}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is open between two calls."""
 
     def get(
         self,

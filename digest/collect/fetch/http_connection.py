@@ -72,17 +72,14 @@ def open_response(
         httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError: the network's own.
     """
     backend = _GuardedBackend(guard, budget)
+    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     with (
         httpcore.ConnectionPool(
             ssl_context=tls, network_backend=backend, max_connections=1, max_keepalive_connections=0
         ) as pool,
-        pool.stream("GET", _httpcore_url(url), headers=list(headers.items())) as response,
+        pool.stream("GET", target, headers=list(headers.items())) as response,
     ):
         yield response
-
-
-def _httpcore_url(url: httpx.URL) -> httpcore.URL:
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
 class _GuardedBackend(httpcore.NetworkBackend):

@@ -53,11 +53,7 @@ class FetchError(ApplicationError):
         self.message = message
         self.retry_after = retry_after
         self.status = status
-
-    @property
-    def can_retry(self) -> bool:
-        """Whether trying again may help before anybody acts."""
-        return self.reason not in _PERMANENT
+        self.can_retry = reason not in _PERMANENT
 
 
 @dataclass(frozen=True, slots=True)

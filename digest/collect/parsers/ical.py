@@ -67,7 +67,7 @@ def parse_calendar(document: str, context: ParseContext) -> ParsedDocument:
     )
     zones = _defined_zones(document)
     events = [_parse_event(block, zones) for block in _components(document, "VEVENT")]
-    if _is_truncated(document):
+    if document.rfind("\nBEGIN:VEVENT\n") > document.rfind("\nEND:VEVENT\n"):
         events.append(RejectedEntry(0, "the document breaks off within this event"))
     zone = _load_zone(_calendar_property(document, "X-WR-TIMEZONE"))
     items, rejected = clean_items(_raw_items(events, context, zone), context)
@@ -105,10 +105,6 @@ def _parse_event(block: str, zones: dict[str, str]) -> Any:
         return next(iter(calendar.walk("VEVENT")), RejectedEntry(0, "no event in it"))
     except Exception as exc:  # noqa: BLE001  icalendar lets its internals' errors through; the event is rejected
         return RejectedEntry(0, f"the event can't be read: {type(exc).__name__}: {str(exc)[:100]}")
-
-
-def _is_truncated(document: str) -> bool:
-    return document.rfind("\nBEGIN:VEVENT\n") > document.rfind("\nEND:VEVENT\n")
 
 
 def _calendar_property(document: str, name: str) -> str:

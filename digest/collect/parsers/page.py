@@ -16,7 +16,7 @@ from digest.collect import text_cleanup
 from digest.collect.parsed_document import DateBasis, DocumentKind, FeedLink, ParsedDocument, ParsedItem, ParseError
 from digest.collect.parsers import page_head
 from digest.collect.parsers.json_ld import LinkedData, parse_linked_data
-from digest.collect.parsers.plain_text import PlainTextArticle, extract_article, extract_lead
+from digest.collect.parsers.plain_text import extract_article, extract_lead
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
 from digest.collect.urls import usable_url
 
@@ -63,14 +63,7 @@ def _parse_plain_text(document: str, context: ParseContext) -> ParsedDocument:
     article = extract_article(document)
     if article is None:
         raise ParseError("The answer is plain text without an article. Give the address of a feed or a page.")
-    items, rejected = clean_items([_plain_text_item(article, context)], context)
-    return ParsedDocument(
-        DocumentKind.PAGE, tuple(_with_page_date_basis(item) for item in items), rejected, title=article.title
-    )
-
-
-def _plain_text_item(article: PlainTextArticle, context: ParseContext) -> RawItem:
-    return RawItem(
+    item = RawItem(
         link=context.url,
         title=escape(article.title, quote=False),
         summary=escape(extract_lead(article.title, article.paragraphs), quote=False),
@@ -78,6 +71,10 @@ def _plain_text_item(article: PlainTextArticle, context: ParseContext) -> RawIte
         authors=[article.author] if article.author else (),
         published=article.date,
         credit=article.credit,
+    )
+    items, rejected = clean_items([item], context)
+    return ParsedDocument(
+        DocumentKind.PAGE, tuple(_with_page_date_basis(item) for item in items), rejected, title=article.title
     )
 
 

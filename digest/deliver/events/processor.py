@@ -74,21 +74,20 @@ def _insert_new_events(
     by_mark = {event.provider_mark or event.fingerprint: event for event in events}  # a post may repeat itself
     by_fingerprint = {event.fingerprint: event for event in sorted(by_mark.values(), key=lambda e: e.fingerprint)}
     insert = upsert(session, Event).on_conflict_do_nothing().returning(Event.fingerprint)
-    rows = [_event_row(event, deliveries) for event in by_fingerprint.values()]
+    rows = [
+        {
+            "delivery": event.delivery_id if event.delivery_id in deliveries else None,
+            "kind": str(event.kind),
+            "cause": str(event.cause),
+            "at": event.occurred_at,
+            "received_at": event.received_at,
+            "fingerprint": event.fingerprint,
+            "provider_mark": event.provider_mark,
+            "detail": dict(event.detail),
+        }
+        for event in by_fingerprint.values()
+    ]
     return [by_fingerprint[fingerprint] for fingerprint in session.scalars(insert, rows)]
-
-
-def _event_row(event: DeliveryEvent, deliveries: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "delivery": event.delivery_id if event.delivery_id in deliveries else None,
-        "kind": str(event.kind),
-        "cause": str(event.cause),
-        "at": event.occurred_at,
-        "received_at": event.received_at,
-        "fingerprint": event.fingerprint,
-        "provider_mark": event.provider_mark,
-        "detail": dict(event.detail),
-    }
 
 
 @dataclass(slots=True)

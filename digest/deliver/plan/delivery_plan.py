@@ -75,7 +75,7 @@ def plan_deliveries(
             purpose=edition_purpose(name),
             keys=keys,
             list_domain=settings.file.sender.list_id,
-            sections=_edition_sections(session, edition),
+            sections=section_names(session.scalars(select(Fragment.name).where(Fragment.edition_id == edition.id))),
             release=_edition_release(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,
@@ -128,7 +128,8 @@ class _PlannedRows:
         """Return the row for one reader."""
         delivery_id = make_delivery_id(self.keys, self.purpose, reader.number)
         due = self.release.due_time(reader.preferences, had_one_this_month=had_one_this_month)
-        skipped = due is None or self._is_skipped(reader)
+        paused = reader.preferences.is_paused(self.today)
+        skipped = due is None or paused or omits_every_section(reader.preferences, self.sections)
         return {
             "id": delivery_id,
             "purpose": self.purpose,
@@ -142,9 +143,6 @@ class _PlannedRows:
             "transport": "",
             "reply": "",
         }
-
-    def _is_skipped(self, reader: audience.AudienceMember) -> bool:
-        return reader.preferences.is_paused(self.today) or omits_every_section(reader.preferences, self.sections)
 
 
 def _edition_release(session: Session, edition: Edition, settings: Settings, now: datetime) -> EditionRelease:
@@ -167,10 +165,6 @@ def _served_readers(session: Session, purposes: Sequence[str], numbers: Sequence
         return set()
     deliveries = (Delivery.purpose.in_(purposes), Delivery.person.in_(numbers), Delivery.state.in_(_SERVED_STATES))
     return set(session.scalars(select(Delivery.person).where(*deliveries)))
-
-
-def _edition_sections(session: Session, edition: Edition) -> frozenset[str]:
-    return section_names(session.scalars(select(Fragment.name).where(Fragment.edition_id == edition.id)))
 
 
 def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:

@@ -286,17 +286,17 @@ def _update_waiting_rows(
 def record_results(session: Session, owner: str, state_changes: Sequence[tuple[str, StateChange]]) -> None:
     """Record what came of claimed deliveries, given as (id, change)."""
     if state_changes:
-        _RECORD_RESULT.update_rows(session, [(id_, _result_values(owner, change)) for id_, change in state_changes])
-
-
-def _result_values(owner: str, change: StateChange) -> dict[str, Any]:
-    return {
-        "owner_name": owner,
-        "new_state": change.state,
-        "new_reply": change.reply,
-        "added_tries": int(change.attempted),
-        "retry_at": change.next_try_at,
-    }
+        values = [
+            {
+                "owner_name": owner,
+                "new_state": change.state,
+                "new_reply": change.reply,
+                "added_tries": int(change.attempted),
+                "retry_at": change.next_try_at,
+            }
+            for _, change in state_changes
+        ]
+        _RECORD_RESULT.update_rows(session, zip((id_ for id_, _ in state_changes), values, strict=True))
 
 
 def undo_claims(session: Session, owner: str, delivery_ids: Sequence[str], *, withdrawn: bool) -> None:

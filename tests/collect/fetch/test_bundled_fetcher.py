@@ -26,18 +26,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_listed_address_gives_its_file(folder: Path) -> None:
-    with BundledFetcher(folder) as fetcher:
-        got = fetcher.get(FEED + "#part", accept="text/xml")
-        assert fetcher.may_read(FEED)
+    fetcher = BundledFetcher(folder)
+    got = fetcher.get(FEED + "#part", accept="text/xml")
+    assert fetcher.may_read(FEED)
     assert (got.url, got.status, got.body, got.content_type) == (FEED, 200, b"<rss/>", "application/rss+xml")
     assert (got.charset, got.etag, got.last_modified, got.max_age) == ("utf-8", '"1"', "yesterday", 60)
 
 
 def test_a_known_document_is_not_modified(folder: Path) -> None:
-    with BundledFetcher(folder) as fetcher:
-        assert fetcher.get(FEED, etag='"1"').not_modified
-        assert fetcher.get(FEED, last_modified="yesterday").body == b""
-        assert fetcher.get(FEED, etag='"2"', last_modified="yesterday").body == b"<rss/>"
+    fetcher = BundledFetcher(folder)
+    assert fetcher.get(FEED, etag='"1"').not_modified
+    assert fetcher.get(FEED, last_modified="yesterday").body == b""
+    assert fetcher.get(FEED, etag='"2"', last_modified="yesterday").body == b"<rss/>"
 
 
 def test_an_unlisted_address_fails_like_a_dead_host(folder: Path) -> None:

@@ -20,10 +20,7 @@ _DELIMITER = re.compile(rb'\) "([^"\\])" ')
 class MailboxError(ApplicationError):
     """The mailbox cannot be read; the message says why and what to do, and holds no password and no address."""
 
-    @property
-    def can_retry(self) -> bool:
-        """Whether trying again may help: servers come back."""
-        return True
+    can_retry = True  # servers come back
 
 
 class _BoundedImap(imaplib.IMAP4):

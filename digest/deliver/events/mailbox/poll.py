@@ -81,7 +81,9 @@ def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollRes
 
 
 def _poll_folder(poller: MailboxPoller, folder: imap.MailboxFolder, result: PollResult, limit: int) -> None:
-    numbering: dict[str, str | int] = {"of": _folder_fingerprint(poller.mailbox), "validity": folder.uid_validity}
+    place = f"{poller.mailbox.host_and_port} {poller.mailbox.user} {poller.mailbox.folder}"
+    fingerprint = hashlib.sha256(place.encode()).hexdigest()[:16]
+    numbering: dict[str, str | int] = {"of": fingerprint, "validity": folder.uid_validity}
     with poller.database.read() as session:
         position = installation_hold.read_installation_state(session, POSITION_STATE_KEY) or {}
     # Another folder, or one whose messages were numbered anew, is read from its beginning.
@@ -119,10 +121,6 @@ def _process_message(poller: MailboxPoller, folder: imap.MailboxFolder, uid: int
     result.stored += new
     result.already_stored += not new
     result.stuck = folder.move_or_delete(uid) or result.stuck
-
-
-def _folder_fingerprint(mailbox: BounceMailboxSettings) -> str:
-    return hashlib.sha256(f"{mailbox.host_and_port} {mailbox.user} {mailbox.folder}".encode()).hexdigest()[:16]
 
 
 def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> None:

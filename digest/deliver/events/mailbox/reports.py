@@ -111,11 +111,7 @@ def _returned_fields(part: MimePart) -> HeaderFields:
 def _delivery_verdict(groups: Iterable[HeaderFields], returned_fields: HeaderFields) -> ReportVerdict | None:
     """Return the mildest verdict on the recipients of a report."""
     verdicts = [v for group in groups if (v := _recipient_verdict(group, returned_fields))]
-    return min(verdicts, key=_severity, default=None)
-
-
-def _severity(verdict: ReportVerdict) -> tuple[int, int]:
-    return _BEST_FIRST.index(verdict.kind), MILDEST_FIRST.index(verdict.cause)
+    return min(verdicts, key=lambda v: (_BEST_FIRST.index(v.kind), MILDEST_FIRST.index(v.cause)), default=None)
 
 
 def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> ReportVerdict | None:
