@@ -10,7 +10,7 @@ from benchmarks import peers
 from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
-from digest.deliver.compose.personalisation import fill_placeholders
+from digest.deliver.compose.variants import fill_placeholders
 from digest.edition import placeholders
 from subscribers.address import read_address
 from subscribers.consent.audience import AudienceMember

@@ -21,7 +21,7 @@ from digest.collect import collection_run
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.readership import ReadershipImport, import_readership
-from digest.deliver.compose.personalisation import compose_specimen
+from digest.deliver.compose.variants import compose_specimen
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
 from digest.edition.preflight import rule_registry

@@ -13,7 +13,7 @@ from digest.app.seal_mail import mail_seal_when_due
 from digest.deliver.events import payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError, PullResult
 from digest.deliver.providers.registry import find_suppression_lists, is_in_use, provider_kinds
-from digest.deliver.retention import delivery_totals, provider_erasures, repeated_bounces
+from digest.deliver.retention import delivery_disclosures, provider_erasures, repeated_bounces
 from digest.deliver.send import rate_limiter
 from digest.store import staff_sessions
 from digest.store.account_models import SignIn
@@ -121,7 +121,7 @@ def suppress_bouncing_addresses(installation: Installation, now: datetime) -> st
 
 def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
     """Make totals of deliveries that were kept long enough."""
-    return f"{delivery_totals.aggregate_deliveries(installation.database, installation.settings, now=now):,} old deliveries folded"
+    return f"{delivery_disclosures.aggregate_deliveries(installation.database, installation.settings, now=now):,} old deliveries folded"
 
 
 def delete_old_payloads(installation: Installation, now: datetime) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, undefer
 
 from digest.app.editions import gather_preflight_facts
 from digest.app.installation import Installation
-from digest.deliver.compose.personalisation import ComposeError
+from digest.deliver.compose.variants import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.progress import describe_progress, read_progress
 from digest.edition import approval

@@ -14,7 +14,7 @@ from subscribers.address import Address
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
-from subscribers.lifecycle import link_renewal
+from subscribers.lifecycle import my_data
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
@@ -190,7 +190,7 @@ def renew_person_links(
     """
     with RENEW_LINKS.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
         number = _find_person(session, installation.keys, address).number
-        link_renewal.renew_links(session, number)
+        my_data.renew_links(session, number)
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         return number
 

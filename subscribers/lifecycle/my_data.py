@@ -1,4 +1,4 @@
-"""What we hold of one person, for that person alone: a link to it by mail, the history of their consent."""
+"""What we hold of one person, for that person alone: a link to it by mail, the history of their consent, new links."""
 
 import json
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
+from subscribers.crypto.link_tokens import next_generation
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
@@ -87,3 +88,19 @@ def _history_entry(event: ConsentEvent) -> ConsentHistoryEntry:
 def _text_value(event_body: dict[str, object], name: str) -> str:
     value = event_body.get(name)
     return value if isinstance(value, str) else ""
+
+
+def renew_links(session: Session, number: int) -> int:
+    """Begin a new generation of links for a person who is there; return it.
+
+    A restored copy knows nothing of a renewal that came after it was made.
+
+    Raises:
+        LookupError: there is no such person.
+    """
+    person = ledger.lock_person(session, number)
+    if person is None:
+        raise LookupError(f"person {number} is not there")
+    person.link_generation = next_generation(person.link_generation)
+    session.flush()
+    return person.link_generation

@@ -1,4 +1,7 @@
-"""A line to the editors: a message, an answer's address if one is wanted, and the protections of the sign-up form."""
+"""Who we are to readers: what is held of them and why, and a line to the editors.
+
+The form has a message, an answer's address if one is wanted, and the protections of the sign-up form.
+"""
 
 import secrets
 import unicodedata
@@ -102,3 +105,13 @@ def _contact_page(problem: FormProblem | None) -> Response:
 
 def _sent_page(reply_to: str) -> Response:
     return private_response(render_template("web/contact_sent.html", answered=bool(reply_to)))
+
+
+@reader_pages.get("/privacy")
+def privacy() -> str:
+    """Show what is held, why, for how long, and who receives it."""
+    return render_template(
+        "web/privacy.html",
+        evidence_days=page_context.evidence_retention.days,
+        mail_days=page_context.delivery_retention.days,
+    )

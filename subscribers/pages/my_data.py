@@ -17,8 +17,7 @@ from subscribers.crypto.link_tokens import make_link_token
 from subscribers.lifecycle import address_change
 from subscribers.lifecycle.address_change import AddressChange, AddressChangeStage
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.link_renewal import renew_links
-from subscribers.lifecycle.my_data import list_consent_history
+from subscribers.lifecycle.my_data import list_consent_history, renew_links
 from subscribers.pages.context import log_return, page_context, private_response, reader_pages, unknown_link_page
 from subscribers.phrases import sentence
 from subscribers.store import one_time_tokens, people

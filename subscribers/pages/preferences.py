@@ -13,7 +13,7 @@ from subscribers.crypto import link_tokens
 from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import choice_changes, my_data
 from subscribers.lifecycle.choice_changes import ChoiceRestoration, save_choices
-from subscribers.lifecycle.link_renewal import renew_links
+from subscribers.lifecycle.my_data import renew_links
 from subscribers.lifecycle.undo import UndoStage
 from subscribers.pages import time_zones
 from subscribers.pages.context import (

@@ -1,24 +1,32 @@
-"""A person's deliveries as disclosures, and after an erasure.
+"""A person's deliveries as disclosures: listed, turned into totals once they are old, and after an erasure.
 
-Each that reached handing over says who got an address, for what, when, under which id. Those of an erased person stay
-countable, and lead to nobody.
+Each that reached handing over says who got an address, for what, when, under which id. Deliveries that were kept long enough
+become totals, by purpose for the delivery counts, by reader for the reader; their events are deleted with them. The counts of
+an old edition balance as before, and a reader's page counts as many disclosures as before: see
+docs/decisions/0019-the-provider.md. Those of an erased person stay countable, and lead to nobody.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import describe_recipient
 from digest.deliver.retention import provider_erasures
 from digest.settings import Settings
-from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
-from digest.store.models import Edition
+from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState
 from subscribers.address import Address
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.store.database import upsert
+from subscribers.store.models import DisclosureTotal, Person
 
 _PURPOSE_TEXTS = {
     "edition": "To deliver an edition",
@@ -40,7 +48,7 @@ _PURPOSE_TEXTS = {
 def delivery_disclosures(session: Session, person_number: int, settings: Settings) -> tuple[AddressDisclosure, ...]:
     """List the mails to one person that were handed over, latest first: that is when the address was disclosed.
 
-    Old ones are among the totals that `subscribers.consent.disclosures` gives (`digest.deliver.retention.delivery_totals`).
+    Old ones are among the totals that `subscribers.consent.disclosures` gives.
     """
     handed_over = select(Delivery).where(Delivery.person == person_number, Delivery.handed_at.is_not(None))
     rows = list(session.scalars(handed_over.order_by(Delivery.handed_at.desc())))
@@ -99,3 +107,99 @@ def erase_from_deliveries(session: Session, number: int, address: Address | None
     withdrawn = case((Delivery.state == DeliveryState.WAITING, DeliveryState.WITHDRAWN.value), else_=Delivery.state)
     emptied = {"person": None, "state": withdrawn, "domain_tag": None, "reply": "", "message_id": ""}
     session.execute(update(Delivery).where(mine).values(**emptied), execution_options=unsynchronized)
+
+
+# Deliveries of one scan over the table, which has no index for their age: the oldest come first.
+ROWS_PER_SCAN = 20_000
+ROWS_PER_TRANSACTION = 500  # some 30 ms on SQLite
+_OPEN_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER)
+_ONGOING_STATES = (EditionState.APPROVED, EditionState.SENDING)
+
+
+def aggregate_deliveries(database: Database, settings: Settings, *, now: datetime) -> int:
+    """Add every finished delivery that is older than the settings say to the totals, and delete it; return how many.
+
+    Nothing is counted twice: a page is counted and deleted in one transaction. Cut short, the next run does the rest.
+    """
+    before = now - timedelta(days=settings.file.retention.delivery_days)
+    aggregated = 0
+    while True:
+        with database.read() as session:
+            old = _is_old_and_finished(session, before)
+            rows = session.execute(select(Delivery.id, Delivery.person).where(old).limit(ROWS_PER_SCAN)).all()
+        count = 0
+        for start in range(0, len(rows), ROWS_PER_TRANSACTION):
+            with database.write() as session:
+                count += _aggregate_page(session, rows[start : start + ROWS_PER_TRANSACTION], old, settings)
+        aggregated += count
+        if len(rows) < ROWS_PER_SCAN or not count:
+            # Events about no delivery of ours, once they are as old.
+            unmatched = Event.delivery.is_(None) & (Event.received_at < before)
+            database.delete_in_batches(Event, unmatched, size=ROWS_PER_TRANSACTION)
+            return aggregated
+
+
+def _is_old_and_finished(session: Session, before: datetime) -> ColumnElement[bool]:
+    """Select the deliveries that may go: none of an edition that is not over, however old."""
+    ongoing = session.scalars(select(Edition.name).where(Edition.state.in_(_ONGOING_STATES)))
+    purposes = [edition_purpose(name) for name in ongoing]
+    long_ago = func.coalesce(Delivery.handed_at, Delivery.due_at) < before
+    return long_ago & Delivery.state.not_in(_OPEN_STATES) & Delivery.purpose.not_in(purposes)
+
+
+def _aggregate_page(session: Session, page: Sequence[Any], condition: ColumnElement[bool], settings: Settings) -> int:
+    """Count and delete the rows of a page that nobody has locked; the next run takes the others."""
+    # People first, as an erasure does: a total's foreign key locks them anyway, and in the other order the two would
+    # wait for each other.
+    people = {row.person for row in page if row.person is not None}
+    session.execute(select(Person.number).where(Person.number.in_(people)).order_by(Person.number).with_for_update())
+    columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.transport)
+    query = select(*columns, Delivery.handed_at).where(condition, Delivery.id.in_([row.id for row in page]))
+    rows = session.execute(query.with_for_update(skip_locked=True)).all()
+    _add_purpose_totals(session, rows)
+    _add_reader_totals(session, rows, settings)
+    ids = [row.id for row in rows]
+    for table, column in ((Notice, Notice.delivery), (Event, Event.delivery), (Delivery, Delivery.id)):
+        session.execute(delete(table).where(column.in_(ids)), execution_options={"synchronize_session": False})
+    return len(ids)
+
+
+def total_purpose(purpose: str) -> str:
+    """Return the purpose of the total that a delivery counts in: an edition's own, or that of all mails of a kind."""
+    kind = purpose.partition(":")[0]
+    return purpose if purpose == edition_purpose(purpose.partition(":")[2]) else kind
+
+
+def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
+    counts = Counter((total_purpose(row.purpose), row.state) for row in rows)
+    insert = upsert(session, DeliveryTotal)
+    key = [DeliveryTotal.purpose, DeliveryTotal.state]
+    total = DeliveryTotal.count + insert.excluded.count
+    values = [{"purpose": p, "state": s, "count": n} for (p, s), n in sorted(counts.items())]
+    if values:
+        session.execute(insert.on_conflict_do_update(index_elements=key, set_={"count": total}), values)
+
+
+def _add_reader_totals(session: Session, rows: Iterable[Any], settings: Settings) -> None:
+    """Add the deliveries that were handed over to the totals that their reader sees, unless they are erased."""
+    times: dict[tuple[int, str, str], list[datetime]] = {}
+    for row in rows:
+        if row.person is not None and row.handed_at is not None:
+            key = (row.person, describe_recipient(row.transport, settings), describe_purpose(row.purpose))
+            times.setdefault(key, []).append(row.handed_at)
+    insert, old = upsert(session, DisclosureTotal), DisclosureTotal
+    new = insert.excluded
+    insert = insert.on_conflict_do_update(
+        index_elements=[old.person, old.to_whom, old.why],
+        set_={
+            "times": old.times + new.times,
+            "first_at": case((new.first_at < old.first_at, new.first_at), else_=old.first_at),
+            "last_at": case((new.last_at > old.last_at, new.last_at), else_=old.last_at),
+        },
+    )
+    values = [
+        {"person": p, "to_whom": to, "why": for_, "times": len(at), "first_at": min(at), "last_at": max(at)}
+        for (p, to, for_), at in sorted(times.items())
+    ]
+    if values:
+        session.execute(insert, values)

@@ -10,8 +10,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.personalisation import check_unsubscribe_length
-from digest.deliver.compose.variants import EditionVariants, build_variants
+from digest.deliver.compose.variants import EditionVariants, build_variants, check_unsubscribe_length
 from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary

@@ -18,8 +18,8 @@ import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.message import MessageTemplate
-from digest.deliver.compose.personalisation import fill_placeholders
 from digest.deliver.compose.return_path import make_return_path
+from digest.deliver.compose.variants import fill_placeholders
 from digest.deliver.plan import canary
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send import alarms, claims

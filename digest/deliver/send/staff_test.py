@@ -22,9 +22,8 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
-from digest.deliver.compose.personalisation import check_unsubscribe_length, signup_text
 from digest.deliver.compose.return_path import make_return_path
-from digest.deliver.compose.variants import build_variants
+from digest.deliver.compose.variants import build_variants, check_unsubscribe_length, signup_text
 from digest.deliver.providers.base import OutgoingMessage, Provider
 from digest.deliver.send import claims
 from digest.deliver.send.claims import ClaimedDelivery

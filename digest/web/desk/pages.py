@@ -10,7 +10,7 @@ from werkzeug.exceptions import NotFound
 from digest.app import editions, page_views, sending
 from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
-from digest.deliver.compose.personalisation import ComposeError
+from digest.deliver.compose.variants import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.send.edition_run import SendError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from digest.deliver.compose.dkim import are_canonical_values
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
-from digest.deliver.compose.personalisation import signup_text
+from digest.deliver.compose.variants import signup_text
 from digest.edition import placeholders
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.edition.rendering.template_filters import text_columns

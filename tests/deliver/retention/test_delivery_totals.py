@@ -18,9 +18,13 @@ from sqlalchemy import event, func, select, text, update
 from digest.app import maintenance
 from digest.app.installation import Installation
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
-from digest.deliver.retention import delivery_totals
-from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
-from digest.deliver.retention.delivery_totals import aggregate_deliveries
+from digest.deliver.retention.delivery_disclosures import (
+    ROWS_PER_TRANSACTION,
+    aggregate_deliveries,
+    delivery_disclosures,
+    make_erasure_callback,
+    total_purpose,
+)
 from digest.deliver.retention.provider_erasures import queue_provider_erasures
 from digest.settings import RetentionSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
@@ -224,7 +228,7 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
 
 
 def test_a_large_table_is_folded_in_pages_of_few_rows(database: Database, tmp_path: Path) -> None:
-    many = 2 * delivery_totals.ROWS_PER_TRANSACTION + 3
+    many = 2 * ROWS_PER_TRANSACTION + 3
     with database.write() as session:
         for n in range(many):
             _notice(session, None, n, "contact")
@@ -237,8 +241,8 @@ def test_a_large_table_is_folded_in_pages_of_few_rows(database: Database, tmp_pa
 
     assert aggregate_deliveries(database, delivery_settings(tmp_path), now=LATE) == many
     event.remove(database.engine, "after_cursor_execute", _watch)
-    assert deleted == [delivery_totals.ROWS_PER_TRANSACTION, delivery_totals.ROWS_PER_TRANSACTION, 3]
-    assert delivery_totals.ROWS_PER_TRANSACTION <= 1000
+    assert deleted == [ROWS_PER_TRANSACTION, ROWS_PER_TRANSACTION, 3]
+    assert ROWS_PER_TRANSACTION <= 1000
     with database.read() as session:
         assert session.scalar(select(DeliveryTotal.count)) == many
 
@@ -313,7 +317,7 @@ def _counted(database: Database, ours: Settings) -> tuple[Any, ...]:
         assert all(one.is_balanced for one in kept)
         kinds: Counter[tuple[str, DeliveryState]] = Counter()
         for purpose, state in session.execute(select(Delivery.purpose, Delivery.state)):
-            kinds[delivery_totals.total_purpose(purpose), state] += 1
+            kinds[total_purpose(purpose), state] += 1
         for total in session.scalars(select(DeliveryTotal)):
             kinds[total.purpose, total.state] += total.count
         seen: Counter[tuple[int, str, str]] = Counter()

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.personalisation import ComposeError, compose_specimen
+from digest.deliver.compose.variants import ComposeError, compose_specimen
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.outbox.kind import OutboxProvider

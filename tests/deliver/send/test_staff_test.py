@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from digest.deliver.compose import return_path
 from digest.deliver.compose.identifiers import make_message_id
-from digest.deliver.compose.personalisation import signup_text
+from digest.deliver.compose.variants import signup_text
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage

@@ -8,7 +8,7 @@ import pytest
 from digest.app import people
 from subscribers.address import read_address
 from subscribers.crypto.link_tokens import make_link_token, read_link_token
-from subscribers.lifecycle.link_renewal import renew_links
+from subscribers.lifecycle.my_data import renew_links
 from subscribers.store.models import Person, PersonState
 from tests.actors import ADMIN
 from tests.subscribers.pages.test_choice_changes import EVENTS_ONLY, choose, chosen, restore_path_of
