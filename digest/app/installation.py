@@ -26,16 +26,35 @@ log = structlog.get_logger("installation")
 FileStamp = tuple[int, int, int]
 
 
-class LiveSettings:
-    """Settings that follow their file. It lives as long as its installation; any thread may ask it."""
+def _read_file_stamp(file: Path | None) -> FileStamp | None:
+    if file is None:
+        return None
+    try:
+        status = file.stat()
+    except OSError:
+        return None  # moved away for a moment, as editors do when they save
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
-    def __init__(self, settings: Settings) -> None:
-        """Begin with settings that were just read."""
+
+class InstallationError(ApplicationError):
+    """The installation cannot be opened; the message says what is missing and what to do."""
+
+
+class Installation:
+    """What every command and process works on. Keys are read only when something asks for them; any thread may ask."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Stand on settings that were just read and a database that is open."""
+        self.database = database
         self._settings = settings
         self._file_stamp = _read_file_stamp(settings.origin)
 
-    def current(self) -> Settings:
-        """Give the settings as they are. A file that cannot be used leaves them as they were, and is logged once."""
+    @property
+    def settings(self) -> Settings:
+        """The settings; what an edition is made of, as their file says it now.
+
+        A file that cannot be used leaves them as they were, and is logged once.
+        """
         stamp = _read_file_stamp(self._settings.origin)
         if stamp is None or stamp == self._file_stamp:
             return self._settings
@@ -53,34 +72,6 @@ class LiveSettings:
         if waiting := sorted(changed.difference(LIVE_TABLES)):
             log.warning("some settings count when this process is started again", tables=waiting)
         return self._settings
-
-
-def _read_file_stamp(file: Path | None) -> FileStamp | None:
-    if file is None:
-        return None
-    try:
-        status = file.stat()
-    except OSError:
-        return None  # moved away for a moment, as editors do when they save
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-class InstallationError(ApplicationError):
-    """The installation cannot be opened; the message says what is missing and what to do."""
-
-
-class Installation:
-    """What every command and process works on. Keys are read only when something asks for them."""
-
-    def __init__(self, settings: Settings, database: Database) -> None:
-        """Stand on settings that were just read and a database that is open."""
-        self.database = database
-        self._live_settings = LiveSettings(settings)
-
-    @property
-    def settings(self) -> Settings:
-        """The settings; what an edition is made of, as their file says it now."""
-        return self._live_settings.current()
 
     @cached_property
     def keys(self) -> KeyRing:

@@ -24,7 +24,8 @@ from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
 from subscribers.signup.rate_limits import SubmissionOutcome
 from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
-from subscribers.signup.request_queue import FormKind, FormSubmission
+from subscribers.signup.request_queue import FormSubmission
+from subscribers.store.signup_models import FormKind
 
 signup_pages = Blueprint("signup", __name__)
 

@@ -19,11 +19,11 @@ from subscribers.crypto.stored_addresses import hash_address
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits, request_queue
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
-from subscribers.signup.request_queue import FormSubmission, PendingRequest
+from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens, people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression
-from subscribers.store.signup_models import OneTimeToken
+from subscribers.store.signup_models import FormKind, OneTimeToken, SignupRequest
 
 BATCH_SIZE = 50  # forms answered at once
 CONFIRMATION_LIFETIME = timedelta(days=7)  # of a confirmation link, and so of what nobody confirms
@@ -59,9 +59,7 @@ class AddressStatus:
     recent_mails: tuple[tuple[str, datetime], ...]
 
 
-def decide_answer(
-    kind: request_queue.FormKind, status: AddressStatus, signup_limits: SignupLimits, *, now: datetime
-) -> SignupAnswer:
+def decide_answer(kind: FormKind, status: AddressStatus, signup_limits: SignupLimits, *, now: datetime) -> SignupAnswer:
     """Decide what a form is answered with.
 
     A subscriber gets their link, once a week. Somebody who waits gets one reminder. All others get one
@@ -131,13 +129,13 @@ class RequestProcessor:
         if change:
             log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 
-    def _process_request(self, request: PendingRequest, now: datetime) -> SignupAnswer:
+    def _process_request(self, request: SignupRequest, now: datetime) -> SignupAnswer:
         """Answer one form, in one transaction. One that cannot be read is dropped: nobody could ever answer it."""
         submission = None
         try:
             submission = (
                 request_queue.decrypt_request(self.keys, request)
-                if now - request.sent_at <= request_queue.REQUEST_LIFETIME
+                if now - request.at <= request_queue.REQUEST_LIFETIME
                 else None
             )
         except DecryptionError as exc:
@@ -151,7 +149,7 @@ class RequestProcessor:
             return SignupAnswer.NOTHING
 
     def _decide_and_queue(
-        self, session: Session, submission: FormSubmission, request: PendingRequest, now: datetime
+        self, session: Session, submission: FormSubmission, request: SignupRequest, now: datetime
     ) -> SignupAnswer:
         number = people.find_person_number(session, self.keys, submission.address)
         person = ledger.lock_person(session, number) if number else None
@@ -175,7 +173,7 @@ class RequestProcessor:
         session: Session,
         person: Person | None,
         suppression_row: Suppression | None,
-        request: PendingRequest,
+        request: SignupRequest,
         now: datetime,
     ) -> AddressStatus:
         number = person.number if person is not None else 0

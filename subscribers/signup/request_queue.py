@@ -6,7 +6,6 @@ one row of one size, in the same statements for everybody.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -18,9 +17,8 @@ from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
 from subscribers.signup.rate_limits import SignupLimits, SubmissionOutcome
-from subscribers.store.signup_models import SignupRequest
+from subscribers.store.signup_models import FormKind, SignupRequest
 
-FormKind = Literal["subscribe", "lost link"]
 REQUEST_LIFETIME = timedelta(hours=24)  # an answer that comes later than that would puzzle more than help
 
 
@@ -102,43 +100,26 @@ def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: 
     return outcome
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRequest:
-    """One row that waits, still encrypted."""
-
-    id: int
-    kind: FormKind
-    sent_at: datetime
-    mailbox_tag: str
-    encrypted: tuple[bytes, str]
-
-
-def list_pending_requests(session: Session, *, limit: int) -> list[PendingRequest]:
+def list_pending_requests(session: Session, *, limit: int) -> list[SignupRequest]:
     """Return forms that wait: of each network the first one, then of each the second, the oldest first."""
     query = select(SignupRequest).order_by(SignupRequest.turn, SignupRequest.id).limit(limit)
-    return [
-        PendingRequest(r.id, _parse_kind(r.kind), r.at, r.mailbox_tag, (r.ciphertext, r.key_id))
-        for r in session.scalars(query)
-    ]
+    return list(session.scalars(query))
 
 
-def _parse_kind(text: str) -> FormKind:
-    return "lost link" if text == "lost link" else "subscribe"
-
-
-def decrypt_request(keys: KeyRing, request: PendingRequest) -> FormSubmission:
+def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
     """Open a form.
 
     Raises:
         DecryptionError: it was changed.
         KeyFileError: its key is not in the key file.
     """
-    value = decrypt_json(keys, request.encrypted, bound_to=_request_binding(request.kind, request.mailbox_tag))
+    encrypted, binding = (request.ciphertext, request.key_id), _request_binding(request.kind, request.mailbox_tag)
+    value = decrypt_json(keys, encrypted, bound_to=binding)
     wording = value["wording"]
     return FormSubmission(
         kind=request.kind,
         address=read_address(value["address"]),
-        sent_at=request.sent_at,
+        sent_at=request.at,
         page=value["page"],
         where=value["where"],
         wording=Wording(wording["wording_version"], wording["language"], wording["wording"]) if wording else None,
@@ -146,7 +127,7 @@ def decrypt_request(keys: KeyRing, request: PendingRequest) -> FormSubmission:
     )
 
 
-def remove_request(session: Session, request: PendingRequest) -> bool:
+def remove_request(session: Session, request: SignupRequest) -> bool:
     """Remove a form that is answered in this transaction. False: another worker was faster."""
     deletion = delete(SignupRequest).where(SignupRequest.id == request.id).returning(SignupRequest.id)
     return session.scalar(deletion) is not None

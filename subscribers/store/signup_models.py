@@ -1,11 +1,14 @@
 """The rows behind sign-up: requests that wait, counts, one-time tokens, what goes again after a set time."""
 
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.models import Base, Json, Moment, UtcDateTime
+
+FormKind = Literal["subscribe", "lost link"]
 
 
 class SignupRequest(Base):
@@ -20,7 +23,7 @@ class SignupRequest(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[Moment]
-    kind: Mapped[str] = mapped_column(String(20))  # subscribe | lost link
+    kind: Mapped[FormKind] = mapped_column(String(20))
     turn: Mapped[int] = mapped_column(default=1, server_default="1")
     mailbox_tag: Mapped[str] = mapped_column(String(64))
     ciphertext: Mapped[bytes] = mapped_column(LargeBinary)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -80,10 +80,8 @@ class ImportRun:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="import")
         self._pending: _PendingWrite | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Wait for the write that is under way, and end the thread that writes."""
         self._writer.shutdown()
 
     def process_rows(self, rows: Sequence[HashedRow], last_row: int) -> None:

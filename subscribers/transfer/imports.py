@@ -8,9 +8,9 @@ import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -42,10 +42,8 @@ class SeenAddresses:
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute("CREATE TABLE seen (hash INTEGER PRIMARY KEY, departed INTEGER NOT NULL)")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Drop what was remembered."""
         self._connection.close()
 
     def remember(self, addresses: Sequence[tuple[str, bool]]) -> list[bool | None]:
@@ -103,7 +101,7 @@ def rehearse_import(
         ListFileError: the file changed meanwhile.
     """
     report = ImportReport(survey)
-    with SeenAddresses() as seen:
+    with closing(SeenAddresses()) as seen:
         for rows, through in _read_chunks(report, now, lambda *_: None, lambda: MAX_STEP_ROWS):
             for decided in decide_rows(
                 context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
@@ -135,7 +133,7 @@ def run_import(
     report, batch, reached = _open_batch(context, survey, options, now)
     if report.already_imported:
         return report
-    with SeenAddresses() as seen, ImportRun(context, report, batch) as run:
+    with closing(SeenAddresses()) as seen, closing(ImportRun(context, report, batch)) as run:
         for rows, through in _read_chunks(report, now, on_reject, lambda: run.step_size, reached=reached):
             hashed = _hash_rows(context, rows)
             if rows[-1].number <= reached:

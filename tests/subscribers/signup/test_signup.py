@@ -24,10 +24,11 @@ from subscribers.signup.confirmation import ConfirmationLink, ConfirmationStage
 from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
-from subscribers.signup.request_queue import FormKind, FormSubmission
+from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState, Suppression
 from subscribers.store.signup_models import (
+    FormKind,
     OneTimeToken,
     RateLimitCount,
     RequestEvidence,
