@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from subscribers.address import AddressError, read_address
 from subscribers.mail_requests import MailRequest
-from subscribers.pages.context import page_context, private_response, reader_pages, refused_form_page
+from subscribers.pages.context import page_context, private_response, reader_pages, refused_form_page, render_page
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
 from subscribers.phrases import sentence
 from subscribers.signup.rate_limits import SubmissionOutcome, count_form, judge_form, network_prefix, network_tag
@@ -104,7 +104,7 @@ def _contact_page(problem: FormProblem | None) -> Response:
 
 
 def _sent_page(reply_to: str) -> Response:
-    return private_response(render_template("web/contact_sent.html", answered=bool(reply_to)))
+    return render_page("web/contact_sent.html", answered=bool(reply_to))
 
 
 @reader_pages.get("/privacy")

@@ -114,7 +114,7 @@ def read_link_owner(
     owner = link_tokens.read_link_token(keys, token, purpose)
     if owner is None:
         if link_tokens.read_link_token(keys, token, test_purpose) is not None:
-            abort(private_response(render_template("web/test_mail.html", what=page_description)))
+            abort(render_page("web/test_mail.html", what=page_description))
         abort(unknown_link_page())
     return owner
 
@@ -127,20 +127,25 @@ def is_outdated(link: LinkOwner, person: Person | None) -> bool:
 def outdated_link_page(link: LinkOwner) -> Response:
     """Answer a link that only leaves. What it offers is of the same generation, and so no way around."""
     leave_token = link_tokens.make_link_token(page_context.keys, link.number, "leave", link.generation)
-    return private_response(render_template("web/outdated_link.html", leave_token=leave_token), 410)
+    return render_page("web/outdated_link.html", 410, leave_token=leave_token)
 
 
 def unknown_link_page() -> Response:
     """Answer a link that was never ours: cut off, forged, or for another page, all alike."""
-    return private_response(render_template("web/unknown_link.html"), 404)
+    return render_page("web/unknown_link.html", 404)
 
 
 def refused_form_page(outcome: SubmissionOutcome) -> Response:
     """Say that a form was not taken, why, and when it may be."""
     in_all = outcome is SubmissionOutcome.HOUSE_LIMIT_REACHED
-    response = private_response(render_template("web/too_many.html", outcome=outcome.name), 503 if in_all else 429)
+    response = render_page("web/too_many.html", 503 if in_all else 429, outcome=outcome.name)
     response.headers["Retry-After"] = "86400" if outcome is SubmissionOutcome.DOMAIN_LIMIT_REACHED else "3600"
     return response
+
+
+def render_page(template: str, status: int = 200, **values: object) -> Response:
+    """Render a page that nobody may keep or list."""
+    return private_response(render_template(template, **values), status)
 
 
 def private_response(html: str, status: int = 200) -> Response:

@@ -18,7 +18,14 @@ from subscribers.lifecycle import address_change
 from subscribers.lifecycle.address_change import AddressChange, AddressChangeStage
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.my_data import list_consent_history, renew_links
-from subscribers.pages.context import log_return, page_context, private_response, reader_pages, unknown_link_page
+from subscribers.pages.context import (
+    log_return,
+    page_context,
+    private_response,
+    reader_pages,
+    render_page,
+    unknown_link_page,
+)
 from subscribers.phrases import sentence
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
@@ -80,7 +87,7 @@ def ask_to_erase(token: str) -> ResponseReturnValue:
     """Show what erasing does, with the one button that does it."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
-        return private_response(render_template("web/erase.html", token=token, masked=_masked_address(person)))
+        return render_page("web/erase.html", token=token, masked=_masked_address(person))
 
 
 @reader_pages.post("/my-data/<token>/erase")
@@ -97,7 +104,7 @@ def erase_now(token: str) -> ResponseReturnValue:
             forget_elsewhere=page_context.forget_deliveries,
             now=page_context.clock(),
         )
-    return private_response(render_template("web/erased.html", new=True))
+    return render_page("web/erased.html", new=True)
 
 
 @reader_pages.post("/my-data/<token>/renew-links")
@@ -107,7 +114,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
         person = _find_owner(session, token)
         generation = renew_links(session, person.number)
     preferences_token = make_link_token(page_context.keys, person.number, "preferences", generation)
-    return private_response(render_template("web/links_renewed.html", token=token, preferences_token=preferences_token))
+    return render_page("web/links_renewed.html", token=token, preferences_token=preferences_token)
 
 
 @reader_pages.post("/my-data/<token>/address")
@@ -129,9 +136,7 @@ def request_move(token: str) -> ResponseReturnValue:
             page_context.bounds,
             now=page_context.clock(),
         )
-    return private_response(
-        render_template("web/move_asked.html", token=token, days=address_change.ADDRESS_CHANGE_LIFETIME.days)
-    )
+    return render_page("web/move_asked.html", token=token, days=address_change.ADDRESS_CHANGE_LIFETIME.days)
 
 
 @reader_pages.get("/address/<token>")
@@ -162,7 +167,7 @@ def _address_change_page(move: AddressChange, token: str) -> Response:
     if move.stage is AddressChangeStage.UNKNOWN:
         return unknown_link_page()
     status = 410 if move.stage is AddressChangeStage.OVER else 409 if move.stage is AddressChangeStage.TAKEN else 200
-    return private_response(render_template("web/move.html", move=move, stage=str(move.stage), token=token), status)
+    return render_page("web/move.html", status, move=move, stage=str(move.stage), token=token)
 
 
 def _find_owner(session: Session, token: str) -> Person:
@@ -172,15 +177,16 @@ def _find_owner(session: Session, token: str) -> Person:
         abort(unknown_link_page())
     person = session.get(Person, link.person, populate_existing=True)
     if person is not None and person.state is PersonState.ERASED:
-        abort(private_response(render_template("web/erased.html", new=False), 410))
+        abort(render_page("web/erased.html", 410, new=False))
     if link.state is not TokenState.FRESH or person is None or person.ciphertext is None:
-        abort(private_response(render_template("web/data_over.html", until=link.expires_at), 410))
+        abort(render_page("web/data_over.html", 410, until=link.expires_at))
     return person
 
 
 def _my_data_page(session: Session, person: Person, token: str, *, problem: str = "") -> ResponseReturnValue:
-    page = render_template(
+    return render_page(
         "web/my_data.html",
+        400 if problem else 200,
         token=token,
         masked=_masked_address(person),
         subscribed=person.state is PersonState.SUBSCRIBED,
@@ -188,7 +194,6 @@ def _my_data_page(session: Session, person: Person, token: str, *, problem: str 
         passages=_list_disclosures(session, person.number),
         problem=problem,
     )
-    return private_response(page, 400 if problem else 200)
 
 
 def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import date, timedelta
 
-from flask import Response, render_template, request, url_for
+from flask import Response, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
@@ -22,9 +22,9 @@ from subscribers.pages.context import (
     is_subscribed,
     outdated_link_page,
     page_context,
-    private_response,
     read_link_owner,
     reader_pages,
+    render_page,
     unknown_link_page,
 )
 from subscribers.phrases import spoken_hour
@@ -134,9 +134,7 @@ def mail_my_data(token: str) -> ResponseReturnValue:
         if is_outdated(link, session.get(Person, link.number)):
             return outdated_link_page(link)
         my_data.request_data_link(session, link.number, page_context.queue, now=page_context.clock())
-    return private_response(
-        render_template("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
-    )
+    return render_page("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
 
 
 @reader_pages.get("/restore/<token>")
@@ -161,8 +159,9 @@ def restore_now(token: str) -> ResponseReturnValue:
 def _restoration_page(link: ChoiceRestoration, token: str, *, new_token: str = "") -> Response:
     if link.stage is UndoStage.UNKNOWN:
         return unknown_link_page()
-    page = render_template(
+    return render_page(
         "web/restore.html",
+        410 if link.stage is UndoStage.OVER else 200,
         link=link,
         stage=str(link.stage),
         current=describe_preferences(link.current, page_context.site.sections),
@@ -170,7 +169,6 @@ def _restoration_page(link: ChoiceRestoration, token: str, *, new_token: str = "
         token=token,
         new_token=new_token,
     )
-    return private_response(page, 410 if link.stage is UndoStage.OVER else 200)
 
 
 def _preferences_page(
@@ -181,20 +179,20 @@ def _preferences_page(
     address = people.decrypt_person_address(page_context.keys, person) if person is not None else None
     if person is None or address is None or not is_subscribed(person):
         mine = token if my_data.may_request_data(person) else ""
-        page = render_template("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
-        return private_response(page)
+        return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
     today = page_context.today()
     chosen = Preferences.from_json(person.choices)
     zone = chosen.zone or page_context.site.zone.key
-    page = render_template(
+    return render_page(
         "web/preferences.html",
+        400 if problem else 200,
         masked=mask_address(address.mailbox),
         since=person.asked_at,
         chosen=chosen,
         often=FREQUENCY_LABELS,
         hours=[(hour, spoken_hour(hour)) for hour in range(24)],
         zone=zone,
-        zone_offered=any(zone == name for places in time_zones.zones_by_region().values() for name, _ in places),
+        zone_offered=any((zone == name for places in time_zones.zones_by_region().values() for name, _ in places)),
         zones=time_zones.zones_by_region(),
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
@@ -207,7 +205,6 @@ def _preferences_page(
         problem=problem,
         problem_at=_problem_field(problem),
     )
-    return private_response(page, 400 if problem else 200)
 
 
 def _problem_field(problem: str) -> str:

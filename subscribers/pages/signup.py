@@ -18,7 +18,7 @@ from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, mask_
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.wordings import Wording
-from subscribers.pages.context import page_context, private_response, refused_form_page, unknown_link_page
+from subscribers.pages.context import page_context, private_response, refused_form_page, render_page, unknown_link_page
 from subscribers.phrases import sentence
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
@@ -57,7 +57,7 @@ def submit_signup() -> Response:
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
     """Show the form that asks for a lost link."""
-    return private_response(render_template("web/lost_link.html", problem="", honeypot=HONEYPOT_FIELD))
+    return render_page("web/lost_link.html", problem="", honeypot=HONEYPOT_FIELD)
 
 
 @signup_pages.post("/preferences")
@@ -67,7 +67,7 @@ def request_lost_link() -> Response:
         return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
     address = _read_address_field()
     if isinstance(address, str):
-        return private_response(render_template("web/lost_link.html", problem=address, honeypot=HONEYPOT_FIELD), 400)
+        return render_page("web/lost_link.html", 400, problem=address, honeypot=HONEYPOT_FIELD)
     return _store_request("lost link", address, None)
 
 
@@ -128,7 +128,7 @@ def _store_request(kind: FormKind, address: Address, wording: Wording | None) ->
 
 def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
     if outcome is SubmissionOutcome.ACCEPTED:
-        return private_response(render_template("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days))
+        return render_page("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days)
     return refused_form_page(outcome)
 
 
@@ -149,11 +149,11 @@ def _confirmation_page(session: Session, link: confirmation.ConfirmationLink) ->
         case ConfirmationStage.UNKNOWN:
             return unknown_link_page()
         case ConfirmationStage.OPEN:
-            return private_response(render_template("web/confirm.html", link=link, masked=mask_address(link.address)))
+            return render_page("web/confirm.html", link=link, masked=mask_address(link.address))
         case ConfirmationStage.CONFIRMED:
             coming = page_context.describe_first_edition(session, page_context.clock())
-            return private_response(render_template("web/confirmed.html", link=link, coming=coming))
-    return private_response(render_template("web/expired.html", link=link), 410)
+            return render_page("web/confirmed.html", link=link, coming=coming)
+    return render_page("web/expired.html", 410, link=link)
 
 
 def _request_origin() -> RequestOrigin:

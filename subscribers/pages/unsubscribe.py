@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from flask import Response, render_template, request
+from flask import Response, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
@@ -19,9 +19,9 @@ from subscribers.pages.context import (
     is_subscribed,
     log_return,
     page_context,
-    private_response,
     read_link_owner,
     reader_pages,
+    render_page,
     unknown_link_page,
 )
 from subscribers.phrases import full_date
@@ -69,7 +69,7 @@ def leave_now(token: str) -> ResponseReturnValue:
             undo.end_undo_on_page(session, number, now=now)
         undo_token = undo.issue_undo_token(session, number, now=now) if left and by_page else ""
         until = undo.find_undo_deadline(session, number, now=now)
-    return private_response(render_template("web/left.html", token=token, undo_token=undo_token, undo_until=until))
+    return render_page("web/left.html", token=token, undo_token=undo_token, undo_until=until)
 
 
 def _read_form() -> MultiDict[str, str]:
@@ -87,7 +87,7 @@ def ask_to_pause(token: str) -> ResponseReturnValue:
         person = session.get(Person, link.number)
         if is_outdated(link, person) or not is_subscribed(person):
             return _status_page(session, link, token)
-    return private_response(render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem=""))
+    return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem="")
 
 
 @reader_pages.post("/u/<token>/pause")
@@ -97,8 +97,7 @@ def pause_now(token: str) -> ResponseReturnValue:
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:
         problem = "Choose how long the break should be."
-        page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem=problem)
-        return private_response(page, 400)
+        return render_page("web/pause.html", 400, pauses=PAUSE_LENGTHS, token=token, until="", problem=problem)
     until = page_context.today() + timedelta(days=days)
     with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
@@ -106,8 +105,7 @@ def pause_now(token: str) -> ResponseReturnValue:
             return _status_page(session, link, token)
         paused = replace(Preferences.from_json(person.choices), pause_until=until)
         save_choices(session, link.number, paused, page_context.queue, now=page_context.clock())
-    page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
-    return private_response(page)
+    return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
 
 
 @reader_pages.post("/u/<token>/undo")
@@ -117,12 +115,12 @@ def mail_undo_link(token: str) -> ResponseReturnValue:
     now = page_context.clock()
     with page_context.database.write() as session:
         if is_subscribed(session.get(Person, link.number)):
-            return private_response(render_template("web/undone.html", new=False))
+            return render_page("web/undone.html", new=False)
         until = undo.find_undo_deadline(session, link.number, now=now)
         if until is None:
             return _status_page(session, link, token, status=410)
         undo.request_undo_link(session, link.number, page_context.queue, now=now)
-    return private_response(render_template("web/undo_asked.html", until=until))
+    return render_page("web/undo_asked.html", until=until)
 
 
 @reader_pages.get("/undo/<token>")
@@ -146,25 +144,22 @@ def _undo_page(link: UndoLink, token: str) -> Response:
         case UndoStage.UNKNOWN:
             return unknown_link_page()
         case UndoStage.OPEN:
-            return private_response(render_template("web/undo.html", token=token, until=link.until))
+            return render_page("web/undo.html", token=token, until=link.until)
         case UndoStage.DONE:
-            return private_response(render_template("web/undone.html", new=link.undone is not None))
-    page = render_template("web/not_on_list.html", token="", undo_until=None, too_late=True, data_token="")
-    return private_response(page, 410)
+            return render_page("web/undone.html", new=link.undone is not None)
+    return render_page("web/not_on_list.html", 410, token="", undo_until=None, too_late=True, data_token="")
 
 
 def _status_page(session: Session, link: LinkOwner, token: str, *, status: int = 200) -> Response:
     person = session.get(Person, link.number)
     if is_subscribed(person):
-        page = render_template(
+        return render_page(
             "web/leave.html",
+            status,
             reasons=unsubscribe.UNSUBSCRIBE_REASONS,
             token=token,
             may_pause=not is_outdated(link, person),
         )
-        return private_response(page, status)
     until = undo.find_undo_deadline(session, link.number, now=page_context.clock())
     too_late = status != 200
-    return private_response(
-        render_template("web/not_on_list.html", token=token, undo_until=until, too_late=too_late, data_token=""), status
-    )
+    return render_page("web/not_on_list.html", status, token=token, undo_until=until, too_late=too_late, data_token="")
