@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
@@ -18,27 +17,17 @@ from subscribers.signup import rate_limits
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, Person, PersonState
-from subscribers.store.one_time_tokens import TokenState
+from subscribers.store.one_time_tokens import LinkStage, TokenState
 from subscribers.store.signup_models import PendingAddressChange
 
 ADDRESS_CHANGE_LIFETIME = timedelta(days=7)
-
-
-class AddressChangeStage(StrEnum):
-    """How the link that was mailed to a new address stands."""
-
-    UNKNOWN = "unknown"
-    OPEN = "open"  # the button works
-    DONE = "done"
-    TAKEN = "taken"  # the new address has a history of its own with us
-    OVER = "over"  # it ran out, or the reader has left since
 
 
 @dataclass(frozen=True, slots=True)
 class AddressChange:
     """A move looked up: the masked addresses stand there while it is open. `undone` is for the departure log once done."""
 
-    stage: AddressChangeStage
+    stage: LinkStage
     old: str = ""
     new: str = ""
     until: datetime | None = None
@@ -112,19 +101,19 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
     """
     link = one_time_tokens.look_up_token(session, token, "change address", now=now)
     if link.state is TokenState.UNKNOWN or link.person is None:
-        return AddressChange(AddressChangeStage.UNKNOWN)
+        return AddressChange(LinkStage.UNKNOWN)
     if link.state is TokenState.USED:
-        return AddressChange(AddressChangeStage.DONE)
+        return AddressChange(LinkStage.DONE)
     person = session.get(Person, link.person, populate_existing=True)
     row = session.get(PendingAddressChange, one_time_tokens.hash_token(token))
     old = people.decrypt_person_address(keys, person) if person is not None else None
     subscribed = person is not None and person.state is PersonState.SUBSCRIBED
     if link.state is not TokenState.FRESH or row is None or old is None or not subscribed:
-        return AddressChange(AddressChangeStage.OVER)
+        return AddressChange(LinkStage.OVER)
     new = _decrypt_new_address(keys, row)
     if _is_unavailable(session, keys, new, link.person):
-        return AddressChange(AddressChangeStage.TAKEN)
-    return AddressChange(AddressChangeStage.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), link.expires_at)
+        return AddressChange(LinkStage.TAKEN)
+    return AddressChange(LinkStage.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), link.expires_at)
 
 
 def confirm_address_change(
@@ -143,9 +132,7 @@ def confirm_address_change(
     """
     change = look_up_address_change(session, keys, token, now=now)
     used = (
-        one_time_tokens.use_token(session, token, "change address", now=now)
-        if change.stage is AddressChangeStage.OPEN
-        else None
+        one_time_tokens.use_token(session, token, "change address", now=now) if change.stage is LinkStage.OPEN else None
     )
     if used is None or used.person is None:
         return change
@@ -162,7 +149,7 @@ def confirm_address_change(
     session.delete(row)
     one_time_tokens.end_tokens(session, person.number, "my data", now=now)  # these went to the old address
     undone = PendingDeparture.of_person(person, "undone")
-    return AddressChange(AddressChangeStage.DONE, change.old, change.new, undone=undone)
+    return AddressChange(LinkStage.DONE, change.old, change.new, undone=undone)
 
 
 def delete_expired_changes(session: Session, *, now: datetime) -> None:

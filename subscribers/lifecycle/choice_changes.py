@@ -14,11 +14,10 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences, change_preferences
-from subscribers.lifecycle.undo import UndoStage
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.store.one_time_tokens import OneTimePurpose, TokenLookup, TokenState
+from subscribers.store.one_time_tokens import LinkStage, OneTimePurpose, TokenLookup, TokenState
 from subscribers.store.signup_models import OneTimeToken
 
 RESTORE_PERIOD = timedelta(days=7)  # from the mail on
@@ -31,7 +30,7 @@ _NOTHING_CHOSEN = Preferences()
 class ChoiceRestoration:
     """A link looked up: the choices now, and those that it puts back while it is open."""
 
-    stage: UndoStage
+    stage: LinkStage
     person: int | None = None
     current: Preferences = _NOTHING_CHOSEN
     earlier: Preferences = _NOTHING_CHOSEN
@@ -101,24 +100,24 @@ def restore_choices(session: Session, token: str, *, now: datetime) -> ChoiceRes
     it the mail that waits to name it.
     """
     link = look_up_restoration(session, token, now=now)
-    if link.stage is not UndoStage.OPEN or link.person is None:
+    if link.stage is not LinkStage.OPEN or link.person is None:
         return link
     if one_time_tokens.use_token(session, token, RESTORE_PURPOSE, now=now).state is not TokenState.FRESH:
         return look_up_restoration(session, token, now=now)
     change_preferences(session, link.person, link.earlier, now, method="link mailed to the owner")
     one_time_tokens.end_tokens(session, link.person, RESTORE_PURPOSE, now=now, used=True)
-    return ChoiceRestoration(UndoStage.DONE, link.person, link.earlier, changed=True)
+    return ChoiceRestoration(LinkStage.DONE, link.person, link.earlier, changed=True)
 
 
 def _describe_token(session: Session, link: TokenLookup) -> ChoiceRestoration:
     person = session.get(Person, link.person) if link.person is not None else None
     if link.state is TokenState.UNKNOWN or person is None:
-        return ChoiceRestoration(UndoStage.UNKNOWN)
+        return ChoiceRestoration(LinkStage.UNKNOWN)
     if person.state is not PersonState.SUBSCRIBED or link.state is TokenState.EXPIRED:
-        return ChoiceRestoration(UndoStage.OVER)
+        return ChoiceRestoration(LinkStage.OVER)
     current = Preferences.from_json(person.choices)
     if link.state is TokenState.USED:
-        return ChoiceRestoration(UndoStage.DONE, person.number, current)
+        return ChoiceRestoration(LinkStage.DONE, person.number, current)
     first_change = ledger.read_event_body(session, person.number, int(link.serial))
     earlier = Preferences.from_json(first_change["before"])
-    return ChoiceRestoration(UndoStage.OPEN, person.number, current, earlier, link.expires_at)
+    return ChoiceRestoration(LinkStage.OPEN, person.number, current, earlier, link.expires_at)

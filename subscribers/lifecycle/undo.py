@@ -7,7 +7,6 @@ that made the reader leave holds a one-time token, and anybody else can at most 
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
@@ -17,7 +16,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.store.one_time_tokens import OneTimePurpose, TokenLookup, TokenState
+from subscribers.store.one_time_tokens import LinkStage, OneTimePurpose, TokenLookup, TokenState
 
 UNDO_PERIOD = timedelta(days=7)
 UNDOABLE_METHODS = frozenset({"one-click", "page"})  # what a reader did, a reader may take back; an admin's act not
@@ -26,20 +25,11 @@ _ON_PAGE: OneTimePurpose = "undo on page"
 _BY_MAIL: OneTimePurpose = "undo by mail"
 
 
-class UndoStage(StrEnum):
-    """How a link that takes leaving back stands."""
-
-    UNKNOWN = "unknown"
-    OPEN = "open"  # the button works
-    DONE = "done"  # the reader is on the list
-    OVER = "over"
-
-
 @dataclass(frozen=True, slots=True)
 class UndoLink:
     """A link looked up. `until` is there while it is open; `undone` is for the departure log once used."""
 
-    stage: UndoStage
+    stage: LinkStage
     until: datetime | None = None
     undone: PendingDeparture | None = None
 
@@ -115,18 +105,18 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
     purpose, link = _find_token(session, token, now)
     person = ledger.lock_person(session, link.person) if link.person is not None else None
     described = _describe_link(session, link, now)
-    if person is None or described.stage is not UndoStage.OPEN:
+    if person is None or described.stage is not LinkStage.OPEN:
         return described
     if one_time_tokens.use_token(session, token, purpose, now=now).state is not TokenState.FRESH:
         return look_up_undo_link(session, token, now=now)
     address = people.decrypt_person_address(keys, person)
     if address is None or suppression.find_suppression(session, keys, address) is not None:
-        return UndoLink(UndoStage.OVER)
+        return UndoLink(LinkStage.OVER)
     body = {"method": "page" if purpose == _ON_PAGE else "link mailed to the owner", "actor": "reader"}
     ledger.append_event(session, person, ConsentKind.UNDONE, body, now)
     for other in (_ON_PAGE, _BY_MAIL):
         one_time_tokens.end_tokens(session, person.number, other, now=now, used=True)
-    return UndoLink(UndoStage.DONE, undone=PendingDeparture.of_person(person, "undone"))
+    return UndoLink(LinkStage.DONE, undone=PendingDeparture.of_person(person, "undone"))
 
 
 def _find_token(session: Session, token: str, now: datetime) -> tuple[OneTimePurpose, TokenLookup]:
@@ -140,10 +130,10 @@ def _describe_link(session: Session, link: TokenLookup, now: datetime) -> UndoLi
     """Look at a link: it takes back the departure that it was made for, and no later one."""
     person = session.get(Person, link.person) if link.person is not None else None
     if link.state is TokenState.UNKNOWN or person is None:
-        return UndoLink(UndoStage.UNKNOWN)
+        return UndoLink(LinkStage.UNKNOWN)
     if person.state is PersonState.SUBSCRIBED:
-        return UndoLink(UndoStage.DONE)
+        return UndoLink(LinkStage.DONE)
     departure = _find_undoable_departure(session, person.number, now=now)
     if link.state is TokenState.FRESH and departure is not None and link.serial == str(departure.seq):
-        return UndoLink(UndoStage.OPEN, departure.at + UNDO_PERIOD)
-    return UndoLink(UndoStage.OVER)
+        return UndoLink(LinkStage.OPEN, departure.at + UNDO_PERIOD)
+    return UndoLink(LinkStage.OVER)

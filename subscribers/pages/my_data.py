@@ -15,7 +15,7 @@ from subscribers.consent import disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto.link_tokens import make_link_token
 from subscribers.lifecycle import address_change
-from subscribers.lifecycle.address_change import AddressChange, AddressChangeStage
+from subscribers.lifecycle.address_change import AddressChange
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.my_data import list_consent_history, renew_links
 from subscribers.pages.context import (
@@ -29,7 +29,7 @@ from subscribers.pages.context import (
 from subscribers.phrases import sentence
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
-from subscribers.store.one_time_tokens import TokenState
+from subscribers.store.one_time_tokens import LinkStage, TokenState
 from subscribers.transfer.exports import build_person_record, disclosure_as_json
 
 
@@ -158,15 +158,15 @@ def confirm_move(token: str) -> ResponseReturnValue:
                 session, page_context.keys, page_context.departure_log, token, now=now
             )
     except IntegrityError:  # somebody signed up with it between our look and our write
-        change = AddressChange(AddressChangeStage.TAKEN)
+        change = AddressChange(LinkStage.TAKEN)
     log_return(change.undone, "a move is not in the journal")
     return _address_change_page(change, token)
 
 
 def _address_change_page(move: AddressChange, token: str) -> Response:
-    if move.stage is AddressChangeStage.UNKNOWN:
+    if move.stage is LinkStage.UNKNOWN:
         return unknown_link_page()
-    status = 410 if move.stage is AddressChangeStage.OVER else 409 if move.stage is AddressChangeStage.TAKEN else 200
+    status = 410 if move.stage is LinkStage.OVER else 409 if move.stage is LinkStage.TAKEN else 200
     return render_page("web/move.html", status, move=move, stage=str(move.stage), token=token)
 
 

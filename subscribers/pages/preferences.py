@@ -14,7 +14,6 @@ from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import choice_changes, my_data
 from subscribers.lifecycle.choice_changes import ChoiceRestoration, save_choices
 from subscribers.lifecycle.my_data import renew_links
-from subscribers.lifecycle.undo import UndoStage
 from subscribers.pages import time_zones
 from subscribers.pages.context import (
     SiteDetails,
@@ -30,6 +29,7 @@ from subscribers.pages.context import (
 from subscribers.phrases import spoken_hour
 from subscribers.store import people
 from subscribers.store.models import Person
+from subscribers.store.one_time_tokens import LinkStage
 
 MAX_PAUSE = timedelta(days=366)
 PAUSE_LABEL = "The last day of your break"
@@ -157,11 +157,11 @@ def restore_now(token: str) -> ResponseReturnValue:
 
 
 def _restoration_page(link: ChoiceRestoration, token: str, *, new_token: str = "") -> Response:
-    if link.stage is UndoStage.UNKNOWN:
+    if link.stage is LinkStage.UNKNOWN:
         return unknown_link_page()
     return render_page(
         "web/restore.html",
-        410 if link.stage is UndoStage.OVER else 200,
+        410 if link.stage is LinkStage.OVER else 200,
         link=link,
         stage=str(link.stage),
         current=describe_preferences(link.current, page_context.site.sections),

@@ -13,7 +13,7 @@ from subscribers.consent.preferences import Preferences
 from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import undo, unsubscribe
 from subscribers.lifecycle.choice_changes import save_choices
-from subscribers.lifecycle.undo import UndoLink, UndoStage
+from subscribers.lifecycle.undo import UndoLink
 from subscribers.pages.context import (
     is_outdated,
     is_subscribed,
@@ -26,6 +26,7 @@ from subscribers.pages.context import (
 )
 from subscribers.phrases import full_date
 from subscribers.store.models import Person
+from subscribers.store.one_time_tokens import LinkStage
 
 PAUSE_LENGTHS = {"4w": (28, "Four weeks"), "3m": (91, "Three months"), "6m": (182, "Six months")}  # days, words
 
@@ -141,11 +142,11 @@ def undo_now(token: str) -> ResponseReturnValue:
 
 def _undo_page(link: UndoLink, token: str) -> Response:
     match link.stage:
-        case UndoStage.UNKNOWN:
+        case LinkStage.UNKNOWN:
             return unknown_link_page()
-        case UndoStage.OPEN:
+        case LinkStage.OPEN:
             return render_page("web/undo.html", token=token, until=link.until)
-        case UndoStage.DONE:
+        case LinkStage.DONE:
             return render_page("web/undone.html", new=link.undone is not None)
     return render_page("web/not_on_list.html", 410, token="", undo_until=None, too_late=True, data_token="")
 

@@ -42,6 +42,16 @@ class TokenState(StrEnum):
     EXPIRED = "expired"  # it ran out, or a newer one took its place
 
 
+class LinkStage(StrEnum):
+    """How a link that changes something stands, for whoever opens it."""
+
+    UNKNOWN = "unknown"
+    OPEN = "open"  # the button works
+    DONE = "done"
+    TAKEN = "taken"  # of a move: the new address has a history of its own with us
+    OVER = "over"  # it ran out, or what it would do makes no sense any more
+
+
 @dataclass(frozen=True, slots=True)
 class TokenLookup:
     """A token looked up: for an unknown one the rest is empty."""
