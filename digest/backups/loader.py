@@ -1,6 +1,6 @@
 """Writing an archive's rows into an empty database: the schema of its time, the rows as they stood, then today's schema."""
 
-from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
@@ -54,7 +54,8 @@ def restore_rows(
         raise archive.BackupError(f"{reader.path}: has tables that its version does not know: {', '.join(strange)}.")
     for name, part in manifest.tables.items():
         put = _insert_statement(connection, name, part)
-        for rows in _batch_rows(reader.read_rows(name)):
+        remaining = reader.read_rows(name)
+        while rows := list(islice(remaining, INSERT_BATCH_SIZE)):
             connection.execute(put, rows)
             rows_done += len(rows)
             if progress is not None:
@@ -66,17 +67,6 @@ def restore_rows(
     session = Session(connection, expire_on_commit=False)
     _check_keys(session, reader, keys)
     return session
-
-
-def _batch_rows(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == INSERT_BATCH_SIZE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 _COLUMN_TYPES: dict[archive.ValueFormat, TypeEngine[Any]] = {

@@ -49,9 +49,9 @@ def backup(context: CommandContext, file: Path, as_json: bool) -> None:
         print_json({"file": str(file), "bytes": size, "made_at": manifest.made_at, "rows": rows})
         return
     click.echo(
-        f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes; read again and proved."
+        f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes; read again and proved.\n"
+        f"Its addresses open with {context.settings.key_file} alone: keep a copy of that file elsewhere."
     )
-    click.echo(f"Its addresses open with {context.settings.key_file} alone: keep a copy of that file elsewhere.")
 
 
 @click.command(

@@ -36,10 +36,10 @@ def demo(context: CommandContext, live: bool, folder: Path) -> None:
     except DemoError as exc:
         raise click.ClickException(str(exc)) from None
     home = result.settings.home
-    report("")
-    report(f"Mail:      {result.settings.outbox_folder / 'edition'}/*.eml   (open one in any mail program)")
-    report(f"Web copy:  {result.web_copy}   (open it in a browser)")
-    report("Desk: this serves it, and prints a link that signs you in as its sample editor:")
+    served = f"DIGEST_HOME={home} {sys.argv[0]} --settings {home / 'digest.toml'} serve --no-timetable"
     report(
-        f"  DIGEST_HOME={home} {sys.argv[0]} --settings {home / 'digest.toml'} serve --no-timetable --sign-in {SAMPLE_EDITOR}"
+        f"\nMail:      {result.settings.outbox_folder / 'edition'}/*.eml   (open one in any mail program)\n"
+        f"Web copy:  {result.web_copy}   (open it in a browser)\n"
+        "Desk: this serves it, and prints a link that signs you in as its sample editor:\n"
+        f"  {served} --sign-in {SAMPLE_EDITOR}"
     )

@@ -212,9 +212,9 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool) -> Non
         if overview.state != EditionState.DRAFT:
             raise ApprovalError(f"{overview.name} is {overview.state}: only a draft can be approved.")
         click.echo(
-            f"{overview.release_sentence}\nIts content mark is {overview.content_hash[:7]}. To approve exactly this:"
+            f"{overview.release_sentence}\nIts content mark is {overview.content_hash[:7]}. To approve exactly this:\n"
+            f"  digest approve {overview.name} {overview.content_hash[:7]}"
         )
-        click.echo(f"  digest approve {overview.name} {overview.content_hash[:7]}")
 
 
 @click.command(

@@ -49,16 +49,18 @@ def init(context: CommandContext, target: Path | None) -> None:
     if new_keys is None:
         click.echo(f"{settings.key_file}: there already, left as it is")
     else:
-        click.echo(f"{settings.key_file}: the keys were made")
-        click.echo("Without this file nobody, you included, can read an address again. Keep a copy of it apart from")
         click.echo(
-            "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:"
+            f"{settings.key_file}: the keys were made\n"
+            "Without this file nobody, you included, can read an address again. Keep a copy of it apart from\n"
+            "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:\n\n"
+            f"{new_keys.to_json().strip()}\n"
         )
-        click.echo(f"\n{new_keys.to_json().strip()}\n")
-    click.echo(f"{settings.home}: the database is ready")
-    click.echo("Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail")
-    click.echo("an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.")
-    click.echo("Next: 'digest staff add EMAIL --role admin', 'digest collect', 'digest draft', 'digest serve'.")
+    click.echo(
+        f"{settings.home}: the database is ready\n"
+        "Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail\n"
+        "an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.\n"
+        "Next: 'digest staff add EMAIL --role admin', 'digest collect', 'digest draft', 'digest serve'."
+    )
 
 
 @click.command(epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended.")

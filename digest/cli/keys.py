@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import IO, get_args
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from digest.app import keys as key_acts
 from digest.cli.collect import table_console
@@ -33,9 +33,7 @@ def list_keys(context: CommandContext, as_json: bool) -> None:
     if as_json:
         print_json([asdict(usage) for usage in usages], indent=2)
         return
-    table = Table()
-    for heading in ("Kind", "Id", "Rows", ""):
-        table.add_column(heading, justify="right" if heading == "Rows" else "left")
+    table = Table("Kind", "Id", Column("Rows", justify="right"), "")
     for usage in usages:
         rows = "-" if usage.rows is None else f"{usage.rows:,}"
         table.add_row(usage.kind, usage.id, rows, _key_status(usage))
@@ -83,8 +81,9 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
             installation, actor, kind, force_new_key=fresh, now=context.now(), progress=progress
         )
     _print_rotation(result)
-    click.echo("The keys' new recovery copy. Keep it apart from the backups, in place of the old one:")
-    click.echo(f"\n{recovery_copy}\n")
+    click.echo(
+        f"The keys' new recovery copy. Keep it apart from the backups, in place of the old one:\n\n{recovery_copy}\n"
+    )
     if result.unmoved_rows:
         raise SystemExit(EXIT_ROWS_STUCK)
 
@@ -139,8 +138,10 @@ Exit codes:
 def protect(context: CommandContext) -> None:
     """Put the key file under the passphrase of DIGEST_KEY_PASSPHRASE: without it, a copy of the file opens nothing."""
     key_acts.protect_keys(context.installation, context.actor, now=context.now())
-    click.echo(f"{context.settings.key_file}: it opens with the passphrase alone from now on. Its recovery copy, which")
-    click.echo("needs no passphrase, stays good: keep it, because a forgotten passphrase cannot be found again.")
+    click.echo(
+        f"{context.settings.key_file}: it opens with the passphrase alone from now on. Its recovery copy, which\n"
+        "needs no passphrase, stays good: keep it, because a forgotten passphrase cannot be found again."
+    )
 
 
 @keys.command(
@@ -164,8 +165,10 @@ def _print_rotation(result: RotationResult) -> None:
     if result.key_added:
         click.echo(f"A fresh {result.kind} key was made: {result.key_id}.")
     else:
-        click.echo(f"An earlier rotation was finished; the {result.kind} key is {result.key_id}.")
-        click.echo(f"For a new key run: digest keys rotate {result.kind}")
+        click.echo(
+            f"An earlier rotation was finished; the {result.kind} key is {result.key_id}.\n"
+            f"For a new key run: digest keys rotate {result.kind}"
+        )
     if result.kind in REWRITTEN_KINDS:
         click.echo(f"{result.rows_moved:,} rows were brought over.")
     for unmoved in result.unmoved_rows:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from digest.app import sources as source_acts
@@ -44,10 +44,10 @@ def list_sources(context: CommandContext, everything: bool, as_json: bool) -> No
         click.echo("No source yet. Add one: digest sources add URL")
         return
     zone = context.settings.file.publication.zone
-    table = Table()
-    for heading in ("Name", "Publisher", "Section", "Kind", "Last good", "Next try"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("State", overflow="fold", ratio=1)
+    headings = ("Name", "Publisher", "Section", "Kind", "Last good", "Next try")
+    table = Table(
+        *(Column(heading, overflow="fold") for heading in headings), Column("State", overflow="fold", ratio=1)
+    )
     for source in listed:
         row = source.row
         moments = [f"{at.astimezone(zone):%Y-%m-%d %H:%M}" if at else "-" for at in (row.good_at, row.next_try_at)]

@@ -99,9 +99,7 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
     if not members:
         click.echo("Nobody is on the staff yet: digest staff add EMAIL --role admin")
         return
-    table = Table()
-    for heading in ("No.", "Address", "Name", "Role", "Proven", "Added by"):
-        table.add_column(heading)
+    table = Table("No.", "Address", "Name", "Role", "Proven", "Added by")
     for member in members:
         table.add_row(str(member.id), member.email, member.name, member.role, _proof_status(member), member.added_by)
     table_console().print(table)

@@ -6,7 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from digest.app import sending
 from digest.app.edition_status import edition_name
@@ -206,9 +206,7 @@ def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Non
     if not candidates:
         click.echo(f"Nothing is uncertain of {name}.")
         return
-    table = Table()
-    for heading in ("Delivery", "Handed over (UTC)", "Over", "What was said"):
-        table.add_column(heading, no_wrap=heading == "Delivery")
+    table = Table(Column("Delivery", no_wrap=True), "Handed over (UTC)", "Over", "What was said")
     for delivery in candidates[:MAX_ROWS_SHOWN]:
         at = f"{delivery.handed_at:%Y-%m-%d %H:%M:%S}" if delivery.handed_at else ""
         table.add_row(delivery.delivery_id, at, delivery.provider_name, delivery.reply)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, create_engine, delete, event, select, text
 from sqlalchemy.engine import Dialect, make_url
@@ -24,24 +24,6 @@ WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
 _IDLE_SINCE = "idle since"
 WRITER_POLL_INTERVAL = 0.002  # seconds between two attempts
-
-
-def queue_writers(engine: Engine, writer_timeout: float) -> Engine:
-    """Make an engine of SQLite use the product's pragmas, and wait up to `writer_timeout` seconds for a writer's turn.
-
-    A transaction of an engine with the option `immediate` takes the write lock at its beginning, so that two writers
-    queue instead of one failing in the middle (https://www.sqlite.org/lang_transaction.html).
-    """
-    event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", partial(_begin_transaction, writer_timeout))
-    return engine
-
-
-def replace_dead_connections(engine: Engine) -> Engine:
-    """Make an engine replace connections that died while they were idle."""
-    event.listen(engine, "checkin", _note_idle_start)
-    event.listen(engine, "checkout", partial(_ping_after_idle, engine.dialect))
-    return engine
 
 
 def _note_idle_start(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -101,10 +83,6 @@ def _await_writer_turn(driver: sqlite3.Connection, deadline: float) -> None:
             return
 
 
-if TYPE_CHECKING:
-    from alembic.config import Config
-
-
 @dataclass(frozen=True, slots=True)
 class Database:
     """An open database. It lives as long as the process; sessions are short."""
@@ -161,14 +139,20 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        return Database(replace_dead_connections(create_engine(address, hide_parameters=True)))
+        engine = create_engine(address, hide_parameters=True)
+        # A connection that died while it was idle is replaced.
+        event.listen(engine, "checkin", _note_idle_start)
+        event.listen(engine, "checkout", partial(_ping_after_idle, engine.dialect))
+        return Database(engine)
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Created before SQLite does it, so that no umask can leave people's rows readable to others.
         os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
     # hide_parameters: an error's text must not quote the values of a row.
     engine = create_engine(address, connect_args={"timeout": writer_timeout}, hide_parameters=True)
-    return Database(queue_writers(engine, writer_timeout))
+    event.listen(engine, "connect", _set_pragmas)
+    event.listen(engine, "begin", partial(_begin_transaction, writer_timeout))
+    return Database(engine)
 
 
 class SchemaTooNewError(ApplicationError):
@@ -200,8 +184,10 @@ def upgrade_schema(connection: Connection, revision: str) -> None:
         alembic.util.CommandError: there is no such revision.
     """
     from alembic import command
+    from alembic.config import Config
 
-    config = _alembic_config()
+    config = Config()
+    config.set_main_option("script_location", "digest:migrations")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
@@ -221,11 +207,3 @@ def newest_schema_revision() -> str:
     """Name the schema's revision that this version works with, by the names of the migrations' files."""
     files = resources.files("digest.migrations").joinpath("versions").iterdir()
     return max(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
-
-
-def _alembic_config() -> "Config":
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", "digest:migrations")
-    return config

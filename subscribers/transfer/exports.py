@@ -6,9 +6,10 @@ the W3C's Data Privacy Vocabulary spells them.
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import IO, Any
 
 from sqlalchemy import select
@@ -52,7 +53,6 @@ class ExportRecipient:
 
     to_whom: str
     why: str
-    reference: str = ""
 
 
 def build_person_record(
@@ -141,18 +141,16 @@ def export_list(
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(EXPORT_COLUMNS)
     with database.write() as session:
-        export = ListExport(
-            at=now, to_whom=recipient.to_whom, why=recipient.why, reference=recipient.reference, people=0
-        )
+        export = ListExport(at=now, to_whom=recipient.to_whom, why=recipient.why, reference="", people=0)
         session.add(export)
         session.flush()
         name = export.id
     result = ListExportResult()
-    for part in _read_audience_parts(database):
+    for first, part in groupby(_stream_audience(database), key=lambda reader: reader.number // _PART_SIZE * _PART_SIZE):
         readers = _decrypt_addresses(keys, part, result.damaged)
         with database.write() as session:
             bits = _number_bitmap(reader.number for reader, _ in readers)
-            session.add(ListExportPart(export=name, first=_part_start(part[0].number), bits=bits))
+            session.add(ListExportPart(export=name, first=first, bits=bits))
         for reader, address in readers:
             writer.writerow(
                 (_escape_formula(address), format_moment(reader.asked_at), _escape_formula(reader.asked_where))
@@ -167,7 +165,7 @@ def export_list(
 
 
 def _decrypt_addresses(
-    keys: KeyRing, members: Sequence[audience.AudienceMember], damaged: list[int]
+    keys: KeyRing, members: Iterable[audience.AudienceMember], damaged: list[int]
 ) -> list[tuple[audience.AudienceMember, str]]:
     """Open the addresses of some people; who does not open is added to `damaged`."""
     opened = []
@@ -179,27 +177,16 @@ def _decrypt_addresses(
     return opened
 
 
-def _read_audience_parts(database: PeopleDatabase) -> Iterator[list[audience.AudienceMember]]:
-    """Return everyone in the audience, those of one part of numbers at a time; no session stays open between two."""
+def _stream_audience(database: PeopleDatabase) -> Iterator[audience.AudienceMember]:
+    """Yield everyone in the audience, by their numbers; no session stays open between two pages."""
     after = 0
-    part: list[audience.AudienceMember] = []
     while True:
         with database.read() as session:
             page = audience.load_audience_page(session, after_number=after)
-        for reader in page:
-            if part and _part_start(reader.number) != _part_start(part[0].number):
-                yield part
-                part = []
-            part.append(reader)
         if not page:
-            break
+            return
+        yield from page
         after = page[-1].number
-    if part:
-        yield part
-
-
-def _part_start(number: int) -> int:
-    return number - number % _PART_SIZE
 
 
 def _number_bitmap(numbers: Iterable[int]) -> bytes:

@@ -82,21 +82,22 @@ def find_suppression_lists(settings: Settings) -> SuppressionLists:
 
 def _sender_problems(settings: Settings) -> list[str]:
     sender = settings.file.sender
-    problems = []
-    if not sender.postal_address.strip():
-        problems.append("sender.postal_address: empty; the law (CAN-SPAM, 15 USC 7704) wants it in every mail")
-    if sender.bounce_domain.lower().endswith("example.org"):
-        problems.append("sender.bounce_domain: an example; bounces must reach you")
-    if _domain_of(sender.address).endswith("example.org"):
-        problems.append("sender.address: still the example; mail must come from a domain of yours")
-    if sender.list_id.endswith("example.org"):
-        problems.append("sender.list_id: still the example; its domain must be yours (RFC 2919)")
-    if sender.reply_to and _domain_of(sender.reply_to).endswith("example.org"):
-        problems.append("sender.reply_to: still the example; answers must reach you")
-    if urlsplit(settings.base_url).scheme != "https":
-        problems.append("DIGEST_BASE_URL: not https; one-click unsubscribing demands it (RFC 8058)")
-    return problems
+    checks = (
+        (
+            not sender.postal_address.strip(),
+            "sender.postal_address: empty; the law (CAN-SPAM, 15 USC 7704) wants it in every mail",
+        ),
+        (_is_example(sender.bounce_domain), "sender.bounce_domain: an example; bounces must reach you"),
+        (_is_example(sender.address), "sender.address: still the example; mail must come from a domain of yours"),
+        (_is_example(sender.list_id), "sender.list_id: still the example; its domain must be yours (RFC 2919)"),
+        (_is_example(sender.reply_to), "sender.reply_to: still the example; answers must reach you"),
+        (
+            urlsplit(settings.base_url).scheme != "https",
+            "DIGEST_BASE_URL: not https; one-click unsubscribing demands it (RFC 8058)",
+        ),
+    )
+    return [problem for is_there, problem in checks if is_there]
 
 
-def _domain_of(address: str) -> str:
-    return address.rpartition("@")[2].lower()
+def _is_example(address_or_domain: str) -> bool:
+    return address_or_domain.lower().endswith("example.org")
