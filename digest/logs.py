@@ -22,9 +22,7 @@ def redact_addresses(value: Any) -> Any:
         return _ADDRESS_PATTERN.sub(REDACTED, value)
     if isinstance(value, dict):
         return {key: redact_addresses(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [redact_addresses(inner) for inner in value]
-    return value
+    return [redact_addresses(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

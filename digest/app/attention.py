@@ -35,8 +35,7 @@ def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
     alarm = rate_limits.find_open_alarm(session)
     if alarm is not None:
         yield rate_limits.describe_alarm(alarm)
-    for unfinished in list_unfinished_imports(session):
-        yield unfinished.sentence
+    yield from (unfinished.sentence for unfinished in list_unfinished_imports(session))
     for edition in session.scalars(select(Edition).where(Edition.state == EditionState.APPROVED)):
         if words := explain_missed_release(edition, now):
             yield f"{edition.name} did not go out. {words}"

@@ -17,7 +17,7 @@ AUDIT_SUBJECT = "installation"
 
 
 def create_backup(
-    installation: Installation, actor: Actor, file: Path, *, now: datetime, progress: RowProgress | None = None
+    installation: Installation, actor: Actor, file: Path, *, now: datetime, progress: RowProgress = lambda *_: None
 ) -> ArchiveManifest:
     """Write a backup to a file that must not exist yet, and read it again to prove it.
 
@@ -40,7 +40,7 @@ def check_may_restore(installation: Installation, actor: Actor, *, now: datetime
     RESTORE.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
 
 
-def rehearse_restore(settings: Settings, file: Path, *, progress: RowProgress | None = None) -> LedgerProof:
+def rehearse_restore(settings: Settings, file: Path, *, progress: RowProgress = lambda *_: None) -> LedgerProof:
     """Load a backup into a database that is thrown away, and prove rows, keys, chains and seals.
 
     Raises:
@@ -53,7 +53,13 @@ def rehearse_restore(settings: Settings, file: Path, *, progress: RowProgress | 
 
 
 def restore_backup(
-    settings: Settings, actor: Actor, file: Path, *, replace: bool, now: datetime, progress: RowProgress | None = None
+    settings: Settings,
+    actor: Actor,
+    file: Path,
+    *,
+    replace: bool,
+    now: datetime,
+    progress: RowProgress = lambda *_: None,
 ) -> restore.RestoreResult:
     """Put a backup in the place of the database that the settings name; its audit row stands in the restored one.
 

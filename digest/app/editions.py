@@ -53,7 +53,7 @@ def collect_articles(
     only: Sequence[str] | None = None,
     files: Sequence[Path] = (),
     force: bool = False,
-    progress: Callable[[int, int, collection_run.SourceReport | None], None] | None = None,
+    progress: Callable[[int, int, collection_run.SourceReport | None], None] = lambda *_: None,
 ) -> CollectionResult:
     """Visit every source that is due, or only those named, then import the readership unless only some are named.
 

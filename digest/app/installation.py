@@ -113,7 +113,9 @@ ShowProgress = Callable[[str], AbstractContextManager[Callable[[int, int], None]
 
 
 @contextmanager
-def open_installation(settings: Settings, *, show_progress: ShowProgress | None = None) -> Iterator[Installation]:
+def open_installation(
+    settings: Settings, *, show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None)
+) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
 
     A database that is opened somewhere else than last time is held: see `digest.app.copy_guard`. After an upgrade from before
@@ -144,7 +146,7 @@ def open_installation(settings: Settings, *, show_progress: ShowProgress | None 
         yield installation
 
 
-def _bind_older_consents(installation: Installation, show_progress: ShowProgress | None) -> None:
+def _bind_older_consents(installation: Installation, show_progress: ShowProgress) -> None:
     """Bind consents of before to their addresses. Without the keys of the database it waits, and so does all that writes about people."""
     with installation.database.read() as session:
         if not has_unsalted_addresses(session):
@@ -153,7 +155,7 @@ def _bind_older_consents(installation: Installation, show_progress: ShowProgress
         keys = installation.keys
     except ApplicationError:
         return  # whoever asks for the keys is told what is wrong with them
-    with show_progress("Binding consents to addresses") if show_progress else nullcontext() as progress:
+    with show_progress("Binding consents to addresses") as progress:
         bound = bind_addresses(installation.database, keys, now=datetime.now(UTC), progress=progress)
     if bound:
         with installation.database.write() as session:

@@ -58,7 +58,7 @@ def send_edition(
     *,
     actor: Actor,
     clock: Callable[[], datetime],
-    report_progress: Callable[[int, int], None] | None = None,
+    report_progress: Callable[[int, int], None] = lambda *_: None,
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
 ) -> SendReport:

@@ -92,9 +92,7 @@ def select_expression(column: Column[Any]) -> ColumnElement[Any]:
     """Give what is selected for a column: JSON as the text that is stored, an enum as its value."""
     if value_format(column) == "json":
         return cast(column, Text).label(column.name)
-    if isinstance(column.type, Enum):
-        return type_coerce(column, String).label(column.name)
-    return column
+    return type_coerce(column, String).label(column.name) if isinstance(column.type, Enum) else column
 
 
 # Of the formats that are not written as they are.

@@ -21,7 +21,7 @@ READ_BATCH_SIZE = 2000  # rows that are read at a time
 
 
 def create_backup(
-    database: Database, keys: KeyRing, file: Path, *, now: datetime, progress: archive.RowProgress | None = None
+    database: Database, keys: KeyRing, file: Path, *, now: datetime, progress: archive.RowProgress = lambda *_: None
 ) -> archive.ArchiveManifest:
     """Write a backup to a file that must not exist yet, and read it again to prove it.
 
@@ -44,19 +44,17 @@ def create_backup(
     return reader.manifest
 
 
-def _write_archive(
-    database: Database, keys: KeyRing, part: Path, now: datetime, progress: archive.RowProgress | None
-) -> None:
+def _write_archive(database: Database, keys: KeyRing, part: Path, now: datetime, progress: archive.RowProgress) -> None:
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as out, database.snapshot() as session:
         writer = archive.ArchiveWriter(out)
-        total = sum(_count_rows(session, table) for table in archive.tables_by_dependency())
+        counts = [select(func.count()).select_from(table) for table in archive.tables_by_dependency()]
+        total = sum(session.scalar(count) or 0 for count in counts)
         rows_done = 0
         for table in archive.tables_by_dependency():
             for written in writer.write_table(table, _select_rows(session, table)):
-                if progress is not None:
-                    progress(rows_done + written, total)
+                progress(rows_done + written, total)
             rows_done += writer.archived_tables[table.name].rows
         writer.close(
             archive.ArchiveManifest(
@@ -79,10 +77,6 @@ def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
     if excluded is not None:
         query = query.where(not_(excluded))
     yield from session.execute(query, execution_options={"yield_per": READ_BATCH_SIZE})
-
-
-def _count_rows(session: Session, table: Table) -> int:
-    return session.scalar(select(func.count()).select_from(table)) or 0
 
 
 def _used_key_ids(session: Session, keys: KeyRing) -> dict[str, list[str]]:

@@ -34,7 +34,10 @@ ADDRESSES_TRIED = 20
 
 
 def restore_rows(
-    connection: Connection, reader: archive.ArchiveReader, keys: KeyRing, progress: archive.RowProgress | None
+    connection: Connection,
+    reader: archive.ArchiveReader,
+    keys: KeyRing,
+    progress: archive.RowProgress = lambda *_: None,
 ) -> Session:
     """Make the schema of the archive's time, write its rows, and bring the schema along."""
     manifest = reader.manifest
@@ -58,8 +61,7 @@ def restore_rows(
         while rows := list(islice(remaining, INSERT_BATCH_SIZE)):
             connection.execute(put, rows)
             rows_done += len(rows)
-            if progress is not None:
-                progress(rows_done, total)
+            progress(rows_done, total)
     if manifest.revision != newest_schema_revision():
         upgrade_schema(connection, "head")
     for current_table in archive.tables_by_dependency():

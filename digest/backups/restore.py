@@ -54,7 +54,7 @@ class RestoreResult:
 
 
 def rehearse_restore(
-    settings: Settings, file: Path, keys: KeyRing, *, progress: RowProgress | None = None
+    settings: Settings, file: Path, keys: KeyRing, *, progress: RowProgress = lambda *_: None
 ) -> seals.LedgerProof:
     """Load a backup into a database that is thrown away, and prove rows, keys, chains and seals.
 
@@ -80,7 +80,7 @@ def restore_backup(
     replace: bool,
     actor: str,
     now: datetime,
-    progress: RowProgress | None = None,
+    progress: RowProgress = lambda *_: None,
 ) -> RestoreResult:
     """Put a backup in the place of the database that the settings name.
 
@@ -202,25 +202,19 @@ def _restore_into_postgresql(
 ) -> RestoreResult:
     if _has_content(settings.effective_database_url) and not replace:
         raise BackupError(_NOT_EMPTY_MESSAGE)
-    database = open_database(settings.effective_database_url)
-    try:
-        with database.engine.begin() as connection:
-            others = (
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            if connection.scalar(text(others)):
-                raise BackupError(_IN_USE_MESSAGE)
-            schema = connection.scalar(text("SELECT current_schema()"))
-            quote = connection.dialect.identifier_preparer.quote
-            aside = ""
-            if inspect(connection).get_table_names():
-                taken = inspect(connection).get_schema_names()
-                aside = _unused_name(f"{schema}_before_{now:%Y%m%dt%H%M%S}", taken.__contains__)
-                connection.execute(text(f"ALTER SCHEMA {quote(str(schema))} RENAME TO {quote(aside)}"))
-                connection.execute(text(f"CREATE SCHEMA {quote(str(schema))}"))
-            return fill(connection, reader, f"schema {aside}" if aside else "")
-    finally:
-        database.close()
+    with closing(open_database(settings.effective_database_url)) as database, database.engine.begin() as connection:
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        if connection.scalar(text(others)):
+            raise BackupError(_IN_USE_MESSAGE)
+        schema = connection.scalar(text("SELECT current_schema()"))
+        quote = connection.dialect.identifier_preparer.quote
+        aside = ""
+        if inspect(connection).get_table_names():
+            taken = inspect(connection).get_schema_names()
+            aside = _unused_name(f"{schema}_before_{now:%Y%m%dt%H%M%S}", taken.__contains__)
+            connection.execute(text(f"ALTER SCHEMA {quote(str(schema))} RENAME TO {quote(aside)}"))
+            connection.execute(text(f"CREATE SCHEMA {quote(str(schema))}"))
+        return fill(connection, reader, f"schema {aside}" if aside else "")
 
 
 def _unused_name(name: str, taken: Callable[[str], bool]) -> str:
@@ -239,13 +233,9 @@ _IN_USE_MESSAGE = (
 
 
 def _has_content(url: str) -> bool:
-    database = open_database(url)
-    try:
-        with database.engine.connect() as connection:
-            tables = set(inspect(connection).get_table_names()).intersection(_CONTENT_TABLES)
-            return any(connection.scalar(select(func.count()).select_from(text(name))) for name in tables)
-    finally:
-        database.close()
+    with closing(open_database(url)) as database, database.engine.connect() as connection:
+        tables = set(inspect(connection).get_table_names()).intersection(_CONTENT_TABLES)
+        return any(connection.scalar(select(func.count()).select_from(text(name))) for name in tables)
 
 
 def _require_exclusive_use(file: Path) -> None:

@@ -47,8 +47,7 @@ def _story_lines(scored: ScoredStory) -> Iterator[str]:
     story = scored.story
     others = sorted(story.publishers - {story.lead.publisher})
     yield f"     {story.lead.publisher}" + (f"; also {', '.join(others)}" if others else "")
-    for term in scored.terms:
-        yield f"     {term.points:+8.2f}  {term.name}: {term.note}"
+    yield from (f"     {term.points:+8.2f}  {term.name}: {term.note}" for term in scored.terms)
     yield f"     {scored.score:8.2f}  sum"
 
 

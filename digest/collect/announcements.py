@@ -94,8 +94,7 @@ def find_deadline(text: str, published: datetime | None) -> Deadline | None:
 
 def _deadline_cues(text: str) -> Iterator[tuple[re.Match[str], int]]:
     """Find the words that announce a deadline, with the place behind them; those of an extension first."""
-    for cue in _EXTENSION_CUE.finditer(text):
-        yield cue, cue.end()
+    yield from ((cue, cue.end()) for cue in _EXTENSION_CUE.finditer(text))
     for cue in _DEADLINE_CUE.finditer(text):
         if cue["whole"]:
             yield cue, cue.end()

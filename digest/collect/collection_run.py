@@ -80,7 +80,7 @@ def collect_sources(
     only: Collection[str] | None = None,
     files: Sequence[Path] = (),
     force: bool = False,
-    progress: CollectionProgress | None = None,
+    progress: CollectionProgress = lambda *_: None,
     jitter: Callable[[], float] = random.random,
 ) -> list[SourceReport]:
     """Visit the sources of the settings that are due, and read the files; the reports are in their order.
@@ -174,19 +174,16 @@ def _due_targets(
     return targets, skipped
 
 
-def _run_jobs(
-    run: _CollectionRun, jobs: list[_CollectionJob], progress: CollectionProgress | None
-) -> list[SourceReport]:
-    report_progress = progress or (lambda _done, _total, _report: None)
+def _run_jobs(run: _CollectionRun, jobs: list[_CollectionJob], progress: CollectionProgress) -> list[SourceReport]:
     reports: dict[int, SourceReport] = {}
-    report_progress(0, len(jobs), None)
+    progress(0, len(jobs), None)
     pool = ThreadPoolExecutor(run.settings.file.limits.fetch_workers, "visit")
     try:
         futures = {pool.submit(job): number for number, job in enumerate(jobs)}
         for future in as_completed(list(futures)):
             number = futures.pop(future)  # the future, and the document in it, may go once it is stored
             reports[number] = _finish_job(run, jobs[number], future)
-            report_progress(len(reports), len(jobs), reports[number])
+            progress(len(reports), len(jobs), reports[number])
     finally:
         pool.shutdown(cancel_futures=True)
     return [reports[number] for number in sorted(reports)]

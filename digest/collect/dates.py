@@ -87,9 +87,7 @@ def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
     moment = _parse_datetime(text) if text else None
     if moment is None or not OLDEST_YEAR <= moment.year <= 2200:
         return None, False
-    if _TIME_PATTERN.search(text):
-        return moment, False
-    return noon_utc(moment.date()), True
+    return (moment, False) if _TIME_PATTERN.search(text) else (noon_utc(moment.date()), True)
 
 
 def noon_utc(day: date) -> datetime:

@@ -216,16 +216,13 @@ def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
     head = lines[0] if lines else ""
     delimiter = max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as exc:
-            raise ReadershipError(f"line {reader.line_num}: {exc}. Write it as CSV anew.") from exc
-        cells = [cell.strip() for cell in row]
-        if any(cells) and not cells[0].startswith("#"):
-            yield reader.line_num, cells
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells) and not cells[0].startswith("#"):
+                yield reader.line_num, cells
+    except csv.Error as exc:
+        raise ReadershipError(f"line {reader.line_num}: {exc}. Write it as CSV anew.") from exc
 
 
 def _header_columns(row: Sequence[str]) -> tuple[int, int] | None:

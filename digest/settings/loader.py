@@ -101,9 +101,8 @@ def _describe_problem(error: dict[str, Any]) -> str:
     elif steps and steps[0] == "file":
         steps.pop(0)
     key = "".join(f"[{s + 1}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
-    text = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        text = "no such setting"
+    is_unknown = error["type"] == "extra_forbidden"
+    text = "no such setting" if is_unknown else str(error["msg"]).removeprefix("Value error, ")
     return f"{key}: {text}" if key else text
 
 

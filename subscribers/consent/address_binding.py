@@ -30,7 +30,7 @@ def has_unsalted_addresses(session: Session) -> bool:
 
 
 def bind_addresses(
-    database: PeopleDatabase, keys: KeyRing, *, now: datetime, progress: Callable[[int, int], None] | None = None
+    database: PeopleDatabase, keys: KeyRing, *, now: datetime, progress: Callable[[int, int], None] = lambda *_: None
 ) -> int:
     """Bind every chain that carries no commitment to its person's address; return how many were bound.
 
@@ -49,8 +49,7 @@ def bind_addresses(
         with database.write() as session:
             bound += _write_bound_links(session, links)
         after = numbers[-1]
-        if progress is not None:
-            progress(bound, total)
+        progress(bound, total)
 
 
 def _query_unsalted(after: int) -> Select[int]:

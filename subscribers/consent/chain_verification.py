@@ -70,7 +70,7 @@ class BrokenLink:
     fault: str
 
 
-def walk_chains(session: Session, progress: VerificationProgress | None = None) -> Iterator[ChainChunk]:
+def walk_chains(session: Session, progress: VerificationProgress = lambda *_: None) -> Iterator[ChainChunk]:
     """Walk people by number, with their links; those that belong to nobody come along too."""
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
@@ -87,8 +87,7 @@ def walk_chains(session: Session, progress: VerificationProgress | None = None) 
         ]
         yield ChainChunk(first, people, links)
         people_seen += len(people)
-        if progress:
-            progress(people_seen, total)
+        progress(people_seen, total)
 
 
 _NEXT_NUMBER_QUERY = text(

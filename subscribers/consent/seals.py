@@ -137,7 +137,7 @@ def prove_ledger(
     *,
     kept_hashes: Sequence[str] = (),
     through: StablePoint | None = None,
-    progress: chain_verification.VerificationProgress | None = None,
+    progress: chain_verification.VerificationProgress = lambda *_: None,
 ) -> LedgerProof:
     """Check every chain and address, and every seal against chains and suppressions as they stood then, in one walk over each.
 
@@ -306,7 +306,5 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
 
 
 def _find_missing_seal(seals: Sequence[_StoredSeal], kept_hashes: Sequence[str]) -> str:
-    for kept_hash in kept_hashes:
-        if not any(seal.hash.startswith(kept_hash.lower()) for seal in seals):
-            return f"no seal {kept_hash} is there: seals, or the whole ledger, were replaced"
-    return ""
+    missing = (kept for kept in kept_hashes if not any(seal.hash.startswith(kept.lower()) for seal in seals))
+    return next((f"no seal {kept} is there: seals, or the whole ledger, were replaced" for kept in missing), "")

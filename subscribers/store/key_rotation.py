@@ -94,7 +94,7 @@ def rotate_key(
     *,
     passphrase: str | None = None,
     force_new_key: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> RotationResult:
     """Make a fresh key of a kind and bring the rows over, or finish a run that was cut short.
 
@@ -176,7 +176,7 @@ def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
 
 
 def _rewrite_rows(
-    database: PeopleDatabase, keys: KeyRing, kind: KeyKind, progress: Callable[[int, int], None] | None
+    database: PeopleDatabase, keys: KeyRing, kind: KeyKind, progress: Callable[[int, int], None]
 ) -> tuple[int, tuple[UnmovedRow, ...]]:
     with database.read() as session:
         total = _count_remaining(session, keys, kind)
@@ -187,8 +187,7 @@ def _rewrite_rows(
             for rewritten, faults in _run_rewrite_pass(database, keys, kind, place):
                 rows_moved += rewritten
                 stuck += faults
-                if progress:
-                    progress(rows_moved, max(total, rows_moved))
+                progress(rows_moved, max(total, rows_moved))
         if rows_moved == before:
             return rows_moved, tuple(stuck)
 

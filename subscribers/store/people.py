@@ -105,9 +105,7 @@ def empty_people(
     `keep_lookup` leaves the keyed hash, by which their own sign-up finds their history and an import is stopped;
     `keep_preferences` what they chose, for when they come back, and the salt that their chain's commitments were made with.
     """
-    columns = _ADDRESS_COLUMNS
-    if not keep_lookup:
-        columns = columns | _LOOKUP_COLUMNS
+    columns = _ADDRESS_COLUMNS if keep_lookup else _ADDRESS_COLUMNS | _LOOKUP_COLUMNS
     if not keep_preferences:
         columns = columns | _RETURN_COLUMNS
     session.execute(update(Person).where(Person.number.in_(numbers)).values(columns))

@@ -131,7 +131,7 @@ def export_list(
     recipient: ExportRecipient,
     *,
     now: datetime,
-    progress: ExportProgress | None = None,
+    progress: ExportProgress = lambda *_: None,
 ) -> ListExportResult:
     """Write everyone who may be mailed now to `file`, as CSV, in constant memory; who does not open is left out and named.
 
@@ -156,8 +156,7 @@ def export_list(
                 (_escape_formula(address), format_moment(reader.asked_at), _escape_formula(reader.asked_where))
             )
         result.people += len(readers)
-        if progress is not None:
-            progress(result.people)
+        progress(result.people)
     with database.write() as session:
         row = session.get_one(ListExport, name)
         row.people, row.done_at = result.people, now

@@ -93,7 +93,7 @@ def rehearse_import(
     options: ImportOptions,
     *,
     now: datetime,
-    progress: ImportProgress | None = None,
+    progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
     """Go through a file and count what an import would do. Nothing is written.
 
@@ -107,8 +107,7 @@ def rehearse_import(
                 context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
             ):
                 count_row(report.counts, decided.row, decided.decision.outcome)
-            if progress is not None:
-                progress(through)
+            progress(through)
     return report
 
 
@@ -119,7 +118,7 @@ def run_import(
     *,
     now: datetime,
     on_reject: RejectCallback,
-    progress: ImportProgress | None = None,
+    progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
     """Import a file, or go on with an import of it that was not finished.
 
@@ -140,8 +139,7 @@ def run_import(
                 seen.remember([(hashes.lookup, row.status in DEPARTURE_STATUSES) for row, hashes in hashed])
             else:
                 run.process_rows(_drop_duplicates(report, seen, hashed), through)
-            if progress is not None:
-                progress(through)
+            progress(through)
         run.finish_pending_write()
     with context.database.write() as session:
         if not lock_if_unfinished(session, batch.id):

@@ -90,7 +90,7 @@ def upgraded(url: str, keys: KeyRing) -> Iterator[tuple[Database, ArchiveReader]
     try:
         assert reader.manifest.revision == "0002"
         with database.engine.execution_options(immediate=True).begin() as connection:
-            restore_rows(connection, reader, keys, None)
+            restore_rows(connection, reader, keys)
         yield database, reader
     finally:
         reader.close()

@@ -42,8 +42,7 @@ def describe_import(
         yield from (f"  row {number}: {reason}" for number, reason in report.problems)
     if rejected_file is not None:
         yield f"The rejected rows stand in {rejected_file}, each with its reason."
-    for other in other_unfinished:
-        yield other.sentence
+    yield from (other.sentence for other in other_unfinished)
     yield from _next_step(report, committed=committed)
 
 

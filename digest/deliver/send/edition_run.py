@@ -19,12 +19,11 @@ from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send import alarms, claims, restored_copy
 from digest.deliver.send.database_retry import DatabaseRetry
 from digest.deliver.send.dead_runs import recover_dead_runs
-from digest.deliver.send.loop import run_send_loop
+from digest.deliver.send.loop import SendRun, run_send_loop
 from digest.deliver.send.message_suspicion import MessageSuspicion
 from digest.deliver.send.progress import ProgressWriter
 from digest.deliver.send.rate_limiter import RateLimiter
 from digest.deliver.send.run_file import open_run_file, read_database_number
-from digest.deliver.send.run_state import SendRun
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval
 from digest.edition.queries import find_edition
@@ -73,7 +72,7 @@ def run_edition(
     settings: Settings,
     *,
     clock: Callable[[], datetime],
-    report_progress: Callable[[int, int], None] | None = None,
+    report_progress: Callable[[int, int], None] = lambda *_: None,
     limit: int | None = None,
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
@@ -128,7 +127,7 @@ def run_edition(
             clock=clock,
             run_file=run_file,
             database_retry=database_retry,
-            report_progress=report_progress or (lambda _done, _planned: None),
+            report_progress=report_progress,
             limit=limit,
             rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
             progress_writer=ProgressWriter(name, now),

@@ -152,14 +152,12 @@ def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
 
 def _event_of_message(delivery_id: str, message: LoggedMessage, now: datetime) -> DeliveryEvent:
     """Make an event of what the log says: it goes the way of all events."""
-    cause = FailureCause.NONE
-    if message.kind is EventKind.BOUNCED:
-        cause = failure_cause(*parse_reply_codes(message.status, "")) or FailureCause.SOFT
+    bounce_cause = failure_cause(*parse_reply_codes(message.status, "")) or FailureCause.SOFT
     return DeliveryEvent(
         reported_by=REPORTED_BY,
         delivery_id=delivery_id,
         kind=message.kind,
-        cause=cause,
+        cause=bounce_cause if message.kind is EventKind.BOUNCED else FailureCause.NONE,
         occurred_at=message.reported_at,
         received_at=now,
         fingerprint=hash_parts(REPORTED_BY, delivery_id, message.kind, message.status),

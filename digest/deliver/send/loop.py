@@ -9,8 +9,9 @@ Whether the run may hand over is asked in the transaction of every claim (`send_
 the rate limiter, and while the database is away the run waits for it (`database_retry`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -19,15 +20,18 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.return_path import make_return_path
-from digest.deliver.compose.variants import fill_placeholders
+from digest.deliver.compose.variants import EditionVariants, fill_placeholders
 from digest.deliver.plan import canary
+from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send import alarms, claims
 from digest.deliver.send.claims import ReaderDelivery
-from digest.deliver.send.handover import SendTask
-from digest.deliver.send.message_suspicion import PROBE_SIZE
+from digest.deliver.send.database_retry import DatabaseRetry
+from digest.deliver.send.handover import HandoverRun, SendTask
+from digest.deliver.send.message_suspicion import PROBE_SIZE, MessageSuspicion
+from digest.deliver.send.progress import ProgressWriter
+from digest.deliver.send.rate_limiter import RateLimiter
 from digest.deliver.send.rate_limits import SendAllowance, asks_to_slow_down
-from digest.deliver.send.run_state import SendRun
 from digest.deliver.send.send_gate import check_send_gate
 from digest.deliver.send.workers import SendWorker, WorkerPool, WorkerResult
 from digest.edition.queries import find_edition
@@ -41,6 +45,48 @@ REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the alarms at once
 _CANARY_WAIT_REASON = "the first readers have it, and the rest follows unless something goes wrong"
 
 log = structlog.get_logger("sending")
+
+
+@dataclass(kw_only=True)
+class SendRun(HandoverRun):
+    """One run of one edition. It lives as long as `send_edition`."""
+
+    edition: str
+    variants: EditionVariants
+    database_retry: DatabaseRetry
+    report_progress: Callable[[int, int], None]
+    limit: int | None
+    rate_limiter: RateLimiter
+    progress_writer: ProgressWriter
+    suspicion: MessageSuspicion
+    planned_total: int = 0
+    handed_over_before: int = 0  # messages that earlier runs handed over
+    wait_reason: str = ""  # why nothing more is handed over though nothing is wrong: it goes on at `resumes_at`
+    resumes_at: datetime | None = None
+    paused_until: datetime | None = None  # nothing is handed over before
+    unanswered_rounds: int = 0  # how often in a row no connection got an answer
+    alarms_checked_at: datetime | None = None
+    refusals_at_check: int = 0  # `refusal_count` at that moment
+
+    @property
+    def purpose(self) -> str:
+        """The purpose of the edition's deliveries."""
+        return edition_purpose(self.edition)
+
+    @property
+    def has_unwritten_results(self) -> bool:
+        """Whether the next commit has something to write down."""
+        return bool(self.state_changes or self.withdrawn or self.unsent)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this run hands nothing over any more."""
+        return bool(self.stop_reason or self.wait_reason)
+
+    @property
+    def attempted(self) -> int:
+        """How many messages this run dealt with."""
+        return self.results.total() - self.results[HandoverResult.NOT_TRIED]
 
 
 def run_send_loop(run: SendRun) -> None:

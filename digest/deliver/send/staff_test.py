@@ -251,12 +251,11 @@ def _read_results(run: _StaffTestRun, mails: Sequence[_StaffTestMail]) -> tuple[
     with run.database.read() as session:
         query = select(Delivery.id, Delivery.state, Delivery.reply).where(Delivery.purpose == run.purpose)
         rows = {row.id: row for row in session.execute(query)}
-    results = []
-    for mail in mails:
-        row = rows.get(mail.delivery_id)
-        if row is not None:
-            results.append(StaffTestResult(mail.member.email, row.state, row.reply))
-        else:
-            state = DeliveryState.CANCELLED if mail.member.id in untried else DeliveryState.WITHDRAWN
-            results.append(StaffTestResult(mail.member.email, state))
-    return tuple(results)
+    return tuple(
+        StaffTestResult(mail.member.email, row.state, row.reply)
+        if (row := rows.get(mail.delivery_id))
+        else StaffTestResult(
+            mail.member.email, DeliveryState.CANCELLED if mail.member.id in untried else DeliveryState.WITHDRAWN
+        )
+        for mail in mails
+    )

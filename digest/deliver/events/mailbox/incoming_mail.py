@@ -86,8 +86,7 @@ def _return_path_candidates(mail: mime.MimePart, report: MailSystemReport | None
 
     An `Original-Envelope-Id` alone proves nothing: it has no MAC.
     """
-    for name in _RECIPIENT_FIELDS:
-        yield " ".join(mail.fields.all(name))
+    yield from (" ".join(mail.fields.all(name)) for name in _RECIPIENT_FIELDS)
     yield " ".join(to for line in mail.fields.all("received")[:20] for to in _RECEIVED_FOR.findall(line[:2000]))
     if report is not None:
         yield report.original_sender

@@ -177,9 +177,7 @@ class SmtpProvider:
     @cached_property
     def _tls_context(self) -> ssl.SSLContext | None:
         """What TLS trusts, kept: loading the authorities takes longer than a message."""
-        if self._server.tls_mode == "off":
-            return None
-        return ssl.create_default_context(cafile=self._server.ca_file)
+        return None if self._server.tls_mode == "off" else ssl.create_default_context(cafile=self._server.ca_file)
 
     def _ensure_connection(self) -> SmtpConnection:
         if self._connection is None:
