@@ -5,7 +5,7 @@ from pathlib import Path
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, create_home_folder
-from digest.backups import backup, restore
+from digest.backups import archive, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, RowProgress
 from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
@@ -26,7 +26,7 @@ def create_backup(
         BackupError: the file is there, or cannot be written.
     """
     with BACK_UP.steps(installation.database, actor, AUDIT_SUBJECT, now=now) as draft:
-        manifest = backup.create_backup(installation.database, installation.keys, file, now=now, progress=progress)
+        manifest = archive.create_backup(installation.database, installation.keys, file, now=now, progress=progress)
         draft.detail = {"people": manifest.people, "format": ARCHIVE_FORMAT}
         return manifest
 

@@ -47,9 +47,8 @@ def _explain_database_error(error: DBAPIError) -> StorageError | None:
     state = getattr(driver_error, "sqlstate", None) or ""
     if state == _POSTGRESQL_DISK_FULL:
         return _describe_refused_write(reason)
-    if state[:2] in _POSTGRESQL_CLASSES:
-        return StorageError(f"The database is out of reach: {reason}", is_transient=True)
-    return None
+    is_away = state[:2] in _POSTGRESQL_CLASSES
+    return StorageError(f"The database is out of reach: {reason}", is_transient=True) if is_away else None
 
 
 def _describe_refused_write(reason: str) -> StorageError:

@@ -7,19 +7,43 @@ no outbox, and nothing that a provider posted and that was applied already.
 import base64
 import hashlib
 import json
+import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from sqlalchemy import JSON, Column, ColumnElement, Date, Enum, LargeBinary, String, Table, Text, cast, type_coerce
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Date,
+    Enum,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    cast,
+    func,
+    not_,
+    select,
+    text,
+    type_coerce,
+)
+from sqlalchemy.orm import Session
 
+from digest import __version__
 from digest.store.delivery_models import InboundPayload
+from digest.store.engine import Database
+from subscribers.crypto.key_file import sync_folder
+from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
+from subscribers.store.key_rotation import list_key_usage
 from subscribers.store.models import Base, UtcDateTime
 
 ARCHIVE_FORMAT = 1
@@ -202,3 +226,74 @@ class ArchiveReader:
             BackupError: something is damaged, or missing.
         """
         return {name: sum(1 for _ in self.read_rows(name)) for name in self.manifest.tables}
+
+
+READ_BATCH_SIZE = 2000  # rows that are read at a time
+
+
+def create_backup(
+    database: Database, keys: KeyRing, file: Path, *, now: datetime, progress: RowProgress = lambda *_: None
+) -> ArchiveManifest:
+    """Write a backup to a file that must not exist yet, and read it again to prove it.
+
+    Raises:
+        BackupError: the file is there, or cannot be written.
+    """
+    if file.exists():
+        raise BackupError(f"{file}: is there already. Name a new file.")
+    part = file.with_name(f".{file.name}.part")
+    try:
+        _write_archive(database, keys, part, now, progress)
+        with closing(ArchiveReader(part)) as reader:
+            reader.verify()
+        part.rename(file)
+        sync_folder(file.parent)
+    except OSError as exc:
+        raise BackupError(f"{file}: cannot be written ({exc.strerror}).") from exc
+    finally:
+        part.unlink(missing_ok=True)
+    return reader.manifest
+
+
+def _write_archive(database: Database, keys: KeyRing, part: Path, now: datetime, progress: RowProgress) -> None:
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as out, database.snapshot() as session:
+        writer = ArchiveWriter(out)
+        counts = [select(func.count()).select_from(table) for table in tables_by_dependency()]
+        total = sum(session.scalar(count) or 0 for count in counts)
+        rows_done = 0
+        for table in tables_by_dependency():
+            for written in writer.write_table(table, _select_rows(session, table)):
+                progress(rows_done + written, total)
+            rows_done += writer.archived_tables[table.name].rows
+        writer.close(
+            ArchiveManifest(
+                format=ARCHIVE_FORMAT,
+                version=__version__,
+                revision=str(session.scalar(text("SELECT version_num FROM alembic_version"))),
+                made_at=now.isoformat(timespec="seconds"),
+                origin=session.get_bind().dialect.name,
+                keys=_used_key_ids(session, keys),
+                tables=writer.archived_tables,
+            )
+        )
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
+    query = select(*(select_expression(column) for column in table.c)).order_by(*table.primary_key.columns)
+    excluded = excluded_rows(table)
+    if excluded is not None:
+        query = query.where(not_(excluded))
+    yield from session.execute(query, execution_options={"yield_per": READ_BATCH_SIZE})
+
+
+def _used_key_ids(session: Session, keys: KeyRing) -> dict[str, list[str]]:
+    """Name the keys that rows were made with: without them the copy cannot be read."""
+    ids_by_kind: dict[str, list[str]] = {}
+    for usage in list_key_usage(session, keys):
+        if usage.rows:
+            ids_by_kind.setdefault(usage.kind, []).append(usage.id)
+    return ids_by_kind

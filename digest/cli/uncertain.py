@@ -169,11 +169,13 @@ def _resolve_by_log(
             click.echo(line)
     if settleable and not yes and not as_json:
         click.confirm(f"Settle these {settleable:,} so?", abort=True, err=True)
-    settled = 0
-    if settleable and (yes or not as_json):
-        settled = sending.resolve_by_log(
+    settled = (
+        sending.resolve_by_log(
             context.installation, name, evidence, reason=because, actor=context.actor, clock=context.now
         )
+        if settleable and (yes or not as_json)
+        else 0
+    )
     if as_json:
         counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}
         facts = {"edition": name, "covered": evidence.spans, "incomplete": evidence.incomplete_reason}

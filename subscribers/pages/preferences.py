@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import lru_cache
+from zoneinfo import available_timezones
 
 from flask import Response, request, url_for
 from flask.typing import ResponseReturnValue
@@ -14,7 +16,6 @@ from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import choice_changes, my_data
 from subscribers.lifecycle.choice_changes import ChoiceRestoration, save_choices
 from subscribers.lifecycle.my_data import renew_links
-from subscribers.pages import time_zones
 from subscribers.pages.context import (
     SiteDetails,
     is_outdated,
@@ -26,10 +27,32 @@ from subscribers.pages.context import (
     render_page,
     unknown_link_page,
 )
-from subscribers.phrases import spoken_hour
+from subscribers.phrases import spoken_hour, zone_label
 from subscribers.store import people
 from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import LinkStage
+
+REGIONS = (
+    *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian"),
+    "Pacific",
+)
+
+
+@lru_cache(maxsize=1)
+def known_zones() -> frozenset[str]:
+    """Return every zone that this machine knows."""
+    return frozenset(available_timezones())
+
+
+@lru_cache(maxsize=1)
+def zones_by_region() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return the zones of each region, as name and words; UTC stands by itself."""
+    by_region = {
+        region: tuple((name, zone_label(name)) for name in sorted(known_zones()) if name.startswith(f"{region}/"))
+        for region in REGIONS
+    }
+    return by_region | {"Everywhere": (("UTC", "UTC"),)}
+
 
 MAX_PAUSE = timedelta(days=366)
 PAUSE_LABEL = "The last day of your break"
@@ -121,7 +144,7 @@ def _read_hour(form: MultiDict[str, str]) -> tuple[int | None, str] | str:
         return None, ""
     if not (text.isascii() and text.isdecimal() and len(text) <= 2 and int(text) <= 23):
         return f"{HOUR_LABEL} must be one of those in the list."
-    if zone not in time_zones.known_zones():
+    if zone not in known_zones():
         return f"{HOUR_LABEL} needs a place whose clock it is meant by. Choose one from the list."
     return int(text), zone
 
@@ -192,8 +215,8 @@ def _preferences_page(
         often=FREQUENCY_LABELS,
         hours=[(hour, spoken_hour(hour)) for hour in range(24)],
         zone=zone,
-        zone_offered=any((zone == name for places in time_zones.zones_by_region().values() for name, _ in places)),
-        zones=time_zones.zones_by_region(),
+        zone_offered=any((zone == name for places in zones_by_region().values() for name, _ in places)),
+        zones=zones_by_region(),
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
         leave_url=url_for(

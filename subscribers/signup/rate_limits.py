@@ -128,9 +128,8 @@ def mailbox_tags(keys: KeyRing, address: Address) -> list[str]:
 
 def small_domain_tag(keys: KeyRing, address: Address) -> str:
     """Return the keyed hash by which forms for a small domain are counted; empty for a large mail provider's."""
-    if mailboxes.is_large_provider(address.domain):
-        return ""
-    return _keyed_tag(keys.current("lookup"), "domain", address.domain)
+    is_large = mailboxes.is_large_provider(address.domain)
+    return "" if is_large else _keyed_tag(keys.current("lookup"), "domain", address.domain)
 
 
 def network_tag(keys: KeyRing, network: str | None, now: datetime) -> str:

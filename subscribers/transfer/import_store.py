@@ -42,9 +42,9 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
         *(Person.number, Person.lookup, Person.lookup_key, Person.state, Person.batch),
         *(Person.asked_at, Person.chain_head),
     )
-    existing: dict[str, ExistingPerson] = {}
-    for row in session.execute(select(*columns).where(matches_any(session, Person.lookup, list(current)))):
-        existing[current[row.lookup]] = ExistingPerson(
+    rows = session.execute(select(*columns).where(matches_any(session, Person.lookup, list(current))))
+    return {
+        current[row.lookup]: ExistingPerson(
             number=row.number,
             state=row.state,
             batch=row.batch,
@@ -54,7 +54,8 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
             lookup=row.lookup,
             lookup_key=row.lookup_key,
         )
-    return existing
+        for row in rows
+    }
 
 
 def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:

@@ -85,16 +85,15 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
         address = read_address_fast(fields[layout.email])
     except AddressError as exc:
         raise RowError(str(exc)) from None
-    confirmed_at = None
-    if layout.confirmed_at is not None and claim is RowStatus.SUBSCRIBED:
-        confirmed_at = _confirmation_time(fields[layout.confirmed_at], now)
     return ImportRow(
         number,
         address,
         claim,
         _optional_time(fields, layout.requested_at, now),
         _ip_address(fields, layout.requested_ip),
-        confirmed_at,
+        _confirmation_time(fields[layout.confirmed_at], now)
+        if layout.confirmed_at is not None and claim is RowStatus.SUBSCRIBED
+        else None,
         _ip_address(fields, layout.confirmed_ip),
         _first_known_time(fields, (*layout.left_at, *layout.bounced_at), now)
         if layout.left_at or layout.bounced_at

@@ -140,14 +140,13 @@ def _choose_image(entry: Any) -> tuple[str | None, str]:
     offered = [m for m in entry.get("media_content") or () if _is_image(m)]
     chosen = max(offered, key=_width, default=None)
     enclosed = [e for e in entry.get("enclosures") or () if str(e.get("type") or "").startswith("image/")]
-    for url in (
+    urls = (
         chosen and chosen.get("url"),
         enclosed and enclosed[0].get("href"),
         *(t.get("url") for t in sorted(entry.get("media_thumbnail") or (), key=_width, reverse=True)),
-    ):
-        if url:
-            return str(url), str((chosen or {}).get("alt") or "")
-    return None, ""
+    )
+    url = next(filter(None, urls), None)
+    return (str(url), str((chosen or {}).get("alt") or "")) if url else (None, "")
 
 
 def _is_image(media: Any) -> bool:

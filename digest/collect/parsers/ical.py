@@ -220,9 +220,7 @@ def _time_value(event: Any, name: str) -> Any:
 
 
 def _with_zone(value: Any, zone: tzinfo | None) -> Any:
-    if isinstance(value, datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=zone or UTC)
-    return value
+    return value.replace(tzinfo=zone or UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
 def _utc_text(moment: datetime) -> str:

@@ -26,11 +26,11 @@ from digest.deliver.send.edition_run import run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Frequency, Preferences, PreferencesError
-from subscribers.pages import time_zones
+from subscribers.pages import preferences
 from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
 
 NEW_YORK = ZoneInfo("America/New_York")
-ZONES = sorted(time_zones.known_zones() - {"localtime", "Factory"})
+ZONES = sorted(preferences.known_zones() - {"localtime", "Factory"})
 QUARTER = timedelta(minutes=15)
 starts = st.datetimes(datetime(2015, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants the bounds bare
 
