@@ -27,25 +27,21 @@ class ScheduleRule:
 
     def next_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
         """Return the first time that lies after `moment`, in UTC."""
-        if self.period:
-            seconds = int(self.period.total_seconds())
-            return datetime.fromtimestamp((int(moment.timestamp()) // seconds + 1) * seconds, UTC)
-        day = moment.astimezone(zone).date() - timedelta(days=1)
-        while True:
-            if day.weekday() in self.days and (at := resolve_wall_time(day, self.at, zone)) > moment:
-                return at
-            day += timedelta(days=1)
+        return min(at for at in self._times_around(moment, zone) if at > moment)
 
     def latest_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
         """Return the latest time that is not after `moment`, in UTC."""
+        return max(at for at in self._times_around(moment, zone) if at <= moment)
+
+    def _times_around(self, moment: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+        """Return the times near a moment: of a period the two around it, else all of more than a week on each side."""
         if self.period:
             seconds = int(self.period.total_seconds())
-            return datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
-        day = moment.astimezone(zone).date() + timedelta(days=1)
-        while True:
-            if day.weekday() in self.days and (at := resolve_wall_time(day, self.at, zone)) <= moment:
-                return at
-            day -= timedelta(days=1)
+            latest = datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
+            return iter((latest, latest + self.period))
+        today = moment.astimezone(zone).date()
+        days = (today + timedelta(days=distance) for distance in range(-8, 9))
+        return (resolve_wall_time(day, self.at, zone) for day in days if day.weekday() in self.days)
 
 
 def parse_schedule_rule(text: str) -> ScheduleRule:
