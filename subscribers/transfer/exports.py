@@ -53,6 +53,7 @@ class ExportRecipient:
 
     to_whom: str
     why: str
+    reference: str = ""
 
 
 def build_person_record(
@@ -141,7 +142,9 @@ def export_list(
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(EXPORT_COLUMNS)
     with database.write() as session:
-        export = ListExport(at=now, to_whom=recipient.to_whom, why=recipient.why, reference="", people=0)
+        export = ListExport(
+            at=now, to_whom=recipient.to_whom, why=recipient.why, reference=recipient.reference, people=0
+        )
         session.add(export)
         session.flush()
         name = export.id

@@ -96,7 +96,9 @@ def _assert_sound(context: ImportContext) -> None:
 
 def _on_roll(context: ImportContext) -> set[str]:
     with context.database.read() as session:
-        return {reader.decrypt_address(context.keys) for reader in audience.load_audience_page(session)}
+        return {
+            reader.decrypt_address(context.keys) for reader in audience.load_audience_page(session, page_size=10_000)
+        }
 
 
 def test_a_confirmed_row_may_be_mailed_and_its_chain_says_what_is_not_known(
