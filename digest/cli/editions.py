@@ -22,7 +22,8 @@ from digest.store.models import EditionState
 MAX_LEFT_OUT_SHOWN = 20
 
 
-def _explain_proposal(proposal: Proposal) -> Iterator[str]:
+def explain_proposal(proposal: Proposal) -> Iterator[str]:
+    """Write the whole explanation, line by line."""
     for section, placed in proposal.sections.items():
         if not placed:
             continue
@@ -103,7 +104,7 @@ def draft(context: CommandContext, now: datetime | None, explain: bool, as_json:
         )
     else:
         if explain:
-            click.echo("\n".join(_explain_proposal(drafted.proposal)))
+            click.echo("\n".join(explain_proposal(drafted.proposal)))
         zone = installation.settings.file.publication.zone
         opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
         stories = sum(map(len, drafted.proposal.sections.values()))

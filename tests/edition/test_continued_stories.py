@@ -114,5 +114,5 @@ def test_the_explanation_names_the_earlier_edition_and_counts_the_news() -> None
     placed = PlacedStory(ScoredStory(story, 50.0, (), continues=Continuation(OLD, (LEAD, POWER))))
     assert (
         "     goes on from 2026-W46 (No. 146), “Nadia nears Port Ellery”: 2 of its 3 articles are news since"
-        in explain_proposal(Proposal({"featured": (placed,)})).splitlines()
+        in list(explain_proposal(Proposal({"featured": (placed,)})))
     )
