@@ -26,15 +26,17 @@ from digest.store.models import Article, ArticleChange, Source
 
 _ITEM_COLUMNS = (
     "url", "link", "title", "summary", "author", "credit", "categories", "language", "image_url", "image_alt",
-    "starts_at", "ends_at", "all_day", "place", "featured",
+    "starts_at", "ends_at", "all_day", "announced_at", "announced_until", "event_zone", "place", "featured",
 )  # fmt: skip
 _DEADLINE_COLUMNS = ("closes_on", "closes_clock", "closes_zone", "closes_label")
 _STATED_COLUMNS = (*_ITEM_COLUMNS, *_DEADLINE_COLUMNS)  # what a source said of an item
 # Old values of these are history.
-_HISTORY_COLUMNS = ("title", "summary", "url", "starts_at", "ends_at", "place", "closes_on", "closes_clock")
+_HISTORY_COLUMNS = (
+    "title", "summary", "url", "starts_at", "ends_at", "announced_at", "place", "closes_on", "closes_clock",
+)  # fmt: skip
 _DERIVED_COLUMNS = ("key", "dated_at", "date_basis", "updated_at")
 # A link that only differs in tracking is no news, nor is how a deadline that stands is named.
-_SILENT_COLUMNS = frozenset({"link", "closes_zone", "closes_label", *_DERIVED_COLUMNS})
+_SILENT_COLUMNS = frozenset({"link", "event_zone", "closes_zone", "closes_label", *_DERIVED_COLUMNS})
 _MAX_LENGTHS = {
     name: column.type.length
     for name, column in Article.__table__.columns.items()

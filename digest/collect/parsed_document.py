@@ -75,6 +75,9 @@ class ParsedItem:
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     all_day: bool = False
+    announced_at: datetime | None = None  # when an event starts and ends by its text, where the source gives no times
+    announced_until: datetime | None = None
+    event_zone: str = ""  # the IANA name of an event's zone, where it is known
     place: str | None = None
     deadline: Deadline | None = None
     featured: bool = False
@@ -168,7 +171,7 @@ def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
 
 def _decode_item(line: bytes) -> ParsedItem:
     values = dict(zip(_ITEM_FIELDS, json.loads(line), strict=True))
-    for name in ("published", "updated", "starts_at", "ends_at"):
+    for name in ("published", "updated", "starts_at", "ends_at", "announced_at", "announced_until"):
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
     values["deadline"] = _decode_deadline(*values["deadline"]) if values["deadline"] else None
     values["date_basis"] = DateBasis(values["date_basis"])

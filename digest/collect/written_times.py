@@ -70,6 +70,13 @@ _ZONE = re.compile(
 )
 
 
+_SHARED_HALF = re.compile(
+    r"(?P<hour>\d{1,2})(?:[:.](?P<minute>\d{2}))?(?: ?[-–—] ?| to )(?P<until>\d{1,2})(?:[:.]\d{2})? ?(?P<half>[ap])\.? ?m\b\.?",  # noqa: RUF001  dashes
+    re.IGNORECASE,
+)
+_CLOCK_RANGE = re.compile(r" ?[-–—] ?| (?:to|until|and) ", re.IGNORECASE)  # noqa: RUF001  dashes of every width
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenDay:
     """A day, or the first and the last of several, and where its words end in the text."""
@@ -144,8 +151,7 @@ def read_clock(text: str, start: int) -> WrittenClock | None:
     clock = _clock_value(match) if match else None
     if match is None or clock is None:
         return None
-    zone = _ZONE.match(text, match.end())
-    return WrittenClock(clock, _zone_name(zone) if zone else "", zone.end() if zone else match.end())
+    return WrittenClock(clock, *_zone_behind(_ZONE.match(text, match.end()), match.end()))
 
 
 def _clock_value(match: re.Match[str]) -> time | None:
@@ -167,3 +173,25 @@ def _zone_name(match: re.Match[str]) -> str:
     if match["wide"]:
         return _ZONES_BY_NAME["aoe"]
     return _ZONES_BY_NAME[(match["region"] or match["city"] or match["short"]).lower()]
+
+
+def read_clock_range(text: str, start: int) -> WrittenClock | None:
+    """Read the first hour of a span, with the zone named behind it: "1-3 p.m. ET", "9 a.m. to noon (Eastern)"."""
+    if match := _SHARED_HALF.match(text, start):
+        hour, until = int(match["hour"]) % 12, int(match["until"]) % 12
+        afternoon = match["half"].lower() == "p" and hour <= until  # from 11 to 1 p.m. begins in the morning
+        minute = int(match["minute"] or 0)
+        if int(match["hour"]) > 12 or minute >= 60:
+            return None
+        clock = time(hour + 12 * afternoon, minute)
+        return WrittenClock(clock, *_zone_behind(_ZONE.match(text, match.end()), match.end()))
+    first = read_clock(text, start)
+    if first is None or first.zone:
+        return first
+    between = _CLOCK_RANGE.match(text, first.end)
+    last = read_clock(text, between.end()) if between else None
+    return WrittenClock(first.clock, last.zone, last.end) if last else first
+
+
+def _zone_behind(match: re.Match[str] | None, end: int) -> tuple[str, int]:
+    return (_zone_name(match), match.end()) if match else ("", end)

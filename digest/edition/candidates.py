@@ -1,12 +1,14 @@
 """Loads what an edition is selected from: candidates, and what earlier editions held."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from digest.collect.deadlines import Deadline
+from digest.collect.event_texts import names_event
 from digest.collect.parsed_document import DateBasis
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import select_editions_before
@@ -33,7 +35,15 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
             for row in session.execute(query.where(kind.candidate_condition(window, release_at)))
             if kind.has_own_date or window.includes(row[0].dated_at, seen_before=row[0].url in seen_before)
         )
-    return _sort_candidates(candidate_from_article(article, source) for article, source in rows)
+    return _sort_candidates(_as_event(candidate_from_article(*row), release_at) for row in rows)
+
+
+def _as_event(candidate: CandidateArticle, release_at: datetime) -> CandidateArticle:
+    """Take an official or own announcement of an event for an event: readers look for its date, not for news."""
+    is_ahead = candidate.starts_at is not None and candidate.starts_at > release_at
+    if candidate.section != "news" or not is_ahead or not (candidate.primary or candidate.own):
+        return candidate
+    return replace(candidate, section="events") if names_event(candidate.title) else candidate
 
 
 def _urls_seen_before(session: Session, window: EditionWindow, release_at: datetime) -> set[str]:
@@ -77,9 +87,10 @@ def candidate_from_article(article: Article, source: Source) -> CandidateArticle
         credit=article.credit,
         image=article.image_url if may_picture else None,
         image_alt=article.image_alt,
-        starts_at=article.starts_at,
-        ends_at=article.ends_at,
+        starts_at=article.starts_at or article.announced_at,
+        ends_at=article.ends_at or article.announced_until,
         all_day=article.all_day,
+        event_zone=article.event_zone,
         place=article.place,
         deadline=_stated_deadline(article),
         featured=article.featured,

@@ -33,6 +33,7 @@ class CandidateArticle:
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     all_day: bool = False
+    event_zone: str = ""  # an IANA name; empty where it is not known
     place: str | None = None
     deadline: Deadline | None = None
     featured: bool = False

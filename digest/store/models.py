@@ -95,6 +95,10 @@ class Article(Base):
     starts_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     all_day: Mapped[bool] = mapped_column(default=False)
+    # When it starts and ends by its text, where the source gives no times of an event.
+    announced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    announced_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    event_zone: Mapped[str] = mapped_column(String(60), default="", server_default="")
     place: Mapped[str | None] = mapped_column(String(200))
     # The deadline as the source stated it: see collect.deadlines.
     closes_on: Mapped[date | None] = mapped_column(Date)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect import announcements, written_times
+from digest.collect import announcements, event_texts, written_times
 from digest.collect.announcements import find_deadline
 from digest.collect.deadlines import Deadline
 
@@ -124,7 +124,7 @@ def test_any_text_gives_a_deadline_or_none(text: str, published: datetime | None
         assert deadline.is_past(datetime(9999, 1, 1, tzinfo=UTC))
 
 
-@pytest.mark.parametrize("module", [announcements, written_times], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [announcements, event_texts, written_times], ids=lambda module: module.__name__)
 def test_no_pattern_repeats_without_bound(module: object) -> None:
     patterns = [p for p in vars(module).values() if isinstance(p, re.Pattern)]
     assert patterns

@@ -13,6 +13,7 @@ from digest.collect import collection_run
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_item
 from digest.collect.readership import import_readership
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send import edition_run
@@ -274,6 +275,30 @@ def test_a_story_of_the_last_edition_comes_again_with_news_alone_and_links_where
     )
     stories = {name: body for kind, name, body in bodies(database) if kind == "html"}
     assert 'href="https://news.example.org/editions/2026-W47"' in stories["section:featured"]
+
+
+def test_an_official_announcement_of_an_event_is_an_event_until_it_is_past(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    held = "The agency will hold a webinar on border security on {}, at 2 p.m. ET."
+    with database.write() as session:
+        source = Source(url="https://a.example.org/feed", name="A", publisher="A Office", topics={}, primary=True)
+        session.add(source)
+        session.flush()
+        days = ("December 3, 2026", "November 19, 2026")
+        texts = {f"Border webinar {n}": held.format(day) for n, day in enumerate(days)}
+        dated = NOW - timedelta(days=2)
+        items = tuple(
+            clean_item(
+                RawItem(title=title, summary=text, link=f"https://a.example.org/{n}", published=dated.isoformat()),
+                ParseContext("https://a.example.org/feed", dated),
+            )
+            for n, (title, text) in enumerate(texts.items())
+        )
+        store_document(session, source, ParsedDocument(DocumentKind.RSS, items), NOW)
+    sections = EditionContent.from_json(drafted(install).content).sections
+    written = {e.headline: (s.kind, e.month, e.day, e.details[:1]) for s in sections for e in s.entries}
+    assert written["Border webinar 0"] == ("events", "Dec", "3", ("Online, 2 p.m. ET",))
+    assert written["Border webinar 1"][0] == "featured"  # it was yesterday: no event to announce
 
 
 def test_too_few_stories_hold_the_edition(database: Database) -> None:

@@ -37,6 +37,13 @@ class _EventTime:
     def day(self) -> date:
         return self.start.date() if isinstance(self.start, datetime) else self.start
 
+    @property
+    def zone_name(self) -> str:
+        """Return the IANA name of its zone; empty for a day, for UTC (how servers write any time), and for unknown ones."""
+        zone = self.start.tzinfo if isinstance(self.start, datetime) else None
+        name = str(getattr(zone, "key", ""))
+        return "" if name == "UTC" else name
+
     def move_to(self, day: date) -> "_EventTime":
         """Move to another day, at the same time of day by the clock on the wall."""
         if isinstance(self.start, datetime):
@@ -173,6 +180,7 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
         starts=starts,
         ends=ends,
         zone_missing=event_time.floating,
+        zone=event_time.zone_name,
         place=_text_value(event, "LOCATION"),
     )
 

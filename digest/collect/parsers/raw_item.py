@@ -9,6 +9,7 @@ from digest.collect import text_cleanup
 from digest.collect.announcements import find_deadline
 from digest.collect.dates import parse_event_time, parse_item_dates
 from digest.collect.deadlines import Deadline
+from digest.collect.event_texts import find_event
 from digest.collect.parsed_document import DateBasis, ParsedItem, RejectedEntry
 from digest.collect.urls import absolute_url, canonical_url, usable_url
 from subscribers.errors import ApplicationError
@@ -51,6 +52,7 @@ class RawItem:
     starts: str | None = None
     ends: str | None = None
     zone_missing: bool = False  # the start names no zone, and was taken for UTC
+    zone: str = ""  # the IANA name of an event's zone
     place: str = ""
     credit: str | None = None
     deadline: Deadline | None = None  # where the document has a field for it; else it is sought in the text
@@ -95,6 +97,8 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
     image, alt = _choose_image(raw, base)
     starts_at, all_day = parse_event_time(raw.starts)
     ends_at, _ = parse_event_time(raw.ends)
+    text, stated_at = content_text or summary, published or updated
+    announced = None if starts_at else find_event(title, text, stated_at)
     return ParsedItem(
         guid=text_cleanup.normalise_text(raw.guid)[:1_000] or None,
         url=url,
@@ -112,9 +116,12 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         date_basis=DateBasis.ZONE_ASSUMED if raw.zone_missing else basis,
         starts_at=starts_at,
         ends_at=ends_at if starts_at and ends_at and ends_at > starts_at else None,
-        all_day=all_day,
-        place=text_cleanup.clean_name(raw.place) or None,
-        deadline=raw.deadline or find_deadline(f"{title}. {content_text or summary}", published or updated),
+        all_day=announced.all_day if announced else all_day,
+        announced_at=announced.starts_at if announced else None,
+        announced_until=announced.ends_at if announced else None,
+        event_zone=announced.zone if announced else raw.zone,
+        place=text_cleanup.clean_name(raw.place) or (announced.place if announced else None) or None,
+        deadline=raw.deadline or find_deadline(f"{title}. {text}", stated_at),
         featured=raw.featured,
     )
 
@@ -155,7 +162,7 @@ def _clean_summary(raw: RawItem) -> tuple[str, str]:
 # What makes the content worth cleaning beside a good description: a credit or a deadline may be in it.
 _WORTH_CLEANING = re.compile(
     r"source|credit|via|deadline|clos(?:es?|ing)|due|appl[yi]|submi|regist|no later|open until|extended|comment|nominat|"
-    r"propos",
+    r"propos|will (?:be held|take|meet|convene|host|hold|conduct)|takes place|when ?:",
     re.IGNORECASE,
 )
 

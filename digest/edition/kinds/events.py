@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, and_, func
 
+from digest.collect.deadlines import load_deadline_zone
 from digest.collect.text_cleanup import shorten_text
 from digest.edition.content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, plain_entry
@@ -31,7 +32,8 @@ class EventSection(SectionKind):
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Take what begins after the release, whenever it was announced."""
         del window
-        return and_(Article.starts_at > release_at, Article.starts_at <= release_at + LOOKAHEAD)
+        starts_at = func.coalesce(Article.starts_at, Article.announced_at)
+        return and_(starts_at > release_at, starts_at <= release_at + LOOKAHEAD)
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the pins and the soonest, in order of date."""
@@ -47,7 +49,7 @@ class EventSection(SectionKind):
         event = scored.story.lead
         if event.starts_at is None:
             return "an event without a date of its own"
-        # An all-day event is a date, kept as midnight UTC.
+        # An all-day event is a date, kept as noon UTC.
         past = event.starts_at.date() < now.date() if event.all_day else event.starts_at < now
         if past:
             return f"an event of the past ({month_day(event.starts_at)})"
@@ -59,14 +61,21 @@ class EventSection(SectionKind):
         """Write an event under its day, with place and hour."""
         event = placed.scored.story.lead
         start = event.starts_at or event.dated_at
-        # An all-day event is a date, kept as midnight UTC: turning it into a local time would move it a day.
-        day = start.date() if event.all_day else start.astimezone(zone).date()
+        # An all-day event is a date, kept as noon UTC: turning it into a local time could move it a day.
+        day = start.date() if event.all_day else start.astimezone(_zone_of_event(event, zone)).date()
         return replace(
             plain_entry(event),
             date=weekday_date(day),
             month=f"{day:%b}",
             day=str(day.day),
-            details=tuple(d for d in (_place_and_time(event, zone), shorten_text(event.summary, SUMMARY_WORDS)) if d),
+            details=tuple(
+                d
+                for d in (
+                    _place_and_time(event, _zone_of_event(event, zone)),
+                    shorten_text(event.summary, SUMMARY_WORDS),
+                )
+                if d
+            ),
         )
 
 
@@ -75,10 +84,20 @@ def _event_order(scored: ScoredStory) -> tuple[datetime, str]:
     return (event.starts_at or event.dated_at, event.url)
 
 
-def _place_and_time(event: CandidateArticle, zone: ZoneInfo) -> str:
-    place = event.place or ""
-    if event.all_day or not event.starts_at:
-        return place
-    start = event.starts_at.astimezone(zone)
-    time = f"{clock_hour(start)} {zone_name_at(start)}"
-    return f"{place}, {time}" if place else time
+def _zone_of_event(event: CandidateArticle, zone: ZoneInfo) -> tzinfo:
+    """Return the zone in which an event's hours are written: its own where its source names it."""
+    return load_deadline_zone(event.event_zone) or zone
+
+
+def _place_and_time(event: CandidateArticle, zone: tzinfo) -> str:
+    """Write "Arlington, Va., 9 a.m. ET, to December 10", as far as it is known."""
+    parts = [event.place or ""]
+    if event.starts_at and not event.all_day:
+        start = event.starts_at.astimezone(zone)
+        parts.append(f"{clock_hour(start)} {zone_name_at(start)}")
+    if event.starts_at and event.ends_at:
+        first, last = (
+            m.date() if event.all_day else m.astimezone(zone).date() for m in (event.starts_at, event.ends_at)
+        )
+        parts.append(f"to {month_day(last)}" if last > first else "")
+    return ", ".join(part for part in parts if part)

@@ -48,3 +48,13 @@ def test_a_call_without_a_deadline_says_none() -> None:
 def test_an_event_has_its_place_and_hour() -> None:
     entry = written("events", starts_at=datetime(2026, 12, 3, 14, tzinfo=UTC), place="Port Ellery")
     assert (entry.month, entry.day, entry.details) == ("Dec", "3", ("Port Ellery, 9 a.m. ET",))
+
+
+def test_an_event_has_the_hour_of_its_own_zone_and_its_last_day() -> None:
+    starts_at, ends_at = datetime(2026, 12, 4, 4, 30, tzinfo=UTC), datetime(2026, 12, 5, 12, tzinfo=UTC)
+    entry = written(
+        "events", starts_at=starts_at, ends_at=ends_at, event_zone="America/Los_Angeles", place="Reno, Nev."
+    )
+    assert (entry.day, entry.details) == ("3", ("Reno, Nev., 8:30 p.m. PT, to December 5",))
+    days = written("events", starts_at=starts_at.replace(hour=12), ends_at=ends_at, all_day=True)
+    assert (days.day, days.details) == ("4", ("to December 5",))
