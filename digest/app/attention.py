@@ -11,7 +11,9 @@ from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.send_gate import send_blocked_reason
+from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import explain_missed_release
+from digest.settings import SettingsFile
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import join_words
 from subscribers.signup import rate_limits
@@ -20,9 +22,21 @@ from subscribers.transfer.imports import list_unfinished_imports
 MAX_SOURCES_NAMED = 3  # sources
 
 
-def attention_sentences(session: Session, now: datetime) -> list[str]:
-    """Give the sentences; none where all is as usual."""
-    return list(_find_sentences(session, now))
+def attention_sentences(session: Session, now: datetime, file: SettingsFile | None = None) -> list[str]:
+    """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it."""
+    return [*_find_sentences(session, now), *(explain_unfed_sections(file) if file else ())]
+
+
+def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:
+    """Say of each section that takes articles of sources of its own that no source is one; none without any source."""
+    fed = {source.section for source in file.sources}
+    for section in file.sections if fed else ():
+        wanted = SECTION_KINDS[section.kind].source_section
+        if wanted not in fed:
+            yield (
+                f'{section.title} has no source: add one with section = "{wanted}" to digest.toml, or take the section '
+                "out of [[sections]]."
+            )
 
 
 def _find_sentences(session: Session, now: datetime) -> Iterator[str]:

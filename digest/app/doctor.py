@@ -109,7 +109,7 @@ def check_proxies(installation: Installation) -> Iterator[DoctorFinding]:
 def report_attention(installation: Installation) -> Iterator[DoctorFinding]:
     """Give the sentences of what somebody should look at now, as warnings."""
     with installation.database.read() as session:
-        sentences = attention_sentences(session, datetime.now(UTC))
+        sentences = attention_sentences(session, datetime.now(UTC), installation.settings.file)
     yield from (DoctorFinding("warning", sentence) for sentence in sentences)
 
 

@@ -29,7 +29,7 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
     now = context.now()
     overview = edition_status(context.installation, edition, now=now)
     with context.installation.database.read() as session:
-        attention = attention_sentences(session, now)
+        attention = attention_sentences(session, now, context.installation.settings.file)
     if as_json:
         print_json(
             {

@@ -26,6 +26,7 @@ class DocumentKind(StrEnum):
     OPML = "opml"
     SITEMAP = "sitemap"
     EXPLOITED_CATALOG = "exploited-catalog"
+    FEDERAL_REGISTER = "federal-register"
 
 
 class DateBasis(StrEnum):

@@ -58,6 +58,16 @@ def test_an_alarm_and_an_unfinished_import_are_named_with_what_to_do(home: Path)
     assert len(found) == 2
 
 
+def test_a_section_that_no_source_feeds_is_named_with_what_to_do(home: Path) -> None:
+    file = home / "digest.toml"
+    file.write_text(file.read_text("utf-8").replace('section = "events"', 'section = "news"'), "utf-8")
+    _install_rows()
+    status, doctor = _run("status", "2026-W47").output, _run("doctor").output
+    for said in (status, doctor):
+        assert 'Events has no source: add one with section = "events" to digest.toml, or take the section' in said
+    assert "Opportunities has no source" not in status
+
+
 def test_when_all_is_as_usual_nothing_is_said(home: Path) -> None:
     assert home.is_dir()
     _install_rows()

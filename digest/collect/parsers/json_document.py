@@ -1,4 +1,4 @@
-"""JSON answers: told apart as JSON Feed, WordPress posts (also with a script around them) or a catalog of vulnerabilities."""
+"""JSON answers, told apart: JSON Feed, WordPress posts (also with a script around them), catalogs of agencies."""
 
 import json
 import re
@@ -6,6 +6,7 @@ from typing import Any
 
 from digest.collect.parsed_document import ParsedDocument, ParseError
 from digest.collect.parsers.exploited_catalog import is_exploited_catalog, parse_exploited_catalog
+from digest.collect.parsers.federal_register import is_federal_register, parse_federal_register
 from digest.collect.parsers.json_feed import is_json_feed, parse_json_feed
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.wordpress import is_wordpress_post, parse_wordpress_posts
@@ -16,7 +17,7 @@ _MAX_DIGITS = 100  # of a number: no id is longer, and Python refuses a document
 
 
 def parse_json(document: str, context: ParseContext) -> ParsedDocument:
-    """Read a JSON Feed, an array (or a single one) of WordPress posts, or CISA's catalog of exploited vulnerabilities.
+    """Read a JSON Feed, WordPress posts (an array or one), documents of the Federal Register, or CISA's catalog of vulnerabilities.
 
     A script is looked through for WordPress posts: JSONP (`?_jsonp=`), and `name = [...]`.
 
@@ -29,6 +30,8 @@ def parse_json(document: str, context: ParseContext) -> ParsedDocument:
         return parse_json_feed(value, context)
     if is_exploited_catalog(value):
         return parse_exploited_catalog(value, context)
+    if is_federal_register(value):
+        return parse_federal_register(value, context)
     if is_wordpress_post(value):
         return parse_wordpress_posts([value], context)
     if isinstance(value, list) and (not value or any(is_wordpress_post(post) for post in value)):

@@ -58,7 +58,7 @@ def provide_attention_sentences() -> dict[str, Callable[[], list[str]]]:
     def sentences() -> list[str]:
         context = web_context()
         with context.database.read() as session:
-            return attention_sentences(session, context.clock())
+            return attention_sentences(session, context.clock(), context.installation.settings.file)
 
     return {"attention": sentences}
 

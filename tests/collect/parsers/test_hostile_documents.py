@@ -34,6 +34,14 @@ SEEDS = [
     json.dumps(
         {"catalogVersion": "1", "vulnerabilities": [{"cveID": "CVE-2026-1", "dateAdded": "2026-11-01", "dueDate": "x"}]}
     ).encode(),
+    json.dumps(
+        {
+            "count": 1,
+            "results": [
+                {"document_number": "1", "html_url": "https://example.org/1", "title": "x", "dates": "due May 1"}
+            ],
+        }
+    ).encode(),
     (
         b"BEGIN:VCALENDAR\r\nBEGIN:VTIMEZONE\r\nTZID:X\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nTZOFFSETFROM:-0500\r\nTZOFFSETTO:-0500\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\n"
         b"BEGIN:VEVENT\r\nUID:1\r\nSUMMARY:x\r\nDTSTART;TZID=X:20261203T130000\r\nDTEND;TZID=X:20261203T140000\r\nRRULE:FREQ=MONTHLY;BYDAY=1TH;COUNT=5\r\nEXDATE:20270107T130000\r\n"
