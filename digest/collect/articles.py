@@ -119,6 +119,15 @@ def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
     return _set_withdrawn(session, article, now, withdrawn=False, response="")
 
 
+def note_supersession(session: Session, article: Article, now: datetime, said: str) -> None:
+    """Note what an advisory's page says has become of it: "superseded by …", or nothing any more."""
+    if article.superseded != said:
+        session.add(
+            ArticleChange(article_id=article.id, at=now, field="superseded", before=article.superseded, after=said)
+        )
+        article.superseded = said
+
+
 def _set_withdrawn(session: Session, article: Article, now: datetime, *, withdrawn: bool, response: str) -> bool:
     is_other_state = Article.withdrawn_at.is_(None) if withdrawn else Article.withdrawn_at.is_not(None)
     changed_id = session.execute(

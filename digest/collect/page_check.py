@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
@@ -10,8 +11,9 @@ from urllib.parse import urlsplit
 import structlog
 from sqlalchemy import select
 
-from digest.collect.articles import clear_withdrawn, mark_withdrawn
-from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.articles import clear_withdrawn, mark_withdrawn, note_supersession
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchResult
+from digest.collect.sandbox import client as sandbox
 from digest.store.engine import Database
 from digest.store.models import Article
 
@@ -21,58 +23,95 @@ TIME_LIMIT = 60.0  # seconds; a page that has not been asked by then counts as o
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """What a page said: whether it exists, and what it says has become of the advisory on it ("superseded by …")."""
+
+    exists: bool
+    supersession: str = ""
+
+
 def check_pages(
-    database: Database, fetcher: ContentFetcher, pages: Mapping[str, str], *, workers: int, now: datetime
-) -> dict[str, bool]:
-    """Fetch pages, and note which articles are withdrawn and which are back.
+    database: Database,
+    fetcher: ContentFetcher,
+    pages: Mapping[str, str],
+    *,
+    advisories: Collection[str] = (),
+    workers: int,
+    now: datetime,
+) -> dict[str, PageState]:
+    """Fetch pages, and note which articles are withdrawn, which are back, and which advisories are superseded.
 
     Args:
         database: holds the articles.
         fetcher: used by several threads at once.
         pages: the links to fetch, by the articles' canonical URL.
+        advisories: the canonical URLs of those that are security advisories: their pages are read.
         workers: how many hosts are fetched from at once.
         now: the time that is recorded.
 
     Returns:
-        By canonical URL, whether the page exists. A page that failed, that robots.txt disallows, or whose turn did
-        not come within `TIME_LIMIT`, is left out: nothing is known of it.
+        By canonical URL, what the page said. A page that failed, that robots.txt disallows, or whose turn did not come
+        within `TIME_LIMIT`, is left out: nothing is known of it.
     """
     if not pages:
         return {}
-    answers = _fetch_statuses(fetcher, set(pages.values()), workers)
-    missing = {url: answers[link] for url, link in pages.items() if answers.get(link) in MISSING_STATUSES}
-    standing = {url for url, link in pages.items() if link in answers} - missing.keys()
+    answers = _fetch_pages(fetcher, set(pages.values()), {pages[url] for url in advisories if url in pages}, workers)
+    states = {url: answers[link] for url, link in pages.items() if link in answers}
+    missing = {url for url, answer in states.items() if answer.status in MISSING_STATUSES}
     with database.write() as session:
         for article in session.scalars(select(Article).where(Article.url.in_(missing))):
-            mark_withdrawn(session, article, now, str(missing[article.url]))
-        back = select(Article).where(Article.url.in_(standing), Article.withdrawn_at.is_not(None))
+            mark_withdrawn(session, article, now, str(states[article.url].status))
+        back = select(Article).where(Article.url.in_(states.keys() - missing), Article.withdrawn_at.is_not(None))
         for article in session.scalars(back):
             clear_withdrawn(session, article, now)
-    return dict.fromkeys(missing, False) | dict.fromkeys(standing, True)
+        read = {url for url in advisories if url in states and url not in missing}
+        for article in session.scalars(select(Article).where(Article.url.in_(read))):
+            note_supersession(session, article, now, states[article.url].supersession)
+    return {url: PageState(url not in missing, answer.supersession) for url, answer in states.items()}
 
 
-def _fetch_statuses(fetcher: ContentFetcher, links: Collection[str], workers: int) -> dict[str, int]:
-    """Return the status of each page that answered with one that means something; a host is asked one by one."""
+@dataclass(frozen=True, slots=True)
+class _PageAnswer:
+    status: int
+    supersession: str = ""
+
+
+def _fetch_pages(
+    fetcher: ContentFetcher, links: Collection[str], read: Collection[str], workers: int
+) -> dict[str, _PageAnswer]:
+    """Return the answer of each page that gave one that means something; a host is asked one by one."""
     hosts: dict[str, list[str]] = {}
     for link in sorted(links):
         hosts.setdefault(urlsplit(link).hostname or "", []).append(link)
     end = time.monotonic() + TIME_LIMIT
     with ThreadPoolExecutor(workers, "recheck") as pool:
-        results = pool.map(partial(_fetch_host_statuses, fetcher, deadline=end), hosts.values())
-    return {link: status for answers in results for link, status in answers.items()}
+        results = pool.map(partial(_fetch_host_pages, fetcher, read=read, deadline=end), hosts.values())
+    return {link: answer for answers in results for link, answer in answers.items()}
 
 
-def _fetch_host_statuses(fetcher: ContentFetcher, links: Collection[str], *, deadline: float) -> dict[str, int]:
+def _fetch_host_pages(
+    fetcher: ContentFetcher, links: Collection[str], *, read: Collection[str], deadline: float
+) -> dict[str, _PageAnswer]:
     answers = {}
     for link in links:
         if time.monotonic() > deadline:
             break
         try:
             if fetcher.may_read(link):
-                answers[link] = fetcher.get(link, accept="text/html, */*;q=0.5").status
+                answers[link] = _read_page(fetcher.get(link, accept="text/html, */*;q=0.5"), is_read=link in read)
         except FetchError as error:
             if error.status in MISSING_STATUSES:
-                answers[link] = error.status
+                answers[link] = _PageAnswer(error.status)
         except Exception:  # one page's surprise must not keep an edition from being drafted
             log.exception("recheck.surprise", page=link)
     return answers
+
+
+def _read_page(page: FetchResult, *, is_read: bool) -> _PageAnswer:
+    if not is_read:
+        return _PageAnswer(page.status)
+    return _PageAnswer(
+        page.status,
+        sandbox.read_supersession_in_child(page.body, content_type=page.content_type or None, charset=page.charset),
+    )

@@ -96,6 +96,7 @@ def candidate_from_article(article: Article, source: Source) -> CandidateArticle
         featured=article.featured,
         views=article.views if source.own else None,
         withdrawn=article.withdrawn_at is not None,
+        superseded=article.superseded,
     )
 
 

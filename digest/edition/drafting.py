@@ -29,6 +29,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import prepare_pictures
 from digest.edition.running_blocks import load_running_blocks
 from digest.edition.windows import EditionWindow, name_edition, next_window
+from digest.select.advisories import find_advisory
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.settings import Settings
@@ -158,20 +159,32 @@ def _propose_with_rechecks(
 ) -> Proposal:
     """Propose, check the pages of the leads, and propose again without those that are gone.
 
-    Pages that an earlier draft found gone are checked first: they may be back.
+    Pages that an earlier draft found gone, or superseded, are checked first: they may be back.
     """
 
     def recheck(
         candidates: tuple[CandidateArticle, ...], pages: Iterable[CandidateArticle]
     ) -> tuple[CandidateArticle, ...]:
-        links = {c.url: strip_tracking(c.link) for c in pages}
-        standing = check_pages(database, fetcher, links, workers=settings.file.limits.fetch_workers, now=now)
-        return tuple(replace(c, withdrawn=not standing.get(c.url, not c.withdrawn)) for c in candidates)
+        checked = {c.url: c for c in pages}
+        states = check_pages(
+            database,
+            fetcher,
+            {url: strip_tracking(c.link) for url, c in checked.items()},
+            advisories=[url for url, c in checked.items() if c.superseded or find_advisory(c)],
+            workers=settings.file.limits.fetch_workers,
+            now=now,
+        )
+        return tuple(
+            replace(c, withdrawn=not states[c.url].exists, superseded=states[c.url].supersession)
+            if c.url in states
+            else c
+            for c in candidates
+        )
 
-    withdrawn = [c for c in plan.candidates if c.withdrawn]
-    candidates = recheck(plan.candidates, withdrawn)
+    doubtful = [c for c in plan.candidates if c.withdrawn or c.superseded]
+    candidates = recheck(plan.candidates, doubtful)
     proposal = _propose_edition(candidates, settings, plan, now)
-    seen = {c.url for c in withdrawn}
+    seen = {c.url for c in doubtful}
     for _ in range(MAX_RECHECK_ROUNDS):
         fresh = [c for c in proposal.lead_articles if c.url not in seen]
         seen |= {c.url for c in fresh}

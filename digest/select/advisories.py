@@ -13,15 +13,9 @@ from enum import StrEnum
 from itertools import combinations
 from urllib.parse import urlsplit
 
+from digest.collect.advisory_numbers import CVE_NUMBER, OWN_NUMBER, find_numbers_in
 from digest.select.values import CandidateArticle
 
-# An agency's or vendor's own number of an advisory: CISA's and ICS-CERT's, CERT@VDE's, GitHub's, CERT/CC's notes.
-_OWN_NUMBER = re.compile(
-    r"(?<![\w-])(?:ICSA-\d{2}-\d{3}-\d{2}|ICSMA-\d{2}-\d{3}-\d{2}|AA\d{2}-\d{3}[A-Z]|VDE-\d{4}-\d{3}"
-    r"|GHSA(?:-[23456789cfghjmpqrvwx]{4}){3}|VU#\d{6})(?![\w-])",
-    re.IGNORECASE | re.ASCII,
-)
-_CVE_NUMBER = re.compile(r"(?<![\w-])CVE-\d{4}-\d{4,7}(?!\w)", re.IGNORECASE | re.ASCII)
 _CATALOG_TITLE = re.compile(
     r"\badds?\b.{0,80}\b(?:known[ -]exploited[ -]vulnerabilit(?:y|ies)|exploited[ -]vulnerabilit(?:y|ies) (?:to )?catalog|KEV)\b",
     re.IGNORECASE,
@@ -59,14 +53,14 @@ def find_advisory(article: CandidateArticle) -> Advisory | None:
         return Advisory(AdvisoryKind.LIST, frozenset({article.url}))
     summary = article.summary[:_MAX_TEXT]
     if _CATALOG_TITLE.search(article.title):
-        named = _find_numbers(_CVE_NUMBER, f"{article.title} {summary}")
+        named = _find_numbers(CVE_NUMBER, f"{article.title} {summary}")
         return Advisory(AdvisoryKind.CATALOG, named or frozenset({article.url}))
     page = _page_name(article)
     for text in (page, article.title, summary):
-        if own := _find_numbers(_OWN_NUMBER, text):
+        if own := _find_numbers(OWN_NUMBER, text):
             # Of a text that names several nobody can tell which one it is.
             return Advisory(AdvisoryKind.NOTICE, own) if len(own) == 1 else None
-    if record := _CVE_NUMBER.fullmatch(page) or _CVE_NUMBER.match(article.title.strip()):
+    if record := CVE_NUMBER.fullmatch(page) or CVE_NUMBER.match(article.title.strip()):
         return Advisory(AdvisoryKind.VULNERABILITY, frozenset({record.group().upper()}))
     return None
 
@@ -74,9 +68,7 @@ def find_advisory(article: CandidateArticle) -> Advisory | None:
 def find_advisory_numbers(article: CandidateArticle) -> frozenset[str]:
     """Return all numbers of advisories and vulnerabilities that an article names, in capitals: its page, title, summary."""
     texts = (_page_name(article), article.title, article.summary[:_MAX_TEXT])
-    return frozenset(
-        n for text in texts for pattern in (_OWN_NUMBER, _CVE_NUMBER) for n in _find_numbers(pattern, text)
-    )
+    return frozenset(number for text in texts for number in find_numbers_in(text))
 
 
 @dataclass(frozen=True, slots=True)

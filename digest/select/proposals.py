@@ -117,6 +117,8 @@ def _admit_articles(
             refused.append((Story(article), "banned by an editor"))
         elif article.withdrawn:
             refused.append((Story(article), WITHDRAWN_REASON))
+        elif article.superseded and not names & pins:
+            refused.append((Story(article), f"{article.superseded}: its page says so"))
         elif not names & pins and (reason := earlier.find_repeat(article)):
             refused.append((Story(article), reason))
         else:

@@ -39,6 +39,7 @@ class CandidateArticle:
     featured: bool = False
     views: int | None = None
     withdrawn: bool = False  # its page is gone
+    superseded: str = ""  # what an advisory's page says has become of it: "superseded by ICSA-26-330-01"
 
 
 class TermName(StrEnum):

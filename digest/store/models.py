@@ -92,6 +92,7 @@ class Article(Base):
     found_at: Mapped[Moment]
     seen_at: Mapped[Moment]
     withdrawn_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    superseded: Mapped[str] = mapped_column(String(100), default="", server_default="")  # "superseded by …": its page
     starts_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     all_day: Mapped[bool] = mapped_column(default=False)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from digest.collect.collection_run import SourceReport, UnknownSourceError, collect_sources
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
-from digest.collect.page_check import check_pages
+from digest.collect.page_check import PageState, check_pages
 from digest.collect.parsed_document import FeedLink
 from digest.collect.source_visit import MAX_PAGES, rank_feeds
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
@@ -264,10 +264,13 @@ def test_pages_of_articles_are_checked_and_those_that_are_gone_are_marked(databa
     }
     web.barred = {f"{site}/d"}
     pages = {f"{site}/{name}": f"{site}/{name}" for name in "abcd"}
-    assert check_pages(database, web, pages, workers=4, now=NOON) == {f"{site}/a": True, f"{site}/b": False}
+    assert check_pages(database, web, pages, workers=4, now=NOON) == {
+        f"{site}/a": PageState(True),
+        f"{site}/b": PageState(False),
+    }
     assert withdrawn(database) == {f"{site}/b"}
     web.answers[f"{site}/b"] = fetched(b"here again")
-    assert check_pages(database, web, {f"{site}/b": f"{site}/b"}, workers=4, now=NOON) == {f"{site}/b": True}
+    assert check_pages(database, web, {f"{site}/b": f"{site}/b"}, workers=4, now=NOON) == {f"{site}/b": PageState(True)}
     assert withdrawn(database) == set()
 
 
@@ -276,7 +279,30 @@ def test_a_surprise_at_one_page_says_nothing_of_it_and_stops_no_other(database: 
     visited(database, web, PORT)
     a, b = "https://port.example.org/a", "https://port.example.org/b"
     web.answers |= {a: RuntimeError("a fault of ours"), b: gone(b, 410, FetchErrorReason.GONE)}
-    assert check_pages(database, web, {a: a, b: b}, workers=2, now=NOON) == {b: False}
+    assert check_pages(database, web, {a: a, b: b}, workers=2, now=NOON) == {b: PageState(False)}
+
+
+def test_the_pages_of_advisories_say_whether_another_took_their_place(database: Database) -> None:
+    web = Web({PORT: fetched(rss("/a", "/b"))})
+    visited(database, web, PORT)
+    a, b = "https://port.example.org/a", "https://port.example.org/b"
+    notice = b"<html><body><p>This advisory has been superseded by ICSA-26-330-01.</p></body></html>"
+    web.answers |= {a: fetched(notice), b: fetched(notice)}
+    said = "superseded by ICSA-26-330-01"
+    states = check_pages(database, web, {a: a, b: b}, advisories=[a], workers=2, now=NOON)
+    assert states == {a: PageState(True, said), b: PageState(True)}
+    assert superseded(database) == {a: said, b: ""}
+    web.answers[a] = fetched(b"<html><body><p>It stands again.</p></body></html>")
+    assert check_pages(database, web, {a: a}, advisories=[a], workers=2, now=NOON) == {a: PageState(True)}
+    assert superseded(database) == {a: "", b: ""}
+    with database.read() as session:
+        changes = session.scalars(select(ArticleChange).where(ArticleChange.field == "superseded")).all()
+    assert [(change.before, change.after) for change in changes] == [("", said), (said, "")]
+
+
+def superseded(database: Database) -> dict[str, str]:
+    with database.read() as session:
+        return {article.url: article.superseded for article in session.scalars(select(Article))}
 
 
 def withdrawn(database: Database) -> set[str]:

@@ -396,9 +396,10 @@ def test_where_the_clock_changes_a_release_has_one_edition(sqlite: Database, rel
 class Pages:
     """Sites whose pages all stand, but for those that are gone, and those that break."""
 
-    def __init__(self, *, gone: Iterable[str] = (), broken: Iterable[str] = ()) -> None:
+    def __init__(self, *, gone: Iterable[str] = (), broken: Iterable[str] = (), body: bytes = b"") -> None:
         self.gone = {f"https://a.example.org/{name}" for name in gone}
         self.broken = {f"https://a.example.org/{name}" for name in broken}
+        self.body = body
         self.asked: list[str] = []
 
     def get(self, url: str, **_more: object) -> FetchResult:
@@ -407,7 +408,7 @@ class Pages:
             raise FetchError(url, FetchErrorReason.MISSING, "it is not there", status=404)
         if url in self.broken:
             raise FetchError(url, FetchErrorReason.SERVER, "it fails", status=500)
-        return FetchResult(url=url, status=200)
+        return FetchResult(url=url, status=200, body=self.body)
 
     def may_read(self, _url: str) -> bool:
         return True
@@ -445,6 +446,16 @@ def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(data
         "border-wall-contract-awarded": WITHDRAWN_REASON,
         "border-wall-contract-awarded-today": "featured",
     }
+
+
+def test_an_advisory_that_another_has_replaced_is_left_out_until_its_page_stands_again(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    add(database, "CVE-2026-1111 harlow gate", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
+    replaced = Pages(body=b"<html><p>This advisory has been superseded by ICSA-26-330-01.</p></html>")
+    reason = "superseded by ICSA-26-330-01: its page says so"
+    expected = {"CVE-2026-1111-harlow-gate": reason, "border-patrol-letter": "featured"}
+    assert with_pages(install, replaced) == expected, "the other is no advisory, whatever its page says"
+    assert reason not in with_pages(install, Pages()).values()
 
 
 def test_a_page_that_fails_stops_no_draft_and_stays_in(database: Database) -> None:

@@ -185,6 +185,13 @@ def test_advisories_of_one_title_and_without_a_text_are_no_repeats_of_each_other
     assert reasons(propose([*week()[4:], old], previous=previous))[old.url] == "was in 2026-W46"
 
 
+def test_a_superseded_advisory_stays_out_and_says_by_which_unless_it_is_pinned() -> None:
+    old = article("Harlow pump controller", "CISA", superseded="superseded by ICSA-26-330-01")
+    assert reasons(propose([*week(), old]))[old.url] == "superseded by ICSA-26-330-01: its page says so"
+    pinned = propose([*week(), old], SelectionSettings(pins=[old.url]))
+    assert old.url in {a.url for a in pinned.lead_articles}
+
+
 def test_most_read_goes_by_reads_alone_and_repeats_nothing() -> None:
     own = [
         article(f"{t} today", "HLS", own=True, views=v)

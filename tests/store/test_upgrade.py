@@ -11,6 +11,7 @@ throw-away keys, its departure log and its settings. Every address is invented.
 When a later migration renames a table, moves rows or adds some, say so here. Since 0005 a consent is bound to its address: the
 migration moves no row, and the first start with the keys (here `bind_addresses`) appends one link to each chain whose address is there.
 0003 moves no row: deliveries that may be sent again keep the time of their handing over as their Date.
+0014 moves no row: no advisory of before is superseded until a draft looks at its page.
 0011 moves no row: no source of before has a default topic until its settings name one.
 0007 moves no row: everybody's links are of generation 0, and those of mails that were sent go on working.
 0010 moves no row: an edition of before has no edits, and no stored proposal until it is drafted again.

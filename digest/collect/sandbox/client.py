@@ -196,6 +196,16 @@ def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) ->
     return _read({"operation": "saved file", "file_url": file_url, "site": site}, body, now)
 
 
+def read_supersession_in_child(body: bytes, *, content_type: str | None, charset: str | None) -> str:
+    """Read what an advisory's page says of itself as `advisory_page.read_supersession` does; empty where it can't be read."""
+    head = {"operation": "advisory page", "content_type": content_type, "charset": charset}
+    try:
+        reply, _ = SANDBOX.run(head, body)
+    except (DocumentRefusedError, SandboxError):  # a page that cannot be read says nothing
+        return ""
+    return str(reply["supersession"])
+
+
 def _read(head: dict[str, Any], body: bytes, now: datetime) -> ParsedDocument:
     try:
         return decode_document(*SANDBOX.run({**head, "now": now.isoformat()}, body))

@@ -9,6 +9,7 @@ from digest.collect.encoded_image import CropShape, EncodedImage
 from digest.collect.image_codec import crop_image, fit_image
 from digest.collect.parsed_document import ParsedDocument, encode_document
 from digest.collect.parsers import parse_document
+from digest.collect.parsers.advisory_page import read_supersession
 from digest.collect.parsers.saved_file import parse_saved_file
 
 Reply = tuple[dict[str, Any], bytes]
@@ -25,6 +26,7 @@ def _picture_reply(image: EncodedImage) -> Reply:
 OPERATIONS: dict[str, Callable[..., Reply]] = {
     "document": partial(_parse, parse_document),
     "saved file": partial(_parse, parse_saved_file),
+    "advisory page": lambda body, **headers: ({"supersession": read_supersession(body, **headers)}, b""),
     "fit picture": lambda body, *, max_pixels: _picture_reply(fit_image(body, max_pixels=max_pixels)),
     "crop picture": lambda body, *, shape: _picture_reply(crop_image(body, CropShape(shape))),
 }

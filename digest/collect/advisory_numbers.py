@@ -1,0 +1,17 @@
+"""The numbers of security advisories and vulnerabilities, as texts and addresses give them."""
+
+import re
+
+# An agency's or vendor's own number of an advisory: CISA's and ICS-CERT's, CERT@VDE's, GitHub's, CERT/CC's notes.
+OWN_NUMBER = re.compile(
+    r"(?<![\w-])(?:ICSA-\d{2}-\d{3}-\d{2}|ICSMA-\d{2}-\d{3}-\d{2}|AA\d{2}-\d{3}[A-Z]|VDE-\d{4}-\d{3}"
+    r"|GHSA(?:-[23456789cfghjmpqrvwx]{4}){3}|VU#\d{6})(?![\w-])",
+    re.IGNORECASE | re.ASCII,
+)
+CVE_NUMBER = re.compile(r"(?<![\w-])CVE-\d{4}-\d{4,7}(?!\w)", re.IGNORECASE | re.ASCII)
+
+
+def find_numbers_in(text: str) -> tuple[str, ...]:
+    """Return the numbers of advisories that stand in a text, in order, and then those of vulnerabilities; in capitals."""
+    found = (n.upper() for pattern in (OWN_NUMBER, CVE_NUMBER) for n in pattern.findall(text))
+    return tuple(dict.fromkeys(found))
