@@ -41,6 +41,7 @@ class ConfirmationLink:
     asked_at: datetime | None = None
     day: datetime | None = None  # when it ran out, or was used
     new: bool = False  # it was this very request that confirmed
+    by_us: bool = False  # nobody asked for it: a list named them, and we asked
 
 
 def look_up_confirmation(session: Session, keys: KeyRing, token: str, *, now: datetime) -> ConfirmationLink:
@@ -100,7 +101,13 @@ def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLook
     request = ledger.read_event_body(session, person.number, int(token_lookup.serial))
     asked_at = datetime.fromisoformat(request["asked_at"])
     return ConfirmationLink(
-        ConfirmationStage.OPEN, address.mailbox, request["wording"], request["where"], asked_at, token_lookup.expires_at
+        ConfirmationStage.OPEN,
+        address.mailbox,
+        request["wording"],
+        request["where"],
+        asked_at,
+        token_lookup.expires_at,
+        by_us=request["method"] == ledger.PERMISSION_METHOD,
     )
 
 
