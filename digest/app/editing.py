@@ -29,6 +29,8 @@ from digest.edition.edit_log import append_edit, load_edits, load_proposal, prop
 from digest.edition.edits import Edit, EditConflict, EditDraft, EditionField, EditKind, StoryField
 from digest.edition.grown_proposal import GrownProposal
 from digest.edition.queries import COMING_STATES, find_edition
+from digest.select.topics import built_in_topic_names
+from digest.settings import Settings
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 
@@ -74,6 +76,14 @@ class EditingState:
         """The number of the last edit, which a form made on this state carries; 0 before the first."""
         return self.edits[-1].seq if self.edits else 0
 
+    def find_last_own(self, actor: str) -> Edit | None:
+        """Find what an editor's undo takes back: their last act that is in force."""
+        return history.find_last_own(self.edits, actor)
+
+    def find_last_own_undo(self, actor: str) -> Edit | None:
+        """Find what an editor's redo takes back: their last undo, if they did nothing since."""
+        return history.find_last_own_undo(self.edits, actor)
+
     def arrange_at(self, installation: Installation, seq: int) -> Arrangement:
         """Return what stood where after the edit of a number."""
         past = tuple(e for e in self.edits if e.seq <= seq)
@@ -93,6 +103,21 @@ class EditResult:
     conflict: EditConflict | None = None
     before: Arrangement | None = None
     approval_taken_back: bool = False
+
+
+def find_editing_state(installation: Installation, edition: Edition) -> EditingState | None:
+    """Read an edition as its editors see it; None for one that has gone out, or was drafted by a version without edits."""
+    if edition.state not in COMING_STATES:
+        return None
+    try:
+        return read_editing_state(installation, edition.name)
+    except EditRefusedError:
+        return None
+
+
+def list_topic_names(settings: Settings) -> list[str]:
+    """List the topics that a story may have, by the settings, else the built-in ones."""
+    return list(settings.file.select.topics or built_in_topic_names())
 
 
 def read_editing_state(installation: Installation, name: str) -> EditingState:

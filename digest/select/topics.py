@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from importlib import resources
 from itertools import islice
 from types import MappingProxyType
@@ -277,8 +278,20 @@ def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> To
     """Make rules of the operator's list (topic → words and phrases, all strong), or of the built-in one if empty."""
     if topics:
         return TopicRules(TopicWords(name, "; ".join(listed)) for name, listed in topics.items())
-    built_in = tomllib.loads(resources.files("digest").joinpath("topics.toml").read_text("utf-8"))
-    return TopicRules(TopicWords(**topic) for topic in built_in["topic"])
+    return TopicRules(TopicWords(**topic) for topic in _read_built_in_topics())
+
+
+def built_in_topic_names() -> list[str]:
+    """Return the names of the built-in topics, in their order."""
+    return [topic["name"] for topic in _read_built_in_topics()]
+
+
+@cache
+def _read_built_in_topics() -> list[dict[str, str]]:
+    topics: list[dict[str, str]] = tomllib.loads(resources.files("digest").joinpath("topics.toml").read_text("utf-8"))[
+        "topic"
+    ]
+    return topics
 
 
 def _parse_entries(text: str, topic_index: int, tier: _Tier) -> Iterator[_TopicEntry]:

@@ -28,6 +28,7 @@ from digest.web.auth.cookies import CookieScope
 from digest.web.auth.pages import auth_pages
 from digest.web.auth.route_rules import check_route_rules
 from digest.web.context import StyleSheets, WebContext
+from digest.web.desk.editing_pages import editing_pages
 from digest.web.desk.pages import desk_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
@@ -61,7 +62,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     _set_up_templates(app, settings, styles)
     app.before_request(check_access)
     csrf = CSRFProtect(app)
-    for blueprint in (archive_pages, auth_pages, desk_pages, health_pages):
+    for blueprint in (archive_pages, auth_pages, desk_pages, editing_pages, health_pages):
         app.register_blueprint(blueprint)
     # No cookie, so nothing to forge with (see subscribers.pages.context and .signup); a signature guards the webhooks.
     for blueprint in (reader_pages, signup_pages, webhook_pages):

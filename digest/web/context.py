@@ -13,7 +13,11 @@ from digest.app.installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 
-STYLE_SHEET_FILES = {name: ("base.css", f"{name}.css") for name in ("reader", "desk", "inbox")}
+STYLE_SHEET_FILES = {
+    "reader": ("base.css", "reader.css"),
+    "desk": ("base.css", "desk.css", "edit.css"),
+    "inbox": ("base.css", "inbox.css"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,12 @@ ROUTE_RULES = {
     "desk.sent": EDITOR,
     "desk.before_test": EDITOR,
     "desk.submit_test_mail": EDITOR,
+    "editing.act": EDITOR,
+    "editing.add_story": EDITOR,
+    "editing.choose_lead": EDITOR,
+    "editing.save_block": EDITOR,
+    "editing.save_head": EDITOR,
+    "editing.save_story": EDITOR,
 }
 
 

@@ -1,13 +1,12 @@
 """The editors' pages: the edition, its stories and checks, approval, sources, what was sent."""
 
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app import editions, page_views, sending
+from digest.app import editing, editions, page_views, sending
 from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
 from digest.deliver.compose.variants import ComposeError
@@ -19,7 +18,9 @@ from digest.edition.approval import ApprovalError
 from digest.edition.queries import UnknownEditionError
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
+from digest.web.desk.editing_pages import render_edit_page
 from digest.web.desk.edition_outline import build_edition_outline, build_listed_story, summarise_checks
+from digest.web.desk.page_query import read_page_query
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
 from digest.web.desk.status_rows import SentRow, build_source_rows
 from digest.web.security import DESK_POLICY
@@ -28,9 +29,8 @@ from subscribers.errors import ApplicationError
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
 
 MAX_LISTED_STORIES = 100  # stories in the list
-_PLACED = {"all": None, "used": True, "left-out": False}
-STORY_FILTERS = (("all", "All"), ("used", "Used"), ("left-out", "Left out"))
-PAGE_TABS = ("stories", "edition", "preview")
+_PLACED = {"used": True, "left-out": False}  # of the filters; the others show all
+STORY_FILTERS = (("unused", "All"), ("used", "Used"), ("left-out", "Left out"))
 
 
 @desk_pages.errorhandler(UnknownEditionError)
@@ -63,36 +63,6 @@ def provide_attention_sentences() -> dict[str, Callable[[], list[str]]]:
     return {"attention": sentences}
 
 
-@dataclass(frozen=True, slots=True)
-class EditionPageQuery:
-    """What the address asks to see; every link on the page keeps the rest of it."""
-
-    tab: str = "edition"
-    view: str = "phone"
-    filter: str = "all"
-    q: str = ""
-
-    def but(self, **changed: str) -> dict[str, str]:
-        """Give the address's query with some of it changed, and without what is the default."""
-        defaults, query = asdict(EditionPageQuery()), asdict(self) | changed
-        return {key: value for key, value in query.items() if value != defaults[key]}
-
-
-def read_page_query() -> EditionPageQuery:
-    """Read the query; anything unknown is the default."""
-    args = request.args
-    return EditionPageQuery(
-        tab=_known_or_default(args.get("tab"), PAGE_TABS, "edition"),
-        view=find_preview_view(args.get("view")).key,
-        filter=_known_or_default(args.get("filter"), [key for key, _ in STORY_FILTERS], "all"),
-        q=" ".join(args.get("q", "").split())[:100],
-    )
-
-
-def _known_or_default(value: str | None, allowed: Collection[str], default: str) -> str:
-    return value if value is not None and value in allowed else default
-
-
 @desk_pages.get("/")
 def index() -> ResponseReturnValue:
     """Show the edition that goes out next, else the last one, else what to do first."""
@@ -112,10 +82,13 @@ def edition(name: str) -> ResponseReturnValue:
 
 
 def _edition_page(view: page_views.EditionView) -> str:
-    context, query = web_context(), read_page_query()
+    context, query = web_context(), read_page_query(request.args)
+    state = editing.find_editing_state(context.installation, view.edition)
+    if state:
+        return render_edit_page(view, state, query)
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     page = page_views.find_stories(
-        context.installation, view.edition, placed=_PLACED[query.filter], words=query.q, limit=MAX_LISTED_STORIES
+        context.installation, view.edition, placed=_PLACED.get(query.filter), words=query.q, limit=MAX_LISTED_STORIES
     )
     titles = {block.section.key: block.section.title for block in outline.blocks}
     return render_template(

@@ -1,0 +1,397 @@
+"""What editors do to an edition at the desk: every act is a form, answered by the page that it came from, or by a conflict."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import urlencode
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import NotFound
+
+from digest.app import editing
+from digest.app.editing import EditForm, EditingState, EditRefusedError, EditResult
+from digest.app.installation import Installation
+from digest.app.page_views import EditionView
+from digest.edition.content import EditionContent, LabelledBlock
+from digest.edition.edits import EditionField, EditKind, StoryField
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.queries import UnknownEditionError
+from digest.settings import SectionSettings
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.desk.edit_outline import (
+    POOL_FILTERS,
+    POOL_ORDERS,
+    build_edit_outline,
+    find_fitting_sections,
+    find_listed_story,
+    find_pool_page,
+    find_story_url,
+    list_merge_choices,
+    score_lines,
+    story_anchor,
+    summarise_findings,
+    tray_sentence,
+)
+from digest.web.desk.edit_sentences import create_edit_writer
+from digest.web.desk.page_query import EditionPageQuery, read_page_query
+from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view
+
+editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
+
+STORY_FIELDS = tuple(StoryField)
+HEAD_FIELDS = (EditionField.SUBJECT, EditionField.PREHEADER, EditionField.INTRO)
+
+
+@editing_pages.errorhandler(EditRefusedError)
+def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
+    """Say why an act could not be done, and lead back."""
+    name = (request.view_args or {})["name"]
+    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=_page_url(name)), 409
+
+
+@editing_pages.errorhandler(UnknownEditionError)
+def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
+    """Answer 404 with the editions that there are."""
+    return render_template("web/desk/error.html", title="There is no such edition", what=str(error)), 404
+
+
+@dataclass(frozen=True, slots=True)
+class DeskAct:
+    """One button of the desk that was pressed: the edition as it stands, the story that it names, and the form."""
+
+    installation: Installation
+    form: EditForm
+    state: EditingState
+    url: str
+    fields: MultiDict[str, str]
+
+    def story_url(self, field: str) -> str:
+        """Return the story that a field of the form names by its anchor.
+
+        Raises:
+            EditRefusedError: no story is called so any more.
+        """
+        return _find_story(self.state, self.fields.get(field, ""))
+
+
+def _find_story(state: EditingState, anchor: str) -> str:
+    url = find_story_url(state.arrangement, anchor)
+    if url is None:
+        raise EditRefusedError(
+            "Nothing was changed: that story is not in this edition's week any more. Open the page again."
+        )
+    return url
+
+
+def _edit_form(name: str) -> EditForm:
+    seq = request.form.get("seq", "")
+    based_on = int(seq) if seq.isascii() and seq.isdigit() and len(seq) < 10 else None
+    return EditForm(name, current_actor(), web_context().clock(), based_on)
+
+
+@editing_pages.post("/act")
+def act(name: str) -> ResponseReturnValue:
+    """Do what a button says: its value is an act, and the anchor of a story where it is about one."""
+    word, _, anchor = request.form.get("act", "").partition(" ")
+    installation, form = web_context().installation, _edit_form(name)
+    if word in _EDITION_ACTS:
+        result = _EDITION_ACTS[word](installation, form)
+        return _answer(name, result, "")
+    if word not in _STORY_ACTS:
+        raise NotFound(f"The desk has no act called {word[:20]}.")
+    state = editing.read_editing_state(installation, name)
+    url = _find_story(state, anchor)
+    result = _STORY_ACTS[word](DeskAct(installation, form, state, url, request.form))
+    return _answer(name, result, story_anchor(result.state.arrangement.name_target(url)))
+
+
+def _answer(name: str, result: EditResult, anchor: str) -> ResponseReturnValue:
+    """Go back to the page that the form stood on, at the story that was touched; or show both versions."""
+    if result.conflict:
+        return _conflict_page(name, result), 409
+    return redirect(_page_url(name, anchor), 303)
+
+
+def _page_url(name: str, anchor: str = "", **changed: str) -> str:
+    path, query = url_for("desk.edition", name=name), urlencode(read_page_query(request.form).but(**changed))
+    return f"{path}{'?' if query else ''}{query}{'#' if anchor else ''}{anchor}"
+
+
+def _conflict_page(name: str, result: EditResult) -> str:
+    """Show what stands and what was wanted side by side; neither is chosen beforehand."""
+    conflict, state, context = result.conflict, result.state, web_context()
+    assert conflict is not None
+    writer = create_edit_writer(state.arrangement, context.settings.file.sections)
+    wanted_text = conflict.wanted.value.get("text") if conflict.wanted.kind == EditKind.TEXT else None
+    standing_text = conflict.standing.value.get("text") if conflict.standing.kind == EditKind.TEXT else None
+    fields = [(key, value) for key, value in request.form.items(multi=True) if key not in {"csrf_token", "seq"}]
+    return render_template(
+        "web/desk/edit_conflict.html",
+        name=name,
+        state=state,
+        standing=conflict.standing,
+        standing_words=writer.describe(conflict.standing, state.edits),
+        standing_text=standing_text,
+        wanted_words=writer.describe(conflict.wanted, state.edits),
+        wanted_text=wanted_text,
+        headline=writer.find_headline(conflict.wanted.target),
+        fields=fields,
+        again=request.path,
+        back=_page_url(name),
+    )
+
+
+def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQuery) -> str:
+    """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
+    context = web_context()
+    file, edits, actor = context.settings.file, state.edits, current_actor().name
+    content = EditionContent.from_json(view.edition.content)
+    outline = build_edit_outline(state.arrangement, content, file.sections, view.findings, context.zone)
+    pool = find_pool_page(state.arrangement, file.sections, query.pool)
+    writer = create_edit_writer(state.arrangement, file.sections)
+    last_own = state.find_last_own(actor)
+    return render_template(
+        "web/desk/edit.html",
+        edition=view.edition,
+        state=state,
+        content=content,
+        outline=outline,
+        pool=pool,
+        summary=summarise_findings(outline),
+        tray_sentence=tray_sentence(state.arrangement, context.zone),
+        last_own=writer.describe(last_own, edits) if last_own else "",
+        last_undo=state.find_last_own_undo(actor),
+        lead_section=_lead_section(file.sections),
+        merge_choices=list_merge_choices(outline, pool),
+        topic_choices=sorted({*pool.topics, *editing.list_topic_names(context.settings)}),
+        score_lines=score_lines,
+        readers=view.audience_size,
+        over=view.edition.release_at <= context.clock(),
+        asked=query,
+        filters=POOL_FILTERS,
+        orders=POOL_ORDERS,
+        views=PREVIEW_VIEWS,
+        view=find_preview_view(query.view),
+        octets=len(view.html.encode()),
+    )
+
+
+def _lead_section(sections: Sequence[SectionSettings]) -> str:
+    """Return the key of the section that leads the edition."""
+    return next((s.key for s in sections if SECTION_KINDS[s.kind].leads_edition), "")
+
+
+# --- what the buttons do -------------------------------------------------------------------------------------
+
+
+def _move_up(act: DeskAct) -> EditResult:
+    return editing.move_story(act.installation, act.form, act.url, steps=-1)
+
+
+def _move_down(act: DeskAct) -> EditResult:
+    return editing.move_story(act.installation, act.form, act.url, steps=1)
+
+
+def _move_to(act: DeskAct) -> EditResult:
+    """Move a story to a section and a place of it, counted from 1; without one to its end."""
+    position = act.fields.get("position", "")
+    at = max(0, int(position) - 1) if position.isascii() and position.isdigit() and len(position) < 4 else None
+    return editing.place_story(act.installation, act.form, act.url, section=act.fields.get("section", ""), position=at)
+
+
+def _make_lead(act: DeskAct) -> EditResult:
+    """Put a story first in the section that leads the edition."""
+    section = _lead_section(act.installation.settings.file.sections)
+    return editing.place_story(act.installation, act.form, act.url, section=section, after="")
+
+
+def _add(act: DeskAct) -> EditResult:
+    """Put a story of the list at the end of the first section that it fits."""
+    sections = act.installation.settings.file.sections
+    scored = find_listed_story(act.state.arrangement, act.url)
+    fits = find_fitting_sections(scored, sections) if scored else []
+    if not fits:
+        raise EditRefusedError(
+            "Nothing was changed: no section of this edition takes that story. Use “Move to…” to place it anyway."
+        )
+    return editing.place_story(act.installation, act.form, act.url, section=fits[0].key)
+
+
+def _drop(act: DeskAct) -> EditResult:
+    return editing.drop_stories(act.installation, act.form, act.url)
+
+
+def _restore(act: DeskAct) -> EditResult:
+    return editing.restore_story(act.installation, act.form, act.url)
+
+
+def _pin(act: DeskAct) -> EditResult:
+    return editing.pin_story(act.installation, act.form, act.url, pinned=True)
+
+
+def _unpin(act: DeskAct) -> EditResult:
+    return editing.pin_story(act.installation, act.form, act.url, pinned=False)
+
+
+def _put_under(act: DeskAct) -> EditResult:
+    return editing.put_under(act.installation, act.form, act.url, main=act.story_url("main"))
+
+
+def _merge(act: DeskAct) -> EditResult:
+    return editing.merge_stories(act.installation, act.form, act.url, act.story_url("other"))
+
+
+def _split(act: DeskAct) -> EditResult:
+    articles = act.fields.getlist("article")
+    if not articles:
+        raise EditRefusedError("Nothing was changed: tick the articles that are to be a story of their own first.")
+    return editing.split_story(act.installation, act.form, act.url, *articles)
+
+
+def _original_headline(act: DeskAct) -> EditResult:
+    return editing.write_text(act.installation, act.form, act.url, StoryField.HEADLINE, None)
+
+
+def _original_summary(act: DeskAct) -> EditResult:
+    return editing.write_text(act.installation, act.form, act.url, StoryField.SUMMARY, None)
+
+
+def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
+    """Remove all that waits in the tray."""
+    waiting = [
+        new.scored.story.lead.url for new in editing.read_editing_state(installation, form.edition).arrangement.tray
+    ]
+    if not waiting:
+        raise EditRefusedError("Nothing was changed: no new story waits any more.")
+    return editing.drop_stories(installation, form, *waiting)
+
+
+_STORY_ACTS: Mapping[str, Callable[[DeskAct], EditResult]] = {
+    "add": _add,
+    "up": _move_up,
+    "down": _move_down,
+    "move": _move_to,
+    "lead": _make_lead,
+    "drop": _drop,
+    "restore": _restore,
+    "pin": _pin,
+    "unpin": _unpin,
+    "under": _put_under,
+    "merge": _merge,
+    "split": _split,
+    "original-headline": _original_headline,
+    "original-summary": _original_summary,
+}
+_EDITION_ACTS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
+    "undo": editing.undo_last,
+    "redo": editing.redo_last,
+    "leave-out": _leave_tray_out,
+}
+
+
+@editing_pages.post("/lead/<anchor>")
+def choose_lead(name: str, anchor: str) -> ResponseReturnValue:
+    """Let another of its articles lead a story."""
+    installation, form = web_context().installation, _edit_form(name)
+    url = _find_story(editing.read_editing_state(installation, name), anchor)
+    result = editing.choose_lead(installation, form, url, article=request.form.get("lead", ""))
+    return _answer(name, result, story_anchor(result.state.arrangement.name_target(url)))
+
+
+@editing_pages.post("/stories")
+def add_story(name: str) -> ResponseReturnValue:
+    """Add a story that no source brought."""
+    installation, form, fields = web_context().installation, _edit_form(name), request.form
+    article = {key: fields[key] for key in ("title", "url", "summary", "publisher") if fields.get(key, "").strip()}
+    if "title" not in article:
+        raise EditRefusedError("Nothing was changed: write a headline first.")
+    result = editing.write_story(installation, form, article, section=fields.get("section", ""))
+    return _answer(name, result, story_anchor(result.edit.target) if result.edit else "")
+
+
+# --- what is written -----------------------------------------------------------------------------------------
+
+
+@editing_pages.post("/story/<anchor>")
+def save_story(name: str, anchor: str) -> ResponseReturnValue:
+    """Save the fields of an open story: what did not change is no edit."""
+    installation, form = web_context().installation, _edit_form(name)
+    state = editing.read_editing_state(installation, name)
+    url = _find_story(state, anchor)
+    if state.arrangement.find_story(url) is None:
+        raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
+    for save in (_save_texts, _save_topic, _save_note):
+        result = save(installation, form, url)
+        if result and result.conflict:
+            return _conflict_page(name, result), 409
+    close = "close" in request.form
+    return redirect(_page_url(name, anchor, open="" if close else anchor), 303)
+
+
+def _save_texts(installation: Installation, form: EditForm, url: str) -> EditResult | None:
+    """Write each text that differs from what stands; an empty one brings the original back."""
+    for field in STORY_FIELDS:
+        if field not in request.form or request.form[field] == request.form.get(f"was-{field}"):
+            continue
+        result = editing.write_text(installation, form, url, field, request.form[field].strip() or None)
+        if result.conflict:
+            return result
+    return None
+
+
+def _save_topic(installation: Installation, form: EditForm, url: str) -> EditResult | None:
+    if request.form.get("topic") == request.form.get("was-topic"):
+        return None
+    return editing.choose_topic(installation, form, url, request.form.get("topic", ""))
+
+
+def _save_note(installation: Installation, form: EditForm, url: str) -> EditResult | None:
+    if request.form.get("note") == request.form.get("was-note"):
+        return None
+    return editing.write_note(installation, form, url, request.form.get("note", ""))
+
+
+@editing_pages.post("/head")
+def save_head(name: str) -> ResponseReturnValue:
+    """Save the subject, the preheader and the intro; an empty one brings the original back."""
+    installation, form = web_context().installation, _edit_form(name)
+    for field in HEAD_FIELDS:
+        if field not in request.form or request.form[field] == request.form.get(f"was-{field}"):
+            continue
+        written = request.form[field].strip()
+        result = editing.write_edition_text(installation, form, field, written or None)
+        if result.conflict:
+            return _conflict_page(name, result), 409
+    return redirect(_page_url(name, "head", open="" if "close" in request.form else "head"), 303)
+
+
+@editing_pages.post("/block/<block_id>")
+def save_block(name: str, block_id: str) -> ResponseReturnValue:
+    """Write a labelled block, or take it out."""
+    installation, form = web_context().installation, _edit_form(name)
+    if "remove" in request.form:
+        return _answer(name, editing.remove_block(installation, form, block_id), "blocks")
+    fields = request.form
+    block = LabelledBlock(
+        id=block_id,
+        kind="opportunity" if fields.get("kind") == "opportunity" else "sponsor",
+        headline=fields.get("headline", ""),
+        name=fields.get("name", ""),
+        text=fields.get("text", ""),
+        url=fields.get("url", ""),
+        first_day=_read_day(fields.get("first_day", "")),
+        last_day=_read_day(fields.get("last_day", "")),
+    )
+    return _answer(name, editing.write_block(installation, form, block), "blocks")
+
+
+def _read_day(text: str) -> date | None:
+    if not text.strip():
+        return None
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise EditRefusedError(f"Nothing was changed: “{text[:20]}” is no day. Write it as 2026-11-20.") from None

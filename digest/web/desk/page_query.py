@@ -1,0 +1,64 @@
+"""What the address of an edition's page asks to see; every link and form on the page carries the rest of it along."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+
+from digest.web.desk.edit_outline import POOL_FILTERS, POOL_ORDERS, PoolQuery
+from digest.web.desk.previews import find_preview_view
+
+PAGE_TABS = ("stories", "edition", "preview")
+STORY_PANELS = ("move", "under", "merge")
+MAX_WORDS_LENGTH = 100
+_ANCHOR = re.compile(r"head|s[0-9a-f]{12}|block-[a-z0-9-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class EditionPageQuery:
+    """What a page shows. `open` is the anchor of what is being written, `panel` the question about the story `about`."""
+
+    tab: str = "edition"
+    view: str = "phone"
+    filter: str = "unused"
+    order: str = "score"
+    topic_filter: str = ""
+    q: str = ""
+    start: str = ""
+    open: str = ""
+    panel: str = ""
+    about: str = ""
+
+    def but(self, **changed: str) -> dict[str, str]:
+        """Return the address's query with some of it changed, and without what is the default."""
+        defaults, query = asdict(EditionPageQuery()), asdict(self) | changed
+        return {key: value for key, value in query.items() if value != defaults[key]}
+
+    @property
+    def pool(self) -> PoolQuery:
+        """What the list of stories is asked for."""
+        return PoolQuery(self.filter, self.order, self.topic_filter, self.q, int(self.start or 0))
+
+
+def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
+    """Read a query from an address or a form; anything unknown is the default."""
+    start = values.get("start", "")
+    return EditionPageQuery(
+        tab=_known_or_default(values.get("tab"), PAGE_TABS, "edition"),
+        view=find_preview_view(values.get("view")).key,
+        filter=_known_or_default(values.get("filter"), [key for key, _ in POOL_FILTERS], "unused"),
+        order=_known_or_default(values.get("order"), [key for key, _ in POOL_ORDERS], "score"),
+        topic_filter=" ".join(values.get("topic_filter", "").split())[:MAX_WORDS_LENGTH],
+        q=" ".join(values.get("q", "").split())[:MAX_WORDS_LENGTH],
+        start=start if start.isascii() and start.isdigit() and len(start) < 6 else "",
+        open=_known_anchor(values.get("open", "")),
+        panel=_known_or_default(values.get("panel"), STORY_PANELS, ""),
+        about=_known_anchor(values.get("about", "")),
+    )
+
+
+def _known_or_default(value: str | None, allowed: Collection[str], default: str) -> str:
+    return value if value is not None and value in allowed else default
+
+
+def _known_anchor(value: str) -> str:
+    return value if _ANCHOR.fullmatch(value) else ""

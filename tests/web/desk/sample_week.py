@@ -1,0 +1,108 @@
+"""The bundled sample's week as a draft at the desk: real sources, a stored proposal, two editors."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from digest.app import editing, editions
+from digest.app.demo import DEMO_ACTOR, SAMPLE_NOW
+from digest.app.editing import EditingState
+from digest.app.installation import Installation
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.settings import load_settings
+from digest.store import staff, staff_sessions
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import Database
+from digest.store.models import Edition
+from digest.web.app import create_app
+from digest.web.auth.cookies import CookieScope
+from digest.web.desk.edit_outline import story_anchor
+from subscribers.crypto.keys import KeyRing
+
+EDITORS = {"dana": "dana.reyes@news.example.org", "sam": "sam.whitfield@news.example.org"}
+BASE_URL = "https://news.example.org"
+
+
+@dataclass(frozen=True)
+class SampleWeek:
+    """An installation with the sample's draft, and its pages."""
+
+    installation: Installation
+    app: Flask
+    name: str
+
+    def client(self, editor: str = "dana") -> FlaskClient:
+        """Give a client that is signed in as one of the two editors."""
+        client = self.app.test_client()
+        name, value = self.session_cookie(editor)
+        client.set_cookie(name, value, domain="localhost")
+        return client
+
+    def session_cookie(self, editor: str = "dana") -> tuple[str, str]:
+        """Begin a session; give the cookie's name and value."""
+        with self.installation.database.write() as session:
+            member = staff.require_staff_member(session, EDITORS[editor])
+            token = staff_sessions.begin_session(
+                session, member, network="this machine", browser="Firefox on Linux", now=SAMPLE_NOW
+            )
+        return CookieScope.from_settings(self.installation.settings).session, token
+
+    @property
+    def path(self) -> str:
+        """The page of the edition."""
+        return f"/desk/editions/{self.name}"
+
+    @property
+    def state(self) -> EditingState:
+        """The edition as its editors see it now."""
+        return editing.read_editing_state(self.installation, self.name)
+
+    def headlines(self, section: str) -> list[str]:
+        """Give what the edition says in a section, in order."""
+        with self.installation.database.read() as session:
+            content = session.scalars(select(Edition)).one().content
+        entries = [s["entries"] for s in content["sections"] if s["key"] == section]
+        return [entry["headline"] for entry in (entries[0] if entries else [])]
+
+    def anchors(self, section: str) -> list[str]:
+        """Give the anchors of a section's stories, in order."""
+        return [story_anchor(story.url) for story in self.state.arrangement.sections[section]]
+
+    def act(self, word: str, editor: str = "dana", *, client: FlaskClient | None = None, **fields: Any) -> Any:
+        """Press a button of the page as it stands, or as it stood at `seq`."""
+        fields.setdefault("seq", self.state.last_seq)
+        return (client or self.client(editor)).post(f"{self.path}/act", data={"act": word, **fields})
+
+
+def build_sample_week(database: Database, home: Path, *, base_url: str = BASE_URL) -> SampleWeek:
+    """Collect the bundled sample and draft its edition; Dana and Sam are on the staff."""
+    with resources.as_file(resources.files("digest").joinpath("sample/digest.toml")) as file:
+        settings = load_settings(file, {}).model_copy(
+            update={"home": home, "base_url": base_url, "mail_url": SecretStr("outbox:")}
+        )
+    KeyRing.create(settings.key_file)
+    installation = Installation(settings, database)
+    fetcher = BundledFetcher(resources.files("digest").joinpath("sample"))
+    editions.collect_articles(installation, actor=DEMO_ACTOR, now=SAMPLE_NOW, fetcher=fetcher)
+    draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=SAMPLE_NOW, fetcher=fetcher)
+    with database.write() as session:
+        for email in EDITORS.values():
+            member = StaffMember(email=email, name=email.split(".")[0].capitalize(), role="editor", added_by="test")
+            member.added_at = member.proven_at = SAMPLE_NOW
+            session.add(member)
+    app = create_app(installation, clock=later)
+    app.config["WTF_CSRF_ENABLED"] = False  # the token has tests of its own
+    app.testing = True
+    return SampleWeek(installation, app, draft.name)
+
+
+def later() -> datetime:
+    """Give a moment after the draft: Thursday afternoon."""
+    return SAMPLE_NOW + timedelta(minutes=5)

@@ -1,0 +1,168 @@
+"""The desk's acts through its pages: each button and form does to the real edition what it says, and a page keeps its place."""
+
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from digest.app import editions
+from digest.app.edition_status import edition_status
+from digest.store.engine import Database
+from tests.actors import EDITOR
+from tests.web.desk.sample_week import SampleWeek, build_sample_week, later
+
+
+@pytest.fixture
+def week(sqlite: Database, tmp_path: Path) -> SampleWeek:
+    return build_sample_week(sqlite, tmp_path)
+
+
+def page(week: SampleWeek, query: str = "", editor: str = "dana") -> str:
+    answer = week.client(editor).get(f"{week.path}{query}")
+    assert answer.status_code == 200
+    return str(answer.text)
+
+
+def test_a_story_moves_up_and_down_and_the_page_comes_back_to_it(week: SampleWeek) -> None:
+    first, second, *rest = week.headlines("featured")
+    anchor = week.anchors("featured")[1]
+    answer = week.act(f"up {anchor}", view="dark")
+    assert answer.status_code == 303
+    assert answer.location.endswith(f"?view=dark#{anchor}")
+    assert week.headlines("featured") == [second, first, *rest]
+    week.act(f"down {anchor}")
+    assert week.headlines("featured") == [first, second, *rest]
+
+
+def test_a_story_that_is_first_cannot_move_up_and_the_page_says_so(week: SampleWeek) -> None:
+    answer = week.act(f"up {week.anchors('featured')[0]}")
+    assert answer.status_code == 409
+    assert "at the end of its section already" in answer.text
+    assert week.state.last_seq == 0
+
+
+def test_a_dropped_story_gives_its_place_to_the_next_and_is_put_back_from_the_shelf(week: SampleWeek) -> None:
+    before, anchor = week.headlines("featured"), week.anchors("featured")[2]
+    week.act(f"drop {anchor}")
+    after = week.headlines("featured")
+    assert before[2] not in after
+    assert len(after) == len(before)
+    assert "Removed lately: 1" in page(week)
+    week.act(f"restore {anchor}")
+    assert before[2] in week.headlines("featured")
+
+
+def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: SampleWeek) -> None:
+    before = week.headlines("featured")
+    week.act(f"up {week.anchors('featured')[1]}")
+    week.act(f"down {week.anchors('featured')[3]}", editor="sam")
+    assert "Undo “moved “" in page(week)
+    week.act("undo")
+    assert week.headlines("featured")[:2] == before[:2]
+    assert week.headlines("featured")[3:5] == [before[4], before[3]]
+    week.act("redo")
+    assert week.headlines("featured")[:2] == [before[1], before[0]]
+
+
+def test_a_story_of_the_list_is_added_and_moved_to_any_section_and_place(week: SampleWeek) -> None:
+    listed = re.findall(r'value="add (s[0-9a-f]+)"', page(week, "?filter=left-out"))
+    assert listed
+    week.act(f"add {listed[0]}")
+    assert any(listed[0] in week.anchors(key) for key in week.state.arrangement.sections)
+    week.act(f"move {listed[0]}", section="topics", position="1")
+    assert week.anchors("topics")[0] == listed[0]
+
+
+def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None:
+    main, other, third = week.anchors("featured")[:3]
+    week.act(f"under {other}", main=main)
+    shown = page(week)
+    assert "Under it: " in shown
+    week.act(f"merge {main}", other=third)
+    merged = week.state.arrangement.sections["featured"][0]
+    assert third not in week.anchors("featured")
+    articles = [a.url for a in merged.original.story.members][-1:]
+    week.act(f"split {main}", article=articles)
+    assert week.state.edits[-1].kind == "split"
+
+
+def test_what_is_written_stands_in_the_edition_and_what_is_emptied_is_the_original_again(week: SampleWeek) -> None:
+    anchor, original = week.anchors("featured")[0], week.headlines("featured")[0]
+    shown = page(week, f"?open={anchor}")
+    assert f'name="was-headline" value="{original}"' in shown
+    fields = {"headline": "Ten days for crane modems", "was-headline": original, "note": "From us.", "was-note": ""}
+    answer = week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, "close": "1", **fields})
+    assert answer.status_code == 303
+    assert week.headlines("featured")[0] == "Ten days for crane modems"
+    assert "Use this" in page(week, f"?open={anchor}")
+    fields = {"headline": "", "was-headline": "Ten days for crane modems"}
+    week.client().post(f"{week.path}/story/{anchor}", data={"seq": week.state.last_seq, **fields})
+    assert week.headlines("featured")[0] == original
+
+
+def test_fields_that_were_left_alone_make_no_edit(week: SampleWeek) -> None:
+    anchor, original = week.anchors("featured")[0], week.headlines("featured")[0]
+    fields = {"headline": original, "was-headline": original, "note": "", "was-note": ""}
+    week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    assert week.state.last_seq == 0
+
+
+def test_the_head_of_the_mail_is_written(week: SampleWeek) -> None:
+    fields = {"subject": "Cranes first", "was-subject": "", "preheader": "And water", "was-preheader": ""}
+    week.client().post(f"{week.path}/head", data={"seq": 0, "close": "1", **fields})
+    shown = page(week)
+    assert "Cranes first" in shown
+    assert "And water" in shown
+
+
+def test_who_is_second_to_change_the_same_sees_both_versions_and_can_use_theirs(week: SampleWeek) -> None:
+    anchor, original = week.anchors("featured")[0], week.headlines("featured")[0]
+    fields = {"headline": "Dana's headline", "was-headline": original}
+    week.client("dana").post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    fields = {"headline": "Sam's headline", "was-headline": original}
+    answer = week.client("sam").post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    assert answer.status_code == 409
+    assert "Dana&#39;s headline" in answer.text
+    assert "Sam&#39;s headline" in answer.text
+    assert week.headlines("featured")[0] == "Dana's headline"
+    again = {k: unescape(v) for k, v in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', answer.text)}
+    week.client("sam").post(f"{week.path}/story/{anchor}", data=again)
+    assert week.headlines("featured")[0] == "Sam's headline"
+
+
+def test_two_who_change_different_things_lose_nothing(week: SampleWeek) -> None:
+    first, second = week.anchors("featured")[:2]
+    originals = week.headlines("featured")
+    for editor, anchor, original in (("dana", first, originals[0]), ("sam", second, originals[1])):
+        fields = {"headline": f"By {editor}", "was-headline": original}
+        week.client(editor).post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    assert week.headlines("featured")[:2] == ["By dana", "By sam"]
+
+
+def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWeek) -> None:
+    fields = {"title": "A note from the desk", "url": "https://hls.example.org/note", "section": "featured"}
+    answer = week.client().post(f"{week.path}/stories", data={"seq": 0, **fields})
+    assert answer.status_code == 303
+    assert "A note from the desk" in week.headlines("featured")
+    block = {"kind": "opportunity", "headline": "Grants open", "name": "FEMA", "text": "Until May.", "url": ""}
+    week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, **block})
+    assert "Grants open" in page(week)
+    bad = week.client().post(f"{week.path}/block/grants", data={**block, "first_day": "tomorrow"})
+    assert bad.status_code == 409
+    assert "Write it as 2026-11-20" in bad.text
+
+
+def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek) -> None:
+    mark = edition_status(week.installation, week.name, now=later()).content_hash
+    editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    assert "A change below takes the approval back" in page(week)
+    week.act(f"up {week.anchors('featured')[1]}")
+    assert "Review and approve" in page(week)
+
+
+def test_an_act_that_nobody_knows_and_a_story_that_is_not_there_are_refused(week: SampleWeek) -> None:
+    assert week.act("explode").status_code == 404
+    answer = week.act("up s000000000000")
+    assert answer.status_code == 409
+    assert "not in this edition" in answer.text
