@@ -17,7 +17,7 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import undo
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.expiry import ADDRESS_RETENTION, BATCH_SIZE, delete_expired_addresses
+from subscribers.lifecycle.expiry import ADDRESS_BATCH_SIZE, ADDRESS_RETENTION, delete_expired_addresses
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
@@ -217,7 +217,7 @@ def test_a_run_that_is_cut_short_is_finished_by_the_next(
     database: Database, keys: KeyRing, departure_log: DepartureLog
 ) -> None:
     with database.write() as session:
-        for n in range(BATCH_SIZE + 20):
+        for n in range(ADDRESS_BATCH_SIZE + 20):
             number = manual_signup.add_subscriber(session, keys, f"r{n}@example.org", evidence=YES, now=NOW).number
             person = ledger.lock_person(session, number)
             assert person is not None
