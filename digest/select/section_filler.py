@@ -34,10 +34,14 @@ class SectionPicker:
         """Take stories of the pool, which is in order of score: by default the pins, then the best."""
         filler.take_in_order(section, pool)
 
-    def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a story is of the section's matter: by default every one of the kind's sources."""
-        del section
+    def is_offered(self, scored: ScoredStory) -> bool:
+        """Return whether a story is looked at by this kind: by default every one of the kind's sources."""
         return scored.story.lead.section == self.source_section
+
+    def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
+        """Return whether a story is of the section's matter: by default every one that is offered."""
+        del section
+        return self.is_offered(scored)
 
     def order_reserve(self, filler: "SectionFiller", pool: Sequence[ScoredStory]) -> list[ScoredStory]:
         """Order the stories that stand ready for dropped ones: as the section, else by score, further pieces of a matter last."""
@@ -84,7 +88,7 @@ class SectionFiller:
             pool = [
                 s
                 for s in ranked
-                if s.story.lead.section == kind.source_section
+                if kind.is_offered(s)
                 and s.story.lead.url not in self._taken_urls
                 and not kind.explain_unfit(s, self.now)
             ]

@@ -262,6 +262,21 @@ def test_a_call_that_closes_before_the_release_is_left_out_to_the_minute() -> No
     assert reasons(proposal)[calls[0].url] == "closed on November 19"
 
 
+def test_official_news_that_calls_for_applications_is_an_opportunity_unless_it_stands_elsewhere() -> None:
+    def call(title: str, label: str = "applications", *, primary: bool = True, days: int = 9) -> CandidateArticle:
+        deadline = Deadline(NOW.date() + timedelta(days=days), label=label)
+        return article(title, days=6, primary=primary, deadline=deadline)
+
+    calls = [call("Choir grant opens"), call("Museum repairs wait", "fixes"), call("Opera stipend blog", primary=False),
+             call("Library fund ended", days=-1)]  # fmt: skip
+    proposal = propose([*week(), *calls])
+    assert leads(proposal, "opportunities") == ["Choir grant opens"]
+    assert {c.url for c in calls[1:]} <= reasons(proposal).keys()
+    featured = propose([*week(), *calls], SelectionSettings(pins=[calls[0].url]))
+    assert leads(featured, "featured")[0] == "Choir grant opens"
+    assert leads(featured, "opportunities") == []
+
+
 def test_an_own_section_takes_its_topics_before_topics_does() -> None:
     desk = SectionSettings(key="cyber", title="Cyber desk", kind="stories", topics=["cybersecurity"], most=2)
     sections = (DEFAULT_SECTIONS[2], desk, DEFAULT_SECTIONS[0])

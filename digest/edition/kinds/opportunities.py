@@ -13,7 +13,7 @@ from digest.collect.text_cleanup import shorten_text
 from digest.edition.content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, deadline_line, displayed_date, plain_entry
 from digest.edition.windows import EditionWindow
-from digest.select.section_filler import SectionFiller
+from digest.select.section_filler import NEWS_SECTION, SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
@@ -21,6 +21,21 @@ from subscribers.phrases import month_day, short_month_day
 
 LOOKBACK = timedelta(days=60)  # an older announcement is not offered any more
 SUMMARY_WORDS = 22
+# What readers may hand in; news of a fix that is due, or of a payment, calls nobody.
+CALL_LABELS = frozenset(
+    (
+        "applications",
+        "proposals",
+        "nominations",
+        "bids",
+        "quotes",
+        "offers",
+        "comments",
+        "entries",
+        "abstracts",
+        "papers",
+    )
+)
 
 
 class OpportunitySection(SectionKind):
@@ -33,6 +48,12 @@ class OpportunitySection(SectionKind):
         """Take what was announced in the last weeks, whether an edition had it before or not."""
         del release_at
         return and_(Article.dated_at <= window.cut_off, Article.dated_at > window.cut_off - LOOKBACK)
+
+    def is_offered(self, scored: ScoredStory) -> bool:
+        """Look also at official and own news that calls for something by a day and stands in no other section."""
+        call = scored.story.lead
+        is_call = call.deadline is not None and call.deadline.label in CALL_LABELS
+        return super().is_offered(scored) or (call.section == NEWS_SECTION and (call.primary or call.own) and is_call)
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the pins and the soonest to close, in order of deadline."""
