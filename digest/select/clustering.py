@@ -6,14 +6,18 @@ over the pairs of different publishers only. Such articles meet in a story where
 
 The mean over all pairs of two clusters is the product of their sums of vectors, so it is exact and costs one product.
 Only pairs that share a telling word are looked at; the work grows with the articles, not with their square.
+
+Average linkage alone tears a large story to pieces: the more ways it is told in, the lower the mean of two pieces. So the
+threshold of a cluster falls with the mean similarity of its own articles, down to half.
 """
 
 import heapq
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from digest.select.text_similarity import WordVector, cosine_similarity, jaccard_overlap, sum_vectors
+from digest.select.text_similarity import ArticleText, WordVector, cosine_similarity, jaccard_overlap, sum_vectors
 
 PROBE_WORDS = 12  # a text's heaviest words, by which partners are sought
 # Texts with one of those words that are compared, the nearest in time; more changes no story of the measured week.
@@ -22,18 +26,28 @@ MAX_TEXTS_PER_WORD = 40
 MAX_MEASURED_PAIRS = 24
 # pairs kept for a text, the most similar earlier ones: bounds the work where all texts are much alike
 MAX_PARTNERS = 10
-MAX_CLUSTER_SIZE = 200  # articles in one cluster
+MAX_CLUSTER_SIZE = 1000  # articles in one cluster
 SERIES_TITLE_OVERLAP = 0.6  # titles of one publisher that overlap so much are a series, not one story
+MAX_SERIES_SHARE = 0.2  # of a publisher's pairs of titles in two clusters: a large story repeats some of its titles
+MAX_SERIES_TITLES = 20  # titles of a publisher and cluster that are looked at
+BARE_FACTOR = 0.8  # of the threshold, between two bare headlines
+MIN_LOOSE_SIZE = 3  # articles from which a cluster's own similarity lowers its threshold
+TIGHT_FACTOR = 2.5  # a cluster whose mean similarity is so many times the threshold is tight
+MIN_LOOSE_FACTOR = 0.5  # of the threshold: no cluster's falls lower
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterText:
-    """What linkage knows of one article; `timestamp` is in seconds, `title_words` its words."""
+    """What linkage knows of one article; `timestamp` is in seconds."""
 
     publisher: str
     timestamp: float
-    vector: WordVector
-    title_words: frozenset[str]
+    text: ArticleText
+
+    @property
+    def vector(self) -> WordVector:
+        """Its words."""
+        return self.text.vector
 
 
 def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> Iterator[tuple[int, int, float]]:
@@ -72,33 +86,72 @@ def _likely_partners(
 def _most_similar(
     text: ClusterText, texts: Sequence[ClusterText], candidates: Iterable[int]
 ) -> list[tuple[int, float]]:
-    measured = [(number, cosine_similarity(texts[number].vector, text.vector)) for number in candidates]
+    measured = [
+        (number, cosine_similarity(texts[number].vector, text.vector))
+        for number in candidates
+        if _share_enough(texts[number].text, text.text)
+    ]
     return sorted(measured, key=lambda pair: (-pair[1], pair[0]))[:MAX_PARTNERS]
+
+
+def _share_enough(first: ArticleText, other: ArticleText) -> bool:
+    """Return whether two texts share several words or a rare one: two headlines with one common word are not alike."""
+    shared = first.vector.keys() & other.vector.keys()
+    return len(shared) > 1 or not first.rare_words.isdisjoint(shared)
 
 
 @dataclass(slots=True)
 class _ArticleCluster:
+    """Articles of one story. `pair_total` sums up the similarity of its `pair_count` pairs of different publishers."""
+
     members: list[int]
     vector_sum: WordVector
     by_publisher: dict[str, tuple[WordVector, list[int]]]
     first_at: float
     last_at: float
+    bare_count: int
+    apart_from: frozenset[int]
+    pair_total: float = 0.0
+    pair_count: int = 0
 
     def merge_with(self, other: "_ArticleCluster") -> "_ArticleCluster":
         by_publisher = dict(self.by_publisher)
         for name, (total, members) in other.by_publisher.items():
             mine = by_publisher.get(name)
             by_publisher[name] = (sum_vectors((mine[0], total)), mine[1] + members) if mine else (total, members)
+        between, pairs = self._compare_publishers(other)
         return _ArticleCluster(
-            self.members + other.members,
-            sum_vectors((self.vector_sum, other.vector_sum)),
-            by_publisher,
-            min(self.first_at, other.first_at),
-            max(self.last_at, other.last_at),
+            members=self.members + other.members,
+            vector_sum=sum_vectors((self.vector_sum, other.vector_sum)),
+            by_publisher=by_publisher,
+            first_at=min(self.first_at, other.first_at),
+            last_at=max(self.last_at, other.last_at),
+            bare_count=self.bare_count + other.bare_count,
+            apart_from=self.apart_from | other.apart_from,
+            pair_total=self.pair_total + other.pair_total + between,
+            pair_count=self.pair_count + other.pair_count + pairs,
         )
 
     def mean_similarity(self, other: "_ArticleCluster") -> float:
         """Return the mean over the pairs of different publishers; 0 where there are none."""
+        total, pairs = self._compare_publishers(other)
+        return total / pairs if pairs else 0.0
+
+    def threshold_factor(self, min_similarity: float) -> float:
+        """Return by how much the threshold is lower for this cluster, at most 1.
+
+        A story that many tell in their own ways is loose, so a further piece of it is no nearer than its own pieces are
+        to each other; and a bare headline has few words to share.
+        """
+        bare = 1 - (1 - BARE_FACTOR) * self.bare_count / len(self.members)
+        if len(self.members) < MIN_LOOSE_SIZE:
+            return bare
+        tight = TIGHT_FACTOR * min_similarity
+        mean = (self.pair_total + tight) / (self.pair_count + 1)
+        return bare * min(1.0, max(MIN_LOOSE_FACTOR, mean / tight))
+
+    def _compare_publishers(self, other: "_ArticleCluster") -> tuple[float, int]:
+        """Return the sum of similarities over the pairs of different publishers, and how many those are."""
         total = cosine_similarity(self.vector_sum, other.vector_sum)
         pairs = len(self.members) * len(other.members)
         for name, (mine, members) in self.by_publisher.items():
@@ -106,36 +159,46 @@ class _ArticleCluster:
                 theirs, others = other.by_publisher[name]
                 total -= cosine_similarity(mine, theirs)
                 pairs -= len(members) * len(others)
-        return total / pairs if pairs else 0.0
+        return total, pairs
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterLimits:
-    """When two clusters may become one: mean similarity, and seconds from the first article to the last."""
+    """When two clusters may become one.
+
+    Args:
+        min_similarity: the mean similarity of two tight clusters.
+        max_span: seconds from the first article to the last.
+        together: sets of articles that an editor wants in one cluster, whatever else holds.
+        apart: by article, those that an editor wants in other clusters.
+    """
 
     min_similarity: float
     max_span: float
+    together: Sequence[Collection[int]] = ()
+    apart: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
 class AverageLinkage:
-    """One run of agglomeration: `pairs` are similarityes of articles of different publishers."""
+    """One run of agglomeration: `pairs` are similarities of articles of different publishers."""
 
     def __init__(
         self, texts: Sequence[ClusterText], pairs: Sequence[tuple[int, int, float]], limits: ClusterLimits
     ) -> None:
-        """Begin with each article alone."""
+        """Begin with each article alone, but for those that an editor has put together."""
         self._texts = texts
         self._limits = limits
-        self._clusters = {
-            n: _ArticleCluster([n], t.vector, {t.publisher: (t.vector, [n])}, t.timestamp, t.timestamp)
-            for n, t in enumerate(texts)
-        }
+        self._clusters = {n: self._single_cluster(n) for n in range(len(texts))}
+        cluster_of = self._join_demanded()
+        self._factors = {n: c.threshold_factor(limits.min_similarity) for n, c in self._clusters.items()}
         self._neighbours: dict[int, set[int]] = defaultdict(set)
-        self._heap = [(-like, one, other) for one, other, like in pairs if like >= limits.min_similarity]
-        for _, first, other in self._heap:
-            self._neighbours[first].add(other)
-            self._neighbours[other].add(first)
-        heapq.heapify(self._heap)
+        self._heap: list[tuple[float, int, int]] = []
+        for one, other, _ in pairs:
+            first, last = sorted((cluster_of.get(one, one), cluster_of.get(other, other)))
+            if first != last and last not in self._neighbours[first]:
+                self._neighbours[first].add(last)
+                self._neighbours[last].add(first)
+                self._offer_join(first, last)
 
     def find_clusters(self) -> list[list[int]]:
         """Join the most similar clusters until none are like enough; ties go to those that stood first."""
@@ -147,29 +210,62 @@ class AverageLinkage:
                 new += 1
         return [cluster.members for _, cluster in sorted(self._clusters.items())]
 
+    def _single_cluster(self, n: int) -> _ArticleCluster:
+        text = self._texts[n]
+        return _ArticleCluster(
+            members=[n],
+            vector_sum=text.vector,
+            by_publisher={text.publisher: (text.vector, [n])},
+            first_at=text.timestamp,
+            last_at=text.timestamp,
+            bare_count=int(text.text.is_bare),
+            apart_from=self._limits.apart.get(n, frozenset()),
+        )
+
+    def _join_demanded(self) -> dict[int, int]:
+        """Join what an editor put together; return by article the number of its cluster, where that is another's."""
+        cluster_of = {}
+        for demanded in self._limits.together:
+            first, *others = sorted(demanded)
+            for n in others:
+                self._clusters[first] = self._clusters[first].merge_with(self._clusters.pop(n))
+                cluster_of[n] = first
+        return cluster_of
+
+    def _offer_join(self, first: int, last: int) -> None:
+        """Queue two clusters that are like enough, by how far they are above their threshold."""
+        least = self._limits.min_similarity * math.sqrt(self._factors[first] * self._factors[last])
+        excess = self._clusters[first].mean_similarity(self._clusters[last]) / least
+        if excess >= 1:
+            heapq.heappush(self._heap, (-excess, first, last))
+
     def _may_join(self, first: int, other: int) -> bool:
         a, b = self._clusters[first], self._clusters[other]
         return (
             max(a.last_at, b.last_at) - min(a.first_at, b.first_at) <= self._limits.max_span
             and len(a.members) + len(b.members) <= MAX_CLUSTER_SIZE
+            and a.apart_from.isdisjoint(b.members)
             and not self._would_hold_series(a, b)
         )
 
     def _would_hold_series(self, a: _ArticleCluster, b: _ArticleCluster) -> bool:
-        return any(
-            jaccard_overlap(self._texts[mine].title_words, self._texts[theirs].title_words) >= SERIES_TITLE_OVERLAP
+        """Return whether a publisher's articles in both are a series rather than one story: many of them share a title."""
+        pairs = [
+            (self._texts[mine].text.title_words, self._texts[theirs].text.title_words)
             for name, (_, members) in a.by_publisher.items()
             if name in b.by_publisher
-            for mine in members
-            for theirs in b.by_publisher[name][1]
-        )
+            for mine in members[:MAX_SERIES_TITLES]
+            for theirs in b.by_publisher[name][1][:MAX_SERIES_TITLES]
+        ]
+        in_series = sum(jaccard_overlap(mine, theirs) >= SERIES_TITLE_OVERLAP for mine, theirs in pairs)
+        return in_series > MAX_SERIES_SHARE * len(pairs)
 
     def _join_clusters(self, first: int, other: int, new_number: int) -> None:
         cluster = self._clusters.pop(first).merge_with(self._clusters.pop(other))
         self._clusters[new_number] = cluster
+        self._factors[new_number] = cluster.threshold_factor(self._limits.min_similarity)
         near = {n for n in self._neighbours.pop(first) | self._neighbours.pop(other) if n in self._clusters}
         self._neighbours[new_number] = near
         for n in sorted(near):
             self._neighbours[n].add(new_number)
-            if (similarity := cluster.mean_similarity(self._clusters[n])) >= self._limits.min_similarity:
-                heapq.heappush(self._heap, (-similarity, n, new_number))
+            self._offer_join(n, new_number)

@@ -14,7 +14,7 @@ from digest.select.advisories import find_advisory_numbers
 from digest.select.story_similarity import StorySimilarity
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, Story
 
-CONTINUATION_FACTOR = 1.75  # times `same_story`: how alike the middles of both stories are
+CONTINUATION_FACTOR = 3.0  # times `same_story`: how alike the middles of both stories are
 MAX_THRESHOLD = 0.95
 MIN_SHARED_TITLE_WORDS = 2  # of the lead's title with the titles of the earlier story: what is looked at closely
 MIN_SERIES_RUN = 4  # significant words in a row that a publisher's two headlines share, where they belong to a series

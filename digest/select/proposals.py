@@ -19,8 +19,9 @@ from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
 from digest.select.stories import build_story_led_by, group_into_stories, merge_same_url
+from digest.select.story_links import StoryLink
 from digest.select.story_similarity import StorySimilarity, find_related_articles
-from digest.select.text_similarity import title_words
+from digest.select.text_similarity import TextReader, title_words
 from digest.select.topics import compile_topic_rules
 from digest.select.values import (
     CandidateArticle,
@@ -32,6 +33,7 @@ from digest.select.values import (
     ScoredStory,
     Story,
 )
+from digest.select.word_rarity import WordRarity
 from digest.settings import SectionSettings, SelectionSettings
 
 _NO_READERSHIP_NOTE = "nothing is known of readership: its weight went to the other terms"
@@ -46,6 +48,8 @@ def propose_edition(
     now: datetime,
     previous: PreviousEditions,
     topic_overrides: Mapping[str, str] = MappingProxyType({}),
+    rarity: WordRarity | None = None,
+    links: Sequence[StoryLink] = (),
 ) -> Proposal:
     """Propose what an edition holds. Pure: the same values give the same proposal in any order of the candidates.
 
@@ -57,14 +61,18 @@ def propose_edition(
         now: the moment of the draft; in the publication's zone, where its days decide what is past.
         previous: what the last editions held, and earlier articles.
         topic_overrides: editors' corrections of topics by the articles' URL; "" says that it has none.
+        rarity: how rare words are; by the shipped table where nothing is given.
+        links: articles that editors put together or apart, in the order in which they did.
 
     Returns:
         Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
     """
     articles = merge_same_url(candidates)
+    reader = TextReader(rarity)
     admitted, refused = _admit_articles(articles, select, previous)
-    grouped = [_lead_with_pinned(story, select.pins) for story in _group_stories(admitted, kinds, select.same_story)]
-    similarity = StorySimilarity(articles, select.same_story)
+    found = _group_stories(admitted, kinds, select.same_story, reader, links)
+    grouped = [_lead_with_pinned(story, select.pins) for story in found]
+    similarity = StorySimilarity(reader, select.same_story)
     continuations = find_continuations(
         (s for s in grouped if s.lead.section == NEWS_SECTION), previous.news_stories, similarity, select.same_story
     )
@@ -134,7 +142,11 @@ def _split_repeats(
 
 
 def _group_stories(
-    articles: Sequence[CandidateArticle], kinds: Mapping[str, SectionPicker], threshold: float
+    articles: Sequence[CandidateArticle],
+    kinds: Mapping[str, SectionPicker],
+    threshold: float,
+    reader: TextReader,
+    links: Sequence[StoryLink],
 ) -> list[Story]:
     """Group each source section's articles: by text, or where they have a date of their own by title and date."""
     dated_sections = {kind.source_section for kind in kinds.values() if kind.has_own_date}
@@ -146,7 +158,11 @@ def _group_stories(
         else:
             by_section.setdefault(article.section, []).append(article)
     return [
-        *(story for group in by_section.values() for story in group_into_stories(group, threshold)),
+        *(
+            story
+            for group in by_section.values()
+            for story in group_into_stories(group, threshold, reader=reader, links=links)
+        ),
         *(build_story_led_by(best, others) for best, *others in map(_sort_best_first, by_date.values())),
     ]
 

@@ -5,34 +5,44 @@ from dataclasses import replace
 from datetime import timedelta
 
 from digest.select import text_similarity
-from digest.select.clustering import AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
+from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
 from digest.select.lead_choice import order_leads
 from digest.select.penalties import is_round_up_title
+from digest.select.story_links import ArticleLinks, StoryLink, resolve_links
+from digest.select.text_similarity import ArticleText, TextReader
 from digest.select.values import CandidateArticle, Story
 
-MAX_STORY_SPAN = timedelta(days=5)  # from a story's first article to its last
+MAX_STORY_SPAN = timedelta(days=8)  # from a story's first article to its last: a week's window, and a day
 
 
-def group_into_stories(candidates: Iterable[CandidateArticle], min_similarity: float) -> tuple[Story, ...]:
+def group_into_stories(
+    candidates: Iterable[CandidateArticle],
+    min_similarity: float,
+    *,
+    reader: TextReader | None = None,
+    links: Sequence[StoryLink] = (),
+) -> tuple[Story, ...]:
     """Group articles into stories, in any order of arrival to the same result.
 
     One canonical URL is one article. Articles of one publisher join only where their texts are nearly equal, or where
-    other publishers' articles tie both to a story. Round-ups stay alone.
+    other publishers' articles tie both to a story. Round-ups stay alone. What an editor decided comes before all that.
 
     Args:
         candidates: articles, with repetitions of a URL where several sources carried it.
         min_similarity: the mean cosine over a story's pairs of articles, 0 to 1.
+        reader: knows how rare words are; by the shipped table where none is given.
+        links: what editors put together or apart, in the order in which they did.
 
     Returns:
         The stories by their lead's date and URL; every canonical URL stands in exactly one.
     """
     articles = merge_same_url(candidates)
-    word_counts = [text_similarity.count_words(a.title, a.summary) for a in articles]
-    lexicon = text_similarity.TfidfModel(word_counts)
-    vectors = [lexicon.vector_for(c) for c in word_counts]
+    read = (reader or TextReader()).read_text
+    texts = [read(article.title, article.summary) for article in articles]
+    decided = resolve_links(links, [article.url for article in articles])
     stories = [
-        build_story([articles[n] for n in members], [vectors[n] for n in members])
-        for members in _cluster_articles(articles, vectors, min_similarity)
+        build_story([articles[n] for n in members], [texts[n].vector for n in members])
+        for members in _cluster_articles(articles, texts, min_similarity, decided)
     ]
     return tuple(sorted(stories, key=lambda s: (s.lead.dated_at, s.lead.url)))
 
@@ -80,32 +90,31 @@ def _source_order(candidate: CandidateArticle) -> tuple[object, ...]:
 
 
 def _cluster_articles(
-    articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector], min_similarity: float
+    articles: Sequence[CandidateArticle], texts: Sequence[ArticleText], min_similarity: float, decided: ArticleLinks
 ) -> list[list[int]]:
     """Cluster by places in `articles`; twins (one publisher, nearly equal text) go where the first of them goes."""
-    texts = [
-        ClusterText(a.publisher, a.dated_at.timestamp(), v, text_similarity.title_words(a.title))
-        for a, v in zip(articles, vectors, strict=True)
-    ]
+    cluster_texts = [ClusterText(a.publisher, a.dated_at.timestamp(), t) for a, t in zip(articles, texts, strict=True)]
     alone = [is_round_up_title(a.title) for a in articles]
     twin_of: dict[int, int] = {}
     pairs = []
-    for first, other, similarity in find_similar_pairs(texts, min_similarity):
-        if (
-            alone[first]
-            or alone[other]
-            or texts[other].timestamp - texts[first].timestamp > MAX_STORY_SPAN.total_seconds()
-        ):
+    for first, other, similarity in find_similar_pairs(cluster_texts, BARE_FACTOR * min_similarity):
+        if alone[first] or alone[other] or _are_far_apart(articles[first], articles[other]):
             continue
-        if texts[first].publisher != texts[other].publisher:
+        if articles[first].publisher != articles[other].publisher:
             pairs.append((first, other, similarity))
-        elif other not in twin_of and _are_twins(articles[first], articles[other]):
+        elif (
+            other not in twin_of
+            and decided.places.isdisjoint((first, other))
+            and _are_twins(articles[first], articles[other])
+        ):
             twin_of[other] = twin_of.get(first, first)
     first_only = [p for p in pairs if p[0] not in twin_of and p[1] not in twin_of]
-    clusters = AverageLinkage(
-        texts, first_only, ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds())
-    ).find_clusters()
-    return _add_twins(clusters, twin_of)
+    limits = ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds(), decided.together, decided.apart)
+    return _add_twins(AverageLinkage(cluster_texts, first_only, limits).find_clusters(), twin_of)
+
+
+def _are_far_apart(first: CandidateArticle, other: CandidateArticle) -> bool:
+    return abs(other.dated_at - first.dated_at) > MAX_STORY_SPAN
 
 
 def _are_twins(first: CandidateArticle, other: CandidateArticle) -> bool:

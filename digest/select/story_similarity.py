@@ -21,9 +21,9 @@ _MAX_CENTROID_ARTICLES = 20  # articles of a story that make its middle; more mo
 class StorySimilarity:
     """Measures similarity among the articles of one proposal, and caches it; lives as long as the proposal is made."""
 
-    def __init__(self, articles: Iterable[CandidateArticle], threshold: float) -> None:
-        """Learn from the articles how rare each word is."""
-        self._tfidf = text_similarity.TfidfModel(text_similarity.count_words(a.title, a.summary) for a in articles)
+    def __init__(self, reader: text_similarity.TextReader, threshold: float) -> None:
+        """Begin with the reader that knows how rare words are."""
+        self._reader = reader
         self._same_matter_threshold = min(SAME_MATTER_FACTOR * threshold, 0.95)
         self._centroids: dict[str, text_similarity.WordVector] = {}
 
@@ -37,7 +37,7 @@ class StorySimilarity:
 
     def article_vector(self, article: CandidateArticle) -> text_similarity.WordVector:
         """Return an article as a vector of length 1."""
-        return self._tfidf.vector_for(text_similarity.count_words(article.title, article.summary))
+        return self._reader.read_text(article.title, article.summary).vector
 
     def compare_stories(self, first: ScoredStory, other: ScoredStory) -> float:
         """Describe how alike two stories are to a reader, 0 to 1: by their words, or by their topic."""
@@ -88,9 +88,10 @@ class _RelatedPool:
         self._articles_by_word: dict[str, list[int]] = defaultdict(list)
         self._offered: set[int] = set()
         for n, article in enumerate(self._articles):
-            words = text_similarity.count_words(article.title, article.summary).keys() & telling_words
+            vector = similarity.article_vector(article)
+            words = vector.keys() & telling_words
             if words:
-                self._vectors[n] = similarity.article_vector(article)
+                self._vectors[n] = vector
             for word in words:
                 self._articles_by_word[word].append(n)
 

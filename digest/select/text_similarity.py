@@ -5,11 +5,19 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from digest.select.word_rarity import WordRarity, shipped_rarity
 
 TITLE_WORD_WEIGHT = 2  # a title's word counts as so many of the summary's
 MAX_SUMMARY_WORDS = 120  # a source that puts the whole text into the summary gets no more say than the others
+# What a text is taken to leave unsaid, as a sum of squared weights: about four words that no other text has.
+UNSAID_WEIGHT = 400.0
+RARE_WORD_WEIGHT = 9.5  # the weight of a word that stands in one of 5,000 articles
+MIN_SUMMARY_WORDS = 4  # words that a summary adds to its title; with fewer the article is a bare headline
 
-WordVector = Mapping[str, float]  # word → weight; empty for a text without words that count
+WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty for a text without words that count
 
 WORD_PATTERN = r"cve-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?"
 _WORD = re.compile(WORD_PATTERN)
@@ -42,9 +50,11 @@ def significant_words(text: str) -> Iterator[str]:
     """Return the words that count, in order: no stop words, plurals folded, numbers and CVE names kept."""
     for match in _WORD.finditer(fold_text(text)):
         word = match.group()
-        if word in STOP_WORDS or (len(word) < 2 and not word.isdigit()):
+        if word in STOP_WORDS:
             continue
-        yield fold_plural(word.removesuffix("'s"))
+        word = fold_plural(word.removesuffix("'s"))
+        if word not in STOP_WORDS and (len(word) > 1 or word.isdigit()):
+            yield word
 
 
 def fold_plural(word: str) -> str:
@@ -58,37 +68,64 @@ def fold_plural(word: str) -> str:
     return word[:-1]
 
 
-def count_words(title: str, summary: str) -> dict[str, float]:
-    """Count the words of a title (more) and of the head of a summary (less)."""
+def count_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, float]:
+    """Count the words of a title (more) and of a summary (less)."""
     counts: Counter[str] = Counter()
-    for word in significant_words(title):
+    for word in title:
         counts[word] += TITLE_WORD_WEIGHT
-    for _, word in zip(range(MAX_SUMMARY_WORDS), significant_words(summary), strict=False):
+    for word in summary:
         counts[word] += 1
     return dict(counts)
 
 
-class TfidfModel:
-    """How rare each word is among the given texts; turns word counts into vectors. Lives for one proposal."""
+def weigh_words(word_counts: Mapping[str, float], rarity: WordRarity) -> WordVector:
+    """Weigh a text's words, sublinear in their count, by how rare they are, and scale the vector to a length below 1.
 
-    def __init__(self, word_counts: Iterable[Mapping[str, float]]) -> None:
-        """Count in how many of the texts each word stands."""
-        in_texts: Counter[str] = Counter()
-        number = 0
-        for text in word_counts:
-            in_texts.update(text.keys())
-            number += 1
-        self._idf_by_word = {word: math.log((1 + number) / (1 + n)) + 1 for word, n in in_texts.items()}
-        self._unseen_idf = math.log(1 + number) + 1  # a word that none of the texts has
+    The shorter a text, the shorter its vector: two headlines of four words that share one of them are not half the same.
+    """
+    weights = {word: (1 + math.log(n)) * rarity.weight(word) for word, n in sorted(word_counts.items())}
+    length = math.sqrt(math.fsum(w * w for w in weights.values()) + UNSAID_WEIGHT)
+    return {word: w / length for word, w in weights.items()}
 
-    def vector_for(self, word_counts: Mapping[str, float]) -> WordVector:
-        """Weigh a text's words, sublinear in their count, by rarity (smoothed), and scale to length 1."""
-        weights = {
-            word: (1 + math.log(n)) * self._idf_by_word.get(word, self._unseen_idf)
-            for word, n in sorted(word_counts.items())
-        }
-        length = math.sqrt(math.fsum(w * w for w in weights.values()))
-        return {word: w / length for word, w in weights.items()}
+
+@dataclass(frozen=True, slots=True)
+class ArticleText:
+    """What selection knows of an article's text: its words as a vector, those of its title, and those that are rare.
+
+    `is_bare` is true where the summary adds next to nothing to the title.
+    """
+
+    vector: WordVector
+    title_words: frozenset[str]
+    rare_words: frozenset[str]
+    is_bare: bool
+
+
+class TextReader:
+    """Reads the words of articles, each text once; lives as long as a proposal is made."""
+
+    def __init__(self, rarity: WordRarity | None = None) -> None:
+        """Begin with how rare words are; by the shipped table where nothing else is known."""
+        self._rarity = rarity or shipped_rarity()
+        self._texts: dict[tuple[str, str], ArticleText] = {}
+
+    def read_text(self, title: str, summary: str) -> ArticleText:
+        """Return what is known of a text."""
+        text = self._texts.get((title, summary))
+        if text is None:
+            text = self._texts[title, summary] = self._analyse_text(title, summary)
+        return text
+
+    def _analyse_text(self, title: str, summary: str) -> ArticleText:
+        words = list(significant_words(title))
+        summary_words = list(islice(significant_words(summary), MAX_SUMMARY_WORDS))
+        counts = count_words(words, summary_words)
+        return ArticleText(
+            vector=weigh_words(counts, self._rarity),
+            title_words=frozenset(words),
+            rare_words=frozenset(word for word in counts if self._rarity.weight(word) >= RARE_WORD_WEIGHT),
+            is_bare=len(counts.keys() - set(words)) < MIN_SUMMARY_WORDS,
+        )
 
 
 def cosine_similarity(first: WordVector, other: WordVector) -> float:

@@ -78,6 +78,11 @@ class Story:
         return (self.lead, *self.also_reported, *self.further_articles)
 
     @property
+    def key(self) -> str:
+        """The canonical URL of its earliest article: later ones and another lead do not change it."""
+        return min(self.members, key=lambda article: (article.dated_at, article.url)).url
+
+    @property
     def publishers(self) -> frozenset[str]:
         """Who reported it."""
         return frozenset(c.publisher for c in self.members)

@@ -185,7 +185,7 @@ class SelectionSettings(values.SettingsTable):
     """How stories are grouped, ranked and chosen."""
 
     weights: RankingWeights = RankingWeights()
-    same_story: float = Field(default=0.24, gt=0, lt=1)  # average-linkage similarity that joins two articles
+    same_story: float = Field(default=0.21, gt=0, lt=1)  # average-linkage similarity that joins two articles
     per_publisher: int = Field(default=3, ge=1)  # stories led by one publisher in one edition
     minimum: int = Field(default=4, ge=1)  # fewer stories than this: the edition is held
     repeat_editions: int = Field(default=4, ge=0)  # editions looked back on for repeats

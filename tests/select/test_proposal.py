@@ -117,12 +117,12 @@ def test_pins_come_first_in_their_order_and_pass_the_caps() -> None:
 
 def test_a_pinned_article_speaks_for_its_story() -> None:
     first = article(
-        "Dam at Harlow Creek gives way", "Alpha", summary="Two towns below the Harlow Creek dam were cleared."
+        "Dam at Marten Creek gives way", "Alpha", summary="Two towns below the Marten Creek dam were cleared."
     )
     two = article(
-        "Harlow Creek dam gives way",
+        "Marten Creek dam gives way",
         "Beta",
-        summary="Two towns below the Harlow Creek dam were cleared, officials said.",
+        summary="Two towns below the Marten Creek dam were cleared, officials said.",
     )
     proposal = propose([*week(), first, two], SelectionSettings(pins=[two.url]))
     story = proposal.sections["featured"][0].scored.story
@@ -291,10 +291,10 @@ def test_further_pieces_of_one_matter_come_only_when_there_is_nothing_else() -> 
         article(f"Hurricane Nadia {what}", f"Wire {what}", summary=f"Hurricane Nadia, Bermuda: {what}")
         for what in ("shelters open", "ferries stop", "schools close")
     ]
-    proposal = propose([*week(), *saga], SelectionSettings(same_story=0.6))
+    proposal = propose([*week(), *saga], SelectionSettings(same_story=0.8))
     placed = [t for k in ("featured", "topics") for t in leads(proposal, k)]
     assert sum("Nadia" in t for t in placed) <= 2
-    thin = propose(saga, SelectionSettings(same_story=0.6, minimum=1))
+    thin = propose(saga, SelectionSettings(same_story=0.8, minimum=1))
     assert sum("Nadia" in t for t in leads(thin, "featured")) == 2  # the cap of a topic still holds
 
 

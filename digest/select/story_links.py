@@ -1,0 +1,81 @@
+"""What editors decided about stories by hand, as sets of articles that grouping must keep together or apart."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StoryLink:
+    """One decision of an editor, by the canonical URLs of articles.
+
+    The articles of `urls` are one story; with `apart_from` none of them is in a story with any article of that set.
+    """
+
+    urls: frozenset[str]
+    apart_from: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ArticleLinks:
+    """Decisions that do not contradict each other, by the places of articles: sets of them, and by one the others."""
+
+    together: tuple[tuple[int, ...], ...]
+    apart: Mapping[int, frozenset[int]]
+
+    @property
+    def places(self) -> frozenset[int]:
+        """All articles that some decision names."""
+        return frozenset({place for group in self.together for place in group} | self.apart.keys())
+
+
+def resolve_links(links: Sequence[StoryLink], urls: Sequence[str]) -> ArticleLinks:
+    """Turn decisions into sets of places in `urls`. Of two that contradict each other the later one holds.
+
+    A URL that is not there is passed over, so that a decision outlives its articles.
+
+    Args:
+        links: the decisions, in the order in which they were made.
+        urls: the articles' canonical URLs, each once.
+    """
+    place_of = {url: place for place, url in enumerate(urls)}
+    resolved = _LinkResolution()
+    for link in reversed(links):
+        ours = sorted(place_of[url] for url in link.urls if url in place_of)
+        if link.apart_from:
+            resolved.keep_apart(ours, sorted(place_of[url] for url in link.apart_from if url in place_of))
+        else:
+            resolved.keep_together(ours)
+    return resolved.finish()
+
+
+class _LinkResolution:
+    """Takes decisions, the latest first, and leaves out of each what contradicts those taken before."""
+
+    def __init__(self) -> None:
+        self._group_of: dict[int, set[int]] = {}
+        self._apart: dict[int, set[int]] = {}
+
+    def keep_together(self, places: Sequence[int]) -> None:
+        for place in places[1:]:
+            mine, other = self._group(places[0]), self._group(place)
+            if mine is not other and not self._are_apart(mine, other):
+                mine |= other
+                self._group_of.update(dict.fromkeys(other, mine))
+
+    def keep_apart(self, ours: Iterable[int], theirs: Collection[int]) -> None:
+        for one in ours:
+            for other in theirs:
+                if other not in self._group(one):
+                    self._apart.setdefault(one, set()).add(other)
+                    self._apart.setdefault(other, set()).add(one)
+
+    def finish(self) -> ArticleLinks:
+        groups = {min(group): tuple(sorted(group)) for group in self._group_of.values() if len(group) > 1}
+        apart = {place: frozenset(others) for place, others in sorted(self._apart.items())}
+        return ArticleLinks(tuple(group for _, group in sorted(groups.items())), apart)
+
+    def _group(self, place: int) -> set[int]:
+        return self._group_of.setdefault(place, {place})
+
+    def _are_apart(self, mine: Iterable[int], other: Collection[int]) -> bool:
+        return any(not self._apart.get(place, set()).isdisjoint(other) for place in mine)

@@ -1,0 +1,97 @@
+"""How rare each word is: from a table of earlier articles, frozen for a week, never from the week that is grouped.
+
+So the similarity of two articles depends on those two and on the table alone: no other article, and no order or batching of
+their arrival, changes it. And the words of a story that fills a week stay as telling as they were before it.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib import resources
+
+# Earlier articles that weigh as much as the shipped table: an installation's own words count most from its first weeks on.
+SHIPPED_TABLE_WEIGHT = 500
+# Of what is never in a table of words: the share of articles that hold one certain number of the shape.
+_YEAR_SHARE = 1 / 60
+_SHORT_NUMBER_SHARE = 1 / 60
+_HUNDREDS_SHARE = 1 / 150
+_LONG_NUMBER_SHARE = 1 / 1000
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class WordTable:
+    """In how many of some earlier articles each word stands. Words that stand in none are not in `counts`."""
+
+    article_count: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def count_article_words(words_of_articles: Iterable[Iterable[str]]) -> WordTable:
+    """Count in how many articles each word stands.
+
+    Args:
+        words_of_articles: the words of each article; repetitions within one count once.
+    """
+    counts: Counter[str] = Counter()
+    number = 0
+    for words in words_of_articles:
+        counts.update({word for word in words if not _NUMBER.fullmatch(word)})
+        number += 1
+    return WordTable(number, dict(counts))
+
+
+class WordRarity:
+    """How much a word tells, by a table of earlier articles that is blended with the shipped one."""
+
+    def __init__(self, table: WordTable | None = None) -> None:
+        """Begin with the shipped table, and with what earlier articles add to it."""
+        self._table = table or WordTable()
+        self._shipped, self._unlisted_share = _load_shipped_shares()
+        self._weights: dict[str, float] = {}
+
+    def weight(self, word: str) -> float:
+        """Return a word's inverse document frequency: 1 - ln(the share of articles that hold it); at least 1."""
+        weight = self._weights.get(word)
+        if weight is None:
+            weight = self._weights[word] = 1 - math.log(self.share(word))
+        return weight
+
+    def share(self, word: str) -> float:
+        """Return the share of articles that hold a word, above 0. Numbers go by their shape, names of CVEs are rare."""
+        if _NUMBER.fullmatch(word):
+            return number_share(word)
+        shipped = self._shipped.get(word, self._unlisted_share)
+        counted = self._table.counts.get(word, 0)
+        return (shipped * SHIPPED_TABLE_WEIGHT + counted) / (SHIPPED_TABLE_WEIGHT + self._table.article_count)
+
+
+def number_share(number: str) -> float:
+    """Return the share of articles that hold a number of this shape: years and small numbers tell next to nothing."""
+    if _YEAR.fullmatch(number):
+        return _YEAR_SHARE
+    digits = sum(ch.isdigit() for ch in number)
+    if digits <= 2:
+        return _SHORT_NUMBER_SHARE
+    return _HUNDREDS_SHARE if digits == 3 else _LONG_NUMBER_SHARE
+
+
+@cache
+def shipped_rarity() -> WordRarity:
+    """Return how rare words are by the shipped table alone."""
+    return WordRarity()
+
+
+@lru_cache(maxsize=1)
+def _load_shipped_shares() -> tuple[Mapping[str, float], float]:
+    """Read the shipped table: the share of each word, and the share of a word that is not in it."""
+    shares: dict[str, float] = {}
+    for line in resources.files("digest.select").joinpath("word_table.txt").read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            per_million, *words = line.split()
+            shares.update(dict.fromkeys(words, int(per_million) / 1_000_000))
+    return shares, min(shares.values()) / 2
