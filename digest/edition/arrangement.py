@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from digest.edition.content import EditionPicture, LabelledBlock, PictureCuts
+from digest.edition.content import SPONSOR_BLOCK_ID, EditionPicture, LabelledBlock, PictureCuts
 from digest.edition.edits import Edit, find_undone
 from digest.edition.grown_proposal import GrownProposal, TrayStory
 from digest.edition.kinds import SECTION_KINDS
@@ -64,7 +64,7 @@ class EditOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """What stands where. `sections` has every section of the settings, also an empty one."""
+    """What stands where. `blocks` are those that run on the day of the release. `sections` has every section of the settings, also an empty one."""
 
     sections: Mapping[str, tuple[ArrangedStory, ...]]
     left_out: tuple[LeftOutStory, ...]
@@ -109,7 +109,7 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
 
 def _sponsor_blocks(file: SettingsFile) -> list[LabelledBlock]:
     paid = file.sponsor
-    return [LabelledBlock("sponsor", "sponsor", paid.headline, paid.name, paid.text, paid.url)] if paid else []
+    return [LabelledBlock(SPONSOR_BLOCK_ID, "sponsor", paid.headline, paid.name, paid.text, paid.url)] if paid else []
 
 
 def _read_arrangement(

@@ -3,12 +3,13 @@
 It is stored as JSON in `Edition.content`, is what an editor changes, and is all that rendering reads.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+SPONSOR_BLOCK_ID = "sponsor"  # of the block that the settings hold
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90  # characters that the inbox of a phone shows
 
 
@@ -55,12 +56,13 @@ class SectionEntry:
     """One entry of a section. Which fields are used depends on the section's kind; none is HTML."""
 
     headline: str
-    url: str
+    url: str  # empty: a story of our own that has no page
     kicker: str = ""  # the topic
     summary: str = ""
     source: str = ""  # "Read at SOURCE"
     credit: str = ""  # whose news it is, when not the source's own ("INTERPOL")
     date: str = ""  # "Nov 18"
+    note: str = ""  # an editor's, under the story
     why: str = ""  # "seven sources carried it…"
     also: tuple[EditionLink, ...] = ()  # the first two publishers
     more: int = 0  # how many further publishers, behind the web copy
@@ -90,16 +92,6 @@ class EditionSection:
 
 
 @dataclass(frozen=True, slots=True)
-class SponsorBlock:
-    """The one paid block, always labelled."""
-
-    name: str
-    headline: str
-    text: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
 class LabelledBlock:
     """A block that is no news: paid for, or an offer. It runs in every edition released from the first day to the last."""
 
@@ -109,6 +101,7 @@ class LabelledBlock:
     name: str = ""  # who pays, or who offers
     text: str = ""
     url: str = ""
+    after: str = ""  # the key of the section that it stands after; empty, or one that is not there: the first
     first_day: date | None = None  # None: from the start
     last_day: date | None = None  # None: until it is taken out
 
@@ -130,11 +123,12 @@ class EditionContent:
     intro: str
     editor: str
     sections: tuple[EditionSection, ...]
-    sponsor: SponsorBlock | None = None
+    blocks: tuple[LabelledBlock, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the plain form that is stored."""
-        return asdict(self)
+        plain: dict[str, Any] = _CONTENT.dump_python(self, mode="json")
+        return plain
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "EditionContent":

@@ -44,7 +44,6 @@ def build_content(arrangement: Arrangement, identity: EditionIdentity, file: Set
     subject = truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name
     written = arrangement.texts
     intro = written.get(EditionField.INTRO, file.publication.intro)
-    sponsor = file.sponsor
     return content.EditionContent(
         name=identity.name,
         number=identity.number,
@@ -55,7 +54,7 @@ def build_content(arrangement: Arrangement, identity: EditionIdentity, file: Set
         intro=intro,
         editor=written.get(EditionField.EDITOR, file.publication.editor),
         sections=sections,
-        sponsor=content.SponsorBlock(sponsor.name, sponsor.headline, sponsor.text, sponsor.url) if sponsor else None,
+        blocks=arrangement.blocks,
     )
 
 
@@ -76,6 +75,7 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.Se
         headline=texts.get(StoryField.HEADLINE, entry.headline),
         summary=texts.get(StoryField.SUMMARY, entry.summary),
         kicker=texts.get(StoryField.KICKER, entry.kicker),
+        note=story.note,
         why=entry.why and texts.get(StoryField.WHY, entry.why),
     )
 

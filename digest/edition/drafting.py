@@ -20,12 +20,14 @@ from digest.edition import candidates as gathering
 from digest.edition import queries
 from digest.edition.approval import hash_fragment_body
 from digest.edition.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
+from digest.edition.content import LabelledBlock
 from digest.edition.content_builder import EditionIdentity
 from digest.edition.edit_log import load_edits, load_proposal, store_proposal
-from digest.edition.edits import Edit
+from digest.edition.edits import Edit, find_topic_overrides
 from digest.edition.grown_proposal import GrownProposal, PackedProposal, grow_proposal, pack_proposal
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import prepare_pictures
+from digest.edition.running_blocks import load_running_blocks
 from digest.edition.windows import EditionWindow, name_edition, next_window
 from digest.select.advisories import find_advisory
 from digest.select.proposals import propose_edition
@@ -79,6 +81,7 @@ class _DraftPlan:
     window: EditionWindow
     candidates: tuple[CandidateArticle, ...]
     previous: PreviousEditions
+    blocks: tuple[LabelledBlock, ...] = ()  # of earlier editions, that run in this one
     edited: _EditedDraft | None = None
 
     @property
@@ -108,7 +111,7 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
         plan = _plan_draft(session, settings, now)
     proposal = _propose_with_rechecks(database, fetcher, settings, plan, now)
     pictures, warnings = prepare_pictures(database, fetcher, settings, proposal, now=now)
-    return _compose_draft(plan, GrownProposal(proposal, pictures=pictures), settings, warnings, now)
+    return _compose_draft(plan, GrownProposal(proposal, pictures=pictures, blocks=plan.blocks), settings, warnings, now)
 
 
 def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *, now: datetime) -> PreparedDraft:
@@ -203,6 +206,7 @@ def _propose_edition(
         # "Closed" and "past" are meant on the day when readers get it, by their calendar.
         now=max(now, plan.identity.release_at).astimezone(settings.file.publication.zone),
         previous=plan.previous,
+        topic_overrides=find_topic_overrides(plan.edited.edits if plan.edited else ()),
     )
 
 
@@ -226,6 +230,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
         window=window,
         candidates=gathering.load_candidates(session, window, release_at),
         previous=gathering.load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
+        blocks=load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
         edited=edited,
     )
 

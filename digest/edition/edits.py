@@ -131,6 +131,12 @@ def edits_in_force(edits: Sequence[Edit]) -> tuple[Edit, ...]:
     return tuple(e for e in edits if e.seq not in undone and not e.is_undo)
 
 
+def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
+    """Return the topics that editors chose, by the URL of the article that each edit names: for what is proposed anew."""
+    chosen = {e.target: e.text("topic") for e in edits_in_force(edits) if e.kind == EditKind.TOPIC}
+    return {url: topic for url, topic in chosen.items() if topic}
+
+
 def find_last_own(edits: Sequence[Edit], actor: str) -> Edit | None:
     """Find what an editor's undo takes back: their last act that is in force."""
     undone = find_undone(edits)

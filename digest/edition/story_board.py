@@ -484,7 +484,7 @@ def _read_added_article(edit: Edit) -> CandidateArticle | None:
         for name in ("dated_at", "starts_at", "ends_at")
         if (moment := getattr(article, name)) and moment.tzinfo is None
     }
-    return replace(article, **aware)
+    return replace(article, **aware, link="" if is_own else article.link)
 
 
 def _is_web_address(url: str) -> bool:

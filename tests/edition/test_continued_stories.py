@@ -33,7 +33,7 @@ def pages() -> Environment:
 
 
 def edition_with(kind: str, entries: tuple[SectionEntry, ...], content: EditionContent) -> EditionContent:
-    return replace(content, sections=(EditionSection("one", kind, "One", "", entries),), sponsor=None)
+    return replace(content, sections=(EditionSection("one", kind, "One", "", entries),), blocks=())
 
 
 @pytest.mark.parametrize("kind", NEWS_KINDS)

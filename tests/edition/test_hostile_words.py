@@ -118,11 +118,11 @@ def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionC
     )
     hostile = replace(full_content, sections=(replace(full_content.sections[0], entries=entries),))
     names = [p.name for p in render_edition(hostile, publication_frame(OURS), PAGES) if p.kind == "text"]
-    assert names == ["head", "section:featured", "sponsor", "foot"]
+    assert names == ["head", "section:featured", "block:sponsor", "foot"]
 
 
 @pytest.mark.parametrize(
-    "url", ["javascript:alert(1)", "data:text/html,x", "//example.org/x", "/relative", "", "http:///x", "https://[::1"]
+    "url", ["javascript:alert(1)", "data:text/html,x", "//example.org/x", "/relative", "http:///x", "https://[::1"]
 )
 def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(full_content: EditionContent, url: str) -> None:
     section = full_content.sections[1]

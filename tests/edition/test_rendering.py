@@ -34,7 +34,7 @@ OURS = Settings.model_validate(
 )
 FRAME = publication_frame(OURS)
 KEYS = ("featured", "most-read", "topics", "products", "events", "opportunities")
-NAMES = ["head", "section:featured", "sponsor", *(f"section:{key}" for key in KEYS[1:]), "foot"]
+NAMES = ["head", "section:featured", "block:sponsor", *(f"section:{key}" for key in KEYS[1:]), "foot"]
 SHARE_ONLY = ("mailto:", "https://www.linkedin.com/", "https://news.example.org/media/")
 
 
@@ -203,15 +203,15 @@ def test_the_text_says_what_the_html_says(full_content: EditionContent, pieces: 
 
 
 def test_the_paid_block_is_labelled_and_stands_after_featured(pieces: tuple[RenderedFragment, ...]) -> None:
-    sponsor = lxml_html.fromstring(of(pieces, "html", "sponsor"))
+    sponsor = lxml_html.fromstring(of(pieces, "html", "block:sponsor"))
     assert "Sponsor · paid for by Northline Radio" in sponsor.text_content()
     assert sponsor.xpath("//a/@rel") == ["sponsored"]
-    assert "Georgia" not in of(pieces, "html", "sponsor"), "serif is what editors chose"
+    assert "Georgia" not in of(pieces, "html", "block:sponsor"), "serif is what editors chose"
 
 
 def test_without_a_sponsor_there_is_no_block(full_content: EditionContent, pages: Environment) -> None:
-    pieces = render_edition(replace(full_content, sponsor=None), FRAME, pages)
-    assert "sponsor" not in {p.name for p in pieces}
+    pieces = render_edition(replace(full_content, blocks=()), FRAME, pages)
+    assert "block:sponsor" not in {p.name for p in pieces}
 
 
 def test_a_credit_that_is_not_the_source_is_shown(pieces: tuple[RenderedFragment, ...]) -> None:
@@ -235,7 +235,7 @@ def test_nothing_is_set_for_what_is_not_there(full_content: EditionContent, page
         intro="",
         editor="",
         preheader="",
-        sponsor=None,
+        blocks=(),
         sections=(EditionSection("events", "events", "Events", "", tuple(bare)),),
     )
     frame = replace(FRAME, postal_address="", tagline="", about="")

@@ -77,6 +77,9 @@ def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFindin
     """No story stands twice in the edition, and none but a pinned one was in one of the last."""
     pinned = {_canonical_or_raw(pin) for pin in examined.file.select.pins}
     entries = [(s.title, e) for s in examined.content.sections for e in s.entries]
+    entries = [
+        (title, e) for title, e in entries if e.url
+    ]  # a story of our own without a page cannot be told from others
     counts = Counter(_canonical_or_raw(e.url) for _, e in entries)
     before = {_canonical_or_raw(s.url): s.edition for s in examined.sent_stories}
     for title, entry in entries:

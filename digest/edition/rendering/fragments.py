@@ -16,7 +16,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from digest.edition import placeholders
-from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.content import EditionContent, LabelledBlock, RenderedFragment
 from digest.edition.kinds import lead_sections
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
@@ -102,7 +102,7 @@ def render_edition(
 ) -> tuple[RenderedFragment, ...]:
     """Render an edition into its fragments, in reading order: all of kind html, then web, then text.
 
-    A piece of kind html or text is named `head`, `section:<key>`, `sponsor` or `foot`; of kind web there are
+    A piece of kind html or text is named `head`, `section:<key>`, `block:<id>` or `foot`; of kind web there are
     only those that differ from the html piece of the same name. `join_fragments` joins them again.
 
     Args:
@@ -151,7 +151,7 @@ def _template_context(content: EditionContent, frame: PublicationFrame, kind: Fr
     return {
         "content": content,
         "frame": frame,
-        "sponsor_after": _sponsor_after(content),
+        "blocks_after": _blocks_by_section(content),
         "web_copy": web_copy,
         "leave": f"{frame.base}/u/{placeholders.LEAVE_PLACEHOLDER}",
         "preferences": preferences,
@@ -170,11 +170,14 @@ def _template_context(content: EditionContent, frame: PublicationFrame, kind: Fr
     }
 
 
-def _sponsor_after(content: EditionContent) -> str | None:
-    """Name the section that the paid block stands after: Featured, else the first."""
-    if not content.sponsor or not content.sections:
-        return None
-    return (lead_sections(content.sections) or content.sections)[0].key
+def _blocks_by_section(content: EditionContent) -> dict[str, list[LabelledBlock]]:
+    """Return the labelled blocks by the section that each stands after: its own, else the one that leads, else the first."""
+    placed: dict[str, list[LabelledBlock]] = {section.key: [] for section in content.sections}
+    if placed:
+        first = (lead_sections(content.sections) or content.sections)[0].key
+        for block in content.blocks:
+            placed[block.after if block.after in placed else first].append(block)
+    return placed
 
 
 def _keep_only(target: Literal["mail", "web"], html: str) -> str:

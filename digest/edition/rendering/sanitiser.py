@@ -37,7 +37,8 @@ def sanitise_content(content: EditionContent) -> EditionContent:
 
 def _sanitise_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: sanitise_url(v) if k == "url" else _sanitise_value(v) for k, v in value.items()}
+        # What has no page of its own has an empty address.
+        return {k: sanitise_url(v) if k == "url" and v else _sanitise_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_sanitise_value(v) for v in value]
     return sanitise_text(value) if isinstance(value, str) else value

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from digest.collect.urls import site_name
 from digest.edition.content import EditionPicture, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
 from subscribers.phrases import join_words
 
 TEXT_WIDTH = 72  # columns of the text part
@@ -151,8 +152,10 @@ TEMPLATE_FILTERS: dict[str, Callable[..., Any]] = {
     "facts": story_facts_line,
     "fit": fit_picture,
     "host": lambda url: site_name(url) or url,
+    "inline_markup": render_inline_markup,
     "lean": minify_css,
     "nb": bind_last_words,
+    "plain_markup": strip_inline_markup,
     "quiet": secondary_lines,
     "unspoken": without_alt_text,
     "way": dir_attribute,

@@ -1,0 +1,45 @@
+"""The little Markdown that an intro may hold: *emphasis*, **strong emphasis** and [links](https://…); all else is text."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+
+_LINK_STARTS = ("https://", "http://", "mailto:")
+
+
+@lru_cache(maxsize=1)
+def _open_parser() -> MarkdownIt:
+    parser = MarkdownIt("zero").enable(["emphasis", "link"])
+    parser.validateLink = lambda url: url.lower().startswith(_LINK_STARTS)  # type: ignore[method-assign]
+    return parser
+
+
+def render_inline_markup(text: str) -> Markup:
+    """Return a text as HTML, its links in the mail's style; everything that is no mark-up of ours is escaped."""
+    parser = _open_parser()
+    tokens = parser.parseInline(text)
+    for token in _inline_tokens(tokens):
+        if token.type == "link_open":
+            token.attrSet("class", "link")
+            token.attrs.pop("title", None)
+    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704 - the renderer escapes every text
+
+
+def strip_inline_markup(text: str) -> str:
+    """Return a text without its mark-up; the address of a link stands in brackets behind its words."""
+    parts: list[str] = []
+    addresses: list[str] = []
+    for token in _inline_tokens(_open_parser().parseInline(text)):
+        if token.type == "link_open":
+            addresses.append(str(token.attrs["href"]))
+        elif token.type == "link_close":
+            parts.append(f" ({addresses.pop()})")
+        parts.append(token.content)
+    return "".join(parts)
+
+
+def _inline_tokens(tokens: Sequence[Token]) -> Iterable[Token]:
+    return (child for token in tokens for child in token.children or ())

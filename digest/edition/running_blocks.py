@@ -1,0 +1,36 @@
+"""Labelled blocks that run on: written in one edition, they stand in every later one until their last day."""
+
+from datetime import date, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition.content import SPONSOR_BLOCK_ID, LabelledBlock
+from digest.edition.edit_log import load_edits
+from digest.edition.edits import BLOCK_PREFIX, EditKind, edits_in_force
+from digest.edition.grown_proposal import GrownProposal
+from digest.edition.story_board import StoryBoard
+from digest.select.values import Proposal
+from digest.store.models import Edition, EditionEdit
+
+MAX_EARLIER_EDITIONS = 60  # with edits of blocks, the latest: more than a year of a weekly
+
+# The settings say when it runs; what an editor changes of it is of one edition.
+_SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
+
+
+def load_running_blocks(session: Session, release_at: datetime, day: date) -> tuple[LabelledBlock, ...]:
+    """Return the blocks of earlier editions that run in the one of a release; `day` is its day in the publication's zone."""
+    with_blocks = select(EditionEdit.edition_id).where(EditionEdit.kind == EditKind.BLOCK)
+    query = (
+        select(Edition)
+        .where(Edition.id.in_(with_blocks), Edition.release_at < release_at)
+        .order_by(Edition.release_at.desc())
+        .limit(MAX_EARLIER_EDITIONS)
+    )
+    board = StoryBoard(GrownProposal(Proposal()), (), ())
+    for edition in reversed(session.scalars(query).all()):
+        for edit in edits_in_force(load_edits(session, edition)):
+            if edit.kind == EditKind.BLOCK and edit.target != _SETTINGS_BLOCK:
+                board.apply_edit(edit)
+    return tuple(block for block in board.blocks.values() if block.runs_on(day))

@@ -1,0 +1,126 @@
+"""Labelled blocks, editors' notes and stories without a page: in both parts of the mail, and from one edition to the next."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from jinja2 import Environment
+from lxml import html as lxml_html
+from sqlalchemy import select
+
+from digest.app import editing
+from digest.app.editing import EditForm
+from digest.app.installation import Installation
+from digest.edition.content import EditionContent, LabelledBlock
+from digest.edition.edits import StoryField
+from digest.edition.rendering.fragments import create_mail_environment, join_fragments, render_edition
+from digest.store.engine import Database
+from digest.store.models import Edition
+from tests.actors import EDITOR
+from tests.edition.test_drafting import NOW, WEEKLY, add, approve_now, drafted
+from tests.edition.test_rendering import FRAME, OURS, unbalanced
+
+GRANT = LabelledBlock(
+    "grant",
+    "opportunity",
+    "Grants for rural fire services",
+    "County Fund",
+    "Until Friday.",
+    "https://fund.example.org/",
+    "events",
+)
+
+
+@pytest.fixture(scope="module")
+def pages() -> Environment:
+    return create_mail_environment(OURS)
+
+
+def test_every_block_stands_labelled_after_its_section_in_html_and_text(
+    full_content: EditionContent, pages: Environment
+) -> None:
+    plain = LabelledBlock("plain", "sponsor", "Radios & more")
+    content = replace(full_content, blocks=(*full_content.blocks, GRANT, plain))
+    pieces = render_edition(content, FRAME, pages)
+    names = [p.name for p in pieces if p.kind == "html"]
+    assert names[1:4] == ["section:featured", "block:sponsor", "block:plain"]
+    assert names[names.index("section:events") + 1] == "block:grant"
+    assert names == [p.name for p in pieces if p.kind == "text"]
+    html, text = join_fragments(pieces, "html"), join_fragments(pieces, "text")
+    words = " ".join(lxml_html.document_fromstring(html).text_content().split())
+    assert "Opportunity · from County Fund Grants for rural fire services Until Friday." in words.replace("\xa0", " ")
+    assert "Sponsor Radios & more" in words.replace("\xa0", " ")
+    assert (
+        "OPPORTUNITY\nFrom County Fund\n\nGrants for rural fire services\nUntil Friday.\nhttps://fund.example.org/"
+        in text
+    )
+    assert unbalanced(html) == []
+
+
+def test_a_block_after_a_section_that_is_not_there_stands_after_the_first(
+    full_content: EditionContent, pages: Environment
+) -> None:
+    content = replace(full_content, blocks=(replace(GRANT, after="gone"),), sections=full_content.sections[1:])
+    names = [p.name for p in render_edition(content, FRAME, pages) if p.kind == "html"]
+    assert names[1:3] == ["section:most-read", "block:grant"]
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_a_story_without_a_page_is_no_link_and_its_note_stands_under_it(
+    full_content: EditionContent, pages: Environment, place: int
+) -> None:
+    section = full_content.sections[place]
+    own = tuple(
+        replace(e, url="", note=f"Note {n}: we were there.", also=(), related=()) for n, e in enumerate(section.entries)
+    )
+    pieces = render_edition(replace(full_content, sections=(replace(section, entries=own),), blocks=()), FRAME, pages)
+    for kind in ("html", "web", "text"):
+        body = join_fragments(pieces, kind)
+        assert all(f"Note {n}: we were there." in body.replace("\xa0", " ") for n in range(len(own)))
+    (piece,) = (p.body for p in pieces if (p.kind, p.name) == ("html", f"section:{section.key}"))
+    tree = lxml_html.fragment_fromstring(piece, create_parent="div")
+    assert [a.get("href") for a in tree.iter("a")] == []
+    assert [e.headline for e in own if e.headline.replace(" ", "") not in "".join(tree.text_content().split())] == []
+
+
+def test_a_block_runs_on_in_later_editions_until_its_last_day(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    drafted(install)
+    form = EditForm("2026-W47", EDITOR, NOW)
+    editing.write_block(install, form, replace(GRANT, last_day=date(2026, 11, 30)))
+    editing.write_block(install, form, replace(GRANT, id="later", first_day=date(2026, 11, 27)))
+    editing.write_block(install, form, replace(GRANT, id="taken-out"))
+    editing.remove_block(install, form, "taken-out")
+    assert running(database) == {"2026-W47": ["grant"]}
+    for week in (1, 2):
+        with database.read() as session:
+            edition = session.scalars(select(Edition).order_by(Edition.release_at.desc())).first()
+        assert edition is not None
+        moment = NOW + timedelta(days=7 * (week - 1))
+        approve_now(install, edition, moment)
+        add(database, f"border news {week}", dated=NOW + timedelta(days=7 * week - 1), found=NOW)
+        drafted(install, NOW + timedelta(days=7 * week))
+    assert running(database) == {"2026-W47": ["grant"], "2026-W48": ["grant", "later"], "2026-W49": ["later"]}
+
+
+def running(database: Database) -> dict[str, list[str]]:
+    with database.read() as session:
+        editions = session.scalars(select(Edition).order_by(Edition.release_at))
+        return {e.name: [block["id"] for block in e.content["blocks"]] for e in editions}
+
+
+def test_a_story_that_was_written_here_is_in_the_edition_without_a_link(sqlite: Database) -> None:
+    install = Installation(WEEKLY, sqlite)
+    add(sqlite, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    drafted(install)
+    form = EditForm("current", EDITOR, NOW)
+    written = editing.write_story(install, form, {"title": "We moved", "summary": "To new rooms."}, section="featured")
+    assert written.edit is not None
+    editing.write_note(install, form, written.edit.target, "Come and see us.")
+    editing.write_text(install, form, written.edit.target, StoryField.KICKER, "In our own matter")
+    with sqlite.read() as session:
+        (edition,) = session.scalars(select(Edition))
+    entry = edition.content["sections"][0]["entries"][-1]
+    assert (entry["headline"], entry["url"], entry["note"]) == ("We moved", "", "Come and see us.")
+    assert entry["kicker"] == "In our own matter"

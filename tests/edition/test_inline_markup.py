@@ -1,0 +1,49 @@
+"""The little Markdown of an intro, in the mail's HTML and in its text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import html as lxml_html
+
+from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
+
+
+@pytest.mark.parametrize(
+    ("written", "html", "text"),
+    [
+        ("A **bold** claim", "A <strong>bold</strong> claim", "A bold claim"),
+        ("an *old* one", "an <em>old</em> one", "an old one"),
+        (
+            "Read [the list](https://a.example.org/x?a=b&c=d).",
+            'Read <a href="https://a.example.org/x?a=b&amp;c=d" class="link">the list</a>.',
+            "Read the list (https://a.example.org/x?a=b&c=d).",
+        ),
+        (
+            '[Write](mailto:editors@example.org "a title") to us',
+            '<a href="mailto:editors@example.org" class="link">Write</a> to us',
+            "Write (mailto:editors@example.org) to us",
+        ),
+        ("5 < 6 & <b>no</b> mark-up", "5 &lt; 6 &amp; &lt;b&gt;no&lt;/b&gt; mark-up", "5 < 6 & <b>no</b> mark-up"),
+        ("[run](javascript:alert(1))", "[run](javascript:alert(1))", "[run](javascript:alert(1))"),
+        ("![seen](https://a.example.org/pixel.gif)", None, "!seen (https://a.example.org/pixel.gif)"),
+        (
+            "# No heading, 1. no list, `no code`",
+            "# No heading, 1. no list, `no code`",
+            "# No heading, 1. no list, `no code`",
+        ),
+        ("snake_case_name and 2 * 3 * 4", "snake_case_name and 2 * 3 * 4", "snake_case_name and 2 * 3 * 4"),
+    ],
+)
+def test_emphasis_and_links_are_rendered_and_nothing_else(written: str, html: str | None, text: str) -> None:
+    if html is not None:
+        assert render_inline_markup(written) == html
+    assert strip_inline_markup(written) == text
+
+
+@given(st.text(alphabet=st.sampled_from(list("ab *_[]()<>!\"'&:/hjtps.")), max_size=60))
+def test_no_text_whatever_makes_another_element_or_address(text: str) -> None:
+    tree = lxml_html.fragment_fromstring(str(render_inline_markup(text)), create_parent="p")
+    assert {e.tag for e in tree.iter()} <= {"p", "em", "strong", "a"}
+    assert all(a.get("href").startswith(("http://", "https://", "mailto:")) for a in tree.iter("a"))
+    assert {name for e in tree.iter() for name in e.attrib} <= {"href", "class"}
+    strip_inline_markup(text)
