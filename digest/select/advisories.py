@@ -8,12 +8,11 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
-from itertools import combinations
 from urllib.parse import urlsplit
 
 from digest.collect.advisory_numbers import CVE_NUMBER, OWN_NUMBER, find_numbers_in
+from digest.select.story_links import StoryLink
 from digest.select.values import CandidateArticle
 
 _CATALOG_TITLE = re.compile(
@@ -24,7 +23,7 @@ _LIST_TITLE = re.compile(
     r"\breleases? \S+ (?:industrial control systems?|ICS|medical)(?: medical)? advisor(?:y|ies)\b", re.IGNORECASE
 )
 _MAX_TEXT = 4_000  # characters of a summary that are looked through for numbers
-APART_SPAN = timedelta(days=14)  # advisories further apart in time are in no story together anyway
+MAX_KEPT_APART = 100  # later ones that an advisory is held apart from: more than come in a week of one kind
 
 
 class AdvisoryKind(StrEnum):
@@ -71,29 +70,23 @@ def find_advisory_numbers(article: CandidateArticle) -> frozenset[str]:
     return frozenset(number for text in texts for number in find_numbers_in(text))
 
 
-@dataclass(frozen=True, slots=True)
-class AdvisoryGroups:
-    """Which articles are one advisory, and which are different ones, by their URLs."""
-
-    together: tuple[tuple[str, ...], ...]
-    apart: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
-
-
-def group_advisories(articles: Sequence[CandidateArticle]) -> AdvisoryGroups:
-    """Group the advisories among articles by their numbers, in any order of arrival to the same result.
+def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryLink, ...]:
+    """Say which articles are one advisory, and which are different ones, in any order of arrival to the same result.
 
     Of one kind, those that share a number are one; all others are different, whatever their titles.
     """
-    by_url = {a.url: (advisory, a.dated_at) for a in articles if (advisory := find_advisory(a))}
-    together, apart = [], []
+    found = [(a, advisory) for a in articles if (advisory := find_advisory(a))]
+    dated_at = {a.url: a.dated_at for a, _ in found}
+    links = []
     for kind in AdvisoryKind:
-        groups = _connect_by_number({url: a.numbers for url, (a, _) in by_url.items() if a.kind is kind})
-        together += [group for group in groups if len(group) > 1]
-        for first, other in combinations(groups, 2):
-            times = [by_url[url][1] for url in (*first, *other)]
-            if max(times) - min(times) <= APART_SPAN:
-                apart.append((first, other))
-    return AdvisoryGroups(tuple(together), tuple(apart))
+        groups = _connect_by_number({a.url: advisory.numbers for a, advisory in found if advisory.kind is kind})
+        groups.sort(key=lambda group: (min(dated_at[url] for url in group), group))
+        for place, group in enumerate(groups):
+            if len(group) > 1:
+                links.append(StoryLink(frozenset(group)))
+            if later := groups[place + 1 : place + 1 + MAX_KEPT_APART]:
+                links.append(StoryLink(frozenset(group), frozenset(url for other in later for url in other)))
+    return tuple(links)
 
 
 def _connect_by_number(numbers_by_url: dict[str, frozenset[str]]) -> list[tuple[str, ...]]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from digest.select import text_similarity
+from digest.select.advisories import link_advisories
 from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
 from digest.select.lead_choice import order_leads
 from digest.select.penalties import is_round_up_title
@@ -39,7 +40,8 @@ def group_into_stories(
     articles = merge_same_url(candidates)
     read = (reader or TextReader()).read_text
     texts = [read(article.title, article.summary) for article in articles]
-    decided = resolve_links(links, [article.url for article in articles])
+    # What an editor decided comes later, so it holds against an advisory's number.
+    decided = resolve_links([*link_advisories(articles), *links], [article.url for article in articles])
     stories = [
         build_story([articles[n] for n in members], [texts[n].vector for n in members])
         for members in _cluster_articles(articles, texts, min_similarity, decided)

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from digest.select.advisories import AdvisoryKind, find_advisory, find_advisory_numbers, group_advisories
+from digest.select.advisories import MAX_KEPT_APART, AdvisoryKind, find_advisory, find_advisory_numbers, link_advisories
+from digest.select.stories import group_into_stories
+from digest.select.story_links import StoryLink
 from digest.select.values import CandidateArticle
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
@@ -59,55 +61,64 @@ def test_what_only_mentions_numbers_is_no_advisory(other: CandidateArticle) -> N
     assert find_advisory(other) is None
 
 
+def stories_of(articles: list[CandidateArticle], links: tuple[StoryLink, ...] = ()) -> set[frozenset[str]]:
+    return {frozenset(a.url for a in s.members) for s in group_into_stories(articles, 0.24, links=links)}
+
+
+def alone(articles: list[CandidateArticle]) -> set[frozenset[str]]:
+    return {frozenset({a.url}) for a in articles}
+
+
 def test_lists_of_advisories_and_additions_without_numbers_are_only_themselves() -> None:
-    listed = [
-        article(
-            "Agency Releases Two Industrial Control Systems Advisories", f"alerts/{n}", "ICSA-26-320-01 ICSA-26-320-02"
-        )
-        for n in range(2)
-    ]
-    added = [article(ADDED, f"alerts/added-{n}") for n in range(2)]
+    title = "Agency Releases Two Industrial Control Systems Advisories"
+    listed = [article(title, f"alerts/{n}", "ICSA-26-320-01 ICSA-26-320-02", host=f"host{n}.example") for n in range(2)]
+    added = [article(ADDED, f"alerts/added-{n}", host=f"host{n}.example") for n in range(2)]
     for kind, pair in ((AdvisoryKind.LIST, listed), (AdvisoryKind.CATALOG, added)):
-        groups = group_advisories(pair)
-        assert {a.kind for a in map(find_advisory, pair) if a} == {kind}
-        assert groups.together == ()
-        assert groups.apart == (((pair[0].url,), (pair[1].url,)),)
+        assert {advisory.kind for a in pair if (advisory := find_advisory(a))} == {kind}
+        assert stories_of(pair) == alone(pair)
 
 
-def test_equal_titles_with_other_numbers_are_kept_apart() -> None:
-    same = [article(ADDED, f"alerts/{n}", f"CVE-2026-{n} Harlow Gate") for n in range(1000, 1149)]
-    groups = group_advisories(same)
-    assert groups.together == ()
-    assert len(groups.apart) == 149 * 148 / 2
+def test_equal_titles_with_other_numbers_are_149_stories() -> None:
+    same = [
+        article(ADDED, f"alerts/{n}", f"CVE-2026-{n} Harlow Gate", host=f"host{n % 3}.example", days=n / 100)
+        for n in range(1000, 1149)
+    ]
+    assert stories_of(same) == alone(same)
 
 
-def test_publishers_that_tell_of_one_number_are_together_in_any_order() -> None:
+def test_publishers_that_tell_of_one_number_are_one_story_in_any_order() -> None:
     official = article("Harlow Pump Controller", "ics-advisories/icsa-26-320-01")
-    press = article("Open pumps at waterworks (ICSA-26-320-01)", host="press.example")
-    wire = article("Waterworks told to patch", summary="The agency's ICSA-26-320-01 says so.", host="wire.example")
-    other = article("Harlow Pump Controller", "ics-advisories/icsa-26-320-02")
+    press = article("Open valves at waterworks (ICSA-26-320-01)", host="press.example")
+    wire = article("Councils told to patch", summary="The agency's ICSA-26-320-01 says so.", host="wire.example")
+    other = article("Harlow Pump Controller", "ics-advisories/icsa-26-320-02", host="mirror.example")
     articles = [official, press, wire, other]
-    expected = group_advisories(articles)
-    one = tuple(sorted(a.url for a in (official, press, wire)))
-    assert expected.together == (one,)
-    assert [set(pair) for pair in expected.apart] == [{one, (other.url,)}]
+    expected = {frozenset(a.url for a in (official, press, wire)), frozenset({other.url})}
     for seed in range(10):
         random.Random(seed).shuffle(articles)
-        assert group_advisories(articles) == expected
+        assert stories_of(articles) == expected
 
 
 def test_numbers_connect_by_way_of_each_other_and_contradict_nothing() -> None:
     both = article(ADDED.replace("One", "Two"), "alerts/both", "CVE-2026-1111 and CVE-2026-2222")
     first = article("CISA adds Harlow flaw to KEV", summary="CVE-2026-1111", host="a.example")
-    second = article("CISA adds Quill flaw to KEV", summary="CVE-2026-2222", host="b.example")
-    groups = group_advisories([first, second, both])
-    assert groups.together == (tuple(sorted(a.url for a in (both, first, second))),)
-    assert groups.apart == ()
+    second = article("CISA adds Quill bug to KEV", summary="CVE-2026-2222", host="b.example")
+    assert stories_of([first, second, both]) == {frozenset(a.url for a in (first, second, both))}
 
 
-def test_advisories_of_different_weeks_need_not_be_kept_apart() -> None:
-    groups = group_advisories([article("Pump", "icsa-26-320-01"), article("Pump", "icsa-26-360-01", days=40)])
-    assert groups.apart == ()
+def test_an_editors_word_holds_against_a_number() -> None:
+    pair = [article("Pump", f"icsa-26-320-0{n}", host=f"host{n}.example") for n in (1, 2)]
+    urls = frozenset(a.url for a in pair)
+    assert stories_of(pair) == alone(pair)
+    assert stories_of(pair, (StoryLink(urls),)) == {urls}
+    same = [article("Pump", f"{n}/icsa-26-320-01", host=f"host{n}.example") for n in (1, 2)]
+    apart = StoryLink(frozenset({same[0].url}), frozenset({same[1].url}))
+    assert stories_of(same) == {frozenset(a.url for a in same)}
+    assert stories_of(same, (apart,)) == alone(same)
+
+
+def test_the_work_grows_with_the_advisories_and_not_with_their_square() -> None:
+    many = [article("Pump", f"{n}/icsa-26-{n % 1000:03}-{n // 1000:02}", days=n / 1000) for n in range(2000)]
+    assert sum(len(link.apart_from) for link in link_advisories(many)) <= MAX_KEPT_APART * len(many)
 
 
 def test_all_numbers_that_an_article_names_are_found_in_capitals() -> None:
