@@ -34,13 +34,17 @@ def explain_proposal(proposal: Proposal) -> Iterator[str]:
                 earlier = continues.earlier
                 news = f"{len(continues.news)} of its {len(p.scored.story.members)} articles are news since"
                 yield f"     goes on from {earlier.edition} (No. {earlier.number}), “{earlier.headline}”: {news}"
+            if p.rule:
+                yield f"     {p.rule}"
             yield from _story_lines(p.scored)
+            for under in p.supporting:
+                yield f"     under it ({under.score:.1f}): {under.story.lead.title} ({under.story.lead.publisher})"
         yield ""
     if proposal.left_out:
         yield f"LEFT OUT (the first {min(MAX_LEFT_OUT_SHOWN, len(proposal.left_out))} of {len(proposal.left_out)})"
     for out in proposal.left_out[:MAX_LEFT_OUT_SHOWN]:
         yield f"   - {out.scored.story.lead.title}"
-        yield f"     why: {out.reason}"
+        yield f"     left out, because {out.reason}"
         yield from _story_lines(out.scored)
 
 
@@ -48,6 +52,8 @@ def _story_lines(scored: ScoredStory) -> Iterator[str]:
     story = scored.story
     others = sorted(story.publishers - {story.lead.publisher})
     yield f"     {story.lead.publisher}" + (f"; also {', '.join(others)}" if others else "")
+    if places := [*scored.places.states, *scored.places.countries]:
+        yield f"     about {', '.join(places)}"
     yield from (f"     {term.points:+8.2f}  {term.name}: {term.note}" for term in scored.terms)
     yield f"     {scored.score:8.2f}  sum"
 

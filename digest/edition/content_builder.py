@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from digest.collect.urls import strip_tracking
 from digest.edition import content
 from digest.edition.arrangement import ArrangedStory, Arrangement
 from digest.edition.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
+from digest.select.story_similarity import MAX_RELATED
 from digest.settings import SectionSettings, SettingsFile
 from subscribers.phrases import weekday_date
 
@@ -64,7 +66,23 @@ def _write_entries(
     stories = arrangement.sections.get(section.key, ())
     placed = tuple(story.placed for story in stories)
     entries = SECTION_KINDS[section.kind].write_entries(placed, zone, arrangement.pictures)
-    return (_write_over(entry, story) for entry, story in zip(entries, stories, strict=True))
+    return (_write_over(_list_supporting(entry, story), story) for entry, story in zip(entries, stories, strict=True))
+
+
+def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
+    """Put the stories that stand under one before what is related to it."""
+    if not story.supporting:
+        return entry
+    under = tuple(
+        content.EditionLink(
+            s.texts.get(StoryField.HEADLINE, s.original.story.lead.title),
+            strip_tracking(s.original.story.lead.link),
+            s.original.story.lead.publisher,
+        )
+        for s in story.supporting
+    )
+    links = {link.url: link for link in (*under, *entry.related)}
+    return replace(entry, related=tuple(links.values())[: max(MAX_RELATED, len(under))])
 
 
 def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:

@@ -39,7 +39,7 @@ class GrownProposal:
 
     def list_scored(self) -> Iterator[ScoredStory]:
         """Return every story: those proposed, those left out, those in the tray."""
-        yield from (p.scored for placed in self.proposal.sections.values() for p in placed)
+        yield from _placed_stories(self.proposal)
         yield from (out.scored for out in self.proposal.left_out)
         yield from (new.scored for new in self.tray)
 
@@ -50,10 +50,18 @@ def grow_proposal(grown: GrownProposal, fresh: Proposal, arrived_at: datetime) -
     An article that joins a story which is there waits in the tray as well, and names the story.
     """
     known = {a.url for scored in grown.list_scored() for a in scored.story.members}
-    fresh_stories = [p.scored for placed in fresh.sections.values() for p in placed]
+    fresh_stories = list(_placed_stories(fresh))
     fresh_stories += [out.scored for out in fresh.left_out if out.admitted]
     found = [_new_part(scored, known, arrived_at) for scored in sorted(fresh_stories, key=ranking_order)]
     return replace(grown, tray=(*grown.tray, *(new for new in found if new)))
+
+
+def _placed_stories(proposal: Proposal) -> Iterator[ScoredStory]:
+    """Yield the stories in the sections, each followed by those under it."""
+    for placed in proposal.sections.values():
+        for story in placed:
+            yield story.scored
+            yield from story.supporting
 
 
 def _new_part(scored: ScoredStory, known: set[str], arrived_at: datetime) -> TrayStory | None:

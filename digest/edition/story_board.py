@@ -146,11 +146,20 @@ class StoryBoard:
                         story.scored, StoryState.LEFT_OUT, reason=f"no section {key}", related=story.related
                     )
                 self._put_on_board(board_story)
+                for scored in story.supporting:
+                    self._place_supporting(scored, board_story)
         for out in grown.proposal.left_out:
             self._put_on_board(BoardStory(out.scored, StoryState.LEFT_OUT, reason=out.reason))
         for new in grown.tray:
             waiting = BoardStory(new.scored, StoryState.WAITING, arrived_at=new.arrived_at, joins=new.joins)
             self._put_on_board(waiting)
+
+    def _place_supporting(self, scored: ScoredStory, main: BoardStory) -> None:
+        """Put a story under the one that it was proposed under; with it, where that stands in no section any more."""
+        under = BoardStory(scored, StoryState.LEFT_OUT, reason=main.reason)
+        if main.state is StoryState.PLACED:
+            self._put_under(under, main)
+        self._put_on_board(under)
 
     def _put_on_board(self, story: BoardStory) -> None:
         self.stories.append(story)

@@ -82,7 +82,7 @@ def find_continuations(
 def explain_repeat(continuation: Continuation) -> str:
     """Explain why a story that goes on without news stays out."""
     earlier = continuation.earlier
-    return f"was in {earlier.edition} (No. {earlier.number}) as “{earlier.headline}”, and nothing is new since"
+    return f"it was in {earlier.edition} (No. {earlier.number}) as “{earlier.headline}”, and nothing is new since"
 
 
 def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:

@@ -1,10 +1,10 @@
-"""Why a story is not in the edition: one reason in words, the one that decided."""
+"""Why a story is not in the edition: the reason that decided, as the words that follow "left out, because"."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from digest.select.advisories import find_advisory
-from digest.select.section_filler import MAX_STORIES_PER_TOPIC, NEWS_SECTION, SectionFiller
+from digest.select.section_filler import NEWS_SECTION, SectionFiller
 from digest.select.story_similarity import SAME_TITLE_OVERLAP
 from digest.select.text_similarity import is_near_duplicate, jaccard_overlap, title_words
 from digest.select.values import CandidateArticle, PreviousEditions, ScoredStory
@@ -39,7 +39,7 @@ class EarlierStories:
     def find_repeat(self, article: CandidateArticle) -> str:
         """Say in which edition an article, or one of its title, was; empty when in none."""
         if edition := self._by_url.get(article.url) or self._by_url.get(article.link):
-            return f"was in {edition}"
+            return f"it was in {edition}"
         words = title_words(article.title)
         near = {u: None for word in sorted(words) for u in self._by_word.get(word, ())}
         hits = [
@@ -49,7 +49,7 @@ class EarlierStories:
             and is_near_duplicate(article.title, u.title, SAME_TITLE_OVERLAP)
         ]
         hits = [u for u in hits if not self._is_new_text(article, u)]
-        return f"was in {max(u.edition for u in hits)} under much the same title" if hits else ""
+        return f"it was in {max(u.edition for u in hits)} under much the same title" if hits else ""
 
     def _is_new_text(self, article: CandidateArticle, earlier: _UsedStory) -> bool:
         """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
@@ -72,7 +72,7 @@ def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iter
     if source_section == NEWS_SECTION:
         takers = [s for s in takers if filler.kinds[s.kind].capped]
     if not takers:
-        return f"no section for {source_section}"
+        return f"no section takes {source_section}"
     if source_section == NEWS_SECTION:
         return _explain_news_exclusion(scored, filler, takers)
     return f"{takers[-1].title} is full ({takers[-1].most})"
@@ -80,10 +80,10 @@ def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iter
 
 def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
     if scored.topic is None:
-        return "no topic of ours"
+        return "it has no topic of ours"
     if missed := _find_missed_section(scored, filler, sections):
         section, least_score = missed
-        return f"score {scored.score:.1f}, below the last of {section.title} ({least_score:.1f})"
+        return f"its score of {scored.score:.1f} is below the last of {section.title} ({least_score:.1f})"
     return _explain_variety_exclusion(scored, filler, sections)
 
 
@@ -94,10 +94,11 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
         led = filler.lead_counts[publisher]
         return f"{led} stor{'y' if led == 1 else 'ies'} of {publisher} {'is' if led == 1 else 'are'} in already"
     if near := filler.similarity.find_same_matter(scored, filler.news_stories):
-        return f"a further piece of “{near.story.lead.title}”, which is in"
+        return f"it is a further piece of “{near.story.lead.title}”, which is in"
     full = [s for s in sections if filler.kinds[s.kind].limits_topics and filler.is_topic_full(s, scored)]
     if full:
-        return f"{MAX_STORIES_PER_TOPIC} stories on {scored.topic} are in {full[-1].title} already"
+        count = sum(s.topic == scored.topic for s in filler.sections[full[-1].key])
+        return f"{count} stories on {scored.topic} are in {full[-1].title} already"
     return filler.kinds[sections[0].kind].explain_unchosen(sections[0])
 
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from digest.select.continuations import explain_repeat, find_continuations
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, EarlierStories, explain_exclusion
+from digest.select.placement_rules import explain_order
 from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
@@ -114,7 +115,7 @@ def _admit_articles(
     for article in articles:
         names = {article.url, article.link}
         if names & bans:
-            refused.append((Story(article), "banned by an editor"))
+            refused.append((Story(article), "an editor banned it"))
         elif article.withdrawn:
             refused.append((Story(article), WITHDRAWN_REASON))
         elif article.superseded and not names & pins:
@@ -200,6 +201,7 @@ def _build_proposal(
 ) -> Proposal:
     filler = outcome.filler
     in_edition = {s.story.lead.url for placed in filler.sections.values() for s in placed}
+    in_edition |= {s.story.lead.url for under in filler.supporting.values() for s in under}
     left_out = [
         LeftOutStory(s, explain_exclusion(s, filler, sections))
         for s in outcome.ranked
@@ -213,7 +215,15 @@ def _build_proposal(
     )
     return Proposal(
         sections={
-            s.key: tuple(PlacedStory(p, related.get(p.story.lead.url, ())) for p in filler.sections[s.key])
+            s.key: tuple(
+                PlacedStory(
+                    p,
+                    related.get(p.story.lead.url, ()),
+                    tuple(filler.supporting.get(p.story.lead.url, ())),
+                    explain_order(filler, sections, s, place),
+                )
+                for place, p in enumerate(filler.sections[s.key])
+            )
             for s in sections
             if filler.sections[s.key]
         },

@@ -6,13 +6,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
+from digest.select.penalties import find_penalties
 from digest.select.ranking import StoryRanking
-from digest.select.story_similarity import StorySimilarity
+from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
+from digest.select.text_similarity import jaccard_overlap, title_words
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings, SelectionSettings
 
 NEWS_SECTION = "news"  # the section of a source of news
 MAX_STORIES_PER_TOPIC = 2  # stories of one topic in a section that limits them
+FAR_HIGHER_COVERAGE = 2.0  # times the publishers of a story of its topic that is in: it passes the limit
+MIN_FAR_COVERAGE = 5  # publishers, for that
+MAX_SUPPORTING = 2  # stories under another one
+MIN_SUPPORTING_SHARE = 0.5  # of the score of the story above, for one to stand under it
 MAX_RESERVE = 20  # stories that stand ready for a section's dropped ones
 
 
@@ -29,6 +35,7 @@ class SectionPicker:
     capped: ClassVar[bool] = False  # takes by score, and counts towards the stories that one publisher may lead
     limits_topics: ClassVar[bool] = False  # to `MAX_STORIES_PER_TOPIC` of one
     takes_every_topic: ClassVar[bool] = True
+    order_rule: ClassVar[str] = ""  # what may put a lower score above a higher one, in words
 
     def fill(self, filler: "SectionFiller", section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take stories of the pool, which is in order of score: by default the pins, then the best."""
@@ -63,7 +70,7 @@ class SectionPicker:
     def explain_unchosen(self, section: SectionSettings) -> str:
         """Explain why a section that was not full did not take a story with points enough."""
         del section
-        return "no section for its topic"
+        return "no section takes its topic"
 
 
 @dataclass(slots=True)
@@ -78,6 +85,8 @@ class SectionFiller:
     sections: dict[str, list[ScoredStory]] = field(default_factory=dict)
     lead_counts: Counter[str] = field(default_factory=Counter)  # stories by the lead's publisher, where the cap holds
     news_stories: list[ScoredStory] = field(default_factory=list)
+    supporting: dict[str, list[ScoredStory]] = field(default_factory=dict)  # by the lead's URL of the story above
+    _capped_stories: list[ScoredStory] = field(default_factory=list)
     _taken_urls: set[str] = field(default_factory=set)
 
     def fill_sections(self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]) -> None:
@@ -94,6 +103,26 @@ class SectionFiller:
             ]
             self.sections[section.key] = []
             kind.fill(self, section, pool)
+        self._take_supporting(ranked)
+
+    def _take_supporting(self, ranked: Sequence[ScoredStory]) -> None:
+        """Put the best further stories of a matter that is in under the story that tells it: one matter stands once."""
+        for scored in ranked:
+            if (
+                scored.story.lead.section != NEWS_SECTION
+                or scored.story.lead.url in self._taken_urls
+                or not scored.topic
+            ):
+                continue
+            main = self.similarity.find_same_matter(scored, self._capped_stories)
+            if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.story.lead):
+                continue
+            under = self.supporting.setdefault(main.story.lead.url, [])
+            titles = [title_words(s.story.lead.title) for s in (main, *under)]
+            told = any(jaccard_overlap(title_words(scored.story.lead.title), t) >= SAME_TITLE_OVERLAP for t in titles)
+            if len(under) < MAX_SUPPORTING and not told:
+                under.append(scored)
+                self._taken_urls.add(scored.story.lead.url)
 
     def list_reserves(
         self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]
@@ -115,6 +144,7 @@ class SectionFiller:
         if kind.source_section == NEWS_SECTION:
             self.news_stories.append(scored)
         if kind.capped:
+            self._capped_stories.append(scored)
             self.lead_counts[scored.story.lead.publisher] += 1
 
     def is_section_full(self, section: SectionSettings) -> bool:
@@ -126,8 +156,11 @@ class SectionFiller:
         return self.lead_counts[scored.story.lead.publisher] >= self.select.per_publisher
 
     def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a section has enough of a story's topic."""
-        return sum(s.topic == scored.topic for s in self.sections[section.key]) >= MAX_STORIES_PER_TOPIC
+        """Return whether a section has enough of a story's topic; one of far higher coverage finds room all the same."""
+        publishers = [len(s.story.publishers) for s in self.sections[section.key] if s.topic == scored.topic]
+        if len(publishers) < MAX_STORIES_PER_TOPIC:
+            return False
+        return len(scored.story.publishers) < max(FAR_HIGHER_COVERAGE * min(publishers), MIN_FAR_COVERAGE)
 
     def _pinned_stories(self, pool: Iterable[ScoredStory]) -> list[ScoredStory]:
         """Return the pinned stories of a pool in the order of the pins; they pass every cap."""

@@ -133,10 +133,16 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class PlacedStory:
-    """A story in a section of the edition. `related` are earlier articles on the same matter."""
+    """A story in a section of the edition.
+
+    `related` are earlier articles on the same matter; `supporting` are further stories of it that stand under this one, the best
+    first. `rule` is empty, or says why it stands above a story of a higher score.
+    """
 
     scored: ScoredStory
     related: tuple[CandidateArticle, ...] = ()
+    supporting: tuple[ScoredStory, ...] = ()
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +170,9 @@ class Proposal:
 
     @property
     def lead_articles(self) -> tuple[CandidateArticle, ...]:
-        """The articles that readers are led to, section by section."""
-        return tuple(p.scored.story.lead for placed in self.sections.values() for p in placed)
+        """The articles that readers are led to, section by section, each followed by those of the stories under it."""
+        placed_stories = [p for placed in self.sections.values() for p in placed]
+        return tuple(s.story.lead for p in placed_stories for s in (p.scored, *p.supporting))
 
 
 @dataclass(frozen=True, slots=True)

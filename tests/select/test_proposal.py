@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digest.cli.editions import explain_proposal
 from digest.collect.deadlines import Deadline
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
-from digest.settings import DEFAULT_SECTIONS, SectionSettings, SelectionSettings
+from digest.settings import DEFAULT_SECTIONS, RankingWeights, SectionSettings, SelectionSettings
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 TITLES = {
@@ -132,7 +133,7 @@ def test_a_pinned_article_speaks_for_its_story() -> None:
 def test_a_banned_article_stays_out_even_when_pinned() -> None:
     candidates = week()
     proposal = propose(candidates, SelectionSettings(bans=[candidates[0].url], pins=[candidates[0].url]))
-    assert reasons(proposal)[candidates[0].url] == "banned by an editor"
+    assert reasons(proposal)[candidates[0].url] == "an editor banned it"
     assert any("both pinned and banned" in n for n in proposal.notes)
 
 
@@ -151,8 +152,8 @@ def test_what_an_earlier_edition_had_is_left_out_by_url_and_by_title() -> None:
         ("2026-W46", "https://elsewhere.example.org/1", candidates[7].title),
     )
     why = reasons(propose([*candidates, other], previous=PreviousEditions(used)))
-    assert why[candidates[0].url] == "was in 2026-W45"
-    assert why[candidates[7].url] == why[other.url] == "was in 2026-W46 under much the same title"
+    assert why[candidates[0].url] == "it was in 2026-W45"
+    assert why[candidates[7].url] == why[other.url] == "it was in 2026-W46 under much the same title"
 
 
 def test_a_series_of_one_title_comes_again_when_its_text_is_new() -> None:
@@ -182,7 +183,7 @@ def test_advisories_of_one_title_and_without_a_text_are_no_repeats_of_each_other
     old, new = (article(title, "CISA", days=d, url=f"https://cisa.example.org/{d}") for d in (9, 1))
     previous = PreviousEditions((("2026-W46", old.url, title),), (old,))
     assert new.url not in reasons(propose([*week()[4:], new], previous=previous))
-    assert reasons(propose([*week()[4:], old], previous=previous))[old.url] == "was in 2026-W46"
+    assert reasons(propose([*week()[4:], old], previous=previous))[old.url] == "it was in 2026-W46"
 
 
 def test_a_superseded_advisory_stays_out_and_says_by_which_unless_it_is_pinned() -> None:
@@ -226,9 +227,9 @@ def test_events_are_those_to_come_within_90_days_by_date() -> None:
     proposal = propose([*week(), *candidates])
     assert leads(proposal, "events") == ["Fire Day", "Port Summit", "Border Expo"]
     why = reasons(proposal)
-    assert why[candidates[2].url] == "an event of the past (November 18)"
-    assert why[candidates[3].url] == "an event more than 90 days away (March 19)"
-    assert why[candidates[4].url] == "an event without a date of its own"
+    assert why[candidates[2].url] == "it is an event of the past (November 18)"
+    assert why[candidates[3].url] == "it is an event more than 90 days away (March 19)"
+    assert why[candidates[4].url] == "it is an event without a date of its own"
 
 
 def test_one_event_of_two_sources_is_announced_once() -> None:
@@ -248,7 +249,7 @@ def test_opportunities_are_open_ones_soonest_deadline_first_and_undated_last() -
     ]
     proposal = propose([*week(), *candidates])
     assert leads(proposal, "opportunities") == ["Grant of today", "Grant of December", "Grant without end"]
-    assert reasons(proposal)[candidates[3].url] == "closed on November 18"
+    assert reasons(proposal)[candidates[3].url] == "it closed on November 18"
 
 
 def test_a_call_that_closes_before_the_release_is_left_out_to_the_minute() -> None:
@@ -259,7 +260,7 @@ def test_a_call_that_closes_before_the_release_is_left_out_to_the_minute() -> No
     ]
     proposal = propose([*week(), *calls])
     assert leads(proposal, "opportunities") == ["Call 1"]
-    assert reasons(proposal)[calls[0].url] == "closed on November 19"
+    assert reasons(proposal)[calls[0].url] == "it closed on November 19"
 
 
 def test_official_news_that_calls_for_applications_is_an_opportunity_unless_it_stands_elsewhere() -> None:
@@ -298,6 +299,61 @@ def test_further_pieces_of_one_matter_come_only_when_there_is_nothing_else() -> 
     assert sum("Nadia" in t for t in leads(thin, "featured")) == 2  # the cap of a topic still holds
 
 
+def test_a_further_story_of_a_matter_stands_under_the_first_and_is_not_left_out() -> None:
+    told = "Hurricane Nadia came ashore in Harlow County and cut the power of two towns."
+    saga = [
+        article("Hurricane Nadia comes ashore in Harlow", "Wire", days=1, summary=told),
+        article("Harlow mayor opens schools to those whom Hurricane Nadia drove out", "Wire", days=1.2, summary=told),
+    ]
+    proposal = propose([*week()[:4], *week()[5:], *saga])
+    (placed,) = [p for key in ("featured", "topics") for p in proposal.sections[key] if p.supporting]
+    assert {placed.scored.story.lead.url, placed.supporting[0].story.lead.url} == {a.url for a in saga}
+    assert placed.scored.score >= placed.supporting[0].score
+    assert not {a.url for a in saga} & reasons(proposal).keys()
+    assert placed.supporting[0].story.lead in proposal.lead_articles
+
+
+def test_what_is_no_news_does_not_stand_under_a_story() -> None:
+    told = "Hurricane Nadia came ashore in Harlow County and cut the power of two towns."
+    saga = [
+        article("Hurricane Nadia comes ashore in Harlow", "Wire", days=1, summary=told),
+        article("Opinion: Harlow was not ready for Hurricane Nadia", "Wire", days=1.2, summary=told),
+    ]
+    proposal = propose([*week()[:4], *week()[5:], *saga])
+    assert not any(p.supporting for placed in proposal.sections.values() for p in placed)
+
+
+def carried(title: str, count: int, days: float) -> list[CandidateArticle]:
+    return [article(f"{title}, says {word}", f"{title[:4]} {word}", days=days) for word in "ABCDEFGHI"[:count]]
+
+
+def test_the_cap_of_a_topic_does_not_put_out_a_story_of_far_higher_coverage() -> None:
+    sections = [SectionSettings(key="featured", title="Featured", kind="featured", most=3)]
+    fresh = [
+        carried("Ransomware shuts the port of Harlow", 2, 0),
+        carried("Phishing wave aims at payroll offices", 2, 0),
+    ]
+    wide = carried("Botnet of routers seized across Ohio", 6, 9)
+    flat = SelectionSettings(variety=1, minimum=1, weights=RankingWeights(coverage=0.1, freshness=1.0))
+    featured = propose([a for one in (*fresh, wide) for a in one], flat, sections=sections).sections["featured"]
+    assert [len(p.scored.story.publishers) for p in featured] == [2, 2, 6]
+    narrow = propose([a for one in (*fresh, wide[:3]) for a in one], flat, sections=sections)
+    assert len(narrow.sections["featured"]) == 2
+    assert "2 stories on Cybersecurity are in Featured already" in reasons(narrow).values()
+
+
+def test_a_lower_score_above_a_higher_one_names_the_rule() -> None:
+    candidates = week()
+    unmoved = RankingWeights(editorial=0)  # so that a pin brings no points
+    proposal = propose(candidates, SelectionSettings(pins=[candidates[-1].url], weights=unmoved))
+    first = proposal.sections["featured"][0]
+    assert first.rule.startswith("above “")
+    assert first.rule.endswith(": an editor pinned it")
+    said = list(explain_proposal(proposal))
+    assert f"     {first.rule}" in said
+    assert any(line.startswith("     left out, because ") for line in said)
+
+
 def test_too_few_news_stories_hold_the_edition() -> None:
     proposal = propose(week()[:3])
     assert proposal.incomplete_reason == "3 news stories are too few: an edition has at least 4 (select.minimum)"
@@ -314,8 +370,8 @@ def test_left_out_is_ordered_best_first_with_one_reason_each() -> None:
     scores = [out.scored.score for out in proposal.left_out]
     assert scores == sorted(scores, reverse=True)
     assert all(out.reason for out in proposal.left_out)
-    assert "no topic of ours" in reasons(proposal).values()
-    assert any("below the last of" in r for r in reasons(proposal).values())
+    assert "it has no topic of ours" in reasons(proposal).values()
+    assert any("is below the last of" in r for r in reasons(proposal).values())
 
 
 def test_related_are_earlier_articles_of_the_same_matter_newest_first() -> None:
@@ -361,7 +417,8 @@ def test_every_article_ends_in_one_place_in_any_order_and_the_caps_hold(
     shuffled = list(found)
     chance.shuffle(shuffled)
     assert propose(shuffled) == proposal
-    stories = [p.scored.story for placed in proposal.sections.values() for p in placed]
+    all_placed = [p for placed in proposal.sections.values() for p in placed]
+    stories = [s.story for p in all_placed for s in (p.scored, *p.supporting)]
     stories += [out.scored.story for out in proposal.left_out]
     assert sorted(m.url for s in stories for m in s.members) == sorted({c.url for c in found})
     led = Counter(p.scored.story.lead.publisher for k in ("featured", "topics") for p in proposal.sections.get(k, ()))
@@ -370,6 +427,12 @@ def test_every_article_ends_in_one_place_in_any_order_and_the_caps_hold(
     for out in proposal.left_out:
         assert out.reason
     used = [r.url for placed in proposal.sections.values() for p in placed for r in p.related]
-    inside = {m.url for placed in proposal.sections.values() for p in placed for m in p.scored.story.members}
+    inside = {m.url for p in all_placed for s in (p.scored, *p.supporting) for m in s.story.members}
     assert len(used) == len(set(used))
     assert not inside & set(used)
+    for kinds in (("featured", "most-read", "topics"), ("products",), ("events",), ("opportunities",)):
+        shown = [p for key in kinds for p in proposal.sections.get(key, ())]
+        for place, p in enumerate(shown):
+            higher = [below for below in shown[place + 1 :] if below.scored.score > p.scored.score]
+            assert bool(p.rule) == bool(higher)
+            assert not higher or any(below.scored.story.lead.title in p.rule for below in higher)

@@ -15,6 +15,7 @@ class FeaturedSection(SectionKind):
     """The pins, then one after the other what adds most: score less similarity (maximal marginal relevance)."""
 
     name = "featured"
+    order_rule = "variety, because the other is more like what stands above"
     capped = limits_topics = leads_edition = shows_pictures = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
@@ -29,7 +30,7 @@ class FeaturedSection(SectionKind):
 
     def explain_unchosen(self, section: SectionSettings) -> str:
         """Say that a story gave way to less similar ones."""
-        return f"gave way to others, for variety, in {section.title}"
+        return f"it gave way to others, for variety, in {section.title}"
 
     def write_entries(
         self, placed: tuple[PlacedStory, ...], zone: ZoneInfo, pictures: Mapping[str, PictureCuts]

@@ -14,6 +14,7 @@ class MostReadSection(SectionKind):
     """Stories of the own site by reads a day alone: no cap for a publisher, and no pins."""
 
     name = "most-read"
+    order_rule = "reads alone decide here"
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the most read; ties go to the earliest, then by URL."""

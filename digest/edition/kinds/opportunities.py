@@ -43,6 +43,7 @@ class OpportunitySection(SectionKind):
 
     name = source_section = "opportunities"
     has_own_date = True
+    order_rule = "the soonest deadline stands first"
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Take what was announced in the last weeks, whether an edition had it before or not."""
@@ -67,7 +68,7 @@ class OpportunitySection(SectionKind):
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why an opportunity is none to announce; empty when it may be."""
         deadline = scored.story.lead.deadline
-        return f"closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
+        return f"it closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
 
     def write_entry(self, placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
         """Write an opportunity with its deadline."""

@@ -13,6 +13,7 @@ class TopicSection(SectionKind):
     """The next best, few a topic, ordered by topic, the best topic first."""
 
     name = "topics"
+    order_rule = "stories of one topic stand together, the best topic first"
     capped = limits_topics = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:

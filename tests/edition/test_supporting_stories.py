@@ -1,0 +1,53 @@
+"""A story that selection puts under another one: on the board, in the mail, and in the tray's memory."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from digest.edition.arrangement import arrange_edition
+from digest.edition.composition import compose_edition, list_story_rows
+from digest.edition.grown_proposal import GrownProposal, grow_proposal, pack_proposal, unpack_proposal
+from digest.select.values import Proposal, ScoredStory
+from digest.settings import Settings
+from tests.edition.edited_weeks import ARTICLES, FILE, IDENTITY, NOW, RELEASE_DAY, propose
+
+UNDER = replace(
+    ARTICLES[0],
+    url="https://county-line.example.org/under",
+    link="https://county-line.example.org/under",
+    title="One surgeon stayed through the night",
+)
+
+
+def with_supporting(section: str) -> Proposal:
+    proposal = propose(ARTICLES)
+    first, *others = proposal.sections["featured"]
+    under = ScoredStory(replace(first.scored.story, lead=UNDER, also_reported=(), further_articles=()), 20.0, ())
+    placed = (replace(first, supporting=(under,)), *others)
+    return replace(proposal, sections={section: placed})
+
+
+@pytest.mark.parametrize("section", ["featured", "topics"])
+def test_it_is_linked_under_its_story_in_mail_and_text(section: str) -> None:
+    composed = compose_edition(GrownProposal(with_supporting(section)), (), IDENTITY, Settings(file=FILE))
+    written = [f for f in composed.fragments if f.name == f"section:{section}"]
+    assert {f.kind for f in written} == {"html", "text"}
+    for fragment in written:
+        assert UNDER.link in fragment.body
+        assert re.search(r"One\s+surgeon\s+stayed\s+through\s+the\s+night", fragment.body)
+
+
+def test_its_articles_are_those_of_the_story_above_in_the_record_of_the_edition() -> None:
+    arrangement = arrange_edition(GrownProposal(with_supporting("featured")), (), FILE, RELEASE_DAY)
+    assert [s.url for s in arrangement.sections["featured"][0].supporting] == [UNDER.url]
+    holders = [row for row in list_story_rows(arrangement) if UNDER.url in row["members"]]
+    assert [(row["section"], row["position"]) for row in holders] == [("featured", 0)]
+
+
+def test_it_is_stored_with_the_proposal_and_does_not_come_again_in_the_tray() -> None:
+    proposal = with_supporting("featured")
+    grown = unpack_proposal(pack_proposal(GrownProposal(proposal)).body)
+    assert grown.proposal == proposal
+    assert grow_proposal(grown, proposal, NOW + timedelta(hours=1)).tray == ()
