@@ -300,10 +300,10 @@ def test_further_pieces_of_one_matter_come_only_when_there_is_nothing_else() -> 
 
 
 def test_a_further_story_of_a_matter_stands_under_the_first_and_is_not_left_out() -> None:
-    told = "Hurricane Nadia came ashore in Harlow County and cut the power of two towns."
+    told = "Hurricane Nadia came ashore in Oakdale County and cut the power of two towns."
     saga = [
-        article("Hurricane Nadia comes ashore in Harlow", "Wire", days=1, summary=told),
-        article("Harlow mayor opens schools to those whom Hurricane Nadia drove out", "Wire", days=1.2, summary=told),
+        article("Hurricane Nadia comes ashore in Oakdale", "Wire", days=1, summary=told),
+        article("Oakdale mayor opens schools to those whom Hurricane Nadia drove out", "Wire", days=6.5, summary=told),
     ]
     proposal = propose([*week()[:4], *week()[5:], *saga])
     (placed,) = [p for key in ("featured", "topics") for p in proposal.sections[key] if p.supporting]
@@ -314,10 +314,10 @@ def test_a_further_story_of_a_matter_stands_under_the_first_and_is_not_left_out(
 
 
 def test_what_is_no_news_does_not_stand_under_a_story() -> None:
-    told = "Hurricane Nadia came ashore in Harlow County and cut the power of two towns."
+    told = "Hurricane Nadia came ashore in Oakdale County and cut the power of two towns."
     saga = [
-        article("Hurricane Nadia comes ashore in Harlow", "Wire", days=1, summary=told),
-        article("Opinion: Harlow was not ready for Hurricane Nadia", "Wire", days=1.2, summary=told),
+        article("Hurricane Nadia comes ashore in Oakdale", "Wire", days=1, summary=told),
+        article("Opinion: Oakdale was not ready for Hurricane Nadia", "Wire", days=6.5, summary=told),
     ]
     proposal = propose([*week()[:4], *week()[5:], *saga])
     assert not any(p.supporting for placed in proposal.sections.values() for p in placed)
