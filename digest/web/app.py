@@ -24,10 +24,10 @@ from digest.web.auth.access import (
     keep_staff_pages_private,
     provide_current_staff,
 )
+from digest.web.auth.blueprint import auth_pages
 from digest.web.auth.cookies import CookieScope
-from digest.web.auth.pages import auth_pages
 from digest.web.auth.route_rules import check_route_rules
-from digest.web.context import StyleSheets, WebContext
+from digest.web.context import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, WebContext
 from digest.web.desk.editing_pages import editing_pages
 from digest.web.desk.pages import desk_pages
 from digest.web.health import health_pages
@@ -56,10 +56,11 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     _configure_app(app, installation)
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"
-    styles = StyleSheets.load(loader)
-    app.extensions["digest"] = WebContext(installation, clock, styles)
+    styles = PublicFiles.load(loader, STYLE_SHEET_FILES)
+    scripts = PublicFiles.load(loader, SCRIPT_FILES)
+    app.extensions["digest"] = WebContext(installation, clock, styles, scripts)
     app.extensions["readers"] = build_page_context(installation, clock)
-    _set_up_templates(app, settings, styles)
+    _set_up_templates(app, settings, styles, scripts)
     app.before_request(check_access)
     csrf = CSRFProtect(app)
     for blueprint in (archive_pages, auth_pages, desk_pages, editing_pages, health_pages):
@@ -96,7 +97,7 @@ def _configure_app(app: Flask, installation: Installation) -> None:
     )
 
 
-def _set_up_templates(app: Flask, settings: Settings, styles: StyleSheets) -> None:
+def _set_up_templates(app: Flask, settings: Settings, styles: PublicFiles, scripts: PublicFiles) -> None:
     """Have Flask read our templates, as strictly as everywhere else."""
     zone = settings.file.publication.zone
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
@@ -109,6 +110,7 @@ def _set_up_templates(app: Flask, settings: Settings, styles: StyleSheets) -> No
     env.globals["site"] = app.extensions["readers"].site
     app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"
+    env.globals["script"] = lambda name: f"{request.script_root}/script/{scripts.public_names[name]}"
 
 
 _ERROR_TEXTS = {

@@ -1,7 +1,7 @@
 """What every page is handed: the installation, a clock and the style sheets, put together once by `app`."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -18,29 +18,31 @@ STYLE_SHEET_FILES = {
     "desk": ("base.css", "desk.css", "edit.css"),
     "inbox": ("base.css", "inbox.css"),
 }
+SCRIPT_FILES = {"passkey": ("passkey.js",)}
 
 
 @dataclass(frozen=True, slots=True)
-class StyleSheets:
-    """The style sheets by their public names, which hold the hash of the text: `reader-1f2e3d4c.css`."""
+class PublicFiles:
+    """Style sheets or scripts by their public names, which hold the hash of the text: `reader-1f2e3d4c.css`."""
 
     public_names: Mapping[str, str]
     text_by_name: Mapping[str, str]
 
     @classmethod
-    def load(cls, loader: BaseLoader) -> "StyleSheets":
-        """Put the sheets together from the templates, the operator's own first."""
+    def load(cls, loader: BaseLoader, files_by_name: Mapping[str, Sequence[str]]) -> "PublicFiles":
+        """Put the texts together from the templates, the operator's own first."""
         names: dict[str, str] = {}
         texts: dict[str, str] = {}
         nothing = Environment(autoescape=True)  # a loader asks for one, and does not use it
-        for sheet, files in STYLE_SHEET_FILES.items():
+        for name, files in files_by_name.items():
             text = "".join(loader.get_source(nothing, f"web/{file}")[0] for file in files)
-            names[sheet] = f"{sheet}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.css"
-            texts[names[sheet]] = text
+            suffix = files[-1].rpartition(".")[2]
+            names[name] = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.{suffix}"
+            texts[names[name]] = text
         return cls(names, texts)
 
     def text(self, name: str) -> str | None:
-        """Give a sheet's text by its public name, None for an unknown one."""
+        """Give a text by its public name, None for an unknown one."""
         return self.text_by_name.get(name)
 
 
@@ -50,7 +52,8 @@ class WebContext:
 
     installation: Installation
     clock: Callable[[], datetime]
-    styles: StyleSheets
+    styles: PublicFiles
+    scripts: PublicFiles
 
     @property
     def settings(self) -> Settings:

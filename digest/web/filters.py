@@ -65,5 +65,10 @@ def word_mark(name: str) -> Markup:
     return Markup("{}<i>{}</i>{}").format(before, dot, after) if dot else escape(name)
 
 
+def groups_of_four(text: str) -> str:
+    """Write "abcd efgh ij": for somebody who types it."""
+    return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
+
+
 MOMENT_FILTERS = (long_day, date_of, short_day, hour_with_zone, day_and_hour, short_moment)
-PLAIN_FILTERS = (count_with_noun, kilobytes, url_without_scheme, word_mark)
+PLAIN_FILTERS = (count_with_noun, groups_of_four, kilobytes, url_without_scheme, word_mark)

@@ -118,6 +118,8 @@ def paths(world: Any) -> list[str]:
         "/desk/editions/2026-W47/test",
         "/desk/sources",
         "/desk/sent",
+        "/desk/security",
+        "/desk/security/passkeys/add",
         "/desk/editions/none",
         "/desk/preview/2026-W47/inbox",
     ]

@@ -48,7 +48,7 @@ class AccountOverview:
     """All that a member is shown of their own sign-in."""
 
     member: StaffMember
-    sessions: tuple[StaffSession, ...]
+    sessions: tuple[StaffSession, ...]  # the present one first
     passkeys: tuple[Passkey, ...]
     code_app: CodeApp | None
     recovery_codes_left: int
@@ -66,10 +66,11 @@ def view_own_account(installation: Installation, signed_in: SignedInStaff, *, no
     member_id = signed_in.member_id
     with installation.database.read() as session:
         member = session.get_one(StaffMember, member_id)
+        sessions = staff_sessions.list_sessions(session, member_id, now=now)
         entries = group_sign_ins(list_sign_ins(session, member_id, now=now, limit=SHOWN_SIGN_INS))
         return AccountOverview(
             member=member,
-            sessions=tuple(staff_sessions.list_sessions(session, member_id, now=now)),
+            sessions=tuple(sorted(sessions, key=lambda row: row.id != signed_in.session_id)),
             passkeys=tuple(passkeys.list_passkeys(session, member_id)),
             code_app=code_apps.find_code_app(session, member_id),
             recovery_codes_left=code_apps.count_recovery_codes(session, member_id),

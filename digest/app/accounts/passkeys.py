@@ -132,7 +132,7 @@ def verify_sign_in(
     from webauthn.helpers.exceptions import WebAuthnException
 
     challenge = _read_challenge(answer)
-    ends = _check_challenge(keys, challenge, purpose, subject, now)
+    _use_challenge(session, challenge, _check_challenge(keys, challenge, purpose, subject, now))
     try:
         verified: VerifiedAuthentication = verify_authentication_response(
             credential=answer,
@@ -145,7 +145,6 @@ def verify_sign_in(
         )
     except (WebAuthnException, ValueError, KeyError, TypeError):
         raise PasskeyError("This passkey could not be verified. Try again, or use your password.") from None
-    _use_challenge(session, challenge, ends)
     passkey.sign_count, passkey.used_at = verified.new_sign_count, now
 
 
@@ -171,7 +170,7 @@ def add_passkey(
     if len(list_passkeys(session, staff)) >= MAX_PASSKEYS:
         raise PasskeyError(f"You have {MAX_PASSKEYS} passkeys. Remove one that you do not use, then add this one.")
     challenge = _read_challenge(answer)
-    ends = _check_challenge(keys, challenge, "add", subject, now)
+    _use_challenge(session, challenge, _check_challenge(keys, challenge, "add", subject, now))
     try:
         verified = verify_registration_response(
             credential=answer,
@@ -182,7 +181,6 @@ def add_passkey(
         )
     except (WebAuthnException, ValueError, KeyError, TypeError):
         raise PasskeyError("This passkey could not be verified, and was not added. Try again.") from None
-    _use_challenge(session, challenge, ends)
     passkey = Passkey(
         staff=staff,
         credential=verified.credential_id,

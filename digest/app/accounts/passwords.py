@@ -10,6 +10,9 @@ from subscribers.errors import RefusalError
 
 MIN_LENGTH, MAX_LENGTH = 12, 200  # characters
 MIN_STRENGTH = 3  # of zxcvbn's 0 to 4: more than 10^8 guesses
+MIN_OWN_WORD = 3  # characters of a word that a password must not be made of
+MIN_REST = 8  # letters and digits, that are left without such words
+_ADVICE = "Take four or more words that have nothing to do with each other."
 _ANALYSED_LENGTH = 72  # characters: all that zxcvbn looks at
 
 
@@ -27,12 +30,17 @@ def check_password(password: str, *, own_words: list[str]) -> None:
         raise PasswordRefusedError(f"{len(password)} characters are too few: take {MIN_LENGTH} or more.")
     if len(password) > MAX_LENGTH:
         raise PasswordRefusedError(f"{len(password)} characters are too many: take at most {MAX_LENGTH}.")
+    rest = password.lower()
+    for word in sorted((word for word in own_words if len(word) >= MIN_OWN_WORD), key=len, reverse=True):
+        rest = rest.replace(word, "")
+    if sum(character.isalnum() for character in rest) < MIN_REST:
+        raise PasswordRefusedError(f"This is mostly your address or name, or the publication's. {_ADVICE}")
     from zxcvbn import zxcvbn  # reads 30,000 words: only where a password is chosen
 
     judged = zxcvbn(password[:_ANALYSED_LENGTH], user_inputs=own_words)
     if judged["score"] < MIN_STRENGTH:
         reason = judged["feedback"]["warning"] or "This would be guessed."
-        raise PasswordRefusedError(f"{reason} Take four or more words that have nothing to do with each other.")
+        raise PasswordRefusedError(f"{reason} {_ADVICE}")
 
 
 def hash_password(password: str) -> str:

@@ -81,10 +81,14 @@ class SignedInStaff:
 
 @dataclass(frozen=True, slots=True)
 class BegunSession:
-    """What a browser is given after a sign-in: the session's token, and the mark by which its tries are counted from now on."""
+    """What a browser is given after a sign-in: the session's token, and the mark by which its tries are counted from now on.
+
+    `has_own_way` says whether the member could also have signed in by passkey, or by password and code.
+    """
 
     token: str
     device: str
+    has_own_way: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +329,9 @@ def begin_session(
     actor = staff.staff_actor(member)
     record_audit(session, "signed in", actor, {"by": str(method)}, actor=actor, now=now)
     token = staff_sessions.begin_session(session, member, network=visitor.network, browser=visitor.browser, now=now)
-    return BegunSession(token, make_device_mark(installation.keys, member.id))
+    by_password = member.password_hash is not None and code_apps.find_code_app(session, member.id) is not None
+    has_own_way = by_password or bool(passkeys.list_passkeys(session, member.id))
+    return BegunSession(token, make_device_mark(installation.keys, member.id), has_own_way)
 
 
 def _renew_session(

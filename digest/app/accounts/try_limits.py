@@ -49,7 +49,7 @@ def count_try(
     used = sum_counts(session, "sign-in browser", browser, window_start(now, TEN_MINUTES))
     if used >= TRIES_PER_BROWSER:
         raise TooManyTriesError(
-            f"That were {TRIES_PER_BROWSER} tries. Wait ten minutes, then try again. A passkey or a sign-in link works meanwhile."
+            f"Those were {TRIES_PER_BROWSER} tries. Wait ten minutes, then try again. A passkey or a sign-in link works meanwhile."
         )
     if sum_counts(session, "sign-in network", network, window_start(now, TEN_MINUTES)) >= TRIES_PER_NETWORK:
         raise TooManyTriesError(

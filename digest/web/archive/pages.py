@@ -73,6 +73,17 @@ def style_sheet(name: str) -> Response:
     return response
 
 
+@archive_pages.get("/script/<name>")
+def script_file(name: str) -> Response:
+    """Give a script; its name holds the hash of its text."""
+    text = web_context().scripts.text(name)
+    if text is None:
+        abort(404)
+    response = Response(text, mimetype="text/javascript")
+    response.headers["Cache-Control"] = CACHE_FOREVER
+    return response
+
+
 def use_local_picture_urls(html: str) -> str:
     """Take the pictures of a page that was made as a mail from where the page itself is.
 

@@ -4,7 +4,8 @@ from flask import Blueprint, Response, redirect, render_template, request, sessi
 from flask.typing import ResponseReturnValue
 
 from digest.app import staff
-from digest.app.accounts import sign_in
+from digest.app.accounts import own_account, sign_in
+from digest.app.accounts.passkeys import ChallengePurpose, PasskeyError, RelyingParty
 from digest.app.accounts.sign_in import SessionEndedError, SignInRefusedError
 from digest.app.accounts.try_limits import TooManyTriesError
 from digest.store.staff import ProofLink, ProofLinkStage
@@ -41,8 +42,38 @@ def submit_password() -> ResponseReturnValue:
     return finish_sign_in(begun, form.get("next"))
 
 
+@auth_pages.post("/desk/sign-in/passkey")
+def submit_passkey_sign_in() -> ResponseReturnValue:
+    """Sign in by passkey."""
+    context, form = web_context(), request.form
+    try:
+        begun = sign_in.sign_in_by_passkey(
+            context.installation, form.get("answer", ""), current_visitor(), now=context.clock()
+        )
+    except PasskeyError as exc:
+        return _sign_in_page(form.get("next"), refusal=exc), 401
+    return finish_sign_in(begun, form.get("next"))
+
+
 def _sign_in_page(next_path: str | None, *, email: str = "", refusal: Exception | None = None) -> str:
-    return render_template("web/auth/sign_in.html", next=safe_next(next_path), email=email, refusal=refusal)
+    return render_template(
+        "web/auth/sign_in.html",
+        next=safe_next(next_path),
+        email=email,
+        refusal=refusal,
+        code_at_fault=isinstance(refusal, SignInRefusedError) and refusal.field == "code",
+        challenge=_offer_challenge("sign in", None),
+        party=_relying_party(),
+    )
+
+
+def _offer_challenge(purpose: ChallengePurpose, signed_in: sign_in.SignedInStaff | None) -> str:
+    context = web_context()
+    return sign_in.offer_challenge(context.installation, purpose, signed_in, now=context.clock())
+
+
+def _relying_party() -> RelyingParty:
+    return RelyingParty.from_base_url(web_context().settings.link_base)
 
 
 def refusal_status(refusal: Exception) -> int:
@@ -72,7 +103,7 @@ def submit_sign_in_link(token: str) -> ResponseReturnValue:
     begun = sign_in.sign_in_by_link(context.installation, token, current_visitor(), now=context.clock())
     if begun is None:
         return render_template("web/auth/sign_in_link.html", link=sign_in.SignInLink()), 410
-    return finish_sign_in(begun, None)
+    return finish_sign_in(begun, _first_page(begun))
 
 
 @auth_pages.get("/staff/<token>")
@@ -87,7 +118,12 @@ def submit_invitation(token: str) -> ResponseReturnValue:
     """Prove the address and sign its member in; a second press only says that it is proven."""
     context = web_context()
     link, begun = sign_in.accept_invitation(context.installation, token, current_visitor(), now=context.clock())
-    return _invitation_page(link) if begun is None else finish_sign_in(begun, None)
+    return _invitation_page(link) if begun is None else finish_sign_in(begun, _first_page(begun))
+
+
+def _first_page(begun: sign_in.BegunSession) -> str | None:
+    """Return where a link leads: to the page where a way to sign in is set up, until there is one."""
+    return None if begun.has_own_way else "/desk/security"
 
 
 def _invitation_page(link: ProofLink) -> ResponseReturnValue:
@@ -118,13 +154,36 @@ def confirm_password() -> ResponseReturnValue:
         )
     except (SignInRefusedError, TooManyTriesError, SessionEndedError) as exc:
         return _confirm_page(form.get("next"), refusal=exc), refusal_status(exc)
-    return set_session_cookie(redirect(next_url(form.get("next")), 303), token)  # type: ignore[arg-type]  # Flask's own
+    return set_session_cookie(Response(status=303, headers={"Location": next_url(form.get("next"))}), token)
+
+
+@auth_pages.post("/desk/confirm/passkey")
+def confirm_passkey() -> ResponseReturnValue:
+    """Take a passkey again."""
+    context, form = web_context(), request.form
+    try:
+        token = sign_in.confirm_by_passkey(
+            context.installation, current_staff(), form.get("answer", ""), current_visitor(), now=context.clock()
+        )
+    except (PasskeyError, SessionEndedError) as exc:
+        return _confirm_page(form.get("next"), refusal=exc), 401
+    return set_session_cookie(Response(status=303, headers={"Location": next_url(form.get("next"))}), token)
 
 
 def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) -> str:
     context = web_context()
     minutes = int((context.clock() - current_staff().fresh_at).total_seconds()) // 60
-    return render_template("web/auth/confirm.html", next=safe_next(next_path), minutes=minutes, refusal=refusal)
+    account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
+    return render_template(
+        "web/auth/confirm.html",
+        next=safe_next(next_path),
+        minutes=minutes,
+        account=account,
+        refusal=refusal,
+        code_at_fault=isinstance(refusal, SignInRefusedError) and refusal.field == "code",
+        challenge=_offer_challenge("confirm", current_staff()),
+        party=_relying_party(),
+    )
 
 
 @auth_pages.post("/desk/sign-out")

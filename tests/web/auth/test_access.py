@@ -57,7 +57,7 @@ def test_all_of_desk_and_admin_asks_for_a_role_but_for_the_ways_in(world: Any) -
         for rule in world.app.url_map.iter_rules()
         if rule.rule.startswith(("/desk", "/admin")) and ROUTE_RULES[rule.endpoint].role is None
     }
-    assert open_paths == {"/desk/sign-in", "/desk/link/<token>"}
+    assert open_paths == {"/desk/sign-in", "/desk/sign-in/passkey", "/desk/link/<token>"}
 
 
 @pytest.mark.parametrize("request_", OUTSIDE.values(), ids=OUTSIDE.keys())

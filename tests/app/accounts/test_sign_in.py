@@ -1,0 +1,381 @@
+"""Signing in by password and code: what is taken, what is refused, and how often somebody may try. On both databases."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import pytest
+from sqlalchemy import func, select
+
+from digest.app import staff as staff_acts
+from digest.app.accounts import code_apps, own_account, passwords, sign_in, try_limits
+from digest.app.accounts.own_account import OwnAccountError
+from digest.app.accounts.passwords import PasswordRefusedError
+from digest.app.accounts.sign_in import SignedInStaff, SignInRefusedError
+from digest.app.accounts.try_limits import TooManyTriesError
+from digest.app.accounts.visitor import Visitor, make_device_mark, read_device_mark
+from digest.app.acts import NotPermittedError
+from digest.app.installation import Installation
+from digest.app.maintenance import delete_old_sign_ins
+from digest.settings import Settings
+from digest.store.account_models import CodeApp, Passkey, RecoveryCode, SignIn, StaffSession, UsedChallenge
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import Database
+from digest.store.models import AuditEntry
+from subscribers.address import read_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.signup.rate_limits import TEN_MINUTES, window_start
+from subscribers.store.key_rotation import add_key
+from subscribers.store.signup_models import RateLimitCount
+from tests.actors import ADMIN
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+SAM = "sam.okafor@newsroom.example"
+PASSWORD = "plum tractor window nine"
+HOME = Visitor("8.8.4.9", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+
+
+@dataclass
+class Desk:
+    """An installation with Sam, who has a password, an app and recovery codes."""
+
+    install: Installation
+    secret: str = ""
+    codes: list[str] = field(default_factory=list)
+    steps: int = 0  # of 30 seconds, that have gone by
+
+    @property
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=30 * self.steps)
+
+    def code(self) -> str:
+        """Wait for the app's next code, and read it."""
+        self.steps += 1
+        return pyotp.TOTP(self.secret).at(self.now)
+
+    def sign_in(
+        self, *, email: str = SAM, password: str = PASSWORD, code: str | None = None, visitor: Visitor = HOME
+    ) -> sign_in.BegunSession:
+        code = self.code() if code is None else code
+        return sign_in.sign_in_by_password(self.install, email, password, code, visitor, now=self.now)
+
+    def signed_in(self) -> SignedInStaff:
+        url = sign_in.make_sign_in_link(self.install, ADMIN, SAM, now=self.now)
+        begun = sign_in.sign_in_by_link(self.install, url.rpartition("/")[2], HOME, now=self.now)
+        assert begun is not None
+        found = sign_in.find_signed_in(self.install, begun.token, now=self.now)
+        assert found is not None
+        return found
+
+    def log(self) -> list[tuple[str, bool]]:
+        with self.install.database.read() as session:
+            rows = session.execute(select(SignIn.method, SignIn.succeeded).order_by(SignIn.id))
+            return [(row.method, row.succeeded) for row in rows if row.method != "link"]
+
+
+@pytest.fixture
+def bare(database: Database, tmp_path: Path) -> Desk:
+    """Give an installation with Sam, who has no way to sign in but a link."""
+    settings = Settings(home=tmp_path, base_url="http://localhost:8025")
+    KeyRing.create(settings.key_file)
+    desk = Desk(Installation(settings, database))
+    with database.write() as session:
+        session.add(StaffMember(email=SAM, role="editor", added_at=NOW, added_by="test", proven_at=NOW))
+    return desk
+
+
+@pytest.fixture
+def desk(bare: Desk) -> Desk:
+    member = bare.signed_in()
+    own_account.begin_code_app(bare.install, member, now=bare.now)
+    bare.secret = own_account.read_waiting_secret(bare.install, member)
+    bare.codes = own_account.set_password(bare.install, member, PASSWORD, bare.code(), now=bare.now)
+    own_account.end_own_session(bare.install, member, member.session_id, now=bare.now)
+    return bare
+
+
+def test_password_and_code_sign_in_once_a_code_and_with_a_fresh_token_each_time(desk: Desk) -> None:
+    code = desk.code()
+    first = desk.sign_in(code=f" {code[:3]} {code[3:]} ", email="Sam.Okafor@Newsroom.Example")
+    assert sign_in.find_signed_in(desk.install, first.token, now=desk.now) is not None
+    with pytest.raises(SignInRefusedError, match="was used") as caught:
+        desk.sign_in(code=code)
+    assert caught.value.field == "code"
+    second = desk.sign_in()
+    assert first.token != second.token
+    assert desk.log() == [("password", True), ("password", False), ("password", True)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"password": "not it, not it"},
+        {"password": ""},
+        {"email": "nobody@newsroom.example"},
+        {"email": "no address"},
+        {"email": "\0"},
+        {"email": "", "password": "", "code": ""},
+    ],
+)
+def test_a_wrong_address_and_a_wrong_password_are_answered_alike(desk: Desk, wrong: dict[str, Any]) -> None:
+    with pytest.raises(SignInRefusedError, match=r"^Address, password and code do not belong together\.") as caught:
+        desk.sign_in(**wrong)
+    assert caught.value.field == ""
+
+
+@pytest.mark.parametrize("code", ["", "12345", "1234567", "abcdef", "١٢٣٤٥٦", "\0", "0" * 5000])
+def test_what_is_no_code_is_refused(desk: Desk, code: str) -> None:
+    with pytest.raises(SignInRefusedError, match="code is not right"):
+        desk.sign_in(code=code)
+
+
+def test_a_code_of_a_neighbouring_step_works_and_of_a_farther_one_does_not(desk: Desk) -> None:
+    app = pyotp.TOTP(desk.secret)
+    for offset, works in ((-60, False), (60, False), (30, True)):
+        desk.steps += 10
+        code = app.at(desk.now + timedelta(seconds=offset))
+        if works:
+            assert desk.sign_in(code=code).token
+        else:
+            with pytest.raises(SignInRefusedError):
+                desk.sign_in(code=code)
+    desk.steps += 10
+    assert desk.sign_in(code=app.at(desk.now - timedelta(seconds=30))).token
+
+
+def test_each_recovery_code_works_once_and_new_ones_end_the_old(desk: Desk) -> None:
+    assert len(set(desk.codes)) == code_apps.RECOVERY_CODES
+    assert desk.sign_in(code=desk.codes[0].upper().replace("-", " ")).token
+    with pytest.raises(SignInRefusedError):
+        desk.sign_in(code=desk.codes[0])
+    member = desk.signed_in()
+    assert own_account.view_own_account(desk.install, member, now=desk.now).recovery_codes_left == 9
+    fresh = own_account.replace_recovery_codes(desk.install, member, now=desk.now)
+    assert not set(fresh) & set(desk.codes)
+    with pytest.raises(SignInRefusedError):
+        desk.sign_in(code=desk.codes[1])
+    assert desk.sign_in(code=fresh[1]).token
+    assert desk.log()[-1] == ("recovery code", True)
+
+
+def test_nothing_that_signs_in_is_stored_in_clear(desk: Desk) -> None:
+    begun = desk.sign_in()
+    secrets = [PASSWORD, desk.secret, begun.token, *desk.codes, *(code.replace("-", "") for code in desk.codes)]
+    with desk.install.database.engine.connect() as connection:
+        rows = [
+            row
+            for table in (StaffMember, StaffSession, CodeApp, RecoveryCode, SignIn, AuditEntry)
+            for row in connection.execute(select(table.__table__))
+        ]
+    text = repr(rows)
+    assert not [secret for secret in secrets if secret in text or repr(secret.encode())[2:-1] in text]
+    assert HOME.address not in text
+
+
+def test_after_five_wrong_tries_a_browser_waits_and_every_other_goes_on(desk: Desk) -> None:
+    for left in (4, 3, 2, 1, 0):
+        with pytest.raises(SignInRefusedError, match=f"You have {left} more tr"):
+            desk.sign_in(password="wrong wrong wrong", code="000000")
+    with pytest.raises(TooManyTriesError, match="Wait ten minutes"):
+        desk.sign_in()
+    assert desk.sign_in(visitor=Visitor("9.9.9.9", "elsewhere")).token
+    desk.steps += 20
+    assert desk.sign_in().token
+
+
+def test_a_sign_in_takes_its_own_wrong_tries_back(desk: Desk) -> None:
+    for _ in range(3):
+        for _ in range(try_limits.TRIES_PER_BROWSER - 1):
+            with pytest.raises(SignInRefusedError):
+                desk.sign_in(password="wrong wrong wrong", code="000000")
+        assert desk.sign_in().token
+
+
+def test_nobody_locks_a_colleague_out_of_a_browser_that_was_signed_in_before(desk: Desk) -> None:
+    known = Visitor(HOME.address, HOME.user_agent, desk.sign_in().device)
+    desk.steps += 20
+    for _ in range(try_limits.TRIES_PER_BROWSER):
+        with pytest.raises(SignInRefusedError):
+            desk.sign_in(password="x", code="0", visitor=Visitor("8.8.4.77", "in the same office"))
+    for number in range(try_limits.TRIES_PER_ACCOUNT - try_limits.TRIES_PER_BROWSER - 1):
+        with pytest.raises(SignInRefusedError):
+            desk.sign_in(password="x", code="0", visitor=Visitor(f"9.{number}.1.1", ""))
+    with pytest.raises(TooManyTriesError, match="a password works only in a browser that was signed in"):
+        desk.sign_in(visitor=Visitor("5.5.5.5", "a new phone"))
+    assert desk.sign_in(visitor=known).token
+    assert desk.signed_in().email, "a link works always"
+
+
+def test_one_network_tries_fifty_times_whatever_the_accounts(desk: Desk) -> None:
+    with desk.install.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(RateLimitCount)) == 0
+    for number in range(try_limits.TRIES_PER_NETWORK):
+        with pytest.raises(SignInRefusedError):
+            desk.sign_in(email=f"guess{number}@newsroom.example", password="x", code="0")
+    with pytest.raises(TooManyTriesError, match="from your network"):
+        desk.sign_in()
+    with desk.install.database.read() as session:
+        tags = "".join(session.scalars(select(RateLimitCount.tag)))
+        assert window_start(desk.now, TEN_MINUTES) in set(session.scalars(select(RateLimitCount.began)))
+    assert "8.8.4" not in tags
+    assert "newsroom" not in tags
+
+
+def test_a_mark_of_a_browser_is_one_members_and_cannot_be_made_up(desk: Desk) -> None:
+    keys = desk.install.keys
+    mark = make_device_mark(keys, 1)
+    assert len(read_device_mark(keys, mark, 1)) == 22
+    assert read_device_mark(keys, mark, 2) == ""
+    for made_up in (
+        "",
+        "1",
+        mark[:-1] + ("0" if mark[-1] != "0" else "1"),
+        mark.replace("1.", "2.", 1),
+        "²" + mark[1:],
+    ):
+        assert read_device_mark(keys, made_up, 1) == ""
+    add_key(desk.install.settings.key_file, "session")
+    assert read_device_mark(keys, mark, 1) != "", "a rotated key goes on verifying"
+
+
+def test_a_rotated_vault_key_encrypts_the_apps_secret_anew_at_the_next_sign_in(desk: Desk) -> None:
+    add_key(desk.install.settings.key_file, "vault")
+    desk.install.keys.of_kind("vault")
+    assert desk.sign_in().token
+    with desk.install.database.read() as session:
+        assert session.scalars(select(CodeApp.key_id)).one() == desk.install.keys.current("vault").id
+    assert desk.sign_in().token
+
+
+REFUSED = (
+    ("short", "5 characters are too few"),
+    ("x" * 201, "201 characters are too many"),
+    ("password1234", "very common password"),
+    ("aaaaaaaaaaaaaa", "Repeats"),
+    ("sam.okafor.newsroom", "mostly your address"),
+)
+
+
+@pytest.mark.parametrize(("password", "why"), REFUSED)
+def test_a_password_that_others_would_guess_is_refused_and_changes_nothing(desk: Desk, password: str, why: str) -> None:
+    member = desk.signed_in()
+    with pytest.raises(PasswordRefusedError, match=why):
+        own_account.set_password(desk.install, member, password, "", now=desk.now)
+    assert desk.sign_in().token
+
+
+@pytest.mark.parametrize(
+    "password",
+    [PASSWORD, "Zwölf Boxkämpfer jagen Viktor", "密码密码密码窗户拖拉机李子", "x" * 5 + " 8kQ!vz&2Lm " + "y" * 150],
+)
+def test_a_password_matches_itself_and_nothing_else(password: str) -> None:
+    stored = passwords.hash_password(password)
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert passwords.matches_password(password, stored)
+    for other in (password[:-1], password + " ", password.swapcase() + ".", ""):
+        assert not passwords.matches_password(other, stored)
+    assert not passwords.matches_password(password, None)
+
+
+def test_the_present_app_works_until_a_code_of_the_new_one_is_right(desk: Desk) -> None:
+    member = desk.signed_in()
+    own_account.begin_code_app(desk.install, member, now=desk.now)
+    new_secret = own_account.read_waiting_secret(desk.install, member)
+    with pytest.raises(OwnAccountError, match="code is not right"):
+        own_account.set_password(desk.install, member, "", "000000", now=desk.now)
+    assert desk.sign_in().token, "the old app's code"
+    code = pyotp.TOTP(new_secret).at(desk.now)
+    assert own_account.set_password(desk.install, member, "", code, now=desk.now) == []
+    with pytest.raises(SignInRefusedError):
+        desk.sign_in()
+    desk.secret = new_secret
+    assert desk.sign_in().token
+    with desk.install.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(CodeApp)) == 1
+
+
+def test_a_password_without_an_app_is_not_taken(bare: Desk) -> None:
+    member = bare.signed_in()
+    with pytest.raises(OwnAccountError, match="no app yet"):
+        own_account.set_password(bare.install, member, PASSWORD, "123456", now=bare.now)
+    own_account.begin_code_app(bare.install, member, now=bare.now)
+    for password, code in (("", "123456"), (PASSWORD, ""), (PASSWORD, "123456")):
+        with pytest.raises(OwnAccountError):
+            own_account.set_password(bare.install, member, password, code, now=bare.now)
+    with pytest.raises(SignInRefusedError):
+        bare.sign_in(code="123456")
+
+
+def test_a_reset_takes_every_way_to_sign_in_and_ends_every_session(desk: Desk) -> None:
+    begun = desk.sign_in()
+    with desk.install.database.write() as session:
+        session.add(Passkey(staff=1, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
+    staff_acts.reset_staff_sign_in(desk.install, ADMIN, read_address(SAM), now=desk.now)
+    assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is None
+    with pytest.raises(SignInRefusedError):
+        desk.sign_in()
+    with desk.install.database.read() as session:
+        for table in (Passkey, CodeApp, RecoveryCode, StaffSession):
+            assert session.scalar(select(func.count()).select_from(table)) == 0
+    assert desk.signed_in().email
+
+
+def test_only_an_admin_makes_links_and_resets(desk: Desk) -> None:
+    editor = desk.signed_in().actor
+    for act in (
+        lambda: sign_in.make_sign_in_link(desk.install, editor, SAM, now=desk.now),
+        lambda: staff_acts.reset_staff_sign_in(desk.install, editor, read_address(SAM), now=desk.now),
+        lambda: staff_acts.change_staff_role(desk.install, editor, read_address(SAM), "admin", now=desk.now),
+    ):
+        with pytest.raises(NotPermittedError):
+            act()
+
+
+def test_every_night_what_is_over_goes(desk: Desk) -> None:
+    desk.sign_in()
+    with desk.install.database.write() as session:
+        session.add(UsedChallenge(hash="x" * 64, expires_at=NOW + timedelta(hours=1)))
+    later = NOW + timedelta(days=91)
+    assert delete_old_sign_ins(desk.install, later).startswith("1 sessions that ran out and ")
+    with desk.install.database.read() as session:
+        for table in (StaffSession, SignIn, UsedChallenge):
+            assert session.scalar(select(func.count()).select_from(table)) == 0
+        assert session.scalar(select(func.count()).select_from(CodeApp)) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.114.9", "203.0.114.0/24"),
+        ("2001:4860:1:2::3", "2001:4860:1::/48"),
+        ("127.0.0.1", "this machine"),
+        ("::1", "this machine"),
+        ("10.1.2.3", "a private network"),
+        ("", "an unknown network"),
+    ],
+)
+def test_a_member_is_shown_a_network_and_never_an_address(address: str, network: str) -> None:
+    assert Visitor(address, "").network == network
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "browser"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile Safari/604.1",
+            "Safari on iPhone",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36",
+            "Chrome on Windows",
+        ),
+        ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140 Safari/537.36 Edg/140.0", "Edge on Windows"),
+        ("curl/8.5.0", "A browser"),
+        ("", "A browser"),
+    ],
+)
+def test_a_member_is_shown_a_browsers_name_and_nothing_else_that_it_says(user_agent: str, browser: str) -> None:
+    assert Visitor("", user_agent).browser == browser
