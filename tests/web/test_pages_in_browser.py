@@ -1,7 +1,6 @@
 """The pages in a real browser: seen by axe, without scripts, on a phone, and by an editor's clicks."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 from sqlalchemy import delete, select
 
 from digest.store import staff
@@ -29,32 +28,13 @@ from subscribers.signup.rate_limits import SignupLimits
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, SignupMail
+from tests.web.browser_checks import AXE, axe_findings, open_all_details, sign_in
 from tests.web.conftest import sample_evidence
 
 pytestmark = pytest.mark.chromium
 
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-# axe cannot look into frames whose scripts are off, and says so: the mail in them has tests of its own.
-AXE = {"resultTypes": ["violations"], "iframes": False}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n)))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -193,24 +173,6 @@ def test_axe_finds_nothing_on_any_page(browser: Browser, served: tuple[Any, str]
     assert found == {}
 
 
-def axe_findings(page: Page, address: str, paths: list[str]) -> dict[str, str]:
-    found = {}
-    for path in paths:
-        page.goto(address + path)
-        open_all_details(page)
-        result = Axe().run(page, options=AXE)
-        if result.violations_count:
-            found[path] = result.generate_report()
-    return found
-
-
-def sign_in(context: BrowserContext, world: Any, address: str, role: staff.StaffRole = "editor") -> None:
-    """Give a browser the session of a member."""
-    name, value = world.session_cookie(role)
-    cookie = {"name": name, "value": value, "url": address.replace("http:", "https:"), "secure": True}
-    context.add_cookies([cookie])  # type: ignore[list-item]  # a mapping of the shape that Playwright asks for
-
-
 def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
     """Give the path and the form of every button that a reader can press, each after those before it."""
     leave, preferences = f"/u/{world.token('leave')}", f"/preferences/{world.token('preferences')}"
@@ -285,10 +247,6 @@ def test_axe_finds_a_planted_fault(browser: Browser, served: tuple[Any, str]) ->
     page.evaluate("document.querySelector('h1').style.color = '#eee'")
     assert "color-contrast" in Axe().run(page, options=AXE).generate_report()
     context.close()
-
-
-def open_all_details(page: Page) -> None:
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
 
 
 @pytest.mark.parametrize("width", [320, 761, 1181])

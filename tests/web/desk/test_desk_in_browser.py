@@ -1,0 +1,82 @@
+"""An editor arranges and writes in a real browser: without scripts, on a phone, and as axe sees it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from digest.store.engine import migrate_schema, open_database
+from digest.web.server import open_page_server
+from tests.web.browser_checks import axe_findings, open_all_details, sign_in
+from tests.web.desk.sample_week import SampleWeek, build_sample_week
+
+pytestmark = pytest.mark.chromium
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SampleWeek, str]]:
+    home = tmp_path_factory.mktemp("week")
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    migrate_schema(database)
+    week = build_sample_week(database, home)
+    week.app.config["WTF_CSRF_ENABLED"] = True
+    with open_page_server(week.app, "127.0.0.1", 0) as serving:
+        yield week, f"http://127.0.0.1:{serving.port}"
+    database.close()
+
+
+def states(week: SampleWeek) -> list[str]:
+    """Give the addresses of the page's states."""
+    first, second = week.anchors("featured")[:2]
+    queries = ["", "?tab=stories&filter=all", f"?open={first}", "?open=head", "?tab=preview&view=dark"]
+    return [week.path + q for q in (*queries, *(f"?panel={p}&about={second}" for p in ("move", "under", "merge")))]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 768, 360])
+def test_axe_finds_nothing_and_nothing_scrolls_sideways(
+    browser: Browser, served: tuple[SampleWeek, str], width: int, scheme: Any
+) -> None:
+    week, address = served
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    sign_in(context, week, address, "dana")
+    page = context.new_page()
+    assert axe_findings(page, address, states(week)) == {}
+    for path in states(week):
+        page.goto(address + path)
+        open_all_details(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    context.close()
+
+
+def row(page: Page, headline: str) -> Any:
+    return page.locator("li.st").filter(has_text=headline).first
+
+
+def test_an_editor_arranges_and_writes_without_scripts(browser: Browser, served: tuple[SampleWeek, str]) -> None:
+    week, address = served
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 1440, "height": 900})
+    sign_in(context, week, address, "dana")
+    page = context.new_page()
+    page.goto(f"{address}/desk/")
+    first, second, third, *_ = week.headlines("featured")
+    row(page, second).get_by_role("button", name="Up").click()
+    assert week.headlines("featured")[:2] == [second, first]
+    row(page, third).locator("details.more summary").click()
+    row(page, third).get_by_role("link", name="Move to…").click()
+    row(page, third).get_by_label("Move to").select_option("topics")
+    row(page, third).get_by_label("place").fill("1")
+    row(page, third).get_by_role("button", name="Move", exact=True).click()
+    assert week.headlines("topics")[0] == third
+    row(page, first).get_by_role("link", name="Edit").click()
+    page.locator("li.st.sel input[name=headline]").fill("Ten days for every crane modem")
+    page.get_by_role("button", name="Save and close").click()
+    assert "Ten days for every crane modem" in week.headlines("featured")
+    page.get_by_role("button", name=re.compile("Undo")).click()
+    assert first in week.headlines("featured")
+    page.get_by_role("button", name=re.compile("^(Add|Use it)")).first.click()
+    page.get_by_role("link", name="Review and approve").first.click()
+    assert "Review and approve No. 147" in page.locator("main").inner_text()
+    context.close()
