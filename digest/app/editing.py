@@ -199,7 +199,7 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
         value = {"section": section, "after": others[wanted - 1] if wanted else "", "position": wanted}
         return EditDraft(EditKind.PLACE, url, value)
 
-    return _append_edit(installation, form, move)
+    return apply_decision(installation, form, move)
 
 
 def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, tuple[ArrangedStory, ...], int]:
@@ -278,7 +278,7 @@ def _write_text(installation: Installation, form: EditForm, target: str, field: 
     written = None if text is None else clean_typed_text(text)
     draft = EditDraft(EditKind.TEXT, target, {"field": str(field), "text": written})
     # A field that is saved on leaving it comes here unchanged more often than not.
-    return _append_edit(
+    return apply_decision(
         installation, form, lambda state: None if _written_text(state.arrangement, target, field) == written else draft
     )
 
@@ -309,6 +309,7 @@ def write_block(installation: Installation, form: EditForm, block: LabelledBlock
         "name": clean_typed_text(block.name),
         "text": clean_typed_text(block.text),
         "url": block.url.strip(),
+        "after": block.after,
         "first_day": block.first_day.isoformat() if block.first_day else None,
         "last_day": block.last_day.isoformat() if block.last_day else None,
     }
@@ -336,7 +337,7 @@ def undo_last(installation: Installation, form: EditForm) -> EditResult:
     Raises:
         EditRefusedError: they have done nothing that is in force.
     """
-    return _append_edit(installation, form, lambda state: _undo(history.find_last_own(state.edits, form.actor.name)))
+    return apply_decision(installation, form, lambda state: _undo(history.find_last_own(state.edits, form.actor.name)))
 
 
 def redo_last(installation: Installation, form: EditForm) -> EditResult:
@@ -345,7 +346,7 @@ def redo_last(installation: Installation, form: EditForm) -> EditResult:
     Raises:
         EditRefusedError: there is none.
     """
-    return _append_edit(
+    return apply_decision(
         installation, form, lambda state: _undo(history.find_last_own_undo(state.edits, form.actor.name))
     )
 
@@ -362,7 +363,7 @@ def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResul
             raise EditRefusedError("The change was taken back already.")
         return _undo(next((e for e in state.edits if e.seq == seq), None))
 
-    return _append_edit(installation, form, undo)
+    return apply_decision(installation, form, undo)
 
 
 def _undo(edit: Edit | None) -> EditDraft:
@@ -384,7 +385,7 @@ def bring_back(installation: Installation, form: EditForm, seq: int) -> EditResu
             raise EditRefusedError("Nothing has changed since then.")
         return EditDraft(EditKind.REVERT, history.EDITION_TARGET, {}, max(0, seq))
 
-    return _append_edit(installation, form, revert)
+    return apply_decision(installation, form, revert)
 
 
 # --- how an act is done --------------------------------------------------------------------------------------
@@ -401,16 +402,20 @@ def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> 
         UnknownEditionError: there is no such edition.
         EditRefusedError: it went out or was cancelled, or the act would do nothing.
     """
-    return _append_edit(installation, form, lambda _: draft)
+    return apply_decision(installation, form, lambda _: draft)
 
 
 class _OvertakenError(Exception):
     """Somebody else's act was stored first: this one is folded again."""
 
 
-def _append_edit(
+def apply_decision(
     installation: Installation, form: EditForm, decide: Callable[[EditingState], EditDraft | None]
 ) -> EditResult:
+    """Do the act that `decide` chooses on the edition as it is, again if somebody is quicker; for the rest see `apply_edit`.
+
+    `decide` returns None where all is so already.
+    """
     with EDIT.steps(installation.database, form.actor, form.edition, now=form.now) as audit:
         for _ in range(_MAX_ATTEMPTS):
             state = read_editing_state(installation, form.edition)

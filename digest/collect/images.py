@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from digest.collect.encoded_image import CropShape, EncodedImage
+from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sandbox import client
 from digest.settings import LimitSettings
@@ -48,6 +48,18 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
     answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
     encoded = client.fit_in_child(answer.body, max_pixels=limits.image_pixels)
     return PreparedImage(**asdict(encoded), source_url=url)
+
+
+def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
+    """Make an uploaded picture fit for the mail, as `fetch_image` does; its `source_url` is `upload:` and its hash.
+
+    Raises:
+        ImageError: it is too large, or no usable picture: SVG, broken, too many pixels, or too small to show.
+    """
+    if len(body) > limits.image_bytes:
+        raise ImageError(f"{len(body):,} bytes, more than {limits.image_bytes:,} (limits.image_bytes)")
+    encoded = client.fit_in_child(body, max_pixels=limits.image_pixels)
+    return PreparedImage(**asdict(encoded), source_url=f"upload:{hashlib.sha256(body).hexdigest()}")
 
 
 def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:

@@ -26,7 +26,7 @@ from digest.edition.edit_log import load_edits, load_proposal, store_proposal
 from digest.edition.edits import Edit, find_topic_overrides
 from digest.edition.grown_proposal import GrownProposal, PackedProposal, grow_proposal, pack_proposal
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.pictures import prepare_pictures
+from digest.edition.pictures import list_pictured_articles, prepare_pictures
 from digest.edition.running_blocks import load_running_blocks
 from digest.edition.windows import EditionWindow, name_edition, next_window
 from digest.select.advisories import find_advisory
@@ -110,7 +110,8 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
     with database.read() as session:
         plan = _plan_draft(session, settings, now)
     proposal = _propose_with_rechecks(database, fetcher, settings, plan, now)
-    pictures, warnings = prepare_pictures(database, fetcher, settings, proposal, now=now)
+    pictured = list_pictured_articles(settings, proposal)
+    pictures, warnings = prepare_pictures(database, fetcher, settings, pictured, now=now)
     return _compose_draft(plan, GrownProposal(proposal, pictures=pictures, blocks=plan.blocks), settings, warnings, now)
 
 

@@ -35,6 +35,7 @@ class GrownProposal:
     proposal: Proposal
     tray: tuple[TrayStory, ...] = ()
     pictures: dict[str, PictureCuts] = field(default_factory=dict)
+    refused_pictures: tuple[str, ...] = ()  # by `image`, those that were asked for after the draft and could not be had
     blocks: tuple[LabelledBlock, ...] = ()  # that run on the day of the release, from the settings and earlier editions
 
     def list_scored(self) -> Iterator[ScoredStory]:

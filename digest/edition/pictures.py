@@ -1,11 +1,18 @@
 """The pictures of an edition: found or fetched, cut to the mail's shapes, and stored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from digest.collect.encoded_image import CropShape, ImageError
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.collect.images import PreparedImage, crop_image, fetch_image, find_image, store_image
+from digest.collect.images import (
+    PreparedImage,
+    crop_image,
+    fetch_image,
+    find_image,
+    prepare_uploaded_image,
+    store_image,
+)
 from digest.edition.content import EditionPicture, PictureCuts
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import CandidateArticle, Proposal
@@ -17,38 +24,69 @@ THUMB_SIZE = (120, 80)
 
 
 def prepare_pictures(
-    database: Database, fetcher: ContentFetcher, settings: Settings, proposal: Proposal, *, now: datetime
+    database: Database,
+    fetcher: ContentFetcher,
+    settings: Settings,
+    articles: Iterable[CandidateArticle],
+    *,
+    now: datetime,
 ) -> tuple[dict[str, PictureCuts], tuple[str, ...]]:
-    """Get the pictures of the stories that show one, and say which could not be had.
+    """Get the pictures of articles by their `image`, and say which could not be had.
 
     A picture that fails costs the story its picture and nothing else.
     """
     cuts_by_url: dict[str, PictureCuts] = {}
     warnings: list[str] = []
-    for candidate in _pictured_articles(settings, proposal):
+    for candidate in articles:
         if not candidate.image or candidate.image in cuts_by_url:
             continue
         try:
-            cuts_by_url[candidate.image] = _load_picture_cuts(database, fetcher, settings, candidate, now)
+            cuts_by_url[candidate.image] = cut_article_picture(database, fetcher, settings, candidate, now)
         except (FetchError, ImageError) as exc:
             warnings.append(f"no picture for “{candidate.title}”: {exc}")
     return cuts_by_url, tuple(warnings)
 
 
-def _pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
+def list_pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
+    """Return the articles of a proposal that lead where pictures are shown."""
     for section in settings.file.sections:
         if SECTION_KINDS[section.kind].shows_pictures:
             yield from (placed.scored.story.lead for placed in proposal.sections.get(section.key, ()))
 
 
-def _load_picture_cuts(
+def cut_article_picture(
     database: Database, fetcher: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
 ) -> PictureCuts:
+    """Return the cuts of an article's picture, fetched where it is not kept yet.
+
+    Raises:
+        FetchError: it could not be fetched.
+        ImageError: what came is no usable picture.
+    """
     url = candidate.image or ""
     with database.read() as session:
         row = find_image(session, url)
         body = row.body if row else b""
     whole = None if body else fetch_image(fetcher, url, settings.file.limits)
+    credit = f"Picture: {candidate.publisher}" if candidate.publisher else ""
+    return _store_cuts(database, url, body, whole, candidate.image_alt or "", credit, now)
+
+
+def cut_uploaded_picture(
+    database: Database, settings: Settings, body: bytes, *, alt: str, credit: str, now: datetime
+) -> PictureCuts:
+    """Return the cuts of a picture that somebody uploaded, decoded and encoded anew in a child process.
+
+    Raises:
+        ImageError: it is no usable picture: SVG, broken, too many pixels or bytes, or too small to show.
+    """
+    whole = prepare_uploaded_image(body, settings.file.limits)
+    return _store_cuts(database, whole.source_url, b"", whole, alt, credit, now)
+
+
+def _store_cuts(
+    database: Database, url: str, body: bytes, whole: PreparedImage | None, alt: str, credit: str, now: datetime
+) -> PictureCuts:
     cuts = [
         crop_image(url, body or (whole.body if whole else b""), shape) for shape in (CropShape.LEAD, CropShape.THUMB)
     ]
@@ -56,9 +94,7 @@ def _load_picture_cuts(
         for picture in [*([whole] if whole else []), *cuts]:
             store_image(session, picture, now)
     lead, thumb = cuts
-    return PictureCuts(_edition_picture(lead, LEAD_SIZE, candidate), _edition_picture(thumb, THUMB_SIZE, candidate))
-
-
-def _edition_picture(stored: PreparedImage, size: tuple[int, int], candidate: CandidateArticle) -> EditionPicture:
-    credit = f"Picture: {candidate.publisher}" if candidate.publisher else ""
-    return EditionPicture(stored.hash, *size, alt=candidate.image_alt or "", credit=credit)
+    return PictureCuts(
+        EditionPicture(lead.hash, *LEAD_SIZE, alt=alt, credit=credit),
+        EditionPicture(thumb.hash, *THUMB_SIZE, alt=alt, credit=credit),
+    )

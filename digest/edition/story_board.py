@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -470,6 +471,12 @@ class StoryBoard:
             return "a block has a headline, and its link is one of the web"
         self.blocks[name] = block
         return ""
+
+
+def encode_cuts(cuts: PictureCuts) -> dict[str, Any]:
+    """Return a picture's cuts as the value of an edit holds them."""
+    plain: dict[str, Any] = _CUTS.dump_python(cuts, mode="json")
+    return plain
 
 
 def _read_added_article(edit: Edit) -> CandidateArticle | None:

@@ -1,0 +1,99 @@
+"""A story found by its address while an editor waits: fetched under the guards of collecting, read in a child process."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from digest.app.acts import Actor
+from digest.app.editing import EDIT, EditRefusedError, read_editing_state
+from digest.app.installation import Installation
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.parsed_document import DocumentKind, ParsedItem, ParseError
+from digest.collect.sandbox import client as sandbox
+from digest.collect.urls import canonical_url, site_name, usable_url
+from digest.store.models import Source
+
+PAGE_ACCEPT = "text/html, application/xhtml+xml;q=0.9, text/plain;q=0.5"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStory:
+    """What was found at an address, for an editor to correct. `story_url` names the edition's story that has it already.
+
+    `article` has the fields that `write_story` takes.
+    """
+
+    article: dict[str, Any]
+    story_url: str = ""
+
+
+def fetch_story(
+    installation: Installation,
+    edition: str,
+    address: str,
+    *,
+    actor: Actor,
+    now: datetime,
+    fetcher: ContentFetcher | None = None,
+) -> FoundStory:
+    """Fetch a page and read the article on it. Nothing is stored. `fetcher` replaces the network.
+
+    Raises:
+        NotPermittedError: the actor is no editor.
+        UnknownEditionError: there is no such edition.
+        EditRefusedError: there is no page that may be read, or no article on it; what to do is said.
+    """
+    EDIT.check_role(installation.database, actor, edition, now=now)
+    state = read_editing_state(installation, edition)
+    url = usable_url(address.strip())
+    if url is None:
+        raise EditRefusedError("That is no web address. It begins with https:// or http://.")
+    fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
+    with fetcher_context as active_fetcher:
+        item = _read_article(active_fetcher, url, now)
+    name = state.arrangement.name_target(item.url)
+    known = name if item.url in state.arrangement.story_names else ""
+    return FoundStory(_describe_item(installation, item), known)
+
+
+def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> ParsedItem:
+    advice = "Look at it in a browser, and write the story yourself."
+    try:
+        if not fetcher.may_read(url):
+            raise EditRefusedError(f"The site's robots.txt does not let us read that page. {advice}")
+        answer = fetcher.get(url, accept=PAGE_ACCEPT)
+        document = sandbox.parse_document(
+            answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset
+        )
+    except FetchError as exc:
+        raise EditRefusedError(f"The page could not be fetched: {exc.message}. {advice}") from exc
+    except ParseError as exc:
+        raise EditRefusedError(f"The page could not be read: {exc} {advice}") from exc
+    if document.kind is not DocumentKind.PAGE or not document.items:
+        raise EditRefusedError(f"No article can be made out at that address. {advice}")
+    return document.items[0]
+
+
+def _describe_item(installation: Installation, item: ParsedItem) -> dict[str, Any]:
+    site = site_name(item.url)
+    with installation.database.read() as session:
+        sources = session.scalars(select(Source).where(Source.active).order_by(Source.id))
+        source = next((s for s in sources if site_name(s.url) == site), None)
+    may_picture = source is not None and source.images in {"own", "licensed"}
+    moment = item.published or item.updated
+    described: dict[str, Any] = {
+        "url": canonical_url(item.url),
+        "link": item.link,
+        "title": item.title,
+        "summary": item.summary,
+        "source": source.name if source else site,
+        "publisher": source.publisher if source else site,
+        "credit": item.credit,
+        "image": item.image_url if may_picture else None,
+        "image_alt": item.image_alt if may_picture else None,
+    }
+    return described | ({"dated_at": moment.isoformat(), "has_date": True} if moment else {})

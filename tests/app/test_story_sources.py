@@ -1,0 +1,183 @@
+"""Stories fetched by their address, and pictures chosen at the desk: through the real fetcher and the real child processes."""
+
+import io
+from datetime import timedelta
+
+import pytest
+from PIL import Image
+from pytest_httpserver import HTTPServer
+from sqlalchemy import select
+
+from digest.app import editing, edition_pictures
+from digest.app.editing import EditForm, EditRefusedError
+from digest.app.installation import Installation
+from digest.app.story_fetch import fetch_story
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
+from digest.settings import LimitSettings
+from digest.store.engine import Database
+from digest.store.models import Edition, MediaFile
+from tests.actors import EDITOR
+from tests.edition.test_drafting import NOW, SAMPLE, WEEKLY, add, bodies, collected, drafted, sample_settings
+
+FORM = EditForm("current", EDITOR, NOW)
+PAGE = """<html lang="en"><head><title>Ferry deckhands get the drill they asked for</title>
+<meta property="og:description" content="Crews train on the real stairs from now on."></head><body><article>
+<h1>Ferry deckhands get the drill they asked for</h1><time datetime="2026-11-18T09:00:00Z">Nov 18</time>
+<p>{}</p></article></body></html>""".format("Crews train on the real stairs from now on, said the line. " * 12)
+
+
+@pytest.fixture
+def install(sqlite: Database) -> Installation:
+    """Give an installation with a draft of one story."""
+    add(sqlite, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    installation = Installation(WEEKLY, sqlite)
+    drafted(installation)
+    return installation
+
+
+@pytest.fixture
+def sample(sqlite: Database) -> Installation:
+    """Give an installation with a draft of the bundled sample, pictures and all."""
+    installation = collected(sqlite, sample_settings())
+    drafted(installation)
+    return installation
+
+
+def loopback() -> HttpFetcher:
+    return HttpFetcher(LimitSettings(allow_networks=["127.0.0.0/8"]), build_user_agent("https://news.example.org/"))
+
+
+def jpeg(width: int = 800, height: int = 600) -> bytes:
+    out = io.BytesIO()
+    Image.radial_gradient("L").resize((width, height)).convert("RGB").save(out, "JPEG")
+    return out.getvalue()
+
+
+def lead_entry(install: Installation) -> dict[str, object]:
+    with install.database.read() as session:
+        content = session.scalars(select(Edition)).one().content
+    entry: dict[str, object] = content["sections"][0]["entries"][0]
+    return entry
+
+
+def test_a_page_is_fetched_read_corrected_and_added(install: Installation, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/robots.txt").respond_with_data("User-agent: *\nDisallow: /private")
+    httpserver.expect_request("/deckhands").respond_with_data(PAGE, content_type="text/html")
+    address = httpserver.url_for("/deckhands?utm_source=feed")
+    with loopback() as fetcher:
+        found = fetch_story(install, "current", f" {address} ", actor=EDITOR, now=NOW, fetcher=fetcher)
+    assert found.story_url == ""
+    assert found.article["title"] == "Ferry deckhands get the drill they asked for"
+    assert found.article["summary"].startswith("Crews train on the real stairs")
+    assert found.article["url"] == httpserver.url_for("/deckhands")
+    editing.write_story(install, FORM, found.article | {"title": "Deckhands drill"}, section="featured")
+    with loopback() as fetcher:
+        again = fetch_story(install, "current", address, actor=EDITOR, now=NOW, fetcher=fetcher)
+    assert again.story_url == found.article["url"]
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/private/x", "robots.txt does not let us"),
+        ("/gone", "could not be fetched"),
+        ("/empty", "could not be read"),
+        ("/feed", "No article can be made out"),
+    ],
+)
+def test_what_cannot_be_read_says_why_and_what_to_do(
+    install: Installation, httpserver: HTTPServer, path: str, why: str
+) -> None:
+    feed = "<rss version='2.0'><channel><title>A</title><item><title>B</title><link>https://a.example/</link></item></channel></rss>"
+    httpserver.expect_request("/robots.txt").respond_with_data("User-agent: *\nDisallow: /private")
+    httpserver.expect_request("/gone").respond_with_data("", 410)
+    httpserver.expect_request("/empty").respond_with_data("<html><body></body></html>", content_type="text/html")
+    httpserver.expect_request("/feed").respond_with_data(feed, content_type="application/rss+xml")
+    with loopback() as fetcher, pytest.raises(EditRefusedError, match=f"{why}.*write the story yourself"):
+        fetch_story(install, "current", httpserver.url_for(path), actor=EDITOR, now=NOW, fetcher=fetcher)
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "javascript:alert(1)", "", "a story"])
+def test_only_a_web_address_is_fetched(install: Installation, address: str) -> None:
+    with pytest.raises(EditRefusedError, match="no web address"):
+        fetch_story(install, "current", address, actor=EDITOR, now=NOW)
+
+
+def test_a_page_of_the_machine_itself_is_never_fetched(install: Installation, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/deckhands").respond_with_data(PAGE, content_type="text/html")
+    with pytest.raises(EditRefusedError, match=r"robots\.txt|could not be fetched"):
+        fetch_story(install, "current", httpserver.url_for("/deckhands"), actor=EDITOR, now=NOW)
+    assert httpserver.log == []
+
+
+def test_an_uploaded_picture_is_encoded_anew_and_shown_with_its_words(sample: Installation) -> None:
+    url = editing.read_editing_state(sample, "current").arrangement.sections["featured"][0].url
+    result = edition_pictures.upload_picture(sample, FORM, url, jpeg(), alt=" A <b>crane</b> ", credit="Photo: us")
+    assert result.edit is not None
+    picture = lead_entry(sample)["picture"]
+    assert isinstance(picture, dict)
+    assert (picture["alt"], picture["credit"]) == ("A crane", "Photo: us")
+    with sample.database.read() as session:
+        media = session.get_one(MediaFile, picture["hash"])
+        assert (media.width, media.height) == (1120, 630)
+    edition_pictures.describe_picture(sample, FORM, url, alt="Another crane", credit="")
+    described = lead_entry(sample)["picture"]
+    assert described == picture | {"alt": "Another crane", "credit": ""}
+    edition_pictures.hide_picture(sample, FORM, url)
+    assert lead_entry(sample)["picture"] is None
+    for _ in range(3):
+        editing.undo_last(sample, FORM)
+    own = lead_entry(sample)["picture"]
+    assert isinstance(own, dict)
+    assert own["hash"] != picture["hash"]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"no picture", "cannot be read"),
+        (jpeg(40, 30), "too small"),
+    ],
+)
+def test_an_upload_that_is_no_usable_picture_is_refused_and_nothing_is_kept(
+    install: Installation, body: bytes, why: str
+) -> None:
+    with pytest.raises(EditRefusedError, match=why):
+        edition_pictures.upload_picture(
+            install, FORM, "https://a.example.org/early-border-news", body, alt="A", credit=""
+        )
+    with install.database.read() as session:
+        assert session.scalars(select(MediaFile.hash)).all() == []
+
+
+def test_an_upload_without_a_description_is_refused(install: Installation) -> None:
+    url = "https://a.example.org/early-border-news"
+    with pytest.raises(EditRefusedError, match="no description"):
+        edition_pictures.upload_picture(install, FORM, url, jpeg(), alt="  ", credit="")
+
+
+def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the_act(sample: Installation) -> None:
+    state = editing.read_editing_state(sample, "current")
+    assert edition_pictures.list_missing_pictures(sample, state) == ()
+    pictured = [
+        out.scored.story.lead
+        for out in state.arrangement.left_out
+        if out.scored.story.lead.image and out.scored.story.lead.image not in state.grown.pictures
+    ]
+    placed_elsewhere = [
+        story.original.story.lead
+        for key in ("topics", "most-read")
+        for story in state.arrangement.sections[key]
+        if story.original.story.lead.image and story.original.story.lead.image not in state.grown.pictures
+    ]
+    lead = [*pictured, *placed_elsewhere][0]
+    placed = editing.place_story(sample, FORM, lead.url, section="featured", after="")
+    assert lead_entry(sample)["picture"] is None
+    assert [a.url for a in edition_pictures.list_missing_pictures(sample, placed.state)] == [lead.url]
+    assert edition_pictures.fetch_missing_pictures(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 1
+    assert lead_entry(sample)["picture"] is not None
+    assert edition_pictures.fetch_missing_pictures(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 0
+    replayed = editing.preview_state(sample, "current")
+    assert bodies(sample.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
