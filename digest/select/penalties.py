@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from re import Pattern
 
 from digest.select.values import CandidateArticle
@@ -104,6 +105,7 @@ _TALK_URL = _compile_url_patterns(
 _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/|live-updates")
 
 
+@lru_cache(maxsize=20_000)  # a week's titles, which grouping, topics and penalties all ask about
 def is_round_up_title(title: str) -> bool:
     """Return whether a title announces several unrelated stories, so that its text must not tie others together."""
     return bool(ROUND_UP_TITLE.search(title))

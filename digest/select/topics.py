@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from itertools import islice
 from types import MappingProxyType
@@ -20,14 +20,13 @@ _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 
 
 class _Tier(Enum):
-    """How telling an entry is; the value is what it counts in each place."""
+    """How telling an entry is; the value is what it counts in a category, in the title and in the summary."""
 
     STRONG = (1.5, 1.0, 0.5)
     IN_TITLE = (1.5, 1.0, 0.15)
     WEAK = (0.4, 0.3, 0.15)
 
 
-_PLACES = ("category", "title", "summary")  # the most telling first
 _MAX_WEAK_POINTS = 0.5  # weak words, however many, add no more than one strong word of the summary
 _DECIDING_POINTS = 0.5  # what a word counts at least that decides: a strong one, anywhere
 # Points below which nothing is said: one strong word of a summary is a mention, with a weak one it is more.
@@ -63,12 +62,20 @@ class TopicMatch:
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _TopicPhrase:
+    """A phrase of one topic, listed once for all entries that hold it."""
+
     text: str  # as listed
+    topic_index: int
     tokens: tuple[str, ...]
     capitals_only: bool
     is_stem: bool  # its last word may go on: `cyber*`
+
+    @property
+    def is_plain_word(self) -> bool:
+        """Whether its first word is all that there is to look at."""
+        return len(self.tokens) == 1 and not self.capitals_only
 
     def stands_at(self, text: "_PlacedText", start: int) -> bool:
         """Return whether the phrase begins at a word of a text."""
@@ -80,7 +87,7 @@ class _TopicPhrase:
         return not self.capitals_only or all(text.in_capitals[start : start + len(self.tokens)])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _TopicEntry:
     """One entry of a topic's list: groups that must all stand in an article, each by one of its phrases."""
 
@@ -99,19 +106,20 @@ class _EntryMatch:
 
 @dataclass(frozen=True, slots=True)
 class _PlacedText:
-    place: str  # category, title or summary
+    place: int  # in a tier's values: 0 category, 1 title, 2 summary
     words: tuple[str, ...]  # folded
     in_capitals: tuple[bool, ...]
 
 
 class _PhraseIndex:
-    """Finds which of many phrases stand in a text, by the first letters of their first words."""
+    """Finds which of many phrases stand in a text, by their first words."""
 
     def __init__(self, phrases: Iterable[_TopicPhrase]) -> None:
         """Index the phrases."""
         self._whole: dict[str, list[_TopicPhrase]] = defaultdict(list)
         self._stems: dict[str, list[_TopicPhrase]] = defaultdict(list)  # of one word that may go on
-        for phrase in dict.fromkeys(phrases):
+        self._by_word: dict[str, tuple[_TopicPhrase, ...]] = {}  # what was looked up before
+        for phrase in phrases:
             if phrase.is_stem and len(phrase.tokens) == 1:
                 self._stems[phrase.tokens[0][:_STEM_KEY]].append(phrase)
             else:
@@ -120,9 +128,15 @@ class _PhraseIndex:
     def find_phrases(self, text: _PlacedText) -> Iterator[tuple[_TopicPhrase, int]]:
         """Yield each phrase that stands in a text, with the place of its first word."""
         for start, first in enumerate(text.words):
-            for phrase in (*self._whole.get(first, ()), *self._stems.get(first[:_STEM_KEY], ())):
-                if phrase.stands_at(text, start):
+            if (likely := self._by_word.get(first)) is None:
+                likely = self._by_word[first] = self._find_likely(first)
+            for phrase in likely:
+                if phrase.is_plain_word or phrase.stands_at(text, start):
                     yield phrase, start
+
+    def _find_likely(self, first: str) -> tuple[_TopicPhrase, ...]:
+        stems = (p for p in self._stems.get(first[:_STEM_KEY], ()) if first.startswith(p.tokens[0]))
+        return (*self._whole.get(first, ()), *stems)
 
 
 class TopicRules:
@@ -132,23 +146,16 @@ class TopicRules:
         """Compile the lists; the order of topics decides a tie."""
         topics = tuple(listed)
         self.topic_names = tuple(t.name for t in topics)
-        self._entries = tuple(
-            entry
-            for number, topic in enumerate(topics)
-            for tier, text in ((_Tier.STRONG, topic.strong), (_Tier.IN_TITLE, topic.in_title), (_Tier.WEAK, topic.weak))
-            for entry in _parse_entries(text, number, tier)
-        )
-        self._phrases = _PhraseIndex(p for e in self._entries for group in e.groups for p in group)
-        self._entries_by_phrase: dict[_TopicPhrase, list[_TopicEntry]] = defaultdict(list)
-        for entry in self._entries:
-            for phrase in dict.fromkeys(p for group in entry.groups for p in group):
-                self._entries_by_phrase[phrase].append(entry)
-        senses = [(_parse_phrases(t.other_senses, ";"), number) for number, t in enumerate(topics)]
-        self._other_senses = _PhraseIndex(p for phrases, _ in senses for p in phrases)
-        self._topics_by_sense: dict[_TopicPhrase, set[int]] = defaultdict(set)
-        for phrases, number in senses:
-            for phrase in phrases:
-                self._topics_by_sense[phrase].add(number)
+        self._entries_by_phrase: dict[_TopicPhrase, list[_TopicEntry]] = {}
+        senses: list[_TopicPhrase] = []
+        for number, topic in enumerate(topics):
+            phrases = _TopicPhrases(number)
+            tiers = ((_Tier.STRONG, topic.strong), (_Tier.IN_TITLE, topic.in_title), (_Tier.WEAK, topic.weak))
+            for entry in (entry for tier, text in tiers for entry in phrases.parse_entries(text, tier)):
+                for phrase in dict.fromkeys(phrase for group in entry.groups for phrase in group):
+                    self._entries_by_phrase.setdefault(phrase, []).append(entry)
+            senses += _TopicPhrases(number).parse_phrases(topic.other_senses, ";")
+        self._phrases, self._other_senses = _PhraseIndex(self._entries_by_phrase), _PhraseIndex(senses)
 
     def match_topic(self, candidate: CandidateArticle) -> TopicMatch | None:
         """Find the one topic of an article, or None.
@@ -182,42 +189,37 @@ class TopicRules:
 
     def _find_entries(self, candidate: CandidateArticle) -> list[_EntryMatch]:
         """Return the entries that an article matches."""
-        places: dict[_TopicPhrase, dict[int, str]] = defaultdict(dict)
+        places: dict[_TopicPhrase, int] = {}
         for text in _read_candidate(candidate):
             masked = self._find_other_senses(text)
             for phrase, start in self._phrases.find_phrases(text):
-                span = set(range(start, start + len(phrase.tokens)))
-                for entry in self._entries_by_phrase[phrase]:
-                    if not span & masked.get(entry.topic_index, set()):
-                        places[phrase].setdefault(entry.topic_index, text.place)
-        touched = dict.fromkeys(e for phrase in places for e in self._entries_by_phrase[phrase])
+                hidden = masked.get(phrase.topic_index)
+                if phrase not in places and not (hidden and hidden & set(range(start, start + len(phrase.tokens)))):
+                    places[phrase] = text.place
+        touched = dict.fromkeys(entry for phrase in places for entry in self._entries_by_phrase[phrase])
         return [match for entry in touched if (match := _match_entry(entry, places))]
 
     def _find_other_senses(self, text: _PlacedText) -> dict[int, set[int]]:
-        masked: dict[int, set[int]] = defaultdict(set)
+        """Return by topic the places of words that stand in another sense."""
+        masked: dict[int, set[int]] = {}
         for phrase, start in self._other_senses.find_phrases(text):
-            for topic_index in self._topics_by_sense[phrase]:
-                masked[topic_index].update(range(start, start + len(phrase.tokens)))
+            masked.setdefault(phrase.topic_index, set()).update(range(start, start + len(phrase.tokens)))
         return masked
 
 
-def _match_entry(entry: _TopicEntry, places: Mapping[_TopicPhrase, Mapping[int, str]]) -> _EntryMatch | None:
+def _match_entry(entry: _TopicEntry, places: Mapping[_TopicPhrase, int]) -> _EntryMatch | None:
     """Match an entry against the phrases found in an article; None where one of its groups is missing.
 
     Of each group the phrase with the best place stands for it; the entry counts by the worst of those places.
     """
-    best = []
+    best: list[_TopicPhrase] = []
     for group in entry.groups:
-        found = [
-            (_PLACES.index(at[entry.topic_index]), phrase)
-            for phrase in group
-            if entry.topic_index in (at := places.get(phrase, {}))
-        ]
+        found = [phrase for phrase in group if phrase in places]
         if not found:
             return None
-        best.append(min(found, key=lambda pair: pair[0]))
-    points = entry.tier.value[max(number for number, _ in best)]
-    return _EntryMatch(entry, points, best[0][1].tokens, _TOGETHER.join(phrase.text for _, phrase in best))
+        best.append(min(found, key=places.__getitem__))
+    points = entry.tier.value[max(places[phrase] for phrase in best)]
+    return _EntryMatch(entry, points, best[0].tokens, _TOGETHER.join(phrase.text for phrase in best))
 
 
 def _list_words(matches: Iterable[_EntryMatch]) -> list[str]:
@@ -248,22 +250,26 @@ def _sum_points(points: Sequence[float]) -> float:
 def _read_candidate(candidate: CandidateArticle) -> Iterator[_PlacedText]:
     """Yield an article's texts, the most telling place first; of a round-up, which speaks of many things, the categories."""
     for category in candidate.categories:
-        yield _split_text("category", category)
+        yield _split_text(0, category)
     if not is_round_up_title(candidate.title):
-        yield _split_text("title", candidate.title)
-        yield _split_text("summary", candidate.summary, _MAX_SUMMARY_WORDS)
+        yield _split_text(1, candidate.title)
+        yield _split_text(2, candidate.summary, _MAX_SUMMARY_WORDS)
 
 
-def _split_text(place: str, text: str, most: int | None = None) -> _PlacedText:
+def _split_text(place: int, text: str, most: int | None = None) -> _PlacedText:
     """Return a text's words folded, and whether each stood in capitals where not all of the text does."""
-    found = [m.group() for m in islice(_TOKEN.finditer(text), most)]
-    bare = [word.removesuffix("'s").removesuffix("\u2019s") for word in found]
-    shouted = len(found) > 1 and text.isupper()
+    folded = [_fold_word(match.group()) for match in islice(_TOKEN.finditer(text), most)]
+    shouted = len(folded) > 1 and text.isupper()
     return _PlacedText(
-        place,
-        tuple(fold_plural(fold_text(word).removesuffix("'s")) for word in found),
-        tuple(not shouted and word.rstrip("s").isupper() for word in bare),
+        place, tuple(word for word, _ in folded), tuple(in_capitals and not shouted for _, in_capitals in folded)
     )
+
+
+@lru_cache(maxsize=50_000)
+def _fold_word(word: str) -> tuple[str, bool]:
+    """Return a word without its genitive, case and plural, and whether it stood in capitals."""
+    bare = word.removesuffix("'s").removesuffix("\u2019s")
+    return fold_plural(fold_text(word).removesuffix("'s")), bare.rstrip("s").isupper()
 
 
 def _match_source_category(candidate: CandidateArticle) -> TopicMatch | None:
@@ -294,27 +300,30 @@ def _read_built_in_topics() -> list[dict[str, str]]:
     return topics
 
 
-def _parse_entries(text: str, topic_index: int, tier: _Tier) -> Iterator[_TopicEntry]:
-    """Read a list: `flood; RAT; cyber*; exploited, exploiting + flaw, bug` (a word of each side of the plus)."""
-    shown: set[str] = set()
-    for part in text.split(";"):
-        listed = " ".join(part.split())
-        sides = listed.split(_TOGETHER)
-        groups = tuple(_parse_phrases(side, "," if len(sides) > 1 else ";") for side in sides)
-        if all(groups) and listed not in shown:
-            shown.add(listed)
-            yield _TopicEntry(topic_index, tier, groups)
+class _TopicPhrases:
+    """Reads the lists of one topic; a phrase that stands in several entries is one."""
 
+    def __init__(self, topic_index: int) -> None:
+        self._topic_index = topic_index
+        self._known: dict[str, _TopicPhrase] = {}
 
-def _parse_phrases(text: str, separator: str) -> tuple[_TopicPhrase, ...]:
-    parsed = []
-    for part in text.split(separator):
-        phrase = " ".join(part.split())
-        is_stem = phrase.endswith("*")
-        tokens = _split_text("", phrase.removesuffix("*")).words
-        if tokens:
-            parsed.append(_TopicPhrase(phrase, tokens, phrase.isupper(), is_stem))
-    return tuple(parsed)
+    def parse_entries(self, text: str, tier: _Tier) -> Iterator[_TopicEntry]:
+        """Read a list: `flood; RAT; cyber*; exploited, exploiting + flaw, bug` (a word of each side of the plus)."""
+        for listed in dict.fromkeys(" ".join(part.split()) for part in text.split(";")):
+            sides = listed.split(_TOGETHER)
+            groups = tuple(self.parse_phrases(side, "," if len(sides) > 1 else ";") for side in sides)
+            if all(groups):
+                yield _TopicEntry(self._topic_index, tier, groups)
+
+    def parse_phrases(self, text: str, separator: str) -> tuple[_TopicPhrase, ...]:
+        """Read words and phrases that stand between separators."""
+        listed = (" ".join(part.split()) for part in text.split(separator))
+        return tuple(phrase for text in listed if (phrase := self._parse_phrase(text)))
+
+    def _parse_phrase(self, text: str) -> _TopicPhrase | None:
+        if text not in self._known and (tokens := _split_text(0, text.removesuffix("*")).words):
+            self._known[text] = _TopicPhrase(text, self._topic_index, tokens, text.isupper(), text.endswith("*"))
+        return self._known.get(text)
 
 
 def find_story_topic(
