@@ -1,17 +1,19 @@
 """Which article leads a story: the one to which readers are sent.
 
 Never one that is no news (a video, a live page, an explainer, an opinion) or that events have overtaken, where there is another.
-Then the own site's, then an official source's; of the rest a central one, rather of the later half and with a summary.
+Then the own site's, then an official source's; of the rest a central one, rather of the later half, with a summary, and of
+what happened than of what somebody said about it.
 """
 
 from collections.abc import Mapping, Sequence
 
-from digest.select.penalties import find_penalties, is_forecast_title
+from digest.select.penalties import find_penalties, is_forecast_title, is_statement_title
 from digest.select.values import CandidateArticle
 
 LATER_HALF_BONUS = 0.08  # of centrality, for an article of the later half of the story's time
 SUMMARY_BONUS = 0.08  # of centrality, for a summary of `FULL_SUMMARY_WORDS`
 FULL_SUMMARY_WORDS = 25
+STATEMENT_MALUS = 0.08  # of centrality, for what somebody said of it
 
 
 def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, float]) -> list[CandidateArticle]:
@@ -29,11 +31,12 @@ def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, f
         overtaken = last_report is not None and is_forecast_title(article.title) and article.dated_at <= last_report
         later = LATER_HALF_BONUS if article.has_date and article.dated_at >= middle else 0.0
         told = SUMMARY_BONUS * min(len(article.summary.split()) / FULL_SUMMARY_WORDS, 1.0)
+        said = STATEMENT_MALUS if is_statement_title(article.title) else 0.0
         return (
             bool(find_penalties(article)) or overtaken,
             not article.own,
             not article.primary,
-            -round(centrality[article.url] + later + told, 6),
+            -round(centrality[article.url] + later + told - said, 6),
             article.dated_at,
             article.url,
         )

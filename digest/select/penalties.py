@@ -73,10 +73,15 @@ _QUARREL_TITLE = _compile_title_patterns(
     r"\bcalls? (?:out|on) \w+ to resign\b|\b(?:goes|went) after\b|\bunder fire\b|\bbacklash\b|\bon the campaign trail\b",
 )
 
+_STATEMENT_TITLE = _compile_title_patterns(
+    r"\b(?:says?|said|tells?|told|urges?|urged|calls? (?:for|on)|demands?|insists?|welcomes?|hopes?|vows?|pledges?|directs?|thinks?)\b"
+)
+
 # Told before it happened. Once it has, such a headline misleads.
 _FORECAST_TITLE = _compile_title_patterns(
     r"\b(?:expected|predicted|forecast(?:ed)?|projected|poised|set|due|likely|about|scheduled) to\b",
     r"\bto (?:become|hit|strike|make landfall|reach|slam|strengthen|intensify|arrive|testify|surrender|vote)\b",
+    r"\bto be \w+(?:ed|en|d)\b|\bto (?:face|appear|begin|open|start|award|visit|meet|speak|mark|tour)\b|\bgoing to\b",
     r"\b(?:could|may|might|will) (?:hit|strike|make landfall|become|bring|reach|slam|face|testify)\b",
     r"\b(?:braces?|bracing|prepares?|preparing|readies|readying|gears? up|boards? up)\b|\bahead of\b|\bcountdown\b",
     r"\b(?:nears?|nearing|approach(?:es|ing)?|threatens?|looms?|looming|bears? down|takes? aim)\b|\bemerges? as (?:a )?threat\b",
@@ -109,6 +114,11 @@ _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/
 def is_round_up_title(title: str) -> bool:
     """Return whether a title announces several unrelated stories, so that its text must not tie others together."""
     return bool(ROUND_UP_TITLE.search(title))
+
+
+def is_statement_title(title: str) -> bool:
+    """Return whether a title tells what somebody said, rather than what happened."""
+    return bool(_STATEMENT_TITLE.search(title))
 
 
 def is_forecast_title(title: str) -> bool:

@@ -24,7 +24,8 @@ SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's: a one-d
 OFFICIAL_SOURCE_SHARE = 0.5  # what an official source is worth, against an editor's own word (1)
 SOURCE_POINTS = 1000  # hundredths of a point for each whole of source weight above or below 1
 OFF_TOPIC_PENALTY = ScorePenalty(0.5, "no topic of ours")
-FOREIGN_PENALTY = ScorePenalty(0.15, "nothing in it names the home country")
+FOREIGN_PENALTY = ScorePenalty(0.15, "next to nothing in it names the home country")
+FOREIGN_SHARE = 0.2  # of home: less is an aside
 LOCAL_PENALTY = ScorePenalty(0.2, "a local case: it names a place, and nothing of the whole country")
 OVERTAKEN_PENALTY = ScorePenalty(0.2, "told before it happened")
 FORECAST_LIFETIME = timedelta(days=1)  # after which what was ahead has happened, or has not
@@ -170,9 +171,9 @@ class StoryRanking:
             return found
         if topic is None:
             found = (*found, OFF_TOPIC_PENALTY)
-        if not places.home_share and not (topic and topic.topic in self.borderless_topics):
+        if places.home_share < FOREIGN_SHARE and not (topic and topic.topic in self.borderless_topics):
             found = (*found, FOREIGN_PENALTY)
-        elif 0 < places.home_share <= LOCAL_SHARE and topic and topic.topic in self.local_topics:
+        elif places.home_share <= LOCAL_SHARE and topic and topic.topic in self.local_topics:
             found = (*found, LOCAL_PENALTY)
         return found
 

@@ -134,7 +134,7 @@ class SourceSettings(values.SettingsTable):
 class RankingWeights(values.SettingsTable):
     """How much each term of a story's score counts; they are renormalised where a term is unknown."""
 
-    coverage: float = Field(default=0.35, ge=0)
+    coverage: float = Field(default=0.40, ge=0)
     readership: float = Field(default=0.25, ge=0)
     editorial: float = Field(default=0.20, ge=0)
     topic: float = Field(default=0.15, ge=0)

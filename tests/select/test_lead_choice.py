@@ -44,6 +44,7 @@ def lead(*articles: CandidateArticle, near: dict[str, float] | None = None) -> C
         "Hurricane Nadia to hit Florida as Category 3",
         "Florida braces for Hurricane Nadia",
         "Hurricane Nadia nears Florida",
+        "Hurricane Nadia's dead to be named",
         "Hurricane Nadia expected to make landfall on Wednesday",
     ],
 )
@@ -74,6 +75,11 @@ def test_of_equally_central_reports_the_later_half_and_the_fuller_one_leads() ->
     assert lead(early, late) is late
     bare = article("Nadia reaches our land", hours=3, summary="")
     assert lead(bare, late) is late
+
+
+def test_what_happened_leads_before_what_somebody_said_of_it() -> None:
+    said, done = article("Governor says that Nadia was the worst"), article("Nadia cuts the power of two towns")
+    assert lead(said, done, near={said.title: 0.55}) is done
 
 
 def test_a_far_more_central_report_leads_before_a_later_one() -> None:

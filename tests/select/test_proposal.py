@@ -313,11 +313,11 @@ def test_a_further_story_of_a_matter_stands_under_the_first_and_is_not_left_out(
     assert placed.supporting[0].story.lead in proposal.lead_articles
 
 
-def test_what_is_no_news_does_not_stand_under_a_story() -> None:
+def test_a_quarrel_over_a_matter_does_not_stand_under_its_story() -> None:
     told = "Hurricane Nadia came ashore in Oakdale County and cut the power of two towns."
     saga = [
         article("Hurricane Nadia comes ashore in Oakdale", "Wire", days=1, summary=told),
-        article("Opinion: Oakdale was not ready for Hurricane Nadia", "Wire", days=6.5, summary=told),
+        article("Oakdale mayor blasts the state over Hurricane Nadia", "Wire", days=6.5, summary=told),
     ]
     proposal = propose([*week()[:4], *week()[5:], *saga])
     assert not any(p.supporting for placed in proposal.sections.values() for p in placed)
