@@ -32,15 +32,23 @@ Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
 )
 @click.argument("gold", type=EXISTING_FILE)
 @click.argument("feeds", nargs=-1, required=True, type=EXISTING_PATH, metavar="FEED...")
+@click.option("--earlier", multiple=True, type=EXISTING_PATH, help="Feeds of earlier weeks: how rare words are.")
 @click.option("--same-story", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Try this threshold.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @pass_command_context
 def stories(
-    context: CommandContext, gold: Path, feeds: tuple[Path, ...], same_story: float | None, as_json: bool
+    context: CommandContext,
+    gold: Path,
+    feeds: tuple[Path, ...],
+    earlier: tuple[Path, ...],
+    same_story: float | None,
+    as_json: bool,
 ) -> None:
     """Group the articles of FEEDs (files or folders), and hold the stories against those of GOLD."""
     context.refuse_unknown_actor()
-    result = story_evaluation.evaluate_stories(gold, feeds, context.settings, same_story=same_story, now=context.now())
+    result = story_evaluation.evaluate_stories(
+        gold, feeds, context.settings, earlier=earlier, same_story=same_story, now=context.now()
+    )
     if as_json:
         print_json(_stories_as_json(result), indent=2)
     else:

@@ -6,7 +6,7 @@ is approved or further is left alone.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -29,9 +29,11 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import list_pictured_articles, prepare_pictures
 from digest.edition.running_blocks import load_running_blocks
 from digest.edition.windows import EditionWindow, name_edition, next_window
+from digest.edition.word_tables import freeze_word_table, load_word_table
 from digest.select.advisories import find_advisory
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
+from digest.select.word_rarity import WordTable
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, Fragment
@@ -83,6 +85,7 @@ class _DraftPlan:
     previous: PreviousEditions
     blocks: tuple[LabelledBlock, ...] = ()  # of earlier editions, that run in this one
     edited: _EditedDraft | None = None
+    words: WordTable = field(default_factory=WordTable)
 
     @property
     def last_seq(self) -> int:
@@ -139,6 +142,7 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
         DraftError: the slot's edition was approved meanwhile.
     """
     edition = _store_edition(session, draft, now)
+    freeze_word_table(session, draft.plan.window, draft.plan.words)
     store_proposal(session, edition, draft.packed)
     replace_story_rows(session, edition, draft.composed.arrangement)
     replace_fragments(session, edition, ((f.kind, f.name, f.body) for f in draft.composed.fragments))
@@ -208,6 +212,7 @@ def _propose_edition(
         now=max(now, plan.identity.release_at).astimezone(settings.file.publication.zone),
         previous=plan.previous,
         topic_overrides=find_topic_overrides(plan.edited.edits if plan.edited else ()),
+        words=plan.words,
     )
 
 
@@ -233,6 +238,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
         previous=gathering.load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
         blocks=load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
         edited=edited,
+        words=load_word_table(session, window),
     )
 
 

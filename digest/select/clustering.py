@@ -26,7 +26,7 @@ MAX_TEXTS_PER_WORD = 40
 MAX_MEASURED_PAIRS = 24
 # pairs kept for a text, the most similar earlier ones: bounds the work where all texts are much alike
 MAX_PARTNERS = 10
-MAX_CLUSTER_SIZE = 1000  # articles in one cluster
+MAX_CLUSTER_SIZE = 400  # articles in one cluster
 SERIES_TITLE_OVERLAP = 0.6  # titles of one publisher that overlap so much are a series, not one story
 MAX_SERIES_SHARE = 0.2  # of a publisher's pairs of titles in two clusters: a large story repeats some of its titles
 MAX_SERIES_TITLES = 20  # titles of a publisher and cluster that are looked at

@@ -19,7 +19,7 @@ from digest.select.placement_rules import explain_order
 from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
-from digest.select.stories import build_story_led_by, group_into_stories, merge_same_url
+from digest.select.stories import build_story_led_by, fit_reader, group_into_stories, merge_same_url
 from digest.select.story_links import StoryLink
 from digest.select.story_similarity import StorySimilarity, find_related_articles
 from digest.select.text_similarity import TextReader, title_words
@@ -34,7 +34,7 @@ from digest.select.values import (
     ScoredStory,
     Story,
 )
-from digest.select.word_rarity import WordRarity
+from digest.select.word_rarity import NO_EARLIER_WORDS, WordTable
 from digest.settings import SectionSettings, SelectionSettings
 
 _NO_READERSHIP_NOTE = "nothing is known of readership: its weight went to the other terms"
@@ -49,7 +49,7 @@ def propose_edition(
     now: datetime,
     previous: PreviousEditions,
     topic_overrides: Mapping[str, str] = MappingProxyType({}),
-    rarity: WordRarity | None = None,
+    words: WordTable = NO_EARLIER_WORDS,
     links: Sequence[StoryLink] = (),
 ) -> Proposal:
     """Propose what an edition holds. Pure: the same values give the same proposal in any order of the candidates.
@@ -62,14 +62,14 @@ def propose_edition(
         now: the moment of the draft; in the publication's zone, where its days decide what is past.
         previous: what the last editions held, and earlier articles.
         topic_overrides: editors' corrections of topics by the articles' URL; "" says that it has none.
-        rarity: how rare words are; by the shipped table where nothing is given.
+        words: in how many earlier articles each word stands.
         links: articles that editors put together or apart, in the order in which they did.
 
     Returns:
         Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
     """
     articles = merge_same_url(candidates)
-    reader = TextReader(rarity)
+    reader = fit_reader(words, articles)
     admitted, refused = _admit_articles(articles, select, previous)
     found = _group_stories(admitted, kinds, select.same_story, reader, links)
     grouped = [_lead_with_pinned(story, select.pins) for story in found]

@@ -12,6 +12,7 @@ from digest.select.penalties import is_round_up_title
 from digest.select.story_links import ArticleLinks, StoryLink, resolve_links
 from digest.select.text_similarity import ArticleText, TextReader
 from digest.select.values import CandidateArticle, Story
+from digest.select.word_rarity import WordRarity, WordTable, count_article_words, knows_words, sample_evenly
 
 MAX_STORY_SPAN = timedelta(days=8)  # from a story's first article to its last: a week's window, and a day
 
@@ -31,7 +32,7 @@ def group_into_stories(
     Args:
         candidates: articles, with repetitions of a URL where several sources carried it.
         min_similarity: the mean cosine over a story's pairs of articles, 0 to 1.
-        reader: knows how rare words are; by the shipped table where none is given.
+        reader: knows how rare words are; by the shipped table where none is given. See `fit_reader`.
         links: what editors put together or apart, in the order in which they did.
 
     Returns:
@@ -47,6 +48,27 @@ def group_into_stories(
         for members in _cluster_articles(articles, texts, min_similarity, decided)
     ]
     return tuple(sorted(stories, key=lambda s: (s.lead.dated_at, s.lead.url)))
+
+
+def fit_reader(words: WordTable, articles: Sequence[CandidateArticle]) -> TextReader:
+    """Return a reader of a week's articles that knows how rare their words are.
+
+    Args:
+        words: in how many earlier articles each word stands.
+        articles: those of the week, in a fixed order; in a language that neither table knows they say it themselves.
+    """
+    if not knows_words(words, (_significant_words(a) for a in sample_evenly(articles))):
+        words = count_article_words(map(_significant_words, articles))
+    return TextReader(WordRarity(words))
+
+
+def count_earlier_words(articles: Iterable[CandidateArticle]) -> WordTable:
+    """Count in how many of some earlier articles each word stands."""
+    return count_article_words(map(_significant_words, articles))
+
+
+def _significant_words(article: CandidateArticle) -> frozenset[str]:
+    return frozenset(text_similarity.significant_words(f"{article.title}\n{article.summary}"))
 
 
 def merge_same_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from digest.select.word_rarity import WordRarity, shipped_rarity
@@ -43,18 +44,23 @@ STOP_WORDS = frozenset(
 
 def fold_text(text: str) -> str:
     """Return a text in one form: compatibility characters folded, lower case, straight apostrophes."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
 
 
 def significant_words(text: str) -> Iterator[str]:
     """Return the words that count, in order: no stop words, plurals folded, numbers and CVE names kept."""
-    for match in _WORD.finditer(fold_text(text)):
-        word = match.group()
-        if word in STOP_WORDS:
-            continue
-        word = fold_plural(word.removesuffix("'s"))
-        if word not in STOP_WORDS and (len(word) > 1 or word.isdigit()):
-            yield word
+    return filter(None, map(_fold_word, _WORD.findall(fold_text(text))))
+
+
+@lru_cache(maxsize=100_000)
+def _fold_word(word: str) -> str:
+    """Return a word without plural and possessive; empty where it does not count."""
+    if word in STOP_WORDS:
+        return ""
+    word = fold_plural(word.removesuffix("'s"))
+    return word if word not in STOP_WORDS and (len(word) > 1 or word.isdigit()) else ""
 
 
 def fold_plural(word: str) -> str:
@@ -129,12 +135,12 @@ class TextReader:
 
 
 def cosine_similarity(first: WordVector, other: WordVector) -> float:
-    """Return the cosine of two vectors of length 1; of sums of vectors, the sum of the cosines of all pairs.
+    """Return the cosine of two vectors, as near as their lengths come to 1; of sums of vectors, the sum over all pairs.
 
     `fsum` rounds once, so the result depends neither on the order of the words nor on which text came first.
     """
     small, large = (first, other) if len(first) <= len(other) else (other, first)
-    return math.fsum(w * large[word] for word, w in small.items() if word in large)
+    return math.fsum([weight * large[word] for word, weight in small.items() if word in large])
 
 
 def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:

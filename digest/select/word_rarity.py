@@ -7,18 +7,25 @@ their arrival, changes it. And the words of a story that fills a week stay as te
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
+from typing import TypeVar
 
 # Earlier articles that weigh as much as the shipped table: an installation's own words count most from its first weeks on.
 SHIPPED_TABLE_WEIGHT = 500
+ENOUGH_ARTICLES = 2000  # earlier articles that say how rare words are in any language
+MAX_UNLISTED_SHARE = (
+    0.4  # of the words of a week that the shipped table has not: .07 in English, .57 and more elsewhere
+)
+_SAMPLE_SIZE = 400  # articles of a week that are looked at for that
 # Of what is never in a table of words: the share of articles that hold one certain number of the shape.
 _YEAR_SHARE = 1 / 60
 _SHORT_NUMBER_SHARE = 1 / 60
 _HUNDREDS_SHARE = 1 / 150
 _LONG_NUMBER_SHARE = 1 / 1000
+_Value = TypeVar("_Value")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -29,6 +36,9 @@ class WordTable:
 
     article_count: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
+
+
+NO_EARLIER_WORDS = WordTable()
 
 
 def count_article_words(words_of_articles: Iterable[Iterable[str]]) -> WordTable:
@@ -50,7 +60,7 @@ class WordRarity:
 
     def __init__(self, table: WordTable | None = None) -> None:
         """Begin with the shipped table, and with what earlier articles add to it."""
-        self._table = table or WordTable()
+        self._table = table or NO_EARLIER_WORDS
         self._shipped, self._unlisted_share = _load_shipped_shares()
         self._weights: dict[str, float] = {}
 
@@ -78,6 +88,22 @@ def number_share(number: str) -> float:
     if digits <= 2:
         return _SHORT_NUMBER_SHARE
     return _HUNDREDS_SHARE if digits == 3 else _LONG_NUMBER_SHARE
+
+
+def knows_words(table: WordTable, words_of_articles: Iterable[Collection[str]]) -> bool:
+    """Return whether a table, with the shipped one, knows the language of some articles.
+
+    The shipped table knows English. Elsewhere most words of a week are not in it, and it takes enough earlier articles.
+    """
+    shares, _ = _load_shipped_shares()
+    words = [word for words in words_of_articles for word in words if not _NUMBER.fullmatch(word)]
+    unlisted = sum(word not in shares for word in words)
+    return table.article_count >= ENOUGH_ARTICLES or unlisted <= MAX_UNLISTED_SHARE * len(words)
+
+
+def sample_evenly(values: Sequence[_Value]) -> Sequence[_Value]:
+    """Return some of many values, evenly spread."""
+    return values[:: 1 + len(values) // _SAMPLE_SIZE]
 
 
 @cache

@@ -212,6 +212,16 @@ class EditionStory(Base):
     members: Mapped[list[str]] = mapped_column(JSON)  # canonical URLs of all its articles, the lead first
 
 
+class StoredWordTable(Base):
+    """In how many earlier articles each word stands, frozen for the window that opens at a moment."""
+
+    __tablename__ = "word_table"
+
+    opens_at: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    article_count: Mapped[int]
+    counts: Mapped[dict[str, int]] = mapped_column(JSON)
+
+
 class EditionProposal(Base):
     """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.grown_proposal`."""
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.select.stories import MAX_STORY_SPAN, group_into_stories, merge_same_url
+from digest.select.stories import MAX_STORY_SPAN, fit_reader, group_into_stories, merge_same_url
 from digest.select.text_similarity import TextReader, count_words, fold_plural, is_near_duplicate, significant_words
 from digest.select.values import CandidateArticle, Story
+from digest.select.word_rarity import WordTable
 
 MONDAY = datetime(2026, 11, 16, 12, tzinfo=UTC)
 THRESHOLD = 0.21
@@ -217,6 +218,18 @@ def test_one_common_word_joins_no_headlines_and_a_rare_one_does() -> None:
     assert len(group_into_stories(common, THRESHOLD)) == 2
     rare = [article("A", "Orlindaville reopens"), article("B", "Orlindaville cheers")]
     assert len(group_into_stories(rare, THRESHOLD)) == 1
+
+
+def test_in_a_language_that_the_shipped_table_does_not_know_the_week_says_how_rare_its_words_are() -> None:
+    towns = ("Auenfeld", "Birkach", "Calden", "Dornau", "Erlbach", "Fichtau", "Gronau", "Hainfeld")
+    plain = [
+        article("A", f"Feuerwehr in {town} probt den Ernstfall", f"Die Feuerwehr in {town} hat geprobt.", hours=n)
+        for n, town in enumerate(towns)
+    ]
+    other = [replace(a, url=a.url + "/b", publisher="B") for a in plain]
+    articles = merge_same_url([*plain, *other])
+    stories = group_into_stories(articles, THRESHOLD, reader=fit_reader(WordTable(), articles))
+    assert sorted(len(s.members) for s in stories) == [2] * len(towns)
 
 
 def test_threshold_decides_how_much_is_one_story() -> None:

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from digest.select.text_similarity import significant_words
 from digest.select.word_rarity import (
+    ENOUGH_ARTICLES,
     SHIPPED_TABLE_WEIGHT,
     WordRarity,
     WordTable,
     count_article_words,
+    knows_words,
     number_share,
     shipped_rarity,
 )
@@ -52,6 +54,15 @@ def test_numbers_are_not_counted() -> None:
 def test_a_weight_is_at_least_one_and_finite(articles: list[list[str]], word: str) -> None:
     rarity = WordRarity(count_article_words(articles))
     assert all(1 <= rarity.weight(w) < math.inf for w in (word, "storm", "12"))
+
+
+def test_a_language_that_no_table_knows_is_noticed_until_there_are_enough_articles() -> None:
+    german = [{"hochwasser", "feuerwehr", "im", "landkreis", "evakuiert"}] * 10
+    english = [{"flood", "firefighters", "county", "evacuated", "orlinda"}] * 10
+    assert knows_words(WordTable(), english)
+    assert not knows_words(WordTable(), german)
+    assert knows_words(WordTable(ENOUGH_ARTICLES, {}), german)
+    assert knows_words(WordTable(), [])
 
 
 def shipped_lines() -> list[str]:

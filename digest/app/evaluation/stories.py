@@ -9,7 +9,7 @@ from typing import Any
 
 from digest.app.evaluation.grouping_scores import PrecisionRecall, measure_bcubed, measure_pairs
 from digest.app.evaluation.labelled_files import EvaluationError, labelled_url, read_feed_articles, read_labels
-from digest.select.stories import group_into_stories
+from digest.select.stories import count_earlier_words, fit_reader, group_into_stories, merge_same_url
 from digest.select.values import Story
 from digest.settings import Settings
 
@@ -59,7 +59,13 @@ class StoryEvaluation:
 
 
 def evaluate_stories(
-    gold: Path, feeds: Sequence[Path], settings: Settings, *, same_story: float | None = None, now: datetime
+    gold: Path,
+    feeds: Sequence[Path],
+    settings: Settings,
+    *,
+    earlier: Sequence[Path] = (),
+    same_story: float | None = None,
+    now: datetime,
 ) -> StoryEvaluation:
     """Group the articles of some feeds, and hold the stories against those of a file of labels.
 
@@ -67,6 +73,7 @@ def evaluate_stories(
         gold: the labels; `docs/evaluation.md` describes their form.
         feeds: files, and folders of files.
         settings: names the sources and the threshold.
+        earlier: feeds of earlier weeks, from which the rarity of words is learnt as well.
         same_story: a threshold instead of that of the settings.
         now: the present, against which dates are doubted.
 
@@ -74,9 +81,10 @@ def evaluate_stories(
         EvaluationError: a file cannot be read, or is not of the form described.
     """
     labels = _read_label_sets(gold)
-    articles = read_feed_articles(feeds, settings, now=now)
+    articles = merge_same_url(read_feed_articles(feeds, settings, now=now))
+    words = count_earlier_words(read_feed_articles(earlier, settings, now=now))
     threshold = settings.file.select.same_story if same_story is None else same_story
-    stories = group_into_stories(articles, threshold)
+    stories = group_into_stories(articles, threshold, reader=fit_reader(words, articles))
     return StoryEvaluation(
         article_count=sum(len(story.members) for story in stories),
         story_count=len(stories),

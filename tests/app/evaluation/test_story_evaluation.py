@@ -116,6 +116,23 @@ def test_another_threshold_can_be_tried(tmp_path: Path, week: Path) -> None:
     assert "6 articles in 6 stories" in evaluate(tmp_path, week, labels, "--same-story", "0.999999").output
 
 
+def test_feeds_of_earlier_weeks_make_their_words_common(tmp_path: Path, week: Path) -> None:
+    """A name that was in every article of the weeks before ties nothing together."""
+    titles = ("Redwing opens a bakery", "Choir tours Redwing")
+    for publisher, title in zip(("Gamma", "Delta"), titles, strict=True):
+        items = ITEM.format(title=title, host=f"{publisher.lower()}.example.org", name="r", summary="", hour=1)
+        feed = FEED.format(publisher=publisher, host=f"{publisher.lower()}.example.org", items=items)
+        (week / f"{publisher}.xml").write_text(feed, "utf-8")
+    labels = {"set": {"different": [[url("gamma", "r"), url("delta", "r")]]}}
+    old = tmp_path / "old.xml"
+    items = "\n".join(
+        ITEM.format(title=f"Redwing diary {n}", host="old.example.org", name=n, summary="", hour=1) for n in range(500)
+    )
+    old.write_text(FEED.format(publisher="Old", host="old.example.org", items=items), "utf-8")
+    assert "0 of 1 right" in evaluate(tmp_path, week, labels).output
+    assert "1 of 1 right" in evaluate(tmp_path, week, labels, "--earlier", str(old)).output
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
