@@ -26,7 +26,7 @@ from digest.edition.content import LabelledBlock
 from digest.edition.content_builder import EditionIdentity
 from digest.edition.drafting import replace_fragments
 from digest.edition.edit_log import append_edit, load_edits, load_proposal, proposal_hash_of
-from digest.edition.edits import Edit, EditConflict, EditDraft, EditionField, EditKind, StoryField
+from digest.edition.edits import Edit, EditConflict, EditDraft, EditionField, EditKind, RevertEffect, StoryField
 from digest.edition.grown_proposal import GrownProposal
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.select.topics import built_in_topic_names
@@ -83,6 +83,10 @@ class EditingState:
     def find_last_own_undo(self, actor: str) -> Edit | None:
         """Find what an editor's redo takes back: their last undo, if they did nothing since."""
         return history.find_last_own_undo(self.edits, actor)
+
+    def find_revert_effect(self, seq: int) -> RevertEffect:
+        """Return what bringing back the state after the edit of a number changes."""
+        return history.find_revert_effect(self.edits, seq)
 
     def arrange_at(self, installation: Installation, seq: int) -> Arrangement:
         """Return what stood where after the edit of a number."""
@@ -376,10 +380,15 @@ def bring_back(installation: Installation, form: EditForm, seq: int) -> EditResu
     """Bring back the state after the edit of a number (0: before the first): all edits since are taken back.
 
     Raises:
-        EditRefusedError: nothing has changed since.
+        EditRefusedError: nothing has changed since; or somebody changed something after the form was made, which said what would
+            be taken out.
     """
 
     def revert(state: EditingState) -> EditDraft:
+        if form.based_on is not None and form.based_on != state.last_seq:
+            raise EditRefusedError(
+                "Nothing was brought back: the edition was changed while the page was open. See what would be taken out now."
+            )
         past = tuple(e for e in state.edits if e.seq <= seq)
         if history.edits_in_force(past) == history.edits_in_force(state.edits):
             raise EditRefusedError("Nothing has changed since then.")

@@ -120,5 +120,12 @@ def list_staff_members(
         return staff.list_staff_members(session, include_removed=include_removed)
 
 
+def read_display_names(installation: Installation) -> dict[str, str]:
+    """Return how colleagues see each member, also those who left, by the name that the audit log has for them."""
+    with installation.database.read() as session:
+        members = staff.list_staff_members(session, include_removed=True)
+        return {staff.staff_actor(member): staff.display_name_of(member.name, member.email) for member in members}
+
+
 def _notice_queue(installation: Installation, now: datetime) -> QueueMail:
     return make_notice_queue(installation.keys, installation.settings, lambda: now)

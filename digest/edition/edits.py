@@ -137,6 +137,23 @@ def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
     return {url: topic for url, topic in chosen.items() if topic}
 
 
+@dataclass(frozen=True, slots=True)
+class RevertEffect:
+    """What bringing back a state changes: the edits that it takes out, and those that come into force again, in order."""
+
+    taken_out: tuple[Edit, ...]
+    put_back: tuple[Edit, ...]
+
+
+def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
+    """Return what bringing back the state after the edit of a number changes."""
+    now, then = edits_in_force(edits), edits_in_force([e for e in edits if e.seq <= seq])
+    numbers_now, numbers_then = {e.seq for e in now}, {e.seq for e in then}
+    return RevertEffect(
+        tuple(e for e in now if e.seq not in numbers_then), tuple(e for e in then if e.seq not in numbers_now)
+    )
+
+
 def find_last_own(edits: Sequence[Edit], actor: str) -> Edit | None:
     """Find what an editor's undo takes back: their last act that is in force."""
     undone = find_undone(edits)

@@ -60,6 +60,11 @@ def staff_actor(member: StaffMember) -> str:
     return f"staff {member.id}"
 
 
+def display_name_of(name: str, email: str) -> str:
+    """Return how colleagues see a member: their name, else the part of the address before the @."""
+    return name or email.partition("@")[0]
+
+
 def find_staff_member(session: Session, email: str) -> StaffMember | None:
     """Find who is on the staff by an address, in any spelling that mail systems take for the same."""
     try:

@@ -72,7 +72,7 @@ class SignedInStaff:
     @property
     def display_name(self) -> str:
         """The member's name, else the part of the address before the @."""
-        return self.name or self.email.partition("@")[0]
+        return staff.display_name_of(self.name, self.email)
 
     def is_fresh(self, now: datetime) -> bool:
         """Say whether the member proved who they are within the last 15 minutes."""

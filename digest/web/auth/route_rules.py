@@ -110,6 +110,10 @@ ROUTE_RULES = {
     "editing.save_block": EDITOR,
     "editing.save_head": EDITOR,
     "editing.save_story": EDITOR,
+    "history.show_history": EDITOR,
+    "history.show_moment": EDITOR,
+    "history.undo_edit": EDITOR,
+    "history.bring_back": EDITOR,
 }
 
 

@@ -1,0 +1,57 @@
+"""The bundled sample's week, collected and drafted once: each test gets a copy of its own."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from digest.app.installation import Installation
+from digest.store.engine import open_database
+from digest.web.app import create_app
+from tests.web.desk.sample_week import SampleWeek, build_sample_week, later
+
+Clock = Callable[[], datetime]
+
+
+@pytest.fixture(scope="session")
+def drafted_week(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SampleWeek, Path]:
+    """Draft the sample's week on SQLite; give it with its home."""
+    home = tmp_path_factory.mktemp("week")
+    shutil.copy(sqlite_template, home / "digest.db")
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    week = build_sample_week(database, home)
+    with database.engine.connect() as connection:
+        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    database.close()
+    return week, home
+
+
+@pytest.fixture
+def copy_week(drafted_week: tuple[SampleWeek, Path], tmp_path: Path) -> Iterator[Callable[[Clock], SampleWeek]]:
+    """Give a function that copies the week, with a clock."""
+    drafted, home = drafted_week
+    opened = []
+
+    def copy(clock: Clock) -> SampleWeek:
+        own = tmp_path / "week"
+        shutil.copytree(home, own)
+        database = open_database(f"sqlite:///{own / 'digest.db'}")
+        opened.append(database)
+        settings = drafted.installation.settings.model_copy(update={"home": own})
+        app = create_app(Installation(settings, database), clock=clock)
+        app.config["WTF_CSRF_ENABLED"] = False  # the token has tests of its own
+        app.testing = True
+        return SampleWeek(app.extensions["digest"].installation, app, drafted.name)
+
+    yield copy
+    for database in opened:
+        database.close()
+
+
+@pytest.fixture
+def week(copy_week: Callable[[Clock], SampleWeek]) -> SampleWeek:
+    """Give a copy of the week, on the Thursday afternoon after the draft."""
+    return copy_week(later)

@@ -1,0 +1,198 @@
+"""The history of an edition: told by day and in sentences, looked at, and brought back."""
+
+import html
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from digest.app import editing, editions, page_views
+from digest.app.acts import Actor, Face, Role
+from digest.app.demo import SAMPLE_NOW
+from digest.app.editing import EditForm
+from digest.app.installation import Installation
+from digest.edition.edits import StoryField
+from digest.store import staff
+from digest.web.desk.edit_history import ChangedPassage, compare_texts
+from tests.web.desk.sample_week import EDITORS, SampleWeek
+
+
+class SetClock:
+    """A clock that a test moves on."""
+
+    def __init__(self) -> None:
+        self.now = SAMPLE_NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def week(copy_week: Callable[[SetClock], SampleWeek], clock: SetClock) -> SampleWeek:
+    return copy_week(clock)
+
+
+def acts(week: SampleWeek, query: str = "", editor: str = "dana") -> list[str]:
+    """Give the acts as the page tells them, the latest first."""
+    page = week.client(editor).get(f"{week.path}/history{query}").text
+    rows = re.findall(r'<li(?: id="edit-\d+")?(?: class="[^"]*")?>\s*<span class="at">(.*?)</li>', page, re.DOTALL)
+    return [" ".join(html.unescape(re.sub(r"<[^>]+>", " ", row)).split()) for row in rows]
+
+
+def as_editor(week: SampleWeek, editor: str = "dana") -> Actor:
+    """Give an editor as one who acts."""
+    with week.installation.database.read() as session:
+        member = staff.require_staff_member(session, EDITORS[editor])
+        return Actor(staff.staff_actor(member), Role.EDITOR, Face.DESK)
+
+
+def press(week: SampleWeek, path: str, editor: str = "dana", **fields: object) -> str:
+    fields.setdefault("seq", week.state.last_seq)
+    answer = week.client(editor).post(f"{week.path}/history/{path}", data=fields)
+    return f"{answer.status_code} {answer.text if answer.status_code != 303 else answer.location}"
+
+
+def test_the_history_tells_by_day_who_did_what(week: SampleWeek, clock: SetClock) -> None:
+    _, second, third = week.anchors("featured")[:3]
+    week.act(f"drop {third}")
+    clock.now += timedelta(days=1)
+    week.act(f"up {second}", "sam")
+    page = week.client().get(f"{week.path}/history").text
+    assert re.findall(r"<h2>([^<]+)</h2>", page) == ["Friday, November 20", "Thursday, November 19"]
+    told = acts(week)
+    assert "Sam moved" in told[0]
+    assert "Dana dropped" in told[1]
+    assert "Drafted from" in told[-1]
+    assert "2 changes by 2 people" in page
+    assert "staff 1" not in re.sub(r"<[^>]+>", "", page)
+
+
+def test_an_undone_act_is_struck_and_says_by_whom(week: SampleWeek) -> None:
+    week.act(f"drop {week.anchors('featured')[0]}")
+    week.act("undo")
+    page = week.client().get(f"{week.path}/history").text
+    assert '<li id="edit-1" class="undone">' in page
+    assert "<del><b>Dana</b> dropped" in page
+    assert "Undone by Dana at" in page
+
+
+def test_an_act_without_effect_says_why(week: SampleWeek) -> None:
+    """A topic for a story of our own does nothing any more once the story itself is taken back."""
+    form = EditForm(week.name, as_editor(week), SAMPLE_NOW)
+    article = {"title": "A story of our own", "url": "https://news.example.org/own"}
+    editing.write_story(week.installation, form, article, section="featured")
+    editing.choose_topic(week.installation, form, article["url"], "Cybersecurity")
+    editing.undo_edit(week.installation, form, 1)
+    idle = [outcome for outcome in week.state.arrangement.outcomes if outcome.idle_reason]
+    assert [outcome.edit.seq for outcome in idle] == [2]
+    assert f"Does nothing now: {idle[0].idle_reason}." in " ".join(acts(week))
+
+
+def test_a_rewritten_headline_shows_what_was_and_what_is(week: SampleWeek) -> None:
+    story = week.state.arrangement.sections["featured"][0]
+    title = story.original.story.lead.title
+    form = EditForm(week.name, as_editor(week), SAMPLE_NOW)
+    editing.write_text(week.installation, form, story.url, StoryField.HEADLINE, f"Now {title}")
+    editing.write_text(week.installation, form, story.url, StoryField.HEADLINE, f"Then {title}")
+    page = week.client().get(f"{week.path}/history").text
+    assert "<del>Now</del> <ins>Then</ins>" in page
+    assert "<ins>Now</ins>" in page
+
+
+def test_two_versions_of_a_text_are_compared_word_by_word() -> None:
+    assert compare_texts("a b c", "a x c") == (
+        ChangedPassage("kept", "a"),
+        ChangedPassage("was", "b"),
+        ChangedPassage("is", "x"),
+        ChangedPassage("kept", "c"),
+    )
+    long = " ".join(f"w{n}" for n in range(40))
+    kept = compare_texts(long, f"{long} end")[0].text
+    assert kept.startswith("w0 w1 w2 w3 w4 w5 … ")
+    assert kept.endswith("w38 w39")
+
+
+def test_looking_at_a_moment_shows_the_mail_of_then_and_changes_nothing(week: SampleWeek) -> None:
+    headlines = week.headlines("featured")
+    week.act(f"drop {week.anchors('featured')[0]}")
+    mails = [week.client().get(f"{week.path}/history/{seq}/mail") for seq in (0, 1)]
+    assert [html.escape(headlines[0], quote=False) in mail.text or headlines[0] in mail.text for mail in mails] == [
+        True,
+        False,
+    ]
+    assert "sandbox" in mails[0].headers["Content-Security-Policy"]
+    assert week.state.last_seq == 1
+
+
+def test_bringing_a_moment_back_says_what_it_takes_out_and_does_so(week: SampleWeek) -> None:
+    before = week.headlines("featured")
+    first, second = week.anchors("featured")[:2]
+    week.act(f"pin {first}")
+    week.act(f"drop {first}")
+    week.act(f"drop {second}", "sam")
+    page = html.unescape(week.client().get(f"{week.path}/history?moment=1").text)
+    assert "takes out the 2 changes in force since then, by you and Sam" in page
+    assert press(week, "bring-back", moment=1).startswith("303")
+    assert week.headlines("featured") == before
+    assert "brought back" in acts(week)[0]
+    assert "Taken out by Dana" in acts(week)[1]
+    week.act("undo")
+    assert week.headlines("featured") != before
+
+
+def test_a_moment_that_stands_now_cannot_be_brought_back(week: SampleWeek) -> None:
+    week.act(f"drop {week.anchors('featured')[0]}")
+    page = week.client().get(f"{week.path}/history?moment=1").text
+    assert "The edition stands so now." in page
+    assert "Bring back" not in page
+
+
+def test_nothing_is_brought_back_where_somebody_went_on_meanwhile(week: SampleWeek) -> None:
+    first, second = week.anchors("featured")[:2]
+    week.act(f"drop {first}")
+    seen = week.state.last_seq
+    week.act(f"drop {second}", "sam")
+    answer = press(week, "bring-back", moment=0, seq=seen)
+    assert answer.startswith("409")
+    assert "See what would be taken out now." in answer
+    assert week.state.last_seq == 2
+
+
+def test_one_act_of_the_history_is_taken_back_alone(week: SampleWeek) -> None:
+    first, second = week.anchors("featured")[:2]
+    week.act(f"drop {first}")
+    week.act(f"drop {second}", "sam")
+    assert press(week, "undo", edit=1).startswith("303")
+    assert first in week.anchors("featured")
+    assert second not in week.anchors("featured")
+    assert press(week, "undo", edit=1).startswith("409")
+    assert press(week, "undo", edit="nonsense").startswith("409")
+
+
+def test_the_history_is_narrowed_to_one_editor_and_one_section(week: SampleWeek) -> None:
+    featured, topics = week.anchors("featured")[0], week.anchors("topics")[0]
+    week.act(f"drop {featured}")
+    week.act(f"drop {topics}", "sam")
+    sam = week.state.edits[1].actor
+    assert [("Sam" in told) for told in acts(week, f"?who={sam}")] == [True]
+    assert [("Dana" in told) for told in acts(week, "?section=featured")] == [True]
+    assert acts(week, "?section=unknown") == []
+
+
+def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
+    settings = week.installation.settings.model_copy(update={"base_url": "https://news.example.org"})
+    installation = Installation(settings, week.installation.database)
+    editing.pin_story(installation, EditForm(week.name, as_editor(week), SAMPLE_NOW), first_url(week), pinned=True)
+    mark = page_views.view_edition(installation, week.name, now=SAMPLE_NOW).content_hash
+    editions.approve_edition(installation, week.name, mark, actor=as_editor(week, "sam"), now=SAMPLE_NOW)
+    assert any("Sam approved it." in told for told in acts(week))
+
+
+def first_url(week: SampleWeek) -> str:
+    return week.state.arrangement.sections["featured"][0].url
