@@ -4,7 +4,7 @@ collect → draft → check → approve → send (`digest.app.sending`). Each is
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,7 +21,7 @@ from digest.collect import collection_run
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.readership import ReadershipImport, import_readership
-from digest.deliver.compose.variants import compose_specimen
+from digest.deliver.compose.variants import SECTION_PREFIX, compose_specimen
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
 from digest.edition.preflight import rule_registry
@@ -191,8 +191,13 @@ def void_approval(installation: Installation, name: str, *, actor: Actor, now: d
 EditionFormat = Literal["html", "text", "eml", "json", "web"]
 
 
-def edition_bytes(installation: Installation, name: str, output_format: EditionFormat) -> bytes:
+def edition_bytes(
+    installation: Installation, name: str, output_format: EditionFormat, *, omit: Iterable[str] = ()
+) -> bytes:
     """Give an edition as readers get it (html, text, eml), as the archive shows it (web), or as data (json).
+
+    `omit` names sections that a reader left out, by their keys; html and text then come without them, the same bytes as in that
+    reader's mail but for what is filled in for each.
 
     Raises:
         UnknownEditionError: there is none of that name.
@@ -203,4 +208,6 @@ def edition_bytes(installation: Installation, name: str, output_format: EditionF
             return compose_specimen(session, edition, installation.settings)
         if output_format == "json":
             return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
-        return join_fragments(load_rendered_fragments(session, edition), output_format).encode()
+        fragments = load_rendered_fragments(session, edition)
+        omitted = {f"{SECTION_PREFIX}{key}" for key in omit}
+        return join_fragments(fragments, output_format, omitted).encode()

@@ -15,7 +15,7 @@ from digest.store.engine import Database
 
 STYLE_SHEET_FILES = {
     "reader": ("base.css", "reader.css"),
-    "desk": ("base.css", "desk.css", "edit.css"),
+    "desk": ("base.css", "desk.css", "edit.css", "views.css"),
     "inbox": ("base.css", "inbox.css"),
 }
 SCRIPT_FILES = {"passkey": ("passkey.js",)}

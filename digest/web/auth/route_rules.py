@@ -114,6 +114,7 @@ ROUTE_RULES = {
     "history.show_moment": EDITOR,
     "history.undo_edit": EDITOR,
     "history.bring_back": EDITOR,
+    "previews.show_preview": EDITOR,
 }
 
 

@@ -37,7 +37,7 @@ from digest.web.desk.edit_outline import (
 )
 from digest.web.desk.edit_sentences import create_edit_writer
 from digest.web.desk.page_query import EditionPageQuery, read_page_query
-from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view
+from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
@@ -175,7 +175,7 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
         orders=POOL_ORDERS,
         views=PREVIEW_VIEWS,
         view=find_preview_view(query.view),
-        octets=len(view.html.encode()),
+        size=MailSize(len(view.html.encode())),
     )
 
 

@@ -113,13 +113,14 @@ def _edition_page(view: page_views.EditionView) -> str:
 
 @desk_pages.get("/preview/<name>/<view>")
 def frame(name: str, view: str) -> ResponseReturnValue:
-    """Return the bytes of an edition for one of the views."""
+    """Return the bytes of an edition for one of the views, without the sections that the address names (`omit`)."""
     if view not in {v.key for v in PREVIEW_VIEWS}:
         abort(404, f"There is no view called {view}.")
     context = web_context()
     if view != "inbox":
-        body = editions.edition_bytes(context.installation, name, "text" if view == "text" else "html").decode()
-        return preview_response(body, view)
+        output_format: editions.EditionFormat = "text" if view == "text" else "html"
+        body = editions.edition_bytes(context.installation, name, output_format, omit=request.args.getlist("omit"))
+        return preview_response(body.decode(), view)
     row = page_views.read_edition(context.installation, name)
     response = Response(render_template("web/desk/inbox.html", edition=row, sender=context.settings.file.sender.name))
     response.headers["Content-Security-Policy"] = DESK_POLICY.replace(

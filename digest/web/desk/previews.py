@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from flask import Response
 
+from digest.edition.preflight.message_rules import CLIP_WARNING_SIZE, GMAIL_CLIP_SIZE
 from digest.web.archive.pages import mail_content_policy, use_local_picture_urls
+from digest.web.filters import kilobytes
 
 _DARK_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
 _LIGHT_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*light\s*\)")
@@ -35,6 +37,40 @@ PREVIEW_VIEWS = (
     PreviewView("text", "Text", "The text part, whole"),
     PreviewView("inbox", "Inbox", "The two lines in a list of mails"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class MailSize:
+    """How heavy the HTML is, beside the size at which Gmail hides the rest, and the one from which we warn; in bytes."""
+
+    octets: int
+    limit: int = GMAIL_CLIP_SIZE
+    warning: int = CLIP_WARNING_SIZE
+
+    @property
+    def words(self) -> str:
+        """Say how heavy it is, and what that means."""
+        size = kilobytes(self.octets)
+        if self.octets >= self.limit:
+            return f"{size}: Gmail hides what comes after {kilobytes(self.limit)}, the unsubscribe link too. Drop some stories."
+        if self.octets >= self.warning:
+            return f"{size}: close to the {kilobytes(self.limit)} after which Gmail hides the rest."
+        return f"{size}. Gmail hides what comes after {kilobytes(self.limit)}; we warn at {kilobytes(self.warning)}."
+
+    @property
+    def tone(self) -> str:
+        """Name the colour of the bar."""
+        return "bad" if self.octets >= self.limit else "warn" if self.octets >= self.warning else "ok"
+
+    @property
+    def share(self) -> float:
+        """Return how much of the bar is full, in per cent of the limit."""
+        return round(min(100.0, 100 * self.octets / self.limit), 1)
+
+    @property
+    def warning_share(self) -> float:
+        """Return where the mark of the warning stands, in per cent of the limit."""
+        return round(100 * self.warning / self.limit, 1)
 
 
 def find_preview_view(key: str | None) -> PreviewView:

@@ -1,0 +1,95 @@
+"""The final bytes in every view: as a reader of some sections gets them, as a voice reads them, and how heavy they are."""
+
+import re
+
+import pytest
+
+from digest.deliver.compose.variants import build_variants
+from digest.edition.approval import load_fragments
+from digest.edition.queries import find_edition
+from digest.web.desk.previews import PREVIEW_VIEWS, MailSize
+from digest.web.desk.read_aloud import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
+from subscribers.consent.preferences import Preferences
+from tests.web.desk.sample_week import SampleWeek
+
+
+def test_a_preview_without_sections_is_the_mail_of_a_reader_who_left_them_out(week: SampleWeek) -> None:
+    with week.installation.database.read() as session:
+        edition = find_edition(session, week.name)
+        variants = build_variants(edition, load_fragments(session, edition), week.installation.settings)
+    mail = variants.template_for(Preferences(omit=frozenset({"events", "topics"})))
+    assert mail is not None
+    shown = week.client().get(f"/desk/preview/{week.name}/text?omit=events&omit=topics").text
+    assert shown == mail.text
+    assert len(shown) < len(week.client().get(f"/desk/preview/{week.name}/text").text)
+
+
+def test_the_preview_page_keeps_the_sections_in_every_view(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}/preview?view=dark&omit=events").text
+    assert f'src="/desk/preview/{week.name}/dark?omit=events"' in page
+    for view in PREVIEW_VIEWS:
+        assert f"/preview?view={view.key}&amp;omit=events" in page
+    assert re.search(r'value="events" checked', page)
+
+
+def test_a_reader_who_left_everything_out_gets_no_mail(week: SampleWeek) -> None:
+    keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(f"{week.path}/preview").text)
+    assert len(keys) > 3
+    page = week.client().get(f"{week.path}/preview?" + "&".join(f"omit={key}" for key in keys)).text
+    assert "gets no mail this week" in page
+    assert "<iframe" not in page
+
+
+def test_an_unknown_section_or_view_is_the_whole_mail_on_a_phone(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}/preview?view=nonsense&omit=nonsense").text
+    assert f'src="/desk/preview/{week.name}/phone"' in page
+
+
+def test_the_mail_is_read_aloud_in_order(week: SampleWeek) -> None:
+    html = week.client().get(f"/desk/preview/{week.name}/phone").text
+    passages = list_spoken_passages(html)
+    headings = [p.text for p in passages if any(r.startswith("heading") for r in p.roles)]
+    placed = [headings.index(h) for h in week.headlines("featured")]
+    assert placed == sorted(placed)
+    assert passages[0].roles == ("heading level 1", "link")
+    assert not any("table" in p.roles for p in passages), "a table of the layout is announced"
+    assert not any(p.text == NO_DESCRIPTION for p in passages)
+    page = week.client().get(f"{week.path}/preview?view=aloud").text
+    assert page.count("<li>") >= len(passages)
+
+
+@pytest.mark.parametrize(
+    ("html", "spoken"),
+    [
+        ("<h2>A <a href='https://x.example'>link</a> here</h2>", "heading level 2: A / heading level 2, link: link / heading level 2: here"),
+        ("<p>One<br>line &amp; <b>bold</b></p><p>Two</p>", "One line & bold / Two"),
+        ("<img src=a.png alt='A crane'><img src=b.png alt=''><img src=c.png>", f"image: A crane / image: {NO_DESCRIPTION}"),
+        ("<div style='display: none'>silent <p>also</p></div><p aria-hidden=true>too</p>loud", "loud"),
+        ("<title>no</title><style>p{}</style><!--[if mso]>no<![endif]-->yes", "yes"),
+        ("<table role=presentation><tr><td>a</td><td>b</td></tr></table><table><tr><td>c</table>", "a / b / table: c"),
+        ("</p>stray <b>unclosed", "stray unclosed"),
+        ("<a href=x>A</a>, <a href=y>B</a> and", "link: A / link: B / and"),
+        ("&nbsp;&#847;&zwnj; \u200b", ""),
+    ],
+)  # fmt: skip
+def test_a_voice_speaks_what_is_there(html: str, spoken: str) -> None:
+    assert " / ".join(map(as_text, list_spoken_passages(html))) == spoken
+
+
+def as_text(passage: SpokenPassage) -> str:
+    return f"{', '.join(passage.roles)}: {passage.text}" if passage.roles else passage.text
+
+
+def test_the_size_says_when_gmail_would_cut_the_mail() -> None:
+    light, heavy, over = MailSize(51 * 1024), MailSize(85 * 1024), MailSize(103 * 1024)
+    assert (light.tone, heavy.tone, over.tone) == ("ok", "warn", "bad")
+    assert light.words == "51 KB. Gmail hides what comes after 102 KB; we warn at 80 KB."
+    assert "unsubscribe link" in over.words
+    assert (light.share, over.share) == (50.0, 100.0)
+
+
+def test_the_edition_page_leads_to_every_way_of_looking(week: SampleWeek) -> None:
+    page = week.client().get(week.path).text
+    assert "we warn at 80 KB" in page
+    for path in ("/preview?view=phone", "/preview?view=aloud", "/history"):
+        assert f'href="{week.path}{path}"' in page
