@@ -6,17 +6,18 @@ nearly the text of an article of the same publisher, or the text itself from ano
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 
 from digest.select import text_similarity
-from digest.select.advisories import find_advisory_numbers
+from digest.select.advisories import AdvisoryKind, find_advisory, find_advisory_numbers
 from digest.select.story_similarity import StorySimilarity
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, Story
 
-CONTINUATION_FACTOR = 3.0  # times `same_story`: how alike the middles of both stories are
+CONTINUATION_FACTOR = 2.6  # times `same_story`: how alike the middles of both stories are
 MAX_THRESHOLD = 0.95
 MIN_SHARED_TITLE_WORDS = 2  # of the lead's title with the titles of the earlier story: what is looked at closely
+MIN_SHARED_WORDS = 3  # of both stories' texts: a town of two words in common is no matter in common
 MIN_SERIES_RUN = 4  # significant words in a row that a publisher's two headlines share, where they belong to a series
 OWN_REPOST_OVERLAP = 0.5  # of the words of two texts of one publisher, for the later to be a repost
 COPY_OVERLAP = 0.85  # of the words of two texts of two publishers, for the later to be a copy
@@ -37,29 +38,26 @@ class EarlierStoryIndex:
 
     def find_continuation(self, story: Story, threshold: float) -> Continuation | None:
         """Find the earlier story that a story continues, and what is new; None where it continues none."""
-        best = max(self._measure_near_stories(story), default=(0.0, -1))
-        if best[0] < threshold:
+        best = max(self._measure_near_stories(story, threshold), default=None)
+        if best is None:
             return None
         earlier = self._stories[best[1]]
         return Continuation(earlier, tuple(a for a in story.members if is_news_since(a, earlier)))
 
-    def _measure_near_stories(self, story: Story) -> Iterable[tuple[float, int]]:
+    def _measure_near_stories(self, story: Story, threshold: float) -> Iterator[tuple[float, int]]:
+        """Give the earlier stories of the same matter by their places, with how alike they are."""
         shared: dict[int, int] = defaultdict(int)
         for word in text_similarity.title_words(story.lead.title):
             for place in self._places_by_word.get(word, ()):
                 shared[place] += 1
-        near = sorted(
-            place
-            for place, count in shared.items()
-            if count >= MIN_SHARED_TITLE_WORDS and not _is_other_issue(story, self._stories[place])
-        )
-        if not near:
-            return
-        middle = self._similarity.centroid(story)
-        for place in near:
-            earlier = self._stories[place].articles
-            earlier_middle = self._similarity.centroid(Story(earlier[0], earlier[1:]))
-            yield round(text_similarity.cosine_similarity(middle, earlier_middle), 6), place
+        for place in sorted(place for place, count in shared.items() if count >= MIN_SHARED_TITLE_WORDS):
+            earlier = self._stories[place]
+            middle = self._similarity.centroid(story)
+            earlier_middle = self._similarity.centroid(Story(earlier.articles[0], earlier.articles[1:]))
+            similarity = round(text_similarity.cosine_similarity(middle, earlier_middle), 6)
+            is_one_matter = similarity >= threshold and len(middle.keys() & earlier_middle.keys()) >= MIN_SHARED_WORDS
+            if is_one_matter and not _is_other_issue(story, earlier):
+                yield similarity, place
 
 
 def find_continuations(
@@ -100,12 +98,20 @@ def _is_other_issue(story: Story, earlier: EarlierStory) -> bool:
     numbers, old_numbers = _find_numbers(story.members), _find_numbers(earlier.articles)
     if numbers and old_numbers:
         return not numbers & old_numbers
+    if _is_of_series(story.lead) and any(map(_is_of_series, earlier.articles)):
+        return True
     headlines = (a.title for a in earlier.articles if a.publisher == story.lead.publisher)
     return any(_longest_shared_run(story.lead.title, old) >= MIN_SERIES_RUN for old in headlines)
 
 
 def _find_numbers(articles: Iterable[CandidateArticle]) -> frozenset[str]:
     return frozenset(n for a in articles for n in find_advisory_numbers(a))
+
+
+def _is_of_series(article: CandidateArticle) -> bool:
+    """Return whether an article adds to a catalog, or lists advisories: each such is news of its own."""
+    advisory = find_advisory(article)
+    return advisory is not None and advisory.kind in {AdvisoryKind.CATALOG, AdvisoryKind.LIST}
 
 
 def _longest_shared_run(first: str, other: str) -> int:

@@ -146,10 +146,12 @@ def issue(title: str, summary: str, *, days: float) -> CandidateArticle:
     [
         (issue(KEV, "CVE-2026-1111 was added to the catalog.", days=9), issue(KEV, "CVE-2026-2222 was added to the catalog.", days=1)),
         (issue(KEV, "", days=9), issue("CISA Adds Four Known Exploited Vulnerabilities to Catalog", "", days=1)),
+        (issue(KEV, "", days=9),
+         article("Wire", "CISA adds a Harbor Ray flaw to its Known Exploited Vulnerabilities catalog", days=1)),
         (issue("Port Ellery water plant: ICSA-26-301-04 pump advisory", "", days=9),
          issue("Port Ellery water plant: ICSA-26-315-01 pump advisory", "", days=1)),
     ],
-    ids=["other numbers", "a series without summaries", "advisories"],
+    ids=["other numbers", "a series without summaries", "the same catalog at another publisher", "advisories"],
 )  # fmt: skip
 def test_issues_of_a_series_do_not_go_on_from_each_other(old: CandidateArticle, new: CandidateArticle) -> None:
     earlier = EarlierStory("2026-W46", 146, CUT_OFF, old.title, (old,))

@@ -5,7 +5,6 @@ from typing import Any
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page
 
-
 # axe cannot look into frames whose scripts are off, and says so: the mail in them has tests of its own.
 AXE = {"resultTypes": ["violations"], "iframes": False}
 
