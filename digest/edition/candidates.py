@@ -15,12 +15,14 @@ from digest.edition.queries import select_editions_before
 from digest.edition.windows import EditionWindow
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.select.stories import merge_same_url
+from digest.select.text_similarity import title_words
 from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions
 from digest.store.models import Article, Edition, EditionStory, Source
 
 RELATED_LOOKBACK = timedelta(days=120)
 MAX_STORY_ARTICLES = 20  # of an earlier edition's story: what it said is known from so many
 _URLS_PER_QUERY = 500
+_SAME_EVENT_WORDS = 2  # that the titles of two events of one day share, for them to be one
 MAX_EARLIER_ARTICLES = 2000  # earlier articles looked at for "related", the newest
 
 
@@ -35,15 +37,26 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
             for row in session.execute(query.where(kind.candidate_condition(window, release_at)))
             if kind.has_own_date or window.includes(row[0].dated_at, seen_before=row[0].url in seen_before)
         )
-    return _sort_candidates(_as_event(candidate_from_article(*row), release_at) for row in rows)
+    candidates = [candidate_from_article(*row) for row in rows]
+    listed = [c for c in candidates if c.section == "events"]
+    return _sort_candidates(
+        replace(c, section="events") if _announces_event(c, release_at, listed) else c for c in candidates
+    )
 
 
-def _as_event(candidate: CandidateArticle, release_at: datetime) -> CandidateArticle:
-    """Take an official or own announcement of an event for an event: readers look for its date, not for news."""
-    is_ahead = candidate.starts_at is not None and candidate.starts_at > release_at
-    if candidate.section != "news" or not is_ahead or not (candidate.primary or candidate.own):
-        return candidate
-    return replace(candidate, section="events") if names_event(candidate.title) else candidate
+def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: Iterable[CandidateArticle]) -> bool:
+    """Return whether official or own news announces an event ahead: readers look for its date, not for news.
+
+    Where a calendar lists the event the news stays news: it would be announced twice.
+    """
+    starts_at = candidate.starts_at
+    if candidate.section != "news" or starts_at is None or starts_at <= release_at:
+        return False
+    if not (candidate.primary or candidate.own) or not names_event(candidate.title):
+        return False
+    words = title_words(candidate.title)
+    same_day = (c for c in listed if c.starts_at and c.starts_at.date() == starts_at.date())
+    return all(len(words & title_words(c.title)) < _SAME_EVENT_WORDS for c in same_day)
 
 
 def _urls_seen_before(session: Session, window: EditionWindow, release_at: datetime) -> set[str]:

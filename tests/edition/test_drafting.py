@@ -282,10 +282,17 @@ def test_an_official_announcement_of_an_event_is_an_event_until_it_is_past(datab
     held = "The agency will hold a webinar on border security on {}, at 2 p.m. ET."
     with database.write() as session:
         source = Source(url="https://a.example.org/feed", name="A", publisher="A Office", topics={}, primary=True)
-        session.add(source)
+        calendar = Source(url="https://b.example.org/feed", name="B", publisher="B", topics={}, section="events")
+        session.add_all([source, calendar])
         session.flush()
-        days = ("December 3, 2026", "November 19, 2026")
-        texts = {f"Border webinar {n}": held.format(day) for n, day in enumerate(days)}
+        listed = ParsedItem(
+            guid="1", url="https://b.example.org/1", link="https://b.example.org/1", title="Port night drill",
+            starts_at=datetime(2026, 12, 4, 18, tzinfo=UTC),
+        )  # fmt: skip
+        store_document(session, calendar, ParsedDocument(DocumentKind.ICALENDAR, (listed,)), NOW)
+        days = ("December 3, 2026", "November 19, 2026", "December 4, 2026")
+        titles = ("Border webinar 0", "Border webinar 1", "Night drill in port: a webinar")
+        texts = {title: held.format(day) for title, day in zip(titles, days, strict=True)}
         dated = NOW - timedelta(days=2)
         items = tuple(
             clean_item(
@@ -299,6 +306,8 @@ def test_an_official_announcement_of_an_event_is_an_event_until_it_is_past(datab
     written = {e.headline: (s.kind, e.month, e.day, e.details[:1]) for s in sections for e in s.entries}
     assert written["Border webinar 0"] == ("events", "Dec", "3", ("Online, 2 p.m. ET",))
     assert written["Border webinar 1"][0] == "featured"  # it was yesterday: no event to announce
+    assert written["Port night drill"][0] == "events"
+    assert written[titles[2]][0] != "events"  # a calendar lists it
 
 
 def test_too_few_stories_hold_the_edition(database: Database) -> None:
