@@ -32,6 +32,7 @@ from digest.web.desk.editing_pages import editing_pages
 from digest.web.desk.history_pages import history_pages
 from digest.web.desk.pages import desk_pages
 from digest.web.desk.preview_pages import preview_pages
+from digest.web.desk.story_pages import story_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
 from digest.web.security import RedactingFlask, add_default_headers, log_response
@@ -65,7 +66,10 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     _set_up_templates(app, settings, styles, scripts)
     app.before_request(check_access)
     csrf = CSRFProtect(app)
-    for blueprint in (archive_pages, auth_pages, desk_pages, editing_pages, health_pages, history_pages, preview_pages):
+    for blueprint in (
+        *(archive_pages, auth_pages, desk_pages, editing_pages, story_pages),
+        *(health_pages, history_pages, preview_pages),
+    ):
         app.register_blueprint(blueprint)
     # No cookie, so nothing to forge with (see subscribers.pages.context and .signup); a signature guards the webhooks.
     for blueprint in (reader_pages, signup_pages, webhook_pages):

@@ -223,7 +223,7 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
 
 
 _DOCUMENT_NAMES = (
-    *("RSS", "Atom", "JSON Feed", "WordPress", "iCalendar", "OPML", "news sitemaps", "pages", "plain text", "RSS in UTF-16"),
+    *("RSS", "Atom", "JSON Feed", "WordPress", "catalogs of vulnerabilities", "Federal Register", "iCalendar", "OPML", "news sitemaps", "pages", "plain text", "RSS in UTF-16"),
 )  # fmt: skip
 _ROBOTS_SEEDS = [
     b"User-agent: *\nDisallow: /a/*.php$\nAllow: /\nCrawl-delay: 3\nSitemap: https://example.org/s.xml\n# end\n"

@@ -105,7 +105,6 @@ ROUTE_RULES = {
     "desk.before_test": EDITOR,
     "desk.submit_test_mail": EDITOR,
     "editing.act": EDITOR,
-    "editing.add_story": EDITOR,
     "editing.choose_lead": EDITOR,
     "editing.save_block": EDITOR,
     "editing.save_head": EDITOR,
@@ -115,6 +114,9 @@ ROUTE_RULES = {
     "history.undo_edit": EDITOR,
     "history.bring_back": EDITOR,
     "previews.show_preview": EDITOR,
+    "stories.add_story": EDITOR,
+    "stories.fetch_story": EDITOR,
+    "stories.save_picture": EDITOR,
 }
 
 

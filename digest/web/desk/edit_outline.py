@@ -83,6 +83,11 @@ class ArrangedRow:
         return ". ".join(x for x in (self.entry.kicker, closes, origin, others, elsewhere) if x)
 
     @property
+    def has_picture_finding(self) -> bool:
+        """Whether preflight found something about its picture."""
+        return any(finding.rule.startswith("images-") for finding in self.findings)
+
+    @property
     def supporting_anchors(self) -> tuple[tuple[str, str], ...]:
         """The stories under this one: anchor and headline."""
         return tuple((story_anchor(s.url), s.placed.scored.story.lead.title) for s in self.story.supporting)

@@ -45,11 +45,11 @@ STORY_FIELDS = tuple(StoryField)
 HEAD_FIELDS = (EditionField.SUBJECT, EditionField.PREHEADER, EditionField.INTRO)
 
 
-@editing_pages.errorhandler(EditRefusedError)
+@editing_pages.app_errorhandler(EditRefusedError)
 def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
     """Say why an act could not be done, and lead back."""
     name = (request.view_args or {})["name"]
-    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=_page_url(name)), 409
+    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=edit_page_url(name)), 409
 
 
 @editing_pages.errorhandler(UnknownEditionError)
@@ -74,10 +74,15 @@ class DeskAct:
         Raises:
             EditRefusedError: no story is called so any more.
         """
-        return _find_story(self.state, self.fields.get(field, ""))
+        return find_anchored_story(self.state, self.fields.get(field, ""))
 
 
-def _find_story(state: EditingState, anchor: str) -> str:
+def find_anchored_story(state: EditingState, anchor: str) -> str:
+    """Return the address by which edits name the story of an anchor.
+
+    Raises:
+        EditRefusedError: no story is called so any more.
+    """
     url = find_story_url(state.arrangement, anchor)
     if url is None:
         raise EditRefusedError(
@@ -86,7 +91,8 @@ def _find_story(state: EditingState, anchor: str) -> str:
     return url
 
 
-def _edit_form(name: str) -> EditForm:
+def read_edit_form(name: str) -> EditForm:
+    """Return who acts on which edition, and the number of the last edit that their page knew."""
     seq = request.form.get("seq", "")
     based_on = int(seq) if seq.isascii() and seq.isdigit() and len(seq) < 10 else None
     return EditForm(name, current_actor(), web_context().clock(), based_on)
@@ -96,26 +102,27 @@ def _edit_form(name: str) -> EditForm:
 def act(name: str) -> ResponseReturnValue:
     """Do what a button says: its value is an act, and the anchor of a story where it is about one."""
     word, _, anchor = request.form.get("act", "").partition(" ")
-    installation, form = web_context().installation, _edit_form(name)
+    installation, form = web_context().installation, read_edit_form(name)
     if word in _EDITION_ACTS:
         result = _EDITION_ACTS[word](installation, form)
-        return _answer(name, result, "")
+        return answer_edit(name, result, "")
     if word not in _STORY_ACTS:
         raise NotFound(f"The desk has no act called {word[:20]}.")
     state = editing.read_editing_state(installation, name)
-    url = _find_story(state, anchor)
+    url = find_anchored_story(state, anchor)
     result = _STORY_ACTS[word](DeskAct(installation, form, state, url, request.form))
-    return _answer(name, result, story_anchor(result.state.arrangement.name_target(url)))
+    return answer_edit(name, result, story_anchor(result.state.arrangement.name_target(url)))
 
 
-def _answer(name: str, result: EditResult, anchor: str) -> ResponseReturnValue:
+def answer_edit(name: str, result: EditResult, anchor: str) -> ResponseReturnValue:
     """Go back to the page that the form stood on, at the story that was touched; or show both versions."""
     if result.conflict:
         return _conflict_page(name, result), 409
-    return redirect(_page_url(name, anchor), 303)
+    return redirect(edit_page_url(name, anchor), 303)
 
 
-def _page_url(name: str, anchor: str = "", **changed: str) -> str:
+def edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
+    """Return the address of the page that a form stood on, at a story of it."""
     path, query = url_for("desk.edition", name=name), urlencode(read_page_query(request.form).but(**changed))
     return f"{path}{'?' if query else ''}{query}{'#' if anchor else ''}{anchor}"
 
@@ -140,7 +147,7 @@ def _conflict_page(name: str, result: EditResult) -> str:
         headline=writer.find_headline(conflict.wanted.target),
         fields=fields,
         again=request.path,
-        back=_page_url(name),
+        back=edit_page_url(name),
     )
 
 
@@ -165,6 +172,7 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
         last_own=writer.describe(last_own, edits) if last_own else "",
         last_undo=state.find_last_own_undo(actor),
         lead_section=_lead_section(file.sections),
+        picture_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_pictures},
         merge_choices=list_merge_choices(outline, pool),
         topic_choices=sorted({*pool.topics, *editing.list_topic_names(context.settings)}),
         score_lines=score_lines,
@@ -295,21 +303,10 @@ _EDITION_ACTS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
 @editing_pages.post("/lead/<anchor>")
 def choose_lead(name: str, anchor: str) -> ResponseReturnValue:
     """Let another of its articles lead a story."""
-    installation, form = web_context().installation, _edit_form(name)
-    url = _find_story(editing.read_editing_state(installation, name), anchor)
+    installation, form = web_context().installation, read_edit_form(name)
+    url = find_anchored_story(editing.read_editing_state(installation, name), anchor)
     result = editing.choose_lead(installation, form, url, article=request.form.get("lead", ""))
-    return _answer(name, result, story_anchor(result.state.arrangement.name_target(url)))
-
-
-@editing_pages.post("/stories")
-def add_story(name: str) -> ResponseReturnValue:
-    """Add a story that no source brought."""
-    installation, form, fields = web_context().installation, _edit_form(name), request.form
-    article = {key: fields[key] for key in ("title", "url", "summary", "publisher") if fields.get(key, "").strip()}
-    if "title" not in article:
-        raise EditRefusedError("Nothing was changed: write a headline first.")
-    result = editing.write_story(installation, form, article, section=fields.get("section", ""))
-    return _answer(name, result, story_anchor(result.edit.target) if result.edit else "")
+    return answer_edit(name, result, story_anchor(result.state.arrangement.name_target(url)))
 
 
 # --- what is written -----------------------------------------------------------------------------------------
@@ -318,9 +315,9 @@ def add_story(name: str) -> ResponseReturnValue:
 @editing_pages.post("/story/<anchor>")
 def save_story(name: str, anchor: str) -> ResponseReturnValue:
     """Save the fields of an open story: what did not change is no edit."""
-    installation, form = web_context().installation, _edit_form(name)
+    installation, form = web_context().installation, read_edit_form(name)
     state = editing.read_editing_state(installation, name)
-    url = _find_story(state, anchor)
+    url = find_anchored_story(state, anchor)
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
     for save in (_save_texts, _save_topic, _save_note):
@@ -328,7 +325,7 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
         if result and result.conflict:
             return _conflict_page(name, result), 409
     close = "close" in request.form
-    return redirect(_page_url(name, anchor, open="" if close else anchor), 303)
+    return redirect(edit_page_url(name, anchor, open="" if close else anchor), 303)
 
 
 def _save_texts(installation: Installation, form: EditForm, url: str) -> EditResult | None:
@@ -357,7 +354,7 @@ def _save_note(installation: Installation, form: EditForm, url: str) -> EditResu
 @editing_pages.post("/head")
 def save_head(name: str) -> ResponseReturnValue:
     """Save the subject, the preheader and the intro; an empty one brings the original back."""
-    installation, form = web_context().installation, _edit_form(name)
+    installation, form = web_context().installation, read_edit_form(name)
     for field in HEAD_FIELDS:
         if field not in request.form or request.form[field] == request.form.get(f"was-{field}"):
             continue
@@ -365,15 +362,15 @@ def save_head(name: str) -> ResponseReturnValue:
         result = editing.write_edition_text(installation, form, field, written or None)
         if result.conflict:
             return _conflict_page(name, result), 409
-    return redirect(_page_url(name, "head", open="" if "close" in request.form else "head"), 303)
+    return redirect(edit_page_url(name, "head", open="" if "close" in request.form else "head"), 303)
 
 
 @editing_pages.post("/block/<block_id>")
 def save_block(name: str, block_id: str) -> ResponseReturnValue:
     """Write a labelled block, or take it out."""
-    installation, form = web_context().installation, _edit_form(name)
+    installation, form = web_context().installation, read_edit_form(name)
     if "remove" in request.form:
-        return _answer(name, editing.remove_block(installation, form, block_id), "blocks")
+        return answer_edit(name, editing.remove_block(installation, form, block_id), "blocks")
     fields = request.form
     block = LabelledBlock(
         id=block_id,
@@ -385,7 +382,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
         first_day=_read_day(fields.get("first_day", "")),
         last_day=_read_day(fields.get("last_day", "")),
     )
-    return _answer(name, editing.write_block(installation, form, block), "blocks")
+    return answer_edit(name, editing.write_block(installation, form, block), "blocks")
 
 
 def _read_day(text: str) -> date | None:

@@ -64,12 +64,20 @@ class SampleWeek:
         """The edition as its editors see it now."""
         return editing.read_editing_state(self.installation, self.name)
 
-    def headlines(self, section: str) -> list[str]:
-        """Give what the edition says in a section, in order."""
+    def entries(self, section: str) -> list[dict[str, Any]]:
+        """Give the edition's entries of a section, in order."""
         with self.installation.database.read() as session:
             content = session.scalars(select(Edition)).one().content
         entries = [s["entries"] for s in content["sections"] if s["key"] == section]
-        return [entry["headline"] for entry in (entries[0] if entries else [])]
+        return entries[0] if entries else []
+
+    def entry(self, section: str, position: int) -> dict[str, Any]:
+        """Give one entry."""
+        return self.entries(section)[position]
+
+    def headlines(self, section: str) -> list[str]:
+        """Give what the edition says in a section, in order."""
+        return [entry["headline"] for entry in self.entries(section)]
 
     def anchors(self, section: str) -> list[str]:
         """Give the anchors of a section's stories, in order."""

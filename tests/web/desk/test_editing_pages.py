@@ -1,16 +1,29 @@
 """The desk's acts through its pages: each button and form does to the real edition what it says, and a page keeps its place."""
 
+import io
 import re
 from html import unescape
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from pytest_httpserver import HTTPServer
 
 from digest.app import editions
 from digest.app.edition_status import edition_status
 from digest.store.engine import Database
 from tests.actors import EDITOR
 from tests.web.desk.sample_week import SampleWeek, build_sample_week, later
+
+PAGE = """<html lang="en"><head><title>Ferry deckhands get the drill they asked for</title></head><body><article>
+<h1>Ferry deckhands get the drill they asked for</h1><time datetime="2026-11-18T09:00:00Z">Nov 18</time>
+<p>{}</p></article></body></html>""".format("Crews train on the real stairs from now on, said the line. " * 12)
+
+
+def jpeg() -> io.BytesIO:
+    out = io.BytesIO()
+    Image.radial_gradient("L").resize((1200, 700)).convert("RGB").save(out, "JPEG")
+    return io.BytesIO(out.getvalue())
 
 
 @pytest.fixture
@@ -151,6 +164,53 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     bad = week.client().post(f"{week.path}/block/grants", data={**block, "first_day": "tomorrow"})
     assert bad.status_code == 409
     assert "Write it as 2026-11-20" in bad.text
+
+
+def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/robots.txt").respond_with_data("", status=404)
+    httpserver.expect_request("/ferry").respond_with_data(PAGE, content_type="text/html")
+    limits = week.installation.settings.file.limits
+    limits.allow_networks.append("127.0.0.0/8")
+    found = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": httpserver.url_for("/ferry")})
+    assert "Ferry deckhands get the drill they asked for" in found.text
+    assert week.state.last_seq == 0
+    form = {k: unescape(v) for k, v in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', found.text)}
+    corrected = {"title": "Deckhands get their drill", "summary": "On the real stairs.", "section": "featured"}
+    assert week.client().post(f"{week.path}/stories", data={**form, **corrected}).status_code == 303
+    assert "Deckhands get their drill" in week.headlines("featured")
+    again = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": httpserver.url_for("/ferry")})
+    assert "week has it already" in again.text
+
+
+def test_an_address_that_cannot_be_had_says_why_and_what_to_do(week: SampleWeek) -> None:
+    answer = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": "http://127.0.0.1:9/"})
+    assert answer.status_code == 409
+    assert "write the story yourself" in answer.text
+
+
+def test_a_picture_is_uploaded_described_and_hidden(week: SampleWeek) -> None:
+    anchor = week.anchors("featured")[0]
+    path, seq = f"{week.path}/picture/{anchor}", {"seq": str(week.state.last_seq)}
+    upload = {"picture": "upload", "alt": "Two grey rings", "credit": "HLS.Today", "file": (jpeg(), "rings.jpg")}
+    assert week.client().post(path, data={**seq, **upload}).status_code == 303
+    entry = week.entry("featured", 0)
+    assert (entry["picture"]["alt"], entry["picture"]["credit"]) == ("Two grey rings", "HLS.Today")
+    words = {"picture": "shown", "alt": "Grey rings", "credit": ""}
+    week.client().post(path, data={"seq": week.state.last_seq, **words})
+    assert week.entry("featured", 0)["picture"]["alt"] == "Grey rings"
+    week.client().post(path, data={"seq": week.state.last_seq, "picture": "none"})
+    assert week.entry("featured", 0)["picture"] is None
+
+
+def test_an_upload_that_is_no_picture_or_has_no_description_is_refused(week: SampleWeek) -> None:
+    path = f"{week.path}/picture/{week.anchors('featured')[0]}"
+    bad = week.client().post(path, data={"picture": "upload", "alt": "A", "file": (io.BytesIO(b"<svg/>"), "a.svg")})
+    assert bad.status_code == 409
+    assert "JPEG, PNG" in bad.text
+    silent = week.client().post(path, data={"picture": "upload", "alt": "", "file": (jpeg(), "a.jpg")})
+    assert "Say what it shows" in silent.text
+    assert week.client().post(path, data={"picture": "upload", "alt": "A"}).status_code == 409
+    assert week.state.last_seq == 0
 
 
 def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek) -> None:

@@ -1,0 +1,78 @@
+"""Stories that no source brought, and the pictures of stories: an address that is fetched while the editor waits, an upload."""
+
+from flask import Blueprint, render_template, request
+from flask.typing import ResponseReturnValue
+
+from digest.app import editing, edition_pictures, story_fetch
+from digest.app.editing import EditForm, EditRefusedError, EditResult
+from digest.app.installation import Installation
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.desk.edit_outline import story_anchor
+from digest.web.desk.editing_pages import answer_edit, edit_page_url, find_anchored_story, read_edit_form
+
+story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
+
+MAX_UPLOAD_BYTES = 12_000_000  # what a camera makes; the picture is encoded anew in at most 200 KB
+# What a story that was found or written may say of its article; the rest is decided by the edit.
+_ARTICLE_FIELDS = (
+    *("url", "link", "title", "summary", "source", "publisher", "credit", "image", "image_alt"),
+    *("dated_at", "has_date"),
+)
+
+
+@story_pages.post("/fetch")
+def fetch_story(name: str) -> ResponseReturnValue:
+    """Show what was found at an address, to be corrected before it is added; nothing is stored yet."""
+    context = web_context()
+    found = story_fetch.fetch_story(
+        context.installation, name, request.form.get("url", ""), actor=current_actor(), now=context.clock()
+    )
+    back = edit_page_url(name, story_anchor(found.story_url) if found.story_url else "")
+    return render_template(
+        "web/desk/found_story.html",
+        name=name,
+        article={key: value for key, value in found.article.items() if value and key in _ARTICLE_FIELDS},
+        is_known=bool(found.story_url),
+        sections=context.settings.file.sections,
+        back=back,
+        seq=request.form.get("seq", ""),
+    )
+
+
+@story_pages.post("/stories")
+def add_story(name: str) -> ResponseReturnValue:
+    """Add a story that no source brought."""
+    installation, form, fields = web_context().installation, read_edit_form(name), request.form
+    article = {key: fields[key].strip() for key in _ARTICLE_FIELDS if fields.get(key, "").strip()}
+    if "title" not in article:
+        raise EditRefusedError("Nothing was changed: write a headline first.")
+    result = editing.write_story(installation, form, article, section=fields.get("section", ""))
+    return answer_edit(name, result, story_anchor(result.edit.target) if result.edit else "")
+
+
+@story_pages.post("/picture/<anchor>")
+def save_picture(name: str, anchor: str) -> ResponseReturnValue:
+    """Show another picture with a story, an upload or none, or describe the one that it shows."""
+    request.max_content_length = MAX_UPLOAD_BYTES
+    installation, form = web_context().installation, read_edit_form(name)
+    url = find_anchored_story(editing.read_editing_state(installation, name), anchor)
+    return answer_edit(name, _change_picture(installation, form, url), anchor)
+
+
+def _change_picture(installation: Installation, form: EditForm, url: str) -> EditResult:
+    choice, fields = request.form.get("picture", "shown"), request.form
+    words = {"alt": fields.get("alt", ""), "credit": fields.get("credit", "")}
+    if choice == "none":
+        return edition_pictures.hide_picture(installation, form, url)
+    if choice == "original":
+        return edition_pictures.reset_picture(installation, form, url)
+    if choice == "upload":
+        upload = request.files.get("file")
+        body = upload.read() if upload else b""
+        if not body:
+            raise EditRefusedError("Nothing was changed: choose a file to upload first.")
+        return edition_pictures.upload_picture(installation, form, url, body, **words)
+    if choice == "shown":
+        return edition_pictures.describe_picture(installation, form, url, **words)
+    return edition_pictures.show_article_picture(installation, form, url, article=choice)

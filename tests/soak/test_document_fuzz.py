@@ -1,0 +1,15 @@
+"""The fuzz of `make soak` in small: every parser is in it, and reads or refuses what it begins with."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from tests.soak.document_fuzz import list_parsers
+
+
+def test_each_parser_reads_or_refuses_its_own_seeds(tmp_path: Path) -> None:
+    parsers = list_parsers(tmp_path)
+    assert len({parser.name for parser in parsers}) == len(parsers)
+    for parser in parsers:
+        for seed in parser.seeds:
+            with suppress(*parser.refusals):
+                parser.read(seed)
