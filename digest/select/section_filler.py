@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
+from digest.select.advisories import find_advisory
 from digest.select.penalties import find_penalties
 from digest.select.ranking import StoryRanking
 from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
@@ -117,6 +118,8 @@ class SectionFiller:
             main = self.similarity.find_same_matter(scored, self._capped_stories)
             if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.story.lead):
                 continue
+            if find_advisory(scored.story.lead) and find_advisory(main.story.lead):
+                continue  # two advisories are two matters, however alike their words
             under = self.supporting.setdefault(main.story.lead.url, [])
             titles = [title_words(s.story.lead.title) for s in (main, *under)]
             told = any(jaccard_overlap(title_words(scored.story.lead.title), t) >= SAME_TITLE_OVERLAP for t in titles)

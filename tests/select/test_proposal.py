@@ -296,7 +296,17 @@ def test_further_pieces_of_one_matter_come_only_when_there_is_nothing_else() -> 
     placed = [t for k in ("featured", "topics") for t in leads(proposal, k)]
     assert sum("Nadia" in t for t in placed) <= 2
     thin = propose(saga, SelectionSettings(same_story=0.8, minimum=1))
-    assert sum("Nadia" in t for t in leads(thin, "featured")) == 2  # the cap of a topic still holds
+    assert sum("Nadia" in t for t in leads(thin, "featured")) == 3
+
+
+def test_what_has_no_topic_of_ours_is_featured_after_all_that_has_one() -> None:
+    cyber = [a for a in week() if TITLES[a.title] == "Cybersecurity"]
+    aside = article("Singer dies at 76", days=0)
+    own = article("Letter to our readers", "HLS", own=True, days=6)
+    sections = [SectionSettings(key="featured", title="Featured", kind="featured", most=6)]
+    featured = leads(propose([*cyber, aside, own], sections=sections), "featured")
+    assert featured[-1] == aside.title
+    assert len(featured) == 6
 
 
 def test_a_further_story_of_a_matter_stands_under_the_first_and_is_not_left_out() -> None:
@@ -311,6 +321,20 @@ def test_a_further_story_of_a_matter_stands_under_the_first_and_is_not_left_out(
     assert placed.scored.score >= placed.supporting[0].score
     assert not {a.url for a in saga} & reasons(proposal).keys()
     assert placed.supporting[0].story.lead in proposal.lead_articles
+
+
+def test_another_advisory_of_one_series_does_not_stand_under_the_first() -> None:
+    told = "CISA has added {} to its Known Exploited Vulnerabilities Catalog, based on evidence of active exploitation."
+    series = [
+        article(
+            f"CISA adds {what} to Known Exploited Vulnerabilities Catalog", "CISA", summary=told.format(cve), days=1 + n
+        )
+        for n, (what, cve) in enumerate((("Harlow Pump Suite flaw", "CVE-2026-1111"), ("Quay Router", "CVE-2026-2222")))
+    ]
+    sections = [SectionSettings(key="featured", title="Featured", kind="featured", most=3)]
+    proposal = propose([*week()[3:], *series], sections=sections)
+    assert series[0].title in leads(proposal, "featured")
+    assert not any(p.supporting for placed in proposal.sections.values() for p in placed)
 
 
 def test_a_quarrel_over_a_matter_does_not_stand_under_its_story() -> None:
@@ -335,10 +359,11 @@ def test_the_cap_of_a_topic_does_not_put_out_a_story_of_far_higher_coverage() ->
     ]
     wide = carried("Botnet of routers seized across Ohio", 6, 9)
     flat = SelectionSettings(variety=1, minimum=1, weights=RankingWeights(coverage=0.1, freshness=1.0))
-    featured = propose([a for one in (*fresh, wide) for a in one], flat, sections=sections).sections["featured"]
-    assert [len(p.scored.story.publishers) for p in featured] == [2, 2, 6]
-    narrow = propose([a for one in (*fresh, wide[:3]) for a in one], flat, sections=sections)
-    assert len(narrow.sections["featured"]) == 2
+    other = article("Measles outbreak closes summer camps", days=12)
+    featured = propose([a for one in (*fresh, wide, [other]) for a in one], flat, sections=sections)
+    assert [len(p.scored.story.publishers) for p in featured.sections["featured"]] == [2, 2, 6]
+    narrow = propose([a for one in (*fresh, wide[:3], [other]) for a in one], flat, sections=sections)
+    assert leads(narrow, "featured")[-1] == other.title
     assert "2 stories on Cybersecurity are in Featured already" in reasons(narrow).values()
 
 

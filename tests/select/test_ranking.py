@@ -103,7 +103,7 @@ def test_a_story_without_a_topic_loses_half_unless_it_is_our_own() -> None:
     off, own = Story(article(title="Singer dies at 76")), Story(article(title="Singer dies at 76", own=True))
     assert (
         term(ranking(off).score_story(off), TermName.PENALTY).note
-        == "no topic of ours (-50%); next to nothing in it names the home country (-15%)"
+        == "no topic of ours (-50%); next to nothing in it names the home country (-25%)"
     )
     assert term(ranking(own).score_story(own), TermName.PENALTY).note == "none"
 
@@ -156,7 +156,7 @@ def test_news_from_abroad_loses_a_part_but_cyber_does_not() -> None:
     )
     assert (
         term(ranking(abroad).score_story(abroad), TermName.PENALTY).note
-        == "next to nothing in it names the home country (-15%)"
+        == "next to nothing in it names the home country (-25%)"
     )
     scored = ranking(cyber).score_story(cyber)
     assert term(scored, TermName.PENALTY).note == "none"

@@ -22,7 +22,7 @@ class FeaturedSection(SectionKind):
         """Take stories until the section is full or none may be added."""
         others = filler.take_pinned(section, pool)
         while not filler.is_section_full(section):
-            best = _best_addition(filler, section, [s for s in others if _may_feature(filler, section, s)])
+            best = _best_addition(filler, section, _narrow_pool(filler, section, others))
             if best is None:
                 return
             filler.take_story(section, best)
@@ -39,8 +39,15 @@ class FeaturedSection(SectionKind):
         return tuple((write_row if i else write_lead)(story, zone, pictures) for i, story in enumerate(placed))
 
 
-def _may_feature(filler: SectionFiller, section: SectionSettings, scored: ScoredStory) -> bool:
-    return not filler.is_publisher_full(scored) and not (scored.topic and filler.is_topic_full(section, scored))
+def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
+    """Keep what may be featured: of a topic that has room, else of any topic of ours, else what there is.
+
+    A story of our own site, or one that an editor featured, needs no topic.
+    """
+    free = [s for s in pool if not filler.is_publisher_full(s)]
+    ours = [s for s in free if s.topic or s.story.lead.own or s.story.lead.featured]
+    with_room = [s for s in ours if not (s.topic and filler.is_topic_full(section, s))]
+    return with_room or ours or free
 
 
 def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> ScoredStory | None:
