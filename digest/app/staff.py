@@ -1,15 +1,19 @@
 """What an admin does to the staff. Their addresses stand in the staff table, and nowhere in the audit log."""
 
+from dataclasses import dataclass
 from datetime import datetime
+
+from sqlalchemy import func, select
 
 from digest.app.accounts.own_account import forget_sign_in_methods, tidy_name
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.send.notices import make_notice_queue
 from digest.store import staff
+from digest.store.account_models import CodeApp, Passkey, SignIn
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_sessions import end_sessions
-from subscribers.address import Address
+from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
 
 ADD = Act("staff added", Role.ADMIN)
@@ -19,6 +23,16 @@ LIST = Act("staff listed", Role.ADMIN)
 CHANGE_ROLE = Act("staff role changed", Role.ADMIN)
 RESET = Act("sign-in reset", Role.ADMIN)
 AUDIT_SUBJECT = "staff"
+STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
+
+
+@dataclass(frozen=True, slots=True)
+class StaffOverview:
+    """A member with what signs them in, in words, and when they last came."""
+
+    member: StaffMember
+    ways: tuple[str, ...]
+    last_sign_in: datetime | None
 
 
 def add_staff_member(
@@ -125,6 +139,44 @@ def read_display_names(installation: Installation) -> dict[str, str]:
     with installation.database.read() as session:
         members = staff.list_staff_members(session, include_removed=True)
         return {staff.staff_actor(member): staff.display_name_of(member.name, member.email) for member in members}
+
+
+def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> list[StaffOverview]:
+    """List the staff by number, with what signs each in.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    with installation.database.read() as session:
+        counted = select(Passkey.staff, func.count()).group_by(Passkey.staff)
+        passkeys = {row[0]: row[1] for row in session.execute(counted)}
+        apps = set(session.scalars(select(CodeApp.staff).where(CodeApp.confirmed_at.is_not(None))))
+        newest = select(SignIn.staff, func.max(SignIn.at)).where(SignIn.succeeded).group_by(SignIn.staff)
+        last_sign_ins = {row[0]: row[1] for row in session.execute(newest)}
+        return [
+            StaffOverview(
+                member,
+                _name_ways(passkeys.get(member.id, 0), by_password=bool(member.password_hash) and member.id in apps),
+                last_sign_ins.get(member.id),
+            )
+            for member in staff.list_staff_members(session)
+        ]
+
+
+def _name_ways(passkeys: int, *, by_password: bool) -> tuple[str, ...]:
+    """Say what signs a member in: "2 passkeys", "password and code"."""
+    ways = [f"{passkeys} passkey{'' if passkeys == 1 else 's'}"] if passkeys else []
+    return (*ways, "password and code") if by_password else tuple(ways)
+
+
+def read_member_address(email: str) -> Address:
+    """Read the address of somebody to be invited.
+
+    Raises:
+        AddressError: it is none.
+    """
+    return read_address(email)
 
 
 def _notice_queue(installation: Installation, now: datetime) -> QueueMail:

@@ -3,6 +3,7 @@
 import os
 from importlib import resources
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -13,7 +14,7 @@ from digest.app.installation import create_key_file, open_installation
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.terminal import stop_on_signal
-from digest.settings import SETTINGS_FILE_NAME, load_settings
+from digest.settings import SETTINGS_FILE_NAME, is_loopback, load_settings
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
 
@@ -106,7 +107,13 @@ def serve(context: CommandContext, host: str, port: int, timetable: bool, email:
         clockwork.start()
         click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
         if link:
-            click.echo(f"This signs {email} in, once, within an hour:\n{link}")
+            click.echo(f"This signs {email} in, once, within an hour:\n{_local_link(link, serving.port)}")
         stopping.wait()
         click.echo("Stopping: what is being handed over ends first.", err=True)
         clockwork.stop()
+
+
+def _local_link(link: str, port: int) -> str:
+    """Return a link of this machine with the port that is served; another machine's as it is, for a proxy leads here."""
+    parts = urlsplit(link)
+    return parts._replace(netloc=f"{parts.hostname}:{port}").geturl() if is_loopback(parts.hostname or "") else link

@@ -16,6 +16,7 @@ from digest.app.page_context import build_page_context
 from digest.settings import Settings
 from digest.templating import create_jinja_environment
 from digest.web import filters
+from digest.web.admin.staff_pages import admin_pages
 from digest.web.archive.pages import archive_pages
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
@@ -67,7 +68,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     app.before_request(check_access)
     csrf = CSRFProtect(app)
     for blueprint in (
-        *(archive_pages, auth_pages, desk_pages, editing_pages, story_pages),
+        *(admin_pages, archive_pages, auth_pages, desk_pages, editing_pages, story_pages),
         *(health_pages, history_pages, preview_pages),
     ):
         app.register_blueprint(blueprint)

@@ -107,10 +107,10 @@ class WebSetup:
             )
         return CookieScope.from_settings(self.install.settings).session, token
 
-    def member_actor(self, role: staff.StaffRole = "editor") -> str:
-        """Name the member with a role as the audit log does."""
+    def name_member(self, email: str) -> str:
+        """Name a member as the audit log does."""
         with self.database.read() as session:
-            return staff.staff_actor(staff.require_staff_member(session, MEMBERS[role]))
+            return staff.staff_actor(staff.require_staff_member(session, email))
 
     def token(self, purpose: link_tokens.LinkPurpose, number: int | None = None) -> str:
         return link_tokens.make_link_token(self.install.keys, number or self.ada, purpose)

@@ -100,6 +100,8 @@ def paths(world: Any) -> list[str]:
         "/desk/sent",
         "/desk/security",
         "/desk/security/passkeys/add",
+        "/admin/staff",
+        "/admin/staff/1",
         "/desk/editions/none",
         "/desk/preview/2026-W47/inbox",
     ]
@@ -167,7 +169,7 @@ def test_axe_finds_nothing_on_any_page(browser: Browser, served: tuple[Any, str]
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
     found = axe_findings(page, address, SIGNED_OUT_PATHS)
-    sign_in(context, world, address)
+    sign_in(context, world, address, "admin")
     found |= axe_findings(page, address, paths(world))
     context.close()
     assert found == {}
@@ -241,7 +243,7 @@ def sheet(world: Any) -> Callable[[re.Match[str]], str]:
 def test_axe_finds_a_planted_fault(browser: Browser, served: tuple[Any, str]) -> None:
     world, address = served
     context = browser.new_context()
-    sign_in(context, world, address)
+    sign_in(context, world, address, "admin")
     page = context.new_page()
     page.goto(f"{address}/desk/editions/2026-W47")
     page.evaluate("document.querySelector('h1').style.color = '#eee'")
@@ -253,7 +255,7 @@ def test_axe_finds_a_planted_fault(browser: Browser, served: tuple[Any, str]) ->
 def test_no_page_scrolls_sideways(browser: Browser, served: tuple[Any, str], width: int) -> None:
     world, address = served
     context = browser.new_context(viewport={"width": width, "height": 900})
-    sign_in(context, world, address)
+    sign_in(context, world, address, "admin")
     page = context.new_page()
     wide = {}
     for path in paths(world):
@@ -270,7 +272,7 @@ def test_no_page_asks_for_anything_elsewhere_or_breaks_its_own_policy(
 ) -> None:
     world, address = served
     context = browser.new_context()
-    sign_in(context, world, address)
+    sign_in(context, world, address, "admin")
     page = context.new_page()
     asked: list[str] = []
     said: list[str] = []

@@ -31,7 +31,8 @@ OUTSIDE: dict[str, dict[str, Any]] = {
 
 
 def path_of(rule: Rule) -> str:
-    return re.sub(r"<(?:[^:<>]+(?:\([^)]*\))?:)?(\w+)>", lambda part: FILLED.get(part[1], "1"), rule.rule)
+    first_choices = re.sub(r"<any\((\w+)[^)]*\):\w+>", r"\1", rule.rule)
+    return re.sub(r"<(?:[^:<>]+(?:\([^)]*\))?:)?(\w+)>", lambda part: FILLED.get(part[1], "1"), first_choices)
 
 
 def staff_rules(world: Any) -> list[tuple[Rule, AccessRule]]:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sqlalchemy import select
 
+from digest.app import background
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.installation import Installation
 from digest.store.account_models import Passkey, SignIn, StaffSession
@@ -228,9 +230,9 @@ def set_up_password(page: Page) -> str:
     return secret
 
 
-def fill_sign_in(page: Page, served: Served, code: str, password: str = PASSWORD) -> None:
+def fill_sign_in(page: Page, served: Served, code: str, password: str = PASSWORD, email: str = EVE.upper()) -> None:
     page.goto(f"{served.base}/desk/sign-in")
-    page.get_by_label("Your email").fill(EVE.upper())
+    page.get_by_label("Your email").fill(email)
     page.get_by_label("Password").fill(password)
     page.get_by_label("Code from your app").fill(code)
     page.get_by_role("button", name="Sign in with password and code").click()
@@ -375,6 +377,63 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(
 
 
 PICTURES = os.environ.get("PICTURES_FOLDER", "")
+
+
+def read_invitations(served: Served) -> dict[str, str]:
+    """Hand the invitations over, and give the path of each by the address it went to."""
+    background.send_due_notices(served.world.install, clock=served.clock)
+    paths = {}
+    for file in (served.world.install.settings.outbox_folder / "notice").glob("*.eml"):
+        mail = message_from_bytes(file.read_bytes(), policy=policy.default)
+        body = mail.get_body(("plain",))
+        assert body is not None
+        paths[str(mail["To"])] = re.findall(r"/staff/[\w-]{22}", body.get_content())[0]
+    return paths
+
+
+def test_two_editors_are_invited_and_come_by_passkey_and_by_password(served: Served, browser: Browser) -> None:
+    served.world.session_cookie("admin")
+    admin = browser.new_context().new_page()
+    admin.goto(make_sign_in_link(served.world.install, ADMIN, "ann@newsroom.example", now=NOW))
+    admin.get_by_role("button", name="Sign in").click()
+    for name in ("Kim", "Lou"):
+        admin.goto(f"{served.base}/admin/staff")
+        admin.get_by_label("Email").fill(f"{name.lower()}@newsroom.example")
+        admin.get_by_label("Name").fill(name)
+        admin.get_by_label("Editor", exact=True).check()
+        admin.get_by_role("button", name="Mail an invitation").click()
+        admin.get_by_role("rowheader", name=name).wait_for()
+    paths = read_invitations(served)
+    assert set(paths) == {"kim@newsroom.example", "lou@newsroom.example"}
+
+    kim, lou = browser.new_context().new_page(), browser.new_context().new_page()
+    add_authenticator(kim)
+    for page, path in ((kim, paths["kim@newsroom.example"]), (lou, paths["lou@newsroom.example"])):
+        page.goto(served.base + path)
+        page.get_by_role("button", name="This is my address").click()
+        page.wait_for_url(f"{served.base}/desk/security")
+    add_passkey(kim, served)
+    kim.get_by_role("button", name="Sign out").first.click()
+    kim.get_by_role("button", name="Use my passkey").click()
+    kim.wait_for_url(f"{served.base}/desk/")
+    secret = set_up_password(lou)
+    lou.goto(f"{served.base}/desk/security")
+    lou.get_by_role("button", name="Sign out").first.click()
+    served.clock.advance(minutes=1)
+    fill_sign_in(lou, served, pyotp.TOTP(secret).at(served.clock.now), email="lou@newsroom.example")
+    lou.wait_for_url(f"{served.base}/desk/")
+
+    kim.goto(f"{served.base}/desk/editions/2026-W47/test")
+    kim.get_by_role("button", name="Send the test").click()
+    kim.get_by_role("heading", name="The test is out").wait_for()
+    (tested,) = [row for row in rows(served, select(AuditEntry)) if row.act == "test"]
+    assert tested.actor == served.world.name_member("kim@newsroom.example")
+    admin.goto(f"{served.base}/admin/staff")
+    table = admin.locator("main table").inner_text()
+    assert "1 passkey" in table
+    assert "password and code" in table
+    for page in (admin, kim, lou):
+        page.context.close()
 
 
 def test_signing_in_needs_no_mouse(served: Served, context: BrowserContext) -> None:

@@ -1,0 +1,96 @@
+"""The staff, for admins: who they are, invitations, roles, sign-in links, resets. No reader's address is among it."""
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app import staff as staff_acts
+from digest.app.accounts import sign_in
+from digest.app.accounts.own_account import OwnAccountError
+from digest.app.staff import StaffOverview
+from digest.store.staff import StaffError
+from digest.web.auth.access import current_actor, current_staff
+from digest.web.context import web_context
+from subscribers.errors import RefusalError
+
+admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
+
+
+@admin_pages.get("/staff")
+def list_staff() -> ResponseReturnValue:
+    """List the staff, with the form that invites somebody."""
+    return _staff_page()
+
+
+@admin_pages.post("/staff")
+def invite() -> ResponseReturnValue:
+    """Take somebody on to the staff, and mail them an invitation."""
+    context, form = web_context(), request.form
+    role = form.get("role", "")
+    if role not in staff_acts.STAFF_ROLES:
+        abort(400)
+    try:
+        staff_acts.add_staff_member(
+            context.installation,
+            current_actor(),
+            staff_acts.read_member_address(form.get("email", "")),
+            staff_acts.STAFF_ROLES[role],
+            name=form.get("name", ""),
+            now=context.clock(),
+        )
+    except RefusalError as exc:
+        return _staff_page(refusal=exc), 400
+    return redirect(url_for("admin.list_staff"), 303)
+
+
+def _staff_page(*, refusal: RefusalError | None = None) -> str:
+    context = web_context()
+    staff_rows = staff_acts.view_staff(context.installation, current_actor(), now=context.clock())
+    return render_template("web/admin/staff.html", rows=staff_rows, refusal=refusal, form=request.form)
+
+
+@admin_pages.get("/staff/<int:number>")
+def show_member(number: int) -> ResponseReturnValue:
+    """Show one of the staff, with what an admin may do about their sign-in."""
+    return _member_page(_find_row(number))
+
+
+@admin_pages.post("/staff/<int:number>/<any(role, invitation, link, reset, removal):act>")
+def change_member(number: int, act: str) -> ResponseReturnValue:
+    """Do one of the acts of an admin on a member."""
+    context, actor = web_context(), current_actor()
+    row, now = _find_row(number), context.clock()
+    address, link = staff_acts.read_member_address(row.member.email), ""
+    own = number == current_staff().member_id
+    if own and act in {"role", "reset", "removal"}:
+        return _member_page(row, refusal=StaffError("Ask another admin: nobody changes their own place here.")), 409
+    try:
+        if act == "role":
+            role = request.form.get("role", "")
+            if role not in staff_acts.STAFF_ROLES:
+                abort(400)
+            staff_acts.change_staff_role(context.installation, actor, address, staff_acts.STAFF_ROLES[role], now=now)
+        elif act == "invitation":
+            staff_acts.mail_proof_link(context.installation, actor, address, now=now)
+        elif act == "removal":
+            staff_acts.remove_staff_member(context.installation, actor, address, now=now)
+            return redirect(url_for("admin.list_staff"), 303)
+        else:
+            if act == "reset":
+                staff_acts.reset_staff_sign_in(context.installation, actor, address, now=now)
+            link = sign_in.make_sign_in_link(context.installation, actor, row.member.email, now=now)
+    except (StaffError, OwnAccountError) as exc:
+        return _member_page(_find_row(number), refusal=exc), 409
+    return _member_page(_find_row(number), link=link, done=act)
+
+
+def _find_row(number: int) -> StaffOverview:
+    context = web_context()
+    rows = staff_acts.view_staff(context.installation, current_actor(), now=context.clock())
+    row = next((row for row in rows if row.member.id == number), None)
+    if row is None:
+        abort(404, "Nobody on the staff has this number.")
+    return row
+
+
+def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None, link: str = "", done: str = "") -> str:
+    return render_template("web/admin/member.html", row=row, refusal=refusal, link=link, done=done)

@@ -1,0 +1,150 @@
+"""The staff's page for admins: who is invited, gets another role, a link, or goes; and an invited editor's first day."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from digest.app import background
+from digest.app.accounts.sign_in import FRESH_PERIOD
+from digest.store import staff
+from digest.store.account_models import Passkey, StaffSession
+from digest.store.delivery_models import Delivery, StaffMember
+from digest.store.models import AuditEntry
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+SAM = "sam.okafor@newsroom.example"
+
+
+def fields_of(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
+
+
+def token_of(client: Any) -> dict[str, str]:
+    return {"csrf_token": fields_of(client.get("/admin/staff").text)["csrf_token"]}
+
+
+def invite(client: Any, email: str = SAM, **fields: str) -> Any:
+    return client.post("/admin/staff", data=token_of(client) | {"email": email, "role": "editor"} | fields)
+
+
+def member(world: Any, email: str = SAM) -> StaffMember:
+    with world.database.read() as session:
+        return staff.require_staff_member(session, email)
+
+
+def mails(world: Any) -> list[EmailMessage]:
+    background.send_due_notices(world.install, clock=lambda: NOW)
+    with world.database.read() as session:
+        names = session.scalars(select(Delivery.id).where(Delivery.handed_at.is_not(None)).order_by(Delivery.due_at))
+        files = [world.install.settings.outbox_folder / "notice" / f"{name}.eml" for name in names]
+    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+
+
+def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(both: Any) -> None:
+    admin = both.signed_in_client("admin")
+    assert invite(admin, "Sam.Okafor@Newsroom.example", name=" Sam\tOkafor ").status_code == 303
+    page = admin.get("/admin/staff").text
+    assert ("Sam Okafor" in page, "Invited Nov 19, 2026" in page) == (True, True)
+    (mail,) = mails(both)
+    assert (str(mail["To"]), str(mail["Subject"])) == (SAM, "You are invited to the desk of HLS.Today")
+    body = mail.get_body(("plain",))
+    assert body is not None
+    (path,) = re.findall(r"https://news\.example\.org(/staff/[\w-]{22})", body.get_content())
+    editor = both.client
+    answer = editor.post(path, data=fields_of(editor.get(path).text))
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/desk/security")
+    assert "You have no way to sign in yet" in editor.get("/desk/security").text
+    assert member(both).proven_at == NOW
+    assert editor.get("/admin/staff").status_code == 403
+    with both.database.read() as session:
+        acts = session.execute(
+            select(AuditEntry.actor, AuditEntry.act, AuditEntry.subject).order_by(AuditEntry.id)
+        ).all()
+    assert [tuple(row) for row in acts] == [
+        ("staff 1", "staff added", "staff 2"),
+        ("staff 2", "staff address proven", "staff 2"),
+        ("staff 2", "signed in", "staff 2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"email": "nobody"}, "there is no @"),
+        ({"email": ""}, "no @"),
+        ({"name": "x" * 61}, "too many for a name"),
+        ({"email": "ann@newsroom.example"}, "has this address already"),
+    ],
+)
+def test_what_is_no_invitation_is_refused_with_the_reason(world: Any, fields: dict[str, str], why: str) -> None:
+    admin = world.signed_in_client("admin")
+    answer = invite(admin, **({"email": SAM} | fields))
+    assert answer.status_code == 400
+    assert why in answer.text
+    assert mails(world) == []
+
+
+@pytest.mark.parametrize("role", ["", "system", "owner", "Editor"])
+def test_no_other_role_can_be_given(world: Any, role: str) -> None:
+    admin = world.signed_in_client("admin")
+    assert invite(admin, role=role).status_code == 400
+    world.session_cookie()
+    number = member(world, "eve@newsroom.example").id
+    answer = admin.post(f"/admin/staff/{number}/role", data=token_of(admin) | {"role": role})
+    assert (answer.status_code, member(world, "eve@newsroom.example").role) == (400, "editor")
+
+
+def test_another_role_ends_the_sessions_and_a_removal_closes_the_desk(world: Any) -> None:
+    admin, editor = world.signed_in_client("admin"), world.desk
+    number = member(world, "eve@newsroom.example").id
+    page = admin.post(f"/admin/staff/{number}/role", data=token_of(admin) | {"role": "admin"}).text
+    assert "is an admin now" in page
+    assert editor.get("/desk/").status_code == 303
+    editor = world.desk
+    assert editor.get("/admin/staff").status_code == 200
+    assert admin.post(f"/admin/staff/{number}/removal", data=token_of(admin)).status_code == 303
+    assert editor.get("/desk/").status_code == 303
+    assert "eve@" not in admin.get("/admin/staff").text
+
+
+def test_a_reset_takes_the_ways_to_sign_in_and_shows_a_link_once(world: Any) -> None:
+    admin, editor = world.signed_in_client("admin"), world.desk
+    number = member(world, "eve@newsroom.example").id
+    with world.database.write() as session:
+        session.add(Passkey(staff=number, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
+    assert "1 passkey" in admin.get("/admin/staff").text
+    page = admin.post(f"/admin/staff/{number}/reset", data=token_of(admin))
+    assert page.headers["Cache-Control"] == "no-store"
+    (path,) = re.findall(r"https://news\.example\.org(/desk/link/[\w-]{22})", page.text)
+    assert editor.get("/desk/").status_code == 303
+    assert path not in admin.get(f"/admin/staff/{number}").text
+    with world.database.read() as session:
+        assert session.scalars(select(Passkey)).all() == []
+    again = world.client
+    assert again.post(path, data=fields_of(again.get(path).text)).status_code == 303
+
+
+@pytest.mark.parametrize("act", ["role", "reset", "removal"])
+def test_nobody_changes_their_own_place(world: Any, act: str) -> None:
+    admin = world.signed_in_client("admin")
+    number = member(world, "ann@newsroom.example").id
+    answer = admin.post(f"/admin/staff/{number}/{act}", data=token_of(admin) | {"role": "editor"})
+    assert (answer.status_code, "Ask another admin" in answer.text) == (409, True)
+    assert member(world, "ann@newsroom.example").role == "admin"
+    assert admin.get("/admin/staff").status_code == 200
+
+
+def test_what_changes_the_staff_asks_for_a_fresh_sign_in_and_leads_back(world: Any) -> None:
+    name, value = world.session_cookie("admin", fresh_at=NOW - FRESH_PERIOD)
+    admin = world.client
+    admin.set_cookie(name, value)
+    answer = invite(admin, back="/admin/staff")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/desk/confirm?next=/admin/staff")
+    with world.database.read() as session:
+        assert len(session.scalars(select(StaffMember)).all()) == 1
+        assert session.scalars(select(StaffSession.fresh_at)).one() == NOW - timedelta(minutes=15)
