@@ -12,7 +12,14 @@ from digest.select.penalties import is_round_up_title
 from digest.select.story_links import ArticleLinks, StoryLink, resolve_links
 from digest.select.text_similarity import ArticleText, TextReader
 from digest.select.values import CandidateArticle, Story
-from digest.select.word_rarity import WordRarity, WordTable, count_article_words, knows_words, sample_evenly
+from digest.select.word_rarity import (
+    STRANGE_TABLE_WEIGHT,
+    WordRarity,
+    WordTable,
+    count_article_words,
+    knows_words,
+    sample_evenly,
+)
 
 MAX_STORY_SPAN = timedelta(days=8)  # from a story's first article to its last: a week's window, and a day
 
@@ -57,9 +64,9 @@ def fit_reader(words: WordTable, articles: Sequence[CandidateArticle]) -> TextRe
         words: in how many earlier articles each word stands.
         articles: those of the week, in a fixed order; in a language that neither table knows they say it themselves.
     """
-    if not knows_words(words, (_significant_words(a) for a in sample_evenly(articles))):
-        words = count_article_words(map(_significant_words, articles))
-    return TextReader(WordRarity(words))
+    if knows_words(words, (_significant_words(a) for a in sample_evenly(articles))):
+        return TextReader(WordRarity(words))
+    return TextReader(WordRarity(count_earlier_words(articles), shipped_weight=STRANGE_TABLE_WEIGHT))
 
 
 def count_earlier_words(articles: Iterable[CandidateArticle]) -> WordTable:

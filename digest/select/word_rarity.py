@@ -13,8 +13,11 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import TypeVar
 
-# Earlier articles that weigh as much as the shipped table: an installation's own words count most from its first weeks on.
-SHIPPED_TABLE_WEIGHT = 500
+# Earlier articles that weigh as much as the shipped table. A name that one of them has is still one of 5,000.
+SHIPPED_TABLE_WEIGHT = 5000
+STRANGE_TABLE_WEIGHT = (
+    500  # the same where the shipped table does not know the language: it only keeps weights in scale
+)
 ENOUGH_ARTICLES = 2000  # earlier articles that say how rare words are in any language
 MAX_UNLISTED_SHARE = (
     0.4  # of the words of a week that the shipped table has not: .07 in English, .57 and more elsewhere
@@ -58,8 +61,9 @@ def count_article_words(words_of_articles: Iterable[Iterable[str]]) -> WordTable
 class WordRarity:
     """How much a word tells, by a table of earlier articles that is blended with the shipped one."""
 
-    def __init__(self, table: WordTable | None = None) -> None:
-        """Begin with the shipped table, and with what earlier articles add to it."""
+    def __init__(self, table: WordTable | None = None, *, shipped_weight: int = SHIPPED_TABLE_WEIGHT) -> None:
+        """Begin with the shipped table, as if it were of so many articles, and with what earlier articles add to it."""
+        self._shipped_weight = shipped_weight
         self._table = table or NO_EARLIER_WORDS
         self._shipped, self._unlisted_share = _load_shipped_shares()
         self._weights: dict[str, float] = {}
@@ -77,7 +81,7 @@ class WordRarity:
             return number_share(word)
         shipped = self._shipped.get(word, self._unlisted_share)
         counted = self._table.counts.get(word, 0)
-        return (shipped * SHIPPED_TABLE_WEIGHT + counted) / (SHIPPED_TABLE_WEIGHT + self._table.article_count)
+        return (shipped * self._shipped_weight + counted) / (self._shipped_weight + self._table.article_count)
 
 
 def number_share(number: str) -> float:

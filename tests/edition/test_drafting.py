@@ -262,7 +262,7 @@ def test_a_story_of_the_last_edition_comes_again_with_news_alone_and_links_where
     week = NOW + timedelta(days=7)
     add(
         database,
-        "Border wall at Nogales reopens after engineers mend flood damage",
+        "Border wall at Nogales reopens: engineers mend Nogales flood damage",
         dated=week - timedelta(days=1),
         found=week,
     )
@@ -270,7 +270,7 @@ def test_a_story_of_the_last_edition_comes_again_with_news_alone_and_links_where
     second = drafted(install, week)
     (entry,) = (e for s in EditionContent.from_json(second.content).sections for e in s.entries)
     assert (entry.headline, entry.since) == (
-        "Border wall at Nogales reopens after engineers mend flood damage",
+        "Border wall at Nogales reopens: engineers mend Nogales flood damage",
         EarlierAppearance("2026-W47", first.number, "Border wall at Nogales is closed", "this report is new."),
     )
     stories = {name: body for kind, name, body in bodies(database) if kind == "html"}
