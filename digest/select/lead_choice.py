@@ -23,6 +23,8 @@ def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, f
         articles: of one story, in any order.
         centrality: by URL, how near an article is to the middle of the story, 0 to 1.
     """
+    if len(articles) == 1:  # most stories of a week
+        return list(articles)
     first, last = min(a.dated_at for a in articles), max(a.dated_at for a in articles)
     middle = first + (last - first) / 2
     last_report = max((a.dated_at for a in articles if not is_forecast_title(a.title)), default=None)
