@@ -15,6 +15,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.story_board import BoardStory, EditedPicture, Removal, StoryBoard, StoryState
 from digest.select.proposals import explain_shortage
 from digest.select.section_filler import NEWS_SECTION
+from digest.select.story_links import StoryLink
 from digest.select.values import LeftOutStory, PlacedStory, ScoredStory
 from digest.settings import SettingsFile
 
@@ -74,6 +75,7 @@ class Arrangement:
     blocks: tuple[LabelledBlock, ...]
     pictures: Mapping[str, PictureCuts]  # by the `image` of the leads in `sections`
     outcomes: tuple[EditOutcome, ...]
+    links: tuple[StoryLink, ...]  # what editors put together or apart, for what is grouped anew
     story_names: Mapping[str, str]  # the lead's URL of the story that holds an article, by the article's URL
     incomplete_reason: str = ""
 
@@ -138,6 +140,7 @@ def _read_arrangement(
         blocks=tuple(block for block in board.blocks.values() if block.runs_on(release_day)),
         pictures=pictures,
         outcomes=outcomes,
+        links=tuple(board.links),
         story_names={a.url: s.story.lead.url for s in board.stories for a in s.story.members},
         incomplete_reason=explain_shortage(news_count, file.select.minimum),
     )

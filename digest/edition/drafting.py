@@ -19,6 +19,7 @@ from digest.collect.urls import strip_tracking
 from digest.edition import candidates as gathering
 from digest.edition import queries
 from digest.edition.approval import hash_fragment_body
+from digest.edition.arrangement import arrange_edition
 from digest.edition.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
 from digest.edition.content import LabelledBlock
 from digest.edition.content_builder import EditionIdentity
@@ -203,15 +204,18 @@ def _propose_with_rechecks(
 def _propose_edition(
     candidates: tuple[CandidateArticle, ...], settings: Settings, plan: _DraftPlan, now: datetime
 ) -> Proposal:
+    edited, zone = plan.edited, settings.file.publication.zone
+    release_day = plan.identity.release_at.astimezone(zone).date()
     return propose_edition(
         candidates,
         select=settings.file.select,
         sections=settings.file.sections,
         kinds=SECTION_KINDS,
         # "Closed" and "past" are meant on the day when readers get it, by their calendar.
-        now=max(now, plan.identity.release_at).astimezone(settings.file.publication.zone),
+        now=max(now, plan.identity.release_at).astimezone(zone),
         previous=plan.previous,
-        topic_overrides=find_topic_overrides(plan.edited.edits if plan.edited else ()),
+        links=arrange_edition(edited.grown, edited.edits, settings.file, release_day).links if edited else (),
+        topic_overrides=find_topic_overrides(edited.edits) if edited else {},
         words=plan.words,
     )
 

@@ -26,6 +26,7 @@ from digest.edition.grown_proposal import GrownProposal
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_url
 from digest.select.stories import build_story_led_by
+from digest.select.story_links import StoryLink
 from digest.select.values import CandidateArticle, ScoredStory, Story
 from digest.settings import SectionSettings
 
@@ -131,6 +132,7 @@ class StoryBoard:
         self.stories: list[BoardStory] = []
         self.texts: dict[str, str] = {}
         self.blocks = {block.id: block for block in blocks}
+        self.links: list[StoryLink] = []  # what merges and splits decided, in their order
         self._reserves = grown.proposal.reserves
         self._by_url: dict[str, BoardStory] = {}
         self._canonical_urls: dict[str, str] = {}  # by link as published
@@ -331,6 +333,7 @@ class StoryBoard:
             return "there is no other story to merge it with"
         for other in found.values():
             self._absorb(story, other)
+        self.links.append(StoryLink(frozenset(a.url for a in story.story.members)))
         story.edits.append(edit.seq)
         return ""
 
@@ -363,6 +366,7 @@ class StoryBoard:
         kept = [a for a in story.story.members if a not in gone]
         if not gone or not kept:
             return "a split leaves at least one article on each side"
+        self.links.append(StoryLink(frozenset(a.url for a in gone), frozenset(a.url for a in kept)))
         urls = {name for a in gone for name in (a.url, a.link)}
         part = BoardStory(
             replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),

@@ -119,3 +119,25 @@ def test_an_edition_of_before_stored_proposals_is_drafted_anew(sqlite: Database)
         session.execute(delete(EditionProposal).where(EditionProposal.edition_id == first.id))
     drafted(install, NOW + timedelta(minutes=1))
     assert stored(sqlite, first).proposal.sections
+
+
+def test_what_editors_merged_or_split_is_grouped_so_when_the_draft_is_made_again(sqlite: Database) -> None:
+    install = Installation(WEEKLY, sqlite)
+    titles = ("Hurricane Nadia turns toward Bermuda", "Port cranes counted by hand", "Measles closes summer camps")
+    add(sqlite, *titles, dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    storm, port, camps = (f"https://a.example.org/{title.replace(' ', '-')}" for title in titles)
+    edit(sqlite, first, EditDraft(EditKind.MERGE, storm, {"others": [port, camps]}))
+    assert {storm, port, camps} in proposed_stories(install)
+    edit(sqlite, first, EditDraft(EditKind.SPLIT, storm, {"articles": [camps]}))
+    assert {camps} in (stories := proposed_stories(install))
+    assert {storm, port} in stories
+
+
+def proposed_stories(install: Installation) -> list[set[str]]:
+    result = weekly.draft_next_edition(
+        install, now=NOW + timedelta(hours=1), actor=ADMIN, fetcher=BundledFetcher(SAMPLE)
+    )
+    scored = [p.scored for placed in result.proposal.sections.values() for p in placed]
+    scored += [out.scored for out in result.proposal.left_out]
+    return [{a.url for a in each.story.members} for each in scored]
