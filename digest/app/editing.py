@@ -21,7 +21,13 @@ from digest.collect.text_cleanup import normalise_text
 from digest.edition import edits as history
 from digest.edition.approval import clear_approval
 from digest.edition.arrangement import ArrangedStory, Arrangement, arrange_edition
-from digest.edition.composition import ComposedEdition, compose_edition, record_content, update_story_rows
+from digest.edition.composition import (
+    ComposedEdition,
+    compose_arrangement,
+    compose_edition,
+    record_content,
+    update_story_rows,
+)
 from digest.edition.content import LabelledBlock
 from digest.edition.content_builder import EditionIdentity
 from digest.edition.drafting import replace_fragments
@@ -441,14 +447,14 @@ def apply_decision(
                 audit.changed = False
                 return EditResult(state, conflict=conflict, before=state.arrange_at(installation, based_on))
             edit = _next_edit(draft, state, form)
-            _refuse_idle_edit(installation, state, edit)
-            composed = compose_edition(state.grown, (*state.edits, edit), state.identity, installation.settings)
+            arrangement = _fold_edit(installation, state, edit)
+            composed = compose_arrangement(arrangement, state.identity, installation.settings)
             try:
                 with installation.database.write() as session:
                     _store_edit(session, state, edit, composed, audit)
             except _OvertakenError:
                 continue
-            after = replace(state, edits=(*state.edits, edit), arrangement=composed.arrangement, approved=False)
+            after = replace(state, edits=(*state.edits, edit), arrangement=arrangement, approved=False)
             return EditResult(after, edit, approval_taken_back=state.approved)
         raise EditRefusedError("Others changed the edition faster than this could be saved. Try it again.")
 
@@ -458,11 +464,12 @@ def _next_edit(draft: EditDraft, state: EditingState, form: EditForm) -> Edit:
     return Edit(state.last_seq + 1, form.now, form.actor.name, draft.kind, draft.target, value, draft.undoes)
 
 
-def _refuse_idle_edit(installation: Installation, state: EditingState, edit: Edit) -> None:
-    """Refuse an act that would do nothing: whoever clicked is told why, and the history holds no noise."""
-    outcome = _arrange(installation, state.grown, (*state.edits, edit), state.identity).outcomes[-1]
-    if outcome.idle_reason:
-        raise EditRefusedError(f"Nothing was changed: {outcome.idle_reason}.")
+def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> Arrangement:
+    """Fold one more edit in; one that would do nothing is refused, so that whoever clicked is told why."""
+    arrangement = _arrange(installation, state.grown, (*state.edits, edit), state.identity)
+    if reason := arrangement.outcomes[-1].idle_reason:
+        raise EditRefusedError(f"Nothing was changed: {reason}.")
+    return arrangement
 
 
 def _store_edit(

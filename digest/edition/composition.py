@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
-from digest.edition.arrangement import ArrangedStory, Arrangement, arrange_edition
+from digest.edition.arrangement import Arrangement, arrange_edition
 from digest.edition.content import EditionContent, RenderedFragment
 from digest.edition.content_builder import EditionIdentity, build_content
 from digest.edition.edits import Edit
@@ -41,10 +41,14 @@ def compose_edition(
     """Fold an edition's edits into its proposal, and render what comes of it."""
     file = settings.file
     release_day = identity.release_at.astimezone(file.publication.zone).date()
-    arrangement = arrange_edition(grown, edits, file, release_day)
+    return compose_arrangement(arrange_edition(grown, edits, file, release_day), identity, settings)
+
+
+def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> ComposedEdition:
+    """Render what stands where."""
     frame, templates = publication_frame(settings), create_mail_environment(settings)
     # Sanitised before it is stored, so that what is stored is what is read.
-    content = sanitise_content(build_content(arrangement, identity, file))
+    content = sanitise_content(build_content(arrangement, identity, settings.file))
     content = replace(content, subject=render_subject(content, frame, templates))
     return ComposedEdition(arrangement, content, render_edition(content, frame, templates))
 
@@ -58,49 +62,62 @@ def record_content(edition: Edition, composed: ComposedEdition) -> None:
     edition.content = composed.content.as_json()
 
 
-def list_story_rows(arrangement: Arrangement) -> list[dict[str, Any]]:
-    """List what an edition's `story` rows say: where each story stands, or why it is left out.
+@dataclass(frozen=True, slots=True)
+class StoryRow:
+    """What an edition's `story` row says: where a story stands, or why it is left out (then in no order)."""
+
+    scored: ScoredStory
+    section: str | None
+    position: int
+    reason: str
+    supporting_urls: tuple[str, ...]  # of the articles under it
+
+    def as_values(self) -> dict[str, Any]:
+        """Return the row's columns."""
+        lead = self.scored.story.lead
+        return {
+            "section": self.section,
+            "position": self.position,
+            "title": lead.title,
+            "url": lead.url,
+            "score": self.scored.score,
+            "terms": [asdict(t) for t in self.scored.terms],
+            "reason": self.reason,
+            "members": [*(a.url for a in self.scored.story.members), *self.supporting_urls],
+        }
+
+
+def list_story_rows(arrangement: Arrangement) -> dict[str, StoryRow]:
+    """List what an edition's `story` rows say, by the URL of each story's lead.
 
     Stories under another are among its articles: readers were led to them. What waits in the tray is in no row, because the
     edition has not considered it: it belongs to the next one unless somebody places it.
     """
-    rows = []
-    for key, stories in arrangement.sections.items():
-        rows += [_story_row(s.original, key, n, "", s.supporting) for n, s in enumerate(stories)]
-    left_out = [(out.scored, out.reason) for out in arrangement.left_out]
-    left_out += [(shelved.scored, REMOVED_REASON) for shelved in arrangement.removed]
-    return rows + [_story_row(scored, None, n, reason, ()) for n, (scored, reason) in enumerate(left_out)]
-
-
-def _story_row(
-    scored: ScoredStory, section: str | None, position: int, reason: str, supporting: Iterable[ArrangedStory]
-) -> dict[str, Any]:
-    lead = scored.story.lead
-    others = (a.url for s in supporting for a in s.original.story.members)
-    return {
-        "section": section,
-        "position": position,
-        "title": lead.title,
-        "url": lead.url,
-        "score": scored.score,
-        "terms": [asdict(t) for t in scored.terms],
-        "reason": reason,
-        "members": [*(a.url for a in scored.story.members), *others],
-    }
+    rows = [
+        StoryRow(s.original, key, n, "", tuple(a.url for under in s.supporting for a in under.original.story.members))
+        for key, stories in arrangement.sections.items()
+        for n, s in enumerate(stories)
+    ]
+    rows += [StoryRow(out.scored, None, 0, out.reason, ()) for out in arrangement.left_out]
+    rows += [StoryRow(shelved.scored, None, 0, REMOVED_REASON, ()) for shelved in arrangement.removed]
+    return {row.scored.story.lead.url: row for row in rows}
 
 
 def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangement) -> None:
     """Store an edition's stories in place of those that it had."""
     session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id))
-    if rows := list_story_rows(arrangement):
-        session.execute(insert(EditionStory), [{"edition_id": edition.id, **row} for row in rows])
+    _insert_story_rows(session, edition, list_story_rows(arrangement).values())
 
 
 def update_story_rows(session: Session, edition: Edition, *, before: Arrangement, after: Arrangement) -> None:
     """Bring an edition's stories from one arrangement to another; those that did not change keep their rows."""
-    old, new = ({row["url"]: row for row in list_story_rows(each)} for each in (before, after))
+    old, new = list_story_rows(before), list_story_rows(after)
     changed = {url for url in old.keys() | new.keys() if old.get(url) != new.get(url)}
     if gone := sorted(changed & old.keys()):
         session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.url.in_(gone)))
-    if rows := [{"edition_id": edition.id, **new[url]} for url in sorted(changed & new.keys())]:
-        session.execute(insert(EditionStory), rows)
+    _insert_story_rows(session, edition, (new[url] for url in sorted(changed & new.keys())))
+
+
+def _insert_story_rows(session: Session, edition: Edition, rows: Iterable[StoryRow]) -> None:
+    if values := [{"edition_id": edition.id, **row.as_values()} for row in rows]:
+        session.execute(insert(EditionStory), values)

@@ -42,8 +42,9 @@ def test_it_is_linked_under_its_story_in_mail_and_text(section: str) -> None:
 def test_its_articles_are_those_of_the_story_above_in_the_record_of_the_edition() -> None:
     arrangement = arrange_edition(GrownProposal(with_supporting("featured")), (), FILE, RELEASE_DAY)
     assert [s.url for s in arrangement.sections["featured"][0].supporting] == [UNDER.url]
-    holders = [row for row in list_story_rows(arrangement) if UNDER.url in row["members"]]
-    assert [(row["section"], row["position"]) for row in holders] == [("featured", 0)]
+    rows = list_story_rows(arrangement).values()
+    holders = [row for row in rows if UNDER.url in row.as_values()["members"]]
+    assert [(row.section, row.position) for row in holders] == [("featured", 0)]
 
 
 def test_it_is_stored_with_the_proposal_and_does_not_come_again_in_the_tray() -> None:
