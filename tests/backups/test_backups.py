@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select, text
 
+from digest.app.accounts import sign_in
 from digest.app.acts import terminal_actor
 from digest.app.backups import create_backup, rehearse_restore, restore_backup
 from digest.app.installation import Installation
@@ -253,6 +254,20 @@ def test_editions_that_the_copy_takes_for_unsent_are_named(small: WebSetup, tmp_
     done = put_back(settings_of(tmp_path / "other", small.install.keys), file)
     assert done.open_editions == {"2026-W47": 0}
     assert not done.departure_log_found
+
+
+def test_no_session_and_no_sign_in_link_of_a_backup_lives_again(small: WebSetup, tmp_path: Path) -> None:
+    _, token = small.session_cookie()
+    link = sign_in.make_sign_in_link(small.install, EVE, "eve@newsroom.example", now=NOW).rpartition("/")[2]
+    assert sign_in.look_up_sign_in_link(small.install, link, now=NOW).until is not None
+    settings = settings_of(tmp_path / "other", small.install.keys)
+    put_back(settings, a_backup(small, tmp_path))
+    database = opened(settings)
+    install = Installation(settings, database)
+    assert sign_in.find_signed_in(install, token, now=NOW) is None
+    assert sign_in.look_up_sign_in_link(install, link, now=NOW).until is None
+    assert sign_in.find_signed_in(small.install, token, now=NOW) is not None, "the installation itself goes on"
+    database.close()
 
 
 def test_what_was_there_is_set_aside_whole(full: WebSetup, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _use_challenge(session: Session, challenge: bytes, ends: datetime) -> None:
     """
     row = {"hash": hashlib.sha256(challenge).hexdigest(), "expires_at": ends}
     statement = upsert(session, UsedChallenge).values(row).on_conflict_do_nothing(index_elements=["hash"])
-    if session.connection().execute(statement).rowcount != 1:
+    if session.scalar(statement.returning(UsedChallenge.hash)) is None:
         raise PasskeyError("This answer was used. Press the button once more.")
 
 

@@ -71,14 +71,16 @@ class Served:
 
 
 @pytest.fixture
-def served(sqlite: Any, tmp_path: Path, build_world: Any) -> Iterator[Served]:
+def served(request: pytest.FixtureRequest, tmp_path: Path, build_world: Any) -> Iterator[Served]:
+    """Serve an installation on SQLite, or on the database that a test names."""
+    database = request.getfixturevalue(getattr(request, "param", "sqlite"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    world = build_world(sqlite, tmp_path)
+    world = build_world(database, tmp_path)
     world.session_cookie()  # so that Eve is on the staff
     base = f"http://localhost:{port}"
-    install = Installation(world.install.settings.model_copy(update={"base_url": base}), sqlite)
+    install = Installation(world.install.settings.model_copy(update={"base_url": base}), database)
     clock = Clock()
     world = replace(world, install=install, app=create_app(install, clock=clock))
     world.edition()
@@ -127,6 +129,7 @@ def rows(served: Served, query: Any) -> list[Any]:
         return list(session.scalars(query))
 
 
+@pytest.mark.parametrize("served", ["sqlite", "postgresql"], indirect=True)
 def test_a_passkey_is_made_signs_in_and_confirms(served: Served, context: BrowserContext) -> None:
     page = context.new_page()
     said: list[str] = []
@@ -238,6 +241,7 @@ def fill_sign_in(page: Page, served: Served, code: str, password: str = PASSWORD
     page.get_by_role("button", name="Sign in with password and code").click()
 
 
+@pytest.mark.parametrize("served", ["sqlite", "postgresql"], indirect=True)
 def test_password_with_code_and_a_recovery_code_sign_in_without_scripts(served: Served, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page = context.new_page()
