@@ -249,6 +249,21 @@ class EditionEdit(Base):
     undoes: Mapped[int | None]  # the `seq` of the edit that it takes back
 
 
+class Clipping(Base):
+    """What an editor put on their own clipboard: a story, or with `field` a text that they wrote for one."""
+
+    __tablename__ = "clipping"
+    __table_args__ = (UniqueConstraint("owner", "edition_id", "target", "field", name="uq_clipping_kept_once"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(String(200))  # an actor's name
+    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
+    at: Mapped[Moment]
+    target: Mapped[str] = mapped_column(String(2000))  # an article's canonical URL, or `edition`
+    field: Mapped[str] = mapped_column(String(20), default="", server_default="")
+    text: Mapped[str] = mapped_column(Text)  # the story's headline, or the text
+
+
 class Fragment(Base):
     """A rendered, inlined piece of an edition: what approval signs and sending puts together."""
 

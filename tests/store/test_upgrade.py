@@ -15,6 +15,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0011 moves no row: no source of before has a default topic until its settings name one.
 0007 moves no row: everybody's links are of generation 0, and those of mails that were sent go on working.
 0010 moves no row: an edition of before has no edits, and no stored proposal until it is drafted again.
+0016 moves no row: nobody has a clipboard yet.
 0008 renames the tags of addresses in `signup_request` and `signup_mail` to those of mailboxes, and keeps them.
 0015 adds the table of words, which the first draft of the next window fills.
 0012 adds the tables of staff accounts and moves no row: who was on the staff before signs in by a link first.

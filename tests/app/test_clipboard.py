@@ -1,0 +1,59 @@
+"""An editor's own clipboard: it outlives the session, and nobody else sees or clears it."""
+
+from datetime import timedelta
+
+import pytest
+
+from digest.app import clipboard, editing
+from digest.app.acts import Actor, Face, Role
+from digest.app.clipboard import KeptClipping
+from digest.app.editing import EditForm, EditRefusedError
+from digest.app.installation import Installation
+from digest.edition.edits import StoryField
+from digest.store.engine import Database
+from tests.actors import EDITOR
+from tests.edition.test_drafting import NOW, WEEKLY, add, drafted
+
+COLLEAGUE = Actor("staff 3", Role.EDITOR, Face.DESK)
+URL = "https://a.example.org/early-border-news"
+
+
+@pytest.fixture
+def install(database: Database) -> Installation:
+    """Give an installation with a draft of one story."""
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    installation = Installation(WEEKLY, database)
+    drafted(installation)
+    return installation
+
+
+def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation) -> None:
+    form = EditForm("current", EDITOR, NOW)
+    editing.write_text(install, form, URL, StoryField.HEADLINE, "Border news, early")
+    clipboard.keep_story(install, form, URL)
+    clipboard.keep_text(
+        install, EditForm("current", EDITOR, NOW + timedelta(minutes=1)), URL, "summary", " <b>Mine</b> "
+    )
+    clipboard.keep_text(install, EditForm("current", EDITOR, NOW + timedelta(minutes=2)), URL, "summary", "Mine again")
+    kept = clipboard.list_clippings(install, EDITOR)
+    assert [(k.edition, k.target, k.field, k.text) for k in kept] == [
+        ("2026-W47", URL, "summary", "Mine again"),
+        ("2026-W47", URL, "", "Border news, early"),
+    ]
+    assert clipboard.list_clippings(install, COLLEAGUE) == ()
+    assert not clipboard.remove_clipping(install, EditForm("current", COLLEAGUE, NOW), kept[0].id)
+    assert clipboard.remove_clipping(install, form, kept[0].id)
+    assert not clipboard.remove_clipping(install, form, kept[0].id)
+    assert clipboard.list_clippings(install, EDITOR) == (
+        KeptClipping(kept[1].id, "2026-W47", NOW, URL, "", kept[1].text),
+    )
+
+
+def test_what_is_no_story_or_no_text_is_refused(install: Installation) -> None:
+    form = EditForm("current", EDITOR, NOW)
+    with pytest.raises(EditRefusedError, match="None of this edition"):
+        clipboard.keep_story(install, form, "https://b.example.org/")
+    with pytest.raises(EditRefusedError, match="no text"):
+        clipboard.keep_text(install, form, URL, "summary", "  ")
+    with pytest.raises(EditRefusedError, match="no text"):
+        clipboard.keep_text(install, form, URL, "colour", "Red")
