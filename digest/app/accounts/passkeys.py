@@ -106,10 +106,11 @@ def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
     return session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id)).all()
 
 
-def find_passkey(session: Session, answer: str) -> Passkey | None:
+def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passkey | None:
     """Find the passkey that an answer says it was made with; nothing is verified yet."""
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
-    return session.scalar(select(Passkey).where(Passkey.credential == credential).with_for_update())
+    query = select(Passkey).where(Passkey.credential == credential)
+    return session.scalar(query.with_for_update() if lock else query)
 
 
 def verify_sign_in(

@@ -25,6 +25,7 @@ FRESH_PERIOD = timedelta(minutes=15)  # after a sign-in: what shows or moves add
 TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 LOG_RETENTION = timedelta(days=90)  # of a member's sign-ins
+_UNKNOWN_PASSKEY = "This passkey is not known here. It may have been removed: use another, or your password."
 MAKE_LINK = Act("sign-in link made", Role.ADMIN)
 
 
@@ -279,14 +280,16 @@ def _verify_passkey(
     """Return whose passkey answered, and its name."""
     party = passkeys.RelyingParty.from_base_url(installation.settings.link_base)
     failed: passkeys.PasskeyError | None = None
+    # What nobody's passkey answered costs a look: a flood of it takes no writer's turn.
+    with installation.database.read() as session:
+        if passkeys.find_passkey(session, answer) is None:
+            raise passkeys.PasskeyError(_UNKNOWN_PASSKEY)
     with installation.database.write() as session:
-        passkey = passkeys.find_passkey(session, answer)
+        passkey = passkeys.find_passkey(session, answer, lock=True)
         member = session.get(StaffMember, passkey.staff) if passkey else None
         foreign = signed_in is not None and (member is None or member.id != signed_in.member_id)
         if passkey is None or member is None or member.removed_at is not None or foreign:
-            raise passkeys.PasskeyError(
-                "This passkey is not known here. It may have been removed: use another, or your password."
-            )
+            raise passkeys.PasskeyError(_UNKNOWN_PASSKEY)
         try:
             passkeys.verify_sign_in(
                 session,
