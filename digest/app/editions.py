@@ -24,6 +24,8 @@ from digest.collect.readership import ReadershipImport, import_readership
 from digest.deliver.compose.variants import SECTION_PREFIX, compose_specimen
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
+from digest.edition.edit_log import load_edits
+from digest.edition.edits import find_chosen_urls
 from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, load_rendered_fragments, select_editions_before
 from digest.edition.rendering.fragments import join_fragments
@@ -117,6 +119,7 @@ def gather_preflight_facts(
         base=installation.settings.link_base,
         pictures={m.hash: rule_registry.PictureFacts(m.content_type, m.size) for m in media},
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
+        chosen_urls=find_chosen_urls(load_edits(session, edition)),
         incomplete_reason=edition.held_because,
         departure_day=weekday_date(departs_at) if edition.state in COMING_STATES else "",
     )

@@ -154,6 +154,12 @@ def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
     )
 
 
+def find_chosen_urls(edits: Sequence[Edit]) -> frozenset[str]:
+    """Return the targets of stories that editors put where they stand: they want them in, whatever the rules say."""
+    chosen = {EditKind.PLACE, EditKind.PIN, EditKind.ADD}
+    return frozenset(e.target for e in edits_in_force(edits) if e.kind in chosen)
+
+
 def find_last_own(edits: Sequence[Edit], actor: str) -> Edit | None:
     """Find what an editor's undo takes back: their last act that is in force."""
     undone = find_undone(edits)

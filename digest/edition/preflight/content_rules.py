@@ -74,8 +74,9 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
 
 @preflight_rule("repeats")
 def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """No story stands twice in the edition, and none but a pinned one was in one of the last."""
+    """No story stands twice in the edition, and none but one that an editor chose was in one of the last."""
     pinned = {_canonical_or_raw(pin) for pin in examined.file.select.pins}
+    chosen = pinned | {_canonical_or_raw(url) for url in examined.chosen_urls}
     entries = [(s.title, e) for s in examined.content.sections for e in s.entries]
     entries = [
         (title, e) for title, e in entries if e.url
@@ -88,9 +89,9 @@ def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFindin
             yield error_finding(f"“{entry.headline}” stands {counts[key]} times in the edition.", title)
             counts[key] = 0
         if key in before:
-            make_finding = warning_finding if key in pinned else error_finding
-            pin_note = ", and is pinned" if key in pinned else ""
-            yield make_finding(f"“{entry.headline}” was in {before[key]}{pin_note}.", title)
+            make_finding = warning_finding if key in chosen else error_finding
+            note = ", and is pinned" if key in pinned else ", and an editor placed it" if key in chosen else ""
+            yield make_finding(f"“{entry.headline}” was in {before[key]}{note}.", title)
 
 
 def _canonical_or_raw(url: str) -> str:

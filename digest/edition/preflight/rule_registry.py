@@ -65,6 +65,7 @@ class PreflightInput:
     base: str
     pictures: Mapping[str, PictureFacts] = field(default_factory=dict)
     sent_stories: tuple[SentStory, ...] = ()
+    chosen_urls: frozenset[str] = frozenset()  # of stories that editors placed at the desk
     incomplete_reason: str = ""
     departure_day: str = ""
     fetcher: ContentFetcher | None = None

@@ -369,6 +369,12 @@ FAULTS = (
         "was in 2026-W46, and is pinned",
         lambda: replace(pinning(LEAD_URL), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x"),)),
     ),
+    Fault(
+        "repeats",
+        FindingLevel.WARNING,
+        "was in 2026-W46, and an editor placed it",
+        lambda: replace(examined(), chosen_urls=frozenset({LEAD_URL}), sent_stories=(SentStory("2026-W46", LEAD_URL),)),
+    ),
     Fault("links", FindingLevel.ERROR, "relative", _html('href="https://harbor-ledger[^"]*"', 'href="/crane-links"')),
     Fault(
         "links", FindingLevel.WARNING, "plain http", _html('href="https://harbor-ledger', 'href="http://harbor-ledger')
