@@ -8,6 +8,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 from subscribers.store.models import Base, Moment, UtcDateTime
 
 
+class Presence(Base):
+    """That a member has an edition open at the desk. `place` is the anchor of what they are at; a row is written over."""
+
+    __tablename__ = "presence"
+
+    staff: Mapped[int] = mapped_column(ForeignKey("staff.id"), primary_key=True)
+    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), primary_key=True)
+    place: Mapped[str] = mapped_column(String(40))
+    seen_at: Mapped[Moment]
+
+
 class StaffSession(Base):
     """One browser in which a member of the staff is signed in. The row is deleted when the session ends.
 

@@ -6,7 +6,7 @@ They continue the flow of data of `digest.store.models`: edition â†’ delivery â†
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
@@ -191,6 +191,7 @@ class StaffMember(Base):
     password_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # up to when the member has looked at failed sign-ins
     failures_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    letter_keys: Mapped[bool] = mapped_column(default=True, server_default=true())  # single letters act at the desk
 
 
 class ProviderErasure(Base):

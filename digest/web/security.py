@@ -18,7 +18,7 @@ STRICT_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 # The desk frames its own previews, and runs scripts of ours alone, from files: none that stands in a page.
-DESK_POLICY = STRICT_POLICY + "; frame-src 'self'; script-src 'self'"
+DESK_POLICY = STRICT_POLICY + "; frame-src 'self'; script-src 'self'; connect-src 'self'"
 
 
 class RedactingFlask(Flask):

@@ -64,6 +64,7 @@ class SignedInStaff:
     name: str
     role: Role
     fresh_at: datetime
+    letter_keys: bool = True  # single letters act at the desk
 
     @property
     def actor(self) -> Actor:
@@ -110,7 +111,9 @@ def find_signed_in(installation: Installation, token: str, *, now: datetime) -> 
     if now - row.used_at >= TOUCH_INTERVAL:
         with installation.database.write() as session:
             staff_sessions.touch_session(session, row.id, now=now)
-    return SignedInStaff(row.id, member.id, member.email, member.name, Role(member.role), row.fresh_at)
+    return SignedInStaff(
+        row.id, member.id, member.email, member.name, Role(member.role), row.fresh_at, member.letter_keys
+    )
 
 
 def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:

@@ -11,6 +11,7 @@ from digest.app.edit_history import EditionHistory
 from digest.edition.arrangement import Arrangement, EditOutcome
 from digest.edition.edits import EDITION_TARGET, Edit, EditKind, StoryField
 from digest.settings import SectionSettings
+from digest.web.desk.colleagues import name_actor
 from digest.web.desk.edit_sentences import EditWriter, create_edit_writer
 from digest.web.filters import count_with_noun
 from subscribers.phrases import clock_time, month_day
@@ -110,15 +111,6 @@ class HistoryTeller:
         if beside is None or beside.astimezone(self.zone).date() != local.date():
             return f"{month_day(local)}, {clock_time(local)}"
         return clock_time(local)
-
-
-def name_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Name who acted: a member as colleagues see them, a terminal by its user, the timetable."""
-    if actor in names:
-        return names[actor]
-    if actor.startswith("terminal:"):
-        return f"{actor.removeprefix('terminal:')} (at a terminal)"
-    return "The timetable" if actor == "scheduler" else actor
 
 
 def tell_history(

@@ -10,10 +10,11 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound
 
-from digest.app import editing
+from digest.app import editing, staff
 from digest.app.editing import EditForm, EditingState, EditRefusedError, EditResult
 from digest.app.installation import Installation
 from digest.app.page_views import EditionView
+from digest.app.presence import HEARTBEAT_PERIOD
 from digest.edition.content import EditionContent, LabelledBlock
 from digest.edition.edits import EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
@@ -21,6 +22,7 @@ from digest.edition.queries import UnknownEditionError
 from digest.settings import SectionSettings
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
+from digest.web.desk.colleagues import sign_edit, sign_removals
 from digest.web.desk.edit_outline import (
     POOL_FILTERS,
     POOL_ORDERS,
@@ -139,7 +141,7 @@ def _conflict_page(name: str, result: EditResult) -> str:
         "web/desk/edit_conflict.html",
         name=name,
         state=state,
-        standing=conflict.standing,
+        standing=sign_edit(conflict.standing, staff.read_display_names(context.installation)),
         standing_words=writer.describe(conflict.standing, state.edits),
         standing_text=standing_text,
         wanted_words=writer.describe(conflict.wanted, state.edits),
@@ -156,8 +158,9 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
     context = web_context()
     file, edits, actor = context.settings.file, state.edits, current_actor().name
     content = EditionContent.from_json(view.edition.content)
-    outline = build_edit_outline(state.arrangement, content, file.sections, view.findings, context.zone)
-    pool = find_pool_page(state.arrangement, file.sections, query.pool)
+    arrangement = sign_removals(state.arrangement, staff.read_display_names(context.installation))
+    outline = build_edit_outline(arrangement, content, file.sections, view.findings, context.zone)
+    pool = find_pool_page(arrangement, file.sections, query.pool)
     writer = create_edit_writer(state.arrangement, file.sections)
     last_own = state.find_last_own(actor)
     return render_template(
@@ -181,6 +184,7 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
         asked=query,
         filters=POOL_FILTERS,
         orders=POOL_ORDERS,
+        beat_seconds=int(HEARTBEAT_PERIOD.total_seconds()),
         views=PREVIEW_VIEWS,
         view=find_preview_view(query.view),
         size=MailSize(len(view.html.encode())),

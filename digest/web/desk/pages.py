@@ -23,7 +23,7 @@ from digest.web.desk.edition_outline import build_edition_outline, build_listed_
 from digest.web.desk.page_query import read_page_query
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
 from digest.web.desk.status_rows import SentRow, build_source_rows
-from digest.web.security import DESK_POLICY
+from digest.web.security import STRICT_POLICY
 from subscribers.errors import ApplicationError
 
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
@@ -123,7 +123,7 @@ def frame(name: str, view: str) -> ResponseReturnValue:
         return preview_response(body.decode(), view)
     row = page_views.read_edition(context.installation, name)
     response = Response(render_template("web/desk/inbox.html", edition=row, sender=context.settings.file.sender.name))
-    response.headers["Content-Security-Policy"] = DESK_POLICY.replace(
+    response.headers["Content-Security-Policy"] = STRICT_POLICY.replace(
         "frame-ancestors 'none'", "frame-ancestors 'self'"
     )
     response.headers["X-Frame-Options"] = "SAMEORIGIN"

@@ -196,3 +196,15 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
 
 def first_url(week: SampleWeek) -> str:
     return week.state.arrangement.sections["featured"][0].url
+
+
+def test_the_edition_names_who_dropped_a_story_and_who_changed_the_same(week: SampleWeek) -> None:
+    first, second = week.anchors("featured")[:2]
+    week.act(f"drop {first}", "sam")
+    page = week.client().get(f"{week.path}?filter=left-out").text
+    assert "Sam dropped it" in page
+    week.act(f"down {second}", "sam", seq=1)
+    conflict = week.act(f"drop {second}", "dana", seq=1)
+    assert conflict.status_code == 409
+    assert "You and Sam changed the same" in conflict.text
+    assert "staff 2" not in page + conflict.text

@@ -1,0 +1,411 @@
+// The edition's page, quicker: keys, dragging, saving on leaving a field, who else is here. Whatever it does, it does by sending the
+// page's own forms, and shows what the server then says: without it, the page does the same by links and buttons.
+"use strict";
+(() => {
+  const desk = document.getElementById("desk");
+  if (!desk || !desk.dataset.presence) return;
+  const find = (selector, root = document) => root.querySelector(selector);
+  const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const actForm = () => document.getElementById("act");
+  const token = () => find("input[name=csrf_token]", actForm()).value;
+  const letters = desk.dataset.letters === "on";
+  const ROWS = "li.st[data-story], li.cand[data-story]";
+
+  // --- sending a form, and showing what came of it ---------------------------------------------------------
+
+  let queue = Promise.resolve();
+  let waiting = 0;
+
+  // One after the other: each is sent on the state that the one before has left.
+  const inTurn = (work) => {
+    waiting += 1;
+    queue = queue.then(work).catch(() => say("Not saved: the server does not answer. What you typed stays here."))
+      .finally(() => { waiting -= 1; });
+    return queue;
+  };
+  const say = (text) => { find("#saved").textContent = text; };
+
+  const post = (form, extra) => {
+    const body = new URLSearchParams();
+    for (const [name, value] of new FormData(form)) if (typeof value === "string") body.append(name, value);
+    for (const [name, value] of Object.entries(extra)) body.set(name, value);
+    return fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true });
+  };
+
+  // A conflict, a refusal, the end of a session: the server has a page for each, which a plain sending of the form shows.
+  const sendPlainly = (form, extra) => {
+    for (const [name, value] of Object.entries(extra)) {
+      const input = document.createElement("input");
+      Object.assign(input, { type: "hidden", name, value });
+      form.append(input);
+    }
+    leaving = true;
+    HTMLFormElement.prototype.submit.call(form);
+  };
+
+  const send = (form, extra = {}) => inTurn(async () => {
+    const answer = await post(form, extra);
+    if (answer.type !== "opaqueredirect") return sendPlainly(form, extra);
+    await showPreview();
+    await refresh();
+  });
+  const act = (value, extra = {}) => send(actForm(), { ...extra, act: value });
+
+  // The mail comes first: the rest of the page follows when it is there, and does not wait for it longer than it takes to notice.
+  const showPreview = () => new Promise((done) => {
+    const frame = find(".frame iframe");
+    if (!frame || !frame.offsetParent) return done();
+    frame.addEventListener("load", done, { once: true });
+    setTimeout(done, 400);
+    frame.src = frame.src;
+  });
+
+  const refresh = async () => {
+    const answer = await fetch(location.pathname + location.search, { redirect: "error" });
+    if (!answer.ok) return location.reload();
+    swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+  };
+
+  // What an editor is writing stays as it is; all around it becomes what the server says.
+  const swap = (fresh) => {
+    const held = document.activeElement, kept = describeFocus(held);
+    const present = find("#present");
+    for (const selector of [".head .pill", ".head .plan", ".state", ".tabs", "#act", "#preview .size", "#stories", "#edition"]) {
+      const old = find(selector), now = find(selector, fresh);
+      if (!old || !now) continue;
+      if (selector === "#stories" && old.contains(held) && held.matches("input, textarea, select")) continue;
+      const top = old.scrollTop, open = findAll("details[open][id]", old).map((one) => one.id);
+      if (selector === "#edition") keepForms(old, now);
+      old.replaceChildren(...now.childNodes);
+      for (const id of open) { const one = document.getElementById(id); if (one) one.open = true; }
+      old.scrollTop = top;
+    }
+    find("#present").replaceWith(present);
+    desk.dataset.seq = find("#desk", fresh).dataset.seq;
+    for (const input of findAll("input[name=seq]")) input.value = desk.dataset.seq;
+    showUnsaved();
+    restoreFocus(held, kept);
+  };
+
+  const keepForms = (old, fresh) => {
+    for (const mine of findAll("form[data-saves]", old)) {
+      const theirs = findAll("form[data-saves]", fresh).find((one) => one.getAttribute("action") === mine.getAttribute("action"));
+      if (!theirs) continue;
+      for (const control of findAll("[name]", theirs)) {
+        const own = mine.elements.namedItem(control.name);
+        if (!own || own instanceof RadioNodeList || own === document.activeElement || unsaved.has(own)) continue;
+        if (own.value !== control.value) own.value = control.value;
+      }
+      theirs.replaceWith(mine);
+    }
+  };
+
+  const describeFocus = (held) => {
+    const row = held.closest(ROWS), rows = findAll(ROWS, held.closest(".pane") || desk);
+    return { story: row && row.dataset.story, pane: held.closest(".pane"), place: rows.indexOf(row), act: held.name === "act" && held.value };
+  };
+  const restoreFocus = (held, kept) => {
+    if (held.isConnected && held !== document.body) { held.focus({ preventScroll: true }); return; }
+    if (!kept.story) return;
+    const rows = findAll(ROWS, kept.pane);
+    const row = rows.find((one) => one.dataset.story === kept.story) || rows[Math.min(kept.place, rows.length - 1)];
+    const button = row && kept.act && findAll("button[name=act]:not([disabled])", row).find((one) => one.value === kept.act);
+    if (button && button.offsetParent) button.focus(); else if (row) focusRow(row);
+  };
+
+  document.addEventListener("submit", (event) => {
+    if (event.target.id !== "act" || !event.submitter) return;
+    event.preventDefault();
+    const menu = event.submitter.closest("details.more");
+    if (menu) menu.open = false;
+    act(event.submitter.value);
+  });
+
+  // --- saving on leaving a field ---------------------------------------------------------------------------
+
+  const unsaved = new Set();
+  let leaving = false;
+
+  const labelOf = (control) => {
+    const label = find(".lab", control.closest(".fld") || control.form);
+    const name = (label ? label.firstChild.textContent : control.name).trim().toLowerCase();
+    const row = control.closest(ROWS);
+    if (!row) return name;
+    const section = document.getElementById(`section-${row.parentElement.dataset.section}`);
+    return `${name} of ${find("h2", section).textContent} ${find(".n", row).textContent}`;
+  };
+  const showUnsaved = () => {
+    const names = [...unsaved].filter((control) => control.isConnected).map(labelOf);
+    find("#unsaved").textContent = names.length ? `Not saved yet: ${names.join(", ")}` : "";
+  };
+  const note = (control, words) => {
+    const hint = find(".lab em", control.closest(".fld") || document.createElement("p"));
+    if (!hint) return;
+    const limit = hint.dataset.limit;
+    const count = limit ? `${control.value.length} of ${limit} characters` : hint.textContent.split(". ")[0];
+    hint.classList.toggle("over", Boolean(limit) && control.value.length > Number(limit));
+    hint.textContent = [count, words].filter(Boolean).join(". ");
+  };
+  const savesItself = (control) =>
+    control.form && control.form.dataset.saves && control.form.dataset.saves !== "block" && control.type !== "file" && control.name;
+
+  document.addEventListener("input", (event) => {
+    const control = event.target;
+    if (!control.form || !control.form.dataset.saves) return;
+    unsaved.add(control);
+    note(control, "Not saved yet");
+    showUnsaved();
+  });
+  document.addEventListener("change", (event) => {
+    const control = event.target;
+    if (!savesItself(control)) return;
+    unsaved.add(control);
+    const form = control.form, value = control.value;
+    inTurn(async () => {
+      const answer = await post(form, {});
+      if (answer.type !== "opaqueredirect") return sendPlainly(form, {});
+      if (control.value === value) unsaved.delete(control);
+      await showPreview();
+      await refresh();
+      note(control, unsaved.has(control) ? "Not saved yet" : find("#saved").textContent);
+    });
+  });
+  document.addEventListener("submit", (event) => {
+    if (event.target.dataset.saves) leaving = true;
+  });
+  // A link waits until what was typed is saved.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href]");
+    if (!link || !waiting || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    queue.then(() => { location.assign(link.href); });
+  });
+  window.addEventListener("beforeunload", (event) => {
+    if (!leaving && [...unsaved].some((control) => control.isConnected)) event.preventDefault();
+  });
+
+  // --- keys ------------------------------------------------------------------------------------------------
+
+  const focusRow = (row) => {
+    row.tabIndex = -1;
+    row.focus({ preventScroll: true });
+    row.scrollIntoView({ block: "nearest" });
+    beat();
+  };
+  const currentRow = () => document.activeElement.closest(ROWS);
+  const step = (by) => {
+    const row = currentRow();
+    const rows = findAll(ROWS, row ? row.closest(".pane") : find("#edition")).filter((one) => one.offsetParent);
+    const next = row ? rows[rows.indexOf(row) + by] : rows[by > 0 ? 0 : rows.length - 1];
+    if (next) focusRow(next);
+  };
+  const press = (...words) => {
+    const row = currentRow();
+    if (!row) return;
+    const buttons = findAll("button[name=act]:not([disabled])", row);
+    const button = buttons.find((one) => words.some((word) => one.value === `${word} ${row.dataset.story}`));
+    if (button) button.click();
+  };
+  const follow = (selector, root = document) => { const link = root && find(selector, root); if (link) link.click(); };
+
+  const openDialog = (title) => {
+    const dialog = document.createElement("dialog");
+    dialog.className = "asked";
+    dialog.setAttribute("aria-label", title);
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+    return dialog;
+  };
+  const askWhere = () => {
+    const row = currentRow(), choices = find("#own select[name=section]");
+    if (!row || !choices) return;
+    const dialog = openDialog("Move this story"), form = document.createElement("form");
+    const labelled = (text, control) => {
+      const label = document.createElement("label");
+      label.append(text, " ", control);
+      return label;
+    };
+    const section = choices.cloneNode(true), place = document.createElement("input");
+    Object.assign(place, { type: "number", min: "1", max: "99", name: "position", className: "in auto" });
+    section.className = "in auto";
+    const list = row.parentElement.dataset.section;
+    if (list) { section.value = list; place.value = find(".n", row).textContent.trim(); }
+    const move = document.createElement("button"), cancel = document.createElement("button");
+    Object.assign(move, { className: "btn", textContent: "Move" });
+    Object.assign(cancel, { className: "btn quiet", type: "button", textContent: "Cancel" });
+    cancel.addEventListener("click", () => dialog.close());
+    const heading = document.createElement("h2");
+    heading.textContent = find("h3, b", row).textContent;
+    form.append(labelled("Move to", section), labelled("place", place), move, cancel);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      dialog.close();
+      focusRow(row);
+      act(`move ${row.dataset.story}`, { section: section.value, position: place.value });
+    });
+    dialog.append(heading, form);
+    section.focus();
+  };
+  const showKeys = async () => {
+    const answer = await fetch(desk.dataset.keys);
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const dialog = openDialog("Keys"), close = document.createElement("button");
+    Object.assign(close, { className: "btn", textContent: "Close", autofocus: true });
+    close.addEventListener("click", () => dialog.close());
+    dialog.append(find("#keys", page), close);
+  };
+  const close = () => {
+    const row = currentRow(), field = document.activeElement.form;
+    const link = find(".form a.quiet", (row && find(".form", row) && row) || (field && field.parentElement) || find(".st.sel") || find("#edition"));
+    if (link) link.click();
+  };
+  const goTo = { e: "Edition", c: "Calendar", o: "Sources", t: "Sent", a: "Admin" };
+  let going = 0;
+  const go = (key) => {
+    const link = findAll(".top nav a").find((one) => one.textContent.trim() === goTo[key]);
+    if (link) link.click();
+  };
+  const view = (number) => { const link = findAll(".seg a")[number - 1]; if (link) link.click(); };
+
+  const KEYS = {
+    j: () => step(1), k: () => step(-1), m: askWhere, A: askWhere, l: () => press("lead"), p: () => press("pin", "unpin"),
+    x: () => press("drop"), a: () => press("add"), e: () => follow(".acts a", currentRow()),
+    z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),
+    "/": () => find("input[name=q]").focus(), "?": showKeys, g: () => { going = Date.now(); },
+  };
+  for (const number of [1, 2, 3, 4, 5, 6]) KEYS[number] = () => view(number);
+
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.isComposing || find("dialog[open]")) return;
+    const field = event.target.closest("input:not([type=checkbox]):not([type=radio]), textarea, select");
+    const isCommand = event.ctrlKey || event.metaKey;
+    if (event.key === "Enter" && isCommand) {
+      const button = event.target.form && find("button[name=close]", event.target.form);
+      if (button) { event.preventDefault(); button.click(); }
+      return;
+    }
+    if (event.key === "Escape") return close();
+    if (field) return;
+    if (event.altKey && !isCommand && (event.key === "ArrowUp" || event.key === "ArrowDown") && currentRow()) {
+      event.preventDefault();
+      return press(event.key === "ArrowUp" ? "up" : "down");
+    }
+    if (!letters || isCommand || event.altKey) return;
+    if (Date.now() - going < 1500 && goTo[event.key]) { going = 0; return go(event.key); }
+    const does = KEYS[event.key];
+    if (does) { event.preventDefault(); does(); }
+  });
+
+  // --- views, without loading the page again -----------------------------------------------------------------
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest(".seg a");
+    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || !find("#preview").offsetParent) return;
+    event.preventDefault();
+    const key = new URL(link.href).searchParams.get("view") || "phone", frame = find(".frame");
+    for (const one of findAll(".seg a")) one.toggleAttribute("aria-current", false);
+    link.setAttribute("aria-current", "true");
+    frame.className = `frame ${key}`;
+    const inner = find("iframe", frame);
+    inner.src = inner.src.replace(/[^/]+$/, key);
+    history.replaceState(null, "", link.href);
+    inTurn(refresh);
+  });
+
+  // --- dragging ----------------------------------------------------------------------------------------------
+
+  let dragged = null;
+  const clearMarks = () => findAll(".drop-before, .drop-after").forEach((one) => one.classList.remove("drop-before", "drop-after"));
+  const target = (event) => {
+    const row = event.target.closest("li.st[data-story]");
+    if (row && row !== dragged) {
+      const box = row.getBoundingClientRect();
+      return { row, section: row.parentElement.dataset.section, after: event.clientY > box.top + box.height / 2 };
+    }
+    const head = event.target.closest(".sec[id^=section-]") || (event.target.closest("p.none") || event.target).previousElementSibling;
+    return head && head.matches(".sec[id^=section-]") ? { row: head, section: head.id.slice(8), after: true } : null;
+  };
+  document.addEventListener("pointerdown", (event) => {
+    const row = event.target.closest(".grip") ? event.target.closest("li.st") : event.target.closest("li.cand, .tray li");
+    if (row && row.dataset.story && !event.target.closest("a, button, input, select, textarea, summary")) row.draggable = true;
+  });
+  document.addEventListener("dragstart", (event) => {
+    dragged = event.target.closest ? event.target.closest("li[data-story]") : null;
+    if (!dragged) return;
+    event.dataTransfer.effectAllowed = "move";
+    event.dataTransfer.setData("text/plain", dragged.dataset.story);
+  });
+  document.addEventListener("dragover", (event) => {
+    const place = dragged && target(event);
+    if (!place) return;
+    event.preventDefault();
+    clearMarks();
+    place.row.classList.add(place.after ? "drop-after" : "drop-before");
+  });
+  document.addEventListener("drop", (event) => {
+    const place = dragged && target(event);
+    if (!place) return;
+    event.preventDefault();
+    const rows = findAll("li.st[data-story]", find(`ol[data-section="${place.section}"]`) || document.createElement("ol"))
+      .filter((one) => one !== dragged);
+    const at = rows.indexOf(place.row) + (place.after ? 1 : 0);
+    act(`move ${dragged.dataset.story}`, { section: place.section, position: String(Math.max(0, at) + 1) });
+  });
+  document.addEventListener("dragend", () => {
+    clearMarks();
+    if (dragged) dragged.draggable = false;
+    dragged = null;
+  });
+
+  // --- who else is here ----------------------------------------------------------------------------------------
+
+  const placeNow = () => {
+    const at = document.activeElement.closest("[data-saves], li[data-story]") || find(".st.sel, form#head");
+    return at ? at.dataset.saves || at.dataset.story : "";
+  };
+  let lastBeat = 0;
+  const beat = async () => {
+    if (document.hidden || Date.now() - lastBeat < 1000) return;
+    lastBeat = Date.now();
+    const body = new URLSearchParams({ csrf_token: token(), place: placeNow() });
+    const answer = await fetch(desk.dataset.presence, { method: "POST", body, redirect: "manual" }).catch(() => null);
+    if (!answer) return;
+    if (!answer.ok) { if (answer.status === 401) say("You are signed out. Sign in in another tab; what you typed stays here."); return; }
+    showPresent(await answer.json());
+  };
+  const showPresent = (now) => {
+    const present = find("#present"), words = now.others.map((one) => [one.name, one.place].filter(Boolean).join(", "));
+    const parts = words.length ? [`Also here: ${words.join("; ")}. `] : [];
+    if (now.seq > Number(desk.dataset.seq) && !waiting) {
+      const button = document.createElement("button");
+      Object.assign(button, { className: "lnk", type: "button", textContent: "Show it" });
+      button.addEventListener("click", () => { present.textContent = ""; inTurn(async () => { await showPreview(); await refresh(); }); });
+      parts.push(`${now.changed}. `, button);
+    }
+    if (present.textContent !== parts.map((part) => part.textContent || part).join("")) present.replaceChildren(...parts);
+    findAll(".here").forEach((one) => one.remove());
+    for (const one of now.others.filter((other) => other.place)) {
+      const row = document.getElementById(one.at), body = row && row.matches(".st") && find("h3", row);
+      if (!body) continue;
+      const here = document.createElement("p");
+      Object.assign(here, { className: "here", textContent: `${one.name} is at this story.` });
+      body.after(here);
+    }
+    const tab = find(".tabs a"), count = find(".sig", tab), heading = find("#h-tray");
+    if (now.tray && count) count.textContent = `${now.tray} new`;
+    if (now.tray && heading) heading.textContent = now.waiting;
+    if (now.tray && !count) {
+      const fresh = document.createElement("span");
+      Object.assign(fresh, { className: "sig", textContent: `${now.tray} new` });
+      tab.append(" ", fresh);
+    }
+  };
+  setInterval(beat, Number(desk.dataset.beat) * 1000);
+  window.addEventListener("pagehide", () => {
+    navigator.sendBeacon(desk.dataset.presence, new URLSearchParams({ csrf_token: token(), gone: "1" }));
+  });
+  document.documentElement.classList.add("quick");
+  beat();
+})();

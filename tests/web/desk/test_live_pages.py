@@ -1,0 +1,164 @@
+"""Who else is here, what changed meanwhile, and the keys: as the page's script asks, without it."""
+
+import gzip
+import re
+import subprocess
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digest.app.demo import SAMPLE_NOW
+from digest.app.presence import KEPT_PERIOD, PRESENT_PERIOD
+from digest.store.account_models import Presence
+from digest.web.desk.keyboard import KEY_GROUPS
+from tests.web.desk.sample_week import SampleWeek
+
+SCRIPT = Path(__file__).parents[3] / "templates/web/desk.js"
+MAX_SCRIPT_BYTES = 12 * 1024  # gzipped
+
+
+class SetClock:
+    """A clock that a test moves on."""
+
+    def __init__(self) -> None:
+        self.now = SAMPLE_NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def week(copy_week: Callable[[SetClock], SampleWeek], clock: SetClock) -> SampleWeek:
+    return copy_week(clock)
+
+
+def beat(week: SampleWeek, editor: str, **fields: str) -> Any:
+    answer = week.client(editor).post(f"{week.path}/presence", data=fields)
+    assert answer.status_code in {200, 204}
+    return answer.json if answer.status_code == 200 else None
+
+
+def test_two_editors_see_each_other_and_where(week: SampleWeek) -> None:
+    third = week.anchors("topics")[2]
+    assert beat(week, "sam", place=third)["others"] == []
+    assert beat(week, "dana", place="")["others"] == [{"name": "Sam", "at": third, "place": "in Topics 3"}]
+    assert beat(week, "sam", place="head")["others"] == [{"name": "Dana", "at": "", "place": ""}]
+
+
+def test_whoever_closed_the_page_or_fell_silent_is_here_no_more(week: SampleWeek, clock: SetClock) -> None:
+    beat(week, "sam", place="")
+    beat(week, "sam", gone="1")
+    assert beat(week, "dana", place="")["others"] == []
+    beat(week, "sam", place="")
+    clock.now += PRESENT_PERIOD
+    assert beat(week, "dana", place="")["others"] == []
+
+
+def test_rows_of_presence_are_deleted_after_a_day(week: SampleWeek, clock: SetClock) -> None:
+    beat(week, "sam", place="")
+    clock.now += KEPT_PERIOD + timedelta(seconds=1)
+    beat(week, "dana", place="")
+    with week.installation.database.read() as session:
+        assert session.query(Presence).count() == 1
+
+
+def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek) -> None:
+    assert beat(week, "dana", place="")["seq"] == 0
+    week.act(f"drop {week.anchors('featured')[1]}", "sam")
+    heard = beat(week, "dana", place="")
+    assert heard["seq"] == 1
+    assert heard["changed"] == "Sam changed it, Nov 19, 5:30 p.m."
+
+
+def test_an_unknown_place_is_no_fault(week: SampleWeek) -> None:
+    beat(week, "sam", place="<script>" * 20)
+    assert beat(week, "dana", place="")["others"] == [{"name": "Sam", "at": ("<script>" * 20)[:40], "place": ""}]
+    assert week.client().post("/desk/editions/none/presence", data={"place": ""}).status_code == 404
+
+
+def test_presence_is_no_act_and_stands_in_no_history(week: SampleWeek) -> None:
+    beat(week, "dana", place="")
+    assert week.state.last_seq == 0
+    assert "No edits yet" in week.client().get(week.path).text
+
+
+def test_single_letters_are_switched_off_for_one_member_alone(week: SampleWeek) -> None:
+    assert 'data-letters="on"' in week.client("dana").get(week.path).text
+    answer = week.client("dana").post("/desk/keys", data={"letters": "off"})
+    assert answer.status_code == 303
+    assert 'data-letters="off"' in week.client("dana").get(week.path).text
+    assert 'data-letters="on"' in week.client("sam").get(week.path).text
+    assert "Switch single-letter keys on" in week.client("dana").get("/desk/keys").text
+    week.client("dana").post("/desk/keys", data={"letters": "on"})
+    assert 'data-letters="on"' in week.client("dana").get(week.path).text
+
+
+def test_every_listed_key_is_one_that_the_script_acts_on() -> None:
+    text = SCRIPT.read_text()
+    names = {
+        "Alt ↑": "ArrowUp",
+        "Alt ↓": "ArrowDown",
+        "Ctrl Enter": "Enter",
+        "Esc": "Escape",
+        "Shift A": " A:",
+        "Shift Z": " Z:",
+    }
+    for binding in (binding for group in KEY_GROUPS for binding in group.bindings):
+        for key in (*binding.keys, *(f"then {k}" for k in binding.then)):
+            if key.startswith("then "):
+                assert re.search(rf"\b{key[5:].lower()}: \"", text), key
+            elif key.isdigit():
+                assert f"{key}" in re.search(r"of \[([\d, ]+)\]", text)[1], key  # type: ignore[index]
+            else:
+                wanted = names.get(key, f'"{key}"' if not key.isalpha() else f" {key.lower()}:")
+                assert wanted in text, key
+
+
+def test_the_script_is_small_and_keeps_to_its_page() -> None:
+    text = SCRIPT.read_text()
+    assert len(gzip.compress(text.encode())) <= MAX_SCRIPT_BYTES
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "eval(",
+        "Function(",
+        "document.write",
+        "localStorage",
+        "http:",
+        "https:",
+    ):
+        assert word not in text, f"{word} has no place in the desk's script"
+    assert not re.search(r"\b(var|console|debugger|alert|confirm)\b", text)
+    assert max(map(len, text.splitlines())) <= 160
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("name", ["desk.js", "passkey.js"])
+def test_a_script_of_ours_can_be_read_by_node(name: str) -> None:
+    done = subprocess.run(["node", "--check", SCRIPT.with_name(name)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_desk_runs_scripts_from_its_own_files_alone(week: SampleWeek) -> None:
+    page = week.client().get(week.path)
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["Content-Security-Policy"].split(";"))
+    assert policy["script-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    scripts = re.findall(r"<script[^>]*>", page.text)
+    assert len(scripts) == 1
+    source = re.search(r'src="(/script/desk-[0-9a-f]+\.js)" defer', scripts[0])
+    assert source is not None
+    assert not re.search(r"\son[a-z]+=", page.text)
+    served = week.client().get(source[1])
+    assert served.mimetype == "text/javascript"
+    assert served.text == SCRIPT.read_text()
+    assert "<script" not in week.client().get("/").text

@@ -1,0 +1,267 @@
+"""The edition's page with its script, in a real browser: keys, dragging, saving on leaving a field, two editors at once."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
+
+from digest.web.server import open_page_server
+from tests.web.browser_checks import AXE, sign_in
+from tests.web.desk.sample_week import SampleWeek
+
+pytestmark = pytest.mark.chromium
+
+
+@pytest.fixture
+def served(week: SampleWeek) -> Iterator[tuple[SampleWeek, str]]:
+    """Serve a copy of the week, with the forms' tokens as in life."""
+    week.app.config["WTF_CSRF_ENABLED"] = True
+    with open_page_server(week.app, "127.0.0.1", 0) as serving:
+        yield week, f"http://127.0.0.1:{serving.port}"
+
+
+@pytest.fixture
+def faults() -> list[str]:
+    """Collect what the pages' scripts complain of."""
+    return []
+
+
+@pytest.fixture
+def desk(browser: Browser, served: tuple[SampleWeek, str], faults: list[str]) -> Iterator[Page]:
+    """Open the edition's page as Dana."""
+    context = open_context(browser, served, "dana", faults)
+    yield context.pages[0]
+    context.close()
+    assert faults == []
+
+
+def open_context(browser: Browser, served: tuple[SampleWeek, str], editor: str, faults: list[str]) -> BrowserContext:
+    week, address = served
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    sign_in(context, week, address, editor)
+    page = context.new_page()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: faults.append(said.text) if "Content Security" in said.text else None)
+    page.goto(address + week.path)
+    page.wait_for_function("document.documentElement.classList.contains('quick')")
+    return context
+
+
+def shown(page: Page, section: str) -> list[str]:
+    """Give the headlines that a section shows."""
+    return page.locator(f'ol[data-section="{section}"] > li.st > div > h3').all_inner_texts()
+
+
+def test_an_editor_arranges_by_keys_alone(desk: Page, served: tuple[SampleWeek, str]) -> None:
+    week, _ = served
+    first, second, third, *_ = week.headlines("featured")
+    desk.keyboard.press("j")
+    desk.keyboard.press("j")
+    desk.keyboard.press("Alt+ArrowUp")
+    expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
+    assert week.headlines("featured")[:2] == [second, first]
+    assert desk.evaluate("document.activeElement.closest('li').dataset.story") == week.anchors("featured")[0]
+    desk.keyboard.press("z")
+    expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(first)
+    desk.keyboard.press("Shift+Z")
+    expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
+    desk.keyboard.press("p")
+    expect(desk.locator("ol[data-section=featured] li").first).to_contain_text("Pinned.")
+    desk.keyboard.press("p")
+    expect(desk.locator("ol[data-section=featured] li").first).not_to_contain_text("Pinned.")
+    desk.keyboard.press("x")
+    expect(desk.locator("#removed")).to_contain_text(second)
+    assert second not in week.headlines("featured")
+    assert third in week.headlines("featured")
+    desk.keyboard.press("m")
+    dialog = desk.get_by_role("dialog", name="Move this story")
+    dialog.get_by_label("Move to").select_option("topics")
+    dialog.get_by_label("place").fill("1")
+    desk.keyboard.press("Enter")
+    expect(desk.locator("ol[data-section=topics] h3").first).to_have_text(first)
+
+
+def test_a_story_of_the_list_is_added_by_keys(desk: Page, served: tuple[SampleWeek, str]) -> None:
+    week, _ = served
+    before = week.state.last_seq
+    desk.keyboard.press("/")
+    assert desk.evaluate("document.activeElement.name") == "q"
+    desk.keyboard.type("jkx")
+    assert week.state.last_seq == before
+    desk.locator("li.cand:has(button[value^='add '])").first.evaluate("e => { e.tabIndex = -1; e.focus() }")
+    headline = desk.evaluate("document.activeElement.querySelector('h3').textContent")
+    desk.keyboard.press("a")
+    row = desk.locator("#edition li.st").filter(has=desk.get_by_role("heading", name=headline))
+    expect(row).to_have_count(1)
+    desk.keyboard.press("z")
+    expect(row).to_have_count(0)
+
+
+def test_keys_show_views_and_the_list_of_keys(desk: Page) -> None:
+    desk.keyboard.press("3")
+    expect(desk.locator(".frame")).to_have_class("frame dark")
+    expect(desk.locator(".seg a[aria-current]")).to_have_text("Dark")
+    assert desk.frame_locator(".frame iframe").locator("h1").first.inner_text() == "HLS.Today"
+    desk.keyboard.press("?")
+    keys = desk.get_by_role("dialog", name="Keys")
+    expect(keys).to_contain_text("next story, previous story")
+    assert Axe().run(desk, options=AXE).violations_count == 0
+    desk.keyboard.press("Escape")
+    expect(keys).to_have_count(0)
+    desk.keyboard.press("g")
+    desk.keyboard.press("o")
+    desk.wait_for_url("**/desk/sources")
+
+
+def drag(page: Page, source: Locator, row: Locator) -> None:
+    """Drag something to the upper edge of a row, as a hand does: in steps."""
+    start, end = source.bounding_box(), row.bounding_box()
+    assert start is not None
+    assert end is not None
+    page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(end["x"] + 80, end["y"] + 20, steps=6)
+    page.mouse.move(end["x"] + 80, end["y"] + 4, steps=3)
+    page.mouse.up()
+
+
+def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, served: tuple[SampleWeek, str]) -> None:
+    week, _ = served
+    # Both sections in sight: what the test's mouse scrolls between pressing and moving, a hand does not.
+    desk.set_viewport_size({"width": 1440, "height": 3000})
+    first, second, *_ = shown(desk, "featured")
+    rows = desk.locator("ol[data-section=featured] > li")
+    drag(desk, rows.nth(1).locator(".grip"), rows.nth(0))
+    expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
+    assert week.headlines("featured")[:2] == [second, first]
+    topics = desk.locator("ol[data-section=topics] > li")
+    drag(desk, rows.nth(0).locator(".grip"), topics.nth(0))
+    expect(desk.locator("ol[data-section=topics] h3").first).to_have_text(second)
+    candidate = desk.locator("li.cand:has(button)").first
+    headline = candidate.locator("h3").inner_text()
+    drag(desk, candidate.locator(".score"), rows.nth(0))
+    expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(headline)
+
+
+def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, served: tuple[SampleWeek, str]) -> None:
+    week, _ = served
+    desk.keyboard.press("j")
+    desk.keyboard.press("e")
+    headline = desk.locator("li.st.sel input[name=headline]")
+    headline.fill("Saved by leaving the field")
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: headline of Featured 1")
+    desk.locator("li.st.sel textarea[name=summary]").focus()
+    expect(desk.locator("#unsaved")).to_have_text("")
+    expect(desk.locator("li.st.sel .lab em").first).to_contain_text("Saved")
+    assert "Saved by leaving the field" in week.headlines("featured")
+    expect(desk.frame_locator(".frame iframe").locator("body")).to_contain_text("Saved by leaving the field")
+    assert desk.evaluate("document.activeElement.name") == "summary"
+    desk.get_by_role("button", name=re.compile("^Undo")).click()
+    expect(headline).not_to_have_value("Saved by leaving the field")
+    desk.locator("li.st.sel textarea[name=summary]").fill("Typed and not left.")
+    desk.locator("li.st.sel textarea[name=summary]").press("Control+Enter")
+    expect(desk.locator("li.st.sel")).to_have_count(0)
+    assert any("Typed and not left." in text for text in edited_texts(week))
+
+
+def edited_texts(week: SampleWeek) -> list[str]:
+    return [text for stories in week.state.arrangement.sections.values() for s in stories for text in s.texts.values()]
+
+
+def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:
+    desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit").click()
+    desk.locator("li.st.sel input[name=headline]").press_sequentially("x")
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    desk.on("dialog", stay)
+    desk.evaluate("location.assign('/desk/sources')")
+    desk.wait_for_timeout(300)
+    assert asked == ["beforeunload"]
+    assert desk.locator("li.st.sel input[name=headline]").input_value().startswith("x")
+
+
+def test_two_editors_see_each_other_and_lose_nothing(
+    browser: Browser, served: tuple[SampleWeek, str], desk: Page, faults: list[str]
+) -> None:
+    week, _ = served
+    other = open_context(browser, served, "sam", faults)
+    sam = other.pages[0]
+    first, second = week.anchors("featured")[:2]
+    sam.locator(f"#{second}").get_by_role("link", name="Edit").click()
+    sam.locator("li.st.sel input[name=headline]").focus()
+    desk.wait_for_timeout(1100)
+    desk.keyboard.press("j")
+    expect(desk.locator("#present")).to_contain_text("Also here: Sam, in Featured 2")
+    expect(desk.locator(f"#{second} .here")).to_have_text("Sam is at this story.")
+    order = shown(desk, "featured")
+    sam.locator("li.st.sel input[name=headline]").fill("Sam wrote this")
+    sam.locator("li.st.sel textarea[name=summary]").focus()
+    expect(sam.locator("#unsaved")).to_have_text("")
+    desk.wait_for_timeout(1100)
+    desk.keyboard.press("j")
+    expect(desk.locator("#present")).to_contain_text("Sam changed it")
+    assert shown(desk, "featured") == order
+    desk.get_by_role("button", name="Show it").click()
+    expect(desk.locator("#edition")).to_contain_text("Sam wrote this")
+    # Both write the same field: the second is shown both.
+    sam.locator("li.st.sel textarea[name=summary]").fill("Sam's summary.")
+    sam.locator("li.st.sel input[name=headline]").focus()
+    expect(sam.locator("#unsaved")).to_have_text("")
+    seq = week.state.last_seq
+    desk.goto(desk.url.partition("#")[0].partition("?")[0] + f"?open={second}")
+    sam.locator("li.st.sel textarea[name=summary]").fill("Sam's second summary.")
+    sam.locator("li.st.sel input[name=headline]").focus()
+    expect(sam.locator("#unsaved")).to_have_text("")
+    desk.locator("li.st.sel textarea[name=summary]").fill("Dana's summary.")
+    desk.locator("li.st.sel input[name=headline]").focus()
+    expect(desk.get_by_role("heading", level=1)).to_contain_text("changed the same")
+    expect(desk.locator("main")).to_contain_text("Dana's summary.")
+    expect(desk.locator("main")).to_contain_text("Sam's second summary.")
+    assert week.state.last_seq == seq + 1
+    other.close()
+    assert first != second
+
+
+def test_letters_rest_when_they_are_switched_off(desk: Page, served: tuple[SampleWeek, str]) -> None:
+    week, address = served
+    desk.goto(f"{address}/desk/keys")
+    desk.get_by_role("button", name="Switch single-letter keys off").click()
+    desk.goto(address + week.path)
+    desk.locator("ol[data-section=featured] > li").nth(1).evaluate("e => { e.tabIndex = -1; e.focus() }")
+    second, first = shown(desk, "featured")[1], shown(desk, "featured")[0]
+    seq = week.state.last_seq
+    desk.keyboard.press("x")
+    desk.keyboard.press("Alt+ArrowUp")
+    expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
+    assert week.state.last_seq == seq + 1
+    assert first in week.headlines("featured")
+    desk.goto(f"{address}/desk/keys")
+    desk.get_by_role("button", name="Switch single-letter keys on").click()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 768, 360])
+def test_axe_finds_nothing_on_history_previews_and_keys(
+    browser: Browser, served: tuple[SampleWeek, str], width: int, scheme: Any
+) -> None:
+    week, address = served
+    week.act(f"pin {week.anchors('featured')[0]}")
+    week.act("undo")
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    sign_in(context, week, address, "dana")
+    page, found = context.new_page(), {}
+    for path in ("/history", "/history?moment=1", "/preview?view=wide", "/preview?view=aloud", "../../keys"):
+        page.goto(f"{address}/desk/keys" if "keys" in path else address + week.path + path)
+        result = Axe().run(page, options=AXE)
+        if result.violations_count:
+            found[path] = result.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    context.close()
+    assert found == {}
