@@ -29,7 +29,7 @@ from digest.edition.edits import EditDraft, EditKind
 from digest.edition.grown_proposal import pack_proposal
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import cut_article_picture, cut_uploaded_picture, prepare_pictures
-from digest.edition.queries import UNAPPROVED_STATES
+from digest.edition.queries import UNAPPROVED_STATES, find_edition
 from digest.edition.story_board import encode_cuts
 from digest.select.values import CandidateArticle
 from digest.store.models import Edition
@@ -144,6 +144,9 @@ def fetch_missing_pictures(installation: Installation, form: EditForm, *, fetche
     database, settings = installation.database, installation.settings
     with FETCH_PICTURES.steps(database, form.actor, form.edition, now=form.now) as audit:
         audit.changed = False
+        with database.read() as session:
+            if find_edition(session, form.edition).state not in UNAPPROVED_STATES:
+                return 0
         missing = list_missing_pictures(installation, read_editing_state(installation, form.edition))
         if not missing:
             return 0

@@ -14,12 +14,14 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from digest.app import background, editions, maintenance, sending
+from digest.app import background, edition_pictures, editions, maintenance, sending
 from digest.app.acts import SCHEDULER
+from digest.app.editing import EditForm, EditRefusedError
 from digest.app.installation import Installation
 from digest.deliver.events.mailbox.imap import MailboxError
 from digest.deliver.send.edition_run import SendReport
 from digest.edition.drafting import DraftError
+from digest.edition.queries import UnknownEditionError
 from digest.edition.rendering.sanitiser import RenderingError
 from digest.store import timetable_slots
 from digest.store.process_owner import ProcessOwner, this_process_owner
@@ -55,6 +57,14 @@ def draft(context: JobContext) -> str:
         log.warning("nothing drafted", why=str(exc))
         return str(exc)
     return f"{result.name}: {result.incomplete_reason or f'drafted from {result.article_count} articles'}"
+
+
+def fetch_pictures(context: JobContext) -> str:
+    """Fetch the pictures of stories that editors have placed since the coming edition was drafted."""
+    form = EditForm("current", SCHEDULER, context.clock())
+    with suppress(UnknownEditionError, EditRefusedError):
+        return str(edition_pictures.fetch_missing_pictures(context.installation, form))
+    return ""
 
 
 def nightly(context: JobContext) -> str:
@@ -106,6 +116,7 @@ def read_mailbox(context: JobContext) -> str:
 SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {"collect": collect, "draft": draft, "nightly": nightly}
 JOBS: dict[str, Callable[..., object]] = {
     **SLOT_JOBS,
+    "fetch_pictures": fetch_pictures,
     "send_edition": send_edition,
     "answer_signups": answer_signups,
     "send_notices": send_notices,

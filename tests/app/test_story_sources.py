@@ -11,6 +11,7 @@ from sqlalchemy import select
 from digest.app import editing, edition_pictures
 from digest.app.editing import EditForm, EditRefusedError
 from digest.app.installation import Installation
+from digest.app.jobs import JobContext, run_job
 from digest.app.story_fetch import fetch_story
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
@@ -179,5 +180,11 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
     assert edition_pictures.fetch_missing_pictures(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 1
     assert lead_entry(sample)["picture"] is not None
     assert edition_pictures.fetch_missing_pictures(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 0
+    assert run_job(JobContext(sample, lambda: NOW), "fetch_pictures") == "0"
     replayed = editing.preview_state(sample, "current")
     assert bodies(sample.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
+
+
+def test_no_picture_is_asked_for_where_no_edition_waits_for_approval(sqlite: Database) -> None:
+    empty = Installation(WEEKLY, sqlite)
+    assert run_job(JobContext(empty, lambda: NOW), "fetch_pictures") == ""
