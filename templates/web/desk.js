@@ -114,7 +114,7 @@
   };
 
   document.addEventListener("submit", (event) => {
-    if (event.target.id !== "act" || !event.submitter) return;
+    if (event.target.id !== "act" || !event.submitter || event.submitter.name !== "act") return;
     event.preventDefault();
     const menu = event.submitter.closest("details.more");
     if (menu) menu.open = false;
@@ -271,7 +271,7 @@
 
   const KEYS = {
     j: () => step(1), k: () => step(-1), m: askWhere, A: askWhere, l: () => press("lead"), p: () => press("pin", "unpin"),
-    x: () => press("drop"), a: () => press("add"), e: () => follow(".acts a", currentRow()),
+    x: () => press("drop"), c: () => follow("button[name=keep]", currentRow()), a: () => press("add"), e: () => follow(".acts a", currentRow()),
     z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),
     "/": () => find("input[name=q]").focus(), "?": showKeys, g: () => { going = Date.now(); },
   };

@@ -122,6 +122,7 @@ ROUTE_RULES = {
     "live.switch_letter_keys": EDITOR,
     "previews.show_preview": EDITOR,
     "stories.add_story": EDITOR,
+    "stories.change_clipboard": EDITOR,
     "stories.fetch_story": EDITOR,
     "stories.save_picture": EDITOR,
 }

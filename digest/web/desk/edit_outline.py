@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from digest.app.clipboard import KeptClipping
 from digest.edition.arrangement import ArrangedStory, Arrangement, RemovedStory
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
@@ -302,6 +303,28 @@ def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
     listed += [new.scored for new in arrangement.tray]
     listed += [removed.scored for removed in arrangement.removed]
     return next((scored for scored in listed if scored.story.lead.url == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedRow:
+    """One thing on an editor's clipboard: a story of this edition has an anchor, and a place where it stands in a section."""
+
+    id: int
+    text: str
+    note: str
+    anchor: str = ""
+    place: str = ""
+
+
+def list_clipped_rows(clippings: Iterable[KeptClipping], outline: EditOutline, edition: str) -> tuple[ClippedRow, ...]:
+    """Describe an editor's clipboard beside an edition; what came from another edition can be read, and taken off."""
+    rows = []
+    for clipping in clippings:
+        anchor = story_anchor(clipping.target) if clipping.edition == edition and not clipping.field else ""
+        place = next((label.partition(":")[0] for a, label in outline.placed_choices if a == anchor), "")
+        note = f"Stands in {place}" if place else clipping.field or ("" if anchor else f"From {clipping.edition}")
+        rows.append(ClippedRow(clipping.id, clipping.text, note, anchor, place))
+    return tuple(rows)
 
 
 def list_merge_choices(outline: EditOutline, pool: PoolPage) -> tuple[tuple[str, str], ...]:

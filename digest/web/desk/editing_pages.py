@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound
 
-from digest.app import editing, staff
+from digest.app import clipboard, editing, staff
 from digest.app.editing import EditForm, EditingState, EditRefusedError, EditResult
 from digest.app.installation import Installation
 from digest.app.page_views import EditionView
@@ -31,6 +31,7 @@ from digest.web.desk.edit_outline import (
     find_listed_story,
     find_pool_page,
     find_story_url,
+    list_clipped_rows,
     list_merge_choices,
     score_lines,
     story_anchor,
@@ -156,7 +157,7 @@ def _conflict_page(name: str, result: EditResult) -> str:
 def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQuery) -> str:
     """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
     context = web_context()
-    file, edits, actor = context.settings.file, state.edits, current_actor().name
+    file, edits, actor, name = context.settings.file, state.edits, current_actor().name, view.edition.name
     content = EditionContent.from_json(view.edition.content)
     arrangement = sign_removals(state.arrangement, staff.read_display_names(context.installation))
     outline = build_edit_outline(arrangement, content, file.sections, view.findings, context.zone)
@@ -174,6 +175,7 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
         tray_sentence=tray_sentence(state.arrangement, context.zone),
         last_own=writer.describe(last_own, edits) if last_own else "",
         last_undo=state.find_last_own_undo(actor),
+        clippings=list_clipped_rows(clipboard.list_clippings(context.installation, current_actor()), outline, name),
         lead_section=_lead_section(file.sections),
         picture_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_pictures},
         merge_choices=list_merge_choices(outline, pool),

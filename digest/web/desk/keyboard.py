@@ -39,6 +39,7 @@ KEY_GROUPS = (
             KeyBinding(("L",), "make it the lead"),
             KeyBinding(("P",), "pin at this place; again to let go"),
             KeyBinding(("X",), "drop; it goes to “Removed lately”"),
+            KeyBinding(("C",), "copy to your clipboard"),
             KeyBinding(("A",), "add a story of the list where it fits"),
             KeyBinding(("Shift A",), "add, and ask where"),
         ),

@@ -1,9 +1,9 @@
 """Stories that no source brought, and the pictures of stories: an address that is fetched while the editor waits, an upload."""
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from digest.app import editing, edition_pictures, story_fetch
+from digest.app import clipboard, editing, edition_pictures, story_fetch
 from digest.app.editing import EditForm, EditRefusedError, EditResult
 from digest.app.installation import Installation
 from digest.web.auth.access import current_actor
@@ -49,6 +49,21 @@ def add_story(name: str) -> ResponseReturnValue:
         raise EditRefusedError("Nothing was changed: write a headline first.")
     result = editing.write_story(installation, form, article, section=fields.get("section", ""))
     return answer_edit(name, result, story_anchor(result.edit.target) if result.edit else "")
+
+
+@story_pages.post("/clipboard")
+def change_clipboard(name: str) -> ResponseReturnValue:
+    """Copy a story to one's own clipboard, or take something off it."""
+    installation, form, fields = web_context().installation, read_edit_form(name), request.form
+    if number := fields.get("remove", ""):
+        if number.isascii() and number.isdigit() and len(number) < 10:
+            clipboard.remove_clipping(installation, form, int(number))
+        return redirect(edit_page_url(name, "clipboard"), 303)
+    anchor = fields.get("keep", "")
+    clipboard.keep_story(
+        installation, form, find_anchored_story(editing.read_editing_state(installation, name), anchor)
+    )
+    return redirect(edit_page_url(name, anchor), 303)
 
 
 @story_pages.post("/picture/<anchor>")

@@ -202,6 +202,23 @@ def test_a_picture_is_uploaded_described_and_hidden(week: SampleWeek) -> None:
     assert week.entry("featured", 0)["picture"] is None
 
 
+def test_ones_own_clipboard_outlives_the_session_and_nobody_else_sees_it(week: SampleWeek) -> None:
+    anchor, headline = week.anchors("featured")[2], week.headlines("featured")[2]
+    assert week.client().post(f"{week.path}/clipboard", data={"keep": anchor}).status_code == 303
+    week.act(f"drop {anchor}")
+    shown = page(week)
+    assert "My clipboard: 1" in shown
+    assert f'value="add {anchor}"' in shown
+    assert "My clipboard" not in page(week, editor="sam")
+    week.act(f"add {anchor}")
+    assert headline in week.headlines("featured")
+    number = re.findall(r'name="remove" value="(\d+)"', page(week))[0]
+    week.client("sam").post(f"{week.path}/clipboard", data={"remove": number})
+    assert "My clipboard: 1" in page(week)
+    week.client().post(f"{week.path}/clipboard", data={"remove": number})
+    assert "My clipboard" not in page(week)
+
+
 def test_an_upload_that_is_no_picture_or_has_no_description_is_refused(week: SampleWeek) -> None:
     path = f"{week.path}/picture/{week.anchors('featured')[0]}"
     bad = week.client().post(path, data={"picture": "upload", "alt": "A", "file": (io.BytesIO(b"<svg/>"), "a.svg")})
