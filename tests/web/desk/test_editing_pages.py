@@ -3,17 +3,14 @@
 import io
 import re
 from html import unescape
-from pathlib import Path
 
-import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
 
 from digest.app import editions
 from digest.app.edition_status import edition_status
-from digest.store.engine import Database
 from tests.actors import EDITOR
-from tests.web.desk.sample_week import SampleWeek, build_sample_week, later
+from tests.web.desk.sample_week import SampleWeek, later
 
 PAGE = """<html lang="en"><head><title>Ferry deckhands get the drill they asked for</title></head><body><article>
 <h1>Ferry deckhands get the drill they asked for</h1><time datetime="2026-11-18T09:00:00Z">Nov 18</time>
@@ -24,11 +21,6 @@ def jpeg() -> io.BytesIO:
     out = io.BytesIO()
     Image.radial_gradient("L").resize((1200, 700)).convert("RGB").save(out, "JPEG")
     return io.BytesIO(out.getvalue())
-
-
-@pytest.fixture
-def week(sqlite: Database, tmp_path: Path) -> SampleWeek:
-    return build_sample_week(sqlite, tmp_path)
 
 
 def page(week: SampleWeek, query: str = "", editor: str = "dana") -> str:
