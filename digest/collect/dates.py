@@ -5,12 +5,12 @@ The rules and their reasons stand in docs/decisions/0004-dates.md.
 
 import re
 from calendar import timegm
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from dateutil import parser as dateutil_parser
 from feedparser.datetimes import _parse_date
 
-from digest.collect.parsed_document import DateBasis
+from digest.collect.parsed_document import DateBasis, noon_utc
 
 OLDEST_YEAR = 1990
 MAX_FUTURE = timedelta(days=2)  # clocks and zones go wrong by that much; more is an error or an embargo
@@ -88,11 +88,6 @@ def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
     if moment is None or not OLDEST_YEAR <= moment.year <= 2200:
         return None, False
     return (moment, False) if _TIME_PATTERN.search(text) else (noon_utc(moment.date()), True)
-
-
-def noon_utc(day: date) -> datetime:
-    """Return noon UTC of a day: how a date without a time is kept."""
-    return datetime.combine(day, time(12), UTC)
 
 
 def _parse_datetime(text: str) -> datetime | None:

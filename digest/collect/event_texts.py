@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from digest.collect.dates import noon_utc
 from digest.collect.deadlines import load_deadline_zone
+from digest.collect.parsed_document import noon_utc
 from digest.collect.written_times import WrittenClock, WrittenDay, read_clock_range, read_day
 
 _EVENT_NOUN = re.compile(

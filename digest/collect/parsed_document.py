@@ -5,7 +5,7 @@ A document is a JSON head, and one line for each item: reading a long one never 
 
 import json
 from dataclasses import dataclass, fields
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Any
 
@@ -45,6 +45,11 @@ class DateBasis(StrEnum):
     def is_first_seen(self) -> bool:
         """Whether only the moment of finding counts, for want of a usable date."""
         return self.startswith("first seen")
+
+
+def noon_utc(day: date) -> datetime:
+    """Return noon UTC of a day: how a date without a time is kept."""
+    return datetime.combine(day, time(12), UTC)
 
 
 class ParseError(ApplicationError):
