@@ -6,8 +6,7 @@ of any of a story's articles finds it, so that a page that was opened before a m
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from digest.app.clipboard import KeptClipping
@@ -15,14 +14,13 @@ from digest.edition.arrangement import ArrangedStory, Arrangement, RemovedStory
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
-from digest.select.values import ScoredStory, ScoreTerm
+from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
-from digest.web.filters import count_with_noun
-from subscribers.phrases import clock_time, short_month_day
+from digest.web.desk.edition_outline import concerns_entry, entry_meta
+from digest.web.filters import count_with_noun, short_moment
 
 ANCHOR_LENGTH = 12
 MAX_POOL_STORIES = 40  # stories of one page of the list
-MAX_MERGE_CHOICES = 60
 POOL_FILTERS = (("unused", "Unused"), ("used", "Used"), ("left-out", "Left out"), ("all", "All"))
 POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
 REFILL_SENTENCES = {
@@ -42,26 +40,6 @@ def find_story_url(arrangement: Arrangement, anchor: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreLine:
-    """One term of a score: its name, points, and how wide its bar is, in per cent of the widest."""
-
-    name: str
-    points: float
-    share: float
-    note: str
-
-
-def score_lines(terms: Iterable[ScoreTerm]) -> tuple[ScoreLine, ...]:
-    """Lay the terms of a score out, one a line."""
-    listed = tuple(terms)
-    widest = max((term.points for term in listed), default=0.0) or 1.0
-    return tuple(
-        ScoreLine(str(term.name), term.points, round(max(0.0, 100 * term.points / widest)), term.note)
-        for term in listed
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class ArrangedRow:
     """One story of a section. `number` counts from 1; `also_in` says where else one of its articles stands."""
 
@@ -76,12 +54,8 @@ class ArrangedRow:
     @property
     def meta(self) -> str:
         """The quiet line: topic, deadline, who reported it, when."""
-        also = [link.text for link in self.entry.also]
-        others = f"Also {', '.join(also)}{f' and {self.entry.more} more' if self.entry.more else ''}" if also else ""
-        origin = ", ".join(x for x in (self.entry.source, self.entry.date) if x)
-        closes = f"Closes {self.entry.closes}" if self.entry.closes else ""
         elsewhere = f"Also stands in {self.also_in}" if self.also_in else ""
-        return ". ".join(x for x in (self.entry.kicker, closes, origin, others, elsewhere) if x)
+        return ". ".join(part for part in (entry_meta(self.entry), elsewhere) if part)
 
     @property
     def has_picture_finding(self) -> bool:
@@ -134,7 +108,6 @@ class PoolRow:
     reason: str = ""
     fits: tuple[str, ...] = ()  # keys of sections
     fits_title: str = ""
-    is_new: bool = False
     joins: str = ""  # the headline of the story that it belongs to
 
     @property
@@ -186,11 +159,7 @@ class EditOutline:
     tray: tuple[PoolRow, ...]
     removed: tuple[ShelvedRow, ...]
     blocks: tuple[LabelledBlock, ...]
-    general_findings: tuple[PreflightFinding, ...] = field(default=())
-
-    def find_row(self, anchor: str) -> ArrangedRow | None:
-        """Find a row by its anchor."""
-        return next((row for section in self.sections for row in section.rows if row.anchor == anchor), None)
+    general_findings: tuple[PreflightFinding, ...]
 
     @property
     def placed_choices(self) -> tuple[tuple[str, str], ...]:
@@ -220,7 +189,7 @@ def build_edit_outline(
         shown = written.entries if written and len(written.entries) == len(stories) else ()
         rows = []
         for number, (story, entry) in enumerate(zip(stories, shown, strict=False), 1):
-            own = tuple(f for f in left if _concerns(f, entry))
+            own = tuple(f for f in left if concerns_entry(f, entry))
             left = [f for f in left if f not in own]
             also = next((p for p in places.get(entry.url, ()) if p != f"{settings.title} {number}"), "")
             rows.append(ArrangedRow(story, entry, story_anchor(story.url), number, number == len(stories), own, also))
@@ -241,11 +210,6 @@ def build_edit_outline(
     )
 
 
-def _concerns(finding: PreflightFinding, entry: SectionEntry) -> bool:
-    quoted = entry.headline[:60]
-    return bool(quoted) and (quoted in finding.message or (bool(entry.url) and entry.url in finding.message))
-
-
 def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> dict[str, list[str]]:
     """List where each link stands: "Featured 1"."""
     places: dict[str, list[str]] = {}
@@ -256,27 +220,21 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
 
 
 def _shelve(removed: RemovedStory, zone: ZoneInfo) -> ShelvedRow:
-    at = moment_in_words(removed.edit.at, zone)
+    at = short_moment(removed.edit.at, zone)
     return ShelvedRow(
         story_anchor(removed.scored.story.lead.url), removed.scored.story.lead.title, f"{removed.edit.actor}, {at}"
     )
-
-
-def moment_in_words(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "Nov 18, 1:58 p.m."."""
-    local = moment.astimezone(zone)
-    return f"{short_month_day(local)}, {clock_time(local)}"
 
 
 def _list_tray(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
     for new in arrangement.tray:
         joined = arrangement.find_story(new.joins) if new.joins else None
         joins = joined.placed.scored.story.lead.title if joined else ""
-        yield _pool_row(new.scored, sections, is_new=True, joins=joins)
+        yield _pool_row(new.scored, sections, joins=joins)
 
 
 def _pool_row(
-    scored: ScoredStory, sections: Sequence[SectionSettings], *, reason: str = "", is_new: bool = False, joins: str = ""
+    scored: ScoredStory, sections: Sequence[SectionSettings], *, reason: str = "", joins: str = ""
 ) -> PoolRow:
     fits = find_fitting_sections(scored, sections)
     titles = [s.title for s in fits]
@@ -286,7 +244,6 @@ def _pool_row(
         reason=reason,
         fits=tuple(s.key for s in fits),
         fits_title=" or ".join(titles[:2]) if titles else "",
-        is_new=is_new,
         joins=joins,
     )
 
@@ -330,7 +287,7 @@ def list_clipped_rows(clippings: Iterable[KeptClipping], outline: EditOutline, e
 def list_merge_choices(outline: EditOutline, pool: PoolPage) -> tuple[tuple[str, str], ...]:
     """List the stories that one may be merged with: those of the edition, then those of the list: anchor and headline."""
     listed = tuple((row.anchor, row.headline) for row in pool.rows if not row.place)
-    return (*outline.placed_choices, *listed[:MAX_MERGE_CHOICES])
+    return (*outline.placed_choices, *listed)
 
 
 def find_pool_page(arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery) -> PoolPage:
@@ -431,4 +388,4 @@ def tray_sentence(arrangement: Arrangement, zone: ZoneInfo) -> str:
     if not arrangement.tray:
         return ""
     since = min(new.arrived_at for new in arrangement.tray)
-    return f"{count_with_noun(len(arrangement.tray), 'story', 'stories')} new since {moment_in_words(since, zone)}"
+    return f"{count_with_noun(len(arrangement.tray), 'story', 'stories')} new since {short_moment(since, zone)}"

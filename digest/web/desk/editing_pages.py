@@ -18,7 +18,6 @@ from digest.app.presence import HEARTBEAT_PERIOD
 from digest.edition.content import EditionContent, LabelledBlock
 from digest.edition.edits import EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.queries import UnknownEditionError
 from digest.settings import SectionSettings
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
@@ -33,7 +32,6 @@ from digest.web.desk.edit_outline import (
     find_story_url,
     list_clipped_rows,
     list_merge_choices,
-    score_lines,
     story_anchor,
     summarise_findings,
     tray_sentence,
@@ -53,12 +51,6 @@ def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
     """Say why an act could not be done, and lead back."""
     name = (request.view_args or {})["name"]
     return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=edit_page_url(name)), 409
-
-
-@editing_pages.errorhandler(UnknownEditionError)
-def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
-    """Answer 404 with the editions that there are."""
-    return render_template("web/desk/error.html", title="There is no such edition", what=str(error)), 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +172,6 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
         picture_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_pictures},
         merge_choices=list_merge_choices(outline, pool),
         topic_choices=sorted({*pool.topics, *editing.list_topic_names(context.settings)}),
-        score_lines=score_lines,
         readers=view.audience_size,
         over=view.edition.release_at <= context.clock(),
         asked=query,
@@ -228,9 +219,7 @@ def _add(act: DeskAct) -> EditResult:
     scored = find_listed_story(act.state.arrangement, act.url)
     fits = find_fitting_sections(scored, sections) if scored else []
     if not fits:
-        raise EditRefusedError(
-            "Nothing was changed: no section of this edition takes that story. Use “Move to…” to place it anyway."
-        )
+        raise EditRefusedError("Nothing was changed: no section of this edition takes that story.")
     return editing.place_story(act.installation, act.form, act.url, section=fits[0].key)
 
 

@@ -25,6 +25,21 @@ class ScoreBarPart:
     width: float
 
 
+def entry_meta(entry: SectionEntry) -> str:
+    """Write an entry's quiet line: topic, deadline, who reported it, when."""
+    also = [link.text for link in entry.also]
+    others = f"Also {', '.join(also)}{f' and {entry.more} more' if entry.more else ''}" if also else ""
+    origin = ", ".join(x for x in (entry.source, entry.date) if x)
+    closes = f"Closes {entry.closes}" if entry.closes else ""
+    return ". ".join(x for x in (entry.kicker, closes, origin, others) if x)
+
+
+def concerns_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
+    """Return whether a finding quotes an entry's headline or its address."""
+    headline, url = entry.headline, entry.url
+    return bool(headline) and (headline[:60] in finding.message or bool(url and url in finding.message))
+
+
 @dataclass(frozen=True, slots=True)
 class OutlineRow:
     """One entry of a section with the score that put it there (None where no story row is left)."""
@@ -37,11 +52,7 @@ class OutlineRow:
     @property
     def meta(self) -> str:
         """The quiet line: topic, who reported it, when."""
-        also = [link.text for link in self.entry.also]
-        others = f"Also {', '.join(also)}{f' and {self.entry.more} more' if self.entry.more else ''}" if also else ""
-        origin = ", ".join(x for x in (self.entry.source, self.entry.date) if x)
-        closes = f"Closes {self.entry.closes}" if self.entry.closes else ""
-        return ". ".join(x for x in (self.entry.kicker, closes, origin, others) if x)
+        return entry_meta(self.entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +216,7 @@ def _finding_anchor(finding: PreflightFinding, outline: EditionOutline) -> str:
     """Find the entry that a finding quotes, else its section; else the two lines at the top."""
     for block in outline.blocks:
         for row in block.rows:
-            headline, url = row.entry.headline, row.entry.url
-            if headline and (headline[:60] in finding.message or (url and url in finding.message)):
+            if concerns_entry(finding, row.entry):
                 return row.anchor
     for block in outline.blocks:
         if block.section.title == finding.where:

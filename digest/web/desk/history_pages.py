@@ -5,7 +5,6 @@ from flask.typing import ResponseReturnValue
 
 from digest.app import edit_history, editing
 from digest.app.editing import EditForm, EditRefusedError
-from digest.edition.queries import UnknownEditionError
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.edit_history import HistoryQuery, tell_history
@@ -21,12 +20,6 @@ def answer_refused_act(error: EditRefusedError) -> ResponseReturnValue:
     # Where the history itself cannot be shown, the edition is the way on.
     back = url_for("desk.edition" if request.method == "GET" else "history.show_history", name=name)
     return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 409
-
-
-@history_pages.errorhandler(UnknownEditionError)
-def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
-    """Answer 404 with the editions that there are."""
-    return render_template("web/desk/error.html", title="There is no such edition", what=str(error)), 404
 
 
 @history_pages.get("")

@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 
 from digest.app import editing, presence, staff
 from digest.app.editing import EditingState, EditRefusedError
-from digest.edition.queries import UnknownEditionError
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.desk.colleagues import name_actor
@@ -16,12 +15,6 @@ from digest.web.desk.keyboard import KEY_GROUPS
 from digest.web.filters import short_moment
 
 live_pages = Blueprint("live", __name__, url_prefix="/desk")
-
-
-@live_pages.errorhandler(UnknownEditionError)
-def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
-    """Answer 404 with the editions that there are."""
-    return render_template("web/desk/error.html", title="There is no such edition", what=str(error)), 404
 
 
 @live_pages.post("/editions/<name>/presence")

@@ -33,9 +33,9 @@ _PLACED = {"used": True, "left-out": False}  # of the filters; the others show a
 STORY_FILTERS = (("unused", "All"), ("used", "Used"), ("left-out", "Left out"))
 
 
-@desk_pages.errorhandler(UnknownEditionError)
+@desk_pages.app_errorhandler(UnknownEditionError)
 def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
-    """Answer 404 with the editions that there are."""
+    """Answer 404 with the editions that there are, on whatever page an edition was asked for."""
     return current_app.handle_http_exception(NotFound(str(error)))
 
 

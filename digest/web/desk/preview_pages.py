@@ -5,7 +5,6 @@ from flask.typing import ResponseReturnValue
 
 from digest.app import editions, page_views
 from digest.edition.content import EditionContent
-from digest.edition.queries import UnknownEditionError
 from digest.web.context import web_context
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, PreviewView, find_preview_view
 from digest.web.desk.read_aloud import list_spoken_passages
@@ -13,12 +12,6 @@ from digest.web.desk.read_aloud import list_spoken_passages
 preview_pages = Blueprint("previews", __name__, url_prefix="/desk/editions/<name>")
 
 READ_ALOUD_VIEW = PreviewView("aloud", "Read aloud", "What a screen reader speaks, in order")
-
-
-@preview_pages.errorhandler(UnknownEditionError)
-def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
-    """Answer 404 with the editions that there are."""
-    return render_template("web/desk/error.html", title="There is no such edition", what=str(error)), 404
 
 
 @preview_pages.get("/preview")

@@ -4,6 +4,7 @@ import io
 import re
 from html import unescape
 
+import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
 
@@ -235,3 +236,11 @@ def test_an_act_that_nobody_knows_and_a_story_that_is_not_there_are_refused(week
     answer = week.act("up s000000000000")
     assert answer.status_code == 409
     assert "not in this edition" in answer.text
+
+
+@pytest.mark.parametrize("page_path", ["act", "head", "fetch", "stories", "clipboard", "picture/s000000000000"])
+def test_an_edition_that_is_not_there_is_answered_with_those_that_are(week: SampleWeek, page_path: str) -> None:
+    fields = {"act": "undo", "url": "https://a.example/", "title": "x", "subject": "x", "keep": "s000000000000"}
+    answer = week.client().post(f"/desk/editions/2020-W01/{page_path}", data=fields)
+    assert answer.status_code == 404
+    assert week.name in answer.text
