@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, expect
 from sqlalchemy import delete, select
 
 from digest.store import staff
@@ -354,14 +354,14 @@ def test_an_editor_looks_at_a_draft_and_approves_it_without_scripts(
         page.goto(f"http://127.0.0.1:{serving.port}/desk/")
         page.get_by_role("link", name="Stories").click()
         page.get_by_role("link", name="Left out").click()
-        assert "It was in 2026-W46." in page.locator(".pool").inner_text()
+        expect(page.locator(".pool")).to_contain_text("It was in 2026-W46.")
         page.get_by_role("link", name="Preview").click()
         page.get_by_role("link", name="Dark").click()
-        assert page.frame_locator("iframe").get_by_role("heading", level=1).is_visible()
+        expect(page.frame_locator("iframe").get_by_role("heading", level=1)).to_be_visible()
         page.get_by_role("link", name="Review and approve").last.click()
-        assert "No. 147 goes to 1 reader" in page.locator("main").inner_text()
+        expect(page.locator("main")).to_contain_text("No. 147 goes to 1 reader")
         page.get_by_role("button", name="Approve No. 147").click()
-        assert page.locator(".pill").first.inner_text() == "Approved"
+        expect(page.locator(".pill").first).to_have_text("Approved")
     with world.database.read() as session:
         assert session.scalar(select(Edition.state)) == EditionState.APPROVED
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pyotp
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sqlalchemy import select
 
 from digest.app import background
@@ -256,6 +256,7 @@ def test_password_with_code_and_a_recovery_code_sign_in_without_scripts(served: 
     page.get_by_label("New password").fill(PASSWORD)
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
     page.get_by_role("button", name="Set up").click()
+    expect(page.locator(".codes code")).to_have_count(10)
     codes = page.locator(".codes code").all_inner_texts()
     assert len(set(codes)) == 10
     page.get_by_role("link", name="I have kept them").click()
