@@ -34,6 +34,7 @@ from digest.web.desk.history_pages import history_pages
 from digest.web.desk.live_pages import live_pages
 from digest.web.desk.pages import desk_pages
 from digest.web.desk.preview_pages import preview_pages
+from digest.web.desk.sending_pages import sending_pages
 from digest.web.desk.story_pages import story_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
@@ -70,7 +71,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     csrf = CSRFProtect(app)
     for blueprint in (
         *(admin_pages, archive_pages, auth_pages, desk_pages, editing_pages, story_pages),
-        *(health_pages, history_pages, live_pages, preview_pages),
+        *(health_pages, history_pages, live_pages, preview_pages, sending_pages),
     ):
         app.register_blueprint(blueprint)
     # No cookie, so nothing to forge with (see subscribers.pages.context and .signup); a signature guards the webhooks.

@@ -18,7 +18,7 @@ STYLE_SHEET_FILES = {
     "desk": ("base.css", "desk.css", "edit.css", "views.css"),
     "inbox": ("base.css", "inbox.css"),
 }
-SCRIPT_FILES = {"desk": ("desk.js",), "passkey": ("passkey.js",)}
+SCRIPT_FILES = {"desk": ("desk.js",), "sending": ("sending.js",), "passkey": ("passkey.js",)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ skynet.be bluewin.ch seznam.cz wp.pl o2.pl onet.pl interia.pl abv.bg ukr.net mai
 qq.com 163.com 126.com sina.com naver.com daum.net hanmail.net docomo.ne.jp rediffmail.com
 uol.com.br bol.com.br terra.com.br
 """
-_LARGE_PROVIDERS = frozenset((*_SAME_PROVIDER, *_SAME_PROVIDER.values(), *_SEPARATORS, *_OTHER_LARGE_DOMAINS.split()))
+LARGE_PROVIDERS = frozenset((*_SAME_PROVIDER, *_SAME_PROVIDER.values(), *_SEPARATORS, *_OTHER_LARGE_DOMAINS.split()))
 
 
 def find_mailbox(address: Address) -> str:
@@ -55,4 +55,4 @@ def find_mailbox(address: Address) -> str:
 
 def is_large_provider(domain: str) -> bool:
     """Return whether anybody can have an address at a domain, so that many forms for it are many people."""
-    return domain in _LARGE_PROVIDERS
+    return domain in LARGE_PROVIDERS

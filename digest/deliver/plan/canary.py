@@ -4,11 +4,11 @@ It is one in a hundred, 20 to 500, spread by the hash that a delivery's id is, a
 Its deliveries are due before all others (`CANARY_DUE_AT`), and until they are out nothing later is claimed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import edition_purpose
@@ -89,3 +89,14 @@ def end_canary(session: Session, edition: str, *, now: datetime, observe_for: ti
     waits = (Edition.name == edition, Edition.canary_until.is_(None))
     session.execute(update(Edition).where(*waits).values(canary_until=until))
     return until
+
+
+def count_canary_deliveries(session: Session, edition: str) -> Mapping[DeliveryState, int]:
+    """Count the deliveries that went ahead by state; one whose receiver asked to try again goes with the rest."""
+    went_ahead = (
+        Delivery.purpose == edition_purpose(edition),
+        Delivery.state.in_(DeliveryState),  # the index begins with it
+        Delivery.next_try_at == CANARY_DUE_AT,
+    )
+    rows = session.execute(select(Delivery.state, func.count()).where(*went_ahead).group_by(Delivery.state))
+    return dict.fromkeys(DeliveryState, 0) | {row[0]: row[1] for row in rows}

@@ -87,25 +87,51 @@ def pause_alarming_editions(database: Database, alerts: AlertSettings, *, now: d
             raise_alarm(database, name, reason, now=now)
 
 
+@dataclass(frozen=True, slots=True)
+class AlarmReading:
+    """How far one alarm is: it rings once `count` reaches both its number and its share of what was handed over."""
+
+    name: str  # policy refusals | complaints | dead addresses
+    count: int
+    handed_over: int
+    rings_at: int
+    rings_at_share: float
+
+    @property
+    def is_ringing(self) -> bool:
+        """Whether it rings."""
+        return self.count >= self.rings_at and self.count >= self.rings_at_share * self.handed_over
+
+
+def read_alarms(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> tuple[AlarmReading, ...]:
+    """Return how far each alarm is, the one first that says most about what is wrong."""
+    return (
+        AlarmReading(
+            "policy refusals",
+            failures.policy_refusals,
+            handed_over,
+            alerts.policy_refusals,
+            alerts.policy_refusals_share,
+        ),
+        AlarmReading("complaints", failures.complaints, handed_over, alerts.complaints, alerts.complaints_share),
+        AlarmReading(
+            "dead addresses", failures.dead_addresses, handed_over, alerts.hard_bounces, alerts.hard_bounces_share
+        ),
+    )
+
+
 def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
     """Return in a sentence why a send should pause; empty where it need not."""
-    if _exceeds_limit(failures.policy_refusals, handed_over, alerts.policy_refusals, alerts.policy_refusals_share):
-        return (
-            f"servers refused {failures.policy_refusals:,} of {handed_over:,} messages for what we are (policy, DKIM, SPF, DMARC). "
-            "Look at 'digest doctor' and at the replies."
-        )
-    if _exceeds_limit(failures.complaints, handed_over, alerts.complaints, alerts.complaints_share):
-        return (
-            f"{failures.complaints:,} of {handed_over:,} readers reported the mail as unwanted. "
-            "Gmail does not tell, so there may be more."
-        )
-    if _exceeds_limit(failures.dead_addresses, handed_over, alerts.hard_bounces, alerts.hard_bounces_share):
-        return f"{failures.dead_addresses:,} of {handed_over:,} addresses do not exist. Where does the list come from?"
-    return ""
-
-
-def _exceeds_limit(count: int, total: int, min_count: int, min_share: float) -> bool:
-    return count >= min_count and count >= min_share * total
+    ringing = next((reading for reading in read_alarms(failures, handed_over, alerts) if reading.is_ringing), None)
+    if ringing is None:
+        return ""
+    many = f"{ringing.count:,} of {handed_over:,}"
+    return {
+        "policy refusals": f"servers refused {many} messages for what we are (policy, DKIM, SPF, DMARC). "
+        "Look at 'digest doctor' and at the replies.",
+        "complaints": f"{many} readers reported the mail as unwanted. Gmail does not tell, so there may be more.",
+        "dead addresses": f"{many} addresses do not exist. Where does the list come from?",
+    }[ringing.name]
 
 
 def list_change_warning(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:

@@ -10,11 +10,23 @@ from digest.deliver.control import installation_hold
 
 WRITE_INTERVAL = timedelta(seconds=5)
 STALE_AFTER = timedelta(minutes=2)  # a run that reported nothing for so long is not running
+KEPT_MINUTES = 60  # minutes of handing over whose numbers are kept
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteCount:
+    """How many messages of an edition were dealt with in the minute that begins at `at` (UTC)."""
+
+    at: datetime
+    messages: int
 
 
 @dataclass(frozen=True, slots=True)
 class SendProgress:
-    """What a run last reported. `wait_reason` says what it waits for, and `resumes_at` until when."""
+    """What a run last reported. `wait_reason` says what it waits for, and `resumes_at` until when.
+
+    `minutes` are the last minutes in which something was handed over, by this run or one before it, in order.
+    """
 
     started_at: datetime
     reported_at: datetime
@@ -22,6 +34,7 @@ class SendProgress:
     running: bool
     wait_reason: str = ""
     resumes_at: datetime | None = None
+    minutes: tuple[MinuteCount, ...] = ()
 
     @property
     def per_second(self) -> float:
@@ -69,6 +82,7 @@ class ProgressWriter:
     edition: str
     started_at: datetime
     last_written_at: datetime | None = field(default=None)
+    counted: int = 0  # messages of this run that stand in a minute
 
     def is_due(self, now: datetime) -> bool:
         """Return whether it is time to write; a clock that was set back does not prevent it."""
@@ -84,8 +98,11 @@ class ProgressWriter:
         wait_reason: str = "",
         resumes_at: datetime | None = None,
     ) -> None:
-        """Write the progress into the caller's transaction."""
-        self.last_written_at = now
+        """Write the progress into the caller's transaction. A commit that fails costs the minutes some messages."""
+        before = read_progress(session, self.edition)
+        # What is being handed over may come back, and is tried again: it counts once.
+        minutes = add_to_minutes(before.minutes if before else (), max(0, attempted - self.counted), now)
+        self.last_written_at, self.counted = now, max(self.counted, attempted)
         stored = {
             "since": self.started_at.isoformat(),
             "at": now.isoformat(),
@@ -93,6 +110,7 @@ class ProgressWriter:
             "running": running,
             "waits": wait_reason,
             "until": resumes_at.isoformat() if resumes_at else "",
+            "minutes": [[minute.at.isoformat(), minute.messages] for minute in minutes],
         }
         installation_hold.write_installation_state(session, _progress_key(self.edition), stored, now=now)
 
@@ -109,7 +127,17 @@ def read_progress(session: Session, edition: str) -> SendProgress | None:
         running=stored["running"],
         wait_reason=stored["waits"],
         resumes_at=datetime.fromisoformat(stored["until"]) if stored["until"] else None,
+        minutes=tuple(MinuteCount(datetime.fromisoformat(at), many) for at, many in stored.get("minutes", ())),
     )
+
+
+def add_to_minutes(minutes: tuple[MinuteCount, ...], messages: int, now: datetime) -> tuple[MinuteCount, ...]:
+    """Count messages in the minute of `now`; the last KEPT_MINUTES minutes with a number stay."""
+    counts = {minute.at: minute.messages for minute in minutes}
+    if messages:
+        at = now.replace(second=0, microsecond=0)
+        counts[at] = counts.get(at, 0) + messages
+    return tuple(MinuteCount(at, counts[at]) for at in sorted(counts))[-KEPT_MINUTES:]
 
 
 def _progress_key(edition: str) -> str:

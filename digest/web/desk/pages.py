@@ -16,6 +16,7 @@ from digest.deliver.send.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval import ApprovalError
 from digest.edition.queries import UnknownEditionError
+from digest.store.models import EditionState
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.editing_pages import render_edit_page
@@ -71,6 +72,8 @@ def index() -> ResponseReturnValue:
         view = page_views.view_edition(context.installation, "current", now=context.clock())
     except UnknownEditionError:
         return render_template("web/desk/empty.html", sources=page_views.count_active_sources(context.installation))
+    if view.edition.state is EditionState.SENDING and not request.args:
+        return redirect(url_for("sending.show_sending", name=view.edition.name))
     return _edition_page(view)
 
 
@@ -172,7 +175,7 @@ def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
         sending.pause_edition(context.installation, name, reason="", actor=current_actor(), now=context.clock())
     else:
         sending.resume_edition(context.installation, name, actor=current_actor(), now=context.clock())
-    return _edition_redirect(name)
+    return redirect(url_for("sending.show_sending", name=name), 303)
 
 
 def _edition_redirect(name: str) -> ResponseReturnValue:

@@ -300,11 +300,11 @@ def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None
     client = both.desk
     with both.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENDING))
-    page = client.get("/desk/").text
+    page = client.get("/desk/", follow_redirects=True).text
     assert ">Pause</button>" in page
     client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
     assert edition_of(both).paused_at is not None
-    page = client.get("/desk/").text
+    page = client.get("/desk/", follow_redirects=True).text
     assert "2026-W47 is paused" in page
     assert "Paused" in client.get("/desk/sent").text
     answer = client.post("/desk/editions/2026-W47/resume", data=fields_of(page))

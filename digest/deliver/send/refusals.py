@@ -1,0 +1,68 @@
+"""Which receivers refused an edition, and why: by the tag of the receiving domain, never by address."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session
+
+from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.store.delivery_models import Delivery, DeliveryState, Event
+from subscribers.address import Address
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.signup.mailboxes import LARGE_PROVIDERS
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRefusals:
+    """How many messages one receiving domain refused, and what it mostly said: the cause, and one of its replies.
+
+    `domain` is empty where the tag is none of a domain that we know without any reader's address.
+    """
+
+    tag: str
+    domain: str
+    count: int
+    cause: FailureCause
+    reply: str
+
+
+def count_refusals_by_domain(
+    session: Session, edition: str, domain_names: Mapping[str, str]
+) -> tuple[DomainRefusals, ...]:
+    """Count what was refused of an edition by receiving domain, the most first. `domain_names` are names by tag."""
+    refused = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.REFUSED)
+    said_why = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
+    totals = (
+        select(Delivery.domain_tag, func.count().label("many"), func.min(Delivery.reply).label("reply"))
+        .where(*refused)
+        .group_by(Delivery.domain_tag)
+    )
+    said_why = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
+    causes = (
+        select(Delivery.domain_tag, Event.cause, func.count(Delivery.id.distinct()).label("many"))
+        .join(Event, said_why)
+        .where(*refused)
+        .group_by(Delivery.domain_tag, Event.cause)
+    )
+    mostly: dict[str | None, tuple[int, str]] = {}
+    for row in session.execute(causes):
+        mostly[row.domain_tag] = max(mostly.get(row.domain_tag, (0, "")), (row.many, row.cause))
+    rows = sorted(session.execute(totals), key=lambda row: (-row.many, row.domain_tag or ""))
+    return tuple(
+        DomainRefusals(
+            tag=row.domain_tag or "",
+            domain=domain_names.get(row.domain_tag or "", ""),
+            count=row.many,
+            cause=FailureCause(mostly.get(row.domain_tag, (0, ""))[1]),
+            reply=row.reply,
+        )
+        for row in rows
+    )
+
+
+def name_known_domains(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
+    """Name, by their tags, the domains that are known without any reader's address: the large providers, and others."""
+    return {domain_tag(keys, Address("x", domain)): domain for domain in (*LARGE_PROVIDERS, *further_domains)}

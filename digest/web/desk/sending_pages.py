@@ -1,0 +1,69 @@
+"""The page of an edition that goes out, while it does and afterwards; cancelling it, and stopping everything."""
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app import hold, sending, sending_view, staff
+from digest.app.acts import Role
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.desk.sending_outline import SendingPhase, build_sending_outline
+
+sending_pages = Blueprint("sending", __name__, url_prefix="/desk")
+
+RENEWED_PHASES = frozenset({SendingPhase.COMING, SendingPhase.GOING, SendingPhase.PAUSED, SendingPhase.HELD})
+
+
+@sending_pages.get("/editions/<name>/sending")
+def show_sending(name: str) -> ResponseReturnValue:
+    """Show how an edition goes out, or what came of it."""
+    return _sending_page(name)
+
+
+def _sending_page(name: str, *, refusal: str = "") -> str:
+    context, actor = web_context(), current_actor()
+    now, installation = context.clock(), context.installation
+    view = sending_view.view_sending(installation, name, now=now)
+    outline = build_sending_outline(
+        view,
+        names=staff.read_display_names(installation),
+        limits=context.settings.file.limits,
+        now=now,
+        zone=context.zone,
+    )
+    return render_template(
+        "web/desk/sending.html",
+        edition=view.edition,
+        counts=view.counts,
+        outline=outline,
+        now=now,
+        is_admin=actor.holds(Role.ADMIN),
+        is_held=view.hold is not None,
+        renews=outline.phase in RENEWED_PHASES and request.args.get("renew") != "no",
+        failures_count_from=view.failures_count_from,
+        refusal=refusal,
+    )
+
+
+@sending_pages.post("/editions/<name>/cancel")
+def cancel(name: str) -> ResponseReturnValue:
+    """Cancel an edition for all who do not have it yet, once its number was typed."""
+    context = web_context()
+    edition = sending_view.view_sending(context.installation, name, now=context.clock()).edition
+    if request.form.get("number", "").strip().removeprefix("No.").strip() != str(edition.number):
+        refusal = f"Nothing was cancelled: type {edition.number}, the number of the edition, to cancel it."
+        return _sending_page(name, refusal=refusal), 422
+    sending.cancel_edition(context.installation, edition.name, actor=current_actor(), now=context.clock())
+    return redirect(url_for("sending.show_sending", name=edition.name), 303)
+
+
+@sending_pages.post("/editions/<name>/<any(hold, release):act>")
+def hold_or_release(name: str, act: str) -> ResponseReturnValue:
+    """Let nothing leave the installation any more, or let it leave again."""
+    context, actor = web_context(), current_actor()
+    if act == "hold":
+        reason = request.form.get("reason", "").strip()[:200]
+        hold.hold_installation(context.installation, reason=reason, actor=actor, now=context.clock())
+    else:
+        hold.release_installation(context.installation, actor=actor, now=context.clock())
+    return redirect(url_for("sending.show_sending", name=name), 303)

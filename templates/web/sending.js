@@ -1,0 +1,36 @@
+// The page of an edition that goes out, live: its counts are fetched every few seconds and put in place. Without it, the page
+// renews itself as a whole. What somebody is in, a field or an open table, stays as it is.
+"use strict";
+(() => {
+  const head = document.getElementById("sending");
+  if (!head) return;
+  const SECONDS = 3;
+  let stopped = false;
+
+  const put = (old, fresh) => {
+    if (old.contains(document.activeElement) || old.isEqualNode(fresh)) return;
+    const open = [...old.querySelectorAll("details[open][id]")].map((one) => one.id);
+    old.replaceChildren(...fresh.childNodes);
+    for (const id of open) { const one = document.getElementById(id); if (one) one.open = true; }
+  };
+
+  const look = async () => {
+    if (stopped || document.hidden) return;
+    const answer = await fetch(location.pathname + location.search, { redirect: "error" });
+    if (!answer.ok || stopped) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const phase = page.getElementById("sending");
+    const typed = document.getElementById("number");
+    if (!phase || phase.dataset.phase !== head.dataset.phase) {
+      if (!typed || !typed.value) { stopped = true; location.reload(); }
+      return;
+    }
+    for (const old of document.querySelectorAll("[data-live]")) {
+      const fresh = page.getElementById(old.id);
+      if (fresh) put(old, fresh);
+    }
+  };
+
+  const later = () => setTimeout(() => look().catch(() => {}).finally(() => { if (!stopped) later(); }), SECONDS * 1000);
+  later();
+})();
