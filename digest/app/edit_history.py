@@ -10,8 +10,8 @@ from digest.app import staff
 from digest.app.editing import EditingState, preview_state, read_editing_state
 from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
+from digest.edition.mailable_edition import join_fragments
 from digest.edition.queries import COMING_STATES, find_edition
-from digest.edition.rendering.fragments import join_fragments
 from digest.store.models import AuditEntry, Edition
 
 

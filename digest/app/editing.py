@@ -19,7 +19,7 @@ from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.installation import Installation
 from digest.collect.text_cleanup import normalise_text
 from digest.edition import edits as history
-from digest.edition.approval import clear_approval
+from digest.edition.approval import supersede_approval
 from digest.edition.arrangement import ArrangedStory, Arrangement, arrange_edition
 from digest.edition.composition import (
     ComposedEdition,
@@ -483,9 +483,8 @@ def _store_edit(
     if edition.state not in COMING_STATES:
         raise EditRefusedError(f"{edition.name} is {edition.state}: only what has not gone out yet can be edited.")
     audit.detail = {"seq": edit.seq, "kind": str(edit.kind), "target": edit.target[:_MAX_AUDITED_TARGET]}
-    if edition.state == EditionState.APPROVED:
-        clear_approval(session, edition)
-        audit.detail["approval"] = "taken back"
+    if supersede_approval(session, edition, actor=edit.actor, now=edit.at, by_edit=edit.seq):
+        audit.detail["approval"] = "superseded"
     append_edit(session, edition, edit)
     record_content(edition, composed)
     update_story_rows(session, edition, before=state.arrangement, after=composed.arrangement)

@@ -27,8 +27,7 @@ from digest.edition.content import EditionContent
 from digest.edition.edit_log import load_edits
 from digest.edition.edits import find_chosen_urls
 from digest.edition.preflight import rule_registry
-from digest.edition.queries import COMING_STATES, find_edition, load_rendered_fragments, select_editions_before
-from digest.edition.rendering.fragments import join_fragments
+from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
 from digest.store.models import Edition, EditionStory, MediaFile
 from subscribers.phrases import weekday_date
 
@@ -170,10 +169,10 @@ def approve_edition(installation: Installation, name: str, content_hash: str, *,
         settings, keys = installation.settings, installation.keys
         with installation.database.write() as session:
             edition = find_edition(session, name)
-            approved_hash = approval.sign_approval(
+            signed = approval.sign_approval(
                 session, edition, content_hash, settings=settings, keys=keys, actor=actor.name, now=now
             )
-            audit.detail = {"mark": approved_hash}
+            audit.detail = {"mark": signed.content_hash, "version": signed.version}
             audit.record(session)
     return name
 
@@ -187,7 +186,7 @@ def void_approval(installation: Installation, name: str, *, actor: Actor, now: d
     """
     name = edition_name(installation, name)
     with VOID_APPROVAL.transaction(installation.database, actor, name, now=now) as (session, _):
-        approval.clear_approval(session, find_edition(session, name))
+        approval.take_back_approval(session, find_edition(session, name), actor=actor.name, now=now)
     return name
 
 
@@ -211,6 +210,6 @@ def edition_bytes(
             return compose_specimen(session, edition, installation.settings)
         if output_format == "json":
             return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
-        fragments = load_rendered_fragments(session, edition)
+        mailable = approval.read_mailable(session, edition, installation.settings)
         omitted = {f"{SECTION_PREFIX}{key}" for key in omit}
-        return join_fragments(fragments, output_format, omitted).encode()
+        return mailable.join(output_format, omitted).encode()

@@ -15,8 +15,7 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, 
 from digest.deliver.send.progress import describe_progress, read_progress
 from digest.edition import approval
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
-from digest.edition.queries import explain_missed_release, find_edition, load_rendered_fragments
-from digest.edition.rendering.fragments import join_fragments
+from digest.edition.queries import explain_missed_release, find_edition
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
 from subscribers.consent import audience
@@ -69,15 +68,15 @@ def view_edition(installation: Installation, name: str, *, now: datetime) -> Edi
     with installation.database.read() as session:
         edition = find_edition(session, name)
         placed = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
-        fragments = load_rendered_fragments(session, edition)
+        mailable = approval.read_mailable(session, edition, settings)
         return EditionView(
             edition=edition,
             stories=tuple(session.scalars(placed)),
             findings=_find_faults(installation, session, edition, now),
             audience_size=audience.count_audience(session),
             content_hash=approval.current_content_hash(session, edition, settings),
-            html=join_fragments(fragments, "html"),
-            text=join_fragments(fragments, "text"),
+            html=mailable.join("html"),
+            text=mailable.join("text"),
             departed=_departed_edition(session, edition, now, settings.file.publication.zone),
             missed_sentence=explain_missed_release(edition, now),
         )
@@ -145,7 +144,9 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
     """Return the web copy of an edition that anybody may read, or None."""
     with installation.database.read() as session:
         edition = session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
-        return None if edition is None else join_fragments(load_rendered_fragments(session, edition), "web")
+        if edition is None:
+            return None
+        return approval.read_mailable(session, edition, installation.settings).join("web")
 
 
 def find_picture(installation: Installation, content_hash: str) -> MediaFile | None:

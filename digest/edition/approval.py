@@ -1,25 +1,35 @@
-"""What was approved is what is sent: the content hash, and the signature over it.
+"""What was approved is what is sent: approved versions of an edition, which never change, and the signatures on them.
 
 A content hash is a SHA-256 over the canonical JSON of everything a reader will get: subject, preheader, sender and
-list headers, and the hash of every fragment in order. Approval stores that list, the hash and an HMAC of
-the hash by a key that is not in the database. Any change afterwards makes `verify_approval` fail.
+list headers, the hash of every fragment in order and of the web copy. Approval stores that list with a copy of all that it
+names, as a version of its own, and an HMAC of its hash by a key that is not in the database, one for each approver. What is
+sent, tested and shown in the archive is read from the version that stands; the edition's own pieces are its draft.
+
+Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
 """
 
 import hashlib
 import hmac
 import json
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from digest.edition.queries import last_cut_off_before
+from digest.edition.content import RenderedFragment
+from digest.edition.mailable_edition import MailableEdition, describe_draft
+from digest.edition.queries import last_cut_off_before, load_rendered_fragments
 from digest.edition.windows import next_window
 from digest.settings import Settings
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment
+from digest.store.models import Edition, EditionEdit, EditionState
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
+
+OPEN_STATES = (ApprovalState.WAITING, ApprovalState.STANDING)
+MIN_HASH_DIGITS = 7  # of a content hash, for a person to approve by
 
 
 class ApprovalError(ApplicationError):
@@ -31,25 +41,29 @@ def hash_fragment_body(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_fragments(session: Session, edition: Edition) -> tuple[Fragment, ...]:
-    """Read an edition's fragments, in order of kind and position."""
-    query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.kind, Fragment.position)
-    return tuple(session.scalars(query))
-
-
-def approval_statement(edition: Edition, fragments: tuple[Fragment, ...], settings: Settings) -> dict[str, Any]:
-    """List all that approval vouches for, as plain JSON values."""
-    sender = settings.file.sender
+def approval_statement(mailable: MailableEdition, release_at: datetime, approvers: int) -> dict[str, Any]:
+    """List all that approval vouches for, as plain JSON values; `approvers` is how many have to."""
     return {
-        "edition": edition.name,
-        "number": edition.number,
-        "subject": edition.subject,
-        "preheader": edition.preheader,
-        "from": [sender.name, sender.address],
-        "reply_to": sender.reply_to,
-        "list": [settings.file.publication.name, sender.list_id, settings.link_base],
-        "fragments": [[f.kind, f.name, hash_fragment_body(f.body)] for f in fragments],
+        "edition": mailable.name,
+        "number": mailable.number,
+        "release": _utc_text(release_at),
+        "approvals": approvers,
+        "subject": mailable.subject,
+        "preheader": mailable.preheader,
+        "from": [mailable.sender_name, mailable.sender_address],
+        "reply_to": mailable.reply_to,
+        "list": [mailable.list_name, mailable.list_id, mailable.base_url],
+        "fragments": _list_fragment_hashes(mailable.pieces),
+        "web": hash_fragment_body(mailable.join("web")),
     }
+
+
+def _utc_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+def _list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
+    return [[p.kind, p.name, hash_fragment_body(p.body)] for p in sorted(pieces, key=lambda p: p.kind)]
 
 
 def content_hash_of(statement: dict[str, Any]) -> str:
@@ -57,13 +71,88 @@ def content_hash_of(statement: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+# --- which version -------------------------------------------------------------------------------------------
+
+
+def find_standing_approval(session: Session, edition: Edition) -> Approval | None:
+    """Find the version that goes out, or went; None where nothing is approved."""
+    return _find_last(session, edition, ApprovalState.STANDING)
+
+
+def find_waiting_approval(session: Session, edition: Edition) -> Approval | None:
+    """Find the version that some have approved and that waits for another."""
+    return _find_last(session, edition, ApprovalState.WAITING)
+
+
+def find_sendable_approval(session: Session, edition: Edition) -> Approval | None:
+    """Find the last version that enough people approved and that nobody took back; an edit since does not matter.
+
+    This is what a deadline may send in place of an unapproved draft. A version that was approved for another release, or under
+    another number, says so in its text and is none.
+    """
+    approved = select(Approval).where(
+        Approval.edition_id == edition.id,
+        Approval.state.in_((ApprovalState.STANDING, ApprovalState.SUPERSEDED)),
+        Approval.stood_at.is_not(None),
+    )
+    last = session.scalar(approved.order_by(Approval.version.desc()).limit(1))
+    return last if last is not None and not _list_moved_parts(last.statement, edition) else None
+
+
+def list_approvals(session: Session, edition: Edition) -> tuple[Approval, ...]:
+    """List every version of an edition that anybody approved, the newest first."""
+    query = select(Approval).where(Approval.edition_id == edition.id).order_by(Approval.version.desc())
+    return tuple(session.scalars(query))
+
+
+def _find_last(session: Session, edition: Edition, state: ApprovalState) -> Approval | None:
+    query = select(Approval).where(Approval.edition_id == edition.id, Approval.state == state)
+    return session.scalar(query.order_by(Approval.version.desc()).limit(1))
+
+
+def read_version(session: Session, approval: Approval) -> MailableEdition:
+    """Return what an approved version holds, unproven: to look at."""
+    query = select(ApprovedFragment).where(ApprovedFragment.approval_id == approval.id)
+    rows = session.scalars(query.order_by(ApprovedFragment.position, ApprovedFragment.id))
+    stated = approval.statement
+    return MailableEdition(
+        name=stated["edition"],
+        number=stated["number"],
+        subject=stated["subject"],
+        preheader=stated["preheader"],
+        sender_name=stated["from"][0],
+        sender_address=stated["from"][1],
+        reply_to=stated["reply_to"],
+        list_name=stated["list"][0],
+        list_id=stated["list"][1],
+        base_url=stated["list"][2],
+        pieces=tuple(RenderedFragment(row.kind, row.name, row.body) for row in rows),
+    )
+
+
+def read_draft(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
+    """Return an edition as its editors have it now, approved or not."""
+    return describe_draft(edition, load_rendered_fragments(session, edition), settings)
+
+
+def read_mailable(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
+    """Return an edition as readers get it: the version that stands, unproven; without one the draft."""
+    standing = find_standing_approval(session, edition)
+    return read_version(session, standing) if standing else read_draft(session, edition, settings)
+
+
 def current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
-    """Return the content hash of the edition as it is now."""
-    return content_hash_of(approval_statement(edition, load_fragments(session, edition), settings))
+    """Return the content hash of the version that stands, without one that of the draft, by which it is approved."""
+    standing = find_standing_approval(session, edition)
+    return standing.content_hash if standing else content_hash_of(_state_draft(session, edition, settings))
 
 
-def _sign_content_hash(key: SecretKey, content_hash: str) -> str:
-    return hmac.new(key.secret, b"approval:" + content_hash.encode(), hashlib.sha256).hexdigest()
+def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
+    draft = read_draft(session, edition, settings)
+    return approval_statement(draft, edition.release_at, settings.file.approval.approvers)
+
+
+# --- approving -----------------------------------------------------------------------------------------------
 
 
 def sign_approval(
@@ -75,16 +164,48 @@ def sign_approval(
     keys: KeyRing,
     actor: str,
     now: datetime,
-) -> str:
-    """Approve what `content_hash` names (at least its first seven digits), and give the whole hash.
+) -> Approval:
+    """Approve what `content_hash` names (at least its first seven digits), and return the version with the signature on it.
+
+    It stands, and the edition is approved, once as many have signed as the settings ask for.
 
     Raises:
-        ApprovalError: it is no draft, another edition covers its week or leaves a gap before it, or it has
-            changed since `content_hash` was shown.
+        ApprovalError: it is no draft, another edition covers its week or leaves a gap before it, it has changed since
+            `content_hash` was shown, or the actor has signed it already.
     """
-    session.refresh(edition, with_for_update=True)  # nobody else decides about it until this commits
+    # Nobody else decides about it until this commits.
+    session.refresh(edition, with_for_update=True)
     if edition.state != EditionState.DRAFT:
         raise ApprovalError(f"{edition.name} is {edition.state}: only a draft can be approved.")
+    _check_window(session, edition)
+    statement = _state_draft(session, edition, settings)
+    current_hash = content_hash_of(statement)
+    if len(content_hash) < MIN_HASH_DIGITS or not current_hash.startswith(content_hash.lower()):
+        raise ApprovalError(
+            f"{edition.name} has changed: you looked at {content_hash[:7] or 'nothing'}, now it is {current_hash[:7]}. "
+            "Look at it again and approve what you see."
+        )
+    approval = find_waiting_approval(session, edition)
+    if approval is not None and approval.content_hash != current_hash:
+        _end_approval(
+            approval, ApprovalState.SUPERSEDED, actor=actor, now=now, because="the draft was approved as it is now"
+        )
+        approval = None
+    if approval is None:
+        approval = _freeze_version(session, edition, statement, now)
+    elif any(signature.actor == actor for signature in approval.signatures):
+        raise ApprovalError(f"You have approved this version of {edition.name} already: somebody else has to as well.")
+    payload = _signature_payload(current_hash, approval.version, actor, now)
+    signature = _sign(keys.current("approval"), payload)
+    approval.signatures.append(ApprovalSignature(actor=actor, at=now, signature=signature))
+    if len(approval.signatures) >= statement["approvals"]:
+        approval.state, approval.stood_at = ApprovalState.STANDING, now
+        edition.state, edition.approved_by, edition.approved_at = EditionState.APPROVED, actor, now
+    session.flush()
+    return approval
+
+
+def _check_window(session: Session, edition: Edition) -> None:
     newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
         raise ApprovalError(f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one.")
@@ -94,81 +215,177 @@ def sign_approval(
             f"What goes out before {edition.name} is not what it was when {edition.name} was drafted, so a story "
             "could be lost or come twice. Draft it again ('digest draft'), and approve that."
         )
-    statement = approval_statement(edition, load_fragments(session, edition), settings)
-    current_hash = content_hash_of(statement)
-    if len(content_hash) < 7 or not current_hash.startswith(content_hash.lower()):
-        raise ApprovalError(
-            f"{edition.name} has changed: you looked at {content_hash[:7] or 'nothing'}, now it is {current_hash[:7]}. "
-            "Look at it again and approve what you see."
-        )
-    edition.approval = {
-        "mark": current_hash,
-        "signature": _sign_content_hash(keys.current("approval"), current_hash),
-        "stated": statement,
-    }
-    edition.approved_by = actor
-    edition.approved_at = now
-    edition.state = EditionState.APPROVED
-    return current_hash
 
 
-def clear_approval(session: Session, edition: Edition) -> None:
-    """Take an approval back, so that the edition can be changed again.
+def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any], now: datetime) -> Approval:
+    """Copy an edition as it stands into a version of its own."""
+    last_version = select(func.max(Approval.version)).where(Approval.edition_id == edition.id)
+    last_edit = select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == edition.id)
+    approval = Approval(
+        edition_id=edition.id,
+        version=(session.scalar(last_version) or 0) + 1,
+        state=ApprovalState.WAITING,
+        content_hash=content_hash_of(statement),
+        statement=statement,
+        content=edition.content,
+        edit_seq=session.scalar(last_edit) or 0,
+        made_at=now,
+    )
+    session.add(approval)
+    session.flush()
+    pieces = load_rendered_fragments(session, edition)
+    rows = [
+        {"approval_id": approval.id, "kind": p.kind, "name": p.name, "position": n, "body": p.body}
+        for n, p in enumerate(pieces)
+    ]
+    if rows:
+        session.execute(insert(ApprovedFragment), rows)
+    return approval
+
+
+# --- ending an approval --------------------------------------------------------------------------------------
+
+
+def supersede_approval(
+    session: Session,
+    edition: Edition,
+    *,
+    actor: str | None,
+    now: datetime,
+    by_edit: int | None = None,
+    because: str = "",
+) -> bool:
+    """End the version that stands or waits, because the draft has moved on; the caller makes the edition a draft.
+
+    A version that stood may still be sent where a deadline's rule says so: see `find_sendable_approval`. Return whether there was one.
+    """
+    ended = [approval for approval in list_approvals(session, edition) if approval.state in OPEN_STATES]
+    for approval in ended:
+        approval.ended_by_edit = by_edit
+        _end_approval(approval, ApprovalState.SUPERSEDED, actor=actor, now=now, because=because)
+    edition.approved_by = edition.approved_at = None
+    session.flush()
+    return bool(ended)
+
+
+def supersede_outdated_approval(session: Session, edition: Edition, *, now: datetime) -> None:
+    """End a version that waits for another approver, where a new draft took the place of what it was made of."""
+    waiting = find_waiting_approval(session, edition)
+    if waiting is None:
+        return
+    same = read_version(session, waiting).pieces == load_rendered_fragments(session, edition)
+    if not same or _list_moved_parts(waiting.statement, edition):
+        supersede_approval(session, edition, actor=None, now=now, because="it was drafted again")
+
+
+def take_back_approval(session: Session, edition: Edition, *, actor: str, now: datetime, because: str = "") -> None:
+    """Take back every approval that an edition has, superseded ones too: none of them is ever sent. It is a draft again.
 
     Raises:
         ApprovalError: nothing is approved, or sending has begun.
     """
-    session.refresh(edition, with_for_update=True)  # sending may have begun since it was read
-    if edition.state != EditionState.APPROVED:
+    # Sending may have begun since it was read.
+    session.refresh(edition, with_for_update=True)
+    open_approvals = [a for a in list_approvals(session, edition) if a.state != ApprovalState.TAKEN_BACK]
+    if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.APPROVED} or not open_approvals:
         raise ApprovalError(f"{edition.name} is {edition.state}: there is no approval to take back.")
-    edition.approval = None
+    for approval in open_approvals:
+        _end_approval(approval, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
     edition.approved_by = edition.approved_at = None
-    edition.state = EditionState.DRAFT
+    if edition.state == EditionState.APPROVED:
+        edition.state = EditionState.DRAFT
+    session.flush()
 
 
-def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> tuple[Fragment, ...]:
-    """Return the approved fragments, after proving that they are what was approved.
+def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None, now: datetime, because: str) -> None:
+    approval.state, approval.ended_by, approval.ended_at, approval.ended_because = state, actor, now, because
+
+
+# --- proving what is sent ------------------------------------------------------------------------------------
+
+
+def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> MailableEdition:
+    """Return the version of an edition that stands, after proving that it is what was approved.
 
     Raises:
         ApprovalError: there is no approval, or something that it vouches for is different now.
     """
-    approval = edition.approval
-    if not approval:
+    approval = find_standing_approval(session, edition)
+    if approval is None:
         raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
-    fragments = load_fragments(session, edition)
-    statement = approval_statement(edition, fragments, settings)
-    current_hash = content_hash_of(statement)
-    # By any key: one that was rotated between approval and sending must not stop an edition. Version 0.1 signed by session keys.
-    signing_keys = (*keys.of_kind("approval"), *keys.of_kind("session"))
-    signature = str(approval["signature"])
-    signed = any(hmac.compare_digest(_sign_content_hash(key, current_hash), signature) for key in signing_keys)
-    if current_hash != approval["mark"] or not signed:
-        raise ApprovalError(
-            f"{edition.name} is not what was approved ({str(approval['mark'])[:7]}, now {current_hash[:7]}): "
-            f"{_explain_difference(approval['stated'], statement)}"
-        )
-    return fragments
+    return verify_version(session, edition, approval, settings=settings, keys=keys)
 
 
-_STATEMENT_WORDS = {
-    "subject": "its subject",
-    "preheader": "its preheader",
-    "from": "its sender",
-    "reply_to": "its reply address",
-    "list": "its list address",
-    "fragments": "its text",
-}
+def verify_version(
+    session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing
+) -> MailableEdition:
+    """Return what an approved version holds, after proving that all of it was approved by as many as it took.
+
+    Raises:
+        ApprovalError: something is different now.
+    """
+    mailable = read_version(session, approval)
+    if fault := _find_fault(approval, mailable, edition, settings, keys):
+        raise ApprovalError(f"{edition.name} is not what was approved ({str(approval.content_hash)[:7]}): {fault}")
+    return mailable
 
 
-def _explain_difference(approved: dict[str, Any], current: dict[str, Any]) -> str:
-    """Say in what two statements differ, and what to do."""
-    changes = [words for part, words in _STATEMENT_WORDS.items() if approved.get(part) != current[part]]
-    approved_base, current_base = approved["list"][-1], current["list"][-1]
-    if approved_base != current_base:
+def _find_fault(
+    approval: Approval, mailable: MailableEdition, edition: Edition, settings: Settings, keys: KeyRing
+) -> str:
+    """Say in what a version differs from what was approved, or from what can be sent now, and what to do; empty if in nothing."""
+    stated = approval.statement
+    anew = "Take the approval back and approve anew."
+    if content_hash_of(stated) != approval.content_hash:
+        return f"the record of it was changed. {anew}"
+    if _count_signers(approval, keys) < stated.get("approvals", 1):
+        return f"the key that signed it is not in the key file. {anew}"
+    current = describe_draft(edition, (), settings)
+    now = approval_statement(current, edition.release_at, 1)
+    if now["list"][-1] != stated["list"][-1]:
         return (
-            f"DIGEST_BASE_URL was {approved_base}, to which its links lead, and is {current_base} now. Put it back; or take the "
-            "approval back, draft the edition again and approve that."
+            f"DIGEST_BASE_URL was {stated['list'][-1]}, to which its links lead, and is {now['list'][-1]} now. Put it back; or "
+            "take the approval back, draft the edition again and approve that."
         )
-    if not changes:
-        return "the key that signed it is not in the key file. Take the approval back and approve anew."
-    return f"{' and '.join(changes)} changed. Take the approval back and approve anew."
+    changes = [words for part, words in _HEADER_WORDS.items() if stated[part] != now[part]]
+    changes += _list_moved_parts(stated, edition)
+    if _list_fragment_hashes(mailable.pieces) != stated["fragments"]:
+        changes.append("its text")
+    elif "web" in stated and hash_fragment_body(mailable.join("web")) != stated["web"]:
+        changes.append("its web copy")
+    return f"{' and '.join(changes)} changed. {anew}" if changes else ""
+
+
+_HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its list address"}
+_MOVED_WORDS = {"edition": "its name", "number": "its number", "release": "its release"}
+
+
+def _list_moved_parts(stated: dict[str, Any], edition: Edition) -> list[str]:
+    """Name what an edition is called, or when it is released, where a version of it says otherwise. 0.1 stated no release."""
+    now = {"edition": edition.name, "number": edition.number, "release": _utc_text(edition.release_at)}
+    return [words for part, words in _MOVED_WORDS.items() if stated.get(part, now[part]) != now[part]]
+
+
+def _signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:
+    return b"approval of:" + json.dumps([content_hash, version, actor, _utc_text(at)]).encode()
+
+
+def _sign(key: SecretKey, payload: bytes) -> str:
+    return hmac.new(key.secret, payload, hashlib.sha256).hexdigest()
+
+
+def _count_signers(approval: Approval, keys: KeyRing) -> int:
+    """Count whose signatures are good, by any key: one that was rotated since must not stop an edition.
+
+    Version 0.1 signed the hash alone, by session keys too; its statements ask for one approval.
+    """
+    is_old = "approvals" not in approval.statement
+    signing_keys = (*keys.of_kind("approval"), *(keys.of_kind("session") if is_old else ()))
+    signers = set()
+    for signed in approval.signatures:
+        payload = _signature_payload(approval.content_hash, approval.version, signed.actor, signed.at)
+        if is_old:
+            payload = b"approval:" + approval.content_hash.encode()
+        if any(hmac.compare_digest(_sign(key, payload), signed.signature) for key in signing_keys):
+            signers.add(signed.actor)
+    return len(signers)

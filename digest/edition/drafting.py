@@ -18,7 +18,7 @@ from digest.collect.page_check import check_pages
 from digest.collect.urls import strip_tracking
 from digest.edition import candidates as gathering
 from digest.edition import queries
-from digest.edition.approval import hash_fragment_body
+from digest.edition.approval import hash_fragment_body, supersede_outdated_approval
 from digest.edition.arrangement import arrange_edition
 from digest.edition.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
 from digest.edition.content import LabelledBlock
@@ -147,6 +147,7 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
     store_proposal(session, edition, draft.packed)
     replace_story_rows(session, edition, draft.composed.arrangement)
     replace_fragments(session, edition, ((f.kind, f.name, f.body) for f in draft.composed.fragments))
+    supersede_outdated_approval(session, edition, now=now)
     return DraftResult(
         name=edition.name,
         number=edition.number,

@@ -72,6 +72,12 @@ class ScheduleSettings(values.SettingsTable):
         return parse_schedule_rule(self.release)
 
 
+class ApprovalSettings(values.SettingsTable):
+    """Who has to approve an edition before it goes out."""
+
+    approvers: Literal[1, 2] = 1
+
+
 SectionKindName = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
 
 

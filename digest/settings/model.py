@@ -13,6 +13,7 @@ from pydantic import SecretStr, model_validator
 from digest.settings import values
 from digest.settings.edition import (
     DEFAULT_SECTIONS,
+    ApprovalSettings,
     PublicationSettings,
     ReadershipSettings,
     ScheduleSettings,
@@ -31,6 +32,7 @@ class SettingsFile(values.SettingsTable):
     publication: PublicationSettings = PublicationSettings()
     sender: SenderSettings = SenderSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    approval: ApprovalSettings = ApprovalSettings()
     sections: list[SectionSettings] = list(DEFAULT_SECTIONS)
     sponsor: SponsorSettings | None = None
     sources: list[SourceSettings] = []

@@ -11,6 +11,7 @@ from sqlalchemy import JSON, Date, Float, ForeignKey, Index, Integer, LargeBinar
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import digest.store.account_models
+import digest.store.approval_models
 import digest.store.delivery_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these
 from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
@@ -156,8 +157,8 @@ class Edition(Base):
     """One issue of the newsletter.
 
     `name` is the ISO week of its release day. The window is `opens_at` < dated ≤ `cut_off`; what drafting
-    considered stands in its stories. `content` is the arranged edition (`edition.content`) as JSON; `approval`
-    is the signed list of fragment hashes, empty until approved.
+    considered stands in its stories. `content` is the arranged edition (`edition.content`) as JSON. What was approved of it
+    stands in its approvals; `approved_by` and `approved_at` say who made the one that stands complete, and when.
     """
 
     __tablename__ = "edition"
@@ -176,7 +177,9 @@ class Edition(Base):
     preheader: Mapped[str] = mapped_column(Text, default="")
     content: Mapped[Json]
     held_because: Mapped[str] = mapped_column(Text, default="")
-    approval: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    approval: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON
+    )  # of 0.1, now in `approval`; goes with the next release
     approved_by: Mapped[str | None] = mapped_column(String(200))
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the list of readers is fixed from here on
@@ -265,7 +268,7 @@ class Clipping(Base):
 
 
 class Fragment(Base):
-    """A rendered, inlined piece of an edition: what approval signs and sending puts together."""
+    """A rendered, inlined piece of an edition as it stands; approval copies it into the version that is sent."""
 
     __tablename__ = "fragment"
     __table_args__ = (UniqueConstraint("edition_id", "kind", "name", name="uq_fragment_one_a_place"),)

@@ -147,9 +147,9 @@ def test_an_edit_after_approval_makes_a_draft_of_it_in_its_own_transaction(insta
     with install.database.read() as session:
         edition = session.scalars(select(Edition)).one()
         entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
-    assert (edition.state, edition.approval, edition.approved_at) == (EditionState.DRAFT, None, None)
+    assert (edition.state, edition.approved_by, edition.approved_at) == (EditionState.DRAFT, None, None)
     assert entry is not None
-    assert entry.detail["approval"] == "taken back"
+    assert entry.detail["approval"] == "superseded"
     approve_now(install, edition, NOW)
 
 

@@ -13,7 +13,8 @@ from digest.app.editing import EditForm
 from digest.app.installation import Installation
 from digest.edition.content import EditionContent, LabelledBlock
 from digest.edition.edits import StoryField
-from digest.edition.rendering.fragments import create_mail_environment, join_fragments, render_edition
+from digest.edition.mailable_edition import join_fragments
+from digest.edition.rendering.fragments import create_mail_environment, render_edition
 from digest.store.engine import Database
 from digest.store.models import Edition
 from tests.actors import EDITOR

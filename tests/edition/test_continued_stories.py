@@ -11,12 +11,8 @@ from lxml import html as lxml_html
 from digest.cli.editions import explain_proposal
 from digest.edition.content import EarlierAppearance, EditionContent, EditionSection, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.rendering.fragments import (
-    create_mail_environment,
-    join_fragments,
-    publication_frame,
-    render_edition,
-)
+from digest.edition.mailable_edition import join_fragments
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, PlacedStory, Proposal, ScoredStory, Story
 from digest.settings import Settings
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from digest.app import editions as weekly
 from digest.app.installation import Installation
@@ -17,7 +17,16 @@ from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_item
 from digest.collect.readership import import_readership
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send import edition_run
-from digest.edition.approval import ApprovalError, clear_approval, current_content_hash, sign_approval, verify_approval
+from digest.edition.approval import (
+    ApprovalError,
+    current_content_hash,
+    find_sendable_approval,
+    read_draft,
+    read_mailable,
+    sign_approval,
+    take_back_approval,
+    verify_approval,
+)
 from digest.edition.content import EarlierAppearance, EditionContent
 from digest.edition.drafting import DraftError
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
@@ -30,6 +39,7 @@ from digest.settings import (
     SettingsFile,
     load_settings,
 )
+from digest.store.approval_models import Approval, ApprovedFragment
 from digest.store.engine import Database
 from digest.store.models import Article, Edition, EditionState, EditionStory, Fragment, Source
 from subscribers.crypto.keys import KeyRing
@@ -214,7 +224,7 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
     add(database, "fresh border news", dated=NOW + timedelta(days=3), found=later)
     second = drafted(install, later)
     with database.write() as session:
-        clear_approval(session, session.get_one(Edition, first.id))
+        take_back_approval(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
     with pytest.raises(ApprovalError, match="Draft it again"):
         approve_now(install, second, later)
     redrafted = drafted(install, later)
@@ -513,24 +523,54 @@ def test_what_was_approved_is_proved(approved: tuple[Installation, int]) -> None
     install, number = approved
     with install.database.read() as session:
         row = session.get_one(Edition, number)
-        assert verify_approval(session, row, settings=install.settings, keys=KEYS)
+        mailable = verify_approval(session, row, settings=install.settings, keys=KEYS)
+        assert mailable == read_draft(session, row, install.settings)
         assert row.approved_by == "eve"
 
 
-def test_any_change_voids_the_approval(approved: tuple[Installation, int]) -> None:
+def test_any_change_of_what_was_approved_is_refused(approved: tuple[Installation, int]) -> None:
     install, number = approved
 
-    def refused(change: Callable[[Edition, list[Fragment]], None]) -> None:
+    def refused(change: Callable[[Approval, list[ApprovedFragment]], None]) -> None:
         with install.database.read() as session:
             row = session.get_one(Edition, number)
-            change(row, list(session.scalars(select(Fragment).order_by(Fragment.id))))
+            fragments = list(session.scalars(select(ApprovedFragment).order_by(ApprovedFragment.id)))
+            change(session.scalars(select(Approval)).one(), fragments)
             with pytest.raises(ApprovalError, match="not what was approved"):
                 verify_approval(session, row, settings=install.settings, keys=KEYS)
 
-    refused(lambda row, _: setattr(row, "subject", "Another subject"))
-    refused(lambda row, _: setattr(row, "preheader", "Another line"))
+    for part in ("subject", "preheader", "web"):
+        refused(lambda version, _, part=part: setattr(version, "statement", version.statement | {part: "other"}))  # type: ignore[misc]
+    refused(lambda version, _: setattr(version, "content_hash", "0" * 64))
+    refused(lambda version, _: setattr(version, "version", 2))
+    refused(lambda version, _: setattr(version.signatures[0], "actor", "mallory"))
+    refused(lambda version, _: setattr(version.signatures[0], "at", NOW - timedelta(hours=1)))
     for place in range(len(bodies(install.database))):
         refused(lambda _, fragments, place=place: setattr(fragments[place], "body", "other"))  # type: ignore[misc]
+
+
+def test_what_is_sent_is_the_version_whatever_becomes_of_the_draft(approved: tuple[Installation, int]) -> None:
+    install, number = approved
+    with install.database.write() as session:
+        row = session.get_one(Edition, number)
+        before = verify_approval(session, row, settings=install.settings, keys=KEYS)
+        assert before == read_draft(session, row, install.settings)
+        row.subject, row.preheader = "Another subject", "Another line"
+        session.execute(update(Fragment).values(body="other"))
+        assert verify_approval(session, row, settings=install.settings, keys=KEYS) == before
+        assert read_mailable(session, row, install.settings) == before
+
+
+@pytest.mark.parametrize("part", ["number", "name", "release_at"])
+def test_a_version_of_another_release_or_number_is_not_sent(approved: tuple[Installation, int], part: str) -> None:
+    install, number = approved
+    with install.database.write() as session:
+        row = session.get_one(Edition, number)
+        changed = {"number": row.number + 1, "name": "2026-W50", "release_at": row.release_at + timedelta(days=1)}
+        setattr(row, part, changed[part])
+        with pytest.raises(ApprovalError, match=rf"its {part.removesuffix('_at')} changed"):
+            verify_approval(session, row, settings=install.settings, keys=KEYS)
+        assert find_sendable_approval(session, row) is None
 
 
 def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Installation, int]) -> None:
@@ -560,7 +600,7 @@ def test_approvals_hang_on_the_approval_key_and_not_on_the_session_key(approved:
     without_approval = KeyRing([*(k for k in KEYS.all if k.kind != "approval"), stranger.current("approval")])
     with install.database.read() as session:
         edition = session.get_one(Edition, number)
-        assert verify_approval(session, edition, settings=install.settings, keys=without_session)
+        verify_approval(session, edition, settings=install.settings, keys=without_session)
         with pytest.raises(ApprovalError, match="not what was approved"):
             verify_approval(session, edition, settings=install.settings, keys=without_approval)
 
@@ -583,13 +623,13 @@ def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Da
 def test_an_approval_can_be_taken_back_until_sending_begins(approved: tuple[Installation, int]) -> None:
     install, number = approved
     with install.database.write() as session:
-        clear_approval(session, session.get_one(Edition, number))
+        take_back_approval(session, session.get_one(Edition, number), actor="eve", now=NOW)
     with install.database.write() as session:
         row = session.get_one(Edition, number)
-        assert (row.state, row.approval) == (EditionState.DRAFT, None)
+        assert (row.state, row.approved_at) == (EditionState.DRAFT, None)
         row.state = EditionState.SENDING
         with pytest.raises(ApprovalError, match="no approval to take back"):
-            clear_approval(session, row)
+            take_back_approval(session, row, actor="eve", now=NOW)
 
 
 def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, tmp_path: Path) -> None:
@@ -611,7 +651,7 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
 
     sender = threading.Thread(target=send)
     with postgresql.write() as session:
-        clear_approval(session, session.get_one(Edition, edition.id))
+        take_back_approval(session, session.get_one(Edition, edition.id), actor="eve", now=NOW)
         sender.start()
         sender.join(timeout=0.5)
         assert outcomes == [], "it waits for what is being decided"

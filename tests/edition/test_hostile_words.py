@@ -11,12 +11,8 @@ from lxml import html as lxml_html
 
 from digest.edition import placeholders
 from digest.edition.content import EditionContent, EditionLink, EditionSection, SectionEntry
-from digest.edition.rendering.fragments import (
-    create_mail_environment,
-    join_fragments,
-    publication_frame,
-    render_edition,
-)
+from digest.edition.mailable_edition import join_fragments
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text, sanitise_url
 from digest.settings import Settings
 

@@ -6,13 +6,9 @@ import pytest
 from lxml import html as lxml_html
 
 from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.css_inlining import inline_css
-from digest.edition.rendering.fragments import (
-    create_mail_environment,
-    join_fragments,
-    publication_frame,
-    render_edition,
-)
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.sanitiser import RenderingError
 from digest.settings import Settings
 from tests.conftest import ROOT

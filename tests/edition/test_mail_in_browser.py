@@ -14,12 +14,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from digest.edition.content import EditionContent
-from digest.edition.rendering.fragments import (
-    create_mail_environment,
-    join_fragments,
-    publication_frame,
-    render_edition,
-)
+from digest.edition.mailable_edition import join_fragments
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import Settings
 from tests.conftest import ROOT
 

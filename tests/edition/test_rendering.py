@@ -14,11 +14,11 @@ from lxml import html as lxml_html
 
 from digest.edition import placeholders
 from digest.edition.content import EditionContent, EditionSection, RenderedFragment
+from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering import fragments
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import (
     create_mail_environment,
-    join_fragments,
     publication_frame,
     render_edition,
     render_subject,

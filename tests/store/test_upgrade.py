@@ -18,6 +18,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0016 moves no row: nobody has a clipboard yet.
 0008 renames the tags of addresses in `signup_request` and `signup_mail` to those of mailboxes, and keeps them.
 0015 adds the table of words, which the first draft of the next window fills.
+0018 makes what was approved version 1 of its edition, with its signature and a copy of its fragments.
 0012 adds the tables of staff accounts and moves no row: who was on the staff before signs in by a link first.
 """
 
@@ -30,15 +31,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import column, func, insert, inspect, select, table, text
+from sqlalchemy import column, func, insert, inspect, select, table, text, update
 from sqlalchemy.types import TypeEngine
 
 from digest.backups.archive import ArchiveReader
 from digest.backups.loader import restore_rows
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.edition.approval import verify_approval
+from digest.edition.approval import ApprovalError, list_approvals, read_draft, verify_approval
 from digest.edition.queries import find_edition
 from digest.settings import load_settings
+from digest.store.approval_models import ApprovalState, ApprovedFragment
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, newest_schema_revision, open_database, upgrade_schema
 from digest.store.models import EditionState
@@ -141,7 +143,17 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
 
         sent, draft = find_edition(session, "2026-W47"), find_edition(session, "2026-W48")
         assert (sent.state, draft.state) == (EditionState.SENT, EditionState.INCOMPLETE)
-        assert verify_approval(session, sent, settings=settings, keys=keys), "what was approved is there, byte for byte"
+        approved = verify_approval(session, sent, settings=settings, keys=keys)
+        assert approved == read_draft(session, sent, settings), "what was approved is there, byte for byte"
+        (version,) = list_approvals(session, sent)
+        assert (version.version, version.state, version.edit_seq) == (1, ApprovalState.STANDING, 0)
+        assert [signed.actor for signed in version.signatures] == [sent.approved_by]
+        assert (version.made_at, version.stood_at) == (sent.approved_at, sent.approved_at)
+        assert list_approvals(session, draft) == ()
+        session.execute(update(ApprovedFragment).where(ApprovedFragment.name == "foot").values(body="other"))
+        session.expire_all()
+        with pytest.raises(ApprovalError, match="its text changed"):
+            verify_approval(session, sent, settings=settings, keys=keys)
         delivery_counts = count_deliveries(session, edition_purpose("2026-W47"))
         assert (delivery_counts.planned, delivery_counts[DeliveryState.ACCEPTED]) == (19, 18)
 

@@ -15,12 +15,11 @@ from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.edition import placeholders
-from digest.edition.approval import load_fragments
-from digest.edition.content import RenderedFragment
-from digest.edition.rendering.fragments import join_fragments
+from digest.edition.approval import read_mailable
+from digest.edition.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
-from digest.store.models import Edition, Fragment
+from digest.store.models import Edition
 from subscribers.consent.audience import AudienceMember
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
@@ -36,15 +35,14 @@ MAX_CACHED_VARIANTS = 64  # at 150 KB each that is 10 MB
 class EditionVariants:
     """The variants of one edition. It lives as long as one send and serves one thread."""
 
-    edition: Edition
-    pieces: tuple[RenderedFragment, ...]
-    settings: Settings
+    edition: MailableEdition
+    zone: ZoneInfo  # the publication's
     _templates: dict[tuple[frozenset[str], bool], MessageTemplate] = field(default_factory=dict)
 
     @cached_property
     def sections(self) -> frozenset[str]:
         """The names of the fragments that a reader may leave out."""
-        return section_names(p.name for p in self.pieces)
+        return section_names(p.name for p in self.edition.pieces)
 
     def template_for(self, preferences: Preferences) -> MessageTemplate | None:
         """Return the message template for a reader's preferences, or None where no section is left."""
@@ -58,21 +56,20 @@ class EditionVariants:
         return self._templates[variant]
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
-        file, base = self.settings.file, self.settings.link_base
-        sender = file.sender
+        edition, base = self.edition, self.edition.base_url
         return MessageTemplate(
-            subject=self.edition.subject,
-            sender_name=sender.name,
-            sender_address=sender.address,
-            reply_to=sender.reply_to,
-            text=join_fragments(self.pieces, "text", omitted),
+            subject=edition.subject,
+            sender_name=edition.sender_name,
+            sender_address=edition.sender_address,
+            reply_to=edition.reply_to,
+            text=edition.join("text", omitted),
             html=None if text_only else self._join_html(omitted),
-            list_id=(file.publication.name, sender.list_id),
+            list_id=(edition.list_name, edition.list_id),
             unsubscribe_url_prefix=f"{base}/u/",
             extra_headers={
                 "List-Archive": f"<{base}/>",
                 "List-Help": f"<{base}/privacy>",
-                "List-Owner": f"<mailto:{sender.reply_to or sender.address}>",
+                "List-Owner": f"<mailto:{edition.reply_to or edition.sender_address}>",
                 "List-Post": "NO",  # RFC 2369, 3.4: nobody can post
                 "Precedence": "bulk",  # keeps vacation programs quiet, as the next one does at Exchange
                 "X-Auto-Response-Suppress": "OOF, AutoReply",
@@ -80,14 +77,13 @@ class EditionVariants:
         )
 
     def _join_html(self, omitted: frozenset[str]) -> str:
-        html = join_fragments(self.pieces, "html", omitted)
+        html = self.edition.join("html", omitted)
         return html.replace(placeholders.SIGNUP_ORIGIN_PLACEHOLDER, placeholders.SIGNUP_HTML_PLACEHOLDER)
 
 
-def build_variants(edition: Edition, fragments: Iterable[Fragment], settings: Settings) -> EditionVariants:
-    """Make the variants of an edition out of its fragments."""
-    ordered = sorted(fragments, key=lambda f: f.position)
-    return EditionVariants(edition, tuple(RenderedFragment(f.kind, f.name, f.body) for f in ordered), settings)
+def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
+    """Create the variants of an edition, or of an approved version of it."""
+    return EditionVariants(edition, settings.file.publication.zone)
 
 
 def section_names(names: Iterable[str]) -> frozenset[str]:
@@ -135,7 +131,7 @@ def compose_specimen(session: Session, edition: Edition, settings: Settings) -> 
 
     Its Date is the edition's release, so that the same edition gives the same bytes.
     """
-    variants = build_variants(edition, load_fragments(session, edition), settings)
+    variants = create_variants(read_mailable(session, edition, settings), settings)
     template = variants.template_for(Preferences())
     if template is None:
         raise ComposeError(f"{edition.name} has no sections: draft it again.")

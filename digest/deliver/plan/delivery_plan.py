@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.variants import omits_every_section, section_names
 from digest.deliver.plan.due_times import EditionRelease, effective_release_time, find_month
+from digest.edition.approval import read_mailable
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionState
 from subscribers.consent import audience
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import MAX_TRANSACTION_ROWS, upsert
@@ -75,7 +76,7 @@ def plan_deliveries(
             purpose=edition_purpose(name),
             keys=keys,
             list_domain=settings.file.sender.list_id,
-            sections=section_names(session.scalars(select(Fragment.name).where(Fragment.edition_id == edition.id))),
+            sections=section_names(piece.name for piece in read_mailable(session, edition, settings).pieces),
             release=_edition_release(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,

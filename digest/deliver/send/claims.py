@@ -219,7 +219,7 @@ def _sort_due_rows(
     now: datetime,
 ) -> list[ReaderDelivery]:
     """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
-    today = now.astimezone(variants.settings.file.publication.zone).date()
+    today = now.astimezone(variants.zone).date()
     going: list[ReaderDelivery] = []
     postponed, aside = [], []
     for row in rows:

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.variants import EditionVariants, build_variants, check_unsubscribe_length
+from digest.deliver.compose.variants import EditionVariants, check_unsubscribe_length, create_variants
 from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary
@@ -79,7 +79,7 @@ def run_edition(
 ) -> SendReport:
     """Send an approved edition, or go on with one that is being sent.
 
-    1. Prove that the fragments are what was approved, and mark the edition as being sent.
+    1. Prove that the version that stands is what was approved, and mark the edition as being sent.
     2. Plan one delivery for everybody in the audience (once), choose the canary, and check that the list is plausible.
        In a copy that was restored after the release all that is planned is `uncertain`.
     3. Claim, ask for consent again, hand over and record, until nothing is due or something stops the run. What a
@@ -148,10 +148,10 @@ def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Setti
             raise SendError(f"Nothing is sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
-        fragments = approval.verify_approval(session, edition, settings=settings, keys=keys)
+        mailable = approval.verify_approval(session, edition, settings=settings, keys=keys)
         if edition.state is EditionState.APPROVED:
             edition.state = EditionState.SENDING
-        return build_variants(edition, fragments, settings)
+        return create_variants(mailable, settings)
 
 
 def _prepare_first_send(

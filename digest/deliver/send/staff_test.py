@@ -23,7 +23,7 @@ from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.return_path import make_return_path
-from digest.deliver.compose.variants import build_variants, check_unsubscribe_length, signup_text
+from digest.deliver.compose.variants import check_unsubscribe_length, create_variants, signup_text
 from digest.deliver.providers.base import OutgoingMessage, Provider
 from digest.deliver.send import claims
 from digest.deliver.send.claims import ClaimedDelivery
@@ -151,11 +151,11 @@ def hand_over_test(
 def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:
     """Compose the variant of every section. What is approved has to be what was approved, as with readers."""
     edition = find_edition(session, name)
-    if edition.approval:
-        fragments = approval.verify_approval(session, edition, settings=settings, keys=keys)
+    if approval.find_standing_approval(session, edition):
+        mailable = approval.verify_approval(session, edition, settings=settings, keys=keys)
     else:
-        fragments = approval.load_fragments(session, edition)
-    variants = build_variants(edition, fragments, settings)
+        mailable = approval.read_draft(session, edition, settings)
+    variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None or not variants.sections:
         raise SendError(f"{name} has no sections: draft it again.")

@@ -5,7 +5,7 @@ both in it; the two are then told apart, and cut into pieces, at comments that t
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,16 +18,15 @@ from markupsafe import Markup
 from digest.edition import placeholders
 from digest.edition.content import EditionContent, LabelledBlock, RenderedFragment
 from digest.edition.kinds import lead_sections
+from digest.edition.mailable_edition import FragmentKind
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
 from digest.edition.rendering.template_filters import TEMPLATE_FILTERS, join_address_lines
 from digest.settings import Settings
 from digest.templating import create_jinja_environment
 
-FragmentKind = Literal["html", "text", "web"]
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:-]+)-->")
 _TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:-]+)\x1e")  # the record separator: no text of an edition holds it
-_REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,21 +127,6 @@ def render_subject(content: EditionContent, frame: PublicationFrame, environment
     """Return the subject of an edition's mail, on one line."""
     template = environment.get_template("mail/edition/subject.txt")
     return sanitise_text(template.render(content=content, frame=frame))
-
-
-def join_fragments(
-    fragments: Collection[RenderedFragment], kind: FragmentKind, omit: Collection[str] = frozenset()
-) -> str:
-    """Join pieces into a whole page of one kind, without the pieces that `omit` names.
-
-    Raises:
-        ValueError: `omit` names the head or the foot, without which there is no page.
-    """
-    if _REQUIRED_FRAGMENTS & set(omit):
-        raise ValueError(f"head and foot can't be left out of a page (omit: {', '.join(sorted(omit))})")
-    web = {p.name: p.body for p in fragments if p.kind == "web"} if kind == "web" else {}
-    base = "html" if kind == "web" else kind
-    return "".join(web.get(p.name, p.body) for p in fragments if p.kind == base and p.name not in omit)
 
 
 def _template_context(content: EditionContent, frame: PublicationFrame, kind: FragmentKind) -> dict[str, Any]:

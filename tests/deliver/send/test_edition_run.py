@@ -21,9 +21,10 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendError, SendReport, run_edition
 from digest.edition.approval import ApprovalError
 from digest.edition.queries import UnknownEditionError
+from digest.store.approval_models import Approval, ApprovedFragment
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, Edition, EditionState, Fragment
+from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
@@ -280,9 +281,10 @@ def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) 
     settings = world.settings
     with world.database.write() as session:
         if what == "body":
-            session.execute(update(Fragment).where(Fragment.name == "foot").values(body="other"))
+            session.execute(update(ApprovedFragment).where(ApprovedFragment.name == "foot").values(body="other"))
         elif what == "subject":
-            session.execute(update(Edition).values(subject="other"))
+            approval = session.scalars(select(Approval)).one()
+            approval.statement = approval.statement | {"subject": "other"}
         else:
             file = settings.file
             sender = file.sender.model_copy(update={"address": "other@news.example.org"})

@@ -25,6 +25,7 @@ from digest.edition import approval
 from digest.edition.approval import ApprovalError
 from digest.settings import Settings
 from digest.store import staff
+from digest.store.approval_models import ApprovedFragment
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState, Fragment
 from digest.store.process_owner import this_process_owner
@@ -159,7 +160,7 @@ def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody
     hire(world, SAM)
     with world.database.write() as session:
         edition = session.scalars(select(Edition)).one()
-        approval.clear_approval(session, edition)
+        approval.take_back_approval(session, edition, actor="eve", now=RELEASE)
         session.execute(
             update(Fragment).where(Fragment.name == "section:events", Fragment.kind == "text").values(body="Anew.\n")
         )
@@ -170,12 +171,7 @@ def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody
     with world.database.read() as session:
         edition = session.scalars(select(Edition)).one()
         counted = count_deliveries(session, edition_purpose(EDITION_NAME))
-    assert (edition.state, edition.planned, edition.planned_at, edition.approval) == (
-        EditionState.DRAFT,
-        None,
-        None,
-        None,
-    )
+    assert (edition.state, edition.planned, edition.planned_at) == (EditionState.DRAFT, None, None)
     assert (counted.planned, sum(counted.by_state.values())) == (0, 0)
 
 
@@ -199,7 +195,7 @@ def test_a_test_before_during_or_after_changes_no_delivery_counts_of_the_edition
 def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: DeliverySetup) -> None:
     hire(world, SAM)
     with world.database.write() as session:
-        session.execute(update(Fragment).values(body="tampered with"))
+        session.execute(update(ApprovedFragment).values(body="tampered with"))
     with pytest.raises(ApprovalError, match="is not what was approved"):
         sent(world, scripted())
     assert staff_rows(world) == []

@@ -11,8 +11,9 @@ import pytest
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.deliver.compose.message import PlaceholderValues, splice_message
-from digest.deliver.compose.variants import EditionVariants
+from digest.deliver.compose.variants import create_variants
 from digest.edition.content import EditionContent, EditionPicture, RenderedFragment, SectionEntry
+from digest.edition.mailable_edition import describe_draft
 from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
     FindingLevel,
@@ -54,9 +55,9 @@ def message_of(
 ) -> bytes:
     """Make the final bytes of a message, as sending does."""
     edition = Edition(name=content.name, subject=content.subject, release_at=RELEASE, state=EditionState.DRAFT)
-    letter = EditionVariants(edition, pieces_of(content, settings.file.sender.postal_address), settings).template_for(
-        Preferences()
-    )
+    edition.number, edition.preheader = content.number, content.preheader
+    pieces = pieces_of(content, settings.file.sender.postal_address)
+    letter = create_variants(describe_draft(edition, pieces, settings), settings).template_for(Preferences())
     assert letter is not None
     assert letter.html is not None
     filled = PlaceholderValues(

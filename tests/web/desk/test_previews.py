@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from digest.deliver.compose.variants import build_variants
-from digest.edition.approval import load_fragments
+from digest.deliver.compose.variants import create_variants
+from digest.edition.approval import read_draft
 from digest.edition.queries import find_edition
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize
 from digest.web.desk.read_aloud import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
@@ -16,7 +16,8 @@ from tests.web.desk.sample_week import SampleWeek
 def test_a_preview_without_sections_is_the_mail_of_a_reader_who_left_them_out(week: SampleWeek) -> None:
     with week.installation.database.read() as session:
         edition = find_edition(session, week.name)
-        variants = build_variants(edition, load_fragments(session, edition), week.installation.settings)
+        settings = week.installation.settings
+        variants = create_variants(read_draft(session, edition, settings), settings)
     mail = variants.template_for(Preferences(omit=frozenset({"events", "topics"})))
     assert mail is not None
     shown = week.client().get(f"/desk/preview/{week.name}/text?omit=events&omit=topics").text

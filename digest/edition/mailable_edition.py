@@ -1,0 +1,69 @@
+"""What the mails and the web copy of an edition are made of: its rendered pieces, and what their headers say."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from digest.edition.content import RenderedFragment
+from digest.settings import Settings
+from digest.store.models import Edition
+
+FragmentKind = Literal["html", "text", "web"]
+_REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
+
+
+def join_fragments(
+    fragments: Collection[RenderedFragment], kind: FragmentKind, omit: Collection[str] = frozenset()
+) -> str:
+    """Join pieces into a whole page of one kind, without the pieces that `omit` names.
+
+    Raises:
+        ValueError: `omit` names the head or the foot, without which there is no page.
+    """
+    if _REQUIRED_FRAGMENTS & set(omit):
+        raise ValueError(f"head and foot can't be left out of a page (omit: {', '.join(sorted(omit))})")
+    web = {p.name: p.body for p in fragments if p.kind == "web"} if kind == "web" else {}
+    base = "html" if kind == "web" else kind
+    return "".join(web.get(p.name, p.body) for p in fragments if p.kind == base and p.name not in omit)
+
+
+@dataclass(frozen=True, slots=True)
+class MailableEdition:
+    """An edition with all that approval vouches for, as it stands or as one approved version has it.
+
+    `pieces` stand in reading order; `base_url` is where its links lead, without a slash at its end.
+    """
+
+    name: str
+    number: int
+    subject: str
+    preheader: str
+    sender_name: str
+    sender_address: str
+    reply_to: str
+    list_name: str
+    list_id: str
+    base_url: str
+    pieces: tuple[RenderedFragment, ...]
+
+    def join(self, kind: FragmentKind, omit: Collection[str] = frozenset()) -> str:
+        """Join its pieces into a whole page of one kind; see `join_fragments`."""
+        return join_fragments(self.pieces, kind, omit)
+
+
+def describe_draft(edition: Edition, pieces: Iterable[RenderedFragment], settings: Settings) -> MailableEdition:
+    """Describe an edition as its row, its pieces and the settings have it now."""
+    sender = settings.file.sender
+    return MailableEdition(
+        name=edition.name,
+        number=edition.number,
+        subject=edition.subject,
+        preheader=edition.preheader,
+        sender_name=sender.name,
+        sender_address=sender.address,
+        reply_to=sender.reply_to,
+        list_name=settings.file.publication.name,
+        list_id=sender.list_id,
+        base_url=settings.link_base,
+        pieces=tuple(pieces),
+    )

@@ -1,0 +1,84 @@
+"""Approved versions of editions: what was approved, by whom, and the pieces as they were then."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
+
+
+class ApprovalState(StrEnum):
+    """waiting (for another approver) → standing → superseded (by an edit) or taken back, for good."""
+
+    WAITING = "waiting"
+    STANDING = "standing"
+    SUPERSEDED = "superseded"
+    TAKEN_BACK = "taken back"
+
+
+class Approval(Base):
+    """One approved version of an edition. Only its state, and who ended it when, ever change.
+
+    The one that is standing is what goes out, or went. `content_hash` stands for `statement`, which lists all that was approved;
+    `content` is what the edition said, for people to compare; `edit_seq` is the number of the last edit that is in it.
+    """
+
+    __tablename__ = "approval"
+    __table_args__ = (
+        UniqueConstraint("edition_id", "version", name="uq_approval_one_a_version"),
+        # Each message of a send is of one version: no edition has two that stand.
+        Index(
+            "ix_approval_one_standing",
+            "edition_id",
+            unique=True,
+            sqlite_where=text("state = 'standing'"),
+            postgresql_where=text("state = 'standing'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
+    version: Mapped[int]  # from 1 within the edition
+    state: Mapped[ApprovalState] = mapped_column(enum_by_value(ApprovalState))
+    content_hash: Mapped[str] = mapped_column(String(64))
+    statement: Mapped[Json]
+    content: Mapped[dict[str, Any]] = mapped_column(JSON, deferred=True)
+    edit_seq: Mapped[int]  # 0: before the first edit
+    made_at: Mapped[Moment]
+    stood_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # since when nobody's approval is missing
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # superseded or taken back
+    ended_by: Mapped[str | None] = mapped_column(String(200))  # an actor's name
+    ended_by_edit: Mapped[int | None]  # the number of the edit that superseded it
+    ended_because: Mapped[str] = mapped_column(Text, default="", server_default="")  # where it was no edit
+
+    signatures: Mapped[list["ApprovalSignature"]] = relationship(order_by="ApprovalSignature.id", lazy="selectin")
+
+
+class ApprovalSignature(Base):
+    """One person's approval of a version: an HMAC by a key that is not in the database."""
+
+    __tablename__ = "approval_signature"
+    __table_args__ = (UniqueConstraint("approval_id", "actor", name="uq_approval_signature_one_a_person"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    approval_id: Mapped[int] = mapped_column(ForeignKey("approval.id", ondelete="CASCADE"))
+    actor: Mapped[str] = mapped_column(String(200))
+    at: Mapped[Moment]
+    signature: Mapped[str] = mapped_column(String(64))
+
+
+class ApprovedFragment(Base):
+    """A rendered piece of an edition as one version of it has it; it never changes."""
+
+    __tablename__ = "approved_fragment"
+    __table_args__ = (UniqueConstraint("approval_id", "kind", "name", name="uq_approved_fragment_one_a_place"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    approval_id: Mapped[int] = mapped_column(ForeignKey("approval.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(10))  # html | text | web
+    name: Mapped[str] = mapped_column(String(60))
+    position: Mapped[int]
+    body: Mapped[str] = mapped_column(Text)
