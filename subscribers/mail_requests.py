@@ -23,6 +23,7 @@ MailKind = Literal[
     "contact",
     "staff",
     "seal",
+    "gone",
 ]
 
 

@@ -25,7 +25,7 @@ SLOT = DueJob("draft", NOON)
 
 @pytest.fixture
 def install(database: Database) -> Installation:
-    schedule = ScheduleSettings(collect=["every 1h"], draft="thu 17:30", release="fri 06:00")
+    schedule = ScheduleSettings(collect=["every 1h"], draft="thu 17:30", release="fri 06:00", last_look_minutes=0)
     return Installation(Settings(file=SettingsFile(schedule=schedule)), database)
 
 

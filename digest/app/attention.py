@@ -7,12 +7,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.collect.sources import list_source_problems
-from digest.deliver.control import edition_control, installation_hold
+from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.send_gate import send_blocked_reason
+from digest.edition.content import EditionContent
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.queries import explain_missed_release
+from digest.edition.queries import UNAPPROVED_STATES, explain_missed_release
 from digest.settings import SettingsFile
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import join_words
@@ -46,6 +47,7 @@ def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
     resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
     for edition in session.scalars(resting.order_by(Edition.release_at)):
         yield send_blocked_reason(edition.name, edition, None)
+    yield from _name_gone_articles(session)
     alarm = rate_limits.find_open_alarm(session)
     if alarm is not None:
         yield rate_limits.describe_alarm(alarm)
@@ -60,3 +62,14 @@ def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
         if kind.suppressions and (trouble := kind.suppressions.last_trouble(session)):
             yield f"{kind.title}'s lists were not read whole last time: {trouble}. The next night tries again, or 'digest subscribers pull'."
     yield from provider_erasures.stuck_erasures_warnings(session)
+
+
+def _name_gone_articles(session: Session) -> Iterator[str]:
+    """Say which articles the last look found gone that still stand in an edition that is to be approved again."""
+    for edition in session.scalars(select(Edition).where(Edition.state.in_(UNAPPROVED_STATES))):
+        look = article_looks.read_look(session, edition.name)
+        if look is None or not look.gone:
+            continue
+        linked = EditionContent.from_json(edition.content).linked_articles
+        if gone := tuple(finding for finding in look.gone if finding.url in linked):
+            yield f"{edition.name}: {article_looks.describe_gone(gone)}"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from digest.app import background, edition_pictures, editions, maintenance, sending
+from digest.app import background, edition_pictures, editions, last_look, maintenance, sending
 from digest.app.acts import SCHEDULER
 from digest.app.editing import EditForm, EditRefusedError
 from digest.app.installation import Installation
@@ -72,6 +72,14 @@ def nightly(context: JobContext) -> str:
     return maintenance.run_nightly_steps(context.installation, context.clock())
 
 
+def look_again(context: JobContext) -> str:
+    """Look again at every article of what is about to be released."""
+    installation, clock = context.installation, context.clock
+    names = last_look.find_due_looks(installation, now=clock())
+    looks = [last_look.look_again(installation, name, actor=SCHEDULER, clock=clock) for name in names]
+    return "; ".join(look.sentence for look in looks if look)
+
+
 def send_edition(context: JobContext, edition: str) -> SendReport:
     """Send an edition that is due, or go on with one that was cut short."""
     stopping = context.stopping
@@ -117,6 +125,7 @@ SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {"collect": collect, "draft"
 JOBS: dict[str, Callable[..., object]] = {
     **SLOT_JOBS,
     "fetch_pictures": fetch_pictures,
+    "look_again": look_again,
     "send_edition": send_edition,
     "answer_signups": answer_signups,
     "send_notices": send_notices,

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
-from digest.deliver.control import edition_control, installation_hold
+from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, process_events
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
@@ -303,7 +303,7 @@ class PendingReleases:
 def find_pending_releases(installation: Installation, *, now: datetime) -> PendingReleases:
     """Find what to send: approved editions whose time has come, and those that were cut short.
 
-    None that is paused is ready, and none at all while the installation is held.
+    None that is paused is ready, none whose articles are yet to be looked at again, and none at all while the installation is held.
     """
     due = select(Edition).where(
         Edition.paused_at.is_(None),
@@ -313,5 +313,8 @@ def find_pending_releases(installation: Installation, *, now: datetime) -> Pendi
     with installation.database.read() as session:
         hold = installation_hold.current_hold(session)
         editions = session.scalars(due.order_by(Edition.release_at)).all()
+        minutes = installation.settings.file.schedule.last_look_minutes
+        unseen = {e.name for e in editions if article_looks.awaits_look(session, e, minutes=minutes, now=now)}
     missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
-    return PendingReleases(() if hold else tuple(e.name for e in editions if e.name not in missed), missed)
+    ready = () if hold else tuple(e.name for e in editions if e.name not in missed and e.name not in unseen)
+    return PendingReleases(ready, missed)

@@ -57,7 +57,8 @@ def check_pages(
     if not pages:
         return {}
     answers = _fetch_pages(fetcher, set(pages.values()), {pages[url] for url in advisories if url in pages}, workers)
-    states = {url: answers[link] for url, link in pages.items() if link in answers}
+    known = {link: answer for link, answer in answers.items() if not answer.failure}
+    states = {url: known[link] for url, link in pages.items() if link in known}
     missing = {url for url, answer in states.items() if answer.status in MISSING_STATUSES}
     with database.write() as session:
         for article in session.scalars(select(Article).where(Article.url.in_(missing))):
@@ -72,15 +73,39 @@ def check_pages(
 
 
 @dataclass(frozen=True, slots=True)
+class PageLook:
+    """What came of asking for a page. `failure` says why nothing is known of it; a gone page is no failure."""
+
+    is_gone: bool
+    status: int = 0
+    failure: str = ""
+
+
+def look_at_pages(fetcher: ContentFetcher, links: Collection[str], *, workers: int) -> dict[str, PageLook]:
+    """Ask for pages whether they are still there; nothing is noted.
+
+    What did not come within `TIME_LIMIT` has a failure, as has what answered anything but the page, 404 or 410, and what
+    robots.txt disallows: that is not asked for.
+    """
+    if not links:
+        return {}
+    answers = _fetch_pages(fetcher, set(links), (), workers)
+    unasked = _PageAnswer(0, failure="there was no time left to ask")
+    looks = {link: answers.get(link, unasked) for link in links}
+    return {link: PageLook(a.status in MISSING_STATUSES, a.status, a.failure) for link, a in looks.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class _PageAnswer:
     status: int
     supersession: str = ""
+    failure: str = ""
 
 
 def _fetch_pages(
     fetcher: ContentFetcher, links: Collection[str], read: Collection[str], workers: int
 ) -> dict[str, _PageAnswer]:
-    """Return the answer of each page that gave one that means something; a host is asked one by one."""
+    """Return what came of each page that there was time for; a host is asked one by one."""
     hosts: dict[str, list[str]] = {}
     for link in sorted(links):
         hosts.setdefault(urlsplit(link).hostname or "", []).append(link)
@@ -100,11 +125,14 @@ def _fetch_host_pages(
         try:
             if fetcher.may_read(link):
                 answers[link] = _read_page(fetcher.get(link, accept="text/html, */*;q=0.5"), is_read=link in read)
+            else:
+                answers[link] = _PageAnswer(0, failure="robots.txt lets nobody look, or did not answer")
         except FetchError as error:
-            if error.status in MISSING_STATUSES:
-                answers[link] = _PageAnswer(error.status)
+            missing = error.status in MISSING_STATUSES
+            answers[link] = _PageAnswer(error.status or 0, failure="" if missing else error.message)
         except Exception:  # one page's surprise must not keep an edition from being drafted
             log.exception("recheck.surprise", page=link)
+            answers[link] = _PageAnswer(0, failure="our own fault: see the log")
     return answers
 
 

@@ -125,6 +125,18 @@ class EditionContent:
     sections: tuple[EditionSection, ...]
     blocks: tuple[LabelledBlock, ...] = ()
 
+    @property
+    def linked_articles(self) -> dict[str, str]:
+        """The address of every article that it links, with its headline; of one below another, with that one's too."""
+        articles: dict[str, str] = {}
+        for entry in (entry for section in self.sections for entry in section.entries):
+            links = [(entry.url, entry.headline)]
+            links += [(link.url, f"{link.text}, under {entry.headline}") for link in (*entry.also, *entry.related)]
+            for url, headline in links:
+                if url:
+                    articles.setdefault(url, headline)
+        return articles
+
     def as_json(self) -> dict[str, Any]:
         """Return the plain form that is stored."""
         plain: dict[str, Any] = _CONTENT.dump_python(self, mode="json")

@@ -55,6 +55,9 @@ class ScheduleSettings(values.SettingsTable):
     collect: list[values.RuleText] = ["daily 05:00", "daily 17:00"]
     draft: values.RuleText = "thu 17:30"
     release: values.RuleText = "fri 06:00"
+    # Before the release: when every article is looked at again; 0: never.
+    last_look_minutes: int = Field(default=20, ge=0, le=24 * 60)
+    at_gone_article: Literal["stop", "send"] = "stop"
 
     @property
     def collect_rules(self) -> tuple[ScheduleRule, ...]:

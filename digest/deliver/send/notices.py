@@ -46,12 +46,23 @@ from subscribers.store.models import Person
 BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
-TO_EDITORS = frozenset({"contact", "staff", "seal"})  # to the editors, where the request names no address
+TO_EDITORS = frozenset({"contact", "staff", "seal", "gone"})  # to the editors, where the request names no address
 # which page a token opens; all others confirm
 _TOKEN_PAGES = {"data": "my-data", "move": "address", "undo": "undo", "choices": "restore", "staff": "staff"}
 SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
+GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
 # Facts that are used as they are.
-_PLAIN_FACTS = ("wording", "where", "wording_version", "wording_hash", "masked", "reply", "role", *SEAL_FACTS)
+_PLAIN_FACTS = (
+    "wording",
+    "where",
+    "wording_version",
+    "wording_hash",
+    "masked",
+    "reply",
+    "role",
+    *SEAL_FACTS,
+    *GONE_FACTS,
+)
 
 log = structlog.get_logger("notices")
 

@@ -216,6 +216,8 @@ class _PhaseTeller:
     def _tell_paused(self) -> tuple[str, str]:
         edition = self.view.edition
         waits, because = _tell_who_waits(self.view), _as_sentence(edition.paused_because)
+        if self.by_alarm and edition.planned_at is None:
+            return f"{self._number} does not go out", f"{because} {waits}"
         if self.by_alarm:
             return "Sending paused itself", f"{because} {waits} Nothing is lost."
         since = _end_sentence(short_moment(edition.paused_at or self.now, self.zone))
@@ -460,7 +462,11 @@ def _tell_act(
         return None
     because = str(detail.get("because", ""))
     words = _ACT_WORDS[key].format(
-        who=name_actor(actor, names), mark=str(detail.get("mark", ""))[:7], many=detail.get("handed over", 0)
+        who=name_actor(actor, names),
+        mark=str(detail.get("mark", ""))[:7],
+        many=detail.get("handed over", 0),
+        gone=detail.get("gone", 0),
+        unanswered=detail.get("no answer", 0),
     )
     sentence = f"{words}: {because}" if because else words
     return HappeningRow(at, _as_sentence(sentence), is_alarm=key in {"alarm", "held"})
@@ -476,6 +482,7 @@ _ACT_WORDS = {
     "cancelled": "{who} cancelled the rest",
     "held": "{who} stopped all mail",
     "released": "{who} let mail leave again",
+    "looked again": "Every article was looked at again: {gone} gone, {unanswered} without an answer",
     "uncertain": "{who} settled uncertain deliveries",
 }
 _CAUSE_WORDS = {

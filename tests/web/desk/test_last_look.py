@@ -1,0 +1,220 @@
+"""Right before the release every article is looked at again, through the real fetcher and at the desk."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+from sqlalchemy import select, update
+
+import scheduler
+from digest.app import background, editions, last_look, sending
+from digest.app.attention import attention_sentences
+from digest.app.edition_status import edition_status
+from digest.app.installation import Installation
+from digest.app.jobs import JobContext
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.deliver.control.article_looks import REPEAT_AFTER, awaits_look, read_look
+from digest.settings import LimitSettings
+from digest.store.delivery_models import Delivery
+from digest.store.models import AuditEntry, Edition, EditionState
+from tests.actors import EDITOR
+from tests.web.desk.sample_week import SampleWeek
+
+RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+SOON = RELEASE - timedelta(minutes=20)
+NAME = "2026-W47"
+GONE = "/cbp.example/2026-W47"
+
+
+def loopback() -> HttpFetcher:
+    return HttpFetcher(LimitSettings(allow_networks=["127.0.0.0/8"]), build_user_agent("https://news.example.org/"))
+
+
+@pytest.fixture
+def approved(both: Any, httpserver: HTTPServer) -> Any:
+    """Give an approved edition whose articles stand on a server of the test; every page of it is there."""
+    both.edition(state=EditionState.APPROVED)
+    both.session_cookie("editor")
+    httpserver.expect_request("/robots.txt").respond_with_data("User-agent: *\nDisallow: /aspr.example")
+    with both.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        moved = json.dumps(edition.content).replace("https://", httpserver.url_for("/"))
+        edition.content, edition.approved_at = json.loads(moved), RELEASE - timedelta(hours=10)
+    return both
+
+
+def look(world: Any, at: datetime = SOON) -> Any:
+    return last_look.look_again(world.install, NAME, actor=EDITOR, clock=lambda: at, fetcher=loopback())
+
+
+def answer_everything(httpserver: HTTPServer, *, but: dict[str, int]) -> None:
+    for path, status in but.items():
+        httpserver.expect_request(path).respond_with_data("", status)
+    for host in ("cisa.example/2026-W47/cranes", "reuters.example/2026-W47/cranes", *ROWS):
+        if f"/{host}" not in but:
+            httpserver.expect_request(f"/{host}").respond_with_data("here")
+
+
+ROWS = tuple(f"{name}.example/2026-W47" for name in ("fema", "cbp", "aspr", "events", "sam"))
+
+
+def edition_of(world: Any) -> Edition:
+    with world.database.read() as session:
+        found: Edition = session.scalars(select(Edition).where(Edition.name == NAME)).one()
+        return found
+
+
+def mails(world: Any) -> int:
+    with world.database.read() as session:
+        return len(session.scalars(select(Delivery).where(Delivery.purpose.startswith("gone:"))).all())
+
+
+def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved: Any, httpserver: HTTPServer) -> None:
+    answer_everything(httpserver, but={GONE: 404, "/fema.example/2026-W47": 503})
+    assert last_look.find_due_looks(approved.install, now=SOON - timedelta(seconds=1)) == []
+    assert last_look.find_due_looks(approved.install, now=SOON) == [NAME]
+    found = look(approved)
+    assert [(finding.headline, finding.what) for finding in found.gone] == [
+        ("Two land crossings open a second face-matching lane", "404")
+    ]
+    # A page that fails stops nothing, and one that robots.txt disallows is not asked for.
+    assert [finding.url.rpartition("/")[0][-12:] for finding in found.unanswered] == ["fema.example", "aspr.example"]
+    assert not [1 for request, _ in httpserver.log if "aspr" in request.path]
+    assert "is gone from the web: “Two land crossings" in edition_of(approved).paused_because
+    scheduler.send_due_editions(JobContext(approved.install, lambda: RELEASE), scheduler.ReleaseBackoff())
+    assert edition_of(approved).state is EditionState.APPROVED
+    with approved.database.read() as session:
+        (sentence,) = attention_sentences(session, RELEASE)
+    assert "Take it out at the desk and approve again" in sentence
+    page = approved.desk.get(f"/desk/editions/{NAME}/sending").text
+    assert "<h1>No. 147 does not go out</h1>" in page
+    assert "Every article was looked at again: 1 gone, 2 without an answer." in page
+    assert last_look.find_due_looks(approved.install, now=RELEASE - timedelta(minutes=11)) == []
+    look(approved, SOON + REPEAT_AFTER)
+    assert mails(approved) == 1
+    (told,) = send_mails(approved)
+    assert "Two land crossings open a second face-matching lane (404)" in told
+    assert "So nothing is sent." in told
+    assert "Subject: No. 147 does not go out: an article is gone" in told
+
+
+def send_mails(world: Any) -> list[str]:
+    background.send_due_notices(world.install, clock=lambda: RELEASE)
+    folder = world.install.settings.outbox_folder / "notice"
+    return [file.read_text() for file in sorted(folder.glob("*.eml"))]
+
+
+def test_it_goes_on_when_the_article_is_back(approved: Any, httpserver: HTTPServer) -> None:
+    answer_everything(httpserver, but={GONE: 410})
+    look(approved)
+    httpserver.clear()
+    answer_everything(httpserver, but={})
+    httpserver.expect_request("/robots.txt").respond_with_data("", 404)
+    at = SOON + REPEAT_AFTER
+    assert last_look.find_due_looks(approved.install, now=at) == [NAME]
+    assert look(approved, at).gone == ()
+    assert edition_of(approved).paused_at is None
+    with approved.database.read() as session:
+        acts = [(row.act, row.actor) for row in session.scalars(select(AuditEntry).order_by(AuditEntry.id))]
+    assert acts[-2:] == [("looked again", EDITOR.name), ("resumed", "digest")]
+
+
+def test_an_editor_may_let_it_go_as_it_is_and_is_not_overruled(approved: Any, httpserver: HTTPServer) -> None:
+    answer_everything(httpserver, but={GONE: 404})
+    look(approved)
+    sending.resume_edition(approved.install, NAME, actor=EDITOR, now=SOON)
+    assert last_look.find_due_looks(approved.install, now=RELEASE) == []
+    look(approved, RELEASE)
+    assert edition_of(approved).paused_at is None
+    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == (NAME,)
+
+
+def test_what_somebody_paused_for_another_reason_stays_paused(approved: Any, httpserver: HTTPServer) -> None:
+    answer_everything(httpserver, but={})
+    sending.pause_edition(approved.install, NAME, reason="a wrong date", actor=EDITOR, now=SOON)
+    look(approved)
+    assert edition_of(approved).paused_because == "a wrong date"
+
+
+def test_a_setting_sends_in_spite_of_it_and_tells(approved: Any, httpserver: HTTPServer) -> None:
+    settings = approved.install.settings
+    schedule = settings.file.schedule.model_copy(update={"at_gone_article": "send"})
+    file = settings.file.model_copy(update={"schedule": schedule})
+    lenient = Installation(settings.model_copy(update={"file": file}), approved.database)
+    answer_everything(httpserver, but={GONE: 404})
+    last_look.look_again(lenient, NAME, actor=EDITOR, clock=lambda: SOON, fetcher=loopback())
+    assert edition_of(approved).paused_at is None
+    (told,) = send_mails(approved)
+    assert "The edition goes out all the same" in told
+
+
+def test_nothing_goes_before_it_was_looked_at_as_it_was_approved(approved: Any, httpserver: HTTPServer) -> None:
+    answer_everything(httpserver, but={})
+    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == ()
+    look(approved)
+    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == (NAME,)
+    with approved.database.write() as session:
+        session.execute(update(Edition).values(approved_at=RELEASE))
+    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == ()
+    with approved.database.read() as session:
+        assert not awaits_look(session, edition_of(approved), minutes=0, now=RELEASE)
+
+
+def test_without_a_network_the_release_does_not_wait(approved: Any, httpserver: HTTPServer) -> None:
+    httpserver.clear()
+    with approved.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        edition.content = json.loads(json.dumps(edition.content).replace("127.0.0.1", "192.0.2.1"))
+    found = last_look.look_again(approved.install, NAME, actor=EDITOR, clock=lambda: SOON)
+    assert found is not None
+    assert (found.gone, len(found.unanswered)) == ((), found.looked_at)
+    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == (NAME,)
+
+
+class _WithoutOnePage(BundledFetcher):
+    """The bundled sample, with one page gone."""
+
+    gone = ""
+
+    def get(self, url: str, **asked: Any) -> FetchResult:
+        if url == self.gone:
+            raise FetchError(url, FetchErrorReason.MISSING, "is not there", status=404)
+        return super().get(url, **asked)
+
+    def may_read(self, url: str) -> bool:
+        return url == self.gone or super().may_read(url)
+
+
+def test_taken_out_and_approved_again_it_goes(week: SampleWeek) -> None:
+    install = week.installation
+    with install.database.write() as session:
+        release = session.scalars(select(Edition)).one().release_at
+    fetcher = _WithoutOnePage(resources.files("digest").joinpath("sample"))
+    fetcher.gone = week.entries("featured")[1]["url"]
+
+    def approve(at: datetime) -> None:
+        content_hash = edition_status(install, week.name, now=at).content_hash
+        editions.approve_edition(install, week.name, content_hash, actor=EDITOR, now=at)
+
+    def look_at(at: datetime) -> Any:
+        return last_look.look_again(install, week.name, actor=EDITOR, clock=lambda: at, fetcher=fetcher)
+
+    approve(release - timedelta(hours=2))
+    found = look_at(release - timedelta(minutes=20))
+    assert [finding.url for finding in found.gone] == [fetcher.gone]
+    anchor = week.anchors("featured")[1]
+    week.act(f"drop {anchor}")
+    with install.database.read() as session:
+        edition = session.scalars(select(Edition)).one()
+        assert edition.state is EditionState.DRAFT
+        assert not [s for s in attention_sentences(session, release) if "gone from the web" in s]
+        assert read_look(session, week.name) is not None
+    approve(release - timedelta(minutes=10))
+    assert sending.find_pending_releases(install, now=release).ready_to_send == ()
+    assert look_at(release - timedelta(minutes=9)).gone == ()
+    assert sending.find_pending_releases(install, now=release).ready_to_send == (week.name,)
