@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
@@ -17,14 +18,24 @@ from sqlalchemy.exc import ProgrammingError
 from digest.edition.content import EditionContent
 from digest.store.engine import Database, migrate_schema, open_database
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 ROOT = Path(__file__).parent.parent
 TOOL_COMMANDS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "node": ("node",),
     "spamassassin": ("spamassassin",),
 }
+WAIT_TIMEOUT = 60.0  # seconds within which what a test waits for comes, on a busy machine too
 LONG_TEST_FILES = ("test_whole_week.py", "test_benchmarks.py", "test_killed_sends.py")
 _left_out_tests: set[str] = set()
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def forget_nowhere_else(*_: object) -> None:
@@ -235,3 +246,12 @@ def chromium() -> str:
     path = find_tool("chromium")
     assert path, "mark the test with pytest.mark.chromium"
     return path
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator["Browser"]:
+    """Start a Chromium for the tests of a module. Not of the session: while it runs, so does an event loop in the tests' thread."""
+    from tests.browser import open_browser
+
+    with open_browser(chromium) as started:
+        yield started

@@ -23,17 +23,14 @@ from urllib.parse import urlsplit
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import open_database
+from tests.browser import follow
 
 EDITOR = "dana@newsroom.example"
 READERS = [f"reader{n}@county{n}.example.net" for n in range(1, 9)]
-CHROMIUM = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
 PATIENCE = 90  # seconds that anything may take before the test gives up
 
 SETTINGS = """
@@ -212,14 +209,13 @@ def approve_in_browser(page: Page, base: str) -> str:
     """Approve what the desk shows, as an editor does; give the edition's name."""
     for _ in range(60):
         page.goto(f"{base}/desk/")
-        page.get_by_role("link", name=re.compile("Review and approve")).first.click()
+        follow(page.get_by_role("link", name=re.compile("Review and approve")).first)
         name = page.url.rstrip("/").split("/")[-2]
         button = page.get_by_role("button", name=re.compile("^Approve"))
         if not button.is_enabled():
             time.sleep(0.3)
             continue
-        with page.expect_navigation():
-            button.click()
+        follow(button)
         if page.get_by_text(re.compile("approved", re.IGNORECASE)).count():
             return name
     pytest.fail("the desk did not let the edition be approved")
@@ -229,8 +225,7 @@ def sign_in_by_link(page: Page, installation: Installation, base: str) -> None:
     """Sign in at the desk as the editor, by a link that the terminal prints."""
     link = urlsplit(installation.run("staff", "link", EDITOR).strip())
     page.goto(base + link.path)
-    with page.expect_navigation():
-        page.get_by_role("button", name="Sign in").click()
+    follow(page.get_by_role("button", name="Sign in"))
 
 
 SCHEDULER = ("-m", "scheduler")
@@ -288,18 +283,16 @@ def installation(tmp_path: Path, feeds: Feeds, prepared_home: Path) -> Installat
     return Installation(tmp_path, feeds.port, "outbox:")
 
 
-def drafted_and_approved(installation: Installation, chromium: str) -> str:
+def drafted_and_approved(installation: Installation, browser: Browser) -> str:
     """Wait for a draft and approve it in the browser; give the edition's name."""
     home = installation.home
     with running(installation, "-m", "digest", "serve", "--port", "0", "--no-timetable", log="serve.log"):
         address = until("page", lambda: re.search(r"http://127\.0\.0\.1:\d+", (home / "serve.log").read_text()))
         until("draft", lambda: "drafted from" in (home / "scheduler.log").read_text())
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
-            page = browser.new_page()
-            sign_in_by_link(page, installation, address[0])
-            name = approve_in_browser(page, address[0])
-            browser.close()
+        page = browser.new_page()
+        sign_in_by_link(page, installation, address[0])
+        name = approve_in_browser(page, address[0])
+        page.close()
     return name
 
 
@@ -309,7 +302,7 @@ def no_address_in_a_log(home: Path) -> bool:
 
 @pytest.mark.chromium
 def test_a_timetable_sends_by_smtp_and_repeats_nothing_over_kills(
-    installation: Installation, feeds: Feeds, mailboxes: tuple[Mailboxes, int], chromium: str
+    installation: Installation, feeds: Feeds, mailboxes: tuple[Mailboxes, int], browser: Browser
 ) -> None:
     boxes, port = mailboxes
     installation.mail_url = f"smtp://127.0.0.1:{port}?starttls=off"
@@ -318,7 +311,7 @@ def test_a_timetable_sends_by_smtp_and_repeats_nothing_over_kills(
     with running(installation, *SCHEDULER, log="scheduler.log"):
         until("draft", lambda: "drafted from" in (installation.home / "scheduler.log").read_text())
         assert boxes.names == [], "nothing leaves before an editor approves"
-        assert drafted_and_approved(installation, chromium)
+        assert drafted_and_approved(installation, browser)
         until("first messages", lambda: len(boxes.names) >= 2)  # killed in the middle of sending
     with running(installation, *SCHEDULER, log="scheduler.log"):
         until("rest of the messages", lambda: len(boxes.names) >= len(READERS) - 1)
@@ -332,7 +325,7 @@ def test_a_timetable_sends_by_smtp_and_repeats_nothing_over_kills(
 
 
 @pytest.mark.chromium
-def test_a_timetable_sends_by_sendgrid_once(installation: Installation, chromium: str) -> None:
+def test_a_timetable_sends_by_sendgrid_once(installation: Installation, browser: Browser) -> None:
     provider = Provider()
     with served(provider.handler()) as port:
         installation.mail_url = "sendgrid:?batch=3"
@@ -343,7 +336,7 @@ def test_a_timetable_sends_by_sendgrid_once(installation: Installation, chromium
         with running(installation, *SCHEDULER, log="scheduler.log"):
             until("draft", lambda: "drafted from" in (installation.home / "scheduler.log").read_text())
             assert provider.names == [], "nothing leaves before an editor approves"
-            name = drafted_and_approved(installation, chromium)
+            name = drafted_and_approved(installation, browser)
             until("last request", lambda: len(provider.names) >= len(READERS))
         with running(installation, *SCHEDULER, log="scheduler.log"):
             until("end", lambda: '"state": "sent"' in installation.run("status", name, "--json"))

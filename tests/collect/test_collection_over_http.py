@@ -11,6 +11,7 @@ from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Source, SourceHealth
+from tests.conftest import WAIT_TIMEOUT
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 FEED = """<rss version="2.0"><channel><title>Port</title><item><title>Port reopens</title>
@@ -19,7 +20,7 @@ FEED = """<rss version="2.0"><channel><title>Port</title><item><title>Port reope
 
 def visited(database: Database, *urls: str) -> list[SourceReport]:
     sources = [SourceSettings(url=url, name=url, publisher="P") for url in urls]
-    limits = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=20)
+    limits = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
     with HttpFetcher(limits, build_user_agent("https://news.example.org/")) as fetcher:
         settings = Settings(file=SettingsFile(sources=sources, limits=limits))
         return collect_sources(database, fetcher, settings, now=NOON, jitter=lambda: 0.5)

@@ -13,6 +13,7 @@ from digest.collect.source_visit import MAX_PAGES, rank_feeds
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Source, SourceHealth
+from tests.conftest import WAIT_TIMEOUT
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 PORT, COAST = "https://port.example.org/feed", "https://coast.example.org/feed"
@@ -373,7 +374,7 @@ def test_only_the_sources_that_are_named_are_visited(sqlite: Database) -> None:
 
 
 def test_sources_are_fetched_side_by_side(sqlite: Database) -> None:
-    together = threading.Barrier(2, timeout=20)
+    together = threading.Barrier(2, timeout=WAIT_TIMEOUT)
 
     def wait_for_the_other() -> FetchResult:
         together.wait()  # breaks, and fails the source, if the other is not asked meanwhile

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -73,6 +72,7 @@ class FakeSendGrid(ThreadingHTTPServer):
     def __init__(self, *planned_answers: PlannedAnswer) -> None:
         super().__init__(("127.0.0.1", 0), _MailSendHandler)
         self.planned_answers = list(planned_answers)
+        self.closing = threading.Event()
         self.accepted_bodies: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, str]] = []
         self.max_body_bytes = 30_000_000
@@ -88,6 +88,7 @@ class FakeSendGrid(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.set()
         self.shutdown()
         self.server_close()
 
@@ -108,9 +109,8 @@ class _MailSendHandler(BaseHTTPRequestHandler):
             planned = self.server.planned_answers.pop(0)
             if planned.status == 202:
                 self.server.accepted_bodies.append(body)
-            time.sleep(planned.hang_seconds or 0.0)
             self.close_connection = True
-            if planned.hang_seconds is not None:
+            if not self.server.closing.wait(planned.hang_seconds or 0.0) and planned.hang_seconds is not None:
                 self._respond(planned.status, planned.body, planned.headers)
             return
         if len(raw) > self.server.max_body_bytes:

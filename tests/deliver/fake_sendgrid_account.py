@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,6 +44,7 @@ class FakeSendGridAccount(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _AccountHandler)
         self.lists: dict[str, list[dict[str, Any]]] = {name: [] for name in SUPPRESSION_LISTS}
         self.override = override
+        self.closing = threading.Event()
         self.requests: list[RecordedRequest] = []
         self.erased_addresses: list[list[str]] = []
         self.host = f"http://127.0.0.1:{self.server_address[1]}"
@@ -85,6 +85,7 @@ class FakeSendGridAccount(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.set()
         self.shutdown()
         self.server_close()
 
@@ -99,9 +100,8 @@ class _AccountHandler(BaseHTTPRequestHandler):
         asked = RecordedRequest(self.command, url.path, query, json.loads(raw) if raw else None)
         self.server.requests.append(asked)
         if (instead := self.server.override(asked)) is not None:
-            time.sleep(instead.hang_seconds or 0.0)
             self.close_connection = True
-            if instead.hang_seconds is not None:
+            if not self.server.closing.wait(instead.hang_seconds or 0.0) and instead.hang_seconds is not None:
                 self._send_response_with_body(instead.status, instead.body, instead.headers)
             return
         if self.headers.get("Authorization") != f"Bearer {API_KEY}":

@@ -1,22 +1,20 @@
 """The mail as a browser, axe, html-validate and the data of caniemail see it."""
 
 import io
-import os
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import Settings
+from tests.browser import AXE_MAIL, axe_report
 from tests.conftest import ROOT
 
 OURS = Settings.model_validate(
@@ -26,17 +24,6 @@ OURS = Settings.model_validate(
     }
 )
 Scheme = Literal["light", "dark"]
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-# A mail is shown inside a page that has the landmarks.
-AXE = {"resultTypes": ["violations"], "rules": {"region": {"enabled": False}}}
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +53,6 @@ def odd_mail(full_content: EditionContent) -> str:
     )
     content = replace(full_content, sections=sections, intro="W" * 200)
     return join_fragments(render_edition(content, publication_frame(OURS), create_mail_environment(OURS)), "html")
-
-
-@pytest.fixture(scope="module")
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    path = next(
-        str(place / name)
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        for place in map(Path, os.environ["PATH"].split(os.pathsep))
-        if (place / name).exists()
-    )
-    with sync_playwright() as play:
-        started = play.chromium.launch(executable_path=path, args=list(QUIET))
-        yield started
-        started.close()
 
 
 class Shown:
@@ -123,8 +96,7 @@ def test_axe_finds_nothing(
     with Shown(browser, request.getfixturevalue(form), width=width, scheme=scheme) as shown:
         ground = "rgb(18, 22, 28)" if scheme == "dark" else "rgb(255, 255, 255)"
         assert shown.ask("getComputedStyle(document.body).backgroundColor") == ground
-        violations = Axe().run(shown.page, options=AXE).response
-        assert [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in violations["violations"]] == []
+        assert axe_report(shown.page, AXE_MAIL) == ""
 
 
 @pytest.mark.chromium

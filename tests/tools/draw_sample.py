@@ -4,13 +4,14 @@ Chromium renders each scene at twice its size; Pillow brings it down and writes 
 """
 
 import io
-import shutil
 import sys
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from tests.browser import open_browser
+from tests.conftest import find_tool
 from tests.tools import scenes_hills, scenes_roads, scenes_rooms, scenes_town, scenes_water
 from tests.tools.svg_shapes import HEIGHT, WIDTH
 
@@ -22,13 +23,11 @@ MAX_BYTES = 120_000
 
 def main(names: list[str]) -> None:
     """Draw the named scenes, or all."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with open_browser(find_tool("chromium") or "chromium") as browser:
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=2)
         for name in names or sorted(SCENES):
             weight = draw_scene(page, SCENES[name](), SAMPLE_FOLDER / f"{name}.jpg")
             print(f"{name}.jpg {weight // 1000} KB")
-        browser.close()
 
 
 def draw_scene(page: Page, svg: str, file: Path) -> int:

@@ -1,19 +1,19 @@
 """Take the README's picture of the mail from the demo: `python -m tests.tools.take_screenshots` (needs Chromium)."""
 
 import io
-import shutil
 import tempfile
 from pathlib import Path
 
 from click.testing import CliRunner
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from digest.cli import digest
+from tests.browser import open_browser
+from tests.conftest import find_tool
 
 TARGET_FILE = Path(__file__).parent.parent.parent / "docs" / "pictures" / "mail.png"
 HEIGHT = 1180
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
 def take_screenshot(browser: Browser, page: Path, width: int, scheme: str) -> Image.Image:
@@ -37,11 +37,8 @@ def main() -> None:
         home = Path(folder) / "demo"
         CliRunner().invoke(digest, ["demo", "--to", str(home)], catch_exceptions=False)
         (copy,) = (home / "web").glob("*.html")
-        with sync_playwright() as playwright:
-            chromium = shutil.which("chromium")
-            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        with open_browser(find_tool("chromium") or "chromium") as browser:
             light, dark = (take_screenshot(browser, copy, 640, "light"), take_screenshot(browser, copy, 390, "dark"))
-            browser.close()
     both = Image.new("RGB", (light.width + dark.width + 48, HEIGHT + 32), "#E6E9ED")
     both.paste(light, (16, 16))
     both.paste(dark, (light.width + 32, 16))

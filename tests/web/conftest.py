@@ -2,8 +2,7 @@
 
 import hashlib
 import io
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy import text
 
 from digest.app.installation import Installation
@@ -44,25 +42,6 @@ SCORE_TERMS = [
     {"name": "freshness", "points": 8.5, "note": "a day old"},
     {"name": "penalty", "points": -2.0, "note": "no picture"},
 ]
-
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n)))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        yield browser
-        browser.close()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import http.client
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -19,22 +18,22 @@ from digest.store.engine import Database
 from digest.store.models import Source, SourceHealth
 from digest.web.server import open_page_server
 from tests.collect.test_collection_run import Web, rss
+from tests.conftest import WAIT_TIMEOUT
 
 NOW = datetime(2026, 11, 16, 12, tzinfo=UTC)
 
 
-def answer_times(port: int, until: Future[Any]) -> list[float]:
-    """Ask whether the process is alive, again and again; give how long each answer took, in seconds."""
-    times = []
+def count_answers(port: int, until: Future[Any]) -> int:
+    """Ask whether the process is alive, again and again; return how many answers were there before something else was."""
+    answers = 0
     while not until.done():
-        began = time.monotonic()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_TIMEOUT)
         connection.request("GET", "/healthz")
         assert connection.getresponse().read() == b"alive\n"
         connection.close()
-        times.append(time.monotonic() - began)
+        answers += not until.done()
         threading.Event().wait(0.02)
-    return times
+    return answers
 
 
 def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_happened(
@@ -50,7 +49,7 @@ def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_ha
     try:
         with open_page_server(world.app, "127.0.0.1", 0) as serving, ThreadPoolExecutor(1) as threads:
             collecting = threads.submit(collect_sources, sqlite, getter, settings, now=NOW)
-            times = answer_times(serving.port, collecting)
+            answers = count_answers(serving.port, collecting)
             reports = {report.name: report for report in collecting.result()}
     finally:
         sandbox.stop()
@@ -62,4 +61,4 @@ def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_ha
         burning = session.scalars(select(Source).where(Source.name == "Burn")).one()
         assert burning.health == SourceHealth.FAILING
         assert "take the source out" in (burning.message or "")
-    assert max(times) < 2, "in the server's own process the first of these never ends"
+    assert answers > 0, "in the server's own process the first of these never ends"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, expect
 from sqlalchemy import delete, select
 
@@ -28,7 +27,7 @@ from subscribers.signup.rate_limits import SignupLimits
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, SignupMail
-from tests.web.browser_checks import AXE, axe_findings, open_all_details, sign_in
+from tests.browser import axe_report, faulty_pages, follow, open_all_details, page_faults, sign_in
 from tests.web.conftest import sample_evidence
 
 pytestmark = pytest.mark.chromium
@@ -168,9 +167,9 @@ def test_axe_finds_nothing_on_any_page(browser: Browser, served: tuple[Any, str]
     world, address = served
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
-    found = axe_findings(page, address, SIGNED_OUT_PATHS)
+    found = faulty_pages(page, address, SIGNED_OUT_PATHS)
     sign_in(context, world, address, "admin")
-    found |= axe_findings(page, address, paths(world))
+    found |= faulty_pages(page, address, paths(world))
     context.close()
     assert found == {}
 
@@ -220,18 +219,16 @@ def test_axe_finds_nothing_on_what_a_button_is_answered_with(
     world = build_world(sqlite, tmp_path)
     context = browser.new_context(viewport={"width": 320, "height": 800}, color_scheme=scheme)
     page = context.new_page()
-    found, wide, statuses = {}, [], []
+    found, statuses = {}, []
     for place, (path, form) in enumerate(answers(world)):
         answer = world.client.post(path, data=form)
         statuses.append(answer.status_code)
         html = re.sub(r'<link rel="stylesheet" href="/style/([^"]+)">', sheet(world), answer.text)
         page.set_content(html)
-        result = Axe().run(page, options=AXE)
-        if result.violations_count:
-            found[place, path] = result.generate_report()
-        wide += [path] if page.evaluate("document.documentElement.scrollWidth") > 320 else []
+        if faults := page_faults(page):
+            found[place, path] = faults
     context.close()
-    assert (found, wide) == ({}, [])
+    assert found == {}
     assert set(statuses) == {200, 400, 410}
 
 
@@ -247,7 +244,7 @@ def test_axe_finds_a_planted_fault(browser: Browser, served: tuple[Any, str]) ->
     page = context.new_page()
     page.goto(f"{address}/desk/editions/2026-W47")
     page.evaluate("document.querySelector('h1').style.color = '#eee'")
-    assert "color-contrast" in Axe().run(page, options=AXE).generate_report()
+    assert "color-contrast" in axe_report(page)
     context.close()
 
 
@@ -305,12 +302,12 @@ def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
         page.goto(f"http://127.0.0.1:{serving.port}/preferences/{world.token('preferences')}")
         page.get_by_label("Events").uncheck()
         page.get_by_label("Text only").check()
-        page.get_by_role("button", name="Save choices").click()
-        assert "as text only." in page.get_by_role("status").inner_text()
-        assert not page.get_by_label("Events").is_checked()
-        page.get_by_role("link", name="Unsubscribe").click()
-        page.get_by_role("button", name="Unsubscribe").click()
-        assert "You get no more mail from us" in page.get_by_role("status").inner_text()
+        follow(page.get_by_role("button", name="Save choices"))
+        expect(page.get_by_role("status")).to_contain_text("as text only.")
+        expect(page.get_by_label("Events")).not_to_be_checked()
+        follow(page.get_by_role("link", name="Unsubscribe"))
+        follow(page.get_by_role("button", name="Unsubscribe"))
+        expect(page.get_by_role("status")).to_contain_text("You get no more mail from us")
         assert without_scripts.cookies() == []
     with world.database.read() as session:
         ada = session.get(Person, world.ada)
@@ -327,9 +324,9 @@ def test_a_reader_has_their_record_shown_and_prints_it(
         page = without_scripts.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.goto(f"http://127.0.0.1:{serving.port}{mailed_links(world)[0]}")
-        page.get_by_role("button", name="Show it to print").click()
-        assert page.get_by_role("heading", level=1).inner_text() == "What is held of one person"
-        assert "ada.lovelace@analytical.example" in page.locator("main").inner_text()
+        follow(page.get_by_role("button", name="Show it to print"))
+        expect(page.get_by_role("heading", level=1)).to_have_text("What is held of one person")
+        expect(page.locator("main")).to_contain_text("ada.lovelace@analytical.example")
         box = page.locator("main").bounding_box()
         assert box is not None
         assert box["x"] == 16, "its own style is not allowed by its policy"
@@ -352,15 +349,15 @@ def test_an_editor_looks_at_a_draft_and_approves_it_without_scripts(
         page = without_scripts.new_page()
         sign_in(without_scripts, world, f"http://127.0.0.1:{serving.port}")
         page.goto(f"http://127.0.0.1:{serving.port}/desk/")
-        page.get_by_role("link", name="Stories").click()
-        page.get_by_role("link", name="Left out").click()
+        follow(page.get_by_role("link", name="Stories"))
+        follow(page.get_by_role("link", name="Left out"))
         expect(page.locator(".pool")).to_contain_text("It was in 2026-W46.")
-        page.get_by_role("link", name="Preview").click()
-        page.get_by_role("link", name="Dark").click()
+        follow(page.get_by_role("link", name="Preview"))
+        follow(page.get_by_role("link", name="Dark"))
         expect(page.frame_locator("iframe").get_by_role("heading", level=1)).to_be_visible()
-        page.get_by_role("link", name="Review and approve").last.click()
+        follow(page.get_by_role("link", name="Review and approve").last)
         expect(page.locator("main")).to_contain_text("No. 147 goes to 1 reader")
-        page.get_by_role("button", name="Approve No. 147").click()
+        follow(page.get_by_role("button", name="Approve No. 147"))
         expect(page.locator(".pill").first).to_have_text("Approved")
     with world.database.read() as session:
         assert session.scalar(select(Edition.state)) == EditionState.APPROVED

@@ -11,9 +11,10 @@ from werkzeug import Request, Response
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.settings import LimitSettings
+from tests.conftest import WAIT_TIMEOUT
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=10, fetch_redirects=3)
+LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT, fetch_redirects=3)
 AGENT = "hls-digest/1 (+https://hls.example/)"
 
 

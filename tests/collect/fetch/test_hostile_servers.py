@@ -14,6 +14,7 @@ import pytest
 from digest.collect.fetch.fetcher import HttpFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.settings import LimitSettings
+from tests.conftest import WAIT_TIMEOUT
 
 Behaviour = Callable[[socket.socket], None]
 AGENT = "hls-digest/1 (+https://hls.example/)"
@@ -51,7 +52,7 @@ def says(answer: bytes) -> Behaviour:
 
 
 def failure(behave: Behaviour, **limits: float) -> FetchError:
-    bounds = LimitSettings(allow_networks=["127.0.0.0/8"], **({"fetch_timeout": 20} | limits))  # type: ignore[arg-type]
+    bounds = LimitSettings(allow_networks=["127.0.0.0/8"], **({"fetch_timeout": WAIT_TIMEOUT} | limits))  # type: ignore[arg-type]
     with serving(behave) as url, HttpFetcher(bounds, AGENT) as fetcher, pytest.raises(FetchError) as caught:
         fetcher.get(url)
     return caught.value

@@ -12,6 +12,7 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 
@@ -53,7 +54,7 @@ def _readers(world: DeliverySetup, count: int) -> set[str]:
 
 def test_all_connections_carry_and_nobody_gets_it_twice(world: DeliverySetup) -> None:
     addresses = _readers(world, 30)
-    together = threading.Barrier(3, timeout=20)  # breaks unless three carry at the same time
+    together = threading.Barrier(3, timeout=WAIT_TIMEOUT)  # breaks unless three carry at the same time
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         together.wait()
@@ -88,7 +89,7 @@ def test_a_slow_connection_holds_up_no_other(world: DeliverySetup) -> None:
     quick = Lane(TAKES)
 
     def slowly(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
-        assert others_done.wait(20)
+        assert others_done.wait(WAIT_TIMEOUT)
         return TAKES(messages)
 
     def quickly(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -178,13 +179,13 @@ def test_a_fault_in_one_lets_the_others_finish_and_leaves_its_own_claimed(world:
     out, crashed = threading.Event(), threading.Event()
 
     def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
-        assert out.wait(20)
+        assert out.wait(WAIT_TIMEOUT)
         crashed.set()
         raise MemoryError
 
     def take(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         out.set()
-        assert crashed.wait(20)
+        assert crashed.wait(WAIT_TIMEOUT)
         return TAKES(messages)
 
     with pytest.raises(MemoryError):

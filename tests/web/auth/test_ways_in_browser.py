@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,12 +9,10 @@ from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyotp
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select
 
 from digest.app import background
@@ -26,22 +23,13 @@ from digest.store.models import AuditEntry
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from tests.actors import ADMIN
+from tests.browser import follow, open_all_details, page_faults
 
 pytestmark = pytest.mark.chromium
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 EVE = "eve@newsroom.example"
 PASSWORD = "plum tractor window nine"
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n)))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
 
 
 @dataclass
@@ -113,15 +101,23 @@ def add_authenticator(page: Page) -> Any:
 
 def sign_in_by_link(page: Page, served: Served) -> None:
     page.goto(served.link())
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(re.compile("/desk/(security)?$"))
+    follow(page.get_by_role("button", name="Sign in"))
+    expect(page).to_have_url(re.compile("/desk/(security)?$"))
 
 
 def add_passkey(page: Page, served: Served, name: str = "Laptop at the desk") -> None:
     page.goto(f"{served.base}/desk/security/passkeys/add")
     page.get_by_label("Its name").fill(name)
-    page.get_by_role("button", name="Make a passkey").click()
-    page.wait_for_url(f"{served.base}/desk/security#passkeys")
+    follow(page.get_by_role("button", name="Make a passkey"))
+    expect(page).to_have_url(f"{served.base}/desk/security#passkeys")
+
+
+def sign_out(page: Page) -> None:
+    follow(page.get_by_role("button", name="Sign out").first)
+
+
+def use_passkey(page: Page) -> None:
+    follow(page.get_by_role("button", name="Use my passkey"))
 
 
 def rows(served: Served, query: Any) -> list[Any]:
@@ -136,19 +132,21 @@ def test_a_passkey_is_made_signs_in_and_confirms(served: Served, context: Browse
     page.on("console", lambda message: said.append(message.text))
     add_authenticator(page)
     sign_in_by_link(page, served)
-    assert page.url.endswith("/desk/security"), "whoever has no way in yet is led to where one is made"
+    # Whoever has no way in yet is led to where one is made.
+    expect(page).to_have_url(f"{served.base}/desk/security")
     add_passkey(page, served)
-    assert page.get_by_role("rowheader", name="Laptop at the desk").is_visible()
-    page.get_by_role("button", name="Sign out").first.click()
+    expect(page.get_by_role("rowheader", name="Laptop at the desk")).to_be_visible()
+    sign_out(page)
     page.goto(f"{served.base}/desk/sources")
-    page.get_by_role("button", name="Use my passkey").click()
-    page.wait_for_url(f"{served.base}/desk/sources")
+    use_passkey(page)
+    expect(page).to_have_url(f"{served.base}/desk/sources")
     served.clock.advance(minutes=20)
     page.goto(f"{served.base}/desk/security/passkeys/add")
-    assert page.get_by_role("heading", level=1).inner_text() == "Sign in again"
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in again")
     token = {c["name"]: c["value"] for c in context.cookies()}["desk"]
-    page.get_by_role("button", name="Use my passkey").click()
-    page.wait_for_url(f"{served.base}/desk/security/passkeys/add")
+    use_passkey(page)
+    expect(page.get_by_label("Its name")).to_be_visible()
+    expect(page).to_have_url(f"{served.base}/desk/security/passkeys/add")
     assert {c["name"]: c["value"] for c in context.cookies()}["desk"] != token
     (passkey,) = rows(served, select(Passkey))
     assert (passkey.name, passkey.used_at) == ("Laptop at the desk", served.clock.now)
@@ -164,14 +162,14 @@ def test_another_members_passkey_does_not_confirm_and_a_removed_one_signs_nobody
     add_authenticator(page)
     sign_in_by_link(page, served)
     add_passkey(page, served, "One")
-    page.get_by_role("link", name="Change One").click()
-    page.get_by_role("button", name="Remove this passkey").click()
-    assert "your only way to sign in" in page.get_by_role("alert").inner_text()
+    follow(page.get_by_role("link", name="Change One"))
+    follow(page.get_by_role("button", name="Remove this passkey"))
+    expect(page.get_by_role("alert")).to_contain_text("your only way to sign in")
     with served.world.database.write() as session:
         session.delete(session.scalars(select(Passkey)).one())
-    page.get_by_role("button", name="Sign out").first.click()
-    page.get_by_role("button", name="Use my passkey").click()
-    assert "not known here" in page.get_by_role("alert").first.inner_text()
+    sign_out(page)
+    use_passkey(page)
+    expect(page.get_by_role("alert").first).to_contain_text("not known here")
     assert "desk" not in {c["name"] for c in context.cookies()}
 
 
@@ -180,10 +178,10 @@ def test_a_passkeys_answer_works_once(served: Served, context: BrowserContext) -
     add_authenticator(page)
     sign_in_by_link(page, served)
     add_passkey(page, served)
-    page.get_by_role("button", name="Sign out").first.click()
+    sign_out(page)
     with page.expect_request(re.compile("/desk/sign-in/passkey$")) as sent:
-        page.get_by_role("button", name="Use my passkey").click()
-    page.wait_for_url(f"{served.base}/desk/")
+        use_passkey(page)
+    expect(page).to_have_url(f"{served.base}/desk/")
     body = sent.value.post_data
     assert body is not None
     context.clear_cookies()
@@ -204,11 +202,11 @@ def test_a_device_that_does_not_know_its_owner_signs_nobody_in(served: Served, c
     commands = add_authenticator(page)
     sign_in_by_link(page, served)
     add_passkey(page, served)
-    page.get_by_role("button", name="Sign out").first.click()
+    sign_out(page)
     commands.send("WebAuthn.disable")
     add_authenticator(page)
     page.get_by_role("button", name="Use my passkey").click()
-    page.locator("[data-said]").filter(has_text="No passkey was used").wait_for()
+    expect(page.locator("[data-said]")).to_contain_text("No passkey was used")
     assert "desk" not in {c["name"] for c in context.cookies()}
 
 
@@ -217,19 +215,19 @@ def test_at_another_name_of_the_machine_the_page_says_where_passkeys_work(
 ) -> None:
     page = context.new_page()
     page.goto(served.base.replace("localhost", "127.0.0.1") + "/desk/sign-in")
-    assert f"Passkeys work at {served.base} alone" in page.locator("[data-said]").inner_text()
-    assert page.get_by_role("button", name="Use my passkey").is_disabled()
+    expect(page.locator("[data-said]")).to_contain_text(f"Passkeys work at {served.base} alone")
+    expect(page.get_by_role("button", name="Use my passkey")).to_be_disabled()
 
 
 def set_up_password(page: Page) -> str:
     """Set up password and code on the page of one's own sign-in; return the app's secret."""
-    page.get_by_role("button", name="Set up").click()
+    follow(page.get_by_role("button", name="Set up"))
     assert page.locator("img.qr").evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     page.get_by_text("Type it instead").click()
     secret = page.locator("code.secret").inner_text().replace(" ", "")
     page.get_by_label("New password").fill(PASSWORD)
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
-    page.get_by_role("button", name="Set up").click()
+    follow(page.get_by_role("button", name="Set up"))
     return secret
 
 
@@ -238,7 +236,7 @@ def fill_sign_in(page: Page, served: Served, code: str, password: str = PASSWORD
     page.get_by_label("Your email").fill(email)
     page.get_by_label("Password").fill(password)
     page.get_by_label("Code from your app").fill(code)
-    page.get_by_role("button", name="Sign in with password and code").click()
+    follow(page.get_by_role("button", name="Sign in with password and code"))
 
 
 @pytest.mark.parametrize("served", ["sqlite", "postgresql"], indirect=True)
@@ -246,37 +244,38 @@ def test_password_with_code_and_a_recovery_code_sign_in_without_scripts(served: 
     context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page = context.new_page()
     sign_in_by_link(page, served)
-    page.get_by_role("button", name="Set up").click()
+    follow(page.get_by_role("button", name="Set up"))
     page.get_by_text("Type it instead").click()
     secret = (page.locator("code.secret").text_content() or "").replace(" ", "")
     page.get_by_label("New password").fill("password1234")
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
-    page.get_by_role("button", name="Set up").click()
-    assert "very common password" in page.get_by_role("alert").inner_text()
+    follow(page.get_by_role("button", name="Set up"))
+    expect(page.get_by_role("alert")).to_contain_text("very common password")
     page.get_by_label("New password").fill(PASSWORD)
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
-    page.get_by_role("button", name="Set up").click()
+    follow(page.get_by_role("button", name="Set up"))
     expect(page.locator(".codes code")).to_have_count(10)
     codes = page.locator(".codes code").all_inner_texts()
     assert len(set(codes)) == 10
-    page.get_by_role("link", name="I have kept them").click()
-    page.get_by_role("button", name="Sign out").first.click()
+    follow(page.get_by_role("link", name="I have kept them"))
+    sign_out(page)
 
+    # No code works twice.
     fill_sign_in(page, served, pyotp.TOTP(secret).at(NOW))
-    assert "was used" in page.locator("#code-error").inner_text(), "no code works twice"
+    expect(page.locator("#code-error")).to_contain_text("was used")
     served.clock.advance(seconds=30)
     fill_sign_in(page, served, pyotp.TOTP(secret).at(served.clock.now))
-    page.wait_for_url(f"{served.base}/desk/")
+    expect(page).to_have_url(f"{served.base}/desk/")
     page.goto(f"{served.base}/desk/security")
-    assert "10 of 10 left" in page.locator("main").inner_text()
-    page.get_by_role("button", name="Sign out").first.click()
+    expect(page.locator("main")).to_contain_text("10 of 10 left")
+    sign_out(page)
     fill_sign_in(page, served, codes[3].upper())
-    page.wait_for_url(f"{served.base}/desk/")
+    expect(page).to_have_url(f"{served.base}/desk/")
     page.goto(f"{served.base}/desk/security")
-    assert "9 of 10 left" in page.locator("main").inner_text()
-    page.get_by_role("button", name="Sign out").first.click()
+    expect(page.locator("main")).to_contain_text("9 of 10 left")
+    sign_out(page)
     fill_sign_in(page, served, codes[3])
-    assert "was used" in page.locator("#code-error").inner_text()
+    expect(page.locator("#code-error")).to_contain_text("was used")
     context.close()
 
 
@@ -289,13 +288,13 @@ def test_sessions_are_listed_and_ended_and_a_new_password_ends_the_others(
     for other in others:
         sign_in_by_link(other.new_page(), served)
     page.goto(f"{served.base}/desk/security")
-    page.get_by_role("button", name=re.compile("^End Chrome|^End A browser|^End .*Linux")).first.click()
+    follow(page.get_by_role("button", name=re.compile("^End Chrome|^End A browser|^End .*Linux")).first)
     alive = [other.request.get(f"{served.base}/desk/", max_redirects=0).status for other in others]
     assert sorted(alive) == [200, 200, 303]
-    page.get_by_role("link", name="Change it").click()
+    follow(page.get_by_role("link", name="Change it"))
     page.get_by_label("New password").fill("another plum, another window")
-    page.get_by_role("button", name="Save").click()
-    page.wait_for_url(f"{served.base}/desk/security#password")
+    follow(page.get_by_role("button", name="Save"))
+    expect(page).to_have_url(f"{served.base}/desk/security#password")
     assert [other.request.get(f"{served.base}/desk/", max_redirects=0).status for other in others] == [303] * 3
     assert len(rows(served, select(StaffSession))) == 1
     assert "password or app set" in rows(served, select(AuditEntry.act))
@@ -314,13 +313,13 @@ def test_failed_sign_ins_are_shown_to_the_member_until_they_have_looked(
         fill_sign_in(stranger.new_page(), served, "123456", "a guess at the password")
     stranger.close()
     page.goto(f"{served.base}/desk/security")
-    warning = page.get_by_role("status").inner_text()
-    assert "Somebody tried to sign in as you 3 times" in warning
-    assert "this machine with Firefox on Windows" in warning
-    assert "Failed 3 times" in page.locator(".log").inner_text()
-    page.get_by_role("button", name="That was me").click()
-    assert page.get_by_role("status").count() == 0
-    assert "Failed 3 times" in page.locator(".log").inner_text()
+    warning = page.get_by_role("status")
+    expect(warning).to_contain_text("Somebody tried to sign in as you 3 times")
+    expect(warning).to_contain_text("this machine with Firefox on Windows")
+    expect(page.locator(".log")).to_contain_text("Failed 3 times")
+    follow(page.get_by_role("button", name="That was me"))
+    expect(warning).to_have_count(0)
+    expect(page.locator(".log")).to_contain_text("Failed 3 times")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -330,31 +329,28 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
 
     def look(name: str) -> None:
-        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        result = Axe().run(page, options={"resultTypes": ["violations"]})
-        if result.violations_count:
-            found[name] = result.generate_report()
-        if page.evaluate("document.documentElement.scrollWidth") > width:
-            found[f"{name} is wide"] = width
+        open_all_details(page)
+        if faults := page_faults(page):
+            found[name] = faults
         if folder := PICTURES:
             page.screenshot(path=f"{folder}/{name}-{width}-{scheme}.png", full_page=True)
 
     add_authenticator(page)
     page.goto(served.link())
     look("link")
-    page.get_by_role("button", name="Sign in").click()
+    follow(page.get_by_role("button", name="Sign in"))
     look("security-empty")
     add_passkey(page, served)
     page.goto(f"{served.base}/desk/security/passkeys/add")
     look("add-passkey")
     page.goto(f"{served.base}/desk/security")
-    page.get_by_role("button", name="Set up").click()
+    follow(page.get_by_role("button", name="Set up"))
     look("password")
     page.get_by_role("button", name="Set up").evaluate("button => button.form.noValidate = true")
-    page.get_by_role("button", name="Set up").click()
+    follow(page.get_by_role("button", name="Set up"))
     look("password-refused")
     page.goto(f"{served.base}/desk/security")
     set_up_password(page)
@@ -363,19 +359,19 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(
     fill_sign_in(browser.new_page(), served, "1", "wrong")
     page.goto(f"{served.base}/desk/security")
     look("security")
-    page.get_by_role("link", name=re.compile("^Change Laptop")).click()
+    follow(page.get_by_role("link", name=re.compile("^Change Laptop")))
     look("passkey")
     served.clock.advance(minutes=52)
     page.goto(f"{served.base}/desk/security/password")
     look("confirm")
     page.goto(f"{served.base}/desk/security")
-    page.get_by_role("button", name="Sign out").first.click()
+    sign_out(page)
     look("sign-in")
     fill_sign_in(page, served, "123456")
     look("sign-in-code")
     for _ in range(5):
         fill_sign_in(page, served, "123456", "wrong")
-    assert "Those were 5 tries" in page.get_by_role("alert").first.inner_text()
+    expect(page.get_by_role("alert").first).to_contain_text("Those were 5 tries")
     look("sign-in-too-many")
     context.close()
     assert found == {}
@@ -400,14 +396,14 @@ def test_two_editors_are_invited_and_come_by_passkey_and_by_password(served: Ser
     served.world.session_cookie("admin")
     admin = browser.new_context().new_page()
     admin.goto(make_sign_in_link(served.world.install, ADMIN, "ann@newsroom.example", now=NOW))
-    admin.get_by_role("button", name="Sign in").click()
+    follow(admin.get_by_role("button", name="Sign in"))
     for name in ("Kim", "Lou"):
         admin.goto(f"{served.base}/admin/staff")
         admin.get_by_label("Email").fill(f"{name.lower()}@newsroom.example")
         admin.get_by_label("Name").fill(name)
         admin.get_by_label("Editor", exact=True).check()
-        admin.get_by_role("button", name="Mail an invitation").click()
-        admin.get_by_role("rowheader", name=name).wait_for()
+        follow(admin.get_by_role("button", name="Mail an invitation"))
+        expect(admin.get_by_role("rowheader", name=name)).to_be_visible()
     paths = read_invitations(served)
     assert set(paths) == {"kim@newsroom.example", "lou@newsroom.example"}
 
@@ -415,28 +411,28 @@ def test_two_editors_are_invited_and_come_by_passkey_and_by_password(served: Ser
     add_authenticator(kim)
     for page, path in ((kim, paths["kim@newsroom.example"]), (lou, paths["lou@newsroom.example"])):
         page.goto(served.base + path)
-        page.get_by_role("button", name="This is my address").click()
-        page.wait_for_url(f"{served.base}/desk/security")
+        follow(page.get_by_role("button", name="This is my address"))
+        expect(page).to_have_url(f"{served.base}/desk/security")
     add_passkey(kim, served)
-    kim.get_by_role("button", name="Sign out").first.click()
-    kim.get_by_role("button", name="Use my passkey").click()
-    kim.wait_for_url(f"{served.base}/desk/")
+    sign_out(kim)
+    use_passkey(kim)
+    expect(kim).to_have_url(f"{served.base}/desk/")
     secret = set_up_password(lou)
     lou.goto(f"{served.base}/desk/security")
-    lou.get_by_role("button", name="Sign out").first.click()
+    sign_out(lou)
     served.clock.advance(minutes=1)
     fill_sign_in(lou, served, pyotp.TOTP(secret).at(served.clock.now), email="lou@newsroom.example")
-    lou.wait_for_url(f"{served.base}/desk/")
+    expect(lou).to_have_url(f"{served.base}/desk/")
 
     kim.goto(f"{served.base}/desk/editions/2026-W47/test")
-    kim.get_by_role("button", name="Send the test").click()
-    kim.get_by_role("heading", name="The test is out").wait_for()
+    follow(kim.get_by_role("button", name="Send the test"))
+    expect(kim.get_by_role("heading", name="The test is out")).to_be_visible()
     (tested,) = [row for row in rows(served, select(AuditEntry)) if row.act == "test"]
     assert tested.actor == served.world.name_member("kim@newsroom.example")
     admin.goto(f"{served.base}/admin/staff")
-    table = admin.locator("main table").inner_text()
-    assert "1 passkey" in table
-    assert "password and code" in table
+    table = admin.locator("main table")
+    expect(table).to_contain_text("1 passkey")
+    expect(table).to_contain_text("password and code")
     for page in (admin, kim, lou):
         page.context.close()
 
@@ -446,9 +442,9 @@ def test_signing_in_needs_no_mouse(served: Served, context: BrowserContext) -> N
     sign_in_by_link(page, served)
     secret = set_up_password(page)
     page.goto(f"{served.base}/desk/security")
-    page.get_by_role("button", name="Sign out").first.press("Enter")
+    follow(page.get_by_role("button", name="Sign out").first, key="Enter")
     served.clock.advance(minutes=1)
-    page.wait_for_url(f"{served.base}/desk/sign-in")
+    expect(page).to_have_url(f"{served.base}/desk/sign-in")
     for text in (EVE, PASSWORD, pyotp.TOTP(secret).at(served.clock.now)):
         while page.evaluate("document.activeElement.tagName") != "INPUT" or page.evaluate(
             "document.activeElement.value"
@@ -456,5 +452,4 @@ def test_signing_in_needs_no_mouse(served: Served, context: BrowserContext) -> N
             page.keyboard.press("Tab")
         page.keyboard.type(text)
     page.keyboard.press("Enter")
-    page.wait_for_url(f"{served.base}/desk/")
-    assert urlsplit(page.url).path == "/desk/"
+    expect(page).to_have_url(f"{served.base}/desk/")

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,22 @@ from digest.web.app import create_app
 from tests.web.desk.sample_week import SampleWeek, build_sample_week, later
 
 Clock = Callable[[], datetime]
+
+
+@dataclass
+class SetClock:
+    """A clock that a test moves on; it begins on the Thursday afternoon after the draft."""
+
+    now: datetime = field(default_factory=later)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    """Give the clock that the week's pages go by."""
+    return SetClock()
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +69,6 @@ def copy_week(drafted_week: tuple[SampleWeek, Path], tmp_path: Path) -> Iterator
 
 
 @pytest.fixture
-def week(copy_week: Callable[[Clock], SampleWeek]) -> SampleWeek:
-    """Give a copy of the week, on the Thursday afternoon after the draft."""
-    return copy_week(later)
+def week(copy_week: Callable[[Clock], SampleWeek], clock: SetClock) -> SampleWeek:
+    """Give a copy of the week."""
+    return copy_week(clock)

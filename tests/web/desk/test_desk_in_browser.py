@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from digest.store.engine import migrate_schema, open_database
 from digest.web.server import open_page_server
-from tests.web.browser_checks import axe_findings, open_all_details, sign_in
+from tests.browser import faulty_pages, follow, sign_in
 from tests.web.desk.sample_week import SampleWeek, build_sample_week
 
 pytestmark = pytest.mark.chromium
@@ -42,13 +42,9 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(
     week, address = served
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     sign_in(context, week, address, "dana")
-    page = context.new_page()
-    assert axe_findings(page, address, states(week)) == {}
-    for path in states(week):
-        page.goto(address + path)
-        open_all_details(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    found = faulty_pages(context.new_page(), address, states(week))
     context.close()
+    assert found == {}
 
 
 def row(page: Page, headline: str) -> Any:
@@ -62,21 +58,21 @@ def test_an_editor_arranges_and_writes_without_scripts(browser: Browser, served:
     page = context.new_page()
     page.goto(f"{address}/desk/")
     first, second, third, *_ = week.headlines("featured")
-    row(page, second).get_by_role("button", name="Up").click()
+    follow(row(page, second).get_by_role("button", name="Up"))
     assert week.headlines("featured")[:2] == [second, first]
     row(page, third).locator("details.more summary").click()
-    row(page, third).get_by_role("link", name="Move to…").click()
+    follow(row(page, third).get_by_role("link", name="Move to…"))
     row(page, third).get_by_label("Move to").select_option("topics")
     row(page, third).get_by_label("place").fill("1")
-    row(page, third).get_by_role("button", name="Move", exact=True).click()
+    follow(row(page, third).get_by_role("button", name="Move", exact=True))
     assert week.headlines("topics")[0] == third
-    row(page, first).get_by_role("link", name="Edit").click()
+    follow(row(page, first).get_by_role("link", name="Edit"))
     page.locator("li.st.sel input[name=headline]").fill("Ten days for every crane modem")
-    page.get_by_role("button", name="Save and close").click()
+    follow(page.get_by_role("button", name="Save and close"))
     assert "Ten days for every crane modem" in week.headlines("featured")
-    page.get_by_role("button", name=re.compile("Undo")).click()
+    follow(page.get_by_role("button", name=re.compile("Undo")))
     assert first in week.headlines("featured")
-    page.get_by_role("button", name=re.compile("^(Add|Use it)")).first.click()
-    page.get_by_role("link", name="Review and approve").first.click()
-    assert "Review and approve No. 147" in page.locator("main").inner_text()
+    follow(page.get_by_role("button", name=re.compile("^(Add|Use it)")).first)
+    follow(page.get_by_role("link", name="Review and approve").first)
+    expect(page.locator("main")).to_contain_text("Review and approve No. 147")
     context.close()

@@ -2,10 +2,7 @@
 
 import html
 import re
-from collections.abc import Callable
-from datetime import datetime, timedelta
-
-import pytest
+from datetime import timedelta
 
 from digest.app import editing, editions, page_views
 from digest.app.acts import Actor, Face, Role
@@ -15,27 +12,8 @@ from digest.app.installation import Installation
 from digest.edition.edits import StoryField
 from digest.store import staff
 from digest.web.desk.edit_history import ChangedPassage, compare_texts
+from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import EDITORS, SampleWeek
-
-
-class SetClock:
-    """A clock that a test moves on."""
-
-    def __init__(self) -> None:
-        self.now = SAMPLE_NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def week(copy_week: Callable[[SetClock], SampleWeek], clock: SetClock) -> SampleWeek:
-    return copy_week(clock)
 
 
 def acts(week: SampleWeek, query: str = "", editor: str = "dana") -> list[str]:

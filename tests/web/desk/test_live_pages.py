@@ -3,41 +3,20 @@
 import gzip
 import re
 import subprocess
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from digest.app.demo import SAMPLE_NOW
 from digest.app.presence import KEPT_PERIOD, PRESENT_PERIOD
 from digest.store.account_models import Presence
 from digest.web.desk.keyboard import KEY_GROUPS
+from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek
 
 SCRIPT = Path(__file__).parents[3] / "templates/web/desk.js"
 MAX_SCRIPT_BYTES = 12 * 1024  # gzipped
-
-
-class SetClock:
-    """A clock that a test moves on."""
-
-    def __init__(self) -> None:
-        self.now = SAMPLE_NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def week(copy_week: Callable[[SetClock], SampleWeek], clock: SetClock) -> SampleWeek:
-    return copy_week(clock)
 
 
 def beat(week: SampleWeek, editor: str, **fields: str) -> Any:
@@ -75,7 +54,7 @@ def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek) -> None:
     week.act(f"drop {week.anchors('featured')[1]}", "sam")
     heard = beat(week, "dana", place="")
     assert heard["seq"] == 1
-    assert heard["changed"] == "Sam changed it, Nov 19, 5:30 p.m."
+    assert heard["changed"] == "Sam changed it, Nov 19, 5:35 p.m."
 
 
 def test_an_unknown_place_is_no_fault(week: SampleWeek) -> None:

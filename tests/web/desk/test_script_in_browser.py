@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, expect
 
 from digest.web.server import open_page_server
-from tests.web.browser_checks import AXE, sign_in
+from tests.browser import axe_report, follow, page_faults, sign_in
 from tests.web.desk.sample_week import SampleWeek
 
 pytestmark = pytest.mark.chromium
@@ -42,12 +41,18 @@ def open_context(browser: Browser, served: tuple[SampleWeek, str], editor: str, 
     week, address = served
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     sign_in(context, week, address, editor)
+    context.clock.install()  # the page's clock: tests move it on instead of waiting
     page = context.new_page()
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda said: faults.append(said.text) if "Content Security" in said.text else None)
-    page.goto(address + week.path)
-    page.wait_for_function("document.documentElement.classList.contains('quick')")
+    with page.expect_response(answers_beat):
+        page.goto(address + week.path)
     return context
+
+
+def answers_beat(answer: Response) -> bool:
+    """Say whether this answers a page that told that it is open, and asked who else is here."""
+    return answer.url.endswith("/presence") and answer.status == 200
 
 
 def shown(page: Page, section: str) -> list[str]:
@@ -104,13 +109,15 @@ def test_keys_show_views_and_the_list_of_keys(desk: Page) -> None:
     desk.keyboard.press("3")
     expect(desk.locator(".frame")).to_have_class("frame dark")
     expect(desk.locator(".seg a[aria-current]")).to_have_text("Dark")
-    assert desk.frame_locator(".frame iframe").locator("h1").first.inner_text() == "HLS.Today"
+    expect(desk.frame_locator(".frame iframe").locator("h1").first).to_have_text("HLS.Today")
     desk.keyboard.press("?")
     keys = desk.get_by_role("dialog", name="Keys")
     expect(keys).to_contain_text("next story, previous story")
-    assert Axe().run(desk, options=AXE).violations_count == 0
+    assert axe_report(desk) == ""
     desk.keyboard.press("Escape")
     expect(keys).to_have_count(0)
+    # The two keys belong together for 1.5 seconds of the page's clock.
+    desk.clock.set_fixed_time(desk.evaluate("Date.now()"))
     desk.keyboard.press("g")
     desk.keyboard.press("o")
     desk.wait_for_url("**/desk/sources")
@@ -162,7 +169,7 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     desk.get_by_role("button", name=re.compile("^Undo")).click()
     expect(headline).not_to_have_value("Saved by leaving the field")
     desk.locator("li.st.sel textarea[name=summary]").fill("Typed and not left.")
-    desk.locator("li.st.sel textarea[name=summary]").press("Control+Enter")
+    follow(desk.locator("li.st.sel textarea[name=summary]"), key="Control+Enter")
     expect(desk.locator("li.st.sel")).to_have_count(0)
     assert any("Typed and not left." in text for text in edited_texts(week))
 
@@ -172,19 +179,20 @@ def edited_texts(week: SampleWeek) -> list[str]:
 
 
 def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:
-    desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit").click()
-    desk.locator("li.st.sel input[name=headline]").press_sequentially("x")
-    asked: list[str] = []
+    follow(desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit"))
+    headline = desk.locator("li.st.sel input[name=headline]")
+    headline.press_sequentially("x")
+    desk.on("dialog", Dialog.dismiss)
+    with desk.expect_event("dialog") as asked:
+        desk.evaluate("location.assign('/desk/sources')")
+    assert asked.value.type == "beforeunload"
+    expect(headline).to_have_value(re.compile("^x"))
 
-    def stay(dialog: Dialog) -> None:
-        asked.append(dialog.type)
-        dialog.dismiss()
 
-    desk.on("dialog", stay)
-    desk.evaluate("location.assign('/desk/sources')")
-    desk.wait_for_timeout(300)
-    assert asked == ["beforeunload"]
-    assert desk.locator("li.st.sel input[name=headline]").input_value().startswith("x")
+def move_to_next_beat(page: Page) -> None:
+    """Let the page ask who else is here: it does so on a step to another story, once a second at most."""
+    page.clock.fast_forward(1100)
+    page.keyboard.press("j")
 
 
 def test_two_editors_see_each_other_and_lose_nothing(
@@ -194,18 +202,17 @@ def test_two_editors_see_each_other_and_lose_nothing(
     other = open_context(browser, served, "sam", faults)
     sam = other.pages[0]
     first, second = week.anchors("featured")[:2]
-    sam.locator(f"#{second}").get_by_role("link", name="Edit").click()
+    with sam.expect_response(answers_beat):
+        follow(sam.locator(f"#{second}").get_by_role("link", name="Edit"))
     sam.locator("li.st.sel input[name=headline]").focus()
-    desk.wait_for_timeout(1100)
-    desk.keyboard.press("j")
+    move_to_next_beat(desk)
     expect(desk.locator("#present")).to_contain_text("Also here: Sam, in Featured 2")
     expect(desk.locator(f"#{second} .here")).to_have_text("Sam is at this story.")
     order = shown(desk, "featured")
     sam.locator("li.st.sel input[name=headline]").fill("Sam wrote this")
     sam.locator("li.st.sel textarea[name=summary]").focus()
     expect(sam.locator("#unsaved")).to_have_text("")
-    desk.wait_for_timeout(1100)
-    desk.keyboard.press("j")
+    move_to_next_beat(desk)
     expect(desk.locator("#present")).to_contain_text("Sam changed it")
     assert shown(desk, "featured") == order
     desk.get_by_role("button", name="Show it").click()
@@ -232,7 +239,7 @@ def test_two_editors_see_each_other_and_lose_nothing(
 def test_letters_rest_when_they_are_switched_off(desk: Page, served: tuple[SampleWeek, str]) -> None:
     week, address = served
     desk.goto(f"{address}/desk/keys")
-    desk.get_by_role("button", name="Switch single-letter keys off").click()
+    follow(desk.get_by_role("button", name="Switch single-letter keys off"))
     desk.goto(address + week.path)
     desk.locator("ol[data-section=featured] > li").nth(1).evaluate("e => { e.tabIndex = -1; e.focus() }")
     second, first = shown(desk, "featured")[1], shown(desk, "featured")[0]
@@ -243,7 +250,7 @@ def test_letters_rest_when_they_are_switched_off(desk: Page, served: tuple[Sampl
     assert week.state.last_seq == seq + 1
     assert first in week.headlines("featured")
     desk.goto(f"{address}/desk/keys")
-    desk.get_by_role("button", name="Switch single-letter keys on").click()
+    follow(desk.get_by_role("button", name="Switch single-letter keys on"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -256,12 +263,11 @@ def test_axe_finds_nothing_on_history_previews_and_keys(
     week.act("undo")
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     sign_in(context, week, address, "dana")
-    page, found = context.new_page(), {}
+    page = context.new_page()
+    found: dict[str, str] = {}
     for path in ("/history", "/history?moment=1", "/preview?view=wide", "/preview?view=aloud", "../../keys"):
         page.goto(f"{address}/desk/keys" if "keys" in path else address + week.path + path)
-        result = Axe().run(page, options=AXE)
-        if result.violations_count:
-            found[path] = result.generate_report()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        if faults := page_faults(page):
+            found[path] = faults
     context.close()
     assert found == {}

@@ -22,6 +22,7 @@ from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
+from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import DATE_VALUE, EDITION_NAME, DeliverySetup
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
 from tests.deliver.mark_recorder import MarkRecorder
@@ -180,8 +181,8 @@ def test_nobody_there_touches_nobody() -> None:
 
 
 def test_silence_ends_in_doubt() -> None:
-    with FakeSendGrid(PlannedAnswer(202, hang_seconds=1.0)) as fake:
-        handed = SendGridProvider(API_KEY, fake.host, timeout=0.3).send_batch([_message("ada")], MarkRecorder())
+    with FakeSendGrid(PlannedAnswer(202, hang_seconds=WAIT_TIMEOUT)) as fake:
+        handed = SendGridProvider(API_KEY, fake.host, timeout=1.0).send_batch([_message("ada")], MarkRecorder())
     assert _results(handed) == [UNCERTAIN]
     assert handed.outcomes[0].reply == "0 TimeoutError"
 

@@ -25,6 +25,7 @@ from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.feedback import FeedbackKind
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, Suppression
+from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import RELEASE, DeliverySetup
 from tests.deliver.fake_sendgrid_account import (
     API_KEY,
@@ -245,8 +246,8 @@ def test_trouble_is_said_in_a_line_and_the_next_night_reads_all_the_same(
 
 
 def test_silence_ends_after_the_time_limit(sqlite_world: DeliverySetup) -> None:
-    with FakeSendGridAccount(lambda _: ScriptedResponse(200, b"[]", hang_seconds=0.6)) as fake:
-        pulled = _pull(sqlite_world, fake, timeout=0.2)
+    with FakeSendGridAccount(lambda _: ScriptedResponse(200, b"[]", hang_seconds=WAIT_TIMEOUT)) as fake:
+        pulled = _pull(sqlite_world, fake, timeout=0.4)
     assert "TimeoutError" in pulled.troubles[0]
 
 
