@@ -28,6 +28,8 @@ from digest.edition.edit_log import load_edits
 from digest.edition.edits import find_chosen_urls
 from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
+from digest.select.summary_choice import choose_summary
+from digest.select.values import Story
 from digest.store.models import Edition, EditionStory, MediaFile
 from subscribers.phrases import weekday_date
 
@@ -102,6 +104,12 @@ def draft_next_edition(
                 draft = drafting.renew_draft(database, draft, settings, now=now)
             else:
                 return result
+
+
+def explain_summary(story: Story) -> str:
+    """Say whose words the summary of a story is, if nobody edits it."""
+    origin = choose_summary(story).origin
+    return origin.words if origin else "none of its articles has one"
 
 
 def gather_preflight_facts(

@@ -90,6 +90,7 @@ def _describe_item(installation: Installation, item: ParsedItem) -> dict[str, An
         "link": item.link,
         "title": item.title,
         "summary": item.summary,
+        "summary_basis": item.summary_basis.value,
         "source": source.name if source else site,
         "publisher": source.publisher if source else site,
         "credit": item.credit,

@@ -54,6 +54,7 @@ def _story_lines(scored: ScoredStory) -> Iterator[str]:
     yield f"     {story.lead.publisher}" + (f"; also {', '.join(others)}" if others else "")
     if places := [*scored.places.states, *scored.places.countries]:
         yield f"     about {', '.join(places)}"
+    yield f"     summary: {editions.explain_summary(story)}"
     yield from (f"     {term.points:+8.2f}  {term.name}: {term.note}" for term in scored.terms)
     yield f"     {scored.score:8.2f}  sum"
 

@@ -25,7 +25,7 @@ from digest.collect.parsed_document import DateBasis, ParsedDocument, ParsedItem
 from digest.store.models import Article, ArticleChange, Source
 
 _ITEM_COLUMNS = (
-    "url", "link", "title", "summary", "author", "credit", "categories", "language", "image_url", "image_alt",
+    "url", "link", "title", "summary", "summary_basis", "author", "credit", "categories", "language", "image_url", "image_alt",
     "starts_at", "ends_at", "all_day", "announced_at", "announced_until", "event_zone", "place", "featured",
 )  # fmt: skip
 _DEADLINE_COLUMNS = ("closes_on", "closes_clock", "closes_zone", "closes_label")
@@ -35,8 +35,8 @@ _HISTORY_COLUMNS = (
     "title", "summary", "url", "starts_at", "ends_at", "announced_at", "place", "closes_on", "closes_clock",
 )  # fmt: skip
 _DERIVED_COLUMNS = ("key", "dated_at", "date_basis", "updated_at")
-# A link that only differs in tracking is no news, nor is how a deadline that stands is named.
-_SILENT_COLUMNS = frozenset({"link", "event_zone", "closes_zone", "closes_label", *_DERIVED_COLUMNS})
+# A link that only differs in tracking is no news, nor is whose words a summary is, or how a deadline that stands is named.
+_SILENT_COLUMNS = frozenset({"link", "summary_basis", "event_zone", "closes_zone", "closes_label", *_DERIVED_COLUMNS})
 _MAX_LENGTHS = {
     name: column.type.length
     for name, column in Article.__table__.columns.items()
@@ -205,7 +205,7 @@ def _load_rows(session: Session, source_id: int, items: Sequence[IdentifiedItem]
 
 def _item_values(item: ParsedItem) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(item, name) for name in _ITEM_COLUMNS}
-    values["categories"] = list(item.categories)
+    values |= {"categories": list(item.categories), "summary_basis": item.summary_basis.value}
     deadline = item.deadline
     stated = (deadline.day, deadline.clock, deadline.zone, deadline.label) if deadline else (None, None, "", "")
     values |= dict(zip(_DEADLINE_COLUMNS, stated, strict=True))

@@ -47,6 +47,15 @@ class DateBasis(StrEnum):
         return self.startswith("first seen")
 
 
+class SummaryBasis(StrEnum):
+    """Whose words an article's summary is. Unknown is one that was stored by a version that did not note it."""
+
+    UNKNOWN = ""
+    DESCRIPTION = "description"  # the publisher's own description of the article
+    OPENING = "opening"  # the first sentences of the article
+    EDITOR = "editor"  # an editor's, of an article that was added by hand
+
+
 def noon_utc(day: date) -> datetime:
     """Return noon UTC of a day: how a date without a time is kept."""
     return datetime.combine(day, time(12), UTC)
@@ -69,6 +78,7 @@ class ParsedItem:
     link: str
     title: str
     summary: str = ""
+    summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
     author: str | None = None  # a name; addresses are dropped
     credit: str | None = None  # "Source: INTERPOL" gives INTERPOL
     categories: tuple[str, ...] = ()
@@ -181,6 +191,7 @@ def _decode_item(line: bytes) -> ParsedItem:
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
     values["deadline"] = _decode_deadline(*values["deadline"]) if values["deadline"] else None
     values["date_basis"] = DateBasis(values["date_basis"])
+    values["summary_basis"] = SummaryBasis(values["summary_basis"])
     values["categories"] = tuple(values["categories"])
     return ParsedItem(**values)
 

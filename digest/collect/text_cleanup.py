@@ -122,6 +122,7 @@ _READ_MORE_LINK = re.compile(
 )
 _MAX_FOOTER_CHARACTERS = 700  # none of the patterns is longer, and over a whole text they take quadratic time
 _MAX_FOOTERS = 10
+_CUT_MARKUP = re.compile(r"\[\s*(?:…|\.\.\.|&(?:amp;)?(?:hellip|#8230|#x2026);)\s*\]", re.IGNORECASE)
 _BRACKETED_ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.|&hellip;)\s*\]|\(\s*(?:…|\.\.\.)\s*\))\s*$")
 
 
@@ -162,6 +163,13 @@ def clean_summary(markup: str) -> str:
             break
         whole = longer
     return whole if len(whole) > MAX_SUMMARY_CHARACTERS // 3 else _truncate(text, MAX_SUMMARY_CHARACTERS)
+
+
+def is_cut_off(markup: str) -> bool:
+    """Return whether a text breaks off, as an excerpt that software made does: with "[…]", or too long for a summary."""
+    if _CUT_MARKUP.search(markup, max(0, len(markup) - _MAX_FOOTER_CHARACTERS)):
+        return True
+    return len(markup) > MAX_SUMMARY_CHARACTERS and len(html_to_text(markup)) > MAX_SUMMARY_CHARACTERS
 
 
 def clean_name(markup: str) -> str:

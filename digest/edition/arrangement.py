@@ -5,7 +5,7 @@ is gone has no effect, and its outcome says why.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from digest.edition.content import SPONSOR_BLOCK_ID, EditionPicture, LabelledBlock, PictureCuts
@@ -16,6 +16,7 @@ from digest.edition.story_board import BoardStory, EditedPicture, Removal, Story
 from digest.select.proposals import explain_shortage
 from digest.select.section_filler import NEWS_SECTION
 from digest.select.story_links import StoryLink
+from digest.select.summary_choice import StorySummary, choose_summary
 from digest.select.values import LeftOutStory, PlacedStory, ScoredStory
 from digest.settings import SettingsFile
 
@@ -26,12 +27,14 @@ _CHOSEN_PICTURE = "chosen:"  # begins the name of a picture that an editor chose
 class ArrangedStory:
     """A story in the edition. `placed` is what its entry is written from; `texts` are written over that, by `StoryField`.
 
-    `original` is the story as it was proposed, with the edits on its articles; `edits` are the numbers of those that touched it.
+    `original` is the story as it was proposed, with the edits on its articles; `edits` are the numbers of those that touched it,
+    `text_edits` of those that wrote the texts.
     """
 
     placed: PlacedStory
     original: ScoredStory
     texts: Mapping[str, str]
+    text_edits: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
     pinned: bool = False
     picture: EditedPicture | None = None
@@ -42,6 +45,11 @@ class ArrangedStory:
     def url(self) -> str:
         """The canonical address of the article that leads it, by which edits name it."""
         return self.original.story.lead.url
+
+    @property
+    def original_summary(self) -> StorySummary:
+        """The summary at full length that the story has without its editors."""
+        return choose_summary(self.original.story)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +168,12 @@ def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> Arran
     scored = story.scored if story.topic is None else replace(story.scored, topic=story.topic)
     if story.picture:
         scored = _with_picture(scored, story.picture, pictures)
+    written = story.current_texts()
     return ArrangedStory(
         placed=PlacedStory(scored, story.related),
         original=story.scored,
-        texts=story.current_texts(),
+        texts={name: text.text for name, text in written.items() if text.text is not None},
+        text_edits={name: text.seq for name, text in written.items()},
         note=story.note,
         pinned=story.pinned_at is not None,
         picture=story.picture,

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.deadlines import Deadline
 from digest.collect.event_texts import names_event
-from digest.collect.parsed_document import DateBasis
+from digest.collect.parsed_document import DateBasis, SummaryBasis
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import select_editions_before
 from digest.edition.windows import EditionWindow
@@ -85,6 +85,7 @@ def candidate_from_article(article: Article, source: Source) -> CandidateArticle
         link=article.link,
         title=article.title,
         summary=article.summary,
+        summary_basis=SummaryBasis(article.summary_basis),
         source=source.name,
         publisher=source.publisher,
         dated_at=article.dated_at,

@@ -23,7 +23,7 @@ from digest.select.values import ScoredStory
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState, EditionStory
 
-REMOVED_REASON = "removed by an editor"
+REMOVED_REASON = "an editor removed it"
 
 
 @dataclass(frozen=True, slots=True)

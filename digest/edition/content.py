@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from digest.select.values import SummaryOrigin
+
 SPONSOR_BLOCK_ID = "sponsor"  # of the block that the settings hold
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90  # characters that the inbox of a phone shows
 
@@ -59,11 +61,15 @@ class SectionEntry:
     url: str  # empty: a story of our own that has no page
     kicker: str = ""  # the topic
     summary: str = ""
+    summary_origin: SummaryOrigin | None = (
+        None  # whose words the summary is; None where it has none, or nobody noted it
+    )
     source: str = ""  # "Read at SOURCE"
     credit: str = ""  # whose news it is, when not the source's own ("INTERPOL")
     date: str = ""  # "Nov 18"
     note: str = ""  # an editor's, under the story
     why: str = ""  # "seven sources carried it…"
+    why_is_written: bool = False  # by an editor, in place of what the score says
     also: tuple[EditionLink, ...] = ()  # the first two publishers
     more: int = 0  # how many further publishers, behind the web copy
     related: tuple[EditionLink, ...] = ()
@@ -78,6 +84,12 @@ class SectionEntry:
     def has_other_credit(self) -> bool:
         """Whether the news is another's than the source's own."""
         return bool(self.credit) and self.credit.casefold() != self.source.casefold()
+
+    @property
+    def summary_note(self) -> str:
+        """A word on the summary where it is another publisher's than the one that the entry links to."""
+        origin = self.summary_origin if self.summary else None
+        return f"Summary from {origin.publisher}" if origin and origin.lent_to else ""
 
 
 @dataclass(frozen=True, slots=True)

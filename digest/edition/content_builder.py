@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from digest.collect.parsed_document import SummaryBasis
 from digest.collect.urls import strip_tracking
 from digest.edition import content
 from digest.edition.arrangement import ArrangedStory, Arrangement
 from digest.edition.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.story_similarity import MAX_RELATED
+from digest.select.values import SummaryOrigin
 from digest.settings import SectionSettings, SettingsFile
 from subscribers.phrases import weekday_date
 
@@ -88,13 +90,16 @@ def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> conte
 def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
     """Put an editor's texts in place of an entry's; why it leads only where the entry says that."""
     texts = story.texts
+    is_summary_written = StoryField.SUMMARY in texts
     return replace(
         entry,
         headline=texts.get(StoryField.HEADLINE, entry.headline),
         summary=texts.get(StoryField.SUMMARY, entry.summary),
+        summary_origin=SummaryOrigin(SummaryBasis.EDITOR) if is_summary_written else entry.summary_origin,
         kicker=texts.get(StoryField.KICKER, entry.kicker),
         note=story.note,
         why=entry.why and texts.get(StoryField.WHY, entry.why),
+        why_is_written=bool(entry.why) and StoryField.WHY in texts,
     )
 
 

@@ -50,7 +50,7 @@ class StoryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoryText:
-    """A text that an editor wrote for a story; None is the original. `url` is the article that the edit named.
+    """A text that an editor wrote for a story; None is the original. `url` is the article that the edit `seq` named.
 
     `depth` counts the merges by which it came to the story: those of the story itself go first.
     """
@@ -58,6 +58,7 @@ class StoryText:
     field: str
     text: str | None
     url: str
+    seq: int
     depth: int = 0
 
 
@@ -112,12 +113,10 @@ class BoardStory:
         """Give it other articles, or another lead."""
         self.scored = replace(self.scored, story=build_story_led_by(lead, others))
 
-    def current_texts(self) -> dict[str, str]:
-        """Return the texts that hold: of the story's own the last, else the last that came with a merge."""
-        chosen: dict[str, str | None] = {}
-        for written in sorted(self.texts, key=lambda t: -t.depth):
-            chosen[written.field] = written.text
-        return {name: text for name, text in chosen.items() if text is not None}
+    def current_texts(self) -> dict[str, StoryText]:
+        """Return the texts that hold, by field: of the story's own the last, else the last that came with a merge."""
+        chosen = {written.field: written for written in sorted(self.texts, key=lambda t: -t.depth)}
+        return {name: written for name, written in chosen.items() if written.text is not None}
 
 
 class StoryBoard:
@@ -146,7 +145,7 @@ class StoryBoard:
                     self.sections[key].append(board_story)
                 else:
                     board_story = BoardStory(
-                        story.scored, StoryState.LEFT_OUT, reason=f"no section {key}", related=story.related
+                        story.scored, StoryState.LEFT_OUT, reason=_name_lost_section(key), related=story.related
                     )
                 self._put_on_board(board_story)
                 for scored in story.supporting:
@@ -232,8 +231,10 @@ class StoryBoard:
             self._insert(story, removal.section, removal.position)
         elif removal.main and removal.main in self.stories:
             self._put_under(story, removal.main.main or removal.main)
+        elif removal.main:
+            story.state, story.reason = StoryState.LEFT_OUT, "the story that it stood under is gone"
         else:
-            story.state = StoryState.LEFT_OUT if removal.main else removal.state
+            story.state = removal.state
         story.edits.append(edit.seq)
         return ""
 
@@ -371,7 +372,7 @@ class StoryBoard:
         part = BoardStory(
             replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),
             StoryState.LEFT_OUT,
-            reason=f"split from “{story.story.lead.title}”",
+            reason=f"an editor split it from “{story.story.lead.title}”",
             related=story.related,
             texts=[replace(t, depth=0) for t in story.texts if t.url in urls],
             edits=[edit.seq],
@@ -392,7 +393,7 @@ class StoryBoard:
         story = BoardStory(
             ScoredStory(Story(article), 0.0, (), edit.text("topic") or None),
             StoryState.LEFT_OUT,
-            reason="added by an editor, and in no section yet",
+            reason="an editor added it, and placed it in no section",
             edits=[edit.seq],
         )
         self._put_on_board(story)
@@ -415,7 +416,7 @@ class StoryBoard:
             return f"a story has no text called {name}"
         if name == StoryField.HEADLINE and not (written or "").strip():
             written = None
-        story.texts.append(StoryText(name, written, edit.target))
+        story.texts.append(StoryText(name, written, edit.target, edit.seq))
         story.edits.append(edit.seq)
         return ""
 
@@ -475,6 +476,10 @@ class StoryBoard:
             return "a block has a headline, and its link is one of the web"
         self.blocks[name] = block
         return ""
+
+
+def _name_lost_section(key: str) -> str:
+    return f"its section, {key}, is in the settings no more"
 
 
 def encode_cuts(cuts: PictureCuts) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from digest.collect.deadlines import Deadline
+from digest.collect.parsed_document import SummaryBasis
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class CandidateArticle:
     featured: bool = False
     views: int | None = None
     withdrawn: bool = False  # its page is gone
+    summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
     superseded: str = ""  # what an advisory's page says has become of it: "superseded by ICSA-26-330-01"
 
 
@@ -86,6 +88,29 @@ class Story:
     def publishers(self) -> frozenset[str]:
         """Who reported it."""
         return frozenset(c.publisher for c in self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryOrigin:
+    """Whose words the summary of a story is, and of whose article; no publisher where an editor wrote it.
+
+    `lent_to` is the publisher of the article that leads the story, where that has no summary of its own.
+    """
+
+    basis: SummaryBasis
+    publisher: str = ""
+    lent_to: str = ""
+
+    @property
+    def words(self) -> str:
+        """Say so, as the end of a sentence."""
+        if self.basis is SummaryBasis.EDITOR:
+            return "written by an editor"
+        whose = {
+            SummaryBasis.DESCRIPTION: f"as {self.publisher} describes it",
+            SummaryBasis.OPENING: f"as the article of {self.publisher} begins",
+        }.get(self.basis, f"from {self.publisher}")
+        return f"{whose}, because {self.lent_to} gives none" if self.lent_to else whose
 
 
 @dataclass(frozen=True, slots=True)

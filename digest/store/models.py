@@ -81,6 +81,7 @@ class Article(Base):
     link: Mapped[str] = mapped_column(Text)  # as published, absolute
     title: Mapped[str] = mapped_column(Text)
     summary: Mapped[str] = mapped_column(Text, default="")
+    summary_basis: Mapped[str] = mapped_column(String(20), default="", server_default="")  # collect: SummaryBasis
     author: Mapped[str | None] = mapped_column(String(200))
     credit: Mapped[str | None] = mapped_column(String(200))
     categories: Mapped[list[str]] = mapped_column(JSON)

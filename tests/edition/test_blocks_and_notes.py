@@ -11,10 +11,12 @@ from sqlalchemy import select
 from digest.app import editing
 from digest.app.editing import EditForm
 from digest.app.installation import Installation
+from digest.collect.parsed_document import SummaryBasis
 from digest.edition.content import EditionContent, LabelledBlock
 from digest.edition.edits import StoryField
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, render_edition
+from digest.select.values import SummaryOrigin
 from digest.store.engine import Database
 from digest.store.models import Edition
 from tests.actors import EDITOR
@@ -125,3 +127,17 @@ def test_a_story_that_was_written_here_is_in_the_edition_without_a_link(sqlite: 
     entry = edition.content["sections"][0]["entries"][-1]
     assert (entry["headline"], entry["url"], entry["note"]) == ("We moved", "", "Come and see us.")
     assert entry["kicker"] == "In our own matter"
+
+
+def test_a_borrowed_summary_names_its_publisher_in_both_parts_and_the_links_own_is_not_named_twice(
+    full_content: EditionContent, pages: Environment
+) -> None:
+    featured = full_content.sections[0]
+    first, second, *others = featured.entries
+    borrowed = replace(first, summary_origin=SummaryOrigin(SummaryBasis.DESCRIPTION, "Harbor Log", first.source))
+    own = replace(second, summary_origin=SummaryOrigin(SummaryBasis.OPENING, second.source))
+    sections = (replace(featured, entries=(borrowed, own, *others)), *full_content.sections[1:])
+    pieces = render_edition(replace(full_content, sections=sections), FRAME, pages)
+    for kind in ("html", "text"):
+        assert join_fragments(pieces, kind).count("Summary from Harbor Log") == 1
+        assert join_fragments(pieces, kind).count("Summary from") == 1

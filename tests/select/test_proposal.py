@@ -375,6 +375,7 @@ def test_a_lower_score_above_a_higher_one_names_the_rule() -> None:
     assert first.rule.startswith("above “")
     assert first.rule.endswith(": an editor pinned it")
     said = list(explain_proposal(proposal))
+    assert any(line.startswith("     summary: ") for line in said)
     assert f"     {first.rule}" in said
     assert any(line.startswith("     left out, because ") for line in said)
 

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, TypeGuard
 
 from digest.collect.deadlines import Deadline
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry, SummaryBasis
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 
 DEADLINE_LABEL = "comments"
@@ -46,6 +46,7 @@ def _raw_item(result: dict[str, Any]) -> RawItem:
         link=_text(result, "html_url"),
         title=escape(_text(result, "title"), quote=False),
         summary=escape(abstract or dates, quote=False),
+        summary_basis=SummaryBasis.DESCRIPTION,
         content=escape(f"{dates} {abstract}", quote=False),
         categories=_agency_names(result),
         published=_text(result, "publication_date"),

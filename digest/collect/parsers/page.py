@@ -13,7 +13,15 @@ import trafilatura
 from lxml import etree
 
 from digest.collect import text_cleanup
-from digest.collect.parsed_document import DateBasis, DocumentKind, FeedLink, ParsedDocument, ParsedItem, ParseError
+from digest.collect.parsed_document import (
+    DateBasis,
+    DocumentKind,
+    FeedLink,
+    ParsedDocument,
+    ParsedItem,
+    ParseError,
+    SummaryBasis,
+)
 from digest.collect.parsers import page_head
 from digest.collect.parsers.json_ld import LinkedData, parse_linked_data
 from digest.collect.parsers.plain_text import extract_article, extract_lead
@@ -67,6 +75,7 @@ def _parse_plain_text(document: str, context: ParseContext) -> ParsedDocument:
         link=context.url,
         title=escape(article.title, quote=False),
         summary=escape(extract_lead(article.title, article.paragraphs), quote=False),
+        summary_basis=SummaryBasis.OPENING,
         content=escape(" ".join(article.paragraphs), quote=False),
         authors=[article.author] if article.author else (),
         published=article.date,
@@ -127,15 +136,17 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
     paragraphs = [
         line for raw in (main.text or "").splitlines() if (line := text_cleanup.normalise_text(raw).lstrip("-# "))
     ]
-    description = page_head.publisher_description(meta, linked, title) or extract_lead(title, paragraphs)
+    described = page_head.publisher_description(meta, linked, title)
+    summary = described or extract_lead(title, paragraphs)
     published = page_head.publication_date(root, meta, linked, main.date, context)
     front = names_feeds and not is_declared and not published
-    if front or not title or not (description or paragraphs):
+    if front or not title or not (summary or paragraphs):
         return None
     return replace(
         head,
         title=escape(title, quote=False),
-        summary=escape(description, quote=False),
+        summary=escape(summary, quote=False),
+        summary_basis=SummaryBasis.UNKNOWN if described else SummaryBasis.OPENING,
         content=escape("\n".join(paragraphs), quote=False),
         authors=linked.authors or (main.author or "").split(";"),
         published=published,

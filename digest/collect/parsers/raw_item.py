@@ -10,13 +10,15 @@ from digest.collect.announcements import find_deadline
 from digest.collect.dates import parse_event_time, parse_item_dates
 from digest.collect.deadlines import Deadline
 from digest.collect.event_texts import find_event
-from digest.collect.parsed_document import DateBasis, ParsedItem, RejectedEntry
+from digest.collect.parsed_document import DateBasis, ParsedItem, RejectedEntry, SummaryBasis
 from digest.collect.urls import absolute_url, canonical_url, usable_url
 from subscribers.errors import ApplicationError
 
 _MAX_TITLE_WORDS = 14  # of a title that is made from a text without one
 _MIN_SUMMARY_CHARACTERS = 25  # characters: a description shorter than this gives way to the content
 _MAX_CATEGORIES = 30
+# The opening of an article is sought in so much of its content: a picture and its caption may stand before it.
+_MARKUP_SHARE, _MAX_PRECEDING_CHARACTERS = 4, 2_000
 _LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?\b")
 
 
@@ -40,6 +42,7 @@ class RawItem:
     link: str = ""
     title: str = ""
     summary: str = ""
+    summary_basis: SummaryBasis = SummaryBasis.UNKNOWN  # where the parser knows it; else the content tells
     content: str = ""
     base: str | None = None
     authors: Sequence[str] = ()
@@ -88,7 +91,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
     """
     base = raw.base or context.url
     link, url = _clean_urls(raw, base)
-    summary, content_text = _clean_summary(raw)
+    summary, summary_basis, content_text = _clean_summary(raw)
     first_sentence = next(text_cleanup.split_sentences(summary), "")
     title = text_cleanup.clean_title(raw.title) or text_cleanup.shorten_text(first_sentence, _MAX_TITLE_WORDS)
     if not title:
@@ -105,6 +108,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         link=link,
         title=title,
         summary="" if summary == title else summary,
+        summary_basis=SummaryBasis.UNKNOWN if summary in {"", title} else summary_basis,
         author=_join_authors(raw.authors),
         credit=raw.credit or text_cleanup.find_credit(content_text) or text_cleanup.find_credit(summary),
         categories=_clean_categories(raw.categories),
@@ -148,15 +152,26 @@ def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
         raise UnusableItemError(f"its link can't be used: {exc}") from exc
 
 
-def _clean_summary(raw: RawItem) -> tuple[str, str]:
-    """Return the summary and, where the content was read too, the content's text: the description goes first."""
+def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:
+    """Return the summary, whose words it is, and the content's text where that was read too: the description goes first."""
     described = text_cleanup.clean_summary(raw.summary)
     if len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title):
-        return described, text_cleanup.html_to_text(raw.content) if _WORTH_CLEANING.search(raw.content) else ""
+        content = text_cleanup.html_to_text(raw.content) if _WORTH_CLEANING.search(raw.content) else ""
+        return described, _find_summary_basis(raw, described), content
     content = text_cleanup.html_to_text(raw.content)
     if len(content) <= len(described):
-        return described, content
-    return text_cleanup.clean_summary(raw.content), content
+        return described, _find_summary_basis(raw, described), content
+    return text_cleanup.clean_summary(raw.content), SummaryBasis.OPENING, content
+
+
+def _find_summary_basis(raw: RawItem, described: str) -> SummaryBasis:
+    """Tell a publisher's own description from the opening of the article, which blog software puts in its place."""
+    if raw.summary_basis:
+        return raw.summary_basis
+    if text_cleanup.is_cut_off(raw.summary):
+        return SummaryBasis.OPENING
+    opening = text_cleanup.html_to_text(raw.content[: _MARKUP_SHARE * len(described) + _MAX_PRECEDING_CHARACTERS])
+    return SummaryBasis.OPENING if described.rstrip("…. ") in opening else SummaryBasis.DESCRIPTION
 
 
 # What makes the content worth cleaning beside a good description: a credit or a deadline may be in it.

@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, and_
 
 from digest.collect.deadlines import Deadline
-from digest.collect.text_cleanup import shorten_text
 from digest.edition.content import SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, deadline_line, displayed_date, plain_entry
+from digest.edition.kinds.section_kind import SectionKind, deadline_line, displayed_date, plain_entry, with_summary
 from digest.edition.windows import EditionWindow
 from digest.select.section_filler import NEWS_SECTION, SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
@@ -74,8 +73,7 @@ class OpportunitySection(SectionKind):
         """Write an opportunity with its deadline."""
         call = placed.scored.story.lead
         return replace(
-            plain_entry(call),
-            summary=shorten_text(call.summary, SUMMARY_WORDS),
+            with_summary(plain_entry(call), placed.scored.story, SUMMARY_WORDS),
             date=displayed_date(call, zone),
             closes=short_month_day(call.deadline.day) if call.deadline else "",
             details=(deadline_line(call.deadline),) if call.deadline and _says_more(call.deadline) else (),
@@ -83,7 +81,8 @@ class OpportunitySection(SectionKind):
 
     def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
         """Return the deadline in full, and the summary; the source where there is neither."""
-        return tuple(line for line in (*entry.details, entry.summary) if line) or super().secondary_lines(entry)
+        lines = (*entry.details, entry.summary, entry.summary_note)
+        return tuple(line for line in lines if line) or super().secondary_lines(entry)
 
 
 def _says_more(deadline: Deadline) -> bool:

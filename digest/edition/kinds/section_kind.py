@@ -9,12 +9,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, and_
 
 from digest.collect.deadlines import Deadline, load_deadline_zone
+from digest.collect.text_cleanup import shorten_text
 from digest.collect.urls import strip_tracking
 from digest.edition.content import PictureCuts, SectionEntry
 from digest.edition.kinds.continued_story import write_earlier_appearance
 from digest.edition.windows import EditionWindow
 from digest.select.section_filler import SectionPicker
-from digest.select.values import CandidateArticle, PlacedStory
+from digest.select.summary_choice import choose_summary
+from digest.select.values import CandidateArticle, PlacedStory, Story
 from digest.settings import SectionSettings
 from digest.store.models import Article
 from subscribers.phrases import clock_hour, short_month_day, weekday_month_day, zone_name_at
@@ -62,6 +64,12 @@ class SectionKind(SectionPicker):
 def plain_entry(article: CandidateArticle) -> SectionEntry:
     """Return an entry with what every kind shows: headline, link and source."""
     return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
+
+
+def with_summary(entry: SectionEntry, story: Story, max_words: int) -> SectionEntry:
+    """Give an entry the summary of its story in so many words, and say whose words it is."""
+    chosen = choose_summary(story)
+    return replace(entry, summary=shorten_text(chosen.text, max_words), summary_origin=chosen.origin)
 
 
 def source_lines(entry: SectionEntry, source: str) -> tuple[str, ...]:

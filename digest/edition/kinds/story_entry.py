@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from digest.collect.text_cleanup import shorten_text
 from digest.collect.urls import strip_tracking
 from digest.edition.content import EditionLink, PictureCuts, SectionEntry
 from digest.edition.kinds.continued_story import write_earlier_appearance
-from digest.edition.kinds.section_kind import displayed_credit, displayed_date, plain_entry
+from digest.edition.kinds.section_kind import displayed_credit, displayed_date, plain_entry, with_summary
 from digest.select.ranking import MOST_READ_NOTE
 from digest.select.values import PlacedStory, ScoredStory, TermName
 
@@ -77,9 +76,8 @@ def write_row(placed: PlacedStory, zone: ZoneInfo, pictures: Mapping[str, Pictur
     article, also = placed.scored.story.lead, placed.scored.story.also_reported
     cuts = pictures.get(article.image or "")
     return replace(
-        plain_entry(article),
+        with_summary(plain_entry(article), placed.scored.story, ROW_WORDS),
         kicker=placed.scored.topic or "",
-        summary=shorten_text(article.summary, ROW_WORDS),
         credit=displayed_credit(article),
         date=displayed_date(article, zone),
         since=write_earlier_appearance(placed, zone),
@@ -94,8 +92,7 @@ def write_lead(placed: PlacedStory, zone: ZoneInfo, pictures: Mapping[str, Pictu
     article = placed.scored.story.lead
     cuts = pictures.get(article.image or "")
     return replace(
-        write_row(placed, zone, pictures),
-        summary=shorten_text(article.summary, LEAD_WORDS),
+        with_summary(write_row(placed, zone, pictures), placed.scored.story, LEAD_WORDS),
         why=f"{explain_lead(placed.scored)}.",
         related=tuple(EditionLink(a.title, strip_tracking(a.link), displayed_date(a, zone)) for a in placed.related),
         picture=cuts.lead if cuts else None,

@@ -115,6 +115,7 @@ def story_facts_line(entry: SectionEntry) -> str:
         entry.kicker,
         ", ".join(part for part in (entry.source, entry.date) if part),
         f"Source: {entry.credit}" if entry.has_other_credit else "",
+        entry.summary_note,
         f"Also {join_words([link.text for link in entry.also], entry.more)}" if entry.also else "",
     ]
     return " ".join(f"{part}." for part in parts if part)

@@ -21,7 +21,8 @@ def sign_edit(edit: Edit, names: Mapping[str, str]) -> Edit:
     return replace(edit, actor=name_actor(edit.actor, names))
 
 
-def sign_removals(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
-    """Return an arrangement whose shelf says who removed a story as colleagues see them."""
+def sign_arrangement(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
+    """Return an arrangement whose edits, those of the shelf too, say who made them as colleagues see them."""
     removed = tuple(replace(story, edit=sign_edit(story.edit, names)) for story in arrangement.removed)
-    return replace(arrangement, removed=removed)
+    outcomes = tuple(replace(outcome, edit=sign_edit(outcome.edit, names)) for outcome in arrangement.outcomes)
+    return replace(arrangement, removed=removed, outcomes=outcomes)

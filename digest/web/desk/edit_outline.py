@@ -6,12 +6,13 @@ of any of a story's articles finds it, so that a page that was opened before a m
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from digest.app.clipboard import KeptClipping
 from digest.edition.arrangement import ArrangedStory, Arrangement, RemovedStory
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
+from digest.edition.edits import Edit
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.select.values import ScoredStory
@@ -50,12 +51,33 @@ class ArrangedRow:
     is_last: bool
     findings: tuple[PreflightFinding, ...] = ()
     also_in: str = ""
+    text_signatures: Mapping[str, str] = field(default_factory=dict)  # "Dana, Nov 18, 3:10 p.m.", by the text's field
+
+    @property
+    def summary_words(self) -> str:
+        """Whose words the summary is; empty where it has none."""
+        if signature := self.text_signatures.get("summary"):
+            return f"Written by {signature}."
+        origin = self.entry.summary_origin
+        return f"{_capitalise_first(origin.words)}." if origin and self.entry.summary else ""
+
+    @property
+    def original_summary_words(self) -> str:
+        """Whose words the summary is that an editor's stands in place of."""
+        origin = self.story.original_summary.origin
+        return f"{_capitalise_first(origin.words)}:" if origin else ""
+
+    @property
+    def why_words(self) -> str:
+        """Who says why it leads: an editor, or the score."""
+        signature = self.text_signatures.get("why")
+        return f"Written by {signature}." if signature else "Made of its score."
 
     @property
     def meta(self) -> str:
         """The quiet line: topic, deadline, who reported it, when."""
         elsewhere = f"Also stands in {self.also_in}" if self.also_in else ""
-        return ". ".join(part for part in (entry_meta(self.entry), elsewhere) if part)
+        return ". ".join(part for part in (entry_meta(self.entry), self.entry.summary_note, elsewhere) if part)
 
     @property
     def has_picture_finding(self) -> bool:
@@ -66,6 +88,10 @@ class ArrangedRow:
     def supporting_anchors(self) -> tuple[tuple[str, str], ...]:
         """The stories under this one: anchor and headline."""
         return tuple((story_anchor(s.url), s.placed.scored.story.lead.title) for s in self.story.supporting)
+
+
+def _capitalise_first(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +207,7 @@ def build_edit_outline(
     """Put the arrangement beside what the edition says, with every finding at the place it concerns."""
     entries = {section.key: section for section in content.sections}
     places = _list_places(arrangement, sections)
+    edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
     left = list(findings)
     outline_sections = []
     for settings in sections:
@@ -192,7 +219,9 @@ def build_edit_outline(
             own = tuple(f for f in left if concerns_entry(f, entry))
             left = [f for f in left if f not in own]
             also = next((p for p in places.get(entry.url, ()) if p != f"{settings.title} {number}"), "")
-            rows.append(ArrangedRow(story, entry, story_anchor(story.url), number, number == len(stories), own, also))
+            signatures = {name: _sign_text(edits[seq], zone) for name, seq in story.text_edits.items()}
+            anchor, is_last = story_anchor(story.url), number == len(stories)
+            rows.append(ArrangedRow(story, entry, anchor, number, is_last, own, also, signatures))
         outline_sections.append(
             ArrangedSection(
                 settings,
@@ -208,6 +237,10 @@ def build_edit_outline(
         arrangement.blocks,
         tuple(left),
     )
+
+
+def _sign_text(edit: Edit, zone: ZoneInfo) -> str:
+    return f"{edit.actor}, {short_moment(edit.at, zone)}"
 
 
 def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.settings import SectionSettings
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.colleagues import sign_edit, sign_removals
+from digest.web.desk.colleagues import sign_arrangement, sign_edit
 from digest.web.desk.edit_outline import (
     POOL_FILTERS,
     POOL_ORDERS,
@@ -151,7 +151,7 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
     context = web_context()
     file, edits, actor, name = context.settings.file, state.edits, current_actor().name, view.edition.name
     content = EditionContent.from_json(view.edition.content)
-    arrangement = sign_removals(state.arrangement, staff.read_display_names(context.installation))
+    arrangement = sign_arrangement(state.arrangement, staff.read_display_names(context.installation))
     outline = build_edit_outline(arrangement, content, file.sections, view.findings, context.zone)
     pool = find_pool_page(arrangement, file.sections, query.pool)
     writer = create_edit_writer(state.arrangement, file.sections)

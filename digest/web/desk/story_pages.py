@@ -6,6 +6,7 @@ from flask.typing import ResponseReturnValue
 from digest.app import clipboard, editing, edition_pictures, story_fetch
 from digest.app.editing import EditForm, EditRefusedError, EditResult
 from digest.app.installation import Installation
+from digest.collect.parsed_document import SummaryBasis
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.edit_outline import story_anchor
@@ -16,7 +17,7 @@ story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 MAX_UPLOAD_BYTES = 12_000_000  # what a camera makes; the picture is encoded anew in at most 200 KB
 # What a story that was found or written may say of its article; the rest is decided by the edit.
 _ARTICLE_FIELDS = (
-    *("url", "link", "title", "summary", "source", "publisher", "credit", "image", "image_alt"),
+    *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit", "image", "image_alt"),
     *("dated_at", "has_date"),
 )
 
@@ -47,6 +48,8 @@ def add_story(name: str) -> ResponseReturnValue:
     article = {key: fields[key].strip() for key in _ARTICLE_FIELDS if fields.get(key, "").strip()}
     if "title" not in article:
         raise EditRefusedError("Nothing was changed: write a headline first.")
+    if fields.get("summary", "").strip() != fields.get("was-summary", "").strip():
+        article["summary_basis"] = SummaryBasis.EDITOR
     result = editing.write_story(installation, form, article, section=fields.get("section", ""))
     return answer_edit(name, result, story_anchor(result.edit.target) if result.edit else "")
 

@@ -1,11 +1,12 @@
 """RSS, RDF, Atom, OPML and news sitemaps: told apart by looking, every item taken or named."""
 
 from datetime import UTC, date, datetime
+from html import escape
 
 import pytest
 
 from digest.collect.deadlines import Deadline
-from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, ParseError
+from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, ParseError, SummaryBasis
 from digest.collect.parsers import parse_document
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -66,6 +67,7 @@ def test_an_rss_item_comes_in_whole_and_clean() -> None:
         link="https://www.example.org/news/boats?utm_source=rss",
         title="Boats rescued off the coast",
         summary="Twelve boats came in during the storm.",
+        summary_basis=SummaryBasis.DESCRIPTION,
         author="Jane Roe",
         credit="Example Coast Guard",
         categories=("Maritime",),
@@ -303,3 +305,31 @@ def test_the_kind_is_told_by_looking_not_by_the_declared_type() -> None:
         parse_document(ATOM.encode(), url="https://example.org/a.json", now=NOW, content_type="text/html").kind
         is DocumentKind.ATOM
     )
+
+
+OPENING = "The county opened two shelters on Tuesday, after the river rose above the second mark at noon."
+
+
+@pytest.mark.parametrize(
+    ("description", "content", "basis"),
+    [
+        ("Two halls take in whoever the flood drove out.", f"<p>{OPENING}</p><p>More.</p>", SummaryBasis.DESCRIPTION),
+        ("Two halls take in whoever the flood drove out.", "", SummaryBasis.DESCRIPTION),
+        (OPENING, f"<figure>A hall</figure><p>{OPENING} It is the third time.</p>", SummaryBasis.OPENING),
+        ("The county opened two shelters on Tuesday, after the &#8230;", f"<p>{OPENING}</p>", SummaryBasis.OPENING),
+        ("The county opened two shelters on Tuesday, after the [&#8230;]", "", SummaryBasis.OPENING),
+        ("The county opened two shelters on Tuesday, after the [...]", "", SummaryBasis.OPENING),
+        (f"{OPENING} " * 15, "", SummaryBasis.OPENING),
+        ("", f"<p>{OPENING}</p>", SummaryBasis.OPENING),
+        ("", "", SummaryBasis.UNKNOWN),
+        ("Port closed", "", SummaryBasis.UNKNOWN),
+    ],
+)
+def test_a_summary_is_the_publishers_own_or_the_opening_of_the_article(
+    description: str, content: str, basis: SummaryBasis
+) -> None:
+    described = f"<description>{escape(description)}</description>" if description else ""
+    told = f"<content:encoded><![CDATA[{content}]]></content:encoded>" if content else ""
+    entry = f"<item><title>Port closed</title><link>https://example.org/1</link>{described}{told}</item>"
+    feed = rss(entry).replace("<rss ", '<rss xmlns:content="http://purl.org/rss/1.0/modules/content/" ')
+    assert items(feed)[0].summary_basis is basis

@@ -244,3 +244,21 @@ def test_an_edition_that_is_not_there_is_answered_with_those_that_are(week: Samp
     answer = week.client().post(f"/desk/editions/2020-W01/{page_path}", data=fields)
     assert answer.status_code == 404
     assert week.name in answer.text
+
+
+def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: SampleWeek) -> None:
+    anchor, entry = week.anchors("featured")[0], week.entry("featured", 0)
+    assert entry["summary_origin"] == {"basis": "opening", "publisher": "HLS.Today", "lent_to": ""}
+    shown = page(week, f"?open={anchor}")
+    assert "As the article of HLS.Today begins." in shown
+    assert "Made of its score." in shown
+    fields = {"summary": "Ours.", "was-summary": entry["summary"], "why": "We like it.", "was-why": entry["why"]}
+    week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    written = week.entry("featured", 0)
+    assert written["summary_origin"] == {"basis": "editor", "publisher": "", "lent_to": ""}
+    assert written["why_is_written"]
+    shown = page(week, f"?open={anchor}")
+    assert shown.count("Written by Dana, ") == 2
+    assert "As the article of HLS.Today begins: <q>" in shown
+    week.act(f"original-summary {anchor}")
+    assert week.entry("featured", 0)["summary_origin"] == entry["summary_origin"]

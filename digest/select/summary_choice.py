@@ -1,0 +1,31 @@
+"""Which article's summary tells a story: the lead's, else that of another that reports the same news."""
+
+from dataclasses import dataclass
+
+from digest.collect.parsed_document import SummaryBasis
+from digest.select.penalties import find_penalties
+from digest.select.values import CandidateArticle, Story, SummaryOrigin
+
+
+@dataclass(frozen=True, slots=True)
+class StorySummary:
+    """A story's summary at full length, and whose words it is; both are empty where no article of the story has one."""
+
+    text: str = ""
+    origin: SummaryOrigin | None = None
+
+
+def choose_summary(story: Story) -> StorySummary:
+    """Choose the summary of a story: its lead's, else an official source's, else the first of the others that are reports."""
+    lead = story.lead
+    if lead.summary:
+        return StorySummary(lead.summary, SummaryOrigin(lead.summary_basis, _name_publisher(lead)))
+    others = [a for a in story.members if a.summary and not find_penalties(a)]
+    if not others:
+        return StorySummary()
+    chosen = min(others, key=lambda a: not a.primary)
+    return StorySummary(chosen.summary, SummaryOrigin(chosen.summary_basis, _name_publisher(chosen), lead.publisher))
+
+
+def _name_publisher(article: CandidateArticle) -> str:
+    return "" if article.summary_basis is SummaryBasis.EDITOR else article.publisher
