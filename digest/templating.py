@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import NoReturn
 
 from jinja2 import (
+    BytecodeCache,
     ChoiceLoader,
     Environment,
     FileSystemLoader,
@@ -15,12 +16,35 @@ from jinja2 import (
     TemplateSyntaxError,
     select_autoescape,
 )
+from jinja2.bccache import Bucket
 
 from subscribers.errors import ApplicationError
 
 
 class TemplateMistakeError(ApplicationError):
     """A template of the operator's own cannot be used; the message names its file, the line and the mistake."""
+
+
+class TemplateCodeCache(BytecodeCache):
+    """Keeps the code of templates in memory, by file and source: an environment that is made anew compiles none again.
+
+    Code depends on the options of its environment, so each kind of environment has a cache of its own.
+    """
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Put the code of this source into the bucket, where it was compiled before."""
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of the bucket."""
+        if bucket.code is not None:
+            self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+_code_cache = TemplateCodeCache()
 
 
 class _OperatorEnvironment(Environment):
@@ -68,6 +92,7 @@ def create_jinja_environment(operator_folder: Path | None = None) -> Environment
     ]
     return (_OperatorEnvironment if operator_folder else Environment)(
         loader=ChoiceLoader(loaders),
+        bytecode_cache=_code_cache,
         undefined=StrictUndefined,
         autoescape=select_autoescape(enabled_extensions=("html",), default_for_string=True),
         trim_blocks=True,

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from digest.app.installation import Installation
 from digest.app.page_context import build_page_context
 from digest.settings import Settings
-from digest.templating import create_jinja_environment
+from digest.templating import TemplateCodeCache, create_jinja_environment
 from digest.web import filters
 from digest.web.admin.staff_pages import admin_pages
 from digest.web.archive.pages import archive_pages
@@ -43,6 +43,7 @@ from subscribers.pages.blueprints import reader_pages, signup_pages
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
+_page_code_cache = TemplateCodeCache()
 
 
 def now_utc() -> datetime:
@@ -109,7 +110,12 @@ def _configure_app(app: Flask, installation: Installation) -> None:
 def _set_up_templates(app: Flask, settings: Settings, styles: PublicFiles, scripts: PublicFiles) -> None:
     """Have Flask read our templates, as strictly as everywhere else."""
     zone = settings.file.publication.zone
-    app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_options = {
+        "bytecode_cache": _page_code_cache,
+        "undefined": StrictUndefined,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+    }
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
     for moment_filter in filters.MOMENT_FILTERS:

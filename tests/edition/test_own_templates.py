@@ -17,7 +17,7 @@ from digest.edition.rendering.fragments import (
 )
 from digest.settings import Settings
 from digest.store.engine import Database
-from digest.templating import TemplateMistakeError
+from digest.templating import TemplateMistakeError, create_jinja_environment
 from subscribers.crypto.keys import KeyRing
 
 MISTAKES = {
@@ -84,3 +84,12 @@ def test_sound_templates_of_ones_own_are_used(full_content: EditionContent, tmp_
     environment, frame = create_mail_environment(settings), publication_frame(settings)
     assert render_subject(full_content, frame, environment) == full_content.subject.upper()
     assert render_edition(full_content, frame, environment)
+
+
+def test_a_template_is_compiled_once_and_again_when_it_changed(tmp_path: Path) -> None:
+    file = tmp_path / "greeting.txt"
+    file.write_text("Good morning, {{ name }}")
+    first, second = (create_jinja_environment(tmp_path).get_template("greeting.txt") for _ in range(2))
+    assert first.root_render_func.__code__ is second.root_render_func.__code__
+    file.write_text("Good evening, {{ name }}")
+    assert create_jinja_environment(tmp_path).get_template("greeting.txt").render(name="Ada") == "Good evening, Ada"

@@ -6,6 +6,7 @@ first one kept, so a page is inlined exactly once, from its source.
 """
 
 import logging
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ def inline_css(html: str) -> str:
         raise RenderingError(
             f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was inlined before, or mail/edition/body.html lost it"
         )
+    # Read when Premailer is imported: it would keep 128 parsed styles, fewer than an edition has, and parse all anew.
+    os.environ.setdefault("PREMAILER_CACHE_MAXSIZE", "1024")
     # Premailer and lxml take half a second to import, which commands that render nothing do without.
     from lxml import etree
     from premailer import Premailer
@@ -43,7 +46,7 @@ def inline_css(html: str) -> str:
         allow_network=False,
         strip_important=False,
         disable_validation=True,
-        cache_css_parsing=False,
+        cache_css_parsing=True,
         cssutils_logging_level=logging.CRITICAL,
         # Our templates write these two for Outlook; from CSS they would become "auto" and "100%".
         disable_basic_attributes=["width", "height"],
