@@ -32,9 +32,11 @@ log = structlog.get_logger("scheduler")
 
 
 def job_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return the jobs that have slots, and when they are due."""
+    """Return the jobs that have slots, and by which rules they are due beside what the calendar of releases says."""
     schedule = installation.settings.file.schedule
-    return {"collect": schedule.collect_rules, "draft": (schedule.draft_rule,), "nightly": (NIGHTLY_RULE,)}
+    # Drafts on certain days follow the calendar; several a day are made by the timetable alone.
+    by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.release_rule.period else ()
+    return {"collect": schedule.collect_rules, "draft": by_rule, "nightly": (NIGHTLY_RULE,)}
 
 
 def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -32,6 +33,19 @@ class ScheduleRule:
     def latest_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
         """Return the latest time that is not after `moment`, in UTC."""
         return max(at for at in self._times_around(moment, zone) if at <= moment)
+
+    def iterate_times(self, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+        """Yield the times that lie after a moment in their order, in UTC, without end."""
+        if self.period:
+            at = self.next_time(after, zone)
+            while True:
+                yield at
+                at += self.period
+        day = after.astimezone(zone).date() - timedelta(days=1)
+        while True:
+            if day.weekday() in self.days and (at := resolve_wall_time(day, self.at, zone)) > after:
+                yield at
+            day += timedelta(days=1)
 
     def _times_around(self, moment: datetime, zone: ZoneInfo) -> Iterator[datetime]:
         """Return the times near a moment: of a period the two around it, else all of more than a week on each side."""
@@ -92,16 +106,25 @@ def find_due_jobs(
     *,
     zone: ZoneInfo,
     since: datetime,
+    planned: Mapping[str, Collection[datetime]] = MappingProxyType({}),
 ) -> tuple[DueJob, ...]:
     """Decide what to do at `now`: for each job its latest slot after `since`, unless it is in `finished`.
 
-    A machine that slept through several slots of a job owes it once, not once a slot. `since` is when the
-    timetable was first looked at: nothing is owed for the time before it.
+    A job's slots follow from its rules, and are the moments of `planned` too, such as those of the calendar. A machine that
+    slept through several slots of a job owes it once, not once a slot. `since` is when the timetable was first looked at:
+    nothing is owed for the time before it.
     """
-    return tuple(d for d in _latest_slots(now, timetable, zone) if d.at > since and d not in finished)
+    return tuple(d for d in _latest_slots(now, timetable, zone, planned) if d.at > since and d not in finished)
 
 
-def _latest_slots(now: datetime, timetable: Mapping[str, tuple[ScheduleRule, ...]], zone: ZoneInfo) -> Iterator[DueJob]:
+def _latest_slots(
+    now: datetime,
+    timetable: Mapping[str, tuple[ScheduleRule, ...]],
+    zone: ZoneInfo,
+    planned: Mapping[str, Collection[datetime]],
+) -> Iterator[DueJob]:
     for job, rules in timetable.items():
-        if rules:
-            yield DueJob(job, max(rule.latest_time(now, zone) for rule in rules))
+        slots = [rule.latest_time(now, zone) for rule in rules]
+        slots += [at for at in planned.get(job, ()) if at <= now]
+        if slots:
+            yield DueJob(job, max(slots))

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
-from digest.app import background, edition_pictures, editions, last_look, maintenance, sending
+from digest.app import background, calendar, edition_pictures, editions, last_look, maintenance, sending
 from digest.app.acts import SCHEDULER
 from digest.app.editing import EditForm, EditRefusedError
 from digest.app.installation import Installation
@@ -121,6 +122,7 @@ def read_mailbox(context: JobContext) -> str:
     return ""
 
 
+CALENDAR_JOBS = ("draft",)  # those whose slots follow from the calendar of releases
 SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {"collect": collect, "draft": draft, "nightly": nightly}
 JOBS: dict[str, Callable[..., object]] = {
     **SLOT_JOBS,
@@ -149,13 +151,14 @@ def start_timetable(context: JobContext) -> None:
 
 
 def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[DueJob, ...]:
-    """Find what the timetable owes of one job now."""
+    """Find what the timetable and the calendar owe of one job now."""
     database, now = context.installation.database, context.clock()
     zone = context.installation.settings.file.publication.zone
     since = timetable_slots.ensure_timetable_start(database, now)
-    latest = [slot.at for slot in find_due_jobs(now, {job: rules}, (), zone=zone, since=since)]
-    completed = timetable_slots.find_completed_slots(database, job, latest)
-    return find_due_jobs(now, {job: rules}, completed, zone=zone, since=since)
+    planned = calendar.list_step_moments(context.installation, now=now) if job in CALENDAR_JOBS else {}
+    find_due = partial(find_due_jobs, now, {job: rules}, zone=zone, since=since, planned=planned)
+    completed = timetable_slots.find_completed_slots(database, job, [slot.at for slot in find_due(())])
+    return find_due(completed)
 
 
 def run_slot(context: JobContext, slot: DueJob) -> str | None:

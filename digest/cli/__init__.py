@@ -14,7 +14,10 @@ COMMAND_PLACES = {
     **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.control"),
     **dict.fromkeys(("hold", "release"), "digest.cli.hold"),
     **dict.fromkeys(("backup", "restore"), "digest.cli.backup"),
-    **{name: f"digest.cli.{name}" for name in ("collect", "sources", "staff", "keys", "inbound", "uncertain", "demo")},
+    **{
+        name: f"digest.cli.{name}"
+        for name in ("calendar", "collect", "sources", "staff", "keys", "inbound", "uncertain", "demo")
+    },
     "evaluate": "digest.cli.evaluate",
     "status": "digest.cli.status",
     "subscribers": "digest.cli.subscribers.group",

@@ -20,6 +20,7 @@ from digest.edition import candidates as gathering
 from digest.edition import queries
 from digest.edition.approval import hash_fragment_body, supersede_outdated_approval
 from digest.edition.arrangement import arrange_edition
+from digest.edition.calendar_store import load_calendar, name_release
 from digest.edition.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
 from digest.edition.content import LabelledBlock
 from digest.edition.content_builder import EditionIdentity
@@ -28,8 +29,9 @@ from digest.edition.edits import Edit, find_topic_overrides
 from digest.edition.grown_proposal import GrownProposal, PackedProposal, grow_proposal, pack_proposal
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import list_pictured_articles, prepare_pictures
+from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.edition.running_blocks import load_running_blocks
-from digest.edition.windows import EditionWindow, name_edition, next_window
+from digest.edition.windows import EditionWindow, next_window
 from digest.edition.word_tables import freeze_word_table, load_word_table
 from digest.select.advisories import find_advisory
 from digest.select.proposals import propose_edition
@@ -222,10 +224,9 @@ def _propose_edition(
 
 
 def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPlan:
-    publication = settings.file.publication
-    release_at, existing = queries.find_next_release(
-        session, settings.file.schedule.release_rule, publication.zone, now
-    )
+    publication, calendar = settings.file.publication, load_calendar(session, settings.file)
+    release, existing = queries.find_next_release(session, calendar, now)
+    release_at = release.release_at
     if existing is not None and existing.state not in queries.UNAPPROVED_STATES:
         raise DraftError(_explain_refusal(existing, publication.zone))
     edited = _find_edited_draft(session, existing)
@@ -234,8 +235,8 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
     return _DraftPlan(
         replaced_id=existing.id if existing else None,
         identity=EditionIdentity(
-            _name_for_release(session, existing, release_at, publication.zone),
-            existing.number if existing else queries.next_edition_number(session, publication.first_number),
+            name_edition_for(session, calendar, release, existing),
+            queries.next_edition_number(session, publication.first_number),
             release_at,
         ),
         window=window,
@@ -263,25 +264,27 @@ def _explain_refusal(existing: Edition, zone: ZoneInfo) -> str:
     return f"{existing.name} is {existing.state}, and its release is {due}: the next edition is drafted after that."
 
 
-def _name_for_release(session: Session, existing: Edition | None, release_at: datetime, zone: ZoneInfo) -> str:
+def name_edition_for(
+    session: Session, calendar: ReleaseCalendar, release: PlannedRelease, existing: Edition | None
+) -> str:
     """Name the edition of a release; one that is drafted again keeps its name, unless it moves to another week."""
-    if existing is not None and existing.release_at == release_at:
+    if existing is not None and existing.release_at == release.release_at:
         return existing.name
     others = select(Edition.name).where(Edition.id != existing.id) if existing else select(Edition.name)
-    return name_edition(release_at, zone, set(session.scalars(others)))
+    return name_release(calendar, release, set(session.scalars(others)))
 
 
 def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edition:
     plan, slot = draft.plan, queries.release_slot(draft.plan.identity.release_at)
     edition = session.scalar(_select_replaced(plan).with_for_update())
     if edition is None:
-        edition = Edition(number=plan.identity.number)
+        edition = Edition()
         session.add(edition)
     elif edition.state not in queries.UNAPPROVED_STATES:  # approved while this draft was made: the approval stands
         raise DraftError(f"{edition.name} was approved while this draft was made: nothing was changed.")
     elif (edited := _find_edited_draft(session, edition)) and edited.edits[-1].seq != plan.last_seq:
         raise DraftEditedError(f"{edition.name} was edited while this draft was made. Draft it again.")
-    edition.slot, edition.name = slot, plan.identity.name
+    edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
     edition.opens_at = plan.window.opens_at
     # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.
     edition.cut_off = plan.edited.cut_off if plan.edited else plan.window.cut_off

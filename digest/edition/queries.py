@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from digest.edition.calendar_store import load_calendar
 from digest.edition.content import RenderedFragment
+from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState, Fragment
-from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
@@ -59,24 +59,22 @@ def find_current_edition(session: Session) -> Edition | None:
 
 
 def find_next_release(
-    session: Session, rule: ScheduleRule, zone: ZoneInfo, now: datetime
-) -> tuple[datetime, Edition | None]:
-    """Return the next release by the timetable, and the edition that was drafted for it, if there is one.
+    session: Session, calendar: ReleaseCalendar, now: datetime
+) -> tuple[PlannedRelease, Edition | None]:
+    """Return the next release by the calendar, and the edition that was drafted for it, if there is one.
 
-    An edition whose release stands in the timetable no more, since the hour or the zone was changed, belongs to the
-    next release too, unless the timetable had another since: one edition a release, whatever the settings become.
+    An edition whose release stands in the calendar no more, since the hour or the zone was changed, belongs to the
+    next release too, unless the calendar had another since: one edition a release, whatever the settings become.
     """
-    release_at = rule.next_time(now, zone)
-    same = session.scalar(select(Edition).where(Edition.slot == release_slot(release_at)))
+    release = calendar.next_release(now)
+    same = session.scalar(select(Edition).where(Edition.slot == release_slot(release.release_at)))
     if same is not None:
-        return release_at, same
-    waiting = (
-        select(Edition)
-        .where(Edition.state.in_(COMING_STATES), Edition.release_at > rule.latest_time(now, zone))
-        .order_by(Edition.release_at)
-    )
-    editions = session.scalars(waiting)
-    return release_at, next((e for e in editions if rule.latest_time(e.release_at, zone) != e.release_at), None)
+        return release, same
+    latest = calendar.latest_release(now)
+    waiting = select(Edition).where(Edition.state.in_(COMING_STATES)).order_by(Edition.release_at)
+    if latest is not None:
+        waiting = waiting.where(Edition.release_at > latest.release_at)
+    return release, next((e for e in session.scalars(waiting) if calendar.find_release(e.release_at) is None), None)
 
 
 def next_edition_number(session: Session, first_number: int) -> int:
@@ -129,11 +127,12 @@ class UpcomingEdition:
 
 def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -> UpcomingEdition:
     """Return the edition that a reader who subscribes now gets first, if it is approved in time."""
-    publication = settings.file.publication
-    release_at, edition = find_next_release(session, settings.file.schedule.release_rule, publication.zone, now)
+    release, edition = find_next_release(session, load_calendar(session, settings.file), now)
     if edition is None:
-        return UpcomingEdition(next_edition_number(session, publication.first_number), release_at)
-    return UpcomingEdition(edition.number, edition.release_at if edition.state == EditionState.APPROVED else release_at)
+        number = next_edition_number(session, settings.file.publication.first_number)
+        return UpcomingEdition(number, release.release_at)
+    approved = edition.state == EditionState.APPROVED
+    return UpcomingEdition(edition.number, edition.release_at if approved else release.release_at)
 
 
 def find_latest_edition(session: Session, now: datetime) -> Edition | None:

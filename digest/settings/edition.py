@@ -49,6 +49,9 @@ class SenderSettings(values.SettingsTable):
     bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = ""
 
 
+DeadlineRule = Literal["wait", "skip", "send-last-approved"]
+
+
 class ScheduleSettings(values.SettingsTable):
     """When things happen, in the publication's zone; see `digest.timetable` for the form."""
 
@@ -58,6 +61,10 @@ class ScheduleSettings(values.SettingsTable):
     # Before the release: when every article is looked at again; 0: never.
     last_look_minutes: int = Field(default=20, ge=0, le=24 * 60)
     at_gone_article: Literal["stop", "send"] = "stop"
+    deadline_hours: float = Field(default=10, ge=0, le=168)  # before the usual hour of release: until when to approve
+    at_deadline: DeadlineRule = "wait"
+    # Before the usual hour of release: when editors are reminded of what is not approved.
+    reminder_hours: list[Annotated[float, Field(gt=0, le=168)]] = [11]
 
     @property
     def collect_rules(self) -> tuple[ScheduleRule, ...]:

@@ -195,6 +195,27 @@ class Edition(Base):
     canary_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class ReleaseChange(Base):
+    """What editors changed about one release: `digest.edition.release_calendar` says what the columns mean.
+
+    `set_aside` is the draft that was called off when the release was skipped, and comes back with it.
+    """
+
+    __tablename__ = "release_change"
+    __table_args__ = (
+        UniqueConstraint("regular_on", name="uq_release_changed_once"),
+        UniqueConstraint("release_at", name="uq_release_one_a_moment"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    regular_on: Mapped[date | None] = mapped_column(Date)
+    release_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    skipped: Mapped[bool] = mapped_column(default=False)
+    changed_by: Mapped[str] = mapped_column(String(200))
+    changed_at: Mapped[Moment]
+    set_aside: Mapped[int | None] = mapped_column(ForeignKey("edition.id", ondelete="SET NULL"))
+
+
 class EditionStory(Base):
     """One story that an edition considered: where it stands, or why it was left out.
 

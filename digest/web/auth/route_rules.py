@@ -108,6 +108,8 @@ ROUTE_RULES = {
     "desk.sent": EDITOR,
     "desk.before_test": EDITOR,
     "desk.submit_test_mail": EDITOR,
+    "calendar.show_calendar": EDITOR,
+    "calendar.change_calendar": EDITOR,
     "editing.act": EDITOR,
     "editing.choose_lead": EDITOR,
     "editing.save_block": EDITOR,

@@ -1,0 +1,170 @@
+"""`digest calendar`: what goes out when, and skipping, moving, adding and bringing back an edition."""
+
+from datetime import date, datetime, time
+
+import click
+from rich.table import Column, Table
+from rich.text import Text
+
+from digest.app import calendar as calendar_acts
+from digest.app.calendar import CalendarEntry
+from digest.cli.collect import table_console
+from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.edition.release_calendar import PlannedRelease
+from subscribers.phrases import clock_time, weekday_date
+
+
+@click.group(epilog="\b\nExample:\n  digest calendar list")
+def calendar() -> None:
+    """Show what goes out when, and change it."""
+
+
+@calendar.command(
+    "list",
+    epilog="""\b
+Examples:
+  digest calendar list
+  digest calendar list --json
+
+Exit codes: 0 shown.""",
+)
+@click.option(
+    "--count", type=click.IntRange(1, 100), default=calendar_acts.LISTED_RELEASES, show_default=True, help="How many."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the releases as JSON.")
+@pass_command_context
+def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
+    """Show the next releases with their drafts, reminders and deadlines, in the publication's zone."""
+    entries = calendar_acts.read_calendar(context.installation, now=context.now(), count=count)
+    if as_json:
+        print_json([_entry_as_json(entry) for entry in entries])
+        return
+    zone = context.settings.file.publication.zone
+    headings = ("Goes out", "Edition", "No.", "Draft", "Reminder", "Approve by")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings), Column("What to know", overflow="fold"))
+    for entry in entries:
+        steps = entry.steps
+        moments = ((entry.release.release_at,), steps.drafts, steps.reminders, (steps.deadline,))
+        goes_out, *before = (", ".join(f"{at.astimezone(zone):%a %Y-%m-%d %H:%M}" for at in each) for each in moments)
+        number = "-" if entry.number is None else str(entry.number)
+        planned = ["-"] * 3 if entry.release.is_skipped else [cell or "-" for cell in before]
+        cells = (goes_out, entry.name, number, *planned, _describe_entry(entry))
+        table.add_row(*map(Text, cells))
+    table_console().print(table)
+
+
+@calendar.command(
+    epilog="""\b
+Examples:
+  digest calendar skip 2026-12-25
+  digest calendar skip 2026-W52
+
+RELEASE is the day of a planned edition, its name, or 'next'; where two go out on one day, the day with the time
+(2026-12-08T12:00). 'digest calendar restore' takes it back until then. Exit codes: 0 skipped, 1 it can't be."""
+)
+@click.argument("release")
+@pass_command_context
+def skip(context: CommandContext, release: str) -> None:
+    """Skip an edition: nothing goes out, and its week goes into the next one. A draft is set aside."""
+    now = context.now()
+    planned = calendar_acts.find_release(context.installation, release, now=now)
+    skipped = calendar_acts.skip_release(context.installation, planned.release_at, actor=context.actor, now=now)
+    click.echo(f"Nothing goes out on {_write_release(context, skipped)}; its week goes into the next edition.")
+
+
+@calendar.command(
+    epilog="""\b
+Examples:
+  digest calendar move 2027-01-01 2026-12-31T06:00
+  digest calendar move next 2026-11-21T08:00
+
+TO is meant in the publication's zone. Drafting, reminder and deadline follow; a draft is written anew with its day.
+Exit codes: 0 moved, 1 it can't be."""
+)
+@click.argument("release")
+@click.argument("to")
+@pass_command_context
+def move(context: CommandContext, release: str, to: str) -> None:
+    """Move an edition to another day or time, by at most seven days and never past another."""
+    now, (day, clock) = context.now(), _read_local_moment(to)
+    planned = calendar_acts.find_release(context.installation, release, now=now)
+    moved = calendar_acts.move_release(
+        context.installation, planned.release_at, day, clock, actor=context.actor, now=now
+    )
+    click.echo(f"It goes out on {_write_release(context, moved)}.")
+
+
+@calendar.command(
+    epilog="""\b
+Example:
+  digest calendar add 2026-12-08T12:00
+
+WHEN is meant in the publication's zone. The edition holds what came since the one before it, and takes the next number;
+'digest calendar skip' removes it again. Exit codes: 0 added, 1 nothing can go out then."""
+)
+@click.argument("when")
+@pass_command_context
+def add(context: CommandContext, when: str) -> None:
+    """Add an extra edition."""
+    day, clock = _read_local_moment(when)
+    added = calendar_acts.add_release(context.installation, day, clock, actor=context.actor, now=context.now())
+    click.echo(f"An extra edition goes out on {_write_release(context, added)}, once it is approved.")
+
+
+@calendar.command(
+    epilog="""\b
+Examples:
+  digest calendar restore 2026-12-25
+  digest calendar restore 2026-12-31
+
+Exit codes: 0 restored, 1 it stands as the timetable has it, or something else is in its place."""
+)
+@click.argument("release")
+@pass_command_context
+def restore(context: CommandContext, release: str) -> None:
+    """Bring a skipped edition back with its draft, or put a moved one back to its usual time."""
+    now = context.now()
+    planned = calendar_acts.find_release(context.installation, release, now=now)
+    restored = calendar_acts.restore_release(context.installation, planned.release_at, actor=context.actor, now=now)
+    click.echo(f"It goes out on {_write_release(context, restored)}.")
+
+
+def _read_local_moment(text: str) -> tuple[date, time]:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is not None or "T" not in text:
+        raise click.BadParameter(
+            f"{text!r} is no day and time of the publication's zone; write one such as 2026-12-31T06:00"
+        )
+    return moment.date(), moment.time()
+
+
+def _write_release(context: CommandContext, release: PlannedRelease) -> str:
+    local = release.release_at.astimezone(context.settings.file.publication.zone)
+    return f"{weekday_date(local)}, {clock_time(local)} {local:%Z}"
+
+
+def _describe_entry(entry: CalendarEntry) -> str:
+    release = entry.release
+    if release.is_skipped:
+        return "skipped"
+    words = ["extra"] if release.is_extra else ["moved"] if release.is_moved else []
+    return ", ".join([*words, str(entry.edition.state)] if entry.edition else words)
+
+
+def _entry_as_json(entry: CalendarEntry) -> dict[str, object]:
+    release, steps = entry.release, entry.steps
+    return {
+        "edition": entry.name,
+        "number": entry.number,
+        "release_at": release.release_at,
+        "regular_at": release.regular_at,
+        "skipped": release.is_skipped,
+        "extra": release.is_extra,
+        "drafts": steps.drafts,
+        "reminders": steps.reminders,
+        "deadline": steps.deadline,
+        "state": entry.edition.state if entry.edition else None,
+    }
