@@ -111,8 +111,8 @@ def test_a_change_that_comes_after_its_deadline_has_until_the_release() -> None:
 @pytest.mark.parametrize(
     ("rule", "around", "release", "deadline"),
     [
-        # 02:30 does not exist on March 14, 2027: the next minute that does. Ten hours are hours of the wall clock.
-        ("sun 02:30", "2027-03-10T00:00", "2027-03-14T03:00", "2027-03-13T17:00"),
+        # 02:30 does not exist on March 14, 2027: the next minute that does. Hours are reckoned from the usual clock time.
+        ("sun 02:30", "2027-03-10T00:00", "2027-03-14T03:00", "2027-03-13T16:30"),
         # 01:30 comes twice on November 7, 2027: the first.
         ("sun 01:30", "2027-11-03T00:00", "2027-11-07T01:30", "2027-11-06T15:30"),
         ("sun 20:00", "2027-11-03T00:00", "2027-11-07T20:00", "2027-11-07T10:00"),
