@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.installation import Installation
 from digest.edition import calendar_store, release_calendar
+from digest.edition.approval import supersede_approval, supersede_outdated_approval
 from digest.edition.composition import ComposedEdition, compose_edition, record_content
 from digest.edition.content_builder import EditionIdentity
 from digest.edition.drafting import name_edition_for, replace_fragments
@@ -202,6 +203,7 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
             session, calendar, release, release_at=release.release_at, skipped=True, actor=actor.name, now=now
         )
         if edition is not None and change is not None:
+            supersede_approval(session, edition, actor=actor.name, now=now, because="its release was skipped")
             calendar_store.set_draft_aside(edition, change)
             audit.detail = {"set aside": edition.name}
     return release
@@ -314,7 +316,7 @@ def _relocate(
                 session, calendar, release, release_at=at, skipped=False, actor=actor.name, now=now
             )
             if moved:
-                _store_moved_draft(session, moved)
+                _store_moved_draft(session, moved, now)
             audit.detail = {"to": at.isoformat()}
             audit.record(session)
         return PlannedRelease(at, release.regular_at)
@@ -353,12 +355,14 @@ def _is_current(
     return (edition.id, len(load_edits(session, edition)), proposal_hash_of(session, edition)) == as_rendered
 
 
-def _store_moved_draft(session: Session, moved: _MovedDraft) -> None:
+def _store_moved_draft(session: Session, moved: _MovedDraft, now: datetime) -> None:
     edition, identity = session.get_one(Edition, moved.edition_id), moved.identity
     edition.slot, edition.name = release_slot(identity.release_at), identity.name
     edition.release_at = identity.release_at
     record_content(edition, moved.composed)
     replace_fragments(session, edition, ((f.kind, f.name, f.body) for f in moved.composed.fragments))
+    session.flush()
+    supersede_outdated_approval(session, edition, now=now)
 
 
 # --- what stands in the way ----------------------------------------------------------------------------------
