@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 
-from digest.app import background, calendar, edition_pictures, editions, last_look, maintenance, sending
+from digest.app import background, calendar, corrections, edition_pictures, editions, last_look, maintenance, sending
 from digest.app.acts import SCHEDULER
 from digest.app.editing import EditForm, EditRefusedError
 from digest.app.installation import Installation
@@ -104,6 +104,12 @@ def send_notices(context: JobContext) -> str:
     return str(background.send_due_notices(context.installation, clock=context.clock))
 
 
+def plan_corrections(context: JobContext) -> str:
+    """Queue the mails of corrections that editors asked for."""
+    queued = corrections.plan_correction_mails(context.installation, clock=context.clock)
+    return f"{queued} corrections queued" if queued else ""
+
+
 def apply_events(context: JobContext) -> str:
     """Apply what providers have posted, and log what came of it."""
     counts = background.apply_inbound_events(context.installation, clock=context.clock)
@@ -128,6 +134,7 @@ JOBS: dict[str, Callable[..., object]] = {
     **SLOT_JOBS,
     "fetch_pictures": fetch_pictures,
     "look_again": look_again,
+    "plan_corrections": plan_corrections,
     "send_edition": send_edition,
     "answer_signups": answer_signups,
     "send_notices": send_notices,

@@ -13,9 +13,11 @@ from digest.app.installation import Installation
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.progress import describe_progress, read_progress
-from digest.edition import approval
+from digest.edition import approval, corrections
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
 from digest.edition.queries import explain_missed_release, find_edition
+from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
+from digest.store.correction_models import Correction
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
 from subscribers.consent import audience
@@ -146,7 +148,28 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
         edition = session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
         if edition is None:
             return None
-        return approval.read_mailable(session, edition, installation.settings).join("web")
+        html = approval.read_mailable(session, edition, installation.settings).join("web")
+        zone = installation.settings.file.publication.zone
+        shown = [
+            ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone))
+            for c in corrections.list_corrections(session, edition)
+        ]
+    return show_corrections(html, shown)
+
+
+def list_public_corrections(installation: Installation) -> dict[str, list[Correction]]:
+    """List the corrections of the editions that anybody may read, by the edition's name, the first first."""
+    query = (
+        select(Edition.name, Correction)
+        .join(Correction, Correction.edition_id == Edition.id)
+        .where(Edition.state.in_(PUBLIC_STATES))
+        .order_by(Correction.edition_id, Correction.seq)
+    )
+    found: dict[str, list[Correction]] = {}
+    with installation.database.read() as session:
+        for row in session.execute(query):
+            found.setdefault(row.name, []).append(row.Correction)
+    return found
 
 
 def find_picture(installation: Installation, content_hash: str) -> MediaFile | None:

@@ -141,6 +141,16 @@ def read_display_names(installation: Installation) -> dict[str, str]:
         return {staff.staff_actor(member): staff.display_name_of(member.name, member.email) for member in members}
 
 
+def find_chosen_name(installation: Installation, actor: Actor) -> str:
+    """Return the name that a member of the staff has given, for readers to see; empty where there is none.
+
+    Colleagues see a part of the address in its place (`read_display_names`), which is nothing for readers.
+    """
+    with installation.database.read() as session:
+        members = staff.list_staff_members(session, include_removed=True)
+        return next((member.name for member in members if staff.staff_actor(member) == actor.name), "")
+
+
 def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> list[StaffOverview]:
     """List the staff by number, with what signs each in.
 

@@ -12,6 +12,7 @@ COMMAND_PLACES = {
     **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.installation"),
     **dict.fromkeys(("draft", "show", "check", "approve", "send"), "digest.cli.editions"),
     **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.control"),
+    "correct": "digest.cli.correct",
     **dict.fromkeys(("hold", "release"), "digest.cli.hold"),
     **dict.fromkeys(("backup", "restore"), "digest.cli.backup"),
     **{

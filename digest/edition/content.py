@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from digest.select.values import SummaryOrigin
 
+BlockKind = Literal["sponsor", "opportunity", "correction"]
 SPONSOR_BLOCK_ID = "sponsor"  # of the block that the settings hold
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90  # characters that the inbox of a phone shows
 
@@ -105,10 +106,10 @@ class EditionSection:
 
 @dataclass(frozen=True, slots=True)
 class LabelledBlock:
-    """A block that is no news: paid for, or an offer. It runs in every edition released from the first day to the last."""
+    """A block that is no news: paid for, an offer, or what an earlier edition had wrong. It runs in every edition released from the first day to the last."""
 
     id: str
-    kind: Literal["sponsor", "opportunity"]
+    kind: BlockKind
     headline: str
     name: str = ""  # who pays, or who offers
     text: str = ""

@@ -24,6 +24,7 @@ from digest.edition.calendar_store import load_calendar, name_release
 from digest.edition.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
 from digest.edition.content import LabelledBlock
 from digest.edition.content_builder import EditionIdentity
+from digest.edition.corrections import load_carried_blocks
 from digest.edition.edit_log import load_edits, load_proposal, store_proposal
 from digest.edition.edits import Edit, find_topic_overrides
 from digest.edition.grown_proposal import GrownProposal, PackedProposal, grow_proposal, pack_proposal
@@ -242,7 +243,10 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
         window=window,
         candidates=gathering.load_candidates(session, window, release_at),
         previous=gathering.load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
-        blocks=load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
+        blocks=(
+            *load_carried_blocks(session, release_at, settings.link_base, publication.zone),
+            *load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
+        ),
         edited=edited,
         words=load_word_table(session, window),
     )

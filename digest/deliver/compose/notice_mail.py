@@ -18,7 +18,9 @@ from digest.edition.rendering.fragments import PublicationFrame, create_mail_env
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 
-TO_SUBSCRIBERS = frozenset({"known", "link", "welcome", "choices", "leave"})  # who gets these can leave by one click
+TO_SUBSCRIBERS = frozenset(
+    {"known", "link", "welcome", "choices", "leave", "correction"}
+)  # who gets these can leave by one click
 _FACT_PLACEHOLDER = re.compile(r"~fact-([a-z_]+)~")
 
 

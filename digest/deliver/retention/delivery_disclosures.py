@@ -29,6 +29,7 @@ from subscribers.store.database import upsert
 from subscribers.store.models import DisclosureTotal, Person
 
 _PURPOSE_TEXTS = {
+    "correction": "To send you a correction of an edition that you got",
     "edition": "To deliver an edition",
     "confirm": "To ask whether you want our mail",
     "remind": "To remind you of that question",

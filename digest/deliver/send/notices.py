@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import ColumnElement, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose import headers
@@ -50,6 +50,7 @@ TO_EDITORS = frozenset({"contact", "staff", "seal", "gone"})  # to the editors, 
 # which page a token opens; all others confirm
 _TOKEN_PAGES = {"data": "my-data", "move": "address", "undo": "undo", "choices": "restore", "staff": "staff"}
 SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
+CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
 GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
 # Facts that are used as they are.
 _PLAIN_FACTS = (
@@ -62,6 +63,7 @@ _PLAIN_FACTS = (
     "role",
     *SEAL_FACTS,
     *GONE_FACTS,
+    *CORRECTION_FACTS,
 )
 
 log = structlog.get_logger("notices")
@@ -91,6 +93,49 @@ def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], dat
         session.flush()
 
     return queue_notice
+
+
+def prepare_notices(
+    keys: KeyRing, settings: Settings, requests: Sequence[MailRequest], now: datetime
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Encrypt many notices to people, as rows for `write_notices`: outside of a write transaction."""
+    rows = []
+    for request in requests:
+        assert request.person is not None, "many notices go to people"
+        purpose = f"{request.kind}:{request.serial}"
+        delivery_id = make_delivery_id(keys, purpose, request.person)
+        ciphertext, key_id = encrypt_json(keys, request.context, bound_to=f"notice {delivery_id}")
+        delivery = {
+            "id": delivery_id,
+            "purpose": purpose,
+            "person": request.person,
+            "state": DeliveryState.WAITING,
+            "due_at": now,
+            "next_try_at": now,
+            "tries": 0,
+            "message_id": make_message_id(purpose, delivery_id, settings.file.sender.list_id),
+            "transport": "",
+            "reply": "",
+        }
+        notice = {"delivery": delivery_id, "kind": request.kind, "ciphertext": ciphertext, "key_id": key_id}
+        rows.append((delivery, notice))
+    return rows
+
+
+def write_notices(session: Session, rows: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> int:
+    """Queue many notices (at most 1,000) that have no delivery yet; return how many. A second time it changes nothing."""
+    if not rows:
+        return 0
+    known = set(session.scalars(select(Delivery.id).where(Delivery.id.in_([delivery["id"] for delivery, _ in rows]))))
+    new = [(delivery, notice) for delivery, notice in rows if delivery["id"] not in known]
+    if new:
+        people = [delivery["person"] for delivery, _ in new]
+        found = session.execute(select(Person.number, Person.domain_tag).where(Person.number.in_(people)))
+        tags: dict[int, str | None] = {row.number: row.domain_tag for row in found}
+        deliveries = [delivery | {"domain_tag": tags.get(delivery["person"])} for delivery, _ in new]
+        session.execute(insert(Delivery), deliveries)
+        session.execute(insert(Notice), [notice for _, notice in new])
+    return len(new)
 
 
 def has_due_notices(session: Session, *, now: datetime) -> bool:
@@ -195,7 +240,8 @@ def _select_due_notices(session: Session, now: datetime) -> list[Any]:
         select(*columns, Delivery.person, Delivery.domain_tag, Notice.kind, Notice.ciphertext, Notice.key_id)
         .join(Notice, Notice.delivery == Delivery.id)
         .where(_is_due(now))
-        .order_by(Delivery.next_try_at)
+        # A correction goes to many: who waits for a confirmation does not wait for it.
+        .order_by(Notice.kind == "correction", Delivery.next_try_at)
         .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True, of=Delivery)
     )

@@ -1,9 +1,11 @@
 """What everybody may read: the editions that went out, their feed, their pictures, our style sheets."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 from xml.etree import ElementTree as ET
+from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, abort, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -12,6 +14,7 @@ from digest.app import page_views
 from digest.edition.content import EditionContent
 from digest.store.models import Edition
 from digest.web.context import WebContext, web_context
+from digest.web.filters import date_of
 
 archive_pages = Blueprint("archive", __name__)
 
@@ -43,7 +46,8 @@ def edition(name: str) -> AnyResponse:
 def feed() -> AnyResponse:
     """Give the editions that went out as an Atom feed (RFC 4287)."""
     context = web_context()
-    body = build_atom_feed(context, page_views.list_public_editions(context.installation)[:MAX_FEED_EDITIONS])
+    editions = page_views.list_public_editions(context.installation)[:MAX_FEED_EDITIONS]
+    body = build_atom_feed(context, editions, page_views.list_public_corrections(context.installation))
     return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
 
 
@@ -112,8 +116,21 @@ def _cacheable_response(response: Response, *, seconds: int) -> AnyResponse:
     return response.make_conditional(request)
 
 
-def build_atom_feed(context: WebContext, editions: Iterable[Edition]) -> bytes:
-    """Write the feed. Ids are the editions' public addresses, which never change."""
+class FeedCorrection(Protocol):
+    """What the feed says of a correction."""
+
+    at: datetime
+    signed: str
+    headline: str
+    was: str
+    becomes: str
+    note: str
+
+
+def build_atom_feed(
+    context: WebContext, editions: Iterable[Edition], corrections: Mapping[str, Sequence[FeedCorrection]]
+) -> bytes:
+    """Write the feed. Ids are the editions' public addresses, which never change; a correction updates its edition's entry."""
     publication, base = context.settings.file.publication, context.settings.link_base
     entries = list(editions)
     root = ET.Element("feed", {"xmlns": _ATOM_NAMESPACE, "xml:lang": publication.language})
@@ -124,27 +141,36 @@ def build_atom_feed(context: WebContext, editions: Iterable[Edition]) -> bytes:
         root,
         "updated",
         _atom_timestamp(
-            max((_published_at(e) for e in entries), default=datetime.fromisoformat("2000-01-01T00:00:00Z"))
+            max(
+                (_updated_at(e, corrections.get(e.name, ())) for e in entries),
+                default=datetime.fromisoformat("2000-01-01T00:00:00Z"),
+            )
         ),
     )
     _add_text_element(root, "author/name", publication.name)
     ET.SubElement(root, "link", rel="self", type="application/atom+xml", href=f"{base}/feed.atom")
     ET.SubElement(root, "link", rel="alternate", type="text/html", href=f"{base}/")
     for entry in entries:
-        _add_atom_entry(root, entry, f"{base}/editions/{entry.name}")
+        _add_atom_entry(root, entry, f"{base}/editions/{entry.name}", corrections.get(entry.name, ()), context.zone)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return document
 
 
-def _add_atom_entry(root: ET.Element, edition: Edition, address: str) -> None:
+def _add_atom_entry(
+    root: ET.Element, edition: Edition, address: str, corrections: Sequence[FeedCorrection], zone: ZoneInfo
+) -> None:
     entry = ET.SubElement(root, "entry")
     _add_text_element(entry, "id", address)
     _add_text_element(entry, "title", edition.subject)
     _add_text_element(entry, "published", _atom_timestamp(edition.release_at))
-    _add_text_element(entry, "updated", _atom_timestamp(_published_at(edition)))
+    _add_text_element(entry, "updated", _atom_timestamp(_updated_at(edition, corrections)))
     ET.SubElement(entry, "link", rel="alternate", type="text/html", href=address)
     headlines = [e.headline for s in EditionContent.from_json(edition.content).sections for e in s.entries]
-    _add_text_element(entry, "summary", "\n".join([edition.preheader, *headlines]).strip())
+    corrected = [
+        f"Corrected {date_of(c.at, zone)}, {c.signed}: in “{c.headline}” we wrote “{c.was}”; it is “{c.becomes}”. {c.note}"
+        for c in corrections
+    ]
+    _add_text_element(entry, "summary", "\n".join([*corrected, edition.preheader, *headlines]).strip())
 
 
 def _add_text_element(parent: ET.Element, path: str, text: str) -> None:
@@ -155,6 +181,10 @@ def _add_text_element(parent: ET.Element, path: str, text: str) -> None:
 
 def _published_at(edition: Edition) -> datetime:
     return edition.sent_at or edition.release_at
+
+
+def _updated_at(edition: Edition, corrections: Sequence[FeedCorrection]) -> datetime:
+    return max([_published_at(edition), *(correction.at for correction in corrections)])
 
 
 def _atom_timestamp(moment: datetime) -> str:

@@ -22,7 +22,9 @@ MAX_NEXT_LENGTH = 500  # characters of a path to go on to
 _LOCAL_PATH = re.compile(
     r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?"
 )  # visible ASCII without a backslash; no second slash at its start
-STAFF_BLUEPRINTS = frozenset({"auth", "desk", "editing", "history", "live", "previews", "sending", "stories", "admin"})
+STAFF_BLUEPRINTS = frozenset(
+    {"auth", "corrections", "desk", "editing", "history", "live", "previews", "sending", "stories", "admin"}
+)
 
 
 def find_current_staff() -> SignedInStaff | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import get_args
 from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -15,7 +16,7 @@ from digest.app.editing import EditForm, EditingState, EditRefusedError, EditRes
 from digest.app.installation import Installation
 from digest.app.page_views import EditionView
 from digest.app.presence import HEARTBEAT_PERIOD
-from digest.edition.content import EditionContent, LabelledBlock
+from digest.edition.content import BlockKind, EditionContent, LabelledBlock
 from digest.edition.edits import EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.settings import SectionSettings
@@ -369,7 +370,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     fields = request.form
     block = LabelledBlock(
         id=block_id,
-        kind="opportunity" if fields.get("kind") == "opportunity" else "sponsor",
+        kind=_read_block_kind(fields.get("kind", "")),
         headline=fields.get("headline", ""),
         name=fields.get("name", ""),
         text=fields.get("text", ""),
@@ -378,6 +379,11 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
         last_day=_read_day(fields.get("last_day", "")),
     )
     return answer_edit(name, editing.write_block(installation, form, block), "blocks")
+
+
+def _read_block_kind(text: str) -> BlockKind:
+    kinds: dict[str, BlockKind] = {kind: kind for kind in get_args(BlockKind)}
+    return kinds.get(text, "sponsor")
 
 
 def _read_day(text: str) -> date | None:

@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from digest.app import corrections
+from digest.app.corrections import CorrectionForm
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendError, run_edition
 from digest.edition import approval
+from digest.edition.content import EditionContent
 from digest.edition.queries import find_edition
 from digest.store.engine import migrate_schema, open_database
 from digest.store.models import Edition
 from digest.web.server import open_page_server
 from subscribers.signup.manual_signup import add_subscriber
+from tests.actors import EDITOR
 from tests.browser import faulty_pages, follow, sign_in
 from tests.web.conftest import sample_evidence
 
@@ -102,6 +106,17 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser: Browser, served
     context = browser.new_context(color_scheme=scheme)
     sign_in(context, world, address, "admin")
     page = context.new_page()
+    corrected = f"/desk/editions/{NAME}/corrections"
+    with world.database.read() as session:
+        stories = EditionContent.from_json(session.scalars(select(Edition)).one().content).linked_articles
+    story = next(url for url in stories if "fema" in url)
+    if not corrections.view_corrections(world.install, NAME).corrections:
+        form = CorrectionForm(story, "headline", "New flood maps move 4,100 homes", "We gave ten times as many homes.")
+        corrections.correct_story(world.install, NAME, form, actor=EDITOR, now=NOW)
+    pages = [corrected, f"{corrected}?story={story}", f"{corrected}/1", f"/editions/{NAME}"]
+    for width in (1440, 768, 360):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert faulty_pages(page, address, pages) == {}
     states: list[dict[str, Any]] = [
         {"state": "sending", "paused_at": None},
         {"state": "sending", "paused_at": NOW, "paused_because": "a wrong date in the second story"},

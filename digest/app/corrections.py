@@ -1,0 +1,247 @@
+"""The acts on what was wrong in an edition that went out: correct it in the archive, carry it on, mail it to who got it."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app import editing
+from digest.app.acts import Act, Actor, Role
+from digest.app.edition_status import edition_name
+from digest.app.installation import Installation
+from digest.app.staff import find_chosen_name
+from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
+from digest.deliver.send import notices
+from digest.edition import corrections
+from digest.edition.content import EditionContent
+from digest.edition.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
+from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.rendering.sanitiser import sanitise_text
+from digest.store.correction_models import Correction
+from digest.store.models import Edition, EditionState
+from subscribers.errors import RefusalError
+from subscribers.mail_requests import MailRequest
+
+CORRECT = Act("corrected", Role.EDITOR)
+MAIL_CORRECTION = Act("correction mailed", Role.EDITOR)
+CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
+MAX_NOTE_LENGTH = 500  # characters
+_WRITE_PAGE = 200  # notices in one write transaction
+
+
+class CorrectionError(RefusalError):
+    """The correction cannot be made or mailed; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionForm:
+    """What an editor corrects: one text of the story that links `url`; `note` says to readers what was wrong."""
+
+    url: str
+    field: CorrectedField
+    becomes: str
+    note: str
+    is_carried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionDesk:
+    """An edition as its corrections are made: its stories as they read now, and what was corrected."""
+
+    edition: Edition
+    stories: tuple[CorrectableStory, ...]
+    corrections: tuple[Correction, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be corrected: it goes out, or went."""
+        return self.edition.state in CORRECTABLE_STATES
+
+
+def view_corrections(installation: Installation, name: str) -> CorrectionDesk:
+    """Read an edition's stories and corrections.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        made = corrections.list_corrections(session, edition)
+        stories = corrections.list_correctable_stories(EditionContent.from_json(edition.content), made)
+        return CorrectionDesk(edition, stories, made)
+
+
+def correct_story(
+    installation: Installation, name: str, form: CorrectionForm, *, actor: Actor, now: datetime
+) -> Correction:
+    """Correct a text of an edition that went out; what was sent stays legible beside it.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        CorrectionError: it has not gone out, there is no such story, or the text is empty or as it was.
+    """
+    name = edition_name(installation, name)
+    signed = find_chosen_name(installation, actor) or installation.settings.file.publication.name
+    becomes, note = (sanitise_text(editing.clean_typed_text(text)) for text in (form.becomes, form.note))
+    with CORRECT.transaction(installation.database, actor, name, now=now) as (session, audit):
+        edition = find_edition(session, name, lock=True)
+        story = _find_story(session, edition, form, becomes, note)
+        correction = Correction(
+            edition_id=edition.id,
+            seq=corrections.next_correction_number(session, edition),
+            at=now,
+            actor=actor.name,
+            signed=signed,
+            url=story.url,
+            section=story.section,
+            headline=story.headline_sent,
+            field=form.field,
+            was=story.text_of(form.field),
+            becomes=becomes,
+            note=note,
+            is_carried=form.is_carried,
+            mail_asked_by="",
+        )
+        session.add(correction)
+        session.flush()
+        audit.detail = {"correction": correction.id, "story": story.url[:200], "field": form.field}
+        session.expunge(correction)
+    if form.is_carried:
+        _carry_into_draft(installation, correction, edition, actor, now)
+    return correction
+
+
+def _find_story(session: Session, edition: Edition, form: CorrectionForm, becomes: str, note: str) -> CorrectableStory:
+    if edition.state not in CORRECTABLE_STATES:
+        raise CorrectionError(
+            f"{edition.name} is {edition.state.name.lower()}: only what goes out, or went, is corrected. Edit it at the desk."
+        )
+    made = corrections.list_corrections(session, edition)
+    stories = corrections.list_correctable_stories(EditionContent.from_json(edition.content), made)
+    story = next((one for one in stories if one.url == form.url), None)
+    if story is None:
+        raise CorrectionError(
+            f"{edition.name} has no story with the link {form.url[:200]}. Give the link as it stands there."
+        )
+    if form.field not in CORRECTED_FIELDS or not story.text_of(form.field):
+        raise CorrectionError("This story has no such text: correct its headline, or its summary where it has one.")
+    if not becomes or becomes == story.text_of(form.field):
+        raise CorrectionError("Nothing was corrected: the text is empty, or as it was. Write how it should read.")
+    if not note or len(note) > MAX_NOTE_LENGTH:
+        raise CorrectionError(f"Say to readers what was wrong, in at most {MAX_NOTE_LENGTH} characters.")
+    return story
+
+
+def _carry_into_draft(
+    installation: Installation, correction: Correction, edition: Edition, actor: Actor, now: datetime
+) -> None:
+    """Put the correction into the next edition where that is drafted already; a later draft takes it by itself."""
+    file, base = installation.settings.file, installation.settings.link_base
+    following = (Edition.state.in_(COMING_STATES), Edition.release_at > edition.release_at, Edition.release_at > now)
+    with installation.database.read() as session:
+        draft = session.scalar(select(Edition).where(*following).order_by(Edition.release_at).limit(1))
+    if draft is None:
+        return
+    day = draft.release_at.astimezone(file.publication.zone).date()
+    block = corrections.make_correction_block(correction, edition, base, day)
+    # A draft of before there were edits is drafted anew, and takes it then.
+    with suppress(editing.EditRefusedError):
+        editing.write_block(installation, editing.EditForm(draft.name, actor, now), block)
+
+
+def find_correction(session: Session, edition: Edition, number: int) -> Correction:
+    """Find a correction of an edition by its number.
+
+    Raises:
+        CorrectionError: there is none.
+    """
+    query = select(Correction).where(Correction.edition_id == edition.id, Correction.seq == number)
+    correction = session.scalar(query)
+    if correction is None:
+        raise CorrectionError(f"{edition.name} has no correction {number}.")
+    return correction
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionRecipients:
+    """A correction and who got the error, in numbers, as they stand now."""
+
+    edition: Edition
+    correction: Correction
+    audience: CorrectionAudience
+
+
+def count_recipients(installation: Installation, name: str, number: int) -> CorrectionRecipients:
+    """Count who got an error: nothing is sent.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        CorrectionError: it has no such correction.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        correction = find_correction(session, edition, number)
+    pages = read_recipient_pages(installation.database, correction, edition)
+    return CorrectionRecipients(edition, correction, sum((page.counts for page in pages), CorrectionAudience()))
+
+
+def mail_correction(installation: Installation, name: str, number: int, *, actor: Actor, now: datetime) -> bool:
+    """Ask for a correction to be mailed to those who got the error; False where it was asked before.
+
+    `plan_correction_mails` does it: at once where the timetable runs.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        CorrectionError: it has no such correction, or the edition still goes out.
+    """
+    name = edition_name(installation, name)
+    with MAIL_CORRECTION.transaction(installation.database, actor, name, now=now) as (session, audit):
+        edition = find_edition(session, name, lock=True)
+        correction = find_correction(session, edition, number)
+        if edition.state is not EditionState.SENT:
+            raise CorrectionError(
+                f"{name} still goes out, so nobody knows yet who gets the error. Mail the correction when it is sent."
+            )
+        audit.changed = correction.mail_asked_at is None
+        audit.detail = {"correction": correction.id}
+        if audit.changed:
+            correction.mail_asked_at, correction.mail_asked_by = now, actor.name
+    return audit.changed
+
+
+def plan_correction_mails(installation: Installation, *, clock: Callable[[], datetime]) -> int:
+    """Queue the mails of every correction that was asked for; return how many. It may be cut short, and goes on."""
+    asked = select(Correction, Edition).join(Edition, Edition.id == Correction.edition_id)
+    asked = asked.where(Correction.mail_asked_at.is_not(None), Correction.mail_planned_at.is_(None))
+    with installation.database.read() as session:
+        owed = [(row.Correction, row.Edition) for row in session.execute(asked.order_by(Correction.id))]
+    return sum(_plan_mails(installation, correction, edition, clock) for correction, edition in owed)
+
+
+def _plan_mails(
+    installation: Installation, correction: Correction, edition: Edition, clock: Callable[[], datetime]
+) -> int:
+    database, keys, settings = installation.database, installation.keys, installation.settings
+    facts = {
+        "number": str(edition.number),
+        "headline": correction.headline,
+        "was": correction.was,
+        "becomes": correction.becomes,
+        "why": correction.note,
+        "signature": corrections.sign_correction(correction, settings.file.publication.zone),
+        "address": f"{settings.link_base}/editions/{edition.name}",
+    }
+    queued = 0
+    for page in read_recipient_pages(database, correction, edition):
+        for start in range(0, len(page.recipients), _WRITE_PAGE):
+            people = page.recipients[start : start + _WRITE_PAGE]
+            requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
+            rows = notices.prepare_notices(keys, settings, requests, clock())
+            with database.write() as session:
+                queued += notices.write_notices(session, rows)
+    with database.write() as session:
+        session.get_one(Correction, correction.id).mail_planned_at = clock()
+    return queued

@@ -1,0 +1,111 @@
+"""Corrections of an edition that went out: which text of which story, what it was and is; and what the next edition says of them.
+
+What was approved never changes. A correction is kept beside it, and shown with it: the old text struck through, dated and signed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, get_args
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
+from digest.edition.queries import OUTGOING_STATES
+from digest.store.correction_models import Correction
+from digest.store.models import Edition
+from subscribers.phrases import full_date
+
+CorrectedField = Literal["headline", "summary"]
+CORRECTED_FIELDS: tuple[CorrectedField, ...] = get_args(CorrectedField)
+CORRECTION_BLOCK_PREFIX = "correction-"  # begins the ids of the blocks that carry corrections
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectableStory:
+    """A story of an edition that went out, as it reads with the corrections made so far."""
+
+    url: str
+    section: str
+    section_title: str
+    headline_sent: str
+    headline: str
+    summary: str
+
+    def text_of(self, field: CorrectedField) -> str:
+        """Return what one of its texts says now."""
+        return self.headline if field == "headline" else self.summary
+
+
+def list_corrections(session: Session, edition: Edition) -> tuple[Correction, ...]:
+    """List the corrections of an edition, the first first."""
+    query = select(Correction).where(Correction.edition_id == edition.id).order_by(Correction.seq)
+    return tuple(session.scalars(query))
+
+
+def next_correction_number(session: Session, edition: Edition) -> int:
+    """Number the corrections of an edition from 1."""
+    last = session.scalar(select(func.max(Correction.seq)).where(Correction.edition_id == edition.id))
+    return (last or 0) + 1
+
+
+def list_correctable_stories(
+    content: EditionContent, corrections: Sequence[Correction]
+) -> tuple[CorrectableStory, ...]:
+    """List the stories of an edition in their order, as they read now; one without a page cannot be told from others."""
+    return tuple(
+        _correctable_story(section.key, section.title, entry, corrections)
+        for section in content.sections
+        for entry in section.entries
+        if entry.url
+    )
+
+
+def _correctable_story(
+    key: str, title: str, entry: SectionEntry, corrections: Sequence[Correction]
+) -> CorrectableStory:
+    texts = {"headline": entry.headline, "summary": entry.summary}
+    for correction in corrections:
+        if (correction.url, correction.section) == (entry.url, key):
+            texts[correction.field] = correction.becomes
+    return CorrectableStory(entry.url, key, title, entry.headline, texts["headline"], texts["summary"])
+
+
+def sign_correction(correction: Correction, zone: ZoneInfo) -> str:
+    """Return the date and the name under a correction: "November 23, 2026, Dana Reyes"."""
+    return f"{full_date(correction.at.astimezone(zone))}, {correction.signed}"
+
+
+def load_carried_blocks(
+    session: Session, release_at: datetime, base_url: str, zone: ZoneInfo
+) -> tuple[LabelledBlock, ...]:
+    """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
+    before = select(func.max(Edition.release_at)).where(
+        Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
+    )
+    query = (
+        select(Correction, Edition)
+        .join(Edition, Edition.id == Correction.edition_id)
+        .where(Correction.is_carried, Correction.at < release_at, Edition.release_at < release_at)
+        .order_by(Correction.id)
+    )
+    last = session.scalar(before)
+    if last is not None:
+        query = query.where(Correction.at >= last)
+    day = release_at.astimezone(zone).date()
+    return tuple(make_correction_block(row.Correction, row.Edition, base_url, day) for row in session.execute(query))
+
+
+def make_correction_block(correction: Correction, edition: Edition, base_url: str, day: date) -> LabelledBlock:
+    """Return the block in which the edition that is released on `day` says what was wrong in this one."""
+    return LabelledBlock(
+        id=f"{CORRECTION_BLOCK_PREFIX}{correction.id}",
+        kind="correction",
+        headline=f"In No. {edition.number} we wrote: “{correction.was}”",
+        text=f"It should have read: “{correction.becomes}” {correction.note}",
+        url=f"{base_url}/editions/{edition.name}",
+        first_day=day,
+        last_day=day,
+    )

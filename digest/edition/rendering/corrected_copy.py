@@ -1,0 +1,99 @@
+"""The web copy of an edition with its corrections in it: what was approved stays legible, struck through.
+
+The copy itself is frozen, so the corrections are put into its page: a list of all at its top, and each where its text stands.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lxml.html import HtmlElement
+
+_WHITE_SPACE = re.compile(r"\s+")
+_SMALL = "font-size:14px;line-height:20px;margin:6px 0 0"
+_BOX = "border-left:4px solid #B0390C;padding:10px 14px;margin:18px auto 0;max-width:530px;text-align:start"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCorrection:
+    """One correction as the page shows it: where it belongs, what was and is, why, and the date and name under it."""
+
+    story: str
+    was: str
+    becomes: str
+    note: str
+    signature: str
+
+
+def show_corrections(html: str, corrections: Sequence[ShownCorrection]) -> str:
+    """Return a web copy with corrections in it, in the order in which they were made."""
+    if not corrections:
+        return html
+    # Half a second to import, which pages without a correction do without.
+    import lxml.html
+
+    page = lxml.html.document_fromstring(html, parser=lxml.html.HTMLParser(encoding="utf-8"))
+    for correction in corrections:
+        for element in _find_texts(page, correction.was):
+            _strike(element, correction)
+    main = next(iter(page.xpath("//*[@role='main']")), page.body)
+    main.insert(0, _make_list(corrections))
+    return str(lxml.html.tostring(page, encoding="unicode", doctype="<!DOCTYPE html>"))
+
+
+def _find_texts(page: "HtmlElement", text: str) -> list["HtmlElement"]:
+    """Find the innermost elements that say a text and nothing else."""
+    wanted = _squeeze(text)
+    saying = [e for e in page.body.iter() if isinstance(e.tag, str) and e.tag != "del" and _says(e) == wanted]
+    return [e for e in saying if not any(child in saying for child in e.iterchildren())]
+
+
+def _says(element: "HtmlElement") -> str:
+    return _squeeze(element.text_content())
+
+
+def _squeeze(text: str) -> str:
+    return _WHITE_SPACE.sub(" ", text.replace("\N{NO-BREAK SPACE}", " ")).strip()
+
+
+def _strike(element: "HtmlElement", correction: ShownCorrection) -> None:
+    from lxml.html import builder as b
+
+    for child in list(element):
+        element.remove(child)
+    element.text = None
+    struck, now = b.DEL(correction.was), b.INS(correction.becomes)
+    struck.tail = " "
+    element.extend([struck, now])
+    block = element
+    while block.tag in {"a", "span", "ins", "b", "strong", "em"} and block.getparent() is not None:
+        block = block.getparent()
+    said = b.P(f"Corrected {correction.signature}. {correction.note}", style=_SMALL)
+    if block.tag in {"td", "div"}:
+        block.append(said)
+    else:
+        block.addnext(said)
+
+
+def _make_list(corrections: Sequence[ShownCorrection]) -> "HtmlElement":
+    from lxml.html import builder as b
+
+    noun = "correction" if len(corrections) == 1 else "corrections"
+    box = b.DIV(b.P(b.B(f"This edition has {len(corrections)} {noun}."), style="margin:0"), role="note", style=_BOX)
+    for correction in corrections:
+        box.append(
+            b.P(
+                b.B(correction.signature),
+                ". In “",
+                correction.story,
+                "”: ",
+                b.DEL(correction.was),
+                " ",
+                b.INS(correction.becomes),
+                f" {correction.note}",
+                style=_SMALL,
+            )
+        )
+    return box

@@ -1,0 +1,74 @@
+"""The corrections of an edition at the desk: what was wrong, how it should read, who got it, and whether to mail them."""
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app import corrections
+from digest.app.corrections import CorrectionError, CorrectionForm
+from digest.edition.corrections import CorrectedField
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+
+correction_pages = Blueprint("corrections", __name__, url_prefix="/desk/editions/<name>/corrections")
+
+
+@correction_pages.get("")
+def show_corrections(name: str) -> ResponseReturnValue:
+    """Show what was corrected of an edition, and the form for one story of it."""
+    return _corrections_page(name)
+
+
+def _corrections_page(name: str, *, refusal: str = "") -> str:
+    desk = corrections.view_corrections(web_context().installation, name)
+    chosen = request.values.get("story", "")
+    story = next((one for one in desk.stories if one.url == chosen), None)
+    return render_template("web/desk/corrections.html", desk=desk, story=story, form=request.form, refusal=refusal)
+
+
+@correction_pages.post("")
+def submit_correction(name: str) -> ResponseReturnValue:
+    """Correct a text, and go on to who got the error."""
+    context, fields = web_context(), request.form
+    field: CorrectedField = "summary" if fields.get("field") == "summary" else "headline"
+    form = CorrectionForm(
+        url=fields.get("story", ""),
+        field=field,
+        becomes=fields.get("becomes", ""),
+        note=fields.get("note", ""),
+        is_carried=fields.get("carry") == "on",
+    )
+    try:
+        made = corrections.correct_story(context.installation, name, form, actor=current_actor(), now=context.clock())
+    except CorrectionError as exc:
+        return _corrections_page(name, refusal=str(exc)), 422
+    return redirect(url_for("corrections.show_recipients", name=name, number=made.seq), 303)
+
+
+@correction_pages.get("/<int:number>")
+def show_recipients(name: str, number: int) -> ResponseReturnValue:
+    """Show a correction and who got the error, in numbers, before anything is mailed."""
+    return _recipients_page(name, number)
+
+
+def _recipients_page(name: str, number: int, *, refusal: str = "") -> str:
+    counted = corrections.count_recipients(web_context().installation, name, number)
+    return render_template("web/desk/correction.html", counted=counted, refusal=refusal)
+
+
+@correction_pages.post("/<int:number>")
+def mail_to_recipients(name: str, number: int) -> ResponseReturnValue:
+    """Have the correction mailed to those who got the error, once."""
+    context = web_context()
+    try:
+        corrections.mail_correction(context.installation, name, number, actor=current_actor(), now=context.clock())
+    except CorrectionError as exc:
+        return _recipients_page(name, number, refusal=str(exc)), 409
+    return redirect(url_for("corrections.show_recipients", name=name, number=number), 303)
+
+
+@correction_pages.errorhandler(CorrectionError)
+def answer_unknown_correction(error: CorrectionError) -> ResponseReturnValue:
+    """Say that there is no such correction, and lead back."""
+    name = (request.view_args or {})["name"]
+    back = url_for("corrections.show_corrections", name=name)
+    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 404

@@ -1,0 +1,313 @@
+"""An error in an edition that went out: corrected in the archive, carried on, and mailed to exactly those who got it."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select, update
+
+from digest.app import background, corrections
+from digest.app.acts import Actor, Face, Role
+from digest.app.corrections import CorrectionError, CorrectionForm
+from digest.app.installation import open_installation
+from digest.app.jobs import JobContext, run_job
+from digest.cli import digest
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.edition_run import run_edition
+from digest.edition import approval
+from digest.edition.corrections import load_carried_blocks
+from digest.edition.queries import find_edition
+from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
+from digest.settings import load_settings
+from digest.store.correction_models import Correction
+from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
+from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.signup.manual_signup import add_subscriber
+from tests.actors import EDITOR
+from tests.web.conftest import sample_evidence, store_edition
+from tests.web.desk.sample_week import SampleWeek
+
+NAME = "2026-W47"
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+LATER = NOW + timedelta(days=3)
+MAPS = "https://fema.example/2026-W47"
+WRONG = "New flood maps move 41,000 homes into the high-risk zone"
+RIGHT = "New flood maps move 4,100 homes into the high-risk zone"
+NOTE = "We gave ten times as many homes."
+FORM = CorrectionForm(MAPS, "headline", RIGHT, NOTE)
+READERS = ("text", "without", "gone", "uncertain", "refused", "back", "out-since", "leaves-late")
+
+
+def address(name: str) -> str:
+    return f"{name}@readers.example"
+
+
+@pytest.fixture
+def sent(both: Any) -> Any:
+    """Give an edition that went to nine readers: one had left Featured out, one is uncertain, one was refused."""
+    both.edition()
+    install, numbers = both.install, {"ada": both.ada}
+    without = Preferences(omit=frozenset({"featured"}))
+    chosen = {"text": Preferences(text_only=True), "without": without, "back": without}
+    with both.database.write() as session:
+        for name in READERS:
+            added = add_subscriber(session, install.keys, address(name), evidence=sample_evidence(), now=NOW)
+            numbers[name] = added.number
+            if name in chosen:
+                change_preferences(session, added.number, chosen[name], NOW)
+        edition = find_edition(session, NAME)
+        mark = approval.current_content_hash(session, edition, install.settings)
+        approval.sign_approval(
+            session, edition, mark, settings=install.settings, keys=install.keys, actor="staff 1", now=NOW
+        )
+    provider = open_provider(install.settings)
+    run_edition(install.database, NAME, provider, install.keys, install.settings, clock=lambda: NOW)
+    states = {"uncertain": DeliveryState.UNCERTAIN, "refused": DeliveryState.REFUSED}
+    with both.database.write() as session:
+        for name, state in states.items():
+            session.execute(update(Delivery).where(Delivery.person == numbers[name]).values(state=state))
+        change_preferences(session, numbers["back"], Preferences(), NOW + timedelta(days=1))
+        change_preferences(session, numbers["out-since"], without, NOW + timedelta(days=1))
+        late = add_subscriber(session, install.keys, address("late"), evidence=sample_evidence(), now=NOW)
+        numbers["late"] = late.number
+    leave(both, numbers["gone"])
+    return SentEdition(both, numbers)
+
+
+class SentEdition:
+    """A world with an edition that went out, and its readers' numbers by name."""
+
+    def __init__(self, world: Any, numbers: dict[str, int]) -> None:
+        self.world, self.numbers = world, numbers
+        self.install = world.install
+
+    def correct(self, form: CorrectionForm = FORM) -> Correction:
+        return corrections.correct_story(self.install, NAME, form, actor=EDITOR, now=LATER)
+
+    def mailed(self) -> list[Any]:
+        """Hand over what is due; give the corrections that arrived."""
+        background.send_due_notices(self.install, clock=lambda: LATER)
+        folder = self.install.settings.outbox_folder / "notice"
+        mails = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in sorted(folder.glob("*.eml"))]
+        return [mail for mail in mails if str(mail["Subject"]).startswith("Correction to No. 147")]
+
+
+def leave(world: Any, number: int) -> None:
+    with world.database.write() as session:
+        log = DepartureLog(world.install.settings.left_log, world.install.keys)
+        unsubscribe_person(session, log, number, method="page", now=LATER)
+
+
+def recipients(mails: Sequence[Any]) -> list[str]:
+    return sorted(str(mail["To"]).partition("@")[0] for mail in mails)
+
+
+def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEdition) -> None:
+    made = sent.correct()
+    got = corrections.count_recipients(sent.install, NAME, made.seq).audience
+    # Ada, text, gone, out-since and leaves-late had the story for certain; "without" and "back" had no Featured.
+    assert (got.accepted, got.uncertain, got.gone, got.left_out, got.recipients) == (5, 1, 1, 2, 5)
+    assert corrections.mail_correction(sent.install, NAME, made.seq, actor=EDITOR, now=LATER)
+    context = JobContext(sent.install, lambda: LATER)
+    assert run_job(context, "plan_corrections") == "5 corrections queued"
+    leave(sent.world, sent.numbers["leaves-late"])
+    mails = sent.mailed()
+    assert recipients(mails) == ["ada.lovelace", "out-since", "text", "uncertain"]
+    for mail in mails:
+        text = mail.get_body(("plain",)).get_content()
+        assert WRONG in re.sub(r"\s+", " ", text)
+        assert RIGHT in re.sub(r"\s+", " ", text)
+        assert NOTE in text
+        assert "November 22, 2026" in text
+        assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    # Asked again, by another editor or after a crash: nobody gets it twice.
+    assert not corrections.mail_correction(sent.install, NAME, made.seq, actor=EDITOR, now=LATER)
+    with sent.world.database.write() as session:
+        session.execute(update(Correction).values(mail_planned_at=None))
+    assert run_job(context, "plan_corrections") == ""
+    assert len(sent.mailed()) == 4
+    with sent.world.database.read() as session:
+        states = session.scalars(select(Delivery.state).where(Delivery.purpose == f"correction:{made.id}")).all()
+        acts = session.scalars(select(AuditEntry.act).where(AuditEntry.subject == NAME)).all()
+    assert sorted(states) == ["accepted"] * 4 + ["withdrawn"]
+    assert [act for act in acts if act.startswith("correct")] == ["corrected", "correction mailed"]
+
+
+def test_in_the_archive_the_old_text_is_struck_dated_and_signed_and_the_approved_copy_is_as_it_was(
+    sent: SentEdition,
+) -> None:
+    before = sent.world.client.get(f"/editions/{NAME}").text
+    with sent.world.database.read() as session:
+        approved_web = approval.read_mailable(session, find_edition(session, NAME), sent.install.settings).join("web")
+    sent.correct()
+    page = sent.world.client.get(f"/editions/{NAME}").text
+    assert page.count(f"<del>{WRONG}</del> <ins>{RIGHT}</ins>") == 2  # where it stands, and in the list at the top
+    assert "This edition has 1 correction." in page
+    assert f"Corrected November 22, 2026, HLS.Today. {NOTE}" in page
+    assert before.count("<h3") == page.count("<h3")
+    assert 'href="https://fema.example/2026-W47"' in page
+    with sent.world.database.read() as session:
+        edition = find_edition(session, NAME)
+        assert approval.read_mailable(session, edition, sent.install.settings).join("web") == approved_web
+    again = CorrectionForm(MAPS, "headline", "New flood maps move 4,200 homes", "It was 4,200.")
+    assert sent.correct(again).was == RIGHT
+    page = sent.world.client.get(f"/editions/{NAME}").text
+    assert "This edition has 2 corrections." in page
+    assert f"<del>{WRONG}</del>" in page
+
+
+def test_the_feed_says_that_an_edition_was_corrected(sent: SentEdition) -> None:
+    namespace = {"a": "http://www.w3.org/2005/Atom"}
+
+    def feed() -> Any:
+        return ET.fromstring(sent.world.client.get("/feed.atom").data)
+
+    before = feed().find("a:entry", namespace)
+    sent.correct()
+    after = feed()
+    entry = after.find("a:entry", namespace)
+    assert entry.findtext("a:id", "", namespace) == before.findtext("a:id", "", namespace)
+    assert entry.findtext("a:updated", "", namespace) == f"{LATER:%Y-%m-%dT%H:%M:%SZ}"
+    assert after.findtext("a:updated", "", namespace) == f"{LATER:%Y-%m-%dT%H:%M:%SZ}"
+    said = entry.findtext("a:summary", "", namespace)
+    assert said.startswith("Corrected November 22, 2026,")
+    assert f"we wrote “{WRONG}”; it is “{RIGHT}”. {NOTE}" in said
+
+
+def test_a_correction_is_signed_by_the_name_that_its_editor_gave_and_never_by_an_address(world: Any) -> None:
+    world.edition(state=EditionState.SENT)
+    world.session_cookie("editor")
+    with world.database.read() as session:
+        eve = session.scalars(select(StaffMember)).one()
+    actor = Actor(f"staff {eve.id}", Role.EDITOR, Face.DESK)
+    unnamed = corrections.correct_story(world.install, NAME, FORM, actor=actor, now=LATER)
+    assert unnamed.signed == "HLS.Today"
+    with world.database.write() as session:
+        session.execute(update(StaffMember).values(name="Eve Okafor"))
+    again = CorrectionForm(MAPS, "headline", "New flood maps move 4,200 homes", NOTE)
+    assert corrections.correct_story(world.install, NAME, again, actor=actor, now=LATER).signed == "Eve Okafor"
+    page = world.client.get(f"/editions/{NAME}").text
+    assert f"Corrected November 22, 2026, Eve Okafor. {NOTE}" in page
+    assert "eve@" not in page
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        (CorrectionForm("https://nowhere.example/", "headline", "x", NOTE), "has no story with the link"),
+        (CorrectionForm(MAPS, "headline", WRONG, NOTE), "as it was"),
+        (CorrectionForm(MAPS, "headline", "  ", NOTE), "is empty"),
+        (CorrectionForm(MAPS, "headline", RIGHT, ""), "Say to readers what was wrong"),
+    ],
+)
+def test_nothing_is_corrected_silently_or_to_nothing(world: Any, form: CorrectionForm, why: str) -> None:
+    world.edition(state=EditionState.SENT)
+    with pytest.raises(CorrectionError, match=why):
+        corrections.correct_story(world.install, NAME, form, actor=EDITOR, now=LATER)
+    with world.database.read() as session:
+        assert session.scalars(select(Correction)).all() == []
+
+
+def test_a_draft_is_edited_and_what_still_goes_out_is_not_mailed_about(world: Any) -> None:
+    world.edition()
+    with pytest.raises(CorrectionError, match="Edit it at the desk"):
+        corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
+    with world.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENDING))
+    made = corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
+    with pytest.raises(CorrectionError, match="still goes out"):
+        corrections.mail_correction(world.install, NAME, made.seq, actor=EDITOR, now=LATER)
+
+
+def test_an_editor_corrects_and_mails_at_the_desk(sent: SentEdition) -> None:
+    client, path = sent.world.desk, f"/desk/editions/{NAME}/corrections"
+    page = client.get(path).text
+    assert "Which story" in page
+    page = client.get(path, query_string={"story": MAPS}).text
+    assert f"The headline: “{WRONG}”" in page
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page)) | {"story": MAPS}
+    refused = client.post(path, data=fields | {"field": "headline", "becomes": WRONG, "note": NOTE})
+    assert refused.status_code == 422
+    assert "as it was" in refused.text
+    answer = client.post(path, data=fields | {"field": "headline", "becomes": RIGHT, "note": NOTE})
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{path}/1")
+    page = client.get(f"{path}/1").text
+    assert "6 readers got the error" in page
+    assert "Mail it to 5 readers" in page
+    assert client.post(f"{path}/1", data=fields).status_code == 303
+    page = client.get(f"{path}/1").text
+    assert "The mails are being queued." in page
+    assert "Mail it to" not in page
+    assert client.get(f"{path}/9").status_code == 404
+    assert client.post(f"{path}/9", data=fields).status_code == 404
+
+
+def test_the_next_edition_carries_it_once_whether_drafted_before_or_after(week: SampleWeek) -> None:
+    install = week.installation
+    with install.database.read() as session:
+        release = find_edition(session, week.name).release_at
+    before = "2026-W46"
+    url = "https://fema.example/2026-W46"
+    store_edition(install, name=before, number=146, state=EditionState.SENT, release_at=release - timedelta(days=7))
+    form = CorrectionForm(url, "headline", RIGHT, NOTE, is_carried=True)
+    at = release - timedelta(hours=12)
+    made = corrections.correct_story(install, before, form, actor=EDITOR, now=at)
+    blocks = week.state.arrangement.blocks
+    assert [(block.id, block.kind) for block in blocks if block.kind == "correction"] == [
+        (f"correction-{made.id}", "correction")
+    ]
+    shown = week.client().get(f"/desk/preview/{week.name}/phone").text
+    assert "In No. 146 we wrote" in shown.replace("\N{NO-BREAK SPACE}", " ").replace("&nbsp;", " ")
+    zone = install.settings.file.publication.zone
+    with install.database.read() as session:
+        # A draft that is made anew has the same block; the edition after it has none.
+        (block,) = load_carried_blocks(session, release, install.settings.link_base, zone)
+        assert block == next(b for b in blocks if b.kind == "correction")
+    with install.database.write() as session:
+        session.execute(update(Edition).where(Edition.name == week.name).values(state=EditionState.SENT))
+    with install.database.read() as session:
+        after = release + timedelta(days=7)
+        assert load_carried_blocks(session, after, install.settings.link_base, zone) == ()
+
+
+def test_the_command_corrects_lists_and_asks_before_it_mails(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
+    runner = CliRunner()
+    assert runner.invoke(digest, ["init"]).exit_code == 0
+    with open_installation(load_settings()) as install:
+        store_edition(install, state=EditionState.SENT)
+    assert "Nothing was corrected" in runner.invoke(digest, ["correct", NAME]).output
+    words = ["correct", NAME, "--story", MAPS, "--headline", RIGHT]
+    refused = runner.invoke(digest, words)
+    assert (refused.exit_code, "Say to readers" in refused.output) == (1, True)
+    made = runner.invoke(digest, [*words, "--note", NOTE])
+    assert (made.exit_code, "Correction 1 stands in the archive" in made.output) == (0, True)
+    assert WRONG in runner.invoke(digest, ["correct", NAME]).output
+    asked = runner.invoke(digest, ["correct", NAME, "--mail", "1"], input="n\n")
+    assert (asked.exit_code, "Mail the correction to 0 readers?" in asked.output) == (1, True)
+    assert runner.invoke(digest, ["correct", NAME, "--mail", "1", "--yes"]).exit_code == 0
+    assert runner.invoke(digest, ["correct", NAME, "--mail", "1", "--yes"]).exit_code == 1
+
+
+def test_a_text_with_fixed_spaces_is_found_and_its_link_stays() -> None:
+    html = (
+        '<html><body><div role="main"><table><tr><td><h3><a href="https://a.example/">Ten\u00a0ports &amp; a pier</a></h3>'
+        "<p>Other.</p></td></tr></table></div></body></html>"
+    )
+    shown = ShownCorrection("Ten ports & a pier", "Ten ports & a pier", "Nine ports", "One is a pier.", "May 1, Dana")
+    page = show_corrections(html, [shown])
+    assert '<a href="https://a.example/"><del>Ten ports &amp; a pier</del> <ins>Nine ports</ins></a>' in page
+    assert "Corrected May 1, Dana. One is a pier.</p><p>Other.</p>" in page
+    assert show_corrections(html, []) == html
+    # What is nowhere found word by word still stands in the list at the top.
+    other = ShownCorrection("Ten ports", "never printed", "so it is", "Why.", "May 1, Dana")
+    assert "<del>never printed</del> <ins>so it is</ins>" in show_corrections(html, [other])
