@@ -4,11 +4,11 @@ A click does not wait for the page that it leads to, and a look at the page righ
 to another page, and look by `expect`, which waits; `tests/test_browser_tests.py` refuses the looks that do not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from tests.conftest import WAIT_TIMEOUT
@@ -23,6 +23,8 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
 )
 PAGE_TIMEOUT = WAIT_TIMEOUT * 1000  # milliseconds
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 # axe cannot look into frames whose scripts are off, and says so: the mail in them has tests of its own.
 AXE = {"resultTypes": ["violations"], "iframes": False}
 # A mail is shown inside a page that has the landmarks.
@@ -58,23 +60,50 @@ def sign_in(context: BrowserContext, world: Any, address: str, role: str = "edit
 
 def axe_report(page: Page, options: dict[str, Any] = AXE) -> str:
     """Return what axe finds on the page as it stands; nothing where it finds nothing."""
-    result = Axe().run(page, options=options)
-    return str(result.generate_report()) if result.violations_count else ""
+    # Axe().run() of axe_playwright_python loads axe for every look and hands over all that passed: three times the work.
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    violations = page.evaluate("options => axe.run(document, options).then(found => found.violations)", options)
+    return str(AxeResults({"violations": violations}).generate_report()) if violations else ""
 
 
-def page_faults(page: Page, options: dict[str, Any] = AXE) -> str:
-    """Return what axe finds on the page as it stands, and whether it scrolls sideways; nothing where all is well."""
+def page_faults(page: Page, options: dict[str, Any] = AXE, *, widths: Collection[int] = ()) -> str:
+    """Return what axe finds on the page, and whether it scrolls sideways; nothing where all is well.
+
+    With `widths` it is looked at in each of them, light and dark; without, as it stands.
+    """
+    if not widths:
+        return axe_report(page, options) + excess_width(page)
+    views = ((view, page_faults(page, options)) for view in show_views(page, widths))
+    return "\n".join(f"{width} pixels, {scheme}: {faults}" for (width, scheme), faults in views if faults)
+
+
+def show_views(
+    page: Page, widths: Collection[int], schemes: Collection[Scheme] = SCHEMES
+) -> Iterator[tuple[int, Scheme]]:
+    """Show the page in each width (in pixels), in each scheme, one after the other: it is loaded once for all of them."""
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
+            is_dark = "matchMedia('(prefers-color-scheme: dark)').matches"
+            assert page.evaluate(f"[innerWidth, {is_dark}]") == [width, scheme == "dark"]
+            yield width, scheme
+
+
+def excess_width(page: Page) -> str:
+    """Say that the page scrolls sideways, if it does."""
     width, space = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    return axe_report(page, options) + (f"It is {width} pixels wide, in {space}." if width > space else "")
+    return f"It is {width} pixels wide, in {space}." if width > space else ""
 
 
-def faulty_pages(page: Page, address: str, paths: list[str]) -> dict[str, str]:
-    """Open each page with all its details, and return the faults of those that have some, by path."""
+def faulty_pages(page: Page, address: str, paths: list[str], *, widths: Collection[int] = ()) -> dict[str, str]:
+    """Open each page with all its details, and return the faults of those that have some, by path: see `page_faults`."""
     found = {}
     for path in paths:
         page.goto(address + path)
         open_all_details(page)
-        if faults := page_faults(page):
+        if faults := page_faults(page, widths=widths):
             found[path] = faults
     return found
 

@@ -99,11 +99,10 @@ def test_an_editor_watches_pauses_and_resumes_an_edition_on_its_way(browser: Bro
     context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser: Browser, served: tuple[Any, str], scheme: Any) -> None:
+def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser: Browser, served: tuple[Any, str]) -> None:
     world, address = served
     hand_over(world)
-    context = browser.new_context(color_scheme=scheme)
+    context = browser.new_context()
     sign_in(context, world, address, "admin")
     page = context.new_page()
     corrected = f"/desk/editions/{NAME}/corrections"
@@ -125,7 +124,5 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser: Browser, served
     for values in states:
         with world.database.write() as session:
             session.execute(update(Edition).values(**values))
-        for width in (1440, 768, 360):
-            page.set_viewport_size({"width": width, "height": 900})
-            assert faulty_pages(page, address, [f"{PATH}?renew=no"]) == {}
+        assert faulty_pages(page, address, [f"{PATH}?renew=no"], widths=(1440, 768, 360)) == {}
     context.close()
