@@ -13,7 +13,7 @@ from digest.app.seal_mail import mail_seal_when_due
 from digest.deliver.events import payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError, PullResult
 from digest.deliver.providers.registry import find_suppression_lists, is_in_use, provider_kinds
-from digest.deliver.retention import delivery_disclosures, provider_erasures, repeated_bounces
+from digest.deliver.retention import delivery_disclosures, kept_counts, provider_erasures, repeated_bounces
 from digest.deliver.send import rate_limiter
 from digest.store import staff_sessions
 from digest.store.account_models import SignIn
@@ -124,6 +124,11 @@ def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
     return f"{delivery_disclosures.aggregate_deliveries(installation.database, installation.settings, now=now):,} old deliveries folded"
 
 
+def keep_edition_counts(installation: Installation, now: datetime) -> str:
+    """Count the deliveries of editions that are over, for the pages that list them."""
+    return f"deliveries of {kept_counts.keep_delivery_counts(installation.database, now=now):,} editions counted"
+
+
 def delete_old_payloads(installation: Installation, now: datetime) -> str:
     """Delete what providers posted more than 30 days ago."""
     return f"{payloads.drop_old_payloads(installation.database, now=now):,} old payloads dropped"
@@ -212,6 +217,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_departed_addresses,
     suppress_bouncing_addresses,
     aggregate_old_deliveries,
+    keep_edition_counts,
     delete_old_payloads,
     delete_old_rate_counts,
     delete_old_sign_ins,

@@ -12,6 +12,7 @@ from digest.app.editions import gather_preflight_facts
 from digest.app.installation import Installation
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.progress import describe_progress, read_progress
 from digest.edition import approval, corrections
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
@@ -93,8 +94,10 @@ def _find_faults(
         return (PreflightFinding("message", FindingLevel.ERROR, str(exc)),)
 
 
-def _departed_edition(session: Session, edition: Edition, now: datetime, zone: ZoneInfo) -> DepartedEdition:
-    counts = count_deliveries(session, edition_purpose(edition.name))
+def _departed_edition(
+    session: Session, edition: Edition, now: datetime, zone: ZoneInfo, kept: DeliveryCounts | None = None
+) -> DepartedEdition:
+    counts = kept or count_deliveries(session, edition_purpose(edition.name))
     progress = None if edition.paused_at else read_progress(session, edition.name)
     sentence = "" if edition.paused_at else describe_progress(progress, counts.open, now, zone)
     return DepartedEdition(edition, counts, sentence)
@@ -105,7 +108,10 @@ def list_departed_editions(installation: Installation, *, now: datetime) -> list
     query = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.release_at.desc())
     zone = installation.settings.file.publication.zone
     with installation.database.read() as session:
-        return [_departed_edition(session, edition, now, zone) for edition in session.scalars(query)]
+        kept = load_kept_counts(session)
+        return [
+            _departed_edition(session, edition, now, zone, kept.get(edition.name)) for edition in session.scalars(query)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

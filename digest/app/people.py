@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
+from digest.deliver.send import notices
 from digest.templating import create_jinja_environment
-from subscribers.address import Address
+from subscribers.address import Address, read_address
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
@@ -23,15 +24,18 @@ from subscribers.store.models import Person
 from subscribers.transfer.exports import DataController, build_person_record, disclosure_as_json
 
 ADD = Act("subscriber added", Role.ADMIN)
+FIND = Act("subscriber looked up", Role.ADMIN)
 WITHDRAW = Act("subscriber withdrawn", Role.ADMIN)
 SHOW = Act("subscriber shown", Role.ADMIN)
 ERASE = Act("subscriber erased", Role.ADMIN)
 SUPPRESS = Act("address suppressed", Role.ADMIN)
 ALLOW = Act("sign-up allowed", Role.ADMIN)
 COUNT = Act("people counted", Role.ADMIN)
+MAIL_DATA_LINK = Act("data link mailed", Role.ADMIN)
 RENEW_LINKS = Act("links renewed", Role.ADMIN)
 VERIFY = Act("ledger verified", Role.ADMIN)
 
+STAFF_RECIPIENT = "our staff"  # as readers are told who saw their address
 # The subject of an audit row while, or because, no person's number is known.
 AN_ADDRESS = "an address"
 
@@ -61,10 +65,27 @@ def add_person(
         return signup
 
 
+def find_person(installation: Installation, actor: Actor, address_text: str, *, now: datetime) -> int:
+    """Find one person by their whole address; give their number. The audit log says that it was done, without the address.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        AddressError: the text is no address.
+        UnknownPersonError: nobody of this address is on the list; the message says whether it is suppressed.
+    """
+    address = read_address(address_text)
+    with FIND.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = _find_person(session, installation.keys, address).number
+        draft.subject = f"person {number}"
+        return number
+
+
 def withdraw_person(
-    installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
     """Take one person off the list, as if they had left by themselves; give their number, and whether they were on it.
+
+    `whom` is their address or their number.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -72,9 +93,7 @@ def withdraw_person(
         OSError: the departure log could not be written.
     """
     with WITHDRAW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
-        number = people.find_person_number(session, installation.keys, address)
-        if number is None:
-            raise UnknownPersonError("Nobody of this address is on the list.")
+        number = _find_person(session, installation.keys, whom).number
         draft.changed = unsubscribe_person(
             session, installation.departure_log, number, method=f"admin: {reason}", now=now
         )
@@ -83,11 +102,11 @@ def withdraw_person(
 
 
 def show_person(
-    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, reference: str = "", now: datetime
 ) -> dict[str, Any]:
     """Give all that is held of one person, as JSON values. The look is itself a disclosure, which the person can see.
 
-    `whom` is their address or their number.
+    `whom` is their address or their number, `reference` the sign-in in which a member of the staff looks.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -97,7 +116,9 @@ def show_person(
     with SHOW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
         number = _find_person(session, installation.keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
-        disclosures.record_disclosures(session, [number], to_whom="our staff", why=reason, reference="", now=now)
+        disclosures.record_disclosures(
+            session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=reference, now=now
+        )
         publication, sender = settings.file.publication, settings.file.sender
         record = build_person_record(
             session,
@@ -144,14 +165,18 @@ def erase_subscriber(
         return number
 
 
-def suppress_address(installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime) -> None:
-    """Suppress one address, whether or not it is on the list: no import and no form brings it back.
+def suppress_address(
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
+) -> None:
+    """Suppress one address, whether or not it is on the list, or that of a person's number: nothing brings it back.
 
     Raises:
         NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody has the number, or their address is not kept any more.
         OSError: the departure log could not be written.
     """
     with SUPPRESS.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+        address = whom if isinstance(whom, Address) else _decrypt_address_of(session, installation.keys, whom)
         number = people.find_person_number(session, installation.keys, address)
         suppression.suppress_address(
             session,
@@ -180,19 +205,36 @@ def allow_signup(installation: Installation, actor: Actor, address: Address, rea
 
 
 def renew_person_links(
-    installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> int:
     """Renew one person's links, so that those of the mails so far leave and do no more; give their number.
+
+    `whom` is their address or their number.
 
     Raises:
         NotPermittedError: the actor is no admin.
         UnknownPersonError: nobody of this address is on the list.
     """
     with RENEW_LINKS.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
-        number = _find_person(session, installation.keys, address).number
+        number = _find_person(session, installation.keys, whom).number
         my_data.renew_links(session, number)
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         return number
+
+
+def mail_data_link(
+    installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
+) -> my_data.DataLinkOutcome:
+    """Have a link to their data mailed to a person, as if they had asked on the page; say what came of it.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    with MAIL_DATA_LINK.transaction(installation.database, actor, f"person {number}", now=now) as (session, draft):
+        queue = notices.make_notice_queue(installation.keys, installation.settings, lambda: now)
+        outcome = my_data.request_data_link(session, number, queue, now=now)
+        draft.changed, draft.detail = outcome is my_data.DataLinkOutcome.QUEUED, {"why": reason}
+        return outcome
 
 
 def count_people(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:
@@ -223,6 +265,13 @@ def verify_ledger(
     VERIFY.check_role(installation.database, actor, "ledger", now=now)
     with installation.database.read() as session:
         return seals.prove_ledger(session, installation.keys, kept_hashes=kept_hashes, progress=progress)
+
+
+def _decrypt_address_of(session: Session, keys: KeyRing, number: int) -> Address:
+    address = people.decrypt_person_address(keys, _find_person(session, keys, number))
+    if address is None:
+        raise UnknownPersonError("The address of this number is not kept any more, so there is nothing to act on.")
+    return address
 
 
 def _find_person(session: Session, keys: KeyRing, whom: Address | int) -> Person:

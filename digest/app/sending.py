@@ -18,6 +18,7 @@ from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, process_
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
+from digest.deliver.retention import kept_counts
 from digest.deliver.send import edition_run, log_evidence, staff_test, uncertain_deliveries
 from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.edition_run import SendReport
@@ -236,6 +237,7 @@ def resolve_uncertain(
                 audit.detail = {"because": reason, "deliveries": ids}
                 if ids:
                     audit.record(session)
+                    kept_counts.recount_kept(session, name, now=clock())
             resolved += len(ids)
     return resolved
 

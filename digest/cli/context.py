@@ -188,9 +188,12 @@ def system_user() -> str:
 
 def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
     """Check a reason: it stands in chains, disclosures and the audit log, which hold no reader's address."""
-    if text is not None and ("@" in text or not text.strip() or len(text) > 150):
-        raise click.BadParameter("write a few words (at most 150 characters), with no address among them")
-    return text
+    from digest.app.reasons import ReasonError, read_reason
+
+    try:
+        return None if text is None else read_reason(text)
+    except ReasonError as exc:
+        raise click.BadParameter(str(exc)) from None
 
 
 because_option = click.option(

@@ -16,7 +16,7 @@ from digest.app.page_context import build_page_context
 from digest.settings import Settings
 from digest.templating import TemplateCodeCache, create_jinja_environment
 from digest.web import filters
-from digest.web.admin.staff_pages import admin_pages
+from digest.web.admin.pages import admin_pages
 from digest.web.archive.pages import archive_pages
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,

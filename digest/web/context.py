@@ -2,20 +2,21 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from flask import current_app
 from jinja2 import BaseLoader, Environment
 
+from digest.app.address_searches import AddressSearches
 from digest.app.installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 
 STYLE_SHEET_FILES = {
     "reader": ("base.css", "reader.css"),
-    "desk": ("base.css", "desk.css", "edit.css", "views.css"),
+    "desk": ("base.css", "desk.css", "edit.css", "views.css", "admin.css"),
     "inbox": ("base.css", "inbox.css"),
 }
 SCRIPT_FILES = {"desk": ("desk.js",), "sending": ("sending.js",), "passkey": ("passkey.js",)}
@@ -54,6 +55,7 @@ class WebContext:
     clock: Callable[[], datetime]
     styles: PublicFiles
     scripts: PublicFiles
+    searches: AddressSearches = field(default_factory=AddressSearches)
 
     @property
     def settings(self) -> Settings:

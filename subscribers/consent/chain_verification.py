@@ -90,6 +90,14 @@ def walk_chains(session: Session, progress: VerificationProgress = lambda *_: No
         progress(people_seen, total)
 
 
+def load_chain(session: Session, number: int) -> ChainChunk:
+    """Return one person with their links, to be judged as a thousand are."""
+    between = {"first": number, "last": number}
+    people = [ChainOwner(*row) for row in read_raw_rows(session, "person", _OWNER_COLUMNS, _OWNERS_IN_CHUNK, between)]
+    rows = read_raw_rows(session, "consent_event", _LINK_COLUMNS, _LINKS_IN_CHUNK, between)
+    return ChainChunk(number, people, [ChainLink(*row) for row in rows])
+
+
 _NEXT_NUMBER_QUERY = text(
     "SELECT min(number) FROM (SELECT min(number) AS number FROM person WHERE number > :after "
     "UNION ALL SELECT min(person) AS number FROM consent_event WHERE person > :after) AS there"

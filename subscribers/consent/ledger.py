@@ -20,7 +20,16 @@ GRANT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKin
 # A person's own word, which ends a departure before it; no import is one.
 OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
 DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
-# The other kinds (requested, bounced, address changed, choices changed, bound) leave a person where they stand.
+# These leave a person where they stand.
+UNMOVING_KINDS = frozenset(
+    {
+        ConsentKind.REQUESTED,
+        ConsentKind.ADDRESS_CHANGED,
+        ConsentKind.CHOICES_CHANGED,
+        ConsentKind.BOUNCED,
+        ConsentKind.BOUND,
+    }
+)
 _STATE_AFTER = {
     **dict.fromkeys(GRANT_KINDS, PersonState.SUBSCRIBED),
     ConsentKind.WITHDRAWN: PersonState.WITHDRAWN,

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -29,17 +30,29 @@ class ConsentHistoryEntry:
     version: str
 
 
-def request_data_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> None:
+class DataLinkOutcome(StrEnum):
+    """What came of asking for a link to one's data."""
+
+    QUEUED = "queued"
+    UNREACHABLE = "unreachable"  # nobody is there, or no address to mail it to
+    STILL_OPEN = "still open"  # an earlier link works
+    TOO_MANY = "too many"  # three in seven days
+
+
+def request_data_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> DataLinkOutcome:
     """Have a link to their data mailed to a person, three times in seven days at most, and not while an earlier one works."""
     person = ledger.lock_person(session, number)
-    if not may_request_data(person) or not one_time_tokens.may_mail_link(session, number, "my data", now=now):
-        return
+    if not may_request_data(person):
+        return DataLinkOutcome.UNREACHABLE
+    if not one_time_tokens.may_mail_link(session, number, "my data", now=now):
+        return DataLinkOutcome.TOO_MANY
     if one_time_tokens.count_tokens_since(session, number, "my data", now - DATA_LINK_LIFETIME):
-        return
+        return DataLinkOutcome.STILL_OPEN
     expires_at = now + DATA_LINK_LIFETIME
     token = one_time_tokens.issue_token(session, "my data", number, now=now, expires_at=expires_at)
     facts = {"token": token, "expires_at": expires_at.isoformat()}
     queue(session, MailRequest("data", number, f"{now:%Y%m%dT%H%M%S%f}", facts))
+    return DataLinkOutcome.QUEUED
 
 
 def may_request_data(person: Person | None) -> bool:

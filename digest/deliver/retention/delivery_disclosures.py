@@ -45,6 +45,8 @@ _PURPOSE_TEXTS = {
     "undo": "To send you a link that takes your leaving back",
 }
 
+NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to readers
+
 
 def delivery_disclosures(session: Session, person_number: int, settings: Settings) -> tuple[AddressDisclosure, ...]:
     """List the mails to one person that were handed over, latest first: that is when the address was disclosed.

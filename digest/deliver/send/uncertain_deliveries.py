@@ -48,21 +48,30 @@ class UncertainDelivery:
     handed_at: datetime | None
     provider_name: str
     reply: str
+    person: int | None
     is_silent: bool = False
 
 
 def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime) -> list[UncertainDelivery]:
     """List the uncertain deliveries of an edition, the earliest first; those of dead processes become uncertain first."""
-    purpose = edition_purpose(edition)
     with database.write() as session:
-        claims.mark_orphans_uncertain(session, Delivery.purpose == purpose, now=now)
-        query = (
-            select(Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply)
-            .where(Delivery.purpose == purpose, Delivery.state == DeliveryState.UNCERTAIN)
-            .order_by(Delivery.handed_at, Delivery.id)
-        )
-        uncertain = [UncertainDelivery(*row) for row in session.execute(query)]
-        silent = _find_silent_times(session, purpose, uncertain, now)
+        claims.mark_orphans_uncertain(session, Delivery.purpose == edition_purpose(edition), now=now)
+        return read_uncertain_deliveries(session, edition, now=now)
+
+
+def read_uncertain_deliveries(
+    session: Session, edition: str, *, limit: int | None = None, now: datetime
+) -> list[UncertainDelivery]:
+    """Read the uncertain deliveries of an edition, the earliest first; what a dead process left may not be among them yet."""
+    purpose = edition_purpose(edition)
+    query = (
+        select(Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
+        .where(Delivery.purpose == purpose, Delivery.state == DeliveryState.UNCERTAIN)
+        .order_by(Delivery.handed_at, Delivery.id)
+        .limit(limit)
+    )
+    uncertain = [UncertainDelivery(*row) for row in session.execute(query)]
+    silent = _find_silent_times(session, purpose, uncertain, now)
     return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
 
 

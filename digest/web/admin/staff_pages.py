@@ -1,6 +1,6 @@
 """The staff, for admins: who they are, invitations, roles, sign-in links, resets. No reader's address is among it."""
 
-from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app import staff as staff_acts
@@ -8,11 +8,10 @@ from digest.app.accounts import sign_in
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.staff import StaffOverview
 from digest.store.staff import StaffError
+from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from subscribers.errors import RefusalError
-
-admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 @admin_pages.get("/staff")

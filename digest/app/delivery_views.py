@@ -1,0 +1,198 @@
+"""What left and what came of it, for admins: editions and notices with their counts, refusals, doubts, tests, the hold."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
+from digest.app.acts import Act, Actor, Role
+from digest.app.installation import Installation
+from digest.app.page_views import DEPARTED_STATES
+from digest.app.reader_records import find_refusal_cause
+from digest.app.sending import resend_risk
+from digest.deliver.control import installation_hold
+from digest.deliver.control.installation_hold import InstallationHold
+from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
+from digest.deliver.retention.kept_counts import load_kept_counts
+from digest.deliver.send.refusals import DomainRefusals, count_refusals_by_domain, name_known_domains
+from digest.deliver.send.staff_test import TEST_PURPOSE_PREFIX
+from digest.deliver.send.uncertain_deliveries import UncertainDelivery, read_uncertain_deliveries
+from digest.edition.queries import find_edition
+from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.models import Edition
+
+SHOW_DELIVERIES = Act("deliveries shown", Role.ADMIN)
+PAGE_SIZE = 12  # editions
+MAX_DOUBTS = 200  # uncertain deliveries on one page, the earliest
+MAX_NOTICES = 5000  # of one kind: the newest are counted
+MAX_REPLIES = 2000  # different answers of servers that are read for their codes
+MAX_DOMAINS = 12
+MAX_TESTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class EditionDeliveries:
+    """One edition with its delivery counts; `is_kept` that they were counted last night."""
+
+    edition: Edition
+    counts: DeliveryCounts
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenEdition:
+    """What is shown of one edition: refusals by cause and by receiving domain, complaints, and what is in doubt.
+
+    `other_domains` are how many more domains refused something, and `other_refusals` how much.
+    """
+
+    edition: Edition
+    counts: DeliveryCounts
+    refusals_by_cause: dict[FailureCause, int]
+    refusals_by_domain: tuple[DomainRefusals, ...]
+    other_domains: int
+    other_refusals: int
+    complaints: int
+    doubts: tuple[UncertainDelivery, ...]
+    resend_risk: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeCounts:
+    """The newest mails of one kind, by what came of them. `is_cut` says that there are more."""
+
+    kind: str
+    by_state: dict[DeliveryState, int]
+    is_cut: bool
+
+    @property
+    def total(self) -> int:
+        """How many they are."""
+        return sum(self.by_state.values())
+
+
+@dataclass(frozen=True, slots=True)
+class StaffTestCounts:
+    """One test of an edition: when it went, and what came of its mails."""
+
+    edition: str
+    at: datetime
+    by_state: dict[DeliveryState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesView:
+    """A page of editions, newest first, and all that stands under them. `older_than` is where to go on; None at the end."""
+
+    editions: tuple[EditionDeliveries, ...]
+    older_than: int | None
+    chosen: ChosenEdition | None
+    notices: tuple[NoticeCounts, ...]
+    tests: tuple[StaffTestCounts, ...]
+    hold: InstallationHold | None
+
+
+def view_deliveries(
+    installation: Installation, actor: Actor, name: str, *, below: int | None = None, now: datetime
+) -> DeliveriesView:
+    """Read what left: a page of editions, and one of them by its name, else the newest.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownEditionError: there is none of that name.
+    """
+    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    departed = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.number.desc())
+    if below is not None:
+        departed = departed.where(Edition.number < below)
+    with installation.database.read() as session:
+        rows = session.scalars(departed.limit(PAGE_SIZE + 1)).all()
+        kept = load_kept_counts(session)
+        editions = tuple(_read_edition(session, edition, kept) for edition in rows[:PAGE_SIZE])
+        chosen = find_edition(session, name) if name else rows[0] if rows else None
+        return DeliveriesView(
+            editions=editions,
+            older_than=rows[PAGE_SIZE - 1].number if len(rows) > PAGE_SIZE else None,
+            chosen=None if chosen is None else _read_chosen(installation, session, chosen, editions, now),
+            notices=tuple(filter(None, (_count_notices(session, kind) for kind in NOTICE_KINDS))),
+            tests=_list_tests(session),
+            hold=installation_hold.current_hold(session),
+        )
+
+
+def _read_edition(session: Session, edition: Edition, kept: dict[str, DeliveryCounts]) -> EditionDeliveries:
+    counts = kept.get(edition.name)
+    if counts is None:
+        return EditionDeliveries(edition, count_deliveries(session, edition_purpose(edition.name)), is_kept=False)
+    return EditionDeliveries(edition, counts, is_kept=True)
+
+
+def _read_chosen(
+    installation: Installation,
+    session: Session,
+    edition: Edition,
+    editions: tuple[EditionDeliveries, ...],
+    now: datetime,
+) -> ChosenEdition:
+    purpose = edition_purpose(edition.name)
+    known = next((row.counts for row in editions if row.edition.id == edition.id), None)
+    names = name_known_domains(installation.keys, installation.settings.file.limits.domains_per_hour)
+    by_domain = count_refusals_by_domain(session, edition.name, names)
+    complained = select(func.count(Event.delivery.distinct())).join(Delivery, Delivery.id == Event.delivery)
+    return ChosenEdition(
+        edition=edition,
+        counts=known or count_deliveries(session, purpose),
+        refusals_by_cause=_count_causes(session, purpose),
+        refusals_by_domain=by_domain[:MAX_DOMAINS],
+        other_domains=len(by_domain[MAX_DOMAINS:]),
+        other_refusals=sum(row.count for row in by_domain[MAX_DOMAINS:]),
+        complaints=session.scalar(complained.where(Event.kind == "complained", Delivery.purpose == purpose)) or 0,
+        doubts=tuple(read_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
+        resend_risk=resend_risk(installation),
+    )
+
+
+def _count_causes(session: Session, purpose: str) -> dict[FailureCause, int]:
+    """Count refusals by their cause: what the last event says, else what the server answered; the most first."""
+    refused = (Delivery.purpose == purpose, Delivery.state == DeliveryState.REFUSED)
+    said = (Event.delivery == Delivery.id) & (Event.cause != FailureCause.NONE)
+    reported = (
+        select(Event.cause, func.count(Delivery.id.distinct())).join(Event, said).where(*refused).group_by(Event.cause)
+    )
+    answered = select(Delivery.reply, func.count()).where(*refused, ~exists().where(said)).group_by(Delivery.reply)
+    counts: Counter[FailureCause] = Counter()
+    for cause, count in session.execute(reported):
+        counts[FailureCause(cause)] += count
+    for reply, count in session.execute(answered.limit(MAX_REPLIES)):
+        counts[find_refusal_cause(reply, ())] += count
+    return dict(counts.most_common())
+
+
+def _count_notices(session: Session, kind: str) -> NoticeCounts | None:
+    """Count the newest mails of a kind by their state; None where there is none."""
+    prefix = f"{kind}:"
+    of_kind = (Delivery.purpose >= prefix, Delivery.purpose < f"{kind};")  # the sign after the colon
+    newest = select(Delivery.state).where(*of_kind).order_by(Delivery.purpose.desc()).limit(MAX_NOTICES).subquery()
+    counted = select(newest.c.state, func.count()).group_by(newest.c.state)
+    by_state = {DeliveryState(row[0]): row[1] for row in session.execute(counted)}
+    if not by_state:
+        return None
+    return NoticeCounts(kind, by_state, is_cut=sum(by_state.values()) == MAX_NOTICES)
+
+
+def _list_tests(session: Session) -> tuple[StaffTestCounts, ...]:
+    of_tests = (Delivery.purpose >= TEST_PURPOSE_PREFIX, Delivery.purpose < "test;")
+    moment = func.max(func.coalesce(Delivery.handed_at, Delivery.due_at))
+    newest = select(Delivery.purpose, moment.label("at")).where(*of_tests).group_by(Delivery.purpose)
+    rows = session.execute(newest.order_by(moment.desc()).limit(MAX_TESTS)).all()
+    counted = select(Delivery.purpose, Delivery.state, func.count()).where(
+        Delivery.purpose.in_([row.purpose for row in rows])
+    )
+    by_purpose: dict[str, dict[DeliveryState, int]] = {}
+    for purpose, state, count in session.execute(counted.group_by(Delivery.purpose, Delivery.state)):
+        by_purpose.setdefault(purpose, {})[state] = count
+    return tuple(StaffTestCounts(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows)

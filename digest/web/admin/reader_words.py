@@ -1,0 +1,150 @@
+"""Where readers stand, how they came and what came of their mails, in the words of the pages for admins."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from digest.app.reader_records import ConsentLink, ReaderRecord, SentMail
+from digest.app.readers import LastEdition
+from digest.deliver.events.failure_causes import FailureCause
+from digest.store.delivery_models import DeliveryState
+from subscribers.consent.reader_list import ListedReader
+from subscribers.phrases import short_month_day
+from subscribers.store.models import ConsentKind, PersonState
+
+STATE_WORDS: Mapping[PersonState, str] = {
+    PersonState.SUBSCRIBED: "On the list",
+    PersonState.REQUESTED: "Not confirmed",
+    PersonState.UNVERIFIED: "Without evidence",
+    PersonState.WITHDRAWN: "Left",
+    PersonState.SUPPRESSED: "Never mailed",
+    PersonState.ERASED: "Erased",
+}
+COUNT_WORDS: Mapping[PersonState, str] = {
+    PersonState.REQUESTED: "not confirmed yet",
+    PersonState.UNVERIFIED: "on a list without evidence",
+    PersonState.WITHDRAWN: "left",
+    PersonState.SUPPRESSED: "may never be mailed",
+    PersonState.ERASED: "erased",
+}
+
+
+def describe_state(reader: ListedReader, now: datetime, zone: ZoneInfo) -> str:
+    """Say where a reader stands: "On the list", "Paused until Dec 1"."""
+    if reader.in_progress:
+        return "Import not finished"
+    until = reader.preferences.pause_until
+    if reader.state is PersonState.SUBSCRIBED and until and reader.preferences.is_paused(now.astimezone(zone).date()):
+        return f"Paused until {short_month_day(until)}"
+    return STATE_WORDS[reader.state]
+
+
+def describe_origin(reader: ListedReader) -> str:
+    """Say how a reader came: the place where they asked, or the import that brought them."""
+    if reader.state is PersonState.ERASED:
+        return "deleted with the person"
+    return reader.asked_where if reader.batch is None else f"Import {reader.batch}: {reader.asked_where}"
+
+
+def describe_last_edition(reader: ListedReader, last: LastEdition | None) -> str:
+    """Say what came of the last edition for a reader: "No. 146, accepted"."""
+    if reader.state is PersonState.ERASED:
+        return "counts only"
+    state: DeliveryState | None = last.states.get(reader.number) if last else None
+    return "none" if last is None or state is None else f"No. {last.number}, {state}"
+
+
+CAUSE_WORDS: Mapping[FailureCause, str] = {
+    FailureCause.NO_MAILBOX: "no such mailbox",
+    FailureCause.HARD: "the mailbox is probably gone",
+    FailureCause.SOFT: "mailbox full, or no reason given",
+    FailureCause.POLICY: "turned away by the rules of the receiver",
+    FailureCause.OUR_FAULT: "our message or a setting of ours is wrong",
+    FailureCause.COMPLAINED: "the provider holds a complaint",
+    FailureCause.LEFT: "the provider holds that they left",
+    FailureCause.NONE: "nothing that concerns the address",
+}
+_NOTICE_WORDS = {
+    "confirm": "The question whether they want our mail",
+    "remind": "A reminder of that question",
+    "ask": "The one question to somebody whom a list named",
+    "known": "That they are on the list already",
+    "link": "The link to their choices",
+    "welcome": "The receipt of their consent",
+    "data": "The link to their data",
+    "move": "The question whether a new address is theirs",
+    "moving": "That their address is about to change",
+    "choices": "That their choices changed",
+    "leave": "The answer to a mail that asked to leave",
+    "undo": "The link that takes their leaving back",
+    "correction": "The correction of an edition that they got",
+}
+_CHAIN_WORDS: Mapping[ConsentKind, tuple[str, str]] = {
+    ConsentKind.REQUESTED: ("Asked", "for the mail."),
+    ConsentKind.CONFIRMED: ("Confirmed", "by their own word. From now on this address may be mailed."),
+    ConsentKind.LISTED: ("Was named", "by a list that showed no evidence: this address may not be mailed."),
+    ConsentKind.IMPORTED: ("Came", "with a list from another service, with evidence of their consent."),
+    ConsentKind.ATTESTED: ("Was added", "by an admin, who vouches for their consent."),
+    ConsentKind.WITHDRAWN: ("Left", "the list."),
+    ConsentKind.UNDONE: ("Came back:", "they took back that they had left."),
+    ConsentKind.RE_ASKED: ("Was asked", "whether they want the mail."),
+    ConsentKind.ADDRESS_CHANGED: ("Moved", "to another address."),
+    ConsentKind.CHOICES_CHANGED: ("Chose", "anew what they get, or how often."),
+    ConsentKind.BOUNCED: ("A mail came back.", ""),
+    ConsentKind.COMPLAINED: ("Complained:", "our mail was reported as unwanted."),
+    ConsentKind.SUPPRESSED: ("Was stopped:", "this address is not mailed any more."),
+    ConsentKind.ERASED: ("Was erased.", "The address is gone; a keyed hash keeps imports away."),
+    ConsentKind.BOUND: ("Was bound", "to the address, so that nobody can put another in its place unnoticed."),
+    ConsentKind.EXPIRED: ("Ran out:", "nobody confirmed in time."),
+}
+_STATE_SENTENCES: Mapping[PersonState, str] = {
+    PersonState.SUBSCRIBED: "is on the list",
+    PersonState.REQUESTED: "asked for the mail and has not confirmed",
+    PersonState.UNVERIFIED: "was named by a list without evidence, and is not mailed",
+    PersonState.WITHDRAWN: "left the list",
+    PersonState.SUPPRESSED: "may not be mailed any more",
+    PersonState.ERASED: "is erased: the counts stay, and nothing that leads to the person",
+}
+
+
+def describe_standing(record: ReaderRecord) -> str:
+    """Say where a person stands, as the end of a sentence that begins with them."""
+    return "is part of an import that is not finished" if record.in_progress else _STATE_SENTENCES[record.state]
+
+
+def describe_link(link: ConsentLink) -> tuple[str, str, str]:
+    """Say what happened in one link of a consent chain: its first words, the rest of the sentence, and how it is known."""
+    first, rest = _CHAIN_WORDS[link.kind]
+    fields = link.fields
+    place, method, reason = (fields.get(name, "") for name in ("page", "method", "reason"))
+    known = [f"Where: {place or fields['where']}." if place or fields.get("where") else ""]
+    known.append(f"How: {method.rstrip('.')}." if method else "")
+    known.append(f"Why: {reason.rstrip('.')}." if reason else "")
+    if wording := fields.get("wording"):
+        known.append(f"Agreed to, in these words: “{wording}” Wording {fields.get('wording_version', '')}.")
+    return first, rest, " ".join(filter(None, known))
+
+
+def describe_notice(kind: str) -> str:
+    """Say what a mail that is no edition held."""
+    return _NOTICE_WORDS.get(kind, f"A mail ({kind})")
+
+
+def describe_result(mail: SentMail) -> str:
+    """Say what came of a mail: "Accepted at try 2", "Refused: no such mailbox"."""
+    later = [_EVENT_WORDS[kind] for kind, _ in mail.events if kind in _EVENT_WORDS]
+    if mail.state is DeliveryState.REFUSED:
+        return f"Refused: {CAUSE_WORDS[mail.cause]}"
+    words = str(mail.state).capitalize()
+    if mail.state is DeliveryState.ACCEPTED and mail.tries > 1:
+        words = f"Accepted at try {mail.tries}"
+    return ", ".join([words, *dict.fromkeys(later)])
+
+
+_EVENT_WORDS = {"complained": "then reported as unwanted", "unsubscribed": "then left", "delivered": "delivered"}
+
+
+def split_at_part(mailbox: str, part: str) -> tuple[str, str, str]:
+    """Return an address as what stands before the part that was searched for, the part, and what follows."""
+    at = mailbox.lower().find(part)
+    return (mailbox, "", "") if at < 0 else (mailbox[:at], mailbox[at : at + len(part)], mailbox[at + len(part) :])

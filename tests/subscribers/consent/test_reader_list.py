@@ -1,0 +1,100 @@
+"""The list of readers in pages: everybody once, the newest first, whatever is chosen; and no query without a bound."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from digest.store.engine import Database
+from subscribers.consent import audience, reader_list
+from subscribers.consent.reader_list import ReaderFilter
+from subscribers.store.models import ImportBatch, Person, PersonState, table_of
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+PEOPLE = 230
+
+
+@pytest.fixture
+def listed(database: Database) -> Database:
+    """Store people of three states, two places and two imports, the second of which is not finished."""
+    with database.write() as session:
+        for batch, done in ((1, NOW), (2, None)):
+            fields: dict[str, Any] = {"origin": "plain", "file_hash": str(batch), "options": {}, "actor": "t"}
+            session.add(ImportBatch(id=batch, started_at=NOW, done_at=done, counts={}, **fields))
+        session.flush()
+        states = (PersonState.SUBSCRIBED, PersonState.SUBSCRIBED, PersonState.WITHDRAWN)
+        rows: list[dict[str, Any]] = [
+            {
+                "number": number,
+                "state": states[number % 3],
+                "choices": {},
+                "asked_at": NOW - timedelta(days=number % 50),
+                "asked_where": ("form", "expo")[number % 2],
+                "batch": 2 if number > 220 else 1 if number % 10 == 0 else None,
+                "domain_tag": f"{number % 7:032x}",
+            }
+            for number in range(1, PEOPLE + 1)
+        ]
+        session.execute(insert(table_of(Person)), rows)
+    return database
+
+
+def walk(database: Database, wanted: ReaderFilter) -> list[int]:
+    numbers: list[int] = []
+    below = None
+    with database.read() as session:
+        while True:
+            page = reader_list.load_reader_page(session, wanted, below=below)
+            assert len(page.readers) <= reader_list.PAGE_SIZE
+            numbers += [reader.number for reader in page.readers]
+            below = page.next_below
+            if below is None:
+                return numbers
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matches"),
+    [
+        (ReaderFilter(), lambda _n: True),
+        (ReaderFilter(state=PersonState.WITHDRAWN), lambda n: n % 3 == 2),
+        (ReaderFilter(asked_where="expo"), lambda n: n % 2 == 1),
+        (ReaderFilter(batch=1), lambda n: n % 10 == 0 and n <= 220),
+        (ReaderFilter(domain_tag=f"{3:032x}"), lambda n: n % 7 == 3),
+        (ReaderFilter(since=NOW - timedelta(days=10)), lambda n: n % 50 <= 10),
+        (
+            ReaderFilter(state=PersonState.SUBSCRIBED, asked_where="form", since=NOW - timedelta(days=30)),
+            lambda n: n % 3 < 2 and n % 2 == 0 and n % 50 <= 30,
+        ),
+    ],
+)
+@pytest.mark.parametrize("window", [reader_list.SCAN_WINDOW, 25])
+def test_pages_hold_everybody_who_matches_once_and_the_newest_first(
+    listed: Database, monkeypatch: pytest.MonkeyPatch, wanted: ReaderFilter, matches: Any, window: int
+) -> None:
+    monkeypatch.setattr(reader_list, "SCAN_WINDOW", window)
+    assert walk(listed, wanted) == [number for number in range(PEOPLE, 0, -1) if matches(number)]
+
+
+def test_a_page_without_a_match_says_from_where_to_go_on(listed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_list, "SCAN_WINDOW", 20)
+    wanted = ReaderFilter(asked_where="expo", since=NOW + timedelta(days=1))
+    with listed.read() as session:
+        page = reader_list.load_reader_page(session, wanted)
+        assert (page.readers, page.is_cut, page.next_below) == ((), True, PEOPLE - 1 - 2 * 19)
+
+
+def test_places_and_imports_are_offered_once(listed: Database) -> None:
+    with listed.read() as session:
+        assert reader_list.list_origins(session) == ["expo", "form"]
+        assert [batch.batch for batch in reader_list.list_recent_imports(session)] == [2, 1]
+
+
+def test_the_people_of_an_unfinished_import_are_listed_as_that_and_counted_nowhere(listed: Database) -> None:
+    with listed.read() as session:
+        page = reader_list.load_reader_page(session, ReaderFilter())
+        assert {reader.number for reader in page.readers if reader.in_progress} == set(range(221, 231))
+        counts = audience.count_people_by_state(session)
+        assert sum(counts.values()) == 220
+        assert counts[PersonState.WITHDRAWN] == sum(n % 3 == 2 for n in range(1, 221))
+        assert audience.count_audience(session) == counts[PersonState.SUBSCRIBED]

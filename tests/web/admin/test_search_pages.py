@@ -1,0 +1,181 @@
+"""A search for a part of an address: numbers first, addresses on a click that their owners see; stopped, and forgotten."""
+
+import re
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from digest.app import address_searches
+from digest.app.accounts.sign_in import SignedInStaff
+from digest.app.acts import Role
+from digest.app.address_searches import AddressSearches, SearchBusyError, SearchStage
+from digest.store.models import AuditEntry
+from subscribers.consent import disclosures
+from subscribers.signup.manual_signup import add_subscriber
+from subscribers.store import address_search
+from subscribers.store.address_search import SearchPartError, read_search_part
+from tests.web.conftest import ADA_ADDRESS, sample_evidence
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+GWEN = "Gwen.Oduya@hospital.example"
+PATIENCE = 60  # seconds
+
+
+def post(client: Any, path: str, **fields: str) -> Any:
+    page = client.get("/admin/staff").text
+    return client.post(path, data={"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]} | fields)
+
+
+def add(world: Any, *addresses: str) -> list[int]:
+    with world.database.write() as session:
+        return [
+            add_subscriber(session, world.install.keys, address, evidence=sample_evidence(), now=NOW).number
+            for address in addresses
+        ]
+
+
+def searches_of(world: Any) -> AddressSearches:
+    searches: AddressSearches = world.app.extensions["digest"].searches
+    return searches
+
+
+def await_end(world: Any, location: str) -> None:
+    """Wait until the thread of a search has ended."""
+    thread = searches_of(world)._searches[location.rpartition("/")[2]].thread
+    assert thread is not None
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def begin(world: Any, client: Any, part: str) -> str:
+    answer = post(client, "/admin/readers/search", part=part, why="A reader asked")
+    assert answer.status_code == 303
+    location: str = answer.headers["Location"]
+    await_end(world, location)
+    return location
+
+
+def test_a_part_finds_numbers_and_a_click_shows_addresses_that_their_owners_know_of(both: Any) -> None:
+    gwen, night = add(both, GWEN, "night.desk@HOSPITAL.example")
+    admin = both.signed_in_client("admin")
+    location = begin(both, admin, " Hospital ")
+    assert "hospital" not in location.lower()
+    page = admin.get(location)
+    assert "Refresh" not in page.headers
+    assert "3 of 3 addresses looked at. 2 found." in page.text
+    assert set(re.findall(r'<a href="/admin/readers/(\d+)">', page.text)) == {str(gwen), str(night)}
+    assert "oduya" not in page.text.lower()
+    assert post(admin, f"{location}/addresses").status_code == 303
+    shown = admin.get(location).text
+    assert "Gwen.Oduya@<mark>hospital</mark>.example" in shown
+    assert "night.desk@<mark>" in shown
+    assert "lovelace" not in shown
+    with both.database.read() as session:
+        for number in (gwen, night):
+            (seen,) = disclosures.list_disclosures(session, number)
+            assert (seen.to_whom, seen.why) == ("our staff", "A reader asked")
+        assert disclosures.list_disclosures(session, both.ada) == []
+        audit = session.scalars(select(AuditEntry).order_by(AuditEntry.id)).all()
+    assert [(row.act, row.subject) for row in audit] == [
+        ("addresses searched", "the list"),
+        ("subscriber address shown", "2 people"),
+    ]
+    assert "hospital" not in repr([row.detail for row in audit]).lower()
+    assert audit[1].detail["people"] == [gwen, night]
+
+
+def test_nobody_else_sees_a_search_and_nobody_sees_it_later(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    location = begin(world, admin, "lovelace")
+    assert admin.get(location).status_code == 200
+    assert world.signed_in_client("admin").get(location).status_code == 404
+    assert world.desk.get(location).status_code == 403
+    searches = searches_of(world)
+    assert searches.find(location.rpartition("/")[2], _staff(1), now=NOW + timedelta(minutes=15)) is None
+
+
+def test_a_search_without_a_match_says_so(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    assert "s address holds “hopsital”" in admin.get(begin(world, admin, "hopsital")).text
+
+
+@pytest.mark.parametrize("part", ["", "abc", "x" * 101, "spitäler", "ho\nsp"])
+def test_what_cannot_be_searched_for_is_refused(world: Any, part: str) -> None:
+    answer = post(world.signed_in_client("admin"), "/admin/readers/search", part=part, why="A reader asked")
+    assert (answer.status_code, "Give 4 to 100" in answer.text) == (400, True)
+
+
+def test_a_search_asks_why(world: Any) -> None:
+    answer = post(world.signed_in_client("admin"), "/admin/readers/search", part="hospital")
+    assert (answer.status_code, "Say why" in answer.text) == (400, True)
+
+
+def test_more_than_a_hundred_found_asks_for_a_longer_part(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address_searches, "MAX_FOUND", 2)
+    add(world, *(f"r{n}@many.example" for n in range(5)))
+    admin = world.signed_in_client("admin")
+    page = admin.get(begin(world, admin, "many.example")).text
+    assert "More hold this part: use a longer one." in page
+    assert len(set(re.findall(r'<a href="/admin/readers/(\d+)">', page))) == 2
+
+
+def test_a_running_search_shows_how_far_it_is_and_can_be_stopped(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address_search, "TURN_SIZE", 1)
+    add(world, GWEN)
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        arrived.set()
+        assert go_on.wait(PATIENCE)
+
+    searches = AddressSearches(pause=pause)
+    name = searches.begin(world.install, _staff(1), "hospital", "asked", now=NOW)
+    assert arrived.wait(PATIENCE)
+    search = searches.find(name, _staff(1), now=NOW)
+    assert search is not None
+    assert (search.stage, search.looked_at, search.total) == (SearchStage.RUNNING, 1, 2)
+    search.stop_asked.set()
+    go_on.set()
+    assert search.thread is not None
+    search.thread.join(PATIENCE)
+    assert search.stage is SearchStage.STOPPED
+
+
+def test_a_new_search_stops_the_earlier_one_and_two_colleagues_are_enough(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address_search, "TURN_SIZE", 1)
+    add(world, GWEN)
+    hold = threading.Event()
+
+    def pause() -> None:
+        assert hold.wait(PATIENCE)
+
+    searches = AddressSearches(pause=pause)
+    names = [searches.begin(world.install, _staff(number), "hospital", "asked", now=NOW) for number in (1, 2)]
+    with pytest.raises(SearchBusyError):
+        searches.begin(world.install, _staff(3), "hospital", "asked", now=NOW)
+    again = searches.begin(world.install, _staff(2), "lovelace", "asked", now=NOW)
+    hold.set()
+    ended = []
+    for name, number in zip((*names, again), (1, 2, 2), strict=True):
+        search = searches.find(name, _staff(number), now=NOW)
+        assert search is not None
+        assert search.thread is not None
+        search.thread.join(PATIENCE)
+        ended.append(search.stage)
+    assert ended == [SearchStage.DONE, SearchStage.STOPPED, SearchStage.DONE]
+
+
+def test_a_search_part_is_read_in_lower_case() -> None:
+    assert read_search_part(" Hospital.Example ") == "hospital.example"
+    with pytest.raises(SearchPartError) as caught:
+        read_search_part("ada")
+    assert "ada" not in str(caught.value).split()
+
+
+def _staff(session_id: int) -> SignedInStaff:
+    return SignedInStaff(session_id, session_id, ADA_ADDRESS, "", Role.ADMIN, NOW)
