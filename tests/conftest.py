@@ -4,8 +4,10 @@ import importlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,19 @@ hypothesis.settings.load_profile("any machine")
 
 def forget_nowhere_else(*_: object) -> None:
     """Erase a person from nothing else: for tests without mails."""
+
+
+@contextmanager
+def reserve_port() -> Iterator[int]:
+    """Keep a free port of loopback for a server that has to be told its port; it may take the port within the block.
+
+    The kernel gives to nobody else what is bound, and lets a server bind that too where both say SO_REUSEADDR: as
+    servers do, and neither listens yet.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 def find_tool(name: str) -> str | None:

@@ -10,7 +10,6 @@ import json
 import logging
 import random
 import re
-import socket
 import traceback
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ from typing import Any
 
 import pytest
 import structlog
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from click.testing import CliRunner
 from pydantic import SecretStr
@@ -62,6 +60,7 @@ from tests.deliver.fake_sendgrid_account import (
     ScriptedResponse,
 )
 from tests.deliver.returned_mails import MAIL_FORMS, sent_message
+from tests.deliver.smtp_servers import run_smtp_server
 from tests.web.conftest import NOW, RELEASE, build_web_setup, sample_evidence, store_edition
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -161,13 +160,8 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
     """Live through it all once; the tests look at what is left."""
     home = tmp_path_factory.mktemp("home")
     left = Left(home)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = Controller(_Server(left), hostname="127.0.0.1", port=port)
-    server.start()
     with contextlib.ExitStack() as stack:
-        stack.callback(server.stop)
+        port = stack.enter_context(run_smtp_server(_Server(left)))
         with _everything_logged(left):
             database = open_database(f"sqlite:///{home / 'digest.db'}")  # SQLAlchemy looks at its log level once
             stack.callback(database.close)

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -21,13 +20,13 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from playwright.sync_api import Browser, Page
 
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import open_database
 from tests.browser import follow
+from tests.deliver.smtp_servers import run_smtp_server
 
 EDITOR = "dana@newsroom.example"
 READERS = [f"reader{n}@county{n}.example.net" for n in range(1, 9)]
@@ -147,13 +146,8 @@ class Mailboxes:
 @pytest.fixture
 def mailboxes() -> Iterator[tuple[Mailboxes, int]]:
     mailboxes = Mailboxes()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    controller = Controller(mailboxes, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield mailboxes, port
-    controller.stop()
+    with run_smtp_server(mailboxes) as port:
+        yield mailboxes, port
 
 
 @dataclass

@@ -4,7 +4,6 @@ import multiprocessing
 import random
 import re
 import signal
-import socketserver
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, open_database
 from digest.store.models import Edition, EditionState
+from tests.conftest import reserve_port
 from tests.deliver.send_process import SendOptions, run_send
 
 WAIT_TIMEOUT = 120.0  # seconds for one process to get somewhere
@@ -79,16 +79,15 @@ class MessageReceiver:
 @contextmanager
 def run_receiver(kind: str, folder: Path, delay: float = 0.0) -> Iterator[MessageReceiver]:
     """Run a recorder of a kind, `smtp_route` or `sendgrid_route`, until the end of the block."""
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as free:
-        port = int(free.server_address[1])
     recorder = Path(__file__).with_name("message_recorder.py")
-    process = subprocess.Popen([sys.executable, str(recorder), kind, str(port), str(folder), str(delay)])
-    try:
-        wait_until((folder / "ready").exists, lambda: process.poll() is None)
-        yield MessageReceiver(kind, port, folder)
-    finally:
-        process.kill()
-        process.wait()
+    with reserve_port() as port:
+        process = subprocess.Popen([sys.executable, str(recorder), kind, str(port), str(folder), str(delay)])
+        try:
+            wait_until((folder / "ready").exists, lambda: process.poll() is None)
+            yield MessageReceiver(kind, port, folder)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def wait_until(condition: Callable[[], bool], keep_waiting: Callable[[], bool] = lambda: True) -> None:

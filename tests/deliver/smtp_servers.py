@@ -18,6 +18,7 @@ from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
 from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.provider import SmtpProvider
+from tests.conftest import WAIT_TIMEOUT, reserve_port
 from tests.deliver.conftest import DATE_VALUE
 from tests.deliver.mark_recorder import MarkRecorder
 
@@ -61,11 +62,11 @@ class RecordingHandler:
 
 
 @contextmanager
-def run_smtp_server(handler: RecordingHandler, **options: Any) -> Iterator[int]:
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as free:
-        port = int(free.server_address[1])
-    controller = Controller(handler, hostname="127.0.0.1", port=port, **options)
-    controller.start()
+def run_smtp_server(handler: object, **options: Any) -> Iterator[int]:
+    """Run a mail server whose messages a handler gets (aiosmtpd's `handle_DATA`); lend its port."""
+    with reserve_port() as port:
+        controller = Controller(handler, hostname="127.0.0.1", port=port, ready_timeout=WAIT_TIMEOUT, **options)
+        controller.start()
     try:
         yield port
     finally:

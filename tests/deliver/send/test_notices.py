@@ -1,7 +1,6 @@
 """Mails that are no edition: queued with what brought them about, claimed, asked again, handed over once."""
 
 import re
-import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -9,7 +8,6 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope
 from aiosmtpd.smtp import Session as SmtpSession
 from pydantic import SecretStr
@@ -39,6 +37,7 @@ from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState, Suppression
 from tests.deliver.conftest import KEYS, RELEASE, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.deliver.smtp_servers import run_smtp_server
 
 BO = "bo.peep@county.example"
 MACHINE = RequestOrigin("93.184.216.34", "Browser/1")
@@ -350,18 +349,11 @@ def test_notices_go_over_smtp_one_recipient_each(sqlite_world: DeliverySetup) ->
     world = sqlite_world
     ask(world, BO, "cy@county.example")
     inbox = Inbox()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    controller = Controller(inbox, hostname="127.0.0.1", port=port)
-    controller.start()
-    try:
+    with run_smtp_server(inbox) as port:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
         provider = open_provider(world.settings.model_copy(update={"mail_url": url}))
         assert send(world, provider) == {HandoverResult.ACCEPTED: 2}
         provider.close()
-    finally:
-        controller.stop()
     assert sorted(rcpt for rcpt, _ in inbox.got) == [[BO], ["cy@county.example"]]
     for _, raw in inbox.got:
         checked(raw)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from digest.web.app import create_app
 from digest.web.server import open_page_server
 from tests.actors import ADMIN
 from tests.browser import follow, open_all_details, page_faults, show_views
+from tests.conftest import reserve_port
 
 pytestmark = pytest.mark.chromium
 
@@ -62,18 +62,16 @@ class Served:
 def served(request: pytest.FixtureRequest, tmp_path: Path, build_world: Any) -> Iterator[Served]:
     """Serve an installation on SQLite, or on the database that a test names."""
     database = request.getfixturevalue(getattr(request, "param", "sqlite"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     world = build_world(database, tmp_path)
     world.session_cookie()  # so that Eve is on the staff
-    base = f"http://localhost:{port}"
-    install = Installation(world.install.settings.model_copy(update={"base_url": base}), database)
     clock = Clock()
-    world = replace(world, install=install, app=create_app(install, clock=clock))
-    world.edition()
-    with open_page_server(world.app, "127.0.0.1", port):
-        yield Served(world, base, clock)
+    with reserve_port() as port:
+        base = f"http://localhost:{port}"
+        install = Installation(world.install.settings.model_copy(update={"base_url": base}), database)
+        world = replace(world, install=install, app=create_app(install, clock=clock))
+        world.edition()
+        with open_page_server(world.app, "127.0.0.1", port):
+            yield Served(world, base, clock)
 
 
 @pytest.fixture
