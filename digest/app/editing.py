@@ -56,13 +56,15 @@ class EditRefusedError(RefusalError):
 class EditForm:
     """Who acts on which edition, when, and on which state of it: `based_on` is the number of the last edit they saw.
 
-    Without `based_on` the act is done on whatever the edition is.
+    Without `based_on` the act is done on whatever the edition is. `state` is the edition as the caller has just read it, to
+    find what the act is about; it is not read again unless somebody is quicker.
     """
 
     edition: str
     actor: Actor
     now: datetime
     based_on: int | None = None
+    state: "EditingState | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,8 +434,9 @@ def apply_decision(
     `decide` returns None where all is so already.
     """
     with EDIT.steps(installation.database, form.actor, form.edition, now=form.now) as audit:
+        known = form.state
         for _ in range(_MAX_ATTEMPTS):
-            state = read_editing_state(installation, form.edition)
+            state, known = known or read_editing_state(installation, form.edition), None
             audit.subject = state.name
             draft = decide(state)
             if draft is None:

@@ -81,3 +81,16 @@ def test_classes_that_no_client_rule_needs_are_gone(pieces: tuple[RenderedFragme
 def test_a_page_is_never_inlined_twice(pieces: tuple[RenderedFragment, ...]) -> None:
     with pytest.raises(RenderingError, match="inlined before"):
         inline_css(join_fragments(pieces, "html"))
+
+
+def test_a_second_rendering_parses_no_declaration_anew(full_content: EditionContent) -> None:
+    frame, templates = publication_frame(OURS), create_mail_environment(OURS)
+    render_edition(full_content, frame, templates)  # imports premailer, with the size of the cache that we ask for
+    from premailer.cache import cache
+
+    cache.clear()
+    first = render_edition(full_content, frame, templates)
+    held = set(cache)
+    assert len(held) < cache.maxsize / 2, "an edition of twice the size fits as well"
+    assert render_edition(full_content, frame, templates) == first
+    assert set(cache) == held

@@ -6,7 +6,6 @@ that hide, reorder or break lines.
 """
 
 import re
-import unicodedata
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -19,6 +18,11 @@ from subscribers.errors import ApplicationError
 # those that libxml2, other than browsers, has been known to encode itself.
 _URL_SAFE_CHARACTERS = "-._~/?:@!&'()*+,;=#%"
 _BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidi controls; dir attributes do their honest work
+# Of Unicode's categories Cc, Zl and Zp; and halves of characters, and the last two code points of each plane, which are none.
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NO_CHARACTER = re.compile(
+    f"[\ud800-\udfff{''.join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))}]"
+)
 
 
 class RenderingError(ApplicationError):
@@ -47,15 +51,8 @@ def _sanitise_value(value: Any) -> Any:
 def sanitise_text(text: str) -> str:
     """Return a text on one line, without control or reordering characters and without a placeholder of ours."""
     text = _BIDI_CONTROLS.sub("", text)
-    text = "".join(_replace_invisible(character) for character in text)
+    text = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", _CONTROL_CHARACTER.sub(" ", text))
     return _defuse_placeholders(re.sub(r" {2,}", " ", text).strip(" "), "-")
-
-
-def _replace_invisible(character: str) -> str:
-    kind = unicodedata.category(character)
-    if kind in {"Cc", "Zl", "Zp"}:
-        return " "
-    return "\N{REPLACEMENT CHARACTER}" if kind == "Cs" or ord(character) & 0xFFFE == 0xFFFE else character
 
 
 def _defuse_placeholders(text: str, tilde_substitute: str) -> str:

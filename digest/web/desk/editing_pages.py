@@ -1,8 +1,9 @@
 """What editors do to an edition at the desk: every act is a form, answered by the page that it came from, or by a conflict."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import get_args
 from urllib.parse import urlencode
 
@@ -94,18 +95,27 @@ def read_edit_form(name: str) -> EditForm:
     return EditForm(name, current_actor(), web_context().clock(), based_on)
 
 
+def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str]:
+    """Return the form of an act on a story, which holds the edition as it stands; that edition; and the story's address.
+
+    Raises:
+        EditRefusedError: no story is called so any more.
+    """
+    state = editing.read_editing_state(web_context().installation, name)
+    return replace(read_edit_form(name), state=state), state, find_anchored_story(state, anchor)
+
+
 @editing_pages.post("/act")
 def act(name: str) -> ResponseReturnValue:
     """Do what a button says: its value is an act, and the anchor of a story where it is about one."""
     word, _, anchor = request.form.get("act", "").partition(" ")
-    installation, form = web_context().installation, read_edit_form(name)
+    installation = web_context().installation
     if word in _EDITION_ACTS:
-        result = _EDITION_ACTS[word](installation, form)
+        result = _EDITION_ACTS[word](installation, read_edit_form(name))
         return answer_edit(name, result, "")
     if word not in _STORY_ACTS:
         raise NotFound(f"The desk has no act called {word[:20]}.")
-    state = editing.read_editing_state(installation, name)
-    url = find_anchored_story(state, anchor)
+    form, state, url = read_story_form(name, anchor)
     result = _STORY_ACTS[word](DeskAct(installation, form, state, url, request.form))
     return answer_edit(name, result, story_anchor(result.state.arrangement.name_target(url)))
 
@@ -265,12 +275,11 @@ def _original_summary(act: DeskAct) -> EditResult:
 
 def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
     """Remove all that waits in the tray."""
-    waiting = [
-        new.scored.story.lead.url for new in editing.read_editing_state(installation, form.edition).arrangement.tray
-    ]
+    state = editing.read_editing_state(installation, form.edition)
+    waiting = [new.scored.story.lead.url for new in state.arrangement.tray]
     if not waiting:
         raise EditRefusedError("Nothing was changed: no new story waits any more.")
-    return editing.drop_stories(installation, form, *waiting)
+    return editing.drop_stories(installation, replace(form, state=state), *waiting)
 
 
 _STORY_ACTS: Mapping[str, Callable[[DeskAct], EditResult]] = {
@@ -299,9 +308,8 @@ _EDITION_ACTS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
 @editing_pages.post("/lead/<anchor>")
 def choose_lead(name: str, anchor: str) -> ResponseReturnValue:
     """Let another of its articles lead a story."""
-    installation, form = web_context().installation, read_edit_form(name)
-    url = find_anchored_story(editing.read_editing_state(installation, name), anchor)
-    result = editing.choose_lead(installation, form, url, article=request.form.get("lead", ""))
+    form, _, url = read_story_form(name, anchor)
+    result = editing.choose_lead(web_context().installation, form, url, article=request.form.get("lead", ""))
     return answer_edit(name, result, story_anchor(result.state.arrangement.name_target(url)))
 
 
@@ -311,40 +319,33 @@ def choose_lead(name: str, anchor: str) -> ResponseReturnValue:
 @editing_pages.post("/story/<anchor>")
 def save_story(name: str, anchor: str) -> ResponseReturnValue:
     """Save the fields of an open story: what did not change is no edit."""
-    installation, form = web_context().installation, read_edit_form(name)
-    state = editing.read_editing_state(installation, name)
-    url = find_anchored_story(state, anchor)
+    form, state, url = read_story_form(name, anchor)
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
-    for save in (_save_texts, _save_topic, _save_note):
-        result = save(installation, form, url)
-        if result and result.conflict:
+    for write in _list_written_fields(request.form):
+        result = write(web_context().installation, form, url)
+        if result.conflict:
             return _conflict_page(name, result), 409
+        form = replace(form, state=result.state)
     close = "close" in request.form
     return redirect(edit_page_url(name, anchor, open="" if close else anchor), 303)
 
 
-def _save_texts(installation: Installation, form: EditForm, url: str) -> EditResult | None:
-    """Write each text that differs from what stands; an empty one brings the original back."""
-    for field in STORY_FIELDS:
-        if field not in request.form or request.form[field] == request.form.get(f"was-{field}"):
-            continue
-        result = editing.write_text(installation, form, url, field, request.form[field].strip() or None)
-        if result.conflict:
-            return result
-    return None
+def _list_written_fields(fields: Mapping[str, str]) -> Iterator[Callable[[Installation, EditForm, str], EditResult]]:
+    """List the acts that write what differs from what stood when the page was made; an empty text brings the original back."""
 
+    def differs(name: str) -> bool:
+        return name in fields and fields[name] != fields.get(f"was-{name}")
 
-def _save_topic(installation: Installation, form: EditForm, url: str) -> EditResult | None:
-    if request.form.get("topic") == request.form.get("was-topic"):
-        return None
-    return editing.choose_topic(installation, form, url, request.form.get("topic", ""))
-
-
-def _save_note(installation: Installation, form: EditForm, url: str) -> EditResult | None:
-    if request.form.get("note") == request.form.get("was-note"):
-        return None
-    return editing.write_note(installation, form, url, request.form.get("note", ""))
+    yield from (
+        partial(editing.write_text, field=field, text=fields[field].strip() or None)
+        for field in STORY_FIELDS
+        if differs(field)
+    )
+    if differs("topic"):
+        yield partial(editing.choose_topic, topic=fields["topic"])
+    if differs("note"):
+        yield partial(editing.write_note, text=fields["note"])
 
 
 @editing_pages.post("/head")

@@ -10,7 +10,13 @@ from digest.collect.parsed_document import SummaryBasis
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.edit_outline import story_anchor
-from digest.web.desk.editing_pages import answer_edit, edit_page_url, find_anchored_story, read_edit_form
+from digest.web.desk.editing_pages import (
+    answer_edit,
+    edit_page_url,
+    find_anchored_story,
+    read_edit_form,
+    read_story_form,
+)
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 
@@ -73,9 +79,8 @@ def change_clipboard(name: str) -> ResponseReturnValue:
 def save_picture(name: str, anchor: str) -> ResponseReturnValue:
     """Show another picture with a story, an upload or none, or describe the one that it shows."""
     request.max_content_length = MAX_UPLOAD_BYTES
-    installation, form = web_context().installation, read_edit_form(name)
-    url = find_anchored_story(editing.read_editing_state(installation, name), anchor)
-    return answer_edit(name, _change_picture(installation, form, url), anchor)
+    form, _, url = read_story_form(name, anchor)
+    return answer_edit(name, _change_picture(web_context().installation, form, url), anchor)
 
 
 def _change_picture(installation: Installation, form: EditForm, url: str) -> EditResult:

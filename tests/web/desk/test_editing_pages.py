@@ -7,6 +7,7 @@ from html import unescape
 import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
+from sqlalchemy import event
 
 from digest.app import editions
 from digest.app.edition_status import edition_status
@@ -262,3 +263,16 @@ def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: S
     assert "As the article of HLS.Today begins: <q>" in shown
     week.act(f"original-summary {anchor}")
     assert week.entry("featured", 0)["summary_origin"] == entry["summary_origin"]
+
+
+def test_a_button_reads_the_edition_once_and_looks_once_more_when_it_stores(week: SampleWeek) -> None:
+    client, anchor, seq = week.client(), week.anchors("featured")[1], week.state.last_seq
+    reads: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
+        if "FROM edit \nWHERE" in statement:
+            reads.append(statement)
+
+    event.listen(week.installation.database.engine, "before_cursor_execute", note)
+    client.post(f"{week.path}/act", data={"act": f"up {anchor}", "seq": seq})
+    assert len(reads) == 2
