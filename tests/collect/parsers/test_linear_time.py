@@ -11,6 +11,7 @@ from digest.collect.parsers.saved_file import find_document_url
 from digest.collect.text_cleanup import split_sentences, strip_boilerplate, unescape_html
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+MAX_SECONDS = 15  # of computing: some tenths of one are enough, and a busy machine computes more slowly too
 
 
 def rss(field: str, value: str) -> str:
@@ -58,14 +59,14 @@ def read(document: str) -> ParsedDocument:
 def test_a_long_field_is_read_in_well_under_the_limit(document: str) -> None:
     began = time.process_time()
     assert len(read(document).items) == 1
-    assert time.process_time() - began < 3
+    assert time.process_time() - began < MAX_SECONDS
 
 
 @pytest.mark.parametrize("head", [b"<link>" + b" " * 100_000, b"<link " * 300_000], ids=["spaces", "tags"])
 def test_the_address_of_a_saved_file_is_looked_for_in_time(head: bytes) -> None:
     began = time.process_time()
     assert find_document_url(head) is None
-    assert time.process_time() - began < 3
+    assert time.process_time() - began < MAX_SECONDS
 
 
 def test_sentences_end_where_they_did() -> None:
