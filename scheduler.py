@@ -36,7 +36,13 @@ def job_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]
     schedule = installation.settings.file.schedule
     # Drafts on certain days follow the calendar; several a day are made by the timetable alone.
     by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.release_rule.period else ()
-    return {"collect": schedule.collect_rules, "draft": by_rule, "nightly": (NIGHTLY_RULE,)}
+    return {
+        "collect": schedule.collect_rules,
+        "draft": by_rule,
+        "remind": (),
+        "deadline": (),
+        "nightly": (NIGHTLY_RULE,),
+    }
 
 
 def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:

@@ -11,12 +11,14 @@ from digest.deliver.control import article_looks, edition_control, installation_
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.send_gate import send_blocked_reason
+from digest.edition.calendar_store import find_deadline
 from digest.edition.content import EditionContent
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import UNAPPROVED_STATES, explain_missed_release
+from digest.edition.release_calendar import MAX_LATENESS
 from digest.settings import SettingsFile
 from digest.store.models import Edition, EditionState
-from subscribers.phrases import join_words
+from subscribers.phrases import clock_hour, join_words, weekday_month_day
 from subscribers.signup import rate_limits
 from subscribers.transfer.imports import list_unfinished_imports
 
@@ -25,7 +27,19 @@ MAX_SOURCES_NAMED = 3  # sources
 
 def attention_sentences(session: Session, now: datetime, file: SettingsFile | None = None) -> list[str]:
     """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it."""
-    return [*_find_sentences(session, now), *(explain_unfed_sections(file) if file else ())]
+    from_settings = (*_explain_deadlines(session, file, now), *explain_unfed_sections(file)) if file else ()
+    return [*_find_sentences(session, now), *from_settings]
+
+
+def _explain_deadlines(session: Session, file: SettingsFile, now: datetime) -> Iterator[str]:
+    """Say of each coming edition that its deadline is over and nobody has approved it."""
+    coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now - MAX_LATENESS)
+    for edition in session.scalars(coming.order_by(Edition.release_at)):
+        deadline = find_deadline(session, file, edition)
+        if deadline is not None and deadline <= now:
+            local = deadline.astimezone(file.publication.zone)
+            by = f"{weekday_month_day(local)}, {clock_hour(local)}"
+            yield f"{edition.name} is not approved, and was to be by {by}. At its release time, or later, it goes out once it is approved."
 
 
 def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:

@@ -15,7 +15,17 @@ from functools import partial
 
 import structlog
 
-from digest.app import background, calendar, corrections, edition_pictures, editions, last_look, maintenance, sending
+from digest.app import (
+    background,
+    calendar,
+    corrections,
+    deadlines,
+    edition_pictures,
+    editions,
+    last_look,
+    maintenance,
+    sending,
+)
 from digest.app.acts import SCHEDULER
 from digest.app.editing import EditForm, EditRefusedError
 from digest.app.installation import Installation
@@ -58,6 +68,16 @@ def draft(context: JobContext) -> str:
         log.warning("nothing drafted", why=str(exc))
         return str(exc)
     return f"{result.name}: {result.incomplete_reason or f'drafted from {result.article_count} articles'}"
+
+
+def remind(context: JobContext) -> str:
+    """Remind the editors of an edition that is not approved yet."""
+    return deadlines.remind_editors(context.installation, now=context.clock())
+
+
+def decide_deadline(context: JobContext) -> str:
+    """Do with an edition that is not approved at its deadline what the settings say."""
+    return deadlines.decide_deadline(context.installation, now=context.clock())
 
 
 def fetch_pictures(context: JobContext) -> str:
@@ -128,8 +148,14 @@ def read_mailbox(context: JobContext) -> str:
     return ""
 
 
-CALENDAR_JOBS = ("draft",)  # those whose slots follow from the calendar of releases
-SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {"collect": collect, "draft": draft, "nightly": nightly}
+CALENDAR_JOBS = ("draft", "remind", "deadline")  # those whose slots follow from the calendar of releases
+SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
+    "collect": collect,
+    "draft": draft,
+    "remind": remind,
+    "deadline": decide_deadline,
+    "nightly": nightly,
+}
 JOBS: dict[str, Callable[..., object]] = {
     **SLOT_JOBS,
     "fetch_pictures": fetch_pictures,

@@ -268,6 +268,38 @@ def supersede_approval(
     return bool(ended)
 
 
+def reinstate_approval(
+    session: Session, edition: Edition, *, settings: Settings, keys: KeyRing, now: datetime
+) -> Approval:
+    """Let the last version that was approved and not taken back stand again, in place of an unapproved draft.
+
+    Raises:
+        ApprovalError: the edition is no draft, has no such version, or that is not what was approved or leaves a gap.
+    """
+    # Nobody else decides about it until this commits.
+    session.refresh(edition, with_for_update=True)
+    approval = find_sendable_approval(session, edition)
+    if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE} or approval is None:
+        raise ApprovalError(f"{edition.name} is {edition.state}, and no version of it can stand again.")
+    _check_window(session, edition)
+    verify_version(session, edition, approval, settings=settings, keys=keys)
+    supersede_approval(session, edition, actor=None, now=now, because="the deadline passed before it was approved")
+    approval.state, approval.ended_at, approval.ended_by, approval.ended_by_edit = (
+        ApprovalState.STANDING,
+        None,
+        None,
+        None,
+    )
+    approval.ended_because = ""
+    edition.state, edition.approved_by, edition.approved_at = (
+        EditionState.APPROVED,
+        approval.signatures[-1].actor,
+        now,
+    )
+    session.flush()
+    return approval
+
+
 def supersede_outdated_approval(session: Session, edition: Edition, *, now: datetime) -> None:
     """End a version that waits for another approver, where a new draft took the place of what it was made of."""
     waiting = find_waiting_approval(session, edition)

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition.release_calendar import CalendarChange, PlannedRelease, ReleaseCalendar, StepRules
+from digest.edition.release_calendar import CalendarChange, PlannedRelease, ReleaseCalendar, StepRules, plan_steps
 from digest.edition.windows import name_edition
 from digest.settings import ScheduleSettings, SettingsFile
 from digest.store.models import Edition, EditionState, ReleaseChange
@@ -24,6 +24,15 @@ def load_calendar(session: Session, file: SettingsFile) -> ReleaseCalendar:
 def step_rules(schedule: ScheduleSettings) -> StepRules:
     """Return by which rules the steps before a release follow from it."""
     return StepRules(schedule.draft_rule, schedule.deadline_hours, tuple(schedule.reminder_hours))
+
+
+def find_deadline(session: Session, file: SettingsFile, edition: Edition) -> datetime | None:
+    """Return until when a coming edition is to be approved; None where its release stands in the calendar no more."""
+    planned = load_calendar(session, file)
+    release = None if planned.rule.period else planned.find_release(edition.release_at)
+    if release is None or release.is_skipped:
+        return None
+    return plan_steps(planned, release, step_rules(file.schedule)).deadline
 
 
 def name_release(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:

@@ -7,6 +7,7 @@ minute that exists, one that comes twice is the first, as for the timetable.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ MIN_DISTANCE = timedelta(hours=6)  # between two releases, so that each can be d
 MIN_NOTICE = timedelta(hours=1)  # between a change and the release that it brings
 MAX_AHEAD = timedelta(days=366)  # how far ahead a release may be changed
 DRAFT_DELAY = timedelta(hours=1)  # after the release before, where the usual time of drafting would lie before that
+MAX_LATENESS = timedelta(days=1)  # after the release, within which a deadline still decides
 _LOOKBACK = timedelta(days=62)  # in which the latest release is looked for: eight weeks may have been skipped
 _MAX_SKIPPED = 400  # releases in a row that are looked through for one that is not skipped
 
@@ -222,6 +224,51 @@ def list_step_moments(calendar: ReleaseCalendar, rules: StepRules, now: datetime
             moments["remind"] += steps.reminders
             moments["deadline"] += sorted({steps.deadline, release.release_at})
     return moments
+
+
+def find_latest_step(
+    calendar: ReleaseCalendar, rules: StepRules, now: datetime, job: str
+) -> tuple[PlannedRelease, datetime] | None:
+    """Return the release that a job of the calendar is due for at `now`, and since when; None where it is due for none.
+
+    `job` is `remind` or `deadline`, which is due at the deadline and once more at the release.
+    """
+    if calendar.rule.period:
+        return None
+    near = takewhile(lambda r: r.release_at < now + 2 * MAX_MOVE, calendar.iterate_releases(now - 2 * MAX_MOVE))
+    found: list[tuple[PlannedRelease, datetime]] = []
+    for release in near:
+        steps = plan_steps(calendar, release, rules)
+        moments = steps.reminders if job == "remind" else (steps.deadline, release.release_at)
+        if not release.is_skipped:
+            found += [(release, at) for at in moments if at <= now]
+    return max(found, key=lambda step: (step[1], step[0].release_at), default=None)
+
+
+class DeadlineDecision(StrEnum):
+    """What becomes of an edition at its deadline, and again at its release."""
+
+    NOTHING = "nothing"  # it is approved or further, or nothing is drafted
+    WAIT = "wait"
+    SKIP = "skip"
+    SEND_VERSION = "send-last-approved"
+
+
+def decide_at_deadline(
+    rule: str, *, unapproved: bool, has_version: bool, release_at: datetime, now: datetime
+) -> DeadlineDecision:
+    """Decide by the setting `at_deadline`. `has_version`: it has an approved version that nobody took back.
+
+    Where a version should go and there is none, the edition waits. A day after the release nothing is decided any more: late
+    mail may be wrong mail, as for what is approved.
+    """
+    if not unapproved or now > release_at + MAX_LATENESS:
+        return DeadlineDecision.NOTHING
+    if rule == DeadlineDecision.SKIP:
+        return DeadlineDecision.SKIP
+    if rule == DeadlineDecision.SEND_VERSION and has_version:
+        return DeadlineDecision.SEND_VERSION
+    return DeadlineDecision.WAIT
 
 
 def explain_unfit_moment(

@@ -403,6 +403,16 @@
     }
   };
   setInterval(beat, Number(desk.dataset.beat) * 1000);
+  // What is left until the deadline, reckoned by the server's clock; digest/web/desk/countdown.py writes the same.
+  const countDown = () => findAll("[data-until]").forEach((left) => {
+    left.dataset.seen ??= Date.now();
+    const now = Date.parse(left.dataset.now) + Date.now() - left.dataset.seen;
+    const minutes = Math.max(0, Math.floor((Date.parse(left.dataset.until) - now) / 60000)), hours = Math.floor(minutes / 60);
+    left.textContent = hours >= 48 ? `${Math.floor(hours / 24)} days left`
+      : hours ? `${hours} h ${minutes % 60} min left` : `${minutes} min left`;
+  });
+  countDown();
+  setInterval(countDown, 15000);
   window.addEventListener("pagehide", () => {
     navigator.sendBeacon(desk.dataset.presence, new URLSearchParams({ csrf_token: token(), gone: "1" }));
   });

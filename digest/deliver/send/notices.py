@@ -46,11 +46,14 @@ from subscribers.store.models import Person
 BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
-TO_EDITORS = frozenset({"contact", "staff", "seal", "gone"})  # to the editors, where the request names no address
+TO_EDITORS = frozenset(
+    {"contact", "staff", "seal", "gone", "deadline"}
+)  # to the editors, where the request names no address
 # which page a token opens; all others confirm
 _TOKEN_PAGES = {"data": "my-data", "move": "address", "undo": "undo", "choices": "restore", "staff": "staff"}
 SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
 CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
+DEADLINE_FACTS = ("title", "heading", "say", "state", "button", "subject", "preheader", "preview")
 GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
 # Facts that are used as they are.
 _PLAIN_FACTS = (
@@ -64,6 +67,7 @@ _PLAIN_FACTS = (
     *SEAL_FACTS,
     *GONE_FACTS,
     *CORRECTION_FACTS,
+    *DEADLINE_FACTS,
 )
 
 log = structlog.get_logger("notices")

@@ -1,17 +1,20 @@
 """The calendar of releases at the desk: what comes, and skipping, moving, adding and bringing back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import calendar, staff
+from digest.app import calendar, deadlines, staff
 from digest.app.calendar import CalendarError
 from digest.app.page_context import describe_release_days
+from digest.store.models import Edition
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.calendar_rows import build_calendar_rows, calendar_sentence, describe_steps
+from digest.web.desk.countdown import Countdown, count_down
 from subscribers.phrases import clock_time
 
 MIN_YEAR, MAX_YEAR = 1990, 9000  # of moments that can be reckoned with in every zone
@@ -27,6 +30,18 @@ class CalendarQuery:
     release: str = ""
     day: str = ""
     clock: str = ""
+
+
+@calendar_pages.app_context_processor
+def provide_countdown() -> dict[str, Callable[[Edition], Countdown | None]]:
+    """Lend the edition's pages the time that is left until its deadline."""
+
+    def deadline_of(edition: Edition) -> Countdown | None:
+        context = web_context()
+        deadline = deadlines.read_deadline(context.installation, edition)
+        return count_down(deadline, context.clock(), context.zone) if deadline else None
+
+    return {"deadline_of": deadline_of}
 
 
 @calendar_pages.get("")

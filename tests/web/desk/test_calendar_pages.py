@@ -1,12 +1,16 @@
 """The calendar at the desk: each act is a form, each form says first what follows."""
 
 import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from digest.store.models import Edition, EditionState
-from tests.web.desk.sample_week import SampleWeek
+from digest.web.desk.countdown import describe_time_left
+from tests.web.desk.sample_week import SampleWeek, later
 
 PATH = "/desk/calendar"
 
@@ -94,3 +98,31 @@ def test_an_extra_edition_is_added_and_what_cannot_be_is_refused_with_the_reason
         assert (answer.status_code, why in answer.text) == (409, True), why
     for release in ("", "x", "9999-12-31T23:59:59+00:00", "2026-11-27T11:00:00"):
         assert client.post(f"{PATH}/skip", data={"release": release}).status_code == 409
+
+
+def test_the_edition_counts_down_to_its_deadline_and_says_when_that_is_over(
+    copy_week: Callable[[Callable[[], datetime]], SampleWeek],
+) -> None:
+    clock = [later()]
+    week = copy_week(lambda: clock[0])
+    client = week.client()
+    for path in (week.path, f"{week.path}/approve"):
+        page = " ".join(re.sub(r"<[^>]+>", "", client.get(path).text).split())
+        assert "Approve by Thursday, November 19, 8 p.m.: 2 h 25 min left." in page
+    clock[0] += timedelta(hours=3)
+    page = client.get(week.path).text
+    assert "It was to be approved by Thursday, November 19, 8 p.m." in page
+    assert f"{week.name} is not approved, and was to be by Thursday, November 19, 8 p.m." in page
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (timedelta(hours=5, minutes=56, seconds=59), "5 h 56 min left"),
+        (timedelta(minutes=59), "59 min left"),
+        (timedelta(hours=71), "2 days left"),
+        (-timedelta(hours=1), "0 min left"),
+    ],
+)
+def test_the_time_that_is_left_is_said_in_hours_and_minutes(left: timedelta, words: str) -> None:
+    assert describe_time_left(left) == words

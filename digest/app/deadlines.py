@@ -1,0 +1,233 @@
+"""Reminders before a deadline, and what becomes at the deadline of an edition that nobody has approved.
+
+Both are slots of the calendar. Editors are told by mail, once a moment: all of the staff whose address is proven.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app import calendar, editing
+from digest.app.acts import SCHEDULER, Act, Role
+from digest.app.editing import EditForm, EditRefusedError
+from digest.app.installation import Installation
+from digest.deliver.send.notices import make_notice_queue
+from digest.edition import approval, calendar_store
+from digest.edition.content import EditionContent
+from digest.edition.queries import UNAPPROVED_STATES, find_edition, release_slot
+from digest.edition.release_calendar import (
+    DeadlineDecision,
+    PlannedRelease,
+    decide_at_deadline,
+    find_latest_step,
+    plan_steps,
+)
+from digest.store.delivery_models import Delivery
+from digest.store.models import Edition, EditionState
+from digest.store.staff import list_proven_staff
+from subscribers.mail_requests import MailRequest
+from subscribers.phrases import clock_hour, weekday_month_day, zone_name_at
+
+REINSTATE = Act("approved version restored", Role.EDITOR)
+MAIL_KIND: Literal["deadline"] = "deadline"
+_MAX_LISTED = 6  # headlines of a section in a mail's preview
+
+log = structlog.get_logger("scheduler")
+
+
+@dataclass(frozen=True, slots=True)
+class _DueStep:
+    """A reminder or deadline that is due: `at` is its moment, `deadline` until when the edition is to be approved."""
+
+    release: PlannedRelease
+    at: datetime
+    deadline: datetime
+    edition: Edition | None
+
+    @property
+    def unapproved(self) -> bool:
+        """Whether a draft of it stands unapproved."""
+        return self.edition is not None and self.edition.state in UNAPPROVED_STATES
+
+
+def read_deadline(installation: Installation, edition: Edition) -> datetime | None:
+    """Return until when a coming edition is to be approved; None where it is no draft, or in the calendar no more."""
+    if edition.state not in UNAPPROVED_STATES:
+        return None
+    with installation.database.read() as session:
+        return calendar_store.find_deadline(session, installation.settings.file, edition)
+
+
+def remind_editors(installation: Installation, *, now: datetime) -> str:
+    """Mail the editors that an edition waits for approval, with what is in it; say to how many."""
+    with installation.database.write() as session:
+        step = _find_step(session, installation, "remind", now)
+        if step is None or step.release.release_at <= now or not (step.unapproved or step.edition is None):
+            return "nothing to remind of"
+        sent = _mail_editors(session, installation, step, "remind" if step.edition else "missing", now)
+    return f"{sent} reminded"
+
+
+def decide_deadline(installation: Installation, *, now: datetime) -> str:
+    """Do what the settings say with an edition that is not approved at its deadline, or at its release; say what."""
+    with installation.database.read() as session:
+        step = _find_step(session, installation, "deadline", now)
+        if step is None or step.edition is None:
+            return "nothing to decide"
+        decision = decide_at_deadline(
+            installation.settings.file.schedule.at_deadline,
+            unapproved=step.unapproved,
+            has_version=approval.find_sendable_approval(session, step.edition) is not None,
+            release_at=step.release.release_at,
+            now=now,
+        )
+    name = step.edition.name
+    if decision is DeadlineDecision.NOTHING:
+        return f"{name} is {step.edition.state}"
+    if decision is DeadlineDecision.SKIP:
+        calendar.skip_release(installation, step.release.release_at, actor=SCHEDULER, now=now)
+    if decision is DeadlineDecision.SEND_VERSION:
+        _restore_version(installation, name, now)
+    is_news = decision is not DeadlineDecision.WAIT or step.at == step.deadline
+    if is_news:
+        with installation.database.write() as session:
+            _mail_editors(session, installation, step, str(decision), now)
+    return f"{name}: {decision}"
+
+
+def _restore_version(installation: Installation, name: str, now: datetime) -> None:
+    """Let the last approved version stand again; the draft goes back to it, so that the desk shows what goes out."""
+    with installation.database.read() as session:
+        version = approval.find_sendable_approval(session, find_edition(session, name))
+    if version is not None:
+        try:
+            editing.bring_back(installation, EditForm(name, SCHEDULER, now), version.edit_seq)
+        except EditRefusedError as exc:  # the draft says the same already
+            log.info("the draft stays as it is", edition=name, why=str(exc))
+    with REINSTATE.transaction(installation.database, SCHEDULER, name, now=now) as (session, audit):
+        restored = approval.reinstate_approval(
+            session, find_edition(session, name), settings=installation.settings, keys=installation.keys, now=now
+        )
+        audit.detail = {"version": restored.version, "mark": restored.content_hash}
+
+
+def _find_step(session: Session, installation: Installation, job: str, now: datetime) -> _DueStep | None:
+    file = installation.settings.file
+    planned, rules = calendar_store.load_calendar(session, file), calendar_store.step_rules(file.schedule)
+    found = find_latest_step(planned, rules, now, job)
+    if found is None:
+        return None
+    release, at = found
+    edition = session.scalar(select(Edition).where(Edition.slot == release_slot(release.release_at)))
+    return _DueStep(release, at, plan_steps(planned, release, rules).deadline, edition)
+
+
+# --- the mails -----------------------------------------------------------------------------------------------
+
+
+def _mail_editors(session: Session, installation: Installation, step: _DueStep, what: str, now: datetime) -> int:
+    """Queue a mail for every proven member, once for each moment; return for how many."""
+    facts = _mail_facts(installation, step, what)
+    queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
+    stamp = f"{release_slot(step.release.release_at)}-{what}-{step.at:%Y%m%d%H%M}"
+    queued = 0
+    recipients = [(str(member.id), {"to": member.email}) for member in list_proven_staff(session)]
+    for number, to in recipients or [("0", {})]:  # without a proven address it goes to the editors' own
+        serial = f"{number}-{stamp}"
+        if session.scalar(select(Delivery.id).where(Delivery.purpose == f"{MAIL_KIND}:{serial}")) is None:
+            queue(session, MailRequest(MAIL_KIND, None, serial, facts | to))
+            queued += 1
+    return queued
+
+
+def _mail_facts(installation: Installation, step: _DueStep, what: str) -> dict[str, str]:
+    file, edition = installation.settings.file, step.edition
+    zone = file.publication.zone
+    words = write_words(
+        what,
+        number=f"No. {edition.number}" if edition else "",
+        release=_write_moment(step.release.release_at.astimezone(zone)),
+        deadline=_write_moment(step.deadline.astimezone(zone)),
+        rule=file.schedule.at_deadline,
+    )
+    shown = EditionContent.from_json(edition.content) if edition and what != DeadlineDecision.SKIP else None
+    page = f"editions/{edition.name}" if edition and shown else "calendar"
+    return {
+        "title": words.title,
+        "heading": words.heading,
+        "say": words.sentence,
+        "state": edition.held_because if edition and edition.state is EditionState.INCOMPLETE else "",
+        "button": "Open the edition" if shown else "Open the calendar",
+        "address": f"{installation.settings.link_base}/desk/{page}",
+        "subject": shown.subject if shown else "",
+        "preheader": shown.preheader if shown else "",
+        "preview": write_outline(shown) if shown else "",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineWords:
+    """What a mail to the editors says: its subject, its heading, and what happens and what to do."""
+
+    title: str
+    heading: str
+    sentence: str
+
+
+_OTHERWISE = {
+    "wait": "After that it waits, and goes out as soon as somebody has.",
+    "skip": "If nobody has by then, it is skipped, and its week goes into the next edition.",
+    "send-last-approved": "If nobody has by then, its last approved version goes out, if it has one.",
+}
+
+
+def write_words(what: str, *, number: str, release: str, deadline: str, rule: str) -> DeadlineWords:
+    """Write the words of a reminder (`remind`, `missing` where nothing is drafted) or of what a deadline decided."""
+    return {
+        "remind": DeadlineWords(
+            f"{number} waits for approval until {deadline}",
+            f"{number} waits for you",
+            f"Approve it by {deadline}. It goes out {release}. {_OTHERWISE[rule]}",
+        ),
+        "missing": DeadlineWords(
+            f"Nothing is drafted for {release}",
+            "Nothing is drafted yet",
+            f"The next edition goes out {release}, and there is no draft of it. Look whether the timetable runs, or "
+            "draft it now: digest draft.",
+        ),
+        DeadlineDecision.WAIT: DeadlineWords(
+            f"{number} is not approved, and waits",
+            "The deadline is over",
+            f"Nobody has approved {number} by {deadline}. It goes out {release}, or as soon as somebody has approved it.",
+        ),
+        DeadlineDecision.SKIP: DeadlineWords(
+            f"{number} is skipped: nobody approved it",
+            f"{number} is skipped",
+            f"Nobody has approved {number} in time, so nothing goes out {release}, and its week goes into the next edition. "
+            "Its draft is set aside: bring it back in the calendar before its release.",
+        ),
+        DeadlineDecision.SEND_VERSION: DeadlineWords(
+            f"{number} goes out as it was last approved",
+            "The last approved version goes out",
+            f"Nobody has approved what was changed since. So {number} goes out {release} as it was last approved; the changes "
+            "are in its history. To keep it from going, take the approval back.",
+        ),
+    }[what]
+
+
+def _write_moment(local: datetime) -> str:
+    return f"{weekday_month_day(local)}, {clock_hour(local)} {zone_name_at(local)}"
+
+
+def write_outline(content: EditionContent) -> str:
+    """Write what stands in an edition: its sections, each with its headlines."""
+    lines = []
+    for section in content.sections:
+        headlines = [f"{number}. {entry.headline}" for number, entry in enumerate(section.entries[:_MAX_LISTED], 1)]
+        more = len(section.entries) - len(headlines)
+        lines += [section.title.upper(), *headlines, *([f"and {more} more"] if more else []), ""]
+    return "\n".join(lines).strip()
