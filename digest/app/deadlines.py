@@ -54,11 +54,16 @@ class _DueStep:
         return self.edition is not None and self.edition.state in UNAPPROVED_STATES
 
 
-def read_deadline(installation: Installation, edition: Edition) -> datetime | None:
-    """Return until when a coming edition is to be approved; None where it is no draft, or in the calendar no more."""
-    if edition.state not in UNAPPROVED_STATES:
-        return None
+def read_deadline(installation: Installation, name: str) -> datetime | None:
+    """Return until when a coming edition is to be approved; None where it is no draft, or in the calendar no more.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
     with installation.database.read() as session:
+        edition = find_edition(session, name)
+        if edition.state not in UNAPPROVED_STATES:
+            return None
         return calendar_store.find_deadline(session, installation.settings.file, edition)
 
 

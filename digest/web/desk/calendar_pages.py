@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 from digest.app import calendar, deadlines, staff
 from digest.app.calendar import CalendarError
 from digest.app.page_context import describe_release_days
-from digest.store.models import Edition
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.calendar_rows import build_calendar_rows, calendar_sentence, describe_steps
@@ -33,12 +32,12 @@ class CalendarQuery:
 
 
 @calendar_pages.app_context_processor
-def provide_countdown() -> dict[str, Callable[[Edition], Countdown | None]]:
+def provide_countdown() -> dict[str, Callable[[str], Countdown | None]]:
     """Lend the edition's pages the time that is left until its deadline."""
 
-    def deadline_of(edition: Edition) -> Countdown | None:
+    def deadline_of(name: str) -> Countdown | None:
         context = web_context()
-        deadline = deadlines.read_deadline(context.installation, edition)
+        deadline = deadlines.read_deadline(context.installation, name)
         return count_down(deadline, context.clock(), context.zone) if deadline else None
 
     return {"deadline_of": deadline_of}
