@@ -44,60 +44,74 @@ class ClusterText:
     timestamp: float
     text: ArticleText
 
-    @property
-    def vector(self) -> WordVector:
-        """Its words."""
-        return self.text.vector
-
 
 def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> Iterator[tuple[int, int, float]]:
     """Return pairs (earlier, later, similarity) of at least that similarity. `texts` stand in order of time.
 
     A text's pairs within its publisher do not crowd out those with others: each kind has its own bound.
     """
-    holders: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    probes = [_heaviest_words(text.text.vector) for text in texts]
+    holders: dict[str, tuple[list[int], list[float]]] = {word: ([], []) for words in probes for word in words}
     for number, text in enumerate(texts):
-        likely = _likely_partners(text, holders, min_similarity)
-        for word, weight in text.vector.items():
-            holders[word].append((number, weight))
+        vector = text.text.vector
+        likely = _likely_partners({word: vector[word] for word in probes[number]}, holders, min_similarity)
+        for word in vector.keys() & holders.keys():
+            numbers, weights = holders[word]
+            numbers.append(number)
+            weights.append(vector[word])
         others = [n for n in likely if texts[n].publisher != text.publisher]
         same = [n for n in likely if texts[n].publisher == text.publisher]
-        for earlier, similarity in [
-            *_most_similar(text, texts, others[:MAX_MEASURED_PAIRS]),
-            *_most_similar(text, texts, same[:MAX_MEASURED_PAIRS]),
-        ]:
-            if similarity >= min_similarity:
-                yield earlier, number, similarity
+        for partners in (others, same):
+            for earlier, similarity in _most_similar(text, texts, partners[:MAX_MEASURED_PAIRS]):
+                if similarity >= min_similarity:
+                    yield earlier, number, similarity
+
+
+def _heaviest_words(vector: WordVector) -> list[str]:
+    ordered = sorted([(-weight, word) for word, weight in vector.items()])
+    return [word for _, word in ordered[:PROBE_WORDS]]
 
 
 def _likely_partners(
-    text: ClusterText, texts_by_word: Mapping[str, Sequence[tuple[int, float]]], min_similarity: float
+    probe: WordVector, holders: Mapping[str, tuple[Sequence[int], Sequence[float]]], min_similarity: float
 ) -> list[int]:
-    """Return the earlier texts that share the most of this one's heaviest words, the likeliest first."""
-    shared: dict[int, float] = {}
-    heaviest = sorted(text.vector.items(), key=lambda item: (-item[1], item[0]))
-    for word, weight in heaviest[:PROBE_WORDS]:
-        for number, other_weight in texts_by_word.get(word, ())[-MAX_TEXTS_PER_WORD:]:
-            shared[number] = shared.get(number, 0.0) + weight * other_weight
+    """Return the earlier texts that share the most of a text's heaviest words, the likeliest first.
+
+    Args:
+        probe: those words, the heaviest first.
+        holders: by word the earlier texts that have it, and its weights there.
+        min_similarity: of texts that are looked for.
+    """
+    shared: dict[int, float] = defaultdict(float)
+    for word, weight in probe.items():
+        numbers, weights = holders[word]
+        for number, other_weight in zip(numbers[-MAX_TEXTS_PER_WORD:], weights[-MAX_TEXTS_PER_WORD:], strict=True):
+            shared[number] += weight * other_weight
     # the heaviest words hold most of a similarity: with less than half by them the whole is not reached
-    return sorted((n for n, part in shared.items() if part >= min_similarity / 2), key=lambda n: (-shared[n], n))
+    likely = [(-part, number) for number, part in shared.items() if part >= min_similarity / 2]
+    return [number for _, number in sorted(likely)]
 
 
 def _most_similar(
     text: ClusterText, texts: Sequence[ClusterText], candidates: Iterable[int]
 ) -> list[tuple[int, float]]:
     measured = [
-        (number, cosine_similarity(texts[number].vector, text.vector))
+        (number, similarity)
         for number in candidates
-        if _share_enough(texts[number].text, text.text)
+        if (similarity := _compare_texts(texts[number].text, text.text)) is not None
     ]
     return sorted(measured, key=lambda pair: (-pair[1], pair[0]))[:MAX_PARTNERS]
 
 
-def _share_enough(first: ArticleText, other: ArticleText) -> bool:
-    """Return whether two texts share several words or a rare one: two headlines with one common word are not alike."""
+def _compare_texts(first: ArticleText, other: ArticleText) -> float | None:
+    """Return how similar two texts are that share several words or a rare one, else None.
+
+    Two headlines with one common word are not alike.
+    """
     shared = first.vector.keys() & other.vector.keys()
-    return len(shared) > 1 or not first.rare_words.isdisjoint(shared)
+    if len(shared) < 2 and first.rare_words.isdisjoint(shared):
+        return None
+    return math.fsum([first.vector[word] * other.vector[word] for word in shared])
 
 
 @dataclass(slots=True)
@@ -188,17 +202,21 @@ class AverageLinkage:
         """Begin with each article alone, but for those that an editor has put together."""
         self._texts = texts
         self._limits = limits
-        self._clusters = {n: self._single_cluster(n) for n in range(len(texts))}
+        joinable = {n for pair in pairs for n in pair[:2]}.union(*limits.together)
+        self._unpaired = [n for n in range(len(texts)) if n not in joinable]
+        self._clusters = {n: self._single_cluster(n) for n in sorted(joinable)}
         cluster_of = self._join_demanded()
         self._factors = {n: c.threshold_factor(limits.min_similarity) for n, c in self._clusters.items()}
         self._neighbours: dict[int, set[int]] = defaultdict(set)
         self._heap: list[tuple[float, int, int]] = []
-        for one, other, _ in pairs:
+        for one, other, similarity in pairs:
             first, last = sorted((cluster_of.get(one, one), cluster_of.get(other, other)))
             if first != last and last not in self._neighbours[first]:
                 self._neighbours[first].add(last)
                 self._neighbours[last].add(first)
-                self._offer_join(first, last)
+                sizes = {len(self._clusters[n].members) for n in (first, last)}
+                mean = similarity if sizes == {1} else self._clusters[first].mean_similarity(self._clusters[last])
+                self._offer_join(first, last, mean)
 
     def find_clusters(self) -> list[list[int]]:
         """Join the most similar clusters until none are like enough; ties go to those that stood first."""
@@ -208,14 +226,15 @@ class AverageLinkage:
             if first in self._clusters and other in self._clusters and self._may_join(first, other):
                 self._join_clusters(first, other, new)
                 new += 1
-        return [cluster.members for _, cluster in sorted(self._clusters.items())]
+        members = {n: [n] for n in self._unpaired} | {n: cluster.members for n, cluster in self._clusters.items()}
+        return [members[n] for n in sorted(members)]
 
     def _single_cluster(self, n: int) -> _ArticleCluster:
         text = self._texts[n]
         return _ArticleCluster(
             members=[n],
-            vector_sum=text.vector,
-            by_publisher={text.publisher: (text.vector, [n])},
+            vector_sum=text.text.vector,
+            by_publisher={text.publisher: (text.text.vector, [n])},
             first_at=text.timestamp,
             last_at=text.timestamp,
             bare_count=int(text.text.is_bare),
@@ -232,10 +251,10 @@ class AverageLinkage:
                 cluster_of[n] = first
         return cluster_of
 
-    def _offer_join(self, first: int, last: int) -> None:
+    def _offer_join(self, first: int, last: int, mean_similarity: float) -> None:
         """Queue two clusters that are like enough, by how far they are above their threshold."""
         least = self._limits.min_similarity * math.sqrt(self._factors[first] * self._factors[last])
-        excess = self._clusters[first].mean_similarity(self._clusters[last]) / least
+        excess = mean_similarity / least
         if excess >= 1:
             heapq.heappush(self._heap, (-excess, first, last))
 
@@ -268,4 +287,4 @@ class AverageLinkage:
         self._neighbours[new_number] = near
         for n in sorted(near):
             self._neighbours[n].add(new_number)
-            self._offer_join(n, new_number)
+            self._offer_join(n, new_number, self._clusters[n].mean_similarity(cluster))

@@ -47,7 +47,7 @@ class EarlierStoryIndex:
     def _measure_near_stories(self, story: Story, threshold: float) -> Iterator[tuple[float, int]]:
         """Give the earlier stories of the same matter by their places, with how alike they are."""
         shared: dict[int, int] = defaultdict(int)
-        for word in text_similarity.title_words(story.lead.title):
+        for word in self._similarity.title_words(story.lead):
             for place in self._places_by_word.get(word, ()):
                 shared[place] += 1
         for place in sorted(place for place, count in shared.items() if count >= MIN_SHARED_TITLE_WORDS):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from digest.select.advisories import find_advisory
 from digest.select.section_filler import NEWS_SECTION, SectionFiller
 from digest.select.story_similarity import SAME_TITLE_OVERLAP
-from digest.select.text_similarity import is_near_duplicate, jaccard_overlap, title_words
+from digest.select.text_similarity import TextReader, is_near_duplicate, jaccard_overlap, title_words
 from digest.select.values import CandidateArticle, PreviousEditions, ScoredStory
 from digest.settings import SectionSettings
 
@@ -25,11 +25,16 @@ class _UsedStory:
 class EarlierStories:
     """What the last editions held; says which edition had an article already."""
 
-    def __init__(self, previous: PreviousEditions) -> None:
+    def __init__(self, previous: PreviousEditions, reader: TextReader) -> None:
         """Index the used stories by URL and by the words of their titles; the newest edition's name wins."""
+        self._reader = reader
         self._by_url: dict[str, str] = {}
         self._by_word: dict[str, list[_UsedStory]] = {}
-        self._earlier_articles = {a.url: a for a in sorted(previous.earlier_articles, key=repr)}
+        # Those alone that `_is_new_text` may ask for; of two versions of one the order of arrival must not choose.
+        used_urls = {url for _, url, _ in previous.used_stories}
+        self._earlier_articles = {
+            a.url: a for a in sorted((a for a in previous.earlier_articles if a.url in used_urls), key=repr)
+        }
         for edition, url, title in sorted(previous.used_stories):
             self._by_url[url] = edition
             used = _UsedStory(edition, url, title, title_words(title))
@@ -40,7 +45,7 @@ class EarlierStories:
         """Say in which edition an article, or one of its title, was; empty when in none."""
         if edition := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {edition}"
-        words = title_words(article.title)
+        words = self._reader.read_text(article.title, article.summary).title_words
         near = {u: None for word in sorted(words) for u in self._by_word.get(word, ())}
         hits = [
             u

@@ -40,15 +40,13 @@ class PlaceRules:
     def find_names(self, text: str) -> Iterator[PlaceName]:
         """Yield the names in a text, in order."""
         tokens = _split_tokens(text)
-        start = 0
-        while start < len(tokens):
-            for name in self.names_by_first_word.get(tokens[start], ()):
+        end = 0  # of the name before: its words begin no other
+        for start in [n for n, token in enumerate(tokens) if token in self.names_by_first_word]:
+            for name in self.names_by_first_word[tokens[start]] if start >= end else ():
                 if tuple(tokens[start : start + len(name.tokens)]) == name.tokens:
                     yield name
-                    start += len(name.tokens)
+                    end = start + len(name.tokens)
                     break
-            else:
-                start += 1
 
     def locate_article(self, article: CandidateArticle) -> frozenset[PlaceName]:
         """Return the places that an article names; one of an official source names its publisher."""
@@ -83,7 +81,7 @@ def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
 
 
 def _split_tokens(text: str) -> list[str]:
-    return [_POSSESSIVE.sub("", token) for token in _TOKEN.findall(text)]
+    return [token if token.isalnum() else _POSSESSIVE.sub("", token) for token in _TOKEN.findall(text)]
 
 
 @cache

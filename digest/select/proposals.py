@@ -70,7 +70,7 @@ def propose_edition(
     """
     articles = merge_same_url(candidates)
     reader = fit_reader(words, articles)
-    admitted, refused = _admit_articles(articles, select, previous)
+    admitted, refused = _admit_articles(articles, select, EarlierStories(previous, reader))
     found = _group_stories(admitted, kinds, select.same_story, reader, links)
     grouped = [_lead_with_pinned(story, select.pins) for story in found]
     similarity = StorySimilarity(reader, select.same_story)
@@ -88,10 +88,7 @@ def propose_edition(
         frozenset(select.borderless_topics),
         frozenset(select.local_topics),
     )
-    ranked = tuple(
-        replace(scored, continues=_news_continuation(scored.story, continuations))
-        for scored in ranking.rank_stories(stories)
-    )
+    ranked = tuple(_add_continuation(scored, continuations) for scored in ranking.rank_stories(stories))
     filler = SectionFiller(kinds, select, ranking, similarity, now)
     filler.fill_sections(sections, ranked)
     return _build_proposal(
@@ -107,10 +104,10 @@ def _effective_pins(select: SelectionSettings) -> frozenset[str]:
 
 
 def _admit_articles(
-    articles: Iterable[CandidateArticle], select: SelectionSettings, previous: PreviousEditions
+    articles: Iterable[CandidateArticle], select: SelectionSettings, earlier: EarlierStories
 ) -> tuple[list[CandidateArticle], list[tuple[Story, str]]]:
     """Split the articles into those that may come and those that must not, with the reason."""
-    bans, pins, earlier = frozenset(select.bans), _effective_pins(select), EarlierStories(previous)
+    bans, pins = frozenset(select.bans), _effective_pins(select)
     admitted, refused = [], []
     for article in articles:
         names = {article.url, article.link}
@@ -234,9 +231,9 @@ def _build_proposal(
     )
 
 
-def _news_continuation(story: Story, continuations: Mapping[str, Continuation]) -> Continuation | None:
-    continuation = continuations.get(story.lead.url)
-    return continuation if continuation and continuation.news else None
+def _add_continuation(scored: ScoredStory, continuations: Mapping[str, Continuation]) -> ScoredStory:
+    continuation = continuations.get(scored.story.lead.url)
+    return replace(scored, continues=continuation) if continuation and continuation.news else scored
 
 
 def _related_candidates(

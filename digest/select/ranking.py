@@ -14,7 +14,7 @@ from statistics import median
 
 from digest.select.penalties import ScorePenalty, find_penalties, is_forecast_title
 from digest.select.places import LOCAL_SHARE, PlaceRules
-from digest.select.text_similarity import is_near_duplicate
+from digest.select.text_similarity import are_near_duplicates, significant_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
 from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, StoryPlaces, TermName
 from digest.settings import RankingWeights
@@ -185,11 +185,13 @@ def ranking_order(scored: ScoredStory) -> tuple[float, datetime, str]:
 
 def count_independent_publishers(story: Story) -> int:
     """Count a story's publishers, those who carried another's text (an agency's) only once."""
-    texts: list[str] = []
+    if not story.also_reported:
+        return 1
+    texts: list[frozenset[str]] = []
     for article in (story.lead, *story.also_reported):
-        text = f"{article.title} {article.summary}"
-        if not any(is_near_duplicate(text, other) for other in texts):
-            texts.append(text)
+        words = frozenset(significant_words(f"{article.title} {article.summary}"))
+        if not any(are_near_duplicates(words, other) for other in texts):
+            texts.append(words)
     return len(texts)
 
 

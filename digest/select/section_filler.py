@@ -1,5 +1,6 @@
 """The edition while it is being filled: what stands in which section, and what still may come in."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -108,11 +109,13 @@ class SectionFiller:
 
     def _take_supporting(self, ranked: Sequence[ScoredStory]) -> None:
         """Put the best further stories of a matter that is in under the story that tells it: one matter stands once."""
+        least_score = MIN_SUPPORTING_SHARE * min((s.score for s in self._capped_stories), default=math.inf)
         for scored in ranked:
             if (
                 scored.story.lead.section != NEWS_SECTION
                 or scored.story.lead.url in self._taken_urls
                 or not scored.topic
+                or scored.score < least_score
             ):
                 continue
             main = self.similarity.find_same_matter(scored, self._capped_stories)

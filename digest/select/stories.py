@@ -1,6 +1,6 @@
 """Articles → stories: those of several sources that tell the same news."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits,
 from digest.select.lead_choice import order_leads
 from digest.select.penalties import is_round_up_title
 from digest.select.story_links import ArticleLinks, StoryLink, resolve_links
-from digest.select.text_similarity import ArticleText, TextReader
+from digest.select.text_similarity import TextReader, WordReader
 from digest.select.values import CandidateArticle, Story
 from digest.select.word_rarity import (
     STRANGE_TABLE_WEIGHT,
@@ -46,13 +46,13 @@ def group_into_stories(
         The stories by their lead's date and URL; every canonical URL stands in exactly one.
     """
     articles = merge_same_url(candidates)
-    read = (reader or TextReader()).read_text
-    texts = [read(article.title, article.summary) for article in articles]
+    reader = reader or TextReader()
+    texts = [reader.read_text(article.title, article.summary) for article in articles]
     # What an editor decided comes later, so it holds against an advisory's number.
     decided = resolve_links([*link_advisories(articles), *links], [article.url for article in articles])
     stories = [
         build_story([articles[n] for n in members], [texts[n].vector for n in members])
-        for members in _cluster_articles(articles, texts, min_similarity, decided)
+        for members in _cluster_articles(articles, reader, min_similarity, decided)
     ]
     return tuple(sorted(stories, key=lambda s: (s.lead.dated_at, s.lead.url)))
 
@@ -64,18 +64,20 @@ def fit_reader(words: WordTable, articles: Sequence[CandidateArticle]) -> TextRe
         words: in how many earlier articles each word stands.
         articles: those of the week, in a fixed order; in a language that neither table knows they say it themselves.
     """
-    if knows_words(words, (_significant_words(a) for a in sample_evenly(articles))):
-        return TextReader(WordRarity(words))
-    return TextReader(WordRarity(count_earlier_words(articles), shipped_weight=STRANGE_TABLE_WEIGHT))
+    reader = WordReader()
+    if knows_words(words, _distinct_words(sample_evenly(articles), reader)):
+        return TextReader(WordRarity(words), reader)
+    of_week = count_article_words(_distinct_words(articles, reader))
+    return TextReader(WordRarity(of_week, shipped_weight=STRANGE_TABLE_WEIGHT), reader)
 
 
 def count_earlier_words(articles: Iterable[CandidateArticle]) -> WordTable:
     """Count in how many of some earlier articles each word stands."""
-    return count_article_words(map(_significant_words, articles))
+    return count_article_words(_distinct_words(articles, WordReader()))
 
 
-def _significant_words(article: CandidateArticle) -> frozenset[str]:
-    return frozenset(text_similarity.significant_words(f"{article.title}\n{article.summary}"))
+def _distinct_words(articles: Iterable[CandidateArticle], reader: WordReader) -> Iterator[frozenset[str]]:
+    return (reader.distinct_words(article.title, article.summary) for article in articles)
 
 
 def merge_same_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
@@ -121,37 +123,38 @@ def _source_order(candidate: CandidateArticle) -> tuple[object, ...]:
 
 
 def _cluster_articles(
-    articles: Sequence[CandidateArticle], texts: Sequence[ArticleText], min_similarity: float, decided: ArticleLinks
+    articles: Sequence[CandidateArticle], reader: TextReader, min_similarity: float, decided: ArticleLinks
 ) -> list[list[int]]:
     """Cluster by places in `articles`; twins (one publisher, nearly equal text) go where the first of them goes."""
-    cluster_texts = [ClusterText(a.publisher, a.dated_at.timestamp(), t) for a, t in zip(articles, texts, strict=True)]
+    texts = [ClusterText(a.publisher, a.dated_at.timestamp(), reader.read_text(a.title, a.summary)) for a in articles]
     alone = [is_round_up_title(a.title) for a in articles]
     twin_of: dict[int, int] = {}
+    linked = decided.places
     pairs = []
-    for first, other, similarity in find_similar_pairs(cluster_texts, BARE_FACTOR * min_similarity):
+    for first, other, similarity in find_similar_pairs(texts, BARE_FACTOR * min_similarity):
         if alone[first] or alone[other] or _are_far_apart(articles[first], articles[other]):
             continue
         if articles[first].publisher != articles[other].publisher:
             pairs.append((first, other, similarity))
         elif (
             other not in twin_of
-            and decided.places.isdisjoint((first, other))
-            and _are_twins(articles[first], articles[other])
+            and linked.isdisjoint((first, other))
+            and _are_twins(articles[first], articles[other], reader.words)
         ):
             twin_of[other] = twin_of.get(first, first)
     first_only = [p for p in pairs if p[0] not in twin_of and p[1] not in twin_of]
     limits = ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds(), decided.together, decided.apart)
-    return _add_twins(AverageLinkage(cluster_texts, first_only, limits).find_clusters(), twin_of)
+    return _add_twins(AverageLinkage(texts, first_only, limits).find_clusters(), twin_of)
 
 
 def _are_far_apart(first: CandidateArticle, other: CandidateArticle) -> bool:
     return abs(other.dated_at - first.dated_at) > MAX_STORY_SPAN
 
 
-def _are_twins(first: CandidateArticle, other: CandidateArticle) -> bool:
+def _are_twins(first: CandidateArticle, other: CandidateArticle, words: WordReader) -> bool:
     """Return whether a publisher put out one text under two addresses; without a summary nobody can tell."""
-    return bool(first.summary and other.summary) and text_similarity.is_near_duplicate(
-        f"{first.title} {first.summary}", f"{other.title} {other.summary}"
+    return bool(first.summary and other.summary) and text_similarity.are_near_duplicates(
+        words.distinct_words(first.title, first.summary), words.distinct_words(other.title, other.summary)
     )
 
 

@@ -35,6 +35,10 @@ class StorySimilarity:
             self._centroids[story.lead.url] = {word: w / length for word, w in total.items()}
         return self._centroids[story.lead.url]
 
+    def title_words(self, article: CandidateArticle) -> frozenset[str]:
+        """Return the words of an article's title that count."""
+        return self._reader.read_text(article.title, article.summary).title_words
+
     def article_vector(self, article: CandidateArticle) -> text_similarity.WordVector:
         """Return an article as a vector of length 1."""
         return self._reader.read_text(article.title, article.summary).vector
@@ -76,14 +80,25 @@ def _heaviest_words(vector: text_similarity.WordVector) -> list[str]:
     return [word for word, _ in ordered[:_PROBE_WORDS]]
 
 
+def _latest_by_url(articles: Iterable[CandidateArticle]) -> list[CandidateArticle]:
+    """Return one article a URL, the latest, in order of date and URL, whatever the order of the articles."""
+    by_url: dict[str, list[CandidateArticle]] = defaultdict(list)
+    for article in articles:
+        by_url[article.url].append(article)
+    latest = [
+        repeated[0] if len(repeated) == 1 else max(repeated, key=lambda a: (a.dated_at, repr(a)))
+        for repeated in by_url.values()
+    ]
+    return sorted(latest, key=lambda a: (a.dated_at, a.url))
+
+
 class _RelatedPool:
     """The earlier articles, found by the words that tell something of the edition's stories."""
 
     def __init__(
         self, earlier: Iterable[CandidateArticle], telling_words: set[str], similarity: StorySimilarity
     ) -> None:
-        by_url = {a.url: a for a in sorted(earlier, key=lambda a: (a.dated_at, a.url, repr(a)))}
-        self._articles = [a for a in by_url.values() if a.has_date and not find_penalties(a)]
+        self._articles = [a for a in _latest_by_url(earlier) if a.has_date and not find_penalties(a)]
         self._vectors: dict[int, text_similarity.WordVector] = {}
         self._articles_by_word: dict[str, list[int]] = defaultdict(list)
         self._offered: set[int] = set()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain
 
 from digest.select.word_rarity import WordRarity, shipped_rarity
 
@@ -74,23 +74,20 @@ def fold_plural(word: str) -> str:
     return word[:-1]
 
 
-def count_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, float]:
+def count_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, int]:
     """Count the words of a title (more) and of a summary (less)."""
-    counts: Counter[str] = Counter()
-    for word in title:
-        counts[word] += TITLE_WORD_WEIGHT
-    for word in summary:
-        counts[word] += 1
-    return dict(counts)
+    return dict(Counter(chain([*title] * TITLE_WORD_WEIGHT, summary)))
 
 
-def weigh_words(word_counts: Mapping[str, float], rarity: WordRarity) -> WordVector:
+def weigh_words(word_counts: Mapping[str, int], rarities: Mapping[str, float]) -> WordVector:
     """Weigh a text's words, sublinear in their count, by how rare they are, and scale the vector to a length below 1.
 
     The shorter a text, the shorter its vector: two headlines of four words that share one of them are not half the same.
     """
-    weights = {word: (1 + math.log(n)) * rarity.weight(word) for word, n in sorted(word_counts.items())}
-    length = math.sqrt(math.fsum(w * w for w in weights.values()) + UNSAID_WEIGHT)
+    weights = {
+        word: rarities[word] if n == 1 else (1 + math.log(n)) * rarities[word] for word, n in word_counts.items()
+    }
+    length = math.sqrt(math.fsum([w * w for w in weights.values()]) + UNSAID_WEIGHT)
     return {word: w / length for word, w in weights.items()}
 
 
@@ -107,30 +104,59 @@ class ArticleText:
     is_bare: bool
 
 
-class TextReader:
-    """Reads the words of articles, each text once; lives as long as a proposal is made."""
+@dataclass(frozen=True, slots=True)
+class ArticleWords:
+    """The words of an article that count, in order."""
 
-    def __init__(self, rarity: WordRarity | None = None) -> None:
-        """Begin with how rare words are; by the shipped table where nothing else is known."""
+    title: tuple[str, ...]
+    summary: tuple[str, ...]
+
+
+class WordReader:
+    """Splits the texts of articles into words, each text once; lives as long as a proposal is made."""
+
+    def __init__(self) -> None:
+        """Begin without any text."""
+        self._words: dict[tuple[str, str], ArticleWords] = {}
+
+    def read_words(self, title: str, summary: str) -> ArticleWords:
+        """Return the words of a text."""
+        words = self._words.get((title, summary))
+        if words is None:
+            words = ArticleWords(tuple(significant_words(title)), tuple(significant_words(summary)))
+            self._words[title, summary] = words
+        return words
+
+    def distinct_words(self, title: str, summary: str) -> frozenset[str]:
+        """Return the words of a text, each once."""
+        words = self.read_words(title, summary)
+        return frozenset(words.title).union(words.summary)
+
+
+class TextReader:
+    """Weighs the words of articles, each text once; lives as long as a proposal is made."""
+
+    def __init__(self, rarity: WordRarity | None = None, words: WordReader | None = None) -> None:
+        """Begin with how rare words are (by the shipped table where nothing else is known), and with what was read."""
         self._rarity = rarity or shipped_rarity()
+        self.words = words or WordReader()
         self._texts: dict[tuple[str, str], ArticleText] = {}
 
     def read_text(self, title: str, summary: str) -> ArticleText:
         """Return what is known of a text."""
         text = self._texts.get((title, summary))
         if text is None:
-            text = self._texts[title, summary] = self._analyse_text(title, summary)
+            text = self._texts[title, summary] = self._analyse_text(self.words.read_words(title, summary))
         return text
 
-    def _analyse_text(self, title: str, summary: str) -> ArticleText:
-        words = list(significant_words(title))
-        summary_words = list(islice(significant_words(summary), MAX_SUMMARY_WORDS))
-        counts = count_words(words, summary_words)
+    def _analyse_text(self, words: ArticleWords) -> ArticleText:
+        counts = count_words(words.title, words.summary[:MAX_SUMMARY_WORDS])
+        rarities = self._rarity.weigh_words(counts)
         return ArticleText(
-            vector=weigh_words(counts, self._rarity),
-            title_words=frozenset(words),
-            rare_words=frozenset(word for word in counts if self._rarity.weight(word) >= RARE_WORD_WEIGHT),
-            is_bare=len(counts.keys() - set(words)) < MIN_SUMMARY_WORDS,
+            vector=weigh_words(counts, rarities),
+            title_words=frozenset(words.title),
+            rare_words=frozenset([word for word, weight in rarities.items() if weight >= RARE_WORD_WEIGHT]),
+            is_bare=len(counts) - len(set(words.title)) < MIN_SUMMARY_WORDS,
         )
 
 
@@ -139,8 +165,7 @@ def cosine_similarity(first: WordVector, other: WordVector) -> float:
 
     `fsum` rounds once, so the result depends neither on the order of the words nor on which text came first.
     """
-    small, large = (first, other) if len(first) <= len(other) else (other, first)
-    return math.fsum([weight * large[word] for word, weight in small.items() if word in large])
+    return math.fsum([first[word] * other[word] for word in first.keys() & other.keys()])
 
 
 def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
@@ -160,16 +185,19 @@ def title_words(title: str) -> frozenset[str]:
 
 def jaccard_overlap(first: frozenset[str], other: frozenset[str]) -> float:
     """Return the part of the words that two texts share (Jaccard), 0 to 1; texts without words share nothing."""
-    either = len(first | other)
-    return len(first & other) / either if either else 0.0
+    both = len(first & other)
+    either = len(first) + len(other) - both
+    return both / either if either else 0.0
 
 
 def is_near_duplicate(first: str, other: str, min_overlap: float = 0.85) -> bool:
     """Return whether two texts are one text but for touches: other figures or CVE names make other news."""
-    first_words, other_words = frozenset(significant_words(first)), frozenset(significant_words(other))
-    return jaccard_overlap(first_words, other_words) >= min_overlap and _words_with_digits(
-        first_words
-    ) == _words_with_digits(other_words)
+    return are_near_duplicates(frozenset(significant_words(first)), frozenset(significant_words(other)), min_overlap)
+
+
+def are_near_duplicates(first: frozenset[str], other: frozenset[str], min_overlap: float = 0.85) -> bool:
+    """Return whether two texts are one but for touches, by their significant words: see `is_near_duplicate`."""
+    return jaccard_overlap(first, other) >= min_overlap and _words_with_digits(first) == _words_with_digits(other)
 
 
 def _words_with_digits(words: frozenset[str]) -> frozenset[str]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache, lru_cache
 from importlib import resources
-from itertools import islice
 from types import MappingProxyType
 
 from digest.select.penalties import is_round_up_title
@@ -35,6 +34,7 @@ _DOUBT_PER_POINT = 0.4  # strength is 1 - 0.4^points: .37 at half a point, .60 a
 # A source that publishes a whole text as its summary gets no more say than the others: news says first what it is about.
 _MAX_SUMMARY_WORDS = 80
 _TOGETHER = " + "
+_CACHED_WORDS = 50_000
 _STEM_KEY = 3  # letters by which stems are sought; a shorter stem is none
 
 
@@ -79,12 +79,13 @@ class _TopicPhrase:
 
     def stands_at(self, text: "_PlacedText", start: int) -> bool:
         """Return whether the phrase begins at a word of a text."""
-        words = text.words[start : start + len(self.tokens)]
+        written = text.tokens[start : start + len(self.tokens)]
+        words = tuple(map(_fold_word, written))
         if len(words) < len(self.tokens) or words[:-1] != self.tokens[:-1]:
             return False
         if not (words[-1] == self.tokens[-1] or (self.is_stem and words[-1].startswith(self.tokens[-1]))):
             return False
-        return not self.capitals_only or all(text.in_capitals[start : start + len(self.tokens)])
+        return not self.capitals_only or (not text.is_shouted and all(map(_is_in_capitals, written)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,36 +108,44 @@ class _EntryMatch:
 @dataclass(frozen=True, slots=True)
 class _PlacedText:
     place: int  # in a tier's values: 0 category, 1 title, 2 summary
-    words: tuple[str, ...]  # folded
-    in_capitals: tuple[bool, ...]
+    tokens: tuple[str, ...]  # its words as written
+    is_shouted: bool  # all of it stands in capitals, so that they tell nothing
 
 
 class _PhraseIndex:
-    """Finds which of many phrases stand in a text, by their first words."""
+    """Finds which of many phrases stand in a text, by their first two words."""
 
     def __init__(self, phrases: Iterable[_TopicPhrase]) -> None:
         """Index the phrases."""
         self._whole: dict[str, list[_TopicPhrase]] = defaultdict(list)
         self._stems: dict[str, list[_TopicPhrase]] = defaultdict(list)  # of one word that may go on
-        self._by_word: dict[str, tuple[_TopicPhrase, ...]] = {}  # what was looked up before
         for phrase in phrases:
             if phrase.is_stem and len(phrase.tokens) == 1:
                 self._stems[phrase.tokens[0][:_STEM_KEY]].append(phrase)
             else:
                 self._whole[phrase.tokens[0]].append(phrase)
+        self._find_likely = lru_cache(maxsize=_CACHED_WORDS)(self._look_up_word)
 
-    def find_phrases(self, text: _PlacedText) -> Iterator[tuple[_TopicPhrase, int]]:
-        """Yield each phrase that stands in a text, with the place of its first word."""
-        for start, first in enumerate(text.words):
-            if (likely := self._by_word.get(first)) is None:
-                likely = self._by_word[first] = self._find_likely(first)
-            for phrase in likely:
-                if phrase.is_plain_word or phrase.stands_at(text, start):
-                    yield phrase, start
+    def find_phrases(self, text: _PlacedText) -> list[tuple[_TopicPhrase, int]]:
+        """Return each phrase that stands in a text, with the place of its first word."""
+        found = []
+        for start, likely in enumerate(map(self._find_likely, text.tokens)):
+            if not likely:
+                continue
+            following = _fold_word(text.tokens[start + 1]) if start + 1 < len(text.tokens) else ""
+            found += [
+                (phrase, start)
+                for phrase, second in likely
+                if second is None or (following.startswith(second) and phrase.stands_at(text, start))
+            ]
+        return found
 
-    def _find_likely(self, first: str) -> tuple[_TopicPhrase, ...]:
+    def _look_up_word(self, token: str) -> tuple[tuple[_TopicPhrase, str | None], ...]:
+        """Return the phrases that a word may begin, each with how its second word begins; None where the first says all."""
+        first = _fold_word(token)
         stems = (p for p in self._stems.get(first[:_STEM_KEY], ()) if first.startswith(p.tokens[0]))
-        return (*self._whole.get(first, ()), *stems)
+        phrases = (*self._whole.get(first, ()), *stems)
+        return tuple((p, None if p.is_plain_word else "".join(p.tokens[1:2])) for p in phrases)
 
 
 class TopicRules:
@@ -146,16 +155,19 @@ class TopicRules:
         """Compile the lists; the order of topics decides a tie."""
         topics = tuple(listed)
         self.topic_names = tuple(t.name for t in topics)
-        self._entries_by_phrase: dict[_TopicPhrase, list[_TopicEntry]] = {}
+        # Of each phrase the groups that it stands in, with its rank there.
+        self._groups_by_phrase: dict[_TopicPhrase, list[tuple[_TopicEntry, int, int]]] = defaultdict(list)
         senses: list[_TopicPhrase] = []
         for number, topic in enumerate(topics):
             phrases = _TopicPhrases(number)
             tiers = ((_Tier.STRONG, topic.strong), (_Tier.IN_TITLE, topic.in_title), (_Tier.WEAK, topic.weak))
             for entry in (entry for tier, text in tiers for entry in phrases.parse_entries(text, tier)):
-                for phrase in dict.fromkeys(phrase for group in entry.groups for phrase in group):
-                    self._entries_by_phrase.setdefault(phrase, []).append(entry)
+                for number_of_group, group in enumerate(entry.groups):
+                    for rank, phrase in enumerate(group):
+                        self._groups_by_phrase[phrase].append((entry, number_of_group, rank))
             senses += _TopicPhrases(number).parse_phrases(topic.other_senses, ";")
-        self._phrases, self._other_senses = _PhraseIndex(self._entries_by_phrase), _PhraseIndex(senses)
+        self._other_senses = frozenset(senses)
+        self._index = _PhraseIndex([*self._groups_by_phrase, *senses])
 
     def match_topic(self, candidate: CandidateArticle) -> TopicMatch | None:
         """Find the one topic of an article, or None.
@@ -191,35 +203,47 @@ class TopicRules:
         """Return the entries that an article matches."""
         places: dict[_TopicPhrase, int] = {}
         for text in _read_candidate(candidate):
-            masked = self._find_other_senses(text)
-            for phrase, start in self._phrases.find_phrases(text):
+            found = self._index.find_phrases(text)
+            masked = self._mask_other_senses(found)
+            for phrase, start in found:
+                if phrase in places or phrase in self._other_senses:
+                    continue
                 hidden = masked.get(phrase.topic_index)
-                if phrase not in places and not (hidden and hidden & set(range(start, start + len(phrase.tokens)))):
+                if not (hidden and hidden & set(range(start, start + len(phrase.tokens)))):
                     places[phrase] = text.place
-        touched = dict.fromkeys(entry for phrase in places for entry in self._entries_by_phrase[phrase])
-        return [match for entry in touched if (match := _match_entry(entry, places))]
+        return self._match_entries(places)
 
-    def _find_other_senses(self, text: _PlacedText) -> dict[int, set[int]]:
+    def _match_entries(self, places: Mapping[_TopicPhrase, int]) -> list[_EntryMatch]:
+        """Return the entries each of whose groups holds a phrase that was found.
+
+        Of each group the phrase with the best place stands for it; the entry counts by the worst of those places.
+        """
+        best: dict[_TopicEntry, dict[int, tuple[int, int, _TopicPhrase]]] = {}
+        for phrase, place in places.items():
+            for entry, number, rank in self._groups_by_phrase[phrase]:
+                of_entry = best.setdefault(entry, {})
+                if number not in of_entry or (place, rank) < of_entry[number][:2]:
+                    of_entry[number] = (place, rank, phrase)
+        return [
+            _entry_match(entry, [of_entry[number] for number in range(len(entry.groups))])
+            for entry, of_entry in best.items()
+            if len(of_entry) == len(entry.groups)
+        ]
+
+    def _mask_other_senses(self, found: Iterable[tuple[_TopicPhrase, int]]) -> dict[int, set[int]]:
         """Return by topic the places of words that stand in another sense."""
         masked: dict[int, set[int]] = {}
-        for phrase, start in self._other_senses.find_phrases(text):
-            masked.setdefault(phrase.topic_index, set()).update(range(start, start + len(phrase.tokens)))
+        for phrase, start in found:
+            if phrase in self._other_senses:
+                masked.setdefault(phrase.topic_index, set()).update(range(start, start + len(phrase.tokens)))
         return masked
 
 
-def _match_entry(entry: _TopicEntry, places: Mapping[_TopicPhrase, int]) -> _EntryMatch | None:
-    """Match an entry against the phrases found in an article; None where one of its groups is missing.
-
-    Of each group the phrase with the best place stands for it; the entry counts by the worst of those places.
-    """
-    best: list[_TopicPhrase] = []
-    for group in entry.groups:
-        found = [phrase for phrase in group if phrase in places]
-        if not found:
-            return None
-        best.append(min(found, key=places.__getitem__))
-    points = entry.tier.value[max(places[phrase] for phrase in best)]
-    return _EntryMatch(entry, points, best[0].tokens, _TOGETHER.join(phrase.text for phrase in best))
+def _entry_match(entry: _TopicEntry, found: Sequence[tuple[int, int, _TopicPhrase]]) -> _EntryMatch:
+    """Make the match of an entry from the place, rank and phrase of each of its groups."""
+    phrases = [phrase for *_, phrase in found]
+    points = entry.tier.value[max(place for place, *_ in found)]
+    return _EntryMatch(entry, points, phrases[0].tokens, _TOGETHER.join(phrase.text for phrase in phrases))
 
 
 def _list_words(matches: Iterable[_EntryMatch]) -> list[str]:
@@ -257,19 +281,20 @@ def _read_candidate(candidate: CandidateArticle) -> Iterator[_PlacedText]:
 
 
 def _split_text(place: int, text: str, most: int | None = None) -> _PlacedText:
-    """Return a text's words folded, and whether each stood in capitals where not all of the text does."""
-    folded = [_fold_word(match.group()) for match in islice(_TOKEN.finditer(text), most)]
-    shouted = len(folded) > 1 and text.isupper()
-    return _PlacedText(
-        place, tuple(word for word, _ in folded), tuple(in_capitals and not shouted for _, in_capitals in folded)
-    )
+    """Return a text's words, or the first `most` of them."""
+    tokens = tuple(_TOKEN.findall(text)[:most])
+    return _PlacedText(place, tokens, is_shouted=len(tokens) > 1 and text.isupper())
 
 
-@lru_cache(maxsize=50_000)
-def _fold_word(word: str) -> tuple[str, bool]:
-    """Return a word without its genitive, case and plural, and whether it stood in capitals."""
-    bare = word.removesuffix("'s").removesuffix("\u2019s")
-    return fold_plural(fold_text(word).removesuffix("'s")), bare.rstrip("s").isupper()
+@lru_cache(maxsize=_CACHED_WORDS)
+def _fold_word(word: str) -> str:
+    """Return a word without its genitive, case and plural."""
+    return fold_plural(fold_text(word).removesuffix("'s"))
+
+
+def _is_in_capitals(word: str) -> bool:
+    """Return whether a word stands in capitals, but for its genitive or plural."""
+    return word.removesuffix("'s").removesuffix("\u2019s").rstrip("s").isupper()
 
 
 def _match_source_category(candidate: CandidateArticle) -> TopicMatch | None:
@@ -321,7 +346,7 @@ class _TopicPhrases:
         return tuple(phrase for text in listed if (phrase := self._parse_phrase(text)))
 
     def _parse_phrase(self, text: str) -> _TopicPhrase | None:
-        if text not in self._known and (tokens := _split_text(0, text.removesuffix("*")).words):
+        if text not in self._known and (tokens := tuple(map(_fold_word, _TOKEN.findall(text.removesuffix("*"))))):
             self._known[text] = _TopicPhrase(text, self._topic_index, tokens, text.isupper(), text.endswith("*"))
         return self._known.get(text)
 

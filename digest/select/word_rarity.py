@@ -70,9 +70,15 @@ class WordRarity:
 
     def weight(self, word: str) -> float:
         """Return a word's inverse document frequency: 1 - ln(the share of articles that hold it); at least 1."""
-        weight = self._weights.get(word)
-        if weight is None:
-            weight = self._weights[word] = 1 - math.log(self.share(word))
+        return self.weigh_words([word])[word]
+
+    def weigh_words(self, words: Iterable[str]) -> dict[str, float]:
+        """Return the inverse document frequencies of words, in their order."""
+        weights = self._weights
+        return {word: weights[word] if word in weights else self._add_weight(word) for word in words}
+
+    def _add_weight(self, word: str) -> float:
+        weight = self._weights[word] = 1 - math.log(self.share(word))
         return weight
 
     def share(self, word: str) -> float:

@@ -1,0 +1,29 @@
+"""How a title gives away its kind: where in it, and however it is written."""
+
+import pytest
+
+from digest.select.penalties import TitlePattern, is_forecast_title, is_round_up_title, is_statement_title
+
+PATTERN = TitlePattern(r"^live\b ?:", r"\bround-?up\b", r"\bdeals?:", r"\| opinion$")
+
+
+@pytest.mark.parametrize(
+    "title", ["LIVE: levee fails", "A Roundup of floods", "Today's Round-up", "Deals: radios", "Who paid | Opinion"]
+)
+def test_an_alternative_holds_at_its_own_place_in_small_letters_and_capitals(title: str) -> None:
+    assert PATTERN.is_in(title)
+
+
+@pytest.mark.parametrize(
+    "title", ["They live: a film", "Groundup coffee", "Ordeals: a diary", "Who paid | opinions", ""]
+)
+def test_no_alternative_holds_elsewhere_or_within_a_word(title: str) -> None:
+    assert not PATTERN.is_in(title)
+
+
+def test_a_title_may_be_of_several_kinds() -> None:
+    assert is_statement_title("Governor says storm is expected to make landfall")
+    assert is_forecast_title("Governor says storm is expected to make landfall")
+    assert not is_round_up_title("Governor says storm is expected to make landfall")
+    assert is_round_up_title("Your Tuesday Briefing")
+    assert is_round_up_title("Harbor security newsletter")
