@@ -1,10 +1,11 @@
 """What left and what came of it, for admins: editions and notices with their counts, refusals, doubts, tests, the hold."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.app.acts import Act, Actor, Role
@@ -18,18 +19,18 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.kept_counts import load_kept_counts
-from digest.deliver.send.refusals import DomainRefusals, count_refusals_by_domain, name_known_domains
+from digest.deliver.send.refusals import RefusalGroup, group_refusals, name_known_domains
 from digest.deliver.send.staff_test import TEST_PURPOSE_PREFIX
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, read_uncertain_deliveries
 from digest.edition.queries import find_edition
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import ALARMING_EVENTS, Delivery, DeliveryState, Event
 from digest.store.models import Edition
 
 SHOW_DELIVERIES = Act("deliveries shown", Role.ADMIN)
 PAGE_SIZE = 12  # editions
 MAX_DOUBTS = 200  # uncertain deliveries on one page, the earliest
 MAX_NOTICES = 5000  # of one kind: the newest are counted
-MAX_REPLIES = 2000  # different answers of servers that are read for their codes
+COMPLAINT_SPAN = timedelta(days=30)  # after an edition went out
 MAX_DOMAINS = 12
 MAX_TESTS = 10
 
@@ -44,6 +45,15 @@ class EditionDeliveries:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusingDomain:
+    """A receiving domain by its tag, its name where it is known without any address, and how many messages it refused."""
+
+    tag: str
+    domain: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChosenEdition:
     """What is shown of one edition: refusals by cause and by receiving domain, complaints, and what is in doubt.
 
@@ -53,7 +63,7 @@ class ChosenEdition:
     edition: Edition
     counts: DeliveryCounts
     refusals_by_cause: dict[FailureCause, int]
-    refusals_by_domain: tuple[DomainRefusals, ...]
+    refusals_by_domain: tuple[RefusingDomain, ...]
     other_domains: int
     other_refusals: int
     complaints: int
@@ -141,35 +151,49 @@ def _read_chosen(
     purpose = edition_purpose(edition.name)
     known = next((row.counts for row in editions if row.edition.id == edition.id), None)
     names = name_known_domains(installation.keys, installation.settings.file.limits.domains_per_hour)
-    by_domain = count_refusals_by_domain(session, edition.name, names)
-    complained = select(func.count(Event.delivery.distinct())).join(Delivery, Delivery.id == Event.delivery)
+    groups = group_refusals(session, edition.name)
+    by_domain = _count_by_domain(groups, names)
     return ChosenEdition(
         edition=edition,
         counts=known or count_deliveries(session, purpose),
-        refusals_by_cause=_count_causes(session, purpose),
-        refusals_by_domain=by_domain[:MAX_DOMAINS],
+        refusals_by_cause=_count_by_cause(groups),
+        refusals_by_domain=tuple(by_domain[:MAX_DOMAINS]),
         other_domains=len(by_domain[MAX_DOMAINS:]),
         other_refusals=sum(row.count for row in by_domain[MAX_DOMAINS:]),
-        complaints=session.scalar(complained.where(Event.kind == "complained", Delivery.purpose == purpose)) or 0,
+        complaints=_count_complaints(session, edition),
         doubts=tuple(read_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=resend_risk(installation),
     )
 
 
-def _count_causes(session: Session, purpose: str) -> dict[FailureCause, int]:
-    """Count refusals by their cause: what the last event says, else what the server answered; the most first."""
-    refused = (Delivery.purpose == purpose, Delivery.state == DeliveryState.REFUSED)
-    said = (Event.delivery == Delivery.id) & (Event.cause != FailureCause.NONE)
-    reported = (
-        select(Event.cause, func.count(Delivery.id.distinct())).join(Event, said).where(*refused).group_by(Event.cause)
-    )
-    answered = select(Delivery.reply, func.count()).where(*refused, ~exists().where(said)).group_by(Delivery.reply)
+def _count_by_cause(groups: Sequence[RefusalGroup]) -> dict[FailureCause, int]:
+    """Count refusals by their cause, the most first: where no event names one, what the server answered does."""
     counts: Counter[FailureCause] = Counter()
-    for cause, count in session.execute(reported):
-        counts[FailureCause(cause)] += count
-    for reply, count in session.execute(answered.limit(MAX_REPLIES)):
-        counts[find_refusal_cause(reply, ())] += count
+    for group in groups:
+        counts[group.cause or find_refusal_cause(group.reply, ())] += group.count
     return dict(counts.most_common())
+
+
+def _count_by_domain(groups: Sequence[RefusalGroup], names: Mapping[str, str]) -> list[RefusingDomain]:
+    """Count refusals by receiving domain, the most first."""
+    counts: Counter[str] = Counter()
+    for group in groups:
+        counts[group.tag] += group.count
+    return [RefusingDomain(tag, names.get(tag, ""), count) for tag, count in counts.most_common()]
+
+
+def _count_complaints(session: Session, edition: Edition) -> int:
+    """Count the readers who complained within a month: an index holds such events by when they came."""
+    since = edition.planned_at or edition.release_at
+    # Not a join: SQLite would begin it at the million deliveries.
+    of_edition = (Delivery.id == Event.delivery) & (Delivery.purpose == edition_purpose(edition.name))
+    query = select(func.count(Event.delivery.distinct())).where(
+        text(ALARMING_EVENTS),
+        Event.received_at.between(since, since + COMPLAINT_SPAN),
+        Event.kind == "complained",
+        exists().where(of_edition),
+    )
+    return session.scalar(query) or 0
 
 
 def _count_notices(session: Session, kind: str) -> NoticeCounts | None:

@@ -16,7 +16,7 @@ from subscribers.consent.preferences import Preferences
 from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
 
 PAGE_SIZE = 50
-SCAN_WINDOW = 20_000  # people that one page looks at, at most
+SCAN_WINDOW = 10_000  # people that one page looks at, at most
 MAX_ORIGINS = 40  # places where people asked, as a filter offers them
 MAX_IMPORTS = 40
 

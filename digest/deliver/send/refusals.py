@@ -63,6 +63,30 @@ def count_refusals_by_domain(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class RefusalGroup:
+    """How many messages of one receiving domain were refused for one cause, as the last event says it, or with one answer."""
+
+    tag: str
+    cause: FailureCause
+    reply: str
+    count: int
+
+
+def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
+    """Group what was refused of an edition, each message once, in one pass over them."""
+    reported = (Event.delivery == Delivery.id) & (Event.cause != FailureCause.NONE)
+    last_cause = select(Event.cause).where(reported).order_by(Event.id.desc()).limit(1).scalar_subquery()
+    refused = (
+        select(Delivery.domain_tag, Delivery.reply, func.coalesce(last_cause, "").label("cause"))
+        .where(Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.REFUSED)
+        .subquery()
+    )
+    columns = (refused.c.domain_tag, refused.c.cause, refused.c.reply)
+    rows = session.execute(select(*columns, func.count().label("many")).group_by(*columns))
+    return [RefusalGroup(row.domain_tag or "", FailureCause(row.cause), row.reply, row.many) for row in rows]
+
+
 def name_known_domains(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
     """Name, by their tags, the domains that are known without any reader's address: the large providers, and others."""
     return {domain_tag(keys, Address("x", domain)): domain for domain in (*LARGE_PROVIDERS, *further_domains)}
