@@ -96,6 +96,10 @@
         if (!own || own instanceof RadioNodeList || own === document.activeElement || unsaved.has(own)) continue;
         if (own.value !== control.value) own.value = control.value;
       }
+      for (const said of findAll("[data-fresh]", theirs)) {
+        const own = find(`[data-fresh="${said.dataset.fresh}"]`, mine);
+        if (own) own.replaceChildren(...said.childNodes);
+      }
       theirs.replaceWith(mine);
     }
   };
@@ -305,11 +309,12 @@
     if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || !find("#preview").offsetParent) return;
     event.preventDefault();
     const key = new URL(link.href).searchParams.get("view") || "phone", frame = find(".frame");
+    if (!frame) return location.assign(link.href);
     for (const one of findAll(".seg a")) one.toggleAttribute("aria-current", false);
     link.setAttribute("aria-current", "true");
     frame.className = `frame ${key}`;
     const inner = find("iframe", frame);
-    inner.src = inner.src.replace(/[^/]+$/, key);
+    inner.src = inner.src.replace(/[^/?]+(\?.*)?$/, `${key}$1`);
     history.replaceState(null, "", link.href);
     inTurn(refresh);
   });

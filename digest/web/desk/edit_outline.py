@@ -57,7 +57,7 @@ class ArrangedRow:
     def summary_words(self) -> str:
         """Whose words the summary is; empty where it has none."""
         if signature := self.text_signatures.get("summary"):
-            return f"Written by {signature}."
+            return f"Written by {signature}"
         origin = self.entry.summary_origin
         return f"{_capitalise_first(origin.words)}." if origin and self.entry.summary else ""
 
@@ -71,7 +71,7 @@ class ArrangedRow:
     def why_words(self) -> str:
         """Who says why it leads: an editor, or the score."""
         signature = self.text_signatures.get("why")
-        return f"Written by {signature}." if signature else "Made of its score."
+        return f"Written by {signature}" if signature else "Made of its score."
 
     @property
     def meta(self) -> str:

@@ -4,18 +4,24 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
+from werkzeug.datastructures import MultiDict
+
 from digest.web.desk.edit_outline import POOL_FILTERS, POOL_ORDERS, PoolQuery
 from digest.web.desk.previews import find_preview_view
 
 PAGE_TABS = ("stories", "edition", "preview")
-STORY_PANELS = ("move", "under", "merge")
-MAX_WORDS_LENGTH = 100
+PANELS = ("move", "under", "merge", "tray")  # tray: all that waits, no question
+MAX_WORDS_LENGTH, MAX_OMITTED = 100, 40
+_SECTION_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _ANCHOR = re.compile(r"head|s[0-9a-f]{12}|block-[a-z0-9-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
 class EditionPageQuery:
-    """What a page shows. `open` is the anchor of what is being written, `panel` the question about the story `about`."""
+    """What a page shows. `open` is the anchor of what is being written, `panel` the question about the story `about`.
+
+    `omit` are the keys of the sections without which the mail is shown, with commas between.
+    """
 
     tab: str = "edition"
     view: str = "phone"
@@ -27,11 +33,17 @@ class EditionPageQuery:
     open: str = ""
     panel: str = ""
     about: str = ""
+    omit: str = ""
 
     def but(self, **changed: str) -> dict[str, str]:
         """Return the address's query with some of it changed, and without what is the default."""
         defaults, query = asdict(EditionPageQuery()), asdict(self) | changed
         return {key: value for key, value in query.items() if value != defaults[key]}
+
+    @property
+    def omitted(self) -> tuple[str, ...]:
+        """The keys of the sections without which the mail is shown."""
+        return tuple(filter(None, self.omit.split(",")))
 
     @property
     def pool(self) -> PoolQuery:
@@ -51,13 +63,21 @@ def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
         q=" ".join(values.get("q", "").split())[:MAX_WORDS_LENGTH],
         start=start if start.isascii() and start.isdigit() and len(start) < 6 else "",
         open=_known_anchor(values.get("open", "")),
-        panel=_known_or_default(values.get("panel"), STORY_PANELS, ""),
+        panel=_known_or_default(values.get("panel"), PANELS, ""),
         about=_known_anchor(values.get("about", "")),
+        omit=_read_omitted(values),
     )
 
 
 def _known_or_default(value: str | None, allowed: Collection[str], default: str) -> str:
     return value if value is not None and value in allowed else default
+
+
+def _read_omitted(values: Mapping[str, str]) -> str:
+    """Read the sections left out: from boxes, each of its own, or from a link, with commas between."""
+    given = values.getlist("omit") if isinstance(values, MultiDict) else [values.get("omit", "")]
+    keys = [key for each in given for key in each.split(",") if _SECTION_KEY.fullmatch(key)]
+    return ",".join(dict.fromkeys(keys[:MAX_OMITTED]))
 
 
 def _known_anchor(value: str) -> str:

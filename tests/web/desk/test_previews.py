@@ -7,6 +7,7 @@ import pytest
 from digest.deliver.compose.variants import create_variants
 from digest.edition.approval import read_draft
 from digest.edition.queries import find_edition
+from digest.web.desk.page_query import read_page_query
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize
 from digest.web.desk.read_aloud import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
 from subscribers.consent.preferences import Preferences
@@ -94,3 +95,30 @@ def test_the_edition_page_leads_to_every_way_of_looking(week: SampleWeek) -> Non
     assert "we warn at 80 KB" in page
     for path in ("/preview?view=phone", "/preview?view=aloud", "/history"):
         assert f'href="{week.path}{path}"' in page
+
+
+def test_the_edition_page_shows_the_mail_of_a_reader_who_left_sections_out_and_keeps_that_in_its_links(
+    week: SampleWeek,
+) -> None:
+    page = week.client().get(f"{week.path}?omit=events&omit=topics&omit=<b>").text
+    assert f'src="/desk/preview/{week.name}/phone?omit=topics&amp;omit=events"' in page
+    assert "As a reader without Topics, Events" in page
+    assert 'value="events" checked' in page
+    assert f'href="{week.path}?tab=preview&amp;view=dark&amp;omit=events,topics"' in page.replace("%2C", ",")
+    answer = week.act(f"up {week.anchors('featured')[1]}", omit="events,topics")
+    assert "omit=events%2Ctopics" in answer.location
+    whole = week.client().get(week.path).text
+    assert "As a reader of every section" in whole
+    assert f'src="/desk/preview/{week.name}/phone"' in whole
+
+
+def test_the_edition_page_of_a_reader_who_left_everything_out_says_that_they_get_no_mail(week: SampleWeek) -> None:
+    keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(week.path).text)
+    page = week.client().get(f"{week.path}?omit={','.join(keys)}").text
+    assert "gets no mail this week" in page
+    assert "<iframe" not in page
+
+
+def test_all_that_waits_in_the_tray_can_be_asked_for() -> None:
+    assert read_page_query({"panel": "tray"}).but() == {"panel": "tray"}
+    assert read_page_query({"panel": "attic"}).but() == {}

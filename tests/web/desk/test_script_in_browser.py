@@ -165,6 +165,7 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     assert "Saved by leaving the field" in week.headlines("featured")
     expect(desk.frame_locator(".frame iframe").locator("body")).to_contain_text("Saved by leaving the field")
     assert desk.evaluate("document.activeElement.name") == "summary"
+    expect(desk.locator("li.st.sel [data-fresh=headline]")).to_contain_text("HLS.Today wrote:")
     desk.get_by_role("button", name=re.compile("^Undo")).click()
     expect(headline).not_to_have_value("Saved by leaving the field")
     desk.locator("li.st.sel textarea[name=summary]").fill("Typed and not left.")
