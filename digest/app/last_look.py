@@ -20,8 +20,11 @@ from digest.collect.page_check import PageLook, look_at_pages
 from digest.deliver.control import article_looks, edition_control
 from digest.deliver.control.article_looks import ArticleLook, LookFinding
 from digest.deliver.send.notices import make_notice_queue
+from digest.edition import approval
 from digest.edition.content import EditionContent
+from digest.edition.mailable_edition import list_story_links
 from digest.edition.queries import find_edition
+from digest.settings import Settings
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
@@ -58,7 +61,7 @@ def look_again(
     database, settings = installation.database, installation.settings
     with database.read() as session:
         edition = find_edition(session, name)
-        approved_at, articles = edition.approved_at, EditionContent.from_json(edition.content).linked_articles
+        approved_at, articles = edition.approved_at, _list_articles(session, edition, settings)
     with LOOK.steps(database, actor, name, now=clock()) as audit:
         audit.changed = False
         pages = _ask_for_pages(installation, articles, fetcher)
@@ -78,6 +81,13 @@ def look_again(
             _follow_up(session, edition, before, look, now=clock())
             _tell_editors(installation, session, edition, look, now=clock())
     return look
+
+
+def _list_articles(session: Session, edition: Edition, settings: Settings) -> dict[str, str]:
+    """List what the approved version links, with headlines; a draft that was edited since is not what goes out."""
+    headlines = EditionContent.from_json(edition.content).linked_articles
+    links = list_story_links(approval.read_mailable(session, edition, settings))
+    return {link: headlines.get(link, link) for link in links}
 
 
 def _ask_for_pages(

@@ -1,7 +1,9 @@
 """What the mails and the web copy of an edition are made of: its rendered pieces, and what their headers say."""
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from html import unescape
 from typing import Literal
 
 from digest.edition.content import RenderedFragment
@@ -10,6 +12,8 @@ from digest.store.models import Edition
 
 FragmentKind = Literal["html", "text", "web"]
 _REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
+_HREF = re.compile(r'\shref="([^"]+)"')
+_WEB_LINK = re.compile(r"https?://", re.IGNORECASE)
 
 
 def join_fragments(
@@ -49,6 +53,13 @@ class MailableEdition:
     def join(self, kind: FragmentKind, omit: Collection[str] = frozenset()) -> str:
         """Join its pieces into a whole page of one kind; see `join_fragments`."""
         return join_fragments(self.pieces, kind, omit)
+
+
+def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
+    """List the web addresses that the sections of a mail link, each once, in reading order; those of our own pages are left out."""
+    sections = "".join(p.body for p in mailable.pieces if p.kind == "html" and p.name.startswith("section:"))
+    links = dict.fromkeys(unescape(href) for href in _HREF.findall(sections))
+    return tuple(link for link in links if _WEB_LINK.match(link) and not link.startswith(f"{mailable.base_url}/"))
 
 
 def describe_draft(edition: Edition, pieces: Iterable[RenderedFragment], settings: Settings) -> MailableEdition:

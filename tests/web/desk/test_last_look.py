@@ -1,6 +1,7 @@
 """Right before the release every article is looked at again, through the real fetcher and at the desk."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
@@ -21,7 +22,7 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResul
 from digest.deliver.control.article_looks import REPEAT_AFTER, awaits_look, read_look
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery
-from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.models import AuditEntry, Edition, EditionState, Fragment
 from tests.actors import EDITOR
 from tests.web.desk.sample_week import SampleWeek
 
@@ -43,9 +44,16 @@ def approved(both: Any, httpserver: HTTPServer) -> Any:
     httpserver.expect_request("/robots.txt").respond_with_data("User-agent: *\nDisallow: /aspr.example")
     with both.database.write() as session:
         edition = session.scalars(select(Edition)).one()
-        moved = json.dumps(edition.content).replace("https://", httpserver.url_for("/"))
-        edition.content, edition.approved_at = json.loads(moved), RELEASE - timedelta(hours=10)
+        edition.content = json.loads(move_articles(json.dumps(edition.content), httpserver.url_for("/")))
+        edition.approved_at = RELEASE - timedelta(hours=10)
+        for fragment in session.scalars(select(Fragment)):
+            fragment.body = move_articles(fragment.body, httpserver.url_for("/"))
     return both
+
+
+def move_articles(text: str, server: str) -> str:
+    """Let every article stand on the test's server."""
+    return re.sub(r"https://(\w+\.example/)", rf"{server}\1", text)
 
 
 def look(world: Any, at: datetime = SOON) -> Any:
@@ -168,8 +176,8 @@ def test_nothing_goes_before_it_was_looked_at_as_it_was_approved(approved: Any, 
 def test_without_a_network_the_release_does_not_wait(approved: Any, httpserver: HTTPServer) -> None:
     httpserver.clear()
     with approved.database.write() as session:
-        edition = session.scalars(select(Edition)).one()
-        edition.content = json.loads(json.dumps(edition.content).replace("127.0.0.1", "192.0.2.1"))
+        for fragment in session.scalars(select(Fragment)):
+            fragment.body = re.sub(r"http://(localhost|127\.0\.0\.1)", "http://192.0.2.1", fragment.body)
     found = last_look.look_again(approved.install, NAME, actor=EDITOR, clock=lambda: SOON)
     assert found is not None
     assert (found.gone, len(found.unanswered)) == ((), found.looked_at)
@@ -218,3 +226,13 @@ def test_taken_out_and_approved_again_it_goes(week: SampleWeek) -> None:
     assert sending.find_pending_releases(install, now=release).ready_to_send == ()
     assert look_at(release - timedelta(minutes=9)).gone == ()
     assert sending.find_pending_releases(install, now=release).ready_to_send == (week.name,)
+
+
+def test_what_goes_out_is_looked_at_and_not_what_an_editor_has_changed_since(
+    approved: Any, httpserver: HTTPServer
+) -> None:
+    answer_everything(httpserver, but={GONE: 404})
+    with approved.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        edition.content = edition.content | {"sections": []}
+    assert [finding.url.rpartition("/")[0][-11:] for finding in look(approved).gone] == ["cbp.example"]
