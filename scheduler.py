@@ -118,6 +118,7 @@ class JobScheduler:
             self._add_tick_job(job, lambda job=job: run_due_slots(context, job))  # type: ignore[misc]
         self._add_tick_job("pictures", lambda: jobs.run_job(context, "fetch_pictures"))
         self._add_tick_job("look", lambda: jobs.run_job(context, "look_again"))
+        self._add_tick_job("alarms", lambda: jobs.run_job(context, "mail_alarms"))
         self._add_tick_job("corrections", lambda: jobs.run_job(context, "plan_corrections"))
         self._add_tick_job("events", lambda: jobs.run_job(context, "apply_events"))
         if installation.settings.file.inbound.host:

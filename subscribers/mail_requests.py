@@ -24,6 +24,7 @@ MailKind = Literal[
     "staff",
     "seal",
     "gone",
+    "alarm",
     "correction",
     "deadline",
 ]

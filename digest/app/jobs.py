@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from digest.app import (
+    alarm_mail,
     background,
     calendar,
     corrections,
@@ -124,6 +125,12 @@ def send_notices(context: JobContext) -> str:
     return str(background.send_due_notices(context.installation, clock=context.clock))
 
 
+def mail_alarms(context: JobContext) -> str:
+    """Tell the staff by mail of alarms that rang."""
+    told = alarm_mail.mail_new_alarms(context.installation, now=context.clock())
+    return f"{told} alarms mailed" if told else ""
+
+
 def plan_corrections(context: JobContext) -> str:
     """Queue the mails of corrections that editors asked for."""
     queued = corrections.plan_correction_mails(context.installation, clock=context.clock)
@@ -160,6 +167,7 @@ JOBS: dict[str, Callable[..., object]] = {
     **SLOT_JOBS,
     "fetch_pictures": fetch_pictures,
     "look_again": look_again,
+    "mail_alarms": mail_alarms,
     "plan_corrections": plan_corrections,
     "send_edition": send_edition,
     "answer_signups": answer_signups,

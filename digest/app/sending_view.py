@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app import hold, last_look, sending
+from digest.app import alarm_mail, hold, last_look, sending
 from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
@@ -25,7 +25,9 @@ from subscribers.consent import audience
 MAX_LISTED_ACTS = 20  # acts: the newest
 
 _EDITION_ACTS = (APPROVE, VOID_APPROVAL, sending.SEND, sending.PAUSE, sending.RESUME, sending.CANCEL, last_look.LOOK)
-_SHOWN_ACTS = frozenset(act.name for act in (*_EDITION_ACTS, sending.RESOLVE_BY_LOG, *sending.RESOLVE.values()))
+_SHOWN_ACTS = frozenset(
+    {alarm_mail.ALARM_MAILED, *(a.name for a in (*_EDITION_ACTS, sending.RESOLVE_BY_LOG, *sending.RESOLVE.values()))}
+)
 _HOLD_ACTS = frozenset(act.name for act in (hold.HOLD, hold.RELEASE))
 
 

@@ -23,7 +23,13 @@ from subscribers.store.signup_models import OneTimeToken
 
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
-MEMBER_NOTICES = ("staff", "seal", "gone", "deadline")  # mails to one member, who is named first in their serial
+MEMBER_NOTICES = (
+    "staff",
+    "seal",
+    "gone",
+    "alarm",
+    "deadline",
+)  # mails to one member, who is named first in their serial
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
 SIGN_IN_PURPOSE: one_time_tokens.OneTimePurpose = "sign in"
 

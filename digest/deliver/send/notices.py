@@ -47,13 +47,14 @@ BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset(
-    {"contact", "staff", "seal", "gone", "deadline"}
+    {"contact", "staff", "seal", "gone", "alarm", "deadline"}
 )  # to the editors, where the request names no address
 # which page a token opens; all others confirm
 _TOKEN_PAGES = {"data": "my-data", "move": "address", "undo": "undo", "choices": "restore", "staff": "staff"}
 SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
 CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
 DEADLINE_FACTS = ("title", "heading", "say", "state", "button", "subject", "preheader", "preview")
+ALARM_FACTS = ("reason", "waiting", "handed_over")
 GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
 # Facts that are used as they are.
 _PLAIN_FACTS = (
@@ -66,6 +67,7 @@ _PLAIN_FACTS = (
     "role",
     *SEAL_FACTS,
     *GONE_FACTS,
+    *ALARM_FACTS,
     *CORRECTION_FACTS,
     *DEADLINE_FACTS,
 )

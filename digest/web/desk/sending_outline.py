@@ -465,6 +465,7 @@ def _tell_act(
         who=name_actor(actor, names),
         mark=str(detail.get("mark", ""))[:7],
         many=detail.get("handed over", 0),
+        staff=len(staff) if isinstance(staff := detail.get("staff"), list) else 0,
         gone=detail.get("gone", 0),
         unanswered=detail.get("no answer", 0),
     )
@@ -483,6 +484,7 @@ _ACT_WORDS = {
     "held": "{who} stopped all mail",
     "released": "{who} let mail leave again",
     "looked again": "Every article was looked at again: {gone} gone, {unanswered} without an answer",
+    "alarm mailed": "{staff} of the staff were mailed what rang",
     "uncertain": "{who} settled uncertain deliveries",
 }
 _CAUSE_WORDS = {
