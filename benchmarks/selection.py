@@ -1,11 +1,19 @@
-"""CPU seconds to group, rank and choose 5,000 and 50,000 made-up articles of 100 feeds: `python -m benchmarks.selection`."""
+"""CPU seconds to group, rank and choose 5,000 and 50,000 made-up articles of 100 feeds: `python -m benchmarks.selection`.
 
+Each size has a process of its own, so that its peak of memory is its own too.
+"""
+
+import json
 import math
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
+from benchmarks.peak_memory import peak_memory_mb
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions
@@ -61,8 +69,16 @@ def _made_up_article(
     )
 
 
-def measure_selection(number: int) -> float:
-    """Give the CPU seconds of one choice among so many articles."""
+@dataclass(frozen=True, slots=True)
+class SelectionResult:
+    """What one choice took: CPU seconds, and the peak of the process's memory in MB, the articles included."""
+
+    seconds: float
+    peak: float
+
+
+def measure_selection(number: int) -> SelectionResult:
+    """Choose among so many articles in this process."""
     week = made_up_articles(number)
     start = time.process_time()
     choice = propose_edition(
@@ -75,14 +91,27 @@ def measure_selection(number: int) -> float:
     )
     spent = time.process_time() - start
     assert choice.sections["featured"]
-    return spent
+    return SelectionResult(spent, peak_memory_mb())
+
+
+def select_in_subprocess(number: int) -> SelectionResult:
+    """Choose among so many articles in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.selection", str(number)]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return SelectionResult(**json.loads(told))
 
 
 def main() -> None:
-    """Print the seconds and their ratio."""
-    few, many = measure_selection(5_000), measure_selection(50_000)
-    print(f"select 5,000 articles: {few:.1f} s CPU; 50,000: {many:.1f} s; ratio {many / few:.1f} (bar: below 15)")
+    """Print the seconds, the memory, and the ratio of the seconds."""
+    few, many = select_in_subprocess(5_000), select_in_subprocess(50_000)
+    print(
+        f"select 5,000 articles: {few.seconds:.1f} s CPU, {few.peak:.0f} MB; 50,000: {many.seconds:.1f} s, "
+        f"{many.peak:.0f} MB; ratio {many.seconds / few.seconds:.1f} (bar: below 15)"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        print(json.dumps(asdict(measure_selection(int(sys.argv[1])))))
+    else:
+        main()

@@ -14,8 +14,10 @@ from tests.conftest import ROOT
 
 BARS = (  # of the design: some words of each, in the order of the parts
     "collect 100 articles of 100 feeds, the children that parse counted",
-    "collect, group and rank 100 articles",
-    "ten times the articles",
+    "group and rank 100 articles",
+    "memory of grouping and ranking 100 articles",
+    "2 times the articles, collected",
+    "2 times the articles, grouped and ranked",
     "render an edition",
     "splicing a reader's message",
     "answer to a sign-up",

@@ -275,6 +275,22 @@ def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_t
     assert max(len(part.items) for part in parts) <= BATCH_SIZE <= 500
 
 
+def test_a_kill_between_two_batches_loses_nothing_and_repeats_nothing(sqlite: Database) -> None:
+    document = reading(*(item(f"/{n}", f"Notice {n}", guid=str(n)) for n in range(2 * BATCH_SIZE + 7)))
+    agency = source(sqlite)
+    _, parts = prepare_batches(document)
+    with sqlite.write() as session:  # and then the process is gone: the others are never stored
+        store_batch(session, agency.id, parts[1], NOON)
+    assert len(articles(sqlite)) == BATCH_SIZE
+
+    again = stored(sqlite, *document.items, now=LATER)
+
+    assert (again.new, again.unchanged) == (BATCH_SIZE + 7, BATCH_SIZE)
+    assert {a.title for a in articles(sqlite)} == {one.title for one in document.items}
+    assert len(articles(sqlite)) == len(document.items)
+    assert history(sqlite) == []
+
+
 def test_ten_thousand_items_at_one_address_are_stored_too(sqlite: Database) -> None:
     board = [item("/board", f"Notice {n}", published=NOON - timedelta(minutes=n)) for n in range(2_000)]
     assert stored(sqlite, *board).new == 2_000
