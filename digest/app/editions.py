@@ -26,6 +26,7 @@ from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
 from digest.edition.edit_log import load_edits
 from digest.edition.edits import find_chosen_urls
+from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
 from digest.select.summary_choice import choose_summary
@@ -136,13 +137,16 @@ def _recently_sent_stories(
     session: Session, edition: Edition, edition_count: int
 ) -> tuple[rule_registry.SentStory, ...]:
     recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
-    return tuple(
+    editions = session.scalars(recent).all()
+    sent = [
         rule_registry.SentStory(before.name, story.url)
-        for before in session.scalars(recent)
+        for before in editions
         for story in session.scalars(
             select(EditionStory).where(EditionStory.edition_id == before.id, EditionStory.section.is_not(None))
         )
-    )
+    ]
+    past = load_past_editions(session, edition.release_at, max(0, edition_count - len(editions)))
+    return (*sent, *(rule_registry.SentStory(before.name, story.url) for before in past for story in before.stories))
 
 
 def check_edition(

@@ -19,6 +19,7 @@ COMMAND_PLACES = {
         name: f"digest.cli.{name}"
         for name in ("calendar", "collect", "sources", "staff", "keys", "inbound", "uncertain", "demo")
     },
+    "editions": "digest.cli.past_editions",
     "evaluate": "digest.cli.evaluate",
     "status": "digest.cli.status",
     "subscribers": "digest.cli.subscribers.group",

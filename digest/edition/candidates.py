@@ -1,6 +1,6 @@
 """Loads what an edition is selected from: candidates, and what earlier editions held."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,14 +10,16 @@ from sqlalchemy.orm import Session
 from digest.collect.deadlines import Deadline
 from digest.collect.event_texts import names_event
 from digest.collect.parsed_document import DateBasis, SummaryBasis
+from digest.collect.urls import usable_url
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.past_editions import article_of_past_story, load_past_editions
 from digest.edition.queries import select_editions_before
 from digest.edition.windows import EditionWindow
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.select.stories import merge_same_url
 from digest.select.text_similarity import title_words
 from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions
-from digest.store.models import Article, Edition, EditionStory, Source
+from digest.store.models import Article, Edition, EditionStory, PastEdition, Source
 
 RELATED_LOOKBACK = timedelta(days=120)
 MAX_STORY_ARTICLES = 20  # of an earlier edition's story: what it said is known from so many
@@ -130,6 +132,10 @@ def load_previous_editions(
         stories = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
         placed += [(edition, story) for story in session.scalars(stories.order_by(EditionStory.id))]
     used = [(edition.name, url, s.title) for edition, s in placed for url in s.members]
+    # Editions of before this installation count among the last ones as far as there are not enough of its own.
+    own_count = len({edition.id for edition, _ in placed})
+    past = load_past_editions(session, release_at, max(0, edition_count - own_count))
+    used += [(edition.name, story.url, story.headline) for edition in past for story in edition.stories]
     earlier = (
         select(Article, Source)
         .join(Source)
@@ -145,8 +151,22 @@ def load_previous_editions(
     return PreviousEditions(
         used_stories=tuple(sorted(used)),
         earlier_articles=_sort_candidates(candidate_from_article(a, s) for a, s in session.execute(earlier)),
-        news_stories=_load_news_stories(session, placed),
+        news_stories=tuple(
+            sorted(
+                (*_load_news_stories(session, placed), *_list_past_stories(past)),
+                key=lambda s: (s.edition, s.articles[0].url),
+            )
+        ),
     )
+
+
+def _list_past_stories(past: Iterable[PastEdition]) -> Iterator[EarlierStory]:
+    """Give the stories of past editions that have a page which readers can be led to, and a number to name them by."""
+    for edition in past:
+        if edition.number is not None and usable_url(edition.address):
+            for story in edition.stories:
+                article = article_of_past_story(story, edition.released_at)
+                yield EarlierStory(edition.name, edition.number, edition.released_at, story.headline, (article,))
 
 
 def _load_news_stories(session: Session, placed: Sequence[tuple[Edition, EditionStory]]) -> tuple[EarlierStory, ...]:
@@ -168,4 +188,4 @@ def _load_news_stories(session: Session, placed: Sequence[tuple[Edition, Edition
         )
         for edition, story in placed
     )
-    return tuple(sorted((s for s in stories if s.articles), key=lambda s: (s.edition, s.articles[0].url)))
+    return tuple(s for s in stories if s.articles)

@@ -10,7 +10,7 @@ from digest.edition.calendar_store import load_calendar
 from digest.edition.content import RenderedFragment
 from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.settings import Settings
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionState, Fragment, PastEdition
 from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
@@ -82,7 +82,9 @@ def next_edition_number(session: Session, first_number: int) -> int:
     cancelled_on_its_way = Edition.planned_at.is_not(None)
     had = Edition.state.in_(OUTGOING_STATES) | cancelled_on_its_way
     last = session.scalar(select(func.max(Edition.number)).where(had))
-    return first_number if last is None else last + 1
+    past = session.scalar(select(func.max(PastEdition.number)))
+    numbers = [number for number in (last, past) if number is not None]
+    return max(numbers) + 1 if numbers else first_number
 
 
 def select_editions_before(release_at: datetime) -> Select[Edition]:

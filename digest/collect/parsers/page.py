@@ -49,7 +49,7 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
     """
     if not _HTML_TAG.search(document[:20_000]):
         return _parse_plain_text(document, context)
-    root = _html_tree(document[:_MAX_CHARACTERS])
+    root = read_html_tree(document[:_MAX_CHARACTERS])
     base = usable_url(page_head.first_xpath_text(root, "//base/@href"), context.url) or context.url
     feeds = tuple(_feed_links(root, base))
     item = _page_item(root, base, context, names_feeds=bool(feeds))
@@ -91,7 +91,12 @@ def _with_page_date_basis(item: ParsedItem) -> ParsedItem:
     return replace(item, date_basis=DateBasis.PAGE) if item.published else item
 
 
-def _html_tree(document: str) -> Any:
+def read_html_tree(document: str) -> Any:
+    """Return the root of a document's elements.
+
+    Raises:
+        ParseError: it can't be read as HTML.
+    """
     parser = lxml.html.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)
     try:
         root = lxml.html.document_fromstring(document.encode("utf-8", "replace"), parser=parser)

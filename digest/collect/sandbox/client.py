@@ -14,8 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
 from digest.collect.parsed_document import ParsedDocument, ParseError, decode_document
+from digest.collect.past_edition import PastEditionPage
 from digest.collect.sandbox import wire
 from subscribers.errors import ApplicationError
 
@@ -204,6 +207,25 @@ def read_supersession_in_child(body: bytes, *, content_type: str | None, charset
     except (DocumentRefusedError, SandboxError):  # a page that cannot be read says nothing
         return ""
     return str(reply["supersession"])
+
+
+_PAST_EDITION = TypeAdapter(PastEditionPage)
+
+
+def read_past_edition_in_child(
+    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+) -> PastEditionPage:
+    """Read a past edition as `parsers.past_edition.read_past_edition` does.
+
+    Raises:
+        ParseError: it can't be read, or ran into a limit.
+    """
+    head = {"operation": "past edition", "url": url, "content_type": content_type, "charset": charset}
+    try:
+        reply, _ = SANDBOX.run({**head, "now": now.isoformat()}, body)
+    except DocumentRefusedError as refusal:
+        raise ParseError(str(refusal)) from refusal
+    return _PAST_EDITION.validate_python(reply["page"])
 
 
 def _read(head: dict[str, Any], body: bytes, now: datetime) -> ParsedDocument:

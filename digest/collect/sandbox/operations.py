@@ -5,12 +5,16 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from digest.collect.encoded_image import CropShape, EncodedImage
 from digest.collect.image_codec import crop_image, fit_image
 from digest.collect.parsed_document import ParsedDocument, encode_document
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.advisory_page import read_supersession
+from digest.collect.parsers.past_edition import read_past_edition
 from digest.collect.parsers.saved_file import parse_saved_file
+from digest.collect.past_edition import PastEditionPage
 
 Reply = tuple[dict[str, Any], bytes]
 
@@ -23,10 +27,16 @@ def _picture_reply(image: EncodedImage) -> Reply:
     return {"content_type": image.content_type, "width": image.width, "height": image.height}, image.body
 
 
+def _read_past_edition(body: bytes, *, now: str, **source: Any) -> Reply:
+    page = read_past_edition(body, now=datetime.fromisoformat(now), **source)
+    return {"page": TypeAdapter(PastEditionPage).dump_python(page, mode="json")}, b""
+
+
 OPERATIONS: dict[str, Callable[..., Reply]] = {
     "document": partial(_parse, parse_document),
     "saved file": partial(_parse, parse_saved_file),
     "advisory page": lambda body, **headers: ({"supersession": read_supersession(body, **headers)}, b""),
+    "past edition": _read_past_edition,
     "fit picture": lambda body, *, max_pixels: _picture_reply(fit_image(body, max_pixels=max_pixels)),
     "crop picture": lambda body, *, shape: _picture_reply(crop_image(body, CropShape(shape))),
 }

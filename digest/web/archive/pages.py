@@ -7,10 +7,10 @@ from typing import Protocol
 from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, abort, render_template, request
+from flask import Blueprint, Response, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from digest.app import page_views
+from digest.app import page_views, past_editions
 from digest.edition.content import EditionContent
 from digest.store.models import Edition
 from digest.web.context import WebContext, web_context
@@ -34,9 +34,12 @@ def index() -> str:
 @archive_pages.get("/editions/<name>")
 def edition(name: str) -> AnyResponse:
     """Show the web copy of an edition that is going out, or went."""
-    html = page_views.public_edition_html(web_context().installation, name)
+    installation = web_context().installation
+    html = page_views.public_edition_html(installation, name)
     if html is None:
-        abort(404)
+        # A story that goes on from an edition of before this installation leads here.
+        address = past_editions.find_past_address(installation, name)
+        return redirect(address, 302) if address else abort(404)
     response = Response(use_local_picture_urls(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = mail_content_policy()
     return _cacheable_response(response, seconds=300)

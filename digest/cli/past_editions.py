@@ -1,0 +1,105 @@
+"""`digest editions import`: editions that went out before this installation, so that nothing of them comes again unasked."""
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from digest.app import past_editions
+from digest.app.past_editions import PastEditionReport
+from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.cli.terminal import show_progress
+
+
+@click.group(epilog="\b\nExample:\n  digest editions import https://www.example.org/newsletter/146")
+def editions() -> None:
+    """Bring in editions that went out before this installation."""
+
+
+@editions.command(
+    "import",
+    epilog="""\b
+Examples:
+  digest editions import --dry-run archive/*.html
+  digest editions import https://www.example.org/newsletter/145 https://www.example.org/newsletter/146
+  digest editions import --list addresses.txt
+  digest editions import --released 2026-11-13T06:00 last-week.html
+
+Of each edition are kept: its address, date, number, and the headline, address and first words of every story. They
+are not shown in the archive. What was imported from an address before is replaced.
+Exit codes: 0 all imported, 1 some could not be read, 2 wrong use.""",
+)
+@click.argument("places", metavar="FILE|URL...", nargs=-1)
+@click.option(
+    "--list",
+    "list_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with an address a line, imported too.",
+)
+@click.option("--released", type=MOMENT, metavar="MOMENT", help="When those were released that say no date.")
+@click.option("--dry-run", is_flag=True, help="Say what would be imported, and import nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was recognised as JSON.")
+@pass_command_context
+def import_editions(
+    context: CommandContext,
+    places: tuple[str, ...],
+    list_file: Path | None,
+    released: datetime | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Import past editions from their pages or saved HTML files: their stories count as told, and numbers go on from theirs."""
+    listed = [line.strip() for line in list_file.read_text("utf-8").splitlines()] if list_file else []
+    named = [*places, *(line for line in listed if line and not line.startswith("#"))]
+    if not named:
+        raise click.UsageError("Name a file, an address, or a list of addresses (--list).")
+    with show_progress("Reading") as progress:
+        reports = past_editions.import_past_editions(
+            context.installation,
+            named,
+            actor=context.actor,
+            now=context.now(),
+            dry_run=dry_run,
+            released_on=context.moment_or_now(released) if released else None,
+            progress=progress,
+        )
+    if as_json:
+        print_json([_report_as_json(report) for report in reports], indent=2)
+    else:
+        for report in reports:
+            click.echo(_describe_report(context, report))
+        done = [report.page for report in reports if report.page]
+        verb = "would be imported" if dry_run else "imported"
+        click.echo(f"{len(done)} of {len(reports)} {verb}, with {sum(len(page.stories) for page in done):,} stories.")
+    if any(report.refusal for report in reports):
+        click.get_current_context().exit(1)
+
+
+def _describe_report(context: CommandContext, report: PastEditionReport) -> str:
+    page = report.page
+    if page is None:
+        return f"{report.place}: not imported. {report.refusal}"
+    zone = context.settings.file.publication.zone
+    parts = [
+        f"No. {page.number}" if page.number is not None else "no number",
+        f"{page.released_at.astimezone(zone):%Y-%m-%d}" if page.released_at else "no date",
+        f"{len(page.stories)} stories",
+        *(["replaces what was imported before"] if report.replaced else []),
+    ]
+    counted = f" {page.counted_links} links lead through a counter and tell no address." if page.counted_links else ""
+    return f"{report.place}: {', '.join(parts)}. {page.title}{counted}"
+
+
+def _report_as_json(report: PastEditionReport) -> dict[str, object]:
+    page = report.page
+    stories = [{"url": s.url, "headline": s.headline} for s in page.stories] if page else []
+    return {
+        "place": report.place,
+        "refusal": report.refusal,
+        "title": page.title if page else None,
+        "number": page.number if page else None,
+        "released_at": page.released_at if page else None,
+        "address": page.address if page else None,
+        "counted_links": page.counted_links if page else 0,
+        "stories": stories,
+    }

@@ -1,0 +1,125 @@
+"""Reads the page, or the mail's HTML, of a newsletter that went out before: its date, number, and the stories that it linked."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from digest.collect import text_cleanup
+from digest.collect.dates import parse_date
+from digest.collect.parsed_document import ParseError
+from digest.collect.parsers import page_head
+from digest.collect.parsers.charset import decode_document
+from digest.collect.parsers.json_ld import LinkedData
+from digest.collect.parsers.page import read_html_tree
+from digest.collect.parsers.saved_file import find_document_url
+from digest.collect.past_edition import PastEditionPage, PastStoryLink
+from digest.collect.urls import canonical_url, site_name, usable_url
+
+MAX_STORIES = 200
+_MIN_HEADLINE_WORDS = 3
+_MAX_SUMMARY_CHARACTERS = 600
+_NUMBER = re.compile(r"(?:\bNo\.?|\bNr\.?|#|\bIssue|\bEdition|\bNumber)\s*(\d{1,5})\b", re.IGNORECASE)
+_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_WRITTEN_DAY = re.compile(
+    rf"\b(?:{_MONTHS})\s+\d{{1,2}},?\s+\d{{4}}\b|\b\d{{1,2}}\s+(?:{_MONTHS})\s+\d{{4}}\b|\b\d{{4}}-\d{{2}}-\d{{2}}\b"
+)
+_HEAD_CHARACTERS = 3_000  # of the text, in which an edition says its number and its date
+_SERVICE_WORDS = re.compile(
+    r"\b(?:unsubscribe|preferences|view (?:this|it|in|online)|in your browser|forward|privacy|subscribe|advertis\w+|sign up|"
+    r"contact us|terms|share (?:this|on)|follow us|update your|leave the list)\b",
+    re.IGNORECASE,
+)
+_MORE_WORDS = re.compile(r"^(?:read|continue|learn|see|full|more|details|go to|open)\b", re.IGNORECASE)
+_COUNTERS = re.compile(
+    r"list-manage\.com/track|/ls/click|rs6\.net|hubspotlinks|/track/click|cmail\d+\.com/t|mlsend\.com/link|sendibt\d|awstrack\.me"
+)
+_SOCIAL_SITES = {
+    *("facebook.com", "twitter.com", "x.com", "linkedin.com", "instagram.com", "youtube.com"),
+    *("threads.net", "bsky.app", "mastodon.social", "pinterest.com", "whatsapp.com", "t.me"),
+}
+_HEADINGS = {"h1", "h2", "h3", "h4", "h5"}
+
+
+def read_past_edition(
+    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+) -> PastEditionPage:
+    """Read a past edition; of a saved file (`url` is file:) relative links stand at the address that it names.
+
+    Raises:
+        ParseError: it is no HTML, or no story can be made out in it.
+    """
+    saved = url.startswith("file:")
+    address = (find_document_url(body) or "") if saved else url
+    root = read_html_tree(text_cleanup.shorten_references(decode_document(body, charset, content_type)))
+    meta = page_head.read_meta_elements(root)
+    title = text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData()))
+    head = f"{title}\n{text_cleanup.normalise_text(' '.join(root.itertext()))[:_HEAD_CHARACTERS]}"
+    links = list(_list_links(root, address or "https://invalid.example/"))
+    stories = tuple(_choose_stories(links, address))
+    if not stories:
+        raise ParseError("No story can be made out in it: no link with a headline. Give the page of one edition.")
+    number = _NUMBER.search(head)
+    return PastEditionPage(
+        title=title,
+        address=address,
+        number=int(number[1]) if number else None,
+        released_at=_find_date(meta, head, now),
+        stories=stories,
+        counted_links=sum(1 for link, _, _ in links if _COUNTERS.search(link)),
+    )
+
+
+def _find_date(meta: dict[str, str], head: str, now: datetime) -> datetime | None:
+    written = _WRITTEN_DAY.search(head)
+    for text in (meta.get("article:published_time"), written[0] if written else None):
+        moment, _ = parse_date(text, now)
+        if moment is not None:
+            return moment
+    return None
+
+
+def _list_links(root: Any, base: str) -> Iterator[tuple[str, str, str]]:
+    """Give every link as (address, headline, summary); one that only says "Read more" has the heading above it."""
+    heading = ""
+    for element in root.iter():
+        if not isinstance(element.tag, str) or element.tag in {"script", "style"}:
+            continue
+        if element.tag in _HEADINGS:
+            heading = _text_of(element)
+        if element.tag != "a" or not element.get("href"):
+            continue
+        link = usable_url(element.get("href"), base)
+        if link is None:
+            continue
+        text = _text_of(element)
+        is_more = bool(_MORE_WORDS.match(text)) and len(text.split()) <= _MIN_HEADLINE_WORDS + 2
+        yield link, heading if is_more or not text else text, _summary_after(element)
+
+
+def _text_of(element: Any) -> str:
+    return text_cleanup.normalise_text(" ".join(element.itertext()))
+
+
+def _summary_after(element: Any) -> str:
+    """Return the paragraph that follows the block of a headline, as far as it is one."""
+    block = element.getparent()
+    following = block.getnext() if block is not None else None
+    if following is None or following.tag not in {"p", "div"}:
+        return ""
+    return _text_of(following)[:_MAX_SUMMARY_CHARACTERS]
+
+
+def _choose_stories(links: list[tuple[str, str, str]], address: str) -> Iterator[PastStoryLink]:
+    own_page = canonical_url(address) if address else ""
+    seen: set[str] = set()
+    for link, headline, summary in links:
+        if _COUNTERS.search(link) or _SERVICE_WORDS.search(headline) or len(headline.split()) < _MIN_HEADLINE_WORDS:
+            continue
+        if site_name(link) in _SOCIAL_SITES or urlsplit(link).path in {"", "/"}:
+            continue
+        url = canonical_url(link)
+        if url not in seen and url != own_page and len(seen) < MAX_STORIES:
+            seen.add(url)
+            yield PastStoryLink(url, text_cleanup.clean_title(headline), summary)
