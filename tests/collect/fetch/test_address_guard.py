@@ -16,6 +16,7 @@ from digest.collect.fetch.address_guard import (
     parse_ip_literal,
     unmap_ipv4,
 )
+from tests.conftest import WAIT_TIMEOUT
 
 CLOSED_NETWORKS = [
     "0.0.0.0/8",
@@ -71,7 +72,7 @@ def test_a_closed_address_is_refused_in_every_way_of_writing_it(address: ipaddre
     guard = AddressGuard([], nobody)
     for host in written_oddly(address):
         with pytest.raises(AddressRefusedError):
-            guard.resolve(host, 80, timeout=1)
+            guard.resolve(host, 80, timeout=WAIT_TIMEOUT)
 
 
 @given(st.ip_addresses(v=4))
@@ -104,7 +105,7 @@ def test_whatever_python_calls_private_or_special_is_closed(
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "[2606:4700::1111]", "[64:ff9b::8.8.8.8]", "[::ffff:8.8.8.8]"])
 def test_a_public_address_may_be_reached(host: str) -> None:
-    assert len(AddressGuard([], nobody).resolve(host, 80, timeout=1)) == 1
+    assert len(AddressGuard([], nobody).resolve(host, 80, timeout=WAIT_TIMEOUT)) == 1
 
 
 @pytest.mark.parametrize(
@@ -122,37 +123,37 @@ def test_a_public_address_may_be_reached(host: str) -> None:
 )
 def test_the_services_of_clouds_and_other_special_addresses_are_refused(host: str, why: str) -> None:
     with pytest.raises(AddressRefusedError, match=why):
-        AddressGuard([], nobody).resolve(host, 80, timeout=1)
+        AddressGuard([], nobody).resolve(host, 80, timeout=WAIT_TIMEOUT)
 
 
 @pytest.mark.parametrize("host", ["1.2.3.4.5", "feeds.example.7", "256.1.1.1", "0x1ffffffff", "1.2.3.300"])
 def test_numbers_that_are_no_address_are_not_looked_up(host: str) -> None:
     with pytest.raises(UnknownHostError):
-        AddressGuard([], nobody).resolve(host, 80, timeout=1)
+        AddressGuard([], nobody).resolve(host, 80, timeout=WAIT_TIMEOUT)
 
 
 def test_localhost_is_refused_by_what_it_resolves_to() -> None:
     with pytest.raises(AddressRefusedError, match=r"localhost leads to .*loopback.*limits.allow_networks"):
-        AddressGuard([]).resolve("localhost", 80, timeout=10)
+        AddressGuard([]).resolve("localhost", 80, timeout=WAIT_TIMEOUT)
 
 
 def test_one_closed_answer_among_good_ones_refuses_the_name() -> None:
     guard = AddressGuard([], lambda *_: ["93.184.216.34", "10.0.0.7"])
     with pytest.raises(AddressRefusedError, match=r"feeds.example.org leads to 10.0.0.7.*private"):
-        guard.resolve("feeds.example.org", 80, timeout=1)
+        guard.resolve("feeds.example.org", 80, timeout=WAIT_TIMEOUT)
 
 
 def test_a_network_opened_by_name_is_reached_also_in_its_mapped_form() -> None:
     guard = AddressGuard(["127.0.0.0/8"], nobody)
-    assert guard.resolve("127.0.0.1", 80, timeout=1) == [ipaddress.ip_address("127.0.0.1")]
-    assert guard.resolve("[::ffff:127.0.0.1]", 80, timeout=1) == [ipaddress.ip_address("127.0.0.1")]
+    assert guard.resolve("127.0.0.1", 80, timeout=WAIT_TIMEOUT) == [ipaddress.ip_address("127.0.0.1")]
+    assert guard.resolve("[::ffff:127.0.0.1]", 80, timeout=WAIT_TIMEOUT) == [ipaddress.ip_address("127.0.0.1")]
     with pytest.raises(AddressRefusedError):
-        guard.resolve("10.0.0.1", 80, timeout=1)
+        guard.resolve("10.0.0.1", 80, timeout=WAIT_TIMEOUT)
 
 
 def test_the_order_of_the_resolver_is_kept_and_repeats_go() -> None:
     answers = ["2606:4700::1111", "8.8.8.8", "8.8.8.8"]
-    addresses = AddressGuard([], lambda *_: answers).resolve("a.example", 80, timeout=1)
+    addresses = AddressGuard([], lambda *_: answers).resolve("a.example", 80, timeout=WAIT_TIMEOUT)
     assert [str(address) for address in addresses] == ["2606:4700::1111", "8.8.8.8"]
 
 
@@ -161,11 +162,11 @@ def test_a_name_without_an_address_says_what_to_check() -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with pytest.raises(UnknownHostError, match=r"nowhere.example has no address .*check the spelling"):
-        AddressGuard([], none).resolve("nowhere.example", 80, timeout=1)
+        AddressGuard([], none).resolve("nowhere.example", 80, timeout=WAIT_TIMEOUT)
     with pytest.raises(UnknownHostError):
-        AddressGuard([], lambda *_: []).resolve("nowhere.example", 80, timeout=1)
+        AddressGuard([], lambda *_: []).resolve("nowhere.example", 80, timeout=WAIT_TIMEOUT)
     with pytest.raises(UnknownHostError):
-        AddressGuard([], lambda *_: ["rubbish"]).resolve("nowhere.example", 80, timeout=1)
+        AddressGuard([], lambda *_: ["rubbish"]).resolve("nowhere.example", 80, timeout=WAIT_TIMEOUT)
 
 
 def test_a_resolver_that_never_answers_is_given_up() -> None:

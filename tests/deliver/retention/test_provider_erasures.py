@@ -33,6 +33,7 @@ from digest.store.models import AuditEntry
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import Disclosure, DisclosureTotal, Person
+from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
 from tests.deliver.fake_sendgrid_account import API_KEY, FakeSendGridAccount, RecordedRequest, ScriptedResponse
 
@@ -59,7 +60,7 @@ def _erase(world: DeliverySetup, number: int, *, now: datetime = NOW) -> None:
 
 
 def _pass_on(world: DeliverySetup, fake: FakeSendGridAccount, *, now: datetime = NOW) -> ErasureReport:
-    api = SendGridApi(API_KEY, fake.host, timeout=5.0)
+    api = SendGridApi(API_KEY, fake.host, timeout=WAIT_TIMEOUT)
     return forward_erasures(world.database, world.keys, KIND, make_eraser(api), recipient=TO_WHOM, now=now)
 
 

@@ -50,7 +50,7 @@ def _pull(
     *,
     now: datetime = NOW,
     key: str = API_KEY,
-    timeout: float = 5.0,
+    timeout: float = WAIT_TIMEOUT,
     pages: int = 100,
 ) -> PullResult:
     api = SendGridApi(key, fake.host, timeout=timeout)
