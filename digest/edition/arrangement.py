@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
+from digest.edition.board_story import BoardStory, EditedPicture, Removal, StoryState
 from digest.edition.content import SPONSOR_BLOCK_ID, EditionPicture, LabelledBlock, PictureCuts
 from digest.edition.edits import Edit, find_undone
 from digest.edition.grown_proposal import GrownProposal, TrayStory
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.story_board import BoardStory, EditedPicture, Removal, StoryBoard, StoryState
+from digest.edition.story_board import StoryBoard
 from digest.select.proposals import explain_shortage
 from digest.select.section_filler import NEWS_SECTION
 from digest.select.story_links import StoryLink

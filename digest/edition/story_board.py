@@ -5,13 +5,13 @@ Lives as long as one fold. An edit that can do nothing leaves all as it is and s
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from digest.edition.board_story import BoardStory, EditedPicture, Removal, StoryState, StoryText
 from digest.edition.content import LabelledBlock, PictureCuts
 from digest.edition.edits import (
     BLOCK_PREFIX,
@@ -36,87 +36,6 @@ _BLOCK = TypeAdapter(LabelledBlock)
 _CUTS = TypeAdapter(PictureCuts)
 _BLOCK_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 _NO_STORY = "none of this edition's stories holds that article"
-
-
-class StoryState(StrEnum):
-    """Where a story is."""
-
-    PLACED = "placed"  # in a section
-    SUPPORTING = "supporting"  # under another story
-    LEFT_OUT = "left out"
-    WAITING = "waiting"  # in the tray
-    REMOVED = "removed"  # by an editor
-
-
-@dataclass(frozen=True, slots=True)
-class StoryText:
-    """A text that an editor wrote for a story; None is the original. `url` is the article that the edit `seq` named.
-
-    `depth` counts the merges by which it came to the story: those of the story itself go first.
-    """
-
-    field: str
-    text: str | None
-    url: str
-    seq: int
-    depth: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EditedPicture:
-    """What an editor decided about a story's picture; None leaves a part as it was."""
-
-    hidden: bool = False
-    cuts: PictureCuts | None = None
-    alt: str | None = None
-    credit: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """How a story was removed: by which edit, and from where; no section is the tray or the left-out."""
-
-    edit: Edit
-    section: str
-    position: int
-    state: StoryState
-    main: "BoardStory | None" = None
-
-
-@dataclass(slots=True, eq=False)
-class BoardStory:
-    """A story on the board. `section` says where it is placed, `main` what it stands under."""
-
-    scored: ScoredStory
-    state: StoryState
-    section: str = ""
-    reason: str = ""  # why it was left out
-    related: tuple[CandidateArticle, ...] = ()
-    arrived_at: datetime | None = None
-    joins: str = ""
-    main: "BoardStory | None" = None
-    supporting: list["BoardStory"] = field(default_factory=list)
-    pinned_at: int | None = None
-    texts: list[StoryText] = field(default_factory=list)
-    picture: EditedPicture | None = None
-    topic: str | None = None
-    note: str = ""
-    removal: Removal | None = None
-    edits: list[int] = field(default_factory=list)
-
-    @property
-    def story(self) -> Story:
-        """Its articles."""
-        return self.scored.story
-
-    def hold_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
-        """Give it other articles, or another lead."""
-        self.scored = replace(self.scored, story=build_story_led_by(lead, others))
-
-    def current_texts(self) -> dict[str, StoryText]:
-        """Return the texts that hold, by field: of the story's own the last, else the last that came with a merge."""
-        chosen = {written.field: written for written in sorted(self.texts, key=lambda t: -t.depth)}
-        return {name: written for name, written in chosen.items() if written.text is not None}
 
 
 class StoryBoard:
@@ -178,9 +97,23 @@ class StoryBoard:
 
     def apply_edit(self, edit: Edit) -> str:
         """Apply one edit that is in force; return why it does nothing, empty where it did."""
-        apply = _APPLIED_KINDS.get(edit.kind)
-        reason = apply(self, edit) if apply else "this version does not know such an edit"
+        if change := _STORY_CHANGES.get(edit.kind):
+            reason = self._change_story(change, edit)
+        elif apply := _APPLIED_KINDS.get(edit.kind):
+            reason = apply(self, edit)
+        else:
+            reason = "this version does not know such an edit"
         self._settle_pins()
+        return reason
+
+    def _change_story(self, change: "Callable[[StoryBoard, BoardStory, Edit], str]", edit: Edit) -> str:
+        """Change the story that an edit names, and note the edit with it."""
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        reason = change(self, story, edit)
+        if not reason:
+            story.edits.append(edit.seq)
         return reason
 
     def _settle_pins(self) -> None:
@@ -194,16 +127,13 @@ class StoryBoard:
 
     # --- where a story stands ---
 
-    def place_story(self, edit: Edit) -> str:
+    def place_story(self, story: BoardStory, edit: Edit) -> str:
         """Put a story into a section: after another story, else at a position, else at the end."""
-        story, section = self.find_story(edit.target), edit.text("section")
-        if story is None:
-            return _NO_STORY
+        section = edit.text("section")
         if section not in self.sections:
             return f"there is no section {section}"
         self._take_away(story)
         self._insert(story, section, self._wanted_position(edit, section))
-        story.edits.append(edit.seq)
         return ""
 
     def drop_stories(self, edit: Edit) -> str:
@@ -219,11 +149,9 @@ class StoryBoard:
                 self._take_next(section)
         return "" if found else "the story is not there, or was removed before"
 
-    def restore_story(self, edit: Edit) -> str:
+    def restore_story(self, story: BoardStory, edit: Edit) -> str:
         """Put a removed story back to where it was."""
-        story = self.find_story(edit.target)
-        if story is None:
-            return _NO_STORY
+        del edit
         if story.state is not StoryState.REMOVED or story.removal is None:
             return "the story is not removed"
         removal, story.removal = story.removal, None
@@ -235,14 +163,10 @@ class StoryBoard:
             story.state, story.reason = StoryState.LEFT_OUT, "the story that it stood under is gone"
         else:
             story.state = removal.state
-        story.edits.append(edit.seq)
         return ""
 
-    def pin_story(self, edit: Edit) -> str:
+    def pin_story(self, story: BoardStory, edit: Edit) -> str:
         """Keep a placed story at a position of its section, its own where none is given; or let it go again."""
-        story = self.find_story(edit.target)
-        if story is None:
-            return _NO_STORY
         if story.state is not StoryState.PLACED:
             return "the story stands in no section"
         if edit.flag("pinned", default=True):
@@ -250,7 +174,6 @@ class StoryBoard:
             story.pinned_at = self._position_of(story) if wanted is None else max(0, wanted)
         else:
             story.pinned_at = None
-        story.edits.append(edit.seq)
         return ""
 
     def support_story(self, edit: Edit) -> str:
@@ -324,18 +247,14 @@ class StoryBoard:
         story.edits.append(edit.seq)
         return ""
 
-    def merge_stories(self, edit: Edit) -> str:
+    def merge_stories(self, story: BoardStory, edit: Edit) -> str:
         """Let a story take the articles of others, which are gone then."""
-        story = self.find_story(edit.target)
-        if story is None:
-            return _NO_STORY
         found = {id(s): s for url in edit.texts("others") if (s := self.find_story(url)) and s is not story}
         if not found:
             return "there is no other story to merge it with"
         for other in found.values():
             self._absorb(story, other)
         self.links.append(StoryLink(frozenset(a.url for a in story.story.members)))
-        story.edits.append(edit.seq)
         return ""
 
     def _absorb(self, story: BoardStory, other: BoardStory) -> None:
@@ -357,11 +276,8 @@ class StoryBoard:
         story.edits += other.edits
         self._index_articles(story)
 
-    def split_story(self, edit: Edit) -> str:
+    def split_story(self, story: BoardStory, edit: Edit) -> str:
         """Make a story of some articles of one; the first of those leads it. It is left out until somebody places it."""
-        story = self.find_story(edit.target)
-        if story is None:
-            return _NO_STORY
         named = set(edit.texts("articles"))
         gone = [a for a in story.story.members if named & {a.url, a.link}]
         kept = [a for a in story.story.members if a not in gone]
@@ -379,7 +295,6 @@ class StoryBoard:
         )
         story.texts = [t for t in story.texts if t.url not in urls]
         story.hold_articles(kept[0], kept[1:])
-        story.edits.append(edit.seq)
         self._put_on_board(part)
         return ""
 
@@ -428,11 +343,8 @@ class StoryBoard:
             self.texts[name] = written
         return ""
 
-    def choose_picture(self, edit: Edit) -> str:
+    def choose_picture(self, story: BoardStory, edit: Edit) -> str:
         """Show another picture, none, or describe it in other words; an empty value is the original."""
-        story = self.find_story(edit.target)
-        if story is None:
-            return _NO_STORY
         try:
             cuts = _CUTS.validate_python(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
         except ValidationError:
@@ -440,25 +352,16 @@ class StoryBoard:
         alt, credit = (edit.text(name) if name in edit.value else None for name in ("alt", "credit"))
         hidden = not edit.flag("shown", default=True)
         story.picture = EditedPicture(hidden, cuts, alt, credit)
-        story.edits.append(edit.seq)
         return ""
 
-    def choose_topic(self, edit: Edit) -> str:
+    def choose_topic(self, story: BoardStory, edit: Edit) -> str:
         """Give a story another topic; without one its own comes back."""
-        story = self.find_story(edit.target)
-        if story is None:
-            return _NO_STORY
         story.topic = edit.text("topic") or None
-        story.edits.append(edit.seq)
         return ""
 
-    def write_note(self, edit: Edit) -> str:
+    def write_note(self, story: BoardStory, edit: Edit) -> str:
         """Write the editor's note under a story."""
-        story = self.find_story(edit.target)
-        if story is None:
-            return _NO_STORY
         story.note = edit.text("text")[:MAX_TEXT_CHARACTERS]
-        story.edits.append(edit.seq)
         return ""
 
     def write_block(self, edit: Edit) -> str:
@@ -520,19 +423,22 @@ def _is_web_address(url: str) -> bool:
     return True
 
 
-_APPLIED_KINDS: Mapping[str, Callable[[StoryBoard, Edit], str]] = {
+# What changes one story, which the edit names; and what finds for itself what it is about.
+_STORY_CHANGES: Mapping[str, Callable[[StoryBoard, BoardStory, Edit], str]] = {
     EditKind.PLACE: StoryBoard.place_story,
-    EditKind.DROP: StoryBoard.drop_stories,
     EditKind.RESTORE: StoryBoard.restore_story,
     EditKind.PIN: StoryBoard.pin_story,
-    EditKind.LEAD: StoryBoard.lead_story,
     EditKind.MERGE: StoryBoard.merge_stories,
     EditKind.SPLIT: StoryBoard.split_story,
-    EditKind.UNDER: StoryBoard.support_story,
-    EditKind.TEXT: StoryBoard.write_text,
     EditKind.PICTURE: StoryBoard.choose_picture,
     EditKind.TOPIC: StoryBoard.choose_topic,
+    EditKind.NOTE: StoryBoard.write_note,
+}
+_APPLIED_KINDS: Mapping[str, Callable[[StoryBoard, Edit], str]] = {
+    EditKind.DROP: StoryBoard.drop_stories,
+    EditKind.LEAD: StoryBoard.lead_story,
+    EditKind.UNDER: StoryBoard.support_story,
+    EditKind.TEXT: StoryBoard.write_text,
     EditKind.ADD: StoryBoard.add_story,
     EditKind.BLOCK: StoryBoard.write_block,
-    EditKind.NOTE: StoryBoard.write_note,
 }
