@@ -125,9 +125,8 @@ class Person(Base):
     __table_args__ = (
         UniqueConstraint("lookup", name="uq_person_one_row_an_address"),
         Index("ix_person_roll", "state", "number"),  # audience.load_audience_page: people in a state, by number
-        # reader_list.load_reader_page: people of an import, a domain, or who asked at one place, by number
+        # reader_list.load_reader_page: people of an import, or who asked at one place, by number
         Index("ix_person_batch", "batch", "number"),
-        Index("ix_person_domain", "domain_tag", "number"),
         Index("ix_person_asked_where", "asked_where", "number"),
         Index(  # address_binding: who came before addresses had salts
             "ix_person_unsalted", "number", sqlite_where=text(UNSALTED_ADDRESS), postgresql_where=text(UNSALTED_ADDRESS)

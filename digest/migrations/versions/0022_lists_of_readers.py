@@ -1,4 +1,4 @@
-"""Readers listed by import, domain and the place where they asked. No row moves."""
+"""Readers listed by import and the place where they asked. No row moves."""
 
 from alembic import op
 
@@ -7,7 +7,7 @@ down_revision = "0021"
 branch_labels = None
 depends_on = None
 
-_COLUMNS = {"ix_person_batch": "batch", "ix_person_domain": "domain_tag", "ix_person_asked_where": "asked_where"}
+_COLUMNS = {"ix_person_batch": "batch", "ix_person_asked_where": "asked_where"}
 
 
 def upgrade() -> None:

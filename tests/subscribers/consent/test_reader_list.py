@@ -73,6 +73,7 @@ def test_pages_hold_everybody_who_matches_once_and_the_newest_first(
     listed: Database, monkeypatch: pytest.MonkeyPatch, wanted: ReaderFilter, matches: Any, window: int
 ) -> None:
     monkeypatch.setattr(reader_list, "SCAN_WINDOW", window)
+    monkeypatch.setattr(reader_list, "NUMBER_WINDOW", window)
     assert walk(listed, wanted) == [number for number in range(PEOPLE, 0, -1) if matches(number)]
 
 
