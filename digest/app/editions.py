@@ -21,11 +21,12 @@ from digest.collect import collection_run
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.readership import ReadershipImport, import_readership
-from digest.deliver.compose.variants import SECTION_PREFIX, compose_specimen
+from digest.deliver.compose.variants import compose_specimen
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
 from digest.edition.edit_log import load_edits
 from digest.edition.edits import find_chosen_urls
+from digest.edition.fragment_names import list_omitted_fragments
 from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
@@ -223,5 +224,5 @@ def edition_bytes(
         if output_format == "json":
             return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
         mailable = approval.read_mailable(session, edition, installation.settings)
-        omitted = {f"{SECTION_PREFIX}{key}" for key in omit}
+        omitted = list_omitted_fragments((p.name for p in mailable.pieces), frozenset(omit))
         return mailable.join(output_format, omitted).encode()

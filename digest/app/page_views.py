@@ -148,10 +148,20 @@ def list_public_editions(installation: Installation) -> list[Edition]:
         return list(session.scalars(query))
 
 
+def find_public_edition(installation: Installation, name: str) -> Edition | None:
+    """Return an edition that anybody may read, or None."""
+    with installation.database.read() as session:
+        return _find_public_edition(session, name)
+
+
+def _find_public_edition(session: Session, name: str) -> Edition | None:
+    return session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
+
+
 def public_edition_html(installation: Installation, name: str) -> str | None:
     """Return the web copy of an edition that anybody may read, or None."""
     with installation.database.read() as session:
-        edition = session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
+        edition = _find_public_edition(session, name)
         if edition is None:
             return None
         html = approval.read_mailable(session, edition, installation.settings).join("web")

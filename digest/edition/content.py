@@ -4,7 +4,7 @@ It is stored as JSON in `Edition.content`, is what an editor changes, and is all
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -13,6 +13,7 @@ from digest.select.values import SummaryOrigin
 
 BlockKind = Literal["sponsor", "opportunity", "correction"]
 SPONSOR_BLOCK_ID = "sponsor"  # of the block that the settings hold
+CalendarDay = date  # for the class that has a field `date`
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90  # characters that the inbox of a phone shows
 
 
@@ -55,6 +56,19 @@ class EarlierAppearance:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryDate:
+    """When an event begins, or by when a call is to be answered."""
+
+    kind: Literal["event", "deadline"]
+    day: date  # of its own place's calendar
+    text: str  # "Monday, November 30, 5 p.m. ET"
+    label: str  # "Event", "Deadline", "Applications due"
+    moment: datetime | None = None  # UTC; None where the day is all that is known
+    end: datetime | None = None  # UTC; of an event with hours
+    last_day: date | None = None  # of an event of several whole days
+
+
+@dataclass(frozen=True, slots=True)
 class SectionEntry:
     """One entry of a section. Which fields are used depends on the section's kind; none is HTML."""
 
@@ -71,14 +85,11 @@ class SectionEntry:
     note: str = ""  # an editor's, under the story
     why: str = ""  # "seven sources carried it…"
     why_is_written: bool = False  # by an editor, in place of what the score says
-    also: tuple[EditionLink, ...] = ()  # the first two publishers
-    more: int = 0  # how many further publishers, behind the web copy
+    also: tuple[EditionLink, ...] = ()  # who else reported it, all of them; the mail names the first few
     related: tuple[EditionLink, ...] = ()
     picture: EditionPicture | None = None
-    month: str = ""  # events: "Dec"
-    day: str = ""  # events: "3"
+    when: EntryDate | None = None  # events and opportunities
     details: tuple[str, ...] = ()  # events: place, price; products: maker
-    closes: str = ""  # opportunities: "Dec 4"
     since: EarlierAppearance | None = None  # of a story that an earlier edition had
 
     @property
@@ -137,6 +148,7 @@ class EditionContent:
     editor: str
     sections: tuple[EditionSection, ...]
     blocks: tuple[LabelledBlock, ...] = ()
+    released_on: CalendarDay | None = None  # the day in `date`; None in what an earlier version stored
 
     @property
     def linked_articles(self) -> dict[str, str]:

@@ -59,6 +59,7 @@ def build_content(arrangement: Arrangement, identity: EditionIdentity, file: Set
         editor=written.get(EditionField.EDITOR, file.publication.editor),
         sections=sections,
         blocks=arrangement.blocks,
+        released_on=release_at.date(),
     )
 
 

@@ -79,6 +79,6 @@ class ApprovedFragment(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     approval_id: Mapped[int] = mapped_column(ForeignKey("approval.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(10))  # html | text | web
-    name: Mapped[str] = mapped_column(String(60))
+    name: Mapped[str] = mapped_column(String(500))
     position: Mapped[int]
     body: Mapped[str] = mapped_column(Text)

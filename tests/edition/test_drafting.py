@@ -313,8 +313,8 @@ def test_an_official_announcement_of_an_event_is_an_event_until_it_is_past(datab
         )
         store_document(session, source, ParsedDocument(DocumentKind.RSS, items), NOW)
     sections = EditionContent.from_json(drafted(install).content).sections
-    written = {e.headline: (s.kind, e.month, e.day, e.details[:1]) for s in sections for e in s.entries}
-    assert written["Border webinar 0"] == ("events", "Dec", "3", ("Online, 2 p.m. ET",))
+    written = {e.headline: (s.kind, e.when and e.when.text, e.details[:1]) for s in sections for e in s.entries}
+    assert written["Border webinar 0"] == ("events", "Thursday, December 3, 2 p.m. ET", ("Online",))
     assert written["Border webinar 1"][0] == "featured"  # it was yesterday: no event to announce
     assert written["Port night drill"][0] == "events"
     assert written[titles[2]][0] != "events"  # a calendar lists it

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from lxml import html as lxml_html
 
 from digest.edition import placeholders
-from digest.edition.content import EditionContent, EditionLink, EditionSection, SectionEntry
+from digest.edition.content import EditionContent, EditionLink, EditionSection, EntryDate, SectionEntry
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text, sanitise_url
@@ -76,7 +77,7 @@ def test_hostile_words_come_out_inert_and_every_link_is_kept(
         source=other,
         credit=title,
         why=other,
-        day="3",
+        when=EntryDate("event", date(2026, 12, 3), title, other),
         also=(EditionLink(other, also),),
         related=(EditionLink(title, also, other),),
     )
@@ -114,7 +115,10 @@ def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionC
     )
     hostile = replace(full_content, sections=(replace(full_content.sections[0], entries=entries),))
     names = [p.name for p in render_edition(hostile, publication_frame(OURS), PAGES) if p.kind == "text"]
-    assert names == ["head", "section:featured", "block:sponsor", "foot"]
+    assert names == [
+        *("head", "section:featured.contents", "intro", "section:featured", "section:featured.rows"),
+        *("block:sponsor", "foot"),
+    ]
 
 
 @pytest.mark.parametrize(

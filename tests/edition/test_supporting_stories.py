@@ -33,7 +33,7 @@ def with_supporting(section: str) -> Proposal:
 def test_it_is_linked_under_its_story_in_mail_and_text(section: str) -> None:
     composed = compose_edition(GrownProposal(with_supporting(section)), (), IDENTITY, Settings(file=FILE))
     written = [f for f in composed.fragments if f.name == f"section:{section}"]
-    assert {f.kind for f in written} == {"html", "text"}
+    assert {f.kind for f in written} >= {"html", "text"}
     for fragment in written:
         assert UNDER.link in fragment.body
         assert re.search(r"One\s+surgeon\s+stayed\s+through\s+the\s+night", fragment.body)

@@ -4,14 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.edition.content import EditionPicture, SectionEntry
+from digest.edition.content import EditionLink, EditionPicture, SectionEntry
 from digest.edition.rendering.template_filters import (
+    bind_hour,
     bind_last_words,
-    date_prefix,
     dir_attribute,
     fit_picture,
     group_by_topic,
     minify_css,
+    named_sources,
     secondary_lines,
     story_facts_line,
     text_direction,
@@ -91,10 +92,15 @@ def test_the_source_is_not_credited_twice() -> None:
     assert story_facts_line(same) == "INTERPOL."
 
 
-def test_events_and_opportunities_begin_with_their_date() -> None:
-    assert date_prefix(SectionEntry("h", "u", month="Dec", day="3")) == "Dec 3: "
-    assert date_prefix(SectionEntry("h", "u", closes="Dec 4")) == "Closes Dec 4: "
-    assert date_prefix(SectionEntry("h", "u")) == ""
+def test_an_hour_stays_on_one_line_with_its_zone() -> None:
+    assert bind_hour("Friday, December 4, 5 p.m. ET") == "Friday, December 4, 5\xa0p.m.\xa0ET"
+    assert bind_hour("Friday, noon CET, to December 5") == "Friday, noon\xa0CET, to December 5"
+    assert bind_hour("Friday, 11:59 p.m. (zone not stated)") == "Friday, 11:59\xa0p.m. (zone not stated)"
+
+
+def test_the_mail_names_three_sources_or_two_and_counts_the_others() -> None:
+    links = tuple(EditionLink(name, f"https://{name}.example.org/") for name in "abcdef")
+    assert [len(named_sources(links[:n])) for n in range(7)] == [0, 1, 2, 3, 2, 2, 2]
 
 
 def test_style_sheets_lose_comments_and_change_sides() -> None:

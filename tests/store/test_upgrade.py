@@ -22,6 +22,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0015 adds the table of words, which the first draft of the next window fills.
 0018 makes what was approved version 1 of its edition, with its signature and a copy of its fragments.
 0021 moves no row: nothing was corrected before.
+0024 moves no row: it gives the names of fragments more room.
 0019 moves no row: whose words the summary of an article of before is stays unknown until its source is read again.
 0012 adds the tables of staff accounts and moves no row: who was on the staff before signs in by a link first.
 """

@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from digest.app.installation import Installation
-from digest.edition.content import EditionContent, EditionLink, EditionPicture, EditionSection, SectionEntry
+from digest.edition.content import EditionContent, EditionLink, EditionPicture, EditionSection, EntryDate, SectionEntry
 from digest.edition.drafting import replace_fragments
 from digest.edition.queries import release_slot
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
@@ -252,6 +252,9 @@ def store_picture(database: Database) -> EditionPicture:
     return EditionPicture(name, 560, 315, "Cranes over a container ship at dusk", "Illustration: HLS.Today")
 
 
+ALSO_REPORTED_BY = ("Reuters", "AP", "PortWatch", "Dockside", "Gantry")
+
+
 def sample_content(picture: EditionPicture, name: str, number: int, subject: str) -> EditionContent:
     """Write an edition; its links carry the edition's name, so that no two editions repeat each other."""
     lead = SectionEntry(
@@ -262,8 +265,9 @@ def sample_content(picture: EditionPicture, name: str, number: int, subject: str
         source="CISA",
         date="Nov 18",
         why="seven sources carried it in two days, and its deadline is close.",
-        also=(EditionLink("Reuters", f"https://reuters.example/{name}/cranes"),),
-        more=4,
+        also=tuple(
+            EditionLink(source, f"https://{source.lower()}.example/{name}/cranes") for source in ALSO_REPORTED_BY
+        ),
         picture=picture,
     )
     rows = [
@@ -286,16 +290,15 @@ def sample_content(picture: EditionPicture, name: str, number: int, subject: str
         url=f"https://events.example/{name}",
         source="Port authority",
         date="Thursday, December 3, 2026",
-        month="Dec",
-        day="3",
-        details=("Long Beach, 9 a.m. PST",),
+        when=EntryDate("event", date(2026, 12, 3), "Thursday, December 3, 9 a.m. PT", "Event"),
+        details=("Long Beach",),
     )
     chance = SectionEntry(
         headline="Request for information: counter-drone sensors",
         url=f"https://sam.example/{name}",
         summary="For makers of passive sensors, of any size.",
         source="SAM.gov",
-        closes="Dec 4",
+        when=EntryDate("deadline", date(2026, 12, 4), "Friday, December 4", "Deadline"),
     )
     return EditionContent(
         name=name,
@@ -311,4 +314,5 @@ def sample_content(picture: EditionPicture, name: str, number: int, subject: str
             EditionSection("events", "events", "Events", "", (event,)),
             EditionSection("opportunities", "opportunities", "Opportunities", "Soonest deadline first", (chance,)),
         ),
+        released_on=date(2026, 11, 20),
     )

@@ -3,7 +3,6 @@
 A variant is encoded once. One reader's own are address, ids, tokens, when and where they signed up.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -16,6 +15,7 @@ from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.edition import placeholders
 from digest.edition.approval import read_mailable
+from digest.edition.fragment_names import list_omitted_fragments, list_section_keys
 from digest.edition.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
@@ -27,7 +27,6 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.phrases import full_date
 
-SECTION_PREFIX = "section:"  # begins the names of the fragments that a reader may leave out
 MAX_CACHED_VARIANTS = 64  # at 150 KB each that is 10 MB
 
 
@@ -41,14 +40,14 @@ class EditionVariants:
 
     @cached_property
     def sections(self) -> frozenset[str]:
-        """The names of the fragments that a reader may leave out."""
-        return section_names(p.name for p in self.edition.pieces)
+        """The keys of the sections that a reader may leave out."""
+        return list_section_keys(p.name for p in self.edition.pieces)
 
     def template_for(self, preferences: Preferences) -> MessageTemplate | None:
         """Return the message template for a reader's preferences, or None where no section is left."""
         if omits_every_section(preferences, self.sections):
             return None
-        variant = (_omitted_sections(preferences, self.sections), preferences.text_only)
+        variant = (preferences.omit & self.sections, preferences.text_only)
         if variant not in self._templates:
             if len(self._templates) >= MAX_CACHED_VARIANTS:
                 del self._templates[next(iter(self._templates))]
@@ -57,13 +56,14 @@ class EditionVariants:
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
         edition, base = self.edition, self.edition.base_url
+        left_out = list_omitted_fragments((p.name for p in edition.pieces), omitted)
         return MessageTemplate(
             subject=edition.subject,
             sender_name=edition.sender_name,
             sender_address=edition.sender_address,
             reply_to=edition.reply_to,
-            text=edition.join("text", omitted),
-            html=None if text_only else self._join_html(omitted),
+            text=edition.join("text", left_out),
+            html=None if text_only else self._join_html(left_out),
             list_id=(edition.list_name, edition.list_id),
             unsubscribe_url_prefix=f"{base}/u/",
             extra_headers={
@@ -76,8 +76,8 @@ class EditionVariants:
             },
         )
 
-    def _join_html(self, omitted: frozenset[str]) -> str:
-        html = self.edition.join("html", omitted)
+    def _join_html(self, left_out: frozenset[str]) -> str:
+        html = self.edition.join("html", left_out)
         return html.replace(placeholders.SIGNUP_ORIGIN_PLACEHOLDER, placeholders.SIGNUP_HTML_PLACEHOLDER)
 
 
@@ -86,18 +86,9 @@ def create_variants(edition: MailableEdition, settings: Settings) -> EditionVari
     return EditionVariants(edition, settings.file.publication.zone)
 
 
-def section_names(names: Iterable[str]) -> frozenset[str]:
-    """Return those of the fragments' names that are sections."""
-    return frozenset(name for name in names if name.startswith(SECTION_PREFIX))
-
-
 def omits_every_section(preferences: Preferences, sections: frozenset[str]) -> bool:
-    """Return whether a reader left out every section; then they are owed no message."""
-    return bool(sections) and _omitted_sections(preferences, sections) == sections
-
-
-def _omitted_sections(preferences: Preferences, sections: frozenset[str]) -> frozenset[str]:
-    return frozenset(SECTION_PREFIX + key for key in preferences.omit) & sections
+    """Return whether a reader left out every one of the sections, by their keys; then they are owed no message."""
+    return bool(sections) and sections <= preferences.omit
 
 
 _MAX_UNSUBSCRIBE_LENGTH = 77  # SendGrid's relay turns a longer List-Unsubscribe into encoded words

@@ -9,9 +9,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
-from digest.deliver.compose.variants import omits_every_section, section_names
+from digest.deliver.compose.variants import omits_every_section
 from digest.deliver.plan.due_times import EditionRelease, effective_release_time, find_month
 from digest.edition.approval import read_mailable
+from digest.edition.fragment_names import list_section_keys
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
@@ -76,7 +77,7 @@ def plan_deliveries(
             purpose=edition_purpose(name),
             keys=keys,
             list_domain=settings.file.sender.list_id,
-            sections=section_names(piece.name for piece in read_mailable(session, edition, settings).pieces),
+            sections=list_section_keys(piece.name for piece in read_mailable(session, edition, settings).pieces),
             release=_edition_release(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,

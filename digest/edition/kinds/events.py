@@ -10,14 +10,14 @@ from sqlalchemy import ColumnElement, and_, func
 
 from digest.collect.deadlines import load_deadline_zone
 from digest.collect.text_cleanup import shorten_text
-from digest.edition.content import SectionEntry
+from digest.edition.content import EntryDate, SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, plain_entry
 from digest.edition.windows import EditionWindow
 from digest.select.section_filler import SectionFiller
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
-from subscribers.phrases import clock_hour, month_day, weekday_date, zone_name_at
+from subscribers.phrases import clock_hour, month_day, weekday_month_day, zone_name_at
 
 LOOKAHEAD = timedelta(days=90)
 SUMMARY_WORDS = 16
@@ -59,25 +59,11 @@ class EventSection(SectionKind):
         return ""
 
     def write_entry(self, placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
-        """Write an event under its day, with place and hour."""
+        """Write an event with its day and hour, its place, and what its source says of it."""
         event = placed.scored.story.lead
-        start = event.starts_at or event.dated_at
-        # An all-day event is a date, kept as noon UTC: turning it into a local time could move it a day.
-        day = start.date() if event.all_day else start.astimezone(_zone_of_event(event, zone)).date()
-        return replace(
-            plain_entry(event),
-            date=weekday_date(day),
-            month=f"{day:%b}",
-            day=str(day.day),
-            details=tuple(
-                d
-                for d in (
-                    _place_and_time(event, _zone_of_event(event, zone)),
-                    shorten_text(event.summary, SUMMARY_WORDS),
-                )
-                if d
-            ),
-        )
+        about = (event.place or "", shorten_text(event.summary, SUMMARY_WORDS))
+        when = _write_event_date(event, load_deadline_zone(event.event_zone) or zone)
+        return replace(plain_entry(event), when=when, details=tuple(text for text in about if text))
 
 
 def _event_order(scored: ScoredStory) -> tuple[datetime, str]:
@@ -85,20 +71,28 @@ def _event_order(scored: ScoredStory) -> tuple[datetime, str]:
     return (event.starts_at or event.dated_at, event.url)
 
 
-def _zone_of_event(event: CandidateArticle, zone: ZoneInfo) -> tzinfo:
-    """Return the zone in which an event's hours are written: its own where its source names it."""
-    return load_deadline_zone(event.event_zone) or zone
+def _write_event_date(event: CandidateArticle, zone: tzinfo) -> EntryDate:
+    """Write "Thursday, December 3, 1 p.m. ET, to December 5" in the zone that the event names, as far as it is known.
 
-
-def _place_and_time(event: CandidateArticle, zone: tzinfo) -> str:
-    """Write "Arlington, Va., 9 a.m. ET, to December 10", as far as it is known."""
-    parts = [event.place or ""]
-    if event.starts_at and not event.all_day:
-        start = event.starts_at.astimezone(zone)
-        parts.append(f"{clock_hour(start)} {zone_name_at(start)}")
+    An all-day event is a date, kept as noon UTC: turning it into a local time could move it a day.
+    """
+    start, timed = event.starts_at or event.dated_at, not event.all_day
+    day = start.astimezone(zone).date() if timed else start.date()
+    last_day = day
     if event.starts_at and event.ends_at:
-        first, last = (
-            m.date() if event.all_day else m.astimezone(zone).date() for m in (event.starts_at, event.ends_at)
-        )
-        parts.append(f"to {month_day(last)}" if last > first else "")
-    return ", ".join(part for part in parts if part)
+        last_day = event.ends_at.astimezone(zone).date() if timed else event.ends_at.date()
+    has_hour = timed and event.starts_at is not None
+    parts = [
+        weekday_month_day(day),
+        f"{clock_hour(start.astimezone(zone))} {zone_name_at(start.astimezone(zone))}" if has_hour else "",
+        f"to {month_day(last_day)}" if last_day > day else "",
+    ]
+    return EntryDate(
+        kind="event",
+        day=day,
+        text=", ".join(part for part in parts if part),
+        label="Event",
+        moment=event.starts_at if has_hour else None,
+        end=event.ends_at if has_hour else None,
+        last_day=last_day if last_day > day else None,
+    )

@@ -8,15 +8,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_
 
-from digest.collect.deadlines import Deadline
 from digest.edition.content import SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, deadline_line, displayed_date, plain_entry, with_summary
+from digest.edition.kinds.section_kind import SectionKind, displayed_date, plain_entry, with_summary, write_deadline
 from digest.edition.windows import EditionWindow
 from digest.select.section_filler import NEWS_SECTION, SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
-from subscribers.phrases import month_day, short_month_day
+from subscribers.phrases import month_day
 
 LOOKBACK = timedelta(days=60)  # an older announcement is not offered any more
 SUMMARY_WORDS = 22
@@ -75,19 +74,12 @@ class OpportunitySection(SectionKind):
         return replace(
             with_summary(plain_entry(call), placed.scored.story, SUMMARY_WORDS),
             date=displayed_date(call, zone),
-            closes=short_month_day(call.deadline.day) if call.deadline else "",
-            details=(deadline_line(call.deadline),) if call.deadline and _says_more(call.deadline) else (),
+            when=write_deadline(call.deadline) if call.deadline else None,
         )
 
     def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
-        """Return the deadline in full, and the summary; the source where there is neither."""
-        lines = (*entry.details, entry.summary, entry.summary_note)
-        return tuple(line for line in lines if line) or super().secondary_lines(entry)
-
-
-def _says_more(deadline: Deadline) -> bool:
-    """Return whether a deadline says more than its day, which stands beside the headline."""
-    return bool(deadline.label or deadline.clock)
+        """Return the summary and whose it is; the source where there is neither."""
+        return tuple(line for line in (entry.summary, entry.summary_note) if line) or super().secondary_lines(entry)
 
 
 def _deadline_order(scored: ScoredStory) -> tuple[tuple[date, time], datetime, str]:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_
 from digest.collect.deadlines import Deadline, load_deadline_zone
 from digest.collect.text_cleanup import shorten_text
 from digest.collect.urls import strip_tracking
-from digest.edition.content import PictureCuts, SectionEntry
+from digest.edition.content import EntryDate, PictureCuts, SectionEntry
 from digest.edition.kinds.continued_story import write_earlier_appearance
 from digest.edition.windows import EditionWindow
 from digest.select.section_filler import SectionPicker
@@ -85,10 +85,11 @@ def displayed_credit(article: CandidateArticle) -> str:
     return "" if credit.casefold() == article.publisher.casefold() else credit
 
 
-def deadline_line(deadline: Deadline) -> str:
-    """Write a deadline in full: "Applications due Friday, December 4, 5 p.m. ET"."""
-    due = f"{deadline.label[0].upper()}{deadline.label[1:]} due" if deadline.label else "Due"
-    return f"{due} {weekday_month_day(deadline.day)}{_deadline_hour(deadline)}"
+def write_deadline(deadline: Deadline) -> EntryDate:
+    """Write a deadline in full: "Applications due", "Friday, December 4, 5 p.m. ET"."""
+    label = f"{deadline.label[0].upper()}{deadline.label[1:]} due" if deadline.label else "Deadline"
+    text = f"{weekday_month_day(deadline.day)}{_deadline_hour(deadline)}"
+    return EntryDate("deadline", deadline.day, text, label, deadline.moment)
 
 
 def _deadline_hour(deadline: Deadline) -> str:

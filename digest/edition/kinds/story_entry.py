@@ -68,7 +68,6 @@ def _topic_clause(scored: ScoredStory) -> list[str]:
 
 
 LEAD_WORDS, ROW_WORDS = 40, 30  # of the summary
-NAMED_PUBLISHERS = 2  # of those who also reported it; the web copy names all
 
 
 def write_row(placed: PlacedStory, zone: ZoneInfo, pictures: Mapping[str, PictureCuts]) -> SectionEntry:
@@ -81,8 +80,7 @@ def write_row(placed: PlacedStory, zone: ZoneInfo, pictures: Mapping[str, Pictur
         credit=displayed_credit(article),
         date=displayed_date(article, zone),
         since=write_earlier_appearance(placed, zone),
-        also=tuple(EditionLink(a.publisher, strip_tracking(a.link)) for a in also[:NAMED_PUBLISHERS]),
-        more=max(0, len(also) - NAMED_PUBLISHERS),
+        also=tuple(EditionLink(a.publisher, strip_tracking(a.link)) for a in also),
         picture=cuts.thumb if cuts else None,
     )
 

@@ -17,16 +17,18 @@ from markupsafe import Markup
 
 from digest.edition import placeholders
 from digest.edition.content import EditionContent, LabelledBlock, RenderedFragment
+from digest.edition.fragment_names import continues_block
 from digest.edition.kinds import lead_sections
 from digest.edition.mailable_edition import FragmentKind
 from digest.edition.rendering.css_inlining import inline_css
+from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
 from digest.edition.rendering.template_filters import TEMPLATE_FILTERS, join_address_lines
 from digest.settings import Settings
 from digest.templating import create_jinja_environment
 
-_HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:-]+)-->")
-_TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:-]+)\x1e")  # the record separator: no text of an edition holds it
+_HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
+_TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator: no text of an edition holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,9 @@ def render_edition(
 ) -> tuple[RenderedFragment, ...]:
     """Render an edition into its fragments, in reading order: all of kind html, then web, then text.
 
-    A piece of kind html or text is named `head`, `section:<key>`, `block:<id>` or `foot`; of kind web there are
-    only those that differ from the html piece of the same name. `join_fragments` joins them again.
+    A piece of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
+    (`digest.edition.fragment_names`); of kind web there are only those that differ from the html piece of the same name.
+    `join_fragments` joins them again.
 
     Args:
         content: what the edition says; it is sanitised first.
@@ -135,6 +138,7 @@ def _template_context(content: EditionContent, frame: PublicationFrame, kind: Fr
     return {
         "content": content,
         "frame": frame,
+        "layout": arrange_mail(content),
         "blocks_after": _blocks_by_section(content),
         "web_copy": web_copy,
         "leave": f"{frame.base}/u/{placeholders.LEAVE_PLACEHOLDER}",
@@ -184,7 +188,8 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
 
 
 def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
-    """Put two blank lines before a text fragment, wherever it comes to stand; the head gets none."""
+    """Put two blank lines before a text fragment, one where it goes on with a block; the head and what is empty get none."""
     lines = "\n".join(line.rstrip() for line in fragment.body.strip().splitlines())
-    body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n"
-    return RenderedFragment(kind="text", name=fragment.name, body=body if fragment.name == "head" else f"\n\n{body}")
+    body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n" if lines else ""
+    blank = "" if fragment.name == "head" or not body else "\n" if continues_block(fragment.name) else "\n\n"
+    return RenderedFragment(kind="text", name=fragment.name, body=f"{blank}{body}")

@@ -1,5 +1,6 @@
 """The small decisions about words and boxes that the mail's templates ask for, as Jinja filters."""
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -10,11 +11,12 @@ from typing import Any
 from markupsafe import Markup
 
 from digest.collect.urls import site_name
-from digest.edition.content import EditionPicture, SectionEntry
+from digest.edition.content import EditionLink, EditionPicture, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
-from subscribers.phrases import join_words
+from subscribers.phrases import month_day
 
+_HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-]*)?")
 TEXT_WIDTH = 72  # columns of the text part
 _BLANKS = " \t\n\r\f\v"  # a no-break space is none
 _TEXT_PIECES = re.compile(rf"([{_BLANKS}]*)([^{_BLANKS}]+)")
@@ -110,22 +112,37 @@ def secondary_lines(entry: SectionEntry, section_kind: str) -> tuple[str, ...]:
 
 
 def story_facts_line(entry: SectionEntry) -> str:
-    """Put the topic, source, date and further publishers of a story into one line of the text part."""
+    """Put the topic, source and date of a story into one line of the text part."""
     parts = [
         entry.kicker,
         ", ".join(part for part in (entry.source, entry.date) if part),
         f"Source: {entry.credit}" if entry.has_other_credit else "",
         entry.summary_note,
-        f"Also {join_words([link.text for link in entry.also], entry.more)}" if entry.also else "",
     ]
     return " ".join(f"{part}." for part in parts if part)
 
 
-def date_prefix(entry: SectionEntry) -> str:
-    """Return what stands before the headline of an event or an opportunity in the text part."""
-    if entry.closes:
-        return f"Closes {entry.closes}: "
-    return f"{entry.month} {entry.day}: " if entry.day else ""
+NAMED_SOURCES = 2  # of those who also reported a story; one left over is named as well
+
+
+def named_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
+    """Return those that the mail names; a single one more is named instead of counted."""
+    return also if len(also) <= NAMED_SOURCES + 1 else also[:NAMED_SOURCES]
+
+
+def sources_anchor(entry: SectionEntry) -> str:
+    """Return the id of a story's list of sources in the web copy: the same for the same link, whatever its place."""
+    return f"sources-{hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:8]}"
+
+
+def bind_hour(text: str) -> str:
+    """Keep the number, a.m. or p.m. and the zone of an hour on one line: "5 p.m. ET"."""
+    return _HOUR.sub(lambda found: found[0].replace(" ", NO_BREAK), text)
+
+
+def without_weekday(written_date: str) -> str:
+    """Return "November 20, 2026" of "Friday, November 20, 2026"."""
+    return written_date.partition(", ")[2] or written_date
 
 
 def group_by_topic(entries: Iterable[SectionEntry]) -> list[tuple[str, list[SectionEntry]]]:
@@ -147,7 +164,9 @@ def minify_css(css: str, page_direction: str) -> Markup:
 
 
 TEMPLATE_FILTERS: dict[str, Callable[..., Any]] = {
+    "anchor": sources_anchor,
     "bound": keep_on_one_line,
+    "bound_hour": bind_hour,
     "by_topic": group_by_topic,
     "credited": attrgetter("has_other_credit"),
     "facts": story_facts_line,
@@ -155,12 +174,15 @@ TEMPLATE_FILTERS: dict[str, Callable[..., Any]] = {
     "host": lambda url: site_name(url) or url,
     "inline_markup": render_inline_markup,
     "lean": minify_css,
+    "month_day": month_day,
+    "named_sources": named_sources,
     "nb": bind_last_words,
     "plain_markup": strip_inline_markup,
     "quiet": secondary_lines,
+    "short_month": lambda day: f"{day:%b}",
     "unspoken": without_alt_text,
     "way": dir_attribute,
-    "when": date_prefix,
+    "without_weekday": without_weekday,
     "wrap": wrap_text,
 }
 

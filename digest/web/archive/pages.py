@@ -11,6 +11,7 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from digest.app import page_views, past_editions
+from digest.app.edition_dates import build_calendar_feed, build_edition_calendar
 from digest.edition.content import EditionContent
 from digest.store.models import Edition
 from digest.web.context import WebContext, web_context
@@ -43,6 +44,26 @@ def edition(name: str) -> AnyResponse:
     response = Response(use_local_picture_urls(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = mail_content_policy()
     return _cacheable_response(response, seconds=300)
+
+
+@archive_pages.get("/editions/<name>.ics")
+def edition_calendar(name: str) -> AnyResponse:
+    """Give the dates that stand early in an edition as a calendar file (RFC 5545)."""
+    body = build_edition_calendar(web_context().installation, name)
+    if body is None:
+        abort(404)
+    return _cacheable_response(_calendar_response(body), seconds=300)
+
+
+@archive_pages.get("/calendar.ics")
+def calendar() -> AnyResponse:
+    """Give the deadlines and events of the newest editions as a calendar to follow."""
+    body = build_calendar_feed(web_context().installation, MAX_FEED_EDITIONS)
+    return _cacheable_response(_calendar_response(body), seconds=900)
+
+
+def _calendar_response(body: bytes) -> Response:
+    return Response(body, content_type="text/calendar; charset=utf-8; method=PUBLISH")
 
 
 @archive_pages.get("/feed.atom")

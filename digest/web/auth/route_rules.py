@@ -28,6 +28,8 @@ ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
 ROUTE_RULES = {
     "archive.index": PUBLIC,
     "archive.edition": PUBLIC,
+    "archive.edition_calendar": PUBLIC,
+    "archive.calendar": PUBLIC,
     "archive.feed": PUBLIC,
     "archive.picture_file": PUBLIC,
     "archive.style_sheet": PUBLIC,

@@ -9,6 +9,7 @@ from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.settings import SectionSettings
 from digest.store.models import Edition, EditionStory
 from digest.web.filters import count_with_noun
+from subscribers.phrases import join_words
 
 # Limits that inboxes set; the counters beside the lines show them.
 MAX_SUBJECT_CHARACTERS, MAX_PREHEADER_CHARACTERS, MAX_INTRO_WORDS = 60, 90, 60
@@ -26,12 +27,11 @@ class ScoreBarPart:
 
 
 def entry_meta(entry: SectionEntry) -> str:
-    """Write an entry's quiet line: topic, deadline, who reported it, when."""
-    also = [link.text for link in entry.also]
-    others = f"Also {', '.join(also)}{f' and {entry.more} more' if entry.more else ''}" if also else ""
+    """Write an entry's quiet line: topic, its date, who reported it, when."""
+    others = f"Also {join_words([link.text for link in entry.also])}" if entry.also else ""
     origin = ", ".join(x for x in (entry.source, entry.date) if x)
-    closes = f"Closes {entry.closes}" if entry.closes else ""
-    return ". ".join(x for x in (entry.kicker, closes, origin, others) if x)
+    when = f"{entry.when.label}: {entry.when.text}" if entry.when else ""
+    return ". ".join(x for x in (entry.kicker, when, origin, others) if x)
 
 
 def concerns_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:

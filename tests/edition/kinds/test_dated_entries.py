@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from digest.collect.deadlines import Deadline
-from digest.edition.content import SectionEntry
+from digest.edition.content import EntryDate, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story
 
@@ -20,41 +20,42 @@ def written(kind: str, **more: object) -> SectionEntry:
 
 
 @pytest.mark.parametrize(
-    ("deadline", "closes", "line"),
+    ("deadline", "label", "text"),
     [
-        (Deadline(date(2026, 12, 4)), "Dec 4", None),
-        (Deadline(date(2026, 12, 4), label="applications"), "Dec 4", "Applications due Friday, December 4"),
+        (Deadline(date(2026, 12, 4)), "Deadline", "Friday, December 4"),
+        (Deadline(date(2026, 12, 4), label="applications"), "Applications due", "Friday, December 4"),
         (
             Deadline(date(2026, 12, 4), time(17), "America/New_York", "applications"),
-            "Dec 4",
-            "Applications due Friday, December 4, 5 p.m. ET",
+            "Applications due",
+            "Friday, December 4, 5 p.m. ET",
         ),
-        (Deadline(date(2026, 12, 4), time(23, 59), "UTC"), "Dec 4", "Due Friday, December 4, 11:59 p.m. UTC"),
-        (Deadline(date(2026, 7, 1), time(12), "Europe/Brussels"), "Jul 1", "Due Wednesday, July 1, noon CEST"),
-        (Deadline(date(2026, 12, 4), time(9, 30), "UTC+05:30"), "Dec 4", "Due Friday, December 4, 9:30 a.m. UTC+05:30"),
-        (Deadline(date(2026, 12, 4), time(0)), "Dec 4", "Due Friday, December 4, 12 a.m. (zone not stated)"),
+        (Deadline(date(2026, 12, 4), time(23, 59), "UTC"), "Deadline", "Friday, December 4, 11:59 p.m. UTC"),
+        (Deadline(date(2026, 7, 1), time(12), "Europe/Brussels"), "Deadline", "Wednesday, July 1, noon CEST"),
+        (Deadline(date(2026, 12, 4), time(9, 30), "UTC+05:30"), "Deadline", "Friday, December 4, 9:30 a.m. UTC+05:30"),
+        (Deadline(date(2026, 12, 4), time(0)), "Deadline", "Friday, December 4, 12 a.m. (zone not stated)"),
     ],
 )
-def test_a_deadline_is_written_with_what_is_known_of_it(deadline: Deadline, closes: str, line: str | None) -> None:
-    entry = written("opportunities", deadline=deadline)
-    assert entry.closes == closes
-    assert entry.details == ((line,) if line else ())
+def test_a_deadline_is_written_with_what_is_known_of_it(deadline: Deadline, label: str, text: str) -> None:
+    when = written("opportunities", deadline=deadline).when
+    assert when == EntryDate("deadline", deadline.day, text, label, deadline.moment)
 
 
 def test_a_call_without_a_deadline_says_none() -> None:
-    assert (written("opportunities").closes, written("opportunities").details) == ("", ())
+    assert written("opportunities").when is None
 
 
 def test_an_event_has_its_place_and_hour() -> None:
-    entry = written("events", starts_at=datetime(2026, 12, 3, 14, tzinfo=UTC), place="Port Ellery")
-    assert (entry.month, entry.day, entry.details) == ("Dec", "3", ("Port Ellery, 9 a.m. ET",))
+    starts_at = datetime(2026, 12, 3, 14, tzinfo=UTC)
+    entry = written("events", starts_at=starts_at, place="Port Ellery")
+    assert entry.details == ("Port Ellery",)
+    assert entry.when == EntryDate("event", date(2026, 12, 3), "Thursday, December 3, 9 a.m. ET", "Event", starts_at)
 
 
 def test_an_event_has_the_hour_of_its_own_zone_and_its_last_day() -> None:
     starts_at, ends_at = datetime(2026, 12, 4, 4, 30, tzinfo=UTC), datetime(2026, 12, 5, 12, tzinfo=UTC)
-    entry = written(
-        "events", starts_at=starts_at, ends_at=ends_at, event_zone="America/Los_Angeles", place="Reno, Nev."
-    )
-    assert (entry.day, entry.details) == ("3", ("Reno, Nev., 8:30 p.m. PT, to December 5",))
-    days = written("events", starts_at=starts_at.replace(hour=12), ends_at=ends_at, all_day=True)
-    assert (days.day, days.details) == ("4", ("to December 5",))
+    hours = written("events", starts_at=starts_at, ends_at=ends_at, event_zone="America/Los_Angeles").when
+    text = "Thursday, December 3, 8:30 p.m. PT, to December 5"
+    assert hours == EntryDate("event", date(2026, 12, 3), text, "Event", starts_at, ends_at, last_day=date(2026, 12, 5))
+    days = written("events", starts_at=starts_at.replace(hour=12), ends_at=ends_at, all_day=True).when
+    text = "Friday, December 4, to December 5"
+    assert days == EntryDate("event", date(2026, 12, 4), text, "Event", last_day=date(2026, 12, 5))

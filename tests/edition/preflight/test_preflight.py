@@ -315,7 +315,7 @@ FAULTS = (
         "~leave-token~",
         lambda: swapped(examined(), TOKEN.encode(), b"~leave-token~"),
     ),
-    Fault("placeholders", FindingLevel.ERROR, "{{", _html("Featured", "{{ title }}")),
+    Fault("placeholders", FindingLevel.ERROR, "{{", _html("In this issue", "{{ title }}")),
     Fault("placeholders", FindingLevel.WARNING, "subject", _said(subject="Hello {{ name }}")),
     Fault("postal-address", FindingLevel.ERROR, "empty", lambda: examined(settings=_settings(SenderSettings()))),
     Fault(

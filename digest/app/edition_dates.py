@@ -1,0 +1,83 @@
+"""The deadlines and events of editions as a calendar (RFC 5545), for one edition and to follow.
+
+It holds what editions say, and nobody's token: everybody gets the same bytes.
+"""
+
+import hashlib
+from datetime import datetime, timedelta
+
+from icalendar import Calendar, Event, vText
+
+from digest.app.installation import Installation
+from digest.app.page_views import find_public_edition, list_public_editions
+from digest.edition.content import EditionContent, EntryDate, SectionEntry
+from digest.edition.rendering.mail_layout import arrange_mail
+from digest.settings import Settings
+
+REFRESH_INTERVAL = timedelta(hours=12)
+
+
+def build_edition_calendar(installation: Installation, name: str) -> bytes | None:
+    """Write the dates that stand early in an edition that anybody may read, those beside which the mail links to this; or None."""
+    edition = find_public_edition(installation, name)
+    if edition is None:
+        return None
+    settings, content = installation.settings, EditionContent.from_json(edition.content)
+    dates = arrange_mail(content).dates
+    calendar = _open_calendar(settings, f"{settings.file.publication.name} No. {content.number}")
+    for dated in dates.entries if dates else ():
+        calendar.add_component(_write_event(settings, dated.entry, dated.when, content, edition.release_at))
+    return bytes(calendar.to_ical())
+
+
+def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
+    """Write all dates of the newest editions; what several of them name stands as the newest has it."""
+    settings, seen = installation.settings, set[str]()
+    calendar = _open_calendar(settings, settings.file.publication.name)
+    for edition in list_public_editions(installation)[:max_editions]:
+        content = EditionContent.from_json(edition.content)
+        for entry in (e for section in content.sections for e in section.entries):
+            if entry.when and (key := entry.url or entry.headline) not in seen:
+                seen.add(key)
+                calendar.add_component(_write_event(settings, entry, entry.when, content, edition.release_at))
+    return bytes(calendar.to_ical())
+
+
+def _open_calendar(settings: Settings, name: str) -> Calendar:
+    calendar = Calendar()
+    calendar.add("prodid", f"-//{settings.file.publication.name}//Deadlines and events//EN")
+    calendar.add("version", "2.0")
+    calendar.add("method", "PUBLISH")
+    calendar.add("x-wr-calname", name)
+    # RFC 7986, 5.7; the other is what older programs read.
+    calendar.add("refresh-interval", REFRESH_INTERVAL, parameters={"value": "DURATION"})
+    calendar.add("x-published-ttl", REFRESH_INTERVAL)
+    return calendar
+
+
+def _write_event(
+    settings: Settings, entry: SectionEntry, when: EntryDate, content: EditionContent, released_at: datetime
+) -> Event:
+    """Write one date: a moment where it is known, else a whole day; a deadline blocks nobody's time."""
+    event, base = Event(), settings.link_base
+    event.add(
+        "uid", f"{hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:24]}@{base.split('//')[-1]}"
+    )
+    event.add("dtstamp", released_at)
+    event.add("last-modified", released_at)
+    event.add("summary", entry.headline if when.kind == "event" else f"{when.label}: {entry.headline}")
+    if when.moment:
+        event.add("dtstart", when.moment)
+        if when.end and when.end > when.moment:
+            event.add("dtend", when.end)
+    else:
+        event.add("dtstart", when.day)
+        event.add("dtend", (when.last_day or when.day) + timedelta(days=1))
+    if when.kind == "event" and entry.details:
+        event.add("location", entry.details[0])
+    if entry.url:
+        event.add("url", entry.url)
+    source = f"{settings.file.publication.name} No. {content.number}: {base}/editions/{content.name}"
+    event.add("description", vText("\n".join([when.text, *entry.details, *filter(None, [entry.summary]), source])))
+    event.add("transp", "TRANSPARENT")
+    return event

@@ -1,0 +1,153 @@
+"""Where an edition's entries stand in the mail: the first screen, the lead, the dates that come soon, then the sections.
+
+Pure: from content to what the templates loop over. A part is a fragment of its own, named after the sections that it
+belongs to (`fragment_names`), so that a reader who left a section out meets nothing of it anywhere.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from digest.edition.content import EditionContent, EditionSection, EntryDate, SectionEntry
+from digest.edition.fragment_names import section_fragment_name, sections_of_fragment
+from digest.edition.kinds import lead_sections
+
+SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
+MAX_EARLY_DATES = 5
+CONTENTS_HEADLINES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DatedEntry:
+    """An entry with a date, and the fragment that it is among the early dates."""
+
+    fragment: str
+    entry: SectionEntry
+    when: EntryDate
+
+    @property
+    def reminder_fragment(self) -> str:
+        """The fragment that names it on the first screen."""
+        return section_fragment_name(sections_of_fragment(self.fragment), "next")
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDates:
+    """The deadlines and events of the coming days, in order of date, before the rest of the edition."""
+
+    head_fragment: str
+    foot_fragment: str
+    last_day: date  # that the title names: nothing of the sections that comes before it is left out
+    entries: tuple[DatedEntry, ...]
+
+    @property
+    def title(self) -> str:
+        """What the dates hold: "Deadlines and events"."""
+        kinds = {dated.when.kind for dated in self.entries}
+        return "Deadlines and events" if len(kinds) == 2 else "Deadlines" if "deadline" in kinds else "Events"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentsList:
+    """The headlines of the first screen, which lead to the stories themselves."""
+
+    fragment: str
+    entries: tuple[SectionEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeadStory:
+    """The story that leads, before its section's others."""
+
+    fragment: str
+    entry: SectionEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SectionPart:
+    """A section without what stands earlier in the mail, which may be all of the one that leads.
+
+    `after` is the day after which its dates lie, where earlier ones stand among the early dates.
+    """
+
+    fragment: str
+    section: EditionSection
+    after: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MailLayout:
+    """One edition as the mail sets it."""
+
+    contents: ContentsList | None
+    next_deadline: DatedEntry | None
+    lead: LeadStory | None
+    dates: EarlyDates | None
+    sections: tuple[SectionPart, ...]
+
+
+def arrange_mail(content: EditionContent) -> MailLayout:
+    """Arrange an edition for the mail: every entry stands once, but for its line on the first screen."""
+    dated = sorted(_list_dated(content), key=_date_order)
+    dates = _choose_early_dates(content, dated)
+    leading = next(iter(lead_sections(content.sections)), None)
+    return MailLayout(
+        contents=_list_contents(leading),
+        next_deadline=next((d for d in dated if d.when.kind == "deadline"), None),
+        lead=LeadStory(section_fragment_name([leading.key]), leading.entries[0]) if leading else None,
+        dates=dates,
+        sections=tuple(_list_sections(content, leading, dates)),
+    )
+
+
+def _list_dated(content: EditionContent) -> Iterator[DatedEntry]:
+    for section in content.sections:
+        for place, entry in enumerate(section.entries, 1):
+            if entry.when:
+                yield DatedEntry(section_fragment_name([section.key], f"date-{place}"), entry, entry.when)
+
+
+def _date_order(dated: DatedEntry) -> tuple[date, bool, float, str]:
+    moment = dated.when.moment
+    return (dated.when.day, moment is None, moment.timestamp() if moment else 0.0, dated.entry.url)
+
+
+def _choose_early_dates(content: EditionContent, dated: list[DatedEntry]) -> EarlyDates | None:
+    """Take the soonest of the coming days, at most five."""
+    if content.released_on is None:
+        return None
+    last_day = content.released_on + SOON
+    soon = [d for d in dated if d.when.day <= last_day]
+    if len(soon) > MAX_EARLY_DATES:
+        soon = soon[:MAX_EARLY_DATES]
+        last_day = soon[-1].when.day
+    if not soon:
+        return None
+    keys = frozenset().union(*(sections_of_fragment(d.fragment) for d in soon))
+    head, foot = section_fragment_name(keys, "dates"), section_fragment_name(keys, "dates-end")
+    return EarlyDates(head, foot, last_day, tuple(soon))
+
+
+def _list_contents(leading: EditionSection | None) -> ContentsList | None:
+    """List the first headlines of the section that leads; a single one would only repeat the lead."""
+    if leading is None or len(leading.entries) < 2:
+        return None
+    return ContentsList(section_fragment_name([leading.key], "contents"), leading.entries[:CONTENTS_HEADLINES])
+
+
+def _list_sections(
+    content: EditionContent, leading: EditionSection | None, dates: EarlyDates | None
+) -> Iterator[SectionPart]:
+    """List what is left of each section, in order; the one that leads keeps its place with its other stories."""
+    early = {d.fragment for d in dates.entries} if dates else set[str]()
+    for section in content.sections:
+        if section is leading:
+            yield SectionPart(
+                section_fragment_name([section.key], "rows"), replace(section, entries=section.entries[1:])
+            )
+            continue
+        names = (section_fragment_name([section.key], f"date-{place}") for place in range(1, len(section.entries) + 1))
+        entries = tuple(e for e, name in zip(section.entries, names, strict=True) if name not in early)
+        after = dates.last_day if dates and len(entries) < len(section.entries) else None
+        if entries:
+            yield SectionPart(section_fragment_name([section.key]), replace(section, entries=entries), after)

@@ -1,0 +1,134 @@
+"""Where entries stand in the mail: the first screen, the dates that come soon, and that each stands once."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digest.edition.content import EditionContent, EditionSection, EntryDate, SectionEntry
+from digest.edition.fragment_names import (
+    list_omitted_fragments,
+    list_section_keys,
+    section_fragment_name,
+    sections_of_fragment,
+)
+from digest.edition.rendering.mail_layout import MAX_EARLY_DATES, SOON, MailLayout, arrange_mail
+
+RELEASE = date(2026, 11, 20)
+KEYS = ("featured", "events", "opportunities")
+
+
+def entry(name: str, kind: str = "event", days: int | None = None) -> SectionEntry:
+    day = RELEASE + timedelta(days=days or 0)
+    when = EntryDate(kind, day, f"{day:%B} {day.day}", kind.title()) if days is not None else None  # type: ignore[arg-type]
+    return SectionEntry(name, f"https://example.org/{name}", when=when)
+
+
+def edition(
+    featured: int = 3, events: tuple[int | None, ...] = (), calls: tuple[int | None, ...] = ()
+) -> EditionContent:
+    entries = {
+        "featured": tuple(entry(f"story-{n}") for n in range(featured)),
+        "events": tuple(entry(f"event-{n}", "event", days) for n, days in enumerate(events)),
+        "opportunities": tuple(entry(f"call-{n}", "deadline", days) for n, days in enumerate(calls)),
+    }
+    sections = tuple(EditionSection(key, key, key.title(), "", some) for key, some in entries.items() if some)
+    return EditionContent(
+        "2026-W47", 147, "Ports", "", "Friday, November 20, 2026", 5, "", "", sections, released_on=RELEASE
+    )
+
+
+def all_entries(layout: MailLayout) -> list[SectionEntry]:
+    """The entries of a layout in reading order, without the lines of the first screen."""
+    early = [dated.entry for dated in layout.dates.entries] if layout.dates else []
+    rest = [e for part in layout.sections for e in part.section.entries]
+    return [*([layout.lead.entry] if layout.lead else []), *early, *rest]
+
+
+@given(
+    st.integers(0, 6),
+    st.lists(st.none() | st.integers(0, 60), max_size=8),
+    st.lists(st.none() | st.integers(0, 60), max_size=8),
+)
+def test_every_entry_stands_once(featured: int, events: list[int | None], calls: list[int | None]) -> None:
+    content = edition(featured, tuple(events), tuple(calls))
+    layout = arrange_mail(content)
+    expected = [e.headline for section in content.sections for e in section.entries]
+    assert sorted(e.headline for e in all_entries(layout)) == sorted(expected)
+    if layout.dates:
+        days = [dated.when.day for dated in layout.dates.entries]
+        assert days == sorted(days)
+        assert len(days) <= MAX_EARLY_DATES
+        assert days[-1] <= layout.dates.last_day <= RELEASE + SOON
+        left = [e.when.day for part in layout.sections for e in part.section.entries if e.when]
+        assert all(day >= layout.dates.last_day for day in left)
+
+
+def test_deadlines_and_events_of_two_weeks_stand_in_one_list_by_date() -> None:
+    layout = arrange_mail(edition(3, events=(12, 30, 3), calls=(9, 20, None)))
+    assert layout.dates is not None
+    assert [d.entry.headline for d in layout.dates.entries] == ["event-2", "call-0", "event-0"]
+    assert (layout.dates.title, layout.dates.last_day) == ("Deadlines and events", date(2026, 12, 4))
+    rows, events, calls = layout.sections
+    assert [e.headline for e in rows.section.entries] == ["story-1", "story-2"]
+    assert ([e.headline for e in events.section.entries], events.after) == (["event-1"], date(2026, 12, 4))
+    assert ([e.headline for e in calls.section.entries], calls.after) == (["call-1", "call-2"], date(2026, 12, 4))
+
+
+def test_of_more_than_five_dates_the_title_names_the_day_of_the_last() -> None:
+    layout = arrange_mail(edition(1, events=(1, 2, 3, 4, 5, 6)))
+    assert layout.dates is not None
+    assert (layout.dates.title, layout.dates.last_day) == ("Events", date(2026, 11, 25))
+    assert [e.headline for e in layout.sections[-1].section.entries] == ["event-5"]
+
+
+def test_without_dates_that_come_soon_nothing_moves() -> None:
+    layout = arrange_mail(edition(3, events=(15,), calls=(None, 60)))
+    assert layout.dates is None
+    assert [part.after for part in layout.sections] == [None] * 3
+    assert layout.next_deadline is not None
+    assert layout.next_deadline.entry.headline == "call-1"
+
+
+def test_the_first_screen_has_three_headlines_and_the_next_deadline() -> None:
+    layout = arrange_mail(edition(6, events=(1,), calls=(40, 30)))
+    assert layout.contents is not None
+    assert [e.headline for e in layout.contents.entries] == ["story-0", "story-1", "story-2"]
+    assert layout.next_deadline is not None
+    assert layout.next_deadline.entry.headline == "call-1"
+    assert arrange_mail(edition(1)).contents is None, "a single headline only repeats the lead"
+
+
+def test_an_edition_that_does_not_know_its_day_has_no_early_dates() -> None:
+    assert arrange_mail(replace(edition(2, events=(1,)), released_on=None)).dates is None
+
+
+@pytest.mark.parametrize(
+    ("omitted", "gone"),
+    [
+        ({"events"}, {"section:events", "section:events.date-1"}),
+        (
+            {"events", "opportunities"},
+            {"section:events", "section:events.date-1", "section:events+opportunities.dates"},
+        ),
+        ({"featured"}, {"section:featured", "section:featured.contents"}),
+        (set(), set()),
+    ],
+)
+def test_a_part_goes_with_the_last_of_its_sections(omitted: set[str], gone: set[str]) -> None:
+    names = [
+        *("head", "section:featured", "section:featured.contents", "section:events", "section:events.date-1"),
+        *("section:events+opportunities.dates", "block:events", "foot"),
+    ]
+    assert list_omitted_fragments(names, omitted) == gone
+    assert list_section_keys(names) == set(KEYS)
+
+
+@given(
+    st.sets(st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True), min_size=1),
+    st.sampled_from(["", "dates", "date-12"]),
+)
+def test_a_fragments_name_tells_its_sections(keys: set[str], part: str) -> None:
+    assert sections_of_fragment(section_fragment_name(keys, part)) == keys

@@ -1,0 +1,50 @@
+"""Deadlines and events as a calendar: for one edition and to follow, read back by the library and by hand."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from icalendar import Calendar
+
+from digest.store.models import EditionState
+
+RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+
+
+def events_of(body: bytes) -> list[dict[str, Any]]:
+    calendar = Calendar.from_ical(body)
+    return [
+        {"summary": str(e["summary"]), "start": e.decoded("dtstart"), "uid": str(e["uid"]), "url": str(e["url"])}
+        for e in calendar.walk("VEVENT")
+    ]
+
+
+def test_an_editions_calendar_holds_its_early_dates(both: Any) -> None:
+    name = both.edition(state=EditionState.SENT)
+    answer = both.client.get(f"/editions/{name}.ics")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/calendar; charset=utf-8; method=PUBLISH"
+    event, deadline = events_of(answer.data)
+    assert event["summary"] == "Port resilience exercise, open to observers"
+    assert event["start"] == date(2026, 12, 3)
+    assert deadline["summary"] == "Deadline: Request for information: counter-drone sensors"
+    lines = answer.data.replace(b"\r\n ", b"").split(b"\r\n")
+    assert b"LOCATION:Long Beach" in lines
+    assert b"DTEND;VALUE=DATE:20261204" in lines
+    assert all(len(line) <= 75 for line in answer.data.split(b"\r\n")), "RFC 5545, 3.1"
+
+
+def test_the_calendar_to_follow_has_each_date_once_as_the_newest_edition_has_it(world: Any) -> None:
+    for number, weeks in ((145, 2), (146, 1)):
+        release_at = RELEASE - timedelta(weeks=weeks)
+        world.edition(name=f"2026-W{46 - weeks + 1}", number=number, state=EditionState.SENT, release_at=release_at)
+    world.edition(name="2026-W47", number=147, state=EditionState.APPROVED)
+    events = events_of(world.client.get("/calendar.ics").data)
+    assert len({event["uid"] for event in events}) == len(events) == 4, "two of each edition that went out"
+    assert "2026-W47" not in str(events)
+    assert not any(mark in str(events) for mark in ("token", "leave", "preferences"))
+
+
+def test_an_edition_that_has_not_gone_out_has_no_calendar(world: Any) -> None:
+    assert world.client.get(f"/editions/{world.edition(state=EditionState.APPROVED)}.ics").status_code == 404
+    assert world.client.get("/editions/2020-W01.ics").status_code == 404
+    assert events_of(world.client.get("/calendar.ics").data) == []
