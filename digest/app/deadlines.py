@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app import calendar, editing
-from digest.app.acts import SCHEDULER, Act, Role
-from digest.app.editing import EditForm, EditRefusedError
+from digest.app import approvals, calendar
+from digest.app.acts import SCHEDULER
 from digest.app.installation import Installation
 from digest.deliver.send.notices import make_notice_queue
 from digest.edition import approval, calendar_store
@@ -32,11 +30,8 @@ from digest.store.staff import list_proven_staff
 from subscribers.mail_requests import MailRequest
 from subscribers.phrases import clock_hour, weekday_month_day, zone_name_at
 
-REINSTATE = Act("approved version restored", Role.EDITOR)
 MAIL_KIND: Literal["deadline"] = "deadline"
 _MAX_LISTED = 6  # headlines of a section in a mail's preview
-
-log = structlog.get_logger("scheduler")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +91,12 @@ def decide_deadline(installation: Installation, *, now: datetime) -> str:
     if decision is DeadlineDecision.SKIP:
         calendar.skip_release(installation, step.release.release_at, actor=SCHEDULER, now=now)
     if decision is DeadlineDecision.SEND_VERSION:
-        _restore_version(installation, name, now)
+        approvals.reinstate_last_approval(installation, name, actor=SCHEDULER, now=now)
     is_news = decision is not DeadlineDecision.WAIT or step.at == step.deadline
     if is_news:
         with installation.database.write() as session:
             _mail_editors(session, installation, step, str(decision), now)
     return f"{name}: {decision}"
-
-
-def _restore_version(installation: Installation, name: str, now: datetime) -> None:
-    """Let the last approved version stand again; the draft goes back to it, so that the desk shows what goes out."""
-    with installation.database.read() as session:
-        version = approval.find_sendable_approval(session, find_edition(session, name))
-    if version is not None:
-        try:
-            editing.bring_back(installation, EditForm(name, SCHEDULER, now), version.edit_seq)
-        except EditRefusedError as exc:  # the draft says the same already
-            log.info("the draft stays as it is", edition=name, why=str(exc))
-    with REINSTATE.transaction(installation.database, SCHEDULER, name, now=now) as (session, audit):
-        restored = approval.reinstate_approval(
-            session, find_edition(session, name), settings=installation.settings, keys=installation.keys, now=now
-        )
-        audit.detail = {"version": restored.version, "mark": restored.content_hash}
 
 
 def _find_step(session: Session, installation: Installation, job: str, now: datetime) -> _DueStep | None:

@@ -1,6 +1,6 @@
 """The history of an edition as its editors see it: every act with who did it, and how the edition stood after any of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,8 @@ from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.sent_back_notes import list_notes
+from digest.store.approval_models import SentBackNote
 from digest.store.models import AuditEntry, Edition
 
 
@@ -26,12 +28,23 @@ class ApprovalAct:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteAct:
+    """That an edition was sent back with a note, or that the note (then `text` is empty) was marked as done."""
+
+    at: datetime  # UTC
+    actor: str
+    text: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class EditionHistory:
     """All that was done to an edition. `names` says how colleagues see each actor of the staff."""
 
     edition: Edition
     state: EditingState
     approvals: tuple[ApprovalAct, ...]
+    notes: tuple[NoteAct, ...]
     names: Mapping[str, str]
 
     @property
@@ -56,11 +69,21 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
             .where(AuditEntry.subject == edition.name, AuditEntry.act.in_(acts))
             .order_by(AuditEntry.at, AuditEntry.id)
         )
-        approvals = tuple(
-            ApprovalAct(e.at, e.actor, acts[e.act], max((x.seq for x in state.edits if x.at <= e.at), default=0))
-            for e in entries
-        )
-    return EditionHistory(edition, state, approvals, staff.read_display_names(installation))
+        approvals = tuple(ApprovalAct(e.at, e.actor, acts[e.act], _find_last_seq(state, e.at)) for e in entries)
+        notes = tuple(_list_note_acts(state, list_notes(session, edition)))
+    return EditionHistory(edition, state, approvals, notes, staff.read_display_names(installation))
+
+
+def _list_note_acts(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteAct]:
+    for note in notes:
+        yield NoteAct(note.at, note.actor, note.text, _find_last_seq(state, note.at))
+        if note.done_at:
+            yield NoteAct(note.done_at, note.done_by or "", "", _find_last_seq(state, note.done_at))
+
+
+def _find_last_seq(state: EditingState, at: datetime) -> int:
+    """Return the number of the last edit at a moment; 0 before the first."""
+    return max((edit.seq for edit in state.edits if edit.at <= at), default=0)
 
 
 def render_moment(installation: Installation, name: str, seq: int) -> str:

@@ -166,12 +166,24 @@ def check_edition(
         return rule_registry.run_preflight_rules(replace(facts, fetcher=fetcher))
 
 
-def approve_edition(installation: Installation, name: str, content_hash: str, *, actor: Actor, now: datetime) -> str:
-    """Approve an edition by the content hash that was looked at; return its name.
+@dataclass(frozen=True, slots=True)
+class ApprovalResult:
+    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks."""
+
+    edition: str
+    version: int
+    missing: int
+
+
+def approve_edition(
+    installation: Installation, name: str, content_hash: str, *, actor: Actor, now: datetime
+) -> ApprovalResult:
+    """Approve an edition by the content hash that was looked at; it goes out once as many have as the settings ask for.
 
     Raises:
         UnknownEditionError: there is none of that name.
-        ApprovalError: it is no draft, changed since, or preflight finds errors.
+        ApprovalError: it is no draft, changed since, preflight finds errors, it was sent back with a note that is not done, or
+            the actor was the last to edit it or has approved it already.
     """
     name = edition_name(installation, name)
     with APPROVE.steps(installation.database, actor, name, now=now) as audit:
@@ -187,7 +199,8 @@ def approve_edition(installation: Installation, name: str, content_hash: str, *,
             )
             audit.detail = {"mark": signed.content_hash, "version": signed.version}
             audit.record(session)
-    return name
+            missing = signed.statement["approvals"] - len(signed.signatures)
+            return ApprovalResult(name, signed.version, missing)
 
 
 def void_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from digest.app import editions, sending
+from digest.app import approvals, editions, sending
 from digest.app.edition_status import describe_delivery_counts, edition_status
 from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
 from digest.cli.terminal import show_progress, stop_on_signal
@@ -198,26 +198,45 @@ Examples:
   digest approve 2026-W47              shows what would be approved, and its mark
   digest approve 2026-W47 3fa9c21      approves it, if it is still that
   digest approve 2026-W47 --void       takes the approval back
+  digest approve 2026-W47 --send-back "The intro names a story that is out."
+  digest approve 2026-W47 --done       what it was sent back for is done
 
 Exit codes: 0 approved (without MARK: shown), 2 it cannot be (it says why), or wrong use."""
 )
 @click.argument("edition")
 @click.argument("mark", default="")
 @click.option("--void", is_flag=True, help="Take the approval back, so that the edition can change.")
+@click.option("--send-back", "note", metavar="NOTE", help="Send it back with a note; an approval is taken back.")
+@click.option("--done", is_flag=True, help="Mark as done what it was sent back for.")
 @pass_command_context
-def approve(context: CommandContext, edition: str, mark: str, void: bool) -> None:
+def approve(context: CommandContext, edition: str, mark: str, void: bool, note: str | None, done: bool) -> None:
     """Approve an EDITION by its content MARK, the first seven digits at least."""
     installation, now = context.installation, context.now()
-    if void:
+    if sum((bool(mark), void, note is not None, done)) > 1:
+        raise click.UsageError("Give MARK, --void, --send-back or --done: one of them.")
+    if note is not None:
+        name = approvals.send_back_edition(installation, edition, note, actor=context.actor, now=now)
+        click.echo(f"{name} is sent back: the note stands at the desk until somebody marks it as done.")
+    elif done:
+        notes = approvals.list_open_notes(installation, edition)
+        for open_note in notes:
+            approvals.finish_note(installation, edition, open_note.id, actor=context.actor, now=now)
+        click.echo(f"{len(notes)} marked as done." if notes else "No note is open.")
+    elif void:
         name = editions.void_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
     elif mark:
-        name = editions.approve_edition(installation, edition, mark, actor=context.actor, now=now)
-        click.echo(f"{name} is approved. Any change after this voids the approval.")
+        result = editions.approve_edition(installation, edition, mark, actor=context.actor, now=now)
+        if result.missing:
+            click.echo(f"You have approved version {result.version} of {result.edition}. It takes one more.")
+        else:
+            click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
     else:
         overview = edition_status(installation, edition, now=now)
         if overview.state != EditionState.DRAFT:
             raise ApprovalError(f"{overview.name} is {overview.state}: only a draft can be approved.")
+        for sentence in approvals.approval_sentences(approvals.read_approval_overview(installation, edition)):
+            click.echo(sentence)
         click.echo(
             f"{overview.release_sentence}\nIts content mark is {overview.content_hash[:7]}. To approve exactly this:\n"
             f"  digest approve {overview.name} {overview.content_hash[:7]}"

@@ -18,13 +18,15 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from digest.edition.approvers import ApproverRule
 from digest.edition.content import RenderedFragment
 from digest.edition.mailable_edition import MailableEdition, describe_draft
 from digest.edition.queries import last_cut_off_before, load_rendered_fragments
 from digest.edition.windows import next_window
 from digest.settings import Settings
-from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment
+from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment, SentBackNote
 from digest.store.models import Edition, EditionEdit, EditionState
+from digest.store.staff import list_proven_staff, staff_actor
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 
@@ -171,7 +173,8 @@ def sign_approval(
 
     Raises:
         ApprovalError: it is no draft, another edition covers its week or leaves a gap before it, it has changed since
-            `content_hash` was shown, or the actor has signed it already.
+            `content_hash` was shown, a note with which it was sent back is not done, or the actor may not approve it
+            (`ApproverRule`).
     """
     # Nobody else decides about it until this commits.
     session.refresh(edition, with_for_update=True)
@@ -185,6 +188,15 @@ def sign_approval(
             f"{edition.name} has changed: you looked at {content_hash[:7] or 'nothing'}, now it is {current_hash[:7]}. "
             "Look at it again and approve what you see."
         )
+    if session.scalar(
+        select(SentBackNote.id).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
+    ):
+        raise ApprovalError(
+            f"{edition.name} was sent back with a note that is not done yet. Do what it says, mark it as done at the desk, and "
+            "approve then."
+        )
+    if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
+        raise ApprovalError(f"{edition.name}: {refusal}")
     approval = find_waiting_approval(session, edition)
     if approval is not None and approval.content_hash != current_hash:
         _end_approval(
@@ -193,8 +205,6 @@ def sign_approval(
         approval = None
     if approval is None:
         approval = _freeze_version(session, edition, statement, now)
-    elif any(signature.actor == actor for signature in approval.signatures):
-        raise ApprovalError(f"You have approved this version of {edition.name} already: somebody else has to as well.")
     payload = _signature_payload(current_hash, approval.version, actor, now)
     signature = _sign(keys.current("approval"), payload)
     approval.signatures.append(ApprovalSignature(actor=actor, at=now, signature=signature))
@@ -203,6 +213,20 @@ def sign_approval(
         edition.state, edition.approved_by, edition.approved_at = EditionState.APPROVED, actor, now
     session.flush()
     return approval
+
+
+def read_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
+    """Read who may approve an edition as it stands."""
+    waiting = find_waiting_approval(session, edition)
+    if waiting and waiting.content_hash != content_hash_of(_state_draft(session, edition, settings)):
+        waiting = None
+    last_edit = select(EditionEdit.actor).where(EditionEdit.edition_id == edition.id).order_by(EditionEdit.seq.desc())
+    return ApproverRule(
+        needed=settings.file.approval.approvers,
+        signed=tuple(signed.actor for signed in waiting.signatures) if waiting else (),
+        last_editor=session.scalar(last_edit.limit(1)),
+        staff=tuple(staff_actor(member) for member in list_proven_staff(session)),
+    )
 
 
 def _check_window(session: Session, edition: Edition) -> None:
@@ -327,6 +351,17 @@ def take_back_approval(session: Session, edition: Edition, *, actor: str, now: d
     if edition.state == EditionState.APPROVED:
         edition.state = EditionState.DRAFT
     session.flush()
+
+
+def end_open_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str) -> None:
+    """Take back what stands, with every version before it, or what waits for another approver; the caller holds the edition.
+
+    A version that was superseded before, while nothing stands, is left: this is about the draft, not about that.
+    """
+    if find_standing_approval(session, edition):
+        take_back_approval(session, edition, actor=actor, now=now, because=because)
+    elif waiting := find_waiting_approval(session, edition):
+        _end_approval(waiting, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
 
 
 def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None, now: datetime, because: str) -> None:

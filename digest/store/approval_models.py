@@ -82,3 +82,18 @@ class ApprovedFragment(Base):
     name: Mapped[str] = mapped_column(String(500))
     position: Mapped[int]
     body: Mapped[str] = mapped_column(Text)
+
+
+class SentBackNote(Base):
+    """What a colleague wants changed before an edition goes out; it stands at the desk until somebody says that it is done."""
+
+    __tablename__ = "sent_back_note"
+    __table_args__ = (Index("ix_sent_back_note_edition", "edition_id"),)  # the notes of an edition
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
+    at: Mapped[Moment]
+    actor: Mapped[str] = mapped_column(String(200))
+    text: Mapped[str] = mapped_column(Text)
+    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    done_by: Mapped[str | None] = mapped_column(String(200))

@@ -29,6 +29,7 @@ from digest.web.auth.blueprint import auth_pages
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import check_route_rules
 from digest.web.context import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, WebContext
+from digest.web.desk.approval_pages import approval_pages
 from digest.web.desk.calendar_pages import calendar_pages
 from digest.web.desk.correction_pages import correction_pages
 from digest.web.desk.editing_pages import editing_pages
@@ -73,8 +74,9 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     app.before_request(check_access)
     csrf = CSRFProtect(app)
     for blueprint in (
-        *(admin_pages, archive_pages, auth_pages, calendar_pages, correction_pages, desk_pages, editing_pages),
-        *(health_pages, history_pages, live_pages, preview_pages, sending_pages, story_pages),
+        *(admin_pages, approval_pages, archive_pages, auth_pages, calendar_pages, correction_pages),
+        *(desk_pages, editing_pages, health_pages, history_pages, live_pages, preview_pages),
+        *(sending_pages, story_pages),
     ):
         app.register_blueprint(blueprint)
     # No cookie, so nothing to forge with (see subscribers.pages.context and .signup); a signature guards the webhooks.

@@ -42,7 +42,7 @@ from digest.store.models import Edition, EditionState, Source
 from digest.timetable import DueJob
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
-from tests.actors import EDITOR
+from tests.actors import ADMIN, EDITOR
 from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
 
@@ -111,7 +111,7 @@ class SimulatedWeek:
         with self.install.database.read() as session:
             edition = session.scalars(select(Edition).where(Edition.name == name)).one()
             mark = current_content_hash(session, edition, self.install.settings)
-        editions.approve_edition(self.install, name, mark, actor=EDITOR, now=self.now)
+        editions.approve_edition(self.install, name, mark, actor=ADMIN, now=self.now)
 
     def write_subject(self, name: str, text: str) -> None:
         editing.write_edition_text(self.install, EditForm(name, EDITOR, self.now), EditionField.SUBJECT, text)

@@ -16,6 +16,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0007 moves no row: everybody's links are of generation 0, and those of mails that were sent go on working.
 0010 moves no row: an edition of before has no edits, and no stored proposal until it is drafted again.
 0016 moves no row: nobody has a clipboard yet.
+0025 moves no row: nobody has sent an edition back yet.
 0020 moves no row: nothing was skipped, moved or added before there was a calendar.
 0023 moves no row: nothing of before was imported yet.
 0008 renames the tags of addresses in `signup_request` and `signup_mail` to those of mailboxes, and keeps them.

@@ -23,7 +23,10 @@ _LOCAL_PATH = re.compile(
     r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?"
 )  # visible ASCII without a backslash; no second slash at its start
 STAFF_BLUEPRINTS = frozenset(
-    {"auth", "corrections", "desk", "editing", "history", "live", "previews", "sending", "stories", "admin"}
+    {
+        *("admin", "approvals", "auth", "calendar", "corrections", "desk", "editing", "history", "live"),
+        *("previews", "sending", "stories"),
+    }
 )
 
 

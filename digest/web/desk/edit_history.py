@@ -273,6 +273,10 @@ def _tell_other_acts(teller: HistoryTeller, query: HistoryQuery) -> Iterator[His
         clock = clock_time(act.at.astimezone(teller.zone))
         words = "approved it" if act.given else "took the approval back"
         yield HistoryRow(seq=act.seq, edit=None, at=act.at, clock=clock, who=teller.name(act.actor), words=words)
+    for note in history.notes:
+        clock = clock_time(note.at.astimezone(teller.zone))
+        words = f"sent it back: “{note.text}”" if note.text else "marked the note as done"
+        yield HistoryRow(seq=note.seq, edit=None, at=note.at, clock=clock, who=teller.name(note.actor), words=words)
 
 
 def _show_moment(teller: HistoryTeller, seq: int) -> ShownMoment | None:

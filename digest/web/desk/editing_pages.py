@@ -23,6 +23,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.settings import SectionSettings
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
+from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.colleagues import sign_arrangement, sign_edit
 from digest.web.desk.edit_outline import (
     POOL_FILTERS,
@@ -192,6 +193,7 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
         views=PREVIEW_VIEWS,
         view=find_preview_view(query.view),
         size=MailSize(len(view.html.encode())),
+        standing=read_approval_standing(name),
     )
 
 

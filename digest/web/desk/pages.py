@@ -19,6 +19,7 @@ from digest.edition.queries import UnknownEditionError
 from digest.store.models import EditionState
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
+from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.editing_pages import render_edit_page
 from digest.web.desk.edition_outline import build_edition_outline, build_listed_story, summarise_checks
 from digest.web.desk.page_query import read_page_query
@@ -148,6 +149,7 @@ def review(name: str) -> ResponseReturnValue:
         octets=len(view.html.encode()),
         over=view.edition.release_at <= context.clock(),
         text_lines=view.text.count("\n"),
+        standing=read_approval_standing(view.edition.name),
     )
 
 

@@ -1,0 +1,217 @@
+"""What editors and the timetable do about approvals beside approving: send back, mark as done, send what was approved last."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import undefer
+
+from digest.app import editing, staff
+from digest.app.acts import Act, Actor, Role
+from digest.app.editing import EditForm, EditingState
+from digest.app.edition_status import edition_name
+from digest.app.installation import Installation
+from digest.edition import approval, sent_back_notes
+from digest.edition.approvers import ApproverRule
+from digest.edition.content import EditionContent
+from digest.edition.content_changes import ContentComparison, compare_contents
+from digest.edition.edit_log import load_edits
+from digest.edition.queries import COMING_STATES, find_edition
+from digest.store.approval_models import Approval, SentBackNote
+from digest.store.models import Edition, EditionState
+from subscribers.phrases import join_words
+
+SEND_BACK = Act("sent back", Role.EDITOR)
+FINISH_NOTE = Act("sent-back note done", Role.EDITOR)
+REINSTATE = Act("reinstated an approval", Role.EDITOR)
+_MAX_ATTEMPTS = 5  # where editors go on while a deadline passes
+
+
+def send_back_edition(installation: Installation, name: str, text: str, *, actor: Actor, now: datetime) -> str:
+    """Send an edition back with a note; an approval of it is taken back. Return its name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        SentBackError: the note says nothing or too much, or the edition has gone out.
+    """
+    name = edition_name(installation, name)
+    with SEND_BACK.transaction(installation.database, actor, name, now=now) as (session, audit):
+        edition, note_text = find_edition(session, name), editing.clean_typed_text(text)
+        note = sent_back_notes.send_back(session, edition, note_text, actor=actor.name, now=now)
+        # Without the text: the log holds no words that might name a reader.
+        audit.detail = {"note": note.id}
+    return name
+
+
+def finish_note(installation: Installation, name: str, note_id: int, *, actor: Actor, now: datetime) -> str:
+    """Mark a note as done, with which an edition was sent back; return the edition's name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        SentBackError: it has no such note, or the note is done.
+    """
+    name = edition_name(installation, name)
+    with FINISH_NOTE.transaction(installation.database, actor, name, now=now) as (session, audit):
+        sent_back_notes.finish_note(session, find_edition(session, name), note_id, actor=actor.name, now=now)
+        audit.detail = {"note": note_id}
+    return name
+
+
+def reinstate_last_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:
+    """Let the last version that was approved and not taken back stand again; return its number.
+
+    That is a deadline's rule, for a draft that nobody approved since. The draft is brought back to what the version was made of,
+    by an edit, so that what the edition says of itself is what goes out; what goes out is the version, byte for byte.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        ApprovalError: nothing was approved, all was taken back, or it cannot be sent any more.
+        EditRefusedError: editors changed it faster than this could be done.
+    """
+    name = edition_name(installation, name)
+    with REINSTATE.steps(installation.database, actor, name, now=now) as audit:
+        for _ in range(_MAX_ATTEMPTS):
+            state = editing.read_editing_state(installation, name)
+            version = _read_sendable(installation, name)
+            state = _bring_back_draft(installation, state, version, actor, now)
+            with installation.database.write() as session:
+                edition = find_edition(session, name, lock=True)
+                if len(load_edits(session, edition)) != len(state.edits):
+                    continue
+                settings, keys = installation.settings, installation.keys
+                found = approval.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
+                audit.detail = {"mark": found.content_hash, "version": found.version}
+                audit.record(session)
+            return version.version
+        raise editing.EditRefusedError("Others changed the edition faster than this could be done. Try it again.")
+
+
+def _read_sendable(installation: Installation, name: str) -> Approval:
+    with installation.database.read() as session:
+        found = approval.find_sendable_approval(session, find_edition(session, name))
+    if found is None:
+        raise approval.ApprovalError(f"No version of {name} was approved that may still be sent.")
+    return found
+
+
+def _bring_back_draft(
+    installation: Installation, state: EditingState, version: Approval, actor: Actor, now: datetime
+) -> EditingState:
+    """Bring the draft back to the edits that a version has, unless it is there already."""
+    effect = state.find_revert_effect(version.edit_seq)
+    if not effect.taken_out and not effect.put_back:
+        return state
+    return editing.bring_back(installation, EditForm(state.name, actor, now), version.edit_seq).state
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalOverview:
+    """How an edition's approval stands. `versions` come newest first, `notes` oldest first; `names` is how colleagues see each actor.
+
+    `compared` is the last version that enough people approved, also one that was taken back, with what it says.
+    """
+
+    edition: Edition
+    versions: tuple[Approval, ...]
+    notes: tuple[SentBackNote, ...]
+    rule: ApproverRule
+    compared: Approval | None
+    compared_content: EditionContent | None
+    names: Mapping[str, str]
+
+    @property
+    def open_notes(self) -> tuple[SentBackNote, ...]:
+        """The notes that nobody has marked as done."""
+        return tuple(note for note in self.notes if note.done_at is None)
+
+    @property
+    def current(self) -> Approval | None:
+        """The version that stands, or waits for another approver."""
+        return next((version for version in self.versions if version.state in approval.OPEN_STATES), None)
+
+    @property
+    def ended(self) -> Approval | None:
+        """The last version, where the edition is a draft because that ended."""
+        if not self.versions or self.current or self.edition.state not in COMING_STATES:
+            return None
+        return self.versions[0]
+
+    def compare(self, content: EditionContent) -> ContentComparison | None:
+        """Compare what was approved last with what the edition says; None where nothing was, or where that stands."""
+        if self.compared is None or self.compared_content is None:
+            return None
+        if self.current and self.current.id == self.compared.id:
+            return None
+        return compare_contents(self.compared_content, content)
+
+    def find_version(self, number: int) -> Approval | None:
+        """Find a version by its number."""
+        return next((version for version in self.versions if version.version == number), None)
+
+
+def read_approval_overview(installation: Installation, name: str) -> ApprovalOverview:
+    """Read how an edition's approval stands.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        stood = select(Approval).where(Approval.edition_id == edition.id, Approval.stood_at.is_not(None))
+        last = stood.order_by(Approval.version.desc()).limit(1).options(undefer(Approval.content))
+        compared = session.scalar(last)
+        return ApprovalOverview(
+            edition=edition,
+            versions=approval.list_approvals(session, edition),
+            notes=sent_back_notes.list_notes(session, edition),
+            rule=approval.read_approver_rule(session, edition, installation.settings),
+            compared=compared,
+            compared_content=EditionContent.from_json(compared.content) if compared else None,
+            names=staff.read_display_names(installation),
+        )
+
+
+def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote, ...]:
+    """List the notes of an edition that nobody has marked as done; none of one that has gone out.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        return sent_back_notes.list_open_notes(session, edition) if edition.state in COMING_STATES else ()
+
+
+def read_version_html(installation: Installation, name: str, number: int) -> str | None:
+    """Return the mail of an approved version as HTML; None where there is none of that number.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        query = select(Approval).where(Approval.edition_id == edition.id, Approval.version == number)
+        version = session.scalar(query)
+        return approval.read_version(session, version).join("html") if version else None
+
+
+def approval_sentences(overview: ApprovalOverview) -> list[str]:
+    """Say who has approved an edition as it stands, and who still may; and what it was sent back for."""
+    rule, names = overview.rule, overview.names
+    notes = [f"{names.get(n.actor, n.actor)} sent it back: “{n.text}” It is not done yet." for n in overview.open_notes]
+    if overview.edition.state != EditionState.DRAFT:
+        return notes
+    signed, eligible = ([names.get(actor, actor) for actor in actors] for actors in (rule.signed, rule.list_eligible()))
+    sentences = []
+    if rule.needed > 1:
+        by = f": {join_words(signed)} approved this version" if signed else ""
+        sentences.append(f"{len(signed)} of {rule.needed} approvals{by}.")
+    if rule.last_editor and rule.is_barred_by_edit(rule.last_editor):
+        last = names.get(rule.last_editor, rule.last_editor)
+        sentences.append(f"{last} edited last, so {last} cannot approve.")
+    if eligible:
+        sentences.append(f"{join_words(eligible)} can approve.")
+    elif rule.staff:
+        sentences.append("Nobody else on the staff can approve: invite a colleague, or let somebody else edit last.")
+    return [*notes, *sentences]

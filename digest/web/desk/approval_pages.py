@@ -1,0 +1,120 @@
+"""Sending an edition back, marking the note as done, and an approved version beside the draft."""
+
+from collections.abc import Callable, Sequence
+
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app import approvals, editing, staff
+from digest.app.approvals import ApprovalOverview
+from digest.edition.content import EditionContent
+from digest.edition.queries import UnknownEditionError
+from digest.edition.sent_back_notes import SentBackError
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.desk.approval_outline import ApprovalStanding, describe_approval_standing
+from digest.web.desk.colleagues import name_actor
+from digest.web.desk.edit_sentences import create_edit_writer
+from digest.web.desk.previews import preview_response
+
+approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<name>")
+
+
+@approval_pages.app_errorhandler(SentBackError)
+def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
+    """Say why a note was not taken, or is not there any more, and lead back."""
+    name = (request.view_args or {})["name"]
+    back = url_for("desk.review", name=name)
+    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 409
+
+
+@approval_pages.app_context_processor
+def provide_open_notes() -> dict[str, Callable[[], Sequence[dict[str, object]]]]:
+    """Lend the layout the notes that stand above every page of an edition until they are done."""
+
+    def open_notes() -> Sequence[dict[str, object]]:
+        name = "current" if request.endpoint == "desk.index" else (request.view_args or {}).get("name")
+        if not name or not request.path.startswith("/desk"):
+            return ()
+        installation = web_context().installation
+        try:
+            notes = approvals.list_open_notes(installation, name)
+        except UnknownEditionError:
+            return ()
+        names = staff.read_display_names(installation) if notes else {}
+        return [{"note": note, "who": name_actor(note.actor, names), "edition": name} for note in notes]
+
+    return {"open_notes": open_notes}
+
+
+def read_approval_standing(name: str) -> ApprovalStanding:
+    """Read how an edition's approval stands for who is signed in.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    context = web_context()
+    overview = approvals.read_approval_overview(context.installation, name)
+    return describe_standing(overview)
+
+
+def describe_standing(overview: ApprovalOverview) -> ApprovalStanding:
+    """Describe how an edition's approval stands for who is signed in."""
+    context = web_context()
+    state = editing.find_editing_state(context.installation, overview.edition)
+    sections = context.settings.file.sections
+    return describe_approval_standing(
+        overview,
+        state,
+        EditionContent.from_json(overview.edition.content),
+        writer=create_edit_writer(state.arrangement, sections) if state else None,
+        sentences=approvals.approval_sentences(overview),
+        actor=current_actor().name,
+        zone=context.zone,
+    )
+
+
+@approval_pages.post("/send-back")
+def send_back(name: str) -> ResponseReturnValue:
+    """Send an edition back with a note."""
+    context = web_context()
+    text = request.form.get("note", "")
+    approvals.send_back_edition(context.installation, name, text, actor=current_actor(), now=context.clock())
+    return redirect(url_for("desk.edition", name=name), 303)
+
+
+@approval_pages.post("/notes/<int:note>/done")
+def finish_note(name: str, note: int) -> ResponseReturnValue:
+    """Mark a note as done, from whatever page of the edition it stood on."""
+    context = web_context()
+    approvals.finish_note(context.installation, name, note, actor=current_actor(), now=context.clock())
+    return redirect(url_for("desk.edition", name=name), 303)
+
+
+@approval_pages.get("/versions/<int:number>")
+def show_version(name: str, number: int) -> ResponseReturnValue:
+    """Show an approved version beside the edition as it is now."""
+    context = web_context()
+    overview = approvals.read_approval_overview(context.installation, name)
+    version = overview.find_version(number)
+    if version is None:
+        abort(404, f"{overview.edition.name} has no version {number}.")
+    signed = [(name_actor(s.actor, overview.names), s.at) for s in version.signatures]
+    ended_by = name_actor(version.ended_by, overview.names) if version.ended_by else ""
+    return render_template(
+        "web/desk/version.html",
+        edition=overview.edition,
+        version=version,
+        versions=overview.versions,
+        signed=signed,
+        ended_by=ended_by,
+    )
+
+
+@approval_pages.get("/versions/<int:number>/mail")
+def show_version_mail(name: str, number: int) -> Response:
+    """Return the mail of an approved version, to be framed by the desk."""
+    html = approvals.read_version_html(web_context().installation, name, number)
+    if html is None:
+        abort(404, f"{name} has no version {number}.")
+    return preview_response(html, "phone")

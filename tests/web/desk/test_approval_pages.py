@@ -1,0 +1,165 @@
+"""Approving through the pages: who may, what changed since the last approved version, and the note that sends an edition back."""
+
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+
+from digest.app import approvals, editions
+from digest.app.acts import Actor, Face, Role
+from digest.app.edition_status import edition_status
+from digest.app.installation import Installation
+from digest.edition.approval import ApprovalError
+from digest.settings import ApprovalSettings
+from digest.store import staff
+from digest.store.delivery_models import StaffMember
+from digest.store.models import EditionState
+from digest.web.app import create_app
+from tests.actors import ADMIN
+from tests.web.desk.sample_week import SampleWeek, later
+
+PRIYA = "priya@news.example.org"
+
+
+def mark_of(week: SampleWeek) -> str:
+    return edition_status(week.installation, week.name, now=later()).content_hash
+
+
+def approve(week: SampleWeek, editor: str) -> Any:
+    return week.client(editor).post(f"{week.path}/approve", data={"mark": mark_of(week)})
+
+
+def page(week: SampleWeek, editor: str = "dana", rest: str = "/approve") -> str:
+    """Give the words of a page, without its marks."""
+    answer = week.client(editor).get(f"{week.path}{rest}")
+    assert answer.status_code == 200
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<head>.*?</head>", "", answer.text))).split())
+
+
+def button(week: SampleWeek, editor: str) -> str:
+    """Give the approve button's tag."""
+    (tag,) = re.findall(r'<button class="btn go"[^>]*>Approve', week.client(editor).get(f"{week.path}/approve").text)
+    return str(tag)
+
+
+def write_head(week: SampleWeek, editor: str = "dana", **fields: str) -> None:
+    data = {"seq": week.state.last_seq, **fields, **{f"was-{name}": "" for name in fields}}
+    assert week.client(editor).post(f"{week.path}/head", data=data).status_code == 303
+
+
+def with_two_approvers(week: SampleWeek) -> SampleWeek:
+    """Give the same week where two have to approve, and one more is on the staff."""
+    old = week.installation
+    file = old.settings.file.model_copy(update={"approval": ApprovalSettings(approvers=2)})
+    priya = StaffMember(email=PRIYA, name="Priya", role="editor", added_by="test", added_at=later(), proven_at=later())
+    with old.database.write() as session:
+        session.add(priya)
+    installation = Installation(old.settings.model_copy(update={"file": file}), old.database)
+    app = create_app(installation, clock=later)
+    app.config["WTF_CSRF_ENABLED"] = False
+    return SampleWeek(installation, app, week.name)
+
+
+def test_who_edited_last_is_told_why_they_may_not_approve_and_a_colleague_may(week: SampleWeek) -> None:
+    write_head(week, subject="Cranes first")
+    assert "disabled" in button(week, "dana")
+    words = page(week, "dana")
+    assert "You were the last to edit it: somebody else has to approve it." in words
+    assert "Dana edited last, so Dana cannot approve. Sam can approve." in words
+    refused = approve(week, "dana")
+    assert refused.status_code == 409
+    assert "You were the last to edit it" in refused.text
+    assert "disabled" not in button(week, "sam")
+    assert approve(week, "sam").status_code == 303
+    assert week.state.approved
+
+
+def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_by_side(week: SampleWeek) -> None:
+    first, second, *_ = week.headlines("featured")
+    approve(week, "sam")
+    before = week.client().get(f"/desk/preview/{week.name}/phone").text
+    week.act(f"up {week.anchors('featured')[1]}")
+    write_head(week, subject="Cranes first")
+    week.act(f"drop {week.anchors('events')[0]}", editor="sam")
+    words = page(week, "dana")
+    assert "The approval by Sam of Nov 19, 5:35 p.m. no longer counts. Dana moved" in words
+    assert re.search(r"What changed since the last approved version Version 1, Thursday, November 19, 5:35 p.m.", words)
+    assert re.search(r"Subject Dana, Nov 19, 5:35 p.m. Was .* Is Cranes first", words)
+    assert f"Featured 1 was moved Dana, Nov 19, 5:35 p.m. “{second}” stood as Featured 2." in words or (
+        f"Featured 2 was moved Dana, Nov 19, 5:35 p.m. “{first}” stood as Featured 1." in words
+    )
+    assert re.search(r"Events 1 is (another story|out) Sam,", words)
+    assert "items are the same, word for word" in words
+    edit_page = page(week, "dana", "")
+    assert "Approval void" in edit_page
+    assert "no longer counts. Dana moved" in edit_page
+    assert "Version 1 of No. 147, beside what it is now" in page(week, "dana", "/versions/1")
+    frame = week.client().get(f"{week.path}/versions/1/mail").text
+    assert frame == before
+    assert frame != week.client().get(f"/desk/preview/{week.name}/phone").text
+
+
+def test_the_same_words_approved_again_are_said_to_be_the_same(week: SampleWeek) -> None:
+    approve(week, "sam")
+    assert week.client().post(f"{week.path}/void").status_code == 303
+    words = page(week, "dana")
+    assert "Dana took it back, Nov 19, 5:35 p.m." in words
+    assert "Nothing: it says the same, word for word." in words
+    assert "it is never sent" in page(week, "dana", "/versions/1")
+
+
+@pytest.mark.parametrize("rest", ["", "/approve", "/history", "/preview", "/test"])
+def test_a_note_stands_on_top_of_every_page_of_the_edition_until_it_is_done(week: SampleWeek, rest: str) -> None:
+    note = {"note": "The intro says <hospital>, but Lindmoor is out."}
+    assert week.client("sam").post(f"{week.path}/send-back", data=note).status_code == 303
+    said = "Sam sent this back on Thursday, November 19, 5:35 p.m. EST."
+    assert said in page(week, "dana", rest)
+    (done,) = re.findall(r'action="([^"]*/notes/\d+/done)"', week.client().get(f"{week.path}{rest}").text)
+    assert week.client("dana").post(done).status_code == 303
+    assert said not in page(week, "dana", rest)
+    assert week.client("dana").post(done).status_code == 409
+
+
+def test_what_was_sent_back_is_approved_once_the_note_is_done_and_stays_in_the_history(week: SampleWeek) -> None:
+    approve(week, "dana")
+    week.client("sam").post(f"{week.path}/send-back", data={"note": "Check the cranes."})
+    assert not week.state.approved
+    assert "Sent back" in page(week, "dana", "")
+    assert "disabled" in button(week, "dana")
+    assert "sent back with a note that is not done yet" in approve(week, "dana").text
+    (note,) = approvals.list_open_notes(week.installation, week.name)
+    week.client("dana").post(f"{week.path}/notes/{note.id}/done")
+    assert approve(week, "dana").status_code == 303
+    history = page(week, "dana", "/history")
+    assert "Sam sent it back: “Check the cranes.”" in history
+    assert "Dana marked the note as done" in history
+
+
+def test_an_empty_note_is_refused_and_a_version_that_is_not_there_is_not_found(week: SampleWeek) -> None:
+    refused = week.client().post(f"{week.path}/send-back", data={"note": " "})
+    assert refused.status_code == 409
+    assert "Say in the note what should change" in refused.text
+    assert week.client().get(f"{week.path}/versions/1").status_code == 404
+    assert week.client().get(f"{week.path}/versions/1/mail").status_code == 404
+    assert week.client().post(f"{week.path}/notes/7/done").status_code == 409
+
+
+def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
+    week = with_two_approvers(week)
+    write_head(week, "dana", subject="Cranes first")
+    assert "0 of 2 approvals. Dana edited last, so Dana cannot approve. Sam and Priya can approve." in page(week, "sam")
+    assert approve(week, "sam").status_code == 303
+    assert not week.state.approved
+    words = page(week, "sam")
+    assert "1 of 2 approved" in words
+    assert "1 of 2 approvals: Sam approved this version." in words
+    assert "You have approved this version already" in words
+    with week.installation.database.read() as session:
+        priya = staff.staff_actor(staff.require_staff_member(session, PRIYA))
+    with pytest.raises(ApprovalError, match="--as EMAIL"):
+        editions.approve_edition(week.installation, week.name, mark_of(week), actor=ADMIN, now=later())
+    actor = Actor(priya, Role.EDITOR, Face.TERMINAL)
+    assert editions.approve_edition(week.installation, week.name, mark_of(week), actor=actor, now=later()).missing == 0
+    assert week.state.approved
+    assert edition_status(week.installation, week.name, now=later()).state == EditionState.APPROVED
