@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
@@ -165,20 +165,22 @@ def postgresql_template(postgresql_url: str) -> str:
 _first_engines: dict[str, Engine] = {}
 
 
-@event.listens_for(Engine, "engine_connect")
-def share_compiled_statements(connection: Connection) -> None:
-    """Give a connection the dialect of the first of its kind: SQLAlchemy compiles a statement once a dialect, not once a test."""
-    engine = connection.engine
-    first = _first_engines.setdefault(engine.dialect.name, engine)
-    connection.dialect = engine.dialect = first.dialect
-    engine._compiled_cache = first._compiled_cache
+def share_compiled_statements(database: Database) -> Database:
+    """Give a database the dialect of the first of its kind, by which SQLAlchemy keeps the statements it has compiled."""
+    engine = database.engine
+    if engine.dialect.name not in _first_engines:
+        engine.connect().close()  # a dialect gets to know its server with the first connection
+        _first_engines[engine.dialect.name] = engine
+    first = _first_engines[engine.dialect.name]
+    engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+    return database
 
 
 @pytest.fixture
 def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
     """Give a migrated, empty SQLite database in a file of its own."""
     shutil.copy(sqlite_template, tmp_path / "digest.db")
-    database = open_database(f"sqlite:///{tmp_path / 'digest.db'}")
+    database = share_compiled_statements(open_database(f"sqlite:///{tmp_path / 'digest.db'}"))
     yield database
     database.close()
 
@@ -248,7 +250,7 @@ def reused_postgresql(postgresql_url: str, postgresql_template: str) -> ReusedDa
 @pytest.fixture
 def postgresql(reused_postgresql: ReusedDatabase) -> Iterator[Database]:
     """Give a migrated, empty database in a real PostgreSQL."""
-    database = open_database(reused_postgresql.emptied())
+    database = share_compiled_statements(open_database(reused_postgresql.emptied()))
     yield database
     database.close()
 
