@@ -54,14 +54,14 @@ def edit(database: Database, body: str, seq: int = 1) -> None:
     """Change the draft, as an edit does."""
     with database.write() as session:
         edition = only_edition(session)
-        approval.supersede_approval(session, edition, actor="dana", now=NOW, by_edit=seq)
+        approval.supersede_approval(session, edition, actor="staff 3", now=NOW, by_edit=seq)
         edition.state = EditionState.DRAFT
         session.scalars(select(Fragment).where(Fragment.name == "head")).one().body = body
 
 
 def take_back(database: Database) -> None:
     with database.write() as session:
-        approval.take_back_approval(session, only_edition(session), actor="dana", now=NOW, because="the wrong week")
+        approval.take_back_approval(session, only_edition(session), actor="staff 3", now=NOW, because="the wrong week")
 
 
 def states(database: Database) -> list[tuple[int, ApprovalState]]:
@@ -81,7 +81,7 @@ def sendable_head(database: Database) -> str | None:
 
 
 def test_a_version_that_two_have_to_approve_stands_with_the_second(drafted: Database) -> None:
-    sign(drafted, "priya", TWO)
+    sign(drafted, "staff 1", TWO)
     assert states(drafted) == [(1, ApprovalState.WAITING)]
     assert sendable_head(drafted) is None
     with drafted.read() as session:
@@ -89,22 +89,22 @@ def test_a_version_that_two_have_to_approve_stands_with_the_second(drafted: Data
         with pytest.raises(ApprovalError, match="is not approved"):
             approval.verify_approval(session, only_edition(session), settings=TWO, keys=KEYS)
     with pytest.raises(ApprovalError, match="somebody else has to as well"):
-        sign(drafted, "priya", TWO)
-    sign(drafted, "sam", TWO)
+        sign(drafted, "staff 1", TWO)
+    sign(drafted, "staff 2", TWO)
     assert states(drafted) == [(1, ApprovalState.STANDING)]
     with drafted.read() as session:
         edition = only_edition(session)
-        assert (edition.state, edition.approved_by, edition.approved_at) == (EditionState.APPROVED, "sam", NOW)
+        assert (edition.state, edition.approved_by, edition.approved_at) == (EditionState.APPROVED, "staff 2", NOW)
         approval.verify_approval(session, edition, settings=TWO, keys=KEYS)
 
 
 @pytest.mark.parametrize("forged", ["removed", "copied"])
 def test_one_signature_does_for_two_in_no_way(drafted: Database, forged: str) -> None:
-    sign(drafted, "priya", TWO)
-    sign(drafted, "sam", TWO)
+    sign(drafted, "staff 1", TWO)
+    sign(drafted, "staff 2", TWO)
     with drafted.write() as session:
         if forged == "removed":
-            session.execute(delete(ApprovalSignature).where(ApprovalSignature.actor == "sam"))
+            session.execute(delete(ApprovalSignature).where(ApprovalSignature.actor == "staff 2"))
         else:
             first, second = session.scalars(select(ApprovalSignature).order_by(ApprovalSignature.id))
             second.signature = first.signature
@@ -113,24 +113,24 @@ def test_one_signature_does_for_two_in_no_way(drafted: Database, forged: str) ->
 
 
 def test_a_version_that_an_edit_superseded_stays_and_may_be_sent_at_a_deadline(drafted: Database) -> None:
-    sign(drafted, "priya")
+    sign(drafted, "staff 1")
     edit(drafted, "<p>another</p>", seq=3)
     assert states(drafted) == [(1, ApprovalState.SUPERSEDED)]
     assert sendable_head(drafted) == "<p>head</p>"
     with drafted.read() as session:
         (version,) = approval.list_approvals(session, only_edition(session))
-        assert (version.ended_by, version.ended_by_edit, version.ended_at) == ("dana", 3, NOW)
+        assert (version.ended_by, version.ended_by_edit, version.ended_at) == ("staff 3", 3, NOW)
         assert approval.find_standing_approval(session, only_edition(session)) is None
-    sign(drafted, "priya")
+    sign(drafted, "staff 1")
     assert states(drafted) == [(2, ApprovalState.STANDING), (1, ApprovalState.SUPERSEDED)]
     assert sendable_head(drafted) == "<p>another</p>"
 
 
 def test_approving_the_same_bytes_again_is_another_version(drafted: Database) -> None:
-    sign(drafted, "priya")
+    sign(drafted, "staff 1")
     take_back(drafted)
     assert sendable_head(drafted) is None
-    sign(drafted, "priya")
+    sign(drafted, "staff 1")
     assert states(drafted) == [(2, ApprovalState.STANDING), (1, ApprovalState.TAKEN_BACK)]
     with drafted.read() as session:
         hashes = {a.content_hash for a in approval.list_approvals(session, only_edition(session))}
@@ -138,9 +138,9 @@ def test_approving_the_same_bytes_again_is_another_version(drafted: Database) ->
 
 
 def test_taking_an_approval_back_leaves_no_earlier_version_to_be_sent(drafted: Database) -> None:
-    sign(drafted, "priya")
+    sign(drafted, "staff 1")
     edit(drafted, "<p>another</p>")
-    sign(drafted, "priya")
+    sign(drafted, "staff 1")
     edit(drafted, "<p>a third</p>", seq=2)
     take_back(drafted)
     assert states(drafted) == [(2, ApprovalState.TAKEN_BACK), (1, ApprovalState.TAKEN_BACK)]
@@ -150,22 +150,22 @@ def test_taking_an_approval_back_leaves_no_earlier_version_to_be_sent(drafted: D
 
 
 def test_what_only_one_of_two_approved_is_never_sent(drafted: Database) -> None:
-    sign(drafted, "priya", TWO)
+    sign(drafted, "staff 1", TWO)
     edit(drafted, "<p>another</p>")
     assert states(drafted) == [(1, ApprovalState.SUPERSEDED)]
     assert sendable_head(drafted) is None
 
 
 def test_the_second_approves_the_draft_as_it_is_now_or_begins_anew(drafted: Database) -> None:
-    sign(drafted, "priya", TWO)
+    sign(drafted, "staff 1", TWO)
     with drafted.write() as session:
         only_edition(session).subject = "Ports reopen today"
-    sign(drafted, "sam", TWO)
+    sign(drafted, "staff 2", TWO)
     assert states(drafted) == [(2, ApprovalState.WAITING), (1, ApprovalState.SUPERSEDED)]
 
 
 def test_a_new_draft_ends_what_waits_for_another_approver_unless_nothing_changed(drafted: Database) -> None:
-    sign(drafted, "priya", TWO)
+    sign(drafted, "staff 1", TWO)
     with drafted.write() as session:
         approval.supersede_outdated_approval(session, only_edition(session), now=NOW)
     assert states(drafted) == [(1, ApprovalState.WAITING)]
@@ -177,15 +177,15 @@ def test_a_new_draft_ends_what_waits_for_another_approver_unless_nothing_changed
 
 
 def test_no_edition_has_two_versions_that_stand(drafted: Database) -> None:
-    sign(drafted, "priya")
+    sign(drafted, "staff 1")
     edit(drafted, "<p>another</p>")
-    sign(drafted, "priya")
+    sign(drafted, "staff 1")
     with pytest.raises(IntegrityError), drafted.write() as session:
         session.execute(update(Approval).values(state=ApprovalState.STANDING))
 
 
 def test_a_version_has_its_own_copy_of_every_piece(drafted: Database) -> None:
-    sign(drafted, "priya")
+    sign(drafted, "staff 1")
     edit(drafted, "<p>another</p>")
     with drafted.read() as session:
         bodies = list(session.scalars(select(ApprovedFragment.body).order_by(ApprovedFragment.position)))
