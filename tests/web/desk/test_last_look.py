@@ -63,11 +63,12 @@ def look(world: Any, at: datetime = SOON) -> Any:
 def answer_everything(httpserver: HTTPServer, *, but: dict[str, int]) -> None:
     for path, status in but.items():
         httpserver.expect_request(path).respond_with_data("", status)
-    for host in ("cisa.example/2026-W47/cranes", "reuters.example/2026-W47/cranes", *ROWS):
+    for host in (*CRANES, *ROWS):
         if f"/{host}" not in but:
             httpserver.expect_request(f"/{host}").respond_with_data("here")
 
 
+CRANES = tuple(f"{name}.example/2026-W47/cranes" for name in ("cisa", "reuters", "ap"))
 ROWS = tuple(f"{name}.example/2026-W47" for name in ("fema", "cbp", "aspr", "events", "sam"))
 
 
