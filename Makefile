@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test lint types bench soak pins wheel clean
+.PHONY: help demo serve test lint types bench soak pictures pins wheel clean
 help:            ## Show what can be made
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -38,6 +38,9 @@ bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
 
 soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messages, fuzz all parsers; writes docs/soak.md
 	@$(BIN)/python -m tests.soak.soak
+
+pictures: $(VENV)/.stamp  ## Take the pictures of the README and of docs/editors.md from the running product (needs Chromium)
+	@$(BIN)/python -m tests.tools.take_screenshots
 
 wheel: $(VENV)/.stamp  ## Build the wheel into ./dist
 	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null

@@ -130,6 +130,19 @@ def test_every_link_between_the_documents_leads_somewhere() -> None:
             assert (document.parent / target).exists(), f"{document.relative_to(ROOT)}: {target}"
 
 
+def test_every_picture_is_shown_with_a_description_and_is_small() -> None:
+    documents = [*DOCS.glob("*.md"), *ROOT.glob("*.md")]
+    shown = {
+        (document.parent / target).resolve(): description
+        for document in documents
+        for description, target in re.findall(r"!\[([^\]]*)\]\(([^)]+\.png)\)", document.read_text("utf-8"))
+    }
+    pictures = set((DOCS / "pictures").resolve().iterdir())
+    assert pictures == set(shown)
+    assert [picture.name for picture, description in shown.items() if len(description) < 15] == []
+    assert [picture.name for picture in pictures if picture.stat().st_size > 120_000] == []
+
+
 @pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/glossary.md", "docs/security.md"])
 def test_every_file_and_folder_that_maps_name_is_there(document: str) -> None:
     paths = re.findall(

@@ -1,4 +1,4 @@
-"""Take the README's picture of the mail from the demo: `python -m tests.tools.take_screenshots` (needs Chromium)."""
+"""Take the pictures of the README and of docs/editors.md from the running product: `make pictures` (needs Chromium)."""
 
 import io
 import tempfile
@@ -10,9 +10,10 @@ from playwright.sync_api import Browser
 
 from digest.cli import digest
 from tests.browser import open_browser
-from tests.conftest import find_tool
+from tests.conftest import ROOT, find_tool
+from tests.tools.guide_pictures import save_picture, take_guide_pictures
 
-TARGET_FILE = Path(__file__).parent.parent.parent / "docs" / "pictures" / "mail.png"
+FOLDER = ROOT / "docs" / "pictures"
 HEIGHT = 1180
 
 
@@ -31,19 +32,22 @@ def take_screenshot(browser: Browser, page: Path, width: int, scheme: str) -> Im
     return picture.convert("RGB")
 
 
-def main() -> None:
-    """Run the demo, and put the light and the dark mail side by side."""
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / "demo"
-        CliRunner().invoke(digest, ["demo", "--to", str(home)], catch_exceptions=False)
-        (copy,) = (home / "web").glob("*.html")
-        with open_browser(find_tool("chromium") or "chromium") as browser:
-            light, dark = (take_screenshot(browser, copy, 640, "light"), take_screenshot(browser, copy, 390, "dark"))
+def take_mail_picture(browser: Browser, home: Path) -> None:
+    """Run the demo in `home`, and put the light and the dark mail side by side."""
+    CliRunner().invoke(digest, ["demo", "--to", str(home)], catch_exceptions=False)
+    (copy,) = (home / "web").glob("*.html")
+    light, dark = (take_screenshot(browser, copy, 640, "light"), take_screenshot(browser, copy, 390, "dark"))
     both = Image.new("RGB", (light.width + dark.width + 48, HEIGHT + 32), "#E6E9ED")
     both.paste(light, (16, 16))
     both.paste(dark, (light.width + 32, 16))
-    TARGET_FILE.parent.mkdir(parents=True, exist_ok=True)
-    both.quantize(200).save(TARGET_FILE, optimize=True)
+    save_picture(both, FOLDER / "mail.png")
+
+
+def main() -> None:
+    """Take all pictures, each into a file of its own."""
+    with tempfile.TemporaryDirectory() as home, open_browser(find_tool("chromium") or "chromium") as browser:
+        take_mail_picture(browser, Path(home) / "demo")
+        take_guide_pictures(browser, Path(home), FOLDER)
 
 
 if __name__ == "__main__":

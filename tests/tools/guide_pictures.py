@@ -1,0 +1,267 @@
+"""Take the pictures of docs/editors.md: the bundled sample's week at the desk, from its draft to its correction.
+
+Time stands still but where a scene moves it on, so that the same program gives the same pictures.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
+
+from digest.app import corrections, editing
+from digest.app.acts import Actor, Face, Role
+from digest.app.corrections import CorrectionForm
+from digest.app.demo import SAMPLE_NOW
+from digest.app.editing import EditForm
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.edition_run import run_edition
+from digest.edition.edits import EditionField, StoryField
+from digest.store import staff
+from digest.store.engine import Database, migrate_schema, open_database
+from digest.web.app import create_app
+from digest.web.server import open_page_server
+from subscribers.signup.manual_signup import add_subscriber
+from tests.browser import follow, sign_in
+from tests.web.conftest import sample_evidence
+from tests.web.desk.sample_week import BASE_URL, EDITORS, SampleWeek, build_sample_week, later
+
+MAX_BYTES = 120_000
+MARGIN = 20  # pixels around what begins at a heading
+WIDE = {"width": 1440, "height": 900}
+TALL = {"width": 1440, "height": 1700}
+READER_COUNT = 240
+MAILS_A_MINUTE = (6, 19, 24, 23, 25, 22, 24)
+INTRO = "Two notices this week ask for the same plain thing: know what is plugged in."
+
+
+@dataclass
+class MovedClock:
+    """The clock of the desk: it stands until a scene moves it on."""
+
+    now: datetime = field(default_factory=later)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass(frozen=True)
+class PictureDesk:
+    """The served week, who is signed in, and where its pictures go."""
+
+    week: SampleWeek
+    address: str
+    clock: MovedClock
+    browser: Browser
+    folder: Path
+
+    @contextmanager
+    def open_page(self, path: str, editor: str = "dana", **options: Any) -> Iterator[Page]:
+        """Open a page as an editor, in a browser of its own whose clock is the desk's."""
+        context = self.browser.new_context(**{"viewport": WIDE, "reduced_motion": "reduce"} | options)
+        if editor:
+            sign_in(context, self.week, self.address, editor)
+        context.clock.install(time=self.clock())
+        page = context.new_page()
+        page.goto(self.address + path, wait_until="networkidle")
+        yield page
+        context.close()
+
+    def form(self, editor: str) -> EditForm:
+        """Give the form of an edit that an editor makes now."""
+        with self.week.installation.database.read() as session:
+            member = staff.require_staff_member(session, EDITORS[editor])
+            return EditForm(self.week.name, Actor(staff.staff_actor(member), Role.EDITOR, Face.DESK), self.clock())
+
+    def featured(self, position: int) -> str:
+        """Give the address of a featured story."""
+        return str(self.week.state.arrangement.sections["featured"][position].url)
+
+    def wait(self, **duration: float) -> None:
+        """Let time pass."""
+        self.clock.now += timedelta(**duration)
+
+    def take(
+        self, name: str, page: Page, first: str = "html", *, to: str = "", margin: int = 0, height: int = 0
+    ) -> None:
+        """Save a picture from the top of what `first` finds to the end of `to`, so many pixels high at most."""
+        clip = _measure_clip(page, (first, to or first), margin)
+        if height:
+            clip["height"] = min(clip["height"], height)
+        picture = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled")))
+        left, top = round(clip["x"]), round(clip["y"])
+        box = (left, top, left + round(clip["width"]), top + round(clip["height"]))
+        save_picture(picture.crop(box), self.folder / name)
+
+
+def _measure_clip(page: Page, selectors: tuple[str, str], margin: int) -> dict[str, float]:
+    found = [page.locator(selector).first.bounding_box() for selector in selectors]
+    boxes = [box for box in found if box]
+    assert len(boxes) == len(selectors), f"{selectors[0]} or {selectors[1]} is not on the page"
+    left, top = (max(0, min(box[side] for box in boxes) - margin) for side in ("x", "y"))
+    right = min(max(box["x"] + box["width"] for box in boxes) + margin, WIDE["width"])
+    bottom = max(box["y"] + box["height"] for box in boxes) + margin
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
+
+
+def save_picture(picture: Image.Image, file: Path) -> None:
+    """Save a picture with as many colours as fit into 120 KB."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for colours in (200, 128, 64, 32):
+        picture.convert("RGB").quantize(colours).save(file, optimize=True)
+        if file.stat().st_size <= MAX_BYTES:
+            return
+    raise ValueError(f"{file.name} has {file.stat().st_size:,} bytes, even in 32 colours: crop it.")
+
+
+def take_guide_pictures(browser: Browser, home: Path, folder: Path) -> None:
+    """Serve the sample's week from `home`, and take a picture of each task into `folder`."""
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    migrate_schema(database)
+    drafted, clock = build_sample_week(database, home), MovedClock()
+    app = create_app(drafted.installation, clock=clock)
+    _add_readers(drafted, database)
+    with open_page_server(app, "127.0.0.1", 0) as serving:
+        address = f"http://127.0.0.1:{serving.port}"
+        desk = PictureDesk(SampleWeek(drafted.installation, app, drafted.name), address, clock, browser, folder)
+        for scene in (_arrange, _write, _meet_a_colleague, _plan, _decide, _send, _correct):
+            scene(desk)
+    database.close()
+
+
+def _add_readers(week: SampleWeek, database: Database) -> None:
+    with database.write() as session:
+        for number in range(READER_COUNT):
+            add_subscriber(
+                session,
+                week.installation.keys,
+                f"reader{number}@county.example",
+                evidence=sample_evidence(),
+                now=SAMPLE_NOW - timedelta(days=100),
+            )
+
+
+def _arrange(desk: PictureDesk) -> None:
+    with desk.open_page("/desk/sign-in", editor="") as page:
+        # Passkeys work at the installation's own address alone: the page is shown as if it came from there.
+        page.route(f"{BASE_URL}/**", lambda route: _answer_from(desk.address, route))
+        page.goto(f"{BASE_URL}/desk/sign-in", wait_until="networkidle")
+        expect(page.get_by_role("button", name="Use my passkey")).to_be_enabled()
+        desk.take("sign-in.png", page, "main h1", to="main details.help", margin=MARGIN)
+    with desk.open_page(desk.week.path) as page:
+        desk.take("edition.png", page, "body", height=WIDE["height"])
+        desk.take("deadline.png", page, ".head")
+
+
+def _answer_from(address: str, route: Route) -> None:
+    route.fulfill(response=route.fetch(url=route.request.url.replace(BASE_URL, address)))
+
+
+def _write(desk: PictureDesk) -> None:
+    installation = desk.week.installation
+    desk.wait(minutes=6)
+    editing.move_story(installation, desk.form("dana"), desk.featured(1), steps=-1)
+    desk.wait(minutes=4)
+    editing.write_text(
+        installation,
+        desk.form("dana"),
+        desk.featured(1),
+        StoryField.HEADLINE,
+        "Check every crane modem within ten days",
+    )
+    desk.wait(minutes=5)
+    editing.write_edition_text(installation, desk.form("sam"), EditionField.INTRO, INTRO)
+    desk.wait(minutes=2)
+    with desk.open_page(f"{desk.week.path}?open={desk.week.anchors('featured')[1]}", viewport=TALL) as page:
+        desk.take("story.png", page, "li.st.sel")
+    with desk.open_page(desk.week.path) as page:
+        desk.take("preview.png", page, "section.view")
+    with desk.open_page(f"{desk.week.path}/history") as page:
+        desk.take("history.png", page, "main .body", height=640)
+
+
+def _meet_a_colleague(desk: PictureDesk) -> None:
+    anchor = desk.week.anchors("featured")[1]
+    with desk.open_page(f"{desk.week.path}?open={anchor}", java_script_enabled=False) as page:
+        editing.write_text(
+            desk.week.installation,
+            desk.form("sam"),
+            desk.featured(1),
+            StoryField.HEADLINE,
+            "Ports get ten days to check crane modems",
+        )
+        desk.wait(minutes=3)
+        page.locator("li.st.sel input[name=headline]").fill("Ten days for every crane modem")
+        follow(page.get_by_role("button", name="Save and close"))
+        desk.take("two-versions.png", page, "main .body")
+
+
+def _plan(desk: PictureDesk) -> None:
+    release = "2026-11-27T11:00:00%2B00:00"
+    with desk.open_page(f"/desk/calendar?ask=move&release={release}&day=2026-11-25&clock=06:00") as page:
+        desk.take("calendar.png", page, "main h1", to="table.calendar", margin=MARGIN)
+
+
+def _decide(desk: PictureDesk) -> None:
+    review = f"{desk.week.path}/approve"
+    with desk.open_page(review) as page:
+        follow(page.get_by_role("button", name="Approve No. 147"))
+    desk.wait(minutes=5)
+    text = INTRO.replace("this week", "from Washington")
+    editing.write_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, text)
+    desk.wait(minutes=2)
+    with desk.open_page(review, "sam", viewport=TALL) as page:
+        desk.take("approve.png", page, "main h1", to="aside.beside", margin=MARGIN)
+        page.get_by_label("What should change").fill("Only one of the two is from Washington. Please say so.")
+        follow(page.get_by_role("button", name="Send back with this note"))
+    desk.wait(minutes=3)
+    with desk.open_page(desk.week.path) as page:
+        desk.take("sent-back.png", page, ".sent-back", to=".head")
+        follow(page.get_by_role("button", name="Mark as done"))
+    editing.write_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, INTRO)
+    with desk.open_page(review, "sam") as page:
+        follow(page.get_by_role("button", name="Approve No. 147"))
+
+
+def _send(desk: PictureDesk) -> None:
+    desk.clock.now = datetime.fromisoformat("2026-11-20T11:00:00+00:00")
+    for mails in MAILS_A_MINUTE:
+        desk.wait(minutes=1)
+        _hand_over(desk, mails)
+    with desk.open_page(f"{desk.week.path}/sending?renew=no") as page:
+        expect(page.locator("h1")).to_contain_text("done")
+        desk.take("going-out.png", page, "main .head", to=".half")
+    _hand_over(desk, None)
+
+
+def _hand_over(desk: PictureDesk, limit: int | None) -> None:
+    installation = desk.week.installation
+    run_edition(
+        installation.database,
+        desk.week.name,
+        open_provider(installation.settings),
+        installation.keys,
+        installation.settings,
+        clock=desk.clock,
+        limit=limit,
+    )
+
+
+def _correct(desk: PictureDesk) -> None:
+    desk.wait(hours=5)
+    form = CorrectionForm(
+        desk.featured(1),
+        "headline",
+        "Ports get twelve days to list crane modems",
+        "The list is due on November 30: in twelve days, not ten.",
+    )
+    corrections.correct_story(
+        desk.week.installation, desk.week.name, form, actor=desk.form("dana").actor, now=desk.clock()
+    )
+    with desk.open_page(f"{desk.week.path}/corrections/1") as page:
+        desk.take("correction.png", page, "main .body", height=800)
