@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.acts import Act, Actor, Face, Role
 from digest.app.edition_status import edition_name
+from digest.app.editor_changes import count_draft_changes
 from digest.app.installation import Installation
 from digest.collect import collection_run
 from digest.collect.fetch.fetcher import open_fetcher
@@ -192,11 +193,16 @@ def approve_edition(
             listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
             raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
         settings, keys = installation.settings, installation.keys
+        # Outside the transaction, which holds up everybody else: reading a large proposal takes a while.
+        with installation.database.read() as session:
+            counted = count_draft_changes(session, find_edition(session, name), settings)
         with installation.database.write() as session:
             edition = find_edition(session, name)
             signed = approval.sign_approval(
                 session, edition, content_hash, settings=settings, keys=keys, actor=actor.name, now=now
             )
+            if counted and counted.content_hash == signed.content_hash:
+                signed.editor_counts = counted.counts.as_json()
             audit.detail = {"mark": signed.content_hash, "version": signed.version}
             audit.record(session)
             missing = signed.statement["approvals"] - len(signed.signatures)

@@ -1,5 +1,6 @@
 """What pages show: values read in one look, never acts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -9,12 +10,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, undefer
 
 from digest.app.editions import gather_preflight_facts
+from digest.app.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
 from digest.app.installation import Installation
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.progress import describe_progress, read_progress
 from digest.edition import approval, corrections
+from digest.edition.editor_changes import EditorCounts
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
 from digest.edition.queries import explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
@@ -38,7 +41,10 @@ class DepartedEdition:
 
 @dataclass(frozen=True, slots=True)
 class EditionView:
-    """An edition with all that the desk shows of it. `stories` are those that have a section."""
+    """An edition with all that the desk shows of it. `stories` are those that have a section.
+
+    `editor_counts` is what editors changed of the version that stands, None where nobody counted.
+    """
 
     edition: Edition
     stories: tuple[EditionStory, ...]
@@ -49,6 +55,7 @@ class EditionView:
     text: str
     departed: DepartedEdition
     missed_sentence: str
+    editor_counts: EditorCounts | None
 
 
 def read_edition(installation: Installation, name: str) -> Edition:
@@ -82,6 +89,7 @@ def view_edition(installation: Installation, name: str, *, now: datetime) -> Edi
             text=mailable.join("text"),
             departed=_departed_edition(session, edition, now, settings.file.publication.zone),
             missed_sentence=explain_missed_release(edition, now),
+            editor_counts=find_editor_counts(session, edition),
         )
 
 
@@ -112,6 +120,12 @@ def list_departed_editions(installation: Installation, *, now: datetime) -> list
         return [
             _departed_edition(session, edition, now, zone, kept.get(edition.name)) for edition in session.scalars(query)
         ]
+
+
+def read_counted_editions(installation: Installation) -> Sequence[CountedEdition]:
+    """Read what editors changed of the last editions that go out or went, the newest first."""
+    with installation.database.read() as session:
+        return list_counted_editions(session)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """`digest evaluate`: hold selection against labels that somebody made by hand. A command of the group a kind of labels."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
@@ -8,6 +9,7 @@ from pathlib import Path
 import click
 
 from digest.app.evaluation import drafts as draft_evaluation
+from digest.app.evaluation import editor_picks
 from digest.app.evaluation import stories as story_evaluation
 from digest.app.evaluation import topics as topic_evaluation
 from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
@@ -172,6 +174,7 @@ def _topic_report(result: topic_evaluation.TopicEvaluation) -> Iterator[str]:
 Examples:
   digest evaluate draft picks.jsonl
   digest evaluate draft picks.jsonl --edition 2026-W47
+  digest evaluate draft picks.jsonl --edition 2026-W47 --redraft
   digest evaluate draft picks.jsonl feeds/ --now 2026-11-19T17:30
 
 \b
@@ -180,27 +183,55 @@ Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
 @click.argument("picks", type=EXISTING_FILE)
 @click.argument("feeds", nargs=-1, type=EXISTING_PATH, metavar="[FEED]...")
 @click.option("--edition", default="current", show_default=True, help="The edition, where no FEED is given.")
+@click.option("--redraft", is_flag=True, help="Choose its stories again, by the settings as they are now.")
 @click.option(
     "--now", type=MOMENT, help="Draft from the FEEDs as if it were this moment; else when the newest came out."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @pass_command_context
 def draft(
-    context: CommandContext, picks: Path, feeds: tuple[Path, ...], edition: str, now: datetime | None, as_json: bool
+    context: CommandContext,
+    picks: Path,
+    feeds: tuple[Path, ...],
+    edition: str,
+    redraft: bool,
+    now: datetime | None,
+    as_json: bool,
 ) -> None:
     """Hold an edition, or what would be drafted from FEEDs (files or folders), against an editor's grades in PICKS."""
+    if feeds and redraft:
+        raise click.UsageError("--redraft chooses from stored articles: leave it out, or name no FEED.")
     if feeds:
         context.refuse_unknown_actor()
         drafted_at = context.moment_or_now(now) if now else None
         result = draft_evaluation.evaluate_feeds_draft(
             picks, feeds, context.settings, now=context.now(), drafted_at=drafted_at
         )
+    elif redraft:
+        result = draft_evaluation.evaluate_redraft(picks, context.installation, edition)
     else:
         result = draft_evaluation.evaluate_stored_draft(picks, context.installation, edition)
     if as_json:
         print_json(asdict(result), indent=2)
     else:
         click.echo("\n".join(_draft_report(result)))
+
+
+@evaluate.command(
+    epilog="""\b
+Examples:
+  digest evaluate picks 2026-W47 > picks.jsonl
+  digest evaluate draft picks.jsonl --edition 2026-W47 --redraft
+
+\b
+Exit codes: 0 printed, 2 wrong use, an unknown edition, or one whose proposal was not kept."""
+)
+@click.argument("edition", default="current")
+@pass_command_context
+def picks(context: CommandContext, edition: str) -> None:
+    """Print what the editors of an edition decided, as PICKS of `evaluate draft`: JSON, a line a story."""
+    for pick in editor_picks.list_editor_picks(context.installation, edition):
+        click.echo(json.dumps(pick, ensure_ascii=False))
 
 
 def _draft_report(result: draft_evaluation.DraftEvaluation) -> Iterator[str]:

@@ -47,10 +47,20 @@ def compose_edition(
 def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> ComposedEdition:
     """Render what stands where."""
     frame, templates = publication_frame(settings), create_mail_environment(settings)
-    # Sanitised before it is stored, so that what is stored is what is read.
-    content = sanitise_content(build_content(arrangement, identity, settings.file))
+    content = _write_content(arrangement, identity, settings)
     content = replace(content, subject=render_subject(content, frame, templates))
     return ComposedEdition(arrangement, content, render_edition(content, frame, templates))
+
+
+def write_proposed_content(grown: GrownProposal, identity: EditionIdentity, settings: Settings) -> EditionContent:
+    """Write what an edition would say without its editors; its subject is not rendered."""
+    release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
+    return _write_content(arrange_edition(grown, (), settings.file, release_day), identity, settings)
+
+
+def _write_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
+    # Sanitised before it is stored, so that what is stored is what is read.
+    return sanitise_content(build_content(arrangement, identity, settings.file))
 
 
 def record_content(edition: Edition, composed: ComposedEdition) -> None:

@@ -23,7 +23,8 @@ class Approval(Base):
     """One approved version of an edition. Only its state, and who ended it when, ever change.
 
     The one that is standing is what goes out, or went. `content_hash` stands for `statement`, which lists all that was approved;
-    `content` is what the edition said, for people to compare; `edit_seq` is the number of the last edit that is in it.
+    `content` is what the edition said, for people to compare; `edit_seq` is the number of the last edit that is in it;
+    `editor_counts` is how much of it editors changed (`digest.edition.editor_changes`), None where nobody counted.
     """
 
     __tablename__ = "approval"
@@ -47,6 +48,7 @@ class Approval(Base):
     statement: Mapped[Json]
     content: Mapped[dict[str, Any]] = mapped_column(JSON, deferred=True)
     edit_seq: Mapped[int]  # 0: before the first edit
+    editor_counts: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
     made_at: Mapped[Moment]
     stood_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # since when nobody's approval is missing
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # superseded or taken back

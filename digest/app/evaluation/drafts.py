@@ -8,12 +8,15 @@ from typing import Any
 
 from digest.app.evaluation.labelled_files import EvaluationError, labelled_url, read_feed_articles, read_labels
 from digest.app.installation import Installation
-from digest.edition.content import EditionContent
+from digest.edition.candidates import load_candidates, load_previous_editions
+from digest.edition.content import EditionContent, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.queries import find_edition
+from digest.edition.queries import find_edition, last_cut_off_before
+from digest.edition.windows import next_window
+from digest.edition.word_tables import load_word_table
 from digest.select.proposals import propose_edition
 from digest.select.text_similarity import title_words
-from digest.select.values import CandidateArticle, PreviousEditions
+from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.settings import Settings
 
 UNFIT, MUST = 0, 2  # grades: must not be in; must be in; what lies between may be
@@ -145,8 +148,42 @@ def evaluate_stored_draft(grades_file: Path, installation: Installation, edition
     graded = _read_grades(grades_file)
     with installation.database.read() as session:
         content = EditionContent.from_json(find_edition(session, edition_name).content)
+    return score_draft([(entry.headline, entry.url) for entry in list_news_entries(content)], graded)
+
+
+def list_news_entries(content: EditionContent) -> list[SectionEntry]:
+    """List the news of an edition, section after section."""
     sections = [section for section in content.sections if SECTION_KINDS[section.kind].capped]
-    return score_draft([(e.headline, e.url) for s in sections for e in s.entries], graded)
+    return [entry for section in sections for entry in section.entries]
+
+
+def evaluate_redraft(grades_file: Path, installation: Installation, edition_name: str) -> DraftEvaluation:
+    """Propose an edition again from the stored articles of its window, by the settings as they are now; nothing is stored.
+
+    Its editors' acts are left out, and no page is asked for again.
+
+    Raises:
+        EvaluationError: the grades cannot be read, or are not of the form described.
+        UnknownEditionError: there is no edition of that name.
+    """
+    graded, settings = _read_grades(grades_file), installation.settings
+    select = settings.file.select
+    with installation.database.read() as session:
+        edition = find_edition(session, edition_name)
+        window = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
+        articles = load_candidates(session, window, edition.release_at)
+        previous = load_previous_editions(session, window, edition.release_at, select.repeat_editions)
+        words = load_word_table(session, window)
+    proposal = propose_edition(
+        articles,
+        select=select,
+        sections=settings.file.sections,
+        kinds=SECTION_KINDS,
+        now=edition.release_at.astimezone(settings.file.publication.zone),
+        previous=previous,
+        words=words,
+    )
+    return _score_proposal(proposal, settings, graded)
 
 
 def evaluate_feeds_draft(
@@ -174,6 +211,10 @@ def evaluate_feeds_draft(
         now=drafted_at or _newest_date(articles) or now,
         previous=PreviousEditions(),
     )
+    return _score_proposal(proposal, settings, graded)
+
+
+def _score_proposal(proposal: Proposal, settings: Settings, graded: GradedStories) -> DraftEvaluation:
     capped = [s.key for s in settings.file.sections if SECTION_KINDS[s.kind].capped]
     leads = [p.scored.story.lead for key in capped for p in proposal.sections.get(key, ())]
     return score_draft([(a.title, a.link) for a in leads], graded)

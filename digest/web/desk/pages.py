@@ -24,7 +24,7 @@ from digest.web.desk.editing_pages import render_edit_page
 from digest.web.desk.edition_outline import build_edition_outline, build_listed_story, summarise_checks
 from digest.web.desk.page_query import read_page_query
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
-from digest.web.desk.status_rows import SentRow, build_source_rows
+from digest.web.desk.status_rows import SentRow, build_source_rows, editor_counts_sentence
 from digest.web.security import STRICT_POLICY
 from subscribers.errors import ApplicationError
 
@@ -112,6 +112,7 @@ def _edition_page(view: page_views.EditionView) -> str:
         missed=view.missed_sentence,
         over=view.edition.release_at <= context.clock(),
         sending=view.departed.progress_sentence,
+        changed=editor_counts_sentence(view.editor_counts) if view.editor_counts else "",
     )
 
 
@@ -194,11 +195,12 @@ def sources() -> ResponseReturnValue:
 
 @desk_pages.get("/sent")
 def sent() -> ResponseReturnValue:
-    """List the editions that went out, or were stopped, with their delivery counts."""
+    """List the editions that went out, or were stopped, with their delivery counts, and what editors changed of the last."""
     context = web_context()
     departed = page_views.list_departed_editions(context.installation, now=context.clock())
     rows = [(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed]
-    return render_template("web/desk/sent.html", rows=rows)
+    counted = page_views.read_counted_editions(context.installation)
+    return render_template("web/desk/sent.html", rows=rows, counted=counted)
 
 
 @desk_pages.get("/editions/<name>/test")

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from digest.collect.sources import FAILURE_GRACE
 from digest.deliver.plan.delivery_plan import DeliveryCounts
+from digest.edition.editor_changes import EditorCounts
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import Edition, Source, SourceHealth
 from digest.web.filters import count_with_noun, short_moment
@@ -39,6 +40,15 @@ class SentRow:
         if not self.counts.is_balanced:
             parts.append("the books do not balance")
         return ", ".join(parts)
+
+
+def editor_counts_sentence(counts: EditorCounts) -> str:
+    """Say what editors changed of a draft."""
+    share = f" ({counts.kept_percent}%)" if counts.kept_percent is not None else ""
+    return (
+        f"Of {count_with_noun(counts.proposed, 'proposed story', 'proposed stories')} editors kept {counts.kept}{share} as "
+        f"proposed, dropped {counts.dropped}, moved {counts.moved} and rewrote {counts.rewritten}; they added {counts.added}."
+    )
 
 
 _FAILING_ADVICE = (

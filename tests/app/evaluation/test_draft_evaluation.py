@@ -114,3 +114,11 @@ def test_a_stored_edition_is_scored_without_feeds(tmp_path: Path, monkeypatch: p
         assert CliRunner().invoke(digest, [*start, *command]).exit_code in {0, 1}, command
     said = CliRunner().invoke(digest, [*start, "evaluate", "draft", str(tmp_path / "picks.jsonl")]).output
     assert "first 10 (has 3): 1 to change, 2 ungraded" in said
+    printed = CliRunner().invoke(digest, [*start, "evaluate", "picks"])
+    rows = [json.loads(line) for line in printed.output.splitlines()]
+    assert sorted((row["title"], row["grade"]) for row in rows) == sorted((title, 2) for title in TITLES)
+    (tmp_path / "picks.jsonl").write_text(printed.output, "utf-8")
+    again = CliRunner().invoke(digest, [*start, "evaluate", "draft", str(tmp_path / "picks.jsonl"), "--redraft"]).output
+    assert "first 10 (has 3): 0 to change, 0 ungraded, 0 poor leads; 3 of 3 matters that must be in" in again
+    both = [*start, "evaluate", "draft", str(tmp_path / "picks.jsonl"), str(tmp_path / "alpha.xml"), "--redraft"]
+    assert CliRunner().invoke(digest, both).exit_code == 2

@@ -11,9 +11,12 @@ from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
 from digest.deliver.control import installation_hold
 from digest.edition import approval
+from digest.edition.editor_changes import EditorCounts
+from digest.store.approval_models import Approval, ApprovalState
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth
 from digest.web.desk.previews import PREVIEW_VIEWS, prepare_preview_html
+from digest.web.desk.status_rows import editor_counts_sentence
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.signup_models import SignupAlarm
 
@@ -313,3 +316,36 @@ def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None
         session.execute(update(Edition).values(state=EditionState.SENT))
     late = client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
     assert (late.status_code, "only what goes out can be paused" in late.text) == (409, True)
+
+
+def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(world: Any) -> None:
+    name = world.edition(state=EditionState.SENT)
+    assert "Nothing is counted yet." in world.desk.get("/desk/sent").text
+    assert "editors kept" not in world.desk.get(f"/desk/editions/{name}").text
+    with world.database.write() as session:
+        version = Approval(
+            edition_id=session.scalars(select(Edition.id)).one(), version=1, state=ApprovalState.STANDING,
+            content_hash="ab" * 32, statement={}, content={}, edit_seq=3, made_at=NOW,
+            editor_counts=EditorCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2).as_json(),
+        )  # fmt: skip
+        session.add(version)
+    page = world.desk.get("/desk/sent").text
+    table = page[page.index("What editors changed") :]
+    assert re.findall(r'data-label="([\w ]+)">([^<]*)<', table) == [
+        ("Proposed", "12"),
+        ("Kept", "8"),
+        ("Dropped", "2"),
+        ("Moved", "1"),
+        ("Rewritten", "2"),
+        ("Added", "3"),
+        ("Share kept", "67%"),
+    ]
+    assert f'href="/desk/editions/{name}"' in table
+
+
+def test_what_editors_changed_is_said_in_words() -> None:
+    counts = EditorCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2)
+    assert editor_counts_sentence(counts) == (
+        "Of 12 proposed stories editors kept 8 (67%) as proposed, dropped 2, moved 1 and rewrote 2; they added 3."
+    )
+    assert "%" not in editor_counts_sentence(EditorCounts(0, 0, dropped=0, moved=0, added=1, rewritten=0))

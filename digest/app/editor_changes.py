@@ -1,0 +1,84 @@
+"""What editors changed of each draft: counted when it is approved, kept with the version, shown over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition.approval import current_content_hash
+from digest.edition.composition import write_proposed_content
+from digest.edition.content import EditionContent
+from digest.edition.content_builder import EditionIdentity
+from digest.edition.edit_log import load_proposal
+from digest.edition.editor_changes import EditorCounts, count_editor_changes
+from digest.settings import Settings
+from digest.store.approval_models import Approval, ApprovalState
+from digest.store.models import Edition, EditionState
+
+MAX_COUNTED_EDITIONS = 20  # that a page shows
+_SHOWN_STATES = (EditionState.SENDING, EditionState.SENT)
+
+
+@dataclass(frozen=True, slots=True)
+class CountedDraft:
+    """What editors changed of a draft; `content_hash` names the state of it that was counted."""
+
+    content_hash: str
+    counts: EditorCounts
+
+
+@dataclass(frozen=True, slots=True)
+class CountedEdition:
+    """An edition that goes out or went, with what editors changed of it."""
+
+    name: str
+    number: int
+    release_at: datetime  # UTC
+    counts: EditorCounts
+
+
+def read_proposed_content(session: Session, edition: Edition, settings: Settings) -> EditionContent | None:
+    """Return what an edition would say without its editors; None for one of before proposals were stored."""
+    grown = load_proposal(session, edition)
+    if grown is None:
+        return None
+    return write_proposed_content(grown, EditionIdentity(edition.name, edition.number, edition.release_at), settings)
+
+
+def count_draft_changes(session: Session, edition: Edition, settings: Settings) -> CountedDraft | None:
+    """Count what editors changed of an edition as it stands; None for one of before proposals were stored."""
+    proposed = read_proposed_content(session, edition, settings)
+    if proposed is None:
+        return None
+    counts = count_editor_changes(proposed, EditionContent.from_json(edition.content))
+    return CountedDraft(current_content_hash(session, edition, settings), counts)
+
+
+def find_editor_counts(session: Session, edition: Edition) -> EditorCounts | None:
+    """Find what editors changed of the version that goes out, or went; None where nobody counted."""
+    query = select(Approval.editor_counts).where(
+        Approval.edition_id == edition.id, Approval.state == ApprovalState.STANDING
+    )
+    stored = session.scalar(query)
+    return EditorCounts.from_json(stored) if stored else None
+
+
+def list_counted_editions(session: Session) -> Sequence[CountedEdition]:
+    """List the last editions that go out or went and that were counted, the newest first."""
+    query = (
+        select(Edition.name, Edition.number, Edition.release_at, Approval.editor_counts)
+        .join(Approval, Approval.edition_id == Edition.id)
+        .where(
+            Edition.state.in_(_SHOWN_STATES),
+            Approval.state == ApprovalState.STANDING,
+            Approval.editor_counts.is_not(None),
+        )
+        .order_by(Edition.release_at.desc(), Edition.id.desc())
+        .limit(MAX_COUNTED_EDITIONS)
+    )
+    return [
+        CountedEdition(row.name, row.number, row.release_at, EditorCounts.from_json(row.editor_counts))
+        for row in session.execute(query)
+    ]
