@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import insert, text
 
 from digest.edition import approval, placeholders
+from digest.edition.content import EditionContent
 from digest.settings import AlertSettings, SenderSettings, Settings, SettingsFile
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import Edition, EditionState, Fragment
@@ -24,6 +25,7 @@ KEYS = KeyRing.from_seed(b"benchmarks")
 EDITION_NAME = "2026-W47"
 RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 _PEOPLE_PER_INSERT = 1000
+_EMPTY_CONTENT = EditionContent(EDITION_NAME, 1, "", "", "", 1, "", "", ())
 
 
 def benchmark_settings(home: Path) -> Settings:
@@ -118,7 +120,7 @@ def _store_approved_edition(database: Database, settings: Settings, kilobytes: i
             drafted_at=now,
             subject="Ports reopen, and six more stories",
             preheader="",
-            content={"sections": []},
+            content=_EMPTY_CONTENT.as_json(),
         )
         session.add(edition)
         session.flush()

@@ -5,14 +5,16 @@ It holds what editions say, and nobody's token: everybody gets the same bytes.
 
 import hashlib
 from datetime import datetime, timedelta
-
-from icalendar import Calendar, Event, vText
+from typing import TYPE_CHECKING
 
 from digest.app.installation import Installation
 from digest.app.page_views import find_public_edition, list_public_editions
 from digest.edition.content import EditionContent, EntryDate, SectionEntry
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.settings import Settings
+
+if TYPE_CHECKING:
+    from icalendar import Calendar, Event
 
 REFRESH_INTERVAL = timedelta(hours=12)
 
@@ -43,7 +45,10 @@ def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
     return bytes(calendar.to_ical())
 
 
-def _open_calendar(settings: Settings, name: str) -> Calendar:
+def _open_calendar(settings: Settings, name: str) -> "Calendar":
+    # Imported where a calendar is written: nothing else in this process needs it.
+    from icalendar import Calendar
+
     calendar = Calendar()
     calendar.add("prodid", f"-//{settings.file.publication.name}//Deadlines and events//EN")
     calendar.add("version", "2.0")
@@ -57,8 +62,10 @@ def _open_calendar(settings: Settings, name: str) -> Calendar:
 
 def _write_event(
     settings: Settings, entry: SectionEntry, when: EntryDate, content: EditionContent, released_at: datetime
-) -> Event:
+) -> "Event":
     """Write one date: a moment where it is known, else a whole day; a deadline blocks nobody's time."""
+    from icalendar import Event, vText
+
     event, base = Event(), settings.link_base
     event.add(
         "uid", f"{hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:24]}@{base.split('//')[-1]}"

@@ -76,7 +76,7 @@ def remind(context: JobContext) -> str:
     return deadlines.remind_editors(context.installation, now=context.clock())
 
 
-def decide_deadline(context: JobContext) -> str:
+def deadline(context: JobContext) -> str:
     """Do with an edition that is not approved at its deadline what the settings say."""
     return deadlines.decide_deadline(context.installation, now=context.clock())
 
@@ -160,7 +160,7 @@ SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
     "collect": collect,
     "draft": draft,
     "remind": remind,
-    "deadline": decide_deadline,
+    "deadline": deadline,
     "nightly": nightly,
 }
 JOBS: dict[str, Callable[..., object]] = {

@@ -71,7 +71,7 @@ def _strike(element: "HtmlElement", correction: ShownCorrection) -> None:
     while block.tag in {"a", "span", "ins", "b", "strong", "em"} and block.getparent() is not None:
         block = block.getparent()
     said = b.P(f"Corrected {correction.signature}. {correction.note}", style=_SMALL)
-    if block.tag in {"td", "div"}:
+    if block.tag in {"td", "div", "li"}:
         block.append(said)
     else:
         block.addnext(said)

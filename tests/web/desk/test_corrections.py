@@ -149,7 +149,9 @@ def test_in_the_archive_the_old_text_is_struck_dated_and_signed_and_the_approved
         approved_web = approval.read_mailable(session, find_edition(session, NAME), sent.install.settings).join("web")
     sent.correct()
     page = sent.world.client.get(f"/editions/{NAME}").text
-    assert page.count(f"<del>{WRONG}</del> <ins>{RIGHT}</ins>") == 2  # where it stands, and in the list at the top
+    assert (
+        page.count(f"<del>{WRONG}</del> <ins>{RIGHT}</ins>") == 3
+    )  # in the list at the top, on the first screen, and where it stands
     assert "This edition has 1 correction." in page
     assert f"Corrected November 22, 2026, HLS.Today. {NOTE}" in page
     assert before.count("<h3") == page.count("<h3")
