@@ -6,13 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.installation import Installation
+from digest.app.staff_mail import queue_staff_mail
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.deliver.send.notices import make_notice_queue
 from digest.store.audit import record_audit
 from digest.store.models import AuditEntry, Edition
 from digest.store.staff import list_proven_staff
-from subscribers.mail_requests import MailRequest
 
 ALARM_MAILED = "alarm mailed"  # what its audit row is called
 
@@ -55,14 +54,9 @@ def _mail_alarm(installation: Installation, name: str, now: datetime) -> bool:
             "handed_over": f"{counts.handed_over:,}",
             "address": f"{installation.settings.link_base}/desk/editions/{name}/sending",
         }
-        queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
-        stamp = f"{name}-{edition.paused_at:%Y%m%d%H%M%S%f}"
-        members = list_proven_staff(session)
-        recipients = [(str(member.id), {"to": member.email}) for member in members]
-        for number, to in recipients or [("0", {})]:  # without a proven address it goes to the editors' own
-            queue(session, MailRequest("alarm", None, f"{number}-{stamp}", facts | to))
+        queue_staff_mail(session, installation, "alarm", f"{name}-{edition.paused_at:%Y%m%d%H%M%S%f}", facts, now=now)
         told = {"paused_at": edition.paused_at.isoformat()}
         installation_hold.write_installation_state(session, _state_key(edition), told, now=now)
-        detail = {"staff": [member.id for member in members]}
+        detail = {"staff": [member.id for member in list_proven_staff(session)]}
         record_audit(session, ALARM_MAILED, name, detail, actor="scheduler", now=now)
     return True

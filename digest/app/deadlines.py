@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from digest.app import approvals, calendar
 from digest.app.acts import SCHEDULER
 from digest.app.installation import Installation
-from digest.deliver.send.notices import make_notice_queue
+from digest.app.staff_mail import queue_staff_mail
 from digest.edition import approval, calendar_store
 from digest.edition.content import EditionContent
 from digest.edition.queries import UNAPPROVED_STATES, find_edition, release_slot
@@ -24,10 +24,7 @@ from digest.edition.release_calendar import (
     find_latest_step,
     plan_steps,
 )
-from digest.store.delivery_models import Delivery
 from digest.store.models import Edition, EditionState
-from digest.store.staff import list_proven_staff
-from subscribers.mail_requests import MailRequest
 from subscribers.phrases import clock_hour, weekday_month_day, zone_name_at
 
 MAIL_KIND: Literal["deadline"] = "deadline"
@@ -116,16 +113,8 @@ def _find_step(session: Session, installation: Installation, job: str, now: date
 def _mail_editors(session: Session, installation: Installation, step: _DueStep, what: str, now: datetime) -> int:
     """Queue a mail for every proven member, once for each moment; return for how many."""
     facts = _mail_facts(installation, step, what)
-    queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
-    stamp = f"{release_slot(step.release.release_at)}-{what}-{step.at:%Y%m%d%H%M}"
-    queued = 0
-    recipients = [(str(member.id), {"to": member.email}) for member in list_proven_staff(session)]
-    for number, to in recipients or [("0", {})]:  # without a proven address it goes to the editors' own
-        serial = f"{number}-{stamp}"
-        if session.scalar(select(Delivery.id).where(Delivery.purpose == f"{MAIL_KIND}:{serial}")) is None:
-            queue(session, MailRequest(MAIL_KIND, None, serial, facts | to))
-            queued += 1
-    return queued
+    occasion = f"{release_slot(step.release.release_at)}-{what}-{step.at:%Y%m%d%H%M}"
+    return queue_staff_mail(session, installation, MAIL_KIND, occasion, facts, now=now)
 
 
 def _mail_facts(installation: Installation, step: _DueStep, what: str) -> dict[str, str]:

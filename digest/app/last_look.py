@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
+from digest.app.staff_mail import queue_staff_mail
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.page_check import PageLook, look_at_pages
 from digest.deliver.control import article_looks, edition_control
 from digest.deliver.control.article_looks import ArticleLook, LookFinding
-from digest.deliver.send.notices import make_notice_queue
 from digest.edition import approval
 from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import list_story_links
@@ -27,8 +27,6 @@ from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
-from digest.store.staff import list_proven_staff
-from subscribers.mail_requests import MailRequest
 from subscribers.phrases import clock_time, weekday_date
 
 LOOK = Act("looked again", Role.EDITOR)
@@ -139,8 +137,4 @@ def _tell_editors(
         "stopped": "yes" if look.pause_reason else "",
         "address": f"{installation.settings.link_base}/desk/editions/{edition.name}",
     }
-    queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
-    stamp = f"{edition.name}-{now:%Y%m%d%H%M%S}"
-    recipients = [(str(member.id), {"to": member.email}) for member in list_proven_staff(session)]
-    for number, to in recipients or [("0", {})]:  # without a proven address it goes to the editors' own
-        queue(session, MailRequest("gone", None, f"{number}-{stamp}", facts | to))
+    queue_staff_mail(session, installation, "gone", f"{edition.name}-{now:%Y%m%d%H%M%S}", facts, now=now)
