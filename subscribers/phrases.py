@@ -80,5 +80,7 @@ def join_words(words: Sequence[str], more: int = 0) -> str:
 
 
 def sentence(text: str) -> str:
-    """Write a message as a sentence: with a capital letter, and one full stop."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+    """Write a message as a sentence: with a capital letter, and one full stop where it does not ask or call."""
+    text = text.strip()
+    end = "" if text.endswith(("?", "!")) else "."
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}{end}" if text else ""

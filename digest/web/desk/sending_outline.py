@@ -17,7 +17,7 @@ from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
 from digest.web.desk.colleagues import name_actor
 from digest.web.filters import count_with_noun, day_and_hour, short_moment
-from subscribers.phrases import clock_time
+from subscribers.phrases import clock_time, sentence
 
 MAX_LISTED_RECEIVERS = 5  # receivers by name; the others are one row
 CHART_MINUTES = 30
@@ -138,14 +138,14 @@ def build_sending_outline(
         SendingPhase.CANCELLED: ("Cancelled", "bad"),
         SendingPhase.NONE: (view.edition.state.value.capitalize(), ""),
     }[phase]
-    headline, sentence = _PhaseTeller(view, by_alarm, names, now, zone).tell(phase)
+    headline, explanation = _PhaseTeller(view, by_alarm, names, now, zone).tell(phase)
     return SendingOutline(
         phase=phase,
         paused_by_alarm=by_alarm,
         badge=badge,
         tone=tone,
         headline=headline,
-        sentence=sentence,
+        sentence=explanation,
         done=counts.planned - counts.open,
         parts=_share_parts(view),
         others=_count_others(view),
@@ -215,7 +215,7 @@ class _PhaseTeller:
 
     def _tell_paused(self) -> tuple[str, str]:
         edition = self.view.edition
-        waits, because = _tell_who_waits(self.view), _as_sentence(edition.paused_because)
+        waits, because = _tell_who_waits(self.view), sentence(edition.paused_because)
         if self.by_alarm and edition.planned_at is None:
             return f"{self._number} does not go out", f"{because} {waits}"
         if self.by_alarm:
@@ -230,7 +230,7 @@ class _PhaseTeller:
         since = _end_sentence(short_moment(hold.since, self.zone))
         sentences = (
             f"{name_actor(hold.actor, self.names)} stopped all mail {since}",
-            _as_sentence(hold.reason),
+            sentence(hold.reason),
             "No edition and no other mail leaves until an admin lets it.",
             _tell_who_waits(self.view),
         )
@@ -275,7 +275,7 @@ def _tell_time_left(view: SendingView, now: datetime, zone: ZoneInfo) -> str:
     if progress is None:
         return f"It begins within seconds.{later}"
     if not progress.is_running(now):
-        reason = _as_sentence(progress.wait_reason or ("it broke off without a word" if progress.running else ""))
+        reason = sentence(progress.wait_reason or ("it broke off without a word" if progress.running else ""))
         goes_on = (
             f"It goes on {_end_sentence(short_moment(progress.resumes_at, zone))}"
             if progress.resumes_at and progress.resumes_at > now
@@ -301,13 +301,6 @@ def _write_minutes(span: timedelta) -> str:
 def _end_sentence(moment: str) -> str:
     """End a sentence with a moment: "6:00 a.m." has its full stop."""
     return moment if moment.endswith(".") else f"{moment}."
-
-
-def _as_sentence(text: str) -> str:
-    text = text.strip()
-    if not text:
-        return ""
-    return f"{text[:1].upper()}{text[1:]}{'' if text[-1] in '.?!' else '.'}"
 
 
 _BAR_PARTS = (
@@ -469,8 +462,7 @@ def _tell_act(
         gone=detail.get("gone", 0),
         unanswered=detail.get("no answer", 0),
     )
-    sentence = f"{words}: {because}" if because else words
-    return HappeningRow(at, _as_sentence(sentence), is_alarm=key in {"alarm", "held"})
+    return HappeningRow(at, sentence(f"{words}: {because}" if because else words), is_alarm=key in {"alarm", "held"})
 
 
 _ACT_WORDS = {

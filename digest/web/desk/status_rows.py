@@ -11,6 +11,7 @@ from digest.edition.editor_changes import EditorCounts
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import Edition, Source, SourceHealth
 from digest.web.filters import count_with_noun, short_moment
+from subscribers.phrases import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def _source_status(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, 
     """Give state, tone and words. The stored message of a bad visit says already what to do about it."""
     begun = short_moment(source.failing_since or now, zone)
     since = f" Since {begun.removesuffix('.')}."  # an hour ends with a full stop of its own: "7:00 p.m."
-    message = _as_sentence(source.message)
+    message = sentence(source.message)
     if not source.active:
         return "Off", "quiet", "It stands in the settings no more. Its articles are kept."
     match source.health:
@@ -101,8 +102,3 @@ def _failing_status(source: Source, trouble: str, now: datetime) -> tuple[str, s
     if now - (source.failing_since or now) < FAILURE_GRACE:
         return "Failing", "warn", f"{tried} We try again by ourselves."
     return ("Failing for a week", "bad", f"{tried} Nothing of it reaches the edition. {_FAILING_ADVICE}")
-
-
-def _as_sentence(text: str) -> str:
-    text = text.strip()
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
