@@ -27,6 +27,7 @@ from digest.web.desk.edit_outline import story_anchor
 from subscribers.crypto.keys import KeyRing
 
 EDITORS = {"dana": "dana.reyes@news.example.org", "sam": "sam.whitfield@news.example.org"}
+COLLEAGUES = EDITORS | {"priya": "priya.nair@news.example.org"}  # whom a test adds that needs a third
 BASE_URL = "https://news.example.org"
 
 
@@ -39,7 +40,7 @@ class SampleWeek:
     name: str
 
     def client(self, editor: str = "dana") -> FlaskClient:
-        """Give a client that is signed in as one of the two editors."""
+        """Give a client that is signed in as an editor."""
         client = self.app.test_client()
         name, value = self.session_cookie(editor)
         client.set_cookie(name, value, domain="localhost")
@@ -48,7 +49,7 @@ class SampleWeek:
     def session_cookie(self, editor: str = "dana") -> tuple[str, str]:
         """Begin a session; give the cookie's name and value."""
         with self.installation.database.write() as session:
-            member = staff.require_staff_member(session, EDITORS[editor])
+            member = staff.require_staff_member(session, COLLEAGUES[editor])
             token = staff_sessions.begin_session(
                 session, member, network="this machine", browser="Firefox on Linux", now=SAMPLE_NOW
             )

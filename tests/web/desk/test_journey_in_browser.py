@@ -1,0 +1,268 @@
+"""One edition from its approval to its correction, in a real browser and on a simulated clock: three colleagues, six readers."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from playwright.sync_api import Browser, Page, expect
+from pydantic import SecretStr
+from sqlalchemy import update
+
+import scheduler
+from digest.app.demo import SAMPLE_NOW
+from digest.app.installation import Installation
+from digest.app.jobs import JobContext, run_job
+from digest.settings import ApprovalSettings
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import open_database
+from digest.web.app import create_app
+from digest.web.server import open_page_server
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.signup.manual_signup import add_subscriber
+from tests.browser import faulty_pages, follow, page_faults, sign_in
+from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.web.conftest import sample_evidence
+from tests.web.desk.conftest import SetClock
+from tests.web.desk.sample_week import COLLEAGUES, EDITORS, SampleWeek
+
+pytestmark = pytest.mark.chromium
+
+RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)  # 6 a.m. in the publication's zone
+NINE = datetime(2026, 11, 20, 14, tzinfo=UTC)
+AFTERWARDS = datetime(2026, 11, 20, 17, tzinfo=UTC)
+READERS = {
+    "all": Preferences(),
+    "text": Preferences(text_only=True),
+    "without": Preferences(omit=frozenset({"featured"})),
+    "leaver": Preferences(),
+    "uncertain": Preferences(),
+    "nine": Preferences(hour=9, zone="America/New_York"),
+}
+WIDTHS = (1440, 768, 360)
+RIGHT = "What was right from the start"
+
+
+def mail_address(reader: str) -> str:
+    return f"{reader}@readers.example"
+
+
+class DroppingHandler(RecordingHandler):
+    """Takes every message, and hangs up instead of an answer after the first one of the uncertain reader."""
+
+    has_dropped = False
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - its name
+        reply = await super().handle_DATA(server, session, envelope)
+        if envelope.rcpt_tos == [mail_address("uncertain")] and not self.has_dropped:
+            self.has_dropped = True
+            assert server.transport
+            server.transport.close()
+        return reply
+
+
+@dataclass
+class ServedWeek:
+    """The sample's week as it is served, its readers' numbers, and what a mail server got of it."""
+
+    week: SampleWeek
+    address: str
+    clock: SetClock
+    numbers: dict[str, int]
+    mail: DroppingHandler
+
+    @property
+    def edition(self) -> str:
+        """Where the edition's page is."""
+        return self.address + self.week.path
+
+    def turn_clock(self, moment: datetime) -> None:
+        """Turn the clock on, and do what the timetable does in its next tick."""
+        self.clock.now = moment
+        context = JobContext(self.week.installation, self.clock)
+        run_job(context, "plan_corrections")
+        run_job(context, "send_notices")
+        scheduler.send_due_editions(context, scheduler.ReleaseBackoff())
+
+    def leave(self, reader: str) -> None:
+        install = self.week.installation
+        with install.database.write() as session:
+            log = DepartureLog(install.settings.left_log, install.keys)
+            unsubscribe_person(session, log, self.numbers[reader], method="page", now=self.clock.now)
+
+    def received(self, *, subject: str = "") -> list[str]:
+        """Name the readers who got a message with these words in its subject, once a message."""
+        readers = []
+        for _, (recipient,), octets in self.mail.messages:
+            message = message_from_bytes(octets, policy=policy.default)
+            assert isinstance(message, EmailMessage)
+            reader, _, domain = recipient.partition("@")
+            if subject in str(message["Subject"]) and domain == "readers.example":
+                readers.append(reader)
+        return sorted(readers)
+
+
+@pytest.fixture
+def served(drafted_week: tuple[SampleWeek, Path], tmp_path: Path, clock: SetClock) -> Iterator[ServedWeek]:
+    """Serve the sample's week where two have to approve, with its readers; Priya edits, Dana approves, Sam too as an admin."""
+    drafted, prepared = drafted_week
+    home = tmp_path / "week"
+    shutil.copytree(prepared, home)
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    mail = DroppingHandler()
+    with run_smtp_server(mail) as port:
+        old = drafted.installation.settings
+        schedule = old.file.schedule.model_copy(update={"last_look_minutes": 0})
+        file = old.file.model_copy(update={"approval": ApprovalSettings(approvers=2), "schedule": schedule})
+        url = SecretStr(f"smtp://127.0.0.1:{port}?connections=1&starttls=off")
+        installation = Installation(old.model_copy(update={"home": home, "file": file, "mail_url": url}), database)
+        numbers = {}
+        with database.write() as session:
+            session.execute(update(StaffMember).where(StaffMember.email == EDITORS["sam"]).values(role="admin"))
+            priya = StaffMember(email=COLLEAGUES["priya"], name="Priya", role="editor", added_by="test")
+            priya.added_at = priya.proven_at = SAMPLE_NOW
+            session.add(priya)
+            for reader, preferences in READERS.items():
+                added = add_subscriber(
+                    session, installation.keys, mail_address(reader), evidence=sample_evidence(), now=SAMPLE_NOW
+                )
+                numbers[reader] = added.number
+                change_preferences(session, added.number, preferences, SAMPLE_NOW)
+        week = SampleWeek(installation, create_app(installation, clock=clock), drafted.name)
+        with open_page_server(week.app, "127.0.0.1", 0) as serving:
+            yield ServedWeek(week, f"http://127.0.0.1:{serving.port}", clock, numbers, mail)
+    database.close()
+
+
+def open_desk(browser: Browser, served: ServedWeek, editor: str, *, scripts: bool = False) -> Page:
+    """Open a browser of a colleague."""
+    context = browser.new_context(java_script_enabled=scripts, viewport={"width": 1440, "height": 900})
+    sign_in(context, served.week, served.address, editor)
+    return context.new_page()
+
+
+def write_intro(page: Page, edition: str, text: str) -> None:
+    """Write the intro of the mail, as an editor does without scripts."""
+    page.goto(f"{edition}?open=head")
+    page.get_by_label("Intro").fill(text)
+    follow(page.get_by_role("button", name="Save and close"))
+
+
+def approve(page: Page, edition: str, badge: str) -> None:
+    """Press the button of the approve page, and expect how the edition stands then."""
+    page.goto(f"{edition}/approve")
+    follow(page.get_by_role("button", name="Approve No. 147"))
+    expect(page.locator(".head .pill")).to_have_text(badge)
+
+
+def test_an_edition_is_approved_voided_sent_back_approved_by_two_released_paused_and_corrected(
+    browser: Browser, served: ServedWeek
+) -> None:
+    dana, sam, priya = (open_desk(browser, served, editor) for editor in ("dana", "sam", "priya"))
+    looking = open_desk(browser, served, "sam", scripts=True)
+    approve_after_a_word_and_a_note(served, dana, sam, priya, looking)
+    let_it_go_with_a_pause(served, sam=looking)
+    correct_it_for_those_who_got_the_error(served, dana, looking)
+    for page in (dana, sam, priya, looking):
+        page.context.close()
+
+
+def approve_after_a_word_and_a_note(served: ServedWeek, dana: Page, sam: Page, priya: Page, looking: Page) -> None:
+    """Two approve; a word voids it, the page says why; a note stops it; two approve again."""
+    edition, path = served.edition, served.week.path
+    write_intro(priya, edition, "Radios were out for eleven hours.")
+    approve(dana, edition, "1 of 2 approved")
+    approve(sam, edition, "Approved")
+
+    write_intro(priya, edition, "Radios were out for twelve hours.")
+    dana.goto(edition)
+    expect(dana.locator(".head .pill")).to_have_text("Approval void")
+    expect(dana.locator(".void")).to_contain_text("no longer count. Priya wrote the intro, Nov 19, 5:35 p.m.")
+    follow(dana.get_by_role("link", name="What changed since"))
+    expect(dana.locator(".says")).to_contain_text("One change.")
+    expect(dana.locator(".chg del")).to_have_text("eleven")
+    expect(dana.locator(".chg ins")).to_have_text("twelve")
+    follow(dana.get_by_role("link", name="The whole edition side by side"))
+    expect(dana.frame_locator("iframe").first.get_by_text("eleven hours")).to_be_visible()
+    expect(dana.frame_locator("iframe").last.get_by_text("twelve hours")).to_be_visible()
+
+    sam.goto(f"{edition}/approve")
+    sam.get_by_label("What should change").fill("Twelve, says who?")
+    follow(sam.get_by_role("button", name="Send back with this note"))
+    expect(sam.locator(".sent-back")).to_contain_text("Sam sent this back")
+    stood = [path, f"{path}/approve", f"{path}/versions/1", f"{path}/history"]
+    assert faulty_pages(looking, served.address, stood, widths=WIDTHS) == {}
+    dana.goto(f"{edition}/approve")
+    expect(dana.get_by_role("button", name="Approve No. 147")).to_be_disabled()
+    follow(dana.get_by_role("button", name="Mark as done"))
+    expect(dana.locator(".sent-back")).to_have_count(0)
+
+    approve(dana, edition, "1 of 2 approved")
+    approve(sam, edition, "Approved")
+
+
+def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
+    """The clock releases it; it is paused, resumed, and stopped with everything else, on a page that renews itself."""
+    heading = sam.locator("h1")
+    sam.set_viewport_size({"width": 1440, "height": 900})
+    sam.goto(f"{served.edition}/sending")
+    expect(heading).to_have_text("No. 147 goes to 6 readers")
+    served.turn_clock(RELEASE - timedelta(minutes=1))
+    assert served.received() == []
+    served.turn_clock(RELEASE)
+    expect(heading).to_have_text("5 of 6 done")
+    expect(sam.locator(".key")).to_contain_text("1 uncertain")
+    assert served.received() == ["all", "leaver", "text", "uncertain", "without"]
+    sam.get_by_text("As a table").click()
+    expect(sam.locator("#minutes td.r")).to_have_text("5")
+    assert not page_faults(sam, widths=WIDTHS)
+    follow(sam.get_by_role("button", name="Pause"))
+    expect(heading).to_have_text("Paused: 5 of 6 done")
+    assert not page_faults(sam, widths=WIDTHS)
+    served.turn_clock(NINE)
+    assert len(served.received()) == 5
+    follow(sam.get_by_role("button", name="Let it go on"))
+    expect(heading).to_have_text("5 of 6 done")
+    follow(sam.get_by_role("button", name="Stop everything"))
+    expect(heading).to_have_text("Everything is stopped")
+    served.turn_clock(NINE)
+    assert len(served.received()) == 5
+    follow(sam.get_by_role("button", name="Let mail leave again"))
+    expect(heading).to_have_text("5 of 6 done")
+    served.turn_clock(NINE)
+    # The page renews itself until it is over.
+    expect(heading).to_have_text("5 of 6 accepted")
+    expect(sam.get_by_text("Stop renewing")).to_have_count(0)
+    assert served.received() == sorted(READERS)
+    assert not page_faults(sam, widths=WIDTHS)
+
+
+def correct_it_for_those_who_got_the_error(served: ServedWeek, dana: Page, looking: Page) -> None:
+    """Correct a story; exactly those who got the error get the correction, each once."""
+    path, story = f"{served.week.path}/corrections", served.week.entry("featured", 1)
+    wrong = story["headline"]
+    served.clock.now = AFTERWARDS
+    served.leave("leaver")
+    dana.goto(served.address + path)
+    follow(dana.get_by_role("link", name=wrong))
+    dana.get_by_label("How it should read").fill(RIGHT)
+    dana.get_by_label("What was wrong, for readers").fill("We had it the wrong way round.")
+    follow(dana.get_by_role("button", name="Correct it in the archive"))
+    expect(dana.locator("h1")).to_have_text("5 readers got the error")
+    asked = [path, f"{path}?{urlencode({'story': story['url']})}", f"{path}/1", f"/editions/{served.week.name}"]
+    assert faulty_pages(looking, served.address, asked, widths=WIDTHS) == {}
+    follow(dana.get_by_role("button", name="Mail it to 4 readers"))
+    expect(dana.locator("h1")).to_have_text("The correction goes to those who got the error")
+    for _ in range(2):  # asked of again, the timetable mails nobody twice
+        served.turn_clock(AFTERWARDS)
+        assert served.received(subject="Correction to No. 147") == ["all", "nine", "text", "uncertain"]
+    dana.goto(f"{served.address}/editions/{served.week.name}")
+    expect(dana.locator("h3").filter(has_text=RIGHT).locator("del")).to_have_text(wrong)
