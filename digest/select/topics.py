@@ -178,10 +178,6 @@ class TopicRules:
         if mapped := _match_source_category(candidate):
             return mapped
         points, words_by_topic = self._weigh_topics(candidate)
-        if candidate.default_topic:
-            default = candidate.default_topic
-            points[default] = points.get(default, 0.0) + _MIN_POINTS
-            words_by_topic.setdefault(default, []).append(f"the default topic of {candidate.source}")
         order = {name: n for n, name in enumerate(self.topic_names)}
         best = min(points, key=lambda t: (-round(points[t], 6), order.get(t, len(order)), t), default=None)
         if best is None or points[best] < _MIN_POINTS - 1e-9:
@@ -193,11 +189,23 @@ class TopicRules:
         matches: dict[str, list[_EntryMatch]] = defaultdict(list)
         for match in self._find_entries(candidate):
             matches[self.topic_names[match.entry.topic_index]].append(match)
-        points = {topic: _sum_points(_merge_contained(of_topic)) for topic, of_topic in matches.items()}
-        return (
-            {topic: total for topic, total in points.items() if total},
-            {topic: _list_words(of_topic) for topic, of_topic in matches.items()},
-        )
+        words = {topic: _list_words(of_topic) for topic, of_topic in matches.items()}
+        counted = {topic: _merge_contained(of_topic) for topic, of_topic in matches.items()}
+        if default := candidate.default_topic:
+            counted.setdefault(default, []).append(self._weigh_default_topic(candidate))
+            words.setdefault(default, []).append(f"the default topic of {candidate.source}")
+        points = {topic: _sum_points(of_topic) for topic, of_topic in counted.items()}
+        return {topic: total for topic, total in points.items() if total}, words
+
+    def _weigh_default_topic(self, candidate: CandidateArticle) -> float:
+        """Return what a source's default topic counts.
+
+        An official source, and the publication itself, speak of their own field: theirs is enough. A publisher writes of
+        other things too (a security magazine of browsers and funding): there it is a mention, like one strong word of a
+        summary, and wants a word of the topic beside it. A topic that has no words can only be taken at its word.
+        """
+        is_enough = candidate.primary or candidate.own or candidate.default_topic not in self.topic_names
+        return _MIN_POINTS if is_enough else _DECIDING_POINTS
 
     def _find_entries(self, candidate: CandidateArticle) -> list[_EntryMatch]:
         """Return the entries that an article matches."""

@@ -132,7 +132,7 @@ class SourceSettings(values.SettingsTable):
     `own` marks the publication's own site (its stories may lead the Most read list), `primary` an official
     source, `images` what its licence allows: `own` and `licensed` pictures are mailed, `none` are not.
     `topics` maps the publisher's own category words to topics; `default_topic` is what its articles are about where
-    nothing says otherwise.
+    nothing says otherwise (`TopicRules` says what it counts).
     """
 
     url: Annotated[str, AfterValidator(values.check_web_address)]

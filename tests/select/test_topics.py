@@ -266,16 +266,33 @@ def test_a_missing_date_is_a_fault() -> None:
     assert [f.share for f in find_penalties(replace(article("Dam fails"), has_date=False))] == [0.3]
 
 
-def test_a_sources_default_topic_counts_where_nothing_says_otherwise() -> None:
-    plain = article("Quarterly meeting moved to May")
-    default = replace(plain, default_topic="Cybersecurity", source="Sector news")
+@pytest.mark.parametrize("source", [replace(article("Official"), primary=True), replace(article("Own"), own=True)])
+def test_the_default_topic_of_an_official_source_counts_where_nothing_says_otherwise(source: CandidateArticle) -> None:
+    plain = replace(source, title="Quarterly meeting moved to May")
+    default = replace(plain, default_topic="Cybersecurity", source="Sector agency")
     assert RULES.match_topic(plain) is None
     match = RULES.match_topic(default)
     assert match is not None
-    assert (match.topic, match.words) == ("Cybersecurity", ("the default topic of Sector news",))
+    assert (match.topic, match.words) == ("Cybersecurity", ("the default topic of Sector agency",))
     other = RULES.match_topic(replace(default, title="Earthquake closes the harbor"))
     assert other is not None
     assert other.topic == "Disaster response"
+
+
+@pytest.mark.parametrize(
+    ("title", "topic"),
+    [
+        ("Editor for plain text is retired after 28 years", None),
+        ("Maker of office software raises $2 million", None),
+        ("Mail server gets a new look", None),
+        ("Lender says breach is over", "Cybersecurity"),  # a weak word is company enough
+        ("Arrests after hack of a bank", "Cybersecurity"),
+        ("Earthquake closes the data center", "Disaster response"),
+    ],
+)
+def test_the_default_topic_of_a_publisher_wants_a_word_beside_it(title: str, topic: str | None) -> None:
+    match = RULES.match_topic(replace(article(title), default_topic="Cybersecurity", source="Sector news"))
+    assert (match.topic if match else None) == topic
 
 
 def test_a_default_topic_adds_to_what_the_words_say() -> None:

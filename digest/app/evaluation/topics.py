@@ -162,6 +162,8 @@ def _parse_topic_label(file: Path, number: int, row: Any, sources: Mapping[str |
         source=source.name if source else "",
         publisher=source.publisher if source else "",
         dated_at=datetime(1970, 1, 1, tzinfo=UTC),  # a topic does not depend on the date
+        primary=source.primary if source else False,
+        own=source.own if source else False,
         categories=tuple(lists["categories"]),
         topics=tuple(sorted(source.topics.items())) if source else (),
         default_topic=source.default_topic if source else "",
