@@ -1,4 +1,7 @@
-"""The demo: a whole week on the bundled sample, into files, in one go and with the same bytes everywhere."""
+"""The demo: a whole week on the bundled sample, into files, in one go and with the same bytes everywhere.
+
+The edition of the week after it is left as a draft, so that somebody can try the desk on it.
+"""
 
 import csv
 import io
@@ -7,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -74,7 +77,10 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
     with open_installation(settings) as installation, fetching as fetcher:
         edition = _run_week(installation, fetcher, report, now)
         _add_sample_editor(installation, now)
-        return DemoResult(edition, _write_web_copy(installation, edition), settings)
+        web_copy = _write_web_copy(installation, edition)
+        if live_settings is None:
+            _draft_next_week(installation, report)
+        return DemoResult(edition, web_copy, settings)
 
 
 def _bundled_file(path: str) -> Traversable:
@@ -125,6 +131,14 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
     accepted, skipped = counts[DeliveryState.ACCEPTED], counts[DeliveryState.SKIPPED]
     report(f"Approved as {content_hash[:7]} and handed over: {accepted} messages, {skipped} skipped by choice.")
     return draft.name
+
+
+def _draft_next_week(installation: Installation, report: Callable[[str], None]) -> None:
+    """Draft the edition after the one that went out, from the sample's next week; it goes nowhere by itself."""
+    fetcher, now = BundledFetcher(_bundled_file("sample/next-week")), SAMPLE_NOW + timedelta(days=7)
+    editions.collect_articles(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
+    draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
+    report(f"Drafted {draft.name}, No. {draft.number}, and left it as a draft to try the desk on.")
 
 
 def _check_edition(installation: Installation, name: str, report: Callable[[str], None], now: datetime) -> None:

@@ -25,7 +25,10 @@ Exit codes: 0 all was written, 1 something stopped it (it says what)."""
 )
 @pass_command_context
 def demo(context: CommandContext, live: bool, folder: Path) -> None:
-    """Run a whole week into .eml files: collect, draft, render, check, approve, hand over. Nobody is mailed."""
+    """Run a whole week into .eml files: collect, draft, render, check, approve, hand over. Nobody is mailed.
+
+    Of the bundled sample the next edition is left as a draft, to try the desk on.
+    """
     console = Console()
 
     def report(line: str) -> None:

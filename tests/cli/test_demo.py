@@ -1,12 +1,14 @@
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from digest.app import editing, editions
 from digest.app.demo import SAMPLE_NOW
 from digest.app.editions import gather_preflight_facts
 from digest.app.installation import open_installation
@@ -74,6 +76,21 @@ def test_every_message_of_the_demo_passes_preflight(made: Path) -> None:
     assert len(facts.html.encode()) <= 80 * 1024
     assert sum(len(s.entries) for s in facts.content.sections) >= 25
     assert not [f for f in run_preflight_rules(facts) if f.level == FindingLevel.ERROR]
+
+
+def test_the_week_after_is_left_as_a_draft_that_an_editor_may_take_up(made: Path) -> None:
+    settings = load_settings(made / "digest.toml", {}).model_copy(
+        update={"home": made, "base_url": "https://news.example.org"}
+    )
+    after = SAMPLE_NOW + timedelta(days=7)
+    with open_installation(settings) as install:
+        state = editing.read_editing_state(install, "current")
+        findings = editions.check_edition(install, "current", now=after)
+    assert (state.name, state.edits) == ("2026-W48", ())
+    assert [key for key, stories in state.arrangement.sections.items() if len(stories) < 2] == []
+    assert [finding.message for finding in findings] == []
+    assert {path.name for path in (made / "outbox").iterdir()} == {"edition"}
+    assert [path.name for path in (made / "web").glob("*.html")] == ["2026-W47.html"]
 
 
 def test_the_demo_clears_only_what_a_demo_made(tmp_path: Path) -> None:
