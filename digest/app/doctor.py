@@ -82,11 +82,15 @@ def check_templates(installation: Installation) -> Iterator[DoctorFinding]:
         yield DoctorFinding("ok", f"{folder}: your own templates can be read")
 
 
-def check_sending(installation: Installation) -> Iterator[DoctorFinding]:
-    """Look at what every message needs: a postal address, and https links."""
-    settings = installation.settings
-    if not settings.file.sender.postal_address.strip():
+def check_postal_address(installation: Installation) -> Iterator[DoctorFinding]:
+    """Look whether there is a postal address, which every message needs."""
+    if not installation.settings.file.sender.postal_address.strip():
         yield DoctorFinding("error", "sender.postal_address is empty: no edition can be approved without it.")
+
+
+def check_base_url(installation: Installation) -> Iterator[DoctorFinding]:
+    """Look whether links are https, as every message needs them."""
+    settings = installation.settings
     if urlsplit(settings.link_base).scheme != "https":
         yield DoctorFinding(
             "error", f"DIGEST_BASE_URL is {settings.link_base}: one-click links must be https to be approved."
@@ -146,7 +150,8 @@ CHECKS: tuple[Callable[[Installation], Iterator[DoctorFinding]], ...] = (
     check_database,
     check_disk_space,
     check_templates,
-    check_sending,
+    check_postal_address,
+    check_base_url,
     check_provider,
     check_proxies,
     report_attention,

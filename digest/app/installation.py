@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest.app import copy_guard
-from digest.settings import Settings, SettingsError, reload_settings
+from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
 from digest.store.audit import record_audit
 from digest.store.engine import Database, migrate_schema, open_database
 from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
@@ -19,7 +19,8 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.store.key_check import check_keys, holds_people
 
-LIVE_TABLES = ("schedule", "sources", "select", "readership", "sponsor")  # tables of digest.toml
+# Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is made at the start.
+LIVE_TABLES = tuple(name for name in SettingsFile.model_fields if name != "inbound")
 
 log = structlog.get_logger("installation")
 
@@ -51,7 +52,7 @@ class Installation:
 
     @property
     def settings(self) -> Settings:
-        """The settings; what an edition is made of, as their file says it now.
+        """The settings, as their file says them now; the bounce mailbox as it was at the start.
 
         A file that cannot be used leaves them as they were, and is logged once.
         """

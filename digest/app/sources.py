@@ -17,7 +17,7 @@ from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.urls import absolute_url, site_name
 from digest.settings import Settings, SettingsError, SourceSettings
-from digest.settings.source_blocks import append_sources
+from digest.settings.file_edits import append_sources
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 

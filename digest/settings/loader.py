@@ -70,6 +70,16 @@ def reload_settings(settings: Settings) -> Settings:
     return _validate_settings(dict(settings) | {"file": _read_toml(file)}, file, [])
 
 
+def parse_settings_text(settings: Settings, text: str) -> Settings:
+    """Return the settings as they would be if their file held `text`; what came from the environment stays.
+
+    Raises:
+        SettingsError: it is no TOML, or a key is unknown or has a wrong value; all problems are in the message.
+    """
+    file = settings.origin or Path(SETTINGS_FILE_NAME)
+    return _validate_settings(dict(settings) | {"file": _parse_toml(text, file)}, file, [])
+
+
 def _validate_settings(values: dict[str, Any], file: Path, problems: list[str]) -> Settings:
     try:
         settings = Settings.model_validate(values)
@@ -86,11 +96,18 @@ _OTHER_VARIABLES = frozenset({"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE"})  # read
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        return _parse_toml(file.read_text("utf-8"), file)
+    except UnicodeDecodeError as exc:
         raise SettingsError(f"{file}: not readable as TOML: {exc}") from exc
     except OSError as exc:
         raise SettingsError(f"{file}: can't be read: {exc.strerror}") from exc
+
+
+def _parse_toml(text: str, file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise SettingsError(f"{file}: not readable as TOML: {exc}") from exc
 
 
 def _describe_problem(error: dict[str, Any]) -> str:
@@ -101,9 +118,13 @@ def _describe_problem(error: dict[str, Any]) -> str:
     elif steps and steps[0] == "file":
         steps.pop(0)
     key = "".join(f"[{s + 1}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
+    return f"{key}: {describe_value_error(error)}" if key else describe_value_error(error)
+
+
+def describe_value_error(error: Mapping[str, Any]) -> str:
+    """Return what one of pydantic's errors says is wrong with a value, without the name of its key."""
     is_unknown = error["type"] == "extra_forbidden"
-    text = "no such setting" if is_unknown else str(error["msg"]).removeprefix("Value error, ")
-    return f"{key}: {text}" if key else text
+    return "no such setting" if is_unknown else str(error["msg"]).removeprefix("Value error, ")
 
 
 def _problem_report(file: Path, problems: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import partial
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -43,6 +42,7 @@ from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
 from digest.web.security import RedactingFlask, add_default_headers, log_response
 from subscribers.pages.blueprints import reader_pages, signup_pages
+from subscribers.pages.context import page_context
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
@@ -69,8 +69,10 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     styles = PublicFiles.load(loader, STYLE_SHEET_FILES)
     scripts = PublicFiles.load(loader, SCRIPT_FILES)
     app.extensions["digest"] = WebContext(installation, clock, styles, scripts)
-    app.extensions["readers"] = build_page_context(installation, clock)
     _set_up_templates(app, settings, styles, scripts)
+    follow_settings = _make_settings_follower(app, installation, clock)
+    follow_settings()
+    app.before_request(follow_settings)
     app.before_request(check_access)
     csrf = CSRFProtect(app)
     for blueprint in (
@@ -111,9 +113,34 @@ def _configure_app(app: Flask, installation: Installation) -> None:
     )
 
 
+def _make_settings_follower(
+    app: Flask, installation: Installation, clock: Callable[[], datetime]
+) -> Callable[[], None]:
+    """Return what builds anew what readers' pages are handed when the settings have changed."""
+    built_from: Settings | None = None
+
+    def follow_settings() -> None:
+        nonlocal built_from
+        settings = installation.settings
+        if settings is not built_from:
+            app.extensions["readers"] = build_page_context(installation, clock)
+            app.jinja_env.globals["site"] = app.extensions["readers"].site
+            built_from = settings
+
+    return follow_settings
+
+
+def _in_zone(moment_filter: Callable[..., str]) -> Callable[[datetime], str]:
+    """Bind a filter to the zone that the publication has when a page is written."""
+
+    def write_moment(moment: datetime) -> str:
+        return moment_filter(moment, zone=page_context.site.zone)
+
+    return write_moment
+
+
 def _set_up_templates(app: Flask, settings: Settings, styles: PublicFiles, scripts: PublicFiles) -> None:
     """Have Flask read our templates, as strictly as everywhere else."""
-    zone = settings.file.publication.zone
     app.jinja_options = {
         "bytecode_cache": _page_code_cache,
         "undefined": StrictUndefined,
@@ -123,10 +150,9 @@ def _set_up_templates(app: Flask, settings: Settings, styles: PublicFiles, scrip
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
     for moment_filter in filters.MOMENT_FILTERS:
-        env.filters[moment_filter.__name__] = partial(moment_filter, zone=zone)
+        env.filters[moment_filter.__name__] = _in_zone(moment_filter)
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
-    env.globals["site"] = app.extensions["readers"].site
     app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"
     env.globals["script"] = lambda name: f"{request.script_root}/script/{scripts.public_names[name]}"

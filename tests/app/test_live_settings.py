@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from digest.app.installation import Installation
 from digest.collect.sources import sync_sources
 from digest.settings import SourceSettings, load_settings
-from digest.settings.source_blocks import append_sources
+from digest.settings.file_edits import append_sources
 from digest.store.engine import Database
 from digest.store.models import Source
 
@@ -40,16 +40,16 @@ def test_a_source_that_is_added_while_a_process_runs_is_not_taken_out_by_it(serv
     assert active(serving) == ["One", "Two"]
 
 
-def test_what_came_from_the_environment_stays_and_other_tables_wait_for_a_restart(
+def test_what_came_from_the_environment_stays_and_the_bounce_mailbox_waits_for_a_restart(
     serving: Installation, file: Path
 ) -> None:
     with capture_logs() as logged:
-        file.write_text(ONE + '[sender]\nname = "Another"\n[select]\npins = ["https://one.example.org/story"]\n')
+        file.write_text(ONE + '[inbound]\nfolder = "Bounces"\n[select]\npins = ["https://one.example.org/story"]\n')
         settings = serving.settings
     assert settings.link_base == "https://news.example.org"
     assert settings.file.select.pins == ["https://one.example.org/story"]
-    assert settings.file.sender.name == "HLS.Today"
-    assert [line.get("followed") or line.get("tables") for line in logged] == [["select"], ["sender"]]
+    assert settings.file.inbound.folder == "INBOX"
+    assert [line.get("followed") or line.get("tables") for line in logged] == [["select"], ["inbound"]]
 
 
 @pytest.mark.parametrize("written", ["[[sources]\n", "[select]\nminimum = 0\n", "[weather]\n"])

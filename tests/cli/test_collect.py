@@ -145,15 +145,14 @@ def test_of_a_site_the_feed_is_added(run: Run, feed: str, httpserver: HTTPServer
     assert "listed already" in again.output
 
 
-def test_settings_that_would_break_are_left_as_they_are(run: Run, feed: str, tmp_path: Path) -> None:
+def test_a_source_is_added_to_a_list_in_brackets_too(run: Run, feed: str, tmp_path: Path) -> None:
     inline = OWN.replace(
         "[limits]", 'sources = [{url = "https://a.example.org/f", name = "A", publisher = "A"}]\n[limits]'
     )
     (tmp_path / "digest.toml").write_text(inline, "utf-8")
-    result = run("sources", "add", feed)
-    assert result.exit_code == 1
-    assert "left as it is" in result.output
-    assert (tmp_path / "digest.toml").read_text("utf-8") == inline
+    assert run("sources", "add", feed).exit_code == 0
+    listed = load_settings(tmp_path / "digest.toml", {}).file.sources
+    assert [source.url for source in listed] == ["https://a.example.org/f", feed]
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["digest.toml"], "no draft stays behind"
 
 

@@ -1,0 +1,252 @@
+"""Settings that admins change in a page: shown with what the environment sets and what the doctor says, changed with an audit row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import zip_longest
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import select
+
+from digest.app import doctor
+from digest.app.acts import Act, Actor, Role
+from digest.app.installation import Installation
+from digest.deliver.providers.kind import DoctorFinding
+from digest.edition import calendar_store
+from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
+from digest.settings.table_values import SettingsValueError, fingerprint_values, replace_table_values
+from digest.settings.values import SettingsTable
+from digest.store.models import AuditEntry, Edition, EditionState
+from digest.timetable import ScheduleRule
+
+CHANGE = Act("settings changed", Role.ADMIN)
+LOOK = Act("settings looked at", Role.ADMIN)
+EDITABLE_TABLES = ("publication", "sections", "schedule", "sender", "limits", "approval")
+LISTED_CHANGES = 5
+PREVIEWED_RELEASES = 10
+_APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
+# What the doctor looks at that concerns a table.
+_CHECKS = {
+    "publication": (doctor.check_base_url, doctor.check_templates),
+    "sender": (doctor.check_postal_address, doctor.check_provider),
+    "limits": (doctor.check_proxies,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideSetting:
+    """What a page cannot change: its variable, what it says (nothing secret), and whether the environment sets it."""
+
+    title: str
+    variable: str
+    value: str
+    is_set: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """A change of a table as the audit log has it: by whom, when, and the values before and after by their keys."""
+
+    at: datetime
+    actor: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsView:
+    """A table of the settings as its page shows it.
+
+    `values` is the table, of the sections the list of them; `fingerprint` goes back with the form. `file` is where
+    they stand, empty where they come from no file and so can't be changed. `approved` are editions that have to be approved
+    anew where the sender changes; `sending` whether one goes out now.
+    """
+
+    table: str
+    values: SettingsTable | Sequence[SettingsTable]
+    fingerprint: str
+    file: str
+    outside: tuple[OutsideSetting, ...]
+    findings: tuple[DoctorFinding, ...]
+    changes: tuple[SettingChange, ...]
+    approved: tuple[str, ...] = ()
+    sending: tuple[str, ...] = ()
+
+
+def view_settings(installation: Installation, actor: Actor, table: str, *, now: datetime) -> SettingsView:
+    """Show a table of `EDITABLE_TABLES`.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LOOK.check_role(installation.database, actor, table, now=now)
+    settings = installation.settings
+    values = getattr(settings.file, table)
+    found = [finding for check in _CHECKS.get(table, ()) for finding in check(installation)]
+    approved = _list_approved(installation) if table == "sender" else {}
+    return SettingsView(
+        table=table,
+        values=values,
+        fingerprint=fingerprint_values(values),
+        file=str(settings.origin or ""),
+        outside=tuple(_list_outside_settings(settings, table)),
+        findings=tuple(finding for finding in found if finding.level != "ok"),
+        changes=_list_changes(installation, table),
+        approved=tuple(name for name, state in approved.items() if state is EditionState.APPROVED),
+        sending=tuple(name for name, state in approved.items() if state is EditionState.SENDING),
+    )
+
+
+def change_settings(
+    installation: Installation, actor: Actor, table: str, values: Mapping[str, Any], *, fingerprint: str, now: datetime
+) -> bool:
+    """Write new values into a table of the settings file; say whether anything changed.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SettingsValueError: a value is wrong; its `problems` say which.
+        SettingsConflictError: somebody else changed the table meanwhile.
+        SettingsError: there is no settings file, it cannot be written, or an edition is going out under this sender.
+    """
+    with CHANGE.steps(installation.database, actor, table, now=now) as draft:
+        settings = _require_file(installation)
+        if table == "sender":
+            _refuse_while_sending(installation)
+        before = getattr(settings.file, table)
+        after = getattr(file_edits.change_table(settings, table, values, fingerprint=fingerprint).file, table)
+        changed = [name for name in values if getattr(after, name) != getattr(before, name)]
+        draft.changed = bool(changed)
+        draft.detail = {
+            "before": before.model_dump(mode="json", include=set(changed)),
+            "after": after.model_dump(mode="json", include=set(changed)),
+        }
+        return draft.changed
+
+
+def change_sections(
+    installation: Installation, actor: Actor, rows: Sequence[Mapping[str, Any]], *, fingerprint: str, now: datetime
+) -> bool:
+    """Write the sections of an edition, in their order; say whether anything changed.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SettingsValueError: a value is wrong; its `problems` name place and field, such as `2.title`.
+        SettingsConflictError: somebody else changed the sections meanwhile.
+        SettingsError: there is no settings file, or it cannot be written.
+    """
+    with CHANGE.steps(installation.database, actor, "sections", now=now) as draft:
+        settings = _require_file(installation)
+        before = settings.file.sections
+        after = file_edits.replace_sections(settings, rows, fingerprint=fingerprint).file.sections
+        draft.changed = after != before
+        draft.detail = {"before": _describe_sections(before), "after": _describe_sections(after)}
+        return draft.changed
+
+
+def _describe_sections(sections: Sequence[SectionSettings]) -> dict[str, Any]:
+    """Return the sections by key, with what is not the default: `1` is the first one's place."""
+    return {
+        section.key: {"place": place} | section.model_dump(mode="json", exclude_defaults=True, exclude={"key"})
+        for place, section in enumerate(sections, 1)
+    }
+
+
+def _require_file(installation: Installation) -> Settings:
+    settings = installation.settings
+    if settings.origin is None:
+        raise SettingsError(
+            "This installation runs without a settings file, so nothing can be saved. Write one with 'digest init', and "
+            "start the process again beside it or with DIGEST_SETTINGS."
+        )
+    return settings
+
+
+def _refuse_while_sending(installation: Installation) -> None:
+    going_out = [name for name, state in _list_approved(installation).items() if state is EditionState.SENDING]
+    if going_out:
+        raise SettingsError(
+            f"{' and '.join(going_out)} is going out under this sender. Nothing was saved: change it when the edition "
+            "has gone out, or cancel that first."
+        )
+
+
+def _list_approved(installation: Installation) -> dict[str, EditionState]:
+    query = select(Edition.name, Edition.state).where(Edition.state.in_(_APPROVED_STATES)).order_by(Edition.release_at)
+    with installation.database.read() as session:
+        return {row.name: row.state for row in session.execute(query)}
+
+
+def _list_changes(installation: Installation, table: str) -> tuple[SettingChange, ...]:
+    query = select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject == table)
+    with installation.database.read() as session:
+        rows = session.scalars(query.order_by(AuditEntry.id.desc()).limit(LISTED_CHANGES))
+        return tuple(SettingChange(row.at, row.actor, row.detail["before"], row.detail["after"]) for row in rows)
+
+
+def _list_outside_settings(settings: Settings, table: str) -> list[OutsideSetting]:
+    """List what the environment decides about the matter of a table; a password in an address is left out."""
+    mail = urlsplit(settings.mail_url.get_secret_value())
+    values = {
+        "publication": [
+            ("Site's address", "base_url", settings.link_base),
+            ("Your own templates", "templates", str(settings.templates or "none")),
+        ],
+        "sender": [
+            ("Mail goes by", "mail_url", ", ".join(part for part in (mail.scheme, mail.hostname) if part)),
+            ("Mail is signed for", "dkim_domain", settings.dkim_domain or "nobody: it is unsigned"),
+        ],
+    }
+    return [
+        OutsideSetting(title, f"DIGEST_{field.upper()}", value, field in settings.model_fields_set)
+        for title, field, value in values.get(table, ())
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePair:
+    """A release as it stands in the calendar now, and as another timetable would have it; None where there is none."""
+
+    now: PlannedRelease | None
+    then: PlannedRelease | None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether its moment, or whether it is skipped, would be another."""
+        return _outcome(self.now) != _outcome(self.then)
+
+
+def _outcome(release: PlannedRelease | None) -> tuple[datetime, bool] | None:
+    return (release.release_at, release.is_skipped) if release else None
+
+
+def preview_schedule(
+    installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
+) -> list[ReleasePair]:
+    """Return the next releases beside those that a changed schedule would bring; nothing is changed.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SettingsValueError: a value is wrong.
+    """
+    LOOK.check_role(installation.database, actor, "schedule", now=now)
+    file = installation.settings.file
+    schedule: ScheduleSettings = replace_table_values(file, "schedule", values).schedule
+    if schedule.draft_rule.period or schedule.release_rule.period:
+        raise SettingsValueError({"release": "Only a release on certain days stands in the calendar."})
+    with installation.database.read() as session:
+        calendar = calendar_store.load_calendar(session, file)
+    return pair_releases(calendar, schedule.release_rule, now)
+
+
+def pair_releases(calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime) -> list[ReleasePair]:
+    """Put the next releases of a calendar beside those by another rule, week by week of the publication's zone."""
+    changed = replace(calendar, rule=rule)
+    weeks: dict[tuple[int, int], tuple[list[PlannedRelease], list[PlannedRelease]]] = {}
+    for side, releases in enumerate(each.next_releases(now, PREVIEWED_RELEASES) for each in (calendar, changed)):
+        for release in releases:
+            year, week, _ = release.release_at.astimezone(calendar.zone).isocalendar()
+            weeks.setdefault((year, week), ([], []))[side].append(release)
+    pairs = [ReleasePair(before, after) for _, sides in sorted(weeks.items()) for before, after in zip_longest(*sides)]
+    return pairs[:PREVIEWED_RELEASES]

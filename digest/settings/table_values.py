@@ -1,0 +1,102 @@
+"""New values for a table of `digest.toml`, checked before anything is written: each problem stands at its field."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from digest.settings.edition import SectionSettings, SourceSettings
+from digest.settings.loader import SettingsError, describe_value_error
+from digest.settings.model import SettingsFile
+
+
+class SettingsValueError(SettingsError):
+    """Values that a table cannot take; `problems` holds a sentence for each field that is wrong."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        """Take the sentences by field; the empty name stands for the table as a whole."""
+        self.problems = dict(problems)
+        super().__init__("\n".join(f"{field}: {text}" if field else text for field, text in self.problems.items()))
+
+
+def replace_table_values(file: SettingsFile, table: str, values: Mapping[str, Any]) -> SettingsFile:
+    """Return the settings file with new values in one of its tables.
+
+    Raises:
+        SettingsValueError: a value is wrong.
+    """
+    before = getattr(file, table)
+    assert isinstance(before, BaseModel), "a table of the file"
+    try:
+        after = type(before).model_validate(before.model_dump() | dict(values))
+    except ValidationError as exc:
+        raise SettingsValueError(_collect_problems(exc)) from None
+    return check_settings_file(file, {table: after})
+
+
+def replace_section_list(file: SettingsFile, sections: Sequence[Mapping[str, Any]]) -> SettingsFile:
+    """Return the settings file with other sections; a problem is named by the section's place and field: `2.title`.
+
+    Raises:
+        SettingsValueError: a value is wrong, a key is given twice, or no section is left.
+    """
+    if not sections:
+        raise SettingsValueError({"": "An edition has at least one section."})
+    problems: dict[str, str] = {}
+    read: list[SectionSettings] = []
+    for place, values in enumerate(sections):
+        try:
+            read.append(SectionSettings.model_validate(dict(values)))
+        except ValidationError as exc:
+            problems |= {f"{place}.{field}": text for field, text in _collect_problems(exc).items()}
+    if problems:
+        raise SettingsValueError(problems)
+    return check_settings_file(file, {"sections": read})
+
+
+def replace_source_values(file: SettingsFile, url: str, values: Mapping[str, Any]) -> SettingsFile:
+    """Return the settings file with new values for one of its sources.
+
+    Raises:
+        SettingsValueError: a value is wrong.
+    """
+    try:
+        sources = [
+            SourceSettings.model_validate(source.model_dump() | dict(values)) if source.url == url else source
+            for source in file.sources
+        ]
+    except ValidationError as exc:
+        raise SettingsValueError(_collect_problems(exc)) from None
+    return check_settings_file(file, {"sources": sources})
+
+
+def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
+    """Return what tells the values of a table from others: a form carries it, so that no change of another is lost."""
+    rows = [values] if isinstance(values, BaseModel) else values
+    text = json.dumps([row.model_dump(mode="json") for row in rows], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def check_settings_file(file: SettingsFile, changed: Mapping[str, Any]) -> SettingsFile:
+    """Return the settings file with other tables, checked as a whole.
+
+    Raises:
+        SettingsValueError: a key or an address stands in it twice.
+    """
+    try:
+        return SettingsFile.model_validate(dict(file) | dict(changed))
+    except ValidationError as exc:
+        problems = [describe_value_error(dict(error)) for error in exc.errors(include_url=False)]
+        raise SettingsValueError({"": "; ".join(problems)}) from None
+
+
+def _collect_problems(error: ValidationError) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    for found in error.errors(include_url=False, include_input=False):
+        field, *steps = found["loc"] or ("",)
+        within = "".join(f"{step + 1}: " if isinstance(step, int) else f"{step}: " for step in steps)
+        text = within + describe_value_error(dict(found))
+        problems[str(field)] = f"{problems[str(field)]}; {text}" if str(field) in problems else text
+    return problems

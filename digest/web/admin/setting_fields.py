@@ -1,0 +1,198 @@
+"""The fields of the settings pages: how a value is shown in a form, and read from it. What is wrong the settings themselves say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from digest.settings import SectionKindName
+from digest.timetable import ScheduleRule, parse_schedule_rule
+
+FieldKind = Literal["text", "lines", "number", "numbers", "choice", "rule", "rules", "amounts"]
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+EVERY_DAY = "daily"
+MAX_SECTIONS = 30
+SECTION_KINDS: tuple[str, ...] = get_args(SectionKindName)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingField:
+    """A field of a form: the key that it sets, how it is asked for, and a hint. `choices` are values with their words."""
+
+    name: str
+    label: str
+    kind: FieldKind = "text"
+    hint: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
+    "publication": (
+        SettingField("name", "Name"),
+        SettingField("tagline", "One line about it", hint="For the archive and its feed."),
+        SettingField("site", "Web site", hint="Linked from mail and pages."),
+        SettingField("about", "One sentence in the foot of the mail", "lines"),
+        SettingField("editor", "Signs the intro", hint="Empty: nobody signs."),
+        SettingField("intro", "Intro that a new draft starts with", "lines", "At most 60 words."),
+        SettingField("language", "Language", hint="Such as en: the language of mail and readers' pages."),
+        SettingField(
+            "timezone", "Time zone", hint="Every day and hour of the desk and of these settings is meant in it."
+        ),
+        SettingField("first_number", "Number of the first edition made here", "number"),
+    ),
+    "schedule": (
+        SettingField("release", "Goes out", "rule"),
+        SettingField("draft", "Draft is made", "rule"),
+        SettingField("deadline_hours", "Approve by", "number", "So many hours before the usual hour of release."),
+        SettingField(
+            "reminder_hours",
+            "Remind editors",
+            "numbers",
+            "So many hours before it, if it is not approved; several with commas between. Empty: never.",
+        ),
+        SettingField(
+            "at_deadline",
+            "If it is not approved by then",
+            "choice",
+            choices=(
+                ("wait", "Wait until somebody approves"),
+                ("skip", "Skip the week; stories wait for the next"),
+                ("send-last-approved", "Send the last approved version, if there is one; else wait"),
+            ),
+        ),
+        SettingField(
+            "last_look_minutes", "Look at every article again", "number", "Minutes before the release; 0: never."
+        ),
+        SettingField(
+            "at_gone_article",
+            "If an article is gone then",
+            "choice",
+            choices=(("stop", "Stop until somebody decides"), ("send", "Send all the same, and tell the editors")),
+        ),
+        SettingField(
+            "collect", "Sources are visited", "rules", "One time a line: daily 05:00, mon,thu 17:30, or every 30m."
+        ),
+    ),
+    "sender": (
+        SettingField("name", "Name", hint="As it stands in From."),
+        SettingField("address", "Address", hint="As it stands in From."),
+        SettingField("reply_to", "Answers go to"),
+        SettingField("postal_address", "Postal address", "lines", "It stands in every mail."),
+        SettingField("list_id", "List-Id", hint="Never change it: the filters of readers go by it."),
+        SettingField("bounce_domain", "Bounces come back to", hint="A domain; empty: to the address above."),
+    ),
+    "limits": (
+        SettingField("send_per_second", "Mails a second", "number", "0: as fast as the server takes them."),
+        SettingField("send_per_hour", "Mails in any 60 minutes", "number", "0: as fast as the server takes them."),
+        SettingField(
+            "warm_up", "A new sender's first days", "numbers", "Most mails on the first day, the second …: 500, 1000."
+        ),
+        SettingField("domains_per_hour", "Mails an hour to one domain", "amounts", "One a line: gmail.com = 6000"),
+        SettingField("signups_per_network", "Sign-ups an hour from one network", "number"),
+        SettingField("signups_per_domain", "Sign-ups in 7 days for one small domain", "number"),
+        SettingField("signups_first", "Sign-ups an hour from networks that sent none before", "number"),
+        SettingField("signups_further", "Sign-ups an hour from networks that did", "number"),
+        SettingField("signups_alarm", "Sign-ups an hour that raise the alarm", "number"),
+        SettingField("signups_waiting", "Sign-ups that may wait for an answer", "number"),
+        SettingField("contact_per_network", "Messages to the editors an hour from one network", "number"),
+        SettingField("proxies", "Proxies before the pages", "number", "How many entries of X-Forwarded-For are true."),
+    ),
+    "approval": (
+        SettingField(
+            "approvers",
+            "Approvers needed",
+            "choice",
+            "They approve the same bytes; who edited last is none of them, unless one works alone.",
+            choices=(("1", "One"), ("2", "Two")),
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownField:
+    """A field with what stands in it: `day` and `clock` where it is a time of the week, and what is wrong with it."""
+
+    field: SettingField
+    text: str
+    day: str = ""
+    clock: str = ""
+    problem: str = ""
+
+
+def show_fields(
+    table: str, values: Any, form: Mapping[str, str] | None, problems: Mapping[str, str]
+) -> list[ShownField]:
+    """Return the fields of a table's form, filled from what was typed, or else from the values."""
+    shown = []
+    for field in FORM_FIELDS[table]:
+        text = write_value(field, getattr(values, field.name))
+        day, clock = split_rule(text) if field.kind == "rule" else ("", "")
+        if form is not None and day:
+            day, clock = form.get(f"{field.name}-day", day), form.get(f"{field.name}-clock", clock)
+        elif form is not None:
+            text = form.get(field.name, text)
+        shown.append(ShownField(field, text, day, clock, problems.get(field.name, "")))
+    return shown
+
+
+def write_value(field: SettingField, value: Any) -> str:
+    """Write a value as its field shows it."""
+    if field.kind == "rules":
+        return "\n".join(value)
+    if field.kind == "numbers":
+        return ", ".join(f"{number:g}" for number in value)
+    if field.kind == "amounts":
+        return "\n".join(f"{name} = {amount}" for name, amount in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def read_values(table: str, form: Mapping[str, str]) -> dict[str, Any]:
+    """Read the values of a table's form; a field that the form lacks is left out."""
+    values: dict[str, Any] = {}
+    for field in FORM_FIELDS[table]:
+        if f"{field.name}-day" in form:
+            values[field.name] = f"{form[f'{field.name}-day']} {form.get(f'{field.name}-clock', '')}"
+        elif field.name in form:
+            values[field.name] = _read_value(field, form[field.name].replace("\r\n", "\n").strip())
+    return values
+
+
+def _read_value(field: SettingField, text: str) -> Any:
+    if field.kind == "rules":
+        return [line.strip() for line in text.split("\n") if line.strip()]
+    if field.kind == "numbers":
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if field.kind == "amounts":
+        pairs = (line.partition("=") for line in text.split("\n") if line.strip())
+        return {name.strip().strip('"'): amount.strip() for name, _, amount in pairs}
+    if field.name == "approvers" and text.isdecimal():
+        return int(text)
+    return text
+
+
+def split_rule(text: str) -> tuple[str, str]:
+    """Return day (`fri`, `daily`) and clock time of a rule; both empty where it names several days or a period."""
+    rule: ScheduleRule = parse_schedule_rule(text)
+    if rule.period or len(rule.days) not in {1, len(WEEKDAYS)}:
+        return "", ""
+    day = EVERY_DAY if len(rule.days) > 1 else WEEKDAYS[min(rule.days)][:3].lower()
+    return day, f"{rule.at:%H:%M}"
+
+
+def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Read the sections of their form in the wished order, without those that are left out and an empty new one."""
+    rows: list[tuple[float, int, dict[str, Any]]] = []
+    for number in range(MAX_SECTIONS):
+        key = form.get(f"{number}.key", "").strip()
+        if not key or form.get(f"{number}.out"):
+            continue
+        values: dict[str, Any] = {
+            name: form.get(f"{number}.{name}", "").strip() for name in ("title", "kind", "note", "most", "refill")
+        }
+        topics = [topic.strip() for topic in form.get(f"{number}.topics", "").split(",") if topic.strip()]
+        rows.append((_read_place(form.get(f"{number}.place", "")), number, {"key": key, "topics": topics} | values))
+    return [values for _, _, values in sorted(rows, key=lambda row: row[:2])]
+
+
+def _read_place(text: str) -> float:
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 4 else float(MAX_SECTIONS)

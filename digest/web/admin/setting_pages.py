@@ -1,0 +1,123 @@
+"""Settings, for admins: a page a table, each change with who made it and what stood there before."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app import setting_changes, staff
+from digest.app.setting_changes import EDITABLE_TABLES, ReleasePair
+from digest.settings import SettingsError
+from digest.settings.file_edits import SettingsConflictError
+from digest.settings.table_values import SettingsValueError
+from digest.web.admin import setting_fields
+from digest.web.admin.blueprint import admin_pages
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.desk.colleagues import name_actor
+
+_TITLES = {"approval": "Approval", "limits": "Limits", "publication": "Publication", "schedule": "Schedule"} | {
+    "sections": "Sections",
+    "sender": "Sender",
+}
+
+
+@admin_pages.get("/settings")
+def list_settings() -> ResponseReturnValue:
+    """Lead to the first table."""
+    return redirect(url_for("admin.show_settings", table=EDITABLE_TABLES[0]), 303)
+
+
+@admin_pages.get("/settings/<table>")
+def show_settings(table: str) -> ResponseReturnValue:
+    """Show a table of the settings in a form."""
+    return _settings_page(_require_table(table), saved=request.args.get("saved") == "1")
+
+
+@admin_pages.post("/settings/<table>")
+def change_settings(table: str) -> ResponseReturnValue:
+    """Save a table, or show what a changed schedule would bring."""
+    context, actor, form = web_context(), current_actor(), request.form
+    table, now = _require_table(table), web_context().clock()
+    fingerprint = form.get("fingerprint", "")
+    try:
+        if table == "sections":
+            rows = setting_fields.read_section_rows(form)
+            changed = setting_changes.change_sections(
+                context.installation, actor, rows, fingerprint=fingerprint, now=now
+            )
+        elif table == "schedule" and form.get("act") == "preview":
+            values = setting_fields.read_values(table, form)
+            pairs = setting_changes.preview_schedule(context.installation, actor, values, now=now)
+            return _settings_page(table, form=form, pairs=pairs)
+        else:
+            values = setting_fields.read_values(table, form)
+            changed = setting_changes.change_settings(
+                context.installation, actor, table, values, fingerprint=fingerprint, now=now
+            )
+    except SettingsValueError as exc:
+        return _settings_page(table, form=form, problems=exc.problems), 400
+    except SettingsConflictError as exc:
+        return _settings_page(table, refusal=exc), 409
+    except SettingsError as exc:
+        return _settings_page(table, form=form, refusal=exc), 409
+    return redirect(url_for("admin.show_settings", table=table, saved="1" if changed else None), 303)
+
+
+def _require_table(table: str) -> str:
+    if table not in EDITABLE_TABLES:
+        abort(404, "These settings have no page of their own: they stand in digest.toml.")
+    return table
+
+
+def _settings_page(
+    table: str,
+    *,
+    form: Mapping[str, str] | None = None,
+    problems: Mapping[str, str] | None = None,
+    refusal: SettingsError | None = None,
+    pairs: Sequence[ReleasePair] = (),
+    saved: bool = False,
+) -> str:
+    context, actor, now = web_context(), current_actor(), web_context().clock()
+    view = setting_changes.view_settings(context.installation, actor, table, now=now)
+    names = staff.read_display_names(context.installation)
+    if table == "schedule" and not pairs and not problems and not view.values.release_rule.period:  # type: ignore[union-attr]
+        pairs = setting_changes.preview_schedule(context.installation, actor, {}, now=now)
+    return render_template(
+        "web/admin/settings.html",
+        view=view,
+        titles=[(name, _TITLES[name]) for name in EDITABLE_TABLES],
+        title=_TITLES[table],
+        fields=[] if table == "sections" else setting_fields.show_fields(table, view.values, form, problems or {}),
+        rows=_show_section_rows(view.values, form, problems or {}) if table == "sections" else [],
+        section_kinds=setting_fields.SECTION_KINDS,
+        weekdays=setting_fields.WEEKDAYS,
+        problems=problems or {},
+        refusal=refusal,
+        saved=saved,
+        is_preview=form is not None and bool(pairs),
+        pairs=pairs,
+        zone=context.zone,
+        changes=[(change, name_actor(change.actor, names)) for change in view.changes],
+    )
+
+
+def _show_section_rows(
+    values: Any, form: Mapping[str, str] | None, problems: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return the sections as the form shows them, with an empty one at the end to add another.
+
+    A problem names the place that a section would have, so it is found by that.
+    """
+    order = [row["key"] for row in setting_fields.read_section_rows(form)] if form is not None else []
+    empty = {"key": "", "title": "", "kind": "stories", "note": "", "most": 5, "topics": [], "refill": "next"}
+    rows = [section.model_dump() | {"is_new": False} for section in values] + [empty | {"is_new": True}]
+    for number, row in enumerate(rows):
+        row |= {"place": number + 1, "out": False, "topics": ", ".join(row["topics"])}
+        if form is not None:
+            row |= {name: form[f"{number}.{name}"] for name in row if f"{number}.{name}" in form}
+        at = f"{order.index(row['key'])}." if row["key"] in order else "none."
+        row["problems"] = [(field.removeprefix(at), text) for field, text in problems.items() if field.startswith(at)]
+    return rows

@@ -1,0 +1,41 @@
+"""An installation whose settings stand in a file, for pages that change it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digest.app.installation import Installation
+from digest.settings import load_settings
+from digest.web.app import create_app
+from tests.web.conftest import BASE_URL, NOW
+
+SETTINGS = """# what we decided in May
+[publication]
+# name = "HLS.Today"
+[sender]
+postal_address = "200 Example Street, Washington, DC 20001"  # rented
+[schedule]
+# release = "fri 06:00"    # only what an editor has approved is released
+[limits]
+allow_networks = ["127.0.0.0/8"]
+"""
+
+
+@pytest.fixture(scope="session")
+def move_settings_to_file() -> Callable[..., Any]:
+    """Give the function that opens an installation again, with its settings in a file beside its database."""
+
+    def reopen(world: Any, folder: Path, text: str = SETTINGS) -> Any:
+        file = folder / "digest.toml"
+        file.write_text(text, "utf-8")
+        home = world.install.settings.home
+        settings = load_settings(file, {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": BASE_URL})
+        install = Installation(settings, world.database)
+        app = create_app(install, clock=lambda: NOW)
+        app.testing = True
+        return replace(world, install=install, app=app)
+
+    return reopen

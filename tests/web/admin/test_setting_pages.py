@@ -1,0 +1,158 @@
+"""Settings in pages: saved into digest.toml with who and what before, refused at their field, followed by the running process."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import select
+
+from digest.app.setting_changes import pair_releases
+from digest.edition.release_calendar import CalendarChange, ReleaseCalendar
+from digest.store.models import AuditEntry, EditionState
+from digest.timetable import parse_schedule_rule
+from tests.web.admin.conftest import SETTINGS
+from tests.web.conftest import NOW
+
+
+@pytest.fixture
+def filed(world: Any, tmp_path: Path, move_settings_to_file: Any) -> Any:
+    return move_settings_to_file(world, tmp_path)
+
+
+def submit(client: Any, table: str, *, shown: str = "", **fields: str) -> Any:
+    """Send the form of a table as its page has it, with some fields changed."""
+    page = shown or client.get(f"/admin/settings/{table}").text
+    tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', page)[0] for name in ("csrf_token", "fingerprint")}
+    return client.post(f"/admin/settings/{table}", data=tokens | fields)
+
+
+def audit_rows(world: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    with world.database.read() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.act.like("%settings%")).order_by(AuditEntry.id))
+        return [(row.act, row.subject, row.detail) for row in rows]
+
+
+def test_a_saved_schedule_counts_at_once_and_the_log_has_what_was_before(filed: Any, tmp_path: Path) -> None:
+    client = filed.signed_in_client("admin")
+    answer = submit(client, "schedule", **{"release-day": "thu", "release-clock": "07:15"}, reminder_hours="4, 11")
+    assert answer.status_code == 303
+    page = client.get(answer.location).text
+    assert '<p class="note" role="status">Saved.</p>' in page
+    assert "release: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
+    assert filed.install.settings.file.schedule.release == "thu 07:15"
+    assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS.replace(
+        '# release = "fri 06:00"  ', 'release = "thu 07:15"  '
+    ).replace("[schedule]\n", "[schedule]\nreminder_hours = [4.0, 11.0]\n")
+    before = {"release": "fri 06:00", "reminder_hours": [11.0]}
+    after = {"release": "thu 07:15", "reminder_hours": [4.0, 11.0]}
+    assert audit_rows(filed) == [("settings changed", "schedule", {"before": before, "after": after})]
+
+
+def test_readers_pages_and_every_hour_follow_a_saved_publication(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    assert submit(client, "publication", name="Port News", timezone="Asia/Tokyo").status_code == 303
+    assert "Port News" in filed.client.get("/subscribe").text
+    assert "Times are in Asia/Tokyo" in filed.signed_in_client().get("/desk/calendar").text
+
+
+def test_what_changes_nothing_leaves_no_row(filed: Any, tmp_path: Path) -> None:
+    answer = submit(filed.signed_in_client("admin"), "publication", name="HLS.Today")
+    assert answer.location == "/admin/settings/publication"
+    assert ((tmp_path / "digest.toml").read_text("utf-8"), audit_rows(filed)) == (SETTINGS, [])
+
+
+def test_a_wrong_value_is_answered_at_its_field_and_what_was_typed_stays(filed: Any, tmp_path: Path) -> None:
+    answer = submit(filed.signed_in_client("admin"), "limits", send_per_hour="-5", domains_per_hour="gmail = 5")
+    assert answer.status_code == 400
+    assert re.search(r'id="send_per_hour"[^>]* value="-5"[^>]*aria-invalid="true"', answer.text)
+    assert "Input should be greater than or equal to 0" in answer.text
+    assert "&#39;gmail&#39; is no domain; write one such as news.example.org" in answer.text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
+    assert [row[:2] for row in audit_rows(filed)] == [("failed: settings changed", "limits")]
+
+
+def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    shown = client.get("/admin/settings/publication").text
+    submit(client, "publication", tagline="By a colleague")
+    answer = submit(client, "publication", shown=shown, tagline="By me")
+    assert answer.status_code == 409
+    assert "Somebody else changed this since the page was opened." in answer.text
+    assert filed.install.settings.file.publication.tagline == "By a colleague"
+
+
+def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> None:
+    client, fields = filed.signed_in_client("admin"), {}
+    sections = filed.install.settings.file.sections
+    for number, section in enumerate(sections):
+        for name in ("key", "title", "kind", "note", "most", "refill"):
+            fields[f"{number}.{name}"] = str(getattr(section, name))
+        fields[f"{number}.place"] = str(len(sections) - number)
+    fields |= {"0.out": "1", "1.most": "3"}
+    new = {"key": "ports", "title": "Ports", "kind": "stories", "most": "4", "refill": "none", "place": "1"}
+    fields |= {f"6.{name}": value for name, value in new.items()} | {"6.topics": "Maritime security, Ports"}
+    wrong = submit(client, "sections", **fields | {"1.most": "many"})
+    assert wrong.status_code == 400
+    assert "most: Input should be a valid integer" in wrong.text
+    assert submit(client, "sections", **fields).status_code == 303
+    now = filed.install.settings.file.sections
+    assert [section.key for section in now] == [
+        *("opportunities", "ports", "events", "products", "topics", "most-read")
+    ]
+    assert (now[1].topics, now[1].refill, now[5].most) == (["Maritime security", "Ports"], "none", 3)
+    [(_, _, detail)] = [row for row in audit_rows(filed) if row[0] == "settings changed"]
+    assert (detail["before"]["featured"]["place"], "featured" in detail["after"]) == (1, False)
+
+
+def test_the_dates_of_another_schedule_are_shown_and_nothing_is_saved(filed: Any, tmp_path: Path) -> None:
+    client = filed.signed_in_client("admin")
+    answer = submit(client, "schedule", **{"release-day": "thu", "release-clock": "06:00", "act": "preview"})
+    assert answer.status_code == 200
+    assert "Nothing is saved yet. Look at the dates before you save." in answer.text
+    assert "10 dates change" in answer.text
+    assert '<option value="thu" selected>' in answer.text
+    assert ((tmp_path / "digest.toml").read_text("utf-8"), audit_rows(filed)) == (SETTINGS, [])
+
+
+def test_dates_are_put_side_by_side_week_by_week() -> None:
+    skipped = CalendarChange(datetime(2026, 12, 25, tzinfo=UTC).date(), None, True, "staff 1", NOW)
+    calendar = ReleaseCalendar(parse_schedule_rule("fri 06:00"), ZoneInfo("America/New_York"), (skipped,))
+    pairs = pair_releases(calendar, parse_schedule_rule("thu 06:00"), NOW)
+    days = [[side and (side.release_at.day, side.is_skipped) for side in (pair.now, pair.then)] for pair in pairs]
+    assert days[:2] == [[(20, False), None], [(27, False), (26, False)]]
+    assert [(25, True), (24, False)] in days
+    assert not any(pair.is_changed for pair in pair_releases(calendar, calendar.rule, NOW))
+
+
+def test_what_the_environment_decides_and_what_the_doctor_says_stand_beside_it(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    publication, sender = (client.get(f"/admin/settings/{table}").text for table in ("publication", "sender"))
+    assert "https://news.example.org</b>" in publication
+    assert "DIGEST_BASE_URL, set in the environment" in publication
+    assert "DIGEST_MAIL_URL, its default" in sender
+    assert 'name="base_url"' not in publication
+    assert submit(client, "sender", postal_address="").status_code == 303
+    assert "sender.postal_address is empty" in client.get("/admin/settings/sender").text
+
+
+def test_the_sender_of_an_edition_that_goes_out_stays(filed: Any) -> None:
+    filed.edition(state=EditionState.SENDING, release_at=NOW - timedelta(hours=1))
+    client = filed.signed_in_client("admin")
+    answer = submit(client, "sender", name="Another")
+    assert (answer.status_code, "is going out under this sender" in answer.text) == (409, True)
+    assert filed.install.settings.file.sender.name == "HLS.Today"
+
+
+def test_without_a_file_nothing_can_be_saved_and_the_page_says_so(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    assert "runs without a settings file" in client.get("/admin/settings/approval").text
+    assert submit(client, "approval", approvers="2").status_code == 409
+    assert client.get("/admin/settings/retention").status_code == 404
+    assert client.get("/admin/settings").location == "/admin/settings/publication"
+
+
+def test_editors_change_no_setting(filed: Any) -> None:
+    assert filed.desk.get("/admin/settings/approval").status_code == 403
