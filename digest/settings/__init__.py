@@ -1,6 +1,6 @@
 """Settings: `digest.toml` for what an operator decides, the environment for secrets and places.
 
-`edition` and `operations` hold the tables of the file, `model` puts them together with the environment, `loader`
+`edition`, `look` and `operations` hold the tables of the file, `model` puts them together with the environment, `loader`
 reads and reports. All that others need is imported from here.
 """
 
@@ -20,6 +20,7 @@ from digest.settings.loader import SETTINGS_FILE_NAME as SETTINGS_FILE_NAME
 from digest.settings.loader import SettingsError as SettingsError
 from digest.settings.loader import load_settings as load_settings
 from digest.settings.loader import reload_settings as reload_settings
+from digest.settings.look import LookSettings as LookSettings
 from digest.settings.model import Settings as Settings
 from digest.settings.model import SettingsFile as SettingsFile
 from digest.settings.operations import AlertSettings as AlertSettings

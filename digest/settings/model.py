@@ -23,6 +23,7 @@ from digest.settings.edition import (
     SourceSettings,
     SponsorSettings,
 )
+from digest.settings.look import LookSettings
 from digest.settings.operations import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
 
 
@@ -30,6 +31,7 @@ class SettingsFile(values.SettingsTable):
     """All of `digest.toml`."""
 
     publication: PublicationSettings = PublicationSettings()
+    look: LookSettings = LookSettings()
     sender: SenderSettings = SenderSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     approval: ApprovalSettings = ApprovalSettings()

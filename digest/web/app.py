@@ -40,6 +40,7 @@ from digest.web.desk.sending_pages import sending_pages
 from digest.web.desk.story_pages import story_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
+from digest.web.look_styles import write_look_styles
 from digest.web.security import RedactingFlask, add_default_headers, log_response
 from subscribers.pages.blueprints import reader_pages, signup_pages
 from subscribers.pages.context import page_context
@@ -66,7 +67,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     _configure_app(app, installation)
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"
-    styles = PublicFiles.load(loader, STYLE_SHEET_FILES)
+    styles = PublicFiles.load(loader, STYLE_SHEET_FILES, {"reader": write_look_styles(settings.file.look)})
     scripts = PublicFiles.load(loader, SCRIPT_FILES)
     app.extensions["digest"] = WebContext(installation, clock, styles, scripts)
     _set_up_templates(app, settings, styles, scripts)

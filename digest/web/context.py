@@ -30,13 +30,17 @@ class PublicFiles:
     text_by_name: Mapping[str, str]
 
     @classmethod
-    def load(cls, loader: BaseLoader, files_by_name: Mapping[str, Sequence[str]]) -> "PublicFiles":
-        """Put the texts together from the templates, the operator's own first."""
+    def load(
+        cls, loader: BaseLoader, files_by_name: Mapping[str, Sequence[str]], endings: Mapping[str, str] | None = None
+    ) -> "PublicFiles":
+        """Put the texts together from the templates, the operator's own first; `endings` come after them, by name."""
         names: dict[str, str] = {}
         texts: dict[str, str] = {}
         nothing = Environment(autoescape=True)  # a loader asks for one, and does not use it
         for name, files in files_by_name.items():
-            text = "".join(loader.get_source(nothing, f"web/{file}")[0] for file in files)
+            text = "".join(loader.get_source(nothing, f"web/{file}")[0] for file in files) + (endings or {}).get(
+                name, ""
+            )
             suffix = files[-1].rpartition(".")[2]
             names[name] = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.{suffix}"
             texts[names[name]] = text

@@ -11,7 +11,6 @@ from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.sanitiser import RenderingError
 from digest.settings import Settings
-from tests.conftest import ROOT
 
 OURS = Settings.model_validate({"base_url": "https://news.example.org"})
 
@@ -44,9 +43,9 @@ def test_the_kept_style_block_is_whole_and_wins(pieces: tuple[RenderedFragment, 
 
 
 def test_every_colour_is_turned_in_the_dark_and_by_outlook_com() -> None:
-    templates = ROOT / "templates" / "mail"
-    base = (templates / "style.css").read_text()
-    client = re.sub(r"/\*.*?\*/", "", (templates / "client.css").read_text(), flags=re.DOTALL)
+    environment, frame = create_mail_environment(OURS), publication_frame(OURS)
+    base, client = (environment.get_template(f"mail/{name}.css").render(frame=frame) for name in ("style", "client"))
+    client = re.sub(r"/\*.*?\*/", "", client, flags=re.DOTALL)
     dark = client.split("@media (prefers-color-scheme:dark)")[1].split("\n}")[0].lstrip("{")
     outlook = client.split("\n}")[-1]
     coloured = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cssselect import SelectorError
 
 from digest.edition.preflight.rule_registry import PreflightFinding, PreflightInput, error_finding, preflight_rule
+from digest.settings.colours import READABLE_CONTRAST, contrast_ratio
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -33,21 +34,6 @@ class TextStyle:
     hidden: bool = False
 
 
-def relative_luminance(colour: str) -> float:
-    """Return the relative luminance of #rgb or #rrggbb, 0 to 1 (WCAG 2.2)."""
-    digits = colour.lstrip("#")
-    digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
-    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast_ratio(text_colour: str, background_colour: str) -> float:
-    """Return the contrast of two colours, 1 to 21 (WCAG 2.2)."""
-    high, low = sorted((relative_luminance(text_colour), relative_luminance(background_colour)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
 @preflight_rule("contrast")
 def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme."""
@@ -57,7 +43,7 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
             words = " ".join("".join(_own_text(element)).split())
             if not words or style.hidden or (style.text_colour, style.background_colour) in seen:
                 continue
-            needed = 3.0 if style.size >= 24 or (style.bold and style.size >= 18.66) else 4.5
+            needed = 3.0 if style.size >= 24 or (style.bold and style.size >= 18.66) else READABLE_CONTRAST
             if (contrast := contrast_ratio(style.text_colour, style.background_colour)) < needed:
                 seen.add((style.text_colour, style.background_colour))
                 yield error_finding(

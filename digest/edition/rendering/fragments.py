@@ -24,7 +24,7 @@ from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
 from digest.edition.rendering.template_filters import TEMPLATE_FILTERS, join_address_lines
-from digest.settings import Settings
+from digest.settings import LookSettings, Settings
 from digest.templating import create_jinja_environment
 
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
@@ -33,7 +33,7 @@ _TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separ
 
 @dataclass(frozen=True, slots=True)
 class PublicationFrame:
-    """What every edition of a publication says: its name, its places, its duties."""
+    """What every edition of a publication says, its name, places and duties; and how it looks."""
 
     name: str
     tagline: str
@@ -44,6 +44,7 @@ class PublicationFrame:
     base: str  # without a slash at its end
     postal_address: str
     reply_to: str
+    look: LookSettings
 
     @property
     def start(self) -> str:
@@ -80,6 +81,7 @@ def publication_frame(settings: Settings) -> PublicationFrame:
         base=settings.link_base,
         postal_address=sender.postal_address,
         reply_to=sender.reply_to,
+        look=settings.file.look,
     )
 
 
