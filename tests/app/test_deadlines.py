@@ -9,18 +9,21 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from email import policy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
 import scheduler
-from digest.app import calendar, deadlines, editing, editions, jobs
+from digest.app import calendar, deadlines, editing, editions, jobs, last_look, sending
+from digest.app.acts import SCHEDULER
 from digest.app.attention import attention_sentences
 from digest.app.editing import EditForm
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.edition.approval import current_content_hash
 from digest.edition.edits import EditionField
@@ -48,6 +51,7 @@ from tests.conftest import ROOT
 
 SATURDAY = datetime(2027, 3, 13, 14, tzinfo=UTC)
 STEP = timedelta(hours=2)
+LONG_STEP = timedelta(hours=8)  # until a day before where a test goes to
 RELEASE = datetime(2027, 3, 19, 10, tzinfo=UTC)
 WEEK = timedelta(days=7)
 SUMMARIES = {
@@ -59,11 +63,30 @@ EARLY, FRESH, LATE = SUMMARIES
 EDITOR_ADDRESS = "dana@newsroom.example"
 
 
+def page_address(title: str) -> str:
+    return f"https://a.example.org/{title.replace(' ', '-')}"
+
+
+class FetcherWithoutPage(BundledFetcher):
+    """The bundled sample, and a page that is gone."""
+
+    gone = ""
+
+    def get(self, url: str, **asked: Any) -> FetchResult:
+        if url == self.gone:
+            raise FetchError(url, FetchErrorReason.MISSING, "is not there", status=404)
+        return super().get(url, **asked)
+
+    def may_read(self, url: str) -> bool:
+        return url == self.gone or super().may_read(url)
+
+
 @dataclass
 class SimulatedWeek:
     """An installation whose timetable runs by a clock that the test turns."""
 
     install: Installation
+    fetcher: FetcherWithoutPage
     now: datetime = SATURDAY
 
     def clock(self) -> datetime:
@@ -74,28 +97,30 @@ class SimulatedWeek:
         context = JobContext(self.install, self.clock)
         backoff = scheduler.ReleaseBackoff()
         while self.now < moment:
-            self.now = min(self.now + STEP, moment)
+            step = LONG_STEP if moment - self.now > timedelta(days=1) else STEP
+            self.now = min(self.now + step, moment)
             for job in jobs.CALENDAR_JOBS:
                 for slot in jobs.find_due_slots(context, job, scheduler.job_rules(self.install)[job]):
                     if job == "draft":
                         self.draft(slot)
                     else:
                         jobs.run_slot(context, slot)
+            for name in last_look.find_due_looks(self.install, now=self.now):
+                last_look.look_again(self.install, name, actor=SCHEDULER, clock=self.clock, fetcher=self.fetcher)
             scheduler.send_due_editions(context, backoff)
         jobs.send_notices(context)
 
     def draft(self, slot: DueJob) -> None:
         """Draft as the timetable does, without the network."""
         assert timetable_slots.claim_slot(self.install.database, slot, JobContext(self.install).owner, self.now)
-        fetcher = BundledFetcher(ROOT / "digest" / "sample")
-        name = editions.draft_next_edition(self.install, now=self.now, actor=EDITOR, fetcher=fetcher).name
+        name = editions.draft_next_edition(self.install, now=self.now, actor=EDITOR, fetcher=self.fetcher).name
         timetable_slots.complete_slot(self.install.database, slot, name, self.now)
 
     def publish(self, title: str) -> None:
         """Publish an article an hour before now."""
         with self.install.database.write() as session:
             source = session.scalars(select(Source)).one()
-            url = f"https://a.example.org/{title.replace(' ', '-')}"
+            url = page_address(title)
             item = ParsedItem(
                 guid=title,
                 url=url,
@@ -122,6 +147,16 @@ class SimulatedWeek:
             editions_since = select(Edition).where(Edition.release_at > SATURDAY).order_by(Edition.release_at)
             return {e.name: e.state for e in session.scalars(editions_since)}
 
+    @property
+    def headlines(self) -> dict[str, list[str]]:
+        """What each edition says, in order."""
+        with self.install.database.read() as session:
+            editions_since = select(Edition).where(Edition.release_at > SATURDAY).order_by(Edition.release_at)
+            return {
+                e.name: [entry["headline"] for section in e.content["sections"] for entry in section["entries"]]
+                for e in session.scalars(editions_since)
+            }
+
     def mails(self, folder: str) -> list[str]:
         """Give the subjects of what was handed over: `edition` or `notice`, the latter to the editor alone."""
         messages = [
@@ -139,7 +174,7 @@ class SimulatedWeek:
 
 
 @pytest.fixture
-def start_week(database: Database, tmp_path: Path) -> Callable[[DeadlineRule], SimulatedWeek]:
+def start_week(database: Database, tmp_path: Path) -> Callable[..., SimulatedWeek]:
     """Give a function that sets up the installation with a rule for the deadline."""
 
     def start(rule: DeadlineRule = "wait") -> SimulatedWeek:
@@ -148,7 +183,7 @@ def start_week(database: Database, tmp_path: Path) -> Callable[[DeadlineRule], S
                 publication=PublicationSettings(first_number=147),
                 sender=SenderSettings(postal_address="1 Test Street"),
                 select=SelectionSettings(minimum=1),
-                schedule=ScheduleSettings(at_deadline=rule, last_look_minutes=0),
+                schedule=ScheduleSettings(at_deadline=rule),
             ),
             home=tmp_path,
             base_url="https://news.example.org",
@@ -165,7 +200,8 @@ def start_week(database: Database, tmp_path: Path) -> Callable[[DeadlineRule], S
             member.added_at = member.proven_at = SATURDAY
             session.add(member)
         timetable_slots.ensure_timetable_start(database, SATURDAY)
-        week = SimulatedWeek(install)
+        fetcher = FetcherWithoutPage(ROOT / "digest" / "sample")
+        week = SimulatedWeek(install, fetcher)
         week.publish(EARLY)
         return week
 
@@ -265,15 +301,34 @@ def test_a_moved_an_extra_and_a_skipped_edition_each_go_their_whole_way(start_we
     week.approve("2027-W13")
     week.run_until(RELEASE + 2 * WEEK)
     assert week.states == dict.fromkeys(["2027-W11-2", "2027-W11", "2027-W13"], EditionState.SENT)
+    assert week.headlines == {"2027-W11-2": [EARLY], "2027-W11": [FRESH], "2027-W13": [LATE]}
     with install.database.read() as session:
-        rows = session.execute(
-            select(Edition.name, Edition.number, Edition.content)
-            .where(Edition.release_at > SATURDAY)
-            .order_by(Edition.release_at)
-        ).all()
-    held = {row.name: [e["headline"] for s in row.content["sections"] for e in s["entries"]] for row in rows}
-    assert [row.number for row in rows] == [147, 148, 149]
-    assert held == {"2027-W11-2": [EARLY], "2027-W11": [FRESH], "2027-W13": [LATE]}
+        numbers = select(Edition.number).where(Edition.release_at > SATURDAY).order_by(Edition.release_at)
+        assert session.scalars(numbers).all() == [147, 148, 149]
+
+
+def test_a_gone_article_keeps_the_week_from_going_until_it_is_taken_out_and_approved_again(
+    start_week: StartWeek,
+) -> None:
+    week = start_week("skip")
+    week.publish(FRESH)
+    week.run_until(RELEASE - timedelta(hours=12))
+    week.approve("2027-W11")
+    week.fetcher.gone = page_address(EARLY)
+    week.run_until(RELEASE + STEP)
+    assert week.states == {"2027-W11": EditionState.APPROVED}
+    assert week.mails("edition") == []
+    assert week.mails("notice") == ["No. 147 does not go out: an article is gone"]
+    assert any("Take it out at the desk and approve again" in sentence for sentence in week.outlook())
+    editing.drop_stories(week.install, EditForm("2027-W11", EDITOR, week.now), page_address(EARLY))
+    assert week.states == {"2027-W11": EditionState.DRAFT}
+    assert not any("gone from the web" in sentence for sentence in week.outlook())
+    week.approve("2027-W11")
+    assert sending.find_pending_releases(week.install, now=week.now).ready_to_send == ()
+    week.run_until(week.now + STEP)
+    assert week.states == {"2027-W11": EditionState.SENT}
+    assert week.headlines["2027-W11"] == [FRESH]
+    assert len(week.mails("edition")) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 from typing import Any
 
 import pytest
@@ -11,20 +10,16 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select, update
 
 import scheduler
-from digest.app import background, editions, last_look, sending
+from digest.app import background, last_look, sending
 from digest.app.attention import attention_sentences
-from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
-from digest.deliver.control.article_looks import REPEAT_AFTER, awaits_look, read_look
+from digest.deliver.control.article_looks import REPEAT_AFTER, awaits_look
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment
 from tests.actors import EDITOR
-from tests.web.desk.sample_week import SampleWeek
 
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 SOON = RELEASE - timedelta(minutes=20)
@@ -183,50 +178,6 @@ def test_without_a_network_the_release_does_not_wait(approved: Any, httpserver: 
     assert found is not None
     assert (found.gone, len(found.unanswered)) == ((), found.looked_at)
     assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == (NAME,)
-
-
-class _WithoutOnePage(BundledFetcher):
-    """The bundled sample, with one page gone."""
-
-    gone = ""
-
-    def get(self, url: str, **asked: Any) -> FetchResult:
-        if url == self.gone:
-            raise FetchError(url, FetchErrorReason.MISSING, "is not there", status=404)
-        return super().get(url, **asked)
-
-    def may_read(self, url: str) -> bool:
-        return url == self.gone or super().may_read(url)
-
-
-def test_taken_out_and_approved_again_it_goes(week: SampleWeek) -> None:
-    install = week.installation
-    with install.database.write() as session:
-        release = session.scalars(select(Edition)).one().release_at
-    fetcher = _WithoutOnePage(resources.files("digest").joinpath("sample"))
-    fetcher.gone = week.entries("featured")[1]["url"]
-
-    def approve(at: datetime) -> None:
-        content_hash = edition_status(install, week.name, now=at).content_hash
-        editions.approve_edition(install, week.name, content_hash, actor=EDITOR, now=at)
-
-    def look_at(at: datetime) -> Any:
-        return last_look.look_again(install, week.name, actor=EDITOR, clock=lambda: at, fetcher=fetcher)
-
-    approve(release - timedelta(hours=2))
-    found = look_at(release - timedelta(minutes=20))
-    assert [finding.url for finding in found.gone] == [fetcher.gone]
-    anchor = week.anchors("featured")[1]
-    week.act(f"drop {anchor}")
-    with install.database.read() as session:
-        edition = session.scalars(select(Edition)).one()
-        assert edition.state is EditionState.DRAFT
-        assert not [s for s in attention_sentences(session, release) if "gone from the web" in s]
-        assert read_look(session, week.name) is not None
-    approve(release - timedelta(minutes=10))
-    assert sending.find_pending_releases(install, now=release).ready_to_send == ()
-    assert look_at(release - timedelta(minutes=9)).gone == ()
-    assert sending.find_pending_releases(install, now=release).ready_to_send == (week.name,)
 
 
 def test_what_goes_out_is_looked_at_and_not_what_an_editor_has_changed_since(
