@@ -13,6 +13,7 @@ from digest.app.keys import list_files_in_clear
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import provider_in_use
+from digest.store.audit_chain import prove_audit_log
 from digest.templating import find_template_mistakes
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
@@ -61,6 +62,16 @@ def check_database(installation: Installation) -> Iterator[DoctorFinding]:
     yield DoctorFinding("ok", f"the database answers; {page_views.count_active_sources(installation)} sources in it")
     if not installation.settings.file.sources:
         yield DoctorFinding("error", "the settings name no source. Add one with 'digest sources add URL'.")
+
+
+def check_audit_log(installation: Installation) -> Iterator[DoctorFinding]:
+    """Look whether every row of the audit log is the one that was written."""
+    with installation.database.read() as session:
+        proof = prove_audit_log(session)
+    if proof.fault:
+        yield DoctorFinding("error", f"{proof.fault}. Compare it with a backup, and keep the seals that came by mail.")
+    else:
+        yield DoctorFinding("ok", f"the audit log holds, {proof.rows:,} rows")
 
 
 def check_disk_space(installation: Installation) -> Iterator[DoctorFinding]:
@@ -148,6 +159,7 @@ CHECKS: tuple[Callable[[Installation], Iterator[DoctorFinding]], ...] = (
     check_import_names,
     check_key_file,
     check_database,
+    check_audit_log,
     check_disk_space,
     check_templates,
     check_postal_address,

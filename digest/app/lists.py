@@ -200,7 +200,7 @@ def export_list(
     with EXPORT.steps(installation.database, actor, "the list", now=now) as draft:
         draft.detail = {"why": recipient.why, "to": recipient.to_whom}
         keys = installation.keys
-        with _create_export_file(file) as csv_file:
+        with create_export_file(file) as csv_file:
             result = exports.export_list(
                 installation.database,
                 keys,
@@ -215,7 +215,7 @@ def export_list(
 
 
 @contextmanager
-def _create_export_file(path: Path) -> Iterator[IO[str]]:
+def create_export_file(path: Path) -> Iterator[IO[str]]:
     """Lend a file that did not exist; half of one is removed."""
     try:
         file = _create_private_file(path)

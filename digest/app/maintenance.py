@@ -1,6 +1,7 @@
 """What happens every night: the consent ledger is proved and sealed, and what was kept long enough goes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import structlog
 
 from digest.app.accounts.passkeys import delete_old_challenges
 from digest.app.accounts.sign_in import LOG_RETENTION
+from digest.app.audit_log import remember_check
 from digest.app.installation import Installation
 from digest.app.seal_mail import mail_seal_when_due
 from digest.deliver.events import payloads
@@ -17,7 +19,8 @@ from digest.deliver.retention import delivery_disclosures, kept_counts, provider
 from digest.deliver.send import rate_limiter
 from digest.store import staff_sessions
 from digest.store.account_models import SignIn
-from digest.store.audit import record_audit
+from digest.store.audit import read_audit_head, record_audit
+from digest.store.audit_chain import prove_audit_log
 from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
 from subscribers.consent import disclosures, seals
 from subscribers.lifecycle import expiry
@@ -61,12 +64,17 @@ def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: s
     through = seals.find_stable_point(installation.database)
     with installation.database.read() as session:
         proof = seals.prove_ledger(session, installation.keys, through=through)
+        log_proof = prove_audit_log(session)
+        proof = replace(proof, fault=proof.fault or log_proof.fault)
     assert proof.survey is not None, "it was asked for"
     with installation.database.write() as session:
-        sealed = seals.append_seal(session, proof.survey, now)
+        log_head = seals.LogHead(*read_audit_head(session))
+        sealed = seals.append_seal(session, proof.survey, now, log_head=log_head)
         counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
+        counted |= {"log_rows": log_head.through}
         detail = counted | {"root": sealed.root, "seal": sealed.hash}
         record_audit(session, "ledger sealed", "ledger", detail, actor=actor, now=now)
+        remember_check(session, replace(log_proof, sealed_through=log_head.through), now=now)
         if not proof.sound:
             wrong = _describe_faults(proof)
             record_audit(session, "ledger broken", "ledger", wrong, actor=actor, now=now)

@@ -10,6 +10,7 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
 from digest.deliver.send import notices
+from digest.store.audit_chain import AuditProof, prove_audit_log
 from digest.templating import create_jinja_environment
 from subscribers.address import Address, read_address
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
@@ -255,8 +256,8 @@ def verify_ledger(
     kept_hashes: tuple[str, ...],
     now: datetime,
     progress: Callable[[int, int], None],
-) -> seals.LedgerProof:
-    """Prove every chain, address and seal of the consent ledger; each of `kept_hashes` must be a seal of it.
+) -> tuple[seals.LedgerProof, AuditProof]:
+    """Prove every chain, address and seal of the consent ledger, and the audit log; each of `kept_hashes` must be a seal.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -264,7 +265,8 @@ def verify_ledger(
     """
     VERIFY.check_role(installation.database, actor, "ledger", now=now)
     with installation.database.read() as session:
-        return seals.prove_ledger(session, installation.keys, kept_hashes=kept_hashes, progress=progress)
+        proof = seals.prove_ledger(session, installation.keys, kept_hashes=kept_hashes, progress=progress)
+        return proof, prove_audit_log(session)
 
 
 def _decrypt_address_of(session: Session, keys: KeyRing, number: int) -> Address:

@@ -23,7 +23,8 @@ from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.send import restored_copy
 from digest.settings import Settings
 from digest.store import staff
-from digest.store.audit import record_audit
+from digest.store.audit import chain_audit_entries, record_audit
+from digest.store.audit_chain import include_audit_fault
 from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState
 from digest.store.staff_sessions import end_every_session
@@ -114,6 +115,8 @@ def restore_backup(
         uncertain = restored_copy.doubt_open_deliveries(session, gap)
         unsent = select(Edition.name).where(Edition.state.in_((EditionState.APPROVED, EditionState.SENDING)))
         open_editions = {name: uncertain.get(name, 0) for name in session.scalars(unsent.order_by(Edition.release_at))}
+        # This session never commits: the connection does.
+        chain_audit_entries(session)
         return RestoreResult(reader.manifest, proof, merged, log_exists, aside, open_editions)
 
     with _open_checked_archive(file, keys) as reader:
@@ -137,7 +140,7 @@ class _OpenTransaction:
 def _prove_restored_ledger(session: Session, keys: KeyRing) -> seals.LedgerProof:
     """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
     bind_addresses(_OpenTransaction(session), keys, now=datetime.now(UTC))
-    return seals.prove_ledger(session, keys)
+    return include_audit_fault(session, seals.prove_ledger(session, keys))
 
 
 FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]

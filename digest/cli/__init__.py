@@ -13,6 +13,7 @@ COMMAND_PLACES = {
     **dict.fromkeys(("draft", "show", "check", "approve", "send"), "digest.cli.editions"),
     **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.control"),
     "correct": "digest.cli.correct",
+    "audit": "digest.cli.audit",
     **dict.fromkeys(("hold", "release"), "digest.cli.hold"),
     **dict.fromkeys(("backup", "restore"), "digest.cli.backup"),
     **{

@@ -361,11 +361,23 @@ class TimetableSlot(Base):
 
 
 class AuditEntry(Base):
-    """Who did what, when: append-only, without any reader's address."""
+    """Who did what, when: append-only, chained, without any reader's address.
+
+    `seq` is the row's place in the chain, from 1. It is empty until the row's transaction commits: nobody else sees it so.
+    """
 
     __tablename__ = "audit"
+    __table_args__ = (
+        UniqueConstraint("seq", name="uq_audit_seq"),
+        Index("ix_audit_at", "at", "seq"),
+        Index("ix_audit_actor", "actor", "at"),
+        Index("ix_audit_subject", "subject", "at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    seq: Mapped[int | None]
+    previous: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    hash: Mapped[str] = mapped_column(String(64), default="", server_default="")
     at: Mapped[Moment]
     actor: Mapped[str] = mapped_column(String(200))
     act: Mapped[str] = mapped_column(String(60))

@@ -13,8 +13,8 @@ from typing import Literal
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
-from digest.store.models import AuditEntry
 from subscribers.address import Address, AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -219,5 +219,4 @@ def _end_open_links(session: Session, member: StaffMember, now: datetime) -> Non
 def _audit_staff_change(
     session: Session, act: str, member: StaffMember, detail: dict[str, str], *, actor: str, now: datetime
 ) -> None:
-    session.add(AuditEntry(at=now, actor=actor, act=act, subject=staff_actor(member), detail=detail))
-    session.flush()
+    record_audit(session, act, staff_actor(member), detail, actor=actor, now=now)

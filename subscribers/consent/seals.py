@@ -48,6 +48,17 @@ class LedgerSurvey:
 
 
 @dataclass(frozen=True, slots=True)
+class LogHead:
+    """The newest row of a chained log that is sealed with the ledger: its place, and its hash.
+
+    The log is the caller's: `prove_ledger` proves that a seal names this head, not that the log still has it.
+    """
+
+    through: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class StablePoint:
     """The highest link and the highest suppression that are there for good."""
 
@@ -96,8 +107,8 @@ def _find_last_stable_row(database: PeopleDatabase, model: type[ConsentEvent | S
         return session.scalar(select(func.max(model.id))) or 0
 
 
-def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
-    """Append a seal.
+def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_head: LogHead | None = None) -> Seal:
+    """Append a seal; it covers the rows of a log up to its head too, where one is given.
 
     Raises:
         sqlalchemy.exc.IntegrityError: another process sealed in this very moment.
@@ -105,16 +116,16 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
     last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
     at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
-    seal_hash = hash_seal(ledger.format_moment(at), survey, previous)
-    seal = Seal(at=at, previous=previous, hash=seal_hash, **_survey_fields(survey))
+    seal_hash = hash_seal(ledger.format_moment(at), survey, previous, log_head)
+    seal = Seal(at=at, previous=previous, hash=seal_hash, **_survey_fields(survey), **_log_fields(log_head))
     session.add(seal)
     session.flush()
     return seal
 
 
-def hash_seal(moment: str, survey: LedgerSurvey, previous: str) -> str:
+def hash_seal(moment: str, survey: LedgerSurvey, previous: str, log_head: LogHead | None = None) -> str:
     """Compute a seal's hash (64 hex digits); `moment` as 2026-11-20T08:30:00.000+00:00."""
-    fields = {"at": moment, "previous": previous, **_survey_fields(survey)}
+    fields = {"at": moment, "previous": previous, **_survey_fields(survey), **_log_fields(log_head)}
     return hashlib.sha256(ledger.canonical_json(fields).encode()).hexdigest()
 
 
@@ -129,6 +140,10 @@ def _survey_fields(survey: LedgerSurvey) -> dict[str, Any]:
         "suppressions": covered.rows,
         "suppressions_root": covered.root,
     }
+
+
+def _log_fields(log_head: LogHead | None) -> dict[str, Any]:
+    return {} if log_head is None else {"log_through": log_head.through, "log_head": log_head.hash}
 
 
 def prove_ledger(
@@ -206,6 +221,13 @@ class _StoredSeal(NamedTuple):
     suppressions_through: int | None
     suppressions: int
     suppressions_root: str
+    log_through: int | None
+    log_hash: str
+
+    @property
+    def log_head(self) -> LogHead | None:
+        """The head of the log that it covers; None in a seal that covers none."""
+        return None if self.log_through is None else LogHead(self.log_through, self.log_hash)
 
     @property
     def covered_suppressions(self) -> SuppressionSurvey | None:
@@ -217,7 +239,7 @@ class _StoredSeal(NamedTuple):
 
 _SEAL_COLUMNS = (
     *("id", "@at", "through", "people", "links", "'root", "'previous", "'hash"),
-    *("suppressions_through", "suppressions", "'suppressions_root"),
+    *("suppressions_through", "suppressions", "'suppressions_root", "log_through", "'log_head"),
 )
 
 
@@ -299,7 +321,7 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
         if seal.covered_suppressions != survey.suppressions:
             return f"{name} is not what the suppressions give: rows of before it were changed or removed"
         moment = chain_verification.to_hashed_moment(seal.at)
-        if moment is None or seal.hash != hash_seal(moment, survey, previous):
+        if moment is None or seal.hash != hash_seal(moment, survey, previous, seal.log_head):
             return f"{name} is not what was hashed"
         previous = seal.hash
     return ""

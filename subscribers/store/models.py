@@ -190,6 +190,8 @@ class Seal(Base):
     suppressions_through: Mapped[int | None]
     suppressions: Mapped[int | None]
     suppressions_root: Mapped[str | None] = mapped_column(String(64))
+    log_through: Mapped[int | None]
+    log_head: Mapped[str | None] = mapped_column(String(64))
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
 

@@ -156,7 +156,7 @@ def export_list(
             session.add(ListExportPart(export=name, first=first, bits=bits))
         for reader, address in readers:
             writer.writerow(
-                (_escape_formula(address), format_moment(reader.asked_at), _escape_formula(reader.asked_where))
+                (escape_formula(address), format_moment(reader.asked_at), escape_formula(reader.asked_where))
             )
         result.people += len(readers)
         progress(result.people)
@@ -199,7 +199,7 @@ def _number_bitmap(numbers: Iterable[int]) -> bytes:
     return bytes(bits)
 
 
-def _escape_formula(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Keep a spreadsheet from taking a value for a formula (an address may begin with = or +)."""
     return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 

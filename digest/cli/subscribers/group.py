@@ -20,6 +20,7 @@ from digest.cli.context import (
 )
 from digest.cli.lazy_group import LazyGroup
 from digest.cli.terminal import show_progress
+from digest.store.audit_chain import AuditProof
 from subscribers.address import Address
 from subscribers.consent.seals import LedgerProof
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -130,7 +131,7 @@ What this cannot prove:
 \b
 Exit codes:
   0  every chain, address and seal holds
-  1  a link, an address or a seal does not hold; the first are named, people by their numbers
+  1  a link, an address, a seal or a row does not hold; the first are named, people by their numbers
   2  wrong use"""
 )
 @click.option(
@@ -139,35 +140,37 @@ Exit codes:
 @click.option("--json", "as_json", is_flag=True, help="Print the finding as JSON.")
 @pass_command_context
 def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
-    """Prove the consent ledger.
+    """Prove the consent ledger and the audit log.
 
     Checks every link of every person's chain and where they stand by it, each stored address against the one that
     the chain is bound to, then every nightly seal against the
-    chains and the suppressions as they stood that night.
+    chains and the suppressions as they stood that night, and every row of the audit log against the one before it.
     """
     if short := [seal for seal in kept if len(seal) < 12]:
         raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
     installation, actor = context.installation, context.actor
     with show_progress("Verifying", shown=not as_json) as progress:
-        proof = people.verify_ledger(installation, actor, kept_hashes=kept, now=context.now(), progress=progress)
+        proof, log = people.verify_ledger(installation, actor, kept_hashes=kept, now=context.now(), progress=progress)
     if as_json:
-        click.echo(json.dumps({key: value for key, value in asdict(proof).items() if key != "survey"}))
+        found = {key: value for key, value in asdict(proof).items() if key != "survey"}
+        click.echo(json.dumps(found | {"audit_log": asdict(log)}))
     else:
-        click.echo(_describe_proof(proof))
-    if not proof.sound:
+        click.echo(_describe_proof(proof, log))
+    if not proof.sound or log.fault:
         click.get_current_context().exit(1)
 
 
-def _describe_proof(proof: LedgerProof) -> str:
+def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
     faults = [f"person {proof.broken.person}, link {proof.broken.seq}: {proof.broken.fault}"] if proof.broken else []
     faults += [f"person {at_fault.person}: {at_fault.fault}" for at_fault in proof.address_faults]
-    faults += [proof.fault] if proof.fault else []
+    faults += [fault for fault in (proof.fault, log.fault) if fault]
     if unnamed := proof.address_fault_count - len(proof.address_faults):
         faults.append(f"the addresses of {unnamed:,} more people do not hold")
     if faults:
         return "\n".join(f"Broken: {fault}." for fault in faults)
     counts = (
-        f"{proof.people:,} people, {proof.links:,} links, {proof.suppressions:,} suppressions, {proof.seals:,} seals"
+        f"{proof.people:,} people, {proof.links:,} links, {proof.suppressions:,} suppressions, {proof.seals:,} seals, "
+        f"{log.rows:,} rows of the audit log"
     )
     return f"{counts}: every chain, address and seal holds."
 

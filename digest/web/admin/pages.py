@@ -1,6 +1,14 @@
 """The pages for admins, with all their routes, and the row of links that leads to them."""
 
-from digest.web.admin import delivery_pages, reader_pages, record_pages, search_pages, setting_pages, staff_pages
+from digest.web.admin import (
+    audit_pages,
+    delivery_pages,
+    reader_pages,
+    record_pages,
+    search_pages,
+    setting_pages,
+    staff_pages,
+)
 from digest.web.admin.blueprint import admin_pages
 
 # A place for admins: its key in the templates, its title, its first page. They stand in this order.
@@ -8,6 +16,7 @@ ADMIN_PLACES = (
     ("readers", "Readers", "admin.list_readers"),
     ("deliveries", "Deliveries", "admin.list_deliveries"),
     ("staff", "Staff", "admin.list_staff"),
+    ("audit", "Audit log", "admin.show_audit_log"),
     ("settings", "Settings", "admin.list_settings"),
 )
 
@@ -20,6 +29,7 @@ def provide_admin_places() -> dict[str, tuple[tuple[str, str, str], ...]]:
 
 __all__ = [
     "admin_pages",
+    "audit_pages",
     "delivery_pages",
     "reader_pages",
     "record_pages",

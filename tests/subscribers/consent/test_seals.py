@@ -339,6 +339,9 @@ def test_one_step_of_the_night_that_fails_does_not_stop_the_others(sqlite: Datab
     assert "0 old disclosures folded" in results
 
 
+SUPPRESSION_FIELDS = ("suppressions", "suppressions_through", "suppressions_root")
+
+
 def test_a_seal_hashes_the_numbers_and_heads_alone(sqlite: Database) -> None:
     """The root can be computed from a list of (number, head) without any of our code."""
     ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
@@ -350,6 +353,6 @@ def test_a_seal_hashes_the_numbers_and_heads_alone(sqlite: Database) -> None:
     thousand = hashlib.sha256(f"{ada} {heads[ada]}\n{bo} {heads[bo]}\n".encode()).hexdigest()
     assert sealed.root == hashlib.sha256(f"1 {thousand}\n".encode()).hexdigest()
     names = ("previous", "root", "through", "links", "people")
-    fields = {k: getattr(sealed, k) for k in (*names, "suppressions", "suppressions_through", "suppressions_root")}
+    fields = {k: getattr(sealed, k) for k in (*names, *SUPPRESSION_FIELDS, "log_through", "log_head")}
     canonical = json.dumps({"at": "2026-11-20T12:00:00.123+00:00", **fields}, sort_keys=True, separators=(",", ":"))
     assert sealed.hash == hashlib.sha256(canonical.encode()).hexdigest()

@@ -50,7 +50,13 @@ def test_pages_for_admins_fit_every_width_and_axe_finds_nothing(browser: Browser
     page = context.new_page()
     record = f"/admin/readers/{world.ada}"
     paths = ["/admin/readers", record, f"{record}/address", f"{record}/erase", f"{record}/request"]
-    paths += ["/admin/readers/add", "/admin/readers?state=erased", "/admin/deliveries"]
+    paths += [
+        "/admin/readers/add",
+        "/admin/readers?state=erased",
+        "/admin/deliveries",
+        "/admin/audit",
+        "/admin/audit/export",
+    ]
     assert faulty_pages(page, address, paths, widths=(360, 768, 1440)) == {}
     context.close()
 

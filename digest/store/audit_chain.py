@@ -1,0 +1,88 @@
+"""The audit log read back as it is stored, and judged row by row: against the row before it, and against the nightly seals."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.store.audit import hash_audit_entry
+from digest.store.models import AuditEntry
+from subscribers.consent.chain_verification import read_raw_rows
+from subscribers.consent.seals import LedgerProof
+from subscribers.store.models import Seal
+
+_PAGE_SIZE = 1000
+_COLUMNS = ("seq", "@at", "'actor", "'act", "'subject", "'CAST(detail AS TEXT)", "'previous", "'hash")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditProof:
+    """What a check of the audit log found: how many rows it has, and what is wrong first; empty where all holds.
+
+    `sealed_through` is the row up to which the newest seal covers the log.
+    """
+
+    rows: int
+    fault: str
+    sealed_through: int = 0
+
+
+def prove_audit_log(session: Session) -> AuditProof:
+    """Check every row of the audit log against the one before it, and the seals against the rows that they cover."""
+    seals = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None)).order_by(Seal.id)
+    sealed = {row.log_through: row for row in session.execute(seals)}
+    rows, head, fault = 0, "", ""
+    for row in _stream_rows(session):
+        rows += 1
+        fault = _find_row_fault(row, rows, head)
+        if fault:
+            break
+        head = row[-1]
+        seal = sealed.pop(rows, None)
+        if seal is not None and seal.log_head != head:
+            fault = f"row {rows:,} is not the one that the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers"
+            break
+    if not fault:
+        fault = _find_missing_rows(session, rows, sealed)
+    total = session.scalar(select(func.count()).select_from(AuditEntry)) or 0
+    through = session.scalar(select(func.max(Seal.log_through))) or 0
+    return AuditProof(total, f"audit log: {fault}" if fault else "", through)
+
+
+def include_audit_fault(session: Session, proof: LedgerProof) -> LedgerProof:
+    """Return a proof of the ledger with what is wrong with the audit log, where nothing else is."""
+    return replace(proof, fault=proof.fault or prove_audit_log(session).fault)
+
+
+def _stream_rows(session: Session) -> Iterator[list[Any]]:
+    after = 0
+    condition = f"seq > :after ORDER BY seq LIMIT {_PAGE_SIZE}"
+    while rows := read_raw_rows(session, "audit", _COLUMNS, condition, {"after": after}):
+        yield from rows
+        after = rows[-1][0]
+
+
+def _find_row_fault(row: list[Any], place: int, head: str) -> str:
+    seq, at, actor, act, subject, detail_text, previous, stored_hash = row
+    if seq != place:
+        return f"row {place:,} is missing; the next there is {seq}"
+    if previous != head:
+        return f"row {place:,} does not follow from the row before it"
+    try:
+        detail = json.loads(detail_text)
+    except ValueError:
+        return f"row {place:,} was changed: its detail cannot be read"
+    if stored_hash != hash_audit_entry(seq, at, actor, act, subject, detail, previous=previous):
+        return f"row {place:,} was changed: it is not what was hashed"
+    return ""
+
+
+def _find_missing_rows(session: Session, rows: int, uncovered: dict[int | None, Any]) -> str:
+    for through, seal in uncovered.items():
+        if through:
+            return f"rows after {rows:,} are missing; the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers row {through:,}"
+    stray = session.scalar(select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None)))
+    return "" if stray is None else f"the row with id {stray} is in no chain: it was not written by this program"

@@ -1,0 +1,99 @@
+"""The audit log is chained: a row that is taken away, changed or put in is named, and so are rows that a seal has covered."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, insert, select, update
+
+from digest.app import maintenance
+from digest.store.audit import record_audit
+from digest.store.audit_chain import prove_audit_log
+from digest.store.engine import Database
+from digest.store.models import AuditEntry
+from tests.web.conftest import build_web_setup
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+
+
+def record(database: Database, *acts: str) -> None:
+    for act in acts:
+        with database.write() as session:
+            detail = {"why": "café", "counts": {"people": 3}, "share": 0.1}
+            record_audit(session, act, "person 7", detail, actor="staff 1", now=NOW + timedelta(microseconds=7))
+
+
+def record_and_fail(database: Database) -> None:
+    with database.write() as session:
+        record_audit(session, "rolled back", "list", {}, actor="staff 1", now=NOW)
+        raise RuntimeError
+
+
+def fault_of(database: Database) -> str:
+    with database.read() as session:
+        return prove_audit_log(session).fault
+
+
+def test_rows_are_chained_in_the_order_of_their_commits(database: Database) -> None:
+    record(database, "one", "two")
+    with pytest.raises(RuntimeError):
+        record_and_fail(database)
+    with database.write() as session:
+        for act in ("three", "four"):
+            record_audit(session, act, "list", {}, actor="staff 1", now=NOW)
+    with database.read() as session:
+        rows = session.scalars(select(AuditEntry).order_by(AuditEntry.seq)).all()
+        assert [(row.seq, row.act) for row in rows] == [(1, "one"), (2, "two"), (3, "three"), (4, "four")]
+        assert [row.previous for row in rows] == ["", *(row.hash for row in rows[:-1])]
+        assert (prove_audit_log(session).rows, prove_audit_log(session).fault) == (4, "")
+
+
+def test_many_writers_make_one_chain(database: Database) -> None:
+    threads = [threading.Thread(target=record, args=(database, *[f"act {n}"] * 5)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as session:
+        proof = prove_audit_log(session)
+    assert (proof.rows, proof.fault) == (20, "")
+
+
+@pytest.mark.parametrize(
+    ("tampering", "named"),
+    [
+        (update(AuditEntry).where(AuditEntry.seq == 2).values(subject="person 8"), "row 2 was changed"),
+        (update(AuditEntry).where(AuditEntry.seq == 2).values(detail={"why": "another"}), "row 2 was changed"),
+        (update(AuditEntry).where(AuditEntry.seq == 2).values(at=NOW - timedelta(days=1)), "row 2 was changed"),
+        (update(AuditEntry).where(AuditEntry.seq == 2).values(hash="0" * 64), "row 2 was changed"),
+        (update(AuditEntry).where(AuditEntry.seq == 3).values(previous="0" * 64), "row 3 does not follow"),
+        (delete(AuditEntry).where(AuditEntry.seq == 2), "row 2 is missing; the next there is 3"),
+        (
+            insert(AuditEntry).values(at=NOW, actor="staff 1", act="made up", subject="list", detail={}),
+            "is in no chain",
+        ),
+    ],
+)
+def test_what_was_changed_taken_away_or_put_in_is_named(sqlite: Database, tampering: Any, named: str) -> None:
+    record(sqlite, "one", "two", "three")
+    with sqlite.write() as session:
+        session.execute(tampering)
+    assert named in fault_of(sqlite)
+
+
+def test_a_seal_covers_the_log_and_tells_that_its_end_was_cut_off_or_written_anew(
+    sqlite: Database, tmp_path: Any
+) -> None:
+    world = build_web_setup(sqlite, tmp_path)
+    record(sqlite, "one", "two", "three")
+    sealed, proof = maintenance.prove_and_seal_ledger(world.install, NOW, actor="scheduler")
+    assert (proof.fault, sealed.log_through) == ("", 3)
+    assert fault_of(sqlite) == ""
+    with sqlite.write() as session:
+        session.execute(delete(AuditEntry).where(AuditEntry.seq > 1))
+    assert "rows after 1 are missing; the seal of 2026-11-19 22:30 UTC covers row 3" in fault_of(sqlite)
+    record(sqlite, "two", "a milder three")
+    assert "row 3 is not the one that the seal of 2026-11-19 22:30 UTC covers" in fault_of(sqlite)
+    _, proof = maintenance.prove_and_seal_ledger(world.install, NOW + timedelta(days=1), actor="scheduler")
+    assert "row 3 is not the one" in proof.fault

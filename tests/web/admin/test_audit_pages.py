@@ -1,0 +1,124 @@
+"""The audit log's pages: by person, act, subject and date; its check; its export; who may see it."""
+
+import csv
+import io
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from digest.app import audit_log, audit_topics
+from digest.store.audit import record_audit
+from digest.store.models import AuditEntry
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+
+
+def token_of(client: Any, path: str = "/admin/audit") -> dict[str, str]:
+    return {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', client.get(path).text)[0]}
+
+
+def record(world: Any, *rows: tuple[str, str, str, dict[str, Any]], at: datetime = NOW) -> None:
+    with world.database.write() as session:
+        for actor, act, subject, detail in rows:
+            record_audit(session, act, subject, detail, actor=actor, now=at)
+
+
+def rows_of(page: str) -> list[str]:
+    table_rows = re.findall(r"<tr><td class=\"when\">(.*?)</tr>", page, re.DOTALL)
+    return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in table_rows]
+
+
+def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) -> None:
+    client = both.signed_in_client("admin")
+    looked = ("staff 1", "subscriber address shown", f"person {both.ada}", {"why": "A reader asked"})
+    record(both, ("scheduler", "ledger sealed", "ledger", {"people": 3}), at=NOW - timedelta(days=3))
+    record(both, looked, ("terminal:eve", "approve", "2026-W47", {}), ("staff 1", "refused: list exported", "list", {}))
+    page = client.get("/admin/audit").text
+    assert rows_of(page) == [
+        "5:30 p.m. EST ann tried “list exported”: list Refused. 4",
+        "5:30 p.m. EST eve at a terminal approved 2026-W47 3",
+        "5:30 p.m. EST ann looked at the address of reader 1 “A reader asked” 2",
+        "5:30 p.m. EST The timetable sealed the ledger and this log 1",
+    ]
+    assert re.findall(r"<h2>(.*?)</h2>", page) == ["Thursday, November 19, 2026", "Monday, November 16, 2026"]
+    for query, numbers in (
+        ("who=terminal:", ["3"]),
+        ("who=staff+1", ["4", "2"]),
+        ("what=addresses", ["4", "2"]),
+        ("what=refused", ["4"]),
+        (f"about=Reader+{both.ada}", ["2"]),
+        ("to=2026-11-18", ["1"]),
+        ("from=2026-11-19&what=approvals", ["3"]),
+        ("from=nonsense&what=nonsense&at=x&row=y", ["4", "3", "2", "1"]),
+    ):
+        assert [row.split()[-1] for row in rows_of(client.get(f"/admin/audit?{query}").text)] == numbers, query
+
+
+def test_the_log_comes_in_pages_that_follow_each_other(both: Any) -> None:
+    record(both, *[("staff 1", f"act {n}", "list", {}) for n in range(120)])
+    client, path, seen = both.signed_in_client("admin"), "/admin/audit", []
+    while path:
+        page = client.get(path).text
+        seen += [int(row.split()[-1]) for row in rows_of(page)]
+        path = "".join(re.findall(r'href="([^"]+)">Older', page)).replace("&amp;", "&")
+    assert seen == list(range(120, 0, -1))
+
+
+def test_a_choice_that_no_index_holds_looks_at_no_more_than_a_page_may(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "MAX_EXAMINED", 40)
+    record(world, ("staff 1", "approve", "2026-W47", {}), *[("staff 1", "edited", "2026-W47", {})] * 60)
+    client = world.signed_in_client("admin")
+    page = client.get("/admin/audit?what=approvals").text
+    assert "Nothing found so far" in page
+    (further,) = re.findall(r'href="([^"]+)">Look further back', page)
+    assert len(rows_of(client.get(further.replace("&amp;", "&")).text)) == 1
+
+
+def test_a_check_says_how_far_the_chain_holds_and_names_the_row_where_it_does_not(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    assert "was not checked yet" in client.get("/admin/audit").text
+    record(world, ("staff 1", "approve", "2026-W47", {}), ("staff 1", "send", "2026-W47", {}))
+    assert client.post("/admin/audit/check", data=token_of(client)).status_code == 303
+    assert "Unbroken from row 1 to 2." in client.get("/admin/audit").text
+    with world.database.write() as session:
+        session.execute(update(AuditEntry).where(AuditEntry.seq == 1).values(actor="staff 9"))
+    client.post("/admin/audit/check", data=token_of(client))
+    assert (
+        "<b>The log does not hold: row 1 was changed: it is not what was hashed.</b>" in client.get("/admin/audit").text
+    )
+
+
+def test_an_export_takes_a_reason_and_no_spreadsheet_executes_it(world: Any) -> None:
+    record(world, ("staff 1", "settings changed", "=HYPERLINK(1)", {}), ("staff 1", "approve", "2026-W47", {}))
+    client = world.signed_in_client("admin")
+    form = token_of(client, "/admin/audit/export?what=settings")
+    assert client.post("/admin/audit/export", data=form | {"reason": "a@b.example"}).status_code == 400
+    answer = client.post("/admin/audit/export", data=form | {"what": "settings", "reason": "yearly audit"})
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="audit-log-2026-11-19.csv"'
+    (row,) = csv.DictReader(io.StringIO(answer.text))
+    assert (row["row"], row["act"], row["subject"]) == ("1", "settings changed", "'=HYPERLINK(1)")
+    with world.database.read() as session:
+        newest = session.scalars(select(AuditEntry).order_by(AuditEntry.seq.desc()).limit(1)).one()
+        assert (newest.act, newest.detail, newest.hash != row["hash"]) == (
+            "audit log exported",
+            {"why": "yearly audit"},
+            True,
+        )
+
+
+@pytest.mark.parametrize("path", ["/admin/audit", "/admin/audit/export"])
+def test_an_editor_does_not_see_the_audit_log(world: Any, path: str) -> None:
+    assert world.signed_in_client("editor").get(path).status_code == 403
+
+
+def test_a_subject_is_read_as_people_write_it() -> None:
+    assert [audit_topics.read_subject(text) for text in (" reader 8,214 ", "Person 7", "2026-W47")] == [
+        "person 8214",
+        "person 7",
+        "2026-W47",
+    ]
