@@ -3,6 +3,7 @@
 Each person's address is held against the commitment that their chain carries, and against their look-up.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class ChainOwner(NamedTuple):
     key_id: str
     ciphertext: object
     salt: object
+    choices: str
 
 
 class ChainLink(NamedTuple):
@@ -75,7 +77,8 @@ def walk_chains(session: Session, progress: VerificationProgress = lambda *_: No
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
     last = people_seen = 0
-    while (next_number := session.scalar(_NEXT_NUMBER_QUERY, {"after": last})) is not None:
+    # SQLite keeps any type in any column: what is no number comes last there, and `find_stray_links` counts it.
+    while isinstance(next_number := session.scalar(_NEXT_NUMBER_QUERY, {"after": last}), int):
         first = (next_number - 1) // CHUNK_SIZE * CHUNK_SIZE + 1
         last = first + CHUNK_SIZE - 1
         between = {"first": first, "last": last}
@@ -102,7 +105,9 @@ _NEXT_NUMBER_QUERY = text(
     "SELECT min(number) FROM (SELECT min(number) AS number FROM person WHERE number > :after "
     "UNION ALL SELECT min(person) AS number FROM consent_event WHERE person > :after) AS there"
 )
-_OWNER_COLUMNS = ("number", "'state", "'chain_head", "'lookup", "'lookup_key", "'key_id", "ciphertext", "salt")
+_OWNER_COLUMNS = (
+    *("number", "'state", "'chain_head", "'lookup", "'lookup_key", "'key_id", "ciphertext", "salt", "'choices"),
+)
 _LINK_COLUMNS = ("id", "person", "seq", "'kind", "@at", "'body", "'commitment", "'previous", "'hash")
 _OWNERS_IN_CHUNK = "number BETWEEN :first AND :last ORDER BY number"
 _LINKS_IN_CHUNK = "person BETWEEN :first AND :last ORDER BY person, seq"
@@ -132,7 +137,7 @@ def _select_expression(name: str, *, sqlite: bool) -> str:
         return name
     if sqlite:  # as bytes: the driver raises at a text that is no UTF-8, before anybody can say which row it was
         return f"CAST({name[1:]} AS BLOB)"
-    return f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else name[1:]
+    return f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else f"{name[1:]}::text"
 
 
 def _decode_text(value: bytes | str | None) -> str:
@@ -181,7 +186,21 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
     if state != owner.state:
         fault = f"by the chain the person is {state}, the row says {owner.state}"
         return BrokenLink(owner.number, len(links), fault)
+    if not _are_choices_of_chain(owner, links):
+        return BrokenLink(owner.number, len(links), "by the chain the person chose otherwise than the row says")
     return None
+
+
+def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
+    """Say whether the row holds what its last change of choices left; with the salt, an emptied row has lost them too."""
+    changes = [link for link in links if link.kind == ConsentKind.CHOICES_CHANGED]
+    if owner.choices == "{}" and (not changes or owner.salt is None):
+        return True
+    try:
+        stored, change = json.loads(owner.choices), json.loads(changes[-1].body if changes else "{}")
+    except ValueError:
+        return False
+    return bool(stored == (change.get("after", {}) if isinstance(change, dict) else None))
 
 
 def _find_link_fault(link: ChainLink, expected_seq: int, previous_hash: str) -> str:

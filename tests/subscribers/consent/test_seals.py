@@ -25,6 +25,7 @@ from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger, seals, suppression
+from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address
@@ -282,7 +283,26 @@ def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_fou
     )
     with sqlite.write() as session:
         session.execute(text("UPDATE person SET state = 'requested'"))
-    assert _broken(sqlite) == chain_verification.BrokenLink(0, 0, "1 link(s) are of no person's number")
+    nobody = chain_verification.BrokenLink(0, 0, "1 link(s) are of no person's number")
+    assert _broken(sqlite) == nobody
+    with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # SQLite keeps any type in any column
+        foreign.execute("UPDATE consent_event SET person = 'nobody'")
+    foreign.close()
+    assert _broken(sqlite) == nobody
+
+
+@pytest.mark.parametrize("written", ['{"pause_until": "9999-12-31"}', "{}", '{"omit": 7}', '["omit"]', "7"])
+def test_choices_that_the_person_did_not_make_are_noticed(database: Database, written: str) -> None:
+    ada = _person(database, "ada", ConsentKind.CONFIRMED)
+    _person(database, "bo", ConsentKind.CONFIRMED)
+    with database.write() as session:
+        change_preferences(session, ada, Preferences(frozenset({"products"})), NOON)
+        change_preferences(session, ada, Preferences(frozenset({"events"}), text_only=True), NOON + NIGHT)
+    assert _prove(database).sound
+    with database.write() as session:
+        session.execute(text("UPDATE person SET choices = :written WHERE number = :ada"), {"written": written, "ada": ada})
+    fault = "by the chain the person chose otherwise than the row says"
+    assert _broken(database) == chain_verification.BrokenLink(ada, 3, fault)
 
 
 def _broken(database: Database) -> chain_verification.BrokenLink:
