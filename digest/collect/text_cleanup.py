@@ -225,6 +225,13 @@ def split_sentences(text: str) -> Iterator[str]:
 _MAIL_ADDRESS = re.compile(
     r"(?:mailto:)?[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.IGNORECASE
 )
+
+
+def drop_mail_addresses(text: str) -> str:
+    """Return a text without the mail addresses in it, with single spaces."""
+    return " ".join(_MAIL_ADDRESS.sub(" ", text).split())
+
+
 _BYLINE_PREFIX = re.compile(r"^(?:by|von|par|por|di)\s+(?=\w)", re.IGNORECASE)
 _GENERIC_AUTHOR = re.compile("admin|administrator|unknown|none|null|author|editor|webmaster|staff|noreply")
 

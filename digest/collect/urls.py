@@ -1,6 +1,7 @@
 """Addresses: made absolute, and made canonical so that one page has one address."""
 
 import re
+from collections.abc import Callable
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import idna
@@ -85,15 +86,23 @@ def strip_tracking(link: str) -> str:
 
     Nothing else changes, neither scheme nor order, so the link leads where the publisher meant it to.
     """
+    return _without_parameters(link, lambda name, value: _is_tracking_parameter(name.strip().lower(), value))
+
+
+def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> str:
+    """Return a link without some parameters of its query, told by their decoded names and values; all else stays."""
     address, question_mark, query = link.partition("?")
     query, hash_, fragment = query.partition("#")
     pairs = (pair.partition("=") for pair in query.split("&"))
     kept = "&".join(
-        name + equals + value
-        for name, equals, value in pairs
-        if not _is_tracking_parameter(unquote(name).strip().lower(), unquote(value))
+        name + equals + value for name, equals, value in pairs if not is_unwanted(unquote(name), unquote(value))
     )
     return f"{address}{question_mark if kept else ''}{kept}{hash_}{fragment}" if question_mark else link
+
+
+def drop_address_parameters(link: str) -> str:
+    """Return a link without the parameters that hold a mail address: mail services write the recipient's into them."""
+    return _without_parameters(link, lambda _, value: "@" in value)
 
 
 def site_name(url: str) -> str:

@@ -137,7 +137,9 @@ def _select_expression(name: str, *, sqlite: bool) -> str:
         return name
     if sqlite:  # as bytes: the driver raises at a text that is no UTF-8, before anybody can say which row it was
         return f"CAST({name[1:]} AS BLOB)"
-    return f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else f"{name[1:]}::text"
+    return (
+        f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else f"{name[1:]}::text"
+    )
 
 
 def _decode_text(value: bytes | str | None) -> str:

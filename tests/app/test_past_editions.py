@@ -106,6 +106,28 @@ def test_a_page_is_fetched_and_what_cannot_be_read_is_said_while_the_others_go_o
         assert (edition.address, edition.name) == (httpserver.url_for("/146"), "2026-W46")
 
 
+def test_the_reader_whose_copy_was_saved_is_not_stored(install: Installation, tmp_path: Path) -> None:
+    text = PAGE.format(
+        head='<link rel="canonical" href="https://watch.example.org/newsletter/146?to=pat%40county.example">'
+    )
+    text = text.replace("The Watch, Issue 146", "The Watch, Issue 146, for pat@county.example")
+    text = text.replace("/tunnel?utm_source=mail", "/tunnel?id=7&e=pat%40county.example")
+    text = text.replace("near the crossing.", "near the crossing. Sent to pat@county.example.")
+    (report,) = run_import(
+        install, saved(tmp_path, text.replace("Hospital network", "For pat@county.example: network"))
+    )
+    assert report.page is not None
+    assert (report.page.title, report.page.stories[0].url) == (
+        "The Watch, Issue 146, for",
+        "https://a.example.org/tunnel?id=7",
+    )
+    with install.database.read() as session:
+        (edition,) = session.scalars(select(PastEdition))
+        kept = [edition.address, edition.title, *(v for s in edition.stories for v in (s.url, s.headline, s.summary))]
+    assert edition.address == "https://watch.example.org/newsletter/146"
+    assert "county.example" not in " ".join(kept)
+
+
 def test_one_that_was_released_ahead_of_now_is_no_past_edition(install: Installation, tmp_path: Path) -> None:
     text = PAGE.format(head="").replace("Friday, November 13, 2026", "")
     ahead = NOW + timedelta(days=1)

@@ -15,7 +15,7 @@ from digest.collect.parsers.json_ld import LinkedData
 from digest.collect.parsers.page import read_html_tree
 from digest.collect.parsers.saved_file import find_document_url
 from digest.collect.past_edition import PastEditionPage, PastStoryLink
-from digest.collect.urls import canonical_url, site_name, usable_url
+from digest.collect.urls import canonical_url, drop_address_parameters, site_name, usable_url
 
 MAX_STORIES = 200
 _MIN_HEADLINE_WORDS = 3
@@ -47,14 +47,16 @@ def read_past_edition(
 ) -> PastEditionPage:
     """Read a past edition; of a saved file (`url` is file:) relative links stand at the address that it names.
 
+    A saved mail names the reader whom it was sent to: mail addresses in its texts and links are dropped.
+
     Raises:
         ParseError: it is no HTML, or no story can be made out in it.
     """
     saved = url.startswith("file:")
-    address = (find_document_url(body) or "") if saved else url
+    address = drop_address_parameters((find_document_url(body) or "") if saved else url)
     root = read_html_tree(text_cleanup.shorten_references(decode_document(body, charset, content_type)))
     meta = page_head.read_meta_elements(root)
-    title = text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData()))
+    title = text_cleanup.drop_mail_addresses(text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData())))
     head = f"{title}\n{text_cleanup.normalise_text(' '.join(root.itertext()))[:_HEAD_CHARACTERS]}"
     links = list(_list_links(root, address or "https://invalid.example/"))
     stories = tuple(_choose_stories(links, address))
@@ -99,7 +101,7 @@ def _list_links(root: Any, base: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _text_of(element: Any) -> str:
-    return text_cleanup.normalise_text(" ".join(element.itertext()))
+    return text_cleanup.drop_mail_addresses(text_cleanup.normalise_text(" ".join(element.itertext())))
 
 
 def _summary_after(element: Any) -> str:
@@ -119,7 +121,7 @@ def _choose_stories(links: list[tuple[str, str, str]], address: str) -> Iterator
             continue
         if site_name(link) in _SOCIAL_SITES or urlsplit(link).path in {"", "/"}:
             continue
-        url = canonical_url(link)
+        url = drop_address_parameters(canonical_url(link))
         if url not in seen and url != own_page and len(seen) < MAX_STORIES:
             seen.add(url)
             yield PastStoryLink(url, text_cleanup.clean_title(headline), summary)

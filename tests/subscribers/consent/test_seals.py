@@ -300,7 +300,9 @@ def test_choices_that_the_person_did_not_make_are_noticed(database: Database, wr
         change_preferences(session, ada, Preferences(frozenset({"events"}), text_only=True), NOON + NIGHT)
     assert _prove(database).sound
     with database.write() as session:
-        session.execute(text("UPDATE person SET choices = :written WHERE number = :ada"), {"written": written, "ada": ada})
+        session.execute(
+            text("UPDATE person SET choices = :written WHERE number = :ada"), {"written": written, "ada": ada}
+        )
     fault = "by the chain the person chose otherwise than the row says"
     assert _broken(database) == chain_verification.BrokenLink(ada, 3, fault)
 
