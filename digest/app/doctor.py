@@ -10,6 +10,7 @@ from digest.app import page_views
 from digest.app.attention import attention_sentences
 from digest.app.installation import Installation, InstallationError, missing_key_file
 from digest.app.keys import list_files_in_clear
+from digest.app.logos import check_logo
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import provider_in_use
@@ -162,6 +163,7 @@ CHECKS: tuple[Callable[[Installation], Iterator[DoctorFinding]], ...] = (
     check_audit_log,
     check_disk_space,
     check_templates,
+    check_logo,
     check_postal_address,
     check_base_url,
     check_provider,

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest.app import copy_guard
+from digest.edition.logos import find_logo_pair
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
 from digest.store.audit import record_audit
 from digest.store.engine import Database, migrate_schema, open_database
@@ -49,6 +50,7 @@ class Installation:
         self.database = database
         self._settings = settings
         self._file_stamp = _read_file_stamp(settings.origin)
+        self._logo_names = ("", "")
 
     @property
     def settings(self) -> Settings:
@@ -56,23 +58,42 @@ class Installation:
 
         A file that cannot be used leaves them as they were, and is logged once.
         """
+        self._follow_file()
+        self._follow_logo()
+        return self._settings
+
+    def look_logo_up_again(self) -> None:
+        """Look the logo up when the settings are next asked for: one was kept."""
+        self._logo_names = ("", "")
+
+    def _follow_logo(self) -> None:
+        """Look up the pictures that the settings name as the logo, once for each pair of names."""
+        look = self._settings.file.look
+        names = (look.logo, look.logo_dark)
+        if names == self._logo_names:
+            return
+        self._logo_names = names
+        with self.database.read() as session:
+            logo = find_logo_pair(session, look)
+        self._settings = self._settings.model_copy(update={"logo": logo})
+
+    def _follow_file(self) -> None:
         stamp = _read_file_stamp(self._settings.origin)
         if stamp is None or stamp == self._file_stamp:
-            return self._settings
+            return
         self._file_stamp = stamp
         before = self._settings.file
         try:
             after = reload_settings(self._settings).file
         except SettingsError as exc:
             log.warning("the settings have changed and can't be used: going on as before", why=str(exc))
-            return self._settings
+            return
         changed = {name for name in type(after).model_fields if getattr(after, name) != getattr(before, name)}
         followed = {name: getattr(after, name) for name in LIVE_TABLES}
         self._settings = self._settings.model_copy(update={"file": before.model_copy(update=followed)})
         log.info("the settings have changed", followed=sorted(changed.intersection(LIVE_TABLES)))
         if waiting := sorted(changed.difference(LIVE_TABLES)):
             log.warning("some settings count when this process is started again", tables=waiting)
-        return self._settings
 
     @cached_property
     def keys(self) -> KeyRing:

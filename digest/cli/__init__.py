@@ -18,7 +18,7 @@ COMMAND_PLACES = {
     **dict.fromkeys(("backup", "restore"), "digest.cli.backup"),
     **{
         name: f"digest.cli.{name}"
-        for name in ("calendar", "collect", "sources", "staff", "keys", "inbound", "uncertain", "demo")
+        for name in ("calendar", "collect", "sources", "staff", "keys", "inbound", "uncertain", "demo", "media")
     },
     "editions": "digest.cli.past_editions",
     "evaluate": "digest.cli.evaluate",

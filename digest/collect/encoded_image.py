@@ -6,6 +6,8 @@ from typing import Literal
 
 from subscribers.errors import ApplicationError
 
+LOGO_HEIGHT, MAX_LOGO_WIDTH = 30, 200  # CSS pixels, as a logo stands in the masthead
+
 
 class CropShape(StrEnum):
     """The crops that the mail shows; a mail client cannot crop."""

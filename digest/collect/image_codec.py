@@ -9,7 +9,7 @@ import warnings
 
 from PIL import Image, ImageOps
 
-from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
+from digest.collect.encoded_image import LOGO_HEIGHT, MAX_LOGO_WIDTH, CropShape, EncodedImage, ImageError
 
 READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
 MAX_WIDTH = 1200  # pixels: twice the mail's column
@@ -17,6 +17,7 @@ MAX_HEIGHT = 2400  # pixels
 MAX_IMAGE_BYTES = 200_000  # bytes
 MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
 MIN_HEIGHT = 60  # pixels; below are rules and spacers
+MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 3 * LOGO_HEIGHT  # pixels of height: two and three for one that is shown
 
 
 _CROP_SIZES = {CropShape.LEAD: ((1120, 630), 120_000), CropShape.THUMB: ((240, 160), 30_000)}  # pixels, bytes
@@ -42,6 +43,27 @@ def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
     return encode_image(image, MAX_IMAGE_BYTES)
 
 
+def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
+    """Make a logo fit for the mail: a PNG that keeps what is transparent, at most LOGO_PIXELS high.
+
+    Raises:
+        ImageError: it is no usable picture: SVG, broken, too many pixels, too low to be sharp or too wide for the masthead.
+    """
+    image = _read_image(body, max_pixels=max_pixels, max_size=(LOGO_PIXELS * 40, LOGO_PIXELS))
+    if image.height < MIN_LOGO_PIXELS:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels: too low to be sharp ({MIN_LOGO_PIXELS} pixels are needed)"
+        )
+    if image.width * LOGO_HEIGHT > image.height * MAX_LOGO_WIDTH:
+        shown = round(image.width * LOGO_HEIGHT / image.height)
+        raise ImageError(
+            f"{LOGO_HEIGHT} pixels high it would be {shown} wide, and the masthead has room for {MAX_LOGO_WIDTH}"
+        )
+    image.info = {}
+    colours = image.convert("RGBA")
+    return EncodedImage(_encoded_bytes(colours, "PNG", optimize=True), "image/png", *colours.size)
+
+
 def crop_image(body: bytes, shape: CropShape) -> EncodedImage:
     """Cut a stored picture to a shape of the mail, covering all of it; a small one is enlarged.
 
@@ -59,6 +81,15 @@ def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> 
     Raises:
         ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
     """
+    return _flatten(_read_image(body, max_pixels=max_pixels, max_size=max_size))
+
+
+def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> Image.Image:
+    """Read the first frame as upright RGB or RGBA, shrunk to fit in `max_size` (width, height).
+
+    Raises:
+        ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
+    """
     if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
         raise ImageError("it is SVG or a page, not a photograph; SVG can carry scripts and no mail shows it")
     try:
@@ -67,7 +98,7 @@ def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> 
         with Image.open(io.BytesIO(body), formats=READABLE_FORMATS) as image:
             _check_pixels(image, max_pixels)
             _draft_to_size(image, max_size)
-            return _orient_and_flatten(image, max_size)
+            return _orient_and_shrink(image, max_size)
     except ImageError:
         raise
     except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
@@ -95,7 +126,7 @@ def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:
         )
 
 
-def _orient_and_flatten(image: Image.Image, max_size: tuple[int, int]) -> Image.Image:
+def _orient_and_shrink(image: Image.Image, max_size: tuple[int, int]) -> Image.Image:
     ImageOps.exif_transpose(image, in_place=True)
     clear = image.has_transparency_data
     mode = "RGBA" if clear else "RGB"
@@ -103,10 +134,15 @@ def _orient_and_flatten(image: Image.Image, max_size: tuple[int, int]) -> Image.
         image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
     colours = image if image.mode == mode else image.convert(mode)  # convert() copies even where it need not
     colours.thumbnail(max_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if not clear:
-        return colours
-    white = Image.new("RGB", colours.size, "white")
-    white.paste(colours, mask=colours.getchannel("A"))
+    return colours
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Lay a transparent picture on white."""
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
     return white
 
 

@@ -62,6 +62,23 @@ def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
     return PreparedImage(**asdict(encoded), source_url=f"upload:{hashlib.sha256(body).hexdigest()}")
 
 
+def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage:
+    """Make a logo fit for the mail; its `source_url` is `logo:` and its name.
+
+    Raises:
+        ImageError: it is too large, or no usable logo: SVG, broken, too many pixels, too low or too wide.
+    """
+    if len(body) > limits.image_bytes:
+        raise ImageError(f"{len(body):,} bytes, more than {limits.image_bytes:,} (limits.image_bytes)")
+    encoded = client.fit_logo_in_child(body, max_pixels=limits.image_pixels)
+    return PreparedImage(**asdict(encoded), source_url=logo_address(name))
+
+
+def logo_address(name: str) -> str:
+    """Return the `source_url` of the logo of a name."""
+    return f"logo:{name}"
+
+
 def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     """Cut a kept picture to a shape of the mail, covering all of it; a small one is enlarged.
 

@@ -18,8 +18,9 @@ class SettingsError(ApplicationError):
     """The settings cannot be used; the message lists every problem, one a line."""
 
 
-# A field of `Settings` by the variable that sets it; `file` and `origin` are the settings file's.
-ENVIRONMENT_FIELDS = {f"DIGEST_{field.upper()}": field for field in Settings.model_fields.keys() - {"file", "origin"}}
+# A field of `Settings` by the variable that sets it; `file` and `origin` are the settings file's, `logo` is the database's.
+_OTHER_FIELDS = {"file", "origin", "logo"}
+ENVIRONMENT_FIELDS = {f"DIGEST_{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS}
 _CREDENTIAL_NAME = "digest.key-passphrase"
 
 

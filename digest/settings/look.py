@@ -5,9 +5,9 @@ Layout, sizes and order are no settings. A colour in which text could not be rea
 
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from digest.settings import values
 from digest.settings.colours import READABLE_CONTRAST, contrast_ratio, hue_distance, nearest_readable_colour
@@ -17,6 +17,7 @@ PAPER, PAPER_DARK, TINT_DARK = "#FFFFFF", "#12161C", "#1B2129"
 _TEXTS_ON_TINT = {"text": "#2A313A", "small print": "#56606C"}
 _SANS = "-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _SERIF = "Georgia,'Times New Roman',Times,serif"
+LOGO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MIN_HUE_DISTANCE = 30  # degrees; nearer, a label is taken for a link
 
 
@@ -26,7 +27,23 @@ def _check_colour(text: str) -> str:
     return text.upper()
 
 
+def _check_logo_name(name: str) -> str:
+    if name and not LOGO_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a picture such as logo-light.png: letters, digits, dots and hyphens")
+    return name
+
+
+LogoName = Annotated[str, AfterValidator(_check_logo_name)]
 Colour = Annotated[str, AfterValidator(_check_colour)]
+
+
+class LogoPair(values.SettingsTable):
+    """The logo as it is kept: the hashes of its two pictures under `/media/`, and the widths at which they are shown, 30 px high."""
+
+    light: str
+    dark: str
+    light_width: int  # CSS pixels
+    dark_width: int
 
 
 class LookSettings(values.SettingsTable):
@@ -35,6 +52,9 @@ class LookSettings(values.SettingsTable):
     # A default has to be read on a tint of the publisher's too.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    # The names of pictures that `digest media add` keeps; both, or none: then the publication's name is set in letters.
+    logo: LogoName = ""
+    logo_dark: LogoName = ""
     tint: Colour = "#F4F5F7"  # the ground of panels, and of a date
     accent: Colour = "#0B4F8A"  # links and buttons
     accent_dark: Colour = "#8FC0F5"
@@ -43,6 +63,15 @@ class LookSettings(values.SettingsTable):
     headings: Literal["serif", "sans"] = "serif"
     bar: int = Field(default=6, ge=0, le=12)  # px; the line on top
     bar_colour: Literal["ink", "accent"] = "ink"
+
+    @model_validator(mode="after")
+    def _check_logos(self) -> Self:
+        if bool(self.logo) != bool(self.logo_dark):
+            given, missing = ("logo", "logo_dark") if self.logo else ("logo_dark", "logo")
+            raise ValueError(
+                f"{given} is given and {missing} is not: on one of a light and a dark screen it would not be seen"
+            )
+        return self
 
     @field_validator("tint")
     @classmethod

@@ -23,7 +23,7 @@ from digest.settings.edition import (
     SourceSettings,
     SponsorSettings,
 )
-from digest.settings.look import LookSettings
+from digest.settings.look import LogoPair, LookSettings
 from digest.settings.operations import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
 
 
@@ -76,6 +76,7 @@ class Settings(values.SettingsTable):
     dkim_key_file: Path | None = None  # PEM: an RSA key, and after it perhaps an Ed25519 key
     templates: Path | None = None  # the operator's own templates, looked at first
     origin: Path | None = None  # the digest.toml that was read
+    logo: LogoPair | None = None  # the pictures that `look.logo` and `look.logo_dark` name, once they were looked up
 
     @model_validator(mode="after")
     def _check_base_url(self) -> Self:

@@ -1,13 +1,15 @@
 """Build the application that serves all pages from an opened installation; everything is wired here."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from jinja2 import StrictUndefined
+from jinja2 import BaseLoader, StrictUndefined
+from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
 from digest.app.installation import Installation
@@ -27,7 +29,7 @@ from digest.web.auth.access import (
 from digest.web.auth.blueprint import auth_pages
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import check_route_rules
-from digest.web.context import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, WebContext
+from digest.web.context import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, WebContext, web_context
 from digest.web.desk.approval_pages import approval_pages
 from digest.web.desk.calendar_pages import calendar_pages
 from digest.web.desk.correction_pages import correction_pages
@@ -40,7 +42,7 @@ from digest.web.desk.sending_pages import sending_pages
 from digest.web.desk.story_pages import story_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
-from digest.web.look_styles import write_look_styles
+from digest.web.look_styles import write_look_styles, write_publication_mark
 from digest.web.security import RedactingFlask, add_default_headers, log_response
 from subscribers.pages.blueprints import reader_pages, signup_pages
 from subscribers.pages.context import page_context
@@ -67,10 +69,9 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     _configure_app(app, installation)
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"
-    styles = PublicFiles.load(loader, STYLE_SHEET_FILES, {"reader": write_look_styles(settings.file.look)})
-    scripts = PublicFiles.load(loader, SCRIPT_FILES)
+    styles, scripts = _load_styles(loader, settings), PublicFiles.load(loader, SCRIPT_FILES)
     app.extensions["digest"] = WebContext(installation, clock, styles, scripts)
-    _set_up_templates(app, settings, styles, scripts)
+    _set_up_templates(app, settings, scripts)
     follow_settings = _make_settings_follower(app, installation, clock)
     follow_settings()
     app.before_request(follow_settings)
@@ -96,6 +97,10 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     if prefix:
         app.wsgi_app = _PathPrefixMiddleware(app.wsgi_app, prefix)  # type: ignore[method-assign]  # as Flask's docs wrap it
     return app
+
+
+def _load_styles(loader: BaseLoader, settings: Settings) -> PublicFiles:
+    return PublicFiles.load(loader, STYLE_SHEET_FILES, {"reader": write_look_styles(settings.file.look)})
 
 
 def _configure_app(app: Flask, installation: Installation) -> None:
@@ -126,9 +131,26 @@ def _make_settings_follower(
         if settings is not built_from:
             app.extensions["readers"] = build_page_context(installation, clock)
             app.jinja_env.globals["site"] = app.extensions["readers"].site
+            if built_from is not None and settings.file.look != built_from.file.look:
+                _change_styles(app, settings)
             built_from = settings
 
     return follow_settings
+
+
+def _change_styles(app: Flask, settings: Settings) -> None:
+    """Load the style sheets with another look; pages that are open go on asking for those that they name."""
+    context: WebContext = app.extensions["digest"]
+    loader = create_jinja_environment(settings.templates).loader
+    assert loader is not None, "create_jinja_environment() always sets one"
+    styles = _load_styles(loader, settings)
+    older = dict(context.styles.text_by_name)
+    app.extensions["digest"] = replace(context, styles=replace(styles, text_by_name=older | dict(styles.text_by_name)))
+
+
+def _publication_mark() -> Markup:
+    settings = web_context().settings
+    return write_publication_mark(settings.file.publication.name, settings.logo, f"{request.script_root}/media/")
 
 
 def _in_zone(moment_filter: Callable[..., str]) -> Callable[[datetime], str]:
@@ -140,7 +162,7 @@ def _in_zone(moment_filter: Callable[..., str]) -> Callable[[datetime], str]:
     return write_moment
 
 
-def _set_up_templates(app: Flask, settings: Settings, styles: PublicFiles, scripts: PublicFiles) -> None:
+def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> None:
     """Have Flask read our templates, as strictly as everywhere else."""
     app.jinja_options = {
         "bytecode_cache": _page_code_cache,
@@ -155,7 +177,8 @@ def _set_up_templates(app: Flask, settings: Settings, styles: PublicFiles, scrip
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
     app.context_processor(provide_current_staff)
-    env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"
+    env.globals["style"] = lambda sheet: f"{request.script_root}/style/{web_context().styles.public_names[sheet]}"
+    env.globals["publication_mark"] = _publication_mark
     env.globals["script"] = lambda name: f"{request.script_root}/script/{scripts.public_names[name]}"
 
 

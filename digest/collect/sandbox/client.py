@@ -244,6 +244,15 @@ def fit_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
     return _encode({"operation": "fit picture", "max_pixels": max_pixels}, body)
 
 
+def fit_logo_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
+    """Make a logo fit for the mail as `image_codec.fit_logo` does.
+
+    Raises:
+        ImageError: it is no usable logo, or ran into a limit.
+    """
+    return _encode({"operation": "fit logo", "max_pixels": max_pixels}, body)
+
+
 def crop_in_child(body: bytes, shape: CropShape) -> EncodedImage:
     """Cut a picture to a shape as `image_codec.crop_image` does.
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from digest.collect.encoded_image import CropShape, EncodedImage
-from digest.collect.image_codec import crop_image, fit_image
+from digest.collect.image_codec import crop_image, fit_image, fit_logo
 from digest.collect.parsed_document import ParsedDocument, encode_document
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.advisory_page import read_supersession
@@ -38,5 +38,6 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "advisory page": lambda body, **headers: ({"supersession": read_supersession(body, **headers)}, b""),
     "past edition": _read_past_edition,
     "fit picture": lambda body, *, max_pixels: _picture_reply(fit_image(body, max_pixels=max_pixels)),
+    "fit logo": lambda body, *, max_pixels: _picture_reply(fit_logo(body, max_pixels=max_pixels)),
     "crop picture": lambda body, *, shape: _picture_reply(crop_image(body, CropShape(shape))),
 }

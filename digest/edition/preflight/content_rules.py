@@ -151,6 +151,16 @@ def check_stored_images(examined: PreflightInput) -> Iterator[PreflightFinding]:
             yield error_finding(f"{source} weighs {facts.size // 1024} KB; 200 KB is the limit.")
 
 
+@preflight_rule("logo")
+def check_masthead_logo(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Where the settings name a logo, the masthead shows it."""
+    if examined.file.look.logo and not examined.tree.xpath("//h1//img"):
+        yield error_finding(
+            f"look.logo names {examined.file.look.logo}, and the masthead does not show it: it is not kept here, or was added after "
+            "this draft. Add it with 'digest media add FILE', and draft again."
+        )
+
+
 DEAD_LINK_REASONS = frozenset(
     {
         FetchErrorReason.MISSING,

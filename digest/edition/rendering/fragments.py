@@ -24,7 +24,7 @@ from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
 from digest.edition.rendering.template_filters import TEMPLATE_FILTERS, join_address_lines
-from digest.settings import LookSettings, Settings
+from digest.settings import LogoPair, LookSettings, Settings
 from digest.templating import create_jinja_environment
 
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
@@ -45,6 +45,7 @@ class PublicationFrame:
     postal_address: str
     reply_to: str
     look: LookSettings
+    logo: LogoPair | None = None
 
     @property
     def start(self) -> str:
@@ -82,6 +83,7 @@ def publication_frame(settings: Settings) -> PublicationFrame:
         postal_address=sender.postal_address,
         reply_to=sender.reply_to,
         look=settings.file.look,
+        logo=settings.logo,
     )
 
 

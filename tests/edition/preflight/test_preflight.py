@@ -25,7 +25,7 @@ from digest.edition.preflight.rule_registry import (
 )
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.sanitiser import sanitise_content
-from digest.settings import SelectionSettings, SenderSettings, Settings, SettingsFile
+from digest.settings import LookSettings, SelectionSettings, SenderSettings, Settings, SettingsFile
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
 from tests.conftest import ROOT
@@ -87,6 +87,12 @@ def pinning(url: str) -> PreflightInput:
     """Examine a sound edition one of whose stories an editor pinned."""
     file = SETTINGS.file.model_copy(update={"select": SelectionSettings(pins=[url])})
     return examined(settings=SETTINGS.model_copy(update={"file": file}))
+
+
+def naming_a_logo() -> PreflightInput:
+    """Examine a sound edition of a publication whose logo is not kept."""
+    look = LookSettings(logo="light.png", logo_dark="dark.png")
+    return replace(examined(), file=SETTINGS.file.model_copy(update={"look": look}))
 
 
 def first_entry(content: EditionContent, change: Callable[[SectionEntry], SectionEntry]) -> EditionContent:
@@ -423,6 +429,7 @@ FAULTS = (
     Fault("images-kept", FindingLevel.ERROR, "not kept", _with_facts(None)),
     Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(PictureFacts("image/webp", 9000))),
     Fault("images-kept", FindingLevel.ERROR, "weighs", _with_facts(PictureFacts("image/jpeg", 300_000))),
+    Fault("logo", FindingLevel.ERROR, "light.png", naming_a_logo),
     Fault("contrast", FindingLevel.ERROR, "is needed", _html("color:#56606C", "color:#A0A8B0")),
     Fault("contrast", FindingLevel.ERROR, "is needed", _html(r"#A4AEBA ?!important", "#3A4450!important")),
 )
