@@ -136,6 +136,9 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
 def _draft_next_week(installation: Installation, report: Callable[[str], None]) -> None:
     """Draft the edition after the one that went out, from the sample's next week; it goes nowhere by itself."""
     fetcher, now = BundledFetcher(_bundled_file("sample/next-week")), SAMPLE_NOW + timedelta(days=7)
+    # Its links lead to the desk that `make serve` opens: an edition is approved where it was drafted.
+    settings = installation.settings.model_copy(update={"base_url": Settings().base_url})
+    installation = Installation(settings, installation.database)
     editions.collect_articles(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     report(f"Drafted {draft.name}, No. {draft.number}, and left it as a draft to try the desk on.")

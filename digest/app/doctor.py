@@ -105,7 +105,8 @@ def check_base_url(installation: Installation) -> Iterator[DoctorFinding]:
     settings = installation.settings
     if urlsplit(settings.link_base).scheme != "https":
         yield DoctorFinding(
-            "error", f"DIGEST_BASE_URL is {settings.link_base}: one-click links must be https to be approved."
+            "error",
+            f"DIGEST_BASE_URL is {settings.link_base}: one-click links must be https before anything is mailed.",
         )
 
 

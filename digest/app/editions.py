@@ -23,6 +23,7 @@ from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.readership import ReadershipImport, import_readership
 from digest.deliver.compose.variants import compose_specimen
+from digest.deliver.providers import registry
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
 from digest.edition.edit_log import load_edits
@@ -132,6 +133,7 @@ def gather_preflight_facts(
         chosen_urls=find_chosen_urls(load_edits(session, edition)),
         incomplete_reason=edition.held_because,
         departure_day=weekday_date(departs_at) if edition.state in COMING_STATES else "",
+        goes_into_files=registry.writes_files(installation.settings),
     )
 
 

@@ -29,3 +29,4 @@ from digest.settings.operations import BounceMailboxSettings as BounceMailboxSet
 from digest.settings.operations import LimitSettings as LimitSettings
 from digest.settings.operations import RetentionSettings as RetentionSettings
 from digest.settings.values import is_loopback as is_loopback
+from digest.settings.values import leads_to_this_machine as leads_to_this_machine

@@ -73,6 +73,12 @@ def check_web_address(text: str) -> str:
     return text
 
 
+def leads_to_this_machine(base_url: str) -> bool:
+    """Return whether links of a base URL lead nowhere but to this machine, and without https."""
+    parts = urlsplit(base_url)
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host is this machine, by its name or number alone: nobody is asked."""
     try:

@@ -42,6 +42,14 @@ def provider_in_use(settings: Settings) -> ProviderKind:
     raise ProviderSettingsError(f"DIGEST_MAIL_URL: write {', '.join(examples)} or {last}")
 
 
+def writes_files(settings: Settings) -> bool:
+    """Return whether `DIGEST_MAIL_URL` has all mail written into files; not where it cannot be read."""
+    try:
+        return provider_in_use(settings).name == "outbox"
+    except ProviderSettingsError:
+        return False
+
+
 def open_provider(settings: Settings) -> Provider:
     """Open the provider that `DIGEST_MAIL_URL` selects; the caller closes it.
 

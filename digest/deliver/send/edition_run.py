@@ -27,7 +27,7 @@ from digest.deliver.send.run_file import open_run_file, read_database_number
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval
 from digest.edition.queries import find_edition
-from digest.settings import Settings
+from digest.settings import Settings, leads_to_this_machine
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -100,14 +100,14 @@ def run_edition(
 
     Raises:
         UnknownEditionError: there is no such edition.
-        SendError: it is a draft, held, paused or cancelled, or the installation is held.
+        SendError: it is a draft, held, paused or cancelled, its links lead to this machine alone, or the installation is held.
         ApprovalError: it is not what was approved.
         ComposeError: the base URL is too long for List-Unsubscribe.
     """
     check_unsubscribe_length(settings.link_base)
     now, feedback_expected = clock(), provider.name != "outbox"
     database_retry = DatabaseRetry(sleep, stopping)
-    variants = database_retry(lambda: _begin_sending(database, name, keys, settings))
+    variants = database_retry(lambda: _begin_sending(database, name, provider, keys, settings))
     # Before anything is counted: what an earlier run left may have been accepted.
     database_retry(lambda: recover_dead_runs(database, settings, keys, now=now))
     planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
@@ -139,7 +139,9 @@ def run_edition(
         return _finish_run(run)
 
 
-def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Settings) -> EditionVariants:
+def _begin_sending(
+    database: Database, name: str, provider: Provider, keys: KeyRing, settings: Settings
+) -> EditionVariants:
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
         if reason := send_blocked_reason(
@@ -149,6 +151,11 @@ def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Setti
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
         mailable = approval.verify_approval(session, edition, settings=settings, keys=keys)
+        if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
+            raise SendError(
+                f"{name} was approved with links to {mailable.base_url}, which lead to this machine alone. Set DIGEST_BASE_URL to an https "
+                "address, take the approval back, draft it again and approve that."
+            )
         if edition.state is EditionState.APPROVED:
             edition.state = EditionState.SENDING
         return create_variants(mailable, settings)

@@ -182,6 +182,8 @@ def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]
         if not parts.scheme:
             yield error_finding(f"{address or 'An empty link'} is relative: it leads nowhere from a mail.")
         elif parts.scheme == "http":
+            if examined.links_may_stay_here and address.startswith(examined.base):
+                continue  # the rule about one click says so once
             yield warning_finding(f"{address} is plain http: who carries the mail's reader there can read along.")
         elif parts.scheme not in {"https", "mailto"} or (parts.scheme == "https" and not parts.hostname):
             yield error_finding(f"{address} is no web or mail address.")

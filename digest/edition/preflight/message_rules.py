@@ -86,10 +86,15 @@ def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
 def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The message can be unsubscribed from by one click (RFC 8058), in the header and in both parts."""
     value = str(examined.parsed_message.get("List-Unsubscribe", ""))
-    addresses = re.findall(r"<(https://[^>\s]+)>", value)
-    if len(addresses) != 1 or "<http://" in value:
+    addresses = re.findall(r"<(https?://[^>\s]+)>", value)
+    if len(addresses) != 1 or ("<http://" in value and not examined.links_may_stay_here):
         yield error_finding("List-Unsubscribe must hold exactly one https address (RFC 8058, 3.1).")
         return
+    if "<http://" in value:
+        yield warning_finding(
+            f"Its links lead to {examined.base}, which is this machine alone: that will do as long as mail goes into files. Before it is "
+            "mailed, set DIGEST_BASE_URL to an https address and draft again."
+        )
     if len(value) > 77:
         yield error_finding(
             f"List-Unsubscribe is {len(value)} characters long: SendGrid garbles it from 78 on. Use a shorter host."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.content import EditionContent
-from digest.settings import SettingsFile
+from digest.settings import SettingsFile, leads_to_this_machine
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -56,7 +56,8 @@ class PreflightInput:
     """All that preflight looks at. `message` is the final bytes for one reader.
 
     `departure_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
-    `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash.
+    `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash. `goes_into_files` is
+    whether all mail is written into files, as the settings stand.
     """
 
     message: bytes
@@ -68,7 +69,13 @@ class PreflightInput:
     chosen_urls: frozenset[str] = frozenset()  # of stories that editors placed at the desk
     incomplete_reason: str = ""
     departure_day: str = ""
+    goes_into_files: bool = False
     fetcher: ContentFetcher | None = None
+
+    @property
+    def links_may_stay_here(self) -> bool:
+        """Whether links to this machine alone will do: the mail leaves it no more than they do."""
+        return self.goes_into_files and leads_to_this_machine(self.base)
 
     @cached_property
     def parsed_message(self) -> EmailMessage:

@@ -31,7 +31,15 @@ from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import Person
-from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.conftest import (
+    EDITION_NAME,
+    KEYS,
+    RELEASE,
+    DeliverySetup,
+    FakeClock,
+    delivery_settings,
+    store_approved_edition,
+)
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import ScriptedSmtpServer
 
@@ -111,6 +119,21 @@ def test_the_message_says_what_its_headers_must(world: DeliverySetup, arrived: A
     html = message.get_body(("html",))
     assert html is not None
     assert html.get_content().count("caf\u00e9") == 4
+
+
+def test_what_was_approved_with_links_to_this_machine_goes_into_files_and_is_not_mailed(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    settings = delivery_settings(tmp_path).model_copy(update={"base_url": "http://localhost:8025"})
+    store_approved_edition(sqlite, settings, EDITION_NAME, RELEASE)
+    world = DeliverySetup(sqlite, settings, KEYS, FakeClock())
+    world.add_readers("ada@example.org")
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    with pytest.raises(SendError, match="links to http://localhost:8025, which lead to this machine alone"):
+        _send(world, provider)
+    assert provider.received_messages == []
+    assert _state(world) == EditionState.APPROVED
+    assert _send(world).state == EditionState.SENT
 
 
 def test_no_address_stands_in_the_database_after_a_send(sqlite_world: DeliverySetup) -> None:

@@ -443,6 +443,24 @@ def test_a_planted_fault_is_found_by_its_rule(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize(
+    ("base", "mail", "level"),
+    [
+        ("http://localhost:8025", "files", FindingLevel.WARNING),
+        ("http://localhost:8025", "smtp", FindingLevel.ERROR),
+        ("http://news.example.org", "files", FindingLevel.ERROR),
+    ],
+)
+def test_links_to_this_machine_do_for_files_and_stop_whatever_is_mailed(
+    base: str, mail: str, level: FindingLevel
+) -> None:
+    looked_at = replace(
+        examined(settings=SETTINGS.model_copy(update={"base_url": base})), goes_into_files=mail == "files"
+    )
+    found = [f for f in run_preflight_rules(looked_at) if "https address" in f.message]
+    assert [(f.rule, f.level) for f in found] == [("one-click", level)]
+
+
+@pytest.mark.parametrize(
     "link",
     [
         "https://a.example.org/caf\u00e9",

@@ -2,13 +2,18 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, expect
 
+from digest.app.accounts.sign_in import make_sign_in_link
+from digest.store.engine import Database
 from digest.web.server import open_page_server
+from tests.actors import ADMIN
 from tests.browser import axe_report, follow, page_faults, sign_in
-from tests.web.desk.sample_week import SampleWeek
+from tests.conftest import reserve_port
+from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later
 
 pytestmark = pytest.mark.chromium
 
@@ -267,3 +272,43 @@ def test_axe_finds_nothing_on_history_previews_and_keys(browser: Browser, served
             found[path] = faults
     context.close()
     assert found == {}
+
+
+def test_on_postgresql_an_editor_signs_in_arranges_writes_looks_and_tests_and_a_colleague_approves(
+    browser: Browser, postgresql: Database, tmp_path: Path
+) -> None:
+    with reserve_port() as port:
+        week = build_sample_week(postgresql, tmp_path, base_url=f"http://localhost:{port}")
+        week.app.config["WTF_CSRF_ENABLED"] = True
+        links = [make_sign_in_link(week.installation, ADMIN, email, now=later()) for email in EDITORS.values()]
+        with open_page_server(week.app, "127.0.0.1", port):
+            pages = [browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in links]
+            for page, link in zip(pages, links, strict=True):
+                page.goto(link)
+                follow(page.get_by_role("button", name="Sign in"))
+                follow(page.get_by_role("link", name="Edition", exact=True))
+            page, colleague = pages
+            first, second, *_ = week.headlines("featured")
+            page.keyboard.press("j")
+            page.keyboard.press("j")
+            page.keyboard.press("Alt+ArrowUp")
+            featured = page.locator("ol[data-section=featured] h3")
+            expect(featured.nth(1)).to_have_text(first)
+            follow(page.locator("li.st").filter(has_text=second).get_by_role("link", name="Edit").first)
+            headline = page.locator("li.st.sel input[name=headline]")
+            headline.fill("Ten days for every crane modem")
+            headline.press("Tab")
+            mail = page.frame_locator("#preview iframe")
+            expect(mail.get_by_text("Ten days for every crane modem").first).to_be_visible()
+            expect(page.locator("#unsaved")).to_be_empty()
+            assert week.headlines("featured")[:2] == ["Ten days for every crane modem", first]
+            page.goto(f"{page.url.partition('?')[0]}/test")
+            follow(page.get_by_role("button", name="Send the test"))
+            expect(page.get_by_role("row", name=EDITORS["dana"])).to_contain_text("Accepted")
+            follow(colleague.get_by_role("link", name="Review and approve").first)
+            follow(colleague.get_by_role("button", name="Approve No. 147"))
+            expect(colleague.locator(".head .pill")).to_have_text("Approved")
+            for one in pages:
+                one.context.close()
+    tests = [mail.read_text("utf-8") for mail in sorted(week.installation.settings.outbox_folder.glob("test/*.eml"))]
+    assert len(tests) == len(EDITORS)
