@@ -1,9 +1,12 @@
-"""The sources that articles come from: listed, tried, and added to the settings file."""
+"""The sources that articles come from: listed, tried, and added to the settings file, changed there or taken out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree as ET
 
 from pydantic import ValidationError
 from sqlalchemy import select
@@ -16,12 +19,14 @@ from digest.collect.sandbox import client as sandbox
 from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.urls import absolute_url, site_name
-from digest.settings import Settings, SettingsError, SourceSettings
-from digest.settings.file_edits import append_sources
+from digest.settings import Settings, SettingsError, SourceSettings, file_edits
+from digest.settings.table_values import read_source_values
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
 ADD = Act("source added", Role.ADMIN)
+CHANGE = Act("source changed", Role.ADMIN)
+REMOVE = Act("source removed", Role.ADMIN)
 LOOK = Act("sources looked at", Role.EDITOR)
 AUDIT_SUBJECT = "sources"
 
@@ -104,10 +109,10 @@ def add_source(
         SourceRefusedError: it is listed already, cannot be read, or the settings file cannot take it.
     """
     with ADD.steps(installation.database, actor, address, now=now) as draft:
-        _refuse_listed(installation, address)
+        refuse_listed_source(installation, address)
         tried = try_source(installation.settings, address, now=now) if try_first else None
         url = tried.url if tried else address
-        _refuse_listed(installation, url)
+        refuse_listed_source(installation, url)
         title = (tried.document.title if tried else "") or site_name(url) or url
         source = _make_source(url, name or title, publisher or name or title, section)
         _append_sources(installation, [source], draft)
@@ -130,10 +135,26 @@ def import_opml(installation: Installation, actor: Actor, file: Path, section: s
         NotPermittedError: the actor is no admin.
         SourceRefusedError: the file is no list of feeds, or the settings file cannot take them.
     """
+    try:
+        body = file.read_bytes()
+    except OSError as exc:
+        raise SourceRefusedError(f"{file}: cannot be read ({exc.strerror}).") from exc
+    return import_opml_bytes(installation, actor, body, str(file), section, now=now)
+
+
+def import_opml_bytes(
+    installation: Installation, actor: Actor, body: bytes, file_name: str, section: str, *, now: datetime
+) -> OpmlImport:
+    """Add the feeds of an OPML document that was uploaded.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: the file is no list of feeds, or the settings file cannot take them.
+    """
     added: list[SourceSettings] = []
     refusals: list[str] = []
-    with ADD.steps(installation.database, actor, file.name, now=now) as draft:
-        document = _read_opml_file(file, now)
+    with ADD.steps(installation.database, actor, Path(file_name).name, now=now) as draft:
+        document = _parse_opml(body, file_name, now)
         listed = {source.url for source in installation.settings.file.sources}
         for feed in document.feeds:
             if feed.url in listed:
@@ -150,7 +171,98 @@ def import_opml(installation: Installation, actor: Actor, file: Path, section: s
     return OpmlImport(len(added), len(document.feeds) - len(added) - len(refusals), tuple(refusals))
 
 
-def _refuse_listed(installation: Installation, address: str) -> None:
+def add_described_source(installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime) -> int:
+    """Add a source that was looked at and described, and return the number of its row.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SettingsValueError: a value is wrong; its `problems` say which.
+        SourceRefusedError: it is listed already, or the settings file cannot take it.
+    """
+    url = str(values.get("url", ""))
+    with ADD.steps(installation.database, actor, url, now=now) as draft:
+        refuse_listed_source(installation, url)
+        source = read_source_values(values)
+        _append_sources(installation, [source], draft)
+    with installation.database.read() as session:
+        return session.scalars(select(Source.id).where(Source.url == source.url)).one()
+
+
+def change_source(
+    installation: Installation, actor: Actor, url: str, values: Mapping[str, Any], *, fingerprint: str, now: datetime
+) -> bool:
+    """Write new values for a source into the settings file; say whether anything changed.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SettingsValueError: a value is wrong; its `problems` say which.
+        SettingsConflictError: somebody else changed it meanwhile.
+        SettingsError: the settings file cannot be read or written.
+    """
+    with CHANGE.steps(installation.database, actor, url, now=now) as draft:
+        before = find_configured_source(installation, url)
+        settings = file_edits.change_source(installation.settings, url, values, fingerprint=fingerprint)
+        after = next(source for source in settings.file.sources if source.url == values.get("url", url))
+        changed = {name for name in values if before is None or getattr(after, name) != getattr(before, name)}
+        draft.changed = bool(changed)
+        draft.detail = {
+            "before": before.model_dump(mode="json", include=changed) if before else {},
+            "after": after.model_dump(mode="json", include=changed),
+        }
+        if changed:
+            with installation.database.write() as session:
+                sync_sources(session, settings)
+                draft.record(session)
+        return draft.changed
+
+
+def remove_source(installation: Installation, actor: Actor, url: str, *, now: datetime) -> SourceSettings:
+    """Take a source out of the settings file, and return it as it stood there; its articles stay.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: the settings name none of this address, or their file cannot be written.
+    """
+    with REMOVE.steps(installation.database, actor, url, now=now) as draft:
+        before = find_configured_source(installation, url)
+        if before is None:
+            raise SourceRefusedError(f"{url} is no source of the settings. See 'digest sources list'.")
+        try:
+            settings = file_edits.remove_source(installation.settings, url)
+        except SettingsError as exc:
+            raise SourceRefusedError(str(exc)) from exc
+        draft.detail = {"before": before.model_dump(mode="json", exclude_defaults=True)}
+        with installation.database.write() as session:
+            sync_sources(session, settings)
+            draft.record(session)
+        return before
+
+
+def find_configured_source(installation: Installation, url: str) -> SourceSettings | None:
+    """Find a source of the settings by its address."""
+    return next((source for source in installation.settings.file.sources if source.url == url), None)
+
+
+def write_opml(installation: Installation) -> bytes:
+    """Write the sources of the settings as OPML (http://opml.org/spec2.opml), for another feed reader."""
+    publication = installation.settings.file.publication
+    root = ET.Element("opml", version="2.0")
+    ET.SubElement(ET.SubElement(root, "head"), "title").text = f"Sources of {publication.name}"
+    body = ET.SubElement(root, "body")
+    for source in installation.settings.file.sources:
+        feed = {"type": "rss", "text": source.name, "title": source.name, "xmlUrl": source.url}
+        ET.SubElement(body, "outline", feed | {"category": source.section})
+    ET.indent(root)
+    text: bytes = ET.tostring(root, "utf-8", xml_declaration=True)
+    return text + b"\n"
+
+
+def refuse_listed_source(installation: Installation, address: str) -> None:
+    """Refuse an address that the settings name already.
+
+    Raises:
+        SourceRefusedError: they do.
+    """
     for source in installation.settings.file.sources:
         if source.url == address:
             raise SourceRefusedError(f"{address} is listed already, as {source.name!r}.")
@@ -167,7 +279,7 @@ def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSet
 def _append_sources(installation: Installation, added: list[SourceSettings], draft: AuditDraft) -> None:
     """Write sources to the settings file, and one audit row each."""
     try:
-        settings = append_sources(installation.settings, added)
+        settings = file_edits.append_sources(installation.settings, added)
     except SettingsError as exc:
         raise SourceRefusedError(str(exc)) from exc
     with installation.database.write() as session:
@@ -178,15 +290,13 @@ def _append_sources(installation: Installation, added: list[SourceSettings], dra
             draft.record(session)
 
 
-def _read_opml_file(file: Path, now: datetime) -> ParsedDocument:
+def _parse_opml(body: bytes, file_name: str, now: datetime) -> ParsedDocument:
     try:
-        document = sandbox.parse_document(file.read_bytes(), url=file.resolve().as_uri(), now=now)
-    except OSError as exc:
-        raise SourceRefusedError(f"{file}: cannot be read ({exc.strerror}).") from exc
+        document = sandbox.parse_document(body, url=f"{FILE_PREFIX}///{quote(Path(file_name).name)}", now=now)
     except ParseError as exc:
-        raise SourceRefusedError(f"{file}: {exc}") from exc
+        raise SourceRefusedError(f"{file_name}: {exc}") from exc
     if document.kind is not DocumentKind.OPML:
         raise SourceRefusedError(
-            f"{file} is no list of feeds (OPML) but {document.kind}. Read it with 'digest collect {file}'."
+            f"{file_name} is no list of feeds (OPML) but {document.kind}. Read it with 'digest collect {file_name}'."
         )
     return document

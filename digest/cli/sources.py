@@ -148,6 +148,43 @@ def import_opml(context: CommandContext, file: Path, section: str) -> None:
     )
 
 
+@sources.command(
+    epilog="""\b
+Examples:
+  digest sources remove https://www.example.org/news/feed/
+  digest sources remove https://www.example.org/news/feed/ --yes
+
+\b
+Exit codes: 0 removed, 1 it was not confirmed or is no source of the settings, 2 wrong use."""
+)
+@click.argument("url")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_command_context
+def remove(context: CommandContext, url: str, yes: bool) -> None:
+    """Take a source out of the settings file. Its articles stay, also those that stand in editions."""
+    configured = source_acts.find_configured_source(context.installation, url)
+    if configured and not yes:
+        click.confirm(f"Remove {configured.name} <{url}> from the settings?", abort=True)
+    removed = source_acts.remove_source(context.installation, context.actor, url, now=context.now())
+    click.echo(f"Removed {removed.name} <{removed.url}>. Add it again with 'digest sources add'.")
+
+
+@sources.command(
+    "export-opml",
+    epilog="""\b
+Examples:
+  digest sources export-opml > sources.opml
+
+\b
+Exit codes: 0 written, 2 wrong use.""",
+)
+@pass_command_context
+def export_opml(context: CommandContext) -> None:
+    """Write the sources of the settings as OPML to the standard output, for another feed reader."""
+    context.refuse_unknown_actor()
+    click.echo(source_acts.write_opml(context.installation).decode(), nl=False)
+
+
 def _source_as_json(source: source_acts.ListedSource) -> dict[str, object]:
     row = source.row
     fields = ("url", "name", "publisher", "section", "kind", "active", "health", "message", "failures", "moved_to")

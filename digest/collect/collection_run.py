@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from digest.collect import sources
 from digest.collect.articles import ItemCounts, clear_withdrawn, mark_withdrawn, prepare_batches, store_batch
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.parsed_document import DocumentKind, ParsedDocument
+from digest.collect.source_days import count_visit
 from digest.collect.source_visit import VisitResult, VisitTarget, list_files, read_file_source, visit_source
 from digest.collect.urls import site_name
 from digest.settings import Settings
@@ -69,6 +70,11 @@ class _CollectionRun:
     settings: Settings
     now: datetime
     jitter: Callable[[], float]
+
+    @property
+    def today(self) -> date:
+        """The day of the run where the publication is."""
+        return self.now.astimezone(self.settings.file.publication.zone).date()
 
 
 def collect_sources(
@@ -210,6 +216,7 @@ def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) 
             sources.record_visit_failure(
                 source, sources.VisitFailure(SourceHealth.FAILING, message), run.now, run.jitter()
             )
+            count_visit(session, source, run.today, is_good=False)
     except Exception:  # the database itself may be the surprise; the report still says what happened
         log.exception("collect.unnoted", source=job.target.url)
 
@@ -231,6 +238,7 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
             counts += store_batch(session, source.id, part, run.now)
         # Last, and with the last articles: a validator that is remembered says that all of them are stored.
         sources.record_visit_success(source, result.outcome, run.now, run.jitter())
+        count_visit(session, source, run.today, is_good=True, found=counts.new)
         if source.kind == DocumentKind.PAGE:
             for article in session.scalars(select(Article).where(Article.source_id == source.id)):
                 clear_withdrawn(session, article, run.now)
@@ -265,3 +273,4 @@ def _record_failure(run: _CollectionRun, session: Session, target: VisitTarget, 
         for article in session.scalars(select(Article).where(Article.source_id == source.id)):
             mark_withdrawn(session, article, run.now, str(failure.status))
     sources.record_visit_failure(source, failure, run.now, run.jitter())
+    count_visit(session, source, run.today, is_good=False)

@@ -72,6 +72,18 @@ def replace_source_values(file: SettingsFile, url: str, values: Mapping[str, Any
     return check_settings_file(file, {"sources": sources})
 
 
+def read_source_values(values: Mapping[str, Any]) -> SourceSettings:
+    """Return a source with these values.
+
+    Raises:
+        SettingsValueError: a value is wrong.
+    """
+    try:
+        return SourceSettings.model_validate(dict(values))
+    except ValidationError as exc:
+        raise SettingsValueError(_collect_problems(exc)) from None
+
+
 def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
     """Return what tells the values of a table from others: a form carries it, so that no change of another is lost."""
     rows = [values] if isinstance(values, BaseModel) else values

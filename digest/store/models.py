@@ -60,6 +60,18 @@ class Source(Base):
     next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class SourceDay(Base):
+    """What came of the visits to one source on one day of the publication's zone: how many worked, and what was new."""
+
+    __tablename__ = "source_day"
+
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id"), primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    good: Mapped[int] = mapped_column(default=0)
+    bad: Mapped[int] = mapped_column(default=0)
+    found: Mapped[int] = mapped_column(default=0)  # articles that were not there before
+
+
 class Article(Base):
     """One item as one source published it.
 

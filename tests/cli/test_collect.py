@@ -11,7 +11,7 @@ from digest.cli import digest
 from digest.cli.context import system_user
 from digest.settings import load_settings
 from digest.store.engine import Database, open_database
-from digest.store.models import AuditEntry, Source
+from digest.store.models import AuditEntry, Source, SourceDay
 
 FEED = """<rss version="2.0"><channel><title>Port News</title>
 <item><title>Port reopens</title><link>https://port.example.org/reopens</link>
@@ -154,6 +154,28 @@ def test_a_source_is_added_to_a_list_in_brackets_too(run: Run, feed: str, tmp_pa
     listed = load_settings(tmp_path / "digest.toml", {}).file.sources
     assert [source.url for source in listed] == ["https://a.example.org/f", feed]
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["digest.toml"], "no draft stays behind"
+
+
+def test_a_source_is_removed_after_a_question_and_its_visits_stay_counted(run: Run, feed: str, tmp_path: Path) -> None:
+    run("sources", "add", feed)
+    run("collect")
+    run("collect", "--force")
+    assert f'xmlUrl="{feed}"' in run("sources", "export-opml").output
+    assert run("sources", "remove", feed).exit_code == 1, "nobody said yes"
+    assert (
+        run("sources", "remove", feed, "--yes").output
+        == f"Removed Port News <{feed}>. Add it again with 'digest sources add'.\n"
+    )
+    assert (tmp_path / "digest.toml").read_text("utf-8").rstrip("\n") == OWN.rstrip("\n")
+    again = run("sources", "remove", feed, "--yes")
+    assert (again.exit_code, "is no source of the settings" in again.output) == (1, True)
+    opened = database(tmp_path)
+    with opened.read() as session:
+        day = session.scalars(select(SourceDay)).one()
+        counted = (day.good, day.bad, day.found)
+        assert session.scalars(select(Source.active)).one() is False
+    opened.close()
+    assert counted == (2, 0, 1)
 
 
 def test_testing_a_source_stores_nothing(run: Run, feed: str, tmp_path: Path) -> None:

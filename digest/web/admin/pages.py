@@ -7,6 +7,7 @@ from digest.web.admin import (
     record_pages,
     search_pages,
     setting_pages,
+    source_pages,
     staff_pages,
 )
 from digest.web.admin.blueprint import admin_pages
@@ -35,5 +36,6 @@ __all__ = [
     "record_pages",
     "search_pages",
     "setting_pages",
+    "source_pages",
     "staff_pages",
 ]

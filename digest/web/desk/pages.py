@@ -6,7 +6,7 @@ from flask import Blueprint, Response, abort, current_app, redirect, render_temp
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app import editing, editions, page_views, sending
+from digest.app import editing, editions, page_views, sending, source_overview
 from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
 from digest.deliver.compose.variants import ComposeError
@@ -190,7 +190,10 @@ def sources() -> ResponseReturnValue:
     """Show how every source has behaved, those that need somebody first."""
     context = web_context()
     rows = build_source_rows(page_views.list_known_sources(context.installation), context.clock(), context.zone)
-    return render_template("web/desk/sources.html", rows=rows)
+    table = source_overview.read_source_table(context.installation, now=context.clock())
+    removed = request.args.get("removed", "")
+    names = [row.source.name for row in rows if str(row.source.id) == removed and not row.source.active]
+    return render_template("web/desk/sources.html", rows=rows, table=table, removed="".join(names))
 
 
 @desk_pages.get("/sent")

@@ -1,0 +1,59 @@
+"""How sources behaved, by day and by week: visits that worked or failed, and what was new."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.store.models import Source, SourceDay
+
+SHOWN_WEEKS = 8
+WeekState = Literal["good", "partly", "failing", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWeek:
+    """The seven days from `start`: how many visits worked, how many failed, and how many articles were new."""
+
+    start: date
+    good: int = 0
+    bad: int = 0
+    found: int = 0
+
+    @property
+    def state(self) -> WeekState:
+        """How the week was: partly good where visits failed and others worked."""
+        if not self.bad:
+            return "good" if self.good else "nothing"
+        return "partly" if self.good else "failing"
+
+
+def count_visit(session: Session, source: Source, day: date, *, is_good: bool, found: int = 0) -> None:
+    """Count a visit to a source, in the caller's transaction."""
+    counted = session.get(SourceDay, (source.id, day))
+    if counted is None:
+        counted = SourceDay(source_id=source.id, day=day, good=0, bad=0, found=0)
+        session.add(counted)
+    counted.good, counted.bad = counted.good + is_good, counted.bad + (not is_good)
+    counted.found += found
+
+
+def read_source_weeks(
+    session: Session, today: date, *, only: Collection[int] | None = None
+) -> dict[int, tuple[SourceWeek, ...]]:
+    """Return the last weeks of every source, or of some, by the source's id: each of seven days, today's the last."""
+    begin = today - timedelta(days=7 * SHOWN_WEEKS - 1)
+    query = select(SourceDay).where(SourceDay.day.between(begin, today))
+    if only is not None:
+        query = query.where(SourceDay.source_id.in_(only))
+    found: dict[int, list[SourceWeek]] = {}
+    starts = [begin + timedelta(days=7 * number) for number in range(SHOWN_WEEKS)]
+    for row in session.scalars(query):
+        weeks = found.setdefault(row.source_id, [SourceWeek(start) for start in starts])
+        place = (row.day - begin).days // 7
+        week = weeks[place]
+        weeks[place] = SourceWeek(week.start, week.good + row.good, week.bad + row.bad, week.found + row.found)
+    return {source_id: tuple(weeks) for source_id, weeks in found.items()}
