@@ -47,8 +47,8 @@ class TemplateCodeCache(BytecodeCache):
 _code_cache = TemplateCodeCache()
 
 
-class _OperatorEnvironment(Environment):
-    """Looks at the operator's own templates first, and names the place of a mistake in them."""
+class OperatorTemplates(Environment):
+    """Names the place of a mistake in the operator's own templates; pages mix it into the environment of their framework."""
 
     def handle_exception(self, source: str | None = None) -> NoReturn:
         """Raise what was raised while a template was compiled or rendered: Jinja calls this for either."""
@@ -90,7 +90,7 @@ def create_jinja_environment(operator_folder: Path | None = None) -> Environment
     loaders = [
         FileSystemLoader(place) for place in ([operator_folder] if operator_folder else []) + [find_template_folder()]
     ]
-    return (_OperatorEnvironment if operator_folder else Environment)(
+    return (OperatorTemplates if operator_folder else Environment)(
         loader=ChoiceLoader(loaders),
         bytecode_cache=_code_cache,
         undefined=StrictUndefined,

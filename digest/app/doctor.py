@@ -11,6 +11,7 @@ from digest.app.attention import attention_sentences
 from digest.app.installation import Installation, InstallationError, missing_key_file
 from digest.app.keys import list_files_in_clear
 from digest.app.logos import check_logo
+from digest.app.mail_gallery import find_rendering_mistakes
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import provider_in_use
@@ -84,14 +85,14 @@ def check_disk_space(installation: Installation) -> Iterator[DoctorFinding]:
 
 
 def check_templates(installation: Installation) -> Iterator[DoctorFinding]:
-    """Look whether the operator's own templates can be read."""
+    """Look whether the operator's own templates can be read, and make every mail with them."""
     folder = installation.settings.templates
     if folder is None:
         return
-    mistakes = find_template_mistakes(folder)
+    mistakes = find_template_mistakes(folder) or list(find_rendering_mistakes(installation.settings))
     yield from (DoctorFinding("error", mistake) for mistake in mistakes)
     if not mistakes:
-        yield DoctorFinding("ok", f"{folder}: your own templates can be read")
+        yield DoctorFinding("ok", f"{folder}: your own templates can be read, and every mail was made with them")
 
 
 def check_postal_address(installation: Installation) -> Iterator[DoctorFinding]:

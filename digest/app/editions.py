@@ -35,6 +35,7 @@ from digest.edition.queries import COMING_STATES, find_edition, select_editions_
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story
 from digest.store.models import Edition, EditionStory, MediaFile
+from digest.templating import find_template_mistakes
 from subscribers.phrases import weekday_date
 
 COLLECT = Act("collected", Role.EDITOR)
@@ -122,6 +123,7 @@ def gather_preflight_facts(
     """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before."""
     content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
     departs_at = max(edition.release_at, now).astimezone(zone)
+    templates = installation.settings.templates
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
     return rule_registry.PreflightInput(
         message=compose_specimen(session, edition, installation.settings),
@@ -132,6 +134,7 @@ def gather_preflight_facts(
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         chosen_urls=find_chosen_urls(load_edits(session, edition)),
         incomplete_reason=edition.held_because,
+        template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
         departure_day=weekday_date(departs_at) if edition.state in COMING_STATES else "",
         goes_into_files=registry.writes_files(installation.settings),
     )

@@ -18,7 +18,18 @@ COMMAND_PLACES = {
     **dict.fromkeys(("backup", "restore"), "digest.cli.backup"),
     **{
         name: f"digest.cli.{name}"
-        for name in ("calendar", "collect", "sources", "staff", "keys", "inbound", "uncertain", "demo", "media")
+        for name in (
+            "calendar",
+            "collect",
+            "sources",
+            "staff",
+            "keys",
+            "inbound",
+            "uncertain",
+            "demo",
+            "media",
+            "templates",
+        )
     },
     "editions": "digest.cli.past_editions",
     "evaluate": "digest.cli.evaluate",

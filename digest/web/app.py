@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+import structlog
 from flask import Flask, Response, render_template, request
+from flask.templating import Environment as PageEnvironment
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from jinja2 import BaseLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 from digest.app.installation import Installation
 from digest.app.page_context import build_page_context
 from digest.settings import Settings
-from digest.templating import TemplateCodeCache, create_jinja_environment
+from digest.templating import OperatorTemplates, TemplateCodeCache, TemplateMistakeError, create_jinja_environment
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
 from digest.web.archive.pages import archive_pages
@@ -50,6 +52,7 @@ from subscribers.pages.context import page_context
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
 _page_code_cache = TemplateCodeCache()
+log = structlog.get_logger("digest.web")
 
 
 def now_utc() -> datetime:
@@ -89,6 +92,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
         csrf.exempt(blueprint)
     check_route_rules(rule.endpoint for rule in app.url_map.iter_rules())
     app.register_error_handler(HTTPException, _error_page)
+    app.register_error_handler(TemplateMistakeError, _template_mistake_page)
     app.after_request(add_default_headers)
     # These run in reverse order: what the staff's pages carry is set first.
     app.after_request(keep_staff_pages_private)
@@ -148,6 +152,10 @@ def _change_styles(app: Flask, settings: Settings) -> None:
     app.extensions["digest"] = replace(context, styles=replace(styles, text_by_name=older | dict(styles.text_by_name)))
 
 
+class _OwnPageTemplates(OperatorTemplates, PageEnvironment):
+    """Flask's environment, where some templates are the operator's own."""
+
+
 def _publication_mark() -> Markup:
     settings = web_context().settings
     return write_publication_mark(settings.file.publication.name, settings.logo, f"{request.script_root}/media/")
@@ -170,6 +178,8 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
         "trim_blocks": True,
         "lstrip_blocks": True,
     }
+    if settings.templates:
+        app.jinja_environment = _OwnPageTemplates
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
     for moment_filter in filters.MOMENT_FILTERS:
@@ -210,12 +220,27 @@ def _error_page(error: HTTPException) -> Response:
         title, what = _EXPIRED_FORM_TEXT
     elif at_desk and status == 404 and error.description:
         what = error.description
-    page = render_template(f"web/{_error_template(at_desk=at_desk)}", title=title, what=what)
-    response = Response(page, status, mimetype="text/html")
+    response = _error_response(status, title, what, at_desk=at_desk)
     allowed = dict(error.get_headers(request.environ)).get("Allow")
     if allowed:  # RFC 9110, 15.5.6
         response.headers["Allow"] = allowed
     return response
+
+
+def _template_mistake_page(error: TemplateMistakeError) -> Response:
+    """Name the file and the line of a mistake in an own template to the staff and in the log; readers learn that it is ours."""
+    log.error("a template of your own has a mistake", mistake=str(error))
+    at_desk = request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
+    title, what = ("A template of your own has a mistake", str(error)) if at_desk else _ERROR_TEXTS[500]
+    return _error_response(500, title, what, at_desk=at_desk)
+
+
+def _error_response(status: int, title: str, what: str, *, at_desk: bool) -> Response:
+    try:
+        page = render_template(f"web/{_error_template(at_desk=at_desk)}", title=title, what=what)
+    except TemplateMistakeError:  # in the page for errors, or the layout round it
+        return Response(f"{title}\n\n{what}\n", status, mimetype="text/plain")
+    return Response(page, status, mimetype="text/html")
 
 
 def _error_template(*, at_desk: bool) -> str:

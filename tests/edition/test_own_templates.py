@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
 from digest.app.doctor import examine_installation
 from digest.app.installation import Installation
@@ -18,6 +19,7 @@ from digest.edition.rendering.fragments import (
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.templating import TemplateMistakeError, create_jinja_environment
+from digest.web.app import create_app
 from subscribers.crypto.keys import KeyRing
 
 MISTAKES = {
@@ -74,6 +76,38 @@ def test_the_doctor_finds_what_is_no_template(sqlite: Database, tmp_path: Path) 
         "error.html",
         "privacy.html",
     ]
+
+
+def test_the_doctor_makes_every_mail_with_them(sqlite: Database, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, templates=tmp_path / "own")
+    KeyRing.create(settings.key_file)
+    folder = tmp_path / "own" / "mail" / "welcome"
+    folder.mkdir(parents=True)
+    (folder / "body.txt").write_text("Hello\n{{ facts.next_nmber }}\n")
+    (error,) = (f.message for f in examine_installation(Installation(settings, sqlite)) if "body.txt" in f.message)
+    assert error.startswith(f"{folder}/body.txt, line 2: ")
+    (folder / "body.txt").unlink()
+    said = [f.message for f in examine_installation(Installation(settings, sqlite))]
+    assert f"{tmp_path / 'own'}: your own templates can be read, and every mail was made with them" in said
+
+
+def test_a_page_names_the_mistake_to_the_staff_alone_and_to_the_log(sqlite: Database, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, templates=tmp_path / "own", base_url="http://localhost:8025")
+    KeyRing.create(settings.key_file)
+    pages = tmp_path / "own" / "web"
+    pages.mkdir(parents=True)
+    app = create_app(Installation(settings, sqlite))
+    (pages / "privacy.html").write_text("<p>\n{{ sight.name }}</p>")
+    with capture_logs() as logged:
+        page = app.test_client().get("/privacy")
+    assert (page.status_code, page.mimetype) == (500, "text/html")
+    assert "Something broke on our side" in page.text
+    assert "privacy.html" not in page.text
+    (said,) = (line["mistake"] for line in logged if "mistake" in line)
+    assert said.startswith(f"{pages}/privacy.html, line 2: 'sight' is undefined")
+    (pages / "reader.html").write_text("{% if %}")
+    app = create_app(Installation(settings, sqlite))
+    assert app.test_client().get("/privacy").mimetype == "text/plain", "the page for errors has the mistake too"
 
 
 def test_sound_templates_of_ones_own_are_used(full_content: EditionContent, tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield warning_finding(f"The HTML is {octets // 1024} KB; Gmail cuts off at 102 KB.")
 
 
+@preflight_rule("templates")
+def check_own_templates(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Every template of the operator's own can be read: the edition is made by then, the mails after it are not."""
+    for mistake in examined.template_mistakes:
+        yield error_finding(mistake)
+
+
 @preflight_rule("syntax")
 def check_message_syntax(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The message follows RFC 5322, 5321, 2045 and 2047: line ends, line lengths, header fields."""

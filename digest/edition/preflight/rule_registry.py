@@ -71,6 +71,7 @@ class PreflightInput:
     departure_day: str = ""
     goes_into_files: bool = False
     fetcher: ContentFetcher | None = None
+    template_mistakes: tuple[str, ...] = ()  # in the operator's own templates
 
     @property
     def links_may_stay_here(self) -> bool:

@@ -429,6 +429,12 @@ FAULTS = (
     Fault("images-kept", FindingLevel.ERROR, "not kept", _with_facts(None)),
     Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(PictureFacts("image/webp", 9000))),
     Fault("images-kept", FindingLevel.ERROR, "weighs", _with_facts(PictureFacts("image/jpeg", 300_000))),
+    Fault(
+        "templates",
+        FindingLevel.ERROR,
+        "line 2",
+        lambda: replace(examined(), template_mistakes=("/own/mail/edition/foot.html, line 2: no filter.",)),
+    ),
     Fault("logo", FindingLevel.ERROR, "light.png", naming_a_logo),
     Fault("contrast", FindingLevel.ERROR, "is needed", _html("color:#56606C", "color:#A0A8B0")),
     Fault("contrast", FindingLevel.ERROR, "is needed", _html(r"#A4AEBA ?!important", "#3A4450!important")),

@@ -1,0 +1,289 @@
+"""Every mail that the installation can send, with invented facts: for staff to look at, and to try templates with."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from digest.deliver.compose.message import MessageTemplate
+from digest.deliver.compose.notice_mail import NoticeComposer
+from digest.edition.content import EditionContent, EditionLink, EditionSection, EntryDate, LabelledBlock, SectionEntry
+from digest.edition.mailable_edition import join_fragments
+from digest.edition.rendering.fragments import (
+    create_mail_environment,
+    publication_frame,
+    render_edition,
+    render_subject,
+)
+from digest.edition.rendering.sanitiser import RenderingError
+from digest.settings import Settings
+from digest.templating import TemplateMistakeError
+from subscribers.consent.wordings import current_wording
+
+EDITION_KEY = "edition"
+_SAMPLE_DAY = date(2026, 11, 20)
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryMail:
+    """One mail of the gallery: its key (the folder of its templates below `mail/`), a title, and who gets it when."""
+
+    key: str
+    title: str
+    occasion: str
+
+
+READER_MAILS = (
+    GalleryMail(EDITION_KEY, "The edition", "To every reader, when it is released."),
+    GalleryMail("confirm", "Confirm", "To whoever asked for the newsletter."),
+    GalleryMail("remind", "Confirm, once more", "To whoever asked again before confirming."),
+    GalleryMail("welcome", "Welcome", "To whoever confirmed."),
+    GalleryMail("known", "On the list already", "To a reader who asked again."),
+    GalleryMail("link", "New links", "To a reader who lost the links."),
+    GalleryMail("ask", "Permission", "Once, to somebody on a list from elsewhere whose consent nothing shows."),
+    GalleryMail("choices", "Choices changed", "To a reader, at most once a day, when choices were changed."),
+    GalleryMail("data", "My data", "To a reader who asked for the link to their data."),
+    GalleryMail("move", "New address", "To the new address of a reader who moves."),
+    GalleryMail("moving", "Moving away", "To the old address of a reader who moves."),
+    GalleryMail("leave", "Unsubscribe by mail", "To a reader who wrote to the list address in order to leave."),
+    GalleryMail("undo", "Take it back", "To somebody who left and asked to undo it."),
+    GalleryMail("correction", "Correction", "To those who got an error, where an editor says so."),
+)
+STAFF_MAILS = (
+    GalleryMail("staff", "Invitation", "To a new member of the staff."),
+    GalleryMail("deadline", "Deadline", "To the staff before and at the deadline of an edition."),
+    GalleryMail("gone", "An article is gone", "To the staff, when the last look misses an article."),
+    GalleryMail("alarm", "Alarm", "To the staff, when an alarm pauses an edition."),
+    GalleryMail("seal", "Seal", "To admins, as often as seal_mail_days says."),
+    GalleryMail("contact", "Contact form", "To the editors, when somebody writes by the form."),
+)
+
+
+def find_gallery_mail(key: str) -> GalleryMail | None:
+    """Return a mail of the gallery by its key; None for an unknown one."""
+    return next((mail for mail in (*READER_MAILS, *STAFF_MAILS) if mail.key == key), None)
+
+
+def compose_gallery_mail(settings: Settings, key: str) -> MessageTemplate:
+    """Compose one mail of the gallery with its invented facts.
+
+    Raises:
+        TemplateMistakeError: a template of the operator's own is broken.
+        RenderingError: a template of the operator's own lost a place at which it is cut.
+    """
+    if key == EDITION_KEY:
+        return _compose_edition(settings)
+    return NoticeComposer.from_settings(settings).compose_notice(key, sample_facts(settings)[key])
+
+
+def find_rendering_mistakes(settings: Settings) -> Iterator[str]:
+    """Render every mail of the gallery, and say what is wrong with the operator's own templates, each mistake once."""
+    said = set[str]()
+    for mail in (*READER_MAILS, *STAFF_MAILS):
+        try:
+            compose_gallery_mail(settings, mail.key)
+        except (TemplateMistakeError, RenderingError) as exc:
+            if str(exc) not in said:
+                said.add(str(exc))
+                yield str(exc)
+
+
+def _compose_edition(settings: Settings) -> MessageTemplate:
+    frame, environment, sender = publication_frame(settings), create_mail_environment(settings), settings.file.sender
+    content = sample_content(settings)
+    pieces = render_edition(content, frame, environment)
+    return MessageTemplate(
+        subject=render_subject(content, frame, environment),
+        sender_name=sender.name,
+        sender_address=sender.address,
+        reply_to=sender.reply_to,
+        text=join_fragments(pieces, "text"),
+        html=join_fragments(pieces, "html"),
+    )
+
+
+def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
+    """Return the invented facts of every notice by its kind, as `digest.deliver.send.notices` would write them."""
+    base, name = settings.link_base, settings.file.publication.name
+    wording = current_wording(name)
+    until, asked_at = "Friday, November 27", "November 20, 2026, 09:14 EST"
+    desk_page = f"{base}/desk/editions/2026-W47"
+    asked = {
+        "wording": wording.text,
+        "where": "your sign-up page",
+        "asked_at": asked_at,
+        "until": until,
+        "confirm_url": f"{base}/confirm/SAMPLE",
+    }
+    titles = [section.title for section in settings.file.sections]
+    gone = "New bridge inspections from March (the page is not there any more)"
+    return {
+        "confirm": asked,
+        "remind": asked,
+        "ask": {**asked, "where": "a list from another service"},
+        "welcome": {
+            **asked,
+            "confirmed_at": "November 20, 2026, 09:16 EST",
+            "wording_version": wording.version,
+            "wording_hash": wording.hash,
+            "next_number": "148",
+            "next_day": "Friday, November 27",
+            "newest": _SAMPLE_HEADLINE,
+            "newest_url": f"{base}/editions/2026-W47",
+        },
+        "known": {},
+        "link": {},
+        "leave": {},
+        "choices": {
+            "after": f"Every week, without {titles[-1]}",
+            "before": "Every week, all sections",
+            "url": f"{base}/restore/SAMPLE",
+            "until": until,
+        },
+        "data": {"url": f"{base}/my-data/SAMPLE", "until": "November 21, 2026, 09:14 EST"},
+        "move": {"url": f"{base}/address/SAMPLE", "until": until, "masked": "d•••@county.example"},
+        "moving": {"masked": "d•••@city.example"},
+        "undo": {"url": f"{base}/undo/SAMPLE", "until": until},
+        "correction": {
+            "number": "147",
+            "headline": _SAMPLE_HEADLINE,
+            "was": "Inspections begin in May.",
+            "becomes": "Inspections begin in March.",
+            "why": "We misread the schedule.",
+            "signature": "November 21, 2026, Dana Reyes",
+            "address": f"{base}/editions/2026-W47",
+        },
+        "staff": {"role": "editor", "url": f"{base}/staff/SAMPLE", "until": until},
+        "deadline": {
+            "title": "No. 147 waits for approval",
+            "heading": "No. 147 waits for approval",
+            "say": "No. 147 is not approved. It is to go out on Friday, November 20, 6 a.m., and can be approved until then.",
+            "state": "",
+            "button": "Open the edition",
+            "address": desk_page,
+            "subject": _SAMPLE_HEADLINE,
+            "preheader": "Also: a flood drill by night; a call for radio repairs",
+            "preview": f"1. {_SAMPLE_HEADLINE}",
+        },
+        "gone": {
+            "edition": "2026-W47",
+            "number": "147",
+            "release": "Friday, November 20, 6 a.m.",
+            "stories": gone,
+            "stopped": "yes",
+            "address": desk_page,
+        },
+        "alarm": {
+            "number": "147",
+            "reason": "6 of 1,000 readers complained",
+            "handed_over": "1,000",
+            "waiting": "11,408",
+            "address": f"{desk_page}/sending",
+        },
+        "seal": {
+            "sealed_at": "November 20, 2026, 03:00 EST",
+            "counts": "12,408 people, 31,022 events, 214 suppressions",
+            "seal": "3fa9c21e" * 8,
+            "seal_start": "3fa9c21e3fa9c21e",
+            "fault": "",
+        },
+        "contact": {
+            "message": "Your calendar lists the drill a day early.\nIt is on the 24th.",
+            "reply": "reader@example.org",
+        },
+    }
+
+
+_SAMPLE_HEADLINE = "New bridge inspections from March"
+
+
+def sample_content(settings: Settings) -> EditionContent:
+    """Return an invented edition with the publication's own sections, every kind of entry and a labelled block in it."""
+    sections = [
+        EditionSection(section.key, section.kind, section.title, section.note, _SAMPLE_ENTRIES[section.kind])
+        for section in settings.file.sections
+    ]
+    publication = settings.file.publication
+    return EditionContent(
+        name="2026-W47",
+        number=147,
+        subject=_SAMPLE_HEADLINE,
+        preheader="Also: a flood drill by night; a call for radio repairs",
+        date="Friday, November 20, 2026",
+        minutes=5,
+        intro=publication.intro or "Three inspections, one drill: this week is about *looking twice*.",
+        editor=publication.editor or "An editor",
+        sections=tuple(sections),
+        blocks=(LabelledBlock("sample", "sponsor", "Rugged tablets for field crews", "Example Devices", "Made up."),),
+        released_on=_SAMPLE_DAY,
+    )
+
+
+def _sample_story(headline: str, slug: str, **values: str | tuple[EditionLink, ...]) -> SectionEntry:
+    return SectionEntry(
+        headline,
+        f"https://press.example.org/{slug}",
+        kicker="Bridges",
+        source="Example Press",
+        date="Nov 18",
+        **values,  # type: ignore[arg-type]  # names of SectionEntry's own fields
+    )
+
+
+_SAMPLE_ROWS = (
+    _sample_story(
+        _SAMPLE_HEADLINE,
+        "bridges",
+        summary="Every bridge of the county is looked at twice, by two crews that do not compare notes before they are done.",
+        why="four sources carried it",
+        also=tuple(
+            EditionLink(f"Example {name}", f"https://{name.lower()}.example.org/bridges")
+            for name in ("Post", "Sun", "Radio", "Mail")
+        ),
+        related=(EditionLink("The list of 2025", "https://press.example.org/list", "Nov 2, 2025"),),
+    ),
+    _sample_story(
+        "A flood drill by night",
+        "drill",
+        summary="Crews walked the levee in the dark, with lamps and one map.",
+        note="An editor was there.",
+    ),
+    _sample_story(
+        "Four towns share one radio channel", "radio", summary="The channel is to be ready before the winter."
+    ),
+)
+_SAMPLE_ENTRIES: Mapping[str, tuple[SectionEntry, ...]] = {
+    "featured": _SAMPLE_ROWS,
+    "stories": _SAMPLE_ROWS[1:],
+    "most-read": _SAMPLE_ROWS,
+    "topics": _SAMPLE_ROWS,
+    "products": (
+        SectionEntry(
+            "A lamp for wet hands", "https://shop.example.com/lamp", summary="It floats.", details=("Example Lamps",)
+        ),
+        SectionEntry(
+            "A map that folds itself", "https://shop.example.com/map", summary="Nearly.", details=("Example Maps",)
+        ),
+    ),
+    "events": (
+        SectionEntry(
+            "Levee walk",
+            "https://events.example.org/levee",
+            when=EntryDate("event", date(2026, 11, 24), "Tuesday, November 24, 9 a.m. ET", "Event"),
+            details=("Riverside", "Free"),
+        ),
+        SectionEntry(
+            "Spring conference",
+            "https://events.example.org/spring",
+            when=EntryDate("event", date(2027, 3, 4), "Thursday, March 4", "Event"),
+            details=("Denver", "$120"),
+        ),
+    ),
+    "opportunities": (
+        SectionEntry(
+            "Call for radio repairs",
+            "https://bids.example.org/radio",
+            when=EntryDate("deadline", date(2026, 11, 30), "Monday, November 30, 5 p.m. ET", "Deadline"),
+            details=("For small firms",),
+        ),
+    ),
+}

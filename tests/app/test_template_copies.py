@@ -1,0 +1,104 @@
+"""Copies of shipped templates to change, and the written contract of what templates get."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail, find_gallery_mail, sample_facts
+from digest.cli import digest as digest_command
+from digest.edition.rendering.fragments import PublicationFrame
+from digest.edition.rendering.template_filters import TEMPLATE_FILTERS
+from digest.settings import Settings
+from digest.templating import find_template_folder
+from subscribers.crypto.keys import KeyRing
+from tests.conftest import ROOT
+
+CONTRACT = (ROOT / "docs" / "templates.md").read_text("utf-8")
+SETTINGS = Settings.model_validate({"base_url": "https://news.example.org"})
+NOTICES = {mail.key for mail in (*READER_MAILS, *STAFF_MAILS)} - {"edition"}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    KeyRing.create(tmp_path / "keys.json")
+    return {"DIGEST_HOME": str(tmp_path), "DIGEST_TEMPLATES": str(tmp_path / "own")}
+
+
+def run(environment: dict[str, str], *words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(digest_command, words, env=environment)
+    return result.exit_code, result.output
+
+
+def test_a_template_or_a_folder_is_copied_once_and_listed_as_replaced(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own"
+    assert run(environment, "templates", "copy", "mail/edition/foot.html") == (
+        0,
+        f"{own}/mail/edition/foot.html: copied\n",
+    )
+    shipped = find_template_folder() / "mail" / "edition" / "foot.html"
+    assert (own / "mail" / "edition" / "foot.html").read_bytes() == shipped.read_bytes()
+    assert run(environment, "templates", "copy", "mail/welcome")[1].count(": copied\n") == 3
+    code, said = run(environment, "templates", "copy", "mail/welcome")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "there already, left as it is" in said
+    listed = run(environment, "templates", "list")[1].splitlines()
+    assert "* mail/edition/foot.html" in listed
+    assert "  mail/edition/body.html" in listed
+
+
+@pytest.mark.parametrize("name", ["mail/edition/fot.html", "../pyproject.toml", ".", "/etc/passwd"])
+def test_what_is_no_shipped_template_is_refused(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = run(environment, "templates", "copy", name)
+    assert code == 2
+    assert f"{name}: there is no such template. 'digest templates list' names them." in said
+    assert not (tmp_path / "own").exists()
+
+
+def test_without_a_folder_for_them_it_says_which_setting_names_one(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = run(environment | {"DIGEST_TEMPLATES": ""}, "templates", "copy", "mail/welcome")
+    assert (code, "DIGEST_TEMPLATES names no folder" in said) == (2, True)
+
+
+def test_the_gallery_has_every_mail_that_there_are_templates_for() -> None:
+    folders = {folder.name for folder in (find_template_folder() / "mail").iterdir() if folder.is_dir()}
+    assert folders - {"notice"} == NOTICES | {"edition"}
+
+
+@pytest.mark.parametrize("kind", sorted(NOTICES | {"edition"}))
+def test_every_mail_of_the_gallery_is_whole_and_has_no_facts_that_its_templates_do_not_use(kind: str) -> None:
+    mail = compose_gallery_mail(SETTINGS, kind)
+    assert mail.subject.strip()
+    assert mail.html is not None
+    for part in (mail.subject, mail.text, mail.html):
+        assert not re.search(r"~fact|\{\{|\bNone\b|\[\[", part)
+    assert find_gallery_mail(kind) is not None
+
+
+@pytest.mark.parametrize("kind", sorted(NOTICES))
+def test_the_contract_names_the_facts_of_every_notice(kind: str) -> None:
+    folder = find_template_folder() / "mail" / kind
+    used = set(re.findall(r"facts\.([a-z_]+)", "".join(file.read_text("utf-8") for file in folder.iterdir())))
+    (row,) = re.findall(rf"(?m)^\| `{kind}` \| (.*)$", CONTRACT)
+    named = set(re.findall(r"`([a-z_]+)`", row))
+    assert used <= named
+    assert named <= sample_facts(SETTINGS)[kind].keys()
+
+
+def test_the_contract_names_every_field_of_the_frame_and_every_filter() -> None:
+    frame = {field.name for field in fields(PublicationFrame)}
+    frame |= {name for name, value in vars(PublicationFrame).items() if isinstance(value, property)}
+    assert set(re.findall(r"`frame\.([a-z_]+)", CONTRACT)) == frame
+    filters = CONTRACT[CONTRACT.index("## Filters") :]
+    assert set(re.findall(r"(?m)^\| `([a-z_]+)", filters)) == TEMPLATE_FILTERS.keys()
