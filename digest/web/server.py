@@ -11,20 +11,29 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
+from werkzeug.http import parse_cookie
 
+from digest.app.accounts import sign_in
 from digest.app.installation import Installation
 from digest.settings import is_loopback
+from digest.web.auth.cookies import CookieScope
+from digest.web.auth.route_rules import MAX_UPLOAD_BYTES
+from digest.web.context import WebContext
 
-MAX_BODY_BYTES = 2_000_000  # octets: a provider's post (digest.web.hooks.pages); the pages take far less
+MAX_BODY_BYTES = 2_000_000  # of a stranger: a provider's post (digest.web.hooks.pages); the pages take far less
 MAX_CONNECTIONS = 1000
 WORKER_THREADS = 8
 
@@ -41,12 +50,27 @@ class ConnectionLimits:
     per_client: int | None = 50
 
 
+class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+    """Reads a request; a longer body than a stranger's only of whoever is signed in, before any of it is kept."""
+
+    def __init__(self, adjustments: Adjustments, server: "_BoundedServer") -> None:
+        super().__init__(adjustments)
+        self._server = server
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        is_long = self.chunked or self.content_length >= MAX_BODY_BYTES
+        if is_long and self._server.may_upload(self.headers.get("COOKIE", "")):
+            self.adj = self._server.upload_adjustments
+
+
 class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     """A connection that knows since when it waits for a whole request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.waiting_since = time.monotonic()
         super().__init__(*args, **kwargs)
+        self.parser_class = partial(_BoundedParser, server=self.server)
 
     def received(self, data: bytes) -> bool:
         read = bool(super().received(data))
@@ -66,6 +90,8 @@ class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no typ
 class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     channel_class = _BoundedChannel
     limits = ConnectionLimits()
+    may_upload: Callable[[str], bool]
+    upload_adjustments: Adjustments
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
@@ -100,15 +126,7 @@ class PageServer:
         redact_waitress_log()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family)
-        adjustments = Adjustments(
-            threads=WORKER_THREADS,
-            connection_limit=MAX_CONNECTIONS,
-            cleanup_interval=1,  # seconds between two looks for requests that are overdue
-            ident=None,  # no `Server` header: nobody needs to know
-            max_request_body_size=MAX_BODY_BYTES,
-            clear_untrusted_proxy_headers=False,  # the desk looks at them to know that a proxy is there
-            log_socket_errors=False,
-        )
+        adjustments = _adjust_waitress(MAX_BODY_BYTES)
         dispatcher = ThreadedTaskDispatcher()
         dispatcher.set_thread_count(WORKER_THREADS)
         self._socket_map: dict[int, object] = {}
@@ -122,6 +140,8 @@ class PageServer:
             bind_socket=False,
         )
         self._server.limits = limits
+        self._server.may_upload = lambda cookies: _is_of_staff(app, cookies)
+        self._server.upload_adjustments = _adjust_waitress(MAX_UPLOAD_BYTES + 1)
         self.port = int(self._server.effective_port)
         self._stop_requested = threading.Event()
         self._thread: threading.Thread | None = None
@@ -155,6 +175,28 @@ class PageServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _adjust_waitress(max_body_bytes: int) -> Adjustments:
+    return Adjustments(
+        threads=WORKER_THREADS,
+        connection_limit=MAX_CONNECTIONS,
+        cleanup_interval=1,  # seconds between two looks for requests that are overdue
+        ident=None,  # no `Server` header: nobody needs to know
+        max_request_body_size=max_body_bytes,
+        clear_untrusted_proxy_headers=False,  # the desk looks at them to know that a proxy is there
+        log_socket_errors=False,
+    )
+
+
+def _is_of_staff(app: Flask, cookies: str) -> bool:
+    """Say whether a request's cookies are those of somebody who is signed in; without an answer of the database they are not."""
+    context: WebContext = app.extensions["digest"]
+    token = parse_cookie(cookies).get(CookieScope.from_settings(context.settings).session, "")
+    try:
+        return bool(token) and sign_in.is_signed_in(context.installation, token, now=context.clock())
+    except SQLAlchemyError:
+        return False
 
 
 def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits | None = None) -> PageServer:

@@ -79,6 +79,36 @@ def test_the_desk_asks_for_a_sign_in_through_the_real_server_too(world: Any) -> 
         connection.close()
 
 
+def test_a_long_body_is_taken_from_the_staff_alone_and_where_a_file_may_come(world: Any) -> None:
+    name, (cookie, token) = world.edition(), world.session_cookie()
+    picture, other = f"/desk/editions/{name}/picture/head", f"/desk/editions/{name}/act"
+    member, made_up = {"Cookie": f"{cookie}={token}"}, {"Cookie": f"{cookie}=made-up"}
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        # What is refused by its length is refused before any of it is sent.
+        for path, headers, size in (
+            (picture, member, 13_000_000),
+            (picture, {}, 11_000_000),
+            (other, made_up, 11_000_000),
+        ):
+            assert _post_file(serving.port, path, headers, size, b"") == 413
+        for path, status in ((picture, 400), (other, 413)):  # 400: read, and without the form's token
+            head, end = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n', b"\r\n--b--\r\n"
+            body = head.ljust(11_000_000 - len(end), b"x") + end
+            assert _post_file(serving.port, path, member, len(body), body) == status
+
+
+def _post_file(port: int, path: str, headers: dict[str, str], size: int, body: bytes) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_TIMEOUT)
+    connection.putrequest("POST", path)
+    form = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": str(size)}
+    for field, value in {**headers, **form}.items():
+        connection.putheader(field, value)
+    connection.endheaders(body)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 def test_waitress_writes_no_path_of_a_page(world: Any, caplog: pytest.LogCaptureFixture) -> None:
     with open_page_server(world.app, "127.0.0.1", 0):
         logging.getLogger("waitress").warning(f"Client disconnected while serving {'/u/secret-token'}")  # noqa: G004 - as waitress writes it

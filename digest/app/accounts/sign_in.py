@@ -116,6 +116,12 @@ def find_signed_in(installation: Installation, token: str, *, now: datetime) -> 
     )
 
 
+def is_signed_in(installation: Installation, token: str, *, now: datetime) -> bool:
+    """Say whether a cookie's token is that of a session; nothing is written."""
+    with installation.database.read() as session:
+        return staff_sessions.find_session(session, token, now=now) is not None
+
+
 def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
     """Make the URL that signs a member in once within an hour; earlier ones end.
 

@@ -78,6 +78,8 @@ def check_access() -> ResponseReturnValue | None:
         # A form's way back is the page that it stands on: what was typed is sent again from there.
         back = _here() if _is_look() else safe_next(request.form.get("back"))
         return redirect(url_for("auth.show_confirm", next=back), 303)
+    if rule.max_bytes is not None:  # before the form token is looked for, which reads the form
+        request.max_content_length = rule.max_bytes
     return None
 
 

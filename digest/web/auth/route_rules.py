@@ -8,11 +8,17 @@ from digest.app.acts import Role
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Which role a route takes; None where it asks for none. `fresh` asks for a sign-in of the last 15 minutes."""
+    """Which role a route takes; None where it asks for none. `fresh` asks for a sign-in of the last 15 minutes.
+
+    `max_bytes` is how long a form may be that brings a file; None: as long as any other.
+    """
 
     role: Role | None
     fresh: bool = False
+    max_bytes: int | None = None
 
+
+MAX_PICTURE_BYTES = 12_000_000  # what a camera makes; the picture is encoded anew in at most 200 KB
 
 PUBLIC = AccessRule(None)
 # The token in the path is all that is asked for: whoever has the mail may do what it is for.
@@ -21,6 +27,7 @@ LINK = AccessRule(None)
 SIGNED = AccessRule(None)
 EDITOR = AccessRule(Role.EDITOR)
 EDITOR_FRESH = AccessRule(Role.EDITOR, fresh=True)
+EDITOR_PICTURE = AccessRule(Role.EDITOR, max_bytes=MAX_PICTURE_BYTES)
 ADMIN = AccessRule(Role.ADMIN)
 # Before readers' addresses are shown or moved.
 ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
@@ -175,8 +182,11 @@ ROUTE_RULES = {
     "stories.add_story": EDITOR,
     "stories.change_clipboard": EDITOR,
     "stories.fetch_story": EDITOR,
-    "stories.save_picture": EDITOR,
+    "stories.save_picture": EDITOR_PICTURE,
 }
+
+# The server lets the staff alone send so much (digest.web.server).
+MAX_UPLOAD_BYTES = max(rule.max_bytes or 0 for rule in ROUTE_RULES.values())
 
 
 def check_route_rules(endpoints: Iterable[str]) -> None:

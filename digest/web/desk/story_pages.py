@@ -20,7 +20,6 @@ from digest.web.desk.editing_pages import (
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 
-MAX_UPLOAD_BYTES = 12_000_000  # what a camera makes; the picture is encoded anew in at most 200 KB
 # What a story that was found or written may say of its article; the rest is decided by the edit.
 _ARTICLE_FIELDS = (
     *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit", "image", "image_alt"),
@@ -78,7 +77,6 @@ def change_clipboard(name: str) -> ResponseReturnValue:
 @story_pages.post("/picture/<anchor>")
 def save_picture(name: str, anchor: str) -> ResponseReturnValue:
     """Show another picture with a story, an upload or none, or describe the one that it shows."""
-    request.max_content_length = MAX_UPLOAD_BYTES
     form, _, url = read_story_form(name, anchor)
     return answer_edit(name, _change_picture(web_context().installation, form, url), anchor)
 
