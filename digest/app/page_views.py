@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, undefer
 from digest.app.editions import gather_preflight_facts
 from digest.app.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
 from digest.app.installation import Installation
+from digest.app.readers import count_readers
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.kept_counts import load_kept_counts
@@ -24,10 +25,11 @@ from digest.edition.rendering.corrected_copy import ShownCorrection, show_correc
 from digest.store.correction_models import Correction
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
-from subscribers.consent import audience
+from subscribers.store.models import PersonState
 
 PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)
 DEPARTED_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
+DEPARTED_PAGE_SIZE = 50  # editions
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def view_edition(installation: Installation, name: str, *, now: datetime) -> Edi
         UnknownEditionError: there is none of that name.
     """
     settings = installation.settings
+    readers = count_readers(installation.database, now=now)
     with installation.database.read() as session:
         edition = find_edition(session, name)
         placed = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
@@ -83,7 +86,7 @@ def view_edition(installation: Installation, name: str, *, now: datetime) -> Edi
             edition=edition,
             stories=tuple(session.scalars(placed)),
             findings=_find_faults(installation, session, edition, now),
-            audience_size=audience.count_audience(session),
+            audience_size=readers[PersonState.SUBSCRIBED],
             content_hash=approval.current_content_hash(session, edition, settings),
             html=mailable.join("html"),
             text=mailable.join("text"),
@@ -106,20 +109,36 @@ def _departed_edition(
     session: Session, edition: Edition, now: datetime, zone: ZoneInfo, kept: DeliveryCounts | None = None
 ) -> DepartedEdition:
     counts = kept or count_deliveries(session, edition_purpose(edition.name))
-    progress = None if edition.paused_at else read_progress(session, edition.name)
-    sentence = "" if edition.paused_at else describe_progress(progress, counts.open, now, zone)
-    return DepartedEdition(edition, counts, sentence)
+    is_under_way = counts.open > 0 and edition.paused_at is None
+    progress = read_progress(session, edition.name) if is_under_way else None
+    return DepartedEdition(edition, counts, describe_progress(progress, counts.open, now, zone))
 
 
-def list_departed_editions(installation: Installation, *, now: datetime) -> list[DepartedEdition]:
-    """List the editions that are going out, went out or were cancelled, the newest first."""
+@dataclass(frozen=True, slots=True)
+class DepartedPage:
+    """Some of the editions that left, the newest first. `older_than` names the edition to go on from; empty at the end."""
+
+    editions: tuple[DepartedEdition, ...]
+    older_than: str
+
+
+def list_departed_editions(installation: Installation, *, before: str = "", now: datetime) -> DepartedPage:
+    """List editions that are going out, went out or were cancelled: those released before another one, by its name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
     query = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.release_at.desc())
     zone = installation.settings.file.publication.zone
     with installation.database.read() as session:
-        kept = load_kept_counts(session)
-        return [
-            _departed_edition(session, edition, now, zone, kept.get(edition.name)) for edition in session.scalars(query)
-        ]
+        if before:
+            query = query.where(Edition.release_at < find_edition(session, before).release_at)
+        rows = session.scalars(query.limit(DEPARTED_PAGE_SIZE + 1)).all()
+        kept, shown = load_kept_counts(session), rows[:DEPARTED_PAGE_SIZE]
+        return DepartedPage(
+            tuple(_departed_edition(session, edition, now, zone, kept.get(edition.name)) for edition in shown),
+            shown[-1].name if len(rows) > len(shown) else "",
+        )
 
 
 def read_counted_editions(installation: Installation) -> Sequence[CountedEdition]:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from digest.app import alarm_mail, hold, last_look, sending
 from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
+from digest.app.readers import count_readers
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.plan import canary
@@ -20,7 +21,7 @@ from digest.deliver.send.refusals import DomainRefusals, count_refusals_by_domai
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition
-from subscribers.consent import audience
+from subscribers.store.models import PersonState
 
 MAX_LISTED_ACTS = 20  # acts: the newest
 
@@ -78,7 +79,9 @@ def view_sending(installation: Installation, name: str, *, now: datetime) -> Sen
         due_later, next_due_at = _count_due_later(session, purpose, now)
         return SendingView(
             edition=edition,
-            audience_size=audience.count_audience(session) if edition.planned_at is None else 0,
+            audience_size=0
+            if edition.planned_at
+            else count_readers(installation.database, now=now)[PersonState.SUBSCRIBED],
             counts=counts,
             due_later=due_later,
             next_due_at=next_due_at,

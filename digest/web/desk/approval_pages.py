@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from digest.app import approvals, editing, staff
 from digest.app.approvals import ApprovalOverview
+from digest.app.editing import EditingState
 from digest.edition.content import EditionContent
 from digest.edition.queries import UnknownEditionError
 from digest.edition.sent_back_notes import SentBackError
@@ -47,21 +48,21 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[dict[str, object]]]]
     return {"open_notes": open_notes}
 
 
-def read_approval_standing(name: str) -> ApprovalStanding:
-    """Read how an edition's approval stands for who is signed in.
+def read_approval_standing(name: str, state: EditingState | None = None) -> ApprovalStanding:
+    """Read how an edition's approval stands for who is signed in; `state` is the edition as it has just been read.
 
     Raises:
         UnknownEditionError: there is none of that name.
     """
     context = web_context()
     overview = approvals.read_approval_overview(context.installation, name)
-    return describe_standing(overview)
+    return describe_standing(overview, state)
 
 
-def describe_standing(overview: ApprovalOverview) -> ApprovalStanding:
+def describe_standing(overview: ApprovalOverview, state: EditingState | None = None) -> ApprovalStanding:
     """Describe how an edition's approval stands for who is signed in."""
     context = web_context()
-    state = editing.find_editing_state(context.installation, overview.edition)
+    state = state or editing.find_editing_state(context.installation, overview.edition)
     sections = context.settings.file.sections
     return describe_approval_standing(
         overview,

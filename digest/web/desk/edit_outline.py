@@ -6,7 +6,7 @@ of any of a story's articles finds it, so that a page that was opened before a m
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from digest.app.clipboard import KeptClipping
@@ -128,7 +128,7 @@ class PoolRow:
     """A story of the week in the list: where it stands, or why it was left out, and the sections it fits."""
 
     scored: ScoredStory
-    anchor: str
+    anchor: str = ""
     place: str = ""
     place_anchor: str = ""
     reason: str = ""
@@ -232,7 +232,7 @@ def build_edit_outline(
         )
     return EditOutline(
         tuple(outline_sections),
-        tuple(_list_tray(arrangement, sections)),
+        tuple(_complete_row(row, sections) for row in _list_tray(arrangement)),
         tuple(_shelve(removed, zone) for removed in arrangement.removed),
         arrangement.blocks,
         tuple(left),
@@ -259,25 +259,24 @@ def _shelve(removed: RemovedStory, zone: ZoneInfo) -> ShelvedRow:
     )
 
 
-def _list_tray(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
+def _list_tray(arrangement: Arrangement) -> Iterator[PoolRow]:
     for new in arrangement.tray:
         joined = arrangement.find_story(new.joins) if new.joins else None
         joins = joined.placed.scored.story.lead.title if joined else ""
-        yield _pool_row(new.scored, sections, joins=joins)
+        yield PoolRow(new.scored, joins=joins)
 
 
-def _pool_row(
-    scored: ScoredStory, sections: Sequence[SectionSettings], *, reason: str = "", joins: str = ""
-) -> PoolRow:
-    fits = find_fitting_sections(scored, sections)
+def _complete_row(row: PoolRow, sections: Sequence[SectionSettings]) -> PoolRow:
+    """Name a story that stands nowhere by its anchor, with the sections that it fits."""
+    if row.place:
+        return row
+    fits = find_fitting_sections(row.scored, sections)
     titles = [s.title for s in fits]
-    return PoolRow(
-        scored,
-        story_anchor(scored.story.lead.url),
-        reason=reason,
+    return replace(
+        row,
+        anchor=story_anchor(row.scored.story.lead.url),
         fits=tuple(s.key for s in fits),
         fits_title=" or ".join(titles[:2]) if titles else "",
-        joins=joins,
     )
 
 
@@ -324,7 +323,7 @@ def list_merge_choices(outline: EditOutline, pool: PoolPage) -> tuple[tuple[str,
 
 
 def find_pool_page(arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery) -> PoolPage:
-    """Find the stories of the week that fit a query, in its order, one page of them."""
+    """Find the stories of the week that fit a query, in its order, one page of them; only those of the page are described."""
     rows = list(_list_pool(arrangement, sections))
     kinds = {"all": rows, "used": [r for r in rows if r.place], "unused": [r for r in rows if not r.place]}
     kinds["left-out"] = [r for r in rows if r.reason]
@@ -333,7 +332,7 @@ def find_pool_page(arrangement: Arrangement, sections: Sequence[SectionSettings]
     start = min(max(0, query.start), max(0, len(wanted) - 1))
     publishers = {p for r in rows for p in r.scored.story.publishers}
     return PoolPage(
-        tuple(wanted[start : start + MAX_POOL_STORIES]),
+        tuple(_complete_row(row, sections) for row in wanted[start : start + MAX_POOL_STORIES]),
         len(wanted),
         start,
         {key: len(found) for key, found in kinds.items()},
@@ -343,6 +342,7 @@ def find_pool_page(arrangement: Arrangement, sections: Sequence[SectionSettings]
 
 
 def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
+    """List every story of the week as far as it takes to choose among them; see `_complete_row`."""
     for settings in sections:
         for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
             anchor, place = story_anchor(story.url), f"{settings.title} {number}"
@@ -351,15 +351,17 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
                 under_anchor = story_anchor(under.url)
                 yield PoolRow(under.placed.scored, under_anchor, place=f"{place}, under it", place_anchor=anchor)
     for out in arrangement.left_out:
-        yield _pool_row(out.scored, sections, reason=out.reason)
+        yield PoolRow(out.scored, reason=out.reason)
     for removed in arrangement.removed:
-        yield _pool_row(removed.scored, sections, reason=f"{removed.edit.actor} dropped it")
-    yield from _list_tray(arrangement, sections)
+        yield PoolRow(removed.scored, reason=f"{removed.edit.actor} dropped it")
+    yield from _list_tray(arrangement)
 
 
 def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
     if query.topic and row.scored.topic != query.topic:
         return False
+    if not query.words:
+        return True
     words = query.words.casefold().split()
     text = " ".join([row.headline, *(m.title for m in row.scored.story.members), *row.scored.story.publishers])
     return all(word in text.casefold() for word in words)

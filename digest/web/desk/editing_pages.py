@@ -193,7 +193,7 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
         views=PREVIEW_VIEWS,
         view=find_preview_view(query.view),
         size=MailSize(len(view.html.encode())),
-        standing=read_approval_standing(name),
+        standing=read_approval_standing(name, state),
     )
 
 

@@ -198,12 +198,17 @@ def sources() -> ResponseReturnValue:
 
 @desk_pages.get("/sent")
 def sent() -> ResponseReturnValue:
-    """List the editions that went out, or were stopped, with their delivery counts, and what editors changed of the last."""
+    """List editions that went out, or were stopped, with their delivery counts, and what editors changed of the last."""
     context = web_context()
-    departed = page_views.list_departed_editions(context.installation, now=context.clock())
-    rows = [(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed]
-    counted = page_views.read_counted_editions(context.installation)
-    return render_template("web/desk/sent.html", rows=rows, counted=counted)
+    before = request.args.get("before", "")
+    departed = page_views.list_departed_editions(context.installation, before=before, now=context.clock())
+    return render_template(
+        "web/desk/sent.html",
+        rows=[(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed.editions],
+        counted=() if before else page_views.read_counted_editions(context.installation),
+        before=before,
+        older_than=departed.older_than,
+    )
 
 
 @desk_pages.get("/editions/<name>/test")

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 
 from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
+from digest.app.page_views import DEPARTED_PAGE_SIZE
 from digest.deliver.control import installation_hold
 from digest.edition import approval
 from digest.edition.editor_changes import EditorCounts
@@ -296,6 +297,28 @@ def test_the_delivery_counts_of_what_went_out_balance(both: Any) -> None:
         "Other": "1 withdrawn",
     }
     assert "Open the web copy" in both.desk.get(f"/desk/editions/{name}").text
+
+
+def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:
+    releases = [NOW - timedelta(weeks=n) for n in range(DEPARTED_PAGE_SIZE + 2)]
+    with world.database.write() as session:
+        session.add_all(
+            Edition(
+                slot=f"slot {n}", name=f"edition-{n}", number=500 - n, state=EditionState.SENT, content={}, opens_at=at, cut_off=at,
+                release_at=at, drafted_at=at,
+            )
+            for n, at in enumerate(releases)
+        )  # fmt: skip
+    client = world.desk
+    newest = client.get("/desk/sent").text
+    older = client.get("/desk/sent?before=edition-49").text
+    numbers = [[int(number) for number in re.findall(r">No. (\d+)</a>", page)] for page in (newest, older)]
+    assert numbers == [[*range(500, 450, -1)], [450, 449]]
+    assert 'href="/desk/sent?before=edition-49">Older editions</a>' in newest
+    assert "Older editions" not in older
+    assert 'href="/desk/sent">The newest editions</a>' in older
+    assert "No older edition went out." in client.get("/desk/sent?before=edition-51").text
+    assert client.get("/desk/sent?before=never").status_code == 404
 
 
 def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None:
