@@ -12,8 +12,8 @@ OURS = {"digest", "subscribers", "scheduler"}
 # Imported by name of their own, but part of what a declared distribution is.
 PARTS = {"python-http-client": "sendgrid"}
 # Not imported by us: a driver that a database URL names, the time zones that zoneinfo reads, and what trafilatura
-# asks of lxml by the name of an extra that older versions of pip do not find.
-USED_OTHERWISE = {"lxml-html-clean", "psycopg", "tzdata"}
+# asks of lxml by the name of an extra that older versions of pip do not find; and the files of a typeface.
+USED_OTHERWISE = {"font-source-serif-pro", "lxml-html-clean", "psycopg", "tzdata"}
 
 
 def foreign(file: Path) -> Iterator[str]:

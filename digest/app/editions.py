@@ -18,6 +18,7 @@ from digest.app.acts import Act, Actor, Face, Role
 from digest.app.edition_status import edition_name
 from digest.app.editor_changes import count_draft_changes
 from digest.app.installation import Installation
+from digest.app.web_editions import store_card
 from digest.collect import collection_run
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
@@ -211,7 +212,10 @@ def approve_edition(
             audit.detail = {"mark": signed.content_hash, "version": signed.version}
             audit.record(session)
             missing = signed.statement["approvals"] - len(signed.signatures)
-            return ApprovalResult(name, signed.version, missing)
+            result = ApprovalResult(name, signed.version, missing)
+    if result.missing <= 0:
+        store_card(installation, name, now=now)
+    return result
 
 
 def void_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:

@@ -20,14 +20,13 @@ from digest.deliver.send.progress import describe_progress, read_progress
 from digest.edition import approval, corrections
 from digest.edition.editor_changes import EditorCounts
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
-from digest.edition.queries import explain_missed_release, find_edition
+from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
 from digest.store.correction_models import Correction
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
 from subscribers.store.models import PersonState
 
-PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)
 DEPARTED_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
 DEPARTED_PAGE_SIZE = 50  # editions
 

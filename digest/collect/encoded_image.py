@@ -28,3 +28,15 @@ class EncodedImage:
     content_type: Literal["image/jpeg", "image/png"]
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class CardWords:
+    """What a card says: the publication, the issue ("No. 147 · November 20, 2026"), the headline, the next deadline or nothing."""
+
+    name: str
+    issue: str
+    headline: str
+    deadline: str = ""
+    is_right_to_left: bool = False
+    label: str = "#B0390C"  # the colour of labels

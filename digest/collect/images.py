@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
+from digest.collect.encoded_image import CardWords, CropShape, EncodedImage, ImageError
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sandbox import client
 from digest.settings import LimitSettings
@@ -89,6 +89,15 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     """
     encoded = client.crop_in_child(body, shape)
     return PreparedImage(**asdict(encoded), source_url=f"{source_url}#{shape}")
+
+
+def draw_card(source_url: str, picture: bytes, words: CardWords) -> PreparedImage:
+    """Draw the card of an edition; `picture` is a kept one, or empty.
+
+    Raises:
+        ImageError: a letter of the words cannot be drawn, or `picture` is no picture.
+    """
+    return PreparedImage(**asdict(client.draw_card_in_child(picture, words)), source_url=source_url)
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:

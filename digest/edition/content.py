@@ -38,11 +38,16 @@ class PictureCuts:
 
 @dataclass(frozen=True, slots=True)
 class EditionLink:
-    """A named link, with the quiet words after it (a date, "CISA, Nov 17")."""
+    """A named link, with the quiet words after it (a date, "CISA, Nov 17").
+
+    Where `text` names a publisher, `headline` is what it wrote above its report, and `is_official` says that it is an authority.
+    """
 
     text: str
     url: str
     note: str = ""
+    headline: str = ""
+    is_official: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,7 @@ _CONTENT = TypeAdapter(EditionContent)
 
 @dataclass(frozen=True, slots=True)
 class RenderedFragment:
-    """One rendered fragment before it is stored: `kind` is html, text or web."""
+    """One rendered fragment before it is stored: `kind` is html, text, web or page."""
 
     kind: str
     name: str

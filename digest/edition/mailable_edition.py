@@ -1,4 +1,4 @@
-"""What the mails and the web copy of an edition are made of: its rendered pieces, and what their headers say."""
+"""What the mails and the pages of an edition are made of: its rendered pieces, and what their headers say."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -10,7 +10,7 @@ from digest.edition.content import RenderedFragment
 from digest.settings import Settings
 from digest.store.models import Edition
 
-FragmentKind = Literal["html", "text", "web"]
+FragmentKind = Literal["html", "text", "web", "page"]
 _REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
 _HREF = re.compile(r'\shref="([^"]+)"')
 _WEB_LINK = re.compile(r"https?://", re.IGNORECASE)

@@ -17,6 +17,7 @@ OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SEN
 MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition that is later than this does not go out by itself
 UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
 COMING_STATES = (*UNAPPROVED_STATES, EditionState.APPROVED)
+PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)  # anybody may read these
 FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
 
@@ -139,5 +140,5 @@ def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -
 
 def find_latest_edition(session: Session, now: datetime) -> Edition | None:
     """Return the newest edition that is public at `now`, None before the first."""
-    public = (Edition.state.in_((EditionState.SENDING, EditionState.SENT)), Edition.release_at <= now)
+    public = (Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
     return session.scalar(select(Edition).where(*public).order_by(Edition.release_at.desc()).limit(1))

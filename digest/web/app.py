@@ -20,7 +20,8 @@ from digest.settings import Settings
 from digest.templating import OperatorTemplates, TemplateCodeCache, TemplateMistakeError, create_jinja_environment
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
-from digest.web.archive.pages import archive_pages
+from digest.web.archive.pages import archive_pages, local_pictures
+from digest.web.archive.site_parts import describe_signup, list_site_links
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
     check_access,
@@ -135,6 +136,7 @@ def _make_settings_follower(
         if settings is not built_from:
             app.extensions["readers"] = build_page_context(installation, clock)
             app.jinja_env.globals["site"] = app.extensions["readers"].site
+            app.jinja_env.globals["signup"] = describe_signup(app.extensions["readers"].schedule)
             if built_from is not None and settings.file.look != built_from.file.look:
                 _change_styles(app, settings)
             built_from = settings
@@ -186,6 +188,9 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
         env.filters[moment_filter.__name__] = _in_zone(moment_filter)
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
+    env.filters["local_pictures"] = local_pictures
+    env.globals["site_links"] = list_site_links
+    env.globals["base_url"] = settings.link_base  # without a slash at its end
     app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{web_context().styles.public_names[sheet]}"
     env.globals["publication_mark"] = _publication_mark

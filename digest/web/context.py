@@ -15,7 +15,7 @@ from digest.settings import Settings
 from digest.store.engine import Database
 
 STYLE_SHEET_FILES = {
-    "reader": ("base.css", "reader.css"),
+    "reader": ("base.css", "reader.css", "public.css"),
     "desk": ("base.css", "desk.css", "edit.css", "views.css", "admin.css"),
     "inbox": ("base.css", "inbox.css"),
 }

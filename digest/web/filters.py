@@ -20,6 +20,11 @@ def date_of(moment: datetime, zone: ZoneInfo) -> str:
     return full_date(moment.astimezone(zone))
 
 
+def month_day_of(moment: datetime, zone: ZoneInfo) -> str:
+    """Write "November 20"."""
+    return month_day(moment.astimezone(zone))
+
+
 def short_day(moment: datetime, zone: ZoneInfo) -> str:
     """Write "Nov 20, 2026"."""
     local = moment.astimezone(zone)
@@ -70,5 +75,5 @@ def groups_of_four(text: str) -> str:
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
-MOMENT_FILTERS = (long_day, date_of, short_day, hour_with_zone, day_and_hour, short_moment)
+MOMENT_FILTERS = (long_day, date_of, month_day_of, short_day, hour_with_zone, day_and_hour, short_moment)
 PLAIN_FILTERS = (count_with_noun, groups_of_four, kilobytes, url_without_scheme, word_mark)

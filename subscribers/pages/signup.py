@@ -46,11 +46,12 @@ def submit_signup() -> Response:
     address = _read_address_field()
     if isinstance(address, str):
         return _signup_page(address, problem_field="address")
-    wording = wordings.find_wording(request.form.get("wording", ""), page_context.site.name)
+    # What is agreed to stands on the page of the link, above its button: pressing that is the consent. A form that shows words
+    # of its own says which.
+    name, version = page_context.site.name, request.form.get("wording", "")
+    wording = wordings.find_wording(version, name) if version else wordings.current_wording(name)
     if wording is None:
         return _signup_page("This form is out of date: please use the one here.")
-    if request.form.get("agree") != "yes":
-        return _signup_page("Tick the box, if you agree: without it we must not mail you.", problem_field="agree")
     return _store_request("subscribe", address, wording)
 
 
@@ -134,12 +135,7 @@ def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
 
 def _signup_page(problem: str, *, problem_field: str = "") -> Response:
     page = render_template(
-        "web/subscribe.html",
-        wording=wordings.current_wording(page_context.site.name),
-        rhythm=page_context.schedule,
-        problem=problem,
-        problem_at=problem_field,
-        honeypot=HONEYPOT_FIELD,
+        "web/subscribe.html", days=CONFIRMATION_LIFETIME.days, problem=problem, problem_at=problem_field
     )
     return private_response(page, 400) if problem else Response(page, mimetype="text/html")
 

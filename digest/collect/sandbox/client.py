@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
+from digest.collect.encoded_image import CardWords, CropShape, EncodedImage, ImageError
 from digest.collect.parsed_document import ParsedDocument, ParseError, decode_document
 from digest.collect.past_edition import PastEditionPage
 from digest.collect.sandbox import wire
@@ -260,6 +261,15 @@ def crop_in_child(body: bytes, shape: CropShape) -> EncodedImage:
         ImageError: it is no picture, or ran into a limit.
     """
     return _encode({"operation": "crop picture", "shape": shape.value}, body)
+
+
+def draw_card_in_child(picture: bytes, words: CardWords) -> EncodedImage:
+    """Draw the card of an edition as `card_picture.draw_card` does.
+
+    Raises:
+        ImageError: a letter of the words cannot be drawn, the picture is none, or it ran into a limit.
+    """
+    return _encode({"operation": "draw card", **asdict(words)}, picture)
 
 
 def _encode(head: dict[str, Any], body: bytes) -> EncodedImage:

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from digest.collect.encoded_image import CropShape, EncodedImage
+from digest.collect.card_picture import draw_card
+from digest.collect.encoded_image import CardWords, CropShape, EncodedImage
 from digest.collect.image_codec import crop_image, fit_image, fit_logo
 from digest.collect.parsed_document import ParsedDocument, encode_document
 from digest.collect.parsers import parse_document
@@ -39,5 +40,6 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "past edition": _read_past_edition,
     "fit picture": lambda body, *, max_pixels: _picture_reply(fit_image(body, max_pixels=max_pixels)),
     "fit logo": lambda body, *, max_pixels: _picture_reply(fit_logo(body, max_pixels=max_pixels)),
+    "draw card": lambda body, **words: _picture_reply(draw_card(body, CardWords(**words))),
     "crop picture": lambda body, *, shape: _picture_reply(crop_image(body, CropShape(shape))),
 }

@@ -9,7 +9,7 @@ from digest.edition.content import EditionLink, PictureCuts, SectionEntry
 from digest.edition.kinds.continued_story import write_earlier_appearance
 from digest.edition.kinds.section_kind import displayed_credit, displayed_date, plain_entry, with_summary
 from digest.select.ranking import MOST_READ_NOTE
-from digest.select.values import PlacedStory, ScoredStory, TermName
+from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, TermName
 
 _NUMBER_WORDS = "no one two three four five six seven eight nine ten eleven twelve"
 
@@ -80,8 +80,14 @@ def write_row(placed: PlacedStory, zone: ZoneInfo, pictures: Mapping[str, Pictur
         credit=displayed_credit(article),
         date=displayed_date(article, zone),
         since=write_earlier_appearance(placed, zone),
-        also=tuple(EditionLink(a.publisher, strip_tracking(a.link)) for a in also),
+        also=tuple(_link_report(a, zone) for a in also),
         picture=cuts.thumb if cuts else None,
+    )
+
+
+def _link_report(article: CandidateArticle, zone: ZoneInfo) -> EditionLink:
+    return EditionLink(
+        article.publisher, strip_tracking(article.link), displayed_date(article, zone), article.title, article.primary
     )
 
 

@@ -36,17 +36,35 @@ def show_corrections(html: str, corrections: Sequence[ShownCorrection]) -> str:
 
     page = lxml.html.document_fromstring(html, parser=lxml.html.HTMLParser(encoding="utf-8"))
     for correction in corrections:
-        for element in _find_texts(page, correction.was):
-            _strike(element, correction)
+        for element in _find_texts(page.body, correction.was):
+            _strike(element, correction, {"style": _SMALL})
     main = next(iter(page.xpath("//*[@role='main']")), page.body)
     main.insert(0, _make_list(corrections))
     return str(lxml.html.tostring(page, encoding="unicode", doctype="<!DOCTYPE html>"))
 
 
-def _find_texts(page: "HtmlElement", text: str) -> list["HtmlElement"]:
+def correct_page_piece(html: str, corrections: Sequence[ShownCorrection], *, with_notes: bool) -> str:
+    """Return a piece of a web edition with corrections in it; the list at the top of its page is the page's own.
+
+    Without notes the old text is struck through, and why is not said: for a list of contents.
+    """
+    if not corrections:
+        return html
+    import lxml.html
+
+    piece = lxml.html.fragment_fromstring(html, create_parent="div")
+    for correction in corrections:
+        for element in _find_texts(piece, correction.was):
+            # The list of sources repeats the headline, under which the note stands already.
+            listed = any("srcs" in ancestor.get("class", "").split() for ancestor in element.iterancestors())
+            _strike(element, correction, {"class": "corr"} if with_notes and not listed else None)
+    return "".join(lxml.html.tostring(child, encoding="unicode") for child in piece)
+
+
+def _find_texts(root: "HtmlElement", text: str) -> list["HtmlElement"]:
     """Find the innermost elements that say a text and nothing else."""
     wanted = _squeeze(text)
-    saying = [e for e in page.body.iter() if isinstance(e.tag, str) and e.tag != "del" and _says(e) == wanted]
+    saying = [e for e in root.iter() if isinstance(e.tag, str) and e.tag != "del" and _says(e) == wanted]
     return [e for e in saying if not any(child in saying for child in e.iterchildren())]
 
 
@@ -58,7 +76,8 @@ def _squeeze(text: str) -> str:
     return _WHITE_SPACE.sub(" ", text.replace("\N{NO-BREAK SPACE}", " ")).strip()
 
 
-def _strike(element: "HtmlElement", correction: ShownCorrection) -> None:
+def _strike(element: "HtmlElement", correction: ShownCorrection, note_attributes: dict[str, str] | None) -> None:
+    """Strike a text through, with what it should say beside it; and a note after its block, where attributes for one are given."""
     from lxml.html import builder as b
 
     for child in list(element):
@@ -67,10 +86,12 @@ def _strike(element: "HtmlElement", correction: ShownCorrection) -> None:
     struck, now = b.DEL(correction.was), b.INS(correction.becomes)
     struck.tail = " "
     element.extend([struck, now])
+    if note_attributes is None:
+        return
     block = element
     while block.tag in {"a", "span", "ins", "b", "strong", "em"} and block.getparent() is not None:
         block = block.getparent()
-    said = b.P(f"Corrected {correction.signature}. {correction.note}", style=_SMALL)
+    said = b.P(f"Corrected {correction.signature}. {correction.note}", note_attributes)
     if block.tag in {"td", "div", "li"}:
         block.append(said)
     else:

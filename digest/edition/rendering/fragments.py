@@ -24,6 +24,7 @@ from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
 from digest.edition.rendering.template_filters import TEMPLATE_FILTERS, join_address_lines
+from digest.edition.rendering.web_edition import render_page_fragments
 from digest.settings import LogoPair, LookSettings, Settings
 from digest.templating import create_jinja_environment
 
@@ -105,11 +106,11 @@ def _open_mail_environment(operator_folder: Path | None) -> Environment:
 def render_edition(
     content: EditionContent, frame: PublicationFrame, environment: Environment
 ) -> tuple[RenderedFragment, ...]:
-    """Render an edition into its fragments, in reading order: all of kind html, then web, then text.
+    """Render an edition into its fragments, in reading order: all of kind html, then web, text and page.
 
     A piece of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
-    (`digest.edition.fragment_names`); of kind web there are only those that differ from the html piece of the same name.
-    `join_fragments` joins them again.
+    (`digest.edition.fragment_names`); of kind web there are only those that differ from the html piece of the same name;
+    of kind page there are the three of the web edition. `join_fragments` joins them again.
 
     Args:
         content: what the edition says; it is sanitised first.
@@ -127,7 +128,8 @@ def render_edition(
     html = list(_cut_fragments(_keep_only("mail", both), "html"))
     mailed = {piece.name: piece.body for piece in html}
     web = [p for p in _cut_fragments(_keep_only("web", both), "web") if p.body != mailed.get(p.name)]
-    return (*html, *web, *(_space_text_fragment(piece) for piece in _cut_fragments(text, "text")))
+    page = render_page_fragments(environment, _template_context(content, frame, "page"))
+    return (*html, *web, *(_space_text_fragment(piece) for piece in _cut_fragments(text, "text")), *page)
 
 
 def render_subject(content: EditionContent, frame: PublicationFrame, environment: Environment) -> str:

@@ -132,7 +132,16 @@ def named_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
 
 def sources_anchor(entry: SectionEntry) -> str:
     """Return the id of a story's list of sources in the web copy: the same for the same link, whatever its place."""
-    return f"sources-{hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:8]}"
+    return f"sources-{_short_hash(entry)}"
+
+
+def story_anchor(entry: SectionEntry) -> str:
+    """Return the id of a story in the web edition, by its link as `sources_anchor` does."""
+    return f"story-{_short_hash(entry)}"
+
+
+def _short_hash(entry: SectionEntry) -> str:
+    return hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:8]
 
 
 def bind_hour(text: str) -> str:
@@ -179,6 +188,7 @@ TEMPLATE_FILTERS: dict[str, Callable[..., Any]] = {
     "nb": bind_last_words,
     "plain_markup": strip_inline_markup,
     "quiet": secondary_lines,
+    "story_anchor": story_anchor,
     "short_month": lambda day: f"{day:%b}",
     "unspoken": without_alt_text,
     "way": dir_attribute,

@@ -8,10 +8,12 @@ from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, abort, redirect, render_template, request
+from markupsafe import Markup, escape
 from werkzeug.wrappers import Response as AnyResponse
 
-from digest.app import page_views, past_editions
+from digest.app import page_views, past_editions, web_editions
 from digest.app.edition_dates import build_calendar_feed, build_edition_calendar
+from digest.app.page_metadata import describe_edition_page
 from digest.edition.content import EditionContent
 from digest.store.models import Edition
 from digest.web.context import WebContext, web_context
@@ -23,6 +25,15 @@ MAX_FEED_EDITIONS = 20  # editions
 CACHE_FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
 _ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
 _PICTURE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
+# The letter in ink on paper, and turned round in the dark; the dot is the pages' signal colour.
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">'
+    "<style>rect{{fill:#14181E}}text{{fill:#FFFFFF}}"
+    "@media (prefers-color-scheme:dark){{rect{{fill:#F2F4F6}}text{{fill:#12161C}}}}</style>"
+    '<rect width="64" height="64" rx="8"/><text x="28" y="47" text-anchor="middle" '
+    'font-family="Georgia,serif" font-weight="bold" font-size="44">{letter}</text>'
+    '<circle cx="50" cy="43" r="5" fill="#E0562B"/></svg>'
+)
 _INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 
 
@@ -34,16 +45,42 @@ def index() -> str:
 
 @archive_pages.get("/editions/<name>")
 def edition(name: str) -> AnyResponse:
-    """Show the web copy of an edition that is going out, or went."""
-    installation = web_context().installation
-    html = page_views.public_edition_html(installation, name)
-    if html is None:
+    """Show the web edition of an edition that is going out, or went."""
+    context = web_context()
+    page = web_editions.read_edition_page(context.installation, name, now=context.clock())
+    if page is None:
         # A story that goes on from an edition of before this installation leads here.
-        address = past_editions.find_past_address(installation, name)
+        address = past_editions.find_past_address(context.installation, name)
         return redirect(address, 302) if address else abort(404)
+    if not page.pieces:  # approved by a version that made none
+        return edition_as_sent(name)
+    meta = describe_edition_page(page, context.settings.file.publication, context.settings.link_base)
+    response = Response(render_template("web/edition.html", page=page, meta=meta), mimetype="text/html")
+    response.last_modified = page.changed_at
+    return _cacheable_response(response, seconds=300)
+
+
+@archive_pages.get("/editions/<name>/as-sent")
+def edition_as_sent(name: str) -> AnyResponse:
+    """Show an edition as it was mailed, without what is one reader's; its corrections stand in it too."""
+    html = page_views.public_edition_html(web_context().installation, name)
+    if html is None:
+        abort(404)
     response = Response(use_local_picture_urls(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = mail_content_policy()
+    if request.endpoint == "archive.edition_as_sent":
+        # Search engines are to find the page, not this.
+        response.headers["X-Robots-Tag"] = "noindex"
     return _cacheable_response(response, seconds=300)
+
+
+@archive_pages.get("/icon.svg")
+def icon() -> AnyResponse:
+    """Give the icon of the site: the first letter of the publication's name."""
+    letter = escape(web_context().settings.file.publication.name[:1] or "•")
+    response = Response(_ICON.format(letter=letter), mimetype="image/svg+xml")
+    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    return _cacheable_response(response, seconds=86400)
 
 
 @archive_pages.get("/editions/<name>.ics")
@@ -118,6 +155,11 @@ def use_local_picture_urls(html: str) -> str:
     A mail names them by the public address of the day it was made; a page outlives a change of address.
     """
     return _PICTURE_SOURCE.sub(rf'\g<1>{request.script_root}/media/\g<2>"', html)
+
+
+def local_pictures(html: str) -> Markup:
+    """Mark a piece of an approved page as the HTML that it is, with its pictures from here."""
+    return Markup(use_local_picture_urls(html))  # noqa: S704 - rendered by us, and signed
 
 
 def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:

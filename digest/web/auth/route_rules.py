@@ -35,6 +35,8 @@ ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
 ROUTE_RULES = {
     "archive.index": PUBLIC,
     "archive.edition": PUBLIC,
+    "archive.edition_as_sent": PUBLIC,
+    "archive.icon": PUBLIC,
     "archive.edition_calendar": PUBLIC,
     "archive.calendar": PUBLIC,
     "archive.feed": PUBLIC,

@@ -32,16 +32,19 @@ def test_the_archive_lists_what_went_out_newest_first_and_nothing_else(both: Any
 
 
 @pytest.mark.parametrize("state", [EditionState.SENT, EditionState.SENDING])
-def test_the_web_copy_is_the_stored_page_without_a_readers_links(world: Any, state: EditionState) -> None:
+def test_an_edition_as_it_was_mailed_is_without_a_readers_links_and_not_for_search_engines(
+    world: Any, state: EditionState
+) -> None:
     name = world.edition(state=state)
-    answer = world.client.get(f"/editions/{name}")
+    answer = world.client.get(f"/editions/{name}/as-sent")
     assert answer.status_code == 200
     assert "Ports get ten days to check the remote links" in answer.text
     assert "~leave-token~" not in answer.text
     assert "~preferences-token~" not in answer.text
     assert "style-src 'unsafe-inline'" in answer.headers["Content-Security-Policy"]
     assert "img-src 'self';" in answer.headers["Content-Security-Policy"]
-    again = world.client.get(f"/editions/{name}", headers={"If-None-Match": answer.headers["ETag"]})
+    assert answer.headers["X-Robots-Tag"] == "noindex"
+    again = world.client.get(f"/editions/{name}/as-sent", headers={"If-None-Match": answer.headers["ETag"]})
     assert again.status_code == 304
 
 

@@ -1,0 +1,163 @@
+"""The page of an edition: its stories with sources and anchors, what it says of itself, its card, its corrections."""
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from lxml import html as lxml_html
+from PIL import Image
+from sqlalchemy import delete, update
+
+from digest.app import corrections, web_editions
+from digest.app.acts import Actor, Face, Role
+from digest.app.corrections import CorrectionForm
+from digest.edition import approval
+from digest.edition.content import EditionContent
+from digest.edition.queries import find_edition
+from digest.store.models import Edition, EditionState, Fragment
+from digest.web.app import create_app
+from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, NOW, RELEASE
+
+NAME = "2026-W47"
+HEADLINE = "Ports get ten days to check the remote links on their cranes"
+ACTOR = Actor("terminal:eve", Role.EDITOR, Face.TERMINAL)
+
+
+def page_of(world: Any, path: str = f"/editions/{NAME}") -> Any:
+    answer = world.client.get(path)
+    assert answer.status_code == 200
+    return lxml_html.document_fromstring(answer.text)
+
+
+def sent_week(world: Any) -> None:
+    world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
+    world.edition(state=EditionState.SENT)
+
+
+def test_every_link_into_the_page_leads_to_a_story_and_the_mails_to_its_sources(world: Any) -> None:
+    sent_week(world)
+    page = page_of(world)
+    ids = page.xpath("//@id")
+    assert len(ids) == len(set(ids))
+    inside = [href[1:] for href in page.xpath("//a/@href") if href.startswith("#")]
+    assert len(inside) > 5
+    assert set(inside) <= set(ids)
+    mail = lxml_html.document_fromstring(world.client.get(f"/editions/{NAME}/as-sent").text)
+    (anchor,) = mail.xpath("//p[starts-with(@id, 'sources-')]/@id")
+    sources = page.xpath(f"//*[@id='{anchor}']//li/a")
+    assert [a.text_content() for a in sources] == [HEADLINE, *ALSO_REPORTED_BY]
+    assert page.xpath("//main//@style") == []
+    assert not {"~leave-token~", "~preferences-token~"} & set(page.text_content().split())
+
+
+def test_the_page_leads_to_the_editions_before_and_after_it_and_to_the_list_at_top_and_end(world: Any) -> None:
+    sent_week(world)
+    after = create_app(world.install, clock=lambda: RELEASE + timedelta(1)).test_client()
+    page = lxml_html.document_fromstring(after.get(f"/editions/{NAME}").text)
+    assert page.xpath("//link[@rel='prev']/@href") == ["/editions/2026-W46"]
+    assert "Next: No. 148, on November 27" in page.text_content().replace("\xa0", " ")
+    assert page_of(world, "/editions/2026-W46").xpath("//link[@rel='next']/@href") == [f"/editions/{NAME}"]
+    forms = page.xpath("//main//form[@action='/subscribe']")
+    assert len(forms) == 2
+    fields = dict.fromkeys(forms[0].xpath(".//input/@name"), "") | {"email": "new@county.example"}
+    assert "We sent a link" in world.client.post("/subscribe", data=fields).text
+
+
+def test_what_the_page_says_of_itself_is_whole_and_names_public_addresses(world: Any) -> None:
+    sent_week(world)
+    page = page_of(world)
+    said = {m.get("name") or m.get("property"): m.get("content") for m in page.xpath("//meta[@content]")}
+    address = f"{BASE_URL}/editions/{NAME}"
+    assert page.xpath("//link[@rel='canonical']/@href") == [address]
+    assert (said["og:title"], said["og:url"]) == (HEADLINE, address)
+    assert page.findtext(".//title") == HEADLINE, "with the issue's name it would be longer than search engines show"
+    assert said["description"].startswith("HLS.Today No. 147, November 20, 2026: Also: 41,000 homes")
+    data = json.loads(page.xpath("//script[@type='application/ld+json']")[0].text)
+    assert (data["@type"], data["issueNumber"], data["url"]) == ("PublicationIssue", "147", address)
+    assert data["datePublished"] == "2026-11-20T06:00:00-05:00"
+    ids = page.xpath("//@id")
+    assert [part["url"].partition("#")[2] in ids for part in data["hasPart"]] == [True] * 6
+    assert len(data["hasPart"][0]["citation"]) == 1 + len(ALSO_REPORTED_BY)
+
+
+def test_a_story_cannot_end_the_data_in_the_head(world: Any) -> None:
+    world.edition(state=EditionState.SENT)
+    with world.database.write() as session:
+        edition = find_edition(session, NAME)
+        content = json.loads(json.dumps(edition.content).replace(HEADLINE, "</script><script>alert(1)</script>"))
+        session.execute(update(Edition).values(content=content))
+    page = page_of(world)
+    assert len(page.xpath("//script")) == 1
+    data = json.loads(page.xpath("//script")[0].text)
+    assert data["hasPart"][0]["name"] == "</script><script>alert(1)</script>"
+
+
+def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> None:
+    world.edition()
+    with world.database.read() as session:
+        draft = approval.read_draft(session, find_edition(session, NAME), world.install.settings)
+    stated = approval.approval_statement(draft, RELEASE, 1)["fragments"]
+    pages = {piece.name: piece.body for piece in draft.pieces if piece.kind == "page"}
+    assert list(pages) == ["top", "contents", "body"]
+    assert [entry for entry in stated if entry[0] == "page"] == [
+        ["page", name, approval.hash_fragment_body(body)] for name, body in pages.items()
+    ]
+
+
+def test_an_edition_that_was_approved_without_a_page_is_shown_as_it_was_mailed(world: Any) -> None:
+    world.edition(state=EditionState.SENT)
+    with world.database.write() as session:
+        session.execute(delete(Fragment).where(Fragment.kind == "page"))
+    answer = world.client.get(f"/editions/{NAME}")
+    assert answer.text == world.client.get(f"/editions/{NAME}/as-sent").text
+    assert "X-Robots-Tag" not in answer.headers
+
+
+def test_a_correction_stands_at_the_top_and_at_its_story_and_the_page_is_newer_for_it(world: Any) -> None:
+    sent_week(world)
+    before = world.client.get(f"/editions/{NAME}")
+    later = datetime(2026, 11, 22, 15, tzinfo=UTC)
+    right = "Ports get thirty days to check the remote links on their cranes"
+    form = CorrectionForm(f"https://cisa.example/{NAME}/cranes", "headline", right, "The notice says thirty.")
+    corrections.correct_story(world.install, NAME, form, actor=ACTOR, now=later)
+    after = world.client.get(f"/editions/{NAME}")
+    assert after.headers["ETag"] != before.headers["ETag"]
+    assert after.headers["Last-Modified"] == "Sun, 22 Nov 2026 15:00:00 GMT"
+    page = lxml_html.document_fromstring(after.text)
+    (story,) = page.xpath("//article[@class='lead']")
+    assert story.xpath("./h2//del/text() | ./h2//ins/text()") == [HEADLINE, right]
+    assert [p.text_content() for p in story.xpath("./p[@class='corr']")] == [
+        "Corrected November 22, 2026, HLS.Today. The notice says thirty."
+    ]
+    (at_top,) = page.xpath("//div[@class='corr']")
+    assert at_top.xpath(".//a/@href") == [f"#{story.get('id')}", f"/editions/{NAME}/as-sent"]
+    assert page.xpath("//nav[@class='toc']//ins/text()") == [right]
+
+
+def test_the_card_is_drawn_once_kept_as_a_picture_and_named_by_the_page(world: Any) -> None:
+    sent_week(world)
+    assert "og:image:width" not in world.client.get(f"/editions/{NAME}").text, "the lead's picture stands in"
+    for _ in range(2):
+        web_editions.store_card(world.install, NAME, now=NOW)
+    address = page_of(world).xpath("//meta[@property='og:image']/@content")[0]
+    answer = world.client.get(address.removeprefix(BASE_URL))
+    assert answer.mimetype == "image/png"
+    card = Image.open(io.BytesIO(answer.data)).convert("RGB")
+    assert card.size == (1200, 630)
+    assert card.getpixel((600, 5)) != card.getpixel((400, 100)), "the bar is ink, the ground is paper"
+    with world.database.read() as session:
+        content = EditionContent.from_json(find_edition(session, NAME).content)
+    words = web_editions.request_card(content, "HLS.Today", world.install.settings).words
+    assert words.headline == HEADLINE
+    assert words.deadline == "Next deadline: December 4"
+
+
+def test_a_card_that_cannot_be_set_is_none_and_the_page_does_without(world: Any) -> None:
+    world.edition(state=EditionState.SENT)
+    with world.database.write() as session:
+        edition = find_edition(session, NAME)
+        content = json.loads(json.dumps(edition.content).replace("Ports get", "\\u6e2f get"))
+        session.execute(update(Edition).values(content=content))
+    web_editions.store_card(world.install, NAME, now=NOW)
+    assert "og:image:width" not in world.client.get(f"/editions/{NAME}").text
