@@ -15,8 +15,10 @@ from digest.app.mail_gallery import find_rendering_mistakes
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import provider_in_use
+from digest.settings.leftovers import list_foreign_texts, list_sample_addresses
 from digest.store.audit_chain import prove_audit_log
 from digest.templating import find_template_mistakes
+from subscribers.phrases import join_words
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 LOW_DISK_BYTES = 1_000_000_000  # bytes
@@ -95,6 +97,20 @@ def check_templates(installation: Installation) -> Iterator[DoctorFinding]:
         yield DoctorFinding("ok", f"{folder}: your own templates can be read, and every mail was made with them")
 
 
+def check_own_texts(installation: Installation) -> Iterator[DoctorFinding]:
+    """Look whether a publication of another name still says what HLS.Today says, or has the sample's addresses."""
+    file = installation.settings.file
+    if texts := list_foreign_texts(file):
+        yield DoctorFinding(
+            "error",
+            f"the publication is {file.publication.name}, and {join_words(texts)} still say what HLS.Today says. Write your own.",
+        )
+    if addresses := list_sample_addresses(file):
+        yield DoctorFinding(
+            "error", f"{join_words(addresses)} still end in the sample's news.example.org: no answer would reach you."
+        )
+
+
 def check_postal_address(installation: Installation) -> Iterator[DoctorFinding]:
     """Look whether there is a postal address, which every message needs."""
     if not installation.settings.file.sender.postal_address.strip():
@@ -166,6 +182,7 @@ CHECKS: tuple[Callable[[Installation], Iterator[DoctorFinding]], ...] = (
     check_disk_space,
     check_templates,
     check_logo,
+    check_own_texts,
     check_postal_address,
     check_base_url,
     check_provider,

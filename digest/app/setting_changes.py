@@ -29,7 +29,7 @@ PREVIEWED_RELEASES = 10
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
 # What the doctor looks at that concerns a table.
 _CHECKS = {
-    "publication": (doctor.check_base_url, doctor.check_templates),
+    "publication": (doctor.check_base_url, doctor.check_templates, doctor.check_own_texts),
     "sender": (doctor.check_postal_address, doctor.check_provider),
     "limits": (doctor.check_proxies,),
 }

@@ -15,6 +15,8 @@ from digest.edition.preflight.rule_registry import (
     warning_finding,
 )
 from digest.edition.rendering.template_filters import join_address_lines
+from digest.settings.leftovers import list_foreign_texts, list_sample_addresses
+from subscribers.phrases import join_words
 
 # Gmail shows the first 102 KB of a message's HTML and hides the rest, unsubscribe link and all.
 GMAIL_CLIP_SIZE = 102 * 1024
@@ -35,6 +37,20 @@ def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield error_finding(f"The HTML is {octets // 1024} KB: Gmail cuts it off at 102 KB. Drop some stories.")
     elif octets > CLIP_WARNING_SIZE:
         yield warning_finding(f"The HTML is {octets // 1024} KB; Gmail cuts off at 102 KB.")
+
+
+@preflight_rule("own-texts")
+def check_own_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """A publication of another name than the default says nothing of HLS.Today, and has addresses of its own."""
+    name = examined.file.publication.name
+    if texts := list_foreign_texts(examined.file):
+        yield error_finding(
+            f"The publication is {name}, and {join_words(texts)} still say what HLS.Today says. Write your own into digest.toml, and draft again."
+        )
+    if addresses := list_sample_addresses(examined.file):
+        yield warning_finding(
+            f"{join_words(addresses)} still end in the sample's news.example.org. Write your own into digest.toml."
+        )
 
 
 @preflight_rule("templates")

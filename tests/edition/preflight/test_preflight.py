@@ -95,6 +95,12 @@ def naming_a_logo() -> PreflightInput:
     return replace(examined(), file=SETTINGS.file.model_copy(update={"look": look}))
 
 
+def _of_another_name() -> PreflightInput:
+    """Examine a sound edition of a publication that kept every other default."""
+    publication = SETTINGS.file.publication.model_copy(update={"name": "Vigie"})
+    return replace(examined(), file=SETTINGS.file.model_copy(update={"publication": publication}))
+
+
 def first_entry(content: EditionContent, change: Callable[[SectionEntry], SectionEntry]) -> EditionContent:
     """Change the lead."""
     featured = content.sections[0]
@@ -429,6 +435,8 @@ FAULTS = (
     Fault("images-kept", FindingLevel.ERROR, "not kept", _with_facts(None)),
     Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(PictureFacts("image/webp", 9000))),
     Fault("images-kept", FindingLevel.ERROR, "weighs", _with_facts(PictureFacts("image/jpeg", 300_000))),
+    Fault("own-texts", FindingLevel.ERROR, "sender.name still say", _of_another_name),
+    Fault("own-texts", FindingLevel.WARNING, "sender.list_id still end", _of_another_name),
     Fault(
         "templates",
         FindingLevel.ERROR,

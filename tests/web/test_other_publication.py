@@ -1,0 +1,84 @@
+"""A publication of another name: nothing of HLS.Today stands in its mails and pages."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from digest.app.doctor import check_own_texts
+from digest.app.installation import Installation
+from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail
+from digest.settings import Settings
+from digest.store.engine import Database
+from digest.templating import find_template_folder
+from digest.web.app import create_app
+from digest.web.auth.route_rules import PUBLIC, ROUTE_RULES
+from subscribers.crypto.keys import KeyRing
+
+FOREIGN = re.compile(r"hls.?today|homeland|news\.example\.org", re.IGNORECASE)
+OWN = {
+    "publication": {
+        "name": "Vigie",
+        "tagline": "La semaine des secours",
+        "site": "https://vigie.example/",
+        "about": "Vigie informe les secours.",
+    },
+    "sender": {
+        "name": "Vigie",
+        "address": "lettre@vigie.example",
+        "reply_to": "redaction@vigie.example",
+        "list_id": "lettre.vigie.example",
+        "postal_address": "12 quai Exemple, Brest",
+    },
+}
+
+
+@pytest.fixture
+def install(sqlite: Database, tmp_path: Path) -> Installation:
+    settings = Settings.model_validate({"home": tmp_path, "base_url": "https://lettre.vigie.example", "file": OWN})
+    KeyRing.create(settings.key_file)
+    return Installation(settings, sqlite)
+
+
+def test_no_mail_names_another_publication(install: Installation) -> None:
+    for mail in (*READER_MAILS, *STAFF_MAILS):
+        made = compose_gallery_mail(install.settings, mail.key)
+        for part in (made.subject, made.text, made.html or "", made.sender_name, made.sender_address):
+            assert not FOREIGN.search(part), (mail.key, FOREIGN.findall(part))
+
+
+def test_no_page_names_another_publication(install: Installation) -> None:
+    app = create_app(install)
+    client = app.test_client()
+    pages = [
+        str(rule)
+        for rule in app.url_map.iter_rules()
+        if not rule.arguments and "GET" in (rule.methods or ()) and ROUTE_RULES[rule.endpoint] is PUBLIC
+    ]
+    assert {"/", "/subscribe", "/contact", "/privacy", "/feed.atom"} <= set(pages)
+    for page in (*pages, "/no-such-page"):
+        assert not FOREIGN.search(client.get(page).text), page
+    named = {
+        file.name
+        for file in find_template_folder().rglob("*.*")
+        if re.search("hls.?today", file.read_text(), re.IGNORECASE)
+    }
+    assert named == set(), "what a page says of the publication comes from the settings"
+
+
+def test_the_doctor_names_what_is_left(sqlite: Database, tmp_path: Path) -> None:
+    def said(file: dict[str, dict[str, str]]) -> list[str]:
+        return [
+            f.message
+            for f in check_own_texts(Installation(Settings.model_validate({"home": tmp_path, "file": file}), sqlite))
+        ]
+
+    assert said({}) == []
+    assert said(OWN) == []
+    texts, addresses = said(
+        {"publication": {"name": "Vigie", "about": "Ours."}, "sender": {"reply_to": "us@vigie.example"}}
+    )
+    assert texts.startswith(
+        "the publication is Vigie, and publication.tagline, publication.site and sender.name still say"
+    )
+    assert addresses.startswith("sender.address and sender.list_id still end in")
