@@ -22,6 +22,8 @@ serve: $(VENV)/.stamp  ## Serve the desk on what 'make demo' made, and print a l
 	@test -f digest-demo/digest.toml || { echo "Nothing to show yet: run 'make demo' first."; exit 1; }
 	@DIGEST_HOME=digest-demo $(BIN)/digest --settings digest-demo/digest.toml serve --no-timetable --sign-in dana.reyes@news.example.org
 
+# The tests start processes by the hundred; where Python keeps no compiled modules, each compiles the product anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.stamp  ## Run the tests that the tools of this machine allow
 	@echo "Running the tests (some minutes; what needs a missing tool is named in the last line)"
 	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal

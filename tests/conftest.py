@@ -1,24 +1,28 @@
 """What many tests stand on: real databases, named people, a settled clock."""
 
+import gc
 import importlib
 import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
 from digest.store.engine import Database, migrate_schema, open_database
+from tests.restored_folder import RestoredFolder, keep_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -74,6 +78,27 @@ def pytest_configure() -> None:
     missing = [name for name in TOOL_COMMANDS if not has_tool(name)]
     if missing and os.environ.get("DIGEST_TEST_REQUIRE") == "all":
         pytest.exit(f"DIGEST_TEST_REQUIRE=all, but not installed (with their packages): {', '.join(missing)}", 3)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import a worker's share of the test files before it collects all of them.
+
+    pytest rewrites the asserts of a file that is new to it, and keeps what it made of it. Workers collect in the same
+    order at the same time, so each would rewrite every file.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or sys.dont_write_bytecode or session.config.args != session.config.getini("testpaths"):
+        return
+    number, count = int(worker["workerid"].removeprefix("gw")), int(worker["workercount"])
+    for file in sorted(ROOT.glob("tests/**/test_*.py"))[number::count]:
+        with suppress(Exception, pytest.skip.Exception):  # collecting it says what is wrong with it
+            importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking again and again at what lives as long as the process."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -253,6 +278,29 @@ def postgresql(reused_postgresql: ReusedDatabase) -> Iterator[Database]:
     database = share_compiled_statements(open_database(reused_postgresql.emptied()))
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def initialised_folder(tmp_path_factory: pytest.TempPathFactory) -> RestoredFolder:
+    """Run `digest init` once, with the home `home` in a folder."""
+    from digest.cli import digest
+
+    folder = tmp_path_factory.mktemp("initialised") / "folder"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIGEST_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        assert CliRunner().invoke(digest, ["init"]).exit_code == 0
+    return keep_folder(folder)
+
+
+@pytest.fixture
+def initialised_home(initialised_folder: RestoredFolder, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the home of an installation that `digest init` has just made, as `DIGEST_HOME`, and work beside it."""
+    initialised_folder.restore()
+    monkeypatch.setenv("DIGEST_HOME", str(initialised_folder.folder / "home"))
+    monkeypatch.chdir(initialised_folder.folder)
+    return initialised_folder.folder / "home"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -316,8 +316,14 @@ def _match_source_category(candidate: CandidateArticle) -> TopicMatch | None:
 def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> TopicRules:
     """Make rules of the operator's list (topic → words and phrases, all strong), or of the built-in one if empty."""
     if topics:
-        return TopicRules(TopicWords(name, "; ".join(listed)) for name, listed in topics.items())
-    return TopicRules(TopicWords(**topic) for topic in _read_built_in_topics())
+        return _compile_lists(tuple(TopicWords(name, "; ".join(listed)) for name, listed in topics.items()))
+    return _compile_lists(tuple(TopicWords(**topic) for topic in _read_built_in_topics()))
+
+
+@lru_cache(maxsize=2)
+def _compile_lists(listed: tuple[TopicWords, ...]) -> TopicRules:
+    """Compile lists, which takes longer than to look up a week's articles; those in use are kept from draft to draft."""
+    return TopicRules(listed)
 
 
 def built_in_topic_names() -> list[str]:

@@ -19,11 +19,8 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
-    assert _run("init").exit_code == 0
-    return tmp_path
+def home(initialised_home: Path) -> Path:
+    return initialised_home.parent
 
 
 def _run(*words: str) -> Result:

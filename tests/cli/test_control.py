@@ -1,6 +1,7 @@
 """The commands that control a send: what they say, what they ask, and their exit codes."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,13 @@ def _run(*words: str, said: str = "") -> Result:
 
 
 @pytest.fixture
-def approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+def approved(initialised_home: Path) -> Iterator[Installation]:
     """Give an installation with an edition that is going out."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
-    assert _run("init").exit_code == 0
     with open_installation(load_settings()) as install:
         store_edition(install)
         with install.database.write() as session:
             session.scalars(select(Edition)).one().state = EditionState.SENDING
-        return install
+        yield install
 
 
 def test_an_edition_is_paused_with_a_reason_that_status_shows_and_resumed(approved: Installation) -> None:

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from digest.cli import digest
 from digest.cli.context import system_user
+from tests.restored_folder import RestoredFolder, keep_folder
 
 EDITOR, STRANGER = "eve@news.example.org", "nobody@okapi.example.org"
 EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
@@ -45,20 +46,32 @@ ADMIN_COMMANDS = (
 )
 
 
+@pytest.fixture(scope="module")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> RestoredFolder:
+    """Prepare an installation with a reader, somebody who is barred, and an editor; beside it lies a list."""
+    folder = tmp_path_factory.mktemp("refused") / "folder"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIGEST_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        for words in (
+            ("init",),
+            ("staff", "add", EDITOR, "--role", "editor"),
+            ("subscribers", "add", "ada@okapi.example.org", *EVIDENCE),
+            ("subscribers", "suppress", "cy@okapi.example.org", "--reason", "asked"),
+        ):
+            assert _run(*words).exit_code == 0
+    (folder / "list.csv").write_text("dee@okapi.example.org\nzebra\n")
+    return keep_folder(folder)
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an installation with a reader, somebody who is barred, and an editor."""
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    for words in (
-        ("init",),
-        ("staff", "add", EDITOR, "--role", "editor"),
-        ("subscribers", "add", "ada@okapi.example.org", *EVIDENCE),
-        ("subscribers", "suppress", "cy@okapi.example.org", "--reason", "asked"),
-    ):
-        assert _run(*words).exit_code == 0
-    (tmp_path / "list.csv").write_text("dee@okapi.example.org\nzebra\n")
-    return tmp_path / "home"
+def home(prepared_folder: RestoredFolder, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the prepared installation, as it was before the test before."""
+    prepared_folder.restore()
+    monkeypatch.setenv("DIGEST_HOME", str(prepared_folder.folder / "home"))
+    monkeypatch.chdir(prepared_folder.folder)
+    return prepared_folder.folder / "home"
 
 
 def _run(*words: str) -> Result:

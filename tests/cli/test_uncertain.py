@@ -1,6 +1,7 @@
 """`digest uncertain`: what it lists, asks and answers."""
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,11 +28,8 @@ def run(*words: str, said: str = "") -> Result:
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+def install(initialised_home: Path) -> Iterator[Installation]:
     """Give an installation whose edition is sent, and three of its messages are uncertain."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
-    assert run("init").exit_code == 0
     with open_installation(load_settings()) as install:
         store_edition(install, state=EditionState.SENT)
         with install.database.write() as session:
@@ -48,7 +46,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
                     reply="no answer",
                 )
                 session.add(row)
-        return install
+        yield install
 
 
 def states(install: Installation) -> list[str]:

@@ -22,8 +22,8 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, Fragment
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import KeyRing
-from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
+from tests.deliver.many_subscribers import add_many_subscribers
 from tests.deliver.message_lint import message_faults
 
 RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
@@ -57,7 +57,6 @@ class DeliverySetup:
 
     def add_readers(self, *addresses: str, choices: Preferences | None = None) -> list[int]:
         """Add readers; give their numbers."""
-        numbers = []
         evidence = ConsentEvidence(
             wording="Yes.",
             wording_version="1",
@@ -68,11 +67,10 @@ class DeliverySetup:
             agreed_at=RELEASE - timedelta(days=100),
         )
         with self.database.write() as session:
-            for address in addresses:
-                added = manual_signup.add_subscriber(session, self.keys, address, evidence=evidence, now=RELEASE)
-                numbers.append(added.number)
-                if choices:
-                    change_preferences(session, added.number, choices, RELEASE)
+            numbers = add_many_subscribers(session, self.keys, addresses, evidence=evidence, now=RELEASE)
+            if choices:
+                for number in numbers:
+                    change_preferences(session, number, choices, RELEASE)
         return numbers
 
 

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -101,8 +102,11 @@ def grow_week(cuts: list[int]) -> GrowingWeek:
     return GrowingWeek(tuple(stages))
 
 
-# A few weeks, made once: what a property draws is a week and the edits on it.
-WEEKS = tuple(grow_week(cuts) for cuts in ([6], [1, 14, 20], [20, 33], [len(EVERYTHING)]))
+@cache
+def grown_weeks() -> tuple[GrowingWeek, ...]:
+    """Grow a few weeks, once: what a property draws is one of them and the edits on it."""
+    return tuple(grow_week(cuts) for cuts in ([6], [1, 14, 20], [20, 33], [len(EVERYTHING)]))
+
 
 urls = st.sampled_from([a.url for a in EVERYTHING]) | st.sampled_from(
     [
@@ -176,7 +180,7 @@ def edit_histories(draw: st.DrawFn, *, max_size: int = 12, undos: bool = True) -
     return tuple(history)
 
 
-weeks = st.sampled_from(WEEKS)
+weeks = st.deferred(lambda: st.sampled_from(grown_weeks()))
 
 
 def arrange(grown: GrownProposal, edits: tuple[Edit, ...]) -> Arrangement:

@@ -13,7 +13,16 @@ from digest.edition.edits import Edit, EditDraft, EditKind
 from digest.edition.rendering.sanitiser import sanitise_content
 from digest.select.values import SummaryOrigin
 from digest.settings import Settings
-from tests.edition.edited_weeks import FILE, IDENTITY, WEEKS, GrowingWeek, arrange, edit_histories, make_history, weeks
+from tests.edition.edited_weeks import (
+    FILE,
+    IDENTITY,
+    GrowingWeek,
+    arrange,
+    edit_histories,
+    grown_weeks,
+    make_history,
+    weeks,
+)
 from tests.edition.test_content_changes import edition
 
 PICTURE = EditionPicture("ab" * 32, 560, 315, "A crane")
@@ -77,11 +86,11 @@ def as_proposed(week: GrowingWeek) -> EditionContent:
 
 
 def test_what_makes_room_for_a_story_that_was_moved_to_the_top_is_kept() -> None:
-    before = as_proposed(WEEKS[-1])
+    before = as_proposed(grown_weeks()[-1])
     section = next(section for section in before.sections if len(section.entries) > 2)
     last = section.entries[-1]
     act = EditDraft(EditKind.PLACE, last.url.partition("?")[0], {"section": section.key, "position": 0})
-    after = as_edited(WEEKS[-1], make_history(act))
+    after = as_edited(grown_weeks()[-1], make_history(act))
     assert next(s for s in after.sections if s.key == section.key).entries[0].headline == last.headline
     found = count_editor_changes(before, after)
     assert found == counts(proposed=found.proposed, kept=found.proposed - 1, moved=1)

@@ -1,0 +1,34 @@
+"""A folder that tests use one after the other: before each it is as it was prepared."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RestoredFolder:
+    """A prepared folder, a second one with hard links to its files, and what stood in them.
+
+    A restored file is the same file by its number as well: a database in another file or at another path would be held as
+    a copy (`digest.app.copy_guard`).
+    """
+
+    folder: Path
+    links: Path
+    contents: dict[Path, bytes]
+
+    def restore(self) -> None:
+        """Give the files what stood in them, and the folder only these files."""
+        for path, content in self.contents.items():
+            (self.links / path).write_bytes(content)
+        shutil.rmtree(self.folder)
+        shutil.copytree(self.links, self.folder, copy_function=os.link)
+
+
+def keep_folder(folder: Path) -> RestoredFolder:
+    """Keep a folder as it is now, to restore it later."""
+    links = folder.with_name(f"{folder.name}-links")
+    shutil.copytree(folder, links, copy_function=os.link)
+    files = (path for path in links.rglob("*") if path.is_file())
+    return RestoredFolder(folder, links, {path.relative_to(links): path.read_bytes() for path in files})
