@@ -39,7 +39,7 @@ def _explain_deadlines(session: Session, file: SettingsFile, now: datetime) -> I
         if deadline is not None and deadline <= now:
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
-            yield f"{edition.name} is not approved, and was to be by {by}. At its release time, or later, it goes out once it is approved."
+            yield f"{edition.name} was to be approved by {by}, and is not: it goes out at its time, or later, once somebody approves it."
 
 
 def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:
