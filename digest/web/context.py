@@ -11,6 +11,7 @@ from jinja2 import BaseLoader, Environment
 
 from digest.app.address_searches import AddressSearches
 from digest.app.installation import Installation
+from digest.app.recipient_counts import RecipientCounts
 from digest.settings import Settings
 from digest.store.engine import Database
 
@@ -60,6 +61,7 @@ class WebContext:
     styles: PublicFiles
     scripts: PublicFiles
     searches: AddressSearches = field(default_factory=AddressSearches)
+    recipient_counts: RecipientCounts = field(default_factory=RecipientCounts)
 
     @property
     def settings(self) -> Settings:

@@ -40,6 +40,11 @@ class CorrectionAudience:
         """How many the correction goes to."""
         return self.accepted + self.uncertain - self.gone
 
+    @property
+    def looked_at(self) -> int:
+        """How many had the edition, with the story in it or without."""
+        return self.accepted + self.uncertain + self.left_out
+
     def __add__(self, other: "CorrectionAudience") -> "CorrectionAudience":
         """Add up two pages."""
         return CorrectionAudience(

@@ -1,6 +1,6 @@
 """The corrections of an edition at the desk: what was wrong, how it should read, who got it, and whether to mail them."""
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app import corrections
@@ -8,6 +8,8 @@ from digest.app.corrections import CorrectionError, CorrectionForm
 from digest.edition.corrections import CorrectedField
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
+
+REFRESH_SECONDS = 1  # between two looks of the page at a count that runs; it works without scripts
 
 correction_pages = Blueprint("corrections", __name__, url_prefix="/desk/editions/<name>/corrections")
 
@@ -50,9 +52,14 @@ def show_recipients(name: str, number: int) -> ResponseReturnValue:
     return _recipients_page(name, number)
 
 
-def _recipients_page(name: str, number: int, *, refusal: str = "") -> str:
-    counted = corrections.count_recipients(web_context().installation, name, number)
-    return render_template("web/desk/correction.html", counted=counted, refusal=refusal)
+def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
+    context = web_context()
+    counted = context.recipient_counts.find_or_begin(context.installation, name, number, now=context.clock())
+    page = render_template("web/desk/correction.html", counted=counted, refusal=refusal)
+    answer = make_response(page)
+    if not counted.count.is_done:
+        answer.headers["Refresh"] = str(REFRESH_SECONDS)
+    return answer
 
 
 @correction_pages.post("/<int:number>")

@@ -1,7 +1,9 @@
 """An error in an edition that went out: corrected in the archive, carried on, and mailed to exactly those who got it."""
 
 import re
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from typing import Any
@@ -16,6 +18,7 @@ from digest.app.acts import Actor, Face, Role
 from digest.app.corrections import CorrectionError, CorrectionForm
 from digest.app.installation import open_installation
 from digest.app.jobs import JobContext, run_job
+from digest.app.recipient_counts import COUNT_LIFETIME, RecipientCounts
 from digest.cli import digest
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
@@ -32,6 +35,7 @@ from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import EDITOR
+from tests.conftest import WAIT_TIMEOUT
 from tests.web.conftest import sample_evidence, store_edition
 from tests.web.desk.sample_week import SampleWeek
 
@@ -108,6 +112,31 @@ def leave(world: Any, number: int) -> None:
 
 def recipients(mails: Sequence[Any]) -> list[str]:
     return sorted(str(mail["To"]).partition("@")[0] for mail in mails)
+
+
+def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_itself(sent: SentEdition) -> None:
+    made, go_on, app = sent.correct(), threading.Event(), sent.world.app
+    counts = RecipientCounts(max_at_once=len(READERS), pause=lambda: go_on.wait(WAIT_TIMEOUT))
+    app.extensions["digest"] = replace(app.extensions["digest"], recipient_counts=counts)
+    client, path = sent.world.desk, f"/desk/editions/{NAME}/corrections/{made.seq}"
+    counting = client.get(path)
+    assert counting.headers["Refresh"] == "1"
+    assert "Counting who got the error" in counting.text
+    assert "Mail it" not in counting.text
+    begun = counts.find_or_begin(sent.install, NAME, made.seq, now=NOW).count
+    go_on.set()
+    assert begun.thread is not None
+    begun.thread.join(WAIT_TIMEOUT)
+    done = client.get(path)
+    assert "Refresh" not in done.headers
+    assert "Mail it to 5 readers" in done.text
+    assert begun.audience == corrections.count_recipients(sent.install, NAME, made.seq).audience
+    leave(sent.world, sent.numbers["leaves-late"])
+    assert "Mail it to 5 readers" in client.get(path).text, "it is kept for ten minutes"
+    again = counts.find_or_begin(sent.install, NAME, made.seq, now=NOW + COUNT_LIFETIME).count
+    assert again.thread is not None
+    again.thread.join(WAIT_TIMEOUT)
+    assert (begun.audience.recipients, again.audience.recipients) == (5, 4)
 
 
 def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEdition) -> None:
