@@ -1,11 +1,12 @@
 """Every mail that the installation can send, with invented facts: for staff to look at, and to try templates with."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.notice_mail import NoticeComposer
+from digest.edition import placeholders
 from digest.edition.content import EditionContent, EditionLink, EditionSection, EntryDate, LabelledBlock, SectionEntry
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import (
@@ -71,8 +72,29 @@ def compose_gallery_mail(settings: Settings, key: str) -> MessageTemplate:
         RenderingError: a template of the operator's own lost a place at which it is cut.
     """
     if key == EDITION_KEY:
-        return _compose_edition(settings)
-    return NoticeComposer.from_settings(settings).compose_notice(key, sample_facts(settings)[key])
+        made = _compose_edition(settings)
+    else:
+        made = NoticeComposer.from_settings(settings).compose_notice(key, sample_facts(settings)[key])
+    return replace(made, text=_fill_placeholders(made.text), html=_fill_placeholders(made.html or ""))
+
+
+def _fill_placeholders(text: str) -> str:
+    for placeholder in placeholders.ALL_PLACEHOLDERS:
+        text = text.replace(
+            placeholder, "SAMPLE" if placeholder.endswith("-token~") else "March 4, 2026, at your sign-up page"
+        )
+    return text
+
+
+def compose_subject(settings: Settings, key: str) -> str:
+    """Compose the subject of one mail of the gallery alone, which takes a hundredth of the whole.
+
+    Raises:
+        TemplateMistakeError: a template of the operator's own is broken.
+    """
+    if key == EDITION_KEY:
+        return render_subject(sample_content(settings), publication_frame(settings), create_mail_environment(settings))
+    return NoticeComposer.from_settings(settings).render_subject(key, sample_facts(settings)[key])
 
 
 def find_rendering_mistakes(settings: Settings) -> Iterator[str]:

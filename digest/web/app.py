@@ -37,6 +37,7 @@ from digest.web.desk.approval_pages import approval_pages
 from digest.web.desk.calendar_pages import calendar_pages
 from digest.web.desk.correction_pages import correction_pages
 from digest.web.desk.editing_pages import editing_pages
+from digest.web.desk.gallery_pages import gallery_pages
 from digest.web.desk.history_pages import history_pages
 from digest.web.desk.live_pages import live_pages
 from digest.web.desk.pages import desk_pages
@@ -83,7 +84,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     csrf = CSRFProtect(app)
     for blueprint in (
         *(admin_pages, approval_pages, archive_pages, auth_pages, calendar_pages, correction_pages),
-        *(desk_pages, editing_pages, health_pages, history_pages, live_pages, preview_pages),
+        *(desk_pages, editing_pages, gallery_pages, health_pages, history_pages, live_pages, preview_pages),
         *(sending_pages, story_pages),
     ):
         app.register_blueprint(blueprint)

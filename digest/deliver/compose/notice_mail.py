@@ -47,7 +47,7 @@ class NoticeComposer:
         sender, base = self.settings.file.sender, self.settings.link_base
         subscriber = kind in TO_SUBSCRIBERS
         return MessageTemplate(
-            subject=sanitise_text(self._render_part(kind, "subject.txt", facts)),
+            subject=self.render_subject(kind, facts),
             sender_name=sender.name,
             sender_address=sender.address,
             reply_to=sender.reply_to,
@@ -58,6 +58,10 @@ class NoticeComposer:
             # RFC 3834, 5
             extra_headers={"Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "OOF, AutoReply"},
         )
+
+    def render_subject(self, kind: str, facts: Mapping[str, str]) -> str:
+        """Return the subject of one notice, on one line."""
+        return sanitise_text(self._render_part(kind, "subject.txt", facts))
 
     def _html_with_facts(self, kind: str, facts: Mapping[str, str]) -> str:
         key = (kind, frozenset(name for name, value in facts.items() if value))

@@ -31,7 +31,8 @@ def states(week: SampleWeek) -> list[str]:
     """Give the addresses of the page's states."""
     first, second = week.anchors("featured")[:2]
     queries = ["", "?tab=stories&filter=all", f"?open={first}", "?open=head", "?tab=preview&view=dark"]
-    return [week.path + q for q in (*queries, *(f"?panel={p}&about={second}" for p in ("move", "under", "merge")))]
+    panels = (f"?panel={panel}&about={second}" for panel in ("move", "under", "merge"))
+    return [*(week.path + query for query in (*queries, *panels)), "/desk/mails/welcome?view=dark"]
 
 
 @pytest.mark.parametrize("quarter", range(4))
