@@ -26,10 +26,10 @@ from benchmarks.sizes import FULL, BenchmarkSize
 from digest.store.engine import open_database
 from subscribers.consent import audience
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
+from subscribers.transfer.options import ImportOptions
 
 MIN_ROWS_PER_SECOND = 8_000  # rows a second
 MAX_TRANSACTION_SECONDS = 0.25  # seconds of a transaction

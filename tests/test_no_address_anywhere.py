@@ -47,10 +47,10 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.signup import manual_signup
 from subscribers.store import people
 from subscribers.store.models import Person
-from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import rehearse_import, run_import
 from subscribers.transfer.list_file import survey_file
+from subscribers.transfer.options import ImportOptions
 from tests.actors import ADMIN
 from tests.deliver.fake_sendgrid_account import (
     API_KEY,

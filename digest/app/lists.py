@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -18,10 +19,11 @@ from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
 from subscribers.transfer import exports, imports
 from subscribers.transfer.abandonment import AbandonmentResult, abandon_batch, count_batch_people
-from subscribers.transfer.decisions import ImportOptions, RowOutcome
+from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.import_report import ImportReport, RejectCallback
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
+from subscribers.transfer.options import ImportOptions
 
 IMPORT = Act("list imported", Role.ADMIN)
 ABANDON = Act("import abandoned", Role.ADMIN)
@@ -29,6 +31,7 @@ EXPORT = Act("list exported", Role.ADMIN)
 ASK = Act("people re-asked", Role.ADMIN)
 PULL = Act("suppressions pulled", Role.ADMIN)
 
+MAX_SHOWN_IMPORTS = 20
 MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
 RowProgress = Callable[[int, int], None]
 
@@ -57,7 +60,7 @@ def rehearse_import(
         ListFileError: the file cannot be read as a list, or changed meanwhile.
     """
     IMPORT.check_role(installation.database, actor, "a list", now=now)
-    survey = survey_file(file, file_status=options.file_status)
+    survey = survey_file(file, options)
     return imports.rehearse_import(
         _import_context(installation, actor), survey, options, now=now, progress=_count_rows(survey, progress)
     )
@@ -80,7 +83,7 @@ def import_list(
         OSError: the departure log, or the file of the rejected rows, could not be written.
     """
     with IMPORT.steps(installation.database, actor, "a list", now=now) as draft:
-        survey = survey_file(file, file_status=options.file_status)
+        survey = survey_file(file, options)
         draft.detail = {"origin": survey.layout.origin, "options": options.as_json()}
         with _open_reject_writer(survey) as write_reject:
             report = imports.run_import(
@@ -93,7 +96,7 @@ def import_list(
             )
         draft.subject, draft.changed = f"import {report.batch}", not report.already_imported
         draft.detail |= {"counts": report.as_json()}
-    rejected_file = _rejected_rows_path(file)
+    rejected_file = rejected_rows_path(file)
     return report, rejected_file if report.counts[RowOutcome.REJECTED] and rejected_file.exists() else None
 
 
@@ -105,14 +108,15 @@ def _count_rows(survey: FileSurvey, progress: RowProgress) -> Callable[[int], No
     return lambda row: progress(row, survey.rows + 1)
 
 
-def _rejected_rows_path(file: Path) -> Path:
+def rejected_rows_path(file: Path) -> Path:
+    """Name the file of the rows of a list that an import left out."""
     return file.with_name(f"{file.name}.rejected.csv")
 
 
 @contextmanager
 def _open_reject_writer(survey: FileSurvey) -> Iterator[RejectCallback]:
     """Lend a function that writes a rejected row, whole, to a file beside the list, for its owner's eyes only."""
-    path = _rejected_rows_path(survey.path)
+    path = rejected_rows_path(survey.path)
     with ExitStack() as stack:
         writers: list[Any] = []
 
@@ -147,6 +151,30 @@ def list_unfinished_imports(
             (unfinished, count_batch_people(session, unfinished.batch))
             for unfinished in imports.list_unfinished_imports(session)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportsView:
+    """What came in before, newest first; what is not finished, with its people; how many departures all lists named."""
+
+    finished: tuple[imports.FinishedImport, ...]
+    unfinished: tuple[tuple[imports.UnfinishedImport, int], ...]
+    departures: int
+
+
+def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> ImportsView:
+    """Read what was imported.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    unfinished = list_unfinished_imports(installation, actor, now=now)
+    with installation.database.read() as session:
+        return ImportsView(
+            tuple(imports.list_finished_imports(session, limit=MAX_SHOWN_IMPORTS)),
+            tuple(unfinished),
+            imports.count_listed_departures(session),
+        )
 
 
 def count_unfinished_import(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> int:

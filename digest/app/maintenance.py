@@ -12,6 +12,7 @@ from digest.app.accounts.sign_in import LOG_RETENTION
 from digest.app.audit_log import remember_check
 from digest.app.installation import Installation
 from digest.app.seal_mail import mail_seal_when_due
+from digest.app.upload_files import prune_uploads
 from digest.deliver.events import payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError, PullResult
 from digest.deliver.providers.registry import find_suppression_lists, is_in_use, provider_kinds
@@ -230,6 +231,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_old_rate_counts,
     delete_old_sign_ins,
     delete_old_slots,
+    prune_uploads,
     request_provider_erasures,
     pull_provider_suppressions,  # asks others, and may take its time
 )

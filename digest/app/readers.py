@@ -21,6 +21,7 @@ from subscribers.consent.reader_list import ImportOrigin, ListedReader, ReaderFi
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.store.models import PersonState
+from subscribers.transfer.imports import count_listed_departures
 
 LIST = Act("readers listed", Role.ADMIN)
 COUNTING_SHARE = 100  # counts are kept for so many times the time that counting took
@@ -94,6 +95,7 @@ class ReaderListView:
     origins: list[str]
     imports: list[ImportOrigin]
     last_edition: LastEdition | None
+    listed_departures: int
 
 
 def view_reader_list(
@@ -126,6 +128,7 @@ def view_reader_list(
             origins=reader_list.list_origins(session),
             imports=reader_list.list_recent_imports(session),
             last_edition=last_edition,
+            listed_departures=count_listed_departures(session),
         )
 
 

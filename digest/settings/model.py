@@ -148,6 +148,11 @@ class Settings(values.SettingsTable):
         return self.home / "outbox"
 
     @property
+    def uploads_folder(self) -> Path:
+        """The folder of the lists that are uploaded: each holds addresses, so it is in no backup, and pruned."""
+        return self.home / "uploads"
+
+    @property
     def runs_folder(self) -> Path:
         """Where the files of runs lie: see `digest.deliver.send.run_file`."""
         return self.home / "runs"

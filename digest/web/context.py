@@ -12,6 +12,7 @@ from jinja2 import BaseLoader, Environment
 from digest.app.address_searches import AddressSearches
 from digest.app.installation import Installation
 from digest.app.recipient_counts import RecipientCounts
+from digest.app.uploads import ListUploads
 from digest.settings import Settings
 from digest.store.engine import Database
 
@@ -62,6 +63,7 @@ class WebContext:
     scripts: PublicFiles
     searches: AddressSearches = field(default_factory=AddressSearches)
     recipient_counts: RecipientCounts = field(default_factory=RecipientCounts)
+    uploads: ListUploads = field(default_factory=ListUploads)
 
     @property
     def settings(self) -> Settings:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,13 +25,15 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
+from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_cookie
+from werkzeug.routing import RequestRedirect
 
 from digest.app.accounts import sign_in
 from digest.app.installation import Installation
 from digest.settings import is_loopback
 from digest.web.auth.cookies import CookieScope
-from digest.web.auth.route_rules import MAX_UPLOAD_BYTES
+from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import WebContext
 
 MAX_BODY_BYTES = 2_000_000  # of a stranger: a provider's post (digest.web.hooks.pages); the pages take far less
@@ -47,11 +50,14 @@ class ConnectionLimits:
 
     header_seconds: float = 15.0
     request_seconds: float = 60.0
+    file_seconds: float = 1800.0
     per_client: int | None = 50
 
 
 class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """Reads a request; a longer body than a stranger's only of whoever is signed in, before any of it is kept."""
+    """Reads a request; a longer body than a stranger's only of whoever may bring a file there, before any of it is kept."""
+
+    has_file = False
 
     def __init__(self, adjustments: Adjustments, server: "_BoundedServer") -> None:
         super().__init__(adjustments)
@@ -60,8 +66,10 @@ class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has n
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
         is_long = self.chunked or self.content_length >= MAX_BODY_BYTES
-        if is_long and self._server.may_upload(self.headers.get("COOKIE", "")):
-            self.adj = self._server.upload_adjustments
+        limit = self._server.find_file_limit(self.path, self.headers.get("COOKIE", "")) if is_long else 0
+        if limit:
+            self.has_file = True
+            self.adj = _adjust_waitress(limit + 1)
 
 
 class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
@@ -84,14 +92,15 @@ class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no typ
             self.waiting_since = now  # an answer is under way
             return False
         has_header = self.request is not None and self.request.headers_finished
+        if has_header and self.request.has_file:
+            return now - self.waiting_since > limits.file_seconds
         return now - self.waiting_since > (limits.request_seconds if has_header else limits.header_seconds)
 
 
 class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     channel_class = _BoundedChannel
     limits = ConnectionLimits()
-    may_upload: Callable[[str], bool]
-    upload_adjustments: Adjustments
+    find_file_limit: Callable[[str, str], int]
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
@@ -140,8 +149,7 @@ class PageServer:
             bind_socket=False,
         )
         self._server.limits = limits
-        self._server.may_upload = lambda cookies: _is_of_staff(app, cookies)
-        self._server.upload_adjustments = _adjust_waitress(MAX_UPLOAD_BYTES + 1)
+        self._server.find_file_limit = partial(find_file_limit, app)
         self.port = int(self._server.effective_port)
         self._stop_requested = threading.Event()
         self._thread: threading.Thread | None = None
@@ -189,14 +197,28 @@ def _adjust_waitress(max_body_bytes: int) -> Adjustments:
     )
 
 
-def _is_of_staff(app: Flask, cookies: str) -> bool:
-    """Say whether a request's cookies are those of somebody who is signed in; without an answer of the database they are not."""
+def find_file_limit(app: Flask, path: str, cookies: str) -> int:
+    """Return how many octets a post to a path may bring: 0 but for a member whom the route's rule lets bring a file there.
+
+    Without an answer of the database nobody is signed in.
+    """
     context: WebContext = app.extensions["digest"]
-    token = parse_cookie(cookies).get(CookieScope.from_settings(context.settings).session, "")
+    prefix = urlsplit(context.settings.link_base).path.rstrip("/")
     try:
-        return bool(token) and sign_in.is_signed_in(context.installation, token, now=context.clock())
+        endpoint, _ = app.url_map.bind("").match(path.removeprefix(prefix) if prefix else path, method="POST")
+    except (HTTPException, RequestRedirect, ValueError):
+        return 0
+    rule = ROUTE_RULES[endpoint]
+    token = parse_cookie(cookies).get(CookieScope.from_settings(context.settings).session, "")
+    if rule.max_bytes is None or rule.role is None or not token:
+        return 0
+    now = context.clock()
+    try:
+        staff = sign_in.read_signed_in(context.installation, token, now=now)
     except SQLAlchemyError:
-        return False
+        return 0
+    may_bring = staff is not None and staff.actor.holds(rule.role) and (not rule.fresh or staff.is_fresh(now))
+    return rule.max_bytes if may_bring else 0
 
 
 def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits | None = None) -> PageServer:

@@ -10,6 +10,7 @@ from subscribers.consent import ledger
 from subscribers.consent.suppression import SuppressionReason, is_graver
 from subscribers.store.models import ConsentKind, PersonState
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
+from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.rows import ImportRow
 
 
@@ -24,30 +25,6 @@ class RowOutcome(StrEnum):
     DUPLICATE = "duplicates"
     REJECTED = "rejected"
     BLANK = "blank"
-
-
-@dataclass(frozen=True, slots=True)
-class ImportOptions:
-    """How the operator wants a file to be read.
-
-    `attest_reason` is the reason for which an admin vouches for rows without evidence (None: nobody does), `file_status`
-    what every row is said to be, `need_network` asks that a confirmation names the network address it came from.
-    """
-
-    attest_reason: str | None = None
-    file_status: RowStatus | None = None
-    need_network: bool = False
-
-    def as_json(self) -> dict[str, str | bool]:
-        """Return what the batch keeps: a second run goes on only with the same options."""
-        fields: dict[str, str | bool] = {}
-        if self.attest_reason is not None:
-            fields["attest"] = self.attest_reason
-        if self.file_status is not None:
-            fields["whole"] = str(self.file_status)
-        if self.need_network:
-            fields["need_network"] = True
-        return fields
 
 
 @dataclass(frozen=True, slots=True)

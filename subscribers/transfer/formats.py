@@ -2,14 +2,16 @@
 
 The columns of each service are those of its own export: Mailchimp's audience export, MailPoet's
 `ImportExportFactory`, listmonk's `export.go`, Ghost's members CSV, Substack's `email_list.csv`, Buttondown's
-subscribers CSV.
+subscribers CSV, beehiiv's subscribers CSV, Kit's subscribers CSV.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+
+from subscribers.errors import RefusalError
 
 
 class RowStatus(StrEnum):
@@ -31,7 +33,7 @@ _WORDS_BY_STATUS = {
     RowStatus.SUBSCRIBED: "subscribed;active;enabled;confirmed;regular;premium;gifted;free;paid;comped;trial;trialed;"
     "churning;churned;past due;paused;inactive;true;1;",
     RowStatus.UNCONFIRMED: "unconfirmed;unactivated;pending;nonsubscribed;non subscribed;transactional",
-    RowStatus.LEFT: "unsubscribed;removed;withdrawn;opted out;disabled;deleted;archived;false;0",
+    RowStatus.LEFT: "unsubscribed;removed;withdrawn;cancelled;canceled;opted out;disabled;deleted;archived;false;0",
     RowStatus.BOUNCED: "bounced;cleaned;hard bounce;undeliverable",
     RowStatus.COMPLAINED: "complained;spam;spam complaint;abuse",
     RowStatus.BLOCKED: "blocklisted;blacklisted;blocked;suppressed;spammy",
@@ -66,6 +68,8 @@ class ExportFormat:
     required_headings: frozenset[str]
     optional_headings: frozenset[str] = frozenset()
     status_headings: tuple[str, ...] = ()
+    confirmed_headings: tuple[str, ...] = ()
+    status_words: Mapping[str, RowStatus] = field(default_factory=dict)
     backslash_quotes: bool = False
 
     def matches(self, headings: frozenset[str]) -> bool:
@@ -90,13 +94,49 @@ EXPORT_FORMATS = (
     ),
     ExportFormat("listmonk", frozenset({"uuid", "email", "attributes", "status"})),
     ExportFormat("Ghost", frozenset({"email", "subscribed to emails"})),
-    ExportFormat("Substack", frozenset({"email", "active subscription"})),
+    # Who paid has asked for it by that act, and Substack names its time; of free readers it records no confirmation.
+    ExportFormat(
+        "Substack",
+        frozenset({"email", "active subscription"}),
+        confirmed_headings=("first payment at", "first paid at"),
+    ),
     *(
         ExportFormat(
             "Buttondown",
             frozenset({email, "creation date"}),
             frozenset({"metadata", "tags", "notes", "subscriber type", "type"}),
             status_headings=("type",),
+        )
+        for email in ("email", "email address")
+    ),
+    # beehiiv calls inactive who left, and needs attention or validating whose sign-up is not through.
+    ExportFormat(
+        "beehiiv",
+        frozenset({"email", "status"}),
+        frozenset(
+            {
+                "acquisition source",
+                "referral code",
+                "referring site",
+                "subscription id",
+                "subscription tier",
+                "utm channel",
+            }
+        ),
+        status_words={
+            "inactive": RowStatus.LEFT,
+            "validating": RowStatus.UNCONFIRMED,
+            "needs attention": RowStatus.UNCONFIRMED,
+            "invalid": RowStatus.BOUNCED,
+        },
+    ),
+    # Kit calls inactive who never confirmed.
+    *(
+        ExportFormat(
+            "Kit",
+            frozenset({email, "first name", "state"}),
+            status_headings=("state",),
+            status_words={"inactive": RowStatus.UNCONFIRMED},
         )
         for email in ("email", "email address")
     ),
@@ -116,7 +156,8 @@ class ColumnLayout:
     """Which column (from 0) means what. `file_status` is what every row says before its own columns are read.
 
     `has_heading` is False for a bare list of addresses; `width` is the number of columns; `backslash_quotes` tells that
-    quotation marks inside quotes are written with a backslash.
+    quotation marks inside quotes are written with a backslash. `headings` are those of the file, `status_words` what words
+    mean in this file alone.
     """
 
     origin: str
@@ -134,6 +175,8 @@ class ColumnLayout:
     left_at: tuple[int, ...] = ()
     bounced_at: tuple[int, ...] = ()
     backslash_quotes: bool = False
+    headings: tuple[str, ...] = ()
+    status_words: Mapping[str, RowStatus] = field(default_factory=dict)
 
     @property
     def has_status_columns(self) -> bool:
@@ -165,6 +208,8 @@ def recognise_layout(
         return ColumnLayout(PLAIN_LIST, 0, 1, has_heading=False, file_status=file_status or RowStatus.SUBSCRIBED)
     columns: dict[str, Any] = {name: _find_column(headings, wanted) for name, wanted in _HEADINGS_OF_ONE.items()}
     columns |= {name: _find_columns(headings, wanted) for name, wanted in _HEADINGS_OF_SEVERAL.items()}
+    if columns["confirmed_at"] is None:
+        columns["confirmed_at"] = _find_column(headings, form.confirmed_headings)
     return ColumnLayout(
         form.origin,
         email,
@@ -172,8 +217,86 @@ def recognise_layout(
         file_status=file_status or _status_from_file_name(form.origin, file_name),
         status_columns=_find_columns(headings, (*_STATUS_HEADINGS, *form.status_headings)),
         backslash_quotes=form.backslash_quotes,
+        headings=tuple(text.lstrip("\ufeff").strip() for text in first_row),
+        status_words=form.status_words,
         **columns,
     )
+
+
+class ColumnMeaning(StrEnum):
+    """What a column says of its row's person."""
+
+    ADDRESS = "address"
+    REQUESTED_AT = "requested at"
+    REQUESTED_IP = "requested from"
+    CONFIRMED_AT = "confirmed at"
+    CONFIRMED_IP = "confirmed from"
+    STATUS = "status"
+    LEFT_WHERE_SET = "left where set"
+    LEFT_WHERE_UNSET = "left where unset"
+    LEFT_AT = "left at"
+    BOUNCED_AT = "bounced at"
+    NOTHING = "nothing"
+
+
+_FIELDS_OF_ONE = {
+    ColumnMeaning.ADDRESS: "email",
+    ColumnMeaning.REQUESTED_AT: "requested_at",
+    ColumnMeaning.REQUESTED_IP: "requested_ip",
+    ColumnMeaning.CONFIRMED_AT: "confirmed_at",
+    ColumnMeaning.CONFIRMED_IP: "confirmed_ip",
+}
+_FIELDS_OF_SEVERAL = {
+    ColumnMeaning.STATUS: "status_columns",
+    ColumnMeaning.LEFT_WHERE_SET: "set_when_left",
+    ColumnMeaning.LEFT_WHERE_UNSET: "unset_when_left",
+    ColumnMeaning.LEFT_AT: "left_at",
+    ColumnMeaning.BOUNCED_AT: "bounced_at",
+}
+
+
+class ColumnMappingError(RefusalError):
+    """The meanings do not make a list: no column, or several, hold what one must."""
+
+
+def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:
+    """Return what each column means, from the first."""
+    meanings = [ColumnMeaning.NOTHING] * layout.width
+    for meaning, name in _FIELDS_OF_ONE.items():
+        place = getattr(layout, name)
+        if place is not None:
+            meanings[place] = meaning
+    for meaning, name in _FIELDS_OF_SEVERAL.items():
+        for place in getattr(layout, name):
+            meanings[place] = meaning
+    return tuple(meanings)
+
+
+def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
+    """Check that the meanings of all columns make a list.
+
+    Raises:
+        ColumnMappingError: no column, or several, hold what one must; the message says which.
+    """
+    if ColumnMeaning.ADDRESS not in meanings:
+        raise ColumnMappingError("No column is the address: choose one.")
+    if twice := next((meaning for meaning in _FIELDS_OF_ONE if list(meanings).count(meaning) > 1), None):
+        raise ColumnMappingError(f"Two columns are “{twice}”: choose one of them, and nothing for the other.")
+
+
+def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeaning]) -> ColumnLayout:
+    """Return the layout with other meanings of its columns.
+
+    Raises:
+        ColumnMappingError: they do not make a list; the message says why.
+    """
+    if len(meanings) != layout.width:
+        raise ColumnMappingError("The file has other columns than those that were mapped: map them again.")
+    check_column_meanings(meanings)
+    places = {meaning: tuple(n for n, each in enumerate(meanings) if each is meaning) for meaning in ColumnMeaning}
+    columns: dict[str, Any] = {name: next(iter(places[each]), None) for each, name in _FIELDS_OF_ONE.items()}
+    columns |= {name: places[each] for each, name in _FIELDS_OF_SEVERAL.items()}
+    return replace(layout, **columns)
 
 
 def normalise_heading(text: str) -> str:

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from subscribers.address import Address
 from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.list_file import FileSurvey
-from subscribers.transfer.rows import ImportRow
+from subscribers.transfer.rows import ImportRow, RowError, UnknownWordError
 
 # RFC 2142, and what else is usually read by several people or by a program.
 ROLE_NAMES = frozenset(
@@ -46,6 +47,7 @@ def is_disposable_address(address: Address) -> bool:
 
 
 MAX_PROBLEMS = 10
+MAX_COUNTED_REASONS = 50  # reasons, words and domains that are counted apart
 ROW_FLAGS = ("role addresses", "disposable addresses", "confirmed without a network address")
 
 RejectCallback = Callable[[int, str, Sequence[str]], None]
@@ -66,6 +68,9 @@ class ImportReport:
     survey: FileSurvey
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[tuple[int, str]] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    unknown_words: Counter[tuple[str, str]] = field(default_factory=Counter)
+    slips: Counter[tuple[str, str]] = field(default_factory=Counter)
     batch: int | None = None
     started_at: datetime | None = None
     already_imported: bool = False
@@ -75,11 +80,24 @@ class ImportReport:
         """Return every count, zeros too, in a fixed order."""
         return {name: self.counts[name] for name in (*map(str, RowOutcome), *ROW_FLAGS)}
 
-    def add_reject(self, number: int, reason: str, *, counted: bool) -> None:
-        """Count a rejected row, and remember the first."""
+    def add_reject(self, number: int, error: RowError, *, counted: bool) -> None:
+        """Count a rejected row, its reason and the unknown word in it, and remember the first."""
         self.counts[RowOutcome.REJECTED] += counted
         if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append((number, reason))
+            self.problems.append((number, str(error)))
+        _count_one_of(self.reasons, str(error))
+        if isinstance(error, UnknownWordError):
+            _count_one_of(self.unknown_words, (error.column, error.word))
+
+    def note_slip(self, domain: str, meant: str) -> None:
+        """Count a row whose domain is most likely mistyped."""
+        _count_one_of(self.slips, (domain, meant))
+
+
+def _count_one_of(counts: Counter[Any], key: object) -> None:
+    """Count among at most 50 keys; what is new beyond them is not counted apart."""
+    if key in counts or len(counts) < MAX_COUNTED_REASONS:
+        counts[key] += 1
 
 
 def count_row(counts: Counter[str], row: ImportRow, outcome: RowOutcome, *, by: int = 1) -> None:

@@ -18,9 +18,10 @@ from subscribers.crypto.stored_addresses import AddressHashes
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentKind, ImportBatch
 from subscribers.transfer import import_store
-from subscribers.transfer.decisions import ExistingPerson, ImportOptions, RowOutcome, decide_row
+from subscribers.transfer.decisions import ExistingPerson, RowOutcome, decide_row
 from subscribers.transfer.import_report import ImportReport, count_row
 from subscribers.transfer.list_file import ListFileError
+from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.row_builder import BatchDetails, DecidedRow, ImportRowBuilder
 from subscribers.transfer.rows import ImportRow
 

@@ -7,7 +7,7 @@ who do not count; the same file with the same options goes on where it stopped.
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,14 +18,16 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger
 from subscribers.crypto.stored_addresses import hash_addresses
 from subscribers.store.models import ImportBatch
-from subscribers.transfer.decisions import ImportOptions, RowOutcome
+from subscribers.transfer.decisions import RowOutcome
+from subscribers.transfer.domain_slips import find_likely_domain
 from subscribers.transfer.formats import DEPARTURE_STATUSES
 from subscribers.transfer.import_report import ImportProgress, ImportReport, RejectCallback, count_row
 from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
 from subscribers.transfer.import_store import lock_if_unfinished
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
+from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.row_builder import BatchDetails
-from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row
+from subscribers.transfer.rows import ImportRow, LikelySlipError, RowError, is_blank_row, parse_row
 
 _HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
 
@@ -155,6 +157,31 @@ def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
     return [UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash) for row in session.scalars(query)]
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedImport:
+    """An import that came in whole, with what became of its rows."""
+
+    batch: int
+    origin: str
+    done_at: datetime
+    counts: Mapping[str, int]
+
+
+def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImport]:
+    """List the newest imports that came in whole."""
+    done = select(ImportBatch).where(ImportBatch.done_at.is_not(None)).order_by(ImportBatch.id.desc()).limit(limit)
+    return [FinishedImport(row.id, row.origin, row.done_at, row.counts) for row in session.scalars(done) if row.done_at]
+
+
+def count_listed_departures(session: Session) -> int:
+    """Count the rows of all lists that said somebody left, bounced, complained or was blocked, and that took effect.
+
+    Most of them are of nobody here: of those a keyed hash alone is kept, which no count of people has.
+    """
+    counts = session.scalars(select(ImportBatch.counts).where(ImportBatch.done_at.is_not(None)))
+    return sum(each.get(RowOutcome.DEPARTED, 0) for each in counts)
+
+
 def drop_import_salts(session: Session, *, before: datetime) -> int:
     """Drop the salts of imports done before a moment: nobody can then guess network addresses from their digests.
 
@@ -229,9 +256,13 @@ def _read_chunks(
             continue
         try:
             row = parse_row(layout, fields, number, now=now)
+            if meant := find_likely_domain(row.address.domain):
+                report.note_slip(row.address.domain, meant)
+                if report.survey.leave_out_slips:
+                    raise LikelySlipError(f"the domain {row.address.domain} is most likely a slip for {meant}")
         except RowError as exc:
             on_reject(number, str(exc), fields)
-            report.add_reject(number, str(exc), counted=number > reached)
+            report.add_reject(number, exc, counted=number > reached)
             continue
         if rows and (len(rows) >= size() or rows[-1].number <= reached < number):
             yield rows, number - 1

@@ -5,13 +5,14 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from subscribers.errors import RefusalError
-from subscribers.transfer.formats import ColumnLayout, RowStatus, recognise_layout
+from subscribers.transfer.formats import ColumnLayout, RowStatus, assign_column_meanings, recognise_layout
+from subscribers.transfer.options import ImportOptions
 
 _MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
 _END_MARKER = "\x1eend of file\x1e"  # no file holds it; it comes back as a row of its own where all quotes are closed
@@ -37,17 +38,19 @@ class FileSurvey:
     rows: int
     stamp: tuple[int, int, int]
     warnings: tuple[str, ...] = ()
+    leave_out_slips: bool = False
 
 
-def survey_file(path: Path, *, file_status: RowStatus | None = None) -> FileSurvey:
+def survey_file(path: Path, options: ImportOptions | None = None) -> FileSurvey:
     """Look through a file once before anything is done with it: a fault at its end must not show half-way.
 
     Args:
         path: the file.
-        file_status: what the operator says that every row is.
+        options: what the operator says of every row, of the columns, and of words that nobody knows.
 
     Raises:
         ListFileError: it is no file of rows, or no column of it holds addresses.
+        ColumnMappingError: the columns that the operator mapped are not those of the file.
     """
     try:
         with path.open("rb") as file:
@@ -55,12 +58,19 @@ def survey_file(path: Path, *, file_status: RowStatus | None = None) -> FileSurv
             file_hash, encoding = _hash_and_encoding(file)
     except OSError as exc:
         raise ListFileError(f"{path}: cannot be read: {exc.strerror}") from None
-    separator, layout = _detect_layout(path, encoding, file_status)
+    options = options or ImportOptions()
+    separator, layout = _detect_layout(path, encoding, options.file_status)
+    if options.columns:
+        layout = assign_column_meanings(layout, options.columns)
+    if options.words:
+        layout = replace(layout, status_words={**layout.status_words, **dict(options.words)})
     rows = sum(1 for _ in _read_body(path, encoding, separator, layout))
     warnings = []
     if encoding == "latin-1":
         warnings.append("The file is not in UTF-8; it was read as Latin-1. Look at names with accents.")
-    return FileSurvey(path, encoding, separator, layout, file_hash, rows, stamp, tuple(warnings))
+    return FileSurvey(
+        path, encoding, separator, layout, file_hash, rows, stamp, tuple(warnings), options.leave_out_slips
+    )
 
 
 def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:

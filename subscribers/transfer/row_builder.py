@@ -18,8 +18,9 @@ from subscribers.crypto.stored_addresses import (
     new_address_salt,
 )
 from subscribers.store.models import ConsentKind, PersonState
-from subscribers.transfer.decisions import ExistingPerson, ImportOptions, RowDecision
+from subscribers.transfer.decisions import ExistingPerson, RowDecision
 from subscribers.transfer.formats import RowStatus
+from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.rows import ImportRow
 
 

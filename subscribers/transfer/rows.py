@@ -43,6 +43,9 @@ def _check_domain(typed: str) -> tuple[str, int] | None:
     return ascii_domain, max(len(typed), len(ascii_domain), len(validated.domain.encode()))
 
 
+MAX_WORD_LENGTH = 30  # characters of a word that a message quotes
+
+
 class ImportRow(NamedTuple):
     """What a row says. A tuple, not a dataclass: there are a million of them, and it is made four times faster.
 
@@ -62,6 +65,20 @@ class ImportRow(NamedTuple):
 
 class RowError(ApplicationError):
     """The row cannot be taken; the message says why, and holds nothing of the row."""
+
+
+class UnknownWordError(RowError):
+    """A status column says a word that nobody knows. It is quoted where it can be no address."""
+
+    def __init__(self, column: str, word: str) -> None:
+        self.column = column
+        self.word = word if len(word) <= MAX_WORD_LENGTH and "@" not in word and word.isprintable() else ""
+        said = f"“{self.word}” is a word" if self.word else "there is a text"
+        super().__init__(f"{said} that we do not know, in the column “{column}”: say what it means, or mend the row")
+
+
+class LikelySlipError(RowError):
+    """The domain is most likely mistyped, and such rows are to be left out."""
 
 
 _EMPTY_WORDS = frozenset({"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00-00 00:00:00", "0000-00-00", "0"})
@@ -146,9 +163,13 @@ def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> RowStatus:
     claims = [layout.file_status]
     for place in layout.status_columns:
         word = fields[place].strip().lower()
-        claim = STATUS_WORDS.get(word) or STATUS_WORDS.get(word.replace("_", " ").replace("-", " "))
+        claim = layout.status_words.get(word) or STATUS_WORDS.get(word)
         if claim is None:
-            raise RowError("its status is a word that we do not know: see the table of statuses in the manual")
+            spaced = word.replace("_", " ").replace("-", " ")
+            claim = layout.status_words.get(spaced) or STATUS_WORDS.get(spaced)
+        if claim is None:
+            heading = layout.headings[place] if place < len(layout.headings) else str(place + 1)
+            raise UnknownWordError(heading, word)
         claims.append(claim)
     if any(fields[place].strip().lower() not in _EMPTY_WORDS | _FALSE_WORDS for place in layout.set_when_left):
         claims.append(RowStatus.LEFT)

@@ -4,6 +4,7 @@ import logging
 import re
 import socket
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from digest.web.app import create_app
 from digest.web.server import ConnectionLimits, open_page_server
 from subscribers.crypto.keys import KeyRing
 from tests.conftest import WAIT_TIMEOUT
+from tests.web.conftest import NOW
 
 
 def test_a_process_is_alive_and_ready_when_its_schema_is_the_newest(both: Any) -> None:
@@ -82,6 +84,8 @@ def test_the_desk_asks_for_a_sign_in_through_the_real_server_too(world: Any) -> 
 def test_a_long_body_is_taken_from_the_staff_alone_and_where_a_file_may_come(world: Any) -> None:
     name, (cookie, token) = world.edition(), world.session_cookie()
     picture, other = f"/desk/editions/{name}/picture/head", f"/desk/editions/{name}/act"
+    admin_cookie, admin_token = world.session_cookie("admin")
+    _, stale_token = world.session_cookie("admin", fresh_at=NOW - timedelta(hours=1))
     member, made_up = {"Cookie": f"{cookie}={token}"}, {"Cookie": f"{cookie}=made-up"}
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         # What is refused by its length is refused before any of it is sent.
@@ -89,12 +93,16 @@ def test_a_long_body_is_taken_from_the_staff_alone_and_where_a_file_may_come(wor
             (picture, member, 13_000_000),
             (picture, {}, 11_000_000),
             (other, made_up, 11_000_000),
+            (other, member, 11_000_000),
+            ("/admin/import", member, 11_000_000),
+            ("/admin/import", {"Cookie": f"{admin_cookie}={stale_token}"}, 11_000_000),
         ):
             assert _post_file(serving.port, path, headers, size, b"") == 413
-        for path, status in ((picture, 400), (other, 413)):  # 400: read, and without the form's token
+        # 400: it was read, and is without the form's token.
+        for path, headers in ((picture, member), ("/admin/import", {"Cookie": f"{admin_cookie}={admin_token}"})):
             head, end = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n', b"\r\n--b--\r\n"
             body = head.ljust(11_000_000 - len(end), b"x") + end
-            assert _post_file(serving.port, path, member, len(body), body) == status
+            assert _post_file(serving.port, path, headers, len(body), body) == 400
 
 
 def _post_file(port: int, path: str, headers: dict[str, str], size: int, body: bytes) -> int:

@@ -14,7 +14,7 @@ from digest.app.accounts.visitor import Visitor, make_device_mark
 from digest.app.acts import Act, Actor, Face, Role
 from digest.app.installation import Installation
 from digest.store import staff, staff_sessions
-from digest.store.account_models import SignIn
+from digest.store.account_models import SignIn, StaffSession
 from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember
 from subscribers.address import mask_address
@@ -111,15 +111,20 @@ def find_signed_in(installation: Installation, token: str, *, now: datetime) -> 
     if now - row.used_at >= TOUCH_INTERVAL:
         with installation.database.write() as session:
             staff_sessions.touch_session(session, row.id, now=now)
+    return _describe_signed_in(row, member)
+
+
+def read_signed_in(installation: Installation, token: str, *, now: datetime) -> SignedInStaff | None:
+    """Find who is signed in by a cookie's token as `find_signed_in` does; nothing is written."""
+    with installation.database.read() as session:
+        found = staff_sessions.find_session(session, token, now=now)
+    return None if found is None else _describe_signed_in(*found)
+
+
+def _describe_signed_in(row: StaffSession, member: StaffMember) -> SignedInStaff:
     return SignedInStaff(
         row.id, member.id, member.email, member.name, Role(member.role), row.fresh_at, member.letter_keys
     )
-
-
-def is_signed_in(installation: Installation, token: str, *, now: datetime) -> bool:
-    """Say whether a cookie's token is that of a session; nothing is written."""
-    with installation.database.read() as session:
-        return staff_sessions.find_session(session, token, now=now) is not None
 
 
 def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:

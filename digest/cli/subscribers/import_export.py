@@ -12,12 +12,13 @@ from digest.cli.context import CommandContext, check_reason, pass_command_contex
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import ProviderSettingsError
-from subscribers.transfer.decisions import ImportOptions, RowOutcome
+from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
-from subscribers.transfer.import_report import ROW_FLAGS, ImportReport
+from subscribers.transfer.import_report import MAX_PROBLEMS, ROW_FLAGS, ImportReport
 from subscribers.transfer.imports import UnfinishedImport
 from subscribers.transfer.list_file import ListFileError
+from subscribers.transfer.options import ImportOptions
 
 
 def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
@@ -96,6 +97,9 @@ Exit codes:
     is_flag=True,
     help="Believe a confirmation only where the network address that it came from is recorded.",
 )
+@click.option(
+    "--leave-out-slips", is_flag=True, help="Reject rows whose domain is most likely mistyped, such as gmial.com."
+)
 @click.option("--list", "list_", is_flag=True, help="Say which imports were not finished.")
 @click.option("--abandon", type=int, metavar="IMPORT", help="Drop an import that was not finished.")
 @click.option("--yes", is_flag=True, help="Do not ask before an import is dropped.")
@@ -111,9 +115,10 @@ def import_list(
     attest: str | None,
     whole: str | None,
     need_network: bool,
+    leave_out_slips: bool,
     as_json: bool,
 ) -> None:
-    """Bring a list in: of Mailchimp, MailPoet, listmonk, Ghost, Substack, Buttondown, or any CSV with addresses.
+    """Bring a list in: of Mailchimp, MailPoet, listmonk, Ghost, Substack, Buttondown, beehiiv, Kit, or any CSV with addresses.
 
     Only people whose confirmation the file records may be mailed afterwards. Nobody who left, bounced,
     complained or was erased comes back by an import.
@@ -127,7 +132,7 @@ def import_list(
         assert abandon is not None
         abandon_import(context, abandon, confirmed=yes)
         return
-    options = ImportOptions(attest, RowStatus(whole) if whole else None, need_network)
+    options = ImportOptions(attest, RowStatus(whole) if whole else None, need_network, leave_out_slips=leave_out_slips)
     report, rejected_file = _run_import(context, file, options, commit=commit)
     if as_json:
         click.echo(json.dumps(_import_as_json(report, rejected_file)))
@@ -163,6 +168,8 @@ def _import_as_json(report: ImportReport, rejected_file: Path | None) -> dict[st
         "batch": report.batch,
         "repeated": report.already_imported,
         "counts": report.as_json(),
+        "unknown_words": [{"column": c, "word": word, "rows": n} for (c, word), n in report.unknown_words.items()],
+        "slips": [{"domain": domain, "meant": meant, "rows": n} for (domain, meant), n in report.slips.items()],
         "problems": [{"row": number, "reason": reason} for number, reason in report.problems],
         "warnings": list(report.survey.warnings),
         "rejected_file": str(rejected_file) if rejected_file else None,
@@ -319,6 +326,10 @@ def describe_import(
     flags = [f"{report.counts[flag]:,} {flag}" for flag in ROW_FLAGS if report.counts[flag]]
     if flags:
         yield f"Look twice at: {'; '.join(flags)} (docs/importing.md says why)."
+    for (column, word), rows in report.unknown_words.most_common(MAX_PROBLEMS):
+        yield f"Unknown in the column {column}: {word or 'a text that could be an address'}, {rows:,} rows."
+    for (domain, meant), rows in report.slips.most_common(MAX_PROBLEMS):
+        yield f"Likely a slip: {domain}, {rows:,} rows; {meant} was meant."
     if report.problems:
         yield "The first problems:"
         yield from (f"  row {number}: {reason}" for number, reason in report.problems)

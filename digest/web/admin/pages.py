@@ -3,6 +3,7 @@
 from digest.web.admin import (
     audit_pages,
     delivery_pages,
+    import_pages,
     reader_pages,
     record_pages,
     search_pages,
@@ -15,6 +16,7 @@ from digest.web.admin.blueprint import admin_pages
 # A place for admins: its key in the templates, its title, its first page. They stand in this order.
 ADMIN_PLACES = (
     ("readers", "Readers", "admin.list_readers"),
+    ("import", "Import", "admin.list_imports"),
     ("deliveries", "Deliveries", "admin.list_deliveries"),
     ("staff", "Staff", "admin.list_staff"),
     ("audit", "Audit log", "admin.show_audit_log"),
@@ -32,6 +34,7 @@ __all__ = [
     "admin_pages",
     "audit_pages",
     "delivery_pages",
+    "import_pages",
     "reader_pages",
     "record_pages",
     "search_pages",

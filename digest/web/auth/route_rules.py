@@ -19,6 +19,7 @@ class AccessRule:
 
 
 MAX_PICTURE_BYTES = 12_000_000  # what a camera makes; the picture is encoded anew in at most 200 KB
+MAX_LIST_BYTES = 512 * 1024 * 1024  # a list of two million readers with their evidence
 
 PUBLIC = AccessRule(None)
 # The token in the path is all that is asked for: whoever has the mail may do what it is for.
@@ -31,6 +32,7 @@ EDITOR_PICTURE = AccessRule(Role.EDITOR, max_bytes=MAX_PICTURE_BYTES)
 ADMIN = AccessRule(Role.ADMIN)
 # Before readers' addresses are shown or moved.
 ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
+ADMIN_LIST = AccessRule(Role.ADMIN, fresh=True, max_bytes=MAX_LIST_BYTES)
 
 ROUTE_RULES = {
     "archive.index": PUBLIC,
@@ -108,6 +110,14 @@ ROUTE_RULES = {
     "admin.check_audit_log": ADMIN,
     "admin.ask_before_audit_export": ADMIN_FRESH,
     "admin.export_audit_log": ADMIN_FRESH,
+    "admin.list_imports": ADMIN,
+    "admin.upload_list": ADMIN_LIST,
+    "admin.show_upload": ADMIN,
+    "admin.work_on_upload": ADMIN_FRESH,
+    "admin.stop_upload": ADMIN,
+    "admin.remove_upload": ADMIN,
+    "admin.take_rejected_rows": ADMIN_FRESH,
+    "admin.abandon_import": ADMIN_FRESH,
     "admin.list_staff": ADMIN,
     "admin.invite": ADMIN_FRESH,
     "admin.show_member": ADMIN,
@@ -189,9 +199,6 @@ ROUTE_RULES = {
     "stories.fetch_story": EDITOR,
     "stories.save_picture": EDITOR_PICTURE,
 }
-
-# The server lets the staff alone send so much (digest.web.server).
-MAX_UPLOAD_BYTES = max(rule.max_bytes or 0 for rule in ROUTE_RULES.values())
 
 
 def check_route_rules(endpoints: Iterable[str]) -> None:

@@ -39,10 +39,10 @@ from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.transfer.abandonment import abandon_batch
-from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import list_unfinished_imports, run_import
 from subscribers.transfer.list_file import survey_file
+from subscribers.transfer.options import ImportOptions
 from tests.subscribers.ledger_replay import find_ledger_differences, fold_state, replay_ledger
 
 KEYS = KeyRing.from_seed(b"laws of consent")

@@ -25,10 +25,11 @@ from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store import one_time_tokens, people
 from subscribers.store.key_rotation import rotate_key
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression
-from subscribers.transfer.decisions import ImportOptions, RowOutcome
+from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
+from subscribers.transfer.options import ImportOptions
 from tests.conftest import forget_nowhere_else
 from tests.subscribers.ledger_replay import find_ledger_differences
 

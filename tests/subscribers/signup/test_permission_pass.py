@@ -24,10 +24,10 @@ from subscribers.signup import rate_limits
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, Person, PersonState
 from subscribers.store.signup_models import SignupMail
-from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
+from subscribers.transfer.options import ImportOptions
 from tests.subscribers.ledger_replay import find_ledger_differences
 from tests.web.conftest import WebSetup, build_web_setup
 

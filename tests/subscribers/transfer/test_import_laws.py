@@ -21,10 +21,10 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store import people
 from subscribers.store.models import Base
-from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
+from subscribers.transfer.options import ImportOptions
 from tests.conftest import forget_nowhere_else
 
 KEYS = KeyRing.from_seed(b"stateful imports")

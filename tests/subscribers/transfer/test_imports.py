@@ -25,11 +25,11 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState, Suppression
-from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_report import ImportReport
 from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
 from subscribers.transfer.imports import drop_import_salts, list_unfinished_imports, rehearse_import, run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
+from subscribers.transfer.options import ImportOptions
 from tests.conftest import ROOT, forget_nowhere_else
 
 KEYS = KeyRing.from_seed(b"import tests")
@@ -59,12 +59,12 @@ DEFAULT_OPTIONS = ImportOptions()
 
 
 def _import(context: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS, **more: Any) -> ImportReport:
-    survey = survey_file(path, file_status=options.file_status)
+    survey = survey_file(path, options)
     return run_import(context, survey, options, now=NOW, on_reject=more.get("reject", lambda *_: None))
 
 
 def _rehearse(context: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS) -> ImportReport:
-    return rehearse_import(context, survey_file(path, file_status=options.file_status), options, now=NOW)
+    return rehearse_import(context, survey_file(path, options), options, now=NOW)
 
 
 def _counts(report: ImportReport) -> dict[str, int]:
@@ -482,7 +482,7 @@ from pathlib import Path
 from digest.store.engine import open_database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.transfer.decisions import ImportOptions
+from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file

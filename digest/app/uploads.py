@@ -1,0 +1,293 @@
+"""Lists that are uploaded: taken in, tried without writing, imported in a thread, stopped and gone on with, removed."""
+
+import csv
+import io
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from digest.app import lists
+from digest.app.acts import Act, Actor, Role
+from digest.app.installation import Installation
+from digest.app.upload_files import (
+    ListUpload,
+    UploadStage,
+    keep_stream,
+    read_columns,
+    read_note,
+    safe_file_name,
+    write_note,
+)
+from subscribers.errors import ApplicationError, RefusalError
+from subscribers.transfer.exports import escape_formula
+from subscribers.transfer.formats import ColumnMeaning, check_column_meanings
+from subscribers.transfer.import_report import ImportReport
+from subscribers.transfer.list_file import survey_file
+from subscribers.transfer.options import ImportOptions
+
+UPLOAD = Act("list uploaded", Role.ADMIN)
+TRY = Act("import tried", Role.ADMIN)
+REMOVE = Act("upload removed", Role.ADMIN)
+TAKE_REJECTS = Act("rejected rows taken", Role.ADMIN)
+SHOW = Act("uploads listed", Role.ADMIN)
+
+_NAME = re.compile(r"[0-9a-f]{16}")
+
+log = structlog.get_logger("uploads")
+
+
+class UploadError(RefusalError):
+    """It cannot be done to this upload; the message says why."""
+
+
+class UnknownUploadError(RefusalError):
+    """There is no such upload, or not any more."""
+
+
+@dataclass(slots=True)
+class _RunningWork:
+    """What a thread does with an upload. `reached` and `rows` are rows."""
+
+    reached: int = 0
+    rows: int = 0
+    stop_asked: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+
+class ImportStoppedError(ApplicationError):
+    """Somebody stopped the import: it can go on."""
+
+
+class ListUploads:
+    """The uploads of an installation, with the threads of one process that work on them."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, _RunningWork] = {}
+        self._lock = threading.Lock()
+
+    def receive(
+        self, installation: Installation, actor: Actor, file_name: str, stream: IO[bytes], *, now: datetime
+    ) -> ListUpload:
+        """Keep an uploaded file and look at it; nothing is imported.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            ListFileError: it is no list.
+            UploadError: it is too large.
+        """
+        name = secrets.token_hex(8)
+        folder = installation.settings.uploads_folder / name
+        with UPLOAD.steps(installation.database, actor, f"upload {name}", now=now) as draft:
+            try:
+                folder.mkdir(mode=0o700, parents=True)
+                file = folder / safe_file_name(file_name)
+                keep_stream(stream, file)
+                survey = survey_file(file)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            upload = ListUpload(name, file, actor.name, now, read_columns(survey), rows=survey.rows)
+            upload = replace(upload, found={"origin": survey.layout.origin, "warnings": list(survey.warnings)})
+            write_note(upload)
+            draft.detail = {"origin": survey.layout.origin, "rows": survey.rows}
+        return upload
+
+    def find(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> ListUpload:
+        """Find an upload with how far it is at this moment.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            UnknownUploadError: there is none of that name.
+        """
+        SHOW.check_role(installation.database, actor, "uploads", now=now)
+        upload = read_note(installation.settings.uploads_folder / name) if _NAME.fullmatch(name) else None
+        if upload is None:
+            raise UnknownUploadError("This upload is not there any more. Upload the file again: what came in is known.")
+        return self._with_progress(upload)
+
+    def list_all(self, installation: Installation, actor: Actor, *, now: datetime) -> list[ListUpload]:
+        """Give all uploads, newest first.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+        """
+        SHOW.check_role(installation.database, actor, "uploads", now=now)
+        folder = installation.settings.uploads_folder
+        there = [read_note(each) for each in folder.iterdir()] if folder.is_dir() else []
+        known = [self._with_progress(upload) for upload in there if upload is not None]
+        return sorted(known, key=lambda upload: upload.at, reverse=True)
+
+    def _with_progress(self, upload: ListUpload) -> ListUpload:
+        """Say how far a thread is; what a crash or a restart has cut short is stopped."""
+        with self._lock:
+            work = self._running.get(upload.name)
+        if work is not None and upload.is_running:
+            return replace(upload, reached=work.reached, rows=work.rows or upload.rows)
+        if upload.stage is UploadStage.IMPORTING:
+            return replace(upload, stage=UploadStage.STOPPED)
+        return replace(upload, stage=UploadStage.NEW) if upload.stage is UploadStage.TRYING else upload
+
+    def begin(
+        self,
+        installation: Installation,
+        actor: Actor,
+        name: str,
+        options: ImportOptions,
+        *,
+        commit: bool,
+        now: datetime,
+    ) -> None:
+        """Begin a trial, which writes nothing, or the import; or go on with one that was stopped.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            UnknownUploadError: there is none of that name.
+            UploadError: something is being done with it.
+            ColumnMappingError: the columns do not make a list.
+        """
+        (lists.IMPORT if commit else TRY).check_role(installation.database, actor, f"upload {name}", now=now)
+        upload = self.find(installation, actor, name, now=now)
+        check_column_meanings(options.columns or upload.meanings)
+        work = _RunningWork(rows=upload.rows)
+        with self._lock:
+            if name in self._running:
+                raise UploadError("This list is being worked on: wait until it is through, or stop it.")
+            self._running[name] = work
+        stage = UploadStage.IMPORTING if commit else UploadStage.TRYING
+        upload = replace(upload, stage=stage, options=options, problem="", reached=0)
+        write_note(upload)
+        work.thread = threading.Thread(
+            target=self._run, args=(installation, actor, upload, work, now), name="list import", daemon=True
+        )
+        work.thread.start()
+
+    def _run(
+        self, installation: Installation, actor: Actor, upload: ListUpload, work: _RunningWork, now: datetime
+    ) -> None:
+        try:
+            ended = _work_on(installation, actor, upload, work, now)
+        except Exception as exc:  # nobody waits for this thread: the page says that it failed
+            log.exception("work on an upload failed", error=type(exc).__name__)
+            problem = str(exc) if isinstance(exc, ApplicationError) else "It broke off. “digest doctor” says more."
+            ended = replace(upload, stage=UploadStage.FAILED, problem=problem)
+        with self._lock:
+            write_note(ended)
+            del self._running[upload.name]
+
+    def stop(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> None:
+        """Stop what is being done with an upload, and wait until it has stopped (a step at most).
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            UnknownUploadError: there is none of that name.
+        """
+        self.find(installation, actor, name, now=now)
+        with self._lock:
+            work = self._running.get(name)
+        if work is not None and work.thread is not None:
+            work.stop_asked.set()
+            work.thread.join(timeout=10)
+
+    def wait(self, name: str) -> None:
+        """Wait until nothing is done with an upload any more."""
+        with self._lock:
+            work = self._running.get(name)
+        if work is not None and work.thread is not None:
+            work.thread.join()
+
+    def remove(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> None:
+        """Remove an upload with all its files; who came in stays.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            UnknownUploadError: there is none of that name.
+            UploadError: something is being done with it.
+        """
+        upload = self.find(installation, actor, name, now=now)
+        if upload.is_running:
+            raise UploadError("This list is being worked on: stop it first.")
+        with REMOVE.steps(installation.database, actor, f"upload {name}", now=now):
+            shutil.rmtree(upload.file.parent)
+
+
+def _work_on(
+    installation: Installation, actor: Actor, upload: ListUpload, work: _RunningWork, now: datetime
+) -> ListUpload:
+    """Try or import an upload; return it as it stands afterwards."""
+
+    def note_progress(row: int, rows: int) -> None:
+        work.reached, work.rows = row, rows
+        if work.stop_asked.is_set():
+            raise ImportStoppedError("Stopped.")
+
+    committing = upload.stage is UploadStage.IMPORTING
+    try:
+        if committing:
+            report, _ = lists.import_list(
+                installation, actor, upload.file, upload.options, now=now, progress=note_progress
+            )
+        else:
+            with TRY.steps(installation.database, actor, f"upload {upload.name}", now=now) as draft:
+                report = lists.rehearse_import(
+                    installation, actor, upload.file, upload.options, now=now, progress=note_progress
+                )
+                draft.detail = {"counts": report.as_json()}
+    except ImportStoppedError:
+        stage = UploadStage.STOPPED if committing else UploadStage.NEW
+        return replace(upload, stage=stage, reached=work.reached)
+    stage = UploadStage.DONE if committing else UploadStage.TRIED
+    return replace(upload, stage=stage, found=_describe_report(report), rows=report.survey.rows, reached=0)
+
+
+def _describe_report(report: ImportReport) -> dict[str, Any]:
+    return {
+        "origin": report.survey.layout.origin,
+        "warnings": list(report.survey.warnings),
+        "counts": report.as_json(),
+        "batch": report.batch,
+        "repeated": report.already_imported,
+        "problems": report.problems,
+        "reasons": report.reasons.most_common(),
+        "words": [[column, word, rows] for (column, word), rows in report.unknown_words.most_common()],
+        "slips": [[domain, meant, rows] for (domain, meant), rows in report.slips.most_common()],
+    }
+
+
+def open_rejected_rows(
+    installation: Installation, uploads: ListUploads, actor: Actor, name: str, *, now: datetime
+) -> Iterator[str]:
+    """Return the rows that an import left out, as lines of CSV that no spreadsheet executes. They hold addresses.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownUploadError: there is none of that name.
+        UploadError: no row was left out.
+    """
+    upload = uploads.find(installation, actor, name, now=now)
+    file = lists.rejected_rows_path(upload.file)
+    if not file.exists():
+        raise UploadError("No row was left out, or the import is not through.")
+    with TAKE_REJECTS.steps(installation.database, actor, f"upload {name}", now=now):
+        return _read_harmless_lines(file)
+
+
+def _read_harmless_lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8", newline="") as rows:
+        for fields in csv.reader(rows):
+            line = io.StringIO()
+            csv.writer(line, lineterminator="\r\n").writerow(map(escape_formula, fields))
+            yield line.getvalue()
+
+
+def map_columns(upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions) -> ImportOptions:
+    """Return options that name the columns' meanings only where they are not those that the headings say. Pure."""
+    recognised = tuple(column.meaning for column in upload.columns)
+    return replace(options, columns=() if tuple(meanings) == recognised else tuple(meanings))

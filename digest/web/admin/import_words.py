@@ -1,0 +1,55 @@
+"""What columns mean and what becomes of rows, in the words of the pages for admins."""
+
+from collections.abc import Mapping
+
+from digest.app.upload_files import UploadStage
+from subscribers.transfer.decisions import RowOutcome
+from subscribers.transfer.formats import ColumnMeaning, RowStatus
+
+MEANING_WORDS: Mapping[ColumnMeaning, str] = {
+    ColumnMeaning.ADDRESS: "The address",
+    ColumnMeaning.REQUESTED_AT: "When they asked, UTC",
+    ColumnMeaning.REQUESTED_IP: "Where they asked from",
+    ColumnMeaning.CONFIRMED_AT: "When they confirmed, UTC",
+    ColumnMeaning.CONFIRMED_IP: "Where they confirmed from",
+    ColumnMeaning.STATUS: "Where they stand",
+    ColumnMeaning.LEFT_WHERE_SET: "They left, where it says yes",
+    ColumnMeaning.LEFT_WHERE_UNSET: "They left, where it says no",
+    ColumnMeaning.LEFT_AT: "When they left",
+    ColumnMeaning.BOUNCED_AT: "When mail to them came back",
+    ColumnMeaning.NOTHING: "Nothing, leave it out",
+}
+STATUS_WORDS: Mapping[RowStatus, str] = {
+    RowStatus.SUBSCRIBED: "A reader",
+    RowStatus.UNCONFIRMED: "Never confirmed",
+    RowStatus.LEFT: "Left",
+    RowStatus.BOUNCED: "Mail came back",
+    RowStatus.BLOCKED: "Blocked",
+    RowStatus.COMPLAINED: "Complained",
+}
+# What the rows are, and what becomes of them.
+OUTCOME_WORDS: Mapping[RowOutcome, tuple[str, str]] = {
+    RowOutcome.SUBSCRIBED: ("Agreed, with evidence", "Come onto the list"),
+    RowOutcome.UNVERIFIED: ("Agreed, without evidence", "Wait, and are not mailed. You may ask them once to confirm"),
+    RowOutcome.KNOWN: ("Already here", "Stay as they are"),
+    RowOutcome.DEPARTED: ("Left, or mail came back, elsewhere", "Go to those who are never mailed"),
+    RowOutcome.LEFT_OR_SUPPRESSED: ("Left us before", "Stay away. An import brings nobody back"),
+    RowOutcome.DUPLICATE: ("Twice in the file", "The first row counts"),
+    RowOutcome.REJECTED: ("Cannot be taken", "Left out, each with its reason"),
+    RowOutcome.BLANK: ("Blank", "Passed over"),
+}
+STAGE_WORDS: Mapping[UploadStage, str] = {
+    UploadStage.NEW: "not tried yet",
+    UploadStage.TRYING: "being tried",
+    UploadStage.TRIED: "tried, nothing written",
+    UploadStage.IMPORTING: "being imported",
+    UploadStage.STOPPED: "stopped, can go on",
+    UploadStage.DONE: "imported",
+    UploadStage.FAILED: "broke off",
+}
+
+
+def list_outcomes(counts: Mapping[str, int]) -> list[tuple[str, int, str]]:
+    """Return what the rows are, how many, and what becomes of them, where there are any."""
+    rows = [(words[0], counts.get(str(outcome), 0), words[1]) for outcome, words in OUTCOME_WORDS.items()]
+    return [row for row in rows if row[1]]

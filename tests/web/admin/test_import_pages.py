@@ -1,0 +1,248 @@
+"""Lists are brought in at the pages for admins: recognised, mapped, tried without writing, imported, gone on with, taken back."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from digest.app import lists, uploads
+from digest.app.acts import terminal_actor
+from digest.app.upload_files import ListUpload, UploadStage, prune_uploads, safe_file_name, write_note
+from digest.store.models import AuditEntry
+from digest.web.server import open_page_server
+from subscribers.consent.audience import count_audience
+from subscribers.store.models import Person, Suppression
+from subscribers.transfer.options import ImportOptions
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+EVE = terminal_actor("eve")
+HEADINGS = "Email Address,First Name,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,STATUS"
+EVIDENCE = "2024-03-02 14:11:05,192.0.2.17,2024-03-02 14:12:00,192.0.2.17"
+
+
+def mailchimp_list(people: int) -> str:
+    """Write a list of which one row in 20 is no address, one is mistyped, and one says a word that nobody knows."""
+    rows = [f"person{n}@county.example,Nn{n},{EVIDENCE},subscribed" for n in range(people)]
+    rows[::20] = [f"=cmd{n},Nn,{EVIDENCE},subscribed" for n in range(len(rows[::20]))]
+    rows[1], rows[2] = f"gus@gmial.com,Gus,{EVIDENCE},subscribed", f"vic@county.example,Vic,{EVIDENCE},vip"
+    return "\r\n".join([HEADINGS, *rows, ""])
+
+
+def token_of(client: Any, path: str = "/admin/import") -> dict[str, str]:
+    return {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', client.get(path).text)[0]}
+
+
+def upload(client: Any, text: str, name: str = "audience.csv") -> str:
+    """Upload a list; return its page's path."""
+    file = (io.BytesIO(text.encode()), name)
+    answer = client.post("/admin/import", data=token_of(client) | {"file": file}, content_type="multipart/form-data")
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["Location"])
+
+
+def fields_of(page: str) -> dict[str, str]:
+    """Read what the form of the columns holds as it stands."""
+    fields = dict(re.findall(r'<input type="hidden" name="(word-\w+)" value="([^"]*)">', page))
+    for name, options in re.findall(r'<select class="in"[^>]*name="([\w-]+)">(.*?)</select>', page, re.DOTALL):
+        chosen = re.findall(r'value="([^"]*)" selected', options)
+        fields[name] = chosen[0] if chosen else ""
+    return fields
+
+
+def post_step(world: Any, client: Any, path: str, step: str, **changed: str) -> str:
+    """Press the button of a step, wait until the work is through, and return the page."""
+    form = fields_of(client.get(path).text) | token_of(client) | changed
+    answer = client.post(f"{path}/{step}", data=form)
+    assert answer.status_code == 303, answer.text
+    world.app.extensions["digest"].uploads.wait(path.rpartition("/")[2])
+    return str(client.get(path).text)
+
+
+def table_of(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<tr><th scope="row">([^<]+)</th><td class="num" data-label="Rows">([\d,]+)</td>', page))
+
+
+def test_a_mailchimp_export_is_mapped_tried_and_imported(both: Any) -> None:
+    client = both.signed_in_client("admin")
+    path = upload(client, mailchimp_list(100))
+    page = client.get(path).text
+    assert "It looks like an export from <b>Mailchimp</b>" in page
+    assert ("•••@•••" in page, "county.example" in page, "N••" in page, "2024-03-02 14:11:05" in page) == (
+        True,
+        False,
+        True,
+        True,
+    )
+    tried = post_step(both, client, path, "try", leave_out_slips="1")
+    assert table_of(tried) == {"Agreed, with evidence": "93", "Cannot be taken": "7"}
+    assert "gmial.com (1), most likely gmail.com" in tried
+    assert "“vip” in “STATUS”, 1 row, means" in tried
+    with both.database.read() as session:
+        assert count_audience(session) == 1
+    tried = post_step(both, client, path, "try", **{"leave_out_slips": "1", "means-n1": "person"})
+    assert table_of(tried) == {"Agreed, with evidence": "94", "Cannot be taken": "6"}
+    done = post_step(both, client, path, "commit")
+    assert "Import 1 is in." in done
+    with both.database.read() as session:
+        assert count_audience(session) == 95
+    rejected = client.post(f"{path}/rejected", data=token_of(client))
+    rows = list(csv.DictReader(io.StringIO(rejected.text)))
+    assert (len(rows), rows[0]["Email Address"], rows[0]["reason"][:11]) == (6, "'=cmd0", "there is no")
+    folder = both.install.settings.uploads_folder / path.rpartition("/")[2]
+    assert [each.stat().st_mode & 0o777 for each in (folder, folder / "audience.csv")] == [0o700, 0o600]
+    assert client.post(f"{path}/remove", data=token_of(client)).status_code == 303
+    assert (folder.exists(), client.get(path).status_code) == (False, 404)
+    with both.database.read() as session:
+        acts = session.scalars(select(AuditEntry.act).order_by(AuditEntry.id)).all()
+    assert acts == [
+        *("list uploaded", "import tried", "import tried", "list imported", "rejected rows taken", "upload removed")
+    ]
+
+
+def test_columns_with_other_headings_are_mapped_by_hand(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    path = upload(client, "email,joined,opted in\nada2@county.example,2024-01-01,2024-01-02\n")
+    assert table_of(post_step(world, client, path, "try")) == {"Agreed, without evidence": "1"}
+    mapped = post_step(world, client, path, "try", **{"column-1": "requested at", "column-2": "confirmed at"})
+    assert table_of(mapped) == {"Agreed, with evidence": "1"}
+    form = fields_of(mapped) | token_of(client) | {"column-1": "address"}
+    refused = client.post(f"{path}/try", data=form)
+    assert (refused.status_code, "Two columns are “address”" in refused.text) == (400, True)
+    form = fields_of(mapped) | token_of(client) | {"attest": "letter of ada@county.example"}
+    assert client.post(f"{path}/try", data=form).status_code == 400
+
+
+def test_nothing_is_imported_that_was_not_tried(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    path = upload(client, "email\nada2@county.example\n")
+    refused = client.post(f"{path}/commit", data=token_of(client))
+    assert (refused.status_code, "Try the list first" in refused.text) == (400, True)
+
+
+def cut_short(world: Any, path: str) -> ListUpload:
+    """Leave an import as a crash leaves it: some rows written, and its note says that it runs."""
+    there: ListUpload = world.app.extensions["digest"].uploads.find(
+        world.install, EVE, path.rpartition("/")[2], now=NOW
+    )
+
+    def stop_at_once(row: int, rows: int) -> None:
+        raise uploads.ImportStoppedError(f"at {row} of {rows}")
+
+    with pytest.raises(uploads.ImportStoppedError):
+        lists.import_list(world.install, EVE, there.file, ImportOptions(), now=NOW, progress=stop_at_once)
+    write_note(replace(there, stage=UploadStage.IMPORTING))
+    return there
+
+
+def test_an_import_that_was_cut_short_goes_on_or_is_taken_back(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    text = "\n".join(["email,confirmed_at", *[f"p{n}@county.example,2024-01-01" for n in range(2500)]])
+    path = upload(client, text)
+    cut_short(world, path)
+    page = client.get(path).text
+    assert ("It stopped" in page, "Go on with the import" in page) == (True, True)
+    with world.database.read() as session:
+        assert count_audience(session) == 1
+    assert "Import 1 is in." in post_step(world, client, path, "commit")
+    with world.database.read() as session:
+        assert count_audience(session) == 2501
+    other = upload(client, text.replace("county", "city"))
+    cut_short(world, other)
+    assert "<b>Import 2</b>" in client.get("/admin/import").text
+    typed = token_of(client) | {"number": "1"}
+    assert client.post("/admin/import/unfinished/2/abandon", data=typed).status_code == 409
+    taken = client.post("/admin/import/unfinished/2/abandon", data=typed | {"number": "2"}, follow_redirects=True)
+    assert "Import 2 is taken back." in taken.text
+    with world.database.read() as session:
+        assert count_audience(session) == 2501
+
+
+def test_departures_that_a_list_names_are_counted_where_an_admin_looks(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    gone = "\n".join(["Email Address,UNSUB_TIME", *[f"gone{n}@county.example,2024-01-01" for n in range(11)]])
+    path = upload(client, gone, "unsubscribed_members.csv")
+    post_step(world, client, path, "try")
+    assert table_of(post_step(world, client, path, "commit")) == {"Left, or mail came back, elsewhere": "11"}
+    with world.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Suppression)) == 11
+        assert session.scalar(select(func.count()).select_from(Person)) == 1
+    assert "kept away because a list named them as gone</dt><dd>11</dd>" in client.get("/admin/readers").text
+    assert "11 such rows in all imports" in client.get("/admin/import").text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "the file is empty"),
+        ("name,city\nAda,London\n", "no column holds addresses"),
+        ("PK\x03\x04x", "spreadsheet"),
+    ],
+)
+def test_what_is_no_list_is_refused_and_not_kept(world: Any, text: str, why: str) -> None:
+    client = world.signed_in_client("admin")
+    file = (io.BytesIO(text.encode()), "x.csv")
+    answer = client.post("/admin/import", data=token_of(client) | {"file": file}, content_type="multipart/form-data")
+    assert (answer.status_code, why in answer.text) == (400, True)
+    assert not list(world.install.settings.uploads_folder.iterdir())
+
+
+def test_uploads_go_a_week_after_their_last_use(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    upload(client, "email\nada2@county.example\n")
+    now = datetime.now(UTC)
+    assert prune_uploads(world.install, now + timedelta(days=6)) == "0 old uploads removed"
+    assert prune_uploads(world.install, now + timedelta(days=8)) == "1 old uploads removed"
+    assert "Uploaded" not in re.findall(r"<h2>(.*?)</h2>", client.get("/admin/import").text)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("unsubscribed_segment_export_01.csv", "unsubscribed_segment_export_01.csv"),
+        ("..\\..\\etc/passwd", "passwd"),
+        ("ada@example.org.csv", "list.csv"),
+        ("../upload.json", "list.csv"),
+        ("Liste für alle.csv", "Liste f_r alle.csv"),
+        ("...", "list.csv"),
+    ],
+)
+def test_a_file_keeps_its_name_without_folder_and_address(name: str, kept: str) -> None:
+    assert safe_file_name(name) == kept
+
+
+@pytest.mark.parametrize("path", ["/admin/import", "/admin/import/0123456789abcdef"])
+def test_an_editor_brings_no_list(world: Any, path: str) -> None:
+    assert world.signed_in_client("editor").get(path).status_code == 403
+
+
+def test_a_list_of_more_than_two_megabytes_comes_in_over_http(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    name, value = world.session_cookie("admin")
+    wide = "".join(f"p{n}@county.example,{'x' * 90_000}\n" for n in range(30))
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        page = HTTPConnection("127.0.0.1", serving.port, timeout=60)
+        page.request("GET", "/admin/import", headers={"Cookie": f"{name}={value}"})
+        shown = page.getresponse()
+        form_cookie = re.findall(r"(\S*desk-form=[^;]+)", str(shown.headers))[0]
+        token = re.findall(r'name="csrf_token" value="([^"]+)"', shown.read().decode())[0]
+        parts = (
+            f'--b\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\n{token}\r\n'
+            f'--b\r\nContent-Disposition: form-data; name="file"; filename="wide.csv"\r\n\r\nemail,note\n{wide}\r\n--b--\r\n'
+        )
+        headers = {
+            "Cookie": f"{name}={value}; {form_cookie}",
+            "Content-Type": "multipart/form-data; boundary=b",
+            "Referer": "https://localhost/admin/import",
+            "Host": "localhost",
+        }
+        page.request("POST", "/admin/import", parts, headers)
+        answer = page.getresponse()
+        assert (answer.status, len(parts) > 2_500_000) == (303, True)
+        page.close()
+    assert "wide.csv" in client.get("/admin/import").text
