@@ -102,6 +102,12 @@ def process_signups_and_notices(context: jobs.JobContext) -> None:
     jobs.run_job(context, "send_notices")
 
 
+def plan_and_send_corrections(context: jobs.JobContext) -> None:
+    """Queue the corrections that editors asked for, and hand over what is due."""
+    jobs.run_job(context, "plan_corrections")
+    jobs.run_job(context, "send_corrections")
+
+
 class JobScheduler:
     """The running timetable. It lives as long as the process that serves or schedules."""
 
@@ -119,7 +125,7 @@ class JobScheduler:
         self._add_tick_job("pictures", lambda: jobs.run_job(context, "fetch_pictures"))
         self._add_tick_job("look", lambda: jobs.run_job(context, "look_again"))
         self._add_tick_job("alarms", lambda: jobs.run_job(context, "mail_alarms"))
-        self._add_tick_job("corrections", lambda: jobs.run_job(context, "plan_corrections"))
+        self._add_tick_job("corrections", lambda: plan_and_send_corrections(context))
         self._add_tick_job("events", lambda: jobs.run_job(context, "apply_events"))
         if installation.settings.file.inbound.host:
             self._add_tick_job("mailbox", lambda: jobs.run_job(context, "read_mailbox"))

@@ -1,8 +1,9 @@
 """The work of every day, whatever the edition: answer forms, hand over notices, apply what comes back."""
 
+import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,7 +15,7 @@ from digest.deliver.events.mailbox import poll
 from digest.deliver.events.mailbox.imap import MailboxError
 from digest.deliver.events.mailbox.poll import PollResult
 from digest.deliver.events.payloads import apply_stored_payloads, store_payload
-from digest.deliver.providers.base import HandoverResult
+from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider
 from digest.deliver.send import alarms, notices
@@ -134,11 +135,41 @@ def send_due_notices(installation: Installation, *, clock: Callable[[], datetime
     with installation.database.read() as session:
         if not notices.has_due_notices(session, now=clock()):
             return Counter()
+    with _provider_for_notices(installation, clock) as provider:
+        return notices.send_due_notices(
+            installation.database, provider, installation.keys, installation.settings, clock=clock
+        )
+
+
+def send_due_corrections(
+    installation: Installation,
+    *,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Counter[HandoverResult]:
+    """Hand over the corrections that are due, at the rate of editions; without one, nothing is opened.
+
+    Raises:
+        ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
+        InstallationError: the keys are the demo's; likewise.
+    """
+    with installation.database.read() as session:
+        if not notices.has_due_corrections(session, now=clock()):
+            return Counter()
+    database, keys, settings = installation.database, installation.keys, installation.settings
+    with _provider_for_notices(installation, clock) as provider:
+        return notices.send_due_corrections(
+            database, provider, keys, settings, clock=clock, sleep=sleep, stopping=stopping
+        )
+
+
+@contextmanager
+def _provider_for_notices(installation: Installation, clock: Callable[[], datetime]) -> Iterator[Provider]:
+    """Lend a provider; where it cannot be opened or breaks, what is due waits for a while."""
     try:
         with closing(open_sending_provider(installation)) as provider:
-            return notices.send_due_notices(
-                installation.database, provider, installation.keys, installation.settings, clock=clock
-            )
+            yield provider
     except Exception:
         notices.postpone_due_notices(installation.database, now=clock(), delay=NOTICE_RETRY_DELAY)
         raise

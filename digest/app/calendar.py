@@ -197,7 +197,7 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
             raise CalendarError("It is skipped already.")
         edition = _find_draft(session, release)
         if release.is_extra and edition is None:
-            calendar_store.remove_extra_release(session, release)
+            calendar_store.remove_extra_release(session, calendar, release)
             return release
         change = calendar_store.store_change(
             session, calendar, release, release_at=release.release_at, skipped=True, actor=actor.name, now=now

@@ -16,7 +16,6 @@ from digest.app.staff import find_chosen_name
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
 from digest.deliver.send import notices
 from digest.edition import corrections
-from digest.edition.content import EditionContent
 from digest.edition.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.edition.rendering.sanitiser import sanitise_text
@@ -70,7 +69,7 @@ def view_corrections(installation: Installation, name: str) -> CorrectionDesk:
     with installation.database.read() as session:
         edition = find_edition(session, name)
         made = corrections.list_corrections(session, edition)
-        stories = corrections.list_correctable_stories(EditionContent.from_json(edition.content), made)
+        stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), made)
         return CorrectionDesk(edition, stories, made)
 
 
@@ -120,7 +119,7 @@ def _find_story(session: Session, edition: Edition, form: CorrectionForm, become
             f"{edition.name} is {edition.state.name.lower()}: only what goes out, or went, is corrected. Edit it at the desk."
         )
     made = corrections.list_corrections(session, edition)
-    stories = corrections.list_correctable_stories(EditionContent.from_json(edition.content), made)
+    stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), made)
     story = next((one for one in stories if one.url == form.url), None)
     if story is None:
         raise CorrectionError(

@@ -137,6 +137,14 @@ def plan_corrections(context: JobContext) -> str:
     return f"{queued} corrections queued" if queued else ""
 
 
+def send_corrections(context: JobContext) -> str:
+    """Hand over the corrections that are due, at the rate of editions."""
+    results = background.send_due_corrections(
+        context.installation, clock=context.clock, sleep=context.stopping.wait, stopping=context.stopping.is_set
+    )
+    return str(results) if results else ""
+
+
 def apply_events(context: JobContext) -> str:
     """Apply what providers have posted, and log what came of it."""
     counts = background.apply_inbound_events(context.installation, clock=context.clock)
@@ -172,6 +180,7 @@ JOBS: dict[str, Callable[..., object]] = {
     "send_edition": send_edition,
     "answer_signups": answer_signups,
     "send_notices": send_notices,
+    "send_corrections": send_corrections,
     "apply_events": apply_events,
     "read_mailbox": read_mailbox,
 }

@@ -238,7 +238,7 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool, note: 
         for sentence in approvals.approval_sentences(approvals.read_approval_overview(installation, edition)):
             click.echo(sentence)
         click.echo(
-            f"{overview.release_sentence}\nIts content mark is {overview.content_hash[:7]}. To approve exactly this:\n"
+            f"{overview.release_sentence}\nIts content hash is {overview.content_hash[:7]}. To approve exactly this:\n"
             f"  digest approve {overview.name} {overview.content_hash[:7]}"
         )
 

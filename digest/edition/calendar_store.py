@@ -82,10 +82,9 @@ def store_change(
     return row
 
 
-def remove_extra_release(session: Session, release: PlannedRelease) -> None:
+def remove_extra_release(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> None:
     """Remove an extra release that nothing was drafted for."""
-    row = session.scalar(select(ReleaseChange).where(ReleaseChange.release_at == release.release_at))
-    session.delete(row)
+    session.delete(_find_row(session, calendar, release))
 
 
 def _find_row(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> ReleaseChange | None:

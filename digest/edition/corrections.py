@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from digest.edition.approval import find_standing_approval
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
 from digest.edition.queries import OUTGOING_STATES
 from digest.store.correction_models import Correction
@@ -49,6 +50,12 @@ def next_correction_number(session: Session, edition: Edition) -> int:
     """Number the corrections of an edition from 1."""
     last = session.scalar(select(func.max(Correction.seq)).where(Correction.edition_id == edition.id))
     return (last or 0) + 1
+
+
+def read_sent_content(session: Session, edition: Edition) -> EditionContent:
+    """Return what an edition that goes out says, or said: the version that stands, whatever became of the draft since."""
+    standing = find_standing_approval(session, edition)
+    return EditionContent.from_json(standing.content if standing else edition.content)
 
 
 def list_correctable_stories(

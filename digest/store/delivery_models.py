@@ -62,6 +62,8 @@ class Notice(Base):
     """What a notice is written from, encrypted. The row is deleted with the last try of its delivery."""
 
     __tablename__ = "notice"
+    # Every second, for what somebody waits for, however many corrections wait beside it.
+    __table_args__ = (partial_index("ix_notice_urgent", "delivery", "kind <> 'correction'"),)
 
     delivery: Mapped[str] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))

@@ -191,9 +191,6 @@ class Edition(Base):
     preheader: Mapped[str] = mapped_column(Text, default="")
     content: Mapped[Json]
     held_because: Mapped[str] = mapped_column(Text, default="")
-    approval: Mapped[dict[str, Any] | None] = mapped_column(
-        JSON
-    )  # of 0.1, now in `approval`; goes with the next release
     approved_by: Mapped[str | None] = mapped_column(String(200))
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the list of readers is fixed from here on

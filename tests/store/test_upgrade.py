@@ -18,6 +18,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0016 moves no row: nobody has a clipboard yet.
 0025 moves no row: nobody has sent an edition back yet.
 0026 moves no row: what editors changed of a version of before is not counted.
+0029 moves no row: it drops a column that nothing has read since 0018.
 0027 moves no row: it gives each row of the audit log its place in the chain.
 0028 moves no row: how sources behaved is counted from then on.
 0020 moves no row: nothing was skipped, moved or added before there was a calendar.

@@ -244,8 +244,8 @@ def _sort_due_rows(
                 )
             )
         else:
-            postponed.append((row.id, {"retry_at": until}))
-    _update_waiting_rows(session, _POSTPONE, postponed)
+            postponed.append((row.id, until))
+    postpone(session, postponed)
     take_leases(session, lease, [d.delivery_id for d in going], now=now)
     set_aside(session, aside)
     return going
@@ -268,6 +268,11 @@ def take_leases(session: Session, lease: LeaseTerms, delivery_ids: Iterable[str]
         "provider_name": lease.provider_name,
     }
     _update_waiting_rows(session, _TAKE_LEASE, [(id_, terms) for id_ in delivery_ids])
+
+
+def postpone(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
+    """Let waiting deliveries that this transaction has locked wait on, given as (id, until when)."""
+    _update_waiting_rows(session, _POSTPONE, [(id_, {"retry_at": until}) for id_, until in moments])
 
 
 def set_aside(session: Session, states: Iterable[tuple[str, DeliveryState]]) -> None:

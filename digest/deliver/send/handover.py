@@ -207,6 +207,7 @@ def hand_over_batches(
     run: HandoverRun,
     claim_next: Callable[[Session], Sequence[ClaimT]],
     permit: Callable[[Sequence[ClaimT]], Sequence[SendTask]],
+    wait_for_more: Callable[[], bool] = lambda: False,
 ) -> None:
     """Hand over batch after batch in this thread, until nothing is claimed or the provider asks to stop.
 
@@ -216,10 +217,16 @@ def hand_over_batches(
         run: the run; its `stop_reason` says why it ended early.
         claim_next: claims the next batch, none where `run.may_claim` forbids it.
         permit: asks again who may get a message, and makes a task for each of those.
+        wait_for_more: called where nothing was claimed; it may wait, and says whether to claim again.
     """
     slots = run.run_file.take_slots()
     try:
-        while claimed := _record_and_claim(run, claim_next):
+        while True:
+            claimed = _record_and_claim(run, claim_next)
+            if not claimed and wait_for_more():
+                continue
+            if not claimed:
+                return
             tasks = permit(claimed)
             run.note_permitted(claimed, tasks)
             outcome = _hand_over_batch(run, tasks, slots)

@@ -2,10 +2,15 @@
 
 `make_notice_queue` writes the delivery in the transaction of whatever caused it; `send_due_notices` hands over what is
 due (`handover`). What a notice is written from, a token for example, is kept encrypted and goes with the last try.
+
+Somebody waits for a confirmation or a link, so these wait for no rate limit, and are counted against it. Corrections go to
+many: `send_due_corrections` hands them over in a run of their own, at the rate of editions.
 """
 
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,7 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import ColumnElement, delete, exists, insert, or_, select, update
+from sqlalchemy import Boolean, ColumnElement, delete, exists, insert, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose import headers
@@ -22,15 +27,18 @@ from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
+from digest.deliver.plan.correction_plan import correction_purpose
 from digest.deliver.providers.base import HandoverResult, OutgoingMessage, Provider
 from digest.deliver.send import claims
 from digest.deliver.send.claims import ClaimedDelivery
 from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
+from digest.deliver.send.rate_limiter import DomainClaim, RateLimiter
 from digest.deliver.send.run_file import open_run_file, read_database_number
 from digest.edition.queries import find_latest_edition, find_upcoming_edition
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
+from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.engine import Database
 from subscribers.consent.preferences import describe_preferences
@@ -44,6 +52,7 @@ from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
 
 BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
+MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate limit lets more go
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset(
@@ -149,8 +158,23 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
     if installation_hold.current_hold(session) is not None:
         return False
     orphaned = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < now)
-    query = select(exists().where(_is_notice(), or_(_is_due(now), orphaned)))
+    query = select(exists().where(_is_urgent_notice(), or_(_is_due(now), orphaned)))
     return bool(session.scalar(query))
+
+
+def has_due_corrections(session: Session, *, now: datetime) -> bool:
+    """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
+    if installation_hold.current_hold(session) is not None:
+        return False
+    orphaned = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < now)
+    return any(_find_correction_purpose(session, condition) for condition in (_is_due(now), orphaned))
+
+
+def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -> str | None:
+    """Return the purpose of a correction with a delivery that meets a condition: found by the index of purposes."""
+    asked = session.scalars(select(Correction).where(Correction.mail_asked_at.is_not(None)))
+    purposes = [correction_purpose(correction) for correction in asked]
+    return session.scalar(select(Delivery.purpose).where(Delivery.purpose.in_(purposes), condition).limit(1))
 
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
@@ -160,8 +184,12 @@ def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta)
         session.execute(update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay))
 
 
-def _is_notice() -> ColumnElement[bool]:
-    return Delivery.id.in_(select(Notice.delivery))
+# As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
+_IS_URGENT = literal_column("notice.kind <> 'correction'", Boolean)
+
+
+def _is_urgent_notice() -> ColumnElement[bool]:
+    return Delivery.id.in_(select(Notice.delivery).where(_IS_URGENT))
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
@@ -181,6 +209,8 @@ class _NoticeRun(HandoverRun):
     """One run over the notices that are due; it lives as long as `send_due_notices`."""
 
     composer: NoticeComposer
+    rate_limiter: RateLimiter
+    resumes_at: datetime | None = None  # from when the rate limits let more corrections go
 
     @property
     def zone(self) -> ZoneInfo:
@@ -191,14 +221,51 @@ class _NoticeRun(HandoverRun):
 def send_due_notices(
     database: Database, provider: Provider, keys: KeyRing, settings: Settings, *, clock: Callable[[], datetime]
 ) -> Counter[HandoverResult]:
-    """Hand over every notice that is due, until none is or the provider asks to stop; count what came of them.
+    """Hand over every notice that is due but corrections, until none is or the provider asks to stop; count what came of them.
 
     Raises:
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
     """
+    with _open_notice_run(database, provider, keys, settings, clock) as run:
+        with database.write() as session:
+            claims.mark_orphans_uncertain(session, _is_urgent_notice(), now=clock())
+        hand_over_batches(run, partial(_claim_notices, run), partial(_recheck_recipients, run))
+    return run.results
+
+
+def send_due_corrections(
+    database: Database,
+    provider: Provider,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Counter[HandoverResult]:
+    """Hand over every correction that is due, at the rate of editions; count what came of them.
+
+    It waits for the rate limits by `sleep`, which may come back early, and ends soon once `stopping` is true.
+
+    Raises:
+        jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
+    """
+    with _open_notice_run(database, provider, keys, settings, clock) as run:
+        _settle_lost_corrections(run)
+        hand_over_batches(
+            run,
+            lambda session: _claim_corrections(run, session, stopping),
+            partial(_recheck_recipients, run),
+            lambda: not stopping() and _wait_for_limits(run, sleep),
+        )
+    return run.results
+
+
+@contextmanager
+def _open_notice_run(
+    database: Database, provider: Provider, keys: KeyRing, settings: Settings, clock: Callable[[], datetime]
+) -> Iterator[_NoticeRun]:
     recover_dead_runs(database, settings, keys, now=clock())
-    with database.write() as session:
-        claims.mark_orphans_uncertain(session, _is_notice(), now=clock())
     with open_run_file(settings.runs_folder, read_database_number(database), BATCH_SIZE) as run_file:
         run = _NoticeRun(
             database=database,
@@ -209,23 +276,82 @@ def send_due_notices(
             run_file=run_file,
             untried_pause=RETRY_PAUSE,
             composer=NoticeComposer.from_settings(settings),
+            rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
         )
-        hand_over_batches(run, partial(_claim_notices, run), partial(_recheck_recipients, run))
+        yield run
     if run.stop_reason:
         log.warning("notices wait", why=run.stop_reason)
-    return run.results
 
 
 def _claim_notices(run: _NoticeRun, session: Session) -> list[_ClaimedNotice]:
     """Claim what is due; what may not go any more is `withdrawn`. What is over loses what it was written from."""
-    claimed = _claim_due_notices(run, session) if run.may_claim(session) else []
-    _delete_finished_notices(session)
+    claimed = []
+    if run.may_claim(session):
+        now = run.clock()
+        query = _select_due(now).where(_IS_URGENT).order_by(Delivery.next_try_at).limit(BATCH_SIZE)
+        claimed = _claim_rows(run, session, session.execute(query).all(), now)
+        run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
+    _delete_finished_notices(session, _IS_URGENT)
     return claimed
 
 
-def _claim_due_notices(run: _NoticeRun, session: Session) -> list[_ClaimedNotice]:
+def _claim_corrections(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[_ClaimedNotice]:
+    """Claim as many corrections as the rate limits let go; where they let none go, note until when."""
+    _delete_recorded_notices(run, session)
+    run.resumes_at = None
+    may_claim = run.may_claim(session) and not stopping()
+    purpose = _find_correction_purpose(session, _is_due(run.clock())) if may_claim else None
+    if purpose is None:
+        return []
+    allowance = run.rate_limiter.current_allowance(session, BATCH_SIZE, run.clock)
+    if not allowance.messages:
+        run.resumes_at = allowance.available_at
+        return []
     now = run.clock()
-    rows = _select_due_notices(session, now)
+    due = _select_due(now).where(Delivery.purpose == purpose).order_by(Delivery.next_try_at)
+    rows = session.execute(due.limit(allowance.messages)).all()
+    claimed = _claim_rows(run, session, _without_postponed(run, session, rows, now), now)
+    # Without a row, what is due is another process's.
+    run.resumes_at = run.rate_limiter.count_messages(session, len(claimed), run.clock()) or now if rows else None
+    return claimed
+
+
+def _without_postponed(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[Any]:
+    """Return the rows that go now; let the others wait for the turn of their domain."""
+    domain_claim = DomainClaim(session, run.rate_limiter.domain_limits, now)
+    turns = [(row, domain_claim.postponed_until(row.domain_tag, fresh=row.next_try_at <= row.due_at)) for row in rows]
+    claims.postpone(session, [(row.id, until) for row, until in turns if until is not None])
+    domain_claim.save()
+    return [row for row, until in turns if until is None]
+
+
+def _wait_for_limits(run: _NoticeRun, sleep: Callable[[float], object]) -> bool:
+    """Wait until the rate limits let more go, a minute at most; return whether to claim again."""
+    if run.stop_reason or run.resumes_at is None:
+        return False
+    seconds = min(run.resumes_at - run.clock(), MAX_LIMIT_WAIT).total_seconds()
+    if seconds > 0:
+        sleep(seconds)
+    return True
+
+
+def _settle_lost_corrections(run: _NoticeRun) -> None:
+    """Mark as uncertain what a process left that ended without a word, and delete what is over."""
+    is_correction = Notice.kind == "correction"
+    with run.database.write() as session:
+        lost = Delivery.id.in_(select(Notice.delivery).where(is_correction))
+        claims.mark_orphans_uncertain(session, lost, now=run.clock())
+        _delete_finished_notices(session, is_correction)
+
+
+def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
+    """Delete what the deliveries were written from that the last batch ended: not looking at all that wait."""
+    ended = [id_ for id_, change in run.state_changes if change.state is not DeliveryState.WAITING]
+    if ended := [*ended, *run.withdrawn]:
+        session.execute(delete(Notice).where(Notice.delivery.in_(ended)))
+
+
+def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[_ClaimedNotice]:
     permitted = _permitted_addresses(run, session, [(row.person, row.kind) for row in rows], now)
     notices = [_decrypt_notice(run, row, now) for row in rows if (row.person, row.kind) in permitted]
     claimed = [notice for notice in notices if notice is not None and not _has_dead_link(session, notice)]
@@ -240,25 +366,23 @@ def _has_dead_link(session: Session, notice: _ClaimedNotice) -> bool:
     return "token" in notice.facts and one_time_tokens.has_ended(session, notice.facts["token"])
 
 
-def _select_due_notices(session: Session, now: datetime) -> list[Any]:
+def _select_due(now: datetime) -> Any:
     columns = (Delivery.id, Delivery.message_id, Delivery.tries, Delivery.due_at, Delivery.first_handed_at)
-    query = (
-        select(*columns, Delivery.person, Delivery.domain_tag, Notice.kind, Notice.ciphertext, Notice.key_id)
+    times = (Delivery.next_try_at, Delivery.person, Delivery.domain_tag)
+    return (
+        select(*columns, *times, Notice.kind, Notice.ciphertext, Notice.key_id)
         .join(Notice, Notice.delivery == Delivery.id)
         .where(_is_due(now))
-        # A correction goes to many: who waits for a confirmation does not wait for it.
-        .order_by(Notice.kind == "correction", Delivery.next_try_at)
-        .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True, of=Delivery)
     )
-    return list(session.execute(query))
 
 
-def _delete_finished_notices(session: Session) -> None:
+def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
     still_open = select(Delivery.id).where(
         Delivery.id == Notice.delivery, Delivery.state.in_((DeliveryState.WAITING, DeliveryState.HANDING_OVER))
     )
-    session.execute(delete(Notice).where(~still_open.exists()), execution_options={"synchronize_session": False})
+    finished = delete(Notice).where(condition, ~still_open.exists())
+    session.execute(finished, execution_options={"synchronize_session": False})
 
 
 def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> _ClaimedNotice | None:

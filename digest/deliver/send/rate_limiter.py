@@ -90,8 +90,13 @@ class RateLimiter:
         allowance = allowance_under_limits(rate_limits, counts, now)
         return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
 
-    def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:
-        """Count messages in the transaction that claims them; return from when more may leave, None: at once."""
+    def count_messages(
+        self, session: Session, messages: int, now: datetime, *, paid_until: datetime | None = None
+    ) -> datetime | None:
+        """Count messages in the transaction that claims them; return from when more may leave, None: at once.
+
+        `paid_until` is given where what left before is paid for only then.
+        """
         if not messages or not self.has_limits:
             return None
         if self._first_handover(session, now) is None:
@@ -100,9 +105,18 @@ class RateLimiter:
             _add_to_minute(session, messages, now)
         if not self.limits.send_per_second:
             return None
-        ready_at = now + self._rate.interval * messages
+        ready_at = (paid_until or now) + self._rate.interval * messages
         _save_ready_times(session, {_WHOLE_INSTALLATION: ready_at})
         return ready_at
+
+    def count_urgent_messages(self, session: Session, messages: int, now: datetime) -> None:
+        """Count messages that waited for no limit, in the transaction that claims them: what keeps to it waits the longer."""
+        if not messages or not self.limits.send_per_second:
+            self.count_messages(session, messages, now)
+            return
+        paid_until = _lock_ready_times(session, [_WHOLE_INSTALLATION])[_WHOLE_INSTALLATION]
+        is_free = bool(self._rate.available_messages(paid_until, now))
+        self.count_messages(session, messages, now, paid_until=None if is_free else paid_until)
 
     def _first_handover(self, session: Session, now: datetime) -> datetime | None:
         """Return when this installation first handed something over; a moment that is still to come is none."""

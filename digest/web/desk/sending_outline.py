@@ -340,11 +340,15 @@ def _count_others(view: SendingView) -> str:
 
 
 def _tell_rate(view: SendingView, limits: LimitSettings, now: datetime) -> str:
-    running = view.progress is not None and view.progress.is_running(now)
-    rate = view.progress.per_second * 60 if view.progress is not None and running else 0.0
+    """Say how fast it goes: on average of a run that goes on, else what the minute that the chart ends with has had so far."""
+    progress = view.progress
     most = limits.send_per_second * 60 or limits.send_per_hour / 60
     limit = f"; the limit you set is {most:,.0f}" if most else ""
-    return f"{rate:,.0f} on average of this run{limit}" if running else f"0 now{limit}"
+    if progress is not None and progress.is_running(now) and progress.per_second:
+        return f"{progress.per_second * 60:,.0f} on average of this run{limit}"
+    this_minute = progress.minutes[-1] if progress is not None and progress.minutes else None
+    is_current = this_minute is not None and now - this_minute.at < timedelta(minutes=1)
+    return f"{this_minute.messages:,} in this minute{limit}" if this_minute and is_current else f"0 now{limit}"
 
 
 def draw_minutes(minutes: tuple[MinuteCount, ...], zone: ZoneInfo) -> MinuteChart:
@@ -466,7 +470,7 @@ def _tell_act(
 
 
 _ACT_WORDS = {
-    "approve": "{who} approved it, content mark {mark}",
+    "approve": "{who} approved it, content hash {mark}",
     "void approval": "{who} took the approval back",
     "send": "A run ended: it handed over {many:,} messages",
     "alarm": "It paused itself",

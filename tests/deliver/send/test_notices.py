@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
@@ -20,8 +20,12 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageO
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send import notices
+from digest.deliver.send.rate_limiter import RateLimiter
 from digest.edition import placeholders
+from digest.settings import LimitSettings
+from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.store.models import Edition
 from subscribers.address import read_address
 from subscribers.consent import suppression, wordings
 from subscribers.consent.departure_log import DepartureLog
@@ -406,3 +410,93 @@ def test_while_the_installation_is_held_no_notice_leaves(world: DeliverySetup) -
     with world.database.write() as session:
         installation_hold.release_installation(session)
     assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
+
+
+def correct(world: DeliverySetup, people: Sequence[int]) -> None:
+    """Queue a correction of the edition for people."""
+    texts = {"headline": "Maps", "was": "41,000", "becomes": "4,100", "why": "Ten times too many.", "signature": "Dana"}
+    facts = texts | {"number": "12", "address": "https://news.example.org/editions/2026-W47"}
+    with world.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        correction = Correction(
+            edition_id=edition.id,
+            seq=1,
+            at=world.clock(),
+            actor="staff 1",
+            signed="Dana",
+            url="https://fema.example/",
+            section="featured",
+            headline="Maps",
+            field="headline",
+            was="41,000",
+            becomes="4,100",
+            note="Ten times too many.",
+            is_carried=False,
+            mail_asked_at=world.clock(),
+        )
+        session.add(correction)
+        session.flush()
+        requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
+    rows = notices.prepare_notices(KEYS, world.settings, requests, world.clock())
+    with world.database.write() as session:
+        assert notices.write_notices(session, rows) == len(people)
+
+
+def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_limit_but_counts(
+    world: DeliverySetup,
+) -> None:
+    limits = LimitSettings(send_per_second=4, domains_per_hour={"slow.example": 60})
+    file = world.settings.file.model_copy(update={"limits": limits})
+    world = replace(world, settings=world.settings.model_copy(update={"file": file}))
+    places = ["county.example"] * 9 + ["slow.example"] * 3
+    people = world.add_readers(*(f"reader{number}@{place}" for number, place in enumerate(places)))
+    correct(world, people)
+    left: list[tuple[datetime, str]] = []
+
+    def accept(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        left.extend((world.clock(), message.placeholders.to.partition("@")[2]) for message in messages)
+        return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
+
+    def send_corrections() -> None:
+        provider, sleep = ScriptedProvider(accept), world.clock.sleep
+        notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock, sleep=sleep)
+
+    assert send(world, ScriptedProvider(accept)) == {}  # a correction is not of the notices that wait for nothing
+    send_corrections()
+    assert [place for _, place in left].count("county.example") == 9
+    assert [place for _, place in left].count("slow.example") == 1
+    for first, _ in left:
+        assert sum(first <= moment < first + timedelta(seconds=1) for moment, _ in left) <= 4
+    for _ in range(3):
+        world.clock.sleep(70)
+        send_corrections()
+    assert {delivery.state for delivery in deliveries(world)} == {DeliveryState.ACCEPTED}
+    assert (len(left), waiting_notices(world)) == (12, 0)
+
+    left.clear()
+    ask(world, *(f"new{number}@county.example" for number in range(5)))
+    assert send(world, ScriptedProvider(accept)) == {HandoverResult.ACCEPTED: 5}
+    assert len({moment for moment, _ in left}) == 1
+    with world.database.write() as session:
+        limiter = RateLimiter.from_settings(limits, KEYS)
+        allowance = limiter.current_allowance(session, 1, world.clock)
+    assert allowance.messages == 0
+    assert allowance.available_at is not None
+    assert allowance.available_at >= world.clock() + timedelta(seconds=5 / 4)
+
+
+def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: DeliverySetup) -> None:
+    correct(world, world.add_readers(*(f"reader{number}@county.example" for number in range(30))))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    notices.send_due_corrections(
+        world.database,
+        provider,
+        KEYS,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+        stopping=lambda: bool(provider.received_messages),
+    )
+    assert (len(provider.received_messages), waiting_notices(world)) == (20, 10)
+    notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
+    assert (len(provider.received_messages), waiting_notices(world)) == (30, 0)

@@ -18,7 +18,7 @@ from sqlalchemy import update
 import scheduler
 from digest.app.demo import SAMPLE_NOW
 from digest.app.installation import Installation
-from digest.app.jobs import JobContext, run_job
+from digest.app.jobs import JobContext
 from digest.settings import ApprovalSettings
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import open_database
@@ -88,8 +88,7 @@ class ServedWeek:
         """Turn the clock on, and do what the timetable does in its next tick."""
         self.clock.now = moment
         context = JobContext(self.week.installation, self.clock)
-        run_job(context, "plan_corrections")
-        run_job(context, "send_notices")
+        scheduler.plan_and_send_corrections(context)
         scheduler.send_due_editions(context, scheduler.ReleaseBackoff())
 
     def leave(self, reader: str) -> None:
@@ -221,6 +220,7 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     expect(heading).to_have_text("5 of 6 done")
     expect(sam.locator(".key")).to_contain_text("1 uncertain")
     assert served.received() == ["all", "leaver", "text", "uncertain", "without"]
+    expect(sam.locator("#rate")).to_contain_text("5 in this minute")
     sam.get_by_text("As a table").click()
     expect(sam.locator("#minutes td.r")).to_have_text("5")
     assert not page_faults(sam, widths=WIDTHS)
