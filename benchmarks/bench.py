@@ -17,6 +17,7 @@ from benchmarks import (
     collection,
     concurrent_load,
     list_import,
+    pages,
     peers,
     selection,
     send_memory,
@@ -105,6 +106,7 @@ PARTS: dict[str, Callable[[ResultSheet, BenchmarkSize], None]] = {
     "webhook": webhook.main,
     "import": list_import.main,
     "at-once": concurrent_load.main,
+    "pages": pages.main,
 }
 
 

@@ -17,6 +17,11 @@ class BenchmarkSize:
     import_rows: tuple[int, int]  # of an import
     webhook_posts: int  # of the webhook, 20 events each
     concurrent_load: tuple[int, int]  # readers of the send and rows of the import that run at once
+    page_home: tuple[
+        int, int, int
+    ]  # readers, articles of the week and past editions of the home whose pages are measured
+    page_databases: tuple[str, ...]
+    page_rounds: int  # in which each of them is asked for
     peer_items: int  # readers or rows that a peer is given
 
 
@@ -31,6 +36,9 @@ FULL = BenchmarkSize(
     import_rows=(100_000, 1_000_000),
     webhook_posts=3_000,
     concurrent_load=(100_000, 300_000),
+    page_home=(1_000_000, 5_000, 200),
+    page_databases=("sqlite", "postgresql"),
+    page_rounds=50,
     peer_items=20_000,
 )
 QUICK = BenchmarkSize(
@@ -44,5 +52,8 @@ QUICK = BenchmarkSize(
     import_rows=(100, 200),
     webhook_posts=10,
     concurrent_load=(50, 100),
+    page_home=(200, 60, 4),
+    page_databases=("sqlite",),
+    page_rounds=1,
     peer_items=20,
 )

@@ -1,0 +1,345 @@
+"""A home as large as the bars of the pages name it: readers, past editions with what came of them, and a week being arranged.
+
+People, deliveries, events and consent are written by the database itself, in a statement each; the draft and its edits are made
+by the product.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy.orm import Session
+
+from benchmarks.sample_installation import KEYS, RELEASE, create_populated_database
+from benchmarks.selection import NOW, made_up_articles
+from digest.app import corrections, editing, editions
+from digest.app.acts import Actor, Face, Role
+from digest.app.editing import EditForm
+from digest.app.installation import Installation
+from digest.collect.fetch.bundled_fetcher import INDEX_FILE, BundledFetcher
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.retention.kept_counts import keep_delivery_counts
+from digest.edition import approval
+from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.drafting import replace_fragments
+from digest.edition.edits import StoryField
+from digest.edition.queries import release_slot
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.edition.windows import next_window
+from digest.settings import Settings
+from digest.store.correction_models import Correction
+from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, StaffMember
+from digest.store.engine import Database, migrate_schema
+from digest.store.models import Article, AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
+from digest.store.staff import staff_actor
+from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
+from subscribers.store.models import Person, UtcDateTime
+
+EDITION_FILE = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.json"
+LAST_READER = "last.reader@domain1.example.org"
+EDITOR, ADMIN = "eve@newsroom.example", "ann@newsroom.example"
+ACTS_PER_EDITION = 200  # audit rows
+LEFT_OUT_PER_EDITION = 300  # stories of a past edition that it did not take
+EDITS = 12  # of the draft
+WEEK = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class InstallationSize:
+    """How much a home holds. `editions` are those that went out."""
+
+    readers: int
+    articles: int
+    editions: int
+
+
+@dataclass(frozen=True, slots=True)
+class LargeInstallation:
+    """A home with the names that its pages are asked by: the draft, the edition that went out last, a reader with a record.
+
+    `corrected` is the address of the story that was corrected in it.
+    """
+
+    installation: Installation
+    draft: str
+    departed: str
+    reader: int
+    corrected: str
+
+
+def create_large_installation(settings: Settings, size: InstallationSize) -> LargeInstallation:
+    """Make a home of a size under settings whose database is empty."""
+    database = create_populated_database(settings, size.readers)
+    installation = Installation(settings, database)
+    _add_reader(database)
+    staff = _add_staff(database)
+    departed = _store_past_editions(installation, size, staff)
+    _write_rows_for_everybody(database, departed, size.readers)
+    _store_articles(database, size.articles)
+    draft = _draft_week(installation, staff)
+    _copy_left_out_stories(database, draft)
+    keep_delivery_counts(database, now=NOW)
+    if database.engine.dialect.name == "postgresql":  # what its own processes do within minutes
+        with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+    return open_large_installation(settings, database)
+
+
+def open_large_installation(settings: Settings, database: Database) -> LargeInstallation:
+    """Return a home that was made before, by an older version perhaps."""
+    migrate_schema(database)
+    with database.read() as session:
+        names = session.scalars(select(Edition.name).order_by(Edition.release_at.desc()).limit(2)).all()
+        reader = session.scalars(select(func.max(Person.number))).one()
+        corrected = session.scalars(select(Correction.url)).one()
+    return LargeInstallation(Installation(settings, database), names[0], names[1], reader, corrected)
+
+
+@contextmanager
+def under_way(database: Database, edition: str) -> Iterator[None]:
+    """Bring an edition that went out back to where a quarter of its messages still wait, as long as the block runs."""
+    _change_progress(
+        database, edition, before=DeliveryState.ACCEPTED, after=DeliveryState.WAITING, state=EditionState.SENDING
+    )
+    yield
+    _change_progress(
+        database, edition, before=DeliveryState.WAITING, after=DeliveryState.ACCEPTED, state=EditionState.SENT
+    )
+
+
+def _change_progress(
+    database: Database, edition: str, *, before: DeliveryState, after: DeliveryState, state: EditionState
+) -> None:
+    every_fourth = (Delivery.purpose == edition_purpose(edition), Delivery.state == before, Delivery.person % 4 == 3)
+    with database.write() as session:
+        session.execute(update(Delivery).where(*every_fourth).values(state=after))
+        session.execute(update(Edition).where(Edition.name == edition).values(state=state))
+
+
+def _add_reader(database: Database) -> None:
+    """Subscribe one person as the product does it, with a chain that can be read."""
+    evidence = ConsentEvidence(
+        wording="Send me the weekly mail.",
+        wording_version="1",
+        language="en",
+        page="hls.today",
+        method="signed list",
+        actor="bench",
+        agreed_at=NOW - timedelta(days=300),
+    )
+    with database.write() as session:
+        add_subscriber(session, KEYS, LAST_READER, evidence=evidence, now=NOW - timedelta(days=299))
+
+
+def _add_staff(database: Database) -> Actor:
+    """Take an editor and an admin on to the staff; give the editor."""
+    with database.write() as session:
+        for email, role in ((ADMIN, "admin"), (EDITOR, "editor")):
+            member = StaffMember(email=email, role=role, added_at=RELEASE - 52 * WEEK, added_by="terminal:bench")
+            member.proven_at = member.added_at
+            session.add(member)
+        session.flush()
+        return Actor(staff_actor(member), Role.EDITOR, Face.DESK)
+
+
+# --- what went out -------------------------------------------------------------------------------------------
+
+
+def _store_past_editions(installation: Installation, size: InstallationSize, staff: Actor) -> str:
+    """Store the editions that went out, approved, with their totals and what was done to them; name the last."""
+    database, settings = installation.database, installation.settings
+    stored = EditionContent.from_json(json.loads(EDITION_FILE.read_text("utf-8")))
+    pieces = render_edition(stored, publication_frame(settings), create_mail_environment(settings))
+    name = ""
+    for number in range(1, size.editions + 1):
+        release = RELEASE - WEEK * (size.editions + 1 - number)
+        with database.write() as session:
+            edition = _past_edition(session, stored, number, release)
+            _store_version(session, edition, pieces, settings)
+            name = edition.name
+            if number < size.editions:
+                session.add_all(_delivery_totals(name, size.readers))
+                edition.planned = size.readers
+            session.execute(insert(AuditEntry), list(_audit_rows(name, staff, release)))
+    with database.write() as session:
+        session.execute(
+            text("UPDATE edition SET planned = :many WHERE name = :name"), {"many": size.readers, "name": name}
+        )
+    correction = next(entry for section in stored.sections for entry in section.entries if entry.url and entry.summary)
+    form = corrections.CorrectionForm(correction.url, "headline", "It reads differently now", "The number was wrong.")
+    corrections.correct_story(installation, name, form, actor=staff, now=NOW - timedelta(days=1))
+    return name
+
+
+def _past_edition(session: Session, stored: EditionContent, number: int, release: datetime) -> Edition:
+    year, week, _ = release.isocalendar()
+    name, cut_off = f"{year}-W{week:02}", release - timedelta(hours=12)
+    last = session.scalar(select(func.max(Edition.cut_off)))
+    edition = Edition(
+        slot=release_slot(release),
+        name=name,
+        number=number,
+        state=EditionState.DRAFT,
+        opens_at=next_window(cut_off, last).opens_at,
+        cut_off=cut_off,
+        release_at=release,
+        drafted_at=cut_off,
+        subject=stored.subject,
+        preheader=stored.preheader,
+        content=replace(stored, name=name, number=number).as_json(),
+    )
+    session.add(edition)
+    session.flush()
+    session.add_all(
+        EditionStory(
+            edition_id=edition.id,
+            section=section.key,
+            position=position,
+            title=entry.headline,
+            url=f"{entry.url}?edition={number}",
+            score=50.0,
+            terms=[],
+            reason="",
+            members=[f"{entry.url}?edition={number}"],
+        )
+        for section in stored.sections
+        for position, entry in enumerate(section.entries)
+    )
+    return edition
+
+
+def _store_version(
+    session: Session, edition: Edition, pieces: tuple[RenderedFragment, ...], settings: Settings
+) -> None:
+    """Approve an edition as it stands, and let it have gone out."""
+    replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
+    session.flush()
+    approved_at = edition.release_at - timedelta(hours=2)
+    mark = approval.current_content_hash(session, edition, settings)
+    approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=approved_at)
+    edition.state = EditionState.SENT
+    edition.planned_at = edition.release_at
+    edition.sent_at = edition.release_at + timedelta(hours=3)
+    edition.canary = 0
+
+
+def _delivery_totals(name: str, readers: int) -> Iterator[DeliveryTotal]:
+    refused = readers // 100
+    for state, count in ((DeliveryState.ACCEPTED, readers - refused), (DeliveryState.REFUSED, refused)):
+        yield DeliveryTotal(purpose=edition_purpose(name), state=state, count=count)
+
+
+def _audit_rows(name: str, staff: Actor, release: datetime) -> Iterator[dict[str, object]]:
+    for n in range(ACTS_PER_EDITION):
+        act = "approve" if n == ACTS_PER_EDITION - 1 else "edited"
+        at = release - timedelta(hours=12) + timedelta(minutes=n)
+        yield {"at": at, "actor": staff.name, "act": act, "subject": name, "detail": {"seq": n}}
+
+
+# --- a row for everybody -------------------------------------------------------------------------------------
+
+# Written by the database itself; {random} stands for 26 characters that nobody can guess, as the ids of deliveries are.
+_DELIVERIES = """
+    INSERT INTO delivery (id, purpose, person, state, due_at, next_try_at, tries, domain_tag, message_id, transport, reply,
+        handed_at, first_handed_at)
+    SELECT {random}, :purpose, number,
+        CASE WHEN number % 100 = 0 THEN 'refused' WHEN number % 500 = 1 THEN 'uncertain' WHEN number % 200 = 2 THEN 'skipped'
+            ELSE 'accepted' END,
+        :due, :due, 1, domain_tag, 'message-' || number || '@weekly.news.example.org', 'smtp',
+        CASE WHEN number % 100 = 0 THEN '550 5.1.1 no such user' ELSE '250 2.0.0 OK' END, :handed, :handed
+    FROM person"""
+_EVENTS = """
+    INSERT INTO event (delivery, kind, cause, at, received_at, fingerprint, detail)
+    SELECT id, 'bounced', 'no mailbox', :handed, :handed, id, '{{}}' FROM delivery
+    WHERE purpose = :purpose AND state = 'refused'"""
+_CONSENTS = """
+    INSERT INTO consent_event (person, seq, kind, at, body, previous, hash)
+    SELECT number, 1, 'imported', asked_at, '{{}}', '', {random} FROM person WHERE number <= :last"""
+# One in twenty has changed their choices since the last edition.
+_CHOICES = """
+    INSERT INTO consent_event (person, seq, kind, at, body, previous, hash)
+    SELECT number, 2, 'choices changed', :changed, '{{"before": {{}}}}', '', {random} FROM person
+    WHERE number <= :last AND number % 20 = 3"""
+_RANDOM_TEXT = {"sqlite": "lower(hex(randomblob(13)))", "postgresql": "substr(md5(random()::text), 1, 26)"}
+
+
+def _write_rows_for_everybody(database: Database, edition: str, readers: int) -> None:
+    """Write what everybody has: a delivery of the last edition with what came of it, and a consent."""
+    handed = RELEASE - WEEK + timedelta(hours=1)
+    moments = {"due": RELEASE - WEEK, "handed": handed, "changed": handed + timedelta(days=2)}
+    values = {"purpose": edition_purpose(edition), "last": readers, **moments}
+    for statement in (_DELIVERIES, _EVENTS, _CONSENTS, _CHOICES):
+        sql = text(statement.format(random=_RANDOM_TEXT[database.engine.dialect.name]))
+        used = {name: value for name, value in values.items() if f":{name}" in statement}
+        typed = [bindparam(name, type_=UtcDateTime) for name in used if name in moments]
+        with database.write() as session:
+            session.execute(sql.bindparams(*typed), used)
+
+
+# --- the week that is arranged -------------------------------------------------------------------------------
+
+
+def _store_articles(database: Database, number: int) -> None:
+    """Store a week's articles of 100 sources."""
+    articles = made_up_articles(number)
+    with database.write() as session:
+        sources = {
+            name: Source(url=f"https://{name}.example.org/rss", name=name) for name in {a.source for a in articles}
+        }
+        for n, source in enumerate(sources.values()):
+            source.publisher, source.topics, source.images = f"Publisher {n}", {}, "none"
+            source.health, source.good_at, source.tried_at = SourceHealth.GOOD, NOW, NOW
+        session.add_all(sources.values())
+        session.flush()
+        rows = [
+            {
+                "source_id": sources[article.source].id,
+                "key": hashlib.sha256(article.url.encode()).hexdigest(),
+                "url": article.url,
+                "link": article.link,
+                "title": article.title,
+                "summary": article.summary,
+                "categories": [],
+                "dated_at": article.dated_at,
+                "date_basis": "published",
+                "found_at": article.dated_at,
+                "seen_at": NOW,
+            }
+            for article in articles
+        ]
+        session.execute(insert(Article), rows)
+
+
+def _draft_week(installation: Installation, staff: Actor) -> str:
+    """Draft the week's edition, and let an editor have written and moved things in it; give its name."""
+    with TemporaryDirectory(prefix="digest-bench-") as folder:  # a web in which every page is out of reach
+        (Path(folder) / INDEX_FILE).write_text("{}")
+        fetcher = BundledFetcher(Path(folder))
+        name = editions.draft_next_edition(installation, actor=staff, now=NOW, fetcher=fetcher).name
+    state = editing.read_editing_state(installation, name)
+    stories = [story.url for placed in state.arrangement.sections.values() for story in placed]
+    for n in range(EDITS):
+        form = EditForm(name, staff, NOW + timedelta(minutes=n))
+        url = stories[n % len(stories)]
+        editing.write_text(installation, form, url, StoryField.HEADLINE, f"What an editor wrote, the {n}th time")
+    return name
+
+
+def _copy_left_out_stories(database: Database, draft: str) -> None:
+    """Let each past edition have left stories out too: some of those that the draft did."""
+    copied = """
+        INSERT INTO story (edition_id, section, position, title, url, score, terms, reason, members)
+        SELECT edition.id, NULL, 0, left_out.title, left_out.url || '?edition=' || edition.id, left_out.score,
+            left_out.terms, left_out.reason, left_out.members
+        FROM edition CROSS JOIN (
+            SELECT story.* FROM story JOIN edition ON edition.id = edition_id
+            WHERE edition.name = :draft AND section IS NULL ORDER BY score DESC LIMIT :many
+        ) AS left_out WHERE edition.name <> :draft"""
+    with database.write() as session:
+        session.execute(text(copied), {"draft": draft, "many": LEFT_OUT_PER_EDITION})

@@ -1,0 +1,378 @@
+"""Every page of editors and admins, in a home with 1,000,000 readers: `python -m benchmarks.pages`.
+
+The pages are those of the route table, each asked for in rounds, as a member who is signed in would. Judged are the time until the
+page is written (p99), its bytes, and the queries that it took: not one more than in a home with 200 readers.
+"""
+
+import argparse
+import logging
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event
+
+from benchmarks.databases import DATABASE_KINDS, DATABASE_NAMES, fresh_database
+from benchmarks.large_installation import (
+    ADMIN,
+    EDITOR,
+    EDITS,
+    LAST_READER,
+    InstallationSize,
+    LargeInstallation,
+    create_large_installation,
+    open_large_installation,
+    under_way,
+)
+from benchmarks.results import ResultSheet
+from benchmarks.sample_installation import benchmark_settings
+from benchmarks.selection import NOW
+from benchmarks.sizes import FULL, QUICK, BenchmarkSize
+from digest import logs
+from digest.app import editing
+from digest.app.acts import Role
+from digest.store import staff, staff_sessions
+from digest.store.engine import Database, open_database
+from digest.web.admin.look_reasons import LOOK_REASONS
+from digest.web.app import create_app
+from digest.web.auth.cookies import CookieScope
+from digest.web.auth.route_rules import ROUTE_RULES
+from digest.web.desk.edit_outline import story_anchor
+
+MAX_P99_MS, MAX_PREVIEW_MS = 300.0, 150.0  # milliseconds
+MAX_PAGE_BYTES = 150_000
+MAX_RENEWING_SECONDS = 300.0  # of a page that shows how far a search or a count is
+# What a page shows besides its first view, by the page's endpoint: queries of its address.
+VIEWS: Mapping[str, Sequence[str]] = {
+    "desk.edition": (
+        "",
+        "?filter=all&tab=stories",
+        "?q=theme1",
+        "?start=100",
+        "?open={story}",
+        "?panel=merge&about={story}",
+    ),
+    "previews.show_preview": ("", "?view=aloud", "?view=text"),
+    "admin.list_readers": ("", "?below={middle}", "?state=suppressed", "?came=hls.today", "?since=2026-11-01"),
+    "admin.list_deliveries": ("", "?edition={edition}"),
+    "corrections.show_corrections": ("", "?story={corrected}"),
+}
+ADDRESS_PART = re.compile(r"<(?:[^<>]*:)?(\w+)>")  # of a rule
+# These lead to another page, ask before a source of the settings' file goes, or are there while a way to sign in is being set up.
+LEFT_OUT = (
+    "admin.ask_before_removing_source",
+    "admin.list_settings",
+    "auth.draw_app_secret",
+    "auth.show_passkey",
+    "auth.show_password_form",
+)
+
+
+@dataclass(slots=True)
+class PageTimes:
+    """What one page took, by round: wall and CPU milliseconds; its bytes, and how many queries the last round took."""
+
+    wall_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    octets: int = 0
+    queries: int = 0
+
+    def quantile(self, percent: int) -> float:
+        """Return the time in milliseconds that so many of a hundred rounds do not exceed."""
+        return _quantile(self.wall_ms, percent)
+
+    @property
+    def cpu(self) -> float:
+        """The CPU time of a round in milliseconds: the median."""
+        return _quantile(self.cpu_ms, 50)
+
+
+def _quantile(times: Iterable[float], percent: int) -> float:
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+@dataclass(slots=True)
+class QueryCounter:
+    """How many statements were sent to a database."""
+
+    count: int = 0
+
+    def listen(self, database: Database) -> None:
+        """Count whatever goes to a database from now on."""
+        event.listen(database.engine, "before_cursor_execute", self._note_statement)
+
+    def _note_statement(self, *_: object) -> None:
+        self.count += 1
+
+
+@dataclass(frozen=True, slots=True)
+class StaffPage:
+    """One page: who asks for it, what results call it, and its address."""
+
+    role: Role
+    label: str
+    path: str
+
+
+class PageBench:
+    """The pages of one home, with an editor and an admin who are signed in."""
+
+    def __init__(self, home: LargeInstallation) -> None:
+        self.home = home
+        self.app: Flask = create_app(home.installation, clock=lambda: NOW)
+        self.app.config["WTF_CSRF_ENABLED"] = False  # the forms' tokens would have to be read from each page
+        self.queries = QueryCounter()
+        self.queries.listen(home.installation.database)
+        self.clients = {Role.EDITOR: self._sign_in(EDITOR), Role.ADMIN: self._sign_in(ADMIN)}
+
+    def _sign_in(self, email: str) -> FlaskClient:
+        installation, client = self.home.installation, self.app.test_client()
+        with installation.database.write() as session:
+            member = staff.require_staff_member(session, email)
+            token = staff_sessions.begin_session(session, member, network="loopback", browser="Firefox", now=NOW)
+        client.set_cookie(CookieScope.from_settings(installation.settings).session, token, domain="localhost")
+        return client
+
+    def list_pages(self) -> Iterator[StaffPage]:
+        """List all pages of the staff that can be looked at, those of an edition for the draft and for the last that went out."""
+        draft, departed = self._name_editions()
+        both = [draft, departed]
+        arguments, queries = self._list_arguments(draft, departed), self._query_arguments()
+        for rule in sorted(self.app.url_map.iter_rules(), key=lambda rule: rule.rule):
+            role = ROUTE_RULES[rule.endpoint].role
+            if role is None or "GET" not in (rule.methods or ()) or rule.endpoint in LEFT_OUT:
+                continue
+            for given in arguments.get(rule.endpoint, both if rule.arguments == {"name"} else [{}]):
+                if missing := rule.arguments - given.keys():
+                    raise SystemExit(f"Say in benchmarks/pages.py what stands for {', '.join(missing)} in {rule.rule}.")
+                path = ADDRESS_PART.sub(lambda part: quote(given[part[1]]), rule.rule)  # noqa: B023 - called at once
+                for query in VIEWS.get(rule.endpoint, ("",)):
+                    label = path.replace(f"/{given['name']}", f"/{given['what']}") if "what" in given else rule.rule
+                    yield StaffPage(role, label + query, path + query.format(**queries))
+
+    def _name_editions(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the draft and the last edition that went out, as addresses and results (`what`) name them."""
+        return ({"name": self.home.draft, "what": "(draft)"}, {"name": self.home.departed, "what": "(went out)"})
+
+    def _list_arguments(
+        self, draft: dict[str, str], departed: dict[str, str]
+    ) -> Mapping[str, Sequence[Mapping[str, str]]]:
+        """Return what stands in the addresses of pages, by endpoint, where it is not just each edition."""
+        self._wait_until_still(Role.EDITOR, f"/desk/editions/{self.home.departed}/corrections/1")
+        reader = {"number": str(self.home.reader)}
+        with self.home.installation.database.read() as session:
+            member = staff.require_staff_member(session, EDITOR)
+        return {
+            "admin.show_reader": [reader],
+            "admin.ask_before_act": [reader | {"act": "erase"}],
+            "admin.ask_for_reason": [reader],
+            "admin.ask_how_to_answer": [reader],
+            "admin.show_search": [{"name": self._find_last_reader(), "what": "(a search)"}],
+            "admin.show_member": [{"number": str(member.id)}],
+            "admin.show_settings": [{"table": "schedule"}],
+            "admin.show_source": [{"number": "1"}],
+            "corrections.show_corrections": [departed],
+            "corrections.show_recipients": [departed | {"number": "1"}],
+            "history.show_history": [draft],
+            "history.show_moment": [draft | {"seq": str(EDITS // 2)}],
+            "sending.show_sending": [departed],
+            "approvals.show_version": [departed | {"number": "1"}],
+            "approvals.show_version_mail": [departed | {"number": "1"}],
+            "desk.frame": [one | {"view": view} for one in (draft, departed) for view in ("phone", "text", "inbox")],
+        }
+
+    def _query_arguments(self) -> Mapping[str, str]:
+        """Return what stands in the queries of addresses."""
+        return {
+            "story": self._anchor_story(1),
+            "middle": str(self.home.reader // 2),
+            "edition": self.home.departed,
+            "corrected": quote(self.home.corrected, safe=""),
+        }
+
+    def _anchor_story(self, place: int) -> str:
+        """Return the anchor of a featured story of the draft, by its place from 0."""
+        state = editing.read_editing_state(self.home.installation, self.home.draft)
+        return story_anchor(state.arrangement.sections["featured"][place].url)
+
+    def _find_last_reader(self) -> str:
+        """Look for an address among all, as an admin; return the name of the search when it is through."""
+        fields = {"part": LAST_READER.partition("@")[0], "why": LOOK_REASONS[0]}
+        path = self.clients[Role.ADMIN].post("/admin/readers/search", data=fields).location
+        self._wait_until_still(Role.ADMIN, path)
+        return path.rpartition("/")[2]
+
+    def _wait_until_still(self, role: Role, path: str) -> None:
+        """Wait until a page that shows the progress of something renews itself no more."""
+        deadline = time.monotonic() + MAX_RENEWING_SECONDS
+        while "Refresh" in self.clients[role].get(path).headers:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{path} renews itself for longer than {MAX_RENEWING_SECONDS} s")
+            time.sleep(0.2)
+
+    def measure_pages(self, rounds: int, pages: Sequence[StaffPage]) -> dict[str, PageTimes]:
+        """Ask for each page once a round; the first round warms up and does not count."""
+        for page in pages:
+            self._open_page(page, PageTimes())
+        times = {page.label: PageTimes() for page in pages}
+        for _ in range(rounds):
+            for page in pages:
+                self._open_page(page, times[page.label])
+        return times
+
+    def _open_page(self, page: StaffPage, times: PageTimes) -> None:
+        with self._timing(times):
+            answer = self.clients[page.role].get(page.path)
+        times.octets = len(answer.data)
+        if answer.status_code != 200:
+            raise SystemExit(f"{page.path} answers {answer.status_code}: {answer.text[:500]}")
+
+    @contextmanager
+    def _timing(self, times: PageTimes) -> Iterator[None]:
+        queries, cpu, wall = self.queries.count, time.process_time(), time.perf_counter()
+        yield
+        times.wall_ms.append((time.perf_counter() - wall) * 1e3)
+        times.cpu_ms.append((time.process_time() - cpu) * 1e3)
+        times.queries = self.queries.count - queries
+
+    def measure_preview(self, rounds: int) -> PageTimes:
+        """Write a headline at the desk and read the mail's preview, as the page does it when a field is left."""
+        times, client, name, anchor = PageTimes(), self.clients[Role.EDITOR], self.home.draft, self._anchor_story(0)
+        for n in range(rounds):
+            words = f"Ports reopen, as written in round {n}"
+            with self._timing(times):
+                saved = client.post(f"/desk/editions/{name}/story/{anchor}", data={"headline": words})
+                shown = client.get(f"/desk/preview/{name}/phone")
+            if saved.status_code != 303 or words not in shown.text:
+                raise SystemExit(f"an edit answers {saved.status_code}, and the preview does not show it")
+        return times
+
+
+def count_queries_of_small_home(kind: str) -> dict[str, int]:
+    """Return how many queries each page takes in a home with little in it, by label."""
+    with lend_home(QUICK, kind, None) as small:
+        bench = PageBench(small)
+        times = bench.measure_pages(1, list(bench.list_pages()))
+        return {label: one.queries for label, one in times.items()}
+
+
+@contextmanager
+def lend_home(size: BenchmarkSize, kind: str, kept: Path | None) -> Iterator[LargeInstallation]:
+    """Lend a home of a size on a database of a kind; one on SQLite that was kept in a folder is taken as it is."""
+    kept = kept if kind == "sqlite" else None
+    with ExitStack() as stack:
+        folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="digest-bench-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        url = stack.enter_context(fresh_database(kind, folder))
+        settings = benchmark_settings(folder).model_copy(update={"database_url": url})
+        if kept and settings.key_file.exists():
+            home = open_large_installation(settings, open_database(url))
+        else:
+            readers, articles, past = size.page_home
+            home = create_large_installation(settings, InstallationSize(readers, articles, past))
+        stack.callback(home.installation.database.close)
+        yield home
+
+
+def measure_kind(sheet: ResultSheet, size: BenchmarkSize, kind: str, kept: Path | None = None) -> dict[str, PageTimes]:
+    """Measure all pages on one kind of database, and put what they took beside the bars; return all times, by label."""
+    few = {} if size.page_home == QUICK.page_home else count_queries_of_small_home(kind)
+    with lend_home(size, kind, kept) as home:
+        bench = PageBench(home)
+        times = bench.measure_pages(size.page_rounds, list(bench.list_pages()))
+        preview = bench.measure_preview(size.page_rounds)
+        sending = StaffPage(Role.EDITOR, "/desk/editions/(goes out)/sending", f"/desk/editions/{home.departed}/sending")
+        with under_way(home.installation.database, home.departed):
+            times |= bench.measure_pages(size.page_rounds, [sending])
+    add_results(sheet, size, DATABASE_NAMES[kind], times, preview, few)
+    return times
+
+
+def add_results(
+    sheet: ResultSheet,
+    size: BenchmarkSize,
+    database: str,
+    times: Mapping[str, PageTimes],
+    preview: PageTimes,
+    few: Mapping[str, int],
+) -> None:
+    """Put what all pages took beside the bars, the slowest and the heaviest by name."""
+    readers, articles, past = size.page_home
+    where = f"with {readers:,} readers, {articles:,} articles and {past} editions, {database}"
+    slowest = max(times, key=lambda label: times[label].quantile(99))
+    one = times[slowest]
+    sheet.add_result(
+        f"{len(times)} pages of desk and admin {where}: the slowest, {slowest}",
+        f"p50 {one.quantile(50):.0f}, p99 {one.quantile(99):.0f} ms ({one.cpu:.0f} ms of CPU)",
+        f"p99 < {MAX_P99_MS:.0f} ms",
+        bar_met=one.quantile(99) < MAX_P99_MS,
+    )
+    every = [ms for page in times.values() for ms in page.wall_ms]
+    sheet.print_note(f"of all: p50 {_quantile(every, 50):.0f}, p99 {_quantile(every, 99):.0f} ms")
+    heaviest = max(times, key=lambda label: times[label].octets)
+    sheet.add_result(
+        f"the same: the heaviest, {heaviest}",
+        f"{times[heaviest].octets / 1000:.0f} KB",
+        f"< {MAX_PAGE_BYTES / 1000:.0f} KB",
+        bar_met=times[heaviest].octets < MAX_PAGE_BYTES,
+    )
+    grown = {label: times[label].queries for label, count in few.items() if times[label].queries > count}
+    most = max(times, key=lambda label: times[label].queries)
+    sheet.add_result(
+        "the same: queries",
+        f"{times[most].queries} at most ({most}); {len(grown)} pages take more than with {QUICK.page_home[0]} readers",
+        "none takes more",
+        bar_met=not grown,
+    )
+    for label, count in grown.items():
+        sheet.print_note(f"{label}: {count} queries in place of {few[label]}")
+    sheet.add_result(
+        f"from an edit to the mail's preview {where}",
+        f"p50 {preview.quantile(50):.0f}, p99 {preview.quantile(99):.0f} ms ({preview.cpu:.0f} ms of CPU)",
+        f"p50 < {MAX_PREVIEW_MS:.0f} ms",
+        bar_met=preview.quantile(50) < MAX_PREVIEW_MS,
+    )
+
+
+def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
+    """Measure on each kind of database."""
+    for kind in size.page_databases:
+        measure_kind(sheet, size, kind)
+
+
+def _run_alone() -> None:
+    """Measure as the command line asks for, and print every page."""
+    reader = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
+    reader.add_argument("--database", choices=DATABASE_KINDS, action="append", help="both without")
+    reader.add_argument("--quick", action="store_true", help="a small home: it tries the code and judges nothing")
+    reader.add_argument("--rounds", type=int, help="how often each page is asked for")
+    reader.add_argument(
+        "--keep", type=Path, help="make the home on SQLite in this folder, or take the one that is there"
+    )
+    arguments = reader.parse_args()
+    logs.configure_logging(logging.WARNING)
+    size = QUICK if arguments.quick else FULL
+    if arguments.rounds:
+        size = replace(size, page_rounds=arguments.rounds)
+    sheet = ResultSheet(judges_bars=not arguments.quick)
+    for kind in arguments.database or DATABASE_KINDS:
+        times = measure_kind(sheet, size, kind, arguments.keep and arguments.keep / kind)
+        print("\n   p50   p99   CPU ms  queries     KB  page")
+        for label, one in sorted(times.items(), key=lambda item: -item[1].quantile(99)):
+            print(
+                f"{one.quantile(50):6.0f}{one.quantile(99):6.0f}{one.cpu:9.0f}{one.queries:9}{one.octets / 1000:7.0f}  {label}"
+            )
+    sys.exit(0 if sheet.all_bars_met else 1)
+
+
+if __name__ == "__main__":
+    _run_alone()
