@@ -16,6 +16,7 @@ from digest.edition.rendering.fragments import create_mail_environment, publicat
 from digest.settings import Settings
 from tests.browser import AXE_MAIL, axe_report, excess_width, show_views
 from tests.conftest import ROOT
+from tests.tools import look_measures
 
 OURS = Settings.model_validate(
     {
@@ -125,6 +126,35 @@ def test_a_phone_stacks_what_stands_side_by_side(browser: Browser, mail: str) ->
         assert first == second
         first, second = phone.ask(tops)
         assert first < second
+
+
+@pytest.mark.chromium
+def test_the_first_screen_holds_the_news_and_links_keep_their_word(
+    browser: Browser, mail: str, full_content: EditionContent
+) -> None:
+    assert sum(len(section.entries) for section in full_content.sections) >= 28
+    assert len(mail.encode()) <= 56 * 1024, "two stories more, and it would be above 60 KB"
+    with Shown(browser, mail, width=390) as shown:
+        assert look_measures.first_headline_top(shown.page) <= 120
+        assert look_measures.next_deadline_bottom(shown.page) <= look_measures.FIRST_SCREEN
+        assert look_measures.links_without_cue(shown.page) == []
+        assert look_measures.small_targets(shown.page) == []
+        look_measures.enlarge_text(shown.page, 2.2)
+        assert excess_width(shown.page) == ""
+    bare = mail.replace("text-decoration:underline", "text-decoration:none").replace(
+        "line-height:24px", "line-height:14px"
+    )
+    with Shown(browser, bare, width=390) as shown:
+        assert look_measures.links_without_cue(shown.page)
+        assert look_measures.small_targets(shown.page)
+
+
+@pytest.mark.chromium
+def test_a_screen_reader_meets_the_edition_in_this_order(browser: Browser, mail: str) -> None:
+    """Sections, headings with their topics, dates right after them, links with their story's name: from Chromium's accessibility tree."""
+    written = (ROOT / "tests" / "fixtures" / "spoken_edition.txt").read_text("utf-8").splitlines()
+    with Shown(browser, mail, width=390) as shown:
+        assert look_measures.outline_passages(look_measures.list_accessible_passages(shown.page)) == written
 
 
 def judged(script: str, html: str, tmp_path: Path) -> str:

@@ -1,0 +1,138 @@
+"""What can be measured of a mail in a browser: its first screen, its links, its text when enlarged, what a voice speaks."""
+
+from itertools import pairwise
+from typing import Any, TypedDict
+
+from playwright.sync_api import Page
+
+FIRST_SCREEN = 400  # CSS pixels from the top, at a width of 390
+MIN_TARGET, MAIN_TARGET = 24, 44  # CSS pixels of height (WCAG 2.2, 2.5.8 and 2.5.5)
+
+_LINKS = """[...document.querySelectorAll('a[href]')].filter(a => !a.closest('[aria-hidden=true]') && a.offsetParent).map(a => {
+  const style = getComputedStyle(a), block = a.closest('p,li,td,h1,h2,h3');
+  // The cue may be lent by a child, as a headline lends it to what stands in it.
+  const lined = [a, ...a.querySelectorAll('*')].some(e => getComputedStyle(e).textDecorationLine.includes('underline'));
+  const filled = [a, a.parentElement].some(e => !['rgba(0, 0, 0, 0)', 'rgb(255, 255, 255)'].includes(getComputedStyle(e).backgroundColor));
+  const words = [...block.childNodes].some(n => n.nodeType === 3 && /[A-Za-z]{2}/.test(n.data));
+  return {text: a.innerText.trim(), image: !!a.querySelector('img'), cue: lined || filled && a.offsetHeight >= 40,
+          height: Math.round(a.getBoundingClientRect().height), inline: words && style.display === 'inline', main: a.classList.contains('act')}
+})"""
+_ENLARGE = """factor => { const sizes = [...document.querySelectorAll('body *')].map(e => { const s = getComputedStyle(e); return [e, s.fontSize, s.lineHeight]; });
+  for (const [e, size, line] of sizes) { e.style.setProperty('font-size', parseFloat(size) * factor + 'px', 'important');
+    if (line !== 'normal') e.style.setProperty('line-height', parseFloat(line) * factor + 'px', 'important'); } }"""
+
+
+class MeasuredLink(TypedDict):
+    """A link that is seen: whether it has a cue besides its colour, its height, whether it stands within a sentence."""
+
+    text: str
+    image: bool
+    cue: bool
+    height: int
+    inline: bool
+    main: bool
+
+
+def measure_links(page: Page) -> list[MeasuredLink]:
+    """List the links that are seen and spoken."""
+    found: list[MeasuredLink] = page.evaluate(_LINKS)
+    return found
+
+
+def links_without_cue(page: Page) -> list[str]:
+    """Name the links of words that only their colour tells from text."""
+    return [link["text"] for link in measure_links(page) if not link["image"] and not link["cue"]]
+
+
+def small_targets(page: Page) -> list[str]:
+    """Name the links that are too low for a finger; those within a sentence may be (WCAG 2.2, 2.5.8)."""
+    return [
+        f"{link['text']}: {link['height']} px"
+        for link in measure_links(page)
+        if link["height"] < (MAIN_TARGET if link["main"] else 0 if link["inline"] else MIN_TARGET)
+    ]
+
+
+def first_headline_top(page: Page) -> int:
+    """Return where the first linked headline begins, in CSS pixels."""
+    return int(page.evaluate("Math.round(document.querySelector('ol a').getBoundingClientRect().y + scrollY)"))
+
+
+def next_deadline_bottom(page: Page) -> int:
+    """Return where the next deadline ends, in CSS pixels."""
+    paragraph = "[...document.querySelectorAll('p')].find(p => p.innerText.startsWith('Next deadline'))"
+    return int(page.evaluate(f"Math.round({paragraph}.getBoundingClientRect().bottom + scrollY)"))
+
+
+def enlarge_text(page: Page, factor: float) -> None:
+    """Enlarge all text, and nothing else, as a reader's own setting does."""
+    page.evaluate(_ENLARGE, factor)
+
+
+def list_accessible_passages(page: Page) -> list[str]:
+    """List what Chromium's accessibility tree holds, in order: "heading 2: In this issue", "link: Read at CISA", "text: …".
+
+    A heading or a link is named by all that it holds; the pieces in it are not listed again.
+    """
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    session.detach()
+    by_id = {node["nodeId"]: node for node in nodes}
+    passages: list[str] = []
+    _walk(by_id, nodes[0]["nodeId"], passages)
+    return passages
+
+
+def outline_passages(passages: list[str]) -> list[str]:
+    """Take from the accessible passages what one walks by: landmarks, headings (linked ones in one line), links, dates after their labels."""
+    outline: list[str] = []
+    for before, passage in pairwise(["", *(" ".join(p.split()) for p in passages)]):
+        text = passage.removeprefix("text: ")
+        if before in {"text: Deadline:", "text: Event:", "text: Next deadline:"}:
+            outline.append(f"date: {text}")
+        elif passage.startswith("link: ") and outline and _is_heading_of(outline[-1], passage):
+            outline[-1] = f"linked {outline[-1]}"
+        elif not passage.startswith(("text: ", "list")):
+            outline.append(passage)
+    return outline
+
+
+def _is_heading_of(heading: str, link: str) -> bool:
+    return heading.startswith("heading ") and heading.endswith(link.removeprefix("link: "))
+
+
+_STRUCTURE = {"list", "listitem", "region", "main"}
+
+
+def _walk(by_id: dict[str, Any], node_id: str, passages: list[str]) -> None:
+    node = by_id[node_id]
+    role, name = node.get("role", {}).get("value", ""), " ".join(str(node.get("name", {}).get("value", "")).split())
+    if node.get("ignored"):
+        role = ""
+    if role in {"heading", "link", "image"}:
+        level = next((f" {p['value']['value']}" for p in node.get("properties", ()) if p["name"] == "level"), "")
+        passages.append(f"{role}{level}: {name}")
+        if role == "heading":
+            passages += [f"link: {by_id[c]['name']['value']}" for c in _links_in(by_id, node)]
+        return
+    if role == "StaticText" and name:
+        passages.append(f"text: {name}")
+        return
+    if role in _STRUCTURE:
+        passages.append(f"{role}: {name}".removesuffix(": "))
+    for child in node.get("childIds", ()):
+        if child in by_id:
+            _walk(by_id, child, passages)
+
+
+def _links_in(by_id: dict[str, Any], node: dict[str, Any]) -> list[str]:
+    found = []
+    for child in node.get("childIds", ()):
+        below = by_id.get(child)
+        if below is None:
+            continue
+        if not below.get("ignored") and below.get("role", {}).get("value") == "link":
+            found.append(child)
+        else:
+            found += _links_in(by_id, below)
+    return found
