@@ -13,21 +13,29 @@ from digest.app.audit_log import remember_check
 from digest.app.installation import Installation
 from digest.app.seal_mail import mail_seal_when_due
 from digest.app.upload_files import prune_uploads
+from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
 from digest.deliver.events import payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError, PullResult
 from digest.deliver.providers.registry import find_suppression_lists, is_in_use, provider_kinds
-from digest.deliver.retention import delivery_disclosures, kept_counts, provider_erasures, repeated_bounces
+from digest.deliver.retention import (
+    delivery_disclosures,
+    edition_figures,
+    kept_counts,
+    provider_erasures,
+    repeated_bounces,
+)
 from digest.deliver.send import rate_limiter
 from digest.store import staff_sessions
 from digest.store.account_models import SignIn
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
-from subscribers.consent import disclosures, seals
+from subscribers.consent import consent_days, disclosures, seals
 from subscribers.lifecycle import expiry
 from subscribers.store.models import Seal
 from subscribers.transfer.imports import drop_import_salts
 
+GROWTH_STATE_KEY = "growth counted"
 SLOT_RETENTION = timedelta(days=90)
 DELETE_BATCH_SIZE = 1000  # rows of one write transaction
 
@@ -138,6 +146,21 @@ def keep_edition_counts(installation: Installation, now: datetime) -> str:
     return f"deliveries of {kept_counts.keep_delivery_counts(installation.database, now=now):,} editions counted"
 
 
+def count_growth(installation: Installation, now: datetime) -> str:
+    """Count the consent events since the last night by day, the readers of today, and what came of the last editions."""
+    database, zone = installation.database, installation.settings.file.publication.zone
+    with database.read() as session:
+        after = (read_installation_state(session, GROWTH_STATE_KEY) or {}).get("through", 0)
+        counted = consent_days.count_consent_events(session, zone, after=after, now=now)
+    with database.write() as session:
+        if (read_installation_state(session, GROWTH_STATE_KEY) or {}).get("through", 0) == after:
+            consent_days.add_day_counts(session, counted.counts)
+            write_installation_state(session, GROWTH_STATE_KEY, {"through": counted.through}, now=now)
+        consent_days.record_reader_count(session, now.astimezone(zone).date())
+    editions = edition_figures.keep_edition_figures(database, now=now)
+    return f"{sum(counted.counts.values()):,} consent events and {editions} editions counted for growth"
+
+
 def delete_old_payloads(installation: Installation, now: datetime) -> str:
     """Delete what providers posted more than 30 days ago."""
     return f"{payloads.drop_old_payloads(installation.database, now=now):,} old payloads dropped"
@@ -227,6 +250,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     suppress_bouncing_addresses,
     aggregate_old_deliveries,
     keep_edition_counts,
+    count_growth,
     delete_old_payloads,
     delete_old_rate_counts,
     delete_old_sign_ins,

@@ -6,7 +6,7 @@ They continue the flow of data of `digest.store.models`: edition â†’ delivery â†
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text, true
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
@@ -56,6 +56,21 @@ class Delivery(Base):
     reply: Mapped[str] = mapped_column(Text, default="")  # scrubbed of addresses
     handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the last time
     first_handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # its Date, whenever it is repeated
+
+
+class EditionFigures(Base):
+    """What came of one edition, counted at night; see `deliver.retention.edition_figures`. It outlives the deliveries."""
+
+    __tablename__ = "edition_figures"
+
+    name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    number: Mapped[int]
+    release_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    handed_over: Mapped[int]
+    refused: Mapped[int]
+    complained: Mapped[int]
+    hours: Mapped[dict[str, int]] = mapped_column(JSON)  # by the hour in UTC: {"2026-11-20 11": 11964}
+    counted_at: Mapped[Moment]
 
 
 class Notice(Base):

@@ -3,12 +3,13 @@
 `digest.store.models` adds the newsletter's tables to the same metadata; one Alembic tree covers both.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 from sqlalchemy import (
     JSON,
+    Date,
     DateTime,
     Enum,
     ForeignKey,
@@ -169,6 +170,17 @@ class ConsentEvent(Base):
     commitment: Mapped[str | None] = mapped_column(String(64))
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class ConsentDay(Base):
+    """How many consent events of one kind and way there were on one day; see `subscribers.consent.consent_days`."""
+
+    __tablename__ = "consent_day"
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    way: Mapped[str] = mapped_column(String(200), primary_key=True)  # where they asked, or the import; no address
+    count: Mapped[int]
 
 
 class Seal(Base):

@@ -21,6 +21,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0029 moves no row: it drops a column that nothing has read since 0018.
 0027 moves no row: it gives each row of the audit log its place in the chain.
 0028 moves no row: how sources behaved is counted from then on.
+0030 moves no row: the next night counts what is there.
 0020 moves no row: nothing was skipped, moved or added before there was a calendar.
 0023 moves no row: nothing of before was imported yet.
 0008 renames the tags of addresses in `signup_request` and `signup_mail` to those of mailboxes, and keeps them.

@@ -3,6 +3,7 @@
 from digest.web.admin import (
     audit_pages,
     delivery_pages,
+    growth_pages,
     import_pages,
     reader_pages,
     record_pages,
@@ -18,6 +19,7 @@ ADMIN_PLACES = (
     ("readers", "Readers", "admin.list_readers"),
     ("import", "Import", "admin.list_imports"),
     ("deliveries", "Deliveries", "admin.list_deliveries"),
+    ("growth", "Growth", "admin.show_growth"),
     ("staff", "Staff", "admin.list_staff"),
     ("audit", "Audit log", "admin.show_audit_log"),
     ("settings", "Settings", "admin.list_settings"),
@@ -34,6 +36,7 @@ __all__ = [
     "admin_pages",
     "audit_pages",
     "delivery_pages",
+    "growth_pages",
     "import_pages",
     "reader_pages",
     "record_pages",

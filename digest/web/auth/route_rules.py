@@ -122,6 +122,7 @@ ROUTE_RULES = {
     "admin.invite": ADMIN_FRESH,
     "admin.show_member": ADMIN,
     "admin.change_member": ADMIN_FRESH,
+    "admin.show_growth": ADMIN,
     "admin.show_source": ADMIN,
     "admin.change_source": ADMIN,
     "admin.try_source": ADMIN,

@@ -1,0 +1,70 @@
+"""What came of each edition, kept: handed over, refused, complained about, and in which hours it went.
+
+An edition is counted every night for a month after its release, for bounces and complaints come late, and then stays as it is. The figures outlive its
+deliveries.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, String, cast, func, select
+from sqlalchemy.orm import Session
+
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState
+from subscribers.store.database import is_postgresql, upsert
+
+COUNTED_FOR = timedelta(days=30)  # after the release
+_GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
+
+
+def keep_edition_figures(database: Database, *, now: datetime) -> int:
+    """Count what came of the editions of the last month, and of older ones that nobody counted; return of how many."""
+    with database.read() as session:
+        kept = select(EditionFigures.name)
+        wanted = Edition.state.in_(_GONE_STATES) & (Edition.planned_at.is_not(None))
+        wanted &= (Edition.release_at > now - COUNTED_FOR) | Edition.name.not_in(kept)
+        editions = list(session.scalars(select(Edition).where(wanted).order_by(Edition.release_at)))
+    for edition in editions:
+        with database.read() as session:
+            values = _count_edition(session, edition)
+        with database.write() as session:
+            statement = upsert(session, EditionFigures).values(name=edition.name, counted_at=now, **values)
+            changed = {name: statement.excluded[name] for name in (*values, "counted_at")}
+            session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changed))
+    return len(editions)
+
+
+def load_edition_figures(session: Session, limit: int) -> Sequence[EditionFigures]:
+    """Return what is kept of the last editions, the oldest first."""
+    newest = select(EditionFigures).order_by(EditionFigures.release_at.desc()).limit(limit)
+    return list(reversed(session.scalars(newest).all()))
+
+
+def _count_edition(session: Session, edition: Edition) -> dict[str, object]:
+    purpose = edition_purpose(edition.name)
+    counts = count_deliveries(session, purpose)
+    complaints = (
+        select(func.count(func.distinct(Event.delivery)))
+        .join(Delivery, Delivery.id == Event.delivery)
+        .where(Event.kind == "complained", Event.received_at >= edition.release_at, Delivery.purpose == purpose)
+    )
+    hour = _hour_text(session)
+    went = select(hour, func.count()).where(Delivery.purpose == purpose, Delivery.first_handed_at.is_not(None))
+    return {
+        "number": edition.number,
+        "release_at": edition.release_at,
+        "handed_over": counts.handed_over,
+        "refused": counts[DeliveryState.REFUSED],
+        "complained": session.scalar(complaints) or 0,
+        "hours": {str(at): number for at, number in session.execute(went.group_by(hour))},
+    }
+
+
+def _hour_text(session: Session) -> ColumnElement[str]:
+    """Write the hour (UTC) of a delivery as "2026-11-20 11"."""
+    if is_postgresql(session):
+        return func.to_char(func.timezone("UTC", Delivery.first_handed_at), "YYYY-MM-DD HH24")
+    return func.substr(cast(Delivery.first_handed_at, String), 1, 13)

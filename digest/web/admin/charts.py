@@ -1,0 +1,135 @@
+"""Charts as SVG inside a page: drawn by pygal, without its script and style, which our content policy forbids; the page's own style sheet colours them."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lxml import etree
+from markupsafe import Markup
+
+_SVG = "{http://www.w3.org/2000/svg}"
+_DROPPED = {f"{_SVG}{name}" for name in ("defs", "script", "style", "title", "desc")}
+_OVERLAYS = {"tooltip", "titles", "plot overlay"}
+_LINE_BEGIN = re.compile(r"M\s*([\d.]+)[ ,]+([\d.]+)")
+_LABEL_SIZE = 13  # pixels, as the style sheet sets them
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLine:
+    """A number that should not be reached, with the words that stand on its line."""
+
+    value: float
+    words: str
+
+
+def draw_line(
+    sentence: str,
+    labels: Sequence[str],
+    values: Sequence[float | None],
+    *,
+    write: Callable[[float], str],
+    limit: LimitLine | None = None,
+    shown_labels: Sequence[str] = (),
+    size: tuple[int, int] = (540, 190),
+) -> Markup:
+    """Draw values as a line from 0 up, with a dashed limit; `sentence` says what there is to see, `write` writes a number."""
+    import pygal  # 50 ms to load, for one page alone
+
+    top = max([*(value for value in values if value is not None), limit.value * 1.2 if limit else 0, 0])
+    chart = pygal.Line(**_options(size, top, write), show_dots=False)
+    _label_axis(chart, labels, shown_labels)
+    chart.add("values", list(values))
+    if limit:
+        chart.add("limit", [limit.value] * len(labels))
+    return _clean_svg(chart.render(is_unicode=True), sentence, size, words_on_limit=limit.words if limit else "")
+
+
+def draw_bars(
+    sentence: str,
+    labels: Sequence[str],
+    values: Sequence[float],
+    *,
+    write: Callable[[float], str],
+    size: tuple[int, int] = (540, 190),
+) -> Markup:
+    """Draw values as bars from 0 up."""
+    import pygal
+
+    chart = pygal.Bar(**_options(size, max([*values, 0]), write))
+    _label_axis(chart, labels, ())
+    chart.add("values", list(values))
+    return _clean_svg(chart.render(is_unicode=True), sentence, size)
+
+
+def _label_axis(chart: Any, labels: Sequence[str], shown_labels: Sequence[str]) -> None:
+    chart.x_labels = list(labels)
+    if shown_labels:
+        chart.x_labels_major = list(shown_labels)
+        chart.show_minor_x_labels = False
+
+
+def _options(size: tuple[int, int], top: float, write: Callable[[float], str]) -> dict[str, Any]:
+    from pygal.style import Style
+
+    ticks = list_ticks(top)
+    return {
+        "js": [],
+        "css": [],
+        "style": Style(
+            label_font_size=_LABEL_SIZE, major_label_font_size=_LABEL_SIZE, value_label_font_size=_LABEL_SIZE
+        ),
+        "disable_xml_declaration": True,
+        "show_legend": False,
+        "width": size[0],
+        "height": size[1],
+        "margin": 4,
+        "truncate_label": -1,
+        "include_x_axis": True,
+        "range": (0, ticks[-1]),
+        "y_labels": [{"value": tick, "label": write(tick)} for tick in ticks],
+    }
+
+
+def list_ticks(top: float) -> list[float]:
+    """Return the round numbers of an axis that begins at 0 and reaches `top`, four steps at most."""
+    if top <= 0:
+        return [0.0, 1.0]
+    step = next(
+        size * 10.0**power for power in range(-6, 12) for size in (1, 2, 2.5, 5) if size * 10.0**power * 4 >= top
+    )
+    steps = 1
+    while step * steps < top:
+        steps += 1
+    return [round(step * number, 9) for number in range(steps + 1)]
+
+
+def _clean_svg(text: str, sentence: str, size: tuple[int, int], *, words_on_limit: str = "") -> Markup:
+    """Take out what a page may not hold, and say in words what the picture shows."""
+    root = etree.fromstring(text.encode())
+    for node in list(root.iter()):
+        is_hidden = node.tag is etree.Comment or node.tag in _DROPPED or node.get("class") in _OVERLAYS
+        if is_hidden and node.getparent() is not None:
+            node.getparent().remove(node)
+    for node in root.iter():
+        node.attrib.pop("style", None)
+        node.attrib.pop("id", None)
+    if words_on_limit:
+        _write_on_limit(root, words_on_limit)
+    root.set("role", "img")
+    root.set("aria-label", sentence)
+    root.set("class", "pygal-chart wide" if size[0] > 600 else "pygal-chart")
+    etree.cleanup_namespaces(root)
+    return Markup(etree.tostring(root, encoding="unicode"))  # noqa: S704 - lxml has escaped every text
+
+
+def _write_on_limit(root: Any, words: str) -> None:
+    """Write words above the beginning of the second line, the limit."""
+    for path in root.iter(f"{_SVG}path"):
+        begin = _LINE_BEGIN.match(path.get("d", ""))
+        if "serie-1" in path.getparent().get("class", "").split() and begin:
+            x, y = (float(number) for number in begin.groups())
+            text = etree.SubElement(path.getparent(), f"{_SVG}text", x=f"{x + 6:.1f}", y=f"{y - 6:.1f}")
+            text.set("class", "limit-words")
+            text.text = words
+            return

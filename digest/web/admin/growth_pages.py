@@ -1,0 +1,99 @@
+"""Growth and standing, for admins: each number says what it counts, each chart has its table beside."""
+
+from flask import render_template
+from markupsafe import Markup
+
+from digest.app.growth import EditionStanding, GrowthView, view_growth
+from digest.web.admin.blueprint import admin_pages
+from digest.web.admin.charts import LimitLine, draw_bars, draw_line
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.filters import count_with_noun
+
+# Sender guidelines of the receivers: Gmail, support.google.com/a/answer/81126; Yahoo, senders.yahooinc.com; as of November 2026.
+RECEIVER_COMPLAINT_LIMIT = 0.003
+GMAIL_COMPLAINT_AIM = 0.001
+WIDE_CHART = (900, 250)
+
+
+@admin_pages.get("/growth")
+def show_growth() -> str:
+    """Show who came and left, what receivers said, when the last edition went and what was read."""
+    context = web_context()
+    view = view_growth(context.installation, current_actor(), now=context.clock())
+    return render_template(
+        "web/admin/growth.html",
+        view=view,
+        title=describe_growth(view.readers[-1][1] if view.readers else 0, view.readers_before(7)),
+        year=view.readers_before(365),
+        charts={
+            "readers": _draw_readers(view),
+            "left": _draw_left(view.standings),
+            "refused": _draw_share(view, "refused", view.alarm_refused, "our alarm"),
+            "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
+            "hours": _draw_hours(view),
+        },
+        gmail_aim=GMAIL_COMPLAINT_AIM,
+        limit=RECEIVER_COMPLAINT_LIMIT,
+    )
+
+
+def describe_growth(readers: int, before: int | None) -> str:
+    """Say how the list changed within a week: "61 more readers than last week"."""
+    if before is None:
+        return count_with_noun(readers, "reader")
+    if readers == before:
+        return "As many readers as last week"
+    word = "more" if readers > before else "fewer"
+    return f"{abs(readers - before):,} {word} {'reader' if abs(readers - before) == 1 else 'readers'} than last week"
+
+
+def write_percent(share: float) -> str:
+    """Write a share of 0 to 1 as a percentage with what digits it needs: "0.02 %"."""
+    text = f"{share * 100:.3f}".rstrip("0").rstrip(".")
+    return f"{text} %"
+
+
+def _write_count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _draw_readers(view: GrowthView) -> Markup | None:
+    weeks = view.weekly_readers
+    if len(weeks) < 2:
+        return None
+    labels = [f"{day:%b} {day.day}" for day, _ in weeks]
+    firsts = [label for (day, _), label in zip(weeks, labels, strict=True) if day.day <= 7]
+    sentence = f"Readers, a week apart: from {weeks[0][1]:,} on {labels[0]} to {weeks[-1][1]:,} on {labels[-1]}"
+    counts = [count for _, count in weeks]
+    return draw_line(sentence, labels, counts, write=_write_count, shown_labels=firsts, size=WIDE_CHART)
+
+
+def _draw_left(standings: tuple[EditionStanding, ...]) -> Markup | None:
+    if not standings:
+        return None
+    rates = [standing.share(standing.left) * 1000 for standing in standings]
+    sentence = f"Readers who left after each edition, of 1,000: between {min(rates):.1f} and {max(rates):.1f}"
+    return draw_bars(sentence, [str(s.number) for s in standings], rates, write=lambda rate: f"{rate:g}")
+
+
+def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Markup | None:
+    if not view.standings:
+        return None
+    shares = [standing.share(getattr(standing, name)) for standing in view.standings]
+    sentence = (
+        f"Share of each edition: between {write_percent(min(shares))} and {write_percent(max(shares))}; "
+        f"the dashed line is {whose}, {write_percent(limit)}"
+    )
+    line = LimitLine(limit, f"{whose}, {write_percent(limit)}")
+    return draw_line(sentence, [str(s.number) for s in view.standings], shares, write=write_percent, limit=line)
+
+
+def _draw_hours(view: GrowthView) -> Markup | None:
+    if not view.hours:
+        return None
+    busiest, most = max(view.hours, key=lambda hour: hour[1])
+    sentence = f"Mails by the hour: most, {most:,}, from {busiest:%H}:00 on"
+    return draw_bars(
+        sentence, [f"{at:%H}" for at, _ in view.hours], [count for _, count in view.hours], write=_write_count
+    )

@@ -1,0 +1,171 @@
+"""Growth and standing: counted every night, each event once; shown from the counts alone, as charts that the content policy allows."""
+
+import re
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import event, select
+
+from digest.app.growth import view_growth
+from digest.app.maintenance import count_growth
+from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
+from digest.store.models import Edition, EditionState
+from digest.web.admin.charts import LimitLine, draw_bars, draw_line, list_ticks
+from digest.web.admin.growth_pages import describe_growth, write_percent
+from subscribers.signup.manual_signup import add_subscriber
+from subscribers.store.models import ConsentDay
+from tests.actors import ADMIN
+from tests.web.conftest import NOW, RELEASE, sample_evidence
+
+DAY = NOW.astimezone(ZoneInfo("America/New_York")).date()
+LATER = NOW + timedelta(days=1)
+
+
+def kept_counts(world: Any) -> dict[tuple[date, str, str], int]:
+    with world.database.read() as session:
+        return {(row.day, row.kind, row.way): row.count for row in session.scalars(select(ConsentDay))}
+
+
+def add_readers(world: Any, count: int, now: datetime) -> None:
+    with world.database.write() as session:
+        for number in range(count):
+            address = f"r{number}.{now:%d%H}@county.example"
+            add_subscriber(session, world.install.keys, address, evidence=sample_evidence(), now=now)
+
+
+def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
+    add_readers(both, 2, NOW - timedelta(hours=1))
+    add_readers(both, 1, NOW - timedelta(minutes=5))
+    count_growth(both.install, NOW)
+    first = kept_counts(both)
+    assert first[DAY, "attested", "hls.today"] == 2, "the newest minutes wait for the next night"
+    assert first[DAY, "readers", ""] == 4
+    count_growth(both.install, NOW)
+    assert kept_counts(both) == first
+    count_growth(both.install, LATER)
+    assert kept_counts(both)[DAY, "attested", "hls.today"] == 3
+    assert kept_counts(both)[DAY + timedelta(days=1), "readers", ""] == 4
+
+
+def hand_over(world: Any, name: str) -> None:
+    """Store what came of an edition: of five mails one was refused, one complained about, one went in a later hour."""
+    with world.database.write() as session:
+        states = [DeliveryState.ACCEPTED] * 4 + [DeliveryState.REFUSED]
+        for number, state in enumerate(states):
+            at = RELEASE + timedelta(hours=2 if number == 0 else 0, minutes=number)
+            fields: dict[str, Any] = {"due_at": RELEASE, "next_try_at": RELEASE, "first_handed_at": at, "handed_at": at}
+            session.add(Delivery(id=f"d{number}", purpose=f"edition:{name}", person=None, state=state, **fields))
+        session.flush()
+        for mark in ("first", "again"):
+            fields = {"kind": "complained", "at": RELEASE, "received_at": RELEASE + timedelta(hours=3), "detail": {}}
+            session.add(Event(delivery="d1", fingerprint=mark, **fields))
+        edition = session.scalars(select(Edition)).one()
+        edition.planned, edition.planned_at = 5, RELEASE
+
+
+def test_what_came_of_an_edition_is_kept_and_shown_with_who_left_after_it(both: Any) -> None:
+    hand_over(both, both.edition(state=EditionState.SENT))
+    after = RELEASE + timedelta(days=2)
+    add_readers(both, 1, RELEASE)
+    count_growth(both.install, after)
+    with both.database.write() as session:
+        session.add(ConsentDay(day=RELEASE.date() + timedelta(days=1), kind="withdrawn", way="x", count=2))
+        session.add(ConsentDay(day=RELEASE.date() - timedelta(days=1), kind="withdrawn", way="x", count=9))
+        session.query(Delivery).filter(Delivery.id.not_in(["d1"])).delete()
+    view = view_growth(both.install, ADMIN, now=after)
+    [standing] = view.standings
+    assert (standing.number, standing.handed_over, standing.refused, standing.complained, standing.left) == (
+        147,
+        5,
+        1,
+        1,
+        2,
+    )
+    assert [(at.hour, count) for at, count in view.hours if count] == [(6, 4), (8, 1)]
+    count_growth(both.install, RELEASE + timedelta(days=40))
+    with both.database.read() as session:
+        assert session.scalars(select(EditionFigures.handed_over)).all() == [5], "counted for a month, then kept"
+
+
+def fill_year(world: Any) -> None:
+    with world.database.write() as session:
+        for number in range(366):
+            day = DAY - timedelta(days=number)
+            session.add(ConsentDay(day=day, kind="readers", way="", count=1000 - number))
+            if number < 30:
+                for place in range(12):
+                    session.add(ConsentDay(day=day, kind="requested", way=f"page {place:02}", count=12 - place))
+        for number in range(10):
+            at = RELEASE - timedelta(days=7 * number)
+            fields = {"handed_over": 1000, "refused": 10, "complained": 1, "hours": {"2026-11-20 11": 990}}
+            session.add(EditionFigures(name=f"W{number}", number=147 - number, release_at=at, counted_at=NOW, **fields))
+
+
+def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> None:
+    fill_year(world)
+    client = world.signed_in_client("admin")
+    statements: list[str] = []
+
+    def note_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(world.database.engine, "before_cursor_execute", note_statement)
+    page = client.get("/admin/growth")
+    event.remove(world.database.engine, "before_cursor_execute", note_statement)
+    assert "<h1>7 more readers than last week</h1>" in page.text
+    assert "1,000 on Nov 19, 365 more than a year ago" in page.text
+    assert "2 other ways" in page.text
+    assert "Why there are no open or click rates." in page.text
+    assert [s for s in statements if re.search(r"FROM (consent_event|delivery|event)\b", s)] == []
+    drawn = re.findall(r"<svg.*?</svg>", page.text, re.DOTALL)
+    assert len(drawn) == 5
+    assert not re.search(r"<script|<style|style=|javascript|xlink", page.text)
+    assert page.headers["Content-Security-Policy"].count("style-src 'self'") == 1
+
+
+def test_an_installation_without_any_count_says_when_there_will_be_some(world: Any) -> None:
+    page = world.signed_in_client("admin").get("/admin/growth").text
+    assert "every night counts what the day brought, first tonight" in page
+    assert "<svg" not in page
+    assert world.desk.get("/admin/growth").status_code == 403
+
+
+def test_a_chart_says_what_it_shows_and_holds_nothing_that_the_policy_forbids() -> None:
+    line = draw_line(
+        "From <b>1</b> to 3",
+        ["1", "2", "3"],
+        [0.001, None, 0.003],
+        write=write_percent,
+        limit=LimitLine(0.003, "A & B, 0.3 %"),
+    )
+    bars = draw_bars("Bars", ["a", "b"], [0, 0], write=str)
+    for svg in (line, bars):
+        assert not re.search(r"<script|<style|<!--|style=|xlink|http://www\.py| id=", svg)
+        assert svg.count("<svg") == 1
+        assert 'role="img"' in svg
+    assert 'aria-label="From &lt;b&gt;1&lt;/b&gt; to 3"' in line
+    assert "A &amp; B, 0.3 %" in line
+    assert "0.4 %" in line
+
+
+@pytest.mark.parametrize(
+    ("top", "ticks"),
+    [(0, [0, 1]), (3.9, [0, 1, 2, 3, 4]), (0.0036, [0, 0.001, 0.002, 0.003, 0.004]), (12408, [0, 5000, 10000, 15000])],
+)
+def test_an_axis_begins_at_nothing_and_has_round_steps(top: float, ticks: list[float]) -> None:
+    assert list_ticks(top) == ticks
+
+
+@pytest.mark.parametrize(
+    ("readers", "before", "said"),
+    [
+        (10, 8, "2 more readers than last week"),
+        (10, 11, "1 fewer reader than last week"),
+        (10, 10, "As many readers as last week"),
+        (1, None, "1 reader"),
+    ],
+)
+def test_the_heading_says_the_fact(readers: int, before: int | None, said: str) -> None:
+    assert describe_growth(readers, before) == said
