@@ -22,6 +22,7 @@ import pytest
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from click.testing import CliRunner
+from flask import url_for
 from pydantic import SecretStr
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -38,6 +39,7 @@ from digest.settings import AlertSettings, LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import migrate_schema, open_database
 from digest.web.app import create_app
+from digest.web.auth.route_rules import ROUTE_RULES
 from subscribers.address import AddressError, read_address
 from subscribers.consent import suppression
 from subscribers.consent.departure_log import DepartureLog
@@ -52,6 +54,7 @@ from subscribers.transfer.imports import rehearse_import, run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.actors import ADMIN
+from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.fake_sendgrid_account import (
     API_KEY,
     SUPPRESSION_LISTS,
@@ -61,7 +64,7 @@ from tests.deliver.fake_sendgrid_account import (
 )
 from tests.deliver.returned_mails import MAIL_FORMS, sent_message
 from tests.deliver.smtp_servers import run_smtp_server
-from tests.web.conftest import NOW, RELEASE, build_web_setup, sample_evidence, store_edition
+from tests.web.conftest import NOW, RELEASE, WebSetup, build_web_setup, sample_evidence, store_edition
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NEEDLE = re.compile(rb"(?:zqx|xqz)[a-z]{9}", re.IGNORECASE)  # every local part and domain begins with one of the two
@@ -216,6 +219,57 @@ def _live(install: Installation, left: Left) -> None:
                 session, install.keys, parsed, reason="complained", actor="hook", now=NOW, departure_log=journal
             )
     _ask_the_provider(install, left, [*added[340:380], *ADDRESSES[1000:]])
+    _go_through_the_staffs_pages(install, left, name, added)
+
+
+def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str, added: list[str]) -> None:
+    """Open every page of desk and admin, look readers up and act on them; what shows an address by nature is not kept."""
+    app = create_app(install, clock=lambda: NOW)
+    client = WebSetup(install, app, 0).signed_in_client("admin")
+    form = {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', client.get("/admin/staff").text)[0]}
+
+    def post(path: str, **fields: str) -> str:
+        answer = client.post(path, data=form | fields)
+        assert answer.status_code == 303, (path, answer.text)
+        left.keep("admin pages", answer.headers["Location"] + answer.text)
+        return answer.headers["Location"]
+
+    found = [post("/admin/readers/find", address=address) for address in (added[10], added[210], added[410])]
+    numbers = [int(record.rpartition("/")[2]) for record in found]
+    post("/admin/readers/filter", domain=added[0].partition("@")[2])
+    search = post("/admin/readers/search", part=added[0][3:9], why="A reader asked")
+    looking = app.extensions["digest"].searches._searches[search.rpartition("/")[2]].thread
+    looking.join(WAIT_TIMEOUT)
+    # Before anybody was shown an address, no page of the staff holds one.
+    arguments: dict[str, Any] = {"name": edition, "seq": 1, "act": "leave", "view": "phone", "table": "limits"}
+    opened = 0
+    for rule in app.url_map.iter_rules():
+        is_page = ROUTE_RULES[rule.endpoint].role and "GET" in (rule.methods or ())
+        if not is_page or not rule.arguments <= {*arguments, "number"}:
+            continue
+        with app.test_request_context():
+            values = {name: arguments[name] for name in rule.arguments - {"number"}}
+            numbered: list[dict[str, Any]] = (
+                [{"number": number} for number in numbers] if "number" in rule.arguments else [{}]
+            )
+            paths = [url_for(rule.endpoint, **values, **number) for number in numbered]
+        for path in paths:
+            answer = client.get(path)
+            opened += answer.status_code == 200
+            left.keep("admin pages", path + answer.text)
+    assert opened > 30
+    for number, act in zip(numbers, ("leave", "links", "stop"), strict=True):
+        post(f"/admin/readers/{number}/address", other="asked by phone")
+        post(f"/admin/readers/{number}/{act}", reason="asked by phone")
+        post(f"/admin/readers/{number}/request/mail")
+    refused = client.post(
+        f"/admin/readers/{numbers[0]}/erase", data=form | {"reason": added[10], "number": str(numbers[0])}
+    )
+    assert refused.status_code == 400
+    later = create_app(install, clock=lambda: NOW + timedelta(minutes=16)).test_client()
+    later.set_cookie(*WebSetup(install, app, 0).session_cookie("admin"), domain="localhost")
+    for path in (*found, "/admin/audit", "/admin/audit/export", "/admin/deliveries"):
+        left.keep("admin pages", later.get(path).text)
 
 
 def _ask_the_provider(install: Installation, left: Left, listed: list[str]) -> None:
@@ -410,7 +464,7 @@ def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
 
 
 WHERE = (
-    *("digest.db", "digest.db-wal", "backup", "left.log", "logs at DEBUG", "pages", "error pages"),
+    *("digest.db", "digest.db-wal", "backup", "left.log", "logs at DEBUG", "pages", "error pages", "admin pages"),
     *("import report", "nightly", "repr"),
     *("exception: no address", "exception: the database", "exception: the vault"),
     "exception: import into a broken database",

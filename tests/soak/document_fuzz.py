@@ -34,7 +34,7 @@ from digest.collect.parsed_document import ParseError
 from digest.collect.readership import ReadershipError, parse_readership_csv
 from digest.collect.sandbox import client
 from digest.collect.sandbox.child import document_limits
-from digest.collect.sandbox.client import SANDBOX
+from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
 from digest.deliver.events.mailbox import incoming_mail, mime, reports
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
@@ -59,13 +59,16 @@ _KEYS = KeyRing.from_seed(b"random documents")
 
 @dataclass(frozen=True)
 class FuzzedParser:
-    """One reader of documents: what random documents are made of, and with which errors it may refuse one."""
+    """One reader of documents: what random documents are made of, and with which errors it may refuse one.
+
+    `operation` is what a child does with it (`digest.collect.sandbox.operations`); empty for what this process reads.
+    """
 
     name: str
     seeds: list[bytes]
     read: Callable[[bytes], object]
     refusals: tuple[type[Exception], ...] = ()
-    in_child: bool = False
+    operation: str = ""
 
 
 @dataclass
@@ -198,15 +201,24 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
 
     return [
         *(
-            FuzzedParser(name, [seed], lambda body: client.parse_document(body, url=URL, now=NOW), (ParseError,), in_child=True)
+            FuzzedParser(name, [seed], lambda body: client.parse_document(body, url=URL, now=NOW), (ParseError,), "document")
             for name, seed in zip(_DOCUMENT_NAMES, SEEDS, strict=True)
         ),
-        FuzzedParser("saved articles", SEEDS, read_saved, (ParseError,), in_child=True),
+        FuzzedParser("saved articles", SEEDS, read_saved, (ParseError,), "saved file"),
         FuzzedParser(
-            "pictures, fitted", _picture_seeds(), lambda body: client.fit_in_child(body, max_pixels=40_000_000), (ImageError,), in_child=True
+            "past editions", [_PAST_EDITION_SEED], lambda body: client.read_past_edition_in_child(body, url=URL, now=NOW), (ParseError,), "past edition"
         ),
         FuzzedParser(
-            "pictures, cropped", _picture_seeds(), lambda body: client.crop_in_child(body, CropShape.LEAD), (ImageError,), in_child=True
+            "pages of advisories", [_ADVISORY_SEED], lambda body: SANDBOX.run(_ADVISORY_HEAD, body), (DocumentRefusedError,), "advisory page"
+        ),
+        FuzzedParser(
+            "pictures, fitted", _picture_seeds(), lambda body: client.fit_in_child(body, max_pixels=40_000_000), (ImageError,), "fit picture"
+        ),
+        FuzzedParser(
+            "logos", _picture_seeds(), lambda body: client.fit_logo_in_child(body, max_pixels=40_000_000), (ImageError,), "fit logo"
+        ),
+        FuzzedParser(
+            "pictures, cropped", _picture_seeds(), lambda body: client.crop_in_child(body, CropShape.LEAD), (ImageError,), "crop picture"
         ),
         FuzzedParser("robots.txt", _ROBOTS_SEEDS, _read_robots),
         FuzzedParser("bounces and complaints", _mail_seeds(), _read_mail),
@@ -225,6 +237,16 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
 _DOCUMENT_NAMES = (
     *("RSS", "Atom", "JSON Feed", "WordPress", "catalogs of vulnerabilities", "Federal Register", "iCalendar", "OPML", "news sitemaps", "pages", "plain text", "RSS in UTF-16"),
 )  # fmt: skip
+_PAST_EDITION_SEED = (
+    b"<!doctype html><html><head><title>The Watch, Issue 146</title></head><body><p>Friday, November 13, 2026</p>"
+    b'<h2><a href="https://a.example.org/tunnel?e=pat@county.example">Border tunnel found under a market hall</a></h2>'
+    b'<div>Agents sealed a passage.</div><h3>Hospital recovers from attack</h3><a href="/hospital">Read more</a></body></html>'
+)
+_ADVISORY_HEAD = {"operation": "advisory page", "content_type": None, "charset": None}
+_ADVISORY_SEED = (
+    b"<html><head><title>ICSA-26-320-01</title></head><body><main><h1>ICSA-26-320-01</h1><p>This advisory has been superseded by "
+    b"ICSA-26-322-04, and is not updated any more.</p></main></body></html>"
+)
 _ROBOTS_SEEDS = [
     b"User-agent: *\nDisallow: /a/*.php$\nAllow: /\nCrawl-delay: 3\nSitemap: https://example.org/s.xml\n# end\n"
 ]
@@ -309,8 +331,8 @@ def _read_until(end: float, chance: random.Random, parsers: list[FuzzedParser], 
 
 def _read_document(parser: FuzzedParser, body: bytes, result: FuzzResult) -> None:
     """Read one document, and note what became of it. Two threads may count at once: a count may be one short."""
-    tally, clock = result.tallies[parser.name], time.monotonic if parser.in_child else time.thread_time
-    most = document_limits(len(body)).wall_seconds + _MAX_WAIT_SECONDS if parser.in_child else MAX_PARENT_SECONDS
+    tally, clock = result.tallies[parser.name], time.monotonic if parser.operation else time.thread_time
+    most = document_limits(len(body)).wall_seconds + _MAX_WAIT_SECONDS if parser.operation else MAX_PARENT_SECONDS
     problem = ""
     began = clock()
     try:

@@ -3,12 +3,14 @@
 from contextlib import suppress
 from pathlib import Path
 
+from digest.collect.sandbox.operations import OPERATIONS
 from tests.soak.document_fuzz import list_parsers
 
 
 def test_each_parser_reads_or_refuses_its_own_seeds(tmp_path: Path) -> None:
     parsers = list_parsers(tmp_path)
     assert len({parser.name for parser in parsers}) == len(parsers)
+    assert {parser.operation for parser in parsers} == {"", *OPERATIONS}
     for parser in parsers:
         for seed in parser.seeds:
             with suppress(*parser.refusals):
