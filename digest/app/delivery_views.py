@@ -12,7 +12,7 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.app.page_views import DEPARTED_STATES
 from digest.app.reader_records import find_refusal_cause
-from digest.app.sending import resend_risk
+from digest.app.sending import list_uncertain, resend_risk
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.events.failure_causes import FailureCause
@@ -132,6 +132,18 @@ def view_deliveries(
             tests=_list_tests(session),
             hold=installation_hold.current_hold(session),
         )
+
+
+def list_silent_doubts(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[str]:
+    """List the uncertain deliveries of an edition of which nothing was heard for a day, though others beside them were reported.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownEditionError: there is none of that name.
+    """
+    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    doubts = list_uncertain(installation, name, now=now)
+    return [doubt.delivery_id for doubt in doubts if doubt.is_silent]
 
 
 def _read_edition(session: Session, edition: Edition, kept: dict[str, DeliveryCounts]) -> EditionDeliveries:

@@ -225,18 +225,35 @@ def export_list(
         NotPermittedError: the actor is no admin.
         ExportFileError: the file is there already, or cannot be made.
     """
+    EXPORT.check_role(installation.database, actor, "the list", now=now)
+    with create_export_file(file) as csv_file:
+        return write_list(installation, actor, csv_file, recipient, now=now, progress=progress)
+
+
+def write_list(
+    installation: Installation,
+    actor: Actor,
+    file: IO[str],
+    recipient: exports.ExportRecipient,
+    *,
+    now: datetime,
+    progress: RowProgress = lambda *_: None,
+) -> exports.ListExportResult:
+    """Write everyone who may be mailed to an open file as CSV; give how many they are.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
     with EXPORT.steps(installation.database, actor, "the list", now=now) as draft:
         draft.detail = {"why": recipient.why, "to": recipient.to_whom}
-        keys = installation.keys
-        with create_export_file(file) as csv_file:
-            result = exports.export_list(
-                installation.database,
-                keys,
-                csv_file,
-                recipient,
-                now=now,
-                progress=lambda people: progress(people, people),
-            )
+        result = exports.export_list(
+            installation.database,
+            installation.keys,
+            file,
+            recipient,
+            now=now,
+            progress=lambda people: progress(people, people),
+        )
         if result.damaged:
             draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
         return result

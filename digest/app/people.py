@@ -192,13 +192,17 @@ def suppress_address(
         draft.detail = {"why": reason}
 
 
-def allow_signup(installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime) -> None:
+def allow_signup(
+    installation: Installation, actor: Actor, address: Address | str, reason: str, *, now: datetime
+) -> None:
     """Let the owner of a suppressed address sign up again. Nobody is on the list before they confirm.
 
     Raises:
         NotPermittedError: the actor is no admin.
         NotSuppressedError: the address is not suppressed.
+        AddressError: the text is no address.
     """
+    address = read_address(address) if isinstance(address, str) else address
     with ALLOW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
         if not suppression.allow_signup(session, installation.keys, address, now=now):
             raise NotSuppressedError("The address is not suppressed: nothing stands in the way of its owner.")

@@ -10,6 +10,7 @@ from flask import current_app
 from jinja2 import BaseLoader, Environment
 
 from digest.app.address_searches import AddressSearches
+from digest.app.examined_logs import ExaminedLogs
 from digest.app.installation import Installation
 from digest.app.recipient_counts import RecipientCounts
 from digest.app.uploads import ListUploads
@@ -63,6 +64,7 @@ class WebContext:
     scripts: PublicFiles
     searches: AddressSearches = field(default_factory=AddressSearches)
     recipient_counts: RecipientCounts = field(default_factory=RecipientCounts)
+    logs: ExaminedLogs = field(default_factory=ExaminedLogs)
     uploads: ListUploads = field(default_factory=ListUploads)
 
     @property

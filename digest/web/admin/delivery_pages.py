@@ -1,17 +1,22 @@
 """What left, for admins: editions and notices with their counts, doubts that wait for a word, the hold."""
 
+from datetime import UTC
 from typing import Any
 
-from flask import redirect, render_template, request, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app import delivery_views, hold, sending
+from digest.app.examined_logs import LogUploadError
 from digest.app.reasons import ReasonError, read_reason
 from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.events.postfix_log import MailLogError
+from digest.deliver.send.log_evidence import LogVerdict
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
+from digest.edition.queries import UnknownEditionError
 from digest.web.admin import reader_words
 from digest.web.admin.blueprint import admin_pages
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from subscribers.errors import ApplicationError
 
@@ -45,6 +50,63 @@ def settle_doubts(name: str) -> ResponseReturnValue:
     return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
 
 
+@admin_pages.post("/deliveries/<name>/silence")
+def send_silent_again(name: str) -> ResponseReturnValue:
+    """Send again all of which nothing was heard for a day, though others that were sent beside them were reported."""
+    context, actor = web_context(), current_actor()
+    try:
+        reason = read_reason(request.form.get("reason", ""))
+        silent = delivery_views.list_silent_doubts(context.installation, actor, name, now=context.clock())
+        again = UncertainResolution.SEND_AGAIN
+        settled = sending.resolve_uncertain(
+            context.installation, name, silent, again, reason=reason, actor=actor, clock=context.clock
+        )
+    except (ReasonError, EditionControlError) as exc:
+        return _deliveries_page(name, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
+    return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
+
+
+@admin_pages.post("/deliveries/<name>/log")
+def examine_log(name: str) -> ResponseReturnValue:
+    """Take a mail server's log, and lead to what it says; nothing is settled yet."""
+    context = web_context()
+    zone = {"utc": UTC, "publication": context.zone}.get(request.form.get("zone", ""))
+    files = [file.stream for file in request.files.getlist("file") if file.filename]
+    try:
+        log = context.logs.examine(context.installation, current_staff(), name, files, zone=zone, now=context.clock())
+    except (LogUploadError, MailLogError, UnknownEditionError) as exc:
+        return _deliveries_page("" if isinstance(exc, UnknownEditionError) else name, refusal=exc), 400
+    return redirect(url_for("admin.show_log_evidence", name=log), 303)
+
+
+@admin_pages.get("/deliveries/logs/<name>")
+def show_log_evidence(name: str) -> ResponseReturnValue:
+    """Show what a log says of an edition's doubts, without any address."""
+    return _log_page(name)
+
+
+@admin_pages.post("/deliveries/logs/<name>")
+def settle_by_log(name: str) -> ResponseReturnValue:
+    """Settle an edition's doubts by what a log says."""
+    context = web_context()
+    try:
+        reason = read_reason(request.form.get("reason", ""))
+        edition, settled = context.logs.settle(context.installation, current_staff(), name, reason, clock=context.clock)
+    except (ReasonError, LogUploadError, EditionControlError) as exc:
+        return _log_page(name, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
+    return redirect(url_for("admin.list_deliveries", edition=edition, settled=settled), 303)
+
+
+def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
+    context = web_context()
+    log = context.logs.find(name, current_staff(), now=context.clock())
+    if log is None:
+        abort(404, "What a log said is kept for 15 minutes, for the browser that uploaded it. Upload it again.")
+    return render_template(
+        "web/admin/log_evidence.html", name=name, log=log, verdicts=list(LogVerdict), refusal=refusal
+    )
+
+
 def _says(field: str, value: str, word: str) -> bool:
     return field.startswith(_FIELD_PREFIX) and value == word
 
@@ -74,5 +136,10 @@ def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> s
         context.installation, current_actor(), name, below=digits["below"], now=context.clock()
     )
     return render_template(
-        "web/admin/deliveries.html", view=view, words=reader_words, refusal=refusal, settled=digits["settled"]
+        "web/admin/deliveries.html",
+        view=view,
+        words=reader_words,
+        refusal=refusal,
+        settled=digits["settled"],
+        fresh=current_staff().is_fresh(context.clock()),
     )

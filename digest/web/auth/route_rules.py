@@ -19,7 +19,7 @@ class AccessRule:
 
 
 MAX_PICTURE_BYTES = 12_000_000  # what a camera makes; the picture is encoded anew in at most 200 KB
-MAX_LIST_BYTES = 512 * 1024 * 1024  # a list of two million readers with their evidence
+MAX_LIST_BYTES = 512 * 1024 * 1024  # a list of two million readers with their evidence, or the logs of a mail server
 
 PUBLIC = AccessRule(None)
 # The token in the path is all that is asked for: whoever has the mail may do what it is for.
@@ -110,6 +110,12 @@ ROUTE_RULES = {
     "admin.check_audit_log": ADMIN,
     "admin.ask_before_audit_export": ADMIN_FRESH,
     "admin.export_audit_log": ADMIN_FRESH,
+    "admin.ask_before_export": ADMIN_FRESH,
+    "admin.export_list": ADMIN_FRESH,
+    "admin.ask_before_asking": ADMIN_FRESH,
+    "admin.ask_unverified": ADMIN_FRESH,
+    "admin.ask_before_allowing": ADMIN_FRESH,
+    "admin.allow_address": ADMIN_FRESH,
     "admin.list_imports": ADMIN,
     "admin.upload_list": ADMIN_LIST,
     "admin.show_upload": ADMIN,
@@ -145,6 +151,10 @@ ROUTE_RULES = {
     "admin.find_reader": ADMIN_FRESH,
     "admin.list_deliveries": ADMIN,
     "admin.settle_doubts": ADMIN,
+    "admin.send_silent_again": ADMIN,
+    "admin.examine_log": ADMIN_LIST,
+    "admin.show_log_evidence": ADMIN,
+    "admin.settle_by_log": ADMIN_FRESH,
     "admin.hold_or_release": ADMIN,
     "admin.begin_search": ADMIN_FRESH,
     "admin.show_search": ADMIN,

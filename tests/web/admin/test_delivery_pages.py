@@ -1,5 +1,6 @@
 """Deliveries for admins: counts that add up, refusals by reason and receiver, doubts settled by a word, the hold."""
 
+import io
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,13 +18,14 @@ from subscribers.address import read_address
 from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import ADMIN
+from tests.deliver.postfix_lines import iso_line, log_text, queue_lines
 from tests.web.conftest import RELEASE, sample_evidence
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 OLD, NEW = "2026-W45", "2026-W47"
 
 
-def post(client: Any, path: str, **fields: str) -> Any:
+def post(client: Any, path: str, **fields: Any) -> Any:
     page = client.get("/admin/staff").text
     return client.post(path, data={"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]} | fields)
 
@@ -161,3 +163,41 @@ def test_all_mail_is_held_with_a_reason_and_released(both: Any) -> None:
 @pytest.mark.parametrize("path", ["/admin/deliveries", "/admin/deliveries?edition=2026-W47"])
 def test_an_editor_does_not_see_deliveries(world: Any, path: str) -> None:
     assert world.desk.get(path).status_code == 403
+
+
+def test_silent_doubts_are_sent_again_together(world: Any) -> None:
+    fill(world)
+    admin, path = world.signed_in_client("admin"), f"/admin/deliveries/{NEW}/silence"
+    assert post(admin, path, reason="").status_code == 400
+    assert post(admin, path, reason="a day without a word").headers["Location"].endswith("settled=3")
+    with world.database.read() as session:
+        states = session.scalars(select(Delivery.state).where(Delivery.id.in_([f"d{n:025d}" for n in (3, 4, 5)]))).all()
+    assert states == [DeliveryState.WAITING] * 3
+
+
+def test_a_mail_servers_log_is_uploaded_shown_and_settles(both: Any) -> None:
+    fill(both)
+    ids = {f"d{n:025d}": f"<{NEW}.{n}@weekly.news.example>" for n in (0, 3, 4, 5)}
+    with both.database.write() as session:
+        for row in session.scalars(select(Delivery).where(Delivery.id.in_(ids))):
+            row.message_id, row.transport = ids[row.id], "smtp"
+            handed_at = row.handed_at
+    times = [handed_at + timedelta(minutes=n) for n in range(-120, 121, 30)]
+    lines = [iso_line(at, "anvil", "statistics") for at in times if at <= handed_at]
+    for queue, number in (("4Xq1aZ2bY3z", 0), ("4Xq1aZ2bY4z", 3)):
+        lines += queue_lines(iso_line, handed_at, queue, ids[f"d{number:025d}"])
+    lines += [iso_line(at, "anvil", "statistics") for at in times if at > handed_at]
+    admin = both.signed_in_client("admin")
+    assert post(admin, f"/admin/deliveries/{NEW}/log").status_code == 400
+    shown = post(admin, f"/admin/deliveries/{NEW}/log", file=(io.BytesIO(log_text(lines)), "mail.log"))
+    place = shown.headers["Location"]
+    page = admin.get(place).text
+    assert re.findall(r'<td class="num">(\d+)</td>', page) == ["1", "0", "0", "2", "0"]
+    assert "reader@county.example" not in page
+    assert both.signed_in_client("admin").get(place).status_code == 404
+    assert post(admin, place, reason="the log").headers["Location"].endswith("settled=3")
+    assert admin.get(place).status_code == 404
+    with both.database.read() as session:
+        states = dict(session.execute(select(Delivery.id, Delivery.state).where(Delivery.id.in_(ids))).all())
+    assert [states[f"d{n:025d}"] for n in (3, 4, 5)] == ["accepted", "waiting", "waiting"]
+    assert not [each.name for each in both.install.settings.home.iterdir() if each.name.startswith(".log-")]

@@ -1,0 +1,86 @@
+"""The list as a whole, for admins: exported with a reason, asked once, and a barred address that may sign up again."""
+
+import csv
+import io
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from digest.app import people
+from digest.app.acts import terminal_actor
+from digest.store.delivery_models import Delivery
+from digest.store.models import AuditEntry
+from subscribers.consent import disclosures
+from subscribers.signup.manual_signup import add_subscriber
+from subscribers.store.models import ImportBatch, Person, PersonState, Suppression
+from tests.web.conftest import ADA_ADDRESS, sample_evidence
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+
+
+def post(client: Any, path: str, **fields: str) -> Any:
+    page = client.get(path).text
+    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+    return client.post(path, data={"csrf_token": token} | fields)
+
+
+def test_the_list_is_exported_with_a_reason_that_its_readers_see(both: Any) -> None:
+    with both.database.write() as session:
+        add_subscriber(session, both.install.keys, "+formula@county.example", evidence=sample_evidence(), now=NOW)
+    client = both.signed_in_client("admin")
+    assert post(client, "/admin/readers/export", reason="").status_code == 400
+    answer = post(client, "/admin/readers/export", reason="moving house", to="Example Mail Ltd")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="readers-2026-11-19.csv"'
+    addresses = [row["email"] for row in csv.DictReader(io.StringIO(answer.text))]
+    assert addresses == [ADA_ADDRESS, "'+formula@county.example"]
+    with both.database.read() as session:
+        (passage,) = disclosures.list_disclosures(session, both.ada)
+        audit = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
+    assert (passage.to_whom, passage.why) == ("Example Mail Ltd", "moving house")
+    assert (audit.act, audit.detail) == ("list exported", {"why": "moving house", "to": "Example Mail Ltd"})
+
+
+def test_those_without_evidence_are_asked_once_and_as_many_as_one_says(both: Any) -> None:
+    with both.database.write() as session:
+        batch = ImportBatch(
+            origin="a plain list", file_hash="0", options={}, actor="x", started_at=NOW, done_at=NOW, counts={}
+        )
+        session.add(batch)
+        session.flush()
+        for n in range(3):
+            number = add_subscriber(
+                session, both.install.keys, f"p{n}@county.example", evidence=sample_evidence(), now=NOW
+            ).number
+            person = session.get_one(Person, number)
+            person.state, person.batch = PersonState.UNVERIFIED, batch.id
+    client = both.signed_in_client("admin")
+    assert "Ask those without evidence…" in client.get("/admin/readers").text
+    assert post(client, "/admin/readers/ask", most="0").status_code == 400
+    answer = post(client, "/admin/readers/ask", most="2")
+    assert "2 questions are queued." in client.get(answer.headers["Location"]).text
+    assert post(client, "/admin/readers/ask", most="50").headers["Location"].endswith("asked=1")
+    with both.database.read() as session:
+        asked = session.scalars(select(Delivery.purpose).where(Delivery.purpose.startswith("ask:"))).all()
+    assert len(asked) == 3
+
+
+def test_a_barred_address_may_sign_up_again_by_an_admins_word(both: Any) -> None:
+    people.suppress_address(both.install, terminal_actor("eve"), both.ada, "complained by phone", now=NOW)
+    client = both.signed_in_client("admin")
+    refused = post(client, "/admin/readers/allow", address="new@county.example", reason="a slip")
+    assert (refused.status_code, "not suppressed" in refused.text) == (400, True)
+    assert post(client, "/admin/readers/allow", address=ADA_ADDRESS, reason="").status_code == 400
+    answer = post(client, "/admin/readers/allow", address=ADA_ADDRESS, reason="a slip")
+    assert "may sign up again" in client.get(answer.headers["Location"]).text
+    with both.database.read() as session:
+        assert session.scalars(select(AuditEntry.act).order_by(AuditEntry.id.desc())).first() == "sign-up allowed"
+        reasons = session.scalars(select(Suppression.reason).order_by(Suppression.id)).all()
+    assert (reasons, ADA_ADDRESS in str(answer.headers)) == (["by an admin", "may ask again"], False)
+
+
+@pytest.mark.parametrize("path", ["export", "ask", "allow"])
+def test_an_editor_does_nothing_with_the_list(world: Any, path: str) -> None:
+    assert world.signed_in_client("editor").get(f"/admin/readers/{path}").status_code == 403
