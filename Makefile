@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test lint types bench soak pictures pins wheel clean
+.PHONY: help demo serve test lint types bench soak pictures look pins wheel clean
 help:            ## Show what can be made
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -47,6 +47,9 @@ pictures: $(VENV)/.stamp  ## Take the pictures of the README and of docs/editors
 wheel: $(VENV)/.stamp  ## Build the wheel into ./dist
 	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
 	@ls dist/*.whl
+
+look: $(VENV)/.stamp  ## Look at the mail in every way that it is met, and measure it; pictures and a table into ./look (needs Chromium)
+	@$(BIN)/python -m tests.tools.look_harness
 
 pins: $(VENV)/.stamp  ## Pin the dependencies anew, with hashes (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

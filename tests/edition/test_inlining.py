@@ -42,6 +42,12 @@ def test_the_kept_style_block_is_whole_and_wins(pieces: tuple[RenderedFragment, 
             assert all(d.endswith("!important") for d in declarations.split(";") if d)
 
 
+def test_attributes_made_of_css_stand_only_where_html_has_them(pieces: tuple[RenderedFragment, ...]) -> None:
+    page = lxml_html.document_fromstring(join_fragments(pieces, "html"))
+    assert {e.tag for e in page.xpath("//*[@valign]")} <= {"td", "tr"}
+    assert {e.tag for e in page.xpath("//*[@bgcolor]")} == {"body", "table", "td"}
+
+
 def test_every_colour_is_turned_in_the_dark_and_by_outlook_com() -> None:
     environment, frame = create_mail_environment(OURS), publication_frame(OURS)
     base, client = (environment.get_template(f"mail/{name}.css").render(frame=frame) for name in ("style", "client"))

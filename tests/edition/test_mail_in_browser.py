@@ -1,14 +1,11 @@
 """The mail as a browser, axe, html-validate and the data of caniemail see it."""
 
-import io
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
-from PIL import Image
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser
 
 from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import join_fragments
@@ -17,6 +14,7 @@ from digest.settings import Settings
 from tests.browser import AXE_MAIL, axe_report, excess_width, show_views
 from tests.conftest import ROOT
 from tests.tools import look_measures
+from tests.tools.shown_mail import ShownMail
 
 OURS = Settings.model_validate(
     {
@@ -55,41 +53,10 @@ def odd_mail(full_content: EditionContent) -> str:
     return join_fragments(render_edition(content, publication_frame(OURS), create_mail_environment(OURS)), "html")
 
 
-class Shown:
-    """A mail in a browser of a width; the pictures come from here, all else is refused and noted."""
-
-    def __init__(self, browser: Browser, html: str, *, width: int) -> None:
-        picture = io.BytesIO()
-        Image.new("RGB", (1120, 630), "#335577").save(picture, "JPEG")
-        self.refused: list[str] = []
-        self.pictures = 0
-        self._jpeg = picture.getvalue()
-        self.page: Page = browser.new_page(viewport={"width": width, "height": 800})
-        self.page.route("**/*", self._answer)
-        self.page.set_content(html, wait_until="load")
-
-    def _answer(self, route: Route) -> None:
-        if route.request.url.startswith("https://news.example.org/media/"):
-            self.pictures += 1
-            route.fulfill(body=self._jpeg, content_type="image/jpeg")
-        else:
-            self.refused.append(route.request.url)
-            route.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.page.close()
-
-    def ask(self, script: str) -> Any:
-        return self.page.evaluate(script)
-
-
 @pytest.mark.chromium
 @pytest.mark.parametrize("form", ["mail", "web_copy"])
 def test_axe_finds_nothing(browser: Browser, request: pytest.FixtureRequest, form: str) -> None:
-    with Shown(browser, request.getfixturevalue(form), width=390) as shown:
+    with ShownMail(browser, request.getfixturevalue(form), width=390) as shown:
         for view in show_views(shown.page, (390, 640)):
             ground = "rgb(18, 22, 28)" if "dark" in view else "rgb(255, 255, 255)"
             assert shown.ask("getComputedStyle(document.body).backgroundColor") == ground
@@ -99,7 +66,7 @@ def test_axe_finds_nothing(browser: Browser, request: pytest.FixtureRequest, for
 @pytest.mark.chromium
 @pytest.mark.parametrize("form", ["mail", "web_copy"])
 def test_only_our_pictures_are_asked_for(browser: Browser, request: pytest.FixtureRequest, form: str) -> None:
-    with Shown(browser, request.getfixturevalue(form), width=640) as shown:
+    with ShownMail(browser, request.getfixturevalue(form), width=640) as shown:
         assert shown.refused == []
         assert shown.pictures == 4
 
@@ -107,13 +74,13 @@ def test_only_our_pictures_are_asked_for(browser: Browser, request: pytest.Fixtu
 @pytest.mark.chromium
 @pytest.mark.parametrize("form", ["mail", "odd_mail"])
 def test_nothing_scrolls_sideways(browser: Browser, request: pytest.FixtureRequest, form: str) -> None:
-    with Shown(browser, request.getfixturevalue(form), width=320) as shown:
+    with ShownMail(browser, request.getfixturevalue(form), width=320) as shown:
         assert [excess_width(shown.page) for _ in show_views(shown.page, (320, 390, 640), ["light"])] == ["", "", ""]
 
 
 @pytest.mark.chromium
 def test_the_column_is_at_most_560_wide_and_the_lead_fills_it(browser: Browser, mail: str) -> None:
-    with Shown(browser, mail, width=1200) as shown:
+    with ShownMail(browser, mail, width=1200) as shown:
         box = shown.ask("(b => [b.x, b.width, b.height])(document.querySelector('img').getBoundingClientRect())")
         assert box == [320, 560, 315]
 
@@ -121,7 +88,7 @@ def test_the_column_is_at_most_560_wide_and_the_lead_fills_it(browser: Browser, 
 @pytest.mark.chromium
 def test_a_phone_stacks_what_stands_side_by_side(browser: Browser, mail: str) -> None:
     tops = "[...document.querySelectorAll('.half')].slice(0, 2).map(e => e.getBoundingClientRect().y)"
-    with Shown(browser, mail, width=640) as wide, Shown(browser, mail, width=390) as phone:
+    with ShownMail(browser, mail, width=640) as wide, ShownMail(browser, mail, width=390) as phone:
         first, second = wide.ask(tops)
         assert first == second
         first, second = phone.ask(tops)
@@ -134,7 +101,7 @@ def test_the_first_screen_holds_the_news_and_links_keep_their_word(
 ) -> None:
     assert sum(len(section.entries) for section in full_content.sections) >= 28
     assert len(mail.encode()) <= 56 * 1024, "two stories more, and it would be above 60 KB"
-    with Shown(browser, mail, width=390) as shown:
+    with ShownMail(browser, mail, width=390) as shown:
         assert look_measures.first_headline_top(shown.page) <= 120
         assert look_measures.next_deadline_bottom(shown.page) <= look_measures.FIRST_SCREEN
         assert look_measures.links_without_cue(shown.page) == []
@@ -144,7 +111,7 @@ def test_the_first_screen_holds_the_news_and_links_keep_their_word(
     bare = mail.replace("text-decoration:underline", "text-decoration:none").replace(
         "line-height:24px", "line-height:14px"
     )
-    with Shown(browser, bare, width=390) as shown:
+    with ShownMail(browser, bare, width=390) as shown:
         assert look_measures.links_without_cue(shown.page)
         assert look_measures.small_targets(shown.page)
 
@@ -153,7 +120,7 @@ def test_the_first_screen_holds_the_news_and_links_keep_their_word(
 def test_a_screen_reader_meets_the_edition_in_this_order(browser: Browser, mail: str) -> None:
     """Sections, headings with their topics, dates right after them, links with their story's name: from Chromium's accessibility tree."""
     written = (ROOT / "tests" / "fixtures" / "spoken_edition.txt").read_text("utf-8").splitlines()
-    with Shown(browser, mail, width=390) as shown:
+    with ShownMail(browser, mail, width=390) as shown:
         assert look_measures.outline_passages(look_measures.list_accessible_passages(shown.page)) == written
 
 

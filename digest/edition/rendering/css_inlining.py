@@ -19,6 +19,8 @@ KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
 _CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
 # White space between the children of these means nothing.
 _SPACE_INSENSITIVE_TAGS = frozenset({"table", "tbody", "tr", "head", "html"})
+_CELLS = frozenset({"td", "th", "tr"})
+_ATTRIBUTE_PLACES = {"valign": _CELLS, "bgcolor": _CELLS | {"table", "body"}}
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 
 
@@ -52,6 +54,7 @@ def inline_css(html: str) -> str:
         disable_basic_attributes=["width", "height"],
     ).transform(pretty_print=False)
     _drop_unused_classes(root)
+    _drop_misplaced_attributes(root)
     _minify_page(root)
     out: bytes = etree.tostring(root.getroottree(), method="html", encoding="utf-8")
     return out.decode("utf-8")
@@ -68,6 +71,15 @@ def _drop_unused_classes(root: "_Element") -> None:
         names = [name for name in element.attrib.pop("class", "").split() if name in used]
         if names:
             element.attrib["class"] = " ".join(dict.fromkeys(names))
+
+
+def _drop_misplaced_attributes(root: "_Element") -> None:
+    """Drop what Premailer makes of CSS where HTML has no such attribute: `valign` of a link, `bgcolor` of a picture."""
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            for name in ("valign", "bgcolor"):
+                if element.tag not in _ATTRIBUTE_PLACES[name]:
+                    element.attrib.pop(name, None)
 
 
 def _minify_page(root: "_Element") -> None:

@@ -1,0 +1,251 @@
+"""Look at the mail in every way that it is met, and measure it: `make look` writes pictures and a table into ./look.
+
+What a machine lacks (Node, Java with VNU_JAR, SpamAssassin, rspamd, Chromium's pictures excepted) stands in the table as left out.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+
+from playwright.sync_api import Browser
+
+from digest.app.mail_gallery import compose_gallery_mail
+from digest.deliver.compose.message import PlaceholderValues, splice_message
+from digest.deliver.compose.variants import create_variants
+from digest.edition.content import EditionContent
+from digest.edition.mailable_edition import describe_draft
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.settings import Settings
+from digest.store.models import Edition, EditionState
+from subscribers.consent.preferences import Preferences
+from tests.browser import AXE_MAIL, axe_report, excess_width, open_browser
+from tests.conftest import ROOT, find_tool, has_tool
+from tests.settings.test_look import TEAL
+from tests.tools import look_measures
+from tests.tools.shown_mail import ShownMail
+
+WIDTHS = (320, 390, 640, 1200)
+ENTRIES = 30
+_STYLE_BLOCK = re.compile(r"<style.*?</style>", re.DOTALL)
+_MEDIA_RULE = re.compile(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*\s*\}")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way in which a mail is met: what becomes of its HTML, the scheme, whether pictures come, what is done to the page."""
+
+    change: Callable[[str], str] = lambda html: html
+    dark: bool = False
+    pictures: bool = True
+    text_size: float = 1
+    widths: tuple[int, ...] = (390, 640)
+
+
+WAYS = {
+    "light": Way(widths=WIDTHS),
+    "dark": Way(dark=True, widths=WIDTHS),
+    # As programs do that turn colours by themselves: everything but the pictures.
+    "inverted": Way(
+        lambda html: html.replace(
+            "</head>",
+            "<style>html{filter:invert(1) hue-rotate(180deg)}img{filter:invert(1) hue-rotate(180deg)}</style></head>",
+        )
+    ),
+    "images-off": Way(pictures=False),
+    "style-stripped": Way(lambda html: _STYLE_BLOCK.sub("", html)),
+    "media-stripped": Way(lambda html: _MEDIA_RULE.sub("", html)),
+    "text-200": Way(text_size=2),
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table; `holds` is None where nothing is demanded, or a tool is missing."""
+
+    what: str
+    found: str
+    wanted: str = ""
+    holds: bool | None = None
+
+
+def build_settings(look: dict[str, object]) -> Settings:
+    """Return the settings of the publication that is looked at."""
+    sender = {"postal_address": "1200 Example Avenue, Washington, DC 20005"}
+    return Settings.model_validate({"base_url": "https://news.example.org", "file": {"sender": sender, "look": look}})
+
+
+def load_content() -> EditionContent:
+    """Return the tests' edition with as many entries as the table speaks of."""
+    content = EditionContent.from_json(json.loads((ROOT / "tests/fixtures/edition.json").read_text("utf-8")))
+    featured, *others = content.sections
+    missing = ENTRIES - sum(len(section.entries) for section in content.sections)
+    more = tuple(replace(entry, url=f"{entry.url}?again") for entry in featured.entries[-missing:])
+    return replace(content, sections=(replace(featured, entries=featured.entries + more), *others))
+
+
+def compose_message(content: EditionContent, settings: Settings) -> tuple[bytes, str]:
+    """Return the final bytes of one reader's mail of now, and its HTML."""
+    pieces = render_edition(content, publication_frame(settings), create_mail_environment(settings))
+    now = datetime.now(UTC)
+    edition = Edition(name=content.name, subject=content.subject, release_at=now, state=EditionState.DRAFT)
+    edition.number, edition.preheader = content.number, content.preheader
+    template = create_variants(describe_draft(edition, pieces, settings), settings).template_for(Preferences())
+    assert template is not None
+    assert template.html is not None
+    values = PlaceholderValues(
+        "reader@example.org",
+        "<a.b@news.example.org>",
+        format_datetime(now),
+        "A" * 22,
+        "B" * 22,
+        "March 4, 2026, at your site",
+    )
+    return splice_message(template, values), template.html
+
+
+def take_pictures(browser: Browser, html: str, folder: Path) -> list[str]:
+    """Take a picture of each way at each of its widths; return those that scroll sideways."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sideways = []
+    for name, way in WAYS.items():
+        for width in way.widths:
+            with ShownMail(browser, way.change(html), width=width, pictures=way.pictures, dark=way.dark) as shown:
+                if way.text_size != 1:
+                    look_measures.enlarge_text(shown.page, way.text_size)
+                if excess_width(shown.page):
+                    sideways.append(f"{name} at {width}")
+                shown.page.screenshot(path=folder / f"{name}-{width}.png", full_page=True)
+    return sideways
+
+
+def measure_page(browser: Browser, html: str) -> Iterator[Measure]:
+    """Measure what a browser tells."""
+    octets = len(html.encode())
+    yield Measure(f"HTML with {ENTRIES} entries", f"{octets / 1024:.1f} KB", "≤ 60 KB", octets <= 60 * 1024)
+    with ShownMail(browser, html, width=390) as shown:
+        top, bottom = look_measures.first_headline_top(shown.page), look_measures.next_deadline_bottom(shown.page)
+        yield Measure("first headline, 390 px wide", f"at {top} px", "< 400 px", top < look_measures.FIRST_SCREEN)
+        yield Measure("next deadline ends", f"at {bottom} px", "< 400 px", bottom < look_measures.FIRST_SCREEN)
+        for what, found in (
+            ("links without a cue", look_measures.links_without_cue(shown.page)),
+            ("targets too low", look_measures.small_targets(shown.page)),
+        ):
+            yield Measure(what, str(len(found)), "0", not found)
+    for scheme in ("light", "dark"):
+        with ShownMail(browser, html, width=390, dark=scheme == "dark") as shown:
+            report = axe_report(shown.page, AXE_MAIL)
+            yield Measure(f"axe, {scheme}", "nothing" if not report else report.splitlines()[0], "nothing", not report)
+
+
+def measure_judges(html: str, folder: Path) -> Iterator[Measure]:
+    """Ask html-validate, caniemail and the Nu HTML checker."""
+    file = folder / "mail.html"
+    file.write_text(html, "utf-8")
+    for title, script in (("html-validate", "html_validate.mjs"), ("caniemail", "can_i_email.mjs")):
+        if not has_tool("node"):
+            yield Measure(title, "left out: Node or its packages are missing", "nothing")
+            continue
+        lines = _run(["node", str(ROOT / "tests" / "node" / script), str(file)]).splitlines()
+        yield Measure(title, lines[0] if lines else "nothing", "nothing", not lines)
+    jar = os.environ.get("VNU_JAR", "")
+    if not (jar and shutil.which("java")):
+        yield Measure("vnu", "left out: no Java, or VNU_JAR names no vnu.jar", "0 of our own making")
+        return
+    report = json.loads(
+        _run(["java", "-jar", jar, "--format", "json", "--exit-zero-always", str(file)]) or '{"messages": []}'
+    )
+    errors = {str(m["message"]) for m in report["messages"] if m["type"] == "error"}
+    own = sorted(error for error in errors if not _FOR_MAIL.search(error))
+    yield Measure("vnu, without what mail programs need", "; ".join(own)[:300] or "0", "0", not own)
+
+
+# What Word's engine and old webmail obey is obsolete in HTML's own standard, and CSS is caniemail's matter: see
+# docs/decisions/0006-mail-html.md.
+_FOR_MAIL = re.compile("attribute on the “[a-z]+” element is obsolete|^CSS: |“xmlns:o”")
+
+
+_HOST = "mail.news.example.org"
+
+
+def measure_spam(message: bytes, folder: Path) -> Iterator[Measure]:
+    """Ask SpamAssassin and rspamd, without the network."""
+    file = folder / "mail.eml"
+    file.write_bytes(message)
+    if find_tool("spamassassin"):
+        report = _run(["spamassassin", "-L", "-t"], message)
+        points = re.search(r"\((-?[\d.]+) points", report)
+        score = float(points[1]) if points else None
+        yield Measure("SpamAssassin, local", str(score), "≤ 0", score is not None and score <= 0)
+    else:
+        yield Measure("SpamAssassin, local", "left out: not installed", "≤ 0")
+    server = os.environ.get("RSPAMD", "")
+    if not (server and shutil.which("rspamc")):
+        yield Measure("rspamd", "left out: RSPAMD names no server such as 127.0.0.1:11333", "≤ 1.0")
+        return
+    report = _run(["rspamc", "-h", server, "-i", "192.0.2.10", "--hostname", _HOST, "--helo", _HOST, str(file)])
+    symbols = {name: float(score) for name, score in re.findall(r"Symbol: (\w+) \((-?[\d.]+)\)", report)}
+    total = round(sum(symbols.values()), 2)
+    # What rspamd asks of DNS and of the connection, which a message on a desk has not: it is no matter of the words.
+    own = round(sum(value for name, value in symbols.items() if not name.startswith(("AUTH_NA", "HFILTER_"))), 2)
+    named = ", ".join(f"{name} {value}" for name, value in symbols.items() if value > 0)
+    yield Measure(
+        "rspamd, without DNS and connection", f"{own} (in all {total}: {named})", "≤ 1.0", bool(symbols) and own <= 1
+    )
+
+
+def _run(command: list[str], stdin: bytes | None = None) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=180)
+    return done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace")
+
+
+def write_table(measures: list[Measure]) -> str:
+    """Write the measures as a Markdown table."""
+    marks = {True: "yes", False: "**no**", None: ""}
+    rows = [f"| {m.what} | {m.found} | {m.wanted} | {marks[m.holds]} |" for m in measures]
+    return "\n".join(["| measure | found | wanted | holds |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def main() -> None:
+    """Take the pictures, and write and print the table; exit 1 where a measure does not hold."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "look")
+    folder.mkdir(exist_ok=True)
+    content, ours, other = load_content(), build_settings({}), build_settings(TEAL)
+    message, html = compose_message(content, ours)
+    texts = {
+        "edition": compose_gallery_mail(ours, "edition").text,
+        "welcome": compose_gallery_mail(ours, "welcome").text,
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text, "utf-8")
+    mails = {
+        "edition": html,
+        "other-dress": compose_message(content, other)[1],
+        "welcome": compose_gallery_mail(ours, "welcome").html or "",
+    }
+    with open_browser(find_tool("chromium") or "chromium") as browser:
+        sideways = [
+            f"{name}, {way}" for name, page in mails.items() for way in take_pictures(browser, page, folder / name)
+        ]
+        measures = [
+            *measure_page(browser, html),
+            Measure("scrolls sideways", "; ".join(sideways) or "never", "never", not sideways),
+        ]
+    with tempfile.TemporaryDirectory() as scratch:
+        measures += [*measure_judges(html, Path(scratch)), *measure_spam(message, Path(scratch))]
+    table = write_table(measures)
+    (folder / "measures.md").write_text(table, "utf-8")
+    print(table)
+    raise SystemExit(any(measure.holds is False for measure in measures))
+
+
+if __name__ == "__main__":
+    main()
