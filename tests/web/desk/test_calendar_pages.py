@@ -111,7 +111,7 @@ def test_the_edition_counts_down_to_its_deadline_and_says_when_that_is_over(
         assert "Approve by Thursday, November 19, 8 p.m.: 2 h 25 min left." in page
     clock[0] += timedelta(hours=3)
     page = client.get(week.path).text
-    assert "It was to be approved by Thursday, November 19, 8 p.m." in page
+    assert "It was to be approved by Thursday, November 19, 8 p.m.</span>" in page
     assert f"{week.name} was to be approved by Thursday, November 19, 8 p.m., and is not: it goes out" in page
 
 
