@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from digest.app import editions, sending
 from digest.app.acts import Actor, Face, Role
+from digest.app.demo_year import add_year
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation, create_home_folder, open_installation
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
@@ -80,6 +81,8 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
         web_copy = _write_web_copy(installation, edition)
         if live_settings is None:
             _draft_next_week(installation, report)
+            people = add_year(installation, DEMO_ACTOR, now)
+            report(f"Added a year of totals and {people:,} invented people, who have all paused their mail.")
         return DemoResult(edition, web_copy, settings)
 
 

@@ -7,15 +7,21 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import select
 
 from digest.app import editing, editions
 from digest.app.demo import SAMPLE_NOW
 from digest.app.editions import gather_preflight_facts
+from digest.app.growth import view_growth
 from digest.app.installation import open_installation
 from digest.cli import digest
 from digest.edition.preflight.rule_registry import FindingLevel, run_preflight_rules
 from digest.edition.queries import find_edition
 from digest.settings import load_settings
+from subscribers.consent.preferences import Preferences
+from subscribers.consent.seals import find_stable_point, prove_ledger
+from subscribers.store.models import Person
+from tests.actors import ADMIN
 from tests.conftest import ROOT
 
 
@@ -33,12 +39,19 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the demo once."""
-    folder = tmp_path_factory.mktemp("demo") / "made"
-    done = demo(folder)
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Run the demo once, into the folder that it has by default; give that and what it printed."""
+    place = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        done = demo(Path("digest-demo"))
     assert done.exit_code == 0, done.output
-    return folder
+    return place / "digest-demo", done.output
+
+
+@pytest.fixture(scope="module")
+def made(run_once: tuple[Path, str]) -> Path:
+    return run_once[0]
 
 
 def messages(folder: Path) -> list[bytes]:
@@ -50,9 +63,8 @@ def test_the_demo_gives_the_same_bytes_each_time(made: Path, tmp_path: Path) -> 
     assert files(made) == files(tmp_path / "again")
 
 
-def test_make_serve_runs_the_command_that_the_demo_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    printed = demo(Path("digest-demo")).output.splitlines()[-1]
+def test_make_serve_runs_the_command_that_the_demo_prints(run_once: tuple[Path, str]) -> None:
+    printed = run_once[1].splitlines()[-1]
     recipe = (ROOT / "Makefile").read_text("utf-8").partition("\nserve:")[2].partition("\n\n")[0].splitlines()[-1]
     assert recipe.strip("\t@").replace("$(BIN)/digest", sys.argv[0]) == printed.strip()
 
@@ -89,6 +101,19 @@ def test_the_week_after_is_left_as_a_draft_that_an_editor_may_take_up(made: Path
     assert [(finding.rule, finding.level) for finding in findings] == [("one-click", FindingLevel.WARNING)]
     assert {path.name for path in (made / "outbox").iterdir()} == {"edition"}
     assert [path.name for path in (made / "web").glob("*.html")] == ["2026-W47.html"]
+
+
+def test_a_year_of_invented_people_is_there_and_only_the_samples_readers_get_files(made: Path) -> None:
+    settings = load_settings(made / "digest.toml", {}).model_copy(update={"home": made})
+    with open_installation(settings) as install:
+        year = view_growth(install, ADMIN, now=SAMPLE_NOW)
+        with install.database.read() as session:
+            paused = [Preferences.from_json(choices) for choices in session.scalars(select(Person.choices))]
+            proof = prove_ledger(session, install.keys, through=find_stable_point(install.database))
+    assert (len(year.readers), year.readers[-1][1], len(year.standings)) == (366, 12_012, 10)
+    assert {standing.number for standing in year.standings} == set(range(137, 147))
+    assert sum(preferences.is_paused(SAMPLE_NOW.date()) for preferences in paused) == 12_001
+    assert proof.sound, "everybody has paused by a link of their own chain"
 
 
 def test_the_demo_clears_only_what_a_demo_made(tmp_path: Path) -> None:
