@@ -41,6 +41,22 @@ def find_due_looks(installation: Installation, *, now: datetime) -> list[str]:
         return article_looks.find_due_looks(session, minutes=minutes, now=now)
 
 
+def look_before_sending(
+    installation: Installation, name: str, *, actor: Actor, clock: Callable[[], datetime]
+) -> ArticleLook | None:
+    """Look at an edition that somebody sends by hand; None where it rests, has begun, was looked at, or no look is wanted.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        is_wanted = bool(installation.settings.file.schedule.last_look_minutes) and edition.paused_at is None
+        if not is_wanted or not article_looks.lacks_look(session, edition):
+            return None
+    return look_again(installation, name, actor=actor, clock=clock)
+
+
 def look_again(
     installation: Installation,
     name: str,

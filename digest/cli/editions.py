@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from digest.app import approvals, editions, sending
+from digest.app import approvals, editions, last_look, sending
 from digest.app.edition_status import describe_delivery_counts, edition_status
 from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
 from digest.cli.terminal import show_progress, stop_on_signal
@@ -278,6 +278,9 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     overview = edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{overview.release_sentence} Send now?", abort=True)
+    look = last_look.look_before_sending(installation, overview.name, actor=context.actor, clock=context.now)
+    if look is not None and look.looked_at:
+        click.echo(f"{look.sentence}.", err=True)
     report = _run_send(context, overview.name, wait=wait)
     if report is None:
         click.echo("Stopped: it was told to stop, and nothing was sent.", err=True)

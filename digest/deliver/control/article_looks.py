@@ -84,12 +84,15 @@ def _parse_look(stored: Mapping[str, Any]) -> ArticleLook:
 
 def awaits_look(session: Session, edition: Edition, *, minutes: int, now: datetime) -> bool:
     """Whether an approved edition that is about to go has not been looked at as it was approved. 0 minutes: none has to be."""
-    if not minutes or edition.state is not EditionState.APPROVED:
+    if not minutes or edition.release_at - timedelta(minutes=minutes) > now or explain_missed_release(edition, now):
         return False
-    if edition.release_at - timedelta(minutes=minutes) > now or explain_missed_release(edition, now):
-        return False
+    return lacks_look(session, edition)
+
+
+def lacks_look(session: Session, edition: Edition) -> bool:
+    """Whether an edition is approved, and was not looked at as it was approved."""
     look = read_look(session, edition.name)
-    return look is None or look.approved_at != edition.approved_at
+    return edition.state is EditionState.APPROVED and (look is None or look.approved_at != edition.approved_at)
 
 
 def find_due_looks(session: Session, *, minutes: int, now: datetime) -> list[str]:

@@ -1,6 +1,6 @@
-"""An edition that goes out, in words and bars: what the page about it says. Pure functions of what was read."""
+"""An edition that goes out, in words: what the page about it says, with its bar. Pure functions of what was read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,19 +10,17 @@ from digest.app.sending_view import SendingView
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.send.alarms import AlarmReading
-from digest.deliver.send.progress import MinuteCount
 from digest.deliver.send.refusals import DomainRefusals
 from digest.settings import LimitSettings
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
 from digest.web.desk.colleagues import name_actor
+from digest.web.desk.happenings import HappeningRow, list_happenings
+from digest.web.desk.minute_chart import MinuteChart, draw_minutes, messages_a_minute
 from digest.web.filters import count_with_noun, day_and_hour, short_moment
 from subscribers.phrases import clock_time, sentence
 
 MAX_LISTED_RECEIVERS = 5  # receivers by name; the others are one row
-CHART_MINUTES = 30
-_CHART_LEFT, _CHART_RIGHT, _CHART_TOP, _CHART_BOTTOM = 48, 560, 18, 138  # in the drawing's own units
-_BAR_GAP = 3.0
 
 
 class SendingPhase(StrEnum):
@@ -49,28 +47,6 @@ class SharePart:
 
 
 @dataclass(frozen=True, slots=True)
-class ChartBar:
-    """The messages of one minute, with the place of their bar; `label` stands below some bars."""
-
-    time: str
-    messages: int
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class MinuteChart:
-    """How many messages left in each of the last minutes. `lines` are (height, number) of the axis."""
-
-    bars: tuple[ChartBar, ...]
-    lines: tuple[tuple[float, int], ...]
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
 class AlarmRow:
     """One alarm: what it watches, how far it is and when it rings."""
 
@@ -78,16 +54,6 @@ class AlarmRow:
     now: str
     rings_at: str
     is_ringing: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HappeningRow:
-    """One thing that happened to an edition, when, and what follows from it."""
-
-    at: datetime
-    words: str
-    remark: str = ""
-    is_alarm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +92,7 @@ def build_sending_outline(
 ) -> SendingOutline:
     """Say where an edition is on its way out; `names` are those of the staff, by actor."""
     phase, counts = find_sending_phase(view), view.counts
-    happenings = tuple(_list_happenings(view, names, now))
+    happenings = tuple(list_happenings(view, names, now))
     newest_pause = next((act for act in view.acts if act.act == "paused"), None)
     by_alarm = phase is SendingPhase.PAUSED and newest_pause is not None and newest_pause.actor == ALARM_ACTOR
     badge, tone = {
@@ -150,7 +116,7 @@ def build_sending_outline(
         parts=_share_parts(view),
         others=_count_others(view),
         rate=_tell_rate(view, limits, now),
-        chart=draw_minutes(view.progress.minutes, zone) if view.progress and view.progress.minutes else None,
+        chart=draw_minutes(view.progress.minutes, zone, limits) if view.progress and view.progress.minutes else None,
         canary=_tell_canary(view, now, zone),
         alarms=tuple(_alarm_row(reading) for reading in view.alarms),
         happenings=happenings,
@@ -342,58 +308,13 @@ def _count_others(view: SendingView) -> str:
 def _tell_rate(view: SendingView, limits: LimitSettings, now: datetime) -> str:
     """Say how fast it goes: on average of a run that goes on, else what the minute that the chart ends with has had so far."""
     progress = view.progress
-    most = limits.send_per_second * 60 or limits.send_per_hour / 60
+    most = messages_a_minute(limits)
     limit = f"; the limit you set is {most:,.0f}" if most else ""
     if progress is not None and progress.is_running(now) and progress.per_second:
         return f"{progress.per_second * 60:,.0f} on average of this run{limit}"
     this_minute = progress.minutes[-1] if progress is not None and progress.minutes else None
     is_current = this_minute is not None and now - this_minute.at < timedelta(minutes=1)
     return f"{this_minute.messages:,} in this minute{limit}" if this_minute and is_current else f"0 now{limit}"
-
-
-def draw_minutes(minutes: tuple[MinuteCount, ...], zone: ZoneInfo) -> MinuteChart:
-    """Draw the last minutes; one without a message is a gap."""
-    last = minutes[-1].at
-    counts = {minute.at: minute.messages for minute in minutes}
-    length = min(CHART_MINUTES, int((last - minutes[0].at).total_seconds() // 60) + 1)
-    shown = [last - timedelta(minutes=back) for back in reversed(range(length))]
-    top = _round_up(max(counts.get(at, 0) for at in shown))
-    step = (_CHART_RIGHT - _CHART_LEFT) / max(length, 10)
-    labelled = max(1, -(-length // 5))
-    bars = []
-    for place, at in enumerate(shown):
-        many = counts.get(at, 0)
-        height = round((_CHART_BOTTOM - _CHART_TOP) * many / top, 1)
-        time = clock_time(at.astimezone(zone))
-        bars.append(
-            ChartBar(
-                time=time,
-                messages=many,
-                x=round(_CHART_LEFT + place * step + _BAR_GAP, 1),
-                y=round(_CHART_BOTTOM - height, 1),
-                width=round(step - 2 * _BAR_GAP, 1),
-                height=height,
-                label=time.partition(" ")[0] if place % labelled == 0 else "",
-            )
-        )
-    middle = (_CHART_TOP + _CHART_BOTTOM) / 2
-    most = max(bars, key=lambda bar: bar.messages)
-    return MinuteChart(
-        bars=tuple(bars),
-        lines=((_CHART_BOTTOM, 0), (middle, top // 2), (_CHART_TOP, top)),
-        words=(
-            f"Mails a minute from {bars[0].time} to {bars[-1].time}: "
-            f"at most {most.messages:,}, at {most.time}; {bars[-1].messages:,} in the last"
-        ),
-    )
-
-
-def _round_up(number: int) -> int:
-    """Round up to two, four, six, eight or ten times a power of ten, so that the middle of the axis is a whole number."""
-    power = 1
-    while number > 10 * power:
-        power *= 10
-    return max(2, -(-number // (2 * power)) * 2 * power)
 
 
 def _tell_canary(view: SendingView, now: datetime, zone: ZoneInfo) -> str:
@@ -433,56 +354,6 @@ def _write_percent(share: float) -> str:
     return f"{100 * share:.2f}".rstrip("0").rstrip(".") + " %"
 
 
-def _list_happenings(view: SendingView, names: Mapping[str, str], now: datetime) -> Iterator[HappeningRow]:
-    """List what happened, the newest first."""
-    rows = [row for act in view.acts if (row := _tell_act(act.act, act.actor, act.at, act.detail, names))]
-    edition = view.edition
-    if edition.planned_at is not None:
-        many = count_with_noun(edition.planned or 0, "reader")
-        rows.append(
-            HappeningRow(edition.planned_at, f"The list was closed with {many}.", "Who came later gets the next.")
-        )
-    if edition.canary_until is not None and edition.canary_until <= now:
-        rows.append(HappeningRow(edition.canary_until, "The wait for the first readers ended."))
-    if edition.sent_at is not None:
-        rows.append(HappeningRow(edition.sent_at, "The last mail left."))
-    yield from sorted(rows, key=lambda row: row.at, reverse=True)
-
-
-def _tell_act(
-    act: str, actor: str, at: datetime, detail: Mapping[str, object], names: Mapping[str, str]
-) -> HappeningRow | None:
-    key = "alarm" if (act, actor) == ("paused", ALARM_ACTOR) else act
-    if act.startswith("uncertain "):
-        key = "uncertain"
-    if key not in _ACT_WORDS:
-        return None
-    because = str(detail.get("because", ""))
-    words = _ACT_WORDS[key].format(
-        who=name_actor(actor, names),
-        mark=str(detail.get("mark", ""))[:7],
-        many=detail.get("handed over", 0),
-        staff=len(staff) if isinstance(staff := detail.get("staff"), list) else 0,
-        gone=detail.get("gone", 0),
-        unanswered=detail.get("no answer", 0),
-    )
-    return HappeningRow(at, sentence(f"{words}: {because}" if because else words), is_alarm=key in {"alarm", "held"})
-
-
-_ACT_WORDS = {
-    "approve": "{who} approved it, content hash {mark}",
-    "void approval": "{who} took the approval back",
-    "send": "A run ended: it handed over {many:,} messages",
-    "alarm": "It paused itself",
-    "paused": "{who} paused it",
-    "resumed": "{who} let it go on",
-    "cancelled": "{who} cancelled the rest",
-    "held": "{who} stopped all mail",
-    "released": "{who} let mail leave again",
-    "looked again": "Every article was looked at again: {gone} gone, {unanswered} without an answer",
-    "alarm mailed": "{staff} of the staff were mailed what rang",
-    "uncertain": "{who} settled uncertain deliveries",
-}
 _CAUSE_WORDS = {
     FailureCause.NONE: "No clear reason",
     FailureCause.NO_MAILBOX: "No such mailbox",

@@ -3,9 +3,11 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select, update
 
@@ -14,6 +16,7 @@ from digest.app import background, last_look, sending
 from digest.app.attention import attention_sentences
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
+from digest.cli import digest
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.deliver.control.article_looks import REPEAT_AFTER, awaits_look
 from digest.settings import LimitSettings
@@ -111,6 +114,22 @@ def send_mails(world: Any) -> list[str]:
     background.send_due_notices(world.install, clock=lambda: RELEASE)
     folder = world.install.settings.outbox_folder / "notice"
     return [file.read_text() for file in sorted(folder.glob("*.eml"))]
+
+
+def test_the_terminal_looks_too_before_it_sends_and_once(
+    approved: Any, httpserver: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_everything(httpserver, but={GONE: 410})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digest.toml").write_text('[limits]\nallow_networks = ["127.0.0.0/8"]\n')
+    monkeypatch.setenv("DIGEST_HOME", str(approved.install.settings.home))
+    url = approved.database.engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("DIGEST_DATABASE_URL", url)
+    answers = [CliRunner().invoke(digest, ["send", NAME, "--yes"]) for _ in range(2)]
+    assert [answer.exit_code for answer in answers] == [2, 2]
+    assert [answer.output.count("articles looked at again, 1 gone") for answer in answers] == [1, 0]
+    assert all("is paused: an article is gone from the web" in answer.output for answer in answers)
+    assert mails(approved) == 1
 
 
 def test_it_goes_on_when_the_article_is_back(approved: Any, httpserver: HTTPServer) -> None:

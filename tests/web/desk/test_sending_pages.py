@@ -11,10 +11,11 @@ from digest.app.sending_view import view_sending
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.canary import CANARY_DUE_AT
 from digest.deliver.send.progress import MinuteCount, ProgressWriter, add_to_minutes
+from digest.settings import LimitSettings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
-from digest.web.desk.sending_outline import draw_minutes
+from digest.web.desk.minute_chart import draw_minutes
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import domain_tag
 
@@ -247,8 +248,12 @@ def test_the_progress_of_a_second_run_goes_on_from_the_first(both: Any) -> None:
 
 def test_the_chart_shows_a_minute_without_mail_as_a_gap(world: Any) -> None:
     minutes = (MinuteCount(NOW, 60), MinuteCount(NOW + timedelta(minutes=2), 610))
-    chart = draw_minutes(minutes, world.install.settings.file.publication.zone)
+    zone = world.install.settings.file.publication.zone
+    chart = draw_minutes(minutes, zone, LimitSettings())
     assert [bar.messages for bar in chart.bars] == [60, 0, 610]
     assert [number for _, number in chart.lines] == [0, 400, 800]
     assert chart.words == "Mails a minute from 5:30 p.m. to 5:32 p.m.: at most 610, at 5:32 p.m.; 610 in the last"
     assert all(bar.x >= 48 and bar.x + bar.width <= 560 for bar in chart.bars)
+    assert chart.limit is None
+    limited = draw_minutes(minutes, zone, LimitSettings(send_per_second=15))
+    assert ([number for _, number in limited.lines], limited.limit) == ([0, 500, 1000], (30.0, 900))
