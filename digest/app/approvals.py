@@ -12,7 +12,7 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.editing import EditForm, EditingState
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
-from digest.edition import approval, sent_back_notes
+from digest.edition import approval, approval_proof, sent_back_notes
 from digest.edition.approvers import ApproverRule
 from digest.edition.content import EditionContent
 from digest.edition.content_changes import ContentComparison, compare_contents
@@ -80,7 +80,7 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
                 if len(load_edits(session, edition)) != len(state.edits):
                     continue
                 settings, keys = installation.settings, installation.keys
-                found = approval.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
+                found = approval_proof.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
                 audit.detail = {"mark": found.content_hash, "version": found.version}
                 audit.record(session)
             return version.version

@@ -5,7 +5,7 @@ list headers, the hash of every fragment in order and of the web copy. Approval 
 names, as a version of its own, and an HMAC of its hash by a key that is not in the database, one for each approver. What is
 sent, tested and shown in the archive is read from the version that stands; the edition's own pieces are its draft.
 
-Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
+`approval_proof` proves a version before it is sent. Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ def approval_statement(mailable: MailableEdition, release_at: datetime, approver
         "from": [mailable.sender_name, mailable.sender_address],
         "reply_to": mailable.reply_to,
         "list": [mailable.list_name, mailable.list_id, mailable.base_url],
-        "fragments": _list_fragment_hashes(mailable.pieces),
+        "fragments": list_fragment_hashes(mailable.pieces),
         "web": hash_fragment_body(mailable.join("web")),
     }
 
@@ -64,7 +64,8 @@ def _utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()
 
 
-def _list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
+def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
+    """List kind, name and hash of each piece, kind by kind, in the order of the mail."""
     return [[p.kind, p.name, hash_fragment_body(p.body)] for p in sorted(pieces, key=lambda p: p.kind)]
 
 
@@ -98,7 +99,7 @@ def find_sendable_approval(session: Session, edition: Edition) -> Approval | Non
         Approval.stood_at.is_not(None),
     )
     last = session.scalar(approved.order_by(Approval.version.desc()).limit(1))
-    return last if last is not None and not _list_moved_parts(last.statement, edition) else None
+    return last if last is not None and not list_moved_parts(last.statement, edition) else None
 
 
 def list_approvals(session: Session, edition: Edition) -> tuple[Approval, ...]:
@@ -180,7 +181,7 @@ def sign_approval(
     session.refresh(edition, with_for_update=True)
     if edition.state != EditionState.DRAFT:
         raise ApprovalError(f"{edition.name} is {edition.state}: only a draft can be approved.")
-    _check_window(session, edition)
+    check_window(session, edition)
     statement = _state_draft(session, edition, settings)
     current_hash = content_hash_of(statement)
     if len(content_hash) < MIN_HASH_DIGITS or not current_hash.startswith(content_hash.lower()):
@@ -205,8 +206,8 @@ def sign_approval(
         approval = None
     if approval is None:
         approval = _freeze_version(session, edition, statement, now)
-    payload = _signature_payload(current_hash, approval.version, actor, now)
-    signature = _sign(keys.current("approval"), payload)
+    payload = signature_payload(current_hash, approval.version, actor, now)
+    signature = sign_payload(keys.current("approval"), payload)
     approval.signatures.append(ApprovalSignature(actor=actor, at=now, signature=signature))
     if len(approval.signatures) >= statement["approvals"]:
         approval.state, approval.stood_at = ApprovalState.STANDING, now
@@ -229,7 +230,12 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
     )
 
 
-def _check_window(session: Session, edition: Edition) -> None:
+def check_window(session: Session, edition: Edition) -> None:
+    """Check that an edition's articles follow on those of the edition before.
+
+    Raises:
+        ApprovalError: another edition covers its week, or there is a gap before it.
+    """
     newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
         raise ApprovalError(f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one.")
@@ -292,45 +298,13 @@ def supersede_approval(
     return bool(ended)
 
 
-def reinstate_approval(
-    session: Session, edition: Edition, *, settings: Settings, keys: KeyRing, now: datetime
-) -> Approval:
-    """Let the last version that was approved and not taken back stand again, in place of an unapproved draft.
-
-    Raises:
-        ApprovalError: the edition is no draft, has no such version, or that is not what was approved or leaves a gap.
-    """
-    # Nobody else decides about it until this commits.
-    session.refresh(edition, with_for_update=True)
-    approval = find_sendable_approval(session, edition)
-    if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE} or approval is None:
-        raise ApprovalError(f"{edition.name} is {edition.state}, and no version of it can stand again.")
-    _check_window(session, edition)
-    verify_version(session, edition, approval, settings=settings, keys=keys)
-    supersede_approval(session, edition, actor=None, now=now, because="the deadline passed before it was approved")
-    approval.state, approval.ended_at, approval.ended_by, approval.ended_by_edit = (
-        ApprovalState.STANDING,
-        None,
-        None,
-        None,
-    )
-    approval.ended_because = ""
-    edition.state, edition.approved_by, edition.approved_at = (
-        EditionState.APPROVED,
-        approval.signatures[-1].actor,
-        now,
-    )
-    session.flush()
-    return approval
-
-
 def supersede_outdated_approval(session: Session, edition: Edition, *, now: datetime) -> None:
     """End a version that waits for another approver, where a new draft took the place of what it was made of."""
     waiting = find_waiting_approval(session, edition)
     if waiting is None:
         return
     same = read_version(session, waiting).pieces == load_rendered_fragments(session, edition)
-    if not same or _list_moved_parts(waiting.statement, edition):
+    if not same or list_moved_parts(waiting.statement, edition):
         supersede_approval(session, edition, actor=None, now=now, because="it was drafted again")
 
 
@@ -368,91 +342,22 @@ def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None
     approval.state, approval.ended_by, approval.ended_at, approval.ended_because = state, actor, now, because
 
 
-# --- proving what is sent ------------------------------------------------------------------------------------
+# --- what approving and proving share ----------------------------------------------------------------------
 
-
-def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> MailableEdition:
-    """Return the version of an edition that stands, after proving that it is what was approved.
-
-    Raises:
-        ApprovalError: there is no approval, or something that it vouches for is different now.
-    """
-    approval = find_standing_approval(session, edition)
-    if approval is None:
-        raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
-    return verify_version(session, edition, approval, settings=settings, keys=keys)
-
-
-def verify_version(
-    session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing
-) -> MailableEdition:
-    """Return what an approved version holds, after proving that all of it was approved by as many as it took.
-
-    Raises:
-        ApprovalError: something is different now.
-    """
-    mailable = read_version(session, approval)
-    if fault := _find_fault(approval, mailable, edition, settings, keys):
-        raise ApprovalError(f"{edition.name} is not what was approved ({str(approval.content_hash)[:7]}): {fault}")
-    return mailable
-
-
-def _find_fault(
-    approval: Approval, mailable: MailableEdition, edition: Edition, settings: Settings, keys: KeyRing
-) -> str:
-    """Say in what a version differs from what was approved, or from what can be sent now, and what to do; empty if in nothing."""
-    stated = approval.statement
-    anew = "Take the approval back and approve anew."
-    if content_hash_of(stated) != approval.content_hash:
-        return f"the record of it was changed. {anew}"
-    if _count_signers(approval, keys) < stated.get("approvals", 1):
-        return f"the key that signed it is not in the key file. {anew}"
-    current = describe_draft(edition, (), settings)
-    now = approval_statement(current, edition.release_at, 1)
-    if now["list"][-1] != stated["list"][-1]:
-        return (
-            f"DIGEST_BASE_URL was {stated['list'][-1]}, to which its links lead, and is {now['list'][-1]} now. Put it back; or "
-            "take the approval back, draft the edition again and approve that."
-        )
-    changes = [words for part, words in _HEADER_WORDS.items() if stated[part] != now[part]]
-    changes += _list_moved_parts(stated, edition)
-    if _list_fragment_hashes(mailable.pieces) != stated["fragments"]:
-        changes.append("its text")
-    elif "web" in stated and hash_fragment_body(mailable.join("web")) != stated["web"]:
-        changes.append("its web copy")
-    return f"{' and '.join(changes)} changed. {anew}" if changes else ""
-
-
-_HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its list address"}
 _MOVED_WORDS = {"edition": "its name", "number": "its number", "release": "its release"}
 
 
-def _list_moved_parts(stated: dict[str, Any], edition: Edition) -> list[str]:
+def list_moved_parts(stated: dict[str, Any], edition: Edition) -> list[str]:
     """Name what an edition is called, or when it is released, where a version of it says otherwise. 0.1 stated no release."""
     now = {"edition": edition.name, "number": edition.number, "release": _utc_text(edition.release_at)}
     return [words for part, words in _MOVED_WORDS.items() if stated.get(part, now[part]) != now[part]]
 
 
-def _signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:
+def signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:
+    """Return what an approver signs: which version, who they are, and when."""
     return b"approval of:" + json.dumps([content_hash, version, actor, _utc_text(at)]).encode()
 
 
-def _sign(key: SecretKey, payload: bytes) -> str:
+def sign_payload(key: SecretKey, payload: bytes) -> str:
+    """Return the signature of a payload: its HMAC, in hex."""
     return hmac.new(key.secret, payload, hashlib.sha256).hexdigest()
-
-
-def _count_signers(approval: Approval, keys: KeyRing) -> int:
-    """Count whose signatures are good, by any key: one that was rotated since must not stop an edition.
-
-    Version 0.1 signed the hash alone, by session keys too; its statements ask for one approval.
-    """
-    is_old = "approvals" not in approval.statement
-    signing_keys = (*keys.of_kind("approval"), *(keys.of_kind("session") if is_old else ()))
-    signers = set()
-    for signed in approval.signatures:
-        payload = _signature_payload(approval.content_hash, approval.version, signed.actor, signed.at)
-        if is_old:
-            payload = b"approval:" + approval.content_hash.encode()
-        if any(hmac.compare_digest(_sign(key, payload), signed.signature) for key in signing_keys):
-            signers.add(signed.actor)
-    return len(signers)

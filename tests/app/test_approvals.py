@@ -10,7 +10,7 @@ from digest.app import approvals, editing, editions
 from digest.app.acts import SCHEDULER, Actor, Face, Role
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
-from digest.edition import approval
+from digest.edition import approval, approval_proof
 from digest.edition.approval import ApprovalError
 from digest.edition.edits import EditionField
 from digest.edition.sent_back_notes import SentBackError
@@ -157,7 +157,7 @@ def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_
     assert (after.state, after.approved_by, after.approved_at) == (EditionState.APPROVED, before.approved_by, LATER)
     with install.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        approval.verify_approval(session, edition, settings=install.settings, keys=install.keys)
+        approval_proof.verify_approval(session, edition, settings=install.settings, keys=install.keys)
         last = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
     assert last is not None
     assert (last.act, last.actor, last.detail["version"]) == ("reinstated an approval", "scheduler", 1)

@@ -25,8 +25,8 @@ from digest.edition.approval import (
     read_mailable,
     sign_approval,
     take_back_approval,
-    verify_approval,
 )
+from digest.edition.approval_proof import verify_approval
 from digest.edition.content import EarlierAppearance, EditionContent
 from digest.edition.drafting import DraftError
 from digest.select.exclusion_reasons import WITHDRAWN_REASON

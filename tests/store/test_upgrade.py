@@ -48,7 +48,8 @@ from sqlalchemy.types import TypeEngine
 from digest.backups.archive import ArchiveReader
 from digest.backups.loader import restore_rows
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.edition.approval import ApprovalError, list_approvals, read_draft, verify_approval
+from digest.edition.approval import ApprovalError, list_approvals, read_draft
+from digest.edition.approval_proof import verify_approval
 from digest.edition.queries import find_edition
 from digest.settings import load_settings
 from digest.store.approval_models import ApprovalState, ApprovedFragment

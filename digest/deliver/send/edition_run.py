@@ -25,7 +25,7 @@ from digest.deliver.send.progress import ProgressWriter
 from digest.deliver.send.rate_limiter import RateLimiter
 from digest.deliver.send.run_file import open_run_file, read_database_number
 from digest.deliver.send.send_gate import send_blocked_reason
-from digest.edition import approval
+from digest.edition import approval_proof
 from digest.edition.queries import find_edition
 from digest.settings import Settings, leads_to_this_machine
 from digest.store.audit import record_audit
@@ -150,7 +150,7 @@ def _begin_sending(
             raise SendError(f"Nothing is sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
-        mailable = approval.verify_approval(session, edition, settings=settings, keys=keys)
+        mailable = approval_proof.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
             raise SendError(
                 f"{name} was approved with links to {mailable.base_url}, which lead to this machine alone. Set DIGEST_BASE_URL to an https "

@@ -30,7 +30,7 @@ from digest.deliver.send.claims import ClaimedDelivery
 from digest.deliver.send.edition_run import SendError
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.run_file import RunFile
-from digest.edition import approval
+from digest.edition import approval, approval_proof
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store import staff
@@ -152,7 +152,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
     """Compose the variant of every section. What is approved has to be what was approved, as with readers."""
     edition = find_edition(session, name)
     if approval.find_standing_approval(session, edition):
-        mailable = approval.verify_approval(session, edition, settings=settings, keys=keys)
+        mailable = approval_proof.verify_approval(session, edition, settings=settings, keys=keys)
     else:
         mailable = approval.read_draft(session, edition, settings)
     variants = create_variants(mailable, settings)

@@ -11,7 +11,7 @@ from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
 from digest.app.page_views import DEPARTED_PAGE_SIZE
 from digest.deliver.control import installation_hold
-from digest.edition import approval
+from digest.edition import approval_proof
 from digest.edition.editor_changes import EditorCounts
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -179,7 +179,9 @@ def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
     assert edition.approved_at == NOW
     with both.database.read() as session:
         assert session.scalar(select(AuditEntry.act).where(AuditEntry.act == "approve"))
-        approval.verify_approval(session, edition_of(both), settings=both.install.settings, keys=both.install.keys)
+        approval_proof.verify_approval(
+            session, edition_of(both), settings=both.install.settings, keys=both.install.keys
+        )
     page = client.get(answer.headers["Location"]).text
     assert "Approved Thursday, November 19, 5:30 p.m. EST" in page
     assert "Take the approval back" in page

@@ -1,0 +1,131 @@
+"""Proving that a version is what was approved: before it is sent or tested, and before a deadline lets it stand again."""
+
+import hmac
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from digest.edition.approval import (
+    ApprovalError,
+    approval_statement,
+    check_window,
+    content_hash_of,
+    find_sendable_approval,
+    find_standing_approval,
+    hash_fragment_body,
+    list_fragment_hashes,
+    list_moved_parts,
+    read_version,
+    sign_payload,
+    signature_payload,
+    supersede_approval,
+)
+from digest.edition.mailable_edition import MailableEdition, describe_draft
+from digest.settings import Settings
+from digest.store.approval_models import Approval, ApprovalState
+from digest.store.models import Edition, EditionState
+from subscribers.crypto.keys import KeyRing
+
+
+def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> MailableEdition:
+    """Return the version of an edition that stands, after proving that it is what was approved.
+
+    Raises:
+        ApprovalError: there is no approval, or something that it vouches for is different now.
+    """
+    approval = find_standing_approval(session, edition)
+    if approval is None:
+        raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
+    return verify_version(session, edition, approval, settings=settings, keys=keys)
+
+
+def verify_version(
+    session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing
+) -> MailableEdition:
+    """Return what an approved version holds, after proving that all of it was approved by as many as it took.
+
+    Raises:
+        ApprovalError: something is different now.
+    """
+    mailable = read_version(session, approval)
+    if fault := _find_fault(approval, mailable, edition, settings, keys):
+        raise ApprovalError(f"{edition.name} is not what was approved ({str(approval.content_hash)[:7]}): {fault}")
+    return mailable
+
+
+def _find_fault(
+    approval: Approval, mailable: MailableEdition, edition: Edition, settings: Settings, keys: KeyRing
+) -> str:
+    """Say in what a version differs from what was approved, or from what can be sent now, and what to do; empty if in nothing."""
+    stated = approval.statement
+    anew = "Take the approval back and approve anew."
+    if content_hash_of(stated) != approval.content_hash:
+        return f"the record of it was changed. {anew}"
+    if _count_signers(approval, keys) < stated.get("approvals", 1):
+        return f"the key that signed it is not in the key file. {anew}"
+    current = describe_draft(edition, (), settings)
+    now = approval_statement(current, edition.release_at, 1)
+    if now["list"][-1] != stated["list"][-1]:
+        return (
+            f"DIGEST_BASE_URL was {stated['list'][-1]}, to which its links lead, and is {now['list'][-1]} now. Put it back; or "
+            "take the approval back, draft the edition again and approve that."
+        )
+    changes = [words for part, words in _HEADER_WORDS.items() if stated[part] != now[part]]
+    changes += list_moved_parts(stated, edition)
+    if list_fragment_hashes(mailable.pieces) != stated["fragments"]:
+        changes.append("its text")
+    elif "web" in stated and hash_fragment_body(mailable.join("web")) != stated["web"]:
+        changes.append("its web copy")
+    return f"{' and '.join(changes)} changed. {anew}" if changes else ""
+
+
+_HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its list address"}
+
+
+def _count_signers(approval: Approval, keys: KeyRing) -> int:
+    """Count whose signatures are good, by any key: one that was rotated since must not stop an edition.
+
+    Version 0.1 signed the hash alone, by session keys too; its statements ask for one approval.
+    """
+    is_old = "approvals" not in approval.statement
+    signing_keys = (*keys.of_kind("approval"), *(keys.of_kind("session") if is_old else ()))
+    signers = set()
+    for signed in approval.signatures:
+        payload = signature_payload(approval.content_hash, approval.version, signed.actor, signed.at)
+        if is_old:
+            payload = b"approval:" + approval.content_hash.encode()
+        if any(hmac.compare_digest(sign_payload(key, payload), signed.signature) for key in signing_keys):
+            signers.add(signed.actor)
+    return len(signers)
+
+
+def reinstate_approval(
+    session: Session, edition: Edition, *, settings: Settings, keys: KeyRing, now: datetime
+) -> Approval:
+    """Let the last version that was approved and not taken back stand again, in place of an unapproved draft.
+
+    Raises:
+        ApprovalError: the edition is no draft, has no such version, or that is not what was approved or leaves a gap.
+    """
+    # Nobody else decides about it until this commits.
+    session.refresh(edition, with_for_update=True)
+    approval = find_sendable_approval(session, edition)
+    if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE} or approval is None:
+        raise ApprovalError(f"{edition.name} is {edition.state}, and no version of it can stand again.")
+    check_window(session, edition)
+    verify_version(session, edition, approval, settings=settings, keys=keys)
+    supersede_approval(session, edition, actor=None, now=now, because="the deadline passed before it was approved")
+    approval.state, approval.ended_at, approval.ended_by, approval.ended_by_edit = (
+        ApprovalState.STANDING,
+        None,
+        None,
+        None,
+    )
+    approval.ended_because = ""
+    edition.state, edition.approved_by, edition.approved_at = (
+        EditionState.APPROVED,
+        approval.signatures[-1].actor,
+        now,
+    )
+    session.flush()
+    return approval
