@@ -3,7 +3,6 @@
 _REACHED: dict[str, tuple[str, ...]] = {
     "digest.cli.context": ("subscribers.address",),
     "digest.cli.staff": ("digest.store.delivery_models",),
-    "digest.web.archive.pages": ("digest.store.models",),
     "digest.web.desk.edition_outline": ("digest.collect.urls", "digest.store.models"),
     "digest.web.desk.status_rows": ("digest.store.models",),
     "digest.web.filters": ("digest.collect.urls",),

@@ -19,6 +19,7 @@ from digest.edition import corrections
 from digest.edition.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.story_archive import archive_edition
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
@@ -106,6 +107,7 @@ def correct_story(
         )
         session.add(correction)
         session.flush()
+        archive_edition(session, edition, corrections.list_corrections(session, edition))
         audit.detail = {"correction": correction.id, "story": story.url[:200], "field": form.field}
         session.expunge(correction)
     if form.is_carried:

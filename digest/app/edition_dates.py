@@ -36,7 +36,7 @@ def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
     """Write all dates of the newest editions; what several of them name stands as the newest has it."""
     settings, seen = installation.settings, set[str]()
     calendar = _open_calendar(settings, settings.file.publication.name)
-    for edition in list_public_editions(installation)[:max_editions]:
+    for edition in list_public_editions(installation, max_editions):
         content = EditionContent.from_json(edition.content)
         for entry in (e for section in content.sections for e in section.entries):
             if entry.when and (key := entry.url or entry.headline) not in seen:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from digest.app.web_editions import EditionPage
 from digest.edition.content import EditionPicture, SectionEntry
-from digest.edition.rendering.mail_layout import arrange_mail
+from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
 from digest.edition.rendering.template_filters import story_anchor, without_weekday
 from digest.settings import PublicationSettings
 
@@ -76,6 +76,11 @@ def _choose_picture(page: EditionPage, lead: EditionPicture | None, alt: str, ba
     if page.card:
         return SharedPicture(f"{base}/media/{page.card}", alt, CARD_WIDTH, CARD_HEIGHT)
     return SharedPicture(f"{base}/media/{lead.hash}", lead.alt or alt) if lead else None
+
+
+def describe_home_picture(layout: MailLayout | None) -> EditionPicture | None:
+    """Return the picture of the newest edition, where its lead has one."""
+    return layout.lead.entry.picture if layout and layout.lead else None
 
 
 def _shorten(text: str, length: int) -> str:

@@ -22,7 +22,6 @@ from digest.edition.editor_changes import EditorCounts
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
 from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
-from digest.store.correction_models import Correction
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
 from subscribers.store.models import PersonState
@@ -171,13 +170,13 @@ def find_stories(
         return StoryPage(tuple(rows), count)
 
 
-def list_public_editions(installation: Installation) -> list[Edition]:
-    """List the editions that anybody may read, the newest first."""
+def list_public_editions(installation: Installation, most: int) -> list[Edition]:
+    """List the newest editions that anybody may read, with what they say, the newest first."""
     query = (
         select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc(), Edition.id.desc())
     )
     with installation.database.read() as session:
-        return list(session.scalars(query))
+        return list(session.scalars(query.limit(most)))
 
 
 def find_public_edition(installation: Installation, name: str) -> Edition | None:
@@ -203,21 +202,6 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
             for c in corrections.list_corrections(session, edition)
         ]
     return show_corrections(html, shown)
-
-
-def list_public_corrections(installation: Installation) -> dict[str, list[Correction]]:
-    """List the corrections of the editions that anybody may read, by the edition's name, the first first."""
-    query = (
-        select(Edition.name, Correction)
-        .join(Correction, Correction.edition_id == Edition.id)
-        .where(Edition.state.in_(PUBLIC_STATES))
-        .order_by(Correction.edition_id, Correction.seq)
-    )
-    found: dict[str, list[Correction]] = {}
-    with installation.database.read() as session:
-        for row in session.execute(query):
-            found.setdefault(row.name, []).append(row.Correction)
-    return found
 
 
 def find_picture(installation: Installation, content_hash: str) -> MediaFile | None:

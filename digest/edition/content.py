@@ -179,6 +179,12 @@ class EditionContent:
 
 
 _CONTENT = TypeAdapter(EditionContent)
+_SECTIONS = TypeAdapter(tuple[EditionSection, ...])
+
+
+def read_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
+    """Read the sections alone of an edition's plain form; none where it has none."""
+    return _SECTIONS.validate_python(data.get("sections", ()))
 
 
 @dataclass(frozen=True, slots=True)

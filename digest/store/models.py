@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import digest.store.account_models
 import digest.store.approval_models
+import digest.store.archive_models
 import digest.store.correction_models
 import digest.store.delivery_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these

@@ -21,6 +21,7 @@ from digest.templating import OperatorTemplates, TemplateCodeCache, TemplateMist
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
 from digest.web.archive.pages import archive_pages, local_pictures
+from digest.web.archive.search_words import mark_words
 from digest.web.archive.site_parts import describe_signup, list_site_links
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
@@ -189,6 +190,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
         env.filters[moment_filter.__name__] = _in_zone(moment_filter)
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
+    env.filters["mark_words"] = mark_words
     env.filters["local_pictures"] = local_pictures
     env.globals["site_links"] = list_site_links
     env.globals["base_url"] = settings.link_base  # without a slash at its end

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup, escape
 
 from digest.collect.urls import site_name
-from subscribers.phrases import clock_time, full_date, month_day, short_month_day, weekday_date
+from subscribers.phrases import clock_time, full_date, month_day, short_month_day, weekday_date, weekday_month_day
 
 
 def long_day(moment: datetime, zone: ZoneInfo) -> str:
@@ -23,6 +23,16 @@ def date_of(moment: datetime, zone: ZoneInfo) -> str:
 def month_day_of(moment: datetime, zone: ZoneInfo) -> str:
     """Write "November 20"."""
     return month_day(moment.astimezone(zone))
+
+
+def weekday_of(moment: datetime, zone: ZoneInfo) -> str:
+    """Write "Friday, November 20"."""
+    return weekday_month_day(moment.astimezone(zone))
+
+
+def month_of(moment: datetime, zone: ZoneInfo) -> str:
+    """Write "November 2026"."""
+    return f"{moment.astimezone(zone):%B %Y}"
 
 
 def short_day(moment: datetime, zone: ZoneInfo) -> str:
@@ -54,6 +64,11 @@ def count_with_noun(count: int, singular: str, plural: str = "") -> str:
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
+def thousands(count: int) -> str:
+    """Write "12,408"."""
+    return f"{count:,}"
+
+
 def kilobytes(octets: int) -> str:
     """Write "54 KB", rounded up: a limit must not look kept when it is not."""
     return f"{-(-octets // 1024)} KB"
@@ -75,5 +90,15 @@ def groups_of_four(text: str) -> str:
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
-MOMENT_FILTERS = (long_day, date_of, month_day_of, short_day, hour_with_zone, day_and_hour, short_moment)
-PLAIN_FILTERS = (count_with_noun, groups_of_four, kilobytes, url_without_scheme, word_mark)
+MOMENT_FILTERS = (
+    long_day,
+    date_of,
+    month_day_of,
+    month_of,
+    weekday_of,
+    short_day,
+    hour_with_zone,
+    day_and_hour,
+    short_moment,
+)
+PLAIN_FILTERS = (count_with_noun, groups_of_four, kilobytes, thousands, url_without_scheme, word_mark)

@@ -15,8 +15,14 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def test_migrations_give_the_tables_that_the_models_describe(database: Database) -> None:
+    # The full-text index is each database's own, and no model describes it.
+    compared = {
+        "include_name": lambda name, _kind, _parents: (
+            not str(name).startswith(("archived_story_fts", "ix_archived_story_fts"))
+        )
+    }
     with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection, opts=compared), Base.metadata) == []
 
 
 def test_sqlite_runs_with_the_pragmas_that_durability_needs(sqlite: Database) -> None:

@@ -17,8 +17,9 @@ from sqlalchemy import text
 from digest.app.installation import Installation
 from digest.edition.content import EditionContent, EditionLink, EditionPicture, EditionSection, EntryDate, SectionEntry
 from digest.edition.drafting import replace_fragments
-from digest.edition.queries import release_slot
+from digest.edition.queries import PUBLIC_STATES, release_slot
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.edition.story_archive import archive_edition
 from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFile
 from digest.store import staff, staff_sessions
 from digest.store.delivery_models import StaffMember
@@ -195,6 +196,8 @@ def store_edition(
         session.flush()
         session.add_all(sample_stories(edition, content))
         replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
+        if state in PUBLIC_STATES:
+            archive_edition(session, edition)
     return name
 
 

@@ -27,6 +27,7 @@ from digest.deliver.send.run_file import open_run_file, read_database_number
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval_proof
 from digest.edition.queries import find_edition
+from digest.edition.story_archive import archive_edition
 from digest.settings import Settings, leads_to_this_machine
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -158,6 +159,7 @@ def _begin_sending(
             )
         if edition.state is EditionState.APPROVED:
             edition.state = EditionState.SENDING
+            archive_edition(session, edition)
         return create_variants(mailable, settings)
 
 

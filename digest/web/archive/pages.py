@@ -1,29 +1,22 @@
 """What everybody may read: the editions that went out, their feed, their pictures, our style sheets."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Protocol
-from xml.etree import ElementTree as ET
-from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, abort, redirect, render_template, request
 from markupsafe import Markup, escape
 from werkzeug.wrappers import Response as AnyResponse
 
-from digest.app import page_views, past_editions, web_editions
+from digest.app import archive, page_views, past_editions, web_editions
 from digest.app.edition_dates import build_calendar_feed, build_edition_calendar
-from digest.app.page_metadata import describe_edition_page
-from digest.edition.content import EditionContent
-from digest.store.models import Edition
-from digest.web.context import WebContext, web_context
-from digest.web.filters import date_of
+from digest.app.page_metadata import describe_edition_page, describe_home_picture
+from digest.web.archive import feeds
+from digest.web.context import web_context
 
 archive_pages = Blueprint("archive", __name__)
 
 MAX_FEED_EDITIONS = 20  # editions
+MAX_TYPED_LENGTH = 200  # characters of a search
 CACHE_FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
-_ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
 _PICTURE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
 # The letter in ink on paper, and turned round in the dark; the dot is the pages' signal colour.
 _ICON = (
@@ -34,13 +27,99 @@ _ICON = (
     'font-family="Georgia,serif" font-weight="bold" font-size="44">{letter}</text>'
     '<circle cx="50" cy="43" r="5" fill="#E0562B"/></svg>'
 )
-_INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 
 
 @archive_pages.get("/")
-def index() -> str:
-    """List the editions that went out, the newest first."""
-    return render_template("web/archive.html", editions=page_views.list_public_editions(web_context().installation))
+def index() -> AnyResponse:
+    """Show the home: the newest edition, the last few, and the field to sign up."""
+    context = web_context()
+    home = archive.read_home(context.installation, now=context.clock())
+    picture = describe_home_picture(home.layout)
+    page = render_template("web/home.html", home=home, picture=picture, layout=home.layout)
+    return _cacheable_response(Response(page, mimetype="text/html"), seconds=300)
+
+
+@archive_pages.get("/editions")
+def editions() -> AnyResponse:
+    """List the editions that went out, a page at a time, the newest first."""
+    listed = archive.list_editions(web_context().installation, before=_read_number("before"))
+    page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
+    return _cacheable_response(Response(page, mimetype="text/html"), seconds=300)
+
+
+@archive_pages.get("/topics")
+def topics() -> AnyResponse:
+    """List the topics that stories have."""
+    page = render_template("web/topics.html", topics=archive.list_topics(web_context().installation))
+    return _cacheable_response(Response(page, mimetype="text/html"), seconds=300)
+
+
+@archive_pages.get("/topics/<key>")
+def topic(key: str) -> AnyResponse:
+    """List the stories of a topic, the newest first."""
+    before = _read_number("before")
+    page = archive.read_topic(web_context().installation, key, before=before)
+    if page is None:
+        abort(404)
+    html = render_template("web/topic.html", page=page, before=before)
+    return _cacheable_response(Response(html, mimetype="text/html"), seconds=300)
+
+
+@archive_pages.get("/topics/<key>.atom")
+def topic_feed(key: str) -> AnyResponse:
+    """Give the stories of a topic as an Atom feed."""
+    context = web_context()
+    page = archive.read_topic(context.installation, key, limit=archive.FEED_STORIES)
+    if page is None:
+        abort(404)
+    body = feeds.build_topic_feed(page, context.settings.file.publication, context.settings.link_base)
+    return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
+
+
+@archive_pages.get("/search")
+def search() -> Response:
+    """Search the stories that anybody may read. What is searched for is neither stored nor logged."""
+    context = web_context()
+    typed = request.args.get("q", "")[:MAX_TYPED_LENGTH]
+    found = archive.search_archive(
+        context.installation,
+        typed,
+        topic=request.args.get("topic", "")[:100],
+        year=_read_number("year", 1970, 9998),
+        newest_first=request.args.get("sort") == "new",
+        page=_read_number("page") or 1,
+        now=context.clock(),
+    )
+    response = Response(render_template("web/search.html", typed=typed, found=found), mimetype="text/html")
+    response.headers["X-Robots-Tag"] = "noindex"
+    response.headers["Cache-Control"] = "no-store"  # no proxy keeps what somebody searched for
+    return response
+
+
+def _read_number(name: str, least: int = 1, most: int = 999_999) -> int | None:
+    """Read a number from the address; None for anything else."""
+    text = request.args.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 and least <= int(text) <= most else None
+
+
+@archive_pages.get("/robots.txt")
+def robots() -> AnyResponse:
+    """Tell search engines what is not for them, and where the map of the site is (RFC 9309)."""
+    closed = ("/desk", "/admin", "/staff", "/search", "/u/", "/confirm/", "/preferences", "/my-data", "/hooks/")
+    prefix, base = request.script_root, web_context().settings.link_base
+    lines = ["User-agent: *", *(f"Disallow: {prefix}{path}" for path in closed), "", f"Sitemap: {base}/sitemap.xml", ""]
+    return _cacheable_response(Response("\n".join(lines), mimetype="text/plain"), seconds=86400)
+
+
+@archive_pages.get("/sitemap.xml")
+def site_map() -> AnyResponse:
+    """Give the addresses of all public pages to search engines."""
+    context = web_context()
+    lines = archive.list_edition_lines(context.installation)
+    keys = [topic.key for topic in archive.list_topics(context.installation)]
+    pages = ("/", "/editions", "/topics", "/subscribe", "/privacy", "/contact")
+    body = feeds.build_site_map(lines, keys, pages, context.settings.link_base)
+    return _cacheable_response(Response(body, mimetype="application/xml"), seconds=3600)
 
 
 @archive_pages.get("/editions/<name>")
@@ -107,9 +186,18 @@ def _calendar_response(body: bytes) -> Response:
 def feed() -> AnyResponse:
     """Give the editions that went out as an Atom feed (RFC 4287)."""
     context = web_context()
-    editions = page_views.list_public_editions(context.installation)[:MAX_FEED_EDITIONS]
-    body = build_atom_feed(context, editions, page_views.list_public_corrections(context.installation))
+    editions = archive.read_feed_editions(context.installation)
+    body = feeds.build_atom_feed(editions, context.settings.file.publication, context.settings.link_base)
     return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
+
+
+@archive_pages.get("/feed.json")
+def json_feed() -> AnyResponse:
+    """Give the editions that went out as a JSON Feed."""
+    context = web_context()
+    editions = archive.read_feed_editions(context.installation)
+    body = feeds.build_json_feed(editions, context.settings.file.publication, context.settings.link_base)
+    return _cacheable_response(Response(body, mimetype="application/feed+json"), seconds=900)
 
 
 @archive_pages.get("/media/<name>")
@@ -180,78 +268,3 @@ def _cacheable_response(response: Response, *, seconds: int) -> AnyResponse:
     response.headers["Cache-Control"] = f"public, max-age={seconds}"
     response.add_etag()
     return response.make_conditional(request)
-
-
-class FeedCorrection(Protocol):
-    """What the feed says of a correction."""
-
-    at: datetime
-    signed: str
-    headline: str
-    was: str
-    becomes: str
-    note: str
-
-
-def build_atom_feed(
-    context: WebContext, editions: Iterable[Edition], corrections: Mapping[str, Sequence[FeedCorrection]]
-) -> bytes:
-    """Write the feed. Ids are the editions' public addresses, which never change; a correction updates its edition's entry."""
-    publication, base = context.settings.file.publication, context.settings.link_base
-    entries = list(editions)
-    root = ET.Element("feed", {"xmlns": _ATOM_NAMESPACE, "xml:lang": publication.language})
-    _add_text_element(root, "id", f"{base}/")
-    _add_text_element(root, "title", publication.name)
-    _add_text_element(root, "subtitle", publication.tagline)
-    _add_text_element(
-        root,
-        "updated",
-        _atom_timestamp(
-            max(
-                (_updated_at(e, corrections.get(e.name, ())) for e in entries),
-                default=datetime.fromisoformat("2000-01-01T00:00:00Z"),
-            )
-        ),
-    )
-    _add_text_element(root, "author/name", publication.name)
-    ET.SubElement(root, "link", rel="self", type="application/atom+xml", href=f"{base}/feed.atom")
-    ET.SubElement(root, "link", rel="alternate", type="text/html", href=f"{base}/")
-    for entry in entries:
-        _add_atom_entry(root, entry, f"{base}/editions/{entry.name}", corrections.get(entry.name, ()), context.zone)
-    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return document
-
-
-def _add_atom_entry(
-    root: ET.Element, edition: Edition, address: str, corrections: Sequence[FeedCorrection], zone: ZoneInfo
-) -> None:
-    entry = ET.SubElement(root, "entry")
-    _add_text_element(entry, "id", address)
-    _add_text_element(entry, "title", edition.subject)
-    _add_text_element(entry, "published", _atom_timestamp(edition.release_at))
-    _add_text_element(entry, "updated", _atom_timestamp(_updated_at(edition, corrections)))
-    ET.SubElement(entry, "link", rel="alternate", type="text/html", href=address)
-    headlines = [e.headline for s in EditionContent.from_json(edition.content).sections for e in s.entries]
-    corrected = [
-        f"Corrected {date_of(c.at, zone)}, {c.signed}: in “{c.headline}” we wrote “{c.was}”; it is “{c.becomes}”. {c.note}"
-        for c in corrections
-    ]
-    _add_text_element(entry, "summary", "\n".join([*corrected, edition.preheader, *headlines]).strip())
-
-
-def _add_text_element(parent: ET.Element, path: str, text: str) -> None:
-    for tag in path.split("/"):
-        parent = ET.SubElement(parent, tag)
-    parent.text = _INVALID_XML_CHARACTERS.sub("", text)
-
-
-def _published_at(edition: Edition) -> datetime:
-    return edition.sent_at or edition.release_at
-
-
-def _updated_at(edition: Edition, corrections: Sequence[FeedCorrection]) -> datetime:
-    return max([_published_at(edition), *(correction.at for correction in corrections)])
-
-
-def _atom_timestamp(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -28,4 +28,9 @@ def describe_signup(days: str) -> SignupWords:
 
 def list_site_links() -> list[tuple[str, str, str]]:
     """List the links at the top of every page: key, words, address."""
-    return [("editions", "Editions", url_for("archive.index")), ("subscribe", "Subscribe", url_for("signup.subscribe"))]
+    return [
+        ("editions", "Editions", url_for("archive.editions")),
+        ("topics", "Topics", url_for("archive.topics")),
+        ("search", "Search", url_for("archive.search")),
+        ("subscribe", "Subscribe", url_for("signup.subscribe")),
+    ]

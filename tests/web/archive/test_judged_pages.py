@@ -11,7 +11,10 @@ from digest.store.models import EditionState
 from tests.conftest import ROOT
 from tests.web.conftest import RELEASE
 
-PATHS = ("/", "/subscribe", "/editions/2026-W47", "/privacy", "/contact")
+PATHS = (
+    *("/", "/subscribe", "/editions/2026-W47", "/privacy", "/contact", "/editions", "/topics", "/topics/maritime"),
+    "/search?q=flood+maps",
+)
 
 
 @pytest.mark.node
