@@ -33,9 +33,9 @@ MAX_KILL_DELAY = 0.02  # seconds within which a random moment falls
 POLL_INTERVAL = 0.002  # seconds
 IN_DOUBT_STATES = (DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
 
-# A new process in a few milliseconds: forked from a server that has imported everything, has sent once, and has one thread.
+# A new process in a few milliseconds: forked from a server that has imported everything and has one thread.
 _process_context = multiprocessing.get_context("forkserver")
-_process_context.set_forkserver_preload(["pytest", "tests.deliver.warm_sender"])
+_process_context.set_forkserver_preload(["pytest", "tests.deliver.send_process"])
 
 
 @dataclass(frozen=True)
