@@ -40,11 +40,12 @@ def test_opening_every_page_in_every_way_changes_no_row(both: Any) -> None:
         "/healthz",
         "/readyz",
     ]
-    client = both.desk
+    client = both.signed_in_client("admin")  # who may open the editors' pages too
     before = both.dump()
-    found = everything_from(client, starts)
+    found = everything_from(client, [*starts, "/admin/readers"])
     assert len(found) > 30
     assert {"/desk/sources", "/desk/sent", "/desk/editions/2026-W47/approve", "/privacy"} <= found
+    assert {"/admin/staff", "/admin/deliveries", "/admin/audit", f"/admin/readers/{both.ada}/erase"} <= found
     for _ in range(2):
         for path in sorted(found, reverse=True):
             for method in ("HEAD", "OPTIONS", "GET"):

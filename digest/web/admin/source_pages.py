@@ -19,7 +19,6 @@ from digest.web.context import web_context
 from digest.web.desk.status_rows import build_source_rows
 from subscribers.errors import ApplicationError
 
-MAX_OPML_BYTES = 2_000_000
 _SECTIONS = ("news", "products", "events", "opportunities")
 _TEXTS = ("name", "publisher", "section", "weight", "images", "default_topic")
 _MARKS = ("primary", "own")
@@ -129,7 +128,6 @@ def add_source() -> ResponseReturnValue:
 @admin_pages.post("/sources/opml")
 def import_opml() -> ResponseReturnValue:
     """Add the feeds of an OPML file."""
-    request.max_content_length = MAX_OPML_BYTES
     context, upload = web_context(), request.files.get("file")
     section = request.form.get("section", "news")
     body = upload.read() if upload else b""

@@ -20,6 +20,7 @@ class AccessRule:
 
 MAX_PICTURE_BYTES = 12_000_000  # what a camera makes; the picture is encoded anew in at most 200 KB
 MAX_LIST_BYTES = 512 * 1024 * 1024  # a list of two million readers with their evidence, or the logs of a mail server
+MAX_OPML_BYTES = 2_000_000
 
 PUBLIC = AccessRule(None)
 # The token in the path is all that is asked for: whoever has the mail may do what it is for.
@@ -30,6 +31,7 @@ EDITOR = AccessRule(Role.EDITOR)
 EDITOR_FRESH = AccessRule(Role.EDITOR, fresh=True)
 EDITOR_PICTURE = AccessRule(Role.EDITOR, max_bytes=MAX_PICTURE_BYTES)
 ADMIN = AccessRule(Role.ADMIN)
+ADMIN_OPML = AccessRule(Role.ADMIN, max_bytes=MAX_OPML_BYTES)
 # Before readers' addresses are shown or moved.
 ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
 ADMIN_LIST = AccessRule(Role.ADMIN, fresh=True, max_bytes=MAX_LIST_BYTES)
@@ -145,7 +147,7 @@ ROUTE_RULES = {
     "admin.before_adding_source": ADMIN,
     "admin.look_for_feeds": ADMIN,
     "admin.add_source": ADMIN,
-    "admin.import_opml": ADMIN,
+    "admin.import_opml": ADMIN_OPML,
     "admin.export_opml": ADMIN,
     "admin.list_settings": ADMIN,
     "admin.show_settings": ADMIN,

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ from subscribers.address import read_address
 from tests.actors import ADMIN
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+TEMPLATES = Path(__file__).parents[3] / "templates" / "web"
+FORM_TAG, ENDPOINT = re.compile(r"<form\b[^>]*>"), re.compile(r"url_for\('([\w.]+)'")
 FILLED = {"token": "x" * 22, "name": "2026-W47", "view": "phone", "act": "pause", "number": "1"}
 OUTSIDE: dict[str, dict[str, Any]] = {
     "this machine": {"environ_base": {"REMOTE_ADDR": "127.0.0.1"}},
@@ -50,6 +53,13 @@ def test_a_route_without_a_rule_keeps_the_application_from_starting(world: Any) 
         check_route_rules([*ROUTE_RULES, "desk.planted"])
     with pytest.raises(ValueError, match=r"no route: desk\.index"):
         check_route_rules(set(ROUTE_RULES) - {"desk.index"})
+
+
+def test_every_form_that_brings_a_file_says_in_its_rule_how_long_it_may_be() -> None:
+    forms = [tag for page in sorted(TEMPLATES.rglob("*.html")) for tag in FORM_TAG.findall(page.read_text("utf-8"))]
+    with_file = {ENDPOINT.findall(tag)[0] for tag in forms if "multipart/form-data" in tag}
+    assert {"stories.save_picture", "admin.import_opml", "admin.upload_list"} <= with_file
+    assert with_file == {endpoint for endpoint, rule in ROUTE_RULES.items() if rule.max_bytes is not None}
 
 
 def test_all_of_desk_and_admin_asks_for_a_role_but_for_the_ways_in(world: Any) -> None:
