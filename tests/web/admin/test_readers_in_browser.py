@@ -1,4 +1,4 @@
-"""An admin in a real browser, without scripts: finds a reader, sees an address, answers a request, settles a doubt, erases; and as axe sees it."""
+"""An admin in a real browser, without scripts: readers, doubts, a source, the schedule; and as axe sees the pages."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -6,38 +6,58 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
+from digest.app.maintenance import count_growth
+from digest.collect.sources import sync_sources
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import migrate_schema, open_database
-from digest.store.models import AuditEntry, EditionState
+from digest.store.models import AuditEntry, EditionState, SourceDay
 from digest.web.server import open_page_server
 from subscribers.signup.manual_signup import add_subscriber
+from subscribers.store.models import ConsentDay
 from tests.browser import faulty_pages, follow, sign_in
+from tests.web.admin.conftest import SETTINGS
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 
 pytestmark = pytest.mark.chromium
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 NAME = "2026-W47"
+SOURCES = "".join(
+    f'[[sources]]\nurl = "https://alpha.example/{section}"\nname = "Alpha {section}"\npublisher = "Alpha"\nsection = "{section}"\n'
+    for section in ("news", "products", "events", "opportunities")
+)
+SITE = '<html><head><title>Port</title><link rel="alternate" type="application/rss+xml" href="/feed"></head></html>'
+FEED = """<rss version="2.0"><channel><title>Port News</title><item><title>Port reopens</title>
+<link>https://port.example.org/reopens</link><pubDate>Sun, 15 Nov 2026 09:00:00 GMT</pubDate></item></channel></rss>"""
 GWEN = "gwen.oduya@hospital.example"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterator[tuple[Any, str]]:
-    """Serve an installation with two readers, and an edition of which one mail is in doubt and one was refused."""
+def served(
+    tmp_path_factory: pytest.TempPathFactory, build_world: Any, move_settings_to_file: Any
+) -> Iterator[tuple[Any, str]]:
+    """Serve an installation with two readers, a source, and an edition of which one mail is in doubt and one was refused."""
     home = tmp_path_factory.mktemp("readers")
     database = open_database(f"sqlite:///{home / 'digest.db'}")
     migrate_schema(database)
-    world = build_world(database, home)
+    world = move_settings_to_file(build_world(database, home), home, SETTINGS + SOURCES)
     world.edition(state=EditionState.SENT)
     with database.write() as session:
+        sync_sources(session, world.install.settings)
+        session.add(SourceDay(source_id=1, day=NOW.date(), good=1, bad=1, found=2))
         gwen = add_subscriber(session, world.install.keys, GWEN, evidence=sample_evidence(), now=NOW).number
         handed_at = NOW - timedelta(days=2)
         for number, state in ((world.ada, DeliveryState.UNCERTAIN), (gwen, DeliveryState.REFUSED)):
             fields: dict[str, Any] = {"due_at": handed_at, "next_try_at": handed_at, "handed_at": handed_at}
             fields |= {"transport": "smtp", "reply": "550 5.1.1 unknown", "tries": 1}
             session.add(Delivery(id=f"d{number:025d}", purpose=f"edition:{NAME}", person=number, state=state, **fields))
+        for number, readers in enumerate((1, 1, 2)):
+            day = NOW.date() - timedelta(days=14 - 7 * number)
+            session.add(ConsentDay(day=day, kind="readers", way="", count=readers))
+    count_growth(world.install, NOW)
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         yield world, f"http://127.0.0.1:{serving.port}"
     database.close()
@@ -60,6 +80,11 @@ def test_pages_for_admins_fit_every_width_and_axe_finds_nothing(browser: Browser
         "/admin/readers/export",
         "/admin/readers/ask",
         "/admin/readers/allow",
+        "/admin/settings/schedule",
+        "/admin/settings/sections",
+        "/admin/sources/1",
+        "/admin/sources/add",
+        "/admin/growth",
     ]
     assert faulty_pages(page, address, paths, widths=(360, 768, 1440)) == {}
     context.close()
@@ -217,4 +242,50 @@ def test_an_admin_does_a_morning_of_work_without_scripts(browser: Browser, serve
         "staff added",
         "sessions ended",
         "audit log exported",
+    ]
+
+
+def test_an_admin_adds_a_source_by_its_sites_address_and_changes_the_schedule_by_keyboard(
+    browser: Browser, served: tuple[Any, str], httpserver: HTTPServer
+) -> None:
+    world, address = served
+    httpserver.expect_request("/").respond_with_data(SITE, content_type="text/html")
+    httpserver.expect_request("/feed").respond_with_data(FEED, content_type="application/rss+xml")
+    context = browser.new_context(java_script_enabled=False)
+    sign_in(context, world, address, "admin")
+    page = context.new_page()
+    page.goto(f"{address}/desk/sources")
+    field = page.get_by_label("Address of a site or feed")
+    field.press_sequentially(httpserver.url_for("/"))
+    follow(field, "Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Found: Port News")
+    expect(page.get_by_text("Port reopens")).to_be_visible()
+    page.get_by_label("Weight").fill("1.5")
+    page.get_by_label("A licence allows us to mail them").press("Space")
+    follow(page.get_by_role("button", name="Add it", exact=True), "Enter")
+    expect(page.get_by_role("status")).to_have_text("Added. The next collection reads it.")
+    follow(page.get_by_role("link", name="Admin"), "Enter")
+    follow(page.get_by_role("link", name="Settings"), "Enter")
+    follow(page.get_by_role("link", name="Schedule"), "Enter")
+    day = page.get_by_label("Goes out on")
+    day.press_sequentially("Thu")
+    expect(day).to_have_value("thu")
+    follow(page.get_by_role("button", name="See the dates first"), "Enter")
+    expect(page.get_by_text("If you save, 10 dates change.")).to_be_visible()
+    expect(page.get_by_label("Goes out on")).to_have_value("thu")
+    follow(page.get_by_role("button", name="Save the schedule"), "Enter")
+    expect(page.get_by_role("status")).to_have_text("Saved.")
+    expect(page.get_by_text("release: fri 06:00 thu 06:00")).to_be_visible()
+    context.close()
+    file = world.install.settings.file
+    assert (file.schedule.release, file.sources[4].name, file.sources[4].images) == (
+        "thu 06:00",
+        "Port News",
+        "licensed",
+    )
+    with world.database.read() as session:
+        newest = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(2)).all()
+    assert [(row.act, row.subject) for row in reversed(newest)] == [
+        ("source added", httpserver.url_for("/feed")),
+        ("settings changed", "schedule"),
     ]
