@@ -14,6 +14,7 @@ COMMAND_PLACES = {
     **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.control"),
     "correct": "digest.cli.correct",
     "audit": "digest.cli.audit",
+    "processing": "digest.cli.processing",
     **dict.fromkeys(("hold", "release"), "digest.cli.hold"),
     **dict.fromkeys(("backup", "restore"), "digest.cli.backup"),
     **{

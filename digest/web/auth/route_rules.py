@@ -116,6 +116,7 @@ ROUTE_RULES = {
     "auth.rename_passkey": EDITOR,
     "auth.remove_passkey": EDITOR_FRESH,
     "auth.sign_out": EDITOR,
+    "admin.show_processing_record": ADMIN,
     "admin.show_audit_log": ADMIN,
     "admin.check_audit_log": ADMIN,
     "admin.ask_before_audit_export": ADMIN_FRESH,

@@ -76,6 +76,7 @@ def test_pages_for_admins_fit_every_width_and_axe_finds_nothing(browser: Browser
         "/admin/deliveries",
         "/admin/audit",
         "/admin/audit/export",
+        "/admin/processing",
         "/admin/import",
         "/admin/readers/export",
         "/admin/readers/ask",

@@ -1,0 +1,48 @@
+"""`digest processing`: the record of processing and the list of processors, from the settings."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import click
+
+from digest.app.processing_record import ProcessingRecord, view_processing_record
+from digest.cli.context import CommandContext, pass_command_context, print_json
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest processing > record-of-processing.txt
+  digest processing --json
+
+Exit codes: 0 shown, 2 wrong use."""
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+@pass_command_context
+def processing(context: CommandContext, as_json: bool) -> None:
+    """Print the record of processing that GDPR article 30 asks for, with who gets to know addresses."""
+    record = view_processing_record(context.installation, context.actor, now=context.now())
+    if as_json:
+        print_json(asdict(record), indent=2)
+        return
+    for line in _write_record(record):
+        click.echo(line)
+
+
+def _write_record(record: ProcessingRecord) -> Iterator[str]:
+    controller = record.controller
+    yield "Record of processing (GDPR, article 30)"
+    yield f"\nController: {controller.name}, {controller.postal_address or 'no postal address'}, {controller.contact}, {controller.url}"
+    for activity in record.activities:
+        yield f"\n{activity.purpose}"
+        yield f"  ground  {activity.ground}"
+        yield f"  people  {activity.people}"
+        yield f"  data    {activity.data}"
+        yield f"  kept    {activity.kept}"
+    for title, lines in (
+        ("Who gets to know addresses", record.recipients),
+        ("How data is guarded", record.measures),
+        ("To be added by hand", record.gaps),
+    ):
+        yield f"\n{title}"
+        yield from (f"  {line}" for line in lines)
