@@ -21,8 +21,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from click.testing import CliRunner
 from playwright.sync_api import Browser, Page
 
+from digest.cli import digest
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import open_database
 from tests.browser import follow
@@ -171,12 +173,12 @@ class Installation:
         }
 
     def run(self, *command: str, typed: str = "") -> str:
-        process = subprocess.run(
-            [sys.executable, "-m", "digest", *command],
-            cwd=self.home, env=self.environment, input=typed, text=True, capture_output=True, check=False,
-        )  # fmt: skip
-        assert process.returncode == 0, process.stderr + process.stdout
-        return process.stdout
+        """Run a command that is over at once, in this process; what a test kills or stops is started."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.home)
+            result = CliRunner(env=self.environment).invoke(digest, command, input=typed)
+        assert result.exit_code == 0, result.output
+        return result.stdout
 
     def start(self, *command: str, log: str) -> subprocess.Popen[str]:
         with (self.home / log).open("a") as out:

@@ -33,9 +33,9 @@ MAX_KILL_DELAY = 0.02  # seconds within which a random moment falls
 POLL_INTERVAL = 0.002  # seconds
 IN_DOUBT_STATES = (DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
 
-# A new process in a few milliseconds: forked from a server that has imported everything and has one thread.
+# A new process in a few milliseconds: forked from a server that has imported everything, has sent once, and has one thread.
 _process_context = multiprocessing.get_context("forkserver")
-_process_context.set_forkserver_preload(["pytest", "tests.deliver.send_process"])
+_process_context.set_forkserver_preload(["pytest", "tests.deliver.warm_sender"])
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,16 @@ class MessageReceiver:
         """Give how many messages it wrote down so far."""
         file = self.folder / "accepted"
         return file.read_bytes().count(b"\n") if file.exists() else 0
+
+    @contextmanager
+    def rest(self) -> Iterator[None]:
+        """Let it write nothing down within the block, so that no send comes to its end."""
+        request_file = self.folder / "rest"
+        request_file.touch()
+        try:
+            yield
+        finally:
+            request_file.unlink()
 
     @contextmanager
     def hold_next_message(self, when: str) -> Iterator[Path]:
@@ -145,7 +155,8 @@ class KillableSend:
 
     def start_process(self, **more: Any) -> BaseProcess:
         """Start a process that sends, or goes on with what an earlier one left; `more` are its `SendOptions`."""
-        process = _process_context.Process(target=run_send, args=(replace(self.options, **more),))
+        # As a daemon, so that one which a failed test leaves behind does not keep the run from ending.
+        process = _process_context.Process(target=run_send, args=(replace(self.options, **more),), daemon=True)
         process.start()
         return process
 

@@ -5,7 +5,8 @@
 A line of `FOLDER/accepted` for each message (its recipient) is with the operating system before the answer goes out. Like
 a real server it accepts what it has whole, also when the sender is gone. While `FOLDER/hold-before` or
 `FOLDER/hold-after` exists, the next message is held before or after it is written down: the file becomes `FOLDER/held`,
-and the server goes on with it when that is gone. `FOLDER/settle` becomes `FOLDER/settled` once no connection is open.
+and the server goes on with it when that is gone. While `FOLDER/rest` exists, no message is written down. `FOLDER/settle`
+becomes `FOLDER/settled` once no connection is open.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ class MessageRecorder:
 
     async def record_message(self, recipients: Sequence[str]) -> None:
         """Write one line for each recipient, all at once."""
+        while (self._folder / "rest").exists():
+            await asyncio.sleep(_POLL_INTERVAL)
         await self._hold_if_wanted("before")
         await asyncio.sleep(self._delay)
         self._file.write("".join(f"{recipient}\n" for recipient in recipients).encode())

@@ -15,6 +15,7 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
 from digest.settings import LimitSettings, Settings
 from digest.store.engine import WRITER_TIMEOUT, open_database
+from tests.conftest import share_compiled_statements
 from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, ProcessStopper, watch_commits
 
 CANARY_MINUTES = 15  # that the rest of a large list waits for the canary
@@ -77,6 +78,11 @@ def run_send(options: SendOptions) -> None:
     with (options.home / "said").open("a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+    sys.exit(int(send_what_is_due(options) > 0))
+
+
+def send_what_is_due(options: SendOptions) -> int:
+    """Send until nothing is due; return how many deliveries are open then."""
     settings = options.settings
     database = open_database(settings.effective_database_url, writer_timeout=options.lock_timeout or WRITER_TIMEOUT)
     if options.kill_boundary_file:
@@ -87,6 +93,7 @@ def run_send(options: SendOptions) -> None:
         watch_commits(database.engine, ClaimDelayer(seconds=options.delay_after_claim))
     elif options.stop_after_commit:
         watch_commits(database.engine, ProcessStopper(written=options.stop_after_commit))
+    share_compiled_statements(database)  # after the watcher, which listens to the engine's first dialect
     clock, sleep = (
         SkippingClock(timedelta(hours=options.hours_later)),
         (lambda _: None) if options.failure_boundary_file else time.sleep,
@@ -97,4 +104,5 @@ def run_send(options: SendOptions) -> None:
         if not (report.wait_reason and report.next_due_at):
             break
         clock.skip_to(report.next_due_at)
-    sys.exit(int(report.delivery_counts.open > 0))
+    database.close()
+    return report.delivery_counts.open

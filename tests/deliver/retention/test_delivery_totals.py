@@ -1,5 +1,6 @@
 """Deliveries that were kept long enough become totals, and no count changes by it."""
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from digest.deliver.retention.delivery_disclosures import (
 from digest.deliver.retention.provider_erasures import queue_provider_erasures
 from digest.settings import RetentionSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
-from digest.store.engine import Database, migrate_schema, open_database
+from digest.store.engine import Database, open_database
 from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.consent import disclosures
@@ -36,6 +37,7 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import DisclosureTotal, Person, PersonState
+from tests.conftest import share_compiled_statements
 from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup, delivery_settings
 
 KEPT = timedelta(days=400)
@@ -259,14 +261,14 @@ _ROW = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(_ROW, max_size=30), nights=st.lists(st.integers(0, 90), min_size=1, max_size=3))
-def test_no_count_changes_whatever_is_folded_when(rows: list[Any], nights: list[int]) -> None:
+def test_no_count_changes_whatever_is_folded_when(sqlite_template: Path, rows: list[Any], nights: list[int]) -> None:
     with TemporaryDirectory() as folder:
+        shutil.copy(sqlite_template, f"{folder}/digest.db")
         _law(Path(folder), rows, nights)
 
 
 def _law(folder: Path, rows: list[Any], nights: list[int]) -> None:
-    database = open_database(f"sqlite:///{folder / 'digest.db'}")
-    migrate_schema(database)
+    database = share_compiled_statements(open_database(f"sqlite:///{folder / 'digest.db'}"))
     ours = delivery_settings(folder)
     _write(database, rows)
     before = _counted(database, ours)

