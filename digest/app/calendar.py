@@ -13,13 +13,19 @@ from sqlalchemy.orm import Session
 
 from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.installation import Installation
+from digest.app.release_drafts import (
+    CalendarError,
+    compose_moved_draft,
+    find_movable_draft,
+    is_current_draft,
+    refuse_drafted_after,
+    refuse_taken_slot,
+    store_moved_draft,
+)
 from digest.edition import calendar_store, release_calendar
-from digest.edition.approval import supersede_approval, supersede_outdated_approval
-from digest.edition.composition import ComposedEdition, compose_edition, record_content
-from digest.edition.content_builder import EditionIdentity
-from digest.edition.drafting import name_edition_for, replace_fragments
-from digest.edition.edit_log import load_edits, load_proposal, proposal_hash_of
-from digest.edition.queries import COMING_STATES, OUTGOING_STATES, UNAPPROVED_STATES, next_edition_number, release_slot
+from digest.edition.approval import supersede_approval
+from digest.edition.edit_log import load_edits
+from digest.edition.queries import OUTGOING_STATES, next_edition_number, release_slot
 from digest.edition.release_calendar import (
     MAX_AHEAD,
     PlannedRelease,
@@ -28,9 +34,8 @@ from digest.edition.release_calendar import (
     explain_unfit_moment,
     plan_steps,
 )
-from digest.store.models import Edition, EditionState
+from digest.store.models import Edition
 from digest.timetable import resolve_wall_time
-from subscribers.errors import RefusalError
 from subscribers.phrases import clock_time, weekday_month_day
 
 SKIP = Act("skipped release", Role.EDITOR)
@@ -39,10 +44,6 @@ ADD = Act("added release", Role.EDITOR)
 RESTORE = Act("restored release", Role.EDITOR)
 LISTED_RELEASES = 10
 _MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
-
-
-class CalendarError(RefusalError):
-    """The calendar cannot be changed like that; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
         _refuse_period(calendar)
         if release.is_skipped:
             raise CalendarError("It is skipped already.")
-        edition = _find_draft(session, release)
+        edition = find_movable_draft(session, release)
         if release.is_extra and edition is None:
             calendar_store.remove_extra_release(session, calendar, release)
             return release
@@ -218,8 +219,8 @@ def add_release(installation: Installation, day: date, clock: time, *, actor: Ac
     with ADD.transaction(installation.database, actor, "calendar", now=now) as (session, audit):
         calendar = calendar_store.load_calendar(session, installation.settings.file)
         at = _check_moment(calendar, day, clock, None, now)
-        _refuse_drafted_after(session, at, None)
-        _refuse_taken_slot(session, at)
+        refuse_drafted_after(session, at, None)
+        refuse_taken_slot(session, at)
         extra = PlannedRelease(at, None)
         calendar_store.store_change(session, calendar, extra, release_at=at, skipped=False, actor=actor.name, now=now)
         audit.subject = _subject(installation, at)
@@ -276,27 +277,13 @@ def _bring_back(
         calendar = calendar_store.load_calendar(session, installation.settings.file)
         if reason := explain_unfit_moment(calendar, release.release_at, moved=release, now=now):
             raise CalendarError(reason)
-        _refuse_drafted_after(session, release.release_at, None)
+        refuse_drafted_after(session, release.release_at, None)
         if edition := calendar_store.bring_draft_back(session, calendar, release):
             audit.detail = {"brought back": edition.name}
         calendar_store.store_change(
             session, calendar, release, release_at=release.release_at, skipped=False, actor=actor.name, now=now
         )
         audit.record(session)
-
-
-# --- a draft that moves with its release ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _MovedDraft:
-    """A draft as it is rendered for another release; `last_seq` and `proposal_hash` are what it was made of."""
-
-    edition_id: int
-    identity: EditionIdentity
-    composed: ComposedEdition
-    last_seq: int
-    proposal_hash: str | None
 
 
 def _relocate(
@@ -306,63 +293,21 @@ def _relocate(
     for _ in range(_MAX_ATTEMPTS):
         with installation.database.read() as session:
             calendar = calendar_store.load_calendar(session, file)
-            moved = _compose_moved_draft(session, installation, calendar, release, at)
+            moved = compose_moved_draft(session, installation, calendar, release, at)
         with installation.database.write() as session:
-            if not _is_current(session, calendar, installation, release, moved):
+            if not is_current_draft(session, calendar, installation, release, moved):
                 continue
-            _refuse_drafted_after(session, at, release)
-            _refuse_taken_slot(session, at)
+            refuse_drafted_after(session, at, release)
+            refuse_taken_slot(session, at)
             calendar_store.store_change(
                 session, calendar, release, release_at=at, skipped=False, actor=actor.name, now=now
             )
             if moved:
-                _store_moved_draft(session, moved, now)
+                store_moved_draft(session, moved, now)
             audit.detail = {"to": at.isoformat()}
             audit.record(session)
         return PlannedRelease(at, release.regular_at)
     raise CalendarError("Others are changing the edition at this moment. Try it again.")
-
-
-def _compose_moved_draft(
-    session: Session, installation: Installation, calendar: ReleaseCalendar, release: PlannedRelease, at: datetime
-) -> _MovedDraft | None:
-    edition = _find_draft(session, release)
-    if edition is None:
-        return None
-    grown, edits = load_proposal(session, edition), load_edits(session, edition)
-    if grown is None:
-        raise CalendarError(f"{edition.name} was drafted by an earlier version: draft it again first ('digest draft').")
-    planned = PlannedRelease(at, release.regular_at)
-    identity = EditionIdentity(name_edition_for(session, calendar, planned, edition), edition.number, at)
-    composed = compose_edition(grown, edits, identity, installation.settings)
-    return _MovedDraft(edition.id, identity, composed, len(edits), proposal_hash_of(session, edition))
-
-
-def _is_current(
-    session: Session,
-    calendar: ReleaseCalendar,
-    installation: Installation,
-    release: PlannedRelease,
-    moved: _MovedDraft | None,
-) -> bool:
-    """Return whether nobody has changed the calendar or the draft since it was rendered. The draft's row is locked."""
-    if calendar_store.load_calendar(session, installation.settings.file) != calendar:
-        return False
-    edition = _find_draft(session, release, lock=True)
-    if edition is None or moved is None:
-        return edition is None and moved is None
-    as_rendered = (moved.edition_id, moved.last_seq, moved.proposal_hash)
-    return (edition.id, len(load_edits(session, edition)), proposal_hash_of(session, edition)) == as_rendered
-
-
-def _store_moved_draft(session: Session, moved: _MovedDraft, now: datetime) -> None:
-    edition, identity = session.get_one(Edition, moved.edition_id), moved.identity
-    edition.slot, edition.name = release_slot(identity.release_at), identity.name
-    edition.release_at = identity.release_at
-    record_content(edition, moved.composed)
-    replace_fragments(session, edition, ((f.kind, f.name, f.body) for f in moved.composed.fragments))
-    session.flush()
-    supersede_outdated_approval(session, edition, now=now)
 
 
 # --- what stands in the way ----------------------------------------------------------------------------------
@@ -398,38 +343,3 @@ def _check_moment(
     if reason := explain_unfit_moment(calendar, at, moved=moved, now=now):
         raise CalendarError(reason)
     return at
-
-
-def _find_draft(session: Session, release: PlannedRelease, *, lock: bool = False) -> Edition | None:
-    """Find the draft of a release that may be set aside or moved; None where nothing is drafted, or it was cancelled.
-
-    Raises:
-        CalendarError: it is approved or further.
-    """
-    query = select(Edition).where(Edition.slot == release_slot(release.release_at))
-    edition = session.scalar(query.with_for_update() if lock else query)
-    if edition is None or edition.state == EditionState.CANCELLED:
-        return None
-    if edition.state == EditionState.APPROVED:
-        raise CalendarError(
-            f"{edition.name} is approved. Take its approval back first, at the desk or with 'digest approve {edition.name} --void'."
-        )
-    if edition.state not in UNAPPROVED_STATES:
-        raise CalendarError(f"{edition.name} is {edition.state}: its release cannot be changed any more.")
-    return edition
-
-
-def _refuse_drafted_after(session: Session, at: datetime, moved: PlannedRelease | None) -> None:
-    """Refuse a release before an edition that is drafted, and so covers its week already."""
-    own = release_slot(moved.release_at) if moved else ""
-    later = select(Edition).where(Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
-    if edition := session.scalar(later.order_by(Edition.release_at).limit(1)):
-        raise CalendarError(
-            f"{edition.name} is drafted already and covers the time before it: move that one, or skip it first."
-        )
-
-
-def _refuse_taken_slot(session: Session, at: datetime) -> None:
-    """Refuse a moment that an edition has, also one that was called off: it keeps its slot and its history."""
-    if edition := session.scalar(select(Edition).where(Edition.slot == release_slot(at))):
-        raise CalendarError(f"{edition.name} has that time and is {edition.state}. Take another, if only by a minute.")

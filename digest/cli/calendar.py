@@ -112,16 +112,17 @@ def add(context: CommandContext, when: str) -> None:
 
 
 @calendar.command(
+    "restore",
     epilog="""\b
 Examples:
   digest calendar restore 2026-12-25
   digest calendar restore 2026-12-31
 
-Exit codes: 0 restored, 1 it stands as the timetable has it, or something else is in its place."""
+Exit codes: 0 restored, 1 it stands as the timetable has it, or something else is in its place.""",
 )
 @click.argument("release")
 @pass_command_context
-def restore(context: CommandContext, release: str) -> None:
+def bring_back_edition(context: CommandContext, release: str) -> None:
     """Bring a skipped edition back with its draft, or put a moved one back to its usual time."""
     now = context.now()
     planned = calendar_acts.find_release(context.installation, release, now=now)

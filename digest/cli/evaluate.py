@@ -170,6 +170,7 @@ def _topic_report(result: topic_evaluation.TopicEvaluation) -> Iterator[str]:
 
 
 @evaluate.command(
+    "draft",
     epilog="""\b
 Examples:
   digest evaluate draft picks.jsonl
@@ -178,7 +179,7 @@ Examples:
   digest evaluate draft picks.jsonl feeds/ --now 2026-11-19T17:30
 
 \b
-Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
+Exit codes: 0 measured, 2 wrong use, or a file that cannot be read.""",
 )
 @click.argument("picks", type=EXISTING_FILE)
 @click.argument("feeds", nargs=-1, type=EXISTING_PATH, metavar="[FEED]...")
@@ -189,7 +190,7 @@ Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @pass_command_context
-def draft(
+def grade_draft(
     context: CommandContext,
     picks: Path,
     feeds: tuple[Path, ...],

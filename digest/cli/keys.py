@@ -89,6 +89,7 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
 
 
 @keys.command(
+    "restore",
     epilog="""\b
 Examples:
   digest keys restore recovery-copy.json
@@ -98,12 +99,12 @@ Examples:
 \b
 Exit codes:
   0  the key file is back
-  2  wrong use; the copy is damaged, or belongs to another database"""
+  2  wrong use; the copy is damaged, or belongs to another database""",
 )
 @click.argument("file", type=click.File("r", encoding="utf-8"))
 @click.option("--replace", is_flag=True, help="Set a key file that is there aside.")
 @pass_command_context
-def restore(context: CommandContext, file: IO[str], replace: bool) -> None:
+def restore_key_file(context: CommandContext, file: IO[str], replace: bool) -> None:
     """Put a recovery copy (FILE, or - for standard input) back as the key file, if the database was written with it."""
     installation = context.installation
     result = key_acts.restore_keys(installation, context.actor, file.read(), replace=replace, now=context.now())

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import select
 
 from digest.app import calendar, editing, editions
-from digest.app.calendar import CalendarError
 from digest.app.editing import EditForm
 from digest.app.installation import Installation
+from digest.app.release_drafts import CalendarError
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.edition.content import EditionContent

@@ -191,7 +191,7 @@ ROUTE_RULES = {
     "desk.sent": EDITOR,
     "desk.before_test": EDITOR,
     "desk.submit_test_mail": EDITOR,
-    "approvals.finish_note": EDITOR,
+    "approvals.mark_note_done": EDITOR,
     "approvals.send_back": EDITOR,
     "approvals.show_version": EDITOR,
     "approvals.show_version_mail": EDITOR,

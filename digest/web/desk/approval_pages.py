@@ -85,7 +85,7 @@ def send_back(name: str) -> ResponseReturnValue:
 
 
 @approval_pages.post("/notes/<int:note>/done")
-def finish_note(name: str, note: int) -> ResponseReturnValue:
+def mark_note_done(name: str, note: int) -> ResponseReturnValue:
     """Mark a note as done, from whatever page of the edition it stood on."""
     context = web_context()
     approvals.finish_note(context.installation, name, note, actor=current_actor(), now=context.clock())

@@ -8,8 +8,8 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app import calendar, deadlines, staff
-from digest.app.calendar import CalendarError
 from digest.app.page_context import describe_release_days
+from digest.app.release_drafts import CalendarError
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.calendar_rows import build_calendar_rows, calendar_sentence, describe_steps
