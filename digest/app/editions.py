@@ -30,6 +30,7 @@ from digest.edition.content import EditionContent
 from digest.edition.edit_log import load_edits
 from digest.edition.edits import find_chosen_urls
 from digest.edition.fragment_names import list_omitted_fragments
+from digest.edition.mailable_edition import FragmentKind
 from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
@@ -235,12 +236,17 @@ EditionFormat = Literal["html", "text", "eml", "json", "web"]
 
 
 def edition_bytes(
-    installation: Installation, name: str, output_format: EditionFormat, *, omit: Iterable[str] = ()
+    installation: Installation,
+    name: str,
+    output_format: EditionFormat,
+    *,
+    omit: Iterable[str] = (),
+    short: bool = False,
 ) -> bytes:
     """Give an edition as readers get it (html, text, eml), as the archive shows it (web), or as data (json).
 
     `omit` names sections that a reader left out, by their keys; html and text then come without them, the same bytes as in that
-    reader's mail but for what is filled in for each.
+    reader's mail but for what is filled in for each. With `short` they are the five-minute edition's, where there is one.
 
     Raises:
         UnknownEditionError: there is none of that name.
@@ -253,4 +259,7 @@ def edition_bytes(
             return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
         mailable = approval.read_mailable(session, edition, installation.settings)
         omitted = list_omitted_fragments((p.name for p in mailable.pieces), frozenset(omit))
-        return mailable.join(output_format, omitted).encode()
+        kind: FragmentKind = output_format
+        if short and any(p.kind == "short" for p in mailable.pieces):
+            kind = "short" if output_format == "html" else "short-text" if output_format == "text" else kind
+        return mailable.join(kind, omitted).encode()

@@ -24,7 +24,7 @@ def sections_of_fragment(name: str) -> frozenset[str]:
 def continues_block(name: str) -> bool:
     """Return whether a fragment goes on with the block before it, as one row of a list does."""
     part = name.partition(".")[2]
-    return part in {"next", "dates-end"} or part.startswith("date-")
+    return part in {"next", "dates-end", "lines"} or part.startswith("date-")
 
 
 def list_section_keys(names: Iterable[str]) -> frozenset[str]:

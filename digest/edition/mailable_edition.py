@@ -10,7 +10,8 @@ from digest.edition.content import RenderedFragment
 from digest.settings import Settings
 from digest.store.models import Edition
 
-FragmentKind = Literal["html", "text", "web", "page"]
+# The last two are the five-minute edition, as HTML and as text.
+FragmentKind = Literal["html", "text", "web", "page", "short", "short-text"]
 _REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
 _HREF = re.compile(r'\shref="([^"]+)"')
 _WEB_LINK = re.compile(r"https?://", re.IGNORECASE)

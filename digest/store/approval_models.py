@@ -80,7 +80,7 @@ class ApprovedFragment(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     approval_id: Mapped[int] = mapped_column(ForeignKey("approval.id", ondelete="CASCADE"))
-    kind: Mapped[str] = mapped_column(String(10))  # html | text | web | page
+    kind: Mapped[str] = mapped_column(String(10))  # html | text | web | page | short | short-text
     name: Mapped[str] = mapped_column(String(500))
     position: Mapped[int]
     body: Mapped[str] = mapped_column(Text)

@@ -341,7 +341,7 @@ class Fragment(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"))
-    kind: Mapped[str] = mapped_column(String(10))  # html | text | web | page
+    kind: Mapped[str] = mapped_column(String(10))  # html | text | web | page | short | short-text
     name: Mapped[str] = mapped_column(String(500))  # digest.edition.fragment_names
     position: Mapped[int]
     body: Mapped[str] = mapped_column(Text)

@@ -15,7 +15,7 @@ from subscribers.store.models import ConsentKind
 
 _SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
 _ZONE_NAME_PATTERN = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
-_FIELD_NAMES = frozenset({"omit", "text_only", "pause_until", "frequency", "start", "hour", "zone"})
+_FIELD_NAMES = frozenset({"omit", "text_only", "pause_until", "frequency", "start", "hour", "zone", "short"})
 Frequency = Literal["weekly", "fortnightly", "monthly"]
 FREQUENCIES: tuple[Frequency, ...] = get_args(Frequency)
 
@@ -39,6 +39,7 @@ class Preferences:
     start: date | None = None
     hour: int | None = None
     zone: str = ""
+    short: bool = False  # the five-minute edition
 
     def is_paused(self, today: date) -> bool:
         """Return whether mail rests on `today`, a day in the publication's zone."""
@@ -69,8 +70,11 @@ class Preferences:
             raise PreferencesError("omit: not a list of section keys")
         if not isinstance(text_only, bool):
             raise PreferencesError("text_only: neither true nor false")
+        short = fields.get("short", False)
+        if not isinstance(short, bool):
+            raise PreferencesError("short: neither true nor false")
         until = _parse_day(fields, "pause_until")
-        return cls(frozenset(omit), text_only, until, *_parse_frequency(fields), *_parse_hour(fields))
+        return cls(frozenset(omit), text_only, until, *_parse_frequency(fields), *_parse_hour(fields), short)
 
 
 def _parse_frequency(fields: dict[str, Any]) -> tuple[Frequency, date | None]:
@@ -130,6 +134,8 @@ def describe_preferences(preferences: Preferences, sections: Sequence[tuple[str,
     """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
     kept = [title for key, title in sections if key not in preferences.omit]
     what = "every section" if len(kept) == len(sections) else join_words(kept)
+    if preferences.short:
+        what += ", as the five-minute edition"
     if preferences.text_only:
         what += ", as text only"
     if preferences.pause_until:

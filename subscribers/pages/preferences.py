@@ -125,6 +125,7 @@ def read_preferences_form(form: MultiDict[str, str], site: SiteDetails, today: d
     return Preferences(
         omit=omit,
         text_only=form.get("text_only") == "yes",
+        short=form.get("short") == "yes",
         pause_until=until,
         frequency=often,
         start=today if often == "fortnightly" else None,

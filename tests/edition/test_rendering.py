@@ -117,8 +117,12 @@ def test_the_pieces_joined_are_the_inlined_page_without_its_markers(
     monkeypatch.setattr(fragments, "inline_css", spy)
     pieces = render_edition(full_content, FRAME, pages)
     assert len(whole) == 1, "a page is inlined once"
-    expected = re.sub(r"<!--cut [a-z0-9:.+-]+-->|<!--/?mail-->|<!--web-->.*?<!--/web-->", "", whole[0], flags=re.DOTALL)
-    assert join_fragments(pieces, "html") == expected
+    for kind, others in (("html", ("web", "short")), ("short", ("web", "full"))):
+        expected = whole[0]
+        for other in others:
+            expected = re.sub(f"<!--{other}-->.*?<!--/{other}-->", "", expected, flags=re.DOTALL)
+        expected = re.sub(r"<!--cut [a-z0-9:.+-]+-->|<!--/?(?:mail|full|short)-->", "", expected)
+        assert join_fragments(pieces, kind) == expected  # type: ignore[arg-type]  # two of its kinds
 
 
 def test_the_same_content_gives_the_same_bytes(

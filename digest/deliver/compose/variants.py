@@ -15,8 +15,8 @@ from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.edition import placeholders
 from digest.edition.approval import read_mailable
-from digest.edition.fragment_names import list_omitted_fragments, list_section_keys
-from digest.edition.mailable_edition import MailableEdition
+from digest.edition.fragment_names import list_omitted_fragments, list_section_keys, sections_of_fragment
+from digest.edition.mailable_edition import FragmentKind, MailableEdition
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.models import Edition
@@ -36,25 +36,34 @@ class EditionVariants:
 
     edition: MailableEdition
     zone: ZoneInfo  # the publication's
-    _templates: dict[tuple[frozenset[str], bool], MessageTemplate] = field(default_factory=dict)
+    _templates: dict[tuple[frozenset[str], bool, bool], MessageTemplate] = field(default_factory=dict)
 
     @cached_property
     def sections(self) -> frozenset[str]:
         """The keys of the sections that a reader may leave out."""
         return list_section_keys(p.name for p in self.edition.pieces)
 
+    def has_short_edition(self, omitted: frozenset[str]) -> bool:
+        """Return whether the five-minute edition says anything to a reader who left sections out.
+
+        What was drafted by an older version has none, and some sections stand in the full one alone: who is left with nothing gets that.
+        """
+        sections = [sections_of_fragment(piece.name) for piece in self.edition.pieces if piece.kind == "short"]
+        return any(keys and not keys <= omitted for keys in sections)
+
     def template_for(self, preferences: Preferences) -> MessageTemplate | None:
         """Return the message template for a reader's preferences, or None where no section is left."""
         if omits_every_section(preferences, self.sections):
             return None
-        variant = (preferences.omit & self.sections, preferences.text_only)
+        is_short = preferences.short and self.has_short_edition(preferences.omit)
+        variant = (preferences.omit & self.sections, preferences.text_only, is_short)
         if variant not in self._templates:
             if len(self._templates) >= MAX_CACHED_VARIANTS:
                 del self._templates[next(iter(self._templates))]
             self._templates[variant] = self._compose_template(*variant)
         return self._templates[variant]
 
-    def _compose_template(self, omitted: frozenset[str], text_only: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
+    def _compose_template(self, omitted: frozenset[str], text_only: bool, is_short: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
         edition, base = self.edition, self.edition.base_url
         left_out = list_omitted_fragments((p.name for p in edition.pieces), omitted)
         return MessageTemplate(
@@ -62,8 +71,8 @@ class EditionVariants:
             sender_name=edition.sender_name,
             sender_address=edition.sender_address,
             reply_to=edition.reply_to,
-            text=edition.join("text", left_out),
-            html=None if text_only else self._join_html(left_out),
+            text=edition.join("short-text" if is_short else "text", left_out),
+            html=None if text_only else self._join_html("short" if is_short else "html", left_out),
             list_id=(edition.list_name, edition.list_id),
             unsubscribe_url_prefix=f"{base}/u/",
             extra_headers={
@@ -76,8 +85,8 @@ class EditionVariants:
             },
         )
 
-    def _join_html(self, left_out: frozenset[str]) -> str:
-        html = self.edition.join("html", left_out)
+    def _join_html(self, kind: FragmentKind, left_out: frozenset[str]) -> str:
+        html = self.edition.join(kind, left_out)
         return html.replace(placeholders.SIGNUP_ORIGIN_PLACEHOLDER, placeholders.SIGNUP_HTML_PLACEHOLDER)
 
 

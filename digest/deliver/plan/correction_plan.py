@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.store.approval_models import Approval, ApprovedFragment
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -32,7 +33,7 @@ class CorrectionAudience:
 
     accepted: int = 0
     uncertain: int = 0
-    left_out: int = 0  # had chosen not to get the section
+    left_out: int = 0  # had chosen not to get the section, or the five-minute edition without it
     gone: int = 0
 
     @property
@@ -71,7 +72,7 @@ def read_recipient_pages(database: Database, correction: Correction, edition: Ed
             rows = _read_deliveries(session, edition, after)
             if not rows:
                 return
-            yield _sort_page(session, correction, rows)
+            yield _sort_page(session, correction, rows, stands_in_short=_stands_in_short(session, correction, edition))
         after = rows[-1].person
 
 
@@ -87,10 +88,27 @@ def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence
     return session.execute(query).all()
 
 
-def _sort_page(session: Session, correction: Correction, rows: Sequence[Any]) -> RecipientPage:
+def _stands_in_short(session: Session, correction: Correction, edition: Edition) -> bool:
+    """Whether the five-minute edition said what is corrected, in any version that was approved."""
+    query = (
+        select(ApprovedFragment.body)
+        .join(Approval, Approval.id == ApprovedFragment.approval_id)
+        .where(Approval.edition_id == edition.id, ApprovedFragment.kind == "short-text")
+    )
+    # The text is folded at 72 columns.
+    return any(" ".join(correction.was.split()) in " ".join(body.split()) for body in session.scalars(query))
+
+
+def _sort_page(
+    session: Session, correction: Correction, rows: Sequence[Any], *, stands_in_short: bool
+) -> RecipientPage:
     moments: Mapping[int, datetime] = {row.person: row.handed_at or row.due_at for row in rows}
     choices = find_choices_at(session, moments)
-    got = [row for row in rows if correction.section not in choices[row.person].omit]
+    got = [
+        row
+        for row in rows
+        if correction.section not in choices[row.person].omit and (stands_in_short or not choices[row.person].short)
+    ]
     mailable = audience.filter_mailable(session, [row.person for row in got])
     counts = CorrectionAudience(
         accepted=sum(row.state is DeliveryState.ACCEPTED for row in got),

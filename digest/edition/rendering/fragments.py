@@ -32,6 +32,18 @@ _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
 _TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator: no text of an edition holds it
 
 
+# What the templates write for the mail or its web copy alone, and for the full or the five-minute edition alone.
+RenderingTarget = Literal["mail", "web", "short"]
+_TARGET_PARTS: dict[RenderingTarget, frozenset[str]] = {
+    "mail": frozenset({"mail", "full"}),
+    "web": frozenset({"web", "full"}),
+    "short": frozenset({"mail", "short"}),
+}
+_TEXT_TARGETS: tuple[tuple[RenderingTarget, FragmentKind], ...] = (("mail", "text"), ("short", "short-text"))
+# The group separator: no text of an edition holds it.
+_HTML_TARGET_MARK, _TEXT_TARGET_MARK = "<!--{}-->", "\x1d{}\x1d"
+
+
 @dataclass(frozen=True, slots=True)
 class PublicationFrame:
     """What every edition of a publication says, its name, places and duties; and how it looks."""
@@ -106,11 +118,12 @@ def _open_mail_environment(operator_folder: Path | None) -> Environment:
 def render_edition(
     content: EditionContent, frame: PublicationFrame, environment: Environment
 ) -> tuple[RenderedFragment, ...]:
-    """Render an edition into its fragments, in reading order: all of kind html, then web, text and page.
+    """Render an edition into its fragments, in reading order: all of kind html, then web, text, short-text, page and short.
 
     A piece of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
     (`digest.edition.fragment_names`); of kind web there are only those that differ from the html piece of the same name;
-    of kind page there are the three of the web edition. `join_fragments` joins them again.
+    of kind page there are the three of the web edition; of kind short and short-text those of the five-minute edition.
+    `join_fragments` joins them again.
 
     Args:
         content: what the edition says; it is sanitised first.
@@ -126,10 +139,16 @@ def render_edition(
     )
     text = environment.get_template("mail/edition/body.txt").render(_template_context(content, frame, "text"))
     html = list(_cut_fragments(_keep_only("mail", both), "html"))
+    short = _cut_fragments(_keep_only("short", both), "short")
     mailed = {piece.name: piece.body for piece in html}
     web = [p for p in _cut_fragments(_keep_only("web", both), "web") if p.body != mailed.get(p.name)]
     page = render_page_fragments(environment, _template_context(content, frame, "page"))
-    return (*html, *web, *(_space_text_fragment(piece) for piece in _cut_fragments(text, "text")), *page)
+    texts = (
+        _space_text_fragment(piece)
+        for target, kind in _TEXT_TARGETS
+        for piece in _cut_fragments(_keep_only(target, text, _TEXT_TARGET_MARK), kind)
+    )
+    return (*html, *web, *texts, *page, *short)
 
 
 def render_subject(content: EditionContent, frame: PublicationFrame, environment: Environment) -> str:
@@ -141,6 +160,7 @@ def render_subject(content: EditionContent, frame: PublicationFrame, environment
 def _template_context(content: EditionContent, frame: PublicationFrame, kind: FragmentKind) -> dict[str, Any]:
     web_copy = f"{frame.base}/editions/{quote(content.name)}"
     preferences = f"{frame.base}/preferences/{placeholders.PREFERENCES_PLACEHOLDER}"
+    mark = _TEXT_TARGET_MARK if kind == "text" else _HTML_TARGET_MARK
     return {
         "content": content,
         "frame": frame,
@@ -159,8 +179,8 @@ def _template_context(content: EditionContent, frame: PublicationFrame, kind: Fr
         "cut": (lambda name: Markup(f"<!--cut {name}-->"))  # noqa: S704 - section keys are checked settings
         if kind == "html"
         else (lambda name: f"\x1e{name}\x1e"),
-        "only": lambda what: Markup(f"<!--{what}-->"),  # noqa: S704 - written by the template
-        "end": lambda what: Markup(f"<!--/{what}-->"),  # noqa: S704 - written by the template
+        "only": lambda what: Markup(mark.format(what)),  # noqa: S704 - written by the template
+        "end": lambda what: Markup(mark.format(f"/{what}")),  # noqa: S704 - written by the template
     }
 
 
@@ -174,19 +194,23 @@ def _blocks_by_section(content: EditionContent) -> dict[str, list[LabelledBlock]
     return placed
 
 
-def _keep_only(target: Literal["mail", "web"], html: str) -> str:
+def _keep_only(target: RenderingTarget, rendered: str, mark: str = _HTML_TARGET_MARK) -> str:
     """Keep what is said to everybody and to `target`."""
-    other = "web" if target == "mail" else "mail"
-    html = re.sub(rf"<!--{other}-->.*?<!--/{other}-->", "", html, flags=re.DOTALL)
-    return html.replace(f"<!--{target}-->", "").replace(f"<!--/{target}-->", "")
+    kept = _TARGET_PARTS[target]
+    for part in ("mail", "web", "full", "short"):
+        begin, end = mark.format(part), mark.format(f"/{part}")
+        if part not in kept:
+            rendered = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", "", rendered, flags=re.DOTALL)
+        rendered = rendered.replace(begin, "").replace(end, "")
+    return rendered
 
 
 def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragment]:
-    parts = (_TEXT_CUT_SEPARATOR if kind == "text" else _HTML_CUT_COMMENT).split(rendered)
+    parts = (_TEXT_CUT_SEPARATOR if kind in {"text", "short-text"} else _HTML_CUT_COMMENT).split(rendered)
     names = ["head", *parts[1::2]]
     if names[-1] != "foot" or len(set(names)) != len(names):
         raise RenderingError(
-            f"mail/edition/body.{'txt' if kind == 'text' else 'html'} was cut into {', '.join(names)}: "
+            f"mail/edition/body.{'txt' if kind in {'text', 'short-text'} else 'html'} was cut into {', '.join(names)}: "
             "write a cut() before each section and the last one before the foot, each once"
         )
     for name, body in zip(names, parts[0::2], strict=True):
@@ -198,4 +222,4 @@ def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
     lines = "\n".join(line.rstrip() for line in fragment.body.strip().splitlines())
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n" if lines else ""
     blank = "" if fragment.name == "head" or not body else "\n" if continues_block(fragment.name) else "\n\n"
-    return RenderedFragment(kind="text", name=fragment.name, body=f"{blank}{body}")
+    return RenderedFragment(kind=fragment.kind, name=fragment.name, body=f"{blank}{body}")

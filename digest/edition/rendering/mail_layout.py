@@ -4,7 +4,7 @@ Pure: from content to what the templates loop over. A part is a fragment of its 
 belongs to (`fragment_names`), so that a reader who left a section out meets nothing of it anywhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -13,6 +13,8 @@ from digest.edition.fragment_names import section_fragment_name, sections_of_fra
 from digest.edition.kinds import lead_sections
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
+MAX_SHORT_LINES = 10  # of the five-minute edition
+_FULL_EDITION_KINDS = frozenset({"products", "events", "opportunities"})
 MAX_EARLY_DATES = 5
 CONTENTS_HEADLINES = 3
 
@@ -76,6 +78,14 @@ class SectionPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ShortRest:
+    """What the five-minute edition has besides the lead and the dates: a line for each of the next stories, by their sections."""
+
+    fragment: str  # of its head
+    parts: tuple[SectionPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MailLayout:
     """One edition as the mail sets it."""
 
@@ -84,6 +94,7 @@ class MailLayout:
     lead: LeadStory | None
     dates: EarlyDates | None
     sections: tuple[SectionPart, ...]
+    short: ShortRest | None
 
 
 def arrange_mail(content: EditionContent) -> MailLayout:
@@ -91,13 +102,31 @@ def arrange_mail(content: EditionContent) -> MailLayout:
     dated = sorted(_list_dated(content), key=_date_order)
     dates = _choose_early_dates(content, dated)
     leading = next(iter(lead_sections(content.sections)), None)
+    sections = tuple(_list_sections(content, leading, dates))
     return MailLayout(
         contents=_list_contents(leading),
         next_deadline=next((d for d in dated if d.when.kind == "deadline"), None),
         lead=LeadStory(section_fragment_name([leading.key]), leading.entries[0]) if leading else None,
         dates=dates,
-        sections=tuple(_list_sections(content, leading, dates)),
+        sections=sections,
+        short=_choose_short_rest(sections),
     )
+
+
+def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortRest | None:
+    """Take the next stories in their order, at most ten lines; products and what lies further ahead stay in the full edition."""
+    parts: list[SectionPart] = []
+    room = MAX_SHORT_LINES
+    for part in sections:
+        if part.section.kind in _FULL_EDITION_KINDS:
+            continue
+        if entries := part.section.entries[:room]:
+            name = section_fragment_name([part.section.key], "lines")
+            parts.append(SectionPart(name, replace(part.section, entries=entries)))
+            room -= len(entries)
+    if not parts:
+        return None
+    return ShortRest(section_fragment_name([part.section.key for part in parts], "lines-head"), tuple(parts))
 
 
 def _list_dated(content: EditionContent) -> Iterator[DatedEntry]:

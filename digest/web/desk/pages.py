@@ -124,7 +124,13 @@ def frame(name: str, view: str) -> ResponseReturnValue:
     context = web_context()
     if view != "inbox":
         output_format: editions.EditionFormat = "text" if view == "text" else "html"
-        body = editions.edition_bytes(context.installation, name, output_format, omit=request.args.getlist("omit"))
+        body = editions.edition_bytes(
+            context.installation,
+            name,
+            output_format,
+            omit=request.args.getlist("omit"),
+            short=request.args.get("short") == "yes",
+        )
         return preview_response(body.decode(), view)
     row = page_views.read_edition(context.installation, name)
     response = Response(render_template("web/desk/inbox.html", edition=row, sender=context.settings.file.sender.name))

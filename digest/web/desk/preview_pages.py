@@ -22,13 +22,15 @@ def show_preview(name: str) -> ResponseReturnValue:
     content = EditionContent.from_json(edition.content)
     sections = tuple((section.key, section.title) for section in content.sections)
     omitted = tuple(key for key, _ in sections if key in request.args.getlist("omit"))
+    is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
-    html = editions.edition_bytes(installation, edition.name, "html", omit=omitted)
+    html = editions.edition_bytes(installation, edition.name, "html", omit=omitted, short=is_short)
     return render_template(
         "web/desk/preview.html",
         edition=edition,
         sections=sections,
         omitted=omitted,
+        short="yes" if is_short else None,
         gets_nothing=bool(sections) and len(omitted) == len(sections),
         views=(*PREVIEW_VIEWS, READ_ALOUD_VIEW),
         view=READ_ALOUD_VIEW if is_spoken else find_preview_view(request.args.get("view")),

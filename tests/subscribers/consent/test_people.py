@@ -226,7 +226,9 @@ def test_a_changed_or_missing_departure_log_line_is_found_and_a_torn_one_is_pass
 
 def test_choices_are_kept_with_an_event_and_only_when_they_change(database: Database) -> None:
     ada = _add(database, "ada").number
-    preferences = Preferences(frozenset({"products", "events"}), text_only=True, pause_until=date(2026, 12, 24))
+    preferences = Preferences(
+        frozenset({"products", "events"}), text_only=True, pause_until=date(2026, 12, 24), short=True
+    )
     for changed in (True, False):
         with database.write() as session:
             assert change_preferences(session, ada, preferences, NOW) is changed
@@ -251,6 +253,7 @@ def test_a_pause_ends_on_its_day() -> None:
         {"omit": ["Events!"]},
         {"omit": [1]},
         {"text_only": "yes"},
+        {"short": "yes"},
         {"pause_until": "soon"},
         {"pause_until": 5},
         {"hour": 3},

@@ -147,8 +147,8 @@ SITE = SiteDetails(
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["section", "text_only", "pause_until", "frequency", "hour", "zone", "x"]),
-            st.text() | st.sampled_from([*SECTIONS, "fortnightly", "monthly", "6", "23", "UTC"]),
+            st.sampled_from(["section", "text_only", "short", "pause_until", "frequency", "hour", "zone", "x"]),
+            st.text() | st.sampled_from([*SECTIONS, "yes", "fortnightly", "monthly", "6", "23", "UTC"]),
         )
     ),
     st.dates(date(2020, 1, 1), date(2100, 1, 1)),

@@ -20,6 +20,7 @@ from digest.app.installation import open_installation
 from digest.app.jobs import JobContext, run_job
 from digest.app.recipient_counts import COUNT_LIFETIME, RecipientCounts
 from digest.cli import digest
+from digest.deliver.plan.correction_plan import read_recipient_pages
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
 from digest.edition import approval
@@ -60,7 +61,7 @@ def sent(both: Any) -> Any:
     both.edition()
     install, numbers = both.install, {"ada": both.ada}
     without = Preferences(omit=frozenset({"featured"}))
-    chosen = {"text": Preferences(text_only=True), "without": without, "back": without}
+    chosen = {"text": Preferences(text_only=True, short=True), "without": without, "back": without}
     with both.database.write() as session:
         for name in READERS:
             added = add_subscriber(session, install.keys, address(name), evidence=sample_evidence(), now=NOW)
@@ -168,6 +169,19 @@ def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEditi
         acts = session.scalars(select(AuditEntry.act).where(AuditEntry.subject == NAME)).all()
     assert sorted(states) == ["accepted"] * 4 + ["withdrawn"]
     assert [act for act in acts if act.startswith("correct")] == ["corrected", "correction mailed"]
+
+
+def test_a_reader_of_the_five_minute_edition_gets_what_stood_in_it_corrected(sent: SentEdition) -> None:
+    """Its lines are headlines: the summary of a story that does not lead was in the full edition alone."""
+    summary = sent.correct(CorrectionForm(MAPS, "summary", "The change is large.", NOTE))
+    headline = sent.correct()
+    reached = {}
+    for made in (summary, headline):
+        with sent.install.database.read() as session:
+            edition = find_edition(session, NAME)
+            pages = list(read_recipient_pages(sent.install.database, session.get_one(Correction, made.id), edition))
+        reached[made.field] = {number for page in pages for number in page.recipients}
+    assert reached["headline"] - reached["summary"] == {sent.numbers["text"]}
 
 
 def test_in_the_archive_the_old_text_is_struck_dated_and_signed_and_the_approved_copy_is_as_it_was(

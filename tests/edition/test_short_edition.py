@@ -1,0 +1,95 @@
+"""The five-minute edition: the lead, the dates and at most ten lines, joined of approved pieces as any other variant."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from lxml import html as lxml_html
+
+from digest.deliver.compose.variants import EditionVariants, create_variants
+from digest.edition.content import EditionContent
+from digest.edition.mailable_edition import describe_draft
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.edition.rendering.mail_layout import MAX_SHORT_LINES
+from digest.settings import Settings
+from digest.store.models import Edition, EditionState
+from subscribers.consent.preferences import Preferences
+
+OURS = Settings.model_validate({"base_url": "https://news.example.org"})
+
+
+def variants_of(
+    content: EditionContent, *, kinds: tuple[str, ...] = ("html", "text", "short", "short-text")
+) -> EditionVariants:
+    pieces = render_edition(content, publication_frame(OURS), create_mail_environment(OURS))
+    edition = Edition(name=content.name, release_at=datetime(2026, 11, 20, 11, tzinfo=UTC), state=EditionState.DRAFT)
+    edition.subject, edition.number, edition.preheader = content.subject, content.number, content.preheader
+    return create_variants(describe_draft(edition, [p for p in pieces if p.kind in kinds], OURS), OURS)
+
+
+@pytest.fixture(scope="module")
+def variants(full_content: EditionContent) -> EditionVariants:
+    return variants_of(full_content)
+
+
+def html_of(variants: EditionVariants, **choices: object) -> str:
+    template = variants.template_for(Preferences(**choices))  # type: ignore[arg-type]  # the fields of Preferences
+    assert template is not None
+    return template.html or ""
+
+
+def headings(html: str, level: int) -> list[str]:
+    page = lxml_html.document_fromstring(html)
+    return [" ".join(h.text_content().replace("\N{NO-BREAK SPACE}", " ").split()) for h in page.iter(f"h{level}")]
+
+
+def test_it_holds_the_lead_the_dates_and_ten_lines(variants: EditionVariants, full_content: EditionContent) -> None:
+    short, full = html_of(variants, short=True), html_of(variants)
+    assert len(short.encode()) < 0.6 * len(full.encode())
+    lead = full_content.sections[0].entries[0]
+    assert headings(short, 2)[:4] == [
+        "In this issue",
+        f"{lead.kicker}{lead.headline}",
+        "Deadlines and events to December 4",
+        "The rest, in short",
+    ]
+    assert len(headings(short, 3)) == 2 + MAX_SHORT_LINES, "two dates, ten lines"
+    assert len(set(headings(short, 3))) == len(headings(short, 3))
+    assert "The five-minute edition" in short
+    assert "Get the full edition, or" in short
+    assert "-minute read" not in short
+    assert "The five-minute edition" not in full
+    assert "Get the full edition" not in full
+
+
+def test_its_text_says_what_its_html_says(variants: EditionVariants) -> None:
+    template = variants.template_for(Preferences(short=True))
+    assert template is not None
+    said = " ".join(template.text.split())
+    assert [h for h in headings(template.html or "", 3) if h not in said] == []
+    assert "\n\n\n\n" not in template.text
+    assert not {"\x1d", "\x1e"} & set(template.text)
+    text_only = variants.template_for(Preferences(short=True, text_only=True))
+    assert text_only is not None
+    assert (text_only.html, text_only.text) == (None, template.text)
+
+
+def test_sections_that_a_reader_left_out_are_not_in_it_either(variants: EditionVariants) -> None:
+    without = html_of(variants, short=True, omit=frozenset({"featured", "events", "opportunities"}))
+    assert headings(without, 2)[:2] == ["The rest, in short", "Did we miss something?"]
+    assert len(headings(without, 3)) == 5, "what is most read"
+
+
+def test_who_would_be_left_with_nothing_gets_the_full_edition(
+    variants: EditionVariants, full_content: EditionContent
+) -> None:
+    others = frozenset(section.key for section in full_content.sections) - {"products"}
+    assert "Products" in headings(html_of(variants, short=True, omit=others), 2)
+    older = variants_of(full_content, kinds=("html", "text"))
+    assert html_of(older, short=True) == html_of(older)
+
+
+def test_an_edition_of_a_lead_alone_has_no_lines(full_content: EditionContent) -> None:
+    featured = full_content.sections[0]
+    lone = replace(full_content, sections=(replace(featured, entries=featured.entries[:1]),), blocks=())
+    assert "The rest, in short" not in html_of(variants_of(lone), short=True)
