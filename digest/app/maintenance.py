@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy.orm import Session
 
 from digest.app.accounts.passkeys import delete_old_challenges
 from digest.app.accounts.sign_in import LOG_RETENTION
@@ -150,15 +151,26 @@ def count_growth(installation: Installation, now: datetime) -> str:
     """Count the consent events since the last night by day, the readers of today, and what came of the last editions."""
     database, zone = installation.database, installation.settings.file.publication.zone
     with database.read() as session:
-        after = (read_installation_state(session, GROWTH_STATE_KEY) or {}).get("through", 0)
-        counted = consent_days.count_consent_events(session, zone, after=after, now=now)
+        begin, end = _read_counted_through(session), consent_days.find_settled_event(session, now)
+    counted = 0
+    for after in range(begin, end, consent_days.EVENTS_A_STEP):
+        through = min(after + consent_days.EVENTS_A_STEP, end)
+        with database.read() as session:
+            counts = consent_days.count_consent_events(session, zone, after=after, through=through)
+        with database.write() as session:
+            if _read_counted_through(session) != after:
+                break  # somebody else counts at the same time
+            consent_days.add_day_counts(session, counts)
+            write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
+        counted += sum(counts.values())
     with database.write() as session:
-        if (read_installation_state(session, GROWTH_STATE_KEY) or {}).get("through", 0) == after:
-            consent_days.add_day_counts(session, counted.counts)
-            write_installation_state(session, GROWTH_STATE_KEY, {"through": counted.through}, now=now)
         consent_days.record_reader_count(session, now.astimezone(zone).date())
     editions = edition_figures.keep_edition_figures(database, now=now)
-    return f"{sum(counted.counts.values()):,} consent events and {editions} editions counted for growth"
+    return f"{counted:,} consent events and {editions} editions counted for growth"
+
+
+def _read_counted_through(session: Session) -> int:
+    return int((read_installation_state(session, GROWTH_STATE_KEY) or {}).get("through", 0))
 
 
 def delete_old_payloads(installation: Installation, now: datetime) -> str:

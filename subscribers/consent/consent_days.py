@@ -1,12 +1,11 @@
 """Consent events counted by day: what came, what went and by which way, so that a page need not count a million events.
 
-Every night counts the events since the night before, each once: `through` is the last one that is counted. The newest few minutes are left to the next
-night, for a transaction that is still open may yet commit an event with a smaller number.
+Every night counts the events since the night before, each once, in steps of event numbers: whoever calls keeps how far it is, in the transaction that
+adds the counts. The newest few minutes are left to the next night, for a transaction that is still open may yet commit an event with a smaller number.
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -21,43 +20,41 @@ READERS_KIND = "readers"  # no event: how many may be mailed at the end of the d
 SETTLING_TIME = timedelta(minutes=10)
 MAX_WAY_LENGTH = 200
 _COUNTED_KINDS = frozenset(ConsentKind) - {ConsentKind.BOUND, ConsentKind.CHOICES_CHANGED, ConsentKind.ADDRESS_CHANGED}
-_ROWS_AT_ONCE = 5000
+EVENTS_A_STEP = 10_000  # event numbers that one transaction counts
+_ROWS_AT_ONCE = 1000
 
 DayKey = tuple[date, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class CountedEvents:
-    """How many events of each day, kind and way there are, up to the event with the number `through`."""
-
-    counts: Mapping[DayKey, int]
-    through: int
+def find_settled_event(session: Session, now: datetime) -> int:
+    """Return the number of the newest event that no open transaction can come before; 0 where there is none."""
+    settled = select(ConsentEvent.id).where(ConsentEvent.at <= now - SETTLING_TIME)
+    return session.scalar(settled.order_by(ConsentEvent.id.desc()).limit(1)) or 0
 
 
-def count_consent_events(session: Session, zone: ZoneInfo, *, after: int, now: datetime) -> CountedEvents:
-    """Count the events with a number above `after`; nothing is written. Days are those of the zone."""
-    settled = select(ConsentEvent.id).where(ConsentEvent.id > after, ConsentEvent.at <= now - SETTLING_TIME)
-    through = session.scalar(settled.order_by(ConsentEvent.id.desc()).limit(1)) or after
+def count_consent_events(session: Session, zone: ZoneInfo, *, after: int, through: int) -> Mapping[DayKey, int]:
+    """Count the events with numbers above `after`, to `through`, by day of the zone, kind and way; nothing is written."""
     query = (
         select(ConsentEvent.kind, ConsentEvent.at, Person.asked_where, Person.batch)
         .join(Person, Person.number == ConsentEvent.person)
         .where(ConsentEvent.id > after, ConsentEvent.id <= through)
-        .execution_options(yield_per=_ROWS_AT_ONCE)
     )
     counts: Counter[DayKey] = Counter()
     for kind, at, asked_where, batch in session.execute(query):
         if kind in _COUNTED_KINDS:
             way = asked_where if batch is None else f"Import {batch}: {asked_where}"
             counts[at.astimezone(zone).date(), kind.value, way[:MAX_WAY_LENGTH]] += 1
-    return CountedEvents(counts, through)
+    return counts
 
 
 def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
     """Add counts to those that are kept."""
-    for (day, kind, way), count in counts.items():
-        statement = upsert(session, ConsentDay).values(day=day, kind=kind, way=way, count=count)
-        kept = {"count": ConsentDay.count + statement.excluded["count"]}
-        session.execute(statement.on_conflict_do_update(index_elements=["day", "kind", "way"], set_=kept))
+    statement = upsert(session, ConsentDay)
+    kept = {"count": ConsentDay.count + statement.excluded["count"]}
+    statement = statement.on_conflict_do_update(index_elements=["day", "kind", "way"], set_=kept)
+    rows = [{"day": day, "kind": kind, "way": way, "count": count} for (day, kind, way), count in counts.items()]
+    for begin in range(0, len(rows), _ROWS_AT_ONCE):
+        session.connection().execute(statement, rows[begin : begin + _ROWS_AT_ONCE])
 
 
 def record_reader_count(session: Session, day: date) -> int:

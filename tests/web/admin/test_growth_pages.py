@@ -14,6 +14,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures
 from digest.store.models import Edition, EditionState
 from digest.web.admin.charts import LimitLine, draw_bars, draw_line, list_ticks
 from digest.web.admin.growth_pages import describe_growth, write_percent
+from subscribers.consent import consent_days
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ConsentDay
 from tests.actors import ADMIN
@@ -47,6 +48,13 @@ def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
     count_growth(both.install, LATER)
     assert kept_counts(both)[DAY, "attested", "hls.today"] == 3
     assert kept_counts(both)[DAY + timedelta(days=1), "readers", ""] == 4
+    with both.database.read() as session:
+        end = consent_days.find_settled_event(session, LATER)
+        parts = [
+            consent_days.count_consent_events(session, ZoneInfo("America/New_York"), after=n, through=n + 1)
+            for n in range(end)
+        ]
+    assert sum(counts.get((DAY, "attested", "hls.today"), 0) for counts in parts) == 3
 
 
 def hand_over(world: Any, name: str) -> None:
