@@ -35,7 +35,7 @@ BARS = (  # of the design: some words of each, in the order of the parts
     "import of 200 rows, PostgreSQL: memory",
     "streamed, PostgreSQL: memory",
     "one-click POST during a send and an import",
-    "pages of desk and admin with 200 readers, 60 articles and 4 editions, SQLite: the slowest",
+    "pages of desk and admin with 200 readers, 60 articles and 6 editions, SQLite: the slowest",
     "the same: queries",
     "from an edit to the mail's preview with 200 readers",
 )
