@@ -1,4 +1,4 @@
-"""Take the pictures of the README and of docs/editors.md from the running product: `make pictures` (needs Chromium)."""
+"""Take the pictures of the README, of docs/editors.md and of docs/admins.md from the running product: `make pictures` (needs Chromium)."""
 
 import io
 import tempfile
@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 from digest.cli import digest
 from tests.browser import open_browser
 from tests.conftest import ROOT, find_tool
+from tests.tools.admin_pictures import take_admin_pictures
 from tests.tools.guide_pictures import save_picture, take_guide_pictures
 
 FOLDER = ROOT / "docs" / "pictures"
@@ -48,6 +49,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, open_browser(find_tool("chromium") or "chromium") as browser:
         take_mail_picture(browser, Path(home) / "demo")
         take_guide_pictures(browser, Path(home), FOLDER)
+        admins_home = Path(home) / "admins"
+        admins_home.mkdir()
+        take_admin_pictures(browser, admins_home, FOLDER)
 
 
 if __name__ == "__main__":
