@@ -12,6 +12,7 @@ from subscribers.phrases import clock_time
 CHART_MINUTES = 30
 _CHART_LEFT, _CHART_RIGHT, _CHART_TOP, _CHART_BOTTOM = 48, 560, 18, 138  # in the drawing's own units
 _BAR_GAP = 3.0
+_MAX_LIMIT_SHARE = 4  # times the highest bar, up to which the limit is drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,11 @@ def draw_minutes(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: Limit
     counts = {minute.at: minute.messages for minute in minutes}
     length = min(CHART_MINUTES, int((last - minutes[0].at).total_seconds() // 60) + 1)
     shown = [last - timedelta(minutes=back) for back in reversed(range(length))]
+    highest = max(counts.get(at, 0) for at in shown)
     limit = messages_a_minute(limits)
-    top = _round_up(max(limit, *(counts.get(at, 0) for at in shown)))
+    # One far above every bar would make them too low to be seen; the words beside the chart say it all the same.
+    limit = limit if limit <= _MAX_LIMIT_SHARE * highest else 0.0
+    top = _round_up(max(limit, highest))
     step = (_CHART_RIGHT - _CHART_LEFT) / max(length, 10)
     labelled = max(1, -(-length // 5))
     bars = []

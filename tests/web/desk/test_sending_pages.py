@@ -257,3 +257,4 @@ def test_the_chart_shows_a_minute_without_mail_as_a_gap(world: Any) -> None:
     assert chart.limit is None
     limited = draw_minutes(minutes, zone, LimitSettings(send_per_second=15))
     assert ([number for _, number in limited.lines], limited.limit) == ([0, 500, 1000], (30.0, 900))
+    assert draw_minutes(minutes, zone, LimitSettings(send_per_second=100)) == chart
