@@ -15,6 +15,7 @@ from digest.edition.rendering.fragments import (
     render_edition,
     render_subject,
 )
+from digest.edition.rendering.mail_layout import BEST_FACTS
 from digest.edition.rendering.sanitiser import RenderingError
 from digest.settings import Settings
 from digest.templating import TemplateMistakeError
@@ -145,11 +146,21 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
         "welcome": {
             **asked,
             "confirmed_at": "November 20, 2026, 09:16 EST",
-            "wording_version": wording.version,
-            "wording_hash": wording.hash,
             "next_number": "148",
             "next_day": "Friday, November 27",
-            "newest": _SAMPLE_HEADLINE,
+            "next_hour": "6 a.m. ET",
+            "sender": settings.file.sender.address,
+            "newest_number": "147",
+            **dict.fromkeys(BEST_FACTS, ""),
+            "best_first": _SAMPLE_HEADLINE,
+            "best_first_url": f"{base}/editions/2026-W47",
+            "best_first_note": "Infrastructure · Nov 18",
+            "best_second": "New flood maps move 41,000 homes",
+            "best_second_url": f"{base}/editions/2026-W47",
+            "best_second_note": "Disaster response · Nov 17",
+            "deadline": "Comments on rules for drones above public events",
+            "deadline_when": "Wednesday, December 2",
+            "deadline_url": f"{base}/editions/2026-W47",
             "newest_url": f"{base}/editions/2026-W47",
         },
         "known": {},

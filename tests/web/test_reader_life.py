@@ -160,7 +160,7 @@ def signs_up(home: House, page: Page) -> None:
     assert standing(home) == PersonState.REQUESTED  # opening the page is not confirming
     press(page, "Yes, send me HLS.Today", "on the list")
     (welcome,) = home.mails()
-    assert "YOUR RECEIPT" in words_of(welcome)
+    assert "WHAT YOU AGREED TO" in words_of(welcome)
 
 
 def chooses(home: House, page: Page, edition: EmailMessage) -> None:

@@ -35,7 +35,9 @@ from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.rate_limiter import DomainClaim, RateLimiter
 from digest.deliver.send.run_file import open_run_file, read_database_number
+from digest.edition.content import EditionContent
 from digest.edition.queries import find_latest_edition, find_upcoming_edition
+from digest.edition.rendering.mail_layout import BEST_FACTS, describe_best
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.correction_models import Correction
@@ -47,7 +49,7 @@ from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.lifecycle import choice_changes, notice_recipients
 from subscribers.mail_requests import MailRequest, QueueMail
-from subscribers.phrases import full_date, weekday_date
+from subscribers.phrases import clock_hour, full_date, weekday_date, zone_name_at
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
 
@@ -69,8 +71,6 @@ GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
 _PLAIN_FACTS = (
     "wording",
     "where",
-    "wording_version",
-    "wording_hash",
     "masked",
     "reply",
     "role",
@@ -489,14 +489,21 @@ def _choice_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
 
 
 def _edition_facts(run: _NoticeRun, now: datetime) -> dict[str, str]:
+    """Say which edition comes when, and what was best in the newest; from when the mail was due, so that each try says the same."""
     with run.database.read() as session:
         newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, run.settings, now))
-        return {
+        release = following.release_at.astimezone(run.zone)
+        facts = {
             "next_number": str(following.number),
-            "next_day": weekday_date(following.release_at.astimezone(run.zone)),
-            "newest": newest.subject if newest else "",
-            "newest_url": f"{run.settings.link_base}/editions/{newest.name}" if newest else "",
+            "next_day": weekday_date(release),
+            "next_hour": f"{clock_hour(release)} {zone_name_at(release)}",
+            "sender": run.settings.file.sender.address,
         }
+        if newest is None:
+            return facts | dict.fromkeys((*BEST_FACTS, "newest_url", "newest_number"), "")
+        page = f"{run.settings.link_base}/editions/{newest.name}"
+        best = describe_best(EditionContent.from_json(newest.content), page, now.astimezone(run.zone).date())
+        return facts | best | {"newest_url": page, "newest_number": str(newest.number)}
 
 
 def _format_moment(moment: datetime) -> str:

@@ -17,6 +17,13 @@ MAX_SHORT_LINES = 10  # of the five-minute edition
 _FULL_EDITION_KINDS = frozenset({"products", "events", "opportunities"})
 MAX_EARLY_DATES = 5
 CONTENTS_HEADLINES = 3
+_BEST_NAMES = ("best_first", "best_second", "best_third")
+BEST_FACTS = (
+    *(name + part for name in _BEST_NAMES for part in ("", "_url", "_note")),
+    "deadline",
+    "deadline_when",
+    "deadline_url",
+)  # of a welcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,30 @@ def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortRest | None:
     if not parts:
         return None
     return ShortRest(section_fragment_name([part.section.key for part in parts], "lines-head"), tuple(parts))
+
+
+def describe_best(content: EditionContent, page: str, today: date) -> dict[str, str]:
+    """Describe the stories of an edition's first screen for a welcome: `best_first` to `best_third`, each with `_url` and `_note`, and a deadline.
+
+    A story that has no page of its own is read on the edition's, whose address is `page`.
+    """
+    layout = arrange_mail(content)
+    entries = layout.contents.entries if layout.contents else (layout.lead.entry,) if layout.lead else ()
+    facts = dict.fromkeys(BEST_FACTS, "")
+    for name, entry in zip(_BEST_NAMES, entries, strict=False):
+        facts[name] = entry.headline
+        facts[f"{name}_url"] = entry.url or page
+        published = ", ".join(part for part in (entry.source, entry.date) if part)
+        facts[f"{name}_note"] = " · ".join(part for part in (entry.kicker, published) if part)
+    deadline = next((d for d in sorted(_list_dated(content), key=_date_order) if _is_due(d, today)), None)
+    if deadline:
+        facts |= {"deadline": deadline.entry.headline, "deadline_when": deadline.when.text}
+        facts["deadline_url"] = deadline.entry.url or page
+    return facts
+
+
+def _is_due(dated: DatedEntry, today: date) -> bool:
+    return dated.when.kind == "deadline" and dated.when.day >= today
 
 
 def _list_dated(content: EditionContent) -> Iterator[DatedEntry]:

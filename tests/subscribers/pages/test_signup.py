@@ -116,8 +116,11 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert "No. 147 comes Friday, November 20, 2026." in done.text
     assert (person(world) or Person()).state is PersonState.SUBSCRIBED
     (welcome,) = mailed(world)
-    assert "Your receipt" in welcome
+    assert "What you agreed to" in welcome
+    assert "SHA-256" not in welcome
     assert "/editions/2026-W46" in welcome
+    assert "https://fema.example/2026-W46" in welcome, "the best of the newest edition"
+    assert "Next deadline: Friday, December 4" in welcome
     assert count(world, Notice) == 0
     again = world.client.post(link)
     assert again.status_code == 200
