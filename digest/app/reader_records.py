@@ -112,7 +112,7 @@ def view_reader_record(
             key=lambda passage: passage.at,
             reverse=True,
         )
-        preferences = Preferences.from_json(person.choices)
+        preferences = Preferences.from_stored(person.choices)
         mail_count = session.scalar(select(func.count()).where(Delivery.person == number)) or 0
         batch = session.get(ImportBatch, person.batch) if person.batch is not None else None
         links = tuple(_read_link(event) for event in chain)

@@ -16,7 +16,7 @@ def find_choices_at(session: Session, moments: Mapping[int, datetime]) -> dict[i
     if not moments:
         return {}
     people = select(Person.number, Person.choices).where(Person.number.in_(moments))
-    choices = {number: Preferences.from_json(stored) for number, stored in session.execute(people)}
+    choices = {number: Preferences.from_stored(stored) for number, stored in session.execute(people)}
     changes = (
         select(ConsentEvent.person, ConsentEvent.at, ConsentEvent.body)
         .where(

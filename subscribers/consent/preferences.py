@@ -55,12 +55,22 @@ class Preferences:
         }
 
     @classmethod
+    def from_stored(cls, stored: Any) -> Self:
+        """Read what a person's row holds; a damaged one, which the nightly check names, says nothing and holds up nobody."""
+        try:
+            return cls.from_json(stored)
+        except PreferencesError:
+            return cls()
+
+    @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
         """Read the stored form, or what a page sent.
 
         Raises:
             PreferencesError: a field is unknown or has a wrong value.
         """
+        if not isinstance(fields, dict):
+            raise PreferencesError("no choices")
         if unknown := sorted(fields.keys() - _FIELD_NAMES):
             raise PreferencesError(f"{unknown[0]!r}: no such choice")
         omit, text_only = fields.get("omit", []), fields.get("text_only", False)
@@ -121,8 +131,8 @@ def change_preferences(
     person = ledger.lock_person(session, number)
     if person is None:
         raise LookupError(f"person {number} is not there")
-    before, after = person.choices, preferences.as_json()
-    if before == after:
+    before, after = Preferences.from_stored(person.choices).as_json(), preferences.as_json()
+    if person.choices == after:
         return False
     person.choices = after
     body = {"before": before, "after": after} | ({"method": method} if method else {})

@@ -115,7 +115,7 @@ def _describe_token(session: Session, link: TokenLookup) -> ChoiceRestoration:
         return ChoiceRestoration(LinkStage.UNKNOWN)
     if person.state is not PersonState.SUBSCRIBED or link.state is TokenState.EXPIRED:
         return ChoiceRestoration(LinkStage.OVER)
-    current = Preferences.from_json(person.choices)
+    current = Preferences.from_stored(person.choices)
     if link.state is TokenState.USED:
         return ChoiceRestoration(LinkStage.DONE, person.number, current)
     first_change = ledger.read_event_body(session, person.number, int(link.serial))

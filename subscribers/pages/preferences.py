@@ -89,7 +89,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
     with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(link, person):
-            preferences = _keep_start_week(preferences, Preferences.from_json(person.choices))
+            preferences = _keep_start_week(preferences, Preferences.from_stored(person.choices))
             save_choices(session, link.number, preferences, page_context.queue, now=page_context.clock())
     saved = describe_preferences(preferences, page_context.site.sections)
     return _preferences_page(person, link, token, saved=saved)
@@ -205,7 +205,7 @@ def _preferences_page(
         mine = token if my_data.may_request_data(person) else ""
         return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
     today = page_context.today()
-    chosen = Preferences.from_json(person.choices)
+    chosen = Preferences.from_stored(person.choices)
     zone = chosen.zone or page_context.site.zone.key
     return render_page(
         "web/preferences.html",

@@ -104,7 +104,7 @@ def pause_now(token: str) -> ResponseReturnValue:
         person = session.get(Person, link.number, with_for_update=True)
         if person is None or is_outdated(link, person) or not is_subscribed(person):
             return _status_page(session, link, token)
-        paused = replace(Preferences.from_json(person.choices), pause_until=until)
+        paused = replace(Preferences.from_stored(person.choices), pause_until=until)
         save_choices(session, link.number, paused, page_context.queue, now=page_context.clock())
     return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
 

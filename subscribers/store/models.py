@@ -3,6 +3,7 @@
 `digest.store.models` adds the newsletter's tables to the same metadata; one Alembic tree covers both.
 """
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -47,6 +48,28 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+DAMAGED_JSON = "damaged"  # stands for what is no JSON; nobody's choices are a text
+
+
+class DamageTolerantJson(TypeDecorator[Any]):
+    """JSON of which a damaged row is read as `DAMAGED_JSON`: it must not keep the others from being read."""
+
+    impl = JSON
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any]:
+        """Read the value, or say that it is damaged. PostgreSQL takes no text that is no JSON, SQLite takes any."""
+        read = super().result_processor(dialect, coltype)
+
+        def read_or_mark(value: Any) -> Any:
+            try:
+                return read(value) if read else value
+            except ValueError:
+                return DAMAGED_JSON
+
+        return read_or_mark
 
 
 def enum_by_value(enum_type: type[StrEnum]) -> Enum:
@@ -143,7 +166,7 @@ class Person(Base):
     key_id: Mapped[str | None] = mapped_column(String(16))
     salt: Mapped[bytes | None] = mapped_column(LargeBinary)
     state: Mapped[PersonState] = mapped_column(enum_by_value(PersonState))
-    choices: Mapped[Json]
+    choices: Mapped[dict[str, Any]] = mapped_column(DamageTolerantJson)
     chain_head: Mapped[str] = mapped_column(String(64), default="")
     asked_at: Mapped[Moment]
     asked_where: Mapped[str] = mapped_column(String(200))

@@ -5,11 +5,13 @@ import io
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from subscribers.address import read_address
 from subscribers.consent import seals, suppression
+from subscribers.consent.audience import load_audience_page
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
+from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.readable_record import make_record_readable
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import lookup_hash
@@ -52,6 +54,28 @@ def _state(database: PeopleDatabase, number: int) -> PersonState:
 
 def _log(tmp_path_factory: pytest.TempPathFactory) -> DepartureLog:
     return DepartureLog(tmp_path_factory.mktemp("home") / "left.log", KEYS)
+
+
+@pytest.mark.parametrize("written", ['{"omit": 7}', '"often"', "no JSON", b"\x00\xff"])
+def test_choices_that_cannot_be_read_hold_up_nobody_and_are_made_anew(
+    sqlite: PeopleDatabase, written: str | bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ada, bo = _add(sqlite, "ada"), _add(sqlite, "bo")
+    with sqlite.write() as session:
+        session.execute(
+            text("UPDATE person SET choices = :written WHERE number = :ada"), {"written": written, "ada": ada}
+        )
+    with sqlite.read() as session:
+        mailed = load_audience_page(session)
+        assert not seals.prove_ledger(session, KEYS).sound
+    assert [(member.number, member.preferences) for member in mailed] == [(ada, Preferences()), (bo, Preferences())]
+    with sqlite.write() as session:
+        assert change_preferences(session, ada, Preferences(text_only=True), NOW)
+    with sqlite.read() as session:
+        assert seals.prove_ledger(session, KEYS).sound
+    with sqlite.write() as session:
+        unsubscribe_person(session, _log(tmp_path_factory), ada, method="page", now=NOW)
+    assert _state(sqlite, ada) is PersonState.WITHDRAWN
 
 
 def test_it_is_named_by_verify(database: PeopleDatabase, ada: int) -> None:
