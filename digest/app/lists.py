@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from digest.app import maintenance
-from digest.app.acts import Act, Actor, Role
+from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.installation import Installation
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.send import notices
@@ -225,9 +225,8 @@ def export_list(
         NotPermittedError: the actor is no admin.
         ExportFileError: the file is there already, or cannot be made.
     """
-    EXPORT.check_role(installation.database, actor, "the list", now=now)
-    with create_export_file(file) as csv_file:
-        return write_list(installation, actor, csv_file, recipient, now=now, progress=progress)
+    with EXPORT.steps(installation.database, actor, "the list", now=now) as draft, create_export_file(file) as csv_file:
+        return _write_people(installation, draft, csv_file, recipient, now=now, progress=progress)
 
 
 def write_list(
@@ -245,18 +244,30 @@ def write_list(
         NotPermittedError: the actor is no admin.
     """
     with EXPORT.steps(installation.database, actor, "the list", now=now) as draft:
-        draft.detail = {"why": recipient.why, "to": recipient.to_whom}
-        result = exports.export_list(
-            installation.database,
-            installation.keys,
-            file,
-            recipient,
-            now=now,
-            progress=lambda people: progress(people, people),
-        )
-        if result.damaged:
-            draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
-        return result
+        return _write_people(installation, draft, file, recipient, now=now, progress=progress)
+
+
+def _write_people(
+    installation: Installation,
+    draft: AuditDraft,
+    file: IO[str],
+    recipient: exports.ExportRecipient,
+    *,
+    now: datetime,
+    progress: RowProgress,
+) -> exports.ListExportResult:
+    draft.detail = {"why": recipient.why, "to": recipient.to_whom}
+    result = exports.export_list(
+        installation.database,
+        installation.keys,
+        file,
+        recipient,
+        now=now,
+        progress=lambda people: progress(people, people),
+    )
+    if result.damaged:
+        draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
+    return result
 
 
 @contextmanager
