@@ -13,7 +13,7 @@ from digest.app.maintenance import count_growth
 from digest.collect.sources import sync_sources
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import migrate_schema, open_database
-from digest.store.models import AuditEntry, EditionState, SourceDay
+from digest.store.models import AuditEntry, EditionState, Source, SourceDay, SourceHealth
 from digest.web.server import open_page_server
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ConsentDay
@@ -47,6 +47,11 @@ def served(
     world.edition(state=EditionState.SENT)
     with database.write() as session:
         sync_sources(session, world.install.settings)
+        first = session.get_one(Source, 1)
+        first.health, first.moved_to = (
+            SourceHealth.GOOD,
+            "https://alpha.example/a-path-without-any-place-to-break-it/feed.xml",
+        )
         session.add(SourceDay(source_id=1, day=NOW.date(), good=1, bad=1, found=2))
         gwen = add_subscriber(session, world.install.keys, GWEN, evidence=sample_evidence(), now=NOW).number
         handed_at = NOW - timedelta(days=2)
@@ -83,6 +88,7 @@ def test_pages_for_admins_fit_every_width_and_axe_finds_nothing(browser: Browser
         "/admin/readers/allow",
         "/admin/settings/schedule",
         "/admin/settings/sections",
+        "/desk/sources",
         "/admin/sources/1",
         "/admin/sources/add",
         "/admin/growth",
