@@ -40,6 +40,7 @@ from digest import logs
 from digest.app import editing
 from digest.app.acts import Role
 from digest.app.mail_gallery import READER_MAILS
+from digest.long_lived import set_long_lived_aside
 from digest.store import staff, staff_sessions
 from digest.store.engine import Database, open_database
 from digest.web.admin.look_reasons import LOOK_REASONS
@@ -127,6 +128,7 @@ class PageBench:
         self.queries = QueryCounter()
         self.queries.listen(home.installation.database)
         self.clients = {Role.EDITOR: self._sign_in(EDITOR), Role.ADMIN: self._sign_in(ADMIN)}
+        set_long_lived_aside()  # as `digest serve` does once it has started
 
     def _sign_in(self, email: str) -> FlaskClient:
         installation, client = self.home.installation, self.app.test_client()

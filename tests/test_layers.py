@@ -34,7 +34,7 @@ LAYERS = (
     ("digest.select",),
     ("digest.collect",),
     ("digest.store", "digest.migrations"),
-    ("digest.settings", "digest.timetable", "digest.templating", "digest.logs", "digest"),
+    ("digest.settings", "digest.timetable", "digest.templating", "digest.logs", "digest.long_lived", "digest"),
     ("subscribers.pages",),
     ("subscribers.lifecycle",),
     ("subscribers.signup",),
@@ -49,6 +49,7 @@ FACES = ("digest.cli", "digest.web", "scheduler")
 FACE_TOOLS = (
     "digest.settings",
     "digest.logs",
+    "digest.long_lived",
     "digest.templating",
     "digest.timetable",
     "subscribers.pages",

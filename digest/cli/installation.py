@@ -14,6 +14,7 @@ from digest.app.installation import create_key_file, open_installation
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.terminal import stop_on_signal
+from digest.long_lived import set_long_lived_aside
 from digest.settings import SETTINGS_FILE_NAME, is_loopback, load_settings
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
@@ -105,6 +106,7 @@ def serve(context: CommandContext, host: str, port: int, timetable: bool, email:
     clockwork = JobScheduler(JobContext(installation), without_timetable=not timetable)
     with stop_on_signal() as stopping, serving:
         clockwork.start()
+        set_long_lived_aside()
         click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
         if link:
             click.echo(f"This signs {email} in, once, within an hour:\n{_local_link(link, serving.port)}")

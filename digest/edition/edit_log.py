@@ -1,6 +1,5 @@
 """The rows behind an edition's arrangement: its edits, appended only, and its stored proposal."""
 
-import gc
 import threading
 from collections import OrderedDict
 
@@ -9,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.edits import Edit
 from digest.edition.grown_proposal import GrownProposal, PackedProposal, unpack_proposal
+from digest.long_lived import set_long_lived_aside
 from digest.store.models import Edition, EditionEdit, EditionProposal
 
 MAX_CACHED_PROPOSALS = 4  # of one process; a week of 5,000 articles takes some 30 MB
@@ -62,10 +62,8 @@ class ProposalCache:
             while len(self._proposals) > self._size:
                 self._proposals.popitem(last=False)
         if len(grown.proposal.left_out) >= LARGE_PROPOSAL:
-            # Some hundred thousand objects without a cycle among them. Python would walk them all in each full collection, which an
-            # edit's fold brings about: two thirds of its time. What is frozen goes as ever when nobody refers to it any more.
-            gc.collect()
-            gc.freeze()
+            # An edit's fold brings about a full collection, which took two thirds of its time.
+            set_long_lived_aside()
 
 
 _CACHE = ProposalCache()
