@@ -24,7 +24,7 @@ CHECK_LOG = Act("audit log checked", Role.ADMIN)
 EXPORT_LOG = Act("audit log exported", Role.ADMIN)
 
 PAGE_SIZE = 50  # rows
-MAX_EXAMINED = 5000  # rows that one page looks at; the next page goes on below
+MAX_EXAMINED = 2000  # rows that one page looks at; the next page goes on below
 CHECK_STATE_KEY = "audit log check"
 EXPORT_COLUMNS = ("row", "at", "actor", "act", "subject", "detail", "previous", "hash")
 TERMINAL_ACTORS = "terminal:"  # what every name of who sits at a terminal begins with
@@ -80,7 +80,7 @@ class AuditPage:
 def view_audit_log(
     installation: Installation, actor: Actor, wanted: AuditFilter, *, below: AuditPlace | None = None, now: datetime
 ) -> AuditPage:
-    """Read a page of the log, newest first, looking at 5,000 rows at most.
+    """Read a page of the log, newest first, looking at 2,000 rows at most.
 
     Raises:
         NotPermittedError: the actor is no admin.
