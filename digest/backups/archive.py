@@ -44,7 +44,7 @@ from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store.key_rotation import list_key_usage
-from subscribers.store.models import Base, UtcDateTime
+from subscribers.store.models import Base, DamageTolerantJson, UtcDateTime
 
 ARCHIVE_FORMAT = 1
 MANIFEST_NAME = "manifest.json"
@@ -109,7 +109,7 @@ def value_format(column: Column[Any]) -> ValueFormat:
         return "moment"
     if isinstance(kind, Date):
         return "day"
-    return "json" if isinstance(kind, JSON) else "plain"
+    return "json" if isinstance(kind, JSON | DamageTolerantJson) else "plain"
 
 
 def select_expression(column: Column[Any]) -> ColumnElement[Any]:
