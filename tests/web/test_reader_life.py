@@ -165,14 +165,14 @@ def signs_up(home: House, page: Page) -> None:
 
 def chooses(home: House, page: Page, edition: EmailMessage) -> None:
     page.goto(home.address + link_in(edition, "preferences"))
-    page.get_by_label("Events").uncheck()
+    page.get_by_label("Events", exact=True).uncheck()
     page.get_by_label("Once a month").check()
     press(page, "Save choices", "Saved.", "Once a month: the first edition of the month.")
     (named,) = home.mails()
     page.goto(home.address + link_in(named, "restore"))
     press(page, "Put it back", "Your choices are as they were before")
     follow(page.get_by_role("link", name="Change them"))
-    expect(page.get_by_label("Events")).to_be_checked()
+    expect(page.get_by_label("Events", exact=True)).to_be_checked()
 
 
 def sees_and_takes_her_data(home: House, page: Page, edition: EmailMessage) -> str:
