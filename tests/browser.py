@@ -51,6 +51,28 @@ def follow(locator: Locator, key: str = "") -> None:
             locator.click()
 
 
+def tab_to(target: Locator, within: int = 200) -> Locator:
+    """Press Tab, so many times at most, until the target has the focus."""
+    expect(target).to_have_count(1)
+    for _ in range(within):
+        target.page.keyboard.press("Tab")
+        if target.evaluate("element => element === document.activeElement"):
+            return target
+    raise AssertionError(f"{within} tabs do not lead to {target}")
+
+
+def press_by_keyboard(target: Locator) -> None:
+    """Reach a button or a link by Tab, press Enter on it, and wait until the page that it leads to has loaded."""
+    follow(tab_to(target), "Enter")
+
+
+def write_by_keyboard(field: Locator, text: str) -> None:
+    """Reach a field by Tab, and write a text over what stands in it."""
+    tab_to(field)
+    field.page.keyboard.press("ControlOrMeta+A")
+    field.page.keyboard.type(text)
+
+
 def sign_in(context: BrowserContext, world: Any, address: str, role: str = "editor") -> None:
     """Give a browser the session of a member."""
     name, value = world.session_cookie(role)

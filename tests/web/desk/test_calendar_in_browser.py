@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, expect
 
 from digest.web.server import open_page_server
-from tests.browser import faulty_pages, follow, page_faults, sign_in
+from tests.browser import faulty_pages, follow, page_faults, sign_in, tab_to
 from tests.web.desk.sample_week import SampleWeek
 
 pytestmark = pytest.mark.chromium
@@ -21,16 +21,6 @@ def served(week: SampleWeek) -> Iterator[tuple[SampleWeek, str]]:
     week.app.config["WTF_CSRF_ENABLED"] = True
     with open_page_server(week.app, "127.0.0.1", 0) as serving:
         yield week, f"http://127.0.0.1:{serving.port}"
-
-
-def tab_to(target: Locator, within: int) -> Locator:
-    """Press Tab, so many times at most, until the target has the focus."""
-    expect(target).to_have_count(1)
-    for _ in range(within):
-        target.page.keyboard.press("Tab")
-        if target.evaluate("element => element === document.activeElement"):
-            return target
-    raise AssertionError(f"{within} tabs do not lead to {target}")
 
 
 def test_an_edition_is_skipped_and_brought_back_by_keyboard_and_axe_finds_nothing(

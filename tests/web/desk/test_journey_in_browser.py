@@ -1,4 +1,4 @@
-"""One edition from its approval to its correction, in a real browser and on a simulated clock: three colleagues, six readers."""
+"""One edition from its approval to its correction, in a real browser, by keyboard and on a simulated clock."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,15 +20,17 @@ from digest.app.demo import SAMPLE_NOW
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
 from digest.settings import ApprovalSettings
+from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import open_database
+from digest.store.models import Edition
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
-from tests.browser import faulty_pages, follow, page_faults, sign_in
+from tests.browser import faulty_pages, follow, page_faults, press_by_keyboard, sign_in, write_by_keyboard
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.web.conftest import sample_evidence
 from tests.web.desk.conftest import SetClock
@@ -97,6 +99,13 @@ class ServedWeek:
             log = DepartureLog(install.settings.left_log, install.keys)
             unsubscribe_person(session, log, self.numbers[reader], method="page", now=self.clock.now)
 
+    def ring_alarm(self) -> None:
+        """Let the product have paused the edition itself."""
+        reason = "2 of 5 addresses do not exist. Where does the list come from?"
+        with self.week.installation.database.write() as session:
+            session.execute(update(Edition).values(paused_because=reason))
+            record_audit(session, "paused", self.week.name, {"because": reason}, actor="digest", now=self.clock.now)
+
     def received(self, *, subject: str = "") -> list[str]:
         """Name the readers who got a message with these words in its subject, once a message."""
         readers = []
@@ -151,14 +160,14 @@ def open_desk(browser: Browser, served: ServedWeek, editor: str, *, scripts: boo
 def write_intro(page: Page, edition: str, text: str) -> None:
     """Write the intro of the mail, as an editor does without scripts."""
     page.goto(f"{edition}?open=head")
-    page.get_by_label("Intro").fill(text)
-    follow(page.get_by_role("button", name="Save and close"))
+    write_by_keyboard(page.get_by_label("Intro"), text)
+    press_by_keyboard(page.get_by_role("button", name="Save and close"))
 
 
 def approve(page: Page, edition: str, badge: str) -> None:
     """Press the button of the approve page, and expect how the edition stands then."""
     page.goto(f"{edition}/approve")
-    follow(page.get_by_role("button", name="Approve No. 147"))
+    press_by_keyboard(page.get_by_role("button", name="Approve No. 147"))
     expect(page.locator(".head .pill")).to_have_text(badge)
 
 
@@ -194,14 +203,14 @@ def approve_after_a_word_and_a_note(served: ServedWeek, dana: Page, sam: Page, p
     expect(dana.frame_locator("iframe").last.get_by_text("twelve hours")).to_be_visible()
 
     sam.goto(f"{edition}/approve")
-    sam.get_by_label("What should change").fill("Twelve, says who?")
-    follow(sam.get_by_role("button", name="Send back with this note"))
+    write_by_keyboard(sam.get_by_label("What should change"), "Twelve, says who?")
+    press_by_keyboard(sam.get_by_role("button", name="Send back with this note"))
     expect(sam.locator(".sent-back")).to_contain_text("Sam sent this back")
     stood = [path, f"{path}/approve", f"{path}/versions/1", f"{path}/history"]
     assert faulty_pages(looking, served.address, stood, widths=WIDTHS) == {}
     dana.goto(f"{edition}/approve")
     expect(dana.get_by_role("button", name="Approve No. 147")).to_be_disabled()
-    follow(dana.get_by_role("button", name="Mark as done"))
+    press_by_keyboard(dana.get_by_role("button", name="Mark as done"))
     expect(dana.locator(".sent-back")).to_have_count(0)
 
     approve(dana, edition, "1 of 2 approved")
@@ -224,18 +233,22 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     sam.get_by_text("As a table").click()
     expect(sam.locator("#minutes td.r")).to_have_text("5")
     assert not page_faults(sam, widths=WIDTHS)
-    follow(sam.get_by_role("button", name="Pause"))
+    press_by_keyboard(sam.get_by_role("button", name="Pause"))
     expect(heading).to_have_text("Paused: 5 of 6 done")
+    assert not page_faults(sam, widths=WIDTHS)
+    served.ring_alarm()
+    sam.reload()
+    expect(heading).to_have_text("Sending paused itself")
     assert not page_faults(sam, widths=WIDTHS)
     served.turn_clock(NINE)
     assert len(served.received()) == 5
-    follow(sam.get_by_role("button", name="Let it go on"))
+    press_by_keyboard(sam.get_by_role("button", name="Let it go on"))
     expect(heading).to_have_text("5 of 6 done")
-    follow(sam.get_by_role("button", name="Stop everything"))
+    press_by_keyboard(sam.get_by_role("button", name="Stop everything"))
     expect(heading).to_have_text("Everything is stopped")
     served.turn_clock(NINE)
     assert len(served.received()) == 5
-    follow(sam.get_by_role("button", name="Let mail leave again"))
+    press_by_keyboard(sam.get_by_role("button", name="Let mail leave again"))
     expect(heading).to_have_text("5 of 6 done")
     served.turn_clock(NINE)
     # The page renews itself until it is over.
@@ -253,13 +266,13 @@ def correct_it_for_those_who_got_the_error(served: ServedWeek, dana: Page, looki
     served.leave("leaver")
     dana.goto(served.address + path)
     follow(dana.get_by_role("link", name=wrong))
-    dana.get_by_label("How it should read").fill(RIGHT)
-    dana.get_by_label("What was wrong, for readers").fill("We had it the wrong way round.")
-    follow(dana.get_by_role("button", name="Correct it in the archive"))
+    write_by_keyboard(dana.get_by_label("How it should read"), RIGHT)
+    write_by_keyboard(dana.get_by_label("What was wrong, for readers"), "We had it the wrong way round.")
+    press_by_keyboard(dana.get_by_role("button", name="Correct it in the archive"))
     expect(dana.locator("h1")).to_have_text("5 readers got the error")
     asked = [path, f"{path}?{urlencode({'story': story['url']})}", f"{path}/1", f"/editions/{served.week.name}"]
     assert faulty_pages(looking, served.address, asked, widths=WIDTHS) == {}
-    follow(dana.get_by_role("button", name="Mail it to 4 readers"))
+    press_by_keyboard(dana.get_by_role("button", name="Mail it to 4 readers"))
     expect(dana.locator("h1")).to_have_text("The correction goes to those who got the error")
     for _ in range(2):  # asked of again, the timetable mails nobody twice
         served.turn_clock(AFTERWARDS)
