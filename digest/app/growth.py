@@ -64,7 +64,11 @@ class ReadArticle:
 
 @dataclass(frozen=True, slots=True)
 class GrowthView:
-    """All that the page shows. `readers` are the counts of the last year by day, `hours` those of the newest edition by the clock of the zone."""
+    """All that the page shows.
+
+    `readers` are the counts of the last year by day, `came` and `left` those of the seven days to the last of them, `hours`
+    those of the newest edition by the clock of the zone.
+    """
 
     readers: tuple[tuple[date, int], ...]
     came: int
@@ -101,9 +105,12 @@ def view_growth(installation: Installation, actor: Actor, *, now: datetime) -> G
     today = now.astimezone(zone).date()
     with installation.database.read() as session:
         figures = load_edition_figures(session, SHOWN_EDITIONS)
-        week = _sum_kinds(session, today - timedelta(days=6), today)
+        readers = _load_reader_counts(session, today)
+        # The week is that of the last count, so that the numbers of one sentence speak of the same days.
+        last = readers[-1][0] if readers else today
+        week = _sum_kinds(session, last - timedelta(days=6), last)
         return GrowthView(
-            readers=_load_reader_counts(session, today),
+            readers=readers,
             came=sum(week.get(kind.value, 0) for kind in (ConsentKind.CONFIRMED, *_BROUGHT, ConsentKind.UNDONE)),
             left=sum(week.get(kind.value, 0) for kind in (ConsentKind.WITHDRAWN, ConsentKind.SUPPRESSED)),
             ways=_count_ways(session, today),

@@ -57,6 +57,13 @@ def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
     assert sum(counts.get((DAY, "attested", "hls.today"), 0) for counts in parts) == 3
 
 
+def test_who_came_and_left_are_those_of_the_week_of_the_last_count(both: Any) -> None:
+    add_readers(both, 2, NOW - timedelta(hours=1))
+    count_growth(both.install, NOW)
+    view = view_growth(both.install, ADMIN, now=NOW + timedelta(days=20))
+    assert (view.readers[-1][0], view.came) == (DAY, kept_counts(both)[DAY, "attested", "hls.today"])
+
+
 def hand_over(world: Any, name: str) -> None:
     """Store what came of an edition: of five mails one was refused, one complained about, one went in a later hour."""
     with world.database.write() as session:
