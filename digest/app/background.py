@@ -18,7 +18,7 @@ from digest.deliver.events.payloads import apply_stored_payloads, store_payload
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider
-from digest.deliver.send import alarms, notices
+from digest.deliver.send import alarms, notice_queue, notices
 from digest.settings import Settings
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits
@@ -47,7 +47,7 @@ def process_signup_requests(installation: Installation, *, clock: Callable[[], d
         keys=installation.keys,
         signup_limits=signup_limits(installation.settings),
         evidence_retention=timedelta(days=installation.settings.file.retention.evidence_days),
-        queue=notices.make_notice_queue(installation.keys, installation.settings, clock),
+        queue=notice_queue.make_notice_queue(installation.keys, installation.settings, clock),
     )
     return processor.process_pending(clock)
 
@@ -108,7 +108,7 @@ def read_bounce_mailbox(
     if hold := _read_current_hold(installation):
         raise MailboxError(f"not read: the installation is {hold}")
     secret = password.get_secret_value()
-    queue = notices.make_notice_queue(installation.keys, installation.settings, clock)
+    queue = notice_queue.make_notice_queue(installation.keys, installation.settings, clock)
     poller = poll.MailboxPoller(installation.database, installation.keys, inbound, secret, clock, queue, stopping)
     return poll.poll_mailbox(poller, limit=max_messages)
 

@@ -14,7 +14,7 @@ from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.app.staff import find_chosen_name
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
-from digest.deliver.send import notices
+from digest.deliver.send import notice_queue
 from digest.edition import corrections
 from digest.edition.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
 from digest.edition.queries import COMING_STATES, find_edition
@@ -240,9 +240,9 @@ def _plan_mails(
         for start in range(0, len(page.recipients), _WRITE_PAGE):
             people = page.recipients[start : start + _WRITE_PAGE]
             requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
-            rows = notices.prepare_notices(keys, settings, requests, clock())
+            rows = notice_queue.prepare_notices(keys, settings, requests, clock())
             with database.write() as session:
-                queued += notices.write_notices(session, rows)
+                queued += notice_queue.write_notices(session, rows)
     with database.write() as session:
         session.get_one(Correction, correction.id).mail_planned_at = clock()
     return queued

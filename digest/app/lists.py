@@ -13,7 +13,7 @@ from digest.app import maintenance
 from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.installation import Installation
 from digest.deliver.providers.kind import PullResult
-from digest.deliver.send import notices
+from digest.deliver.send import notice_queue
 from subscribers.consent import wordings
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
@@ -309,7 +309,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
         asked = permission_pass.queue_permission_mails(
             installation.database,
             installation.keys,
-            notices.make_notice_queue(installation.keys, settings, lambda: now),
+            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
             wording=wordings.current_wording(settings.file.publication.name),
             page=f"{settings.link_base}/confirm",
             actor=actor.name,

@@ -9,7 +9,7 @@ from digest.app.background import signup_limits
 from digest.app.installation import Installation
 from digest.deliver.providers.registry import describe_address_holders
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
-from digest.deliver.send import notices
+from digest.deliver.send import notice_queue
 from digest.edition.queries import find_upcoming_edition
 from digest.edition.rendering.fragments import publication_frame
 from digest.settings import Settings
@@ -45,7 +45,7 @@ def build_page_context(installation: Installation, clock: Callable[[], datetime]
         keys=installation.keys,
         departure_log=installation.departure_log,
         clock=clock,
-        queue=notices.make_notice_queue(installation.keys, settings, clock),
+        queue=notice_queue.make_notice_queue(installation.keys, settings, clock),
         list_deliveries=deliveries,
         delivery_retention=timedelta(days=settings.file.retention.delivery_days),
         forget_deliveries=make_erasure_callback(installation.keys, clock),

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
-from digest.deliver.send import notices
+from digest.deliver.send import notice_queue
 from digest.store.audit_chain import AuditProof, prove_audit_log
 from digest.templating import create_jinja_environment
 from subscribers.address import Address, read_address
@@ -236,7 +236,7 @@ def mail_data_link(
         NotPermittedError: the actor is no admin.
     """
     with MAIL_DATA_LINK.transaction(installation.database, actor, f"person {number}", now=now) as (session, draft):
-        queue = notices.make_notice_queue(installation.keys, installation.settings, lambda: now)
+        queue = notice_queue.make_notice_queue(installation.keys, installation.settings, lambda: now)
         outcome = my_data.request_data_link(session, number, queue, now=now)
         draft.changed, draft.detail = outcome is my_data.DataLinkOutcome.QUEUED, {"why": reason}
         return outcome

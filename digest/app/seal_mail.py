@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
-from digest.deliver.send.notices import make_notice_queue
+from digest.deliver.send.notice_queue import make_notice_queue
 from digest.store.audit import record_audit
 from digest.store.staff import list_proven_staff
 from subscribers.consent.seals import LedgerProof

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from digest.app.accounts.own_account import forget_sign_in_methods, tidy_name
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
-from digest.deliver.send.notices import make_notice_queue
+from digest.deliver.send.notice_queue import make_notice_queue
 from digest.store import staff
 from digest.store.account_models import CodeApp, Passkey, SignIn
 from digest.store.delivery_models import StaffMember

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.installation import Installation
-from digest.deliver.send.notices import make_notice_queue
+from digest.deliver.send.notice_queue import make_notice_queue
 from digest.store.delivery_models import Delivery
 from digest.store.staff import list_proven_staff
 from subscribers.mail_requests import MailRequest

@@ -1,7 +1,7 @@
 """Notices, mails that are no edition: each a delivery of its own purpose (`confirm:…`, `welcome:…`).
 
-`make_notice_queue` writes the delivery in the transaction of whatever caused it; `send_due_notices` hands over what is
-due (`handover`). What a notice is written from, a token for example, is kept encrypted and goes with the last try.
+`notice_queue` writes the delivery in the transaction of whatever caused it; `send_due_notices` hands over what is due
+(`handover`). What a notice is written from, a token for example, is kept encrypted and goes with the last try.
 
 Somebody waits for a confirmation or a link, so these wait for no rate limit, and are counted against it. Corrections go to
 many: `send_due_corrections` hands them over in a run of their own, at the rate of editions.
@@ -9,7 +9,7 @@ many: `send_due_corrections` hands them over in a run of their own, at the rate 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,11 +18,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Boolean, ColumnElement, delete, exists, insert, literal_column, or_, select, update
+from sqlalchemy import Boolean, ColumnElement, delete, exists, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose import headers
-from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
@@ -30,26 +29,19 @@ from digest.deliver.control import installation_hold
 from digest.deliver.plan.correction_plan import correction_purpose
 from digest.deliver.providers.base import HandoverResult, OutgoingMessage, Provider
 from digest.deliver.send import claims
-from digest.deliver.send.claims import ClaimedDelivery
 from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
+from digest.deliver.send.notice_facts import ClaimedNotice, write_template_facts
 from digest.deliver.send.rate_limiter import DomainClaim, RateLimiter
 from digest.deliver.send.run_file import open_run_file, read_database_number
-from digest.edition.content import EditionContent
-from digest.edition.queries import find_latest_edition, find_upcoming_edition
-from digest.edition.rendering.mail_layout import BEST_FACTS, describe_best
-from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.engine import Database
-from subscribers.consent.preferences import describe_preferences
 from subscribers.crypto import link_tokens
-from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
+from subscribers.crypto.encrypted_values import decrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyRing
-from subscribers.lifecycle import choice_changes, notice_recipients
-from subscribers.mail_requests import MailRequest, QueueMail
-from subscribers.phrases import clock_hour, full_date, weekday_date, zone_name_at
+from subscribers.lifecycle import notice_recipients
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
 
@@ -60,97 +52,7 @@ RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless 
 TO_EDITORS = frozenset(
     {"contact", "staff", "seal", "gone", "alarm", "deadline"}
 )  # to the editors, where the request names no address
-# which page a token opens; all others confirm
-_TOKEN_PAGES = {"data": "my-data", "move": "address", "undo": "undo", "choices": "restore", "staff": "staff"}
-SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
-CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
-DEADLINE_FACTS = ("title", "heading", "say", "state", "button", "subject", "preheader", "preview")
-ALARM_FACTS = ("reason", "waiting", "handed_over")
-GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
-# Facts that are used as they are.
-_PLAIN_FACTS = (
-    "wording",
-    "where",
-    "masked",
-    "reply",
-    "role",
-    *SEAL_FACTS,
-    *GONE_FACTS,
-    *ALARM_FACTS,
-    *CORRECTION_FACTS,
-    *DEADLINE_FACTS,
-)
-
 log = structlog.get_logger("notices")
-
-
-def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], datetime]) -> QueueMail:
-    """Return the callable with which readers' pages and the processing of forms queue their mails."""
-
-    def queue_notice(session: Session, request: MailRequest) -> None:
-        purpose = f"{request.kind}:{request.serial}"
-        delivery_id = make_delivery_id(keys, purpose, request.person or 0)
-        due_at = request.due_at or clock()
-        ciphertext, key_id = encrypt_json(keys, request.context, bound_to=f"notice {delivery_id}")
-        delivery = Delivery(
-            id=delivery_id,
-            purpose=purpose,
-            person=request.person,
-            state=DeliveryState.WAITING,
-            due_at=due_at,
-            next_try_at=due_at,
-            domain_tag=session.scalar(select(Person.domain_tag).where(Person.number == request.person)),
-            message_id=make_message_id(purpose, delivery_id, settings.file.sender.list_id),
-        )
-        session.add(delivery)
-        session.flush()
-        session.add(Notice(delivery=delivery_id, kind=request.kind, ciphertext=ciphertext, key_id=key_id))
-        session.flush()
-
-    return queue_notice
-
-
-def prepare_notices(
-    keys: KeyRing, settings: Settings, requests: Sequence[MailRequest], now: datetime
-) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Encrypt many notices to people, as rows for `write_notices`: outside of a write transaction."""
-    rows = []
-    for request in requests:
-        assert request.person is not None, "many notices go to people"
-        purpose = f"{request.kind}:{request.serial}"
-        delivery_id = make_delivery_id(keys, purpose, request.person)
-        ciphertext, key_id = encrypt_json(keys, request.context, bound_to=f"notice {delivery_id}")
-        delivery = {
-            "id": delivery_id,
-            "purpose": purpose,
-            "person": request.person,
-            "state": DeliveryState.WAITING,
-            "due_at": now,
-            "next_try_at": now,
-            "tries": 0,
-            "message_id": make_message_id(purpose, delivery_id, settings.file.sender.list_id),
-            "transport": "",
-            "reply": "",
-        }
-        notice = {"delivery": delivery_id, "kind": request.kind, "ciphertext": ciphertext, "key_id": key_id}
-        rows.append((delivery, notice))
-    return rows
-
-
-def write_notices(session: Session, rows: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> int:
-    """Queue many notices (at most 1,000) that have no delivery yet; return how many. A second time it changes nothing."""
-    if not rows:
-        return 0
-    known = set(session.scalars(select(Delivery.id).where(Delivery.id.in_([delivery["id"] for delivery, _ in rows]))))
-    new = [(delivery, notice) for delivery, notice in rows if delivery["id"] not in known]
-    if new:
-        people = [delivery["person"] for delivery, _ in new]
-        found = session.execute(select(Person.number, Person.domain_tag).where(Person.number.in_(people)))
-        tags: dict[int, str | None] = {row.number: row.domain_tag for row in found}
-        deliveries = [delivery | {"domain_tag": tags.get(delivery["person"])} for delivery, _ in new]
-        session.execute(insert(Delivery), deliveries)
-        session.execute(insert(Notice), [notice for _, notice in new])
-    return len(new)
 
 
 def has_due_notices(session: Session, *, now: datetime) -> bool:
@@ -194,14 +96,6 @@ def _is_urgent_notice() -> ColumnElement[bool]:
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
     return (Delivery.state == DeliveryState.WAITING) & (Delivery.next_try_at <= now)
-
-
-@dataclass(frozen=True, slots=True)
-class _ClaimedNotice(ClaimedDelivery):
-    """A claimed notice: its kind, and what it is written from."""
-
-    kind: str
-    facts: Mapping[str, Any]
 
 
 @dataclass(kw_only=True)
@@ -283,7 +177,7 @@ def _open_notice_run(
         log.warning("notices wait", why=run.stop_reason)
 
 
-def _claim_notices(run: _NoticeRun, session: Session) -> list[_ClaimedNotice]:
+def _claim_notices(run: _NoticeRun, session: Session) -> list[ClaimedNotice]:
     """Claim what is due; what may not go any more is `withdrawn`. What is over loses what it was written from."""
     claimed = []
     if run.may_claim(session):
@@ -295,7 +189,7 @@ def _claim_notices(run: _NoticeRun, session: Session) -> list[_ClaimedNotice]:
     return claimed
 
 
-def _claim_corrections(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[_ClaimedNotice]:
+def _claim_corrections(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
     """Claim as many corrections as the rate limits let go; where they let none go, note until when."""
     _delete_recorded_notices(run, session)
     run.resumes_at = None
@@ -351,7 +245,7 @@ def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
         session.execute(delete(Notice).where(Notice.delivery.in_(ended)))
 
 
-def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[_ClaimedNotice]:
+def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
     permitted = _permitted_addresses(run, session, [(row.person, row.kind) for row in rows], now)
     notices = [_decrypt_notice(run, row, now) for row in rows if (row.person, row.kind) in permitted]
     claimed = [notice for notice in notices if notice is not None and not _has_dead_link(session, notice)]
@@ -361,7 +255,7 @@ def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: dat
     return claimed
 
 
-def _has_dead_link(session: Session, notice: _ClaimedNotice) -> bool:
+def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
     """Whether the link that a notice is about was used or replaced while the notice waited."""
     return "token" in notice.facts and one_time_tokens.has_ended(session, notice.facts["token"])
 
@@ -385,13 +279,13 @@ def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -
     session.execute(finished, execution_options={"synchronize_session": False})
 
 
-def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> _ClaimedNotice | None:
+def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> ClaimedNotice | None:
     try:
         facts = decrypt_json(run.keys, (row.ciphertext, row.key_id), bound_to=f"notice {row.id}")
     except DecryptionError:  # a damaged row must not hold up everybody behind it
         log.error("a notice does not open", delivery=row.id)  # noqa: TRY400 - no trace needed
         return None
-    return _ClaimedNotice(
+    return ClaimedNotice(
         delivery_id=row.id,
         message_id=row.message_id,
         tries=row.tries,
@@ -404,7 +298,7 @@ def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> _ClaimedNotice 
     )
 
 
-def _recheck_recipients(run: _NoticeRun, notices: Sequence[_ClaimedNotice]) -> list[SendTask]:
+def _recheck_recipients(run: _NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
     """Ask again who may get a notice, at the moment of handing over, and compose the messages of those."""
     with run.database.read() as session:
         permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], run.clock())
@@ -429,7 +323,7 @@ def _permitted_addresses(
     return permitted | dict.fromkeys(to_editors, sender.reply_to or sender.address)
 
 
-def _compose_message(run: _NoticeRun, notice: _ClaimedNotice, address: str) -> OutgoingMessage:
+def _compose_message(run: _NoticeRun, notice: ClaimedNotice, address: str) -> OutgoingMessage:
     leave_token, preferences_token = _link_tokens(run, notice)
     placeholders = PlaceholderValues(
         to=notice.facts.get("to", address),
@@ -438,7 +332,7 @@ def _compose_message(run: _NoticeRun, notice: _ClaimedNotice, address: str) -> O
         leave_token=leave_token,
         preferences_token=preferences_token,
     )
-    template = run.composer.compose_notice(notice.kind, _template_facts(run, notice))
+    template = run.composer.compose_notice(notice.kind, write_template_facts(run.database, run.settings, notice))
     return OutgoingMessage(
         delivery_id=notice.delivery_id,
         outbox_folder="notice",
@@ -448,7 +342,7 @@ def _compose_message(run: _NoticeRun, notice: _ClaimedNotice, address: str) -> O
     )
 
 
-def _link_tokens(run: _NoticeRun, notice: _ClaimedNotice) -> tuple[str, str]:
+def _link_tokens(run: _NoticeRun, notice: ClaimedNotice) -> tuple[str, str]:
     """Return the tokens to leave and to choose of a mail to a subscriber; others hold none."""
     if notice.person is None or notice.kind not in TO_SUBSCRIBERS:
         return "", ""
@@ -456,55 +350,3 @@ def _link_tokens(run: _NoticeRun, notice: _ClaimedNotice) -> tuple[str, str]:
         generation = session.get_one(Person, notice.person).link_generation
     leave = link_tokens.make_link_token(run.keys, notice.person, "leave", generation)
     return leave, link_tokens.make_link_token(run.keys, notice.person, "preferences", generation)
-
-
-def _template_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
-    """Put what was encrypted into words, the same at every try, so that the bytes are too."""
-    stored, facts = notice.facts, {}
-    if "token" in stored:
-        expires_at = datetime.fromisoformat(stored["expires_at"]).astimezone(run.zone)
-        facts["confirm_url"] = f"{run.settings.link_base}/confirm/{stored['token']}"
-        facts["url"] = f"{run.settings.link_base}/{_TOKEN_PAGES.get(notice.kind, 'confirm')}/{stored['token']}"
-        facts["until"] = _format_moment(expires_at) if notice.kind == "data" else weekday_date(expires_at)
-    if "message" in stored:  # a stranger's words: no placeholder of ours may stand in them
-        facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
-    for name in ("asked_at", "confirmed_at", "sealed_at"):
-        if name in stored:
-            facts[name] = _format_moment(datetime.fromisoformat(stored[name]).astimezone(run.zone))
-    facts |= {name: stored[name] for name in _PLAIN_FACTS if name in stored}
-    if notice.kind == "choices":
-        return facts | _choice_facts(run, notice)
-    return facts | (_edition_facts(run, notice.due_at) if notice.kind == "welcome" else {})
-
-
-def _choice_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
-    """Name what was chosen until the mail was due: what is chosen between two tries is the next mail's matter."""
-    assert notice.person is not None, "choices are somebody's"
-    first_change = notice.facts["first_change"]
-    with run.database.read() as session:
-        named = choice_changes.find_named_change(session, notice.person, first_change, until=notice.due_at)
-    sections = [(section.key, section.title) for section in run.settings.file.sections]
-    before, after = (describe_preferences(preferences, sections) for preferences in named)
-    return {"before": before, "after": after}
-
-
-def _edition_facts(run: _NoticeRun, now: datetime) -> dict[str, str]:
-    """Say which edition comes when, and what was best in the newest; from when the mail was due, so that each try says the same."""
-    with run.database.read() as session:
-        newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, run.settings, now))
-        release = following.release_at.astimezone(run.zone)
-        facts = {
-            "next_number": str(following.number),
-            "next_day": weekday_date(release),
-            "next_hour": f"{clock_hour(release)} {zone_name_at(release)}",
-            "sender": run.settings.file.sender.address,
-        }
-        if newest is None:
-            return facts | dict.fromkeys((*BEST_FACTS, "newest_url", "newest_number"), "")
-        page = f"{run.settings.link_base}/editions/{newest.name}"
-        best = describe_best(EditionContent.from_json(newest.content), page, now.astimezone(run.zone).date())
-        return facts | best | {"newest_url": page, "newest_number": str(newest.number)}
-
-
-def _format_moment(moment: datetime) -> str:
-    return f"{full_date(moment)}, {moment:%H:%M %Z}"

@@ -9,7 +9,7 @@ import pytest
 from digest.app import sending
 from digest.app.installation import Installation
 from digest.deliver.providers.base import HandoverResult
-from digest.deliver.send import notices
+from digest.deliver.send import notice_queue, notices
 from digest.deliver.send.edition_run import run_edition
 from digest.deliver.send.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
 from subscribers.mail_requests import MailRequest
@@ -77,7 +77,7 @@ def test_what_was_put_off_and_then_not_even_tried_keeps_its_date(world: Delivery
 
 
 def test_a_notice_that_waited_is_dated_when_it_leaves_and_keeps_that(world: DeliverySetup) -> None:
-    queue = notices.make_notice_queue(KEYS, world.settings, world.clock)
+    queue = notice_queue.make_notice_queue(KEYS, world.settings, world.clock)
     with world.database.write() as session:
         queue(session, MailRequest("contact", None, "1", {"message": "Hello.", "reply": ""}))
     world.clock.now += HOUR

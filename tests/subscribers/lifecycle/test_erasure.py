@@ -13,7 +13,7 @@ from sqlalchemy import select, text, update
 from digest.app import background
 from digest.cli import digest
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
-from digest.deliver.send import notices
+from digest.deliver.send import notice_queue
 from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
 from digest.store.engine import Database
 from digest.store.models import EditionState
@@ -42,7 +42,7 @@ def _live(world: Any) -> dict[str, Any]:
     """Have everything happen to Ada that leaves a row; give what must be found nowhere afterwards."""
     keys, settings = world.install.keys, world.install.settings
     world.edition(state=EditionState.SENT)
-    put = notices.make_notice_queue(keys, settings, lambda: NOW)
+    put = notice_queue.make_notice_queue(keys, settings, lambda: NOW)
     with world.database.write() as session:
         person = session.get_one(Person, world.ada)
         for name, state in (("2026-W47", DeliveryState.REFUSED), ("2026-W48", DeliveryState.WAITING)):

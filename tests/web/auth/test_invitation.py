@@ -15,7 +15,7 @@ from sqlalchemy import select
 from digest.app import background, sending
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.cli import digest
-from digest.deliver.send import notices
+from digest.deliver.send import notice_queue
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
@@ -31,13 +31,13 @@ LINK = re.compile(r"https://news\.example\.org(/staff/[A-Za-z0-9_-]{22})\b")
 
 
 def add(world: Any, email: str = SAM, role: staff.StaffRole = "editor", now: datetime = NOW) -> int:
-    queue = notices.make_notice_queue(world.install.keys, world.install.settings, lambda: now)
+    queue = notice_queue.make_notice_queue(world.install.keys, world.install.settings, lambda: now)
     with world.database.write() as session:
         return staff.add_staff_member(session, read_address(email), role, queue, actor="terminal:eve", now=now).id
 
 
 def mail_again(world: Any, now: datetime = NOW) -> None:
-    queue = notices.make_notice_queue(world.install.keys, world.install.settings, lambda: now)
+    queue = notice_queue.make_notice_queue(world.install.keys, world.install.settings, lambda: now)
     with world.database.write() as session:
         member = staff.find_staff_member(session, SAM)
         assert member

@@ -25,7 +25,7 @@ from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.retention import repeated_bounces
-from digest.deliver.send import notices
+from digest.deliver.send import notice_queue, notices
 from digest.deliver.send.edition_run import run_edition
 from digest.settings import BounceMailboxSettings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload, Notice
@@ -57,7 +57,7 @@ class MailboxCase:
     person: int
 
     def poll(self, *, most: int = poll.MAX_MESSAGES, now: datetime = LATER, **place: Any) -> PollResult:
-        queue = notices.make_notice_queue(self.world.keys, self.world.settings, lambda: now)
+        queue = notice_queue.make_notice_queue(self.world.keys, self.world.settings, lambda: now)
         reader = MailboxPoller(
             self.world.database, self.world.keys, self.place.model_copy(update=place), PASSWORD, lambda: now, queue
         )
