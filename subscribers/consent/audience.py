@@ -134,7 +134,7 @@ def _build_member(row: Any) -> AudienceMember:
     return AudienceMember(
         number=row.number,
         encrypted_address=(row.ciphertext, row.key_id),
-        preferences=Preferences.from_stored(row.choices) if row.choices else _NO_PREFERENCES,
+        preferences=_NO_PREFERENCES if row.choices == {} else Preferences.from_stored(row.choices),
         asked_at=row.asked_at,
         asked_where=row.asked_where,
         domain_tag=row.domain_tag,

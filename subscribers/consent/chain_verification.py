@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address
 from subscribers.consent import ledger
+from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import commit_address, decrypt_address, lookup_hash
 from subscribers.store.database import is_postgresql
@@ -188,9 +189,24 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
     if state != owner.state:
         fault = f"by the chain the person is {state}, the row says {owner.state}"
         return BrokenLink(owner.number, len(links), fault)
+    if not _are_choices_readable(owner):
+        fault = (
+            "what they chose cannot be read, and no edition is mailed to them until they choose anew, by the link of "
+            "any mail or at /preferences"
+        )
+        return BrokenLink(owner.number, len(links), fault)
     if not _are_choices_of_chain(owner, links):
         return BrokenLink(owner.number, len(links), "by the chain the person chose otherwise than the row says")
     return None
+
+
+def _are_choices_readable(owner: ChainOwner) -> bool:
+    if owner.choices == "{}":
+        return True
+    try:
+        return Preferences.from_stored(json.loads(owner.choices)).is_readable
+    except ValueError:
+        return False
 
 
 def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:

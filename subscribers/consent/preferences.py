@@ -28,7 +28,8 @@ class PreferencesError(ApplicationError):
 class Preferences:
     """A reader's choices. `omit` holds section keys; mail rests while today is before `pause_until`.
 
-    `weekly` is every edition. `start` is the day on which a reader chose `fortnightly`: weeks are counted from
+    Of choices that cannot be read (a damaged row) `is_readable` is false: mail rests until they are made anew, for nobody
+    knows whether the reader had paused. `weekly` is every edition. `start` is the day on which a reader chose `fortnightly`: weeks are counted from
     its week. `hour` (0 to 23) is in `zone`, an IANA name; the two are there together or not at all.
     """
 
@@ -40,10 +41,11 @@ class Preferences:
     hour: int | None = None
     zone: str = ""
     short: bool = False  # the five-minute edition
+    is_readable: bool = True
 
     def is_paused(self, today: date) -> bool:
         """Return whether mail rests on `today`, a day in the publication's zone."""
-        return self.pause_until is not None and today < self.pause_until
+        return not self.is_readable or (self.pause_until is not None and today < self.pause_until)
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that is stored; what is not chosen is left out."""
@@ -51,16 +53,16 @@ class Preferences:
         return {
             name: sorted(value) if name == "omit" else value.isoformat() if isinstance(value, date) else value
             for name, value in asdict(self).items()
-            if value != not_chosen[name]
+            if name in _FIELD_NAMES and value != not_chosen[name]
         }
 
     @classmethod
     def from_stored(cls, stored: Any) -> Self:
-        """Read what a person's row holds; a damaged one, which the nightly check names, says nothing and holds up nobody."""
+        """Read what a person's row holds; a damaged one, which the nightly check names, holds up nobody but its owner's mail."""
         try:
             return cls.from_json(stored)
         except PreferencesError:
-            return cls()
+            return cls(is_readable=False)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
@@ -142,6 +144,8 @@ def change_preferences(
 
 def describe_preferences(preferences: Preferences, sections: Sequence[tuple[str, str]]) -> str:
     """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
+    if not preferences.is_readable:
+        return "What was chosen cannot be read. No edition is mailed until it is chosen anew."
     kept = [title for key, title in sections if key not in preferences.omit]
     what = "every section" if len(kept) == len(sections) else join_words(kept)
     if preferences.short:

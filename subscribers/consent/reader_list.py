@@ -142,7 +142,7 @@ def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedRead
             since=since.get(row.number, row.asked_at),
             asked_where=row.asked_where,
             batch=row.batch,
-            preferences=Preferences.from_stored(row.choices) if row.choices else Preferences(),
+            preferences=Preferences.from_stored(row.choices),
             in_progress=row.batch in unfinished,
         )
         for row in rows

@@ -33,6 +33,8 @@ def describe_state(reader: ListedReader, now: datetime, zone: ZoneInfo) -> str:
     """Say where a reader stands: "On the list", "Paused until Dec 1"."""
     if reader.in_progress:
         return "Import not finished"
+    if reader.state is PersonState.SUBSCRIBED and not reader.preferences.is_readable:
+        return "Not mailed: their choices cannot be read"
     until = reader.preferences.pause_until
     if reader.state is PersonState.SUBSCRIBED and until and reader.preferences.is_paused(now.astimezone(zone).date()):
         return f"Paused until {short_month_day(until)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.variants import ComposeError, compose_specimen
@@ -190,6 +190,27 @@ def test_choices_decide_what_a_reader_gets(world: DeliverySetup, arrived: Arrive
     assert 'id="section:events"' not in short.get_content()
     assert 'id="section:featured"' in short.get_content()
     assert 'id="foot"' in short.get_content()
+
+
+def _write_choices(world: DeliverySetup, number: int, written: str) -> None:
+    with world.database.write() as session:
+        session.execute(
+            text("UPDATE person SET choices = :written WHERE number = :n"), {"written": written, "n": number}
+        )
+
+
+def test_nobody_whose_choices_cannot_be_read_is_mailed_an_edition(world: DeliverySetup) -> None:
+    damages = ('{"omit": 7}', '{"pause": "2027"}', "null", "[]", '"often"')
+    damaged = world.add_readers(*(f"reader{n}@example.org" for n in range(len(damages))))
+    later, bo = world.add_readers("ada@example.org", "bo@example.org")
+    for number, written in zip(damaged, damages, strict=True):
+        _write_choices(world, number, written)
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    _write_choices(world, later, "{}[]" if world.database.engine.dialect.name == "sqlite" else '{"omit": "events"}')
+    report = _send(world)
+    skipped = dict.fromkeys([*damaged, later], DeliveryState.SKIPPED)
+    assert _states(world) == skipped | {bo: DeliveryState.ACCEPTED}
+    assert (report.state, report.delivery_counts.is_balanced, len(_files(world))) == (EditionState.SENT, True, 1)
 
 
 def test_choices_and_departures_after_planning_count_too(world: DeliverySetup, tmp_path: Path) -> None:

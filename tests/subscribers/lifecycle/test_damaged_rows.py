@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from sqlalchemy import select, text, update
@@ -67,8 +67,14 @@ def test_choices_that_cannot_be_read_hold_up_nobody_and_are_made_anew(
         )
     with sqlite.read() as session:
         mailed = load_audience_page(session)
-        assert not seals.prove_ledger(session, KEYS).sound
-    assert [(member.number, member.preferences) for member in mailed] == [(ada, Preferences()), (bo, Preferences())]
+        broken = seals.prove_ledger(session, KEYS).broken
+    assert broken is not None
+    assert (broken.person, "until they choose anew" in broken.fault) == (ada, True)
+    assert [(member.number, member.preferences) for member in mailed] == [
+        (ada, Preferences(is_readable=False)),
+        (bo, Preferences()),
+    ]
+    assert mailed[0].preferences.is_paused(date.max)
     with sqlite.write() as session:
         assert change_preferences(session, ada, Preferences(text_only=True), NOW)
     with sqlite.read() as session:

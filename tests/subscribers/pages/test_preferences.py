@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
@@ -74,6 +75,15 @@ def test_saving_again_does_not_move_the_weeks_of_a_fortnightly_reader(world: Any
         session.get(Person, world.ada).choices = before.as_json()
     world.client.post(path_of(world), data={"section": SECTIONS, "frequency": "fortnightly"})
     assert chosen(world) == before
+
+
+def test_who_made_choices_that_cannot_be_read_is_asked_to_choose_anew(world: Any) -> None:
+    with world.database.write() as session:
+        session.execute(text("UPDATE person SET choices = '{7' WHERE number = :ada"), {"ada": world.ada})
+    assert "Please choose anew." in world.client.get(path_of(world)).text
+    assert "Saved." in world.client.post(path_of(world), data={"section": SECTIONS}).text
+    assert chosen(world) == Preferences()
+    assert "Please choose anew." not in world.client.get(path_of(world)).text
 
 
 def test_a_zone_of_an_older_machine_stays_chosen(world: Any) -> None:
