@@ -12,6 +12,7 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.app.page_views import DEPARTED_STATES
 from digest.app.reader_records import find_refusal_cause
+from digest.app.recent_counts import RecentCounts, count_edition
 from digest.app.sending import list_uncertain, resend_risk
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
@@ -107,9 +108,17 @@ class DeliveriesView:
 
 
 def view_deliveries(
-    installation: Installation, actor: Actor, name: str, *, below: int | None = None, now: datetime
+    installation: Installation,
+    actor: Actor,
+    name: str,
+    *,
+    below: int | None = None,
+    recent: RecentCounts | None = None,
+    now: datetime,
 ) -> DeliveriesView:
     """Read what left: a page of editions, and one of them by its name, else the newest.
+
+    A large edition is shown as it was a few seconds ago, where it was looked at then.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -122,12 +131,18 @@ def view_deliveries(
     with installation.database.read() as session:
         rows = session.scalars(departed.limit(PAGE_SIZE + 1)).all()
         kept = load_kept_counts(session)
-        editions = tuple(_read_edition(session, edition, kept) for edition in rows[:PAGE_SIZE])
-        chosen = find_edition(session, name) if name else rows[0] if rows else None
+        named = find_edition(session, name) if name else rows[0] if rows else None
+        chosen = None if named is None else _view_chosen(installation, named.name, kept, recent, now)
+        known = kept if chosen is None else {chosen.edition.name: chosen.counts} | kept
+        counts = [known.get(one.name) or count_edition(installation, one.name, recent, now=now) for one in rows]
+        editions = (
+            EditionDeliveries(edition, counted, is_kept=edition.name in kept)
+            for edition, counted in zip(rows[:PAGE_SIZE], counts, strict=False)
+        )
         return DeliveriesView(
-            editions=editions,
+            editions=tuple(editions),
             older_than=rows[PAGE_SIZE - 1].number if len(rows) > PAGE_SIZE else None,
-            chosen=None if chosen is None else _read_chosen(installation, session, chosen, editions, now),
+            chosen=chosen,
             notices=tuple(filter(None, (_count_notices(session, kind) for kind in NOTICE_KINDS))),
             tests=_list_tests(session),
             hold=installation_hold.current_hold(session),
@@ -146,28 +161,31 @@ def list_silent_doubts(installation: Installation, actor: Actor, name: str, *, n
     return [doubt.delivery_id for doubt in doubts if doubt.is_silent]
 
 
-def _read_edition(session: Session, edition: Edition, kept: dict[str, DeliveryCounts]) -> EditionDeliveries:
-    counts = kept.get(edition.name)
-    if counts is None:
-        return EditionDeliveries(edition, count_deliveries(session, edition_purpose(edition.name)), is_kept=False)
-    return EditionDeliveries(edition, counts, is_kept=True)
+def _view_chosen(
+    installation: Installation,
+    name: str,
+    kept: Mapping[str, DeliveryCounts],
+    recent: RecentCounts | None,
+    now: datetime,
+) -> ChosenEdition:
+    def read_chosen(session: Session, edition: Edition) -> ChosenEdition:
+        return _read_chosen(installation, session, edition, kept.get(edition.name), now)
+
+    if recent is not None:
+        return recent.count_or_recall(installation, "results", name, read_chosen, now=now)
+    with installation.database.snapshot() as session:
+        return read_chosen(session, find_edition(session, name))
 
 
 def _read_chosen(
-    installation: Installation,
-    session: Session,
-    edition: Edition,
-    editions: tuple[EditionDeliveries, ...],
-    now: datetime,
+    installation: Installation, session: Session, edition: Edition, known: DeliveryCounts | None, now: datetime
 ) -> ChosenEdition:
-    purpose = edition_purpose(edition.name)
-    known = next((row.counts for row in editions if row.edition.id == edition.id), None)
     names = name_known_domains(installation.keys, installation.settings.file.limits.domains_per_hour)
     groups = group_refusals(session, edition.name)
     by_domain = _count_by_domain(groups, names)
     return ChosenEdition(
         edition=edition,
-        counts=known or count_deliveries(session, purpose),
+        counts=known or count_deliveries(session, edition_purpose(edition.name)),
         refusals_by_cause=_count_by_cause(groups),
         refusals_by_domain=tuple(by_domain[:MAX_DOMAINS]),
         other_domains=len(by_domain[MAX_DOMAINS:]),

@@ -13,8 +13,9 @@ from digest.app.editions import gather_preflight_facts
 from digest.app.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
 from digest.app.installation import Installation
 from digest.app.readers import count_readers
+from digest.app.recent_counts import RecentCounts, count_edition
 from digest.deliver.compose.variants import ComposeError
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.progress import describe_progress, read_progress
 from digest.edition import approval, corrections
@@ -68,7 +69,9 @@ def read_edition(installation: Installation, name: str) -> Edition:
         return find_edition(session, name)
 
 
-def view_edition(installation: Installation, name: str, *, now: datetime) -> EditionView:
+def view_edition(
+    installation: Installation, name: str, *, recent: RecentCounts | None = None, now: datetime
+) -> EditionView:
     """Read an edition as the desk shows it.
 
     Raises:
@@ -88,7 +91,13 @@ def view_edition(installation: Installation, name: str, *, now: datetime) -> Edi
             content_hash=approval.current_content_hash(session, edition, settings),
             html=mailable.join("html"),
             text=mailable.join("text"),
-            departed=_departed_edition(session, edition, now, settings.file.publication.zone),
+            departed=_departed_edition(
+                session,
+                edition,
+                count_edition(installation, edition.name, recent, now=now),
+                now,
+                settings.file.publication.zone,
+            ),
             missed_sentence=explain_missed_release(edition, now),
             editor_counts=find_editor_counts(session, edition),
         )
@@ -104,9 +113,8 @@ def _find_faults(
 
 
 def _departed_edition(
-    session: Session, edition: Edition, now: datetime, zone: ZoneInfo, kept: DeliveryCounts | None = None
+    session: Session, edition: Edition, counts: DeliveryCounts, now: datetime, zone: ZoneInfo
 ) -> DepartedEdition:
-    counts = kept or count_deliveries(session, edition_purpose(edition.name))
     is_under_way = counts.open > 0 and edition.paused_at is None
     progress = read_progress(session, edition.name) if is_under_way else None
     return DepartedEdition(edition, counts, describe_progress(progress, counts.open, now, zone))
@@ -120,7 +128,9 @@ class DepartedPage:
     older_than: str
 
 
-def list_departed_editions(installation: Installation, *, before: str = "", now: datetime) -> DepartedPage:
+def list_departed_editions(
+    installation: Installation, *, before: str = "", recent: RecentCounts | None = None, now: datetime
+) -> DepartedPage:
     """List editions that are going out, went out or were cancelled: those released before another one, by its name.
 
     Raises:
@@ -133,8 +143,11 @@ def list_departed_editions(installation: Installation, *, before: str = "", now:
             query = query.where(Edition.release_at < find_edition(session, before).release_at)
         rows = session.scalars(query.limit(DEPARTED_PAGE_SIZE + 1)).all()
         kept, shown = load_kept_counts(session), rows[:DEPARTED_PAGE_SIZE]
+        counts = [kept.get(one.name) or count_edition(installation, one.name, recent, now=now) for one in shown]
         return DepartedPage(
-            tuple(_departed_edition(session, edition, now, zone, kept.get(edition.name)) for edition in shown),
+            tuple(
+                _departed_edition(session, one, counted, now, zone) for one, counted in zip(shown, counts, strict=True)
+            ),
             shown[-1].name if len(rows) > len(shown) else "",
         )
 

@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from digest.app.corrections import find_correction
 from digest.app.installation import Installation
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import edition_purpose, has_at_most
 from digest.edition.queries import find_edition
 from digest.store.correction_models import Correction
-from digest.store.delivery_models import Delivery
 from digest.store.models import Edition
 
 COUNT_LIFETIME = timedelta(minutes=10)
@@ -84,7 +81,7 @@ class RecipientCounts:
         with installation.database.read() as session:
             edition = find_edition(session, name)
             correction = find_correction(session, edition, number)
-            is_small = _has_at_most(session, edition, self.max_at_once)
+            is_small = has_at_most(session, edition_purpose(edition.name), self.max_at_once)
         if is_small:
             count = RecipientCount(now, total=edition.planned or 0)
             count.run(installation, edition, correction, lambda: None)
@@ -106,8 +103,3 @@ class RecipientCounts:
         self._counts[correction.id] = count
         count.thread.start()
         return count
-
-
-def _has_at_most(session: Session, edition: Edition, messages: int) -> bool:
-    first = select(Delivery.id).where(Delivery.purpose == edition_purpose(edition.name)).limit(messages + 1)
-    return (session.scalar(select(func.count()).select_from(first.subquery())) or 0) <= messages

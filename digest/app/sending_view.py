@@ -11,6 +11,7 @@ from digest.app import alarm_mail, hold, last_look, sending
 from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
 from digest.app.readers import count_readers
+from digest.app.recent_counts import RecentCounts
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.plan import canary
@@ -43,11 +44,12 @@ class CanaryCounts:
 
 @dataclass(frozen=True, slots=True)
 class SendingView:
-    """An edition that goes out, or went. `due_later` are those of the waiting whose hour has not come.
+    """An edition that goes out, or went, all as it was at `counted_at`. `due_later` wait for an hour that has not come.
 
     `failures_count_from` is since when failures count against it; None before anything was planned.
     """
 
+    counted_at: datetime
     edition: Edition
     audience_size: int
     counts: DeliveryCounts
@@ -62,39 +64,51 @@ class SendingView:
     acts: tuple[AuditEntry, ...]
 
 
-def view_sending(installation: Installation, name: str, *, now: datetime) -> SendingView:
-    """Read how an edition goes out, in one look.
+def view_sending(
+    installation: Installation, name: str, *, recent: RecentCounts | None = None, now: datetime
+) -> SendingView:
+    """Read how an edition goes out, as it is at one moment; a large one as it was a few seconds ago, where it was looked at then.
 
     Raises:
         UnknownEditionError: there is none of that name.
     """
+
+    def read_view(session: Session, edition: Edition) -> SendingView:
+        return _read_view(installation, session, edition, now)
+
+    if recent is not None:
+        return recent.count_or_recall(installation, "sending", name, read_view, now=now)
+    with installation.database.snapshot() as session:
+        return read_view(session, find_edition(session, name))
+
+
+def _read_view(installation: Installation, session: Session, edition: Edition, now: datetime) -> SendingView:
     file = installation.settings.file
     domain_names = name_known_domains(installation.keys, file.limits.domains_per_hour)
-    with installation.database.read() as session:
-        edition = find_edition(session, name)
-        purpose = edition_purpose(edition.name)
-        counts = count_deliveries(session, purpose)
-        since = edition.resumed_at or edition.planned_at
-        failures = count_failures(session, purpose, since) if since else None
-        due_later, next_due_at = _count_due_later(session, purpose, now)
-        return SendingView(
-            edition=edition,
-            audience_size=0
-            if edition.planned_at
-            else count_readers(installation.database, now=now)[PersonState.SUBSCRIBED],
-            counts=counts,
-            due_later=due_later,
-            next_due_at=next_due_at,
-            progress=read_progress(session, edition.name),
-            canary=CanaryCounts(
-                edition.canary or 0, canary.count_canary_deliveries(session, edition.name), edition.canary_until
-            ),
-            alarms=read_alarms(failures, counts.handed_over, file.alerts) if failures else (),
-            failures_count_from=since,
-            refusals=count_refusals_by_domain(session, edition.name, domain_names),
-            hold=installation_hold.current_hold(session),
-            acts=_find_acts(session, edition),
-        )
+    purpose = edition_purpose(edition.name)
+    counts = count_deliveries(session, purpose)
+    since = edition.resumed_at or edition.planned_at
+    failures = count_failures(session, purpose, since) if since else None
+    due_later, next_due_at = _count_due_later(session, purpose, now)
+    return SendingView(
+        counted_at=now,
+        edition=edition,
+        audience_size=0
+        if edition.planned_at
+        else count_readers(installation.database, now=now)[PersonState.SUBSCRIBED],
+        counts=counts,
+        due_later=due_later,
+        next_due_at=next_due_at,
+        progress=read_progress(session, edition.name),
+        canary=CanaryCounts(
+            edition.canary or 0, canary.count_canary_deliveries(session, edition.name), edition.canary_until
+        ),
+        alarms=read_alarms(failures, counts.handed_over, file.alerts) if failures else (),
+        failures_count_from=since,
+        refusals=count_refusals_by_domain(session, edition.name, domain_names),
+        hold=installation_hold.current_hold(session),
+        acts=_find_acts(session, edition),
+    )
 
 
 def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int, datetime | None]:

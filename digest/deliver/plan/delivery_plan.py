@@ -116,6 +116,12 @@ def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
     return DeliveryCounts(sum(states.values()) if planned is None else planned, states)
 
 
+def has_at_most(session: Session, purpose: str, messages: int) -> bool:
+    """Whether a purpose has that many deliveries at most, apart from those that were folded into totals."""
+    first = select(Delivery.id).where(Delivery.purpose == purpose).limit(messages + 1)
+    return (session.scalar(select(func.count()).select_from(first.subquery())) or 0) <= messages
+
+
 @dataclass(frozen=True, slots=True)
 class _PlannedRows:
     """What the rows of one edition have in common."""

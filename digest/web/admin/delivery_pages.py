@@ -133,7 +133,12 @@ def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> s
         for field, text in (("below", below), ("settled", settled))
     }
     view = delivery_views.view_deliveries(
-        context.installation, current_actor(), name, below=digits["below"], now=context.clock()
+        context.installation,
+        current_actor(),
+        name,
+        below=digits["below"],
+        recent=context.recent_counts,
+        now=context.clock(),
     )
     return render_template(
         "web/admin/deliveries.html",

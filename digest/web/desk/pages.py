@@ -70,7 +70,9 @@ def index() -> ResponseReturnValue:
     """Show the edition that goes out next, else the last one, else what to do first."""
     context = web_context()
     try:
-        view = page_views.view_edition(context.installation, "current", now=context.clock())
+        view = page_views.view_edition(
+            context.installation, "current", recent=context.recent_counts, now=context.clock()
+        )
     except UnknownEditionError:
         return render_template("web/desk/empty.html", sources=page_views.count_active_sources(context.installation))
     if view.edition.state is EditionState.SENDING and not request.args:
@@ -82,7 +84,9 @@ def index() -> ResponseReturnValue:
 def edition(name: str) -> ResponseReturnValue:
     """Show one edition by its name."""
     context = web_context()
-    return _edition_page(page_views.view_edition(context.installation, name, now=context.clock()))
+    return _edition_page(
+        page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
+    )
 
 
 def _edition_page(view: page_views.EditionView) -> str:
@@ -145,7 +149,7 @@ def frame(name: str, view: str) -> ResponseReturnValue:
 def review(name: str) -> ResponseReturnValue:
     """Show all that approval vouches for, with the content hash that stands for it."""
     context = web_context()
-    view = page_views.view_edition(context.installation, name, now=context.clock())
+    view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/approve.html",
@@ -207,7 +211,9 @@ def sent() -> ResponseReturnValue:
     """List editions that went out, or were stopped, with their delivery counts, and what editors changed of the last."""
     context = web_context()
     before = request.args.get("before", "")
-    departed = page_views.list_departed_editions(context.installation, before=before, now=context.clock())
+    departed = page_views.list_departed_editions(
+        context.installation, before=before, recent=context.recent_counts, now=context.clock()
+    )
     return render_template(
         "web/desk/sent.html",
         rows=[(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed.editions],

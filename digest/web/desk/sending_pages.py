@@ -3,7 +3,7 @@
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import hold, sending, sending_view, staff
+from digest.app import hold, page_views, sending, sending_view, staff
 from digest.app.acts import Role
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
@@ -22,13 +22,13 @@ def show_sending(name: str) -> ResponseReturnValue:
 
 def _sending_page(name: str, *, refusal: str = "") -> str:
     context, actor = web_context(), current_actor()
-    now, installation = context.clock(), context.installation
-    view = sending_view.view_sending(installation, name, now=now)
+    installation = context.installation
+    view = sending_view.view_sending(installation, name, recent=context.recent_counts, now=context.clock())
     outline = build_sending_outline(
         view,
         names=staff.read_display_names(installation),
         limits=context.settings.file.limits,
-        now=now,
+        now=view.counted_at,
         zone=context.zone,
     )
     return render_template(
@@ -36,7 +36,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         edition=view.edition,
         counts=view.counts,
         outline=outline,
-        now=now,
+        now=view.counted_at,
         is_admin=actor.holds(Role.ADMIN),
         is_held=view.hold is not None,
         renews=outline.phase in RENEWED_PHASES and request.args.get("renew") != "no",
@@ -49,7 +49,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
 def cancel(name: str) -> ResponseReturnValue:
     """Cancel an edition for all who do not have it yet, once its number was typed."""
     context = web_context()
-    edition = sending_view.view_sending(context.installation, name, now=context.clock()).edition
+    edition = page_views.read_edition(context.installation, name)
     if request.form.get("number", "").strip().removeprefix("No.").strip() != str(edition.number):
         refusal = f"Nothing was cancelled: type {edition.number}, the number of the edition, to cancel it."
         return _sending_page(name, refusal=refusal), 422

@@ -1,12 +1,17 @@
 """The page of an edition that goes out: what it counts, what rang, what each button does, without a browser."""
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
+from digest.app import sending
+from digest.app.acts import Actor, Face, Role
+from digest.app.recent_counts import RecentCounts
 from digest.app.sending_view import view_sending
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.canary import CANARY_DUE_AT
@@ -22,6 +27,7 @@ from subscribers.crypto.stored_addresses import domain_tag
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 PATH = "/desk/editions/2026-W47/sending"
 PURPOSE = "edition:2026-W47"
+ADMIN = Actor("staff:1", Role.ADMIN, Face.DESK)
 
 
 def deliver(world: Any, many: int, state: DeliveryState, **values: Any) -> list[str]:
@@ -37,6 +43,26 @@ def deliver(world: Any, many: int, state: DeliveryState, **values: Any) -> list[
 def set_edition(world: Any, **values: Any) -> None:
     with world.database.write() as session:
         session.execute(update(Edition).values(**values))
+
+
+class WatchedEdition:
+    """A view of an edition that is counted aside; what a thread would do waits in `aside`."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.aside: list[Callable[[], object]] = []
+        self.counts = RecentCounts(max_at_once=10, start_aside=self.aside.append)
+
+    def look(self, second: int) -> tuple[int, int]:
+        """Look in a second; return how many wait, and of which second that is."""
+        now = NOW + timedelta(seconds=second)
+        view = view_sending(self.world.install, "2026-W47", recent=self.counts, now=now)
+        assert view.counts.is_balanced
+        return view.counts[DeliveryState.WAITING], (view.counted_at - NOW).seconds
+
+    def run_aside(self) -> None:
+        """Do what a thread would do."""
+        self.aside.pop()()
 
 
 @pytest.fixture
@@ -220,6 +246,78 @@ def test_what_the_page_reads_holds_no_readers_address(going: Any) -> None:
     view = view_sending(going.install, "2026-W47", now=NOW)
     assert view.due_later == 7
     assert "@" not in page_of(going).replace("http-equiv", "")
+
+
+def settle_waiting(world: Any, many: int) -> None:
+    """Let that many of the waiting be accepted, as a send does: no act, and no row of the audit log."""
+    with world.database.write() as session:
+        waiting = select(Delivery.id).where(Delivery.state == DeliveryState.WAITING).limit(many)
+        session.execute(update(Delivery).where(Delivery.id.in_(waiting)).values(state=DeliveryState.ACCEPTED))
+
+
+@pytest.fixture
+def watched(going: Any) -> WatchedEdition:
+    """Give the edition as one that is too large to be counted for every look."""
+    return WatchedEdition(going)
+
+
+def test_a_large_edition_is_counted_again_in_the_background_and_is_never_old(watched: WatchedEdition) -> None:
+    assert watched.look(0) == (47, 0)
+    settle_waiting(watched.world, 10)
+    assert watched.look(3) == (47, 0)
+    assert watched.aside == []
+    assert watched.look(5) == (47, 0), "nobody waits for the count"
+    assert watched.look(6) == (47, 0)
+    assert len(watched.aside) == 1, "one count at a time"
+    watched.run_aside()
+    assert watched.look(7) == (37, 5)
+    settle_waiting(watched.world, 10)
+    assert watched.look(15) == (27, 15), "a look waits rather than show what is ten seconds old"
+
+
+def test_after_an_act_a_large_edition_is_counted_at_once(watched: WatchedEdition) -> None:
+    watched.look(0)
+    settle_waiting(watched.world, 7)
+    watched.look(5)  # begins a count, which is overtaken
+    sending.pause_edition(watched.world.install, "2026-W47", reason="", actor=ADMIN, now=NOW)
+    assert watched.look(6) == (40, 6)
+    watched.run_aside()
+    assert watched.look(7) == (40, 6)
+    sending.cancel_edition(watched.world.install, "2026-W47", actor=ADMIN, now=NOW)
+    assert watched.look(8) == (0, 8)
+    again = update(Delivery).where(Delivery.state == DeliveryState.UNCERTAIN).values(state=DeliveryState.WAITING)
+    with watched.world.database.write() as session:  # as a terminal does it, in another process
+        session.execute(again)
+        record_audit(session, "uncertain requeued", "2026-W47", {}, actor="terminal:ann", now=NOW)
+    assert watched.look(9) == (1, 9)
+
+
+def test_a_background_count_that_fails_is_made_again(watched: WatchedEdition) -> None:
+    watched.look(0)
+    watched.look(5)
+    set_edition(watched.world, name="2026-W48")
+    watched.run_aside()
+    set_edition(watched.world, name="2026-W47")
+    watched.look(6)
+    assert len(watched.aside) == 1
+
+
+def test_a_small_edition_is_counted_at_each_look(going: Any) -> None:
+    counts = RecentCounts()
+    assert view_sending(going.install, "2026-W47", recent=counts, now=NOW).counts.open == 49
+    settle_waiting(going, 10)
+    assert view_sending(going.install, "2026-W47", recent=counts, now=NOW).counts.open == 39
+
+
+def test_the_page_of_a_large_edition_says_of_which_moment_its_numbers_are(watched: WatchedEdition) -> None:
+    world = watched.world
+    world.app.extensions["digest"] = replace(world.app.extensions["digest"], recent_counts=watched.counts)
+    watched.look(-3)
+    settle_waiting(world, 10)
+    assert "As of <b>Nov 19, 5:29 p.m.</b>" in page_of(world)
+    assert "47 waiting" in page_of(world)
+    for path in ("/desk/sent", "/admin/deliveries"):
+        assert world.signed_in_client("admin").get(path).status_code == 200
 
 
 def test_minutes_count_each_message_once_and_the_last_hour_stays() -> None:
