@@ -15,9 +15,10 @@ from digest.app.jobs import JobContext
 from digest.settings import ScheduleSettings, Settings, SettingsFile
 from digest.store import timetable_slots
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState, TimetableSlot
+from digest.store.models import Edition, EditionState, Source, SourceDay, TimetableSlot
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
+from subscribers.store.models import ConsentDay
 
 NOON = datetime(2026, 11, 19, 12, tzinfo=UTC)
 SLOT = DueJob("draft", NOON)
@@ -107,6 +108,24 @@ def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(inst
     assert maintenance.delete_old_slots(install, NOON) == "2 old slots dropped"
     assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
     assert timetable_slots.ensure_timetable_start(install.database, NOON) == since
+
+
+def test_counts_of_days_that_no_page_shows_go_at_night(install: Installation) -> None:
+    source = Source(url="https://a.example/feed", name="A", publisher="A", topics=[])
+    today = NOON.date()
+    with install.database.write() as session:
+        session.add(source)
+        session.flush()
+        for days in (0, 400, 401, 3000):
+            day = today - timedelta(days=days)
+            session.add_all(
+                [SourceDay(source_id=source.id, day=day), ConsentDay(day=day, kind="readers", way="", count=5)]
+            )
+    assert maintenance.delete_old_day_counts(install, NOON) == "4 counts of old days deleted"
+    with install.database.read() as session:
+        for model in (SourceDay, ConsentDay):
+            assert sorted(session.scalars(select(model.day))) == [today - timedelta(days=400), today]
+    assert maintenance.delete_old_day_counts in maintenance.NIGHTLY_STEPS
 
 
 def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from digest.app.running_imports import list_idle_imports
 from digest.collect.sources import list_source_problems
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.providers.registry import provider_kinds
@@ -20,15 +21,19 @@ from digest.settings import SettingsFile
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import clock_hour, join_words, weekday_month_day
 from subscribers.signup import rate_limits
-from subscribers.transfer.imports import list_unfinished_imports
 
 MAX_SOURCES_NAMED = 3  # sources
 
 
-def attention_sentences(session: Session, now: datetime, file: SettingsFile | None = None) -> list[str]:
-    """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it."""
+def attention_sentences(
+    session: Session, now: datetime, file: SettingsFile | None = None, *, pause_told: str = ""
+) -> list[str]:
+    """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
+
+    `pause_told` is the edition whose pause stands elsewhere on the page.
+    """
     from_settings = (*_explain_deadlines(session, file, now), *explain_unfed_sections(file)) if file else ()
-    return [*_find_sentences(session, now), *from_settings]
+    return [*_find_sentences(session, now, pause_told), *from_settings]
 
 
 def _explain_deadlines(session: Session, file: SettingsFile, now: datetime) -> Iterator[str]:
@@ -54,18 +59,19 @@ def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:
             )
 
 
-def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
+def _find_sentences(session: Session, now: datetime, pause_told: str) -> Iterator[str]:
     hold = installation_hold.current_hold(session)
     if hold is not None:
         yield f"Nothing leaves: {hold}"
     resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
     for edition in session.scalars(resting.order_by(Edition.release_at)):
-        yield send_blocked_reason(edition.name, edition, None)
+        if edition.name != pause_told:
+            yield send_blocked_reason(edition.name, edition, None)
     yield from _name_gone_articles(session)
     alarm = rate_limits.find_open_alarm(session)
     if alarm is not None:
         yield rate_limits.describe_alarm(alarm)
-    yield from (unfinished.sentence for unfinished in list_unfinished_imports(session))
+    yield from (unfinished.sentence for unfinished in list_idle_imports(session, now))
     for edition in session.scalars(select(Edition).where(Edition.state == EditionState.APPROVED)):
         if words := explain_missed_release(edition, now):
             yield f"{edition.name} did not go out. {words}"

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any
@@ -93,6 +93,12 @@ def view_audit_log(
             for member in list_staff_members(session, include_removed=True)
         }
         return AuditPage(rows, next_below, is_cut, names, _read_check(session))
+
+
+def read_detail(row: AuditEntry) -> Mapping[str, Any] | None:
+    """Return what else a row says; None where somebody tampered with it so that it cannot be read."""
+    detail: object = row.detail
+    return detail if isinstance(detail, Mapping) else None
 
 
 def _read_page(
@@ -220,6 +226,7 @@ def export_audit_log(
 
 
 def _as_csv_row(row: AuditEntry) -> Sequence[Any]:
-    detail = json.dumps(row.detail, sort_keys=True, ensure_ascii=False)
+    said = read_detail(row)
+    detail = audit_topics.UNREADABLE if said is None else json.dumps(said, sort_keys=True, ensure_ascii=False)
     texts = [escape_formula(text) for text in (row.actor, row.act, row.subject, detail)]
     return (row.seq, row.at.isoformat(timespec="milliseconds"), *texts, row.previous, row.hash)

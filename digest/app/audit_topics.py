@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 REFUSED = "refused"
 NO_SUBJECT = "."
+UNREADABLE = "unreadable: somebody changed this row"
 TOPICS: Mapping[str, str] = {
     "addresses": "Addresses seen or moved",
     "readers": "Readers",
@@ -71,9 +71,9 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
         "alarm mailed": "mailed the alarm about {}",
         "collected": "collected articles",
         "pictures fetched": "fetched pictures for {}",
-        "uncertain taken as accepted": "took doubts of {} as arrived",
-        "uncertain sent again": "had doubts of {} sent again",
-        "uncertain settled by a log": "settled doubts of {} by a log",
+        "uncertain taken as accepted": "took uncertain mails of {} as arrived",
+        "uncertain sent again": "had uncertain mails of {} sent again",
+        "uncertain settled by a log": "settled uncertain mails of {} by a log",
         "skipped release": "skipped the release {}",
         "moved release": "moved the release {}",
         "added release": "added the release {}",
@@ -168,8 +168,10 @@ def read_subject(text: str) -> str:
     return subject
 
 
-def describe_detail(detail: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the reason that was given, and what else the row says, in one line each."""
+def describe_detail(detail: object) -> tuple[str, str]:
+    """Return the reason that was given, and what else the row says, in one line each; of a damaged row that it is one."""
+    if not isinstance(detail, Mapping):
+        return "", UNREADABLE
     reason = detail.get("why") or detail.get("because") or ""
     rest = [
         f"{name}: {_write_value(value)}"

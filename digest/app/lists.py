@@ -12,6 +12,7 @@ from typing import IO, Any
 from digest.app import maintenance
 from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.installation import Installation
+from digest.app.running_imports import announce_import, is_running
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.send import notice_queue
 from subscribers.consent import wordings
@@ -85,14 +86,23 @@ def import_list(
     with IMPORT.steps(installation.database, actor, "a list", now=now) as draft:
         survey = survey_file(file, options)
         draft.detail = {"origin": survey.layout.origin, "options": options.as_json()}
-        with _open_reject_writer(survey) as write_reject:
+        with (
+            announce_import(installation.database, survey.file_hash, now=now) as renew,
+            _open_reject_writer(survey) as write_reject,
+        ):
+            count_rows = _count_rows(survey, progress)
+
+            def note_step(row: int) -> None:
+                renew()
+                count_rows(row)
+
             report = imports.run_import(
                 _import_context(installation, actor),
                 survey,
                 options,
                 now=now,
                 on_reject=write_reject,
-                progress=_count_rows(survey, progress),
+                progress=note_step,
             )
         draft.subject, draft.changed = f"import {report.batch}", not report.already_imported
         draft.detail |= {"counts": report.as_json()}
@@ -155,7 +165,7 @@ def list_unfinished_imports(
 
 @dataclass(frozen=True, slots=True)
 class ImportsView:
-    """What came in before, newest first; what is not finished, with its people; how many departures all lists named."""
+    """What came in before, newest first; what is not finished and nobody works on, with its people; how many departures all lists named."""
 
     finished: tuple[imports.FinishedImport, ...]
     unfinished: tuple[tuple[imports.UnfinishedImport, int], ...]
@@ -170,9 +180,10 @@ def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> 
     """
     unfinished = list_unfinished_imports(installation, actor, now=now)
     with installation.database.read() as session:
+        idle = tuple((each, people) for each, people in unfinished if not is_running(session, each, now))
         return ImportsView(
             tuple(imports.list_finished_imports(session, limit=MAX_SHOWN_IMPORTS)),
-            tuple(unfinished),
+            idle,
             imports.count_listed_departures(session),
         )
 

@@ -30,14 +30,15 @@ from digest.store import staff_sessions
 from digest.store.account_models import SignIn
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import prove_audit_log
-from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
+from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
 from subscribers.consent import consent_days, disclosures, seals
 from subscribers.lifecycle import expiry
-from subscribers.store.models import Seal
+from subscribers.store.models import ConsentDay, Seal
 from subscribers.transfer.imports import drop_import_salts
 
 GROWTH_STATE_KEY = "growth counted"
 SLOT_RETENTION = timedelta(days=90)
+MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, whatever is kept of deliveries
 DELETE_BATCH_SIZE = 1000  # rows of one write transaction
 
 log = structlog.get_logger("nightly")
@@ -254,6 +255,16 @@ def delete_old_slots(installation: Installation, now: datetime) -> str:
     return f"{installation.database.delete_in_batches(TimetableSlot, old, size=DELETE_BATCH_SIZE):,} old slots dropped"
 
 
+def delete_old_day_counts(installation: Installation, now: datetime) -> str:
+    """Delete the counts of days that the pages show no more: of visits to sources, and of consent events."""
+    file, database = installation.settings.file, installation.database
+    kept = max(timedelta(days=file.retention.delivery_days), MIN_DAY_COUNT_RETENTION)
+    first = now.astimezone(file.publication.zone).date() - kept
+    deleted = database.delete_in_batches(SourceDay, SourceDay.day < first, size=DELETE_BATCH_SIZE)
+    deleted += database.delete_in_batches(ConsentDay, ConsentDay.day < first, size=DELETE_BATCH_SIZE)
+    return f"{deleted:,} counts of old days deleted"
+
+
 NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     seal_consent_ledger,
     aggregate_old_disclosures,
@@ -267,6 +278,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_old_rate_counts,
     delete_old_sign_ins,
     delete_old_slots,
+    delete_old_day_counts,
     prune_uploads,
     request_provider_erasures,
     pull_provider_suppressions,  # asks others, and may take its time

@@ -9,14 +9,19 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
-from digest.app import doctor
+from digest.app import audit_log, doctor
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.providers.kind import DoctorFinding
 from digest.edition import calendar_store
 from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
-from digest.settings.table_values import SettingsValueError, fingerprint_values, replace_table_values
+from digest.settings.table_values import (
+    SettingsValueError,
+    fingerprint_values,
+    replace_section_list,
+    replace_table_values,
+)
 from digest.settings.values import SettingsTable
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule
@@ -110,6 +115,9 @@ def change_settings(
         SettingsConflictError: somebody else changed the table meanwhile.
         SettingsError: there is no settings file, it cannot be written, or an edition is going out under this sender.
     """
+    CHANGE.check_role(installation.database, actor, table, now=now)
+    # A form with a wrong value is answered before an act begins: it leaves no row.
+    replace_table_values(installation.settings.file, table, values)
     with CHANGE.steps(installation.database, actor, table, now=now) as draft:
         settings = _require_file(installation)
         if table == "sender":
@@ -136,6 +144,8 @@ def change_sections(
         SettingsConflictError: somebody else changed the sections meanwhile.
         SettingsError: there is no settings file, or it cannot be written.
     """
+    CHANGE.check_role(installation.database, actor, "sections", now=now)
+    replace_section_list(installation.settings.file, rows)
     with CHANGE.steps(installation.database, actor, "sections", now=now) as draft:
         settings = _require_file(installation)
         before = settings.file.sections
@@ -182,7 +192,16 @@ def _list_changes(installation: Installation, table: str) -> tuple[SettingChange
     query = select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject == table)
     with installation.database.read() as session:
         rows = session.scalars(query.order_by(AuditEntry.id.desc()).limit(LISTED_CHANGES))
-        return tuple(SettingChange(row.at, row.actor, row.detail["before"], row.detail["after"]) for row in rows)
+        return tuple(change for row in rows if (change := _read_change(row)))
+
+
+def _read_change(row: AuditEntry) -> SettingChange | None:
+    """Read a change of settings; None of a row that somebody tampered with, which the log's check names."""
+    detail = audit_log.read_detail(row) or {}
+    before, after = detail.get("before"), detail.get("after")
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return None
+    return SettingChange(row.at, row.actor, before, after)
 
 
 def _list_outside_settings(settings: Settings, table: str) -> list[OutsideSetting]:

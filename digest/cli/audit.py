@@ -79,7 +79,9 @@ def audit(
     if as_json:
         for row in rows:
             fields = {"row": row.seq, "at": row.at.isoformat(), "actor": row.actor, "act": row.act}
-            click.echo(json.dumps(fields | {"subject": row.subject, "detail": row.detail}, ensure_ascii=False))
+            click.echo(
+                json.dumps(fields | {"subject": row.subject, "detail": audit_log.read_detail(row)}, ensure_ascii=False)
+            )
         return
     zone = context.settings.file.publication.zone
     table = Table("Row", "When", "Who", "Act", "Subject", "Reason or detail")

@@ -73,7 +73,7 @@ def _find_row_fault(row: list[Any], place: int, head: str) -> str:
         return f"row {place:,} does not follow from the row before it"
     try:
         detail = json.loads(detail_text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return f"row {place:,} was changed: its detail cannot be read"
     if stored_hash != hash_audit_entry(seq, at, actor, act, subject, detail, previous=previous):
         return f"row {place:,} was changed: it is not what was hashed"

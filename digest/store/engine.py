@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, create_engine, delete, event, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, create_engine, delete, event, select, text, tuple_
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
@@ -116,10 +116,11 @@ class Database:
     def delete_in_batches(self, model: type[Base], condition: ColumnElement[bool], *, size: int) -> int:
         """Delete the rows that match, so many a transaction; return how many they were."""
         table, deleted = table_of(model), 0
-        page = select(table.c.id).where(condition).limit(size)
+        keys = tuple(table.primary_key.columns)
+        page = select(*keys).where(condition).limit(size)
         while True:
             with self.write() as session:
-                count = session.connection().execute(delete(table).where(table.c.id.in_(page))).rowcount
+                count = session.connection().execute(delete(table).where(tuple_(*keys).in_(page))).rowcount
             deleted += count
             if count < size:
                 return deleted

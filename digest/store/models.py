@@ -16,7 +16,7 @@ import digest.store.archive_models
 import digest.store.correction_models
 import digest.store.delivery_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these
-from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
+from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, UtcDateTime, enum_by_value
 
 
 class SourceHealth(StrEnum):
@@ -392,4 +392,4 @@ class AuditEntry(Base):
     actor: Mapped[str] = mapped_column(String(200))
     act: Mapped[str] = mapped_column(String(60))
     subject: Mapped[str] = mapped_column(String(200))
-    detail: Mapped[Json]
+    detail: Mapped[dict[str, Any]] = mapped_column(DamageTolerantJson)

@@ -50,7 +50,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-DAMAGED_JSON = "damaged"  # stands for what is no JSON; nobody's choices are a text
+DAMAGED_JSON = "damaged"  # stands for what is no JSON; what we store there is never a text
 
 
 class DamageTolerantJson(TypeDecorator[Any]):
@@ -66,7 +66,7 @@ class DamageTolerantJson(TypeDecorator[Any]):
         def read_or_mark(value: Any) -> Any:
             try:
                 return read(value) if read else value
-            except ValueError:
+            except (ValueError, RecursionError):
                 return DAMAGED_JSON
 
         return read_or_mark

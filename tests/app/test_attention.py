@@ -1,18 +1,26 @@
 """What somebody should look at is said by `digest status` and `digest doctor` alike."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import select
 
+from digest.app import lists, running_imports
+from digest.app.acts import Actor, Face, Role
+from digest.app.attention import attention_sentences
 from digest.app.installation import Installation, open_installation
+from digest.app.uploads import ImportStoppedError
 from digest.cli import digest
 from digest.settings import load_settings
+from digest.store.delivery_models import InstallationState
+from digest.store.process_owner import ProcessOwner
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.models import ImportBatch
 from subscribers.store.signup_models import SignupAlarm
+from subscribers.transfer.options import ImportOptions
 from tests.web.conftest import store_edition
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -53,6 +61,42 @@ def test_an_alarm_and_an_unfinished_import_are_named_with_what_to_do(home: Path)
         assert "digest subscribers import --abandon 1" in said
     found = json.loads(_run("status", "2026-W47", "--json").output)["attention"]
     assert len(found) == 2
+
+
+def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
+    file = home / "list.csv"
+    file.write_text("email\nada@example.org\n", "utf-8")
+    actor = Actor("terminal:eve", Role.ADMIN, Face.TERMINAL)
+    said: list[list[str]] = []
+    with open_installation(load_settings()) as install:
+
+        def look() -> list[str]:
+            with install.database.read() as session:
+                return attention_sentences(session, NOW)
+
+        def stop(_row: int, _rows: int) -> None:
+            said.append(look())
+            raise ImportStoppedError("Stopped.")
+
+        with pytest.raises(ImportStoppedError):
+            lists.import_list(install, actor, file, ImportOptions(), now=NOW, progress=stop)
+        (left,) = look()
+        with install.database.write() as session:
+            batch = session.scalars(select(ImportBatch)).one()
+        with running_imports.announce_import(install.database, batch.file_hash, now=NOW):
+            assert look() == []
+            with install.database.read() as session:
+                late = NOW + running_imports.TRUSTED_FOR + timedelta(minutes=1)
+                assert attention_sentences(session, late) == [left], "a machine that went silent works no more"
+            with install.database.write() as session:  # the process is gone: its number is another's by now
+                dead = ProcessOwner(nonce="gone")
+                stored = session.scalars(
+                    select(InstallationState).where(InstallationState.name.startswith("import at work"))
+                ).one()
+                stored.value = {"owner": str(dead), "at": NOW.isoformat()}
+            assert look() == [left]
+    assert said == [[]]
+    assert "was not finished" in left
 
 
 def test_a_section_that_no_source_feeds_is_named_with_what_to_do(home: Path) -> None:

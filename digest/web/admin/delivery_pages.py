@@ -32,7 +32,7 @@ def list_deliveries() -> ResponseReturnValue:
 
 @admin_pages.post("/deliveries/<name>/doubts")
 def settle_doubts(name: str) -> ResponseReturnValue:
-    """Settle uncertain deliveries of an edition by the member's word; the rest stays in doubt."""
+    """Settle uncertain deliveries of an edition by the member's word; the rest stays uncertain."""
     context, actor = web_context(), current_actor()
     try:
         reason = read_reason(request.form.get("reason", ""))

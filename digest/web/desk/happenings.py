@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from digest.app.audit_log import read_detail
 from digest.app.sending_view import SendingView
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.web.desk.colleagues import name_actor
@@ -38,7 +39,7 @@ class HappeningRow:
 
 def list_happenings(view: SendingView, names: Mapping[str, str], now: datetime) -> Iterator[HappeningRow]:
     """List what happened, the newest first."""
-    rows = [row for act in view.acts if (row := _tell_act(act.act, act.actor, act.at, act.detail, names))]
+    rows = [row for act in view.acts if (row := _tell_act(act.act, act.actor, act.at, read_detail(act) or {}, names))]
     edition = view.edition
     if edition.planned_at is not None:
         many = count_with_noun(edition.planned or 0, "reader")

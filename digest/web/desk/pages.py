@@ -54,13 +54,14 @@ def answer_conflict(error: ApplicationError) -> ResponseReturnValue:
 
 
 @desk_pages.app_context_processor
-def provide_attention_sentences() -> dict[str, Callable[[], list[str]]]:
+def provide_attention_sentences() -> dict[str, Callable[[str], list[str]]]:
     """Lend the layout the sentences that stand above every page of the desk."""
 
-    def sentences() -> list[str]:
+    def sentences(pause_told: str = "") -> list[str]:
         context = web_context()
         with context.database.read() as session:
-            return attention_sentences(session, context.clock(), context.installation.settings.file)
+            file = context.installation.settings.file
+            return attention_sentences(session, context.clock(), file, pause_told=pause_told)
 
     return {"attention": sentences}
 

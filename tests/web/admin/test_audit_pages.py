@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 
 from digest.app import audit_log, audit_topics
 from digest.store.audit import record_audit
+from digest.store.audit_chain import prove_audit_log
 from digest.store.models import AuditEntry
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -78,6 +79,23 @@ def test_a_choice_that_no_index_holds_looks_at_no_more_than_a_page_may(world: An
     assert "Nothing found so far" in page
     (further,) = re.findall(r'href="([^"]+)">Look further back', page)
     assert len(rows_of(client.get(further.replace("&amp;", "&")).text)) == 1
+
+
+@pytest.mark.parametrize("written", ["[1]", '"damaged"', "null", "7", "{no JSON", "[" * 9000])
+def test_a_row_that_cannot_be_read_is_shown_as_such_exported_and_named(world: Any, written: str) -> None:
+    client = world.signed_in_client("admin")
+    change = {"before": {"name": "A"}, "after": {"name": "B"}}
+    record(world, ("staff 1", "settings changed", "publication", change), ("staff 1", "paused", "2026-W47", {}))
+    with world.database.write() as session:
+        session.execute(text("UPDATE audit SET detail = :written"), {"written": written})
+    rows = rows_of(client.get("/admin/audit").text)
+    assert [row.endswith(f"{audit_topics.UNREADABLE} {n}") for n, row in zip((2, 1), rows, strict=True)] == [True, True]
+    assert client.get("/admin/settings/publication").status_code == 200
+    answer = client.post("/admin/audit/export", data=token_of(client, "/admin/audit/export") | {"reason": "A check"})
+    exported = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["detail"] for row in exported][1:] == [audit_topics.UNREADABLE] * 2
+    with world.database.read() as session:
+        assert "row 1 was changed" in prove_audit_log(session).fault
 
 
 def test_a_check_says_how_far_the_chain_holds_and_names_the_row_where_it_does_not(world: Any) -> None:

@@ -100,7 +100,7 @@ def test_doubts_are_settled_by_a_word_each_with_a_reason(both: Any) -> None:
     assert post(admin, path, **words, reason="").status_code == 400
     answer = post(admin, path, **words, reason="looked into the log")
     assert answer.headers["Location"] == f"/admin/deliveries?edition={NEW}&settled=2"
-    assert "2 doubts settled." in admin.get(answer.headers["Location"]).text
+    assert "2 uncertain mails settled." in admin.get(answer.headers["Location"]).text
     with both.database.read() as session:
         states = dict(
             session.execute(select(Delivery.id, Delivery.state).where(Delivery.purpose == f"edition:{NEW}")).all()

@@ -162,7 +162,7 @@ def read_the_log(page: Page) -> None:
         "ann exported the list “moving house”",
         "ann imported a list: import 1",
         "ann erased reader 1 “asked by letter”",
-        "ann took doubts of 2026-W47 as arrived “the server's log has it”",
+        "ann took uncertain mails of 2026-W47 as arrived “the server's log has it”",
         "ann mailed reader 1 the link to their data",
         "ann looked at the address of reader 1 “wrote a letter”",
         "ann looked reader 1 up by the whole address",
@@ -218,7 +218,7 @@ def test_an_admin_does_a_morning_of_work_without_scripts(browser: Browser, serve
     page.get_by_label("It arrived").check()
     page.get_by_label("Why for the audit log").first.fill("the server's log has it")
     follow(page.get_by_role("button", name="Settle those with a word"))
-    expect(page.get_by_role("status")).to_contain_text("1 doubt settled.")
+    expect(page.get_by_role("status")).to_contain_text("1 uncertain mail settled.")
     # They want to be erased.
     erase_a_reader(page, f"{address}/admin/readers/{world.ada}", world.ada)
     import_a_list(page)

@@ -144,6 +144,8 @@ def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -
     for answer in ("Let it go on:", "Leave it paused:", "Cancel the rest:"):
         assert f"<b>{answer}</b>" in page
     assert f"It paused itself: {reason}" in page
+    assert page.count(reason) == 2, "under the heading, and in what happened"
+    assert f"2026-W47 is paused: {reason}" in going.desk.get("/desk/sent").text
     assert page.count(">Let it go on</button>") == 1
 
 

@@ -1,0 +1,65 @@
+"""Which imports a process is working on at this moment: it says so again and again, until it is through, stopped or gone."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from digest.deliver.control.installation_hold import (
+    delete_installation_state,
+    read_installation_state,
+    write_installation_state,
+)
+from digest.store.engine import Database
+from digest.store.process_owner import this_process_owner
+from subscribers.transfer.imports import UnfinishedImport, list_unfinished_imports
+
+RENEWAL_SECONDS = 60.0
+# Of a process on another machine nobody can tell whether it lives: what it said counts for so long.
+TRUSTED_FOR = timedelta(minutes=5)
+
+
+@contextmanager
+def announce_import(database: Database, file_hash: str, *, now: datetime) -> Iterator[Callable[[], None]]:
+    """Say that this process works on the import of a file, as long as the block runs; call what is lent after each step."""
+    begun = renewed = time.monotonic()
+
+    def write() -> None:
+        at = now + timedelta(seconds=time.monotonic() - begun)
+        with database.write() as session:
+            said = {"owner": str(this_process_owner()), "at": at.isoformat()}
+            write_installation_state(session, _state_key(file_hash), said, now=at)
+
+    def renew() -> None:
+        nonlocal renewed
+        if time.monotonic() - renewed >= RENEWAL_SECONDS:
+            renewed = time.monotonic()
+            write()
+
+    write()
+    try:
+        yield renew
+    finally:
+        # A database that is away must not hide why the import ended; what was said lapses by itself.
+        with suppress(SQLAlchemyError), database.write() as session:
+            delete_installation_state(session, _state_key(file_hash))
+
+
+def list_idle_imports(session: Session, now: datetime) -> list[UnfinishedImport]:
+    """List the imports that were begun and not finished, and that nobody works on."""
+    return [unfinished for unfinished in list_unfinished_imports(session) if not is_running(session, unfinished, now)]
+
+
+def is_running(session: Session, unfinished: UnfinishedImport, now: datetime) -> bool:
+    """Say whether a process works on an import."""
+    said = read_installation_state(session, _state_key(unfinished.file_hash))
+    if said is None or this_process_owner().knows_dead(said["owner"]):
+        return False
+    return now - datetime.fromisoformat(said["at"]) < TRUSTED_FOR
+
+
+def _state_key(file_hash: str) -> str:
+    return f"import at work {file_hash[:40]}"
