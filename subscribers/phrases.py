@@ -60,11 +60,9 @@ def zone_name_at(moment: datetime) -> str:
     return name if name[:1] not in {"+", "-"} else f"UTC{moment.isoformat()[-6:]}"
 
 
-def spoken_hour(hour: int) -> str:
-    """Write a full hour: "6:00 a.m.", midnight and noon by name."""
-    if hour % 12 == 0:
-        return "noon" if hour else "midnight"
-    return f"{hour % 12}:00 {'a.m.' if hour < 12 else 'p.m.'}"
+def hour_in_zone(moment: datetime) -> str:
+    """Write the clock time of a moment with its zone: "6 a.m. ET", "5:30 p.m. CET"."""
+    return f"{clock_hour(moment)} {zone_name_at(moment)}"
 
 
 def zone_label(name: str) -> str:

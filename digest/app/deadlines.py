@@ -25,7 +25,7 @@ from digest.edition.release_calendar import (
     plan_steps,
 )
 from digest.store.models import Edition, EditionState
-from subscribers.phrases import clock_hour, weekday_month_day, zone_name_at
+from subscribers.phrases import hour_in_zone, weekday_month_day
 
 MAIL_KIND: Literal["deadline"] = "deadline"
 _MAX_LISTED = 6  # headlines of a section in a mail's preview
@@ -193,7 +193,7 @@ def write_words(what: str, *, number: str, release: str, deadline: str, rule: st
 
 
 def _write_moment(local: datetime) -> str:
-    return f"{weekday_month_day(local)}, {clock_hour(local)} {zone_name_at(local)}"
+    return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
 
 
 def write_outline(content: EditionContent) -> str:

@@ -27,7 +27,7 @@ from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
-from subscribers.phrases import clock_time, weekday_date
+from subscribers.phrases import hour_in_zone, weekday_date
 
 LOOK = Act("looked again", Role.EDITOR)
 
@@ -148,7 +148,7 @@ def _tell_editors(
     facts = {
         "edition": edition.name,
         "number": str(edition.number),
-        "release": f"{weekday_date(local)}, {clock_time(local)} {local:%Z}",
+        "release": f"{weekday_date(local)}, {hour_in_zone(local)}",
         "stories": "\n".join(f"{finding.headline} ({finding.what})" for finding in look.gone),
         "stopped": "yes" if look.pause_reason else "",
         "address": f"{installation.settings.link_base}/desk/editions/{edition.name}",

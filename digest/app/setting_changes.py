@@ -28,7 +28,7 @@ from digest.timetable import ScheduleRule
 
 CHANGE = Act("settings changed", Role.ADMIN)
 LOOK = Act("settings looked at", Role.ADMIN)
-EDITABLE_TABLES = ("publication", "sections", "schedule", "sender", "limits", "approval")
+EDITABLE_TABLES = ("publication", "look", "sections", "schedule", "sender", "limits", "approval")
 LISTED_CHANGES = 5
 PREVIEWED_RELEASES = 10
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)

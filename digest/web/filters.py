@@ -7,7 +7,15 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup, escape
 
 from digest.collect.urls import site_name
-from subscribers.phrases import clock_time, full_date, month_day, short_month_day, weekday_date, weekday_month_day
+from subscribers.phrases import (
+    clock_time,
+    full_date,
+    hour_in_zone,
+    month_day,
+    short_month_day,
+    weekday_date,
+    weekday_month_day,
+)
 
 
 def long_day(moment: datetime, zone: ZoneInfo) -> str:
@@ -42,13 +50,12 @@ def short_day(moment: datetime, zone: ZoneInfo) -> str:
 
 
 def hour_with_zone(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "6:00 a.m. EST"."""
-    local = moment.astimezone(zone)
-    return f"{clock_time(local)} {local:%Z}"
+    """Write "6 a.m. ET"."""
+    return hour_in_zone(moment.astimezone(zone))
 
 
 def day_and_hour(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "Friday, November 20, 6:00 a.m. EST"."""
+    """Write "Friday, November 20, 6 a.m. ET"."""
     local = moment.astimezone(zone)
     return f"{local:%A}, {month_day(local)}, {hour_with_zone(moment, zone)}"
 

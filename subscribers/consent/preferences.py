@@ -3,14 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Literal, Self, get_args
 
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
-from subscribers.phrases import full_date, join_words, sentence, spoken_hour, zone_label
+from subscribers.phrases import clock_hour, full_date, join_words, sentence, zone_label
 from subscribers.store.models import ConsentKind
 
 _SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
@@ -165,5 +165,7 @@ def _describe_schedule(preferences: Preferences) -> list[str]:
     if preferences.frequency == "monthly":
         sentences.append("Once a month: the first edition of the month.")
     if preferences.hour is not None:
-        sentences.append(f"Sent at {spoken_hour(preferences.hour)} in {zone_label(preferences.zone)}, or soon after.")
+        sentences.append(
+            f"Sent at {clock_hour(time(preferences.hour))} in {zone_label(preferences.zone)}, or soon after."
+        )
     return sentences

@@ -73,7 +73,7 @@ _KIND_SENTENCES = {
     ConsentKind.IMPORTED: "You came with a list from another service",
     ConsentKind.ATTESTED: "An editor vouched for your consent",
     ConsentKind.WITHDRAWN: "You left the list",
-    ConsentKind.UNDONE: "You took back that you had left",
+    ConsentKind.UNDONE: "You undid unsubscribing",
     ConsentKind.RE_ASKED: "We asked you whether you want the mail",
     ConsentKind.ADDRESS_CHANGED: "You changed your address",
     ConsentKind.CHOICES_CHANGED: "Your choices changed",

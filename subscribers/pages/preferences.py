@@ -1,8 +1,9 @@
 """Choosing: what a reader wants to read, how often and when, how it looks, and when it rests."""
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from functools import lru_cache
+from importlib import resources
 from zoneinfo import available_timezones
 
 from flask import Response, request, url_for
@@ -27,7 +28,7 @@ from subscribers.pages.context import (
     render_page,
     unknown_link_page,
 )
-from subscribers.phrases import spoken_hour, zone_label
+from subscribers.phrases import clock_hour, zone_label
 from subscribers.store import people
 from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import LinkStage
@@ -35,6 +36,12 @@ from subscribers.store.one_time_tokens import LinkStage
 REGIONS = (
     *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian"),
     "Pacific",
+)
+# Where most readers of an English newsletter live, from west to east; they stand first.
+COMMON_ZONES = (
+    *("Pacific/Honolulu", "America/Anchorage", "America/Los_Angeles", "America/Phoenix", "America/Denver"),
+    *("America/Chicago", "America/New_York", "America/Halifax", "UTC", "Europe/London", "Europe/Paris"),
+    *("Europe/Berlin", "Asia/Kolkata", "Asia/Singapore", "Asia/Tokyo", "Australia/Sydney"),
 )
 
 
@@ -45,13 +52,25 @@ def known_zones() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
+def list_offered_zones() -> frozenset[str]:
+    """Return the zones that a reader may pick: each place once, by its present name, as the time zone database lists them by country.
+
+    The database knows some 180 older names beside them, such as Europe/Kiev for Europe/Kyiv. Who chose one keeps it.
+    """
+    table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
+    names = {line.split("\t")[2] for line in table.splitlines() if line and not line.startswith("#")}
+    return frozenset({*names, "UTC"}) & known_zones()
+
+
+@lru_cache(maxsize=1)
 def zones_by_region() -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return the zones of each region, as name and words; UTC stands by itself."""
-    by_region = {
-        region: tuple((name, zone_label(name)) for name in sorted(known_zones()) if name.startswith(f"{region}/"))
+    """Return the zones that are offered as name and words, each once: the common ones first, the others by region."""
+    common = tuple((name, zone_label(name)) for name in COMMON_ZONES if name in known_zones())
+    others = sorted(list_offered_zones() - set(COMMON_ZONES))
+    return {"Common": common} | {
+        region: tuple((name, zone_label(name)) for name in others if name.startswith(f"{region}/"))
         for region in REGIONS
     }
-    return by_region | {"Everywhere": (("UTC", "UTC"),)}
 
 
 MAX_PAUSE = timedelta(days=366)
@@ -214,7 +233,7 @@ def _preferences_page(
         since=person.asked_at,
         chosen=chosen,
         often=FREQUENCY_LABELS,
-        hours=[(hour, spoken_hour(hour)) for hour in range(24)],
+        hours=[(hour, clock_hour(time(hour))) for hour in range(24)],
         zone=zone,
         zone_offered=any((zone == name for places in zones_by_region().values() for name, _ in places)),
         zones=zones_by_region(),

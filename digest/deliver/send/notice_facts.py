@@ -14,7 +14,7 @@ from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.consent.preferences import describe_preferences
 from subscribers.lifecycle import choice_changes
-from subscribers.phrases import clock_hour, full_date, weekday_date, zone_name_at
+from subscribers.phrases import full_date, hour_in_zone, weekday_date
 
 # which page a token opens; all others confirm
 _TOKEN_PAGES = {"data": "my-data", "move": "address", "undo": "undo", "choices": "restore", "staff": "staff"}
@@ -85,7 +85,7 @@ def _edition_facts(database: Database, settings: Settings, now: datetime) -> dic
         facts = {
             "next_number": str(following.number),
             "next_day": weekday_date(release),
-            "next_hour": f"{clock_hour(release)} {zone_name_at(release)}",
+            "next_hour": hour_in_zone(release),
             "sender": settings.file.sender.address,
         }
         if newest is None:
@@ -96,4 +96,4 @@ def _edition_facts(database: Database, settings: Settings, now: datetime) -> dic
 
 
 def _format_moment(moment: datetime) -> str:
-    return f"{full_date(moment)}, {moment:%H:%M %Z}"
+    return f"{full_date(moment)}, {hour_in_zone(moment)}"

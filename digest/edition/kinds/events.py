@@ -17,7 +17,7 @@ from digest.select.section_filler import SectionFiller
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
-from subscribers.phrases import clock_hour, month_day, weekday_month_day, zone_name_at
+from subscribers.phrases import hour_in_zone, month_day, weekday_month_day
 
 LOOKAHEAD = timedelta(days=90)
 SUMMARY_WORDS = 16
@@ -84,7 +84,7 @@ def _write_event_date(event: CandidateArticle, zone: tzinfo) -> EntryDate:
     has_hour = timed and event.starts_at is not None
     parts = [
         weekday_month_day(day),
-        f"{clock_hour(start.astimezone(zone))} {zone_name_at(start.astimezone(zone))}" if has_hour else "",
+        hour_in_zone(start.astimezone(zone)) if has_hour else "",
         f"to {month_day(last_day)}" if last_day > day else "",
     ]
     return EntryDate(

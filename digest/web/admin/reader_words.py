@@ -88,7 +88,7 @@ _CHAIN_WORDS: Mapping[ConsentKind, tuple[str, str]] = {
     ConsentKind.IMPORTED: ("Came", "with a list from another service, with evidence of their consent."),
     ConsentKind.ATTESTED: ("Was added", "by an admin, who vouches for their consent."),
     ConsentKind.WITHDRAWN: ("Left", "the list."),
-    ConsentKind.UNDONE: ("Came back:", "they took back that they had left."),
+    ConsentKind.UNDONE: ("Came back:", "they undid unsubscribing."),
     ConsentKind.RE_ASKED: ("Was asked", "whether they want the mail."),
     ConsentKind.ADDRESS_CHANGED: ("Moved", "to another address."),
     ConsentKind.CHOICES_CHANGED: ("Chose", "anew what they get, or how often."),

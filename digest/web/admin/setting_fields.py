@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from digest.settings import SectionKindName
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
-FieldKind = Literal["text", "lines", "number", "numbers", "choice", "rule", "rules", "amounts"]
+FieldKind = Literal["text", "lines", "number", "numbers", "choice", "rule", "rules", "amounts", "colour"]
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 EVERY_DAY = "daily"
 MAX_SECTIONS = 30
@@ -38,6 +38,23 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
             "timezone", "Time zone", hint="Every day and hour of the desk and of these settings is meant in it."
         ),
         SettingField("first_number", "Number of the first edition made here", "number"),
+    ),
+    "look": (
+        SettingField("accent", "Links and buttons", "colour"),
+        SettingField("accent_dark", "Links and buttons on dark screens", "colour"),
+        SettingField("label", "Topics, ranks and deadlines", "colour", "Another hue than that of links."),
+        SettingField("label_dark", "Topics, ranks and deadlines on dark screens", "colour"),
+        SettingField("tint", "Ground of panels and dates", "colour"),
+        SettingField("headings", "Headlines", "choice", choices=(("serif", "With serifs"), ("sans", "Without serifs"))),
+        SettingField("bar", "Line on top", "number", "Pixels, at most 12; 0: none."),
+        SettingField(
+            "bar_colour",
+            "Colour of that line",
+            "choice",
+            choices=(("ink", "That of the text"), ("accent", "That of links")),
+        ),
+        SettingField("logo", "Logo", hint="Upload it below, or name one that is kept. Empty: the publication's name."),
+        SettingField("logo_dark", "Logo on dark screens", hint="Both, or none."),
     ),
     "schedule": (
         SettingField("release", "Goes out", "rule"),

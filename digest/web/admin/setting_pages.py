@@ -6,7 +6,8 @@ from typing import Any
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import setting_changes, staff
+from digest.app import logo_uploads, setting_changes, staff
+from digest.app.logos import LogoRefusedError
 from digest.app.setting_changes import EDITABLE_TABLES, ReleasePair
 from digest.settings import SettingsError
 from digest.settings.file_edits import SettingsConflictError
@@ -16,11 +17,15 @@ from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.colleagues import name_actor
+from subscribers.errors import ApplicationError
 
-_TITLES = {"approval": "Approval", "limits": "Limits", "publication": "Publication", "schedule": "Schedule"} | {
-    "sections": "Sections",
-    "sender": "Sender",
-}
+_TITLES = {
+    "approval": "Approval",
+    "limits": "Limits",
+    "look": "Look",
+    "publication": "Publication",
+    "schedule": "Schedule",
+} | {"sections": "Sections", "sender": "Sender"}
 
 
 @admin_pages.get("/settings")
@@ -65,6 +70,24 @@ def change_settings(table: str) -> ResponseReturnValue:
     return redirect(url_for("admin.show_settings", table=table, saved="1" if changed else None), 303)
 
 
+@admin_pages.post("/settings/look/logos")
+def replace_logos() -> ResponseReturnValue:
+    """Keep the logos that were uploaded, and name them in the settings."""
+    context, actor = web_context(), current_actor()
+    files = {name: request.files.get(name) for name in ("logo", "logo_dark")}
+    uploads = {name: (file.filename, file.read()) for name, file in files.items() if file and file.filename}
+    fingerprint = request.form.get("fingerprint", "")
+    try:
+        changed = logo_uploads.replace_logos(
+            context.installation, actor, uploads, fingerprint=fingerprint, now=context.clock()
+        )
+    except LogoRefusedError as exc:
+        return _settings_page("look", refusal=exc), 400
+    except SettingsError as exc:
+        return _settings_page("look", refusal=exc), 409
+    return redirect(url_for("admin.show_settings", table="look", saved="1" if changed else None), 303)
+
+
 def _require_table(table: str) -> str:
     if table not in EDITABLE_TABLES:
         abort(404, "These settings have no page of their own: they stand in digest.toml.")
@@ -76,7 +99,7 @@ def _settings_page(
     *,
     form: Mapping[str, str] | None = None,
     problems: Mapping[str, str] | None = None,
-    refusal: SettingsError | None = None,
+    refusal: ApplicationError | None = None,
     pairs: Sequence[ReleasePair] = (),
     saved: bool = False,
 ) -> str:
@@ -100,6 +123,7 @@ def _settings_page(
         is_preview=form is not None and bool(pairs),
         pairs=pairs,
         zone=context.zone,
+        logo=context.installation.settings.logo if table == "look" else None,
         changes=[(change, name_actor(change.actor, names)) for change in view.changes],
     )
 

@@ -31,6 +31,7 @@ EDITOR = AccessRule(Role.EDITOR)
 EDITOR_FRESH = AccessRule(Role.EDITOR, fresh=True)
 EDITOR_PICTURE = AccessRule(Role.EDITOR, max_bytes=MAX_PICTURE_BYTES)
 ADMIN = AccessRule(Role.ADMIN)
+ADMIN_LOGOS = AccessRule(Role.ADMIN, max_bytes=2 * MAX_PICTURE_BYTES)
 ADMIN_OPML = AccessRule(Role.ADMIN, max_bytes=MAX_OPML_BYTES)
 # Before readers' addresses are shown or moved.
 ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
@@ -153,6 +154,7 @@ ROUTE_RULES = {
     "admin.list_settings": ADMIN,
     "admin.show_settings": ADMIN,
     "admin.change_settings": ADMIN,
+    "admin.replace_logos": ADMIN_LOGOS,
     "corrections.show_corrections": EDITOR,
     "corrections.submit_correction": EDITOR,
     "corrections.show_recipients": EDITOR,

@@ -169,7 +169,7 @@ def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -
         assert wording.text in text
         assert wording.hash not in text  # it stands where the reader sees all their data
         assert "/preferences/" in text
-        assert "November 20, 2026, 06:00 EST" in text
+        assert "November 20, 2026, 6 a.m. ET" in text
     assert [d.purpose for d in deliveries(world)] == ["confirm:1", "welcome:2"]
 
 

@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
 from subscribers.consent.preferences import Preferences, describe_preferences
+from subscribers.pages import preferences
 from subscribers.pages.context import SiteDetails
 from subscribers.pages.preferences import read_preferences_form
 from subscribers.store.models import Person, PersonState
@@ -58,7 +59,7 @@ def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
     answer = both.client.post(path_of(both), data=form)
     assert (
         "Every section. Every second week, counted from the week of November 16, 2026. "
-        "Sent at 6:00 a.m. in Berlin, or soon after." in answer.text
+        "Sent at 6 a.m. in Berlin, or soon after." in answer.text
     )
     assert chosen(both) == Preferences(frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin")
     page = both.client.get(path_of(both)).text
@@ -84,6 +85,14 @@ def test_who_made_choices_that_cannot_be_read_is_asked_to_choose_anew(world: Any
     assert "Saved." in world.client.post(path_of(world), data={"section": SECTIONS}).text
     assert chosen(world) == Preferences()
     assert "Please choose anew." not in world.client.get(path_of(world)).text
+
+
+def test_each_place_is_offered_once_by_its_present_name_and_the_common_ones_first() -> None:
+    offered = [name for places in preferences.zones_by_region().values() for name, _ in places]
+    assert len(offered) == len(set(offered)) == len(preferences.list_offered_zones())
+    assert {"Europe/Kyiv", "America/New_York", "Europe/Oslo", "UTC"} <= set(offered)
+    assert not {"Europe/Kiev", "Australia/LHI", "Pacific/Truk", "US/Eastern"} & set(offered)
+    assert "America/New_York" in offered[:16]
 
 
 def test_a_zone_of_an_older_machine_stays_chosen(world: Any) -> None:

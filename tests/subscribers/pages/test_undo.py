@@ -112,7 +112,7 @@ def test_who_did_not_leave_on_the_page_takes_it_back_by_one_mail_to_the_owner(bo
     assert "You are on the list again" in both.client.post(path).text
     assert state_of(both) == PersonState.SUBSCRIBED
     assert links(both)[1] == ("undone", {"method": "link mailed to the owner", "actor": "reader"})
-    assert "There is nothing to take back" in both.client.post(path).text
+    assert "There is nothing to undo" in both.client.post(path).text
     both.client.post(link)  # a departure of its own, with a mail of its own
     both.client.post(f"{link}/undo")
     (another,) = inbox.new()
@@ -169,7 +169,7 @@ def test_it_can_be_taken_back_for_seven_days(world: Any, days: float, status: in
     assert then.post(f"{link}/undo").status_code == status
     answer = then.post(path)
     assert answer.status_code == status
-    assert ("cannot be taken back any more" in answer.text) == (status == 410)
+    assert ("can no longer be undone" in answer.text) == (status == 410)
     assert (state_of(world) == PersonState.SUBSCRIBED) == (status == 200)
 
 
@@ -207,7 +207,7 @@ def test_who_never_left_has_nothing_to_take_back(world: Any) -> None:
     before = world.dump()
     answer = world.client.post(f"/u/{world.token('leave')}/undo")
     assert answer.status_code == 200
-    assert "There is nothing to take back" in answer.text
+    assert "There is nothing to undo" in answer.text
     assert world.client.post(f"/u/{world.token('leave', 99_999)}/undo").status_code == 410
     assert world.dump() == before
 

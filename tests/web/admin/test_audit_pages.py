@@ -39,10 +39,10 @@ def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) 
     record(both, looked, ("terminal:eve", "approve", "2026-W47", {}), ("staff 1", "refused: list exported", "list", {}))
     page = client.get("/admin/audit").text
     assert rows_of(page) == [
-        "5:30 p.m. EST ann tried “list exported”: list Refused. 4",
-        "5:30 p.m. EST eve at a terminal approved 2026-W47 3",
-        "5:30 p.m. EST ann looked at the address of reader 1 “A reader asked” 2",
-        "5:30 p.m. EST The timetable sealed the ledger and this log 1",
+        "5:30 p.m. ET ann tried “list exported”: list Refused. 4",
+        "5:30 p.m. ET eve at a terminal approved 2026-W47 3",
+        "5:30 p.m. ET ann looked at the address of reader 1 “A reader asked” 2",
+        "5:30 p.m. ET The timetable sealed the ledger and this log 1",
     ]
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["Thursday, November 19, 2026", "Monday, November 16, 2026"]
     for query, numbers in (

@@ -135,7 +135,7 @@ def test_an_address_is_shown_after_a_reason_for_a_quarter_of_an_hour_and_its_own
     assert post(admin, f"{record}/address", why="A reader asked").status_code == 303
     page = admin.get(record).text
     assert f"<b>{ADA_ADDRESS}</b>" in page
-    assert "You see this address until 5:45 p.m. EST." in page
+    assert "You see this address until 5:45 p.m. ET." in page
     assert ADA_ADDRESS not in admin.get(f"{record}?address=hidden").text
     assert ADA_ADDRESS not in admin.get("/admin/readers").text
     with both.database.read() as session:

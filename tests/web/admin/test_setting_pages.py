@@ -1,5 +1,6 @@
 """Settings in pages: saved into digest.toml with who and what before, refused at their field, followed by the running process."""
 
+import io
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from digest.app.setting_changes import pair_releases
 from digest.edition.release_calendar import CalendarChange, ReleaseCalendar
 from digest.store.models import AuditEntry, EditionState
 from digest.timetable import parse_schedule_rule
+from tests.app.test_logos import draw_logo
 from tests.web.admin.conftest import SETTINGS
 from tests.web.conftest import NOW
 
@@ -156,3 +158,50 @@ def test_without_a_file_nothing_can_be_saved_and_the_page_says_so(world: Any) ->
 
 def test_editors_change_no_setting(filed: Any) -> None:
     assert filed.desk.get("/admin/settings/approval").status_code == 403
+
+
+def test_the_look_is_refused_at_its_colour_saved_and_worn_by_readers_pages(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    wrong = submit(client, "look", accent="#F0D000", label="#0B4F8B")
+    assert wrong.status_code == 400
+    said = re.findall(r'<span class="err said-line" id="(\w+)-said">([^<]+)<', wrong.text)
+    assert [field for field, _ in said] == ["accent"], "the label is looked at beside a readable accent only"
+    assert "#F0D000 on the paper #FFFFFF has a contrast of 1.5, and 4.5 is needed; #" in said[0][1]
+    assert re.search(r'id="accent"[^>]* value="#F0D000"[^>]*aria-invalid="true"', wrong.text)
+    assert submit(client, "look", accent="#00606b", headings="sans", bar="0", bar_colour="accent").status_code == 303
+    look = filed.install.settings.file.look
+    assert (look.accent, look.headings, look.bar, look.bar_colour) == ("#00606B", "sans", 0, "accent")
+    assert client.get("/admin/settings/look").text.count('fill="#00606B"') == 1
+
+
+def upload_logos(client: Any, **files: tuple[str, bytes]) -> Any:
+    page = client.get("/admin/settings/look").text
+    tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', page)[0] for name in ("csrf_token", "fingerprint")}
+    data = {name: (io.BytesIO(body), file_name) for name, (file_name, body) in files.items()}
+    return client.post("/admin/settings/look/logos", data=tokens | data)
+
+
+def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    light, dark = draw_logo("#00606B"), draw_logo("#6FD0DB")
+    alone = upload_logos(client, logo=("Our Mark.png", light))
+    assert (alone.status_code, "one for dark screens" in alone.text) == (400, True)
+    drawn = upload_logos(
+        client, logo=("mark.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), logo_dark=("d.png", dark)
+    )
+    assert (drawn.status_code, "it is SVG or a page" in drawn.text) == (400, True)
+    assert filed.install.settings.file.look.logo == ""
+    assert upload_logos(client, logo=("Our Mark.png", light), logo_dark=("Our Mark.png", dark)).status_code == 303
+    look, logo = filed.install.settings.file.look, filed.install.settings.logo
+    assert re.fullmatch(r"Our-Mark-[0-9a-f]{8}\.png", look.logo)
+    assert logo is not None
+    page = client.get("/admin/settings/look").text
+    assert f'<img src="/media/{logo.light}" width="112" height="30" alt="The logo on light screens">' in page
+    assert f"/media/{logo.dark}" in page
+    assert upload_logos(client, logo_dark=("both.png", light)).status_code == 400, "a picture is kept by one name"
+    assert upload_logos(client, logo=("both.png", dark)).status_code == 400
+    assert upload_logos(client, logo_dark=("new.png", draw_logo("#FFFFFF"))).status_code == 303
+    assert filed.install.settings.logo is not None
+    assert filed.install.settings.logo.light == logo.light
+    assert filed.install.settings.logo.dark != logo.dark
+    assert filed.desk.post("/admin/settings/look/logos").status_code in {400, 403}

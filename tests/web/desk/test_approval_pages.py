@@ -113,7 +113,7 @@ def test_the_same_words_approved_again_are_said_to_be_the_same(week: SampleWeek)
 def test_a_note_stands_on_top_of_every_page_of_the_edition_until_it_is_done(week: SampleWeek, rest: str) -> None:
     note = {"note": "The intro says <hospital>, but Lindmoor is out."}
     assert week.client("sam").post(f"{week.path}/send-back", data=note).status_code == 303
-    said = "Sam sent this back on Thursday, November 19, 5:35 p.m. EST."
+    said = "Sam sent this back on Thursday, November 19, 5:35 p.m. ET."
     assert said in page(week, "dana", rest)
     (done,) = re.findall(r'action="([^"]*/notes/\d+/done)"', week.client().get(f"{week.path}{rest}").text)
     assert week.client("dana").post(done).status_code == 303

@@ -61,7 +61,7 @@ def test_without_an_edition_the_desk_says_what_to_do(world: Any) -> None:
 def test_the_edition_page_shows_plan_outline_scores_and_what_was_left_out(both: Any) -> None:
     both.edition()
     page = both.desk.get("/desk/").text
-    assert "Friday, November 20, 6:00 a.m. EST" in page
+    assert "Friday, November 20, 6 a.m. ET" in page
     assert "1 reader" in page
     assert "45 of 60" in page
     assert "Score 56.1: coverage 31.4, readership 18.2, freshness 8.5, penalty -2.0" in page
@@ -171,7 +171,7 @@ def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
     name = both.edition()
     client = both.desk
     review = client.get(f"/desk/editions/{name}/approve")
-    assert "No. 147 goes to 1 reader on Friday, November 20, 6:00 a.m. EST." in review.text
+    assert "No. 147 goes to 1 reader on Friday, November 20, 6 a.m. ET." in review.text
     answer = client.post(f"/desk/editions/{name}/approve", data=fields_of(review.text))
     assert answer.status_code == 303
     edition = edition_of(both)
@@ -183,7 +183,7 @@ def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
             session, edition_of(both), settings=both.install.settings, keys=both.install.keys
         )
     page = client.get(answer.headers["Location"]).text
-    assert "Approved Thursday, November 19, 5:30 p.m. EST" in page
+    assert "Approved Thursday, November 19, 5:30 p.m. ET" in page
     assert "Take the approval back" in page
     taken = client.post(f"/desk/editions/{name}/void", data=fields_of(page))
     assert taken.status_code == 303

@@ -223,7 +223,7 @@ def test_afterwards_the_page_says_what_came_of_it(going: Any) -> None:
     set_edition(going, state=EditionState.SENT, sent_at=NOW)
     page = page_of(going)
     assert "<h1>47 of 100 accepted</h1>" in page
-    assert "The last mail of No. 147 left Thursday, November 19, 5:30 p.m. EST." in page
+    assert "The last mail of No. 147 left Thursday, November 19, 5:30 p.m. ET." in page
     assert "renews itself" not in page
     assert 'id="cancel"' not in page
 
@@ -232,7 +232,7 @@ def test_before_its_time_the_page_says_when_it_leaves_and_a_draft_does_not(world
     world.edition(state=EditionState.APPROVED)
     page = page_of(world)
     assert "<h1>No. 147 goes to 1 reader</h1>" in page
-    assert "It leaves Friday, November 20, 6:00 a.m. EST." in page
+    assert "It leaves Friday, November 20, 6 a.m. ET." in page
     set_edition(world, state=EditionState.DRAFT)
     assert "does not go out yet" in page_of(world)
 
