@@ -108,6 +108,8 @@ def test_the_first_screen_holds_the_news_and_links_keep_their_word(
         assert look_measures.small_targets(shown.page) == []
         look_measures.enlarge_text(shown.page, 2.2)
         assert excess_width(shown.page) == ""
+        shown.page.set_viewport_size({"width": 320, "height": 900})
+        assert excess_width(shown.page) == "", "on the narrowest phone"
     bare = mail.replace("text-decoration:underline", "text-decoration:none").replace(
         "line-height:24px", "line-height:14px"
     )
