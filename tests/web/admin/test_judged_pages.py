@@ -1,0 +1,64 @@
+"""The pages for admins as html-validate sees them: every one, with something on it."""
+
+import io
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digest.app.maintenance import count_growth
+from digest.app.setting_changes import EDITABLE_TABLES
+from digest.collect.sources import sync_sources
+from digest.store.audit import record_audit
+from digest.store.models import Source
+from tests.deliver.postfix_lines import iso_line, log_text
+from tests.html_judge import find_html_faults
+from tests.web.admin.conftest import SETTINGS
+from tests.web.admin.test_delivery_pages import NEW, NOW, fill, post
+from tests.web.admin.test_import_pages import mailchimp_list, post_step, upload
+from tests.web.admin.test_search_pages import begin
+
+SOURCE = '[[sources]]\nurl = "https://alpha.example/feed"\nname = "Alpha"\npublisher = "Alpha"\n'
+SENDS_NO_PAGE = {"admin.export_opml", "admin.list_settings"}  # a file, and a way on
+
+
+@pytest.mark.node
+def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
+    world: Any, tmp_path: Path, move_settings_to_file: Any
+) -> None:
+    world = move_settings_to_file(world, tmp_path, SETTINGS + SOURCE)
+    fill(world)
+    with world.database.write() as session:
+        sync_sources(session, world.install.settings)
+        session.add(Source(url="https://beta.example/feed", name="Beta", publisher="Beta", topics=[], active=False))
+        record_audit(session, "subscriber address shown", "person 1", {"why": "<asked>"}, actor="staff 1", now=NOW)
+    count_growth(world.install, NOW)
+    client = world.signed_in_client("admin")
+    record = f"/admin/readers/{world.ada}"
+    listed = upload(client, mailchimp_list(40))
+    post_step(world, client, listed, "try")
+    log = (io.BytesIO(log_text([iso_line(NOW - timedelta(days=2), "anvil", "statistics")])), "mail.log")
+    paths = [
+        *(
+            "/admin/readers",
+            "/admin/readers/add",
+            "/admin/readers/export",
+            "/admin/readers/ask",
+            "/admin/readers/allow",
+        ),
+        *(record + act for act in ("", "/address", "/request", "/leave", "/stop", "/links", "/erase")),
+        begin(world, client, "analytical"),
+        *("/admin/import", listed, "/admin/deliveries", "/admin/growth", "/admin/processing"),
+        post(client, f"/admin/deliveries/{NEW}/log", file=log).headers["Location"],
+        *("/admin/audit", "/admin/audit/export", "/admin/staff", "/admin/staff/1"),
+        *(f"/admin/settings/{table}" for table in EDITABLE_TABLES),
+        *("/desk/sources", "/admin/sources/1", "/admin/sources/1/remove", "/admin/sources/add"),
+    ]
+    answers = {path: client.get(path) for path in paths}
+    assert {path: answer.status_code for path, answer in answers.items() if answer.status_code != 200} == {}
+    routes = world.app.url_map.bind("localhost")
+    seen = {routes.match(path.partition("?")[0])[0] for path in paths}
+    there = {rule.endpoint for rule in world.app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    assert {name for name in there if name.startswith("admin.")} - seen == SENDS_NO_PAGE
+    assert find_html_faults({path: answer.text for path, answer in answers.items()}, tmp_path) == ""
