@@ -30,6 +30,7 @@ from digest.edition.preflight.rule_registry import FindingLevel
 from digest.settings import Settings, load_settings
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import MediaFile
+from digest.store.staff import StaffRole
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import DEMO_KEY_SEED, KeyRing
 from subscribers.errors import ApplicationError
@@ -39,6 +40,11 @@ SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New
 SAMPLE_BASE_URL = "https://news.example.org"
 DEMO_MARKER = ".digest-demo"
 SAMPLE_EDITOR = "dana.reyes@news.example.org"  # who signs in at the demo's desk
+SAMPLE_ADMIN = "ruth.adeyemi@news.example.org"  # and at its pages for admins
+_SAMPLE_STAFF: tuple[tuple[str, str, StaffRole], ...] = (
+    (SAMPLE_EDITOR, "Dana Reyes", "editor"),
+    (SAMPLE_ADMIN, "Ruth Adeyemi", "admin"),
+)
 DEMO_ACTOR = Actor("demo", Role.ADMIN, Face.TERMINAL)
 
 
@@ -77,7 +83,7 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
     )
     with open_installation(settings) as installation, fetching as fetcher:
         edition = _run_week(installation, fetcher, report, now)
-        _add_sample_editor(installation, now)
+        _add_sample_staff(installation, now)
         web_copy = _write_web_copy(installation, edition)
         if live_settings is None:
             _draft_next_week(installation, report)
@@ -178,12 +184,14 @@ def _add_sample_readers(installation: Installation, now: datetime) -> int:
     return len(rows)
 
 
-def _add_sample_editor(installation: Installation, now: datetime) -> None:
-    """Take an invented editor on to the staff, who can open the demo's desk by a sign-in link; nothing is mailed."""
+def _add_sample_staff(installation: Installation, now: datetime) -> None:
+    """Take an invented editor and an invented admin on to the staff, who can sign in by a link; nothing is mailed."""
     with installation.database.write() as session:
-        member = StaffMember(email=SAMPLE_EDITOR, name="Dana Reyes", role="editor", added_by=DEMO_ACTOR.name)
-        member.added_at = member.proven_at = now
-        session.add(member)
+        for email, name, role in _SAMPLE_STAFF:
+            member = StaffMember(email=email, name=name, role=role, added_by=DEMO_ACTOR.name)
+            member.added_at = member.proven_at = now
+            session.add(member)
+            session.flush()
 
 
 def _write_web_copy(installation: Installation, name: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from digest.app.demo import SAMPLE_EDITOR, DemoError, run_demo
+from digest.app.demo import SAMPLE_ADMIN, SAMPLE_EDITOR, DemoError, run_demo
 from digest.cli.context import CommandContext, pass_command_context
 
 
@@ -43,6 +43,6 @@ def demo(context: CommandContext, live: bool, folder: Path) -> None:
     report(
         f"\nMail:      {result.settings.outbox_folder / 'edition'}/*.eml   (open one in any mail program)\n"
         f"Web copy:  {result.web_copy}   (open it in a browser)\n"
-        "Desk: this serves it, and prints a link that signs you in as its sample editor:\n"
-        f"  {served} --sign-in {SAMPLE_EDITOR}"
+        "Desk: this serves it, and prints links that sign you in as its sample editor and its sample admin:\n"
+        f"  {served} --sign-in {SAMPLE_EDITOR} --sign-in {SAMPLE_ADMIN}"
     )

@@ -87,15 +87,21 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 1 the 
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8025, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--timetable/--no-timetable", default=True, help="Follow the timetable in this process too.")
-@click.option("--sign-in", "email", metavar="EMAIL", help="Print a link that signs this member of the staff in once.")
+@click.option(
+    "--sign-in",
+    "emails",
+    metavar="EMAIL",
+    multiple=True,
+    help="Print a link that signs this member of the staff in once; may be given several times.",
+)
 @pass_command_context
-def serve(context: CommandContext, host: str, port: int, timetable: bool, email: str | None) -> None:
+def serve(context: CommandContext, host: str, port: int, timetable: bool, emails: tuple[str, ...]) -> None:
     """Serve pages and desk, and follow the timetable, until stopped. The desk asks everybody to sign in."""
     from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
 
     logs.configure_logging()
     installation = context.installation
-    link = make_sign_in_link(installation, context.actor, email, now=context.now()) if email else ""
+    links = [make_sign_in_link(installation, context.actor, email, now=context.now()) for email in emails]
     app = create_app(installation)
     try:
         serving = serve_app(app, host, port)
@@ -108,7 +114,7 @@ def serve(context: CommandContext, host: str, port: int, timetable: bool, email:
         clockwork.start()
         set_long_lived_aside()
         click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
-        if link:
+        for email, link in zip(emails, links, strict=True):
             click.echo(f"This signs {email} in, once, within an hour:\n{_local_link(link, serving.port)}")
         stopping.wait()
         click.echo("Stopping: what is being handed over ends first.", err=True)

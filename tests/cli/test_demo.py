@@ -1,4 +1,5 @@
 import re
+import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
@@ -67,6 +68,15 @@ def test_make_serve_runs_the_command_that_the_demo_prints(run_once: tuple[Path, 
     printed = run_once[1].splitlines()[-1]
     recipe = (ROOT / "Makefile").read_text("utf-8").partition("\nserve:")[2].partition("\n\n")[0].splitlines()[-1]
     assert recipe.strip("\t@").replace("$(BIN)/digest", sys.argv[0]) == printed.strip()
+
+
+def test_the_sample_has_an_editor_and_an_admin_and_a_link_for_each_is_printed(run_once: tuple[Path, str]) -> None:
+    folder, output = run_once
+    with sqlite3.connect(folder / "digest.db") as database:
+        roles = dict(database.execute("SELECT email, role FROM staff"))
+    database.close()
+    assert sorted(roles.values()) == ["admin", "editor"]
+    assert re.findall(r"--sign-in (\S+)", output.splitlines()[-1]) == sorted(roles)
 
 
 def test_there_is_one_message_a_reader_and_each_names_only_them(made: Path) -> None:

@@ -36,8 +36,9 @@ def describe_state(reader: ListedReader, now: datetime, zone: ZoneInfo) -> str:
     if reader.state is PersonState.SUBSCRIBED and not reader.preferences.is_readable:
         return "Not mailed: their choices cannot be read"
     until = reader.preferences.pause_until
-    if reader.state is PersonState.SUBSCRIBED and until and reader.preferences.is_paused(now.astimezone(zone).date()):
-        return f"Paused until {short_month_day(until)}"
+    today = now.astimezone(zone).date()
+    if reader.state is PersonState.SUBSCRIBED and until and reader.preferences.is_paused(today):
+        return f"Paused until {short_month_day(until)}{'' if until.year == today.year else f', {until.year}'}"
     return STATE_WORDS[reader.state]
 
 
