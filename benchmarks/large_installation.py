@@ -237,7 +237,7 @@ def _delivery_totals(name: str, readers: int) -> Iterator[DeliveryTotal]:
 _ACTS = """
     INSERT INTO audit (seq, previous, hash, at, actor, act, subject, detail)
     SELECT :before + number, '', '', :at, :actor,
-        CASE WHEN number % 1000 = 0 THEN 'approved' WHEN number % 50 = 0 THEN 'paused' ELSE 'edited' END, :name, '{}'
+        CASE WHEN number % 1000 = 0 THEN 'approve' WHEN number % 50 = 0 THEN 'paused' ELSE 'edited' END, :name, '{}'
     FROM person WHERE number <= :many"""
 
 

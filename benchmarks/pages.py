@@ -71,6 +71,7 @@ VIEWS: Mapping[str, Sequence[str]] = {
     "previews.show_preview": ("", "?view=aloud", "?view=text"),
     "admin.list_readers": ("", "?below={middle}", "?state=suppressed", "?came=hls.today", "?since=2026-11-01"),
     "admin.list_deliveries": ("", "?edition={edition}"),
+    "admin.show_audit_log": ("", "?what=keys", "?what=approvals", "?about={edition}", "?from=2024-11-01&to=2024-11-30"),
     "corrections.show_corrections": ("", "?story={corrected}"),
 }
 ADDRESS_PART = re.compile(r"<(?:[^<>]*:)?(\w+)>")  # of a rule
