@@ -1,17 +1,23 @@
-"""Take the pictures of docs/admins.md: a list that is tried before it comes in, a reader's record, and the audit log."""
+"""Take the pictures of docs/admins.md: a list before it comes in, a record, the audit log, and what the demo shows."""
 
 import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from digest.app import audit_log, people
+from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.acts import Actor, Face, Role
+from digest.app.demo import DEMO_ACTOR, SAMPLE_ADMIN, SAMPLE_NOW
+from digest.app.installation import open_installation
+from digest.settings import load_settings
 from digest.store.audit import record_audit
 from digest.store.engine import migrate_schema, open_database
+from digest.web.app import create_app
 from digest.web.server import open_page_server
 from tests.browser import follow, sign_in
 from tests.tools.guide_pictures import WIDE, save_picture
@@ -40,6 +46,30 @@ def take_admin_pictures(browser: Browser, home: Path, folder: Path) -> None:
         _take(page, folder / "reader.png", height=900)
         context.close()
     database.close()
+
+
+def take_demo_pictures(browser: Browser, home: Path, folder: Path) -> None:
+    """Take pictures of what `digest demo` made in `home`, as its admin sees it: a year's growth, what went out, sources, dates."""
+    now = SAMPLE_NOW + timedelta(days=7, hours=1)
+    settings = load_settings(home / "digest.toml", {"DIGEST_HOME": str(home)})
+    with open_installation(settings) as installation:
+        app = create_app(installation, clock=lambda: now)
+        link = make_sign_in_link(installation, DEMO_ACTOR, SAMPLE_ADMIN, now=now)
+        with open_page_server(app, "127.0.0.1", 0) as serving:
+            address = f"http://127.0.0.1:{serving.port}"
+            context = browser.new_context(viewport=WIDE, reduced_motion="reduce")  # type: ignore[arg-type]  # as above
+            page = context.new_page()
+            page.goto(address + urlsplit(link).path)
+            follow(page.get_by_role("main").get_by_role("button", name="Sign in"))
+            for name, path, height in (
+                ("growth", "/admin/growth", 1100),
+                ("deliveries", "/admin/deliveries", 900),
+                ("sources", "/desk/sources", 900),
+                ("schedule", "/admin/settings/schedule", 1000),
+            ):
+                page.goto(address + path)
+                _take(page, folder / f"{name}.png", height=height)
+            context.close()
 
 
 def _take_import(page: Page, address: str, folder: Path) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from digest.cli import digest
 from tests.browser import open_browser
 from tests.conftest import ROOT, find_tool
-from tests.tools.admin_pictures import take_admin_pictures
+from tests.tools.admin_pictures import take_admin_pictures, take_demo_pictures
 from tests.tools.guide_pictures import save_picture, take_guide_pictures
 
 FOLDER = ROOT / "docs" / "pictures"
@@ -52,6 +52,7 @@ def main() -> None:
         admins_home = Path(home) / "admins"
         admins_home.mkdir()
         take_admin_pictures(browser, admins_home, FOLDER)
+        take_demo_pictures(browser, Path(home) / "demo", FOLDER)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
     domain = settings.file.sender.bounce_domain
     if not settings.file.inbound.host:
         place = f"bounce+…@{domain}" if domain else "sender.address"
-        yield kind.DoctorFinding("warning", f"bounces go to {place} and are not read: set [inbound] (docs/admins.md).")
+        yield kind.DoctorFinding("warning", f"bounces go to {place} and are not read: set [inbound] (docs/sending.md).")
     elif not domain:
         yield kind.DoctorFinding(
             "warning",
