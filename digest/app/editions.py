@@ -4,6 +4,7 @@ collect → draft → check → approve → send (`digest.app.sending`). Each is
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ from digest.collect import collection_run
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.readership import ReadershipImport, import_readership
-from digest.deliver.compose.variants import compose_specimen
+from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
+from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
 from digest.deliver.providers import registry
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
@@ -44,6 +46,36 @@ COLLECT = Act("collected", Role.EDITOR)
 DRAFT = Act("draft", Role.EDITOR)
 APPROVE = Act("approve", Role.EDITOR)
 VOID_APPROVAL = Act("void approval", Role.EDITOR)
+
+
+@dataclass(frozen=True, slots=True)
+class VariantCounts:
+    """The variants in which an edition goes to those on the list now: how many readers get each, the most first.
+
+    `fuller` is how many of them get a nearest fuller one, because more combinations were chosen than an edition may have.
+    """
+
+    readers: tuple[tuple[VariantKey, int], ...]
+    fuller: int
+
+
+def count_variants(installation: Installation, name: str) -> VariantCounts:
+    """Count the readers who are on the list now by the variant of an edition that they would get.
+
+    Raises:
+        UnknownEditionError: there is no such edition.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        mailable = approval.read_mailable(session, edition, installation.settings)
+        variants = create_variants(mailable, installation.settings)
+        wanted = count_wanted_variants(session, variants)
+    kept = choose_variants(wanted)
+    readers: Counter[VariantKey] = Counter()
+    for key, count in wanted.items():
+        readers[find_nearest_variant(key, kept)] += count
+    fuller = sum(count for key, count in wanted.items() if key not in kept)
+    return VariantCounts(tuple(readers.most_common()), fuller)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
 """What a reader chose: sections left out, how often, at which hour, text only, a pause; as values and in words."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Literal, Self, get_args
 
+from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
 from subscribers.phrases import clock_hour, full_date, join_words, sentence, zone_label
-from subscribers.store.models import ConsentKind
+from subscribers.store.models import ConsentKind, Person, PersonState
 
 _SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
 _ZONE_NAME_PATTERN = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
@@ -120,6 +122,17 @@ def _parse_day(fields: dict[str, Any], name: str) -> date | None:
         return date.fromisoformat(text)
     except (TypeError, ValueError):
         raise PreferencesError(f"{name}: not a date such as 2026-12-24") from None
+
+
+def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
+    """Count the people on the list by what they chose; whose choices cannot be read are left out."""
+    stored = cast(Person.choices, Text)
+    query = select(stored, func.count()).where(Person.state == PersonState.SUBSCRIBED).group_by(stored)
+    for text, people in session.execute(query):
+        try:
+            yield Preferences.from_json(json.loads(text)), people
+        except (ValueError, RecursionError, PreferencesError):
+            continue
 
 
 def change_preferences(

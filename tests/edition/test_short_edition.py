@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import combinations
 
 import pytest
 from lxml import html as lxml_html
 
+from digest.deliver.compose.variant_limit import MAX_VARIANTS
 from digest.deliver.compose.variants import EditionVariants, create_variants
 from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import describe_draft
@@ -93,3 +95,20 @@ def test_an_edition_of_a_lead_alone_has_no_lines(full_content: EditionContent) -
     featured = full_content.sections[0]
     lone = replace(full_content, sections=(replace(featured, entries=featured.entries[:1]),), blocks=())
     assert "The rest, in short" not in html_of(variants_of(lone), short=True)
+
+
+def test_who_chose_the_65th_combination_gets_the_nearest_fuller_one(variants: EditionVariants) -> None:
+    omissions = [frozenset(some) for most in (1, 2, 3) for some in combinations(sorted(variants.sections), most)]
+    everybody = [Preferences(omit=omit, text_only=only) for only in (False, True) for omit in omissions]
+    wanted = {variants.find_wanted_variant(one): 1000 - place for place, one in enumerate(everybody)}
+    assert len(wanted) > MAX_VARIANTS
+    limited = variants.limit_to(wanted)
+    assert len({limited.find_variant(one) for one in everybody}) <= MAX_VARIANTS
+    rarest = everybody[-1]
+    omitted = limited.find_variant(rarest).omitted
+    assert omitted < rarest.omit
+    assert len(omitted) == 2, "the nearest"
+    template, same = limited.template_for(rarest), variants.template_for(Preferences(omit=omitted, text_only=True))
+    assert template is not None
+    assert template == same
+    assert limited.find_variant(Preferences(omit=omissions[0])).omitted == omissions[0]

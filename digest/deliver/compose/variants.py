@@ -3,7 +3,9 @@
 A variant is encoded once. One reader's own are address, ids, tokens, when and where they signed up.
 """
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
@@ -13,6 +15,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
+from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey, choose_variants, find_nearest_variant
 from digest.edition import placeholders
 from digest.edition.approval import read_mailable
 from digest.edition.fragment_names import list_omitted_fragments, list_section_keys, sections_of_fragment
@@ -21,13 +24,11 @@ from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.models import Edition
 from subscribers.consent.audience import AudienceMember
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import Preferences, count_preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.phrases import full_date
-
-MAX_CACHED_VARIANTS = 64  # at 150 KB each that is 10 MB
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class EditionVariants:
 
     edition: MailableEdition
     zone: ZoneInfo  # the publication's
-    _templates: dict[tuple[frozenset[str], bool, bool], MessageTemplate] = field(default_factory=dict)
+    # Which it has, 64 at most (at 150 KB each that is 10 MB); None: any, for a single look.
+    kept: set[VariantKey] | None = None
+    _templates: dict[VariantKey, MessageTemplate] = field(default_factory=dict)
 
     @cached_property
     def sections(self) -> frozenset[str]:
@@ -55,13 +58,29 @@ class EditionVariants:
         """Return the message template for a reader's preferences, or None where no section is left."""
         if omits_every_section(preferences, self.sections):
             return None
-        is_short = preferences.short and self.has_short_edition(preferences.omit)
-        variant = (preferences.omit & self.sections, preferences.text_only, is_short)
+        variant = self.find_variant(preferences)
         if variant not in self._templates:
-            if len(self._templates) >= MAX_CACHED_VARIANTS:
-                del self._templates[next(iter(self._templates))]
             self._templates[variant] = self._compose_template(*variant)
         return self._templates[variant]
+
+    def find_variant(self, preferences: Preferences) -> VariantKey:
+        """Return the variant that a reader gets: as they chose, or the nearest fuller one that the edition has."""
+        wanted = self.find_wanted_variant(preferences)
+        if self.kept is None:
+            return wanted
+        # Chosen since they were counted.
+        if len(self.kept) < MAX_VARIANTS:
+            self.kept.add(wanted)
+        return find_nearest_variant(wanted, self.kept)
+
+    def find_wanted_variant(self, preferences: Preferences) -> VariantKey:
+        """Return the variant that a reader's preferences ask for."""
+        is_short = preferences.short and self.has_short_edition(preferences.omit)
+        return VariantKey(preferences.omit & self.sections, preferences.text_only, is_short)
+
+    def limit_to(self, readers: Mapping[VariantKey, int]) -> "EditionVariants":
+        """Return the variants of the same edition as so many readers want each, with no more of them than an edition may have."""
+        return replace(self, kept=set(choose_variants(readers)), _templates={})
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool, is_short: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
         edition, base = self.edition, self.edition.base_url
@@ -93,6 +112,15 @@ class EditionVariants:
 def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
     """Create the variants of an edition, or of an approved version of it."""
     return EditionVariants(edition, settings.file.publication.zone)
+
+
+def count_wanted_variants(session: Session, variants: EditionVariants) -> Counter[VariantKey]:
+    """Count the readers on the list by the variant that they want; those who left out every section want none."""
+    wanted: Counter[VariantKey] = Counter()
+    for preferences, readers in count_preferences(session):
+        if not omits_every_section(preferences, variants.sections):
+            wanted[variants.find_wanted_variant(preferences)] += readers
+    return wanted
 
 
 def omits_every_section(preferences: Preferences, sections: frozenset[str]) -> bool:

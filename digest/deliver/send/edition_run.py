@@ -10,7 +10,12 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.variants import EditionVariants, check_unsubscribe_length, create_variants
+from digest.deliver.compose.variants import (
+    EditionVariants,
+    check_unsubscribe_length,
+    count_wanted_variants,
+    create_variants,
+)
 from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary
@@ -160,7 +165,9 @@ def _begin_sending(
         if edition.state is EditionState.APPROVED:
             edition.state = EditionState.SENDING
             archive_edition(session, edition)
-        return create_variants(mailable, settings)
+        variants = create_variants(mailable, settings)
+    with database.read() as session:
+        return variants.limit_to(count_wanted_variants(session, variants))
 
 
 def _prepare_first_send(

@@ -36,4 +36,6 @@ def show_preview(name: str) -> ResponseReturnValue:
         view=READ_ALOUD_VIEW if is_spoken else find_preview_view(request.args.get("view")),
         passages=list_spoken_passages(html.decode()) if is_spoken else (),
         size=MailSize(len(html)),
+        # A count over the whole list, so only for who asks.
+        variants=editions.count_variants(installation, edition.name) if request.args.get("variants") == "yes" else None,
     )

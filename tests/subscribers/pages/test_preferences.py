@@ -9,7 +9,7 @@ from sqlalchemy import text
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
-from subscribers.consent.preferences import Preferences, describe_preferences
+from subscribers.consent.preferences import Preferences, count_preferences, describe_preferences
 from subscribers.pages import preferences
 from subscribers.pages.context import SiteDetails
 from subscribers.pages.preferences import read_preferences_form
@@ -62,6 +62,8 @@ def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
         "Sent at 6 a.m. in Berlin, or soon after." in answer.text
     )
     assert chosen(both) == Preferences(frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin")
+    with both.database.read() as session:
+        assert (chosen(both), 1) in list(count_preferences(session))
     page = both.client.get(path_of(both)).text
     for selected in ('value="fortnightly" checked', '"6" selected', '"Europe/Berlin" selected'):
         assert selected in page

@@ -34,6 +34,13 @@ def test_the_preview_page_keeps_the_sections_in_every_view(week: SampleWeek) -> 
     assert re.search(r'value="events" checked', page)
 
 
+def test_the_variants_that_readers_chose_are_listed_and_lead_to_their_previews(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}/preview?variants=yes").text
+    readers = re.findall(r">(The [^<]+)</a>: ([\d,]+) readers?<", page)
+    assert f"goes out in {len(readers)} variant" in page
+    assert "What readers chose, as it goes out" in week.client().get(f"{week.path}/preview").text
+
+
 def test_a_reader_who_left_everything_out_gets_no_mail(week: SampleWeek) -> None:
     keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(f"{week.path}/preview").text)
     assert len(keys) > 3

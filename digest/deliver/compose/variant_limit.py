@@ -1,0 +1,46 @@
+"""Which variants an edition has, at most 64, so that all of them can be looked at: pure functions of what readers chose.
+
+Where readers chose more combinations than that, those that most of them chose are kept. Another reader gets the nearest fuller
+one: nothing that they chose is missing, and a section that they left out may stand in it.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+MAX_VARIANTS = 64
+
+
+class VariantKey(NamedTuple):
+    """What tells the variants of an edition apart: the sections left out, text only, and the five-minute edition."""
+
+    omitted: frozenset[str]
+    text_only: bool
+    is_short: bool
+
+
+FULLEST_VARIANTS = tuple(VariantKey(frozenset(), text_only, is_short=False) for text_only in (False, True))
+
+
+def choose_variants(readers: Mapping[VariantKey, int]) -> frozenset[VariantKey]:
+    """Return the variants that an edition has: the full ones, and of those that readers chose the most frequent, 64 in all at most.
+
+    Among equally frequent ones those come first that leave out less, then by the names of the sections.
+    """
+    wanted = sorted(readers.keys() - set(FULLEST_VARIANTS), key=lambda key: (-readers[key], *_sort_key(key)))
+    return frozenset((*FULLEST_VARIANTS, *wanted[: MAX_VARIANTS - len(FULLEST_VARIANTS)]))
+
+
+def find_nearest_variant(wanted: VariantKey, variants: Collection[VariantKey]) -> VariantKey:
+    """Return the wanted variant, or of those that hold all of it the one that adds least; text only stays what was chosen."""
+    if wanted in variants:
+        return wanted
+    fuller = [
+        key
+        for key in (*FULLEST_VARIANTS, *variants)
+        if key.text_only == wanted.text_only and key.omitted <= wanted.omitted and key.is_short <= wanted.is_short
+    ]
+    return min(fuller, key=lambda key: (key.is_short != wanted.is_short, -len(key.omitted), *_sort_key(key)))
+
+
+def _sort_key(key: VariantKey) -> tuple[int, list[str], bool, bool]:
+    return len(key.omitted), sorted(key.omitted), key.text_only, key.is_short
