@@ -125,5 +125,11 @@ def _find_acts(session: Session, edition: Edition) -> tuple[AuditEntry, ...]:
     everything = (AuditEntry.subject == hold.INSTALLATION) & AuditEntry.act.in_(_HOLD_ACTS) & (AuditEntry.at >= begun)
     if edition.sent_at is not None:
         everything &= AuditEntry.at <= edition.sent_at
-    query = select(AuditEntry).where(own | everything).order_by(AuditEntry.id.desc()).limit(MAX_LISTED_ACTS)
-    return tuple(session.scalars(query))
+    # Two queries, in the order of the index by subject: for one that joins them PostgreSQL walks through the whole log.
+    newest_first = (AuditEntry.at.desc(), AuditEntry.id.desc())
+    found = [
+        act
+        for wanted in (own, everything)
+        for act in session.scalars(select(AuditEntry).where(wanted).order_by(*newest_first).limit(MAX_LISTED_ACTS))
+    ]
+    return tuple(sorted(found, key=lambda act: (act.at, act.id), reverse=True)[:MAX_LISTED_ACTS])
