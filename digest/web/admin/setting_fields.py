@@ -53,7 +53,9 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
             "choice",
             choices=(("ink", "That of the text"), ("accent", "That of links")),
         ),
-        SettingField("logo", "Logo", hint="Upload it below, or name one that is kept. Empty: the publication's name."),
+        SettingField(
+            "logo", "Logo", hint="Upload it on this page, or name one that is kept. Empty: the publication's name."
+        ),
         SettingField("logo_dark", "Logo on dark screens", hint="Both, or none."),
     ),
     "schedule": (

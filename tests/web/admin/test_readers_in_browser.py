@@ -87,6 +87,7 @@ def test_pages_for_admins_fit_every_width_and_axe_finds_nothing(browser: Browser
         "/admin/readers/ask",
         "/admin/readers/allow",
         "/admin/settings/schedule",
+        "/admin/settings/look",
         "/admin/settings/sections",
         "/desk/sources",
         "/admin/sources/1",
