@@ -28,7 +28,7 @@ from PIL import Image
 from digest import logs
 from digest.app.installation import Installation
 from digest.backups.archive import ArchiveReader, BackupError
-from digest.collect.encoded_image import CropShape, ImageError
+from digest.collect.encoded_image import CardWords, CropShape, ImageError
 from digest.collect.fetch.robots_txt import RobotsRules
 from digest.collect.parsed_document import ParseError
 from digest.collect.readership import ReadershipError, parse_readership_csv
@@ -185,6 +185,9 @@ def _picture_seeds() -> list[bytes]:
     return seeds
 
 
+_CARD_WORDS = CardWords("The Digest", "No. 1", "Harbor closed by ice")
+
+
 def list_parsers(folder: Path) -> list[FuzzedParser]:
     """List every parser of the product; `folder` is for those that read files."""
 
@@ -216,6 +219,9 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
         ),
         FuzzedParser(
             "logos", _picture_seeds(), lambda body: client.fit_logo_in_child(body, max_pixels=40_000_000), (ImageError,), "fit logo"
+        ),
+        FuzzedParser(
+            "pictures of cards", _picture_seeds(), lambda body: client.draw_card_in_child(body, _CARD_WORDS), (ImageError,), "draw card"
         ),
         FuzzedParser(
             "pictures, cropped", _picture_seeds(), lambda body: client.crop_in_child(body, CropShape.LEAD), (ImageError,), "crop picture"

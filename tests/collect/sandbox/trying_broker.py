@@ -31,8 +31,8 @@ def sleep(_body: bytes, **_head: Any) -> Reply:
 
 
 def rest(_body: bytes, **head: Any) -> Reply:
-    """Tell by a file that it has begun, and go on once there is another."""
-    (Path(head["folder"]) / "begun").touch()
+    """Tell by a file's name which process has begun (it may write nothing into one), and go on once there is another."""
+    (Path(head["folder"]) / f"begun.{os.getpid()}").touch()
     while not (Path(head["folder"]) / "go on").exists():
         time.sleep(0.02)
     return {"process": os.getpid()}, b""
