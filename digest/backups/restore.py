@@ -6,6 +6,7 @@ set aside, not removed.
 
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.departure_merge import DepartureMergeResult, merge_departure_log
 
+CLOSING_SECONDS = 5.0  # that a connection which hung up may still be listed
 _CONTENT_TABLES = ("person", "edition", "delivery", "article")  # what makes a database one that holds something
 
 
@@ -206,9 +208,7 @@ def _restore_into_postgresql(
     if _has_content(settings.effective_database_url) and not replace:
         raise BackupError(_NOT_EMPTY_MESSAGE)
     with closing(open_database(settings.effective_database_url)) as database, database.engine.begin() as connection:
-        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        if connection.scalar(text(others)):
-            raise BackupError(_IN_USE_MESSAGE)
+        wait_for_other_connections(connection)
         schema = connection.scalar(text("SELECT current_schema()"))
         quote = connection.dialect.identifier_preparer.quote
         aside = ""
@@ -218,6 +218,26 @@ def _restore_into_postgresql(
             connection.execute(text(f"ALTER SCHEMA {quote(str(schema))} RENAME TO {quote(aside)}"))
             connection.execute(text(f"CREATE SCHEMA {quote(str(schema))}"))
         return fill(connection, reader, f"schema {aside}" if aside else "")
+
+
+def wait_for_other_connections(connection: Connection) -> None:
+    """Wait until no other client has the database open: one that just hung up is still listed for a moment.
+
+    Raises:
+        BackupError: somebody else has it open.
+    """
+    # Inside a transaction the server shows the list as it was at the first look, until told to forget that.
+    forget = text("SELECT pg_stat_clear_snapshot()")
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+    end = time.monotonic() + CLOSING_SECONDS
+    while connection.scalar(others):
+        if time.monotonic() > end:
+            raise BackupError(_IN_USE_MESSAGE)
+        time.sleep(0.05)
+        connection.execute(forget)
 
 
 def _unused_name(name: str, taken: Callable[[str], bool]) -> str:

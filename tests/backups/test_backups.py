@@ -3,11 +3,14 @@
 import contextlib
 import json
 import threading
+import time
 import zipfile
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from digest.app.accounts import sign_in
 from digest.app.acts import terminal_actor
 from digest.app.backups import create_backup, rehearse_restore, restore_backup
 from digest.app.installation import Installation
+from digest.backups import restore
 from digest.backups.archive import MANIFEST_NAME, ArchiveReader, BackupError, tables_by_dependency
 from digest.backups.restore import RestoreResult
 from digest.cli import digest
@@ -300,7 +304,26 @@ def test_what_was_there_is_set_aside_whole(full: WebSetup, tmp_path: Path) -> No
     old.close()
 
 
-def test_a_database_that_somebody_has_open_is_not_replaced(full: WebSetup, tmp_path: Path) -> None:
+def test_a_connection_that_hangs_up_is_waited_for(postgresql: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = postgresql.engine.url.render_as_string(hide_password=False)
+    with closing(open_database(url)) as other, postgresql.engine.begin() as connection:
+        with other.read() as session:
+            session.scalar(select(1))
+        waits: list[float] = []
+
+        def hang_up(seconds: float) -> None:
+            waits.append(seconds)
+            other.close()
+
+        monkeypatch.setattr(restore, "time", SimpleNamespace(monotonic=time.monotonic, sleep=hang_up))
+        restore.wait_for_other_connections(connection)
+        assert waits
+
+
+def test_a_database_that_somebody_has_open_is_not_replaced(
+    full: WebSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "CLOSING_SECONDS", 0.2)
     file = a_backup(full, tmp_path)
     url = str(full.database.engine.url.render_as_string(hide_password=False))
     settings = full.install.settings.model_copy(update={"database_url": url})

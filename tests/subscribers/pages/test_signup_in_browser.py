@@ -181,9 +181,10 @@ def test_no_page_scrolls_sideways_at_320_pixels(browser: Browser, town: Town) ->
 def test_the_browser_asks_for_an_address_before_it_sends(browser: Browser, town: Town) -> None:
     page = browser.new_page()
     page.goto(f"{town.address}/subscribe")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.method))
+    sent: list[str] = []
+    # The page's icon may still be asked for: only what leads to another page is looked at.
+    page.on("request", lambda request: sent.append(request.method) if request.is_navigation_request() else None)
     page.get_by_role("button", name="Send me the confirmation").click()
     expect(page.locator("#email:invalid")).to_have_count(1)
-    assert asked == []
+    assert sent == []
     page.close()
