@@ -18,6 +18,7 @@ from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.table_values import (
     SettingsValueError,
+    describe_change,
     fingerprint_values,
     replace_section_list,
     replace_table_values,
@@ -124,12 +125,8 @@ def change_settings(
             _refuse_while_sending(installation)
         before = getattr(settings.file, table)
         after = getattr(file_edits.change_table(settings, table, values, fingerprint=fingerprint).file, table)
-        changed = [name for name in values if getattr(after, name) != getattr(before, name)]
-        draft.changed = bool(changed)
-        draft.detail = {
-            "before": before.model_dump(mode="json", include=set(changed)),
-            "after": after.model_dump(mode="json", include=set(changed)),
-        }
+        change = describe_change(before, after, values)
+        draft.changed, draft.detail = bool(change["after"]), dict(change)
         return draft.changed
 
 

@@ -20,7 +20,7 @@ from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.urls import absolute_url, site_name
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
-from digest.settings.table_values import read_source_values
+from digest.settings.table_values import describe_change, read_source_values
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
@@ -203,13 +203,9 @@ def change_source(
         before = find_configured_source(installation, url)
         settings = file_edits.change_source(installation.settings, url, values, fingerprint=fingerprint)
         after = next(source for source in settings.file.sources if source.url == values.get("url", url))
-        changed = {name for name in values if before is None or getattr(after, name) != getattr(before, name)}
-        draft.changed = bool(changed)
-        draft.detail = {
-            "before": before.model_dump(mode="json", include=changed) if before else {},
-            "after": after.model_dump(mode="json", include=changed),
-        }
-        if changed:
+        change = describe_change(before, after, values)
+        draft.changed, draft.detail = bool(change["after"]), dict(change)
+        if draft.changed:
             with installation.database.write() as session:
                 sync_sources(session, settings)
                 draft.record(session)

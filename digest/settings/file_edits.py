@@ -50,8 +50,7 @@ def change_table(settings: Settings, table: str, values: Mapping[str, Any], *, f
         before: BaseModel = getattr(file, table)
         _refuse_conflict(before, fingerprint)
         wanted = table_values.replace_table_values(file, table, values)
-        after: BaseModel = getattr(wanted, table)
-        changed = {name: getattr(after, name) for name in values if getattr(after, name) != getattr(before, name)}
+        changed = table_values.find_changed_values(before, getattr(wanted, table), values)
         return _set_table_values(text, table, changed), wanted
 
     return _rewrite_file(settings, edit)
@@ -112,9 +111,8 @@ def change_source(settings: Settings, url: str, values: Mapping[str, Any], *, fi
         after = next(source for source in wanted.sources if source.url == values.get("url", url))
         document = tomlkit.parse(text)
         row = next(row for row in document["sources"] if row["url"] == url)
-        for name in values:
-            if getattr(after, name) != getattr(before, name):
-                _set_value(row, name, getattr(after, name))
+        for name, value in table_values.find_changed_values(before, after, values).items():
+            _set_value(row, name, value)
         return tomlkit.dumps(document), wanted
 
     return _rewrite_file(settings, edit)

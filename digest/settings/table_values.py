@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -82,6 +82,21 @@ def read_source_values(values: Mapping[str, Any]) -> SourceSettings:
         return SourceSettings.model_validate(dict(values))
     except ValidationError as exc:
         raise SettingsValueError(_collect_problems(exc)) from None
+
+
+def find_changed_values(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the named values that are not as they were before; all of them where there was nothing before."""
+    wanted = {name: getattr(after, name) for name in names}
+    return {name: value for name, value in wanted.items() if before is None or value != getattr(before, name)}
+
+
+def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the named values that changed, as they were (`before`) and as they are (`after`), for the audit log."""
+    changed = set(find_changed_values(before, after, names))
+    return {
+        "before": before.model_dump(mode="json", include=changed) if before else {},
+        "after": after.model_dump(mode="json", include=changed),
+    }
 
 
 def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:

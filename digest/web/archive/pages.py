@@ -14,7 +14,7 @@ from digest.web.context import web_context
 
 archive_pages = Blueprint("archive", __name__)
 
-MAX_FEED_EDITIONS = 20  # editions
+MAX_CALENDAR_EDITIONS = 20  # editions
 MAX_TYPED_LENGTH = 200  # characters of a search
 CACHE_FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
 _PICTURE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
@@ -36,7 +36,7 @@ def index() -> AnyResponse:
     home = archive.read_home(context.installation, now=context.clock())
     picture = describe_home_picture(home.layout)
     page = render_template("web/home.html", home=home, picture=picture, layout=home.layout)
-    return _cacheable_response(Response(page, mimetype="text/html"), seconds=300)
+    return _cacheable_page(page)
 
 
 @archive_pages.get("/editions")
@@ -44,14 +44,14 @@ def editions() -> AnyResponse:
     """List the editions that went out, a page at a time, the newest first."""
     listed = archive.list_editions(web_context().installation, before=_read_number("before"))
     page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
-    return _cacheable_response(Response(page, mimetype="text/html"), seconds=300)
+    return _cacheable_page(page)
 
 
 @archive_pages.get("/topics")
 def topics() -> AnyResponse:
     """List the topics that stories have."""
     page = render_template("web/topics.html", topics=archive.list_topics(web_context().installation))
-    return _cacheable_response(Response(page, mimetype="text/html"), seconds=300)
+    return _cacheable_page(page)
 
 
 @archive_pages.get("/topics/<key>")
@@ -62,7 +62,7 @@ def topic(key: str) -> AnyResponse:
     if page is None:
         abort(404)
     html = render_template("web/topic.html", page=page, before=before)
-    return _cacheable_response(Response(html, mimetype="text/html"), seconds=300)
+    return _cacheable_page(html)
 
 
 @archive_pages.get("/topics/<key>.atom")
@@ -174,7 +174,7 @@ def edition_calendar(name: str) -> AnyResponse:
 @archive_pages.get("/calendar.ics")
 def calendar() -> AnyResponse:
     """Give the deadlines and events of the newest editions as a calendar to follow."""
-    body = build_calendar_feed(web_context().installation, MAX_FEED_EDITIONS)
+    body = build_calendar_feed(web_context().installation, MAX_CALENDAR_EDITIONS)
     return _cacheable_response(_calendar_response(body), seconds=900)
 
 
@@ -218,21 +218,19 @@ def picture_file(name: str) -> AnyResponse:
 @archive_pages.get("/style/<name>")
 def style_sheet(name: str) -> Response:
     """Give a style sheet; its name holds the hash of its text."""
-    text = web_context().styles.text(name)
-    if text is None:
-        abort(404)
-    response = Response(text, mimetype="text/css")
-    response.headers["Cache-Control"] = CACHE_FOREVER
-    return response
+    return _give_named_text(web_context().styles.text(name), "text/css")
 
 
 @archive_pages.get("/script/<name>")
 def script_file(name: str) -> Response:
     """Give a script; its name holds the hash of its text."""
-    text = web_context().scripts.text(name)
+    return _give_named_text(web_context().scripts.text(name), "text/javascript")
+
+
+def _give_named_text(text: str | None, mimetype: str) -> Response:
     if text is None:
         abort(404)
-    response = Response(text, mimetype="text/javascript")
+    response = Response(text, mimetype=mimetype)
     response.headers["Cache-Control"] = CACHE_FOREVER
     return response
 
@@ -262,6 +260,10 @@ def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
         f"default-src 'none'; style-src 'unsafe-inline'; img-src {pictures}; form-action 'none'; "
         f"base-uri 'none'; frame-ancestors {ancestors}"
     )
+
+
+def _cacheable_page(html: str) -> AnyResponse:
+    return _cacheable_response(Response(html, mimetype="text/html"), seconds=300)
 
 
 def _cacheable_response(response: Response, *, seconds: int) -> AnyResponse:
