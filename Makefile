@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test lint types bench soak pictures look pins wheel clean
+.PHONY: help demo serve test lint types bench soak pictures look messages pins wheel clean
 help:            ## Show what can be made
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -50,6 +50,12 @@ wheel: $(VENV)/.stamp  ## Build the wheel into ./dist
 
 look: $(VENV)/.stamp  ## Look at the mail in every way that it is met, and measure it; pictures and a table into ./look (needs Chromium)
 	@$(BIN)/python -m tests.tools.look_harness
+
+messages: $(VENV)/.stamp  ## Gather the messages for readers into the catalogues; what is new in one waits there for its translation
+	@mkdir -p build
+	@$(BIN)/pybabel -q extract -F pyproject.toml --omit-header --add-location file --sort-by-file --width 120 \
+	  --add-comments "Translators:" -o build/digest.pot digest subscribers templates
+	@$(BIN)/pybabel -q update --domain digest -i build/digest.pot -d digest/locale --width 120 --no-fuzzy-matching --ignore-obsolete
 
 pins: $(VENV)/.stamp  ## Pin the dependencies anew, with hashes (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

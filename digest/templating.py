@@ -1,6 +1,6 @@
 """Where templates are found, and the one way a Jinja environment is made."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, TracebackType
 from typing import NoReturn
@@ -19,6 +19,7 @@ from jinja2 import (
 from jinja2.bccache import Bucket
 
 from subscribers.errors import ApplicationError
+from subscribers.reader_language import ENGLISH, ReaderLanguage
 
 
 class TemplateMistakeError(ApplicationError):
@@ -82,15 +83,15 @@ def find_template_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "templates"
 
 
-def create_jinja_environment(operator_folder: Path | None = None) -> Environment:
-    """Make an environment that escapes HTML, refuses unknown names and looks at `operator_folder` first.
+def create_jinja_environment(operator_folder: Path | None = None, language: ReaderLanguage = ENGLISH) -> Environment:
+    """Make an environment that escapes HTML, refuses unknown names, looks at `operator_folder` first and speaks `language`.
 
     With such a folder, compiling and rendering raise `TemplateMistakeError` for a mistake in a template.
     """
     loaders = [
         FileSystemLoader(place) for place in ([operator_folder] if operator_folder else []) + [find_template_folder()]
     ]
-    return (OperatorTemplates if operator_folder else Environment)(
+    environment = (OperatorTemplates if operator_folder else Environment)(
         loader=ChoiceLoader(loaders),
         bytecode_cache=_code_cache,
         undefined=StrictUndefined,
@@ -99,6 +100,35 @@ def create_jinja_environment(operator_folder: Path | None = None) -> Environment
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    install_language(environment, lambda: language)
+    return environment
+
+
+def install_language(environment: Environment, find_language: Callable[[], ReaderLanguage]) -> None:
+    """Give templates `_`, `ngettext`, `pgettext` and `trans`, in the language that is found when a template is rendered.
+
+    A message holds no markup: what stands for a tag is a value, as %(strong)s and %(end)s do.
+    """
+
+    def gettext(message: str) -> str:
+        return find_language().translations.gettext(message)
+
+    def ngettext(singular: str, plural: str, count: int) -> str:
+        return find_language().translations.ngettext(singular, plural, count)
+
+    def pgettext(context: str, message: str) -> str:
+        return find_language().translations.pgettext(context, message)
+
+    environment.add_extension("jinja2.ext.i18n")
+    install: Callable[..., None] = environment.install_gettext_callables  # type: ignore[attr-defined]  # by the extension
+    install(gettext, ngettext, newstyle=True, pgettext=pgettext)
+    environment.filters["tied"] = tie_last_words
+
+
+def tie_last_words(text: str) -> str:
+    """Keep the last two words of a sentence on one line; what is markup stays it."""
+    before, blank, last = text.rpartition(" ")
+    return before + type(text)("\N{NO-BREAK SPACE}") + last if blank else text
 
 
 def find_template_mistakes(operator_folder: Path) -> list[str]:

@@ -43,7 +43,7 @@ def clock_hour(clock: time | datetime) -> str:
 
 
 # What readers call these zones all year round.
-_COMMON_ZONE_NAMES = {
+COMMON_ZONE_NAMES = {
     "America/New_York": "ET",
     "America/Chicago": "CT",
     "America/Denver": "MT",
@@ -54,7 +54,7 @@ _COMMON_ZONE_NAMES = {
 
 def zone_name_at(moment: datetime) -> str:
     """Write the zone of a moment: "ET", "CET", "UTC+02:00" where it has no short name."""
-    if common := _COMMON_ZONE_NAMES.get(getattr(moment.tzinfo, "key", "")):
+    if common := COMMON_ZONE_NAMES.get(getattr(moment.tzinfo, "key", "")):
         return common
     name = moment.tzname() or ""
     return name if name[:1] not in {"+", "-"} else f"UTC{moment.isoformat()[-6:]}"

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from digest.settings import values
 from digest.timetable import ScheduleRule, parse_schedule_rule
+from subscribers.reader_language import writing_direction
 
 
 class PublicationSettings(values.SettingsTable):
@@ -33,8 +34,7 @@ class PublicationSettings(values.SettingsTable):
     @property
     def direction(self) -> Literal["ltr", "rtl"]:
         """The writing direction of `language`, for `dir`."""
-        rtl = {"ar", "dv", "fa", "he", "ks", "ku", "ps", "sd", "ug", "ur", "yi"}
-        return "rtl" if self.language.split("-")[0] in rtl else "ltr"
+        return writing_direction(self.language)
 
 
 class SenderSettings(values.SettingsTable):

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import SecretStr, model_validator
 
+from digest.catalogues import CatalogueError, load_language
 from digest.settings import values
 from digest.settings.edition import (
     DEFAULT_SECTIONS,
@@ -25,6 +26,7 @@ from digest.settings.edition import (
 )
 from digest.settings.look import LogoPair, LookSettings
 from digest.settings.operations import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
+from subscribers.reader_language import ReaderLanguage
 
 
 class SettingsFile(values.SettingsTable):
@@ -86,6 +88,14 @@ class Settings(values.SettingsTable):
         return self
 
     @model_validator(mode="after")
+    def _check_language(self) -> Self:
+        try:
+            load_language(self.file.publication.language, self.templates)
+        except CatalogueError as exc:
+            raise ValueError(f"publication.language: {exc}") from exc
+        return self
+
+    @model_validator(mode="after")
     def _check_dkim(self) -> Self:
         values_by_name = {
             "DIGEST_DKIM_DOMAIN": self.dkim_domain,
@@ -136,6 +146,11 @@ class Settings(values.SettingsTable):
     def dkim_selectors(self) -> tuple[str, ...]:
         """The selectors, one for each key in the key file; none where mail is not signed."""
         return tuple(s.strip() for s in self.dkim_selector.split(",")) if self.dkim_selector else ()
+
+    @property
+    def reader_language(self) -> ReaderLanguage:
+        """What readers are written to in: `publication.language`, with its messages."""
+        return load_language(self.file.publication.language, self.templates)
 
     @property
     def effective_database_url(self) -> str:

@@ -17,7 +17,13 @@ from werkzeug.exceptions import HTTPException
 from digest.app.installation import Installation
 from digest.app.page_context import build_page_context
 from digest.settings import Settings
-from digest.templating import OperatorTemplates, TemplateCodeCache, TemplateMistakeError, create_jinja_environment
+from digest.templating import (
+    OperatorTemplates,
+    TemplateCodeCache,
+    TemplateMistakeError,
+    create_jinja_environment,
+    install_language,
+)
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
 from digest.web.archive.pages import archive_pages, local_pictures
@@ -137,6 +143,7 @@ def _make_settings_follower(
         settings = installation.settings
         if settings is not built_from:
             app.extensions["readers"] = build_page_context(installation, clock)
+            app.extensions["reader_language"] = settings.reader_language
             app.jinja_env.globals["site"] = app.extensions["readers"].site
             app.jinja_env.globals["signup"] = describe_signup(app.extensions["readers"].schedule)
             if built_from is not None and settings.file.look != built_from.file.look:
@@ -186,6 +193,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
         app.jinja_environment = _OwnPageTemplates
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
+    install_language(env, lambda: app.extensions["reader_language"])
     for moment_filter in filters.MOMENT_FILTERS:
         env.filters[moment_filter.__name__] = _in_zone(moment_filter)
     for plain_filter in filters.PLAIN_FILTERS:
