@@ -29,6 +29,7 @@ COMMAND_PLACES = {
             "uncertain",
             "demo",
             "media",
+            "setup",
             "templates",
         )
     },

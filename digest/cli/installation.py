@@ -13,6 +13,7 @@ from digest.app.doctor import examine_installation
 from digest.app.installation import create_key_file, open_installation
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.keys import show_new_keys
 from digest.cli.terminal import stop_on_signal
 from digest.long_lived import set_long_lived_aside
 from digest.settings import SETTINGS_FILE_NAME, is_loopback, load_settings
@@ -48,15 +49,7 @@ def init(context: CommandContext, target: Path | None) -> None:
     settings = load_settings(target)
     with open_installation(settings) as installation:
         new_keys = create_key_file(installation)
-    if new_keys is None:
-        click.echo(f"{settings.key_file}: there already, left as it is")
-    else:
-        click.echo(
-            f"{settings.key_file}: the keys were made\n"
-            "Without this file nobody, you included, can read an address again. Keep a copy of it apart from\n"
-            "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:\n\n"
-            f"{new_keys.to_json().strip()}\n"
-        )
+    show_new_keys(settings.key_file, new_keys.to_json() if new_keys else None)
     click.echo(
         f"{settings.home}: the database is ready\n"
         "Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail\n"

@@ -1,6 +1,7 @@
 """`digest keys`: which keys there are, what hangs on them, and a fresh one of a kind."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, get_args
 
 import click
@@ -174,3 +175,16 @@ def _print_rotation(result: RotationResult) -> None:
         click.echo(f"{result.rows_moved:,} rows were brought over.")
     for unmoved in result.unmoved_rows:
         click.echo(f"{unmoved.row.capitalize()} keeps the old key: {unmoved.reason}.", err=True)
+
+
+def show_new_keys(file: Path, recovery_copy: str | None) -> None:
+    """Print the recovery copy of keys that were just made; None: they were there already."""
+    if recovery_copy is None:
+        click.echo(f"{file}: there already, left as it is")
+        return
+    click.echo(
+        f"{file}: the keys were made\n"
+        "Without this file nobody, you included, can read an address again. Keep a copy of it apart from\n"
+        "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:\n\n"
+        f"{recovery_copy.strip()}\n"
+    )

@@ -74,6 +74,27 @@ def replace_sections(settings: Settings, sections: Sequence[Mapping[str, Any]], 
     return _rewrite_file(settings, edit)
 
 
+def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the text of a settings file with values set in its tables; what says the same already is left alone.
+
+    `settings` gives what the environment says beside it; nothing is written.
+
+    Raises:
+        SettingsError: it is no TOML, a value is wrong, or something is written so that only a person can change it.
+    """
+    try:
+        for table, values in tables.items():
+            before = parse_settings_text(settings, text).file
+            wanted = table_values.replace_table_values(before, table, values)
+            changed = table_values.find_changed_values(getattr(before, table), getattr(wanted, table), values)
+            text = _set_table_values(text, table, changed) if changed else text
+            if parse_settings_text(settings, text).file != wanted:
+                raise SettingsError(f"[{table}] is written in a way that only a person can change: edit the file.")
+    except TOMLKitError as exc:
+        raise SettingsError(f"The settings were left as they are: {exc}") from exc
+    return text
+
+
 def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Settings:
     """Add sources at the end of the file.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, EnvironmentFileError, read_environment_file
 from digest.settings.model import Settings
 from subscribers.errors import ApplicationError
 
@@ -24,12 +25,15 @@ ENVIRONMENT_FIELDS = {f"DIGEST_{field.upper()}": field for field in Settings.mod
 _CREDENTIAL_NAME = "digest.key-passphrase"
 
 
-def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read `digest.toml` and the environment.
+def load_settings(
+    path: Path | None = None, environ: Mapping[str, str] = os.environ, *, may_be_missing: bool = False
+) -> Settings:
+    """Read `digest.toml`, `digest.env` beside it, and the environment, which wins over both.
 
     Args:
         path: the file; None looks for `DIGEST_SETTINGS`, then `./digest.toml`, and does without when absent.
         environ: the environment to read, for tests.
+        may_be_missing: whether a file that is named need not be there yet.
 
     Raises:
         SettingsError: a key is unknown or has a wrong value; all problems are in the one message.
@@ -39,14 +43,23 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
     values: dict[str, Any] = {}
     if file.exists():
         values = {"file": _read_toml(file), "origin": file}
-    elif required_file:
+    elif required_file and not may_be_missing:
         raise SettingsError(f"{file}: no such settings file. Write one with 'digest init' or leave the option out.")
+    environ = _add_environment_file(file.parent / ENVIRONMENT_FILE_NAME, environ)
     unknown = sorted(
         k for k in environ if k.startswith("DIGEST_") and k not in ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
     )
     values |= _read_credentials(environ)
     values |= {field: environ[key] for key, field in ENVIRONMENT_FIELDS.items() if environ.get(key)}
     return _validate_settings(values, file, [f"{key}: no such setting" for key in unknown])
+
+
+def _add_environment_file(file: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with the variables of a file that it does not set."""
+    try:
+        return read_environment_file(file) | {name: value for name, value in environ.items() if value}
+    except EnvironmentFileError as exc:
+        raise SettingsError(str(exc)) from exc
 
 
 def _read_credentials(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,256 @@
+"""The files of an installation as its answers want them, beside what stands there; nothing is written before they are looked at."""
+
+import difflib
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from digest.app.setup.answers import SetupAnswers, SetupError
+from digest.app.setup.warm_up import propose_warm_up
+from digest.settings import Settings, SettingsFile
+from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables, parse_variables
+from digest.settings.file_edits import edit_settings_text
+from digest.templating import create_jinja_environment
+
+DKIM_KEY_NAME = "dkim.pem"
+DKIM_SELECTOR = "digest"
+PAGE_PORT = 8025
+SYSTEM_USER = "digest"
+DEPLOYED_FILES = ("digest.service", "nginx.conf", "Caddyfile", "Containerfile", "compose.yaml")
+_RSA_BITS = 2048  # RFC 8301
+_SECRET_LINE = re.compile(r"^([ +-]?[A-Z_]*(?:PASSWORD|API_KEY|PASSPHRASE|WEBHOOK_KEY)=).*|(://[^:@/\s]*:)[^@\s]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """One file: what stands in it and what is to. A key file's text is shown to nobody."""
+
+    path: Path
+    before: str | None
+    after: str = field(repr=False)
+    mode: int = 0o644
+    is_key: bool = False
+
+    @property
+    def change(self) -> Literal["new", "changed", "same"]:
+        """What writing it would do."""
+        if self.before is None:
+            return "new"
+        return "same" if self.before == self.after else "changed"
+
+    def show_difference(self) -> Iterator[str]:
+        """Yield the lines of a unified diff, with secrets masked."""
+        if self.is_key or self.before is None or self.before == self.after:
+            return
+        name = self.path.name
+        lines = difflib.unified_diff(
+            self.before.splitlines(), self.after.splitlines(), f"{name} (now)", f"{name} (then)", lineterm="", n=1
+        )
+        yield from (_SECRET_LINE.sub(_mask_secret, line) for line in lines)
+
+
+@dataclass(frozen=True, slots=True)
+class SetupPlan:
+    """What setting up would do: the folder, the answers, and the files in the order in which they are written."""
+
+    folder: Path
+    settings_file: Path
+    answers: SetupAnswers
+    files: tuple[PlannedFile, ...]
+    overriding: tuple[str, ...]  # variables of the environment that say something else than digest.env
+
+    @property
+    def home(self) -> Path:
+        """The folder of the database and the keys."""
+        return Path(self.variables["DIGEST_HOME"])
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The variables of digest.env as they are to be."""
+        return parse_variables(next(file.after for file in self.files if file.path.name == ENVIRONMENT_FILE_NAME))
+
+
+def _mask_secret(match: re.Match[str]) -> str:
+    return f"{match[1]}***" if match[1] else f"{match[2]}***@"
+
+
+def plan_setup(
+    folder: Path,
+    settings_file: Path,
+    answers: SetupAnswers,
+    settings: Settings,
+    environ: Mapping[str, str] = os.environ,
+) -> SetupPlan:
+    """Make out what every file of an installation has to say. `settings` are those of the files that stand there.
+
+    Raises:
+        SetupError: another database is answered than the one that holds the installation.
+        SettingsError: the settings file cannot be changed as it would have to be.
+    """
+    _refuse_other_database(answers, settings)
+    environment_file = settings_file.parent / ENVIRONMENT_FILE_NAME
+    key_file = settings.dkim_key_file or folder / DKIM_KEY_NAME
+    environment = _read(environment_file)
+    home = settings.home if "home" in settings.model_fields_set else folder / "digest-data"
+    wanted = _list_variables(answers, settings, home, key_file)
+    planned = [
+        PlannedFile(settings_file, _read(settings_file), _edit_settings(settings_file, answers, settings)),
+        PlannedFile(environment_file, environment, change_variables(environment or _HEAD, wanted), 0o600),
+    ]
+    if answers.mail == "smtp" and not key_file.exists():
+        planned.append(PlannedFile(key_file, None, _generate_key(), 0o600, is_key=True))
+    planned += _plan_deployment(folder, settings_file, answers, settings)
+    overriding = tuple(name for name, value in wanted.items() if environ.get(name, value) not in {value, ""})
+    return SetupPlan(folder, settings_file, answers, tuple(planned), overriding)
+
+
+_HEAD = """\
+# Places and secrets of this installation, for every command and service that works on the digest.toml beside it.
+# NAME=value, quoted as in a shell. The environment of a process wins over this file. Keep it to yourself: mode 0600.
+"""
+
+
+def _refuse_other_database(answers: SetupAnswers, settings: Settings) -> None:
+    if answers.database == (settings.database_url or "sqlite"):
+        return
+    if settings.database_url or (settings.home / "digest.db").exists():
+        raise SetupError(
+            "database: this installation has a database already, and setting up moves nothing. Move it with "
+            "'digest migrate --to URL'."
+        )
+
+
+def _list_variables(answers: SetupAnswers, settings: Settings, home: Path, key_file: Path) -> dict[str, str]:
+    signs = answers.mail == "smtp"
+    return {
+        "DIGEST_HOME": str(home.absolute()),
+        "DIGEST_DATABASE_URL": "" if answers.database == "sqlite" else answers.database,
+        "DIGEST_BASE_URL": answers.base_url,
+        "DIGEST_MAIL_URL": _keep_url_options(answers.mail_url, settings.mail_url.get_secret_value()),
+        "DIGEST_SENDGRID_API_KEY": answers.sendgrid_api_key if answers.mail == "sendgrid" else "",
+        "DIGEST_DKIM_DOMAIN": (settings.dkim_domain or answers.sender_domain) if signs else "",
+        "DIGEST_DKIM_SELECTOR": (settings.dkim_selector or DKIM_SELECTOR) if signs else "",
+        "DIGEST_DKIM_KEY_FILE": str(key_file.absolute()) if signs else "",
+    }
+
+
+def _keep_url_options(url: str, present: str) -> str:
+    """Return the present URL where it differs in its options alone, such as the number of connections."""
+    wanted, stands = urlsplit(url), urlsplit(present)
+    return present if (wanted.scheme, wanted.netloc) == (stands.scheme, stands.netloc) and stands.netloc else url
+
+
+def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str:
+    text = _read(file)
+    if text is None:
+        text = resources.files("digest").joinpath("shipped.toml").read_text("utf-8")
+    sender: dict[str, Any] = {
+        "name": answers.name,
+        "address": answers.sender_address,
+        "reply_to": answers.reply_to,
+        "postal_address": answers.postal_address,
+    }
+    present = settings.file
+    if present.sender.list_id == SettingsFile().sender.list_id:
+        sender["list_id"] = f"weekly.{answers.sender_domain}"
+    schedule = {"release": answers.release}
+    if answers.release != present.schedule.release:
+        schedule["draft"] = answers.draft
+    limits: dict[str, Any] = {"proxies": max(present.limits.proxies, int(answers.is_behind_proxy))}
+    if answers.mail != "outbox" and not present.limits.warm_up and (caps := propose_warm_up(answers.readers)):
+        limits["warm_up"] = caps
+    publication = {key: getattr(answers, key) for key in ("name", "tagline", "about", "site", "timezone")}
+    return edit_settings_text(
+        settings, text, {"publication": publication, "sender": sender, "schedule": schedule, "limits": limits}
+    )
+
+
+def _plan_deployment(
+    folder: Path, settings_file: Path, answers: SetupAnswers, settings: Settings
+) -> Iterator[PlannedFile]:
+    """Plan what runs the program: the operator copies from here what their machine uses."""
+    place = folder / "deploy"
+    program = Path(sys.executable).parent / "digest"
+    owner = folder.stat()
+    facts = {
+        "name": answers.name,
+        "host": answers.host,
+        "port": PAGE_PORT,
+        "folder": folder,
+        "settings_file": settings_file,
+        "program": program,
+        "system_user": SYSTEM_USER,
+        "user_id": owner.st_uid,
+        "group_id": owner.st_gid,
+        "below_home": any(path.is_relative_to(home) for path in (folder, program) for home in ("/home", "/root")),
+    }
+    environment = create_jinja_environment(settings.templates)
+    for name in DEPLOYED_FILES:
+        text = environment.get_template(f"setup/{name}").render(facts)
+        yield PlannedFile(place / name, _read(place / name), text)
+    password_file = place / "postgresql.env"
+    present = _read(password_file)
+    yield PlannedFile(password_file, present, present or _make_database_variables(), 0o600, is_key=True)
+
+
+def _make_database_variables() -> str:
+    password = secrets.token_urlsafe(24)
+    return (
+        "# The database of compose.yaml. A password that is changed here has to be changed in the database too.\n"
+        f"POSTGRES_USER=digest\nPOSTGRES_DB=digest\nPOSTGRES_PASSWORD={password}\n"
+        f"DIGEST_DATABASE_URL=postgresql+psycopg://digest:{password}@database/digest\n"
+    )
+
+
+def _generate_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
+        raise SetupError(f"{file}: cannot be read ({reason}).") from exc
+
+
+def write_planned_files(plan: SetupPlan) -> None:
+    """Write what is new or changed, each file in one step, with its mode from the first byte on.
+
+    Raises:
+        SetupError: one cannot be written; those before it are.
+    """
+    for planned in plan.files:
+        if planned.change != "same":
+            _write_file(planned)
+
+
+def _write_file(planned: PlannedFile) -> None:
+    draft = planned.path.with_name(f".{planned.path.name}.part")
+    try:
+        planned.path.parent.mkdir(parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, planned.mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as out:
+            out.write(planned.after)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(planned.path)
+    except OSError as exc:
+        raise SetupError(f"{planned.path}: cannot be written ({exc.strerror}).") from exc
+    finally:
+        draft.unlink(missing_ok=True)

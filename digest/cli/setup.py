@@ -1,0 +1,176 @@
+"""`digest setup`: questions, the files that follow from the answers, and what is left to do."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from digest.app.setup import answers as setup_answers
+from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, SetupQuestion
+from digest.app.setup.completion import carry_out_setup, check_may_set_up, load_plan_signer
+from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
+from digest.app.setup.remaining_steps import SetupStep, list_remaining_steps
+from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.keys import show_new_keys
+from digest.settings import SETTINGS_FILE_NAME, Settings, load_settings
+
+_WORDS_BY_CHANGE = {"new": "new", "changed": "changed", "same": "as it is"}
+
+
+def _answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command an option for every question but the secret ones: a command line stands in the shell's history."""
+    for question in reversed(QUESTIONS):
+        if not question.is_secret:
+            name = f"--{question.key.replace('_', '-')}"
+            command = click.option(name, question.key, metavar="TEXT", help=f"{question.text}.")(command)
+    return command
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest setup --folder /srv/digest                    asks, shows what it would write, asks before it does
+  digest setup --folder /srv/digest --dry-run          shows what would change, and changes nothing
+  digest setup --folder /srv/digest --batch --answers answers.toml
+
+\b
+Answers are taken from the options, then --answers, then what the installation says already; what is left is asked, once. A
+password or an API key stands in the answers file (mode 0600) or is typed, never in an option.
+
+\b
+Exit codes:
+  0  all is written, or nothing was to be changed
+  1  you said no; or the files are written and the database is out of reach (it says why)
+  2  an answer is missing or wrong; nothing was written"""
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of the installation; by default that of the settings file, else the one you are in.",
+)
+@click.option(
+    "--answers", "answers_file", type=click.Path(dir_okay=False, path_type=Path), help="A TOML file of answers."
+)
+@click.option("--batch", is_flag=True, help="Ask nothing: what is not answered keeps what it is.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask before something is written.")
+@_answer_options
+@pass_command_context
+def setup(
+    context: CommandContext,
+    /,
+    folder: Path | None,
+    answers_file: Path | None,
+    batch: bool,
+    dry_run: bool,
+    yes: bool,
+    **options: str | None,
+) -> None:
+    """Set an installation up, or change how it is set up: settings, keys, database, and the files of service and web server.
+
+    It writes digest.toml, digest.env (places and secrets), a key that signs the mail (DKIM), and into deploy/ a systemd unit,
+    configurations for nginx and Caddy, a container file and a compose file. It ends with what is left to do, step by step.
+    """
+    settings_file = _find_settings_file(context, folder)
+    settings = load_settings(settings_file, may_be_missing=True)
+    if context.acting_email is not None:
+        check_may_set_up(context.installation, context.actor, now=context.now())
+    given = setup_answers.read_answers_file(answers_file) if answers_file else {}
+    given |= {key: setup_answers.check_answer(key, text) for key, text in options.items() if text is not None}
+    answers = _complete_answers(given, settings, settings_file, batch=batch)
+    plan = plan_setup(settings_file.parent, settings_file, answers, settings)
+    for planned in plan.files:
+        _show_planned_file(planned, plan)
+    is_changed = any(planned.change != "same" for planned in plan.files)
+    if dry_run:
+        click.echo("Nothing was written." if is_changed else "Nothing would change.")
+        _show_steps(list_remaining_steps(plan, load_plan_signer(settings)))
+        return
+    if is_changed and not (yes or batch):
+        click.confirm("Write this?", abort=True, default=True)
+    result = carry_out_setup(plan, context.identify_actor, now=context.now())
+    show_new_keys(result.settings.key_file, result.new_keys.to_json() if result.new_keys else None)
+    _show_steps(list_remaining_steps(plan, result.signer, result.problem))
+    if result.problem:
+        raise SystemExit(1)
+
+
+def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:
+    named = context.settings_file or (
+        Path(os.environ["DIGEST_SETTINGS"]) if os.environ.get("DIGEST_SETTINGS") else None
+    )
+    if named and folder and named.resolve().parent != folder.resolve():
+        raise SetupError(f"{named} does not stand in {folder}: leave --folder out, or --settings.")
+    file = (named or (folder or Path.cwd()) / SETTINGS_FILE_NAME).resolve()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    except OSError as exc:
+        raise SetupError(
+            f"{file.parent}: cannot be made ({exc.strerror}). Name a folder of yours with --folder."
+        ) from exc
+    return file
+
+
+def _complete_answers(
+    given: Mapping[str, Any], settings: Settings, settings_file: Path, *, batch: bool
+) -> SetupAnswers:
+    """Ask what is not given; what stands in the installation is proposed."""
+    present = setup_answers.read_present_answers(settings) if settings_file.exists() else {}
+    if batch:
+        return setup_answers.complete_answers(given, present)
+    answers: dict[str, Any] = dict(given)
+    for question in QUESTIONS:
+        if question.key not in given and question.concerns(answers):
+            known = present.get(question.key)
+            proposed = setup_answers.propose_answer(question.key, answers) if known in {None, ""} else known
+            answers[question.key] = _ask_question(question, proposed)
+    return setup_answers.complete_answers(answers, {})
+
+
+def _ask_question(question: SetupQuestion, proposed: Any) -> Any:
+    """Ask until the answer is one. An empty answer to a secret keeps the one that stands."""
+    while True:
+        text = click.prompt(
+            question.text + (" (empty: as it is)" if question.is_secret and proposed else ""),
+            default="" if question.is_secret else proposed,
+            hide_input=question.is_secret,
+            show_default=not question.is_secret,
+        )
+        answer = proposed or "" if question.is_secret and not text else text
+        try:
+            return setup_answers.check_answer(question.key, answer)
+        except SetupError as exc:
+            click.echo(str(exc), err=True)
+            if not sys.stdin.isatty() and not text:
+                raise
+
+
+def _show_planned_file(planned: PlannedFile, plan: SetupPlan) -> None:
+    is_inside = planned.path.is_relative_to(plan.folder)
+    click.echo(
+        f"{_WORDS_BY_CHANGE[planned.change]:8} {planned.path.relative_to(plan.folder) if is_inside else planned.path}"
+    )
+    for line in planned.show_difference():
+        click.echo(f"         {line}")
+
+
+def _show_steps(steps: Iterable[SetupStep]) -> None:
+    click.echo("\nWhat is left to do:")
+    for number, step in enumerate(steps, 1):
+        click.echo("")
+        click.echo(
+            textwrap.fill(
+                step.title,
+                100,
+                initial_indent=f"{number:2}. ",
+                subsequent_indent="    ",
+                break_on_hyphens=False,
+                break_long_words=False,
+            )
+        )
+        for line in step.lines:
+            click.echo(f"      {line}")

@@ -1,0 +1,84 @@
+"""`digest.env`, beside `digest.toml`: variables of the environment that every command and service of an installation gets.
+
+One `NAME=value` a line, quoted as in a shell; nothing is expanded. A line that begins with # is a comment.
+"""
+
+import re
+import shlex
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from subscribers.errors import ApplicationError
+
+ENVIRONMENT_FILE_NAME = "digest.env"
+_NAME_PATTERN = re.compile(r"[A-Z][A-Z0-9_]*")
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+=,?&-]*")
+
+
+class EnvironmentFileError(ApplicationError):
+    """The file cannot be used; the message names the line, and never its value."""
+
+
+def read_environment_file(file: Path) -> dict[str, str]:
+    """Return the variables of a file; none where there is no file.
+
+    Raises:
+        EnvironmentFileError: others can read it, it cannot be read, or a line is no `NAME=value`.
+    """
+    try:
+        with file.open("rb") as opened:
+            if stat.S_IMODE(file.stat().st_mode) & 0o077:
+                raise EnvironmentFileError(f"{file}: it holds secrets and others can read it; run: chmod 600 {file}")
+            return parse_variables(opened.read().decode("utf-8"), str(file))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
+        raise EnvironmentFileError(
+            f"{file}: cannot be read ({reason}). Run as the user whom it belongs to (sudo -u digest digest …)."
+        ) from exc
+
+
+def parse_variables(text: str, name: str = ENVIRONMENT_FILE_NAME) -> dict[str, str]:
+    """Return the variables that a text sets; a later line wins.
+
+    Raises:
+        EnvironmentFileError: a line is no `NAME=value`.
+    """
+    variables: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            words = []
+        variable, equals, value = words[0].partition("=") if len(words) == 1 else ("", "", "")
+        if not equals or not _NAME_PATTERN.fullmatch(variable):
+            raise EnvironmentFileError(
+                f"{name}, line {number}: write NAME=value there, with quotes around a value that has blanks in it."
+            )
+        variables[variable] = value
+    return variables
+
+
+def change_variables(text: str, values: Mapping[str, str]) -> str:
+    """Return the text with other values; an empty one takes its line out. Comments and other lines stay as they are."""
+    missing = {name: value for name, value in values.items() if value}
+    lines = []
+    for line in text.splitlines():
+        name = line.partition("=")[0].strip()
+        if name not in values:
+            lines.append(line)
+        elif name in missing:
+            value = missing.pop(name)
+            is_same = parse_variables(line).get(name) == value
+            lines.append(line if is_same else f"{name}={_quote_value(value)}")
+    lines += [f"{name}={_quote_value(value)}" for name, value in missing.items()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _quote_value(value: str) -> str:
+    """Quote a value as a shell, systemd and Compose read it alike; settings that this writes hold no quote and no line break."""
+    return value if _PLAIN_VALUE.fullmatch(value) else f"'{value}'"

@@ -1,0 +1,268 @@
+"""`digest setup` asks once, shows what would change, writes what an installation needs, and may be run again."""
+
+import re
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import select
+
+from digest.app.doctor import check_base_url, check_own_texts, check_postal_address, check_proxies
+from digest.app.installation import open_installation
+from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers
+from digest.app.setup.warm_up import propose_warm_up
+from digest.cli import digest
+from digest.deliver.compose.dkim import load_signer
+from digest.settings import load_settings
+from digest.store.models import AuditEntry
+from digest.web.app import create_app
+from digest.web.auth.route_rules import ROUTE_RULES
+
+ANSWERS: dict[str, object] = {
+    "name": "Harbor Weekly",
+    "tagline": "The week on the waterfront",
+    "about": "Harbor Weekly covers ports and coastal safety.",
+    "site": "https://harbor.example/",
+    "timezone": "America/Chicago",
+    "release": "wed 07:00",
+    "base_url": "https://news.harbor.example",
+    "sender_address": "digest@news.harbor.example",
+    "reply_to": "editors@harbor.example",
+    "postal_address": "1 Pier Road, Portland, ME 04101",
+    "mail": "smtp",
+    "smtp_host": "mail.harbor.example",
+    "smtp_port": 587,
+    "smtp_user": "digest",
+    "smtp_password": "s3cret/word",
+    "database": "sqlite",
+    "readers": 6000,
+}
+
+
+def write_answers(folder: Path, **changed: object) -> Path:
+    file = folder / "answers.toml"
+    rows = (ANSWERS | changed).items()
+    file.write_text("".join(f"{key} = {value!r}\n" for key, value in rows if value is not None), "utf-8")
+    file.chmod(0o600)
+    return file
+
+
+def run(folder: Path, *words: str, typed: str = "") -> Result:
+    return CliRunner().invoke(digest, ["setup", "--folder", str(folder), *words], input=typed)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Set one installation up without a question; give its folder and what was printed."""
+    place = tmp_path_factory.mktemp("setup")
+    done = run(place / "srv", "--batch", "--answers", str(write_answers(place)))
+    assert done.exit_code == 0, done.output
+    return place / "srv", done.output
+
+
+def test_what_it_writes_is_an_installation_in_which_the_doctor_misses_nothing_that_was_asked(
+    made: tuple[Path, str],
+) -> None:
+    settings = load_settings(made[0] / "digest.toml", {})
+    file = settings.file
+    assert (file.publication.timezone, file.schedule.release, file.schedule.draft) == (
+        *("America/Chicago", "wed 07:00", "tue 18:30"),
+    )
+    assert (file.limits.proxies, file.limits.warm_up) == (1, [500, 1000, 2000, 5000])
+    assert file.sender.list_id == "weekly.news.harbor.example"
+    assert settings.mail_url.get_secret_value() == "smtp://digest:s3cret%2Fword@mail.harbor.example:587"
+    with open_installation(settings) as installation:
+        checks = (check_own_texts, check_postal_address, check_base_url, check_proxies)
+        assert [finding for check in checks for finding in check(installation)] == []
+        assert not installation.keys.has_demo_keys
+        with installation.database.read() as session:
+            entry = session.scalars(select(AuditEntry).where(AuditEntry.act == "set up")).one()
+    assert entry.actor.startswith("terminal:")
+    modes = {
+        name: (made[0] / name).stat().st_mode & 0o777 for name in ("digest.env", "dkim.pem", "digest-data/keys.json")
+    }
+    assert set(modes.values()) == {0o600}
+
+
+def test_its_key_signs_and_the_printed_record_is_the_keys(made: tuple[Path, str]) -> None:
+    signer = load_signer(load_settings(made[0] / "digest.toml", {}))
+    assert signer is not None
+    record = re.search(r"digest\._domainkey\.news\.harbor\.example\. TXT (.*)", made[1])
+    assert record
+    assert record[1].replace('" "', "").strip('"') == signer.keys[0].dns_record()
+    assert all(len(part) <= 255 for part in re.findall(r'"([^"]*)"', record[1]))
+    fields = message_from_bytes(signer.sign_message(b"From: a@b\r\n\r\nx\r\n"))
+    assert "d=news.harbor.example" in fields["DKIM-Signature"]
+
+
+def test_nothing_secret_is_printed_but_the_recovery_copy(made: tuple[Path, str]) -> None:
+    assert "s3cret" not in made[1]
+    assert "PRIVATE KEY" not in made[1]
+    assert "POSTGRES_PASSWORD" not in made[1]
+
+
+def test_run_again_it_changes_nothing_and_prints_the_same_steps(made: tuple[Path, str]) -> None:
+    folder, printed = made
+    before = {
+        path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.parent.name != "digest-data"
+    }
+    again = run(folder, "--batch")
+    assert again.exit_code == 0, again.output
+    assert {path: path.read_bytes() for path in before} == before
+    assert re.findall(r"(?m)^(new|changed)", again.output) == []
+    steps = "What is left to do:"
+    assert (
+        again.output.partition(steps)[2].partition("sign-up form")[0]
+        == printed.partition(steps)[2].partition("sign-up form")[0]
+    )
+
+
+def test_a_dry_run_shows_each_change_with_secrets_masked_and_writes_nothing(
+    made: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = made[0]
+    nginx = folder / "deploy" / "nginx.conf"
+    before = {path: path.read_bytes() for path in (folder / "digest.toml", folder / "digest.env", nginx)}
+    nginx.write_text(nginx.read_text("utf-8").replace("TLSv1.2 ", ""), "utf-8")
+    answers = write_answers(tmp_path, smtp_password="an0ther", name="Harbor Daily")
+    shown = run(folder, "--dry-run", "--batch", "--answers", str(answers)).output
+    nginx.write_bytes(before[nginx])
+    for line in ('-name = "Harbor Weekly"', '+name = "Harbor Daily"', "+    ssl_protocols TLSv1.2 TLSv1.3;"):
+        assert f"         {line}\n" in shown
+    assert "+DIGEST_MAIL_URL=smtp://digest:***@mail.harbor.example:587" in shown
+    assert "an0ther" not in shown
+    assert "s3cret" not in shown
+    assert "Nothing was written." in shown
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_an_operator_wrote_stays(made: tuple[Path, str], tmp_path: Path) -> None:
+    answers = write_answers(tmp_path)
+    folder = tmp_path / "srv"
+    folder.mkdir()
+    own = '# ours\n[publication]\nname = "Old" # was so\nintro = "Hello."\n[limits]\nproxies = 2\nwarm_up = [9]\n'
+    (folder / "digest.toml").write_text(own, "utf-8")
+    (folder / "digest.env").write_text(
+        "# mine\nDIGEST_INSTALLATION=first\nDIGEST_HOME=" + str(tmp_path / "elsewhere") + "\n"
+    )
+    (folder / "digest.env").chmod(0o600)
+    assert run(folder, "--batch", "--answers", str(answers)).exit_code == 0
+    text = (folder / "digest.toml").read_text("utf-8")
+    for kept in ("# ours", 'name = "Harbor Weekly" # was so', 'intro = "Hello."', "proxies = 2", "warm_up = [9]"):
+        assert kept in text
+    variables = (folder / "digest.env").read_text("utf-8")
+    assert variables.startswith(f"# mine\nDIGEST_INSTALLATION=first\nDIGEST_HOME={tmp_path / 'elsewhere'}\n")
+    assert (tmp_path / "elsewhere" / "keys.json").exists()
+
+
+def test_every_question_is_asked_once_and_a_wrong_answer_again(tmp_path: Path) -> None:
+    answers = ANSWERS | {"mail": "outbox", "readers": 0}
+    asked = [question for question in QUESTIONS if question.concerns(answers)]
+    typed = [str(answers[question.key]) for question in asked]
+    typed.insert(4, "Mars/Olympus")  # a zone that is none
+    done = run(tmp_path / "srv", typed="\n".join([*typed, "n"]) + "\n")
+    assert done.exit_code == 1, done.output
+    assert "timezone: 'Mars/Olympus' is no time zone" in done.output
+    for question in QUESTIONS:
+        times = (question.key == "timezone") + 1 if question in asked else 0
+        assert done.output.count(question.text) == times, question.key
+    assert list((tmp_path / "srv").iterdir()) == []
+
+
+def test_what_an_option_says_is_not_asked(tmp_path: Path) -> None:
+    options = [word for key in ("name", "mail") for word in (f"--{key}", str((ANSWERS | {"mail": "outbox"})[key]))]
+    done = run(tmp_path / "srv", *options, typed="\n")
+    assert QUESTIONS[0].text not in done.output
+    assert QUESTIONS[1].text in done.output
+
+
+def test_all_that_is_missing_or_wrong_is_named_at_once(tmp_path: Path) -> None:
+    file = write_answers(tmp_path, name=None, base_url="http://news.harbor.example", reply_to="nobody", colour="red")
+    refused = run(tmp_path / "srv", "--batch", "--answers", str(file))
+    assert refused.exit_code == 2
+    for words in ("base_url: write an https", "reply_to: 'nobody' is no e-mail", "colour: no such question"):
+        assert words in refused.output
+    with pytest.raises(SetupError, match=r"name: not answered\n.*release: not answered\n.*smtp_host: not answered"):
+        complete_answers({key: ANSWERS[key] for key in ANSWERS if key not in {"name", "release", "smtp_host"}}, {})
+
+
+def test_an_answers_file_with_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = write_answers(tmp_path)
+    file.chmod(0o644)
+    refused = run(tmp_path / "srv", "--batch", "--answers", str(file))
+    assert refused.exit_code == 2
+    assert "chmod 600" in refused.output
+
+
+def test_another_database_is_refused_where_there_is_one(made: tuple[Path, str]) -> None:
+    refused = run(made[0], "--batch", "--database", "postgresql+psycopg://digest@localhost/digest")
+    assert refused.exit_code == 2
+    assert "digest migrate --to URL" in refused.output
+
+
+def test_a_database_out_of_reach_is_said_and_the_files_are_written(tmp_path: Path) -> None:
+    file = write_answers(tmp_path, database="postgresql+psycopg://digest:hid-den@127.0.0.1:1/digest")
+    done = run(tmp_path / "srv", "--batch", "--answers", str(file))
+    assert done.exit_code == 1
+    assert " 1. Make keys and database: The database cannot be opened" in done.output
+    assert "hid-den" not in done.output
+    assert (tmp_path / "srv" / "digest.env").exists()
+
+
+@pytest.mark.parametrize(
+    ("release", "draft"),
+    [
+        ("fri 06:00", "thu 17:30"),
+        ("mon,thu 17:30", "mon,thu 05:00"),
+        ("daily 06:00", "daily 17:30"),
+        ("mon 06:00", "sun 17:30"),
+    ],
+)
+def test_an_edition_is_drafted_half_a_day_before_its_release(release: str, draft: str) -> None:
+    assert complete_answers(ANSWERS | {"release": release}, {}).draft == draft
+
+
+@pytest.mark.parametrize(
+    ("changed", "url"),
+    [
+        ({}, "smtp://digest:s3cret%2Fword@mail.harbor.example:587"),
+        ({"smtp_port": 465}, "smtps://digest:s3cret%2Fword@mail.harbor.example:465"),
+        ({"smtp_host": "localhost", "smtp_port": 25, "smtp_user": "-"}, "smtp://localhost:25?starttls=off"),
+        ({"mail": "sendgrid", "sendgrid_api_key": "SG.x"}, "sendgrid:"),
+        ({"mail": "outbox"}, "outbox:"),
+    ],
+)
+def test_the_way_that_mail_leaves_becomes_one_url(changed: dict[str, object], url: str) -> None:
+    answers = complete_answers(ANSWERS | changed, {})
+    assert isinstance(answers, SetupAnswers)
+    assert answers.mail_url == url
+
+
+@pytest.mark.parametrize(
+    "text", ["http://news.harbor.example", "https://news.harbor.example/x", "ftp://x.example", "news"]
+)
+def test_a_base_url_that_no_mail_could_link_to_is_refused(text: str) -> None:
+    with pytest.raises(SetupError, match="base_url: "):
+        check_answer("base_url", text)
+
+
+def test_a_warm_up_ends_on_the_day_that_takes_everybody() -> None:
+    assert propose_warm_up(1000) == []
+    assert propose_warm_up(1001) == [500, 1000]
+    assert propose_warm_up(20_000) == [500, 1000, 2000, 5000, 10_000]
+    assert propose_warm_up(1_000_000)[-1] == 500_000
+
+
+def test_nginx_takes_every_upload_that_the_pages_take_and_no_longer_form(made: tuple[Path, str]) -> None:
+    """What may bring a file is under a prefix that lets it through; all other paths stay below waitress's own bound."""
+    text = (made[0] / "deploy" / "nginx.conf").read_text("utf-8")
+    default = re.search(r"proxy_read_timeout[^{]*client_max_body_size (\d+)m;", text)
+    blocks = re.findall(r"location (/\w+/) \{[^}]*client_max_body_size (\d+)m;", text)
+    assert default
+    sizes = {"/": int(default[1]) * 2**20, **{prefix: int(size) * 2**20 for prefix, size in blocks}}
+    with open_installation(load_settings(made[0] / "digest.toml", {})) as installation:
+        for rule in create_app(installation).url_map.iter_rules():
+            needed = ROUTE_RULES[rule.endpoint].max_bytes if rule.endpoint in ROUTE_RULES else None
+            prefix = max((p for p in sizes if rule.rule.startswith(p)), key=len)
+            assert sizes[prefix] >= (needed or 0), rule.rule
