@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from digest.app import page_views
 from digest.app.attention import attention_sentences
+from digest.app.consent_wordings import current_wording
 from digest.app.installation import Installation, InstallationError, missing_key_file
 from digest.app.keys import list_files_in_clear
 from digest.app.logos import check_logo
@@ -111,6 +112,19 @@ def check_own_texts(installation: Installation) -> Iterator[DoctorFinding]:
         )
 
 
+def check_consent_wording(installation: Installation) -> Iterator[DoctorFinding]:
+    """Look whether what readers agree to names the publication: a consent is given to somebody."""
+    name, wording = installation.settings.file.publication.name, current_wording(installation.settings)
+    if name.casefold() not in wording.text.casefold():
+        yield DoctorFinding(
+            "error",
+            f"wordings.consent does not name {name}, so readers would not agree to mail from anybody: write {{name}} where "
+            "the publication's name belongs.",
+        )
+    else:
+        yield DoctorFinding("ok", f"what readers agree to names {name}; its SHA-256 begins with {wording.hash[:12]}")
+
+
 def check_postal_address(installation: Installation) -> Iterator[DoctorFinding]:
     """Look whether there is a postal address, which every message needs."""
     if not installation.settings.file.sender.postal_address.strip():
@@ -183,6 +197,7 @@ CHECKS: tuple[Callable[[Installation], Iterator[DoctorFinding]], ...] = (
     check_templates,
     check_logo,
     check_own_texts,
+    check_consent_wording,
     check_postal_address,
     check_base_url,
     check_provider,

@@ -11,11 +11,11 @@ from typing import IO, Any
 
 from digest.app import maintenance
 from digest.app.acts import Act, Actor, AuditDraft, Role
+from digest.app.consent_wordings import current_wording
 from digest.app.installation import Installation
 from digest.app.running_imports import announce_import, is_running
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.send import notice_queue
-from subscribers.consent import wordings
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
 from subscribers.transfer import exports, imports
@@ -321,7 +321,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
             installation.database,
             installation.keys,
             notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
-            wording=wordings.current_wording(settings.file.publication.name),
+            wording=current_wording(settings),
             page=f"{settings.link_base}/confirm",
             actor=actor.name,
             limit=limit,

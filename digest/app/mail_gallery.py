@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
+from digest.app.consent_wordings import current_wording
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.edition import placeholders
@@ -19,7 +20,6 @@ from digest.edition.rendering.mail_layout import BEST_FACTS
 from digest.edition.rendering.sanitiser import RenderingError
 from digest.settings import Settings
 from digest.templating import TemplateMistakeError
-from subscribers.consent.wordings import current_wording
 
 EDITION_KEY = "edition"
 _SAMPLE_DAY = date(2026, 11, 20)
@@ -126,8 +126,8 @@ def _compose_edition(settings: Settings) -> MessageTemplate:
 
 def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
     """Return the invented facts of every notice by its kind, as `digest.deliver.send.notices` would write them."""
-    base, name = settings.link_base, settings.file.publication.name
-    wording = current_wording(name)
+    base = settings.link_base
+    wording = current_wording(settings)
     until, asked_at = "Friday, November 27", "November 20, 2026, 09:14 EST"
     desk_page = f"{base}/desk/editions/2026-W47"
     asked = {

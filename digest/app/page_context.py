@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from digest.app.background import signup_limits
+from digest.app.consent_wordings import current_wording
 from digest.app.installation import Installation
 from digest.deliver.providers.registry import describe_address_holders
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
@@ -41,6 +42,7 @@ def build_page_context(installation: Installation, clock: Callable[[], datetime]
 
     return PageContext(
         site=_site_details(settings),
+        wording=current_wording(settings),
         database=installation.database,
         keys=installation.keys,
         departure_log=installation.departure_log,

@@ -29,13 +29,14 @@ from digest.timetable import ScheduleRule
 
 CHANGE = Act("settings changed", Role.ADMIN)
 LOOK = Act("settings looked at", Role.ADMIN)
-EDITABLE_TABLES = ("publication", "look", "sections", "schedule", "sender", "limits", "approval")
+EDITABLE_TABLES = ("publication", "look", "wordings", "sections", "schedule", "sender", "limits", "approval")
 LISTED_CHANGES = 5
 PREVIEWED_RELEASES = 10
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
 # What the doctor looks at that concerns a table.
 _CHECKS = {
     "publication": (doctor.check_base_url, doctor.check_templates, doctor.check_own_texts),
+    "wordings": (doctor.check_consent_wording,),
     "sender": (doctor.check_postal_address, doctor.check_provider),
     "limits": (doctor.check_proxies,),
 }

@@ -16,6 +16,7 @@ from digest.settings.edition import SelectionSettings as SelectionSettings
 from digest.settings.edition import SenderSettings as SenderSettings
 from digest.settings.edition import SourceSettings as SourceSettings
 from digest.settings.edition import SponsorSettings as SponsorSettings
+from digest.settings.edition import WordingSettings as WordingSettings
 from digest.settings.loader import SETTINGS_FILE_NAME as SETTINGS_FILE_NAME
 from digest.settings.loader import SettingsError as SettingsError
 from digest.settings.loader import load_settings as load_settings

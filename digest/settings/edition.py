@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from digest.settings import values
 from digest.timetable import ScheduleRule, parse_schedule_rule
+from subscribers.consent.wordings import check_template
 from subscribers.reader_language import writing_direction
 
 
@@ -35,6 +36,12 @@ class PublicationSettings(values.SettingsTable):
     def direction(self) -> Literal["ltr", "rtl"]:
         """The writing direction of `language`, for `dir`."""
         return writing_direction(self.language)
+
+
+class WordingSettings(values.SettingsTable):
+    """What readers agree to; empty: the sentence that is shipped. Another text is another version by itself."""
+
+    consent: Annotated[str, AfterValidator(check_template)] = ""
 
 
 class SenderSettings(values.SettingsTable):

@@ -23,6 +23,7 @@ from digest.settings.edition import (
     SenderSettings,
     SourceSettings,
     SponsorSettings,
+    WordingSettings,
 )
 from digest.settings.look import LogoPair, LookSettings
 from digest.settings.operations import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
@@ -34,6 +35,7 @@ class SettingsFile(values.SettingsTable):
 
     publication: PublicationSettings = PublicationSettings()
     look: LookSettings = LookSettings()
+    wordings: WordingSettings = WordingSettings()
     sender: SenderSettings = SenderSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     approval: ApprovalSettings = ApprovalSettings()

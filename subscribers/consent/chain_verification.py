@@ -22,6 +22,8 @@ from subscribers.store.models import ConsentKind, PersonState
 
 CHUNK_SIZE = 1000
 VerificationProgress = Callable[[int, int], None]
+_ASKING_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.RE_ASKED})
+_WORDING_HASH_PATTERN = re.compile(r'"wording_hash":"([0-9a-f]{64})"', re.ASCII)
 _KINDS_BY_VALUE = {str(kind): kind for kind in ConsentKind}
 # as stored: whole milliseconds
 _STORED_MOMENT_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000", re.ASCII)
@@ -171,6 +173,12 @@ def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
         chains[link.person].append(link)
     broken_links = (_check_chain(holder, chains[holder.number]) for holder in chunk.owners)
     return next((broken for broken in broken_links if broken), None)
+
+
+def list_wording_hashes(chunk: ChainChunk) -> set[str]:
+    """Return the hashes of the words that a thousand people were asked to agree to by us: those are in the register."""
+    bodies = (link.body for link in chunk.links if link.kind in _ASKING_KINDS)
+    return {found[1] for body in bodies if (found := _WORDING_HASH_PATTERN.search(body))}
 
 
 def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | None:

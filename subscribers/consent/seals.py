@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from subscribers.consent import chain_verification, ledger
+from subscribers.consent import chain_verification, ledger, wordings
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, Seal, Suppression
@@ -70,7 +70,7 @@ class StablePoint:
 class LedgerProof:
     """What a check of chains, addresses and seals found.
 
-    `fault` says what is wrong with the first seal that does not hold, `address_faults` what with the addresses of the first
+    `fault` says what is wrong with the first seal or wording that does not hold, `address_faults` what with the addresses of the first
     people of `address_fault_count`.
     """
 
@@ -156,6 +156,8 @@ def prove_ledger(
 ) -> LedgerProof:
     """Check every chain and address, and every seal against chains and suppressions as they stood then, in one walk over each.
 
+    What readers were asked to agree to is held against the register of wordings.
+
     Memory is that of a thousand people and of two hashes a seal.
 
     Args:
@@ -166,6 +168,7 @@ def prove_ledger(
         progress: called with (people looked at, people).
     """
     people = links = 0
+    wording_hashes: set[str] = set()
     broken: chain_verification.BrokenLink | None = None
     address_fault_count, address_faults = 0, list[chain_verification.AddressFault]()
     walk = chain_verification.walk_chains(session, progress)
@@ -181,6 +184,7 @@ def prove_ledger(
     while first is not None:
         people += len(first.owners)
         links += len(first.links)
+        wording_hashes |= chain_verification.list_wording_hashes(first)
         broken = broken or chain_verification.find_broken_link(first)
         faults = chain_verification.find_address_faults(keys, first)
         address_fault_count += len(faults)
@@ -197,7 +201,9 @@ def prove_ledger(
         broken=broken or chain_verification.find_stray_links(session, links),
         address_fault_count=address_fault_count,
         address_faults=tuple(address_faults),
-        fault=_find_seal_fault(seals, surveys) or _find_missing_seal(seals, kept_hashes),
+        fault=_find_seal_fault(seals, surveys)
+        or _find_missing_seal(seals, kept_hashes)
+        or wordings.find_register_fault(session, wording_hashes),
         survey=None if through is None else surveys[-1],
     )
 

@@ -1,15 +1,37 @@
-"""The exact words that people agree to. A version is never changed once it was shown: a new text is a new version."""
+"""The exact words that people agree to: what the settings say, and the register of all that ever counted.
+
+A text gets its version when it is first agreed to or asked for, and keeps it. Another text is another version by itself, and a
+text that comes back has the version that it had: it is known by its hash. Each consent event holds text, version and hash too.
+"""
 
 import hashlib
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
-_TEXTS = {
-    ("en", "1"): (
-        "Yes, send me {name} by mail, once a week. I can leave at any time, with one click in every mail. "
-        "My address is used for this mail alone and is shared with nobody."
-    )
-}
-CURRENT_VERSION = ("en", "1")
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from subscribers.store.database import upsert
+from subscribers.store.models import PublishedWording
+
+NAME_PLACEHOLDER = "{name}"
+MIN_LETTERS = 10
+MAX_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class WordingText:
+    """What somebody agrees to, as it is shown; which version of the words it is, the register says."""
+
+    language: str
+    text: str
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of the text, in 64 hex digits."""
+        return hash_wording(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +41,12 @@ class Wording:
     version: str
     language: str
     text: str
+    first_used_at: datetime
 
     @property
     def hash(self) -> str:
         """The SHA-256 of the text, as the ledger keeps it beside the text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return hash_wording(self.text)
 
     def as_json(self) -> dict[str, str]:
         """Return what the ledger keeps."""
@@ -35,16 +58,99 @@ class Wording:
         }
 
 
-def current_wording(name: str) -> Wording:
-    """Return the words that the sign-up page shows, with the publication's name in them."""
-    language, version = CURRENT_VERSION
-    return Wording(version, language, _TEXTS[CURRENT_VERSION].format(name=name))
+def hash_wording(text: str) -> str:
+    """Compute the SHA-256 of a wording, in 64 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def find_wording(version: str, name: str) -> Wording | None:
+def check_template(template: str) -> str:
+    """Check a wording as a publisher writes it; return it with single spaces, empty where nothing was written.
+
+    Raises:
+        ValueError: nobody could agree to it; the message says why, and what to do.
+    """
+    text = " ".join(template.split())
+    if not text and template:
+        raise ValueError(
+            "it is blank: write the sentence that readers agree to, or leave the key out for the shipped one"
+        )
+    if not text:
+        return ""
+    if not text.isprintable():
+        raise ValueError("a control character stands in it: write it anew, as plain text")
+    if found := re.search(r"\{[^{}]*\}|[{}]", text.replace(NAME_PLACEHOLDER, "")):
+        raise ValueError(
+            f"{found[0]!r} is no placeholder: only {NAME_PLACEHOLDER} is, which stands for the publication's name"
+        )
+    if found := re.search(r"</?[A-Za-z][^>]*>", text):
+        raise ValueError(f"{found[0]!r} would be shown as it stands: write plain text without markup")
+    if sum(character.isalpha() for character in text.replace(NAME_PLACEHOLDER, "")) < MIN_LETTERS:
+        raise ValueError("it is too short to say what is sent and how one leaves: write a whole sentence")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"it has {len(text)} characters, and {MAX_CHARACTERS} are the most: nobody reads more")
+    return text
+
+
+def write_wording(template: str, *, name: str, language: str) -> WordingText:
+    """Fill the publication's name into a template that was checked."""
+    return WordingText(language, template.replace(NAME_PLACEHOLDER, name))
+
+
+def register_wording(session: Session, words: WordingText, now: datetime) -> Wording:
+    """Return the words with their version; words that are new get the next one."""
+    while (known := _find_by_text(session, words)) is None:
+        row = {
+            "version": _find_next_version(session),
+            "language": words.language,
+            "text": words.text,
+            "hash": words.hash,
+            "first_used_at": now,
+        }
+        # Nothing is inserted where another process was faster, with these words or with others.
+        session.execute(upsert(session, PublishedWording).values(row).on_conflict_do_nothing())
+    return known
+
+
+def find_wording(session: Session, version: str, current: WordingText) -> WordingText | None:
     """Return the words of the version that a form says it shows; None where there never was such a one.
 
-    A form on a page elsewhere may be older than this program: what it showed is what was agreed to.
+    A form on a page elsewhere may be older than the settings: what it showed is what was agreed to.
     """
-    text = _TEXTS.get((CURRENT_VERSION[0], version))
-    return Wording(version, CURRENT_VERSION[0], text.format(name=name)) if text else None
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", version):
+        return None
+    if row := session.get(PublishedWording, int(version)):
+        return WordingText(row.language, row.text)
+    is_next = _find_by_text(session, current) is None and int(version) == _find_next_version(session)
+    return current if is_next else None
+
+
+def list_wordings(session: Session) -> tuple[Wording, ...]:
+    """Return all words of the register, the newest first."""
+    rows = session.scalars(select(PublishedWording).order_by(PublishedWording.version.desc()))
+    return tuple(_read_row(row) for row in rows)
+
+
+def find_register_fault(session: Session, hashes: Collection[str]) -> str:
+    """Return what is wrong with the register, empty where nothing is: `hashes` are those that consent events name."""
+    kept = {row.hash for row in session.scalars(select(PublishedWording))}
+    for row in session.scalars(select(PublishedWording).order_by(PublishedWording.version)):
+        if hash_wording(row.text) != row.hash:
+            return f"the words of version {row.version} are not those that were agreed to: their hash is another"
+    missing = sorted(set(hashes) - kept)
+    return f"the words with the SHA-256 {missing[0]} were agreed to and are not in the register" if missing else ""
+
+
+def _find_by_text(session: Session, words: WordingText) -> Wording | None:
+    query = select(PublishedWording).where(
+        PublishedWording.hash == words.hash, PublishedWording.language == words.language
+    )
+    row = session.scalar(query)
+    return _read_row(row) if row else None
+
+
+def _find_next_version(session: Session) -> int:
+    return (session.scalar(select(func.max(PublishedWording.version))) or 0) + 1
+
+
+def _read_row(row: PublishedWording) -> Wording:
+    return Wording(str(row.version), row.language, row.text, row.first_used_at)

@@ -19,6 +19,7 @@ from werkzeug.local import LocalProxy
 
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.consent.disclosures import AddressDisclosure
+from subscribers.consent.wordings import WordingText
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.link_tokens import LinkOwner
@@ -57,10 +58,11 @@ class PageContext:
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
     which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of
     somebody who is erased, `describe_first_edition` says which edition a new reader gets first. `schedule` says when it
-    comes ("Fridays"), `trusted_proxies` how many entries of X-Forwarded-For are ours.
+    comes ("Fridays"), `wording` what is agreed to, `trusted_proxies` how many entries of X-Forwarded-For are ours.
     """
 
     site: SiteDetails
+    wording: WordingText
     database: PeopleDatabase
     keys: KeyRing
     departure_log: DepartureLog

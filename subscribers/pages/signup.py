@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, mask_address, read_address
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
-from subscribers.consent.wordings import Wording
+from subscribers.consent.wordings import WordingText
 from subscribers.pages.context import page_context, private_response, refused_form_page, render_page, unknown_link_page
 from subscribers.phrases import sentence
 from subscribers.signup import confirmation, request_queue
@@ -48,8 +48,7 @@ def submit_signup() -> Response:
         return _signup_page(address, problem_field="address")
     # What is agreed to stands on the page of the link, above its button: pressing that is the consent. A form that shows words
     # of its own says which.
-    name, version = page_context.site.name, request.form.get("wording", "")
-    wording = wordings.find_wording(version, name) if version else wordings.current_wording(name)
+    wording = _find_shown_wording(request.form.get("wording", ""))
     if wording is None:
         return _signup_page("This form is out of date: please use the one here.")
     return _store_request("subscribe", address, wording)
@@ -112,7 +111,14 @@ def _read_address_field() -> Address | str:
         return f"{sentence(str(exc))} Please check it."
 
 
-def _store_request(kind: FormKind, address: Address, wording: Wording | None) -> Response:
+def _find_shown_wording(version: str) -> WordingText | None:
+    if not version:
+        return page_context.wording
+    with page_context.database.read() as session:
+        return wordings.find_wording(session, version, page_context.wording)
+
+
+def _store_request(kind: FormKind, address: Address, wording: WordingText | None) -> Response:
     # The page that the form stood on, and how a reader would call that: one of two that we know.
     page = page_context.site.home if request.form.get("form") == "embedded" else f"{page_context.base_url}/subscribe"
     source = (urlsplit(page).hostname or page_context.site.name).removeprefix("www.")

@@ -1,6 +1,5 @@
 """Adding a person by an admin's hand, on the evidence of their consent."""
 
-import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
+from subscribers.consent.wordings import hash_wording
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store import people
@@ -41,8 +41,10 @@ class ConsentEvidence:
         """Return what the ledger keeps, the hash of the wording with it."""
         fields = asdict(self)
         del fields["kind"]
-        wording_hash = hashlib.sha256(self.wording.encode()).hexdigest()
-        return fields | {"wording_hash": wording_hash, "agreed_at": self.agreed_at.isoformat(timespec="milliseconds")}
+        return fields | {
+            "wording_hash": hash_wording(self.wording),
+            "agreed_at": self.agreed_at.isoformat(timespec="milliseconds"),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, ledger, suppression
 from subscribers.consent.ledger import PERMISSION_METHOD
-from subscribers.consent.wordings import Wording
+from subscribers.consent.wordings import WordingText, register_wording
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
@@ -35,7 +35,7 @@ def queue_permission_mails(
     keys: KeyRing,
     queue: QueueMail,
     *,
-    wording: Wording,
+    wording: WordingText,
     page: str,
     actor: str,
     limit: int,
@@ -72,7 +72,7 @@ def _queue_permission_mail(
     keys: KeyRing,
     queue: QueueMail,
     number: int,
-    wording: Wording,
+    wording: WordingText,
     page: str,
     actor: str,
     now: datetime,
@@ -88,7 +88,7 @@ def _queue_permission_mail(
     if lately or suppression.find_suppression(session, keys, address) is not None:
         return False
     body = {
-        **wording.as_json(),
+        **register_wording(session, wording, now).as_json(),
         "page": page,
         "where": person.asked_where,
         "method": PERMISSION_METHOD,

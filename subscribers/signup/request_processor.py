@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
-from subscribers.consent import audience, evidence, ledger, suppression
+from subscribers.consent import audience, evidence, ledger, suppression, wordings
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -206,7 +206,7 @@ class RequestProcessor:
         )
         salt = evidence.new_salt()
         body = {
-            **submission.wording.as_json(),
+            **wordings.register_wording(session, submission.wording, now).as_json(),
             "page": submission.page,
             "where": submission.where,
             "method": "form",

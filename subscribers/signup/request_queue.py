@@ -4,7 +4,7 @@ A page that looked would tell, by its words or by its time, who is on the list. 
 one row of one size, in the same statements for everybody.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address, read_address
 from subscribers.consent.evidence import MAX_AGENT_LENGTH, RequestOrigin
-from subscribers.consent.wordings import Wording
+from subscribers.consent.wordings import WordingText
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
@@ -31,7 +31,7 @@ class FormSubmission:
     sent_at: datetime
     page: str
     where: str
-    wording: Wording | None
+    wording: WordingText | None
     origin: RequestOrigin
 
 
@@ -51,7 +51,7 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         "address": submission.address.mailbox,
         "page": submission.page,
         "where": submission.where,
-        "wording": submission.wording.as_json() if submission.wording else None,
+        "wording": asdict(submission.wording) if submission.wording else None,
         "network": submission.origin.ip_address,
         "agent": submission.origin.user_agent[:MAX_AGENT_LENGTH],
     }
@@ -122,7 +122,8 @@ def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
         sent_at=request.at,
         page=value["page"],
         where=value["where"],
-        wording=Wording(wording["wording_version"], wording["language"], wording["wording"]) if wording else None,
+        # A form that waited while the program was renewed names its words "wording".
+        wording=WordingText(wording["language"], wording.get("text") or wording["wording"]) if wording else None,
         origin=RequestOrigin(value["network"], value["agent"]),
     )
 

@@ -206,6 +206,22 @@ class ConsentDay(Base):
     count: Mapped[int]
 
 
+class PublishedWording(Base):
+    """A text that people were asked to agree to, or agreed to, under the version that it has for good; appended only.
+
+    The publication's name stands in `text` as it was then. `subscribers.consent.wordings` gives the versions.
+    """
+
+    __tablename__ = "wording"
+    __table_args__ = (UniqueConstraint("hash", "language", name="uq_wording_one_row_a_text"),)
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    language: Mapped[str] = mapped_column(String(35))
+    text: Mapped[str] = mapped_column(Text)
+    hash: Mapped[str] = mapped_column(String(64))
+    first_used_at: Mapped[Moment]
+
+
 class Seal(Base):
     """One night's hash over the heads of all chains, chained to the seal before it; see `subscribers.consent.seals`.
 

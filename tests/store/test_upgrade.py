@@ -21,6 +21,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0029 moves no row: it drops a column that nothing has read since 0018.
 0027 moves no row: it gives each row of the audit log its place in the chain.
 0028 moves no row: how sources behaved is counted from then on.
+0032 fills the register of wordings from what forms and our own questions asked readers by: here one text, version 1.
 0030 moves no row: the next night counts what is there.
 0020 moves no row: nothing was skipped, moved or added before there was a calendar.
 0023 moves no row: nothing of before was imported yet.
@@ -61,6 +62,7 @@ from subscribers.consent.address_binding import bind_addresses
 from subscribers.consent.audience import count_people_by_state, load_audience_page
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.seals import prove_ledger
+from subscribers.consent.wordings import list_wordings
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
 from subscribers.store.models import Person, PersonState
@@ -140,6 +142,8 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert proof.sound, proof
         assert (proof.people, proof.links, proof.seals, proof.suppressions) == (23, 33 + addresses, 2, 3)
         assert bind_addresses(database, keys, now=UPGRADED_AT) == 0
+        (wording,) = list_wordings(session)
+        assert (wording.version, wording.text.startswith("Yes, send me HLS.Today by mail")) == ("1", True)
         assert list(find_ledger_differences(session)) == []
 
         audience = {member.number: member.decrypt_address(keys) for member in load_audience_page(session)}

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 
-from digest.app import people
+from digest.app import consent_wordings, people
 from digest.cli.context import (
     MOMENT,
     CommandContext,
@@ -173,6 +173,39 @@ def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
         f"{log.rows:,} rows of the audit log"
     )
     return f"{counts}: every chain, address and seal holds."
+
+
+@subscribers.command(
+    name="wordings",
+    epilog="""\b
+Examples:
+  digest subscribers wordings
+  digest subscribers wordings --json
+
+\b
+Exit codes:
+  0  listed
+  2  wrong use""",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@pass_command_context
+def list_wordings(context: CommandContext, as_json: bool) -> None:
+    """List the words that readers agree to now, and all that they agreed to before, with their versions and hashes."""
+    register = consent_wordings.view_wordings(context.installation, context.actor, now=context.now())
+    if as_json:
+        kept = [
+            wording.as_json()
+            | {"first_used_at": wording.first_used_at.isoformat(), "current": register.is_current(wording)}
+            for wording in register.kept
+        ]
+        click.echo(json.dumps({"current": asdict(register.current), "kept": kept}, ensure_ascii=False))
+        return
+    if not register.is_kept:
+        click.echo(f"Now, not used yet ({register.current.language}):\n  {register.current.text}")
+    for wording in register.kept:
+        now = ", counts now" if register.is_current(wording) else ""
+        click.echo(f"Version {wording.version} ({wording.language}), first used {wording.first_used_at:%Y-%m-%d}{now}:")
+        click.echo(f"  {wording.text}\n  SHA-256 {wording.hash}")
 
 
 @subscribers.command(

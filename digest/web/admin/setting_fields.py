@@ -58,6 +58,14 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
         ),
         SettingField("logo_dark", "Logo on dark screens", hint="Both, or none."),
     ),
+    "wordings": (
+        SettingField(
+            "consent",
+            "What readers agree to",
+            "lines",
+            "{name} stands for the name of the publication. Empty: the shipped sentence.",
+        ),
+    ),
     "schedule": (
         SettingField("release", "Goes out", "rule"),
         SettingField("draft", "Draft is made", "rule"),

@@ -6,7 +6,7 @@ from typing import Any
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import logo_uploads, setting_changes, staff
+from digest.app import consent_wordings, logo_uploads, setting_changes, staff
 from digest.app.logos import LogoRefusedError
 from digest.app.setting_changes import EDITABLE_TABLES, ReleasePair
 from digest.settings import SettingsError
@@ -25,7 +25,7 @@ _TITLES = {
     "look": "Look",
     "publication": "Publication",
     "schedule": "Schedule",
-} | {"sections": "Sections", "sender": "Sender"}
+} | {"sections": "Sections", "sender": "Sender", "wordings": "Consent"}
 
 
 @admin_pages.get("/settings")
@@ -124,6 +124,7 @@ def _settings_page(
         pairs=pairs,
         zone=context.zone,
         logo=context.installation.settings.logo if table == "look" else None,
+        wordings=consent_wordings.view_wordings(context.installation, actor, now=now) if table == "wordings" else None,
         changes=[(change, name_actor(change.actor, names)) for change in view.changes],
     )
 

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from sqlalchemy import update
 
 from digest.cli import digest
 from digest.store.engine import Database, open_database
+from subscribers.consent.wordings import WordingText, register_wording
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import ConsentEvent, Person
 
@@ -74,6 +76,20 @@ def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
     broken = _run("verify", "--json")
     assert broken.exit_code == 1
     assert json.loads(broken.output)["broken"]["person"] == 1
+
+
+def test_the_words_of_consent_are_listed_with_their_versions(home: Path) -> None:
+    assert _run("wordings").output.startswith("Now, not used yet (en):\n  Yes, send me HLS.Today by mail, once a week.")
+    database = _database(home)
+    with database.write() as session:
+        register_wording(session, WordingText("en", "Yes, write to me."), datetime(2026, 11, 20, tzinfo=UTC))
+    database.close()
+    assert "Version 1 (en), first used 2026-11-20:\n  Yes, write to me.\n  SHA-256 " in _run("wordings").output
+    listed = json.loads(_run("wordings", "--json").output)
+    assert listed["current"]["text"].startswith("Yes, send me HLS.Today")
+    assert [(row["wording_version"], row["wording"], row["current"]) for row in listed["kept"]] == [
+        ("1", "Yes, write to me.", False)
+    ]
 
 
 def test_a_damaged_row_is_named_shown_left_out_of_an_export_and_erased_by_its_number(home: Path) -> None:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from digest.app.background import NOTICE_RETRY_DELAY, send_due_notices
+from digest.app.consent_wordings import current_wording
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
@@ -22,12 +23,12 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send import notice_queue, notices
 from digest.deliver.send.rate_limiter import RateLimiter
 from digest.edition import placeholders
-from digest.settings import LimitSettings
+from digest.settings import LimitSettings, Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.models import Edition
 from subscribers.address import read_address
-from subscribers.consent import suppression, wordings
+from subscribers.consent import suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.crypto import key_file
@@ -59,7 +60,7 @@ def ask(world: DeliverySetup, *addresses: str) -> None:
                 sent_at=world.clock(),
                 page="https://hls.today/",
                 where="hls.today",
-                wording=wordings.current_wording("HLS.Today"),
+                wording=current_wording(Settings()),
                 origin=MACHINE,
             ),
         )
@@ -137,7 +138,7 @@ def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: Deli
     assert message["Subject"] == "Confirm that you want HLS.Today"
     assert message["List-Unsubscribe"] is None
     assert message["List-Id"] is None
-    wording = wordings.current_wording("HLS.Today").text
+    wording = current_wording(Settings()).text
     for kind in ("plain", "html"):
         text = " ".join(body(message, kind).split())
         assert wording in text
@@ -163,7 +164,7 @@ def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -
     message = checked(provider.received_messages[-1].to_bytes())
     assert re.fullmatch(r"<https://news\.example\.org/u/[\w-]{22}>", message["List-Unsubscribe"])
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    wording = wordings.current_wording("HLS.Today")
+    wording = current_wording(Settings())
     for kind in ("plain", "html"):
         text = " ".join(body(message, kind).split())
         assert wording.text in text

@@ -22,7 +22,7 @@ from subscribers.consent import audience, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences, change_preferences
-from subscribers.consent.wordings import Wording
+from subscribers.consent.wordings import WordingText
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import expiry, undo
 from subscribers.lifecycle.departure_merge import merge_departure_log
@@ -164,7 +164,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=WHO)
     def somebody_types_the_address_into_the_form(self, name: str) -> None:
-        wording = Wording("1", "en", "Yes, send me the digest.")
+        wording = WordingText("en", "Yes, send me the digest.")
         submission = FormSubmission(
             "subscribe", read_address(_address(name)), self.now, "/subscribe", "hls.today", wording, MACHINE
         )
@@ -309,7 +309,7 @@ class Life(RuleBasedStateMachine):
             self.database,
             KEYS,
             self._queue,
-            wording=Wording("1", "en", "Yes, send me the digest."),
+            wording=WordingText("en", "Yes, send me the digest."),
             page="/confirm",
             actor="eve",
             limit=10,

@@ -21,7 +21,7 @@ from subscribers.address import read_address
 from subscribers.consent import disclosures, ledger
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin, new_salt, store_evidence
-from subscribers.consent.wordings import current_wording
+from subscribers.consent.wordings import WordingText
 from subscribers.lifecycle import address_change, my_data
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.mail_requests import MailRequest
@@ -79,7 +79,7 @@ def _live(world: Any) -> dict[str, Any]:
             NOW,
             "/subscribe",
             "hls.today",
-            current_wording("HLS"),
+            WordingText("en", "Yes, send me HLS."),
             RequestOrigin("203.0.113.77", "Desk/7"),
         )
         request_queue.enqueue_request(session, request_queue.prepare_request(keys, submission), SignupLimits())

@@ -11,15 +11,16 @@ import pytest
 from sqlalchemy import event, func, select
 
 from digest.app.background import process_signup_requests, send_due_notices
+from digest.app.consent_wordings import current_wording
 from digest.app.installation import Installation
 from digest.app.page_context import describe_release_days
-from digest.settings import LimitSettings
+from digest.settings import LimitSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.models import EditionState
 from digest.timetable import parse_schedule_rule
 from digest.web.app import create_app
 from subscribers.address import read_address
-from subscribers.consent import suppression, wordings
+from subscribers.consent import suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.request_processor import SignupAnswer
@@ -92,7 +93,7 @@ def test_the_form_is_one_field_and_the_words_agreed_to_stand_above_the_button_of
     answered(world)
     (message,) = mailed(world)
     page = world.client.get(link_in(message)).text
-    assert page.index(wordings.current_wording("HLS.Today").text) < page.index("<button")
+    assert page.index(current_wording(Settings()).text) < page.index("<button")
 
 
 def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from subscribers.address import read_address
 from subscribers.consent.evidence import RequestOrigin, digest_origin
-from subscribers.consent.wordings import current_wording, find_wording
 from subscribers.signup.mailboxes import find_mailbox
 from subscribers.signup.rate_limits import (
     NetworkQuota,
@@ -175,21 +174,6 @@ def test_a_network_is_a_24_or_a_48_and_only_a_public_one_counts(address: str, ne
 def test_a_window_holds_its_moment(moment: datetime) -> None:
     for window in (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1)):
         assert window_start(moment, window) <= moment < window_start(moment, window) + window
-
-
-def test_the_words_are_those_of_the_version_that_was_shown() -> None:
-    now = current_wording("HLS.Today")
-    assert "HLS.Today" in now.text
-    assert find_wording(now.version, "HLS.Today") == now
-    assert find_wording("99", "HLS.Today") is None
-    assert find_wording("", "HLS.Today") is None
-    assert now.hash != current_wording("Another").hash
-
-
-def test_a_published_wording_never_changes() -> None:
-    wording = find_wording("1", "HLS.Today")
-    assert wording is not None
-    assert wording.hash == "74fa20a722537048d62fb5a1b221de20876e3cd01f2920a9dd73dd1d8ffd7cb0"
 
 
 def test_digests_need_their_salt_and_say_nothing_of_what_is_not_there() -> None:

@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from digest.app.consent_wordings import current_wording
+from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import audience, evidence, seals, suppression, wordings
+from subscribers.consent import audience, evidence, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.crypto.keys import KeyRing
@@ -59,7 +61,7 @@ class House:
     def ask(
         self, address: str = ADA, *, kind: FormKind = "subscribe", machine: RequestOrigin = MACHINE
     ) -> SubmissionOutcome:
-        wording = wordings.current_wording("HLS.Today") if kind == "subscribe" else None
+        wording = current_wording(Settings()) if kind == "subscribe" else None
         page = "https://hls.today/"
         submission = FormSubmission(kind, read_address(address), self.now, page, "hls.today", wording, machine)
         form = request_queue.prepare_request(KEYS, submission)
@@ -202,7 +204,7 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
     assert person.state is PersonState.REQUESTED
     assert not house.may_mail(person.number)
     ((kind, body),) = house.events(person.number)
-    wording = wordings.current_wording("HLS.Today")
+    wording = current_wording(Settings())
     assert kind is ConsentKind.REQUESTED
     assert (body["wording"], body["wording_hash"], body["wording_version"], body["language"]) == (
         wording.text,

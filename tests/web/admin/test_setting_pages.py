@@ -3,6 +3,7 @@
 import io
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,13 +11,20 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
+from digest.app.background import process_signup_requests, send_due_notices
+from digest.app.consent_wordings import current_wording
 from digest.app.setting_changes import pair_releases
 from digest.edition.release_calendar import CalendarChange, ReleaseCalendar
 from digest.store.models import AuditEntry, EditionState
 from digest.timetable import parse_schedule_rule
+from subscribers.address import read_address
+from subscribers.consent.seals import prove_ledger
+from subscribers.store import one_time_tokens, people
 from tests.app.test_logos import draw_logo
 from tests.web.admin.conftest import SETTINGS
 from tests.web.conftest import NOW
+
+CONSENT_PAGE = "/admin/settings/wordings"
 
 
 @pytest.fixture
@@ -58,6 +66,46 @@ def test_readers_pages_and_every_hour_follow_a_saved_publication(filed: Any) -> 
     assert submit(client, "publication", name="Port News", timezone="Asia/Tokyo").status_code == 303
     assert "Port News" in filed.client.get("/subscribe").text
     assert "Times are in Asia/Tokyo" in filed.signed_in_client().get("/desk/calendar").text
+
+
+def test_changed_words_of_consent_are_a_new_version_and_each_reader_keeps_their_own(filed: Any) -> None:
+    client, shipped = filed.signed_in_client("admin"), current_wording(filed.install.settings).text
+    assert "Counts now. The first reader who is asked by it makes it a version." in client.get(CONSENT_PAGE).text
+    refused = submit(client, "wordings", consent="Yes, send me {nmae} by mail.")
+    assert (refused.status_code, "is no placeholder: only {name} is" in refused.text) == (400, True)
+    first = confirm_by_form(filed, "first@county.example")
+    assert submit(client, "wordings", consent="Yes, {name} may write\r\nto me on Fridays.").status_code == 303
+    second = confirm_by_form(filed, "second@county.example")
+    changed = "Yes, HLS.Today may write to me on Fridays."
+    for number, words, version in ((first, shipped, 1), (second, changed, 2)):
+        record = client.get(f"/admin/readers/{number}").text
+        assert f"Agreed to, in these words: “{words}” Wording {version}." in unescape(record)
+        with filed.database.write() as session:
+            day = timedelta(days=1)
+            token = one_time_tokens.issue_token(session, "my data", number, now=NOW, expires_at=NOW + day)
+        assert words in unescape(filed.client.get(f"/my-data/{token}").text)
+    page = unescape(client.get(CONSENT_PAGE).text)
+    assert re.findall(r"<b>Version (\d)</b>, (counts now, )?first used", page) == [("2", "counts now, "), ("1", "")]
+    with filed.database.read() as session:
+        assert prove_ledger(session, filed.install.keys).sound
+    assert submit(client, "wordings", consent="Yes, send me the weekly mail.").status_code == 303
+    assert "does not name HLS.Today, so readers would not agree to mail from anybody" in client.get(CONSENT_PAGE).text
+
+
+def confirm_by_form(world: Any, address: str) -> int:
+    """Sign somebody up by form and link; give their number."""
+    world.client.post("/subscribe", data={"email": address})
+    folder = world.install.settings.outbox_folder / "notice"
+    before = set(folder.glob("*.eml"))
+    process_signup_requests(world.install, clock=lambda: NOW)
+    send_due_notices(world.install, clock=lambda: NOW)
+    mails = [file.read_text("ascii").replace("=\n", "") for file in set(folder.glob("*.eml")) - before]
+    links = re.findall(r"/confirm/[\w-]{22}", "".join(mails))
+    assert world.client.post(links[0]).status_code == 200
+    with world.database.read() as session:
+        number = people.find_person_number(session, world.install.keys, read_address(address))
+    assert number is not None
+    return number
 
 
 def test_what_changes_nothing_leaves_no_row(filed: Any, tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""The words that readers agree to: what a publisher may write, and the register that keeps every text that ever counted."""
+
+import re
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import delete, update
+
+from digest.app.consent_wordings import current_wording
+from digest.settings import PublicationSettings, Settings, SettingsFile
+from digest.store.engine import Database
+from subscribers.address import read_address
+from subscribers.consent import ledger
+from subscribers.consent.seals import prove_ledger
+from subscribers.consent.wordings import (
+    WordingText,
+    check_template,
+    find_wording,
+    list_wordings,
+    register_wording,
+    write_wording,
+)
+from subscribers.crypto.keys import KeyRing
+from subscribers.signup import permission_pass
+from subscribers.store import people
+from subscribers.store.models import ConsentKind, PublishedWording
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+ADDRESS = read_address("bo.peep@county.example")
+KEYS = KeyRing.from_seed(b"wording tests")
+FIRST = current_wording(Settings())
+SECOND = write_wording("Yes, {name} may write to me on Fridays.", name="HLS.Today", language="en")
+
+
+def test_the_shipped_words_never_change() -> None:
+    assert FIRST.hash == "74fa20a722537048d62fb5a1b221de20876e3cd01f2920a9dd73dd1d8ffd7cb0"
+    french = current_wording(Settings(file=SettingsFile(publication=PublicationSettings(name="Vigie", language="fr"))))
+    assert (french.language, french.hash) == ("fr", "103d39aa5b9048ce4c8b240f0440e4fb9d637ca80268569b66f8d28b28813942")
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        (" \n ", "it is blank"),
+        ("Yes, send me {nmae} by mail.", "'{nmae}' is no placeholder: only {name} is"),
+        ("Yes, send me {name} { by mail.", "'{' is no placeholder"),
+        ("Yes, send me <b>{name}</b> by mail.", "'<b>' would be shown as it stands"),
+        ("{name}: yes.", "too short to say what is sent"),
+        ("...........................", "too short to say what is sent"),
+        ("Yes, send me\u200e {name} by mail.", "a control character"),
+        ("Yes, send me {name} by mail. " * 40, "1159 characters, and 1000 are the most"),
+    ],
+)
+def test_words_that_nobody_could_agree_to_are_refused_with_what_to_do(template: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        check_template(template)
+
+
+def test_words_are_kept_as_one_line_with_the_name_of_their_day() -> None:
+    template = check_template("  Oui, envoyez-moi {name}\n par courriel ; je me désabonne en un clic.  ")
+    written = write_wording(template, name="Vigie", language="fr")
+    assert written == WordingText("fr", "Oui, envoyez-moi Vigie par courriel ; je me désabonne en un clic.")
+    assert check_template("") == ""
+
+
+def test_another_text_is_another_version_and_one_that_comes_back_has_the_version_that_it_had(
+    database: Database,
+) -> None:
+    french, renamed = WordingText("fr", FIRST.text), WordingText("en", FIRST.text.replace("HLS.Today", "Port News"))
+    with database.write() as session:
+        versions = [
+            register_wording(session, words, NOW + timedelta(days=day)).version
+            for day, words in enumerate((FIRST, SECOND, FIRST, french, renamed, SECOND))
+        ]
+        assert versions == ["1", "2", "1", "3", "4", "2"]
+        kept = list_wordings(session)
+    assert [(w.version, w.language, w.text) for w in kept] == [
+        ("4", "en", renamed.text),
+        ("3", "fr", FIRST.text),
+        ("2", "en", SECOND.text),
+        ("1", "en", FIRST.text),
+    ]
+    assert [(NOW - w.first_used_at).days for w in kept] == [-4, -3, -1, 0]
+
+
+def test_a_form_means_the_version_that_it_names_whatever_the_settings_say_now(database: Database) -> None:
+    with database.write() as session:
+        assert find_wording(session, "1", FIRST) == FIRST, "the first reader's form: no text has a version yet"
+        assert find_wording(session, "2", FIRST) is None
+        register_wording(session, FIRST, NOW)
+        assert find_wording(session, "1", SECOND) == FIRST
+        assert find_wording(session, "2", SECOND) == SECOND, "it gets that version when it is first used"
+        assert find_wording(session, "2", FIRST) is None
+        for nonsense in ("0", "99", "one", "1.0", "²", "9" * 40, " 1"):
+            assert find_wording(session, nonsense, FIRST) is None
+
+
+def test_two_processes_that_meet_new_words_at_once_give_them_two_versions(database: Database) -> None:
+    given: list[str] = []
+
+    def register_other() -> None:
+        with database.write() as session:
+            given.append(register_wording(session, SECOND, NOW).version)
+
+    other = threading.Thread(target=register_other)
+    with database.write() as session:
+        assert register_wording(session, FIRST, NOW).version == "1"
+        other.start()
+    other.join()
+    assert given == ["2"]
+
+
+def test_the_ledger_is_held_against_the_register(database: Database) -> None:
+    with database.write() as session:
+        person = people.create_person(session, KEYS, ADDRESS, asked_at=NOW, asked_where="a list")
+        commitment = people.commit_person_address(KEYS, person, ADDRESS)
+        ledger.append_event(session, person, ConsentKind.LISTED, {}, NOW, commitment=commitment)
+    asked = permission_pass.queue_permission_mails(
+        database, KEYS, lambda *_: None, wording=SECOND, page="/confirm", actor="Ann", limit=9, now=NOW
+    )
+    assert asked == 1
+
+    def fault() -> str:
+        with database.read() as session:
+            return prove_ledger(session, KEYS).fault
+
+    assert fault() == ""
+    with database.write() as session:
+        session.execute(update(PublishedWording).values(text="Yes, sell my address."))
+    assert fault() == "the words of version 1 are not those that were agreed to: their hash is another"
+    with database.write() as session:
+        session.execute(delete(PublishedWording))
+    assert fault() == f"the words with the SHA-256 {SECOND.hash} were agreed to and are not in the register"
