@@ -1,4 +1,4 @@
-"""Searches for a part of an address: each runs in a thread of its own, and stands in this process's memory alone.
+"""Searches for a part of an address: each runs in a child of its own, and stands in memory alone.
 
 What was searched for is a part of somebody's address, so it is written down nowhere; the audit log has who searched, and why.
 """
@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,8 +16,11 @@ import structlog
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.acts import Act, Role
+from digest.app.child_work import Report, WorkStoppedError, run_in_child
 from digest.app.installation import Installation
 from digest.app.readers import count_readers
+from digest.settings import Settings
+from digest.store.engine import open_database
 from subscribers.consent import reader_list
 from subscribers.consent.reader_list import ListedReader
 from subscribers.errors import RefusalError
@@ -26,9 +30,10 @@ SEARCH = Act("addresses searched", Role.ADMIN)
 MAX_FOUND = 100  # people: beyond that a longer part is asked for
 MAX_RUNNING = 2  # searches at a time
 RESULT_LIFETIME = timedelta(minutes=15)
-TURN_PAUSE = 0.0005  # seconds for others between two turns
 
 log = structlog.get_logger("people")
+
+SearchWork = Callable[[Settings, str, Report], bool]
 
 
 class SearchBusyError(RefusalError):
@@ -66,32 +71,52 @@ class AddressSearch:
         """About how many seconds it takes on, by its speed so far; 0 where nothing tells."""
         return round(self.seconds * (self.total - self.looked_at) / self.looked_at) if self.looked_at else 0
 
-    def run(self, installation: Installation, pause: Callable[[], None]) -> None:
-        """Look through all addresses, until it is stopped or has found enough."""
+    def run(self, installation: Installation, work: SearchWork) -> None:
+        """Have a child look through all addresses, until it is stopped or has found enough."""
         began = time.monotonic()
+
+        def note_step(looked_at: int, found: tuple[int, ...]) -> None:
+            self.looked_at += looked_at
+            self.found += found
+            self.seconds = time.monotonic() - began
+
         try:
-            for step in search_addresses(installation.database, installation.keys, self.part, pause):
-                self.looked_at += step.looked_at
-                self.found += step.found
-                self.seconds = time.monotonic() - began
-                if self.stop_asked.is_set() or len(self.found) > MAX_FOUND:
-                    self.stage = SearchStage.STOPPED if self.stop_asked.is_set() else SearchStage.FULL
-                    del self.found[MAX_FOUND:]
-                    return
+            is_full = run_in_child(
+                work, installation.settings, self.part, on_progress=note_step, stop_asked=self.stop_asked
+            )
+        except WorkStoppedError:
+            self.stage = SearchStage.STOPPED
         except Exception as exc:  # noqa: BLE001 - nobody waits for this thread: the page says that it failed
-            log.error("a search of addresses failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote rows
+            log.error("a search of addresses failed", error=type(exc).__name__)  # noqa: TRY400 - the child has said more
             self.stage = SearchStage.FAILED
         else:
-            self.total, self.stage = self.looked_at, SearchStage.DONE
+            if is_full:
+                del self.found[MAX_FOUND:]
+                self.stage = SearchStage.FULL
+            else:
+                self.total, self.stage = self.looked_at, SearchStage.DONE
+
+
+def look_through_addresses(settings: Settings, part: str, report: Report) -> bool:
+    """Look through all addresses, in a child, step by step; say whether more were found than are shown."""
+    found = 0
+    with closing(open_database(settings.effective_database_url)) as database:
+        keys = Installation(settings, database).keys
+        for step in search_addresses(database, keys, part):
+            report(step.looked_at, step.found)
+            found += len(step.found)
+            if found > MAX_FOUND:
+                return True
+    return False
 
 
 class AddressSearches:
     """The searches of one process, by the random name that their page has. It lives as long as the application."""
 
-    def __init__(self, *, pause: Callable[[], None] = lambda: time.sleep(TURN_PAUSE)) -> None:
+    def __init__(self, *, work: SearchWork = look_through_addresses) -> None:
+        self._work = work
         self._searches: dict[str, AddressSearch] = {}
         self._lock = threading.Lock()
-        self._pause = pause
 
     def begin(
         self, installation: Installation, staff: SignedInStaff, part_text: str, reason: str, *, now: datetime
@@ -121,7 +146,7 @@ class AddressSearches:
                 draft.detail = {"why": reason}
             self._searches[name] = search
         search.thread = threading.Thread(
-            target=search.run, args=(installation, self._pause), name="address search", daemon=True
+            target=search.run, args=(installation, self._work), name="address search", daemon=True
         )
         search.thread.start()
         return name

@@ -1,4 +1,4 @@
-"""Lists that are uploaded: taken in, tried without writing, imported in a thread, stopped and gone on with, removed."""
+"""Lists that are uploaded: taken in, tried without writing, imported in a child, stopped and gone on with, removed."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import structlog
 
 from digest.app import lists
 from digest.app.acts import Act, Actor, Role
+from digest.app.child_work import BROKE_OFF, Report, WorkStoppedError, run_in_child
 from digest.app.installation import Installation
 from digest.app.upload_files import (
     ListUpload,
@@ -26,6 +28,8 @@ from digest.app.upload_files import (
     safe_file_name,
     write_note,
 )
+from digest.settings import Settings
+from digest.store.engine import open_database
 from subscribers.errors import ApplicationError, RefusalError
 from subscribers.transfer.exports import escape_formula
 from subscribers.transfer.formats import ColumnMeaning, check_column_meanings
@@ -54,7 +58,7 @@ class UnknownUploadError(RefusalError):
 
 @dataclass(slots=True)
 class _RunningWork:
-    """What a thread does with an upload. `reached` and `rows` are rows."""
+    """What is done with an upload in a child, which a thread follows. `reached` and `rows` are rows."""
 
     reached: int = 0
     rows: int = 0
@@ -62,12 +66,8 @@ class _RunningWork:
     thread: threading.Thread | None = None
 
 
-class ImportStoppedError(ApplicationError):
-    """Somebody stopped the import: it can go on."""
-
-
 class ListUploads:
-    """The uploads of an installation, with the threads of one process that work on them."""
+    """The uploads of an installation, with what one process has its children do with them."""
 
     def __init__(self) -> None:
         self._running: dict[str, _RunningWork] = {}
@@ -172,11 +172,25 @@ class ListUploads:
     def _run(
         self, installation: Installation, actor: Actor, upload: ListUpload, work: _RunningWork, now: datetime
     ) -> None:
+        def note_progress(row: int, rows: int) -> None:
+            work.reached, work.rows = row, rows
+
         try:
-            ended = _work_on(installation, actor, upload, work, now)
+            ended = run_in_child(
+                work_on_upload,
+                installation.settings,
+                actor,
+                upload,
+                now,
+                on_progress=note_progress,
+                stop_asked=work.stop_asked,
+            )
+        except WorkStoppedError:
+            stage = UploadStage.STOPPED if upload.stage is UploadStage.IMPORTING else UploadStage.NEW
+            ended = replace(upload, stage=stage, reached=work.reached)
         except Exception as exc:  # nobody waits for this thread: the page says that it failed
             log.exception("work on an upload failed", error=type(exc).__name__)
-            problem = str(exc) if isinstance(exc, ApplicationError) else "It broke off. “digest doctor” says more."
+            problem = str(exc) if isinstance(exc, ApplicationError) else BROKE_OFF
             ended = replace(upload, stage=UploadStage.FAILED, problem=problem)
         with self._lock:
             write_note(ended)
@@ -218,33 +232,17 @@ class ListUploads:
             shutil.rmtree(upload.file.parent)
 
 
-def _work_on(
-    installation: Installation, actor: Actor, upload: ListUpload, work: _RunningWork, now: datetime
-) -> ListUpload:
-    """Try or import an upload; return it as it stands afterwards."""
-
-    def note_progress(row: int, rows: int) -> None:
-        work.reached, work.rows = row, rows
-        if work.stop_asked.is_set():
-            raise ImportStoppedError("Stopped.")
-
-    committing = upload.stage is UploadStage.IMPORTING
-    try:
-        if committing:
-            report, _ = lists.import_list(
-                installation, actor, upload.file, upload.options, now=now, progress=note_progress
-            )
-        else:
-            with TRY.steps(installation.database, actor, f"upload {upload.name}", now=now) as draft:
-                report = lists.rehearse_import(
-                    installation, actor, upload.file, upload.options, now=now, progress=note_progress
-                )
-                draft.detail = {"counts": report.as_json()}
-    except ImportStoppedError:
-        stage = UploadStage.STOPPED if committing else UploadStage.NEW
-        return replace(upload, stage=stage, reached=work.reached)
-    stage = UploadStage.DONE if committing else UploadStage.TRIED
-    return replace(upload, stage=stage, found=_describe_report(report), rows=report.survey.rows, reached=0)
+def work_on_upload(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:
+    """Try or import an upload, in a child; return it as it stands afterwards."""
+    with closing(open_database(settings.effective_database_url)) as database:
+        installation = Installation(settings, database)
+        if upload.stage is UploadStage.IMPORTING:
+            came, _ = lists.import_list(installation, actor, upload.file, upload.options, now=now, progress=report)
+            return replace(upload, stage=UploadStage.DONE, found=_describe_report(came), rows=came.survey.rows)
+        with TRY.steps(database, actor, f"upload {upload.name}", now=now) as draft:
+            tried = lists.rehearse_import(installation, actor, upload.file, upload.options, now=now, progress=report)
+            draft.detail = {"counts": tried.as_json()}
+        return replace(upload, stage=UploadStage.TRIED, found=_describe_report(tried), rows=tried.survey.rows)
 
 
 def _describe_report(report: ImportReport) -> dict[str, Any]:

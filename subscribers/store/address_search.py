@@ -1,9 +1,9 @@
 """Looking for a part of an address: every one is opened in turn, for none can be found otherwise.
 
-It takes some three seconds of processor time for a million. Between a few hundred addresses it lets others go first.
+It takes some three seconds of processor time for a million.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -16,8 +16,7 @@ from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, table_of
 
 MIN_PART_LENGTH, MAX_PART_LENGTH = 4, 100  # characters
-PAGE_SIZE = 2000  # addresses of one query
-TURN_SIZE = 500  # addresses between two pauses: a millisecond
+PAGE_SIZE = 2000  # addresses of one query, and of one step
 
 log = structlog.get_logger("people")
 _TABLE = table_of(Person)
@@ -56,9 +55,7 @@ def read_search_part(text: str) -> str:
     return part
 
 
-def search_addresses(
-    database: PeopleDatabase, keys: KeyRing, part: str, pause: Callable[[], None]
-) -> Iterator[SearchStep]:
+def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iterator[SearchStep]:
     """Open every address, by number, and yield step by step who has `part` in theirs, in whatever case.
 
     A damaged address is passed over and named in the log by its number.
@@ -72,11 +69,8 @@ def search_addresses(
             rows = session.connection().execute(_NEXT_ADDRESSES, {"after": after}).all()
         if not rows:
             return
-        for start in range(0, len(rows), TURN_SIZE):
-            turn = rows[start : start + TURN_SIZE]
-            found = [row.number for row in turn if _holds_part(keys, row.number, (row.ciphertext, row.key_id), part)]
-            yield SearchStep(len(turn), tuple(found))
-            pause()
+        found = [row.number for row in rows if _holds_part(keys, row.number, (row.ciphertext, row.key_id), part)]
+        yield SearchStep(len(rows), tuple(found))
         after = rows[-1].number
 
 

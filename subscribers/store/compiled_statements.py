@@ -20,7 +20,6 @@ from sqlalchemy import (
     String,
     Table,
     any_,
-    cast,
     func,
     literal,
     select,
@@ -149,8 +148,9 @@ Column = InstrumentedAttribute[Any]
 def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
     """Ask whether a text column is one of many hashes, written in hex, which travel as one parameter."""
     if is_postgresql(session):
-        # Hex needs no quotes inside an array. A join with the hashes instead would read the whole table.
-        return column == any_(cast(literal(f"{{{','.join(hashes)}}}", String), ARRAY(String)))
+        # An array, no text that is cast to one: a plan without an index would read that text anew for every row. A join
+        # with the hashes instead would read the whole table.
+        return column == any_(literal(list(hashes), ARRAY(String)))
     return column.in_(select(func.json_each(json.dumps(hashes)).table_valued("value").c.value))
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from digest.app import lists, running_imports
 from digest.app.acts import Actor, Face, Role
 from digest.app.attention import attention_sentences
+from digest.app.child_work import WorkStoppedError
 from digest.app.installation import Installation, open_installation
-from digest.app.uploads import ImportStoppedError
 from digest.cli import digest
 from digest.settings import load_settings
 from digest.store.delivery_models import InstallationState
@@ -76,9 +76,9 @@ def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
 
         def stop(_row: int, _rows: int) -> None:
             said.append(look())
-            raise ImportStoppedError("Stopped.")
+            raise WorkStoppedError("Stopped.")
 
-        with pytest.raises(ImportStoppedError):
+        with pytest.raises(WorkStoppedError):
             lists.import_list(install, actor, file, ImportOptions(), now=NOW, progress=stop)
         (left,) = look()
         with install.database.write() as session:

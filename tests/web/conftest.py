@@ -139,7 +139,8 @@ def build_world() -> Callable[[Database, Path], WebSetup]:
 
 
 def build_web_setup(database: Database, home: Path) -> WebSetup:
-    settings = web_settings(home)
+    url = database.engine.url.render_as_string(hide_password=False)
+    settings = web_settings(home).model_copy(update={"database_url": url})
     KeyRing.create(settings.key_file)
     install = Installation(settings, database)
     with database.write() as session:

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import bindparam, column, inspect, select, table, update
+from sqlalchemy import bindparam, column, inspect, select, table, text, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from digest.store.engine import Database
 from subscribers.consent import audience
-from subscribers.store.compiled_statements import CompiledStatement, convert_column
+from subscribers.store.compiled_statements import CompiledStatement, convert_column, matches_any
 from subscribers.store.models import Person, PersonState
 
 NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
@@ -91,3 +91,14 @@ def test_who_may_still_be_mailed_does_not_depend_on_how_many_are_asked_about(
 def test_values_are_changed_as_one_by_one(values: list[object]) -> None:
     assert convert_column(values, repr) == [repr(value) for value in values]
     assert convert_column(values, None) == values
+
+
+def test_many_hashes_reach_postgresql_as_an_array_that_is_read_once(postgresql: Database) -> None:
+    with postgresql.read() as session:
+        query = select(Person.number).where(matches_any(session, Person.lookup, ["0a", "1b"]))
+        session.execute(text("SET LOCAL enable_indexscan = off"))
+        session.execute(text("SET LOCAL enable_bitmapscan = off"))
+        compiled = query.compile(dialect=session.get_bind().dialect)
+        plan = "\n".join(session.connection().exec_driver_sql(f"EXPLAIN {compiled}", compiled.params).scalars())
+    # A text that the database casts to an array would stand here with both casts, and be read anew for each row.
+    assert "= ANY ('{0a,1b}'::" in plan, plan

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from digest.app import lists, uploads
+from digest.app import lists
 from digest.app.acts import terminal_actor
+from digest.app.child_work import WorkStoppedError
 from digest.app.upload_files import ListUpload, UploadStage, prune_uploads, safe_file_name, write_note
 from digest.store.models import AuditEntry
 from digest.web.server import open_page_server
@@ -132,9 +133,9 @@ def cut_short(world: Any, path: str) -> ListUpload:
     )
 
     def stop_at_once(row: int, rows: int) -> None:
-        raise uploads.ImportStoppedError(f"at {row} of {rows}")
+        raise WorkStoppedError(f"at {row} of {rows}")
 
-    with pytest.raises(uploads.ImportStoppedError):
+    with pytest.raises(WorkStoppedError):
         lists.import_list(world.install, EVE, there.file, ImportOptions(), now=NOW, progress=stop_at_once)
     write_note(replace(there, stage=UploadStage.IMPORTING))
     return there

@@ -1,21 +1,21 @@
 """A search for a part of an address: numbers first, addresses on a click that their owners see; stopped, and forgotten."""
 
 import re
-import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from digest.app import address_searches
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.acts import Role
-from digest.app.address_searches import AddressSearches, SearchBusyError, SearchStage
+from digest.app.address_searches import MAX_FOUND, AddressSearches, SearchBusyError, SearchStage, look_through_addresses
+from digest.app.child_work import Report
+from digest.settings import Settings
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures
 from subscribers.signup.manual_signup import add_subscriber
-from subscribers.store import address_search
 from subscribers.store.address_search import SearchPartError, read_search_part
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 
@@ -113,61 +113,58 @@ def test_a_search_asks_why(world: Any) -> None:
     assert (answer.status_code, "Say why" in answer.text) == (400, True)
 
 
-def test_more_than_a_hundred_found_asks_for_a_longer_part(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address_searches, "MAX_FOUND", 2)
-    add(world, *(f"r{n}@many.example" for n in range(5)))
+def test_more_than_a_hundred_found_asks_for_a_longer_part(world: Any) -> None:
+    add(world, *(f"r{n}@many.example" for n in range(MAX_FOUND + 1)))
     admin = world.signed_in_client("admin")
     page = admin.get(begin(world, admin, "many.example")).text
     assert "More hold this part: use a longer one." in page
-    assert len(set(re.findall(r'<a href="/admin/readers/(\d+)">', page))) == 2
+    assert len(set(re.findall(r'<a href="/admin/readers/(\d+)">', page))) == MAX_FOUND
 
 
-def test_a_running_search_shows_how_far_it_is_and_can_be_stopped(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address_search, "TURN_SIZE", 1)
+def wait_for_go_on(settings: Settings, part: str, report: Report) -> bool:
+    """Look at one reader, as a search does it in its child; go on when the test says so."""
+    report(1, ())
+    while not (settings.home / "go-on").exists():
+        time.sleep(0.01)
+        report(0, ())  # where it hears that it is to stop
+    return look_through_addresses(settings, part, lambda *_: None)
+
+
+def test_a_running_search_shows_how_far_it_is_and_can_be_stopped(world: Any) -> None:
     add(world, GWEN)
-    arrived, go_on = threading.Event(), threading.Event()
-
-    def pause() -> None:
-        arrived.set()
-        assert go_on.wait(PATIENCE)
-
-    searches = AddressSearches(pause=pause)
+    searches = AddressSearches(work=wait_for_go_on)
     name = searches.begin(world.install, _staff(1), "hospital", "asked", now=NOW)
-    assert arrived.wait(PATIENCE)
     search = searches.find(name, _staff(1), now=NOW)
     assert search is not None
+    deadline = time.monotonic() + PATIENCE
+    while not search.looked_at:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert (search.stage, search.looked_at, search.total) == (SearchStage.RUNNING, 1, 2)
     search.stop_asked.set()
-    go_on.set()
     assert search.thread is not None
     search.thread.join(PATIENCE)
     assert search.stage is SearchStage.STOPPED
 
 
-def test_a_new_search_stops_the_earlier_one_and_two_colleagues_are_enough(
-    world: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(address_search, "TURN_SIZE", 1)
+def test_a_new_search_stops_the_earlier_one_and_two_colleagues_are_enough(world: Any) -> None:
     add(world, GWEN)
-    hold = threading.Event()
-
-    def pause() -> None:
-        assert hold.wait(PATIENCE)
-
-    searches = AddressSearches(pause=pause)
+    searches = AddressSearches(work=wait_for_go_on)
     names = [searches.begin(world.install, _staff(number), "hospital", "asked", now=NOW) for number in (1, 2)]
     with pytest.raises(SearchBusyError):
         searches.begin(world.install, _staff(3), "hospital", "asked", now=NOW)
     again = searches.begin(world.install, _staff(2), "lovelace", "asked", now=NOW)
-    hold.set()
-    ended = []
-    for name, number in zip((*names, again), (1, 2, 2), strict=True):
+
+    def stage_at_end(name: str, number: int) -> SearchStage:
         search = searches.find(name, _staff(number), now=NOW)
         assert search is not None
         assert search.thread is not None
         search.thread.join(PATIENCE)
-        ended.append(search.stage)
-    assert ended == [SearchStage.DONE, SearchStage.STOPPED, SearchStage.DONE]
+        return search.stage
+
+    assert stage_at_end(names[1], 2) is SearchStage.STOPPED
+    (world.install.settings.home / "go-on").touch()
+    assert (stage_at_end(names[0], 1), stage_at_end(again, 2)) == (SearchStage.DONE, SearchStage.DONE)
 
 
 def test_a_search_part_is_read_in_lower_case() -> None:
