@@ -9,6 +9,7 @@ import click
 import pytest
 from pydantic import BaseModel
 
+from digest.app.doctor import examination
 from digest.cli import digest
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES
 from digest.settings import SettingsFile, SourceSettings, SponsorSettings
@@ -121,6 +122,12 @@ def test_no_command_is_documented_that_is_none() -> None:
 
 def test_every_preflight_rule_is_documented() -> None:
     assert set(sections("preflight.md")) == set(PREFLIGHT_RULES)
+
+
+def test_every_check_of_the_doctor_is_documented_with_what_to_do() -> None:
+    explained = {name: text for name, text in sections("doctor.md").items() if not name[0].isupper()}
+    assert set(explained) == set(examination.list_checks())
+    assert [name for name, text in explained.items() if "*What to do:*" not in text] == []
 
 
 def test_every_link_between_the_documents_leads_somewhere() -> None:

@@ -1,6 +1,5 @@
 """The publisher's logo: kept by an admin, named in `[look]`."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +7,6 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.collect.encoded_image import LOGO_HEIGHT, ImageError
 from digest.collect.images import logo_address, prepare_logo, store_image
-from digest.deliver.providers.kind import DoctorFinding
 from digest.edition.logos import shown_logo_width
 from digest.settings.look import LOGO_NAME
 from subscribers.errors import ApplicationError
@@ -55,15 +53,3 @@ def keep_logo(installation: Installation, actor: Actor, name: str, body: bytes, 
         audit.changed, audit.detail = True, {"hash": prepared.hash}
     installation.look_logo_up_again()
     return KeptLogo(name, width)
-
-
-def check_logo(installation: Installation) -> Iterator[DoctorFinding]:
-    """Look whether the logo that the settings name is kept."""
-    settings = installation.settings
-    look = settings.file.look
-    if look.logo and settings.logo is None:
-        yield DoctorFinding(
-            "error",
-            f"look.logo and look.logo_dark name {look.logo} and {look.logo_dark}, and not both are kept here: the name stands in "
-            "letters. Add them with 'digest media add FILE'.",
-        )

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
-from digest.app import audit_log, doctor
+from digest.app import audit_log
 from digest.app.acts import Act, Actor, Role
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.examination import run_checks
 from digest.app.installation import Installation
 from digest.deliver.providers.kind import DoctorFinding
 from digest.edition import calendar_store
@@ -35,10 +37,10 @@ PREVIEWED_RELEASES = 10
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
 # What the doctor looks at that concerns a table.
 _CHECKS = {
-    "publication": (doctor.check_base_url, doctor.check_templates, doctor.check_own_texts),
-    "wordings": (doctor.check_consent_wording,),
-    "sender": (doctor.check_postal_address, doctor.check_provider),
-    "limits": (doctor.check_proxies,),
+    "publication": ("base-url", "templates", "own-texts"),
+    "wordings": ("consent-wording",),
+    "sender": ("postal-address", "provider", "signing", "bounces", "provider-events", "bounce-mailbox"),
+    "limits": ("proxies",),
 }
 
 
@@ -91,7 +93,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
     LOOK.check_role(installation.database, actor, table, now=now)
     settings = installation.settings
     values = getattr(settings.file, table)
-    found = [finding for check in _CHECKS.get(table, ()) for finding in check(installation)]
+    found = run_checks(ExaminedInstallation(installation, now), _CHECKS.get(table, ()))
     approved = _list_approved(installation) if table == "sender" else {}
     return SettingsView(
         table=table,

@@ -1,6 +1,8 @@
 """The commands that set an installation up, look after it and serve it: init, doctor, serve."""
 
 import os
+from collections import Counter
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,14 +11,14 @@ import click
 
 from digest import logs
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.app.doctor import examine_installation
-from digest.app.installation import create_key_file, open_installation
+from digest.app.doctor.examination import examine_installation, explain_closed_installation
+from digest.app.installation import InstallationError, create_key_file, open_installation
 from digest.app.jobs import JobContext
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.cli.keys import show_new_keys
 from digest.cli.terminal import stop_on_signal
 from digest.long_lived import set_long_lived_aside
-from digest.settings import SETTINGS_FILE_NAME, is_loopback, load_settings
+from digest.settings import SETTINGS_FILE_NAME, SettingsError, is_loopback, load_settings
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
 
@@ -58,14 +60,33 @@ def init(context: CommandContext, target: Path | None) -> None:
     )
 
 
-@click.command(epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended.")
+@click.command(
+    epilog="""\b
+Examples:
+  digest doctor
+  digest doctor --json
+
+Every check is explained in docs/doctor.md. Exit codes: 0 nothing must be mended, 1 something must be (an error), 2 it
+could not look."""
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_command_context
-def doctor(context: CommandContext) -> None:
+def doctor(context: CommandContext, as_json: bool) -> None:
     """Look for what would go wrong: names, settings, keys, database, disk, sending to the world."""
-    findings = examine_installation(context.installation)
-    for finding in findings:
-        click.echo(f"{finding.level:7} {finding.message}")
-    if any(f.level == "error" for f in findings):
+    try:
+        installation = context.installation
+    except (SettingsError, InstallationError) as exc:
+        findings = explain_closed_installation(exc)
+    else:
+        findings = examine_installation(installation)
+    if as_json:
+        counts = Counter(finding.level for finding in findings)
+        summary = {"errors": counts["error"], "warnings": counts["warning"]}
+        print_json(summary | {"findings": [asdict(finding) for finding in findings]}, indent=2)
+    else:
+        for finding in findings:
+            click.echo(f"{finding.level:7} {finding.check}: {finding.sentence}")
+    if any(finding.level == "error" for finding in findings):
         raise SystemExit(1)
 
 

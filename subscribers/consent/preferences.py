@@ -155,6 +155,13 @@ def change_preferences(
     return True
 
 
+def list_unreadable_choices(session: Session) -> list[int]:
+    """List the numbers of the readers whose choices cannot be read (damaged rows)."""
+    chosen = select(Person.number, Person.choices).where(cast(Person.choices, Text) != "{}").order_by(Person.number)
+    rows = session.execute(chosen).yield_per(1000)
+    return [number for number, choices in rows if not Preferences.from_stored(choices).is_readable]
+
+
 def describe_preferences(preferences: Preferences, sections: Sequence[tuple[str, str]]) -> str:
     """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
     if not preferences.is_readable:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 
-from digest.app.doctor import examine_installation
+from digest.app.doctor.examination import examine_installation
 from digest.app.installation import Installation, InstallationError
 from digest.app.sending import open_sending_provider
 from digest.cli import digest as digest_command

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from digest.app.acts import Actor, Face, NotPermittedError, Role, terminal_actor
-from digest.app.doctor import examine_installation
+from digest.app.doctor.examination import examine_installation
 from digest.app.installation import Installation, InstallationError
 from digest.app.keys import protect_keys, restore_keys, rotate_key, unprotect_keys
 from digest.cli import digest as digest_command
@@ -117,7 +117,7 @@ def test_protecting_takes_an_admin_and_a_passphrase(sqlite: Database, tmp_path: 
 def test_the_doctor_names_a_passphrase_that_protects_nothing(sqlite: Database, tmp_path: Path) -> None:
     def advice() -> list[str]:
         findings = examine_installation(_installation(sqlite, tmp_path))
-        return [f.message for f in findings if f.level == "warning" and "digest keys protect" in f.message]
+        return [f.sentence for f in findings if f.level == "warning" and "digest keys protect" in f.sentence]
 
     assert len(advice()) == 1
     protect_keys(_installation(sqlite, tmp_path), EVE, now=NOW)
@@ -127,7 +127,7 @@ def test_the_doctor_names_a_passphrase_that_protects_nothing(sqlite: Database, t
 def test_the_doctor_names_a_former_file_that_is_in_clear(sqlite: Database, tmp_path: Path, keys: KeyRing) -> None:
     restoration = restore_keys(_installation(sqlite, tmp_path), EVE, keys.to_json(), replace=True, now=NOW)
     findings = examine_installation(_installation(sqlite, tmp_path))
-    assert [f.message for f in findings if "without a passphrase" in f.message] == [
+    assert [f.sentence for f in findings if "without a passphrase" in f.message] == [
         f"{restoration.aside}: these keys stand there without a passphrase. Delete the file."
     ]
 
@@ -158,7 +158,11 @@ def test_commands_from_init_to_a_restored_backup_work_with_it(tmp_path: Path, mo
         assert done.exit_code == 0, done.output
     restored = run("restore", "b.zip", "--replace")
     assert restored.exit_code == 0, restored.output
-    for command in ("keys list", "doctor", "serve --port 0", "restore b.zip --replace"):
+    examined = run("doctor", passphrase="")
+    assert examined.exit_code == 1, examined.output
+    assert "error   key-file: " in examined.output
+    assert "DIGEST_KEY_PASSPHRASE" in examined.output
+    for command in ("keys list", "serve --port 0", "restore b.zip --replace"):
         refused = run(*command.split(), passphrase="")
         assert refused.exit_code == 2, refused.output
         assert refused.output.splitlines()[-1].startswith("Error: ")

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from digest.app.acts import Actor, Face, NotPermittedError, Role, terminal_actor
-from digest.app.doctor import examine_installation
+from digest.app.doctor.examination import examine_installation
 from digest.app.installation import Installation, InstallationError, create_key_file
 from digest.app.keys import restore_keys
 from digest.cli import digest as digest_command

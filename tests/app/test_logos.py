@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.settings_checks import check_logo
 from digest.app.installation import Installation
-from digest.app.logos import LogoRefusedError, check_logo, keep_logo
+from digest.app.logos import LogoRefusedError, keep_logo
 from digest.cli import digest as digest_command
 from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import join_fragments
@@ -55,11 +57,11 @@ def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, fu
     app = create_app(install)
     assert "<i>.</i>" not in app.test_client().get("/").text
     rewrite(install, LOOK)
-    assert [f.level for f in check_logo(install)] == ["error"]
+    assert [f.level for f in check_logo(ExaminedInstallation(install))] == ["error"]
     for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
         assert (kept := keep_logo(install, ADMIN, name, draw_logo(colour), now=NOW)).width == 112
         assert kept.name == name
-    assert not list(check_logo(install))
+    assert not list(check_logo(ExaminedInstallation(install)))
     logo = install.settings.logo
     assert logo is not None
     with install.database.read() as session:

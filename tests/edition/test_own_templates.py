@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
-from digest.app.doctor import examine_installation
+from digest.app.doctor.examination import examine_installation
 from digest.app.installation import Installation
 from digest.cli import digest as digest_command
 from digest.edition.content import EditionContent

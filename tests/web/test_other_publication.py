@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from digest.app.doctor import check_own_texts
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.settings_checks import check_own_texts
 from digest.app.installation import Installation
 from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail
 from digest.settings import Settings
@@ -68,10 +69,8 @@ def test_no_page_names_another_publication(install: Installation) -> None:
 
 def test_the_doctor_names_what_is_left(sqlite: Database, tmp_path: Path) -> None:
     def said(file: dict[str, dict[str, str]]) -> list[str]:
-        return [
-            f.message
-            for f in check_own_texts(Installation(Settings.model_validate({"home": tmp_path, "file": file}), sqlite))
-        ]
+        installation = Installation(Settings.model_validate({"home": tmp_path, "file": file}), sqlite)
+        return [finding.message for finding in check_own_texts(ExaminedInstallation(installation))]
 
     assert said({}) == []
     assert said(OWN) == []

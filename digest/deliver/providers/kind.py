@@ -21,13 +21,25 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 
+FindingSeverity = Literal["ok", "warning", "error"]
+
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """One thing that `digest doctor` looked at, and how it is."""
+    """One thing that `digest doctor` looked at by the check of that name: how it is and, where it is not well, what to do.
 
-    level: Literal["ok", "warning", "error"]
+    Without a `remedy` the check's own is given.
+    """
+
+    check: str
+    level: FindingSeverity
     message: str
+    remedy: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What is so and what to do, in one text."""
+        return f"{self.message} {self.remedy}".strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,21 +25,26 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
     try:
         signer = load_signer(settings)
     except DkimError as exc:
-        yield DoctorFinding("error", str(exc))
+        yield DoctorFinding("signing", "error", str(exc), "docs/operating.md says how to make the key file.")
         return
     if signer is None:
         yield DoctorFinding(
+            "signing",
             unsigned,
-            "mail is not signed (DKIM): the large providers refuse newsletters without a signature. Set "
-            "DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
+            "mail is not signed (DKIM): the large providers refuse newsletters without a signature.",
+            "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
         )
         return
     for key in signer.keys:
         name = f"{key.selector}._domainkey.{signer.domain}"
-        yield DoctorFinding("ok", f"mail is signed; the DNS must have at {name} the TXT record {key.dns_record()}")
+        yield DoctorFinding(
+            "signing", "ok", f"mail is signed; the DNS must have at {name} the TXT record {key.dns_record()}"
+        )
     sender = settings.file.sender.address.rpartition("@")[2].lower()
     if sender != signer.domain and not sender.endswith(f".{signer.domain}"):
         yield DoctorFinding(
+            "signing",
             "warning",
             f"mail is signed for {signer.domain} and comes from {sender}: without a common domain DMARC fails.",
+            f"Sign with a key of {sender}, or write from {signer.domain}.",
         )

@@ -186,6 +186,25 @@ def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
             os.close(descriptor)
 
 
+def list_abandoned_files(folder: Path) -> list[Path]:
+    """List the files whose run is over, for nobody holds their lock; they are left as they are."""
+    return [path for path in sorted(folder.glob(f"*{_SUFFIX}")) if not _is_locked(path)]
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # its run just ended
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def read_database_number(database: Database) -> str:
     """Return by what the system knows a database; a copied or restored one has another number."""
     if database.engine.dialect.name == "sqlite":

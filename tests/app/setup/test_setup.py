@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest.app.doctor import check_base_url, check_own_texts, check_postal_address, check_proxies
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.examination import run_checks
 from digest.app.installation import open_installation
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers
 from digest.app.setup.warm_up import propose_warm_up
@@ -73,8 +74,9 @@ def test_what_it_writes_is_an_installation_in_which_the_doctor_misses_nothing_th
     assert file.sender.list_id == "weekly.news.harbor.example"
     assert settings.mail_url.get_secret_value() == "smtp://digest:s3cret%2Fword@mail.harbor.example:587"
     with open_installation(settings) as installation:
-        checks = (check_own_texts, check_postal_address, check_base_url, check_proxies)
-        assert [finding for check in checks for finding in check(installation)] == []
+        checks = ("own-texts", "postal-address", "base-url", "proxies", "home-folder", "key-file", "signing")
+        findings = run_checks(ExaminedInstallation(installation), checks)
+        assert [finding for finding in findings if finding.level != "ok"] == []
         assert not installation.keys.has_demo_keys
         with installation.database.read() as session:
             entry = session.scalars(select(AuditEntry).where(AuditEntry.act == "set up")).one()

@@ -290,7 +290,7 @@ def test_a_provider_is_described_to_readers_and_operators(name: str, settings: S
         ready = _at(settings, example.replace("password", "secret"))
         assert provider_in_use(ready) is kind
         texts = [kind.describe_recipient(ready), *kind.describe_address_holders(ready)]
-        texts += [finding.message for finding in kind.doctor_findings(ready)]
+        texts += [finding.sentence for finding in kind.doctor_findings(ready)]
         assert len(texts) >= 3
         assert all(texts)
         assert "secret" not in " ".join(texts)

@@ -4,7 +4,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app.doctor import examine_installation
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.examination import run_checks
 from digest.app.installation import Installation
 from digest.deliver.compose.dkim import DkimSigner, load_signer
 from digest.deliver.providers.kind import ProviderSettingsError
@@ -65,9 +66,8 @@ def test_a_key_file_that_others_can_read_opens_no_transport(keyed: Settings) -> 
 
 def _doctor_says(settings: Settings, world: DeliverySetup) -> list[tuple[str, str]]:
     return [
-        (d.level, d.message)
-        for d in examine_installation(Installation(settings, world.database))
-        if "sign" in d.message.lower()
+        (finding.level, finding.sentence)
+        for finding in run_checks(ExaminedInstallation(Installation(settings, world.database)), ["signing"])
     ]
 
 
@@ -77,7 +77,7 @@ def test_the_doctor_says_that_mail_is_not_signed(sqlite_world: DeliverySetup, ur
     ((finding_level, finding_text),) = _doctor_says(settings, sqlite_world)
     assert finding_level == level
     assert "not signed" in finding_text
-    assert "DIGEST_DKIM_KEY_FILE" in finding_text
+    assert ("DIGEST_DKIM_KEY_FILE" in finding_text) is (level == "warning")
 
 
 def test_the_doctor_shows_the_records_of_the_keys(sqlite_world: DeliverySetup, keyed: Settings) -> None:
@@ -94,6 +94,6 @@ def test_the_doctor_notices_a_signature_for_a_foreign_domain_and_a_key_that_othe
     assert _doctor_says(foreign, sqlite_world)[-1][0] == "warning"
     assert keyed.dkim_key_file is not None
     keyed.dkim_key_file.chmod(0o644)
-    assert [
-        d.level for d in examine_installation(Installation(keyed, sqlite_world.database)) if "chmod" in d.message
-    ] == ["error"]
+    ((level, said),) = _doctor_says(keyed, sqlite_world)
+    assert level == "error"
+    assert "chmod 600" in said

@@ -41,11 +41,15 @@ def _describe_address_holders(settings: Settings) -> tuple[str, ...]:
 
 
 def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
-    yield kind.DoctorFinding("ok", "SendGrid signs the mail by itself")
+    yield kind.DoctorFinding("signing", "ok", "SendGrid signs the mail by itself")
     if settings.sendgrid_webhook_key.strip():
-        yield kind.DoctorFinding("ok", "SendGrid's events are heard where they are signed with our key")
+        yield kind.DoctorFinding(
+            "provider-events", "ok", "SendGrid's events are heard where they are signed with its key"
+        )
     else:
-        yield kind.DoctorFinding("warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.")
+        yield kind.DoctorFinding(
+            "provider-events", "warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty."
+        )
 
 
 def _refusal_reason(settings: Settings, header: Callable[[str], str | None], body: bytes, now: datetime) -> str:

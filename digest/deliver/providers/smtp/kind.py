@@ -61,12 +61,16 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
     domain = settings.file.sender.bounce_domain
     if not settings.file.inbound.host:
         place = f"bounce+…@{domain}" if domain else "sender.address"
-        yield kind.DoctorFinding("warning", f"bounces go to {place} and are not read: set [inbound] (docs/sending.md).")
+        yield kind.DoctorFinding(
+            "bounces", "warning", f"bounces go to {place} and are not read.", "Set [inbound] (docs/sending.md)."
+        )
     elif not domain:
         yield kind.DoctorFinding(
+            "bounces",
             "warning",
             "sender.bounce_domain is empty: bounces come back without proof of which message they speak, and "
-            "count for nothing. Give a domain whose mail for bounce+…@ ends up in the mailbox of [inbound].",
+            "count for nothing.",
+            "Give a domain whose mail for bounce+…@ ends up in the mailbox of [inbound].",
         )
 
 

@@ -16,7 +16,8 @@ from sqlalchemy import update
 from structlog.testing import capture_logs
 
 import scheduler
-from digest.app.doctor import examine_installation
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.examination import run_checks
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext, run_job
 from digest.cli import digest
@@ -42,7 +43,9 @@ class Operator:
     run: Callable[..., Result]
 
     def doctor(self) -> str:
-        return "\n".join(f"{d.level} {d.message}" for d in examine_installation(self.install))
+        return "\n".join(
+            f"{d.level} {d.message}" for d in run_checks(ExaminedInstallation(self.install), ["bounce-mailbox"])
+        )
 
 
 @pytest.fixture
@@ -201,16 +204,17 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
         }
     )
     changed = {"mail_url": SecretStr(url), "file": file, "sendgrid_webhook_key": webhook}
-    findings = examine_installation(Installation(settings.model_copy(update=changed), operator.install.database))
-    return [f"{d.level} {d.message}" for d in findings if "ounce" in d.message or "events" in d.message]
+    install = Installation(settings.model_copy(update=changed), operator.install.database)
+    findings = run_checks(ExaminedInstallation(install), ("bounce-mailbox", "bounces", "provider-events"))
+    return [f"{d.level} {d.message}" for d in findings if d.message != "nothing to mend"]
 
 
 @pytest.mark.parametrize(
     ("url", "host", "domain", "said"),
     [
         ("outbox:", "", "", []),
-        ("smtp://mx", "", "", ["warning bounces go to sender.address and are not read: set [inbound]"]),
-        ("smtps://mx", "", "b.example.net", ["warning bounces go to bounce+…@b.example.net and are not read"]),
+        ("smtp://mx", "", "", ["warning bounces go to sender.address and are not read."]),
+        ("smtps://mx", "", "b.example.net", ["warning bounces go to bounce+…@b.example.net and are not read."]),
         ("smtp://mx", "x", "b.example.net", ["ok the bounce mailbox INBOX at x:"]),
         ("smtp://mx", "x", "", ["ok the bounce mailbox INBOX at x:", "warning sender.bounce_domain is empty"]),
         ("sendgrid:", "", "", ["warning SendGrid's events are refused"]),

@@ -1,0 +1,91 @@
+"""What a check of the doctor is, and how all are run."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from digest.app.installation import Installation
+from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
+from subscribers.errors import ApplicationError
+
+LEVEL_ORDER: tuple[FindingSeverity, ...] = ("error", "warning", "ok")
+
+
+@dataclass(frozen=True)
+class ExaminedInstallation:
+    """What the checks look at, and the moment that they take for now."""
+
+    installation: Installation
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+CheckFunction = Callable[[ExaminedInstallation], Iterator[DoctorFinding]]
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorCheck:
+    """A named check. `meaning` says what it looks at, `remedy` what to do where a finding does not say it itself."""
+
+    name: str
+    meaning: str
+    remedy: str
+    examine: CheckFunction
+
+
+DOCTOR_CHECKS: dict[str, DoctorCheck] = {}
+
+
+def doctor_check(name: str, remedy: str) -> Callable[[CheckFunction], CheckFunction]:
+    """Register a function as the check `name`; its docstring's first line says what it looks at.
+
+    The check wants a section in `docs/doctor.md` and a planted fault in its tests.
+    """
+
+    def register(examine: CheckFunction) -> CheckFunction:
+        add_check(name, (examine.__doc__ or "").partition("\n")[0], remedy, examine)
+        return examine
+
+    return register
+
+
+def add_check(name: str, meaning: str, remedy: str, examine: CheckFunction) -> None:
+    """Register a check.
+
+    Raises:
+        ValueError: there is one of that name.
+    """
+    if name in DOCTOR_CHECKS:
+        raise ValueError(f"two checks are called {name}")
+    DOCTOR_CHECKS[name] = DoctorCheck(name, meaning.rstrip("."), remedy, examine)
+
+
+def run_check(check: DoctorCheck, examined: ExaminedInstallation) -> list[DoctorFinding]:
+    """Run one check. What keeps it from looking is an error of its own; without any finding all is well."""
+    try:
+        findings = list(check.examine(examined))
+    except ApplicationError as exc:
+        findings = [report_error(str(exc))]
+    except OSError as exc:
+        findings = [report_error(f"{exc.filename or check.name}: {exc.strerror or type(exc).__name__}.")]
+    return [complete_finding(check, finding) for finding in findings or [report_fine("nothing to mend")]]
+
+
+def complete_finding(check: DoctorCheck, finding: DoctorFinding) -> DoctorFinding:
+    """Name the check in a finding, and give it the check's remedy where it has none of its own."""
+    remedy = "" if finding.level == "ok" else finding.remedy or check.remedy
+    return replace(finding, check=check.name, remedy=remedy)
+
+
+def report_error(message: str, remedy: str = "") -> DoctorFinding:
+    """Make a finding of something that must be mended; running the check names it."""
+    return DoctorFinding("", "error", message, remedy)
+
+
+def report_warning(message: str, remedy: str = "") -> DoctorFinding:
+    """Make a finding of something that should be looked at; running the check names it."""
+    return DoctorFinding("", "warning", message, remedy)
+
+
+def report_fine(message: str) -> DoctorFinding:
+    """Make a finding of something that is as it should be."""
+    return DoctorFinding("", "ok", message)

@@ -1,0 +1,203 @@
+"""How the installation is run: who is told, what the timetable did, what waits, and what needs a person."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+
+from sqlalchemy import func, select
+
+from digest.app.attention import ATTENTION_KINDS, find_attention
+from digest.app.backups import BACK_UP
+from digest.app.doctor.check_registry import (
+    ExaminedInstallation,
+    add_check,
+    doctor_check,
+    report_error,
+    report_fine,
+    report_warning,
+)
+from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.send.run_file import list_abandoned_files
+from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
+from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
+from subscribers.consent.preferences import list_unreadable_choices
+from subscribers.store.models import Person, Seal
+
+NIGHTLY_JOB = "nightly"
+MAX_SILENCE = timedelta(hours=26)  # between two nights, with the hour that a clock may be put back
+MAX_SEAL_AGE = timedelta(days=2)
+MAX_BACKUP_AGE = timedelta(days=8)  # a week, and a day for a person
+MAX_WAIT = timedelta(hours=1)  # of what should be done within minutes
+MAX_NAMED = 5  # of what is found in one check
+
+
+@doctor_check("staff", "Add one with 'digest staff add EMAIL --role admin', who then answers from the address.")
+def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether there is an admin whose address is proven, for alarms, seals and answers to readers."""
+    admins = select(func.count()).where(
+        StaffMember.role == "admin", StaffMember.removed_at.is_(None), StaffMember.proven_at.is_not(None)
+    )
+    with examined.installation.database.read() as session:
+        count = session.scalar(admins) or 0
+    yield (
+        report_fine(f"{count} who get alarms")
+        if count
+        else report_warning("no admin has a proven address: nobody is told when something needs a person.")
+    )
+
+
+@doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")
+def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether a process follows the timetable: collecting, drafting, sending and the work of the night."""
+    newest = select(func.max(TimetableSlot.done_at)).where(TimetableSlot.job == NIGHTLY_JOB)
+    first = select(func.min(TimetableSlot.at)).where(TimetableSlot.job == FIRST_LOOK_JOB)
+    with examined.installation.database.read() as session:
+        since, last = session.scalar(first), session.scalar(newest)
+    if since is None:
+        yield report_fine("nobody has followed it yet; 'digest serve' does")
+    elif examined.now - (last or since) > MAX_SILENCE:
+        yield report_error(f"nothing that belongs to a night was done since {(last or since):%Y-%m-%d %H:%M} UTC.")
+    else:
+        yield report_fine(f"followed since {since:%Y-%m-%d}")
+
+
+@doctor_check("stuck-job", "Look into the log of the scheduler for the job's name; it is tried again until it is done.")
+def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether a job of the timetable was begun and never done."""
+    undone = select(TimetableSlot).where(
+        TimetableSlot.done_at.is_(None),
+        TimetableSlot.at < examined.now - MAX_WAIT,
+        TimetableSlot.lease_until < examined.now - MAX_WAIT,
+    )
+    with examined.installation.database.read() as session:
+        for slot in session.scalars(undone.order_by(TimetableSlot.at.desc()).limit(MAX_NAMED)):
+            why = f": {slot.outcome}" if slot.outcome else ""
+            yield report_error(f"{slot.job} of {slot.at:%Y-%m-%d %H:%M} UTC was begun and is not done{why}.")
+
+
+@doctor_check("nightly-steps", "The log of that night has the error; the step runs again every night.")
+def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether every step of the last night was done."""
+    done = select(TimetableSlot).where(TimetableSlot.job == NIGHTLY_JOB, TimetableSlot.done_at.is_not(None))
+    with examined.installation.database.read() as session:
+        last = session.scalars(done.order_by(TimetableSlot.at.desc()).limit(1)).first()
+        outcome = last.outcome if last else ""
+    yield from (report_error(f"{step}.") for step in outcome.split("; ") if " failed: " in step)
+
+
+@doctor_check(
+    "seals",
+    "Start 'digest serve' or hls-scheduler, which seal at night; 'digest subscribers verify' proves the ledger now.",
+)
+def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the consent ledger was sealed of late."""
+    with examined.installation.database.read() as session:
+        last, first_person = (
+            session.scalar(select(func.max(Seal.at))),
+            session.scalar(select(func.min(Person.asked_at))),
+        )
+    if last is None and (first_person is None or examined.now - first_person < MAX_SEAL_AGE):
+        return
+    if last is None or examined.now - last > MAX_SEAL_AGE:
+        since = f"since {last:%Y-%m-%d %H:%M} UTC" if last else "ever, and there are people"
+        yield report_error(f"the consent ledger was not sealed {since}.")
+    else:
+        yield report_fine(f"the consent ledger was sealed {last:%Y-%m-%d %H:%M} UTC")
+
+
+@doctor_check("backup", "Make one with 'digest backup FILE', and keep it on another machine.")
+def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether there is a backup of the last week, once there are people."""
+    with examined.installation.database.read() as session:
+        last = session.scalar(select(func.max(AuditEntry.at)).where(AuditEntry.act == BACK_UP.name))
+        holds_anybody = session.scalar(select(Person.number).limit(1)) is not None
+    if last is not None and examined.now - last <= MAX_BACKUP_AGE:
+        yield report_fine(f"the last was made {last:%Y-%m-%d %H:%M} UTC")
+    elif holds_anybody:
+        yield report_warning(f"the last was made {last:%Y-%m-%d %H:%M} UTC." if last else "none was ever made here.")
+
+
+@doctor_check("waiting-mail", "Start 'digest serve'; where it runs, its log says why mail cannot leave.")
+def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether confirmations, links and other notices leave within the hour."""
+    late = (
+        Delivery.state == DeliveryState.WAITING,
+        Delivery.purpose.not_like("edition:%"),
+        Delivery.next_try_at < examined.now - MAX_WAIT,
+    )
+    with examined.installation.database.read() as session:
+        count, oldest = session.execute(select(func.count(), func.min(Delivery.due_at)).where(*late)).one()
+    if count:
+        yield report_error(
+            f"{count:,} mails that somebody waits for have not left, the oldest since {oldest:%Y-%m-%d %H:%M} UTC."
+        )
+
+
+@doctor_check(
+    "unapplied-events",
+    "Start 'digest serve', or run 'digest inbound': bounces and complaints count once they are applied.",
+)
+def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether what providers and bounces said was applied within the hour."""
+    waiting = (InboundPayload.applied_at.is_(None), InboundPayload.at < examined.now - MAX_WAIT)
+    with examined.installation.database.read() as session:
+        count = session.scalar(select(func.count()).where(*waiting))
+    if count:
+        yield report_error(f"{count:,} posts of bounces and events wait to be applied.")
+
+
+@doctor_check(
+    "uncertain", "'digest uncertain EDITION' names them, and what can be said of each; Deliveries under Admin does too."
+)
+def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether it is known of every message whether it left."""
+    with examined.installation.database.read() as session:
+        count = session.scalar(select(func.count()).where(Delivery.state == DeliveryState.UNCERTAIN))
+    if count:
+        yield report_warning(f"of {count:,} messages nobody knows whether they arrived.")
+
+
+@doctor_check("dead-run", "The next 'digest send EDITION', or 'digest serve', reads what they tell and removes them.")
+def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether a run that was killed left its file behind."""
+    settings = examined.installation.settings
+    for file in list_abandoned_files(settings.runs_folder)[:MAX_NAMED]:
+        yield report_warning(f"{file}: a run ended without a word and left this file.")
+
+
+@doctor_check("choices", "Write to each, by 'digest subscribers show', and ask them to choose anew at /preferences.")
+def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether what every reader chose can be read; who cannot be understood is mailed nothing."""
+    with examined.installation.database.read() as session:
+        numbers = list_unreadable_choices(session)
+    if numbers:
+        named = ", ".join(str(number) for number in numbers[:MAX_NAMED])
+        yield report_error(
+            f"the choices of {len(numbers):,} readers cannot be read (reader {named}): their mail rests."
+        )
+
+
+def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Yield what of one kind needs a person, in the words of the desk and of `digest status`."""
+    installation = examined.installation
+    with installation.database.read() as session:
+        found = find_attention(session, examined.now, installation.settings.file)
+    yield from (report_warning(finding.sentence) for finding in found if finding.kind == kind)
+
+
+# Their sentences say what to do.
+ATTENTION_REMEDIES = {
+    "held": "'digest release' lets mail leave again.",
+    "paused": "'digest resume EDITION' goes on, 'digest cancel EDITION' calls the rest off.",
+    "gone-articles": "Drop or replace them at the desk, and approve the edition again.",
+    "signup-surge": "docs/operating.md says what to do when sign-ups surge.",
+    "unfinished-import": "Import the same file again: it goes on where it stopped.",
+    "missed-release": "A person decides: late mail may be wrong mail.",
+    "dead-source": "Try it with 'digest sources test URL', correct its address, or remove it.",
+    "suppression-lists": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
+    "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
+    "missed-deadline": "Approve it at the desk, or with 'digest approve EDITION'.",
+    "unfed-section": "Add a source for it, or take it out of [[sections]].",
+}
+for attention_kind, meaning in ATTENTION_KINDS.items():
+    add_check(attention_kind, meaning, ATTENTION_REMEDIES[attention_kind], partial(examine_attention, attention_kind))

@@ -1,0 +1,201 @@
+"""What the settings say: the file itself, the publication's texts, the sender, links, templates, sending."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from urllib.parse import urlsplit
+
+from digest.app.consent_wordings import current_wording
+from digest.app.doctor.check_registry import (
+    ExaminedInstallation,
+    add_check,
+    doctor_check,
+    report_error,
+    report_fine,
+    report_warning,
+)
+from digest.app.mail_gallery import find_rendering_mistakes
+from digest.deliver.events.mailbox import poll
+from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.providers.registry import provider_in_use
+from digest.settings import SettingsError, reload_settings
+from digest.settings.leftovers import list_foreign_texts, list_sample_addresses
+from digest.templating import find_template_mistakes
+from subscribers.phrases import join_words
+
+
+@doctor_check("settings", "Mend the keys that are named; docs/settings.md has what each may be.")
+def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the settings file can be used as it stands now, and only its owner may change it."""
+    settings = examined.installation.settings
+    file = settings.origin
+    if file is None:
+        yield report_warning(
+            "there is no settings file: everything is as shipped.",
+            "Write one with 'digest init', or name it in DIGEST_SETTINGS.",
+        )
+        return
+    try:
+        reload_settings(settings)
+    except SettingsError as exc:
+        yield report_error(str(exc))
+        return
+    if (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
+        yield report_warning(f"{file}: other users may change it (mode {mode:04o}).", f"Run: chmod 644 {file}.")
+    else:
+        yield report_fine(f"{file}: every key of it can be used")
+
+
+@doctor_check("sources", "Add one with 'digest sources add URL', or under Sources at the desk.")
+def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the settings name a source."""
+    count = len(examined.installation.settings.file.sources)
+    yield report_fine(f"the settings name {count}") if count else report_error("the settings name no source.")
+
+
+@doctor_check("templates", "Correct the line that is named, or take the file out of the folder DIGEST_TEMPLATES.")
+def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the operator's own templates can be read, and every mail can be made with them."""
+    settings = examined.installation.settings
+    folder = settings.templates
+    if folder is None:
+        return
+    mistakes = find_template_mistakes(folder) or list(find_rendering_mistakes(settings))
+    yield from (report_error(mistake) for mistake in mistakes)
+    if not mistakes:
+        yield report_fine(f"{folder}: your own templates can be read, and every mail was made with them")
+
+
+@doctor_check("logo", "Add them with 'digest media add FILE', or under Settings, Look.")
+def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the logo that the settings name is kept."""
+    settings = examined.installation.settings
+    look = settings.file.look
+    if look.logo and settings.logo is None:
+        yield report_error(
+            f"look.logo and look.logo_dark name {look.logo} and {look.logo_dark}, and not both are kept here: the name "
+            "stands in letters."
+        )
+
+
+@doctor_check("own-texts", "Write your own into digest.toml, or under Settings.")
+def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether a publication of another name still says what HLS.Today says, or has the sample's addresses."""
+    file = examined.installation.settings.file
+    if texts := list_foreign_texts(file):
+        yield report_error(
+            f"the publication is {file.publication.name}, and {join_words(texts)} still say what HLS.Today says.",
+            "Write your own.",
+        )
+    if addresses := list_sample_addresses(file):
+        yield report_error(
+            f"{join_words(addresses)} still end in the sample's news.example.org: no answer would reach you.",
+            "Give addresses at a domain of your own.",
+        )
+
+
+@doctor_check("consent-wording", "Write {name} into wordings.consent where the publication's name belongs.")
+def check_consent_wording(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether what readers agree to names the publication: a consent is given to somebody."""
+    settings = examined.installation.settings
+    name, wording = settings.file.publication.name, current_wording(settings)
+    if name.casefold() in wording.text.casefold():
+        yield report_fine(f"what readers agree to names {name}; its SHA-256 begins with {wording.hash[:12]}")
+    else:
+        yield report_error(
+            f"wordings.consent does not name {name}, so readers would not agree to mail from anybody: "
+            "write {name} where the publication's name belongs."
+        )
+
+
+@doctor_check("postal-address", "Set sender.postal_address to a street, a registered box or a commercial mail address.")
+def check_postal_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether there is a postal address, which every message needs (CAN-SPAM, 15 USC 7704)."""
+    if not examined.installation.settings.file.sender.postal_address.strip():
+        yield report_error("sender.postal_address is empty: no edition can be approved without it.")
+
+
+@doctor_check("base-url", "Set DIGEST_BASE_URL to the https address at which readers reach these pages.")
+def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether links are https, as one-click unsubscribing demands (RFC 8058)."""
+    base = examined.installation.settings.link_base
+    if urlsplit(base).scheme != "https":
+        yield report_error(f"DIGEST_BASE_URL is {base}: one-click links must be https before anything is mailed.")
+    else:
+        yield report_fine(f"links begin with {base}")
+
+
+@doctor_check(
+    "proxies",
+    "Set limits.proxies to how many there are; each must add the address that it was asked from to X-Forwarded-For.",
+)
+def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the pages can tell where a form comes from."""
+    settings = examined.installation.settings
+    if settings.file.limits.proxies or urlsplit(settings.link_base).scheme != "https":
+        return
+    yield report_warning(
+        "DIGEST_BASE_URL is https, so a proxy stands before the pages, and limits.proxies is 0: all forms seem to come "
+        "from the proxy, and the limits on one network count nobody or everybody."
+    )
+
+
+@doctor_check("provider", "Set DIGEST_MAIL_URL right: docs/operating.md has its forms.")
+def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the way that mail takes out can be opened with these settings; nothing is sent."""
+    settings = examined.installation.settings
+    kind = provider_in_use(settings)
+    with closing(kind.open(settings)):
+        yield report_fine(f"mail goes out by {kind.title}")
+
+
+def examine_provider(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Yield the findings of one name that the provider in use has of itself."""
+    settings = examined.installation.settings
+    yield from (f for f in provider_in_use(settings).doctor_findings(settings) if f.check == name)
+
+
+# What providers look at themselves, by the names that they give their findings.
+add_check(
+    "signing",
+    "Whether mail is signed (DKIM) with a key that can be used",
+    "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
+    partial(examine_provider, "signing"),
+)
+add_check(
+    "bounces",
+    "Whether bounces come back to where they are read",
+    "Set [inbound] and sender.bounce_domain (docs/sending.md).",
+    partial(examine_provider, "bounces"),
+)
+add_check(
+    "provider-events",
+    "Whether the provider's events are heard",
+    "Set DIGEST_SENDGRID_WEBHOOK_KEY to the verification key of the signed Event Webhook.",
+    partial(examine_provider, "provider-events"),
+)
+
+
+@doctor_check(
+    "bounce-mailbox", "Look at [inbound] and at the mail server; 'digest inbound' reads it now and says what happens."
+)
+def check_bounce_mailbox(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the mailbox that bounces come to was read the last time."""
+    installation = examined.installation
+    place = installation.settings.file.inbound
+    if not place.host:
+        return
+    name = f"the bounce mailbox {place.folder} at {place.host_and_port}"
+    with installation.database.read() as session:
+        last = poll.last_mailbox_poll(session)
+    if last is None:
+        yield report_fine(f"{name} was not read yet; 'digest inbound' does it now, 'digest serve' every minute")
+        return
+    at = f"{last.at.astimezone(installation.settings.file.publication.zone):%b %d %H:%M %Z}"
+    if last.trouble:
+        yield report_error(f"{name} gave trouble {last.troubles} times in a row, last {at}: {last.trouble}")
+    elif last.stuck:
+        yield report_error(f"{name} was read last {at}, and {last.stuck}")
+    else:
+        yield report_fine(f"{name} was read last {at}")

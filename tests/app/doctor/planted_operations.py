@@ -1,0 +1,410 @@
+"""Faults of an installation and of how it is run, each planted as it happens, with the check that names it and its advice."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from sqlalchemy import text
+
+from digest.app.backups import BACK_UP
+from digest.app.installation import Installation
+from digest.deliver.control import article_looks, installation_hold
+from digest.deliver.events.mailbox import poll
+from digest.deliver.providers.sendgrid import suppression_pull
+from digest.edition.content import EditionContent
+from digest.settings import load_settings
+from digest.store.audit import record_audit
+from digest.store.delivery_models import (
+    Delivery,
+    DeliveryState,
+    InboundPayload,
+    InstallationState,
+    ProviderErasure,
+    StaffMember,
+)
+from digest.store.engine import Database
+from digest.store.models import FIRST_LOOK_JOB, Edition, EditionState, Source, SourceHealth, TimetableSlot
+from subscribers.crypto.keys import KeyRing
+from subscribers.signup.rate_limits import SURGE_ALARM_KIND
+from subscribers.store.models import ImportBatch, Person, PersonState, Seal
+from subscribers.store.signup_models import SignupAlarm
+from tests.conftest import ROOT
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+SOUND_SETTINGS = """
+[publication]
+name = "HLS.Today"
+
+[sender]
+address = "digest@hls.test"
+reply_to = "desk@hls.test"
+list_id = "weekly.hls.test"
+postal_address = "1 Main St, Springfield"
+
+[[sources]]
+url = "https://feeds.hls.test/all"
+name = "Ports"
+publisher = "Ports"
+
+[[sources]]
+url = "https://feeds.hls.test/products"
+name = "Products"
+publisher = "Products"
+section = "products"
+
+[[sources]]
+url = "https://feeds.hls.test/events"
+name = "Events"
+publisher = "Events"
+section = "events"
+
+[[sources]]
+url = "https://feeds.hls.test/opportunities"
+name = "Opportunities"
+publisher = "Opportunities"
+section = "opportunities"
+
+[limits]
+proxies = 1
+"""
+
+
+@dataclass
+class FaultyInstallation:
+    """An installation that is sound until something is planted in it; its settings are read when it is examined."""
+
+    home: Path
+    database: Database
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def make_sound(cls, home: Path, database: Database) -> "FaultyInstallation":
+        home.chmod(0o700)
+        (home / "digest.toml").write_text(SOUND_SETTINGS)
+        KeyRing.create(home / "keys.json")
+        world = cls(home, database, {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": "https://news.hls.test"})
+        world.add(StaffMember(email="eve@hls.test", role="admin", added_at=NOW, added_by="x", proven_at=NOW))
+        return world
+
+    def open(self) -> Installation:
+        """Open it with the settings as they are now."""
+        return Installation(load_settings(self.home / "digest.toml", self.environ), self.database)
+
+    def replace_setting(self, old: str, new: str) -> None:
+        file = self.home / "digest.toml"
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+
+    def add(self, *rows: object) -> None:
+        with self.database.write() as session:
+            for row in rows:
+                session.add(row)
+                session.flush()
+
+    def add_person(self, asked_at: datetime = NOW - 30 * DAY, **columns: Any) -> None:
+        self.add(
+            Person(
+                **({"state": PersonState.SUBSCRIBED, "choices": {}, "asked_where": "/", "asked_at": asked_at} | columns)
+            )
+        )
+
+    def remember(self, name: str, value: Any) -> None:
+        self.add(InstallationState(name=name, value=value, at=NOW))
+
+
+def edition(**columns: Any) -> Edition:
+    release = NOW - 3 * DAY
+    usual = {
+        "name": "2026-W47",
+        "number": 147,
+        "state": EditionState.DRAFT,
+        "slot": release.isoformat(),
+        "content": {},
+        "opens_at": release - 7 * DAY,
+        "cut_off": release - HOUR,
+        "release_at": release,
+        "drafted_at": release - HOUR,
+    }
+    return Edition(**(usual | columns))
+
+
+def delivery(**columns: Any) -> Delivery:
+    at = NOW - 2 * HOUR
+    usual = {"id": "d" * 26, "purpose": "confirm:1", "state": DeliveryState.WAITING, "due_at": at, "next_try_at": at}
+    return Delivery(**(usual | columns))
+
+
+def slot(job: str, at: datetime, *, done: bool = True, outcome: str = "") -> TimetableSlot:
+    return TimetableSlot(job=job, at=at, owner="-", lease_until=at, done_at=at if done else None, outcome=outcome)
+
+
+def write_dkim_key(world: FaultyInstallation, bits: int = 2048) -> Path:
+    """Sign with a key of so many bits; give its file."""
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = world.home / "dkim.pem"
+    file.touch(mode=0o600)
+    file.write_bytes(rsa.generate_private_key(65537, bits).private_bytes(*form))
+    world.environ |= {
+        "DIGEST_DKIM_DOMAIN": "hls.test",
+        "DIGEST_DKIM_SELECTOR": "one",
+        "DIGEST_DKIM_KEY_FILE": str(file),
+    }
+    return file
+
+
+def open_key_file(world: FaultyInstallation) -> None:
+    (world.home / "keys.json").chmod(0o644)
+
+
+def lose_keys(world: FaultyInstallation) -> None:
+    world.add_person(lookup="x" * 64, lookup_key="lookup-1", ciphertext=b"x", key_id="vault-1")
+    (world.home / "keys.json").unlink()
+
+
+def damage_keys(world: FaultyInstallation) -> None:
+    (world.home / "keys.json").write_text("{")
+
+
+def close_outbox(world: FaultyInstallation) -> None:
+    (world.home / "outbox").mkdir(mode=0o500)
+
+
+def open_outbox(world: FaultyInstallation) -> None:
+    (world.home / "outbox").mkdir()
+    (world.home / "outbox").chmod(0o755)
+
+
+def open_database_file(world: FaultyInstallation) -> None:
+    (world.home / "digest.db").chmod(0o666)
+
+
+def forget_schema(world: FaultyInstallation) -> None:
+    with world.database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+
+
+def forge_audit(world: FaultyInstallation) -> None:
+    with world.database.write() as session:
+        record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW - DAY)
+    with world.database.write() as session:
+        session.execute(text("UPDATE audit SET actor = 'mallory'"))
+
+
+def act_in_the_future(world: FaultyInstallation) -> None:
+    with world.database.write() as session:
+        record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW + HOUR)
+
+
+def damage_departure_log(world: FaultyInstallation) -> None:
+    (world.home / "left.log").write_text("{}\n{}\n")
+
+
+def lock_departure_log(world: FaultyInstallation) -> None:
+    (world.home / "left.log").touch(mode=0o400)
+
+
+def misspell_setting(world: FaultyInstallation) -> None:
+    installation = world.open()
+    world.replace_setting("postal_address", "postal_adress")
+    os.utime(world.home / "digest.toml", ns=(1, 1))
+    world.open = lambda: installation  # type: ignore[method-assign]  # a process that began before the file was changed
+
+
+def leave_old_backup(world: FaultyInstallation) -> None:
+    world.add_person()
+    with world.database.write() as session:
+        record_audit(session, BACK_UP.name, "installation", {}, actor="eve", now=NOW - 9 * DAY)
+
+
+def seal_long_ago(world: FaultyInstallation) -> None:
+    world.add(Seal(at=NOW - 3 * DAY, through=0, people=0, links=0, root="r", previous="", hash="h"))
+
+
+def write_template_mistake(world: FaultyInstallation) -> None:
+    folder = world.home / "own" / "web"
+    folder.mkdir(parents=True)
+    (folder / "error.html").write_text("{% if %}")
+    world.environ["DIGEST_TEMPLATES"] = str(world.home / "own")
+
+
+def open_dkim_key(world: FaultyInstallation) -> None:
+    write_dkim_key(world).chmod(0o644)
+
+
+def sign_for_a_stranger(world: FaultyInstallation) -> None:
+    write_dkim_key(world)
+    world.environ["DIGEST_DKIM_DOMAIN"] = "other.test"
+
+
+def lose_article(world: FaultyInstallation) -> None:
+    content = json.loads((ROOT / "tests" / "fixtures" / "edition.json").read_text("utf-8"))
+    url = next(iter(EditionContent.from_json(content).linked_articles))
+    world.add(edition(content=content))
+    look = article_looks.ArticleLook(NOW, None, 1, (article_looks.LookFinding(url, "Cranes", "404"),))
+    with world.database.write() as session:
+        article_looks.write_look(session, "2026-W47", look)
+
+
+def leave_run_file(world: FaultyInstallation) -> None:
+    (world.home / "runs").mkdir(mode=0o700)
+    (world.home / "runs" / "abcd.run").write_bytes(b"{}")
+
+
+def hold(world: FaultyInstallation) -> None:
+    with world.database.write() as session:
+        installation_hold.hold_installation(session, "a wrong date", actor="eve", now=NOW)
+
+
+def remove_admin(world: FaultyInstallation) -> None:
+    with world.database.write() as session:
+        session.execute(text("UPDATE staff SET role = 'editor'"))
+
+
+def set_mail(url: str) -> "Plant":
+    return lambda world: world.environ.update(DIGEST_MAIL_URL=url)
+
+
+def set_environ(**values: str) -> "Plant":
+    return lambda world: world.environ.update(values)
+
+
+def change(old: str, new: str) -> "Plant":
+    return lambda world: world.replace_setting(old, new)
+
+
+def add_rows(*make_rows: Callable[[], object]) -> "Plant":
+    return lambda world: world.add(*(make() for make in make_rows))
+
+
+def remember_poll(**trouble: Any) -> "Plant":
+    def plant(world: FaultyInstallation) -> None:
+        world.replace_setting("[limits]", '[inbound]\nhost = "127.0.0.1"\nuser = "u"\ntls = "off"\n[limits]')
+        world.environ["DIGEST_INBOUND_PASSWORD"] = "secret"
+        world.remember(poll.LAST_POLL_STATE_KEY, trouble)
+
+    return plant
+
+
+Plant = Callable[[FaultyInstallation], object]
+# What is planted, the check that names it, and what its sentence tells to do.
+OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
+    "others may read the key file": (open_key_file, "key-file", "chmod 600"),
+    "the key file is lost": (lose_keys, "key-file", "digest keys restore"),
+    "the key file is damaged": (damage_keys, "key-file", "docs/keys.md"),
+    "the outbox cannot be written": (close_outbox, "home-folder", "chmod 700"),
+    "others may look into the outbox": (open_outbox, "home-folder", "chmod 700"),
+    "others may write the database": (open_database_file, "database", "chmod 600"),
+    "the database was never migrated": (forget_schema, "database", "digest init"),
+    "a row of the audit log was changed": (forge_audit, "audit-log", "Compare it with a backup"),
+    "the clock went back": (act_in_the_future, "clock", "timedatectl"),
+    "the departure log is damaged": (damage_departure_log, "departure-log", "Put the file back"),
+    "the departure log cannot be written": (lock_departure_log, "departure-log", "chmod 600"),
+    "a setting is misspelt": (misspell_setting, "settings", "Mend the keys"),
+    "others may change the settings": (lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
+    "no source": (
+        change(SOUND_SETTINGS[SOUND_SETTINGS.index("[[") : SOUND_SETTINGS.index("[limits")], ""),
+        "sources",
+        "sources add",
+    ),
+    "no postal address": (change("1 Main St, Springfield", ""), "postal-address", "sender.postal_address"),
+    "another name, and HLS.Today's words": (change("HLS.Today", "Vigie"), "own-texts", "Write your own"),
+    "consent to nobody": (
+        change(
+            "[limits]",
+            '[wordings]\nconsent = "Yes, send me the news by mail once a week, until I leave by the link in every mail."\n[limits]',
+        ),
+        "consent-wording",
+        "{name}",
+    ),
+    "links without https": (set_environ(DIGEST_BASE_URL="http://news.hls.test"), "base-url", "https"),
+    "a proxy that nobody declared": (change("proxies = 1", "proxies = 0"), "proxies", "limits.proxies"),
+    "a template with a mistake": (write_template_mistake, "templates", "Correct the line"),
+    "a logo that is not kept": (
+        change("[limits]", '[look]\nlogo = "a.png"\nlogo_dark = "b.png"\n[limits]'),
+        *("logo", "digest media add"),
+    ),
+    "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
+    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "no such option"),
+    "SendGrid without a key": (set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY"),
+    "SendGrid's events are refused": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
+    "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "DIGEST_DKIM_KEY_FILE"),
+    "others may read the DKIM key": (open_dkim_key, "signing", "chmod 600"),
+    "signed for another domain": (sign_for_a_stranger, "signing", "Sign with a key of hls.test"),
+    "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
+    "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
+    "no admin": (remove_admin, "staff", "digest staff add"),
+    "the timetable stands still": (
+        add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
+        *("timetable", "digest serve"),
+    ),
+    "a job hangs": (add_rows(lambda: slot("collect", NOW - 3 * HOUR, done=False)), "stuck-job", "log of the scheduler"),
+    "a step of the night failed": (
+        add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
+        *("nightly-steps", "log of that night"),
+    ),
+    "the ledger is not sealed": (seal_long_ago, "seals", "digest serve"),
+    "no backup": (lambda w: w.add_person(), "backup", "digest backup"),
+    "an old backup": (leave_old_backup, "backup", "digest backup"),
+    "notices do not leave": (add_rows(delivery), "waiting-mail", "digest serve"),
+    "events wait": (
+        add_rows(lambda: InboundPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id="k")),
+        *("unapplied-events", "digest inbound"),
+    ),
+    "messages are in doubt": (
+        add_rows(lambda: delivery(state=DeliveryState.UNCERTAIN)),
+        "uncertain",
+        "digest uncertain",
+    ),
+    "a run was killed": (leave_run_file, "dead-run", "digest send"),
+    "choices cannot be read": (lambda w: w.add_person(choices={"hour": "noon"}), "choices", "/preferences"),
+    "the installation is held": (hold, "held", "digest release"),
+    "an edition rests": (
+        add_rows(lambda: edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces")),
+        *("paused", "digest resume"),
+    ),
+    "an article is gone": (lose_article, "gone-articles", "approve the edition again"),
+    "sign-ups surge": (
+        add_rows(lambda: SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})),
+        *("signup-surge", "docs/operating.md"),
+    ),
+    "an import stopped": (
+        add_rows(
+            lambda: ImportBatch(
+                origin="Mailchimp", file_hash="f", options={}, actor="eve", started_at=NOW, counts={}, reached=0
+            )
+        ),
+        *("unfinished-import", "--abandon 1"),
+    ),
+    "a release was missed": (
+        add_rows(lambda: edition(state=EditionState.APPROVED, approved_at=NOW - 4 * DAY, approved_by="eve")),
+        *("missed-release", "digest send 2026-W47"),
+    ),
+    "a source is dead": (
+        add_rows(
+            lambda: Source(
+                url="https://x.test", name="X", publisher="X", topics=[], health=SourceHealth.REFUSING, tried_at=NOW
+            )
+        ),
+        *("dead-source", "digest sources test"),
+    ),
+    "the provider's lists were not read": (
+        lambda w: w.remember(suppression_pull.TROUBLES_STATE_KEY, {"troubles": ["403"]}),
+        *("suppression-lists", "DIGEST_SENDGRID_API_KEY"),
+    ),
+    "the provider erases nobody": (
+        add_rows(
+            lambda: ProviderErasure(
+                provider="sendgrid", mark="m", ciphertext=b"c", key_id="k", asked_at=NOW - DAY, tries=2, next_try_at=NOW
+            )
+        ),
+        *("stuck-erasures", "DIGEST_SENDGRID_API_KEY"),
+    ),
+    "a section without a source": (change('section = "events"', 'section = "news"'), "unfed-section", "take"),
+}
