@@ -136,6 +136,17 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
+def make_row_encoder(table: Table) -> Callable[[Sequence[Any]], bytes]:
+    """Return what writes a row of a table, in the order of its columns, as a line: the same whatever the database."""
+    encoders = [_ENCODERS.get(value_format(column), _unchanged) for column in table.c]
+
+    def encode_row(row: Sequence[Any]) -> bytes:
+        values = [None if v is None else write(v) for write, v in zip(encoders, row, strict=True)]
+        return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+    return encode_row
+
+
 class ArchiveWriter:
     """Writes an archive into an open file; `close` writes the manifest."""
 
@@ -145,12 +156,11 @@ class ArchiveWriter:
 
     def write_table(self, table: Table, rows: Iterator[Sequence[Any]]) -> Iterator[int]:
         """Write a table's rows, in the order of its columns; give how many were written, now and then."""
-        forms = [_ENCODERS.get(value_format(column), _unchanged) for column in table.c]
+        encode_row = make_row_encoder(table)
         digest, count = hashlib.sha256(), 0
         with self._zip.open(_member_name(table.name), "w", force_zip64=True) as member:
             for row in rows:
-                values = [None if v is None else write(v) for write, v in zip(forms, row, strict=True)]
-                line = json.dumps(values, separators=(",", ":")).encode() + b"\n"
+                line = encode_row(row)
                 digest.update(line)
                 member.write(line)
                 count += 1

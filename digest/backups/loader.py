@@ -1,5 +1,6 @@
 """Writing an archive's rows into an empty database: the schema of its time, the rows as they stood, then today's schema."""
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -56,7 +57,7 @@ def restore_rows(
     if strange := sorted(manifest.tables.keys() - tables):
         raise archive.BackupError(f"{reader.path}: has tables that its version does not know: {', '.join(strange)}.")
     for name, part in manifest.tables.items():
-        put = _insert_statement(connection, name, part)
+        put = insert_statement(connection, name, part.columns)
         remaining = reader.read_rows(name)
         while rows := list(islice(remaining, INSERT_BATCH_SIZE)):
             connection.execute(put, rows)
@@ -65,7 +66,7 @@ def restore_rows(
     if manifest.revision != newest_schema_revision():
         upgrade_schema(connection, "head")
     for current_table in archive.tables_by_dependency():
-        _advance_sequence(connection, current_table)
+        advance_sequence(connection, current_table)
     session = Session(connection, expire_on_commit=False)
     _check_keys(session, reader, keys)
     return session
@@ -80,23 +81,23 @@ _COLUMN_TYPES: dict[archive.ValueFormat, TypeEngine[Any]] = {
 }
 
 
-def _insert_statement(connection: Connection, name: str, part: archive.ArchivedTable) -> Insert:
-    """Write rows as they stood: no default of today's may fill in what the archive's time did not have.
+def insert_statement(connection: Connection, name: str, columns: Mapping[str, archive.ValueFormat]) -> Insert:
+    """Return what writes rows as they stood: no default of today's may fill in what the archive's time did not have.
 
     SQLite keeps JSON as the text that it is; to cast it there would make a number of it.
     """
     typed = connection.dialect.name == "postgresql"
-    plain = table(name, *(column(c, _COLUMN_TYPES[form]) for c, form in part.columns.items()))
+    plain = table(name, *(column(c, _COLUMN_TYPES[form]) for c, form in columns.items()))
     values = {
         c: cast(bindparam(c, type_=Text()), JSON())
         if typed and form == "json"
         else bindparam(c, type_=_COLUMN_TYPES[form])
-        for c, form in part.columns.items()
+        for c, form in columns.items()
     }
     return insert(plain).values(values)
 
 
-def _advance_sequence(connection: Connection, target_table: Table) -> None:
+def advance_sequence(connection: Connection, target_table: Table) -> None:
     """Have PostgreSQL count on from the highest number that was given; SQLite does so by itself."""
     key = target_table.autoincrement_column
     if connection.dialect.name != "postgresql" or key is None:

@@ -175,7 +175,7 @@ def _restore_into_sqlite(
     if has_content and not replace:
         raise BackupError(_NOT_EMPTY_MESSAGE)
     if exists:
-        _require_exclusive_use(final)
+        require_exclusive_use(final)
     aside = None
     if has_content:
         aside_name = f"{final.name}.before-{now:%Y%m%dT%H%M%S}"
@@ -189,9 +189,9 @@ def _restore_into_sqlite(
             check_sqlite_integrity(connection)
         database.close()
         # This also makes it one file: what stood in its write-ahead log is in it now.
-        _require_exclusive_use(part)
+        require_exclusive_use(part)
         if exists:
-            _require_exclusive_use(final)
+            require_exclusive_use(final)
         if aside is not None:
             final.rename(aside)
         part.replace(final)
@@ -261,8 +261,12 @@ def _has_content(url: str) -> bool:
         return any(connection.scalar(select(func.count()).select_from(text(name))) for name in tables)
 
 
-def _require_exclusive_use(file: Path) -> None:
-    """Make sure that nobody else has a database open, and that all of it is in the one file (sqlite.org/wal.html)."""
+def require_exclusive_use(file: Path) -> None:
+    """Make sure that nobody else has a database open, and that all of it is in the one file (sqlite.org/wal.html).
+
+    Raises:
+        BackupError: somebody has.
+    """
     connection = sqlite3.connect(file, timeout=1, isolation_level=None)
     try:
         (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()

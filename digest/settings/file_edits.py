@@ -182,7 +182,7 @@ def _rewrite_file(settings: Settings, edit: Callable[[str, SettingsFile], tuple[
                     "Nothing was changed: edit the file."
                 )
             if after != before:
-                _replace_file(file, after)
+                replace_text_file(file, after)
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
         raise SettingsError(f"{file}: cannot be changed ({reason}). Nothing was changed.") from exc
@@ -202,8 +202,14 @@ def _lock_folder(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _replace_file(file: Path, text: str) -> None:
-    """Write beside the file, with its mode, so that taking its place is one step."""
+def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
+    """Write beside the file, with its mode and owner, so that taking its place is one step; a new one gets `new_mode`.
+
+    What root writes belongs to whom the file belonged to, a new one to whom its folder does: a service must go on reading it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".toml", dir=file.parent)
     draft = Path(name)
     try:
@@ -211,7 +217,10 @@ def _replace_file(file: Path, text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        draft.chmod(file.stat().st_mode & 0o777 if file.exists() else 0o644)
+        draft.chmod(file.stat().st_mode & 0o777 if file.exists() else new_mode)
+        if os.geteuid() == 0:
+            owner = (file if file.exists() else file.parent).stat()
+            os.chown(draft, owner.st_uid, owner.st_gid)
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)

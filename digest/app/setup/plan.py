@@ -19,7 +19,7 @@ from digest.app.setup.answers import SetupAnswers, SetupError
 from digest.app.setup.warm_up import propose_warm_up
 from digest.settings import Settings, SettingsFile
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables, parse_variables
-from digest.settings.file_edits import edit_settings_text
+from digest.settings.file_edits import edit_settings_text, replace_text_file
 from digest.templating import create_jinja_environment
 
 DKIM_KEY_NAME = "dkim.pem"
@@ -240,17 +240,8 @@ def write_planned_files(plan: SetupPlan) -> None:
 
 
 def _write_file(planned: PlannedFile) -> None:
-    draft = planned.path.with_name(f".{planned.path.name}.part")
     try:
         planned.path.parent.mkdir(parents=True, exist_ok=True)
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, planned.mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as out:
-            out.write(planned.after)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(planned.path)
+        replace_text_file(planned.path, planned.after, new_mode=planned.mode)
     except OSError as exc:
         raise SetupError(f"{planned.path}: cannot be written ({exc.strerror}).") from exc
-    finally:
-        draft.unlink(missing_ok=True)

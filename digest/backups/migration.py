@@ -1,0 +1,258 @@
+"""Moving everything into another database: every row copied in one transaction, proved, and the old database held.
+
+Where it fails nothing has changed: the other database stays empty, and the move is begun anew. Memory is that of some
+thousand rows.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Table, func, inspect, make_url, select, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import Session
+
+from digest.backups import archive, loader
+from digest.backups.archive import BackupError
+from digest.backups.restore import require_exclusive_use, wait_for_other_connections
+from digest.deliver.control import installation_hold
+from digest.store.audit import chain_audit_entries, record_audit
+from digest.store.audit_chain import include_audit_fault
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.engine import Database, open_database, upgrade_schema
+from subscribers.consent import seals
+from subscribers.crypto.keys import KeyRing
+
+HOLD_REASON = "everything was moved to another database, which sends from then on"
+_HASH_SPACE = 2**256
+_PASSES = 2  # each row is written, and read again
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationResult:
+    """What was moved: the rows of each table, all read again and found the same, and what the consent ledger proves there."""
+
+    rows_by_table: dict[str, int]
+    proof: seals.LedgerProof
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(self.rows_by_table.values())
+
+
+@dataclass(slots=True)
+class _TableHash:
+    """Counts rows and adds their SHA-256: the same for the same rows in any order, which databases sort differently."""
+
+    rows: int = 0
+    total: int = 0
+
+    def add_line(self, line: bytes) -> None:
+        self.rows += 1
+        self.total = (self.total + int.from_bytes(hashlib.sha256(line).digest())) % _HASH_SPACE
+
+
+def parse_target_url(text_: str) -> URL:
+    """Read the URL of the database to move to.
+
+    Raises:
+        BackupError: it is none that this program works with; no password is in the message.
+    """
+    try:
+        url = make_url(text_)
+        backend = url.get_backend_name()
+    except ArgumentError:
+        backend = ""
+    if backend not in {"sqlite", "postgresql"} or not url.database:
+        raise BackupError("--to: write postgresql+psycopg://user:password@host/name, or sqlite:////folder/digest.db")
+    return url.set(drivername="postgresql+psycopg") if backend == "postgresql" else url
+
+
+def move_database(
+    source_url: str,
+    target_url: URL,
+    keys: KeyRing,
+    *,
+    actor: str,
+    now: datetime,
+    progress: archive.RowProgress = lambda *_: None,
+) -> MigrationResult:
+    """Copy every row of a database at the newest schema into an empty one, prove the copy, and hold the old one.
+
+    `progress` is called with the steps done, and all: each row is copied and read again.
+
+    Raises:
+        BackupError: it cannot be done; nothing has changed.
+    """
+    if make_url(source_url) == target_url:
+        raise BackupError("--to names the database that is in use. Name another, empty one.")
+    with _open_target(target_url) as target, _open_source(source_url) as (source, session):
+        _refuse_handovers(session)
+        was_held = installation_hold.current_hold(session) is not None
+        is_old_one_held = False
+        try:
+            with target.engine.execution_options(immediate=True).begin() as connection:
+                _refuse_content(connection)
+                upgrade_schema(connection, "head")
+                hashes = _copy_rows(session, connection, progress)
+                _prove_rows(connection, hashes, progress)
+                proof = _finish_target(connection, keys, actor=actor, now=now)
+                # First the old one is held: were both free for a moment, both could send.
+                installation_hold.hold_and_record(session, HOLD_REASON, actor=actor, now=now)
+                session.commit()
+                is_old_one_held = not was_held
+        except Exception as exc:
+            if is_old_one_held:
+                with source.write() as undoing:
+                    installation_hold.release_installation(undoing)
+            if isinstance(exc, DBAPIError):
+                raise BackupError(f"the other database refuses: {str(exc.orig).splitlines()[0]}") from exc
+            raise
+    return MigrationResult({name: hash_.rows for name, hash_ in hashes.items()}, proof)
+
+
+@contextmanager
+def _open_source(url: str) -> Iterator[tuple[Database, Session]]:
+    """Lend the old database, used by nobody else, and a session that keeps others from writing to it."""
+    file = make_url(url).database if make_url(url).get_backend_name() == "sqlite" else None
+    if file:
+        require_exclusive_use(Path(file))
+    with (
+        closing(open_database(url)) as database,
+        Session(database.engine.execution_options(immediate=True), expire_on_commit=False) as session,
+    ):
+        if not file:
+            wait_for_other_connections(session.connection())
+            names = ", ".join(f'"{table.name}"' for table in archive.tables_by_dependency())
+            session.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
+        yield database, session
+
+
+@contextmanager
+def _open_target(url: URL) -> Iterator[Database]:
+    """Lend the other database; a file that was made for it goes again where the move fails."""
+    file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+    if file is not None and file.exists():
+        raise BackupError(f"{file}: is there already. Name a new file.")
+    try:
+        with closing(open_database(url.render_as_string(hide_password=False))) as database:
+            with database.engine.connect():
+                pass
+            yield database
+    except BaseException as exc:
+        for path in file.parent.glob(f"{file.name}*") if file is not None else ():
+            path.unlink()
+        if isinstance(exc, DBAPIError):
+            reason = str(exc.orig).strip().splitlines()[0]
+            raise BackupError(f"the other database cannot be opened: {reason}") from exc
+        raise
+
+
+def _refuse_handovers(session: Session) -> None:
+    count = session.scalar(
+        select(func.count()).select_from(Delivery).where(Delivery.state == DeliveryState.HANDING_OVER)
+    )
+    if count:
+        raise BackupError(
+            f"{count:,} messages are being handed over, or were when a send died. Let the send end, or have 'digest status' and "
+            "'digest uncertain EDITION' settle what it left; then try again."
+        )
+
+
+def _refuse_content(connection: Connection) -> None:
+    if inspect(connection).get_table_names():
+        raise BackupError("the other database has tables already. Name an empty one (createdb makes one).")
+    if connection.dialect.name == "postgresql":
+        encoding = connection.scalar(text("SHOW server_encoding"))
+        if encoding != "UTF8":
+            raise BackupError(f"the other database keeps texts as {encoding}. Make one with the encoding UTF8.")
+
+
+def _copy_rows(session: Session, connection: Connection, progress: archive.RowProgress) -> dict[str, _TableHash]:
+    """Copy all tables; return the hash of each as it was read."""
+    tables = archive.tables_by_dependency()
+    total = _PASSES * sum(session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
+    hashes: dict[str, _TableHash] = {}
+    done = 0
+    for table in tables:
+        hashes[table.name] = _TableHash()
+        rows = _hash_rows(session.connection(), table, hashes[table.name])
+        for written in _write_rows(connection, table, rows):
+            progress(done + written, total)
+        done += hashes[table.name].rows
+        loader.advance_sequence(connection, table)
+    return hashes
+
+
+def _hash_rows(connection: Connection, table: Table, hash_: _TableHash) -> Iterator[Sequence[Any]]:
+    """Yield all rows of a table, and add each to its hash."""
+    query = select(*(archive.select_expression(column) for column in table.c))
+    encode_row = archive.make_row_encoder(table)
+    for row in connection.execute(query, execution_options={"yield_per": archive.READ_BATCH_SIZE}):
+        hash_.add_line(encode_row(row))
+        yield row
+
+
+def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[Any]]) -> Iterator[int]:
+    """Write rows, and yield how many were written, now and then."""
+    written = 0
+    if connection.dialect.name == "postgresql":
+        columns = ", ".join(f'"{column.name}"' for column in table.c)
+        driver: Any = connection.connection.driver_connection
+        try:
+            with driver.cursor().copy(f'COPY "{table.name}" ({columns}) FROM STDIN') as copy:
+                for written, row in enumerate(rows, 1):
+                    copy.write_row(row)
+                    if written % archive.READ_BATCH_SIZE == 0:
+                        yield written
+        except connection.dialect.loaded_dbapi.Error as exc:
+            # What else the driver says quotes the row.
+            raise BackupError(f"a row of {table.name} cannot be kept there: {exc.diag.message_primary}") from None
+        return
+    put = loader.insert_statement(connection, table.name, {c.name: archive.value_format(c) for c in table.c})
+    names = [column.name for column in table.c]
+    while batch := list(islice(rows, loader.INSERT_BATCH_SIZE)):
+        connection.execute(put, [dict(zip(names, row, strict=True)) for row in batch])
+        written += len(batch)
+        yield written
+
+
+def _prove_rows(connection: Connection, hashes: dict[str, _TableHash], progress: archive.RowProgress) -> None:
+    """Read everything again.
+
+    Raises:
+        BackupError: a table has not the rows that were read.
+    """
+    done = sum(hash_.rows for hash_ in hashes.values())
+    total = _PASSES * done
+    for table in archive.tables_by_dependency():
+        found = _TableHash()
+        for number, _ in enumerate(_hash_rows(connection, table, found), 1):
+            if number % archive.READ_BATCH_SIZE == 0:
+                progress(done + number, total)
+        done += found.rows
+        if found != hashes[table.name]:
+            raise BackupError(f"the rows of {table.name} are not the same there. Nothing was moved: try again.")
+
+
+def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: datetime) -> seals.LedgerProof:
+    """Prove the ledger as it stands there, and have the database be at home where it is opened next."""
+    if connection.dialect.name == "sqlite":
+        loader.check_sqlite_integrity(connection)
+    else:
+        connection.execute(text("ANALYZE"))
+    session = Session(connection, expire_on_commit=False)
+    # The session is in the connection's transaction from here on, and the proof begins none of its own.
+    installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
+    proof = include_audit_fault(session, seals.prove_ledger(session, keys))
+    detail = {"to": session.get_bind().dialect.name, "people": proof.people}
+    record_audit(session, "moved to another database", "installation", detail, actor=actor, now=now)
+    # This session never commits: the connection does.
+    chain_audit_entries(session)
+    return proof
