@@ -42,6 +42,7 @@ def job_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]
         "remind": (),
         "deadline": (),
         "nightly": (NIGHTLY_RULE,),
+        "backup": installation.settings.file.backup.rules,
     }
 
 

@@ -10,7 +10,7 @@ from digest.app.staff_mail import queue_staff_mail
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.store.audit import record_audit
-from digest.store.models import AuditEntry, Edition
+from digest.store.models import Edition
 from digest.store.staff import list_proven_staff
 
 ALARM_MAILED = "alarm mailed"  # what its audit row is called
@@ -33,8 +33,7 @@ def _is_new_alarm(session: Session, edition: Edition) -> bool:
         look is not None and article_looks.is_paused_by(edition, look)
     ):
         return False
-    paused = select(AuditEntry.actor).where(AuditEntry.subject == edition.name, AuditEntry.act == "paused")
-    return session.scalar(paused.order_by(AuditEntry.id.desc()).limit(1)) == edition_control.ALARM_ACTOR
+    return edition_control.is_paused_by_alarm(session, edition)
 
 
 def _state_key(edition: Edition) -> str:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.running_imports import list_idle_imports
+from digest.backups.last_backup import explain_missing_backup
 from digest.collect.sources import list_source_problems
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.providers.registry import provider_kinds
@@ -37,6 +38,7 @@ ATTENTION_KINDS = {
     "stuck-erasures": "Whether the provider erases those who asked for it",
     "missed-deadline": "Whether an edition is past its deadline and not approved",
     "unfed-section": "Whether every section has sources",
+    "missing-backup": "Whether the last backup by the clock was made and proved",
 }
 
 
@@ -56,6 +58,8 @@ def find_attention(
     if file:
         findings += [AttentionFinding("missed-deadline", said) for said in _explain_deadlines(session, file, now)]
         findings += [AttentionFinding("unfed-section", said) for said in explain_unfed_sections(file)]
+        if missing := explain_missing_backup(session, file, now):
+            findings.append(AttentionFinding("missing-backup", missing))
     return findings
 
 

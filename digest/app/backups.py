@@ -1,34 +1,140 @@
 """Backups made, rehearsed and restored by an admin."""
 
+import shutil
+import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, create_home_folder
 from digest.backups import archive, restore
-from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, RowProgress
+from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError, RowProgress
+from digest.backups.last_backup import remember_outcome
+from digest.backups.rotation import BackupFile, choose_outdated, parse_backup_name
 from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
+from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
 
 BACK_UP = Act("backed up", Role.ADMIN)
 RESTORE = Act("restored", Role.ADMIN)
 AUDIT_SUBJECT = "installation"
+LEFTOVER_SECONDS = 24 * 3600
 
 
 def create_backup(
     installation: Installation, actor: Actor, file: Path, *, now: datetime, progress: RowProgress = lambda *_: None
 ) -> ArchiveManifest:
-    """Write a backup to a file that must not exist yet, and read it again to prove it.
+    """Write a backup to a file that must not exist yet, and read it again to prove it; encrypted where there is a passphrase.
 
     Raises:
         NotPermittedError: the actor is no admin.
         BackupError: the file is there, or cannot be written.
     """
     with BACK_UP.steps(installation.database, actor, AUDIT_SUBJECT, now=now) as draft:
-        manifest = archive.create_backup(installation.database, installation.keys, file, now=now, progress=progress)
+        manifest = archive.create_backup(
+            installation.database,
+            installation.keys,
+            file,
+            passphrase=installation.settings.backup_passphrase_text,
+            now=now,
+            progress=progress,
+        )
         draft.detail = {"people": manifest.people, "format": ARCHIVE_FORMAT}
         return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class FolderBackup:
+    """What came of a backup into the folder: its file, what it holds, and which older ones went."""
+
+    file: Path
+    manifest: ArchiveManifest
+    proof: LedgerProof
+    deleted: tuple[str, ...]
+
+
+def back_up_into_folder(
+    installation: Installation, actor: Actor, *, now: datetime, progress: RowProgress = lambda *_: None
+) -> FolderBackup:
+    """Write an encrypted backup into the folder of the settings, prove it by restoring it, and delete what is outdated.
+
+    It is restored into a scratch database. The newest `left.log` is copied beside it. What came of it is remembered.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        BackupError: it cannot be made, or not restored. What was there before is as it was.
+    """
+    try:
+        with BACK_UP.steps(installation.database, actor, AUDIT_SUBJECT, now=now) as draft:
+            done = _write_into_folder(installation, now, progress)
+            draft.detail = {"people": done.manifest.people, "file": done.file.name, "proved": done.proof.sound}
+    except BackupError as exc:
+        remember_outcome(installation.database, {"trouble": str(exc)}, now=now)
+        raise
+    proved = {"trouble": "", "proved_at": now.isoformat(), "file": done.file.name, "bytes": done.file.stat().st_size}
+    broken = {"trouble": f"{done.file.name}: the ledger in it is broken. 'digest subscribers verify' says where."}
+    remember_outcome(installation.database, proved if done.proof.sound else broken, now=now)
+    return done
+
+
+def _write_into_folder(installation: Installation, now: datetime, progress: RowProgress) -> FolderBackup:
+    settings = installation.settings
+    wanted, passphrase = settings.file.backup, settings.backup_passphrase_text
+    if not wanted.folder:
+        raise BackupError(
+            "backup.folder names no folder. Name one in digest.toml, or give the file: digest backup FILE"
+        )
+    if not passphrase:
+        raise BackupError(
+            "backup.folder is set, and no passphrase to encrypt with. Set DIGEST_BACKUP_PASSPHRASE, or DIGEST_BACKUP_PASSPHRASE_FILE."
+        )
+    folder = Path(wanted.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _delete_leftovers(folder, settings.home)
+        unproved = folder / BackupFile(now, proved=False).name
+        proofs: list[LedgerProof] = []
+        manifest = archive.create_backup(
+            installation.database,
+            installation.keys,
+            unproved,
+            passphrase=passphrase,
+            now=now,
+            progress=progress,
+            prove=lambda part: proofs.append(restore.rehearse_restore(settings, part, installation.keys)),
+        )
+        (proof,) = proofs
+        file = unproved.rename(folder / BackupFile(now, proved=True).name) if proof.sound else unproved
+        copy_departure_log(settings.left_log, folder, now)
+        outdated = choose_outdated(_list_backups(folder), wanted, settings.file.publication.zone)
+        for old in outdated:
+            (folder / old.name).unlink(missing_ok=True)
+    except OSError as exc:
+        raise BackupError(f"{folder}: cannot be used ({exc.strerror}). Look at backup.folder in digest.toml.") from exc
+    return FolderBackup(file, manifest, proof, tuple(old.name for old in outdated))
+
+
+def _list_backups(folder: Path) -> list[BackupFile]:
+    return [found for path in folder.iterdir() if (found := parse_backup_name(path.name))]
+
+
+def _delete_leftovers(folder: Path, home: Path) -> None:
+    """Delete what a backup left that was killed in the middle, once it is a day old."""
+    for path in (*folder.glob(".digest-*.part"), *home.glob(".rehearsal-*")):
+        if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def copy_departure_log(log: Path, folder: Path, now: datetime) -> None:
+    """Copy `left.log` into a folder. It only ever grows: a copy that is longer than the log stays, and the log gets a name of its own."""
+    if not log.exists():
+        return
+    target, text = folder / log.name, log.read_text("utf-8")
+    if target.exists() and target.stat().st_size > len(text.encode()):
+        target = folder / f"left-{now:%Y%m%dT%H%M%SZ}.log"
+    replace_file(target, text)
 
 
 def check_may_restore(installation: Installation, actor: Actor, *, now: datetime) -> None:

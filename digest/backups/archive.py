@@ -6,17 +6,19 @@ no outbox, and nothing that a provider posted and that was applied already.
 
 import base64
 import hashlib
+import io
 import json
 import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Self
+from typing import cast as cast_type
 
 from sqlalchemy import (
     JSON,
@@ -38,6 +40,13 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from digest import __version__
+from digest.backups.encrypted_file import (
+    CHUNK_BYTES,
+    EncryptedReader,
+    EncryptedWriter,
+    WrongPassphraseError,
+    is_encrypted,
+)
 from digest.store.delivery_models import InboundPayload
 from digest.store.engine import Database
 from subscribers.crypto.key_file import sync_folder
@@ -148,11 +157,19 @@ def make_row_encoder(table: Table) -> Callable[[Sequence[Any]], bytes]:
 
 
 class ArchiveWriter:
-    """Writes an archive into an open file; `close` writes the manifest."""
+    """Writes an archive into an open file; `close` writes the manifest. Left without that, it is no archive."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
         self.archived_tables: dict[str, ArchivedTable] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # After a failed write: else the ZIP would try to end itself once its file is closed.
+        with suppress(OSError, ValueError):
+            self._zip.close()
 
     def write_table(self, table: Table, rows: Iterator[Sequence[Any]]) -> Iterator[int]:
         """Write a table's rows, in the order of its columns; give how many were written, now and then."""
@@ -179,31 +196,59 @@ def _member_name(table: str) -> str:
     return f"rows/{table}.jsonl"
 
 
+def _open_to_read(path: Path, passphrase: str | None) -> IO[bytes]:
+    """Open an archive for reading, decrypted where it is encrypted.
+
+    Raises:
+        BackupError: it is encrypted, and the passphrase is missing or another one.
+        DamagedFileError: it is encrypted, and damaged.
+    """
+    with ExitStack() as on_failure:
+        file = on_failure.enter_context(path.open("rb"))
+        opened: IO[bytes] = file
+        if is_encrypted(file):
+            if passphrase is None:
+                raise BackupError(f"{path}: is encrypted. Set DIGEST_BACKUP_PASSPHRASE to the passphrase of its time.")
+            try:
+                decrypted = EncryptedReader(file, passphrase)
+            except WrongPassphraseError:
+                raise BackupError(
+                    f"{path}: does not open with this passphrase. Set DIGEST_BACKUP_PASSPHRASE to the one of its time."
+                ) from None
+            opened = io.BufferedReader(decrypted, CHUNK_BYTES)
+        on_failure.pop_all()
+    return opened
+
+
 class ArchiveReader:
     """Reads an archive; every row that it gives was proved by the end of its table."""
 
-    def __init__(self, path: Path) -> None:
-        """Open an archive.
+    def __init__(self, path: Path, passphrase: str | None = None) -> None:
+        """Open an archive, an encrypted one with its passphrase.
 
         Raises:
             BackupError: it is none, or one that this version cannot read.
         """
         self.path = path
         try:
-            self._zip = zipfile.ZipFile(path)
-            fields = json.loads(self._zip.read(MANIFEST_NAME))
-            parts = {name: ArchivedTable(**part) for name, part in fields.pop("tables").items()}
-            self.manifest = ArchiveManifest(**fields, tables=parts)
+            with ExitStack() as on_failure:
+                file = on_failure.enter_context(_open_to_read(path, passphrase))
+                self._zip = on_failure.enter_context(zipfile.ZipFile(file))
+                fields = json.loads(self._zip.read(MANIFEST_NAME))
+                parts = {name: ArchivedTable(**part) for name, part in fields.pop("tables").items()}
+                self.manifest = ArchiveManifest(**fields, tables=parts)
+                self._opened = on_failure.pop_all()
         except OSError as exc:
             raise BackupError(f"{path}: cannot be read ({exc.strerror}).") from exc
         except _DAMAGE_ERRORS as exc:
             raise BackupError(f"{path}: no backup of ours, or a damaged one. Take another.") from exc
         if self.manifest.format != ARCHIVE_FORMAT:
+            self.close()
             raise BackupError(f"{path}: of format {self.manifest.format}; this version reads {ARCHIVE_FORMAT}.")
 
     def close(self) -> None:
         """Close the file."""
-        self._zip.close()
+        self._opened.close()
 
     def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Give a table's rows by column.
@@ -242,54 +287,76 @@ READ_BATCH_SIZE = 2000  # rows that are read at a time
 
 
 def create_backup(
-    database: Database, keys: KeyRing, file: Path, *, now: datetime, progress: RowProgress = lambda *_: None
+    database: Database,
+    keys: KeyRing,
+    file: Path,
+    *,
+    passphrase: str | None = None,
+    now: datetime,
+    progress: RowProgress = lambda *_: None,
+    prove: Callable[[Path], object] | None = None,
 ) -> ArchiveManifest:
-    """Write a backup to a file that must not exist yet, and read it again to prove it.
+    """Write a backup to a file that must not exist yet, and read it again to prove it; with a passphrase it is encrypted.
+
+    `prove` proves more of it, before it has its name; it raises a BackupError where that fails.
 
     Raises:
-        BackupError: the file is there, or cannot be written.
+        BackupError: the file is there, cannot be written, or does not hold what it should.
     """
     if file.exists():
         raise BackupError(f"{file}: is there already. Name a new file.")
     part = file.with_name(f".{file.name}.part")
     try:
-        _write_archive(database, keys, part, now, progress)
-        with closing(ArchiveReader(part)) as reader:
+        _write_archive(database, keys, part, passphrase, now, progress)
+        with closing(ArchiveReader(part, passphrase)) as reader:
             reader.verify()
+        if prove is not None:
+            prove(part)
         part.rename(file)
         sync_folder(file.parent)
     except OSError as exc:
-        raise BackupError(f"{file}: cannot be written ({exc.strerror}).") from exc
+        raise BackupError(
+            f"{file}: cannot be written ({exc.strerror}). Make room there, or name another place."
+        ) from exc
     finally:
         part.unlink(missing_ok=True)
     return reader.manifest
 
 
-def _write_archive(database: Database, keys: KeyRing, part: Path, now: datetime, progress: RowProgress) -> None:
+def _write_archive(
+    database: Database, keys: KeyRing, part: Path, passphrase: str | None, now: datetime, progress: RowProgress
+) -> None:
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as out, database.snapshot() as session:
-        writer = ArchiveWriter(out)
-        counts = [select(func.count()).select_from(table) for table in tables_by_dependency()]
-        total = sum(session.scalar(count) or 0 for count in counts)
-        rows_done = 0
-        for table in tables_by_dependency():
-            for written in writer.write_table(table, _select_rows(session, table)):
-                progress(rows_done + written, total)
-            rows_done += writer.archived_tables[table.name].rows
-        writer.close(
-            ArchiveManifest(
-                format=ARCHIVE_FORMAT,
-                version=__version__,
-                revision=str(session.scalar(text("SELECT version_num FROM alembic_version"))),
-                made_at=now.isoformat(timespec="seconds"),
-                origin=session.get_bind().dialect.name,
-                keys=_used_key_ids(session, keys),
-                tables=writer.archived_tables,
+        sealed = EncryptedWriter(out, passphrase) if passphrase else None
+        with ArchiveWriter(cast_type("IO[bytes]", sealed or out)) as writer:
+            _write_tables(session, writer, progress)
+            writer.close(
+                ArchiveManifest(
+                    format=ARCHIVE_FORMAT,
+                    version=__version__,
+                    revision=str(session.scalar(text("SELECT version_num FROM alembic_version"))),
+                    made_at=now.isoformat(timespec="seconds"),
+                    origin=session.get_bind().dialect.name,
+                    keys=_used_key_ids(session, keys),
+                    tables=writer.archived_tables,
+                )
             )
-        )
+        if sealed:
+            sealed.close()
         out.flush()
         os.fsync(out.fileno())
+
+
+def _write_tables(session: Session, writer: ArchiveWriter, progress: RowProgress) -> None:
+    counts = [select(func.count()).select_from(table) for table in tables_by_dependency()]
+    total = sum(session.scalar(count) or 0 for count in counts)
+    rows_done = 0
+    for table in tables_by_dependency():
+        for written in writer.write_table(table, _select_rows(session, table)):
+            progress(rows_done + written, total)
+        rows_done += writer.archived_tables[table.name].rows
 
 
 def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from sqlalchemy import Connection, func, inspect, make_url, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
@@ -64,15 +65,18 @@ def rehearse_restore(
     Raises:
         BackupError: it cannot be restored.
     """
-    with (
-        _open_checked_archive(file, keys) as reader,
-        tempfile.TemporaryDirectory(dir=settings.home, prefix=".rehearsal-") as folder,
-        closing(open_database(f"sqlite:///{folder}/digest.db")) as database,
-        database.engine.execution_options(immediate=True).begin() as connection,
-    ):
-        session = restore_rows(connection, reader, keys, progress)
-        check_sqlite_integrity(connection)
-        return _prove_restored_ledger(session, keys)
+    try:
+        with (
+            _open_checked_archive(settings, file, keys) as reader,
+            tempfile.TemporaryDirectory(dir=settings.home, prefix=".rehearsal-") as folder,
+            closing(open_database(f"sqlite:///{folder}/digest.db")) as database,
+            database.engine.execution_options(immediate=True).begin() as connection,
+        ):
+            session = restore_rows(connection, reader, keys, progress)
+            check_sqlite_integrity(connection)
+            return _prove_restored_ledger(session, keys)
+    except DBAPIError as exc:
+        raise BackupError(f"{file}: cannot be loaded into a scratch database in {settings.home} ({exc.orig}).") from exc
 
 
 def restore_backup(
@@ -121,7 +125,7 @@ def restore_backup(
         chain_audit_entries(session)
         return RestoreResult(reader.manifest, proof, merged, log_exists, aside, open_editions)
 
-    with _open_checked_archive(file, keys) as reader:
+    with _open_checked_archive(settings, file, keys) as reader:
         if make_url(settings.effective_database_url).get_backend_name() == "sqlite":
             return _restore_into_sqlite(settings, reader, fill, replace=replace, now=now)
         return _restore_into_postgresql(settings, reader, fill, replace=replace, now=now)
@@ -149,9 +153,9 @@ FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]
 
 
 @contextmanager
-def _open_checked_archive(file: Path, keys: KeyRing) -> Iterator[ArchiveReader]:
+def _open_checked_archive(settings: Settings, file: Path, keys: KeyRing) -> Iterator[ArchiveReader]:
     """Lend an archive that is whole, and whose keys are at hand."""
-    with closing(ArchiveReader(file)) as reader:
+    with closing(ArchiveReader(file, settings.backup_passphrase_text)) as reader:
         available = {(key.kind, key.id) for key in keys.all}
         missing = [f"{k} {i}" for k, ids in reader.manifest.keys.items() for i in ids if (k, i) not in available]
         if missing:

@@ -9,6 +9,7 @@ import click
 from digest.app import backups
 from digest.app.acts import Actor
 from digest.app.installation import open_installation
+from digest.backups.archive import ArchiveManifest
 from digest.backups.restore import RestoreResult
 from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
 from digest.cli.terminal import show_progress
@@ -20,6 +21,7 @@ FILE_PATH = click.Path(dir_okay=False, path_type=Path)
 @click.command(
     epilog="""\b
 Examples:
+  digest backup                                              into backup.folder, as the clock does it
   digest backup /backups/digest-2026-11-24.zip
   digest backup /backups/digest-2026-11-24.zip --json
 
@@ -30,28 +32,51 @@ needs the newest one), and the outbox, whose files hold addresses in clear.
 \b
 Exit codes:
   0  written, read again and proved
-  1  the file is there already, or cannot be written
+  1  the file is there already, or cannot be written; or the ledger in it is broken, which is said
   2  wrong use"""
 )
-@click.argument("file", type=FILE_PATH)
+@click.argument("file", type=FILE_PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print what it holds as JSON.")
 @pass_command_context
-def backup(context: CommandContext, file: Path, as_json: bool) -> None:
+def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
     """Write every row of the database to one FILE that only you can read, while all goes on.
 
-    Addresses are in it as in the database: encrypted with keys that it does not hold. It fits SQLite and PostgreSQL.
+    Without FILE into the folder of the settings: encrypted, restored into a scratch database to prove it, and older ones
+    deleted. Addresses are in it as in the database: encrypted with keys that it does not hold. With a passphrase in
+    DIGEST_BACKUP_PASSPHRASE all of it is encrypted. It fits SQLite and PostgreSQL.
     """
+    done = None
     with show_progress("Backing up", shown=not as_json) as bar:
-        manifest = backups.create_backup(context.installation, context.actor, file, now=context.now(), progress=bar)
+        if file is None:
+            done = backups.back_up_into_folder(context.installation, context.actor, now=context.now(), progress=bar)
+            file, manifest = done.file, done.manifest
+        else:
+            manifest = backups.create_backup(context.installation, context.actor, file, now=context.now(), progress=bar)
+    _show_backup(context, file, manifest, as_json=as_json)
+    if done is None:
+        return
+    if not as_json:
+        click.echo(_describe_proof(done.proof))
+        for name in done.deleted:
+            click.echo(f"deleted: {name}")
+    if not done.proof.sound:
+        click.get_current_context().exit(1)
+
+
+def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest, *, as_json: bool) -> None:
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
+    is_encrypted = context.settings.backup_passphrase is not None
     if as_json:
-        print_json({"file": str(file), "bytes": size, "made_at": manifest.made_at, "rows": rows})
+        found = {"file": str(file), "bytes": size, "made_at": manifest.made_at, "encrypted": is_encrypted, "rows": rows}
+        print_json(found)
         return
     click.echo(
         f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes; read again and proved.\n"
         f"Its addresses open with {context.settings.key_file} alone: keep a copy of that file elsewhere."
     )
+    if is_encrypted:
+        click.echo("It is encrypted: nobody opens it without the passphrase, so keep that elsewhere too.")
 
 
 @click.command(

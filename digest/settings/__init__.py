@@ -26,6 +26,7 @@ from digest.settings.look import LookSettings as LookSettings
 from digest.settings.model import Settings as Settings
 from digest.settings.model import SettingsFile as SettingsFile
 from digest.settings.operations import AlertSettings as AlertSettings
+from digest.settings.operations import BackupSettings as BackupSettings
 from digest.settings.operations import BounceMailboxSettings as BounceMailboxSettings
 from digest.settings.operations import LimitSettings as LimitSettings
 from digest.settings.operations import RetentionSettings as RetentionSettings

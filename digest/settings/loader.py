@@ -22,7 +22,7 @@ class SettingsError(ApplicationError):
 # A field of `Settings` by the variable that sets it; `file` and `origin` are the settings file's, `logo` is the database's.
 _OTHER_FIELDS = {"file", "origin", "logo"}
 ENVIRONMENT_FIELDS = {f"DIGEST_{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS}
-_CREDENTIAL_NAME = "digest.key-passphrase"
+_CREDENTIALS = {"digest.key-passphrase": "key_passphrase", "digest.backup-passphrase": "backup_passphrase"}
 
 
 def load_settings(
@@ -50,6 +50,8 @@ def load_settings(
         k for k in environ if k.startswith("DIGEST_") and k not in ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
     )
     values |= _read_credentials(environ)
+    if passphrase_file := environ.get("DIGEST_BACKUP_PASSPHRASE_FILE"):
+        values["backup_passphrase"] = _read_secret(Path(passphrase_file))
     values |= {field: environ[key] for key, field in ENVIRONMENT_FIELDS.items() if environ.get(key)}
     return _validate_settings(values, file, [f"{key}: no such setting" for key in unknown])
 
@@ -65,13 +67,15 @@ def _add_environment_file(file: Path, environ: Mapping[str, str]) -> Mapping[str
 def _read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
     """Read the secrets that systemd hands to a service as files (systemd.exec(5), LoadCredential=)."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    file = Path(folder) / _CREDENTIAL_NAME if folder else None
-    if file is None or not file.exists():
-        return {}
+    files = {Path(folder) / name: field for name, field in _CREDENTIALS.items()} if folder else {}
+    return {field: _read_secret(file) for file, field in files.items() if file.exists()}
+
+
+def _read_secret(file: Path) -> str:
     try:
-        return {"key_passphrase": file.read_text("utf-8").rstrip("\r\n")}
+        return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"{file}: the credential cannot be read: {exc}") from exc
+        raise SettingsError(f"{file}: the secret in it cannot be read: {exc}") from exc
 
 
 def reload_settings(settings: Settings) -> Settings:
@@ -105,7 +109,9 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str]) 
     return settings
 
 
-_OTHER_VARIABLES = frozenset({"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE"})  # read elsewhere than in Settings
+_OTHER_VARIABLES = frozenset(
+    {"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE", "DIGEST_BACKUP_PASSPHRASE_FILE"}
+)  # read elsewhere than in Settings
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

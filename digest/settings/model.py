@@ -26,7 +26,13 @@ from digest.settings.edition import (
     WordingSettings,
 )
 from digest.settings.look import LogoPair, LookSettings
-from digest.settings.operations import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
+from digest.settings.operations import (
+    AlertSettings,
+    BackupSettings,
+    BounceMailboxSettings,
+    LimitSettings,
+    RetentionSettings,
+)
 from subscribers.reader_language import ReaderLanguage
 
 
@@ -46,6 +52,7 @@ class SettingsFile(values.SettingsTable):
     limits: LimitSettings = LimitSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
+    backup: BackupSettings = BackupSettings()
     readership: ReadershipSettings = ReadershipSettings()
     inbound: BounceMailboxSettings = BounceMailboxSettings()
 
@@ -69,6 +76,7 @@ class Settings(values.SettingsTable):
     database_url: str = ""
     mail_url: SecretStr = SecretStr("outbox:")
     key_passphrase: SecretStr | None = None  # opens the key file, if that is protected
+    backup_passphrase: SecretStr | None = None  # backups are encrypted to it
     installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
     base_url: str = "http://localhost:8025"
     sendgrid_api_key: SecretStr | None = None
@@ -183,6 +191,11 @@ class Settings(values.SettingsTable):
     def key_passphrase_text(self) -> str | None:
         """The passphrase of the key file in clear; None where there is none."""
         return self.key_passphrase.get_secret_value() if self.key_passphrase else None
+
+    @property
+    def backup_passphrase_text(self) -> str | None:
+        """The passphrase of backups in clear; None where there is none."""
+        return self.backup_passphrase.get_secret_value() if self.backup_passphrase else None
 
     @property
     def left_log(self) -> Path:

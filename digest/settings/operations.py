@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from digest.settings import values
+from digest.timetable import ScheduleRule, parse_schedule_rule
 
 
 class LimitSettings(values.SettingsTable):
@@ -63,6 +64,24 @@ class RetentionSettings(values.SettingsTable):
 
     evidence_days: int = Field(default=90, ge=1)  # network address and user agent behind a consent, encrypted
     delivery_days: int = Field(default=400, ge=90)  # a line for each mail; then totals. Fewer would hide strikes
+
+
+class BackupSettings(values.SettingsTable):
+    """Backups by the clock. With an empty `folder` none is made; they are encrypted to DIGEST_BACKUP_PASSPHRASE.
+
+    The newest of each of so many days, weeks and months is kept.
+    """
+
+    folder: str = ""
+    at: list[values.RuleText] = ["daily 02:30"]
+    daily: int = Field(default=7, ge=1, le=366)
+    weekly: int = Field(default=4, ge=0, le=520)
+    monthly: int = Field(default=0, ge=0, le=240)  # older than 30 days: they hold the addresses of who left since
+
+    @property
+    def rules(self) -> tuple[ScheduleRule, ...]:
+        """The times at which a backup is made; none without a folder."""
+        return tuple(parse_schedule_rule(text) for text in self.at) if self.folder else ()
 
 
 class BounceMailboxSettings(values.SettingsTable):

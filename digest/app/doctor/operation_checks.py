@@ -198,6 +198,7 @@ ATTENTION_REMEDIES = {
     "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "missed-deadline": "Approve it at the desk, or with 'digest approve EDITION'.",
     "unfed-section": "Add a source for it, or take it out of [[sections]].",
+    "missing-backup": "Mend what it names; 'digest backup' then makes one at once.",
 }
 for attention_kind, meaning in ATTENTION_KINDS.items():
     add_check(attention_kind, meaning, ATTENTION_REMEDIES[attention_kind], partial(examine_attention, attention_kind))

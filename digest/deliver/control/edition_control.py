@@ -10,7 +10,7 @@ from digest.edition.queries import find_edition
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
-from digest.store.models import EditionState
+from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.errors import ApplicationError
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
@@ -49,6 +49,13 @@ def pause_by_alarm(session: Session, name: str, reason: str, *, now: datetime) -
     if paused:
         record_audit(session, "paused", name, {"because": reason}, actor=ALARM_ACTOR, now=now)
     return paused
+
+
+def is_paused_by_alarm(session: Session, edition: Edition) -> bool:
+    """Return whether an edition rests because an alarm rang, and not by somebody's word."""
+    paused = select(AuditEntry.actor).where(AuditEntry.subject == edition.name, AuditEntry.act == "paused")
+    last = session.scalar(paused.order_by(AuditEntry.id.desc()).limit(1))
+    return edition.paused_at is not None and last == ALARM_ACTOR
 
 
 def resume_edition(session: Session, name: str, *, now: datetime) -> bool:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from digest.app.backups import BACK_UP
 from digest.app.installation import Installation
+from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_looks, installation_hold
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.sendgrid import suppression_pull
@@ -292,6 +293,11 @@ def remember_poll(**trouble: Any) -> "Plant":
     return plant
 
 
+def fail_backup(world: FaultyInstallation) -> None:
+    world.replace_setting("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]')
+    world.remember(BACKUP_STATE_KEY, {"trouble": "/backups: no room.", "tried_at": NOW.isoformat()})
+
+
 Plant = Callable[[FaultyInstallation], object]
 # What is planted, the check that names it, and what its sentence tells to do.
 OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
@@ -406,5 +412,6 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         ),
         *("stuck-erasures", "DIGEST_SENDGRID_API_KEY"),
     ),
+    "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
     "a section without a source": (change('section = "events"', 'section = "news"'), "unfed-section", "take"),
 }

@@ -1,0 +1,212 @@
+"""Files encrypted to a passphrase, in the format of age (https://age-encryption.org/v1): `age --decrypt` opens them too.
+
+The payload is sealed in chunks of 64 KiB, so that a file of any size is written and read in little memory, and any part of
+it can be read without the parts before.
+"""
+
+import hashlib
+import hmac
+import io
+import os
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+VERSION_LINE = b"age-encryption.org/v1"
+WORK_FACTOR = 17  # the logarithm of scrypt's cost: 128 MB and half a second for each try at a passphrase
+MAX_WORK_FACTOR = 20  # a file that asks for more is refused: it could stop the machine
+CHUNK_BYTES = 64 * 1024
+_TAG_BYTES, _NONCE_BYTES, _FILE_KEY_BYTES = 16, 16, 16
+_SEALED_CHUNK_BYTES = CHUNK_BYTES + _TAG_BYTES
+_MAX_HEADER_BYTES = 1000
+
+
+class WrongPassphraseError(ValueError):
+    """The passphrase does not open the file."""
+
+
+class DamagedFileError(ValueError):
+    """The file is cut short, or is not what was written."""
+
+
+def is_encrypted(file: BinaryIO) -> bool:
+    """Return whether a file that is open at its beginning is one of age's; it is at its beginning again afterwards."""
+    start = file.read(len(VERSION_LINE))
+    file.seek(0)
+    return start == VERSION_LINE
+
+
+def _encode(value: bytes) -> bytes:
+    return b64encode(value).rstrip(b"=")
+
+
+def _decode(text: bytes) -> bytes:
+    return b64decode(text + b"=" * (-len(text) % 4), validate=True)
+
+
+def _derive_key(file_key: bytes, salt: bytes, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=salt, info=purpose).derive(file_key)
+
+
+def _wrapping_cipher(passphrase: str, salt: bytes, work_factor: int) -> ChaCha20Poly1305:
+    """Give the cipher that the key of a file is wrapped with (age, "The scrypt recipient type")."""
+    kdf = Scrypt(salt=VERSION_LINE + b"/scrypt" + salt, length=32, n=1 << work_factor, r=8, p=1)
+    return ChaCha20Poly1305(kdf.derive(passphrase.encode()))
+
+
+def _header_mac(file_key: bytes, header: bytes) -> bytes:
+    return hmac.new(_derive_key(file_key, b"", b"header"), header, hashlib.sha256).digest()
+
+
+def _chunk_nonce(number: int, *, last: bool) -> bytes:
+    return number.to_bytes(11, "big") + bytes([last])
+
+
+_WRAP_NONCE = bytes(12)  # each file key is wrapped once, by a key of its own salt
+
+
+class EncryptedWriter:
+    """Encrypts what is written into an open file; `close` writes the last chunk and leaves the file open."""
+
+    def __init__(self, file: BinaryIO, passphrase: str) -> None:
+        """Write the header with a new random key."""
+        file_key, salt, nonce = (os.urandom(size) for size in (_FILE_KEY_BYTES, 16, _NONCE_BYTES))
+        wrapped = _wrapping_cipher(passphrase, salt, WORK_FACTOR).encrypt(_WRAP_NONCE, file_key, None)
+        stanza = b"-> scrypt %s %d\n%s\n" % (_encode(salt), WORK_FACTOR, _encode(wrapped))
+        header = VERSION_LINE + b"\n" + stanza + b"---"
+        file.write(header + b" " + _encode(_header_mac(file_key, header)) + b"\n" + nonce)
+        self._file = file
+        self._cipher = ChaCha20Poly1305(_derive_key(file_key, nonce, b"payload"))
+        self._pending = bytearray()
+        self._number = 0
+
+    def write(self, data: Any) -> int:
+        """Take bytes; a chunk is written once it is known not to be the last."""
+        view = memoryview(data).cast("B")
+        self._pending += view
+        while len(self._pending) > CHUNK_BYTES:
+            self._write_chunk(bytes(self._pending[:CHUNK_BYTES]), last=False)
+            del self._pending[:CHUNK_BYTES]
+        return len(view)
+
+    def _write_chunk(self, chunk: bytes, *, last: bool) -> None:
+        self._file.write(self._cipher.encrypt(_chunk_nonce(self._number, last=last), chunk, None))
+        self._number += 1
+
+    def flush(self) -> None:
+        """Do nothing: a chunk is written once it is full."""
+
+    def close(self) -> None:
+        """Write the last chunk."""
+        self._write_chunk(bytes(self._pending), last=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What stands before the payload: the parts of its lines, and how long it is."""
+
+    salt: bytes
+    work_factor: int
+    wrapped: bytes
+    signed: bytes
+    mac: bytes
+    length: int
+
+
+def _read_header(file: BinaryIO) -> _Header:
+    start = file.read(_MAX_HEADER_BYTES)
+    lines = start.split(b"\n", 4)
+    try:
+        version, stanza, wrapped, end, _payload = lines
+        arrow, kind, salt, work_factor = stanza.split(b" ")
+        dashes, mac = end.split(b" ")
+        if (version, arrow, kind, dashes) != (VERSION_LINE, b"->", b"scrypt", b"---"):
+            raise DamagedFileError("its header is none of a passphrase")
+        length = sum(len(line) + 1 for line in lines[:4])
+        signed = start[: length - len(mac) - 2]
+        return _Header(_decode(salt), int(work_factor), _decode(wrapped), signed, _decode(mac), length)
+    except ValueError as exc:
+        raise DamagedFileError("its header cannot be read") from exc
+
+
+class EncryptedReader(io.RawIOBase):
+    """Reads what an encrypted file holds, from any place; a chunk that was changed is never given. `close` closes the file."""
+
+    def __init__(self, file: BinaryIO, passphrase: str) -> None:
+        """Open the file's key.
+
+        Raises:
+            WrongPassphraseError: the passphrase does not open it.
+            DamagedFileError: it is cut short, or no file of this kind.
+        """
+        self._file = file
+        file.seek(0)
+        header = _read_header(file)
+        if not 1 <= header.work_factor <= MAX_WORK_FACTOR:
+            raise DamagedFileError(f"it asks for scrypt's cost 2^{header.work_factor}")
+        try:
+            wrapping = _wrapping_cipher(passphrase, header.salt, header.work_factor)
+            file_key = wrapping.decrypt(_WRAP_NONCE, header.wrapped, None)
+        except InvalidTag as exc:
+            raise WrongPassphraseError("the passphrase does not open it") from exc
+        if not hmac.compare_digest(_header_mac(file_key, header.signed), header.mac):
+            raise DamagedFileError("its header was changed")
+        file.seek(header.length)
+        nonce = file.read(_NONCE_BYTES)
+        self._start = header.length + _NONCE_BYTES
+        sealed = file.seek(0, os.SEEK_END) - self._start
+        self._chunks = -(-sealed // _SEALED_CHUNK_BYTES)
+        self._size = sealed - self._chunks * _TAG_BYTES
+        if len(nonce) < _NONCE_BYTES or self._chunks < 1 or self._size < 0:
+            raise DamagedFileError("it is cut short")
+        self._cipher = ChaCha20Poly1305(_derive_key(file_key, nonce, b"payload"))
+        self._position = 0
+        self._opened: tuple[int, bytes] = (-1, b"")
+        self._open_chunk(self._chunks - 1)  # only a whole file ends in a chunk that is marked as the last
+
+    def close(self) -> None:
+        """Close it, and the file."""
+        self._file.close()
+        super().close()
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place of what is inside."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Read up to the end of a chunk."""
+        view = memoryview(buffer).cast("B")
+        if self._position >= self._size:
+            return 0
+        number, offset = divmod(self._position, CHUNK_BYTES)
+        part = self._open_chunk(number)[offset : offset + len(view)]
+        view[: len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+    def _open_chunk(self, number: int) -> bytes:
+        if self._opened[0] != number:
+            self._file.seek(self._start + number * _SEALED_CHUNK_BYTES)
+            sealed = self._file.read(_SEALED_CHUNK_BYTES)
+            nonce = _chunk_nonce(number, last=number == self._chunks - 1)
+            try:
+                self._opened = number, self._cipher.decrypt(nonce, sealed, None)
+            except InvalidTag as exc:
+                raise DamagedFileError("it is cut short, or was changed") from exc
+        return self._opened[1]

@@ -1,0 +1,93 @@
+"""An encrypted file is age's, opens at any place with its passphrase alone, and is never read where it was changed."""
+
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyrage import passphrase as age
+
+from digest.backups import encrypted_file
+from digest.backups.encrypted_file import (
+    CHUNK_BYTES,
+    DamagedFileError,
+    EncryptedReader,
+    EncryptedWriter,
+    WrongPassphraseError,
+)
+
+PASSPHRASE = "tr\u00e8s secret"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap() -> object:
+    """Try passphrases fast: the cost stands in the file, so that the same code runs."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(encrypted_file, "WORK_FACTOR", 4)
+    yield
+    patch.undo()
+
+
+def encrypted(body: bytes, step: int = 10_000) -> bytes:
+    file = io.BytesIO()
+    writer = EncryptedWriter(file, PASSPHRASE)
+    for start in range(0, len(body), step):
+        writer.write(body[start : start + step])
+    writer.close()
+    return file.getvalue()
+
+
+def opened(sealed: bytes) -> io.BufferedReader:
+    return io.BufferedReader(EncryptedReader(io.BytesIO(sealed), PASSPHRASE))
+
+
+BODY = bytes(range(256)) * 1000  # four chunks, the last one in part
+SEALED = b""
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, len(BODY)])
+def test_age_opens_what_we_write_and_we_do(size: int) -> None:
+    sealed = encrypted(BODY[:size])
+    assert age.decrypt(sealed, PASSPHRASE) == BODY[:size]
+    assert opened(sealed).read() == BODY[:size]
+
+
+@given(st.integers(0, len(BODY)), st.integers(0, 70_000))
+@settings(max_examples=30, deadline=None)
+def test_any_part_is_read_by_itself(start: int, length: int) -> None:
+    with opened(_sealed_body()) as file:
+        file.seek(start)
+        assert file.read(length) == BODY[start : start + length]
+        assert file.seek(-1, io.SEEK_END) == len(BODY) - 1
+        assert file.read() == BODY[-1:]
+
+
+def _sealed_body() -> bytes:
+    global SEALED  # noqa: PLW0603 - made once for all examples
+    SEALED = SEALED or encrypted(BODY)
+    return SEALED
+
+
+def test_another_passphrase_opens_nothing() -> None:
+    with pytest.raises(WrongPassphraseError):
+        EncryptedReader(io.BytesIO(_sealed_body()), PASSPHRASE.upper())
+
+
+def test_a_file_that_was_cut_or_changed_anywhere_is_refused() -> None:
+    sealed = _sealed_body()
+    step = len(sealed) // 40
+    damaged = [sealed[:at] for at in [*range(0, 220, 11), *range(220, len(sealed), step)]]
+    damaged += [
+        sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :]
+        for at in [*range(0, 220, 3), *range(220, len(sealed), step)]
+    ]
+    damaged.append(sealed[: len(sealed) - 10_000 - 16] if len(sealed) > 10_016 else b"")
+    for changed in damaged:
+        with pytest.raises((DamagedFileError, WrongPassphraseError)):
+            opened(changed).read()
+
+
+def test_a_file_that_asks_for_too_much_work_is_refused() -> None:
+    greedy = _sealed_body().replace(b" 4\n", b" 30\n", 1)
+    with pytest.raises(DamagedFileError, match="cost"):
+        EncryptedReader(io.BytesIO(greedy), PASSPHRASE)

@@ -1,0 +1,185 @@
+"""Backups by the clock: encrypted, proved, rotated; what fails is said in a sentence and changes nothing."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select, text
+
+from digest.app import backups, jobs
+from digest.app.attention import attention_sentences
+from digest.app.installation import Installation
+from digest.app.jobs import JobContext
+from digest.backups import encrypted_file
+from digest.backups.archive import BackupError
+from digest.cli import digest
+from digest.settings import BackupSettings, Settings, load_settings
+from digest.store.engine import Database
+from digest.store.models import AuditEntry, MediaFile
+from tests.actors import ADMIN, EDITOR
+from tests.web.conftest import NOW, build_web_setup
+
+PASSPHRASE = "what nobody guesses"
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try passphrases fast: the cost stands in the file, so that the same code runs."""
+    monkeypatch.setattr(encrypted_file, "WORK_FACTOR", 4)
+
+
+def with_backups(settings: Settings, folder: Path, passphrase: str = PASSPHRASE) -> Settings:
+    file = settings.file.model_copy(update={"backup": BackupSettings(folder=str(folder))})
+    values = dict(settings) | {"file": file, "backup_passphrase": passphrase or None}
+    return Settings.model_validate(values)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "backups"
+
+
+@pytest.fixture
+def install(sqlite: Database, tmp_path: Path, folder: Path) -> Installation:
+    world = build_web_setup(sqlite, tmp_path / "home")
+    return Installation(with_backups(world.install.settings, folder), sqlite)
+
+
+def missing(install: Installation, days: float = 0) -> list[str]:
+    with install.database.read() as session:
+        said = attention_sentences(session, NOW + days * DAY, install.settings.file)
+    return [sentence for sentence in said if "backup" in sentence]
+
+
+def run_job(install: Installation, days: int = 0) -> object:
+    return jobs.run_job(JobContext(install, lambda: NOW + days * DAY), "backup")
+
+
+def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one_is_said(
+    install: Installation, folder: Path
+) -> None:
+    assert missing(install) == ["No backup was made yet. 'digest backup' makes one now."]
+    assert run_job(install) == "digest-20261119T223000Z.zip.age: proved, 0 older ones deleted"
+    assert missing(install) == []
+    assert [file.stat().st_mode & 0o777 for file in sorted(folder.iterdir())] == [0o600]
+    (body,) = [file.read_bytes() for file in folder.iterdir()]
+    assert b"rows/person" not in body
+    for day in range(1, 41):
+        (folder / f"digest-{NOW - day * DAY:%Y%m%dT%H%M%S}Z.zip.age").touch()
+    install.settings.left_log.write_text("a departure\n")
+    assert run_job(install, 1) == "digest-20261120T223000Z.zip.age: proved, 33 older ones deleted"
+    assert len(list(folder.glob("*.age"))) == 9
+    assert (folder / "left.log").read_text() == "a departure\n"
+    (said,) = missing(install, 3)
+    assert "The last backup is of Nov 20 17:30 EST, and another was due since." in said
+    with install.database.read() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "backed up")).all()
+    assert [(row.actor, row.detail["proved"]) for row in rows] == [("scheduler", True), ("scheduler", True)]
+
+
+def test_a_broken_ledger_makes_a_backup_that_is_kept_apart_and_said(install: Installation, folder: Path) -> None:
+    run_job(install)
+    with install.database.engine.begin() as connection:
+        connection.execute(text("UPDATE consent_event SET body = '{}'"))
+    assert run_job(install, 1) == "digest-20261120T223000Z-unproved.zip.age: its ledger is broken, 0 older ones deleted"
+    (said,) = missing(install, 1)
+    assert "the ledger in it is broken. 'digest subscribers verify' says where." in said
+    assert min(file.name for file in folder.iterdir()) == "digest-20261119T223000Z.zip.age"
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size: what writes more is refused, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_backups_that_are_there(install: Installation, folder: Path) -> None:
+    run_job(install)
+    picture = {"source_url": "", "content_type": "image/jpeg", "width": 1, "height": 1, "size": 1, "made_at": NOW}
+    with install.database.write() as session:
+        session.add(MediaFile(hash="0" * 64, body=os.urandom(2_000_000), **picture))
+    with install.database.engine.connect() as connection:  # what is written from now on stays small
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    with largest_file(1_000_000):
+        outcome = str(run_job(install, 1))
+    assert "cannot be written (File too large). Make room there, or name another place." in outcome
+    assert [file.name for file in folder.iterdir()] == ["digest-20261119T223000Z.zip.age"]
+    (said,) = missing(install, 1)
+    assert said.startswith("The backup of Nov 20 17:30 EST failed:")
+    assert "proved" in str(run_job(install, 2))
+    assert missing(install, 2) == []
+
+
+def test_without_a_passphrase_nothing_is_written_and_the_reason_is_said(install: Installation, folder: Path) -> None:
+    bare = Installation(with_backups(install.settings, folder, ""), install.database)
+    assert "no passphrase to encrypt with" in str(run_job(bare))
+    (said,) = missing(bare)
+    assert said.startswith("The backup of Nov 19 17:30 EST failed: backup.folder is set, and no passphrase")
+    assert not folder.exists()
+    assert run_job(install, 1) != ""
+    assert missing(install, 1) == []
+
+
+def test_a_folder_that_cannot_be_used_is_named(install: Installation, folder: Path) -> None:
+    folder.write_text("a file")
+    with pytest.raises(BackupError, match=r"backups: cannot be used \(File exists\). Look at backup.folder"):
+        backups.back_up_into_folder(install, ADMIN, now=NOW)
+    assert folder.read_text() == "a file"
+
+
+def test_a_longer_copy_of_the_departure_log_is_never_written_over(install: Installation, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "left.log").write_text("one\ntwo\n")
+    install.settings.left_log.write_text("one\n")
+    backups.copy_departure_log(install.settings.left_log, folder, NOW)
+    assert (folder / "left.log").read_text() == "one\ntwo\n"
+    assert (folder / "left-20261119T223000Z.log").read_text() == "one\n"
+
+
+def test_an_encrypted_backup_is_restored_with_its_passphrase_alone(
+    install: Installation, tmp_path: Path, folder: Path
+) -> None:
+    done = backups.back_up_into_folder(install, ADMIN, now=NOW)
+    home = tmp_path / "other"
+    home.mkdir()
+    (home / "keys.json").write_text(install.keys.to_json())
+    (home / "keys.json").chmod(0o600)
+    whole, cut = done.file.read_bytes(), tmp_path / "cut.age"
+    cut.write_bytes(whole[: len(whole) // 2])
+
+    def restore(file: Path, passphrase: str) -> str:
+        said = {"DIGEST_HOME": str(home), "DIGEST_BACKUP_PASSPHRASE": passphrase}
+        return CliRunner(env=said).invoke(digest, ["restore", str(file)]).output
+
+    assert "is encrypted. Set DIGEST_BACKUP_PASSPHRASE" in restore(done.file, "")
+    assert "does not open with this passphrase." in restore(done.file, "another")
+    assert "no backup of ours, or a damaged one" in restore(cut, PASSPHRASE)
+    assert not (home / "digest.db").exists()
+    assert "every chain and every seal holds" in restore(done.file, PASSPHRASE)
+
+
+def test_the_passphrase_comes_from_a_file_or_a_credential_too(tmp_path: Path) -> None:
+    (tmp_path / "digest.backup-passphrase").write_text("from systemd\n")
+    credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load_settings(None, credentials).backup_passphrase_text == "from systemd"
+    (tmp_path / "secret").write_text("from a file\n")
+    named = credentials | {"DIGEST_BACKUP_PASSPHRASE_FILE": str(tmp_path / "secret")}
+    assert load_settings(None, named).backup_passphrase_text == "from a file"
+    assert load_settings(None, named | {"DIGEST_BACKUP_PASSPHRASE": "said"}).backup_passphrase_text == "said"
+
+
+def test_an_editor_makes_none(install: Installation, folder: Path) -> None:
+    with pytest.raises(Exception, match="only an admin"):
+        backups.back_up_into_folder(install, EDITOR, now=NOW)
+    assert not folder.exists()

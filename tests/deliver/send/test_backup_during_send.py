@@ -1,0 +1,76 @@
+"""A backup in the middle of a send disturbs nothing; restored elsewhere it is whole, and nothing leaves by itself."""
+
+from pathlib import Path
+
+import pytest
+
+from digest.app import backups, hold
+from digest.app.installation import Installation
+from digest.backups import encrypted_file
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverResult
+from digest.deliver.send.edition_run import SendError, SendReport, run_edition
+from digest.settings import BackupSettings, Settings
+from digest.store.delivery_models import DeliveryState
+from digest.store.engine import Database, open_database
+from subscribers.consent import seals
+from tests.actors import ADMIN
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
+from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+
+
+def test_a_backup_in_the_middle_of_a_send_restores_elsewhere_whole_and_held(
+    world: DeliverySetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encrypted_file, "WORK_FACTOR", 4)
+    world.add_readers(*(f"reader{n}@county.example" for n in range(40)))
+    world.settings.key_file.write_text(KEYS.to_json())
+    world.settings.key_file.chmod(0o600)
+    file = world.settings.file.model_copy(update={"backup": BackupSettings(folder=str(tmp_path / "backups"))})
+    values = dict(world.settings) | {"file": file, "backup_passphrase": "what nobody guesses"}
+    install = Installation(Settings.model_validate(values), world.database)
+    made: list[backups.FolderBackup] = []
+    answer = same_outcome_for_all(HandoverResult.ACCEPTED)
+
+    def back_up_while_a_batch_is_out(messages: object) -> BatchOutcome:
+        if len(provider.received_messages) == 20:
+            made.append(backups.back_up_into_folder(install, ADMIN, now=world.clock()))
+        return answer(messages)  # type: ignore[arg-type]
+
+    provider = ScriptedProvider(back_up_while_a_batch_is_out)
+    send(world.database, world, provider)
+    assert len(provider.received_messages) == 40, "the send was not disturbed"
+    (done,) = made
+    assert done.proof.sound
+
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    (home / "keys.json").write_text(KEYS.to_json())
+    (home / "keys.json").chmod(0o600)
+    settings = install.settings.model_copy(update={"home": home, "database_url": ""})
+    restored = backups.restore_backup(settings, ADMIN, done.file, replace=False, now=world.clock())
+    assert restored.proof.sound
+    copy = open_database(settings.effective_database_url)
+    try:
+        with copy.read() as session:
+            counts = count_deliveries(session, edition_purpose(EDITION_NAME))
+            assert seals.prove_ledger(session, KEYS).sound
+        assert counts.is_balanced
+        assert counts.planned == 40
+        accepted = counts[DeliveryState.ACCEPTED]
+        assert 0 < accepted < 40, "it is of the middle"
+        assert accepted + counts[DeliveryState.UNCERTAIN] == 40, "what was not accepted may have gone out since"
+        other = ScriptedProvider(answer)
+        with pytest.raises(SendError, match="the installation is held"):
+            send(copy, world, other)
+        hold.release_installation(Installation(settings, copy), actor=ADMIN, now=world.clock())
+        send(copy, world, other)
+        assert other.received_messages == [], "nobody gets it twice without an admin's word"
+    finally:
+        copy.close()
+
+
+def send(database: Database, world: DeliverySetup, provider: ScriptedProvider) -> SendReport:
+    return run_edition(
+        database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
+    )
