@@ -1,0 +1,194 @@
+"""A reader from the home page to the erasure, in a real browser on a phone, scripts off, by real SMTP; in English and in French."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+from pydantic import SecretStr
+from sqlalchemy import select
+
+import scheduler
+from digest.app.background import process_signup_requests, send_due_notices
+from digest.app.demo import SAMPLE_NOW
+from digest.app.edition_status import edition_status
+from digest.app.editions import approve_edition
+from digest.app.installation import Installation
+from digest.app.jobs import JobContext
+from digest.store.engine import open_database
+from digest.web.app import create_app
+from digest.web.server import open_page_server
+from subscribers.store.models import Person, PersonState
+from tests.actors import EDITOR
+from tests.browser import follow
+from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.web.desk.conftest import SetClock
+from tests.web.desk.sample_week import SampleWeek
+
+pytestmark = pytest.mark.chromium
+
+RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)  # 6 a.m. in the publication's zone
+READER = "nora.quist@harbor.example"
+PHONE = ViewportSize(width=390, height=844)
+CHOICES = {"omit": ["events"], "short": True}
+
+
+@dataclass
+class ReadersTown:
+    """The sample's publication as it is served in a language, and what a mail server got of it."""
+
+    installation: Installation
+    edition: str
+    address: str
+    clock: SetClock
+    mail: RecordingHandler
+    language: str
+
+    def next_mail(self, *, minutes: int = 1) -> EmailMessage:
+        """Let minutes pass, and do what the timetable does; return the one mail that the reader got meanwhile."""
+        before = len(self.mail.messages)
+        self.clock.now += timedelta(minutes=minutes)
+        process_signup_requests(self.installation, clock=self.clock)
+        send_due_notices(self.installation, clock=self.clock)
+        scheduler.send_due_editions(JobContext(self.installation, self.clock), scheduler.ReleaseBackoff())
+        ((_, recipients, _),) = self.mail.messages[before:]
+        assert recipients == [READER]
+        return self.messages()[-1]
+
+    def messages(self) -> list[EmailMessage]:
+        """Return all that the reader got."""
+        return [message_from_bytes(octets, policy=policy.default) for _, _, octets in self.mail.messages]
+
+    def person(self) -> Person:
+        with self.installation.database.read() as session:
+            return session.scalars(select(Person)).one()
+
+
+@pytest.fixture(params=["en", "fr"])
+def town(
+    request: pytest.FixtureRequest, drafted_week: tuple[SampleWeek, Path], tmp_path: Path, clock: SetClock
+) -> Iterator[ReadersTown]:
+    """Serve the sample's publication in a language; Dana has approved its week."""
+    drafted, prepared = drafted_week
+    home = tmp_path / "week"
+    shutil.copytree(prepared, home)
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    mail = RecordingHandler()
+    clock.now = SAMPLE_NOW
+    with run_smtp_server(mail) as port:
+        old = drafted.installation.settings
+        publication = old.file.publication.model_copy(update={"language": request.param})
+        schedule = old.file.schedule.model_copy(update={"last_look_minutes": 0})
+        file = old.file.model_copy(update={"publication": publication, "schedule": schedule})
+        url = SecretStr(f"smtp://127.0.0.1:{port}?connections=1&starttls=off")
+        installation = Installation(old.model_copy(update={"home": home, "file": file, "mail_url": url}), database)
+        mark = edition_status(installation, drafted.name, now=SAMPLE_NOW).content_hash
+        approve_edition(installation, drafted.name, mark, actor=EDITOR, now=SAMPLE_NOW)
+        with open_page_server(create_app(installation, clock=clock), "127.0.0.1", 0) as serving:
+            address = f"http://127.0.0.1:{serving.port}"
+            yield ReadersTown(installation, drafted.name, address, clock, mail, request.param)
+    database.close()
+
+
+def link_to(message: EmailMessage, path: str) -> str:
+    """Return the path of the mail's link that leads below a path of ours."""
+    part = message.get_body(("html",))
+    assert part is not None
+    match = re.search(rf'href="[^"]*?(/{path}/[\w-]{{22}}[^"]*)"', part.get_content())
+    assert match, path
+    return match[1]
+
+
+def test_a_reader_signs_up_chooses_forwards_leaves_comes_back_and_is_erased(
+    browser: Browser, town: ReadersTown
+) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport=PHONE)
+    page = context.new_page()
+    sign_up(page, town)
+    edition = get_the_edition(town)
+    choose_sections(page, town, edition)
+    forward_to_a_stranger(browser, town, edition)
+    leave_and_undo(page, town, edition)
+    see_the_record_and_erase(page, town, edition)
+    assert context.cookies() == []
+    context.close()
+
+
+def sign_up(page: Page, town: ReadersTown) -> None:
+    """From the home page by its field, the mailed link and the button of its page onto the list."""
+    page.goto(town.address)
+    expect(page.locator("html")).to_have_attribute("lang", town.language)
+    page.locator("form.get-form input[type=email]").first.fill(READER)
+    follow(page.locator("form.get-form button").first)
+    expect(page.get_by_role("status")).to_be_visible()
+    page.goto(town.address + link_to(town.next_mail(), "confirm"))
+    assert town.person().state == PersonState.REQUESTED, "a link that is opened changes nothing"
+    follow(page.locator("form .btn.go"))
+    expect(page.get_by_role("status")).to_be_visible()
+    assert town.person().state == PersonState.SUBSCRIBED
+    assert link_to(town.next_mail(), "preferences"), "the welcome leads to the choices"
+
+
+def get_the_edition(town: ReadersTown) -> EmailMessage:
+    """Let the hour of release come; return the edition as the reader got it."""
+    town.clock.now = RELEASE
+    edition = town.next_mail()
+    assert edition["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    return edition
+
+
+def choose_sections(page: Page, town: ReadersTown, edition: EmailMessage) -> None:
+    """By the link in the edition to the choices: one section less, and the five-minute edition."""
+    page.goto(town.address + link_to(edition, "preferences"))
+    page.locator("input[name=section][value=events]").uncheck()
+    page.locator("input[name=short]").check()
+    follow(page.locator("form .btn.go").first)
+    expect(page.get_by_role("status")).to_be_visible()
+    assert town.person().choices == CHOICES
+    town.next_mail()  # a change of choices is told the owner of the address
+
+
+def forward_to_a_stranger(browser: Browser, town: ReadersTown, edition: EmailMessage) -> None:
+    """Whoever has the forwarded mail looks at its links: nothing changes, and no page of theirs shows the address."""
+    context = browser.new_context(java_script_enabled=False, viewport=PHONE)
+    page = context.new_page()
+    for path in ("preferences", "u"):
+        page.goto(town.address + link_to(edition, path))
+        expect(page.locator("html")).to_have_attribute("lang", town.language)
+        expect(page.locator("main")).not_to_contain_text(READER)
+    context.close()
+    assert (town.person().state, town.person().choices) == (PersonState.SUBSCRIBED, CHOICES)
+
+
+def leave_and_undo(page: Page, town: ReadersTown, edition: EmailMessage) -> None:
+    """Off the list by the link and one button, and on it again by the button that is offered there."""
+    page.goto(town.address + link_to(edition, "u"))
+    follow(page.locator("form .btn.go"))
+    expect(page.get_by_role("status")).to_be_visible()
+    assert town.person().state == PersonState.WITHDRAWN
+    follow(page.locator("form .btn"))
+    expect(page.get_by_role("status")).to_be_visible()
+    assert (town.person().state, town.person().choices) == (PersonState.SUBSCRIBED, CHOICES)
+
+
+def see_the_record_and_erase(page: Page, town: ReadersTown, edition: EmailMessage) -> None:
+    """By a link that only the owner of the address gets: where it has been, and everything erased."""
+    page.goto(town.address + link_to(edition, "preferences"))
+    follow(page.locator("form[action$='/my-data'] button"))
+    expect(page.get_by_role("status")).to_be_visible()
+    page.goto(town.address + link_to(town.next_mail(), "my-data"))
+    handed_over = {message["Message-ID"].strip("<>") for message in town.messages()}
+    expect(page.locator("table.log small")).to_have_count(len(handed_over))
+    follow(page.locator("a[href$='/erase']"))
+    follow(page.locator("form .btn.go"))
+    expect(page.get_by_role("status")).to_be_visible()
+    person = town.person()
+    assert (person.ciphertext, person.lookup, person.choices) == (None, None, {})
+    page.goto(town.address + link_to(edition, "preferences"))
+    expect(page.locator("form input[name=section]")).to_have_count(0)
