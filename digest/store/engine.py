@@ -130,6 +130,38 @@ class Database:
         self.engine.dispose()
 
 
+class QueryConnection:
+    """One connection for many queries, each of which sees what is committed at its moment.
+
+    A session begins a transaction and ends it: on PostgreSQL three journeys to the server for one query. Here a query is one.
+    It is for `CompiledStatement.fetch_rows`. Opened when it is first used, and anew after an error.
+    """
+
+    def __init__(self, database: Database) -> None:
+        # SQLite's driver begins no transaction by itself (`_set_pragmas`).
+        autocommit = {"isolation_level": "AUTOCOMMIT"} if database.engine.dialect.name == "postgresql" else {}
+        self._engine = database.engine.execution_options(**autocommit)
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def lend(self) -> Iterator[Connection]:
+        """Lend the connection for a query."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.invalidate()
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close it until it is used again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Database:
     """Open `url` with the pragmas of the product; the schema is left as it is (see `migrate_schema`).
 

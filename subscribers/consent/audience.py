@@ -1,18 +1,20 @@
 """The audience: who may be mailed now, a fold over ledger and suppression."""
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, inspect, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Connection, Select, String, any_, bindparam, func, inspect, or_, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.store.compiled_statements import CompiledStatement
+from subscribers.store.database import is_postgresql
 from subscribers.store.models import ImportBatch, Person, PersonState
 
 _MEMBER_COLUMNS = (
@@ -74,13 +76,24 @@ def read_audience_member(row: Any) -> AudienceMember | None:
 
 def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int]:
     """Return those of `numbers` (at most 1,000) who may be mailed at this moment: asked at handing over."""
-    requested = list(numbers)
-    if not requested:
-        return frozenset()
-    size = 1 << (len(requested) - 1).bit_length()
-    padded = requested + requested[:1] * (size - len(requested))
-    rows = _compile_mailable_query(size).fetch_rows(session, {f"n{at}": number for at, number in enumerate(padded)})
-    return frozenset(row.number for row in rows)
+    connection = session.connection()
+    query = _compile_mailable_query(connection.dialect.name)
+    return frozenset(row.number for row in query.fetch_rows(session, bind_numbers(connection, numbers)))
+
+
+def mailable_among(dialect_name: str) -> ColumnElement[bool]:
+    """Return the condition that a person may be mailed and is among those of `bind_numbers`."""
+    given = Person.number == any_(bindparam("numbers", type_=ARRAY(Person.number.type)))
+    if dialect_name != "postgresql":
+        given = Person.number.in_(
+            select(func.json_each(bindparam("numbers", type_=String())).table_valued("value").c.value)
+        )
+    return _may_mail_condition() & given
+
+
+def bind_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
+    """Return the parameter of `mailable_among`: one, so that their number makes no other statement."""
+    return {"numbers": list(numbers) if is_postgresql(connection) else json.dumps(list(numbers))}
 
 
 def may_mail(session: Session, number: int) -> bool:
@@ -108,12 +121,8 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
 
 
 @cache
-def _compile_mailable_query(size: int) -> CompiledStatement:
-    """Return the query for so many numbers; the sizes are powers of two, so that there are few."""
-    numbers = [bindparam(f"n{at}", required=True, type_=Person.number.type) for at in range(size)]
-    return CompiledStatement(
-        select(inspect(Person).local_table.c.number).where(_may_mail_condition(), Person.number.in_(numbers))
-    )
+def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
+    return CompiledStatement(select(inspect(Person).local_table.c.number).where(mailable_among(dialect_name)))
 
 
 def _may_mail_condition() -> ColumnElement[bool]:

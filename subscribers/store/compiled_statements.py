@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    Connection,
     Dialect,
     Executable,
     LargeBinary,
@@ -89,7 +90,7 @@ class CompiledStatement:
         self._statement = statement
         self._by_dialect: dict[str, _DialectStatement] = {}
 
-    def fetch_rows(self, session: Session, parameters: Mapping[str, Any]) -> list[StatementRow]:
+    def fetch_rows(self, session: Session | Connection, parameters: Mapping[str, Any]) -> list[StatementRow]:
         """Run a SELECT with these parameters; give its rows.
 
         Raises:
@@ -110,9 +111,9 @@ class CompiledStatement:
             return int(cursor.rowcount)
 
     @contextmanager
-    def _open_cursor(self, session: Session) -> Iterator[tuple[_DialectStatement, DBAPICursor]]:
+    def _open_cursor(self, session: Session | Connection) -> Iterator[tuple[_DialectStatement, DBAPICursor]]:
         """Lend a cursor of the driver's own; its errors become those of SQLAlchemy, without the parameters."""
-        connection = session.connection()
+        connection = session.connection() if isinstance(session, Session) else session
         dialect, cursor = connection.dialect, connection.connection.cursor()
         try:
             if dialect.name not in self._by_dialect:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
+    column,
     func,
     inspect,
     or_,
@@ -24,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
 from digest.deliver.plan.delivery_plan import edition_purpose
@@ -112,18 +114,45 @@ _IS_OWN_CLAIM = (
     # Past its lease the row became uncertain; the run that claimed it knows better.
     or_(_columns.state == DeliveryState.HANDING_OVER, _columns.state == DeliveryState.UNCERTAIN),
 )
-_RECORD_RESULT = _UpdateById(
-    *_IS_OWN_CLAIM,
-    state=bindparam("new_state"),
-    reply=bindparam("new_reply"),
-    tries=_columns.tries + bindparam("added_tries", type_=Integer()),
-    next_try_at=func.coalesce(bindparam("retry_at", type_=UtcDateTime()), _columns.next_try_at),
-    first_handed_at=case(
-        (bindparam("added_tries", type_=Integer()) == 0, _FIRST_HANDED_BEFORE), else_=_columns.first_handed_at
-    ),
-    owner=None,
-    lease_until=None,
+
+
+def _result_update(
+    delivery_id: ColumnElement[str],
+    new_state: ColumnElement[Any],
+    new_reply: ColumnElement[str],
+    added_tries: ColumnElement[int],
+    retry_at: ColumnElement[datetime],
+) -> CompiledStatement:
+    """Return the UPDATE that records the result of a claim."""
+    change = update(_columns.id.table).where(_columns.id == delivery_id, *_IS_OWN_CLAIM)
+    return CompiledStatement(
+        change.values(
+            state=new_state,
+            reply=new_reply,
+            tries=_columns.tries + added_tries,
+            next_try_at=func.coalesce(retry_at, _columns.next_try_at),
+            first_handed_at=case((added_tries == 0, _FIRST_HANDED_BEFORE), else_=_columns.first_handed_at),
+            owner=None,
+            lease_until=None,
+        )
+    )
+
+
+_RESULT_TYPES: dict[str, TypeEngine[Any]] = {
+    "delivery_id": String(),
+    "new_state": String(),
+    "new_reply": String(),
+    "added_tries": Integer(),
+    "retry_at": UtcDateTime(),
+}
+_RECORD_RESULT = _result_update(*(bindparam(name, type_=type_) for name, type_ in _RESULT_TYPES.items()))
+# One statement on PostgreSQL, however different the replies are.
+_results = (
+    func.unnest(*(bindparam(name, type_=postgresql.ARRAY(type_)) for name, type_ in _RESULT_TYPES.items()))
+    .table_valued(*(column(name, type_) for name, type_ in _RESULT_TYPES.items()))
+    .render_derived(name="result")
 )
+_RECORD_RESULTS = _result_update(*(_results.c[name] for name in _RESULT_TYPES))
 _UNDO_CLAIM = _UpdateById(
     *_IS_OWN_CLAIM,
     state=bindparam("new_state"),
@@ -290,18 +319,18 @@ def _update_waiting_rows(
 
 def record_results(session: Session, owner: str, state_changes: Sequence[tuple[str, StateChange]]) -> None:
     """Record what came of claimed deliveries, given as (id, change)."""
-    if state_changes:
-        values = [
-            {
-                "owner_name": owner,
-                "new_state": change.state,
-                "new_reply": change.reply,
-                "added_tries": int(change.attempted),
-                "retry_at": change.next_try_at,
-            }
-            for _, change in state_changes
-        ]
-        _RECORD_RESULT.update_rows(session, zip((id_ for id_, _ in state_changes), values, strict=True))
+    if not state_changes:
+        return
+    rows = [
+        (id_, change.state.value, change.reply, int(change.attempted), change.next_try_at)
+        for id_, change in state_changes
+    ]
+    if is_postgresql(session):
+        columns = dict(zip(_RESULT_TYPES, map(list, zip(*rows, strict=True)), strict=True))
+        _RECORD_RESULTS.execute_many(session, [columns | {"owner_name": owner}])
+    else:
+        rows_by_name = [dict(zip(_RESULT_TYPES, row, strict=True)) | {"owner_name": owner} for row in rows]
+        _RECORD_RESULT.execute_many(session, rows_by_name)
 
 
 def undo_claims(session: Session, owner: str, delivery_ids: Sequence[str], *, withdrawn: bool) -> None:

@@ -30,13 +30,14 @@ from digest.deliver.send.progress import ProgressWriter
 from digest.deliver.send.rate_limiter import RateLimiter
 from digest.deliver.send.run_file import open_run_file, read_database_number
 from digest.deliver.send.send_gate import send_blocked_reason
+from digest.deliver.send.workers import count_slots
 from digest.edition import approval_proof
 from digest.edition.queries import find_edition
 from digest.edition.story_archive import archive_edition
 from digest.settings import Settings, leads_to_this_machine
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.engine import Database
+from digest.store.engine import Database, QueryConnection
 from digest.store.models import Edition, EditionState
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
@@ -122,7 +123,7 @@ def run_edition(
         lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=feedback_expected)
     )
     database_number = database_retry(lambda: read_database_number(database))
-    with open_run_file(settings.runs_folder, database_number, provider.batch_size) as run_file:
+    with open_run_file(settings.runs_folder, database_number, count_slots(provider)) as run_file:
         run = SendRun(
             database=database,
             edition=name,
@@ -133,6 +134,7 @@ def run_edition(
             clock=clock,
             run_file=run_file,
             database_retry=database_retry,
+            queries=QueryConnection(database),
             report_progress=report_progress,
             limit=limit,
             rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),

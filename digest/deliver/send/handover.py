@@ -137,7 +137,7 @@ class HandoverRun:
         """Note which of the claimed deliveries go now, as tasks; the recipients of the others are gone."""
         going = {task.delivery.delivery_id for task in tasks}
         self.unsent = []
-        self.withdrawn = [d.delivery_id for d in claimed if d.delivery_id not in going]
+        self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
 
     def note_result(self, result: BatchResult) -> list[tuple[ClaimedDelivery, StateChange]]:
         """Note what came of a batch; return the deliveries that were not accepted and gave no event."""

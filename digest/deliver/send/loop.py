@@ -1,17 +1,18 @@
 """The loop that hands an edition over: record and claim, ask for consent again, give tasks out, wait for a worker.
 
 Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
-One durable commit carries the results of all workers that are done, and the claims of their next tasks: under load
-many share it. Nothing is handed over before its claim is durable, so a crash leaves without a result at most what the
-workers hold, one message a connection over SMTP; the run's file tells how far those were (`run_file`).
+One durable commit carries the results of all workers that are done, and the claims of their next tasks and of a reserve
+(`claim_reserve`): many messages share it. Nothing is handed over before its claim is durable, so a kill leaves in doubt at
+most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_file`).
 
-Whether the run may hand over is asked in the transaction of every claim (`send_gate`), how much at once is decided by
-the rate limiter, and while the database is away the run waits for it (`database_retry`).
+Whether the run may go on is asked in the transaction of every claim, and again, with consent, right before messages
+leave (`send_gate`). How much goes at once is decided by the rate limiter, and while the database is away the run waits for
+it (`database_retry`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -25,6 +26,7 @@ from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send import alarms, claims
+from digest.deliver.send.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS, ClaimReserve
 from digest.deliver.send.claims import ReaderDelivery
 from digest.deliver.send.database_retry import DatabaseRetry
 from digest.deliver.send.handover import HandoverRun, SendTask
@@ -32,10 +34,10 @@ from digest.deliver.send.message_suspicion import PROBE_SIZE, MessageSuspicion
 from digest.deliver.send.progress import ProgressWriter
 from digest.deliver.send.rate_limiter import RateLimiter
 from digest.deliver.send.rate_limits import SendAllowance, asks_to_slow_down
-from digest.deliver.send.send_gate import check_send_gate
+from digest.deliver.send.send_gate import HandoverPermission, ask_permission, check_send_gate
 from digest.deliver.send.workers import SendWorker, WorkerPool, WorkerResult
 from digest.edition.queries import find_edition
-from subscribers.consent import audience
+from digest.store.engine import QueryConnection
 
 MAX_PAUSE_SECONDS = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
 FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
@@ -54,6 +56,7 @@ class SendRun(HandoverRun):
     edition: str
     variants: EditionVariants
     database_retry: DatabaseRetry
+    queries: QueryConnection
     report_progress: Callable[[int, int], None]
     limit: int | None
     rate_limiter: RateLimiter
@@ -67,6 +70,7 @@ class SendRun(HandoverRun):
     unanswered_rounds: int = 0  # how often in a row no connection got an answer
     alarms_checked_at: datetime | None = None
     refusals_at_check: int = 0  # `refusal_count` at that moment
+    reserve: ClaimReserve = field(default_factory=ClaimReserve)
 
     @property
     def purpose(self) -> str:
@@ -88,10 +92,33 @@ class SendRun(HandoverRun):
         """How many messages this run dealt with."""
         return self.results.total() - self.results[HandoverResult.NOT_TRIED]
 
+    @property
+    def seconds_paused(self) -> float:
+        """For how many seconds nothing is handed over; a clock that was set back ends a pause."""
+        seconds = (self.paused_until - self.clock()).total_seconds() if self.paused_until else 0.0
+        return seconds if 0 < seconds <= MAX_PAUSE_SECONDS else 0.0
+
+    @property
+    def may_reserve(self) -> bool:
+        """Whether more may be claimed than the workers can take: not where each message is counted, or is a probe."""
+        counted = self.rate_limiter.has_limits or self.rate_limiter.domain_limits.by_domain
+        probing = self.suspicion.is_probing or self.unanswered_rounds
+        return not (counted or probing or self.is_over or self.seconds_paused)
+
+    def note_reserved(self, claimed: Sequence[ReaderDelivery]) -> None:
+        """Note that a commit wrote everything down and claimed these, which no worker has yet."""
+        self.note_claimed(())
+        self.reserve.fill(claimed, self.attempted, self.clock())
+
+    def release_reserve(self) -> None:
+        """Let what is reserved wait again, from the next commit on."""
+        self.unsent += self.reserve.ids
+        self.reserve.remove(len(self.reserve))
+
 
 def run_send_loop(run: SendRun) -> None:
     """Hand over whatever is due, until nothing is or the run has to stop; `run.results` counts what came of it."""
-    with closing(WorkerPool(providers_per_thread(run.provider), run.run_file)) as workers:
+    with closing(WorkerPool(providers_per_thread(run.provider), run.run_file)) as workers, closing(run.queries):
         try:
             while _run_round(run, workers):
                 pass
@@ -104,10 +131,14 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     """Record what is known, give out what is due, wait for one worker; return False at the end."""
     _check_alarms(run)
     looked_at = run.clock()
-    claimed = run.database_retry(lambda: _record_and_claim(run, workers))
-    workers.assign_tasks(run.database_retry(lambda: _recheck_consent(run, claimed)))
+    if run.is_over or run.seconds_paused or run.reserve.is_stale(looked_at):
+        run.release_reserve()
+    if _is_commit_due(run, workers):
+        run.database_retry(lambda: _record_and_claim(run, workers))
+    _hand_out(run, workers)
     if workers.busy_count:
-        _process_results(run, workers, workers.wait_for_results(_seconds_paused(run) or None))
+        patience = MAX_RESERVE_SECONDS if run.reserve else run.seconds_paused
+        _process_results(run, workers, workers.wait_for_results(patience or None))
         return True
     if run.is_over:
         return run.has_unwritten_results
@@ -115,15 +146,19 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
         run.database_retry(lambda: _pause_until_due(run, looked_at))
     if run.paused_until is None:
         return run.has_unwritten_results
-    run.database_retry.sleep(_seconds_paused(run))
+    if run.unsent:
+        return True
+    run.queries.close()
+    run.database_retry.sleep(run.seconds_paused)
     run.paused_until = None
     return True
 
 
-def _seconds_paused(run: SendRun) -> float:
-    """Return for how many seconds nothing is handed over; a clock that was set back ends a pause."""
-    seconds = (run.paused_until - run.clock()).total_seconds() if run.paused_until else 0.0
-    return seconds if 0 < seconds <= MAX_PAUSE_SECONDS else 0.0
+def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
+    """Return whether to record and claim now; it can wait while the reserve has tasks for all that are idle."""
+    if not run.may_reserve or run.unsent or run.database_retry.commit_in_doubt or run.database_retry.stopping():
+        return True
+    return not 0 < workers.free_capacity <= len(run.reserve)
 
 
 def _check_alarms(run: SendRun) -> None:
@@ -148,35 +183,57 @@ def _check_alarms(run: SendRun) -> None:
         alarms.raise_alarm(run.database, run.edition, reason, now=now)
 
 
-def _record_and_claim(run: SendRun, workers: WorkerPool) -> tuple[ReaderDelivery, ...]:
+def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
     """Record the last results and claim the next deliveries in one durable commit. It may be repeated."""
     capacity = _free_capacity(run, workers)
     if capacity <= 0 and not run.has_unwritten_results and not run.database_retry.commit_in_doubt:
-        return ()
+        return
     now = run.clock()
     with run.database.write() as session:
         run.write_results(session)
         if run.database_retry.commit_in_doubt:
-            in_flight = workers.tasks_in_flight.keys() | run.possibly_sent
-            claims.undo_stray_claims(session, run.purpose, run.lease.owner, in_flight)
+            own = {*workers.tasks_in_flight, *run.possibly_sent, *run.reserve.ids}
+            claims.undo_stray_claims(session, run.purpose, run.lease.owner, own)
         claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
-    run.note_claimed(claimed)
+    run.note_reserved(claimed)
+    workers.note_commit()
     run.database_retry.commit_in_doubt = False
-    return claimed
 
 
 def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
-    """Return how many tasks could be given out now."""
+    """Return how many deliveries to claim now: for the workers that are idle, and for the reserve."""
     if not run.is_over and run.database_retry.stopping():
         run.stop_reason = "it was told to stop. Send again: the rest still waits."
-    if run.is_over or _seconds_paused(run):
+    if run.is_over or run.seconds_paused or not workers.idle_capacity:
         return 0
-    capacity = workers.free_capacity
+    may_reserve = run.may_reserve and workers.idle_capacity <= MAX_RESERVE
+    reserved = run.reserve.size_for_rate(run.attempted, run.clock()) if may_reserve else 0
+    capacity = workers.idle_capacity + reserved - len(run.reserve)
     if run.limit is not None:
-        capacity = min(capacity, run.limit - run.attempted - len(workers.tasks_in_flight))
+        capacity = min(capacity, run.limit - run.attempted - len(workers.tasks_in_flight) - len(run.reserve))
     return min(capacity, 1) if run.unanswered_rounds else capacity
+
+
+def _hand_out(run: SendRun, workers: WorkerPool) -> None:
+    """Give the idle workers what is reserved for readers who may still be mailed; where nothing may go, it waits again."""
+    going = run.reserve.next_deliveries(workers.free_capacity)
+    if not going:
+        return
+    numbers = [delivery.reader.number for delivery in going]
+    permission = run.database_retry(lambda: _ask_permission(run, numbers))
+    if permission.stop_reason:
+        run.wait_reason = permission.stop_reason
+    else:
+        workers.assign_tasks(_make_tasks(run, going, permission.mailable))
+    if not run.may_reserve:
+        run.release_reserve()
+
+
+def _ask_permission(run: SendRun, numbers: Sequence[int]) -> HandoverPermission:
+    with run.queries.lend() as connection:
+        return ask_permission(connection, run.edition, numbers)
 
 
 def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity: int) -> tuple[ReaderDelivery, ...]:
@@ -207,9 +264,10 @@ def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity
     ready_at = run.rate_limiter.count_messages(session, len(claimed), run.clock())
     if ready_at is not None:
         _pause_until_allowed(run, SendAllowance(0, ready_at, allowance.reason))
-    if suspicion.is_probing and not claimed and not workers.busy_count:
+    is_idle = not (claimed or run.reserve or workers.busy_count)
+    if suspicion.is_probing and is_idle:
         run.stop_reason = suspicion.stop_reason
-    if gate.phase.canary_only and not claimed and not workers.busy_count:
+    if gate.phase.canary_only and is_idle:
         observe_for = timedelta(minutes=run.settings.file.alerts.canary_minutes)
         wait_until = canary.end_canary(session, run.edition, now=now, observe_for=observe_for)
         _pause_until_allowed(run, SendAllowance(0, wait_until, _CANARY_WAIT_REASON))
@@ -243,19 +301,16 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
         _pause_for(run, max((due - run.clock()).total_seconds(), 0.01))
 
 
-def _recheck_consent(run: SendRun, claimed: Sequence[ReaderDelivery]) -> list[SendTask]:
-    """Ask for consent at the moment of handing over; return the tasks for those who may still be mailed."""
-    if not claimed:
-        return []
-    with run.database.read() as session:
-        mailable = audience.filter_mailable(session, [delivery.reader.number for delivery in claimed])
+def _make_tasks(run: SendRun, going: Sequence[ReaderDelivery], mailable: Collection[int]) -> list[SendTask]:
+    """Take deliveries out of the reserve; return the tasks for the readers who may still be mailed."""
+    run.reserve.remove(len(going))
     tasks = []
-    for delivery in claimed:
+    for delivery in going:
         if delivery.reader.number in mailable:
             template = run.variants.template_for(delivery.reader.preferences)
             assert template is not None, "the claim sets aside whom no section is left for"
             tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template)))
-    run.note_permitted(claimed, tasks)
+    run.note_permitted(going, tasks)
     return tasks
 
 
@@ -286,6 +341,8 @@ def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[Worker
     errors = [result.batch.error for result in results if result.batch.error is not None]
     if errors:
         raise errors[0]
+    if not run.may_reserve:
+        run.release_reserve()
     run.report_progress(run.attempted, run.planned_total)
 
 
@@ -339,5 +396,6 @@ def _finish_after_error(run: SendRun, workers: WorkerPool) -> None:
     while workers.busy_count:
         for result in workers.wait_for_results():
             _note_result(run, result)
+    run.release_reserve()
     run.stop_reason = "a fault"
     run.database_retry(lambda: _record_and_claim(run, workers))

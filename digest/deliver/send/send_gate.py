@@ -1,36 +1,37 @@
 """Whether a run may hand over now: asked in the transaction of every claim, so that a pause holds from the next one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, inspect, outerjoin, select
+from sqlalchemy import Connection, bindparam, inspect, outerjoin, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.deliver.plan import canary
 from digest.store.delivery_models import InstallationState
 from digest.store.models import Edition, EditionState
+from subscribers.consent import audience
 from subscribers.store.compiled_statements import CompiledStatement
+from subscribers.store.models import Person
 
 _edition_columns, _state_columns = inspect(Edition).local_table.c, inspect(InstallationState).local_table.c
+_BLOCKING_COLUMNS = (
+    _edition_columns.state,
+    _edition_columns.paused_at,
+    _edition_columns.paused_because,
+    _state_columns.value,
+)
+_EDITION_AND_HOLD = outerjoin(
+    _edition_columns.id.table, _state_columns.name.table, _state_columns.name == installation_hold.HOLD_STATE_KEY
+)
+_IS_EDITION = _edition_columns.name == bindparam("edition")
 _GATE_QUERY = CompiledStatement(
-    select(
-        _edition_columns.state,
-        _edition_columns.paused_at,
-        _edition_columns.paused_because,
-        _edition_columns.canary,
-        _edition_columns.canary_until,
-        _state_columns.value,
-    )
-    .select_from(
-        outerjoin(
-            _edition_columns.id.table,
-            _state_columns.name.table,
-            _state_columns.name == installation_hold.HOLD_STATE_KEY,
-        )
-    )
-    .where(_edition_columns.name == bindparam("edition"))
+    select(*_BLOCKING_COLUMNS, _edition_columns.canary, _edition_columns.canary_until)
+    .select_from(_EDITION_AND_HOLD)
+    .where(_IS_EDITION)
 )
 
 
@@ -48,6 +49,29 @@ def check_send_gate(session: Session, edition: str, now: datetime) -> GateDecisi
     return GateDecision(
         canary.current_canary_phase(row.canary, row.canary_until, now), send_blocked_reason(edition, row, row.value)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverPermission:
+    """Which readers, by number, may be handed their message now; `stop_reason` says why nobody may."""
+
+    mailable: frozenset[int]
+    stop_reason: str = ""
+
+
+def ask_permission(connection: Connection, edition: str, numbers: Sequence[int]) -> HandoverPermission:
+    """Ask, right before messages leave, whether a run may go on and which of these readers may be mailed; in one query."""
+    query = _compile_permission_query(connection.dialect.name)
+    rows = query.fetch_rows(connection, {"edition": edition, **audience.bind_numbers(connection, numbers)})
+    stop_reason = send_blocked_reason(edition, rows[0], rows[0].value)
+    return HandoverPermission(frozenset(row.number for row in rows if row.number is not None), stop_reason)
+
+
+@cache
+def _compile_permission_query(dialect_name: str) -> CompiledStatement:
+    number = inspect(Person).local_table.c.number
+    readers = outerjoin(_EDITION_AND_HOLD, number.table, audience.mailable_among(dialect_name))
+    return CompiledStatement(select(*_BLOCKING_COLUMNS, number).select_from(readers).where(_IS_EDITION))
 
 
 def send_blocked_reason(name: str, edition: Any, stored_hold: Any) -> str:
