@@ -8,6 +8,7 @@ import structlog
 from flask import Flask, Response, request
 
 from digest.web.context import web_context
+from digest.web.routes import LazyRule
 
 log = structlog.get_logger("digest.web")
 
@@ -22,6 +23,8 @@ DESK_POLICY = STRICT_POLICY + "; frame-src 'self'; script-src 'self'"
 
 class RedactingFlask(Flask):
     """A Flask application whose error log holds neither addresses nor tokens."""
+
+    url_rule_class = LazyRule
 
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         """Log where a request failed.
