@@ -54,8 +54,10 @@ look: $(VENV)/.stamp  ## Look at the mail in every way that it is met, and measu
 messages: $(VENV)/.stamp  ## Gather the messages for readers into the catalogues; what is new in one waits there for its translation
 	@mkdir -p build
 	@$(BIN)/pybabel -q extract -F pyproject.toml --omit-header --add-location file --sort-by-file --width 120 \
-	  --add-comments "Translators:" -o build/digest.pot digest subscribers templates
+	  --add-comments "Translators:" --keywords mark_message -o build/digest.pot digest subscribers templates
 	@$(BIN)/pybabel -q update --domain digest -i build/digest.pot -d digest/locale --width 120 --no-fuzzy-matching --ignore-obsolete
+	@sed -i.old -e '/^"\(POT-Creation-Date\|PO-Revision-Date\|Last-Translator\|Language-Team\|Report-Msgid-Bugs-To\|Generated-By\):/d' digest/locale/*/LC_MESSAGES/digest.po
+	@rm -f digest/locale/*/LC_MESSAGES/digest.po.old
 
 pins: $(VENV)/.stamp  ## Pin the dependencies anew, with hashes (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

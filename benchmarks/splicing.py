@@ -17,6 +17,7 @@ from subscribers.consent.audience import AudienceMember
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import encrypt_address
+from subscribers.reader_language import ENGLISH
 
 MAX_MICROSECONDS = 30.0  # µs a reader
 ROUNDS = 7
@@ -62,7 +63,14 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
         for n in range(1, size.spliced_messages + 1)
     ]
     filled = [
-        fill_placeholders(r, f"<2026-W47.{r.number:020}@weekly.news.example.org>", EDITION_DATE, keys=keys, zone=zone)
+        fill_placeholders(
+            r,
+            f"<2026-W47.{r.number:020}@weekly.news.example.org>",
+            EDITION_DATE,
+            keys=keys,
+            zone=zone,
+            language=ENGLISH,
+        )
         for r in readers
     ]
     octets = len(splice_message(template, filled[0]))
@@ -71,7 +79,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
         return splice_message(template, filled[n])
 
     def opened(n: int) -> PlaceholderValues:
-        return fill_placeholders(readers[n], filled[n].message_id, EDITION_DATE, keys=keys, zone=zone)
+        return fill_placeholders(readers[n], filled[n].message_id, EDITION_DATE, keys=keys, zone=zone, language=ENGLISH)
 
     rounds = [
         (_microseconds_per_call(spliced, size.spliced_messages), _microseconds_per_call(opened, size.spliced_messages))

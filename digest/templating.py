@@ -17,6 +17,7 @@ from jinja2 import (
     select_autoescape,
 )
 from jinja2.bccache import Bucket
+from markupsafe import Markup, escape
 
 from subscribers.errors import ApplicationError
 from subscribers.reader_language import ENGLISH, ReaderLanguage
@@ -46,6 +47,7 @@ class TemplateCodeCache(BytecodeCache):
 
 
 _code_cache = TemplateCodeCache()
+_NO_BREAK = Markup("&nbsp;")
 
 
 class OperatorTemplates(Environment):
@@ -122,13 +124,18 @@ def install_language(environment: Environment, find_language: Callable[[], Reade
     environment.add_extension("jinja2.ext.i18n")
     install: Callable[..., None] = environment.install_gettext_callables  # type: ignore[attr-defined]  # by the extension
     install(gettext, ngettext, newstyle=True, pgettext=pgettext)
-    environment.filters["tied"] = tie_last_words
+    environment.filters |= {"tied": tie_last_words, "unbroken": keep_unbroken}
 
 
-def tie_last_words(text: str) -> str:
-    """Keep the last two words of a sentence on one line; what is markup stays it."""
-    before, blank, last = text.rpartition(" ")
-    return before + type(text)("\N{NO-BREAK SPACE}") + last if blank else text
+def tie_last_words(text: str) -> Markup:
+    """Keep the last two words of a sentence on one line of a page."""
+    before, blank, last = escape(text).rpartition(" ")
+    return before + _NO_BREAK + last if blank else last
+
+
+def keep_unbroken(text: str) -> Markup:
+    """Keep all words of a short text on one line of a page."""
+    return escape(text).replace(" ", _NO_BREAK)
 
 
 def find_template_mistakes(operator_folder: Path) -> list[str]:

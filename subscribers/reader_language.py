@@ -25,6 +25,11 @@ RIGHT_TO_LEFT_LANGUAGES = frozenset({"ar", "dv", "fa", "he", "ks", "ku", "ps", "
 _LONE_DAY = re.compile(r"(?<![A-Za-z'])d(?![A-Za-z'])")
 
 
+def mark_message(message: str) -> str:
+    """Mark a text as a message that is translated elsewhere, by `translate_text`; return it as it is."""
+    return message
+
+
 def base_language(code: str) -> str:
     """Return "fr" of "fr-CA"."""
     return code.partition("-")[0].lower()
@@ -59,6 +64,10 @@ class ReaderLanguage:
         """Return the translation of a message that means something else elsewhere."""
         return self.translations.pgettext(context, message) % values
 
+    def translate_text(self, text: str) -> str:
+        """Return the translation of a text that may be one of our messages (`mark_message`), else the text itself."""
+        return self.translations.gettext(text) if text else ""
+
     def write_number(self, number: int) -> str:
         """Write a whole number with its thousands apart: "12,000"."""
         from babel.numbers import format_decimal  # when a reader is written to: commands start without it
@@ -92,6 +101,10 @@ class ReaderLanguage:
     def short_month(self, day: date) -> str:
         """Write "Nov"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMM"))
+
+    def without_weekday(self, written: str, day: date) -> str:
+        """Return "November 20, 2026" of a written date "Friday, November 20, 2026"; `day` is the one that is written."""
+        return written.removeprefix(self.weekday(day)).lstrip(", ")
 
     def weekday(self, day: date) -> str:
         """Write "Friday"."""

@@ -4,7 +4,7 @@ import tomllib
 from functools import cache
 
 from babel.messages.catalog import Catalog, Message
-from babel.messages.extract import extract_from_dir
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 
 from tests.conftest import ROOT
 
@@ -20,9 +20,9 @@ def extract_messages() -> Catalog:
         mapping["pattern"]: {name: value for name, value in mapping.items() if name not in {"pattern", "method"}}
         for mapping in mappings
     }
-    catalogue = Catalog()
+    catalogue, keywords = Catalog(), {**DEFAULT_KEYWORDS, "mark_message": None}
     for folder in FOLDERS:
-        for file, line, message, comments, context in extract_from_dir(ROOT / folder, methods, options):
+        for file, line, message, comments, context in extract_from_dir(ROOT / folder, methods, options, keywords):
             catalogue.add(message, None, [(file, line)], auto_comments=comments, context=context)
     return catalogue
 

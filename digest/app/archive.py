@@ -132,7 +132,7 @@ def list_edition_lines(installation: Installation) -> list[EditionLine]:
 
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
     """Read the newest editions with what their pages say, corrected."""
-    zone = installation.settings.file.publication.zone
+    zone, language = installation.settings.file.publication.zone, installation.settings.reader_language
     query = select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc())
     with installation.database.read() as session:
         editions = list(session.scalars(query.limit(FEED_EDITIONS)))
@@ -141,7 +141,7 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
         for edition in editions:
             made = corrections.list_corrections(session, edition)
             shown = [
-                ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone))
+                ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
                 for c in made
             ]
             content = EditionContent.from_json(edition.content)
@@ -149,7 +149,7 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
                 FeedEdition(
                     EditionLine(edition.name, edition.number, edition.subject, edition.preheader, edition.release_at),
                     tuple(e.headline for section in content.sections for e in section.entries),
-                    correct_page_piece(bodies.get(edition.id, ""), shown, with_notes=True),
+                    correct_page_piece(bodies.get(edition.id, ""), shown, language, with_notes=True),
                     made,
                     edition.sent_at or edition.release_at,
                 )

@@ -147,7 +147,7 @@ def _carry_into_draft(
     if draft is None:
         return
     day = draft.release_at.astimezone(file.publication.zone).date()
-    block = corrections.make_correction_block(correction, edition, base, day)
+    block = corrections.make_correction_block(correction, edition, base, day, installation.settings.reader_language)
     # A draft of before there were edits is drafted anew, and takes it then.
     with suppress(editing.EditRefusedError):
         editing.write_block(installation, editing.EditForm(draft.name, actor, now), block)
@@ -232,7 +232,7 @@ def _plan_mails(
         "was": correction.was,
         "becomes": correction.becomes,
         "why": correction.note,
-        "signature": corrections.sign_correction(correction, settings.file.publication.zone),
+        "signature": corrections.sign_correction(correction, settings.file.publication.zone, settings.reader_language),
         "address": f"{settings.link_base}/editions/{edition.name}",
     }
     queued = 0

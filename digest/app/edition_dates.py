@@ -11,6 +11,7 @@ from digest.app.installation import Installation
 from digest.app.page_views import find_public_edition, list_public_editions
 from digest.edition.content import EditionContent, EntryDate, SectionEntry
 from digest.edition.rendering.mail_layout import arrange_mail
+from digest.edition.rendering.template_filters import write_issue
 from digest.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def build_edition_calendar(installation: Installation, name: str) -> bytes | Non
         return None
     settings, content = installation.settings, EditionContent.from_json(edition.content)
     dates = arrange_mail(content).dates
-    calendar = _open_calendar(settings, f"{settings.file.publication.name} No. {content.number}")
+    calendar = _open_calendar(settings, _name_issue(settings, content))
     for dated in dates.entries if dates else ():
         calendar.add_component(_write_event(settings, dated.entry, dated.when, content, edition.release_at))
     return bytes(calendar.to_ical())
@@ -50,7 +51,9 @@ def _open_calendar(settings: Settings, name: str) -> "Calendar":
     from icalendar import Calendar
 
     calendar = Calendar()
-    calendar.add("prodid", f"-//{settings.file.publication.name}//Deadlines and events//EN")
+    calendar.add(
+        "prodid", f"-//{settings.file.publication.name}//Deadlines and events//{settings.reader_language.code.upper()}"
+    )
     calendar.add("version", "2.0")
     calendar.add("method", "PUBLISH")
     calendar.add("x-wr-calname", name)
@@ -72,7 +75,7 @@ def _write_event(
     )
     event.add("dtstamp", released_at)
     event.add("last-modified", released_at)
-    event.add("summary", entry.headline if when.kind == "event" else f"{when.label}: {entry.headline}")
+    event.add("summary", entry.headline if when.kind == "event" else _name_deadline(settings, entry, when))
     if when.moment:
         event.add("dtstart", when.moment)
         if when.end and when.end > when.moment:
@@ -84,7 +87,17 @@ def _write_event(
         event.add("location", entry.details[0])
     if entry.url:
         event.add("url", entry.url)
-    source = f"{settings.file.publication.name} No. {content.number}: {base}/editions/{content.name}"
+    source = f"{_name_issue(settings, content)}: {base}/editions/{content.name}"
     event.add("description", vText("\n".join([when.text, *entry.details, *filter(None, [entry.summary]), source])))
     event.add("transp", "TRANSPARENT")
     return event
+
+
+def _name_issue(settings: Settings, content: EditionContent) -> str:
+    return f"{settings.file.publication.name} {write_issue(content.number, settings.reader_language)}"
+
+
+def _name_deadline(settings: Settings, entry: SectionEntry, when: EntryDate) -> str:
+    return settings.reader_language.pgettext(
+        "what is due, in a calendar", "%(label)s: %(headline)s", label=when.label, headline=entry.headline
+    )

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 from digest.app.consent_wordings import current_wording
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.notice_mail import NoticeComposer
+from digest.deliver.compose.variants import signup_text
 from digest.edition import placeholders
 from digest.edition.content import EditionContent, EditionLink, EditionSection, EntryDate, LabelledBlock, SectionEntry
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.section_kind import join_date_parts
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import (
     create_mail_environment,
@@ -20,9 +24,15 @@ from digest.edition.rendering.mail_layout import BEST_FACTS
 from digest.edition.rendering.sanitiser import RenderingError
 from digest.settings import Settings
 from digest.templating import TemplateMistakeError
+from subscribers.consent.preferences import Preferences, describe_preferences
+from subscribers.reader_language import ENGLISH, ReaderLanguage
 
 EDITION_KEY = "edition"
 _SAMPLE_DAY = date(2026, 11, 20)
+_SAMPLE_ZONE = ZoneInfo("America/New_York")
+_SAMPLE_SIGNUP, _SAMPLE_MOMENT = (
+    datetime(2026, month, day, 9, 14, tzinfo=_SAMPLE_ZONE) for month, day in ((3, 4), (11, 20))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +86,14 @@ def compose_gallery_mail(settings: Settings, key: str) -> MessageTemplate:
         made = _compose_edition(settings)
     else:
         made = NoticeComposer.from_settings(settings).compose_notice(key, sample_facts(settings)[key])
-    return replace(made, text=_fill_placeholders(made.text), html=_fill_placeholders(made.html or ""))
+    language = settings.reader_language
+    asked = signup_text(_SAMPLE_SIGNUP, language.gettext("your sign-up page"), _SAMPLE_ZONE, language)
+    return replace(made, text=_fill_placeholders(made.text, asked), html=_fill_placeholders(made.html or "", asked))
 
 
-def _fill_placeholders(text: str) -> str:
+def _fill_placeholders(text: str, asked: str) -> str:
     for placeholder in placeholders.ALL_PLACEHOLDERS:
-        text = text.replace(
-            placeholder, "SAMPLE" if placeholder.endswith("-token~") else "March 4, 2026, at your sign-up page"
-        )
+        text = text.replace(placeholder, "SAMPLE" if placeholder.endswith("-token~") else asked)
     return text
 
 
@@ -126,40 +136,41 @@ def _compose_edition(settings: Settings) -> MessageTemplate:
 
 def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
     """Return the invented facts of every notice by its kind, as `digest.deliver.send.notices` would write them."""
-    base = settings.link_base
+    base, language = settings.link_base, settings.reader_language
     wording = current_wording(settings)
-    until, asked_at = "Friday, November 27", "November 20, 2026, 09:14 EST"
+    until, asked_at = language.weekday_date(date(2026, 11, 27)), language.moment(_SAMPLE_MOMENT)
+    staff_until = ENGLISH.weekday_date(date(2026, 11, 27))
     desk_page = f"{base}/desk/editions/2026-W47"
     asked = {
         "wording": wording.text,
-        "where": "your sign-up page",
+        "where": language.gettext("your sign-up page"),
         "asked_at": asked_at,
         "until": until,
         "confirm_url": f"{base}/confirm/SAMPLE",
     }
-    titles = [section.title for section in settings.file.sections]
+    sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
     gone = "New bridge inspections from March (the page is not there any more)"
     return {
         "confirm": asked,
         "remind": asked,
-        "ask": {**asked, "where": "a list from another service"},
+        "ask": {**asked, "where": language.gettext("a list from another service")},
         "welcome": {
             **asked,
-            "confirmed_at": "November 20, 2026, 09:16 EST",
+            "confirmed_at": language.moment(_SAMPLE_MOMENT.replace(minute=16)),
             "next_number": "148",
-            "next_day": "Friday, November 27",
-            "next_hour": "6 a.m. ET",
+            "next_day": language.weekday_date(date(2026, 11, 27)),
+            "next_hour": language.hour_in_zone(_SAMPLE_MOMENT.replace(hour=6, minute=0)),
             "sender": settings.file.sender.address,
             "newest_number": "147",
             **dict.fromkeys(BEST_FACTS, ""),
             "best_first": _SAMPLE_HEADLINE,
             "best_first_url": f"{base}/editions/2026-W47",
-            "best_first_note": "Infrastructure · Nov 18",
+            "best_first_note": f"Infrastructure · {language.short_month_day(date(2026, 11, 18))}",
             "best_second": "New flood maps move 41,000 homes",
             "best_second_url": f"{base}/editions/2026-W47",
-            "best_second_note": "Disaster response · Nov 17",
+            "best_second_note": f"Disaster response · {language.short_month_day(date(2026, 11, 17))}",
             "deadline": "Comments on rules for drones above public events",
-            "deadline_when": "Wednesday, December 2",
+            "deadline_when": language.weekday_month_day(date(2026, 12, 2)),
             "deadline_url": f"{base}/editions/2026-W47",
             "newest_url": f"{base}/editions/2026-W47",
         },
@@ -167,12 +178,12 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
         "link": {},
         "leave": {},
         "choices": {
-            "after": f"Every week, without {titles[-1]}",
-            "before": "Every week, all sections",
+            "after": describe_preferences(Preferences(frozenset({sections[-1][0]})), sections, language),
+            "before": describe_preferences(Preferences(), sections, language),
             "url": f"{base}/restore/SAMPLE",
             "until": until,
         },
-        "data": {"url": f"{base}/my-data/SAMPLE", "until": "November 21, 2026, 09:14 EST"},
+        "data": {"url": f"{base}/my-data/SAMPLE", "until": language.moment(_SAMPLE_MOMENT.replace(day=21))},
         "move": {"url": f"{base}/address/SAMPLE", "until": until, "masked": "d•••@county.example"},
         "moving": {"masked": "d•••@city.example"},
         "undo": {"url": f"{base}/undo/SAMPLE", "until": until},
@@ -182,10 +193,10 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
             "was": "Inspections begin in May.",
             "becomes": "Inspections begin in March.",
             "why": "We misread the schedule.",
-            "signature": "November 21, 2026, Dana Reyes",
+            "signature": f"{language.full_date(date(2026, 11, 21))}, Dana Reyes",
             "address": f"{base}/editions/2026-W47",
         },
-        "staff": {"role": "editor", "url": f"{base}/staff/SAMPLE", "until": until},
+        "staff": {"role": "editor", "url": f"{base}/staff/SAMPLE", "until": staff_until},
         "deadline": {
             "title": "No. 147 waits for approval",
             "heading": "No. 147 waits for approval",
@@ -231,8 +242,15 @@ _SAMPLE_HEADLINE = "New bridge inspections from March"
 
 def sample_content(settings: Settings) -> EditionContent:
     """Return an invented edition with the publication's own sections, every kind of entry and a labelled block in it."""
+    language = settings.reader_language
     sections = [
-        EditionSection(section.key, section.kind, section.title, section.note, _SAMPLE_ENTRIES[section.kind])
+        EditionSection(
+            section.key,
+            section.kind,
+            section.title_in(language),
+            SECTION_KINDS[section.kind].section_note(section, _SAMPLE_MOMENT, language),
+            tuple(_write_dates(entry, language) for entry in _SAMPLE_ENTRIES[section.kind]),
+        )
         for section in settings.file.sections
     ]
     publication = settings.file.publication
@@ -241,7 +259,7 @@ def sample_content(settings: Settings) -> EditionContent:
         number=147,
         subject=_SAMPLE_HEADLINE,
         preheader="Also: a flood drill by night; a call for radio repairs",
-        date="Friday, November 20, 2026",
+        date=language.weekday_date(_SAMPLE_DAY),
         minutes=5,
         intro=publication.intro or "Three inspections, one drill: this week is about *looking twice*.",
         editor=publication.editor or "An editor",
@@ -249,6 +267,23 @@ def sample_content(settings: Settings) -> EditionContent:
         blocks=(LabelledBlock("sample", "sponsor", "Rugged tablets for field crews", "Example Devices", "Made up."),),
         released_on=_SAMPLE_DAY,
     )
+
+
+def _write_dates(entry: SectionEntry, language: ReaderLanguage) -> SectionEntry:
+    """Write the dates of an invented entry, which stand in English in it, as readers read them."""
+    date_text, when = language.short_month_day(date(2026, 11, 18)) if entry.date else "", entry.when
+    if when is None:
+        return replace(entry, date=date_text)
+    hour = _SAMPLE_HOURS.get(when.day)
+    written = [language.weekday_month_day(when.day), *([language.hour_in_zone(hour)] if hour else [])]
+    label = language.translate_text(when.label)
+    return replace(entry, when=replace(when, text=join_date_parts(written, language), label=label))
+
+
+_SAMPLE_HOURS = {
+    date(2026, 11, 24): datetime(2026, 11, 24, 9, tzinfo=_SAMPLE_ZONE),
+    date(2026, 11, 30): datetime(2026, 11, 30, 17, tzinfo=_SAMPLE_ZONE),
+}
 
 
 def _sample_story(headline: str, slug: str, **values: str | tuple[EditionLink, ...]) -> SectionEntry:

@@ -209,12 +209,12 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
         if edition is None:
             return None
         html = approval.read_mailable(session, edition, installation.settings).join("web")
-        zone = installation.settings.file.publication.zone
+        zone, language = installation.settings.file.publication.zone, installation.settings.reader_language
         shown = [
-            ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone))
+            ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
             for c in corrections.list_corrections(session, edition)
         ]
-    return show_corrections(html, shown)
+    return show_corrections(html, shown, language)
 
 
 def find_picture(installation: Installation, content_hash: str) -> MediaFile | None:

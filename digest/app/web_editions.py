@@ -19,7 +19,7 @@ from digest.edition.content import EditionContent
 from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
 from digest.edition.rendering.mail_layout import arrange_mail
-from digest.edition.rendering.template_filters import without_weekday
+from digest.edition.rendering.template_filters import without_weekday, write_issue
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, MediaFile
@@ -107,13 +107,13 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
 
 
 def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
-    zone = settings.file.publication.zone
+    zone, language = settings.file.publication.zone, settings.reader_language
     shown = [
-        ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone))
+        ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
         for c in page.corrections
     ]
     pieces = {
-        name: correct_page_piece(html, shown, with_notes=name == "body") if name != "top" else html
+        name: correct_page_piece(html, shown, language, with_notes=name == "body") if name != "top" else html
         for name, html in page.pieces.items()
     }
     return replace(page, pieces=pieces)
@@ -172,12 +172,14 @@ def _draw_card(picture: bytes, words: CardWords) -> PreparedImage:
 def request_card(content: EditionContent, publication_name: str, settings: Settings) -> CardRequest:
     """Say what the card of an edition shows."""
     layout = arrange_mail(content)
-    lead, deadline = layout.lead, layout.next_deadline
+    lead, deadline, language = layout.lead, layout.next_deadline, settings.reader_language
+    day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
+    due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
     words = CardWords(
         name=publication_name,
-        issue=f"No. {content.number} · {without_weekday(content.date)}",
+        issue=f"{write_issue(content.number, language)} · {day}",
         headline=lead.entry.headline if lead else content.subject,
-        deadline=f"Next deadline: {without_weekday(deadline.when.text)}" if deadline else "",
+        deadline=f"{language.gettext('Next deadline:')} {due}" if deadline else "",
         is_right_to_left=settings.file.publication.direction == "rtl",
         label=settings.file.look.label,
     )

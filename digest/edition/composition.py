@@ -60,7 +60,7 @@ def write_proposed_content(grown: GrownProposal, identity: EditionIdentity, sett
 
 def _write_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
     # Sanitised before it is stored, so that what is stored is what is read.
-    return sanitise_content(build_content(arrangement, identity, settings.file))
+    return sanitise_content(build_content(arrangement, identity, settings.file, settings.reader_language))
 
 
 def record_content(edition: Edition, composed: ComposedEdition) -> None:

@@ -103,10 +103,10 @@ class SectionEntry:
         return bool(self.credit) and self.credit.casefold() != self.source.casefold()
 
     @property
-    def summary_note(self) -> str:
-        """A word on the summary where it is another publisher's than the one that the entry links to."""
+    def summary_lender(self) -> str:
+        """Whose words the summary is, where that is another publisher than the one that the entry links to; else empty."""
         origin = self.summary_origin if self.summary else None
-        return f"Summary from {origin.publisher}" if origin and origin.lent_to else ""
+        return origin.publisher if origin and origin.lent_to else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.select.story_similarity import MAX_RELATED
 from digest.select.values import SummaryOrigin
 from digest.settings import SectionSettings, SettingsFile
-from subscribers.phrases import weekday_date
+from subscribers.reader_language import ReaderLanguage
 
 WORDS_PER_MINUTE = 220  # silent reading of news, adults: Brysbaert 2019 gives 238 for non-fiction
 
@@ -28,20 +28,25 @@ class EditionIdentity:
     release_at: datetime  # UTC
 
 
-def build_content(arrangement: Arrangement, identity: EditionIdentity, file: SettingsFile) -> content.EditionContent:
+def build_content(
+    arrangement: Arrangement, identity: EditionIdentity, file: SettingsFile, language: ReaderLanguage
+) -> content.EditionContent:
     """Write the edition: entries in the order of the arrangement, empty sections left out; what editors wrote stands as it is.
 
     Args:
         arrangement: what stands where, and what editors wrote.
         identity: name, number and release.
         file: the publication's settings: its words, its sections and their titles.
+        language: what readers are written to in.
     """
     zone = file.publication.zone
     release_at = identity.release_at.astimezone(zone)
     sections = tuple(
-        content.EditionSection(s.key, s.kind, s.title, SECTION_KINDS[s.kind].section_note(s, release_at), entries)
+        content.EditionSection(
+            s.key, s.kind, s.title_in(language), SECTION_KINDS[s.kind].section_note(s, release_at, language), entries
+        )
         for s in file.sections
-        if (entries := tuple(_write_entries(arrangement, s, zone)))
+        if (entries := tuple(_write_entries(arrangement, s, zone, language)))
     )
     leading_first = sorted(sections, key=lambda s: not SECTION_KINDS[s.kind].leads_edition)
     headlines = [e.headline for s in leading_first for e in s.entries]
@@ -52,8 +57,8 @@ def build_content(arrangement: Arrangement, identity: EditionIdentity, file: Set
         name=identity.name,
         number=identity.number,
         subject=written.get(EditionField.SUBJECT, subject),
-        preheader=written.get(EditionField.PREHEADER, compose_preheader(headlines[1:])),
-        date=weekday_date(release_at),
+        preheader=written.get(EditionField.PREHEADER, compose_preheader(headlines[1:], language)),
+        date=language.weekday_date(release_at),
         minutes=_reading_minutes(sections, intro),
         intro=intro,
         editor=written.get(EditionField.EDITOR, file.publication.editor),
@@ -64,11 +69,11 @@ def build_content(arrangement: Arrangement, identity: EditionIdentity, file: Set
 
 
 def _write_entries(
-    arrangement: Arrangement, section: SectionSettings, zone: ZoneInfo
+    arrangement: Arrangement, section: SectionSettings, zone: ZoneInfo, language: ReaderLanguage
 ) -> Iterator[content.SectionEntry]:
     stories = arrangement.sections.get(section.key, ())
     placed = tuple(story.placed for story in stories)
-    entries = SECTION_KINDS[section.kind].write_entries(placed, zone, arrangement.pictures)
+    entries = SECTION_KINDS[section.kind].write_entries(placed, zone, language, arrangement.pictures)
     return (_write_over(_list_supporting(entry, story), story) for entry, story in zip(entries, stories, strict=True))
 
 
@@ -112,13 +117,16 @@ def truncate_text(text: str, max_length: int) -> str:
     return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,;:.-\u2013\u2014") + "…"
 
 
-def compose_preheader(headlines: list[str]) -> str:
+def compose_preheader(headlines: list[str], language: ReaderLanguage) -> str:
     """Name what else the edition holds, in at most 90 characters: never the subject again."""
     if not headlines:
         return ""
-    line = f"Also: {truncate_text(headlines[0], content.MAX_PREHEADER_LENGTH - len('Also: '))}"
+    around = len(language.gettext("Also: %(headlines)s", headlines=""))
+    separator = language.pgettext("between headlines", "; ")
+    first = truncate_text(headlines[0], content.MAX_PREHEADER_LENGTH - around)
+    line = language.gettext("Also: %(headlines)s", headlines=first)
     for other in headlines[1:3]:
-        longer = f"{line}; {other}"
+        longer = f"{line}{separator}{other}"
         if len(longer) > content.MAX_PREHEADER_LENGTH:
             break
         line = longer

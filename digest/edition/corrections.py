@@ -17,7 +17,7 @@ from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
 from digest.edition.queries import OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
-from subscribers.phrases import full_date
+from subscribers.reader_language import ReaderLanguage
 
 CorrectedField = Literal["headline", "summary"]
 CORRECTED_FIELDS: tuple[CorrectedField, ...] = get_args(CorrectedField)
@@ -80,13 +80,14 @@ def _correctable_story(
     return CorrectableStory(entry.url, key, title, entry.headline, texts["headline"], texts["summary"])
 
 
-def sign_correction(correction: Correction, zone: ZoneInfo) -> str:
+def sign_correction(correction: Correction, zone: ZoneInfo, language: ReaderLanguage) -> str:
     """Return the date and the name under a correction: "November 23, 2026, Dana Reyes"."""
-    return f"{full_date(correction.at.astimezone(zone))}, {correction.signed}"
+    day = language.full_date(correction.at.astimezone(zone))
+    return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)
 
 
 def load_carried_blocks(
-    session: Session, release_at: datetime, base_url: str, zone: ZoneInfo
+    session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: ReaderLanguage
 ) -> tuple[LabelledBlock, ...]:
     """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
     before = select(func.max(Edition.release_at)).where(
@@ -102,16 +103,22 @@ def load_carried_blocks(
     if last is not None:
         query = query.where(Correction.at >= last)
     day = release_at.astimezone(zone).date()
-    return tuple(make_correction_block(row.Correction, row.Edition, base_url, day) for row in session.execute(query))
+    return tuple(
+        make_correction_block(row.Correction, row.Edition, base_url, day, language) for row in session.execute(query)
+    )
 
 
-def make_correction_block(correction: Correction, edition: Edition, base_url: str, day: date) -> LabelledBlock:
+def make_correction_block(
+    correction: Correction, edition: Edition, base_url: str, day: date, language: ReaderLanguage
+) -> LabelledBlock:
     """Return the block in which the edition that is released on `day` says what was wrong in this one."""
     return LabelledBlock(
         id=f"{CORRECTION_BLOCK_PREFIX}{correction.id}",
         kind="correction",
-        headline=f"In No. {edition.number} we wrote: “{correction.was}”",
-        text=f"It should have read: “{correction.becomes}” {correction.note}",
+        headline=language.gettext("In No. %(number)s we wrote: “%(was)s”", number=edition.number, was=correction.was),
+        text=language.gettext(
+            "It should have read: “%(becomes)s” %(note)s", becomes=correction.becomes, note=correction.note
+        ),
         url=f"{base_url}/editions/{edition.name}",
         first_day=day,
         last_day=day,

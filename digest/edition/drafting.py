@@ -244,7 +244,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
         candidates=gathering.load_candidates(session, window, release_at),
         previous=gathering.load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
         blocks=(
-            *load_carried_blocks(session, release_at, settings.link_base, publication.zone),
+            *load_carried_blocks(session, release_at, settings.link_base, publication.zone, settings.reader_language),
             *load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
         ),
         edited=edited,

@@ -68,7 +68,8 @@ def cut_article_picture(
         row = find_image(session, url)
         body = row.body if row else b""
     whole = None if body else fetch_image(fetcher, url, settings.file.limits)
-    credit = f"Picture: {candidate.publisher}" if candidate.publisher else ""
+    publisher = candidate.publisher
+    credit = settings.reader_language.gettext("Picture: %(publisher)s", publisher=publisher) if publisher else ""
     return _store_cuts(database, url, body, whole, candidate.image_alt or "", credit, now)
 
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from digest.settings import values
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from subscribers.consent.wordings import check_template
-from subscribers.reader_language import writing_direction
+from subscribers.reader_language import ReaderLanguage, mark_message, writing_direction
 
 
 class PublicationSettings(values.SettingsTable):
@@ -109,17 +109,29 @@ class SectionSettings(values.SettingsTable):
     topics: list[str] = []
     refill: Literal["next", "none"] = "next"  # what takes the place of a story that an editor dropped
 
+    def title_in(self, language: ReaderLanguage) -> str:
+        """Return the title as readers see it: one that comes with the program is translated, the operator's own is not."""
+        return language.translate_text(self.title)
+
 
 DEFAULT_SECTIONS = (
-    SectionSettings(key="featured", title="Featured", kind="featured", most=6),
-    SectionSettings(key="most-read", title="Most read", kind="most-read", most=5),
-    SectionSettings(key="topics", title="Topics", kind="topics", most=8),
+    SectionSettings(key="featured", title=mark_message("Featured"), kind="featured", most=6),
+    SectionSettings(key="most-read", title=mark_message("Most read"), kind="most-read", most=5),
+    SectionSettings(key="topics", title=mark_message("Topics"), kind="topics", most=8),
     SectionSettings(
-        key="products", title="Products", kind="products", most=4, note="Chosen by editors, never paid for"
+        key="products",
+        title=mark_message("Products"),
+        kind="products",
+        most=4,
+        note=mark_message("Chosen by editors, never paid for"),
     ),
-    SectionSettings(key="events", title="Events", kind="events", most=5),
+    SectionSettings(key="events", title=mark_message("Events"), kind="events", most=5),
     SectionSettings(
-        key="opportunities", title="Opportunities", kind="opportunities", most=5, note="Soonest deadline first"
+        key="opportunities",
+        title=mark_message("Opportunities"),
+        kind="opportunities",
+        most=5,
+        note=mark_message("Soonest deadline first"),
     ),
 )
 

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
-from subscribers.phrases import clock_hour, full_date, join_words, sentence, zone_label
+from subscribers.phrases import sentence
+from subscribers.reader_language import ENGLISH, ReaderLanguage
 from subscribers.store.models import ConsentKind, Person, PersonState
 
 _SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
@@ -162,30 +163,34 @@ def list_unreadable_choices(session: Session) -> list[int]:
     return [number for number, choices in rows if not Preferences.from_stored(choices).is_readable]
 
 
-def describe_preferences(preferences: Preferences, sections: Sequence[tuple[str, str]]) -> str:
+def describe_preferences(
+    preferences: Preferences, sections: Sequence[tuple[str, str]], language: ReaderLanguage = ENGLISH
+) -> str:
     """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
     if not preferences.is_readable:
-        return "What was chosen cannot be read. No edition is mailed until it is chosen anew."
+        return language.gettext("What was chosen cannot be read. No edition is mailed until it is chosen anew.")
     kept = [title for key, title in sections if key not in preferences.omit]
-    what = "every section" if len(kept) == len(sections) else join_words(kept)
+    what = language.gettext("every section") if len(kept) == len(sections) else language.join_words(kept)
     if preferences.short:
-        what += ", as the five-minute edition"
+        what = language.gettext("%(sections)s, as the five-minute edition", sections=what)
     if preferences.text_only:
-        what += ", as text only"
+        what = language.gettext("%(sections)s, as text only", sections=what)
     if preferences.pause_until:
-        what = f"nothing until {full_date(preferences.pause_until)}, from then on {what}"
-    return " ".join([sentence(what), *_describe_schedule(preferences)])
+        day = language.full_date(preferences.pause_until)
+        what = language.gettext("nothing until %(day)s, from then on %(sections)s", day=day, sections=what)
+    return " ".join([sentence(what), *_describe_schedule(preferences, language)])
 
 
-def _describe_schedule(preferences: Preferences) -> list[str]:
+def _describe_schedule(preferences: Preferences, language: ReaderLanguage) -> list[str]:
     sentences = []
     if preferences.start:
         monday = preferences.start - timedelta(days=preferences.start.weekday())
-        sentences.append(f"Every second week, counted from the week of {full_date(monday)}.")
-    if preferences.frequency == "monthly":
-        sentences.append("Once a month: the first edition of the month.")
-    if preferences.hour is not None:
         sentences.append(
-            f"Sent at {clock_hour(time(preferences.hour))} in {zone_label(preferences.zone)}, or soon after."
+            language.gettext("Every second week, counted from the week of %(day)s.", day=language.full_date(monday))
         )
+    if preferences.frequency == "monthly":
+        sentences.append(language.gettext("Once a month: the first edition of the month."))
+    if preferences.hour is not None:
+        hour, place = language.clock_hour(time(preferences.hour)), language.zone_label(preferences.zone)
+        sentences.append(language.gettext("Sent at %(hour)s in %(place)s, or soon after.", hour=hour, place=place))
     return sentences

@@ -16,6 +16,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.settings import SettingsFile
+from subscribers.reader_language import ENGLISH
 
 NOW = datetime(2026, 11, 18, 21, 0, tzinfo=UTC)
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
@@ -190,7 +191,7 @@ def arrange(grown: GrownProposal, edits: tuple[Edit, ...]) -> Arrangement:
 
 def written(grown: GrownProposal, edits: tuple[Edit, ...]) -> dict[str, Any]:
     """Give the edition's words as plain values."""
-    return build_content(arrange(grown, edits), IDENTITY, FILE).as_json()
+    return build_content(arrange(grown, edits), IDENTITY, FILE, ENGLISH).as_json()
 
 
 def make_history(*drafts: EditDraft, actor: str = "staff 1") -> tuple[Edit, ...]:

@@ -15,6 +15,7 @@ from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, PlacedStory, Proposal, ScoredStory, Story
 from digest.settings import Settings
+from subscribers.reader_language import ENGLISH
 
 OURS = Settings.model_validate({"base_url": "https://news.example.org/"})
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -83,7 +84,7 @@ POWER = article("Times", "Power is back for most of Port Ellery.")
 def entry(*also: CandidateArticle) -> SectionEntry:
     story = Story(LEAD, also)
     placed = PlacedStory(ScoredStory(story, 50.0, (), continues=Continuation(OLD, story.members)))
-    (written,) = SECTION_KINDS["featured"].write_entries((placed,), ZoneInfo("America/New_York"), {})
+    (written,) = SECTION_KINDS["featured"].write_entries((placed,), ZoneInfo("America/New_York"), ENGLISH, {})
     return written
 
 
@@ -101,7 +102,9 @@ def test_another_new_headline_says_what_is_new(also: tuple[CandidateArticle, ...
 
 def test_a_story_that_gave_its_new_articles_away_goes_on_no_more() -> None:
     scored = ScoredStory(Story(LEAD), 50.0, (), continues=Continuation(OLD, (POWER,)))
-    (written,) = SECTION_KINDS["featured"].write_entries((PlacedStory(scored),), ZoneInfo("America/New_York"), {})
+    (written,) = SECTION_KINDS["featured"].write_entries(
+        (PlacedStory(scored),), ZoneInfo("America/New_York"), ENGLISH, {}
+    )
     assert written.since is None
 
 

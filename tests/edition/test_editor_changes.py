@@ -13,6 +13,7 @@ from digest.edition.edits import Edit, EditDraft, EditKind
 from digest.edition.rendering.sanitiser import sanitise_content
 from digest.select.values import SummaryOrigin
 from digest.settings import Settings
+from subscribers.reader_language import ENGLISH
 from tests.edition.edited_weeks import (
     FILE,
     IDENTITY,
@@ -78,7 +79,7 @@ def test_of_nothing_proposed_no_share_is_kept() -> None:
 
 
 def as_edited(week: GrowingWeek, edits: tuple[Edit, ...]) -> EditionContent:
-    return sanitise_content(build_content(arrange(week.last, edits), IDENTITY, FILE))
+    return sanitise_content(build_content(arrange(week.last, edits), IDENTITY, FILE, ENGLISH))
 
 
 def as_proposed(week: GrowingWeek) -> EditionContent:

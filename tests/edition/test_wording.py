@@ -18,6 +18,7 @@ from digest.edition.rendering.template_filters import (
     text_direction,
     wrap_text,
 )
+from subscribers.reader_language import ENGLISH
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_topics_keep_the_order_in_which_they_come() -> None:
     entries = [
         SectionEntry(h, "https://example.org/", kicker=t) for h, t in (("1", "B"), ("2", "A"), ("3", "B"), ("4", ""))
     ]
-    assert [(t, [e.headline for e in es]) for t, es in group_by_topic(entries)] == [
+    assert [(t, [e.headline for e in es]) for t, es in group_by_topic(entries, ENGLISH)] == [
         ("B", ["1", "3"]),
         ("A", ["2"]),
         ("Other news", ["4"]),
@@ -76,20 +77,19 @@ def test_topics_keep_the_order_in_which_they_come() -> None:
 
 def test_quiet_lines_say_who_when_and_whose_news_it_is() -> None:
     e = SectionEntry("h", "https://example.org/", source="HLS.Today", credit="INTERPOL", date="Nov 18", summary="s")
-    assert secondary_lines(e, "topics") == ("HLS.Today, Nov 18 · Source: INTERPOL",)
-    assert secondary_lines(e, "most-read") == ("HLS.Today · Source: INTERPOL",)
-    assert secondary_lines(e, "opportunities") == ("s",)
-    assert secondary_lines(SectionEntry("h", "https://example.org/", details=("Norfolk", "Free")), "events") == (
-        "Norfolk",
-        "Free",
-    )
-    assert secondary_lines(SectionEntry("h", "https://example.org/"), "topics") == ()
-    assert story_facts_line(e) == "HLS.Today, Nov 18. Source: INTERPOL."
+    assert secondary_lines(e, "topics", ENGLISH) == ("HLS.Today, Nov 18 · Source: INTERPOL",)
+    assert secondary_lines(e, "most-read", ENGLISH) == ("HLS.Today · Source: INTERPOL",)
+    assert secondary_lines(e, "opportunities", ENGLISH) == ("s",)
+    assert secondary_lines(
+        SectionEntry("h", "https://example.org/", details=("Norfolk", "Free")), "events", ENGLISH
+    ) == ("Norfolk", "Free")
+    assert secondary_lines(SectionEntry("h", "https://example.org/"), "topics", ENGLISH) == ()
+    assert story_facts_line(e, ENGLISH) == "HLS.Today, Nov 18. Source: INTERPOL."
 
 
 def test_the_source_is_not_credited_twice() -> None:
     same = SectionEntry("h", "https://example.org/", source="INTERPOL", credit="interpol")
-    assert story_facts_line(same) == "INTERPOL."
+    assert story_facts_line(same, ENGLISH) == "INTERPOL."
 
 
 def test_an_hour_stays_on_one_line_with_its_zone() -> None:

@@ -11,6 +11,7 @@ from digest.select.ranking import StoryRanking, WeekStatistics
 from digest.select.topics import compile_topic_rules
 from digest.select.values import CandidateArticle, Story
 from digest.settings import RankingWeights
+from subscribers.reader_language import ENGLISH
 
 NOW = datetime(2026, 11, 19, tzinfo=UTC)
 
@@ -31,7 +32,8 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
             compile_place_rules("US", ()),
             RankingWeights(),
             pins,
-        ).score_story(story)
+        ).score_story(story),
+        ENGLISH,
     )
 
 
@@ -62,4 +64,4 @@ def test_a_pin_is_said() -> None:
 
 
 def test_numbers_are_spelled_to_twelve() -> None:
-    assert [spell_number(n) for n in (1, 12, 13, 1200)] == ["one", "twelve", "13", "1,200"]
+    assert [spell_number(n, ENGLISH) for n in (1, 12, 13, 1200)] == ["one", "twelve", "13", "1,200"]

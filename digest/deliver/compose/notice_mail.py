@@ -6,21 +6,23 @@ mail takes 0.2 ms.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from jinja2 import Environment
 from markupsafe import escape
 
 from digest.deliver.compose.message import MessageTemplate
 from digest.edition import placeholders
 from digest.edition.rendering.css_inlining import inline_css
-from digest.edition.rendering.fragments import PublicationFrame, create_mail_environment, publication_frame
+from digest.edition.rendering.fragments import PublicationFrame, open_mail_environment, publication_frame
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
+from subscribers.reader_language import ENGLISH, ReaderLanguage
 
 TO_SUBSCRIBERS = frozenset(
     {"known", "link", "welcome", "choices", "leave", "correction"}
 )  # who gets these can leave by one click
+# Who makes the newsletter reads English.
+TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "deadline"})
 _FACT_PLACEHOLDER = re.compile(r"~fact-([a-z_]+)~")
 
 
@@ -30,13 +32,12 @@ class NoticeComposer:
 
     settings: Settings
     frame: PublicationFrame
-    environment: Environment
     _html_cache: dict[tuple[str, frozenset[str]], str] = field(default_factory=dict)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "NoticeComposer":
         """Make a composer with the templates and the publication's texts of the settings."""
-        return cls(settings, publication_frame(settings), create_mail_environment(settings))
+        return cls(settings, publication_frame(settings))
 
     def compose_notice(self, kind: str, facts: Mapping[str, str]) -> MessageTemplate:
         """Compose the template of one notice; `facts` are its reader's own, an empty one is left out of the text.
@@ -71,13 +72,22 @@ class NoticeComposer:
         return _FACT_PLACEHOLDER.sub(lambda match: str(escape(facts[match[1]])), self._html_cache[key])
 
     def _render_part(self, kind: str, part: str, facts: Mapping[str, str]) -> str:
-        base = self.frame.base
-        return self.environment.get_template(f"mail/{kind}/{part}").render(
-            frame=self.frame,
+        base, language = self.frame.base, notice_language(self.settings, kind)
+        frame = self.frame
+        if kind in TO_STAFF:
+            frame = replace(frame, language=language.code, direction=language.direction, reader_language=language)
+        environment = open_mail_environment(self.settings.templates, language)
+        return environment.get_template(f"mail/{kind}/{part}").render(
+            frame=frame,
             facts=facts,
             leave=f"{base}/u/{placeholders.LEAVE_PLACEHOLDER}",
             preferences=f"{base}/preferences/{placeholders.PREFERENCES_PLACEHOLDER}",
         )
+
+
+def notice_language(settings: Settings, kind: str) -> ReaderLanguage:
+    """Return the language that a kind of notice is written in: the readers', or English for the staff."""
+    return ENGLISH if kind in TO_STAFF else settings.reader_language
 
 
 def _collapse_blank_lines(text: str) -> str:

@@ -28,7 +28,7 @@ from subscribers.consent.preferences import Preferences, count_preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
-from subscribers.phrases import full_date
+from subscribers.reader_language import ReaderLanguage
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class EditionVariants:
 
     edition: MailableEdition
     zone: ZoneInfo  # the publication's
+    language: ReaderLanguage  # what readers are written to in
     # Which it has, 64 at most (at 150 KB each that is 10 MB); None: any, for a single look.
     kept: set[VariantKey] | None = None
     _templates: dict[VariantKey, MessageTemplate] = field(default_factory=dict)
@@ -111,7 +112,7 @@ class EditionVariants:
 
 def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
     """Create the variants of an edition, or of an approved version of it."""
-    return EditionVariants(edition, settings.file.publication.zone)
+    return EditionVariants(edition, settings.file.publication.zone, settings.reader_language)
 
 
 def count_wanted_variants(session: Session, variants: EditionVariants) -> Counter[VariantKey]:
@@ -137,7 +138,7 @@ class ComposeError(ApplicationError):
 
 
 def fill_placeholders(
-    reader: AudienceMember, message_id: str, date: datetime, *, keys: KeyRing, zone: ZoneInfo
+    reader: AudienceMember, message_id: str, date: datetime, *, keys: KeyRing, zone: ZoneInfo, language: ReaderLanguage
 ) -> PlaceholderValues:
     """Return the values of the placeholders in a reader's message; `message_id` and `date` go into its header.
 
@@ -150,7 +151,7 @@ def fill_placeholders(
         date=headers.date_value(date, zone),
         leave_token=link_tokens.make_link_token(keys, reader.number, "leave", reader.link_generation),
         preferences_token=link_tokens.make_link_token(keys, reader.number, "preferences", reader.link_generation),
-        signup_text=signup_text(reader.asked_at, reader.asked_where, zone),
+        signup_text=signup_text(reader.asked_at, reader.asked_where, zone, language),
     )
 
 
@@ -163,7 +164,7 @@ def compose_specimen(session: Session, edition: Edition, settings: Settings) -> 
     template = variants.template_for(Preferences())
     if template is None:
         raise ComposeError(f"{edition.name} has no sections: draft it again.")
-    zone = settings.file.publication.zone
+    zone, language = settings.file.publication.zone, settings.reader_language
     return splice_message(
         template,
         PlaceholderValues(
@@ -172,16 +173,18 @@ def compose_specimen(session: Session, edition: Edition, settings: Settings) -> 
             date=headers.date_value(edition.release_at, zone),
             leave_token=_SPECIMEN_TOKEN,
             preferences_token=_SPECIMEN_TOKEN,
-            signup_text=signup_text(edition.opens_at, "the sign-up page", zone),
+            signup_text=signup_text(edition.opens_at, language.gettext("the sign-up page"), zone, language),
         ),
     )
 
 
-def signup_text(asked_at: datetime, where: str, zone: ZoneInfo) -> str:
+def signup_text(asked_at: datetime, where: str, zone: ZoneInfo, language: ReaderLanguage) -> str:
     """Return when and where a reader asked for the mail: "March 4, 2026, at hls.today"."""
     place = _sanitise_place(where)
-    day = full_date(asked_at.astimezone(zone))
-    return f"{day}, at {place}" if place else day
+    day = language.full_date(asked_at.astimezone(zone))
+    if not place:
+        return day
+    return language.pgettext("when and where a reader signed up", "%(day)s, at %(place)s", day=day, place=place)
 
 
 _sanitise_place = lru_cache(maxsize=4096)(sanitise_text)  # many readers share a place

@@ -327,6 +327,7 @@ def _compose_message(run: SendRun, delivery: ReaderDelivery, template: MessageTe
             delivery.first_handed_at,
             keys=run.keys,
             zone=settings.publication.zone,
+            language=run.variants.language,
         ),
         bounce_address=make_return_path(run.keys, delivery.delivery_id, settings.sender.bounce_domain),
     )

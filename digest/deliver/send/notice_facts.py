@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from digest.deliver.compose.notice_mail import notice_language
 from digest.deliver.send.claims import ClaimedDelivery
 from digest.edition.content import EditionContent
 from digest.edition.queries import find_latest_edition, find_upcoming_edition
@@ -14,7 +15,6 @@ from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.consent.preferences import describe_preferences
 from subscribers.lifecycle import choice_changes
-from subscribers.phrases import full_date, hour_in_zone, weekday_date
 
 # which page a token opens; all others confirm
 _TOKEN_PAGES = {"data": "my-data", "move": "address", "undo": "undo", "choices": "restore", "staff": "staff"}
@@ -49,16 +49,17 @@ class ClaimedNotice(ClaimedDelivery):
 def write_template_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
     """Put what was encrypted into words, the same at every try, so that the bytes are too."""
     stored, facts, zone = notice.facts, {}, settings.file.publication.zone
+    language = notice_language(settings, notice.kind)
     if "token" in stored:
         expires_at = datetime.fromisoformat(stored["expires_at"]).astimezone(zone)
         facts["confirm_url"] = f"{settings.link_base}/confirm/{stored['token']}"
         facts["url"] = f"{settings.link_base}/{_TOKEN_PAGES.get(notice.kind, 'confirm')}/{stored['token']}"
-        facts["until"] = _format_moment(expires_at) if notice.kind == "data" else weekday_date(expires_at)
+        facts["until"] = (language.moment if notice.kind == "data" else language.weekday_date)(expires_at)
     if "message" in stored:  # a stranger's words: no placeholder of ours may stand in them
         facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
     for name in ("asked_at", "confirmed_at", "sealed_at"):
         if name in stored:
-            facts[name] = _format_moment(datetime.fromisoformat(stored[name]).astimezone(zone))
+            facts[name] = language.moment(datetime.fromisoformat(stored[name]).astimezone(zone))
     facts |= {name: stored[name] for name in _PLAIN_FACTS if name in stored}
     if notice.kind == "choices":
         return facts | _choice_facts(database, settings, notice)
@@ -71,21 +72,22 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
     first_change = notice.facts["first_change"]
     with database.read() as session:
         named = choice_changes.find_named_change(session, notice.person, first_change, until=notice.due_at)
-    sections = [(section.key, section.title) for section in settings.file.sections]
-    before, after = (describe_preferences(preferences, sections) for preferences in named)
+    language = settings.reader_language
+    sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
+    before, after = (describe_preferences(preferences, sections, language) for preferences in named)
     return {"before": before, "after": after}
 
 
 def _edition_facts(database: Database, settings: Settings, now: datetime) -> dict[str, str]:
     """Say which edition comes when, and what was best in the newest; from when the mail was due, so that each try says the same."""
-    zone = settings.file.publication.zone
+    zone, language = settings.file.publication.zone, settings.reader_language
     with database.read() as session:
         newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, settings, now))
         release = following.release_at.astimezone(zone)
         facts = {
             "next_number": str(following.number),
-            "next_day": weekday_date(release),
-            "next_hour": hour_in_zone(release),
+            "next_day": language.weekday_date(release),
+            "next_hour": language.hour_in_zone(release),
             "sender": settings.file.sender.address,
         }
         if newest is None:
@@ -93,7 +95,3 @@ def _edition_facts(database: Database, settings: Settings, now: datetime) -> dic
         page = f"{settings.link_base}/editions/{newest.name}"
         best = describe_best(EditionContent.from_json(newest.content), page, now.astimezone(zone).date())
         return facts | best | {"newest_url": page, "newest_number": str(newest.number)}
-
-
-def _format_moment(moment: datetime) -> str:
-    return f"{full_date(moment)}, {hour_in_zone(moment)}"

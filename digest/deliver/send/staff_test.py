@@ -189,7 +189,7 @@ def _compose_mail(
     member: StaffMember, template: MessageTemplate, purpose: str, keys: KeyRing, settings: Settings, now: datetime
 ) -> _StaffTestMail:
     delivery_id, sender = make_delivery_id(keys, purpose, member.id), settings.file.sender
-    zone = settings.file.publication.zone
+    zone, language = settings.file.publication.zone, settings.reader_language
     signed_up_at = member.proven_at or member.added_at
     placeholders = PlaceholderValues(
         to=member.email,
@@ -197,7 +197,7 @@ def _compose_mail(
         date=headers.date_value(now, zone),
         leave_token=link_tokens.make_link_token(keys, member.id, "test leave"),
         preferences_token=link_tokens.make_link_token(keys, member.id, "test preferences"),
-        signup_text=signup_text(signed_up_at, "the desk", zone),
+        signup_text=signup_text(signed_up_at, language.gettext("the desk"), zone, language),
     )
     bounce_address = make_return_path(keys, delivery_id, sender.bounce_domain)
     message = OutgoingMessage(delivery_id, "test", template, placeholders, bounce_address)

@@ -7,14 +7,14 @@ from digest.collect.text_cleanup import shorten_text
 from digest.edition.content import EarlierAppearance
 from digest.select.text_similarity import jaccard_overlap, title_words
 from digest.select.values import CandidateArticle, EarlierStory, PlacedStory
-from subscribers.phrases import short_month_day
+from subscribers.reader_language import ReaderLanguage, mark_message
 
 MAX_NEWS_WORDS = 14  # of the headline that says what is new
 SAME_HEADLINE_OVERLAP = 0.5  # of the words of two headlines, for them to say much the same
-NOTHING_MORE = "this report is new."
+NOTHING_MORE = mark_message("this report is new.")
 
 
-def write_earlier_appearance(placed: PlacedStory, zone: ZoneInfo) -> EarlierAppearance | None:
+def write_earlier_appearance(placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage) -> EarlierAppearance | None:
     """Write what is new of a story that an earlier edition had; None for a story that goes on from none.
 
     The entry's own headline and summary come from new articles. Where another new article says something else, its
@@ -33,18 +33,29 @@ def write_earlier_appearance(placed: PlacedStory, zone: ZoneInfo) -> EarlierAppe
         edition=earlier.edition,
         number=earlier.number,
         headline=earlier.headline,
-        news=_news_sentence(news, story.lead, earlier, zone),
+        news=_news_sentence(news, story.lead, earlier, zone, language),
     )
 
 
 def _news_sentence(
-    news: Sequence[CandidateArticle], lead: CandidateArticle, earlier: EarlierStory, zone: ZoneInfo
+    news: Sequence[CandidateArticle],
+    lead: CandidateArticle,
+    earlier: EarlierStory,
+    zone: ZoneInfo,
+    language: ReaderLanguage,
 ) -> str:
     article = _find_newest_matter(news, lead, earlier)
     if article is None:
-        return NOTHING_MORE
-    day = f", {short_month_day(article.dated_at.astimezone(zone))}" if article.has_date else ""
-    return f"{shorten_text(article.title, MAX_NEWS_WORDS).rstrip('.')} ({article.publisher}{day})."
+        return language.translate_text(NOTHING_MORE)
+    news_headline = shorten_text(article.title, MAX_NEWS_WORDS).rstrip(".")
+    if not article.has_date:
+        return language.gettext("%(headline)s (%(publisher)s).", headline=news_headline, publisher=article.publisher)
+    return language.gettext(
+        "%(headline)s (%(publisher)s, %(day)s).",
+        headline=news_headline,
+        publisher=article.publisher,
+        day=language.short_month_day(article.dated_at.astimezone(zone)),
+    )
 
 
 def _find_newest_matter(

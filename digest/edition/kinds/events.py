@@ -11,13 +11,14 @@ from sqlalchemy import ColumnElement, and_, func
 from digest.collect.deadlines import load_deadline_zone
 from digest.collect.text_cleanup import shorten_text
 from digest.edition.content import EntryDate, SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, plain_entry
+from digest.edition.kinds.section_kind import SectionKind, join_date_parts, plain_entry
 from digest.edition.windows import EditionWindow
 from digest.select.section_filler import SectionFiller
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
-from subscribers.phrases import hour_in_zone, month_day, weekday_month_day
+from subscribers.phrases import month_day
+from subscribers.reader_language import ReaderLanguage
 
 LOOKAHEAD = timedelta(days=90)
 SUMMARY_WORDS = 16
@@ -58,11 +59,11 @@ class EventSection(SectionKind):
             return f"it is an event more than {LOOKAHEAD.days} days away ({month_day(event.starts_at)})"
         return ""
 
-    def write_entry(self, placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
+    def write_entry(self, placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage) -> SectionEntry:
         """Write an event with its day and hour, its place, and what its source says of it."""
         event = placed.scored.story.lead
         about = (event.place or "", shorten_text(event.summary, SUMMARY_WORDS))
-        when = _write_event_date(event, load_deadline_zone(event.event_zone) or zone)
+        when = _write_event_date(event, load_deadline_zone(event.event_zone) or zone, language)
         return replace(plain_entry(event), when=when, details=tuple(text for text in about if text))
 
 
@@ -71,7 +72,7 @@ def _event_order(scored: ScoredStory) -> tuple[datetime, str]:
     return (event.starts_at or event.dated_at, event.url)
 
 
-def _write_event_date(event: CandidateArticle, zone: tzinfo) -> EntryDate:
+def _write_event_date(event: CandidateArticle, zone: tzinfo, language: ReaderLanguage) -> EntryDate:
     """Write "Thursday, December 3, 1 p.m. ET, to December 5" in the zone that the event names, as far as it is known.
 
     An all-day event is a date, kept as noon UTC: turning it into a local time could move it a day.
@@ -83,15 +84,15 @@ def _write_event_date(event: CandidateArticle, zone: tzinfo) -> EntryDate:
         last_day = event.ends_at.astimezone(zone).date() if timed else event.ends_at.date()
     has_hour = timed and event.starts_at is not None
     parts = [
-        weekday_month_day(day),
-        hour_in_zone(start.astimezone(zone)) if has_hour else "",
-        f"to {month_day(last_day)}" if last_day > day else "",
+        language.weekday_month_day(day),
+        language.hour_in_zone(start.astimezone(zone)) if has_hour else "",
+        language.gettext("to %(last_day)s", last_day=language.month_day(last_day)) if last_day > day else "",
     ]
     return EntryDate(
         kind="event",
         day=day,
-        text=", ".join(part for part in parts if part),
-        label="Event",
+        text=join_date_parts(parts, language),
+        label=language.gettext("Event"),
         moment=event.starts_at if has_hour else None,
         end=event.ends_at if has_hour else None,
         last_day=last_day if last_day > day else None,

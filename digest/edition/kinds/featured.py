@@ -9,6 +9,7 @@ from digest.edition.kinds.story_entry import write_lead, write_row
 from digest.select.section_filler import SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
+from subscribers.reader_language import ReaderLanguage
 
 
 class FeaturedSection(SectionKind):
@@ -33,10 +34,16 @@ class FeaturedSection(SectionKind):
         return f"it gave way to others, for variety, in {section.title}"
 
     def write_entries(
-        self, placed: tuple[PlacedStory, ...], zone: ZoneInfo, pictures: Mapping[str, PictureCuts]
+        self,
+        placed: tuple[PlacedStory, ...],
+        zone: ZoneInfo,
+        language: ReaderLanguage,
+        pictures: Mapping[str, PictureCuts],
     ) -> tuple[SectionEntry, ...]:
         """Write the lead, then rows."""
-        return tuple((write_row if i else write_lead)(story, zone, pictures) for i, story in enumerate(placed))
+        return tuple(
+            (write_row if i else write_lead)(story, zone, language, pictures) for i, story in enumerate(placed)
+        )
 
 
 def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:

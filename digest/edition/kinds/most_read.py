@@ -7,7 +7,7 @@ from digest.edition.kinds.section_kind import SectionKind
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
-from subscribers.phrases import short_month_day
+from subscribers.reader_language import ReaderLanguage
 
 
 class MostReadSection(SectionKind):
@@ -31,9 +31,9 @@ class MostReadSection(SectionKind):
         ordered = sorted(read, key=lambda pair: (-pair[0], pair[1].story.lead.dated_at, pair[1].story.lead.url))
         return [scored for _, scored in ordered]
 
-    def section_note(self, section: SectionSettings, release_at: datetime) -> str:
+    def section_note(self, section: SectionSettings, release_at: datetime, language: ReaderLanguage) -> str:
         """Say which week was counted, where the operator wrote nothing else."""
-        return section.note or f"In the week to {short_month_day(release_at)}"
+        return section.note or language.gettext("In the week to %(day)s", day=language.short_month_day(release_at))
 
 
 def _daily_reads(filler: SectionFiller, scored: ScoredStory) -> float:

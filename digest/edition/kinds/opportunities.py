@@ -9,13 +9,21 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, and_
 
 from digest.edition.content import SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, displayed_date, plain_entry, with_summary, write_deadline
+from digest.edition.kinds.section_kind import (
+    SectionKind,
+    displayed_date,
+    plain_entry,
+    summary_note,
+    with_summary,
+    write_deadline,
+)
 from digest.edition.windows import EditionWindow
 from digest.select.section_filler import NEWS_SECTION, SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
 from subscribers.phrases import month_day
+from subscribers.reader_language import ReaderLanguage
 
 LOOKBACK = timedelta(days=60)  # an older announcement is not offered any more
 SUMMARY_WORDS = 22
@@ -68,18 +76,19 @@ class OpportunitySection(SectionKind):
         deadline = scored.story.lead.deadline
         return f"it closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
 
-    def write_entry(self, placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
+    def write_entry(self, placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage) -> SectionEntry:
         """Write an opportunity with its deadline."""
         call = placed.scored.story.lead
         return replace(
             with_summary(plain_entry(call), placed.scored.story, SUMMARY_WORDS),
-            date=displayed_date(call, zone),
-            when=write_deadline(call.deadline) if call.deadline else None,
+            date=displayed_date(call, zone, language),
+            when=write_deadline(call.deadline, language) if call.deadline else None,
         )
 
-    def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
+    def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:
         """Return the summary and whose it is; the source where there is neither."""
-        return tuple(line for line in (entry.summary, entry.summary_note) if line) or super().secondary_lines(entry)
+        lines = tuple(line for line in (entry.summary, summary_note(entry, language)) if line)
+        return lines or super().secondary_lines(entry, language)
 
 
 def _deadline_order(scored: ScoredStory) -> tuple[tuple[date, time], datetime, str]:

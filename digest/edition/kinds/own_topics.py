@@ -9,6 +9,7 @@ from digest.edition.kinds.story_entry import write_row
 from digest.select.section_filler import SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
+from subscribers.reader_language import ReaderLanguage
 
 
 class OwnTopicsSection(SectionKind):
@@ -32,7 +33,11 @@ class OwnTopicsSection(SectionKind):
         return SectionKind.may_take(self, section, scored) and fits
 
     def write_entries(
-        self, placed: tuple[PlacedStory, ...], zone: ZoneInfo, pictures: Mapping[str, PictureCuts]
+        self,
+        placed: tuple[PlacedStory, ...],
+        zone: ZoneInfo,
+        language: ReaderLanguage,
+        pictures: Mapping[str, PictureCuts],
     ) -> tuple[SectionEntry, ...]:
         """Write rows."""
-        return tuple(write_row(story, zone, pictures) for story in placed)
+        return tuple(write_row(story, zone, language, pictures) for story in placed)

@@ -4,8 +4,9 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from digest.edition.content import SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, plain_entry, with_summary
+from digest.edition.kinds.section_kind import SectionKind, plain_entry, summary_note, with_summary
 from digest.select.values import PlacedStory
+from subscribers.reader_language import ReaderLanguage
 
 SUMMARY_WORDS = 28
 
@@ -15,13 +16,15 @@ class ProductSection(SectionKind):
 
     name = source_section = "products"
 
-    def write_entry(self, placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
+    def write_entry(self, placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage) -> SectionEntry:
         """Write a product, under its maker's name."""
-        del zone
+        del zone, language
         article = placed.scored.story.lead
         entry = with_summary(plain_entry(article), placed.scored.story, SUMMARY_WORDS)
         return replace(entry, details=(article.credit or article.publisher,))
 
-    def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
+    def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:
         """Return the maker, and whose words the summary is where they are another's."""
-        return tuple(line for line in (*super().secondary_lines(entry), entry.summary_note) if line)
+        return tuple(
+            line for line in (*super().secondary_lines(entry, language), summary_note(entry, language)) if line
+        )

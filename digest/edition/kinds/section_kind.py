@@ -1,6 +1,6 @@
 """What a section kind adds to its picker: the articles it may take, and how its entries are written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
@@ -19,7 +19,7 @@ from digest.select.summary_choice import choose_summary
 from digest.select.values import CandidateArticle, PlacedStory, Story
 from digest.settings import SectionSettings
 from digest.store.models import Article
-from subscribers.phrases import clock_hour, short_month_day, weekday_month_day, zone_name_at
+from subscribers.reader_language import ReaderLanguage, mark_message
 
 
 class SectionKind(SectionPicker):
@@ -33,32 +33,36 @@ class SectionKind(SectionPicker):
         del release_at
         return and_(Article.dated_at > window.late_from, Article.dated_at <= window.cut_off)
 
-    def section_note(self, section: SectionSettings, release_at: datetime) -> str:
+    def section_note(self, section: SectionSettings, release_at: datetime, language: ReaderLanguage) -> str:
         """Return the line beside the section's title; `release_at` is in the publication's zone."""
         del release_at
-        return section.note
+        return language.translate_text(section.note)
 
     def write_entries(
-        self, placed: tuple[PlacedStory, ...], zone: ZoneInfo, pictures: Mapping[str, PictureCuts]
+        self,
+        placed: tuple[PlacedStory, ...],
+        zone: ZoneInfo,
+        language: ReaderLanguage,
+        pictures: Mapping[str, PictureCuts],
     ) -> tuple[SectionEntry, ...]:
         """Write the section's entries in order; `pictures` are by a candidate's `image`."""
         del pictures
-        return tuple(self.write_entry(story, zone) for story in placed)
+        return tuple(self.write_entry(story, zone, language) for story in placed)
 
-    def write_entry(self, placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
+    def write_entry(self, placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage) -> SectionEntry:
         """Write one entry: by default a headline with its topic, source and date."""
         lead = placed.scored.story.lead
         return replace(
             plain_entry(lead),
             kicker=placed.scored.topic or "",
             credit=displayed_credit(lead),
-            date=displayed_date(lead, zone),
-            since=write_earlier_appearance(placed, zone),
+            date=displayed_date(lead, zone, language),
+            since=write_earlier_appearance(placed, zone, language),
         )
 
-    def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
+    def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:
         """Return the quiet lines under an entry's headline: by default its details, else its source."""
-        return entry.details or source_lines(entry, entry.source)
+        return entry.details or source_lines(entry, entry.source, language)
 
 
 def plain_entry(article: CandidateArticle) -> SectionEntry:
@@ -72,11 +76,17 @@ def with_summary(entry: SectionEntry, story: Story, max_words: int) -> SectionEn
     return replace(entry, summary=shorten_text(chosen.text, max_words), summary_origin=chosen.origin)
 
 
-def source_lines(entry: SectionEntry, source: str) -> tuple[str, ...]:
+def source_lines(entry: SectionEntry, source: str, language: ReaderLanguage) -> tuple[str, ...]:
     """Write where an entry was read, and whose news it is where it is another's; no line where nothing is known."""
-    credit = f"Source: {entry.credit}" if entry.has_other_credit else ""
+    credit = language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else ""
     line = " · ".join(part for part in (source, credit) if part)
     return (line,) if line else ()
+
+
+def summary_note(entry: SectionEntry, language: ReaderLanguage) -> str:
+    """Write a word on the summary where it is another publisher's than the one that the entry links to."""
+    lender = entry.summary_lender
+    return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""
 
 
 def displayed_credit(article: CandidateArticle) -> str:
@@ -85,21 +95,48 @@ def displayed_credit(article: CandidateArticle) -> str:
     return "" if credit.casefold() == article.publisher.casefold() else credit
 
 
-def write_deadline(deadline: Deadline) -> EntryDate:
+_DEADLINE_LABELS = {
+    "applications": mark_message("Applications due"),
+    "registration": mark_message("Registration due"),
+    "proposals": mark_message("Proposals due"),
+    "nominations": mark_message("Nominations due"),
+    "bids": mark_message("Bids due"),
+    "quotes": mark_message("Quotes due"),
+    "offers": mark_message("Offers due"),
+    "comments": mark_message("Comments due"),
+    "entries": mark_message("Entries due"),
+    "abstracts": mark_message("Abstracts due"),
+    "papers": mark_message("Papers due"),
+    "submissions": mark_message("Submissions due"),
+    "responses": mark_message("Responses due"),
+    "fixes": mark_message("Fixes due"),
+    "": mark_message("Deadline"),
+}
+
+
+def write_deadline(deadline: Deadline, language: ReaderLanguage) -> EntryDate:
     """Write a deadline in full: "Applications due", "Friday, December 4, 5 p.m. ET"."""
-    label = f"{deadline.label[0].upper()}{deadline.label[1:]} due" if deadline.label else "Deadline"
-    text = f"{weekday_month_day(deadline.day)}{_deadline_hour(deadline)}"
+    label = language.translate_text(_DEADLINE_LABELS.get(deadline.label, _DEADLINE_LABELS[""]))
+    text = language.weekday_month_day(deadline.day)
+    if hour := _deadline_hour(deadline, language):
+        text = join_date_parts((text, hour), language)
     return EntryDate("deadline", deadline.day, text, label, deadline.moment)
 
 
-def _deadline_hour(deadline: Deadline) -> str:
+def _deadline_hour(deadline: Deadline, language: ReaderLanguage) -> str:
     if deadline.clock is None:
         return ""
     zone = load_deadline_zone(deadline.zone)
-    in_zone = zone_name_at(datetime.combine(deadline.day, deadline.clock, zone)) if zone else "(zone not stated)"
-    return f", {clock_hour(deadline.clock)} {in_zone}"
+    if zone is not None:
+        return language.hour_in_zone(datetime.combine(deadline.day, deadline.clock, zone))
+    return language.gettext("%(hour)s (zone not stated)", hour=language.clock_hour(deadline.clock))
 
 
-def displayed_date(article: CandidateArticle, zone: ZoneInfo) -> str:
+def join_date_parts(parts: Sequence[str], language: ReaderLanguage) -> str:
+    """Join a day, an hour and a last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
+    return language.pgettext("between a day, an hour and a last day", ", ").join(part for part in parts if part)
+
+
+def displayed_date(article: CandidateArticle, zone: ZoneInfo, language: ReaderLanguage) -> str:
     """Return an article's day; empty where its date is only the moment of finding."""
-    return short_month_day(article.dated_at.astimezone(zone)) if article.has_date else ""
+    return language.short_month_day(article.dated_at.astimezone(zone)) if article.has_date else ""

@@ -10,67 +10,101 @@ from digest.edition.kinds.continued_story import write_earlier_appearance
 from digest.edition.kinds.section_kind import displayed_credit, displayed_date, plain_entry, with_summary
 from digest.select.ranking import MOST_READ_NOTE
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, TermName
+from subscribers.reader_language import ReaderLanguage, mark_message
 
-_NUMBER_WORDS = "no one two three four five six seven eight nine ten eleven twelve"
+_NUMBER_WORDS = (
+    mark_message("one"),
+    mark_message("two"),
+    mark_message("three"),
+    mark_message("four"),
+    mark_message("five"),
+    mark_message("six"),
+    mark_message("seven"),
+    mark_message("eight"),
+    mark_message("nine"),
+    mark_message("ten"),
+    mark_message("eleven"),
+    mark_message("twelve"),
+)
 
 
-def spell_number(number: int) -> str:
+def spell_number(number: int, language: ReaderLanguage) -> str:
     """Write a number out to twelve, in figures above."""
-    return _NUMBER_WORDS.split()[number] if 0 <= number <= 12 else f"{number:,}"
+    if 1 <= number <= len(_NUMBER_WORDS):
+        return language.translate_text(_NUMBER_WORDS[number - 1])
+    return language.write_number(number)
 
 
-def explain_lead(scored: ScoredStory) -> str:
+def explain_lead(scored: ScoredStory, language: ReaderLanguage) -> str:
     """Return one sentence, without capital and full stop, on what put a story where it is.
 
     It names only what the score's terms hold: an editor's word, who reported it, how it was read, what it is about.
     """
-    parts = [p for p in (_editorial_clause(scored), _coverage_clause(scored), _readership_clause(scored)) if p]
+    clauses = (
+        _editorial_clause(scored, language),
+        _coverage_clause(scored, language),
+        _readership_clause(scored, language),
+    )
+    parts = [clause for clause in clauses if clause]
     if len(parts) > 1 or len(scored.story.publishers) > 1:
-        return _join_clauses(parts)
-    return _join_clauses([*parts, *_topic_clause(scored)])
+        return _join_clauses(parts, language)
+    return _join_clauses([*parts, *_topic_clause(scored, language)], language)
 
 
-def _join_clauses(parts: list[str]) -> str:
+def _join_clauses(parts: list[str], language: ReaderLanguage) -> str:
     head, last = parts[:-1], parts[-1]
-    return f"{', '.join(head)}, and {last}" if head else last
+    if not head:
+        return last
+    clauses = language.pgettext("between the words of a list", ", ").join(head)
+    return language.pgettext("the end of a list of clauses", "%(clauses)s, and %(last)s", clauses=clauses, last=last)
 
 
 def _term_note(scored: ScoredStory, name: TermName) -> str:
     return next((t.note for t in scored.terms if t.name is name and t.points > 0), "")
 
 
-def _editorial_clause(scored: ScoredStory) -> str:
+def _editorial_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
     note = _term_note(scored, TermName.EDITORIAL)
     if note.startswith("pinned"):
-        return "our editors chose it"
-    return "our editors featured it" if note.startswith("featured") else ""
+        return language.gettext("our editors chose it")
+    return language.gettext("our editors featured it") if note.startswith("featured") else ""
 
 
-def _coverage_clause(scored: ScoredStory) -> str:
+def _coverage_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
     story = scored.story
-    others = len(story.publishers) - 1
+    publisher, others = story.lead.publisher, len(story.publishers) - 1
     official = any(a.primary for a in story.members)
     if not others and official:
-        return f"it comes from an official source, {story.lead.publisher}"
+        return language.gettext("it comes from an official source, %(publisher)s", publisher=publisher)
     if not others:
-        return f"{story.lead.publisher} reported it"
+        return language.gettext("%(publisher)s reported it", publisher=publisher)
     if official:
-        return f"an official source and {spell_number(others)} other{'s' if others > 1 else ''} reported it"
-    return f"{spell_number(others + 1)} publishers carried it"
+        return language.ngettext(
+            "an official source and %(others)s other reported it",
+            "an official source and %(others)s others reported it",
+            others,
+            others=spell_number(others, language),
+        )
+    return language.gettext("%(number)s publishers carried it", number=spell_number(others + 1, language))
 
 
-def _readership_clause(scored: ScoredStory) -> str:
-    return "readers opened it more than any other" if _term_note(scored, TermName.READERSHIP) == MOST_READ_NOTE else ""
+def _readership_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
+    if _term_note(scored, TermName.READERSHIP) != MOST_READ_NOTE:
+        return ""
+    return language.gettext("readers opened it more than any other")
 
 
-def _topic_clause(scored: ScoredStory) -> list[str]:
-    return [f"it is about {scored.topic[0].lower()}{scored.topic[1:]}"] if scored.topic else []
+def _topic_clause(scored: ScoredStory, language: ReaderLanguage) -> list[str]:
+    topic = scored.topic
+    return [language.gettext("it is about %(topic)s", topic=f"{topic[0].lower()}{topic[1:]}")] if topic else []
 
 
 LEAD_WORDS, ROW_WORDS = 40, 30  # of the summary
 
 
-def write_row(placed: PlacedStory, zone: ZoneInfo, pictures: Mapping[str, PictureCuts]) -> SectionEntry:
+def write_row(
+    placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage, pictures: Mapping[str, PictureCuts]
+) -> SectionEntry:
     """Write a story as a row with a small picture."""
     article, also = placed.scored.story.lead, placed.scored.story.also_reported
     cuts = pictures.get(article.image or "")
@@ -78,26 +112,34 @@ def write_row(placed: PlacedStory, zone: ZoneInfo, pictures: Mapping[str, Pictur
         with_summary(plain_entry(article), placed.scored.story, ROW_WORDS),
         kicker=placed.scored.topic or "",
         credit=displayed_credit(article),
-        date=displayed_date(article, zone),
-        since=write_earlier_appearance(placed, zone),
-        also=tuple(_link_report(a, zone) for a in also),
+        date=displayed_date(article, zone, language),
+        since=write_earlier_appearance(placed, zone, language),
+        also=tuple(_link_report(a, zone, language) for a in also),
         picture=cuts.thumb if cuts else None,
     )
 
 
-def _link_report(article: CandidateArticle, zone: ZoneInfo) -> EditionLink:
+def _link_report(article: CandidateArticle, zone: ZoneInfo, language: ReaderLanguage) -> EditionLink:
     return EditionLink(
-        article.publisher, strip_tracking(article.link), displayed_date(article, zone), article.title, article.primary
+        article.publisher,
+        strip_tracking(article.link),
+        displayed_date(article, zone, language),
+        article.title,
+        article.primary,
     )
 
 
-def write_lead(placed: PlacedStory, zone: ZoneInfo, pictures: Mapping[str, PictureCuts]) -> SectionEntry:
+def write_lead(
+    placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage, pictures: Mapping[str, PictureCuts]
+) -> SectionEntry:
     """Write the story that leads the edition: a large picture, why it leads, and earlier articles on its matter."""
     article = placed.scored.story.lead
     cuts = pictures.get(article.image or "")
     return replace(
-        with_summary(write_row(placed, zone, pictures), placed.scored.story, LEAD_WORDS),
-        why=f"{explain_lead(placed.scored)}.",
-        related=tuple(EditionLink(a.title, strip_tracking(a.link), displayed_date(a, zone)) for a in placed.related),
+        with_summary(write_row(placed, zone, language, pictures), placed.scored.story, LEAD_WORDS),
+        why=language.pgettext("a clause as a sentence", "%(clause)s.", clause=explain_lead(placed.scored, language)),
+        related=tuple(
+            EditionLink(a.title, strip_tracking(a.link), displayed_date(a, zone, language)) for a in placed.related
+        ),
         picture=cuts.lead if cuts else None,
     )

@@ -7,6 +7,7 @@ from digest.edition.kinds.section_kind import SectionKind, source_lines
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
+from subscribers.reader_language import ReaderLanguage
 
 
 class TopicSection(SectionKind):
@@ -30,6 +31,6 @@ class TopicSection(SectionKind):
         """Take what has a topic."""
         return SectionKind.may_take(self, section, scored) and bool(scored.topic)
 
-    def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
+    def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:
         """Return the source with the date."""
-        return source_lines(entry, ", ".join(part for part in (entry.source, entry.date) if part))
+        return source_lines(entry, ", ".join(part for part in (entry.source, entry.date) if part), language)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from subscribers.reader_language import ReaderLanguage
+
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
@@ -27,7 +29,7 @@ class ShownCorrection:
     signature: str
 
 
-def show_corrections(html: str, corrections: Sequence[ShownCorrection]) -> str:
+def show_corrections(html: str, corrections: Sequence[ShownCorrection], language: ReaderLanguage) -> str:
     """Return a web copy with corrections in it, in the order in which they were made."""
     if not corrections:
         return html
@@ -37,13 +39,15 @@ def show_corrections(html: str, corrections: Sequence[ShownCorrection]) -> str:
     page = lxml.html.document_fromstring(html, parser=lxml.html.HTMLParser(encoding="utf-8"))
     for correction in corrections:
         for element in _find_texts(page.body, correction.was):
-            _strike(element, correction, {"style": _SMALL})
+            _strike(element, correction, language, {"style": _SMALL})
     main = next(iter(page.xpath("//*[@role='main']")), page.body)
-    main.insert(0, _make_list(corrections))
+    main.insert(0, _make_list(corrections, language))
     return str(lxml.html.tostring(page, encoding="unicode", doctype="<!DOCTYPE html>"))
 
 
-def correct_page_piece(html: str, corrections: Sequence[ShownCorrection], *, with_notes: bool) -> str:
+def correct_page_piece(
+    html: str, corrections: Sequence[ShownCorrection], language: ReaderLanguage, *, with_notes: bool
+) -> str:
     """Return a piece of a web edition with corrections in it; the list at the top of its page is the page's own.
 
     Without notes the old text is struck through, and why is not said: for a list of contents.
@@ -57,7 +61,7 @@ def correct_page_piece(html: str, corrections: Sequence[ShownCorrection], *, wit
         for element in _find_texts(piece, correction.was):
             # The list of sources repeats the headline, under which the note stands already.
             listed = any("srcs" in ancestor.get("class", "").split() for ancestor in element.iterancestors())
-            _strike(element, correction, {"class": "corr"} if with_notes and not listed else None)
+            _strike(element, correction, language, {"class": "corr"} if with_notes and not listed else None)
     return "".join(lxml.html.tostring(child, encoding="unicode") for child in piece)
 
 
@@ -76,7 +80,12 @@ def _squeeze(text: str) -> str:
     return _WHITE_SPACE.sub(" ", text.replace("\N{NO-BREAK SPACE}", " ")).strip()
 
 
-def _strike(element: "HtmlElement", correction: ShownCorrection, note_attributes: dict[str, str] | None) -> None:
+def _strike(
+    element: "HtmlElement",
+    correction: ShownCorrection,
+    language: ReaderLanguage,
+    note_attributes: dict[str, str] | None,
+) -> None:
     """Strike a text through, with what it should say beside it; and a note after its block, where attributes for one are given."""
     from lxml.html import builder as b
 
@@ -91,25 +100,27 @@ def _strike(element: "HtmlElement", correction: ShownCorrection, note_attributes
     block = element
     while block.tag in {"a", "span", "ins", "b", "strong", "em"} and block.getparent() is not None:
         block = block.getparent()
-    said = b.P(f"Corrected {correction.signature}. {correction.note}", note_attributes)
+    text = language.gettext("Corrected %(signature)s. %(note)s", signature=correction.signature, note=correction.note)
+    said = b.P(text, note_attributes)
     if block.tag in {"td", "div", "li"}:
         block.append(said)
     else:
         block.addnext(said)
 
 
-def _make_list(corrections: Sequence[ShownCorrection]) -> "HtmlElement":
+def _make_list(corrections: Sequence[ShownCorrection], language: ReaderLanguage) -> "HtmlElement":
     from lxml.html import builder as b
 
-    noun = "correction" if len(corrections) == 1 else "corrections"
-    box = b.DIV(b.P(b.B(f"This edition has {len(corrections)} {noun}."), style="margin:0"), role="note", style=_BOX)
+    count = language.ngettext(
+        "This edition has %(num)s correction.", "This edition has %(num)s corrections.", len(corrections)
+    )
+    box = b.DIV(b.P(b.B(count), style="margin:0"), role="note", style=_BOX)
     for correction in corrections:
+        where = language.gettext("In “%(story)s”:", story=correction.story)
         box.append(
             b.P(
                 b.B(correction.signature),
-                ". In “",
-                correction.story,
-                "”: ",
+                f". {where} ",
                 b.DEL(correction.was),
                 " ",
                 b.INS(correction.becomes),

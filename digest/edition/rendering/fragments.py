@@ -23,10 +23,11 @@ from digest.edition.mailable_edition import FragmentKind
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
-from digest.edition.rendering.template_filters import TEMPLATE_FILTERS, join_address_lines
+from digest.edition.rendering.template_filters import join_address_lines, template_filters, write_issue
 from digest.edition.rendering.web_edition import render_page_fragments
 from digest.settings import LogoPair, LookSettings, Settings
 from digest.templating import create_jinja_environment
+from subscribers.reader_language import ENGLISH, ReaderLanguage
 
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
 _TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator: no text of an edition holds it
@@ -59,6 +60,7 @@ class PublicationFrame:
     reply_to: str
     look: LookSettings
     logo: LogoPair | None = None
+    reader_language: ReaderLanguage = ENGLISH
 
     @property
     def start(self) -> str:
@@ -97,6 +99,7 @@ def publication_frame(settings: Settings) -> PublicationFrame:
         reply_to=sender.reply_to,
         look=settings.file.look,
         logo=settings.logo,
+        reader_language=settings.reader_language,
     )
 
 
@@ -105,13 +108,14 @@ def create_mail_environment(settings: Settings) -> Environment:
 
     It is kept for the next one who asks, with its compiled templates; a template that changes is compiled again.
     """
-    return _open_mail_environment(settings.templates)
+    return open_mail_environment(settings.templates, settings.reader_language)
 
 
 @lru_cache(maxsize=4)
-def _open_mail_environment(operator_folder: Path | None) -> Environment:
-    pages = create_jinja_environment(operator_folder)
-    pages.filters.update(TEMPLATE_FILTERS)
+def open_mail_environment(operator_folder: Path | None, language: ReaderLanguage) -> Environment:
+    """Give the environment of `create_mail_environment` in a language: that of readers, or English for the staff."""
+    pages = create_jinja_environment(operator_folder, language)
+    pages.filters.update(template_filters(language))
     return pages
 
 
@@ -172,7 +176,7 @@ def _template_context(content: EditionContent, frame: PublicationFrame, kind: Fr
         "my_data": f"{preferences}#my-data",
         "asked": placeholders.SIGNUP_ORIGIN_PLACEHOLDER,
         "share": {
-            "mail": f"mailto:?subject={quote(f'{frame.name} No. {content.number}')}&body={quote(web_copy, safe='')}",
+            "mail": f"mailto:?subject={quote(f'{frame.name} {write_issue(content.number, frame.reader_language)}')}&body={quote(web_copy, safe='')}",
             "linkedin": f"https://www.linkedin.com/sharing/share-offsite/?url={quote(web_copy, safe='')}",
         },
         # The comments at which the page is cut and told apart; Markup, because they are no text.

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from digest.edition.content import EditionContent, EditionSection, EntryDate, SectionEntry
 from digest.edition.fragment_names import section_fragment_name, sections_of_fragment
 from digest.edition.kinds import lead_sections
+from subscribers.reader_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
 MAX_SHORT_LINES = 10  # of the five-minute edition
@@ -51,9 +52,11 @@ class EarlyDates:
 
     @property
     def title(self) -> str:
-        """What the dates hold: "Deadlines and events"."""
+        """What the dates hold, as a message: "Deadlines and events"."""
         kinds = {dated.when.kind for dated in self.entries}
-        return "Deadlines and events" if len(kinds) == 2 else "Deadlines" if "deadline" in kinds else "Events"
+        if len(kinds) == 2:
+            return mark_message("Deadlines and events")
+        return mark_message("Deadlines") if "deadline" in kinds else mark_message("Events")
 
 
 @dataclass(frozen=True, slots=True)

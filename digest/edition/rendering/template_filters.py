@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -13,8 +14,10 @@ from markupsafe import Markup
 from digest.collect.urls import site_name
 from digest.edition.content import EditionLink, EditionPicture, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.section_kind import summary_note
 from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
-from subscribers.phrases import month_day
+from digest.edition.rendering.mail_layout import EarlyDates
+from subscribers.reader_language import ReaderLanguage
 
 _HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-]*)?")
 TEXT_WIDTH = 72  # columns of the text part
@@ -106,18 +109,18 @@ def without_alt_text(picture: EditionPicture) -> EditionPicture:
     return replace(picture, alt="")
 
 
-def secondary_lines(entry: SectionEntry, section_kind: str) -> tuple[str, ...]:
+def secondary_lines(entry: SectionEntry, section_kind: str, language: ReaderLanguage) -> tuple[str, ...]:
     """Return the quiet lines under a list's headline, as the section's kind has them."""
-    return SECTION_KINDS[section_kind].secondary_lines(entry)
+    return SECTION_KINDS[section_kind].secondary_lines(entry, language)
 
 
-def story_facts_line(entry: SectionEntry) -> str:
+def story_facts_line(entry: SectionEntry, language: ReaderLanguage) -> str:
     """Put the topic, source and date of a story into one line of the text part."""
     parts = [
         entry.kicker,
         ", ".join(part for part in (entry.source, entry.date) if part),
-        f"Source: {entry.credit}" if entry.has_other_credit else "",
-        entry.summary_note,
+        language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else "",
+        summary_note(entry, language),
     ]
     return " ".join(f"{part}." for part in parts if part)
 
@@ -154,11 +157,11 @@ def without_weekday(written_date: str) -> str:
     return written_date.partition(", ")[2] or written_date
 
 
-def group_by_topic(entries: Iterable[SectionEntry]) -> list[tuple[str, list[SectionEntry]]]:
+def group_by_topic(entries: Iterable[SectionEntry], language: ReaderLanguage) -> list[tuple[str, list[SectionEntry]]]:
     """Group entries by topic, both in the order in which they come."""
     groups: dict[str, list[SectionEntry]] = {}
     for entry in entries:
-        groups.setdefault(entry.kicker or "Other news", []).append(entry)
+        groups.setdefault(entry.kicker or language.gettext("Other news"), []).append(entry)
     return list(groups.items())
 
 
@@ -172,29 +175,47 @@ def minify_css(css: str, page_direction: str) -> Markup:
     return Markup(css)  # noqa: S704 - the operator's own file, not the world's text
 
 
-TEMPLATE_FILTERS: dict[str, Callable[..., Any]] = {
-    "anchor": sources_anchor,
-    "bound": keep_on_one_line,
-    "bound_hour": bind_hour,
-    "by_topic": group_by_topic,
-    "credited": attrgetter("has_other_credit"),
-    "facts": story_facts_line,
-    "fit": fit_picture,
-    "host": lambda url: site_name(url) or url,
-    "inline_markup": render_inline_markup,
-    "lean": minify_css,
-    "month_day": month_day,
-    "named_sources": named_sources,
-    "nb": bind_last_words,
-    "plain_markup": strip_inline_markup,
-    "quiet": secondary_lines,
-    "story_anchor": story_anchor,
-    "short_month": lambda day: f"{day:%b}",
-    "unspoken": without_alt_text,
-    "way": dir_attribute,
-    "without_weekday": without_weekday,
-    "wrap": wrap_text,
-}
+def template_filters(language: ReaderLanguage) -> dict[str, Callable[..., Any]]:
+    """Return the filters of the mail's templates, in the language that readers are written to in."""
+    return {
+        "anchor": sources_anchor,
+        "bound": keep_on_one_line,
+        "bound_hour": bind_hour,
+        "by_topic": partial(group_by_topic, language=language),
+        "credited": attrgetter("has_other_credit"),
+        "dates_title": partial(write_dates_title, language=language),
+        "facts": partial(story_facts_line, language=language),
+        "fit": fit_picture,
+        "full_date": language.full_date,
+        "host": lambda url: site_name(url) or url,
+        "inline_markup": render_inline_markup,
+        "issue": partial(write_issue, language=language),
+        "lean": minify_css,
+        "month_day": language.month_day,
+        "named_sources": named_sources,
+        "nb": bind_last_words,
+        "plain_markup": strip_inline_markup,
+        "quiet": partial(secondary_lines, language=language),
+        "story_anchor": story_anchor,
+        "short_month": language.short_month,
+        "summary_note": partial(summary_note, language=language),
+        "unspoken": without_alt_text,
+        "way": dir_attribute,
+        "without_weekday": without_weekday,
+        "wrap": wrap_text,
+    }
+
+
+def write_issue(number: object, language: ReaderLanguage) -> str:
+    """Write "No. 147"."""
+    return language.gettext("No. %(number)s", number=number)
+
+
+def write_dates_title(dates: EarlyDates, language: ReaderLanguage) -> str:
+    """Write "Deadlines and events to December 4"."""
+    return language.gettext(
+        "%(title)s to %(day)s", title=language.translate_text(dates.title), day=language.month_day(dates.last_day)
+    )
 
 
 def join_address_lines(text: str) -> str:

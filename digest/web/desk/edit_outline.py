@@ -77,7 +77,8 @@ class ArrangedRow:
     def meta(self) -> str:
         """The quiet line: topic, deadline, who reported it, when."""
         elsewhere = f"Also stands in {self.also_in}" if self.also_in else ""
-        return ". ".join(part for part in (entry_meta(self.entry), self.entry.summary_note, elsewhere) if part)
+        summary = f"Summary from {self.entry.summary_lender}" if self.entry.summary_lender else ""
+        return ". ".join(part for part in (entry_meta(self.entry), summary, elsewhere) if part)
 
     @property
     def has_picture_finding(self) -> bool:

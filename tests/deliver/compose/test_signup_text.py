@@ -17,6 +17,7 @@ from digest.deliver.compose.variants import signup_text
 from digest.edition import placeholders
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.edition.rendering.template_filters import text_columns
+from subscribers.reader_language import ENGLISH
 from tests.deliver.conftest import DATE_VALUE
 from tests.deliver.message_lint import message_faults
 
@@ -47,7 +48,12 @@ PLACES = {
 
 def message_with(place: str) -> tuple[bytes, EmailMessage, PlaceholderValues]:
     filled = PlaceholderValues(
-        "ada@example.org", "<1@x.example.org>", DATE_VALUE, "l" * 22, "p" * 22, signup_text(ASKED_AT, place, ZONE)
+        "ada@example.org",
+        "<1@x.example.org>",
+        DATE_VALUE,
+        "l" * 22,
+        "p" * 22,
+        signup_text(ASKED_AT, place, ZONE, ENGLISH),
     )
     raw = splice_message(TEMPLATE, filled)
     return raw, message_from_bytes(raw, policy=policy.default), filled

@@ -30,6 +30,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState, Fragment
 from digest.store.process_owner import this_process_owner
 from subscribers.crypto import link_tokens
+from subscribers.reader_language import ENGLISH
 from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid
 from tests.deliver.scripted_provider import ScriptedProvider
@@ -90,7 +91,7 @@ def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number
     """Replace each value that is one person's own by a placeholder, and remove the signatures."""
     zone = world.settings.file.publication.zone
     signup_place = "the desk" if kind else "hls.today"
-    signup = signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone)
+    signup = signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone, ENGLISH)
     leave: link_tokens.LinkPurpose = "test leave" if kind else "leave"
     preferences: link_tokens.LinkPurpose = "test preferences" if kind else "preferences"
     values = {

@@ -9,6 +9,7 @@ from digest.collect.deadlines import Deadline
 from digest.edition.content import EntryDate, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story
+from subscribers.reader_language import ENGLISH
 
 NEW_YORK = ZoneInfo("America/New_York")
 URL = "https://calls.example.org/1"
@@ -16,7 +17,7 @@ URL = "https://calls.example.org/1"
 
 def written(kind: str, **more: object) -> SectionEntry:
     article = CandidateArticle(URL, URL, "Port grant", "", "Calls", "Calls", datetime(2026, 11, 18, tzinfo=UTC), **more)  # type: ignore[arg-type]
-    return SECTION_KINDS[kind].write_entry(PlacedStory(ScoredStory(Story(article), 50.0, ())), NEW_YORK)
+    return SECTION_KINDS[kind].write_entry(PlacedStory(ScoredStory(Story(article), 50.0, ())), NEW_YORK, ENGLISH)
 
 
 @pytest.mark.parametrize(

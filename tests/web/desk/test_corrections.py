@@ -34,6 +34,7 @@ from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.reader_language import ENGLISH
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import EDITOR
 from tests.conftest import WAIT_TIMEOUT
@@ -318,13 +319,13 @@ def test_the_next_edition_carries_it_once_whether_drafted_before_or_after(week: 
     zone = install.settings.file.publication.zone
     with install.database.read() as session:
         # A draft that is made anew has the same block; the edition after it has none.
-        (block,) = load_carried_blocks(session, release, install.settings.link_base, zone)
+        (block,) = load_carried_blocks(session, release, install.settings.link_base, zone, ENGLISH)
         assert block == next(b for b in blocks if b.kind == "correction")
     with install.database.write() as session:
         session.execute(update(Edition).where(Edition.name == week.name).values(state=EditionState.SENT))
     with install.database.read() as session:
         after = release + timedelta(days=7)
-        assert load_carried_blocks(session, after, install.settings.link_base, zone) == ()
+        assert load_carried_blocks(session, after, install.settings.link_base, zone, ENGLISH) == ()
 
 
 def test_the_command_corrects_lists_and_asks_before_it_mails(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,10 +354,10 @@ def test_a_text_with_fixed_spaces_is_found_and_its_link_stays() -> None:
         "<p>Other.</p></td></tr></table></div></body></html>"
     )
     shown = ShownCorrection("Ten ports & a pier", "Ten ports & a pier", "Nine ports", "One is a pier.", "May 1, Dana")
-    page = show_corrections(html, [shown])
+    page = show_corrections(html, [shown], ENGLISH)
     assert '<a href="https://a.example/"><del>Ten ports &amp; a pier</del> <ins>Nine ports</ins></a>' in page
     assert "Corrected May 1, Dana. One is a pier.</p><p>Other.</p>" in page
-    assert show_corrections(html, []) == html
+    assert show_corrections(html, [], ENGLISH) == html
     # What is nowhere found word by word still stands in the list at the top.
     other = ShownCorrection("Ten ports", "never printed", "so it is", "Why.", "May 1, Dana")
-    assert "<del>never printed</del> <ins>so it is</ins>" in show_corrections(html, [other])
+    assert "<del>never printed</del> <ins>so it is</ins>" in show_corrections(html, [other], ENGLISH)

@@ -1,0 +1,204 @@
+"""The mail in another language: nothing of it is left in English, and it runs from right to left where its language does."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail, sample_content, sample_facts
+from digest.collect.deadlines import Deadline
+from digest.deliver.compose.message import MessageTemplate
+from digest.edition.content import EarlierAppearance, EditionContent, LabelledBlock, SectionEntry
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.section_kind import write_deadline
+from digest.edition.kinds.story_entry import explain_lead
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.select.ranking import MOST_READ_NOTE
+from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, ScoreTerm, Story, TermName
+from digest.settings import SectionSettings, Settings
+from digest.settings.edition import PublicationSettings
+from digest.settings.model import SettingsFile
+from subscribers.consent.preferences import Preferences, describe_preferences
+from tests.pseudo_language import find_untranslated, read_visible_texts, write_pseudo_catalogue
+
+LANGUAGE = "he"
+PUBLICATION = PublicationSettings(
+    name="Vigie", tagline="Sentinelle", site="https://vigie.example.org/", about="Chez nous.", language=LANGUAGE
+)
+ZONE = ZoneInfo("America/New_York")
+NOW = datetime(2026, 11, 19, 12, tzinfo=UTC)
+STAFF_KEYS = {mail.key for mail in STAFF_MAILS}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Give the settings of a publication in a language that nobody reads: all that is translated stands in brackets."""
+    folder = tmp_path_factory.mktemp("templates")
+    write_pseudo_catalogue(folder, LANGUAGE)
+    return Settings(templates=folder, file=SettingsFile(publication=PUBLICATION))
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """List all texts in a nest of values."""
+    if isinstance(value, str):
+        yield value
+    elif is_dataclass(value):
+        yield from (text for field in fields(value) for text in texts_of(getattr(value, field.name)))
+    elif isinstance(value, tuple | list):
+        yield from (text for part in value for text in texts_of(part))
+
+
+def content_words(settings: Settings) -> list[str]:
+    """List what is nobody's to translate: the publication's own words, those of articles, and invented facts."""
+    facts = sample_facts(settings)
+    words = [text for mail in READER_MAILS for text in facts.get(mail.key, {}).values()]
+    words += texts_of(sample_content(settings))
+    words += [PUBLICATION.name, PUBLICATION.about, "HLS.Today", "LinkedIn", "vigie.example.org"]
+    words += [settings.file.sender.reply_to, "looking twice", "Three inspections, one drill: this week is about"]
+    words += ["Infrastructure", "Disaster response", "Dana Reyes"]
+    # A word in brackets is a message with a value in it: what is looked for is what stands without.
+    return [word for word in words if len(word) > 1 and "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}" not in word]
+
+
+def untranslated_parts(mail: MessageTemplate, content: list[str]) -> list[str]:
+    texts = (mail.subject, mail.text, read_visible_texts(mail.html or ""))
+    return [left for text in texts if (left := find_untranslated(text, content))]
+
+
+@pytest.mark.parametrize("key", [mail.key for mail in READER_MAILS])
+def test_no_text_of_a_mail_to_readers_is_left_in_english(settings: Settings, key: str) -> None:
+    assert untranslated_parts(compose_gallery_mail(settings, key), content_words(settings)) == []
+
+
+def test_a_text_that_is_not_a_message_is_found(settings: Settings) -> None:
+    """The judge of these tests finds what is planted."""
+    mail = compose_gallery_mail(settings, "confirm")
+    assert mail.html is not None
+    planted = replace(mail, html=mail.html.replace("<h1", '<p title="Press here">Opt in</p><h1', 1))
+    assert untranslated_parts(planted, content_words(settings)) == ["Opt in . Press here"]
+
+
+@pytest.mark.parametrize("key", sorted(STAFF_KEYS))
+def test_mails_to_the_staff_stay_english_and_run_from_left_to_right(settings: Settings, key: str) -> None:
+    mail = compose_gallery_mail(settings, key)
+    assert mail.html is not None
+    assert "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}" not in mail.subject + mail.text + mail.html
+    assert '<html lang="en" dir="ltr"' in mail.html
+
+
+def test_every_kind_of_fragment_of_an_edition_is_translated(settings: Settings, full_content: EditionContent) -> None:
+    """With what the gallery's edition has not: labelled blocks of every kind, a story that goes on, a web copy, a page."""
+    language = settings.reader_language
+    since = EarlierAppearance("2026-W46", 146, "An old headline", "This is new.")
+    blocks = (
+        LabelledBlock("correction-1", "correction", "Erratum", text="Lire ceci."),
+        LabelledBlock("offer", "opportunity", "Offre", "Maison"),
+        LabelledBlock("plain-offer", "opportunity", "Offre", url="https://offre.example.org/"),
+        LabelledBlock("plain", "sponsor", "Publi"),
+    )
+    sections = tuple(
+        replace(s, entries=tuple(_in_language(replace(e, since=since), language) for e in s.entries))
+        for s in full_content.sections
+    )
+    content = replace(full_content, sections=sections, blocks=blocks, date=language.weekday_date(date(2026, 11, 20)))
+    words = [w for w in (*texts_of(content), *content_words(settings)) if len(w) > 1 and "\u27e6" not in w]
+    pieces = render_edition(content, publication_frame(settings), create_mail_environment(settings))
+    assert {piece.kind for piece in pieces} == {"html", "web", "text", "short-text", "page", "short"}
+    for piece in pieces:
+        text = piece.body if piece.kind.endswith("text") else read_visible_texts(f"<div>{piece.body}</div>")
+        assert find_untranslated(text.replace("~asked-for-it~", ""), words) == "", (piece.kind, piece.name)
+
+
+def _in_language(entry: SectionEntry, language: object) -> SectionEntry:
+    del language
+    return replace(entry, when=replace(entry.when, label="\u27e6when\u27e7") if entry.when else None)
+
+
+def scored(lead: CandidateArticle, others: int = 0, note: str = "", term: TermName = TermName.EDITORIAL) -> ScoredStory:
+    also = tuple(replace(lead, url=f"{lead.url}{n}", publisher=f"Presse{n}", primary=False) for n in range(others))
+    terms = (ScoreTerm(term, 9.0, note),) if note else ()
+    return ScoredStory(Story(lead, also), 50.0, terms)
+
+
+ARTICLE = CandidateArticle("https://a.example.org/", "https://a.example.org/", "Pont", "", "Presse", "Presse", NOW)
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        scored(ARTICLE, 3, "pinned by ruth"),
+        scored(ARTICLE, 1, "featured"),
+        scored(ARTICLE, 14, MOST_READ_NOTE, TermName.READERSHIP),
+        scored(replace(ARTICLE, primary=True), 0),
+        scored(replace(ARTICLE, primary=True), 1),
+        scored(replace(ARTICLE, primary=True), 5),
+        replace(scored(ARTICLE), topic="Crues"),
+    ],
+)
+def test_no_reason_is_left_in_english(settings: Settings, story: ScoredStory) -> None:
+    sentence = explain_lead(story, settings.reader_language)
+    assert find_untranslated(sentence, ()) == ""
+
+
+@pytest.mark.parametrize("label", ["", "applications", "fixes", "something new"])
+@pytest.mark.parametrize(
+    ("clock", "zone"), [(None, ""), (time(17), ""), (time(12), "America/New_York"), (time(9, 30), "Europe/Paris")]
+)
+def test_no_deadline_is_left_in_english(settings: Settings, label: str, clock: time | None, zone: str) -> None:
+    written = write_deadline(Deadline(date(2026, 12, 1), clock, zone, label), settings.reader_language)
+    assert [find_untranslated(text, ()) for text in (written.label, written.text)] == ["", ""]
+
+
+@pytest.mark.parametrize("kind", sorted(SECTION_KINDS))
+def test_no_entry_is_left_in_english(settings: Settings, kind: str) -> None:
+    starts = datetime(2026, 12, 3, 18, tzinfo=UTC)
+    article = replace(
+        ARTICLE,
+        credit="INTERPOL",
+        starts_at=starts,
+        ends_at=starts.replace(day=5),
+        deadline=Deadline(date(2026, 12, 4)),
+    )
+    language, section_kind = settings.reader_language, SECTION_KINDS[kind]
+    (entry,) = section_kind.write_entries((PlacedStory(scored(article, 2)),), ZONE, language, {})
+    section = SectionSettings(key="some", title="Most read", kind=kind)  # type: ignore[arg-type]  # a name of the registry
+    texts = (
+        *texts_of(replace(entry, summary_origin=None)),
+        *section_kind.secondary_lines(entry, language),
+        section_kind.section_note(section, starts, language),
+        section.title_in(language),
+    )
+    content = ("Presse0", "Presse1", "Presse", "INTERPOL", "Pont", "deadline", "event")
+    assert [left for text in texts if (left := find_untranslated(text, content))] == []
+
+
+@pytest.mark.parametrize(
+    "preferences",
+    [
+        Preferences(is_readable=False),
+        Preferences(
+            frozenset({"b"}), text_only=True, pause_until=date(2026, 12, 1), short=True, hour=6, zone="Europe/Paris"
+        ),
+        Preferences(frequency="fortnightly", start=date(2026, 11, 18)),
+        Preferences(frequency="monthly", hour=12, zone="America/New_York"),
+    ],
+)
+def test_no_word_on_choices_is_left_in_english(settings: Settings, preferences: Preferences) -> None:
+    said = describe_preferences(preferences, [("a", "Une"), ("b", "Deux"), ("c", "Trois")], settings.reader_language)
+    assert find_untranslated(said, ["Une", "Trois"]) == ""
+
+
+def test_a_language_from_right_to_left_is_announced_and_its_tables_keep_their_logical_order(settings: Settings) -> None:
+    html = compose_gallery_mail(settings, "edition").html or ""
+    ltr = compose_gallery_mail(Settings(), "edition").html or ""
+    assert '<html lang="he" dir="rtl"' in html
+    assert '<div role="main" lang="he" dir="rtl">' in html
+    # Every side is the other one; the order of cells is the same, which `dir` turns by itself.
+    sides = re.compile(r'(?:\balign="|text-align:|float:|(?:padding|margin|border)-)(left|right)\b')
+    mirrored = {"left": "right", "right": "left"}
+    assert [mirrored[side] for side in sides.findall(html)] == sides.findall(ltr)
+    cells = re.compile(r"<t[dr]\b|<h[1-6]\b|<li\b|<img\b")
+    assert cells.findall(html) == cells.findall(ltr)
