@@ -35,7 +35,6 @@ def create_backup(
     with BACK_UP.steps(installation.database, actor, AUDIT_SUBJECT, now=now) as draft:
         manifest = archive.create_backup(
             installation.database,
-            installation.keys,
             file,
             passphrase=installation.settings.backup_passphrase_text,
             now=now,
@@ -98,7 +97,6 @@ def _write_into_folder(installation: Installation, now: datetime, progress: RowP
         proofs: list[LedgerProof] = []
         manifest = archive.create_backup(
             installation.database,
-            installation.keys,
             unproved,
             passphrase=passphrase,
             now=now,

@@ -24,14 +24,18 @@ from sqlalchemy import (
     JSON,
     Column,
     ColumnElement,
+    Connection,
     Date,
+    DateTime,
     Enum,
     LargeBinary,
+    MetaData,
     String,
     Table,
     Text,
     cast,
     func,
+    inspect,
     not_,
     select,
     text,
@@ -48,11 +52,10 @@ from digest.backups.encrypted_file import (
     is_encrypted,
 )
 from digest.store.delivery_models import InboundPayload
-from digest.store.engine import Database
+from digest.store.engine import Database, newest_schema_revision
 from subscribers.crypto.key_file import sync_folder
-from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
-from subscribers.store.key_rotation import list_key_usage
+from subscribers.store.key_check import key_columns
 from subscribers.store.models import Base, DamageTolerantJson, UtcDateTime
 
 ARCHIVE_FORMAT = 1
@@ -104,9 +107,31 @@ def tables_by_dependency() -> list[Table]:
     return list(Base.metadata.sorted_tables)
 
 
+def list_stored_tables(connection: Connection) -> list[Table]:
+    """Return the tables that a database of an older schema has, each after those that it refers to, with the columns that are there.
+
+    A column is typed as it is today; one that is gone since then as the database says. What an index keeps for itself is no table.
+    """
+    stored = MetaData()
+    virtual = set[str]()
+    if connection.dialect.name == "sqlite":
+        query = text("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'")
+        virtual = set(connection.scalars(query))
+    names = [name for name in inspect(connection).get_table_names() if not any(name.startswith(v) for v in virtual)]
+    stored.reflect(connection, only=[name for name in names if name != "alembic_version"])
+    for table in stored.sorted_tables:
+        today = Base.metadata.tables.get(table.name)
+        for column in table.c:
+            if today is not None and column.name in today.c:
+                column.type = today.c[column.name].type
+            elif isinstance(column.type, DateTime):
+                column.type = UtcDateTime()
+    return stored.sorted_tables
+
+
 def excluded_rows(table: Table) -> ColumnElement[bool] | None:
     """Say which rows of a table are not for an archive."""
-    return InboundPayload.applied_at.is_not(None) if table is InboundPayload.__table__ else None
+    return table.c.applied_at.is_not(None) if table.name == InboundPayload.__tablename__ else None
 
 
 def value_format(column: Column[Any]) -> ValueFormat:
@@ -288,7 +313,6 @@ READ_BATCH_SIZE = 2000  # rows that are read at a time
 
 def create_backup(
     database: Database,
-    keys: KeyRing,
     file: Path,
     *,
     passphrase: str | None = None,
@@ -298,7 +322,7 @@ def create_backup(
 ) -> ArchiveManifest:
     """Write a backup to a file that must not exist yet, and read it again to prove it; with a passphrase it is encrypted.
 
-    `prove` proves more of it, before it has its name; it raises a BackupError where that fails.
+    The schema may be an older one. `prove` proves more of it, before it has its name; it raises a BackupError where that fails.
 
     Raises:
         BackupError: the file is there, cannot be written, or does not hold what it should.
@@ -307,7 +331,7 @@ def create_backup(
         raise BackupError(f"{file}: is there already. Name a new file.")
     part = file.with_name(f".{file.name}.part")
     try:
-        _write_archive(database, keys, part, passphrase, now, progress)
+        _write_archive(database, part, passphrase, now, progress)
         with closing(ArchiveReader(part, passphrase)) as reader:
             reader.verify()
         if prove is not None:
@@ -324,22 +348,25 @@ def create_backup(
 
 
 def _write_archive(
-    database: Database, keys: KeyRing, part: Path, passphrase: str | None, now: datetime, progress: RowProgress
+    database: Database, part: Path, passphrase: str | None, now: datetime, progress: RowProgress
 ) -> None:
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as out, database.snapshot() as session:
         sealed = EncryptedWriter(out, passphrase) if passphrase else None
         with ArchiveWriter(cast_type("IO[bytes]", sealed or out)) as writer:
-            _write_tables(session, writer, progress)
+            revision = str(session.scalar(text("SELECT version_num FROM alembic_version")))
+            is_newest = revision == newest_schema_revision()
+            tables = tables_by_dependency() if is_newest else list_stored_tables(session.connection())
+            _write_tables(session, tables, writer, progress)
             writer.close(
                 ArchiveManifest(
                     format=ARCHIVE_FORMAT,
                     version=__version__,
-                    revision=str(session.scalar(text("SELECT version_num FROM alembic_version"))),
+                    revision=revision,
                     made_at=now.isoformat(timespec="seconds"),
                     origin=session.get_bind().dialect.name,
-                    keys=_used_key_ids(session, keys),
+                    keys=_used_key_ids(session, tables),
                     tables=writer.archived_tables,
                 )
             )
@@ -349,11 +376,11 @@ def _write_archive(
         os.fsync(out.fileno())
 
 
-def _write_tables(session: Session, writer: ArchiveWriter, progress: RowProgress) -> None:
-    counts = [select(func.count()).select_from(table) for table in tables_by_dependency()]
+def _write_tables(session: Session, tables: Sequence[Table], writer: ArchiveWriter, progress: RowProgress) -> None:
+    counts = [select(func.count()).select_from(table) for table in tables]
     total = sum(session.scalar(count) or 0 for count in counts)
     rows_done = 0
-    for table in tables_by_dependency():
+    for table in tables:
         for written in writer.write_table(table, _select_rows(session, table)):
             progress(rows_done + written, total)
         rows_done += writer.archived_tables[table.name].rows
@@ -367,10 +394,12 @@ def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
     yield from session.execute(query, execution_options={"yield_per": READ_BATCH_SIZE})
 
 
-def _used_key_ids(session: Session, keys: KeyRing) -> dict[str, list[str]]:
+def _used_key_ids(session: Session, tables: Sequence[Table]) -> dict[str, list[str]]:
     """Name the keys that rows were made with: without them the copy cannot be read."""
-    ids_by_kind: dict[str, list[str]] = {}
-    for usage in list_key_usage(session, keys):
-        if usage.rows:
-            ids_by_kind.setdefault(usage.kind, []).append(usage.id)
-    return ids_by_kind
+    stored = {table.name: table for table in tables}
+    ids_by_kind: dict[str, set[str]] = {}
+    for kind, table, column in key_columns():
+        if table.name in stored and column.name in stored[table.name].c:
+            ids = session.scalars(select(column).where(column.is_not(None)).distinct())
+            ids_by_kind.setdefault(kind, set()).update(ids)
+    return {kind: sorted(ids) for kind, ids in ids_by_kind.items() if ids}

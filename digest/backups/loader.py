@@ -41,6 +41,24 @@ def restore_rows(
     progress: archive.RowProgress = lambda *_: None,
 ) -> Session:
     """Make the schema of the archive's time, write its rows, and bring the schema along."""
+    write_archived_rows(connection, reader, progress)
+    if reader.manifest.revision != newest_schema_revision():
+        upgrade_schema(connection, "head")
+    for current_table in archive.tables_by_dependency():
+        advance_sequence(connection, current_table)
+    session = Session(connection, expire_on_commit=False)
+    _check_keys(session, reader, keys)
+    return session
+
+
+def write_archived_rows(
+    connection: Connection, reader: archive.ArchiveReader, progress: archive.RowProgress = lambda *_: None
+) -> None:
+    """Make the schema of the archive's time, and write its rows.
+
+    Raises:
+        BackupError: this version does not know that schema.
+    """
     manifest = reader.manifest
     try:
         upgrade_schema(connection, manifest.revision)
@@ -63,13 +81,6 @@ def restore_rows(
             connection.execute(put, rows)
             rows_done += len(rows)
             progress(rows_done, total)
-    if manifest.revision != newest_schema_revision():
-        upgrade_schema(connection, "head")
-    for current_table in archive.tables_by_dependency():
-        advance_sequence(connection, current_table)
-    session = Session(connection, expire_on_commit=False)
-    _check_keys(session, reader, keys)
-    return session
 
 
 _COLUMN_TYPES: dict[archive.ValueFormat, TypeEngine[Any]] = {

@@ -35,7 +35,7 @@ COMMAND_PLACES = {
     },
     "editions": "digest.cli.past_editions",
     "evaluate": "digest.cli.evaluate",
-    "migrate": "digest.cli.migrate",
+    **dict.fromkeys(("migrate", "upgrade"), "digest.cli.migrate"),
     "status": "digest.cli.status",
     "subscribers": "digest.cli.subscribers.group",
 }  # the modules; each command is its module's attribute of the same name

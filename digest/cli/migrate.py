@@ -6,6 +6,7 @@ import sys
 import click
 
 from digest.app import database_moves
+from digest.app.upgrade import upgrade_installation
 from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 
@@ -76,4 +77,45 @@ def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None
             "The old database is held and otherwise as it was. Remove it once all is well: it holds people's data."
         )
     if not result.proof.sound:
+        raise SystemExit(1)
+
+
+@click.command(
+    epilog="""\b
+Example:
+  systemctl stop digest && pip install --upgrade hls-digest && digest upgrade && systemctl start digest
+
+\b
+The backup is a file 'before-upgrade-…' in backup.folder, else in the folder 'backups' of DIGEST_HOME. To go back: install the
+version before, and 'digest restore FILE --replace'. Remove it once all is well, and after 30 days in any case.
+
+\b
+Exit codes:
+  0  the schema is the newest, and every chain and seal holds
+  1  it cannot be done, and nothing has changed; or the ledger is broken, which is said
+  2  wrong use, or something that you can mend: a newer version has worked with the database, or there is none"""
+)
+@pass_command_context
+def upgrade(context: CommandContext) -> None:
+    """Back the database up, bring its schema up to date, and prove it. Any other command does the second without the first."""
+    if context.acting_email is not None:
+        raise click.UsageError("--as is not for an upgrade: who does it sits at the terminal.")
+    with label_refusals("Not upgraded"):
+        result = upgrade_installation(
+            context.settings, context.terminal, now=context.now(), show_progress=show_progress
+        )
+    if result.backup is None:
+        click.echo(f"Schema {result.after} is the newest: nothing was to be done.")
+    else:
+        click.echo(
+            f"{result.backup}: the database as it was, read again and proved\nSchema {result.before} is now {result.after}."
+        )
+    proof = result.proof
+    holds = (
+        "every chain and every seal holds."
+        if proof.sound
+        else "the ledger is broken. 'digest subscribers verify' says where."
+    )
+    click.echo(f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals: {holds}")
+    if not proof.sound:
         raise SystemExit(1)

@@ -198,16 +198,26 @@ def migrate_schema(database: Database, revision: str = "head") -> None:
     Raises:
         SchemaTooNewError: a newer version brought it further than this one knows.
     """
-    current, newest = _read_schema_revision(database), newest_schema_revision()
+    current, newest = read_schema_revision(database), newest_schema_revision()
     if revision == "head" and current == newest:
         return
-    if current is not None and current > newest:
-        raise SchemaTooNewError(
-            f"The database belongs to a newer version of this program (schema {current}; this one knows {newest}), and was left as it "
-            "is. Install that version (pip install --upgrade hls-digest), or restore a backup of before the upgrade."
-        )
+    refuse_newer_schema(current)
     with database.engine.execution_options(immediate=True).begin() as connection:
         upgrade_schema(connection, revision)
+
+
+def refuse_newer_schema(revision: str | None) -> None:
+    """Refuse a schema that this version does not know.
+
+    Raises:
+        SchemaTooNewError: a newer version made it.
+    """
+    newest = newest_schema_revision()
+    if revision is not None and revision > newest:
+        raise SchemaTooNewError(
+            f"The database belongs to a newer version of this program (schema {revision}; this one knows {newest}), and was left as it "
+            "is. Install that version (pip install --upgrade hls-digest), or restore a backup of before the upgrade."
+        )
 
 
 def upgrade_schema(connection: Connection, revision: str) -> None:
@@ -225,7 +235,7 @@ def upgrade_schema(connection: Connection, revision: str) -> None:
     command.upgrade(config, revision)
 
 
-def _read_schema_revision(database: Database) -> str | None:
+def read_schema_revision(database: Database) -> str | None:
     """Read the revision of a schema; None where there is none yet, or the database does not answer."""
     try:
         with database.read() as session:

@@ -1,0 +1,106 @@
+"""`digest upgrade` backs an older database up as it is, brings it up to date, and proves it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import select, text
+
+from digest.backups.archive import ArchiveReader, list_stored_tables
+from digest.backups.loader import advance_sequence, write_archived_rows
+from digest.cli import digest
+from digest.store.audit_chain import prove_audit_log
+from digest.store.engine import newest_schema_revision, open_database, read_schema_revision, upgrade_schema
+from digest.store.models import AuditEntry
+from subscribers.consent.audience import load_audience_page
+from tests.conftest import run_on_server, sibling_database_url
+from tests.store.test_upgrade import AUDIENCE, FIXTURE
+
+OLD = "0020"  # any between the fixture's and today's
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def old_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the URL of a populated database of an older schema, in an installation where one works."""
+    shutil.copytree(FIXTURE, tmp_path / "home")
+    (tmp_path / "home" / "keys.json").chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    server: str = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else ""
+    if server:
+        run_on_server(server, "CREATE DATABASE old")
+    url = sibling_database_url(server, "old") if server else f"sqlite:///{tmp_path / 'home' / 'digest.db'}"
+    monkeypatch.setenv("DIGEST_DATABASE_URL", url)
+    with (
+        closing(open_database(url)) as database,
+        closing(ArchiveReader(FIXTURE / "backup.zip")) as reader,
+        database.engine.execution_options(immediate=True).begin() as connection,
+    ):
+        write_archived_rows(connection, reader)
+        upgrade_schema(connection, OLD)
+        for table in list_stored_tables(connection):
+            advance_sequence(connection, table)
+    yield url
+    if server:
+        run_on_server(server, "DROP DATABASE old")
+
+
+def upgrade(*words: str) -> Result:
+    return CliRunner().invoke(digest, [*words, "upgrade"])
+
+
+def revision_of(url: str) -> str | None:
+    with closing(open_database(url)) as database:
+        return read_schema_revision(database)
+
+
+def test_it_is_backed_up_as_it_was_migrated_and_proved_and_can_go_back(old_url: str, tmp_path: Path) -> None:
+    done = upgrade()
+    assert done.exit_code == 0, done.output
+    assert f"Schema {OLD} is now {newest_schema_revision()}." in done.output
+    assert "every chain and every seal holds" in done.output
+    (file,) = (tmp_path / "home" / "backups").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    with closing(ArchiveReader(file)) as reader:
+        assert (reader.manifest.revision, reader.manifest.people) == (OLD, 23)
+        assert set(reader.manifest.keys) >= {"vault", "lookup", "suppression"}
+        assert "archived_story" not in reader.manifest.tables
+    with closing(open_database(old_url)) as database, database.read() as session:
+        assert {reader.number for reader in load_audience_page(session)} == set(AUDIENCE)
+        entry = session.scalars(select(AuditEntry).where(AuditEntry.act == "upgraded")).one()
+        assert entry.detail == {"from": OLD, "to": newest_schema_revision(), "backup": file.name}
+        assert prove_audit_log(session).fault == ""
+    again = upgrade()
+    assert again.exit_code == 0, again.output
+    assert "is the newest: nothing was to be done" in again.output
+    back = CliRunner().invoke(digest, ["restore", str(file), "--check"])
+    assert back.exit_code == 0, back.output
+    assert "every chain and every seal holds" in back.output
+
+
+def test_while_somebody_works_with_it_nothing_is_done(old_url: str, tmp_path: Path) -> None:
+    with closing(open_database(old_url)) as database, database.read() as session:
+        session.execute(text("SELECT count(*) FROM person"))
+        refused = upgrade()
+    assert refused.exit_code == 1
+    assert "the database is in use. Stop 'digest serve'" in refused.output
+    assert revision_of(old_url) == OLD
+    assert not (tmp_path / "home" / "backups").exists()
+
+
+def test_a_database_of_a_newer_version_and_none_at_all_are_said_in_a_sentence(
+    initialised_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{initialised_home / 'digest.db'}"
+    with closing(open_database(url)) as database, database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    refused = upgrade()
+    assert refused.exit_code == 2
+    assert "belongs to a newer version of this program (schema 9999" in refused.output
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "elsewhere"))
+    refused = upgrade()
+    assert refused.exit_code == 2
+    assert "Run 'digest init' first" in refused.output
