@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from dataclasses import asdict
 from importlib import resources
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,16 +12,21 @@ import click
 
 from digest import logs
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.app.doctor.examination import examine_installation, explain_closed_installation
-from digest.app.installation import InstallationError, create_key_file, open_installation
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.examination import examine_installation, examine_outside, explain_closed_installation
+from digest.app.doctor.outside_world import OutsideWorld
+from digest.app.installation import Installation, InstallationError, create_key_file, open_installation
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.cli.keys import show_new_keys
-from digest.cli.terminal import stop_on_signal
+from digest.cli.terminal import show_progress, stop_on_signal
+from digest.deliver.providers.kind import DoctorFinding
 from digest.long_lived import set_long_lived_aside
 from digest.settings import SETTINGS_FILE_NAME, SettingsError, is_loopback, load_settings
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
+
+DNS_PORT = 53  # RFC 1035, 4.2
 
 
 @click.command(
@@ -64,14 +70,22 @@ def init(context: CommandContext, target: Path | None) -> None:
     epilog="""\b
 Examples:
   digest doctor
-  digest doctor --json
+  digest doctor --online --json
 
 Every check is explained in docs/doctor.md. Exit codes: 0 nothing must be mended, 1 something must be (an error), 2 it
 could not look."""
 )
+@click.option(
+    "--online", "is_online", is_flag=True, help="Ask outside too: the DNS, mail servers, SendGrid, your own pages."
+)
+@click.option(
+    "--name-server",
+    metavar="ADDRESS[:PORT]",
+    help="Ask this name server in place of the system's: one that knows of a change before others do.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_command_context
-def doctor(context: CommandContext, as_json: bool) -> None:
+def doctor(context: CommandContext, is_online: bool, name_server: str | None, as_json: bool) -> None:
     """Look for what would go wrong: names, settings, keys, database, disk, sending to the world."""
     try:
         installation = context.installation
@@ -79,6 +93,8 @@ def doctor(context: CommandContext, as_json: bool) -> None:
         findings = explain_closed_installation(exc)
     else:
         findings = examine_installation(installation)
+        if is_online:
+            findings += _examine_outside(installation, name_server)
     if as_json:
         counts = Counter(finding.level for finding in findings)
         summary = {"errors": counts["error"], "warnings": counts["warning"]}
@@ -88,6 +104,28 @@ def doctor(context: CommandContext, as_json: bool) -> None:
             click.echo(f"{finding.level:7} {finding.check}: {finding.sentence}")
     if any(finding.level == "error" for finding in findings):
         raise SystemExit(1)
+
+
+def _examine_outside(installation: Installation, name_server: str | None) -> list[DoctorFinding]:
+    """Ask outside, and show how far it is."""
+    world = OutsideWorld(_parse_name_server(name_server)) if name_server else OutsideWorld()
+    with show_progress("Asking outside") as progress:
+        return examine_outside(ExaminedInstallation(installation, outside=world), progress=progress)
+
+
+def _parse_name_server(text: str) -> tuple[str, int]:
+    """Read the number of a name server, and its port.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    address, _, port = text.rpartition(":") if text.count(":") == 1 else (text, "", str(DNS_PORT))
+    try:
+        return str(ip_address(address)), int(port)
+    except ValueError as exc:
+        raise click.BadParameter(
+            f"{text!r} is no address of a name server; write one such as 192.0.2.53 or 192.0.2.53:5300"
+        ) from exc
 
 
 @click.command(

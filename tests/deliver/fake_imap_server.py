@@ -155,6 +155,9 @@ class _ImapSession(socketserver.StreamRequestHandler):
     def _list(self, _: list[str]) -> None:
         self._send_line(f'* LIST (\\Noselect) "{self.server.separator}" ""')
 
+    def _examine(self, words: list[str]) -> str:
+        return self._select(words)
+
     def _select(self, words: list[str]) -> str:
         if words[0] not in self.server.folders:
             return "NO no such folder"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.installation import Installation
 from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
 from subscribers.errors import ApplicationError
@@ -13,10 +14,11 @@ LEVEL_ORDER: tuple[FindingSeverity, ...] = ("error", "warning", "ok")
 
 @dataclass(frozen=True)
 class ExaminedInstallation:
-    """What the checks look at, and the moment that they take for now."""
+    """What the checks look at, the moment that they take for now, and whom those that look outside ask."""
 
     installation: Installation
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    outside: OutsideWorld = field(default_factory=OutsideWorld)
 
 
 CheckFunction = Callable[[ExaminedInstallation], Iterator[DoctorFinding]]
@@ -24,31 +26,35 @@ CheckFunction = Callable[[ExaminedInstallation], Iterator[DoctorFinding]]
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck:
-    """A named check. `meaning` says what it looks at, `remedy` what to do where a finding does not say it itself."""
+    """A named check. `meaning` says what it looks at, `remedy` what to do where a finding does not say it itself.
+
+    One that `is_online` asks outside the machine.
+    """
 
     name: str
     meaning: str
     remedy: str
     examine: CheckFunction
+    is_online: bool = False
 
 
 DOCTOR_CHECKS: dict[str, DoctorCheck] = {}
 
 
-def doctor_check(name: str, remedy: str) -> Callable[[CheckFunction], CheckFunction]:
+def doctor_check(name: str, remedy: str, *, is_online: bool = False) -> Callable[[CheckFunction], CheckFunction]:
     """Register a function as the check `name`; its docstring's first line says what it looks at.
 
     The check wants a section in `docs/doctor.md` and a planted fault in its tests.
     """
 
     def register(examine: CheckFunction) -> CheckFunction:
-        add_check(name, (examine.__doc__ or "").partition("\n")[0], remedy, examine)
+        add_check(name, (examine.__doc__ or "").partition("\n")[0], remedy, examine, is_online=is_online)
         return examine
 
     return register
 
 
-def add_check(name: str, meaning: str, remedy: str, examine: CheckFunction) -> None:
+def add_check(name: str, meaning: str, remedy: str, examine: CheckFunction, *, is_online: bool = False) -> None:
     """Register a check.
 
     Raises:
@@ -56,7 +62,7 @@ def add_check(name: str, meaning: str, remedy: str, examine: CheckFunction) -> N
     """
     if name in DOCTOR_CHECKS:
         raise ValueError(f"two checks are called {name}")
-    DOCTOR_CHECKS[name] = DoctorCheck(name, meaning.rstrip("."), remedy, examine)
+    DOCTOR_CHECKS[name] = DoctorCheck(name, meaning.rstrip("."), remedy, examine, is_online)
 
 
 def run_check(check: DoctorCheck, examined: ExaminedInstallation) -> list[DoctorFinding]:

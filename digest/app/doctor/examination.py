@@ -1,8 +1,9 @@
 """Running the doctor's checks over an installation, or over what keeps it from being opened."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
-from digest.app.doctor import installation_checks, operation_checks, settings_checks
+from digest.app.doctor import installation_checks, mail_checks, operation_checks, settings_checks, site_checks
 from digest.app.doctor.check_registry import (
     DOCTOR_CHECKS,
     DoctorCheck,
@@ -16,12 +17,35 @@ from digest.deliver.providers.kind import DoctorFinding
 from digest.settings import SettingsError
 from subscribers.errors import ApplicationError
 
-CHECK_MODULES = (installation_checks, settings_checks, operation_checks)  # importing them registers their checks
+CHECK_MODULES = (
+    installation_checks,
+    settings_checks,
+    operation_checks,
+    mail_checks,
+    site_checks,
+)  # importing them registers their checks
+
+MAX_QUESTIONS = 6  # checks that ask outside at a time
 
 
 def examine_installation(installation: Installation) -> list[DoctorFinding]:
     """Carry out every check; nothing is changed, and nothing leaves the machine."""
-    return run_checks(ExaminedInstallation(installation), DOCTOR_CHECKS)
+    return run_checks(
+        ExaminedInstallation(installation), (name for name, c in DOCTOR_CHECKS.items() if not c.is_online)
+    )
+
+
+def examine_outside(
+    examined: ExaminedInstallation, *, progress: Callable[[int, int], None] = lambda *_: None
+) -> list[DoctorFinding]:
+    """Carry out the checks that ask outside the machine, several at a time; `progress` is called with (done, total)."""
+    checks = [check for check in DOCTOR_CHECKS.values() if check.is_online]
+    findings: list[DoctorFinding] = []
+    with ThreadPoolExecutor(MAX_QUESTIONS, thread_name_prefix="doctor") as pool:
+        for done, found in enumerate(pool.map(lambda check: run_check(check, examined), checks), 1):
+            findings += found
+            progress(done, len(checks))
+    return findings
 
 
 def list_checks() -> dict[str, DoctorCheck]:

@@ -4,6 +4,7 @@
 a provider has no such thing. Importing a `kind` must be cheap: it happens at every start.
 """
 
+import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -129,6 +130,40 @@ class ProviderErasures:
     open_eraser: Callable[[Settings], Callable[[str], ErasureOutcome] | None]
 
 
+@dataclass(frozen=True, slots=True)
+class MailServerFacts:
+    """What a mail server said of itself: its name in answer to EHLO, and until when its certificate is valid."""
+
+    name: str
+    valid_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """The server that hands our mail to the world, with a return path of ours.
+
+    `host` returns its name by the settings. `examine` connects, secures and signs in, and hands nothing over; it takes whom
+    TLS trusts and how many seconds a step may take, and raises an `ApplicationError` where that fails.
+    """
+
+    host: Callable[[Settings], str]
+    examine: Callable[[Settings, ssl.SSLContext, float], MailServerFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAccount:
+    """The account with a provider who mails for us, with a return path of its own.
+
+    `findings` asks the account how it is set, for `digest doctor --online`; it takes how many seconds a step may take.
+    `is_authenticated` says whether the provider signs and bounces in the name of a domain; else that domain's SPF must hold
+    `spf_include`.
+    """
+
+    findings: Callable[[Settings, float], Iterable[DoctorFinding]]
+    is_authenticated: Callable[[Settings, str, float], bool]
+    spf_include: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKind:
     """One provider as the rest of the product sees it.
@@ -152,6 +187,8 @@ class ProviderKind:
     webhook: ProviderWebhook | None = None
     suppressions: SuppressionLists | None = None
     erasures: ProviderErasures | None = None
+    mail_server: MailServer | None = None
+    account: ProviderAccount | None = None
 
 
 class ProviderSettingsError(ApplicationError):

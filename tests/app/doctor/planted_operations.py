@@ -1,4 +1,4 @@
-"""Faults of an installation and of how it is run, each planted as it happens, with the check that names it and its advice."""
+"""Faults of an installation and of how it is run, each with the check that names it and its advice."""
 
 import json
 import os

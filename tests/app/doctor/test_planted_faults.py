@@ -2,16 +2,25 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.examination import list_checks, run_checks
+from digest.app.doctor.examination import examine_outside, list_checks, run_checks
+from digest.app.installation import Installation
 from digest.cli import digest
-from digest.store.engine import Database
+from digest.store.engine import Database, open_database
+from subscribers.crypto.keys import KeyRing
+from tests.app.doctor.outside import OutsideSetup, run_outside
 from tests.app.doctor.planted_operations import NOW, OPERATIONS_FAULTS, FaultyInstallation
+from tests.app.doctor.planted_outside import OUTSIDE_FAULTS
+
+# Whose fault is a machine's, or planted in a test of its own.
+UNPLANTED_CHECKS = {"import-names", "disk-space", "missed-deadline"}
 
 
 @pytest.fixture
@@ -28,7 +37,7 @@ def examine(world: FaultyInstallation, *names: str) -> list[tuple[str, str, str]
 def test_of_a_sound_installation_everything_is_well(world: FaultyInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = shutil.disk_usage("/")._replace(free=10**12)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
-    assert examine(world, *list_checks()) == []
+    assert examine(world, *(name for name, check in list_checks().items() if not check.is_online)) == []
 
 
 @pytest.mark.parametrize("fault", OPERATIONS_FAULTS)
@@ -65,3 +74,68 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
     (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
     assert finding["check"] == "database"
     assert "DIGEST_DATABASE_URL" in finding["remedy"]
+
+
+@pytest.fixture(scope="module")
+def outside_world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[OutsideSetup]:
+    folder = tmp_path_factory.mktemp("outside")
+    shutil.copy(sqlite_template, folder / "digest.db")
+    KeyRing.create(folder / "keys.json")
+    with (
+        closing(open_database(f"sqlite:///{folder / 'digest.db'}")) as database,
+        run_outside(folder, lambda settings: Installation(settings, database)) as world,
+    ):
+        yield world
+
+
+@pytest.fixture
+def outside(outside_world: OutsideSetup) -> OutsideSetup:
+    outside_world.reset()
+    return outside_world
+
+
+def test_of_a_sound_world_outside_everything_is_well(outside: OutsideSetup) -> None:
+    """By SMTP and by SendGrid; the checks run beside each other, and say how far they are."""
+    steps: list[tuple[int, int]] = []
+    findings = examine_outside(outside.examined(), progress=lambda done, total: steps.append((done, total)))
+    assert [f for f in findings if f.level != "ok"] == []
+    online = [name for name, check in list_checks().items() if check.is_online]
+    assert {f.check for f in findings} == set(online)
+    assert steps == [(done, len(online)) for done in range(1, len(online) + 1)]
+    outside.use_sendgrid()
+    assert [f for f in examine_outside(outside.examined()) if f.level != "ok"] == []
+
+
+@pytest.mark.parametrize("fault", OUTSIDE_FAULTS)
+def test_a_planted_fault_outside_is_found_by_its_name_with_what_to_do(outside: OutsideSetup, fault: str) -> None:
+    plant, check, remedy = OUTSIDE_FAULTS[fault]
+    plant(outside)
+    found = [f for f in run_checks(outside.examined(), [check]) if f.level != "ok"]
+    assert found
+    assert {f.check for f in found} == {check}
+    assert [f.sentence for f in found if remedy in f.sentence], found
+
+
+def test_the_command_asks_outside_when_it_is_told_to(
+    outside: OutsideSetup, initialised_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of links that lead to this machine alone nothing is asked, of mail that goes into files little."""
+    assert initialised_home.is_dir()
+    port = outside.names.server_address[1]
+    before = len(outside.names.asked)
+    alone = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)
+    assert not {f["check"] for f in alone["findings"]} & {"spf", "dmarc", "site-address"}
+    assert len(outside.names.asked) == before
+    words = ["doctor", "--online", "--name-server", f"127.0.0.1:{port}", "--json"]
+    asked = json.loads(CliRunner().invoke(digest, words).stdout)
+    found = {f["check"]: f["level"] for f in asked["findings"]}
+    assert (found["dmarc"], found["site-address"]) == ("error", "ok")
+    assert len(outside.names.asked) > before
+    wrong = CliRunner().invoke(digest, ["doctor", "--online", "--name-server", "nowhere"])
+    assert wrong.exit_code == 2
+    assert "no address of a name server" in wrong.output
+
+
+def test_every_check_has_a_planted_fault() -> None:
+    planted = {check for _, check, _ in (*OPERATIONS_FAULTS.values(), *OUTSIDE_FAULTS.values())}
+    assert set(list_checks()) - planted == UNPLANTED_CHECKS

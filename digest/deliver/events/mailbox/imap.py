@@ -5,8 +5,10 @@ import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 
 from digest.deliver.providers.base import scrub_addresses
+from digest.deliver.providers.certificates import read_certificate_end
 from digest.settings import BounceMailboxSettings
 from subscribers.errors import ApplicationError
 
@@ -41,11 +43,11 @@ class MailboxFolder:
     the server does not say.
     """
 
-    def __init__(self, imap: imaplib.IMAP4, mailbox: BounceMailboxSettings) -> None:
+    def __init__(self, imap: imaplib.IMAP4, mailbox: BounceMailboxSettings, *, readonly: bool = False) -> None:
         self._imap = imap
         self._server_name = mailbox.host_and_port
         self._done_folder = self._full_folder_name(mailbox.done) if mailbox.done else ""
-        status, reply = imap.select(_quote_name(mailbox.folder))
+        status, reply = imap.select(_quote_name(mailbox.folder), readonly)
         if status != "OK":
             raise MailboxError(f"no folder {mailbox.folder}: {_reply_text(reply)}. Put inbound.folder right.")
         self.uid_validity = self._response_number("UIDVALIDITY") or 0
@@ -139,6 +141,29 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
             imap.shutdown()
 
 
+def examine_mailbox(mailbox: BounceMailboxSettings, password: str, tls: ssl.SSLContext) -> datetime | None:
+    """Sign in and open the folder, changing nothing; return until when the certificate is valid, None without TLS.
+
+    Raises:
+        MailboxError: any of it failed.
+    """
+    with _translate_errors(mailbox.host_and_port):
+        imap = _connect_imap(mailbox, tls)
+    try:
+        with _translate_errors(mailbox.host_and_port):
+            _sign_in(imap, mailbox.user, password)
+            MailboxFolder(imap, mailbox, readonly=True)
+            valid_until = (
+                read_certificate_end(imap.sock.getpeercert()) if isinstance(imap.sock, ssl.SSLSocket) else None
+            )
+        with suppress(imaplib.IMAP4.error, OSError):
+            imap.logout()
+        return valid_until
+    finally:
+        with suppress(OSError):
+            imap.shutdown()
+
+
 @contextmanager
 def _translate_errors(server_name: str) -> Iterator[None]:
     """Translate errors of the connection to a `MailboxError`."""
@@ -155,12 +180,13 @@ def _translate_errors(server_name: str) -> Iterator[None]:
         raise MailboxError(f"{server_name} does not speak IMAP as it should") from None
 
 
-def _connect_imap(mailbox: BounceMailboxSettings) -> imaplib.IMAP4:
+def _connect_imap(mailbox: BounceMailboxSettings, tls: ssl.SSLContext | None = None) -> imaplib.IMAP4:
     host, port = mailbox.host_and_port.rsplit(":", 1)
     if mailbox.tls == "off":
         return _BoundedImap(host, int(port), timeout=STEP_TIMEOUT)
     try:
-        context = ssl.create_default_context(cafile=mailbox.authorities or None)
+        own = mailbox.authorities or tls is None
+        context = ssl.create_default_context(cafile=mailbox.authorities or None) if own else tls
     except OSError as exc:
         raise MailboxError(f"inbound.authorities: {exc.strerror or 'no certificate in it'}") from None
     if mailbox.tls == "implicit":

@@ -5,7 +5,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from digest.deliver.providers import kind
-from digest.deliver.providers.sendgrid import erasure, suppression_pull, webhook_signature
+from digest.deliver.providers.sendgrid import account_check, erasure, suppression_pull, webhook_signature
 from digest.deliver.providers.sendgrid.api import open_api, read_account
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
 from digest.deliver.providers.sendgrid.provider import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, SendGridProvider
@@ -78,6 +78,9 @@ KIND = kind.ProviderKind(
     webhook=kind.ProviderWebhook(_refusal_reason, parse_webhook_body),
     suppressions=kind.SuppressionLists(
         _pull_suppressions, suppression_pull.last_pull_trouble, suppression_pull.reset_list_positions
+    ),
+    account=kind.ProviderAccount(
+        account_check.find_account_problems, account_check.is_authenticated, account_check.SPF_INCLUDE
     ),
     erasures=kind.ProviderErasures(RECIPIENT_NAME, erasure.NEEDED_PERMISSION, erasure.open_eraser),
 )

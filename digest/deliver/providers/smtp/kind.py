@@ -1,13 +1,15 @@
 """SMTP as a provider: its URL, and what operators and readers are told about it."""
 
+import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from digest.deliver.providers import kind
 from digest.deliver.providers.base import ParallelProvider, Provider
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
-from digest.deliver.providers.smtp.connection import SmtpServer
+from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.connection_pool import split_into_pools
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.settings import Settings, is_loopback
@@ -17,6 +19,14 @@ MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it 
 
 def _open(settings: Settings) -> Provider:
     signer = load_provider_signer(settings)
+    server, connections = _read_server(settings)
+    if connections == 1:
+        return SmtpProvider(server, signer)
+    return ParallelProvider(split_into_pools([SmtpProvider(server, signer) for _ in range(connections)]))
+
+
+def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
+    """Read the server, and over how many connections mail goes to it."""
     url = kind.split_mail_url(settings)
     options = kind.read_url_options(url, {"starttls": "required", "messages": "100", "ca": "", "connections": "1"})
     if not url.hostname:
@@ -36,10 +46,13 @@ def _open(settings: Settings) -> Provider:
         ca_file=Path(options["ca"]) if options["ca"] else None,
         messages_per_connection=kind.parse_count(options["messages"], 10_000, "messages"),
     )
-    connections = kind.parse_count(options["connections"], MAX_CONNECTIONS, "connections")
-    if connections == 1:
-        return SmtpProvider(server, signer)
-    return ParallelProvider(split_into_pools([SmtpProvider(server, signer) for _ in range(connections)]))
+    return server, kind.parse_count(options["connections"], MAX_CONNECTIONS, "connections")
+
+
+def _examine_server(settings: Settings, tls: ssl.SSLContext, timeout: float) -> kind.MailServerFacts:
+    server, _ = _read_server(settings)
+    hasty = replace(server, timeouts=SmtpTimeouts(timeout, timeout, timeout))
+    return SmtpProvider(hasty, trusted=None if server.ca_file else tls).examine_server()
 
 
 def _describe_recipient(settings: Settings) -> str:
@@ -83,5 +96,6 @@ KIND = kind.ProviderKind(
     describe_recipient=_describe_recipient,
     describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
+    mail_server=kind.MailServer(lambda settings: kind.split_mail_url(settings).hostname or "", _examine_server),
     acceptance_is_arrival=True,  # what fails later comes back to the bounce mailbox
 )

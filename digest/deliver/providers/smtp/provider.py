@@ -16,6 +16,8 @@ from digest.deliver.providers.base import (
     scrub_addresses,
     stopped_batch,
 )
+from digest.deliver.providers.certificates import read_certificate_end
+from digest.deliver.providers.kind import MailServerFacts
 from digest.deliver.providers.smtp.connection import (
     NO_REPLY,
     SmtpConnection,
@@ -46,8 +48,11 @@ class SmtpProvider:
     name = "smtp"
     batch_size = 1
 
-    def __init__(self, server: SmtpServer, signer: DkimSigner | None = None) -> None:
+    def __init__(
+        self, server: SmtpServer, signer: DkimSigner | None = None, *, trusted: ssl.SSLContext | None = None
+    ) -> None:
         self._server = server
+        self._trusted = trusted
         self._signer = signer
         self._connection: SmtpConnection | None = None
         self._messages_on_connection = 0
@@ -177,7 +182,25 @@ class SmtpProvider:
     @cached_property
     def _tls_context(self) -> ssl.SSLContext | None:
         """What TLS trusts, kept: loading the authorities takes longer than a message."""
-        return None if self._server.tls_mode == "off" else ssl.create_default_context(cafile=self._server.ca_file)
+        if self._server.tls_mode == "off":
+            return None
+        return self._trusted or ssl.create_default_context(cafile=self._server.ca_file)
+
+    def examine_server(self) -> MailServerFacts:
+        """Connect, secure, sign in and say QUIT; nothing is handed over.
+
+        Raises:
+            SmtpSessionError: any of it failed.
+        """
+        connection = self._ensure_connection()
+        greeting = (connection.ehlo_resp or b"").split(maxsplit=1)
+        secured = connection.sock if isinstance(connection.sock, ssl.SSLSocket) else None
+        facts = MailServerFacts(
+            greeting[0].decode("ascii", "replace").lower() if greeting else "",
+            read_certificate_end(secured.getpeercert()) if secured else None,
+        )
+        self.close()
+        return facts
 
     def _ensure_connection(self) -> SmtpConnection:
         if self._connection is None:

@@ -1,0 +1,116 @@
+"""DMARC (RFC 9989): whose policy counts for a domain, found by walking up its name, and what is wrong with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from digest.app.doctor.outside_world import NameLookup
+
+MAX_LABELS = 8  # RFC 9989: a longer name is cut to 7 labels after its first question
+POLICIES = ("none", "quarantine", "reject")
+GONE_TAGS = {"pct": "t=y marks a policy that is only tried", "rf": "nobody reads it", "ri": "reports come daily"}
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcRecord:
+    """The record of one domain: its tags, in small letters."""
+
+    domain: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcDiscovery:
+    """What a walk up the name found: the record that is applied, the organisational domain, and what is wrong."""
+
+    record: DmarcRecord | None
+    organisation: str
+    policy: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Walk:
+    records: list[DmarcRecord] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def parse_tags(text: str) -> dict[str, str]:
+    """Read the tags of a record of DKIM's form (RFC 6376, 3.2); names in small letters."""
+    pairs = (part.partition("=") for part in text.split(";") if "=" in part)
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def discover_policy(names: NameLookup, domain: str) -> DmarcDiscovery:
+    """Find the record that receivers apply to mail from a domain: its own, else that of its organisation."""
+    walk = _walk_up(names, domain)
+    organisation = _choose_organisation(walk.records, domain)
+    own = [record for record in walk.records if record.domain == domain]
+    wide = [record for record in walk.records if record.domain == organisation] or walk.records[-1:]
+    if not walk.records:
+        return DmarcDiscovery(None, organisation, problems=tuple(walk.problems))
+    record = (own or wide)[0]
+    return DmarcDiscovery(
+        record, organisation, _choose_policy(record, domain), (*walk.problems, *_find_record_problems(record))
+    )
+
+
+def find_organisation(names: NameLookup, domain: str) -> str:
+    """Find the organisational domain of a domain; two that share it are aligned in relaxed mode."""
+    return _choose_organisation(_walk_up(names, domain).records, domain)
+
+
+def are_aligned(names: NameLookup, author: str, other: str, *, strict: bool) -> bool:
+    """Say whether an authenticated domain speaks for the domain of From."""
+    return author == other or (not strict and find_organisation(names, author) == find_organisation(names, other))
+
+
+def _walk_up(names: NameLookup, domain: str) -> _Walk:
+    walk = _Walk()
+    for name in _list_steps(domain):
+        found = [text for text in names.find_texts(f"_dmarc.{name}") if parse_tags(text).get("v") == "DMARC1"]
+        if len(found) > 1:
+            walk.problems.append(f"_dmarc.{name} has {len(found)} DMARC records, so none of them counts.")
+        if len(found) == 1:
+            walk.records.append(DmarcRecord(name, parse_tags(found[0])))
+            if walk.records[-1].tags.get("psd") in {"y", "n"}:
+                break
+    return walk
+
+
+def _list_steps(domain: str) -> list[str]:
+    """List the names to ask, from the domain up to its last label."""
+    labels = domain.lower().rstrip(".").split(".")
+    first, rest = labels, labels[1:]
+    if len(labels) > MAX_LABELS:
+        rest = labels[-(MAX_LABELS - 1) :]
+    return [".".join(step) for step in (first, *(rest[at:] for at in range(len(rest))))]
+
+
+def _choose_organisation(records: list[DmarcRecord], domain: str) -> str:
+    for record in records:
+        if record.tags.get("psd") == "n":
+            return record.domain
+        if record.tags.get("psd") == "y" and record.domain != domain:
+            depth = record.domain.count(".") + 2
+            return ".".join(domain.split(".")[-depth:])
+    return min((record.domain for record in records), key=lambda name: name.count("."), default=domain)
+
+
+def _choose_policy(record: DmarcRecord, domain: str) -> str:
+    policy = record.tags.get("p", "none")
+    return policy if record.domain == domain else record.tags.get("sp", policy)
+
+
+def _find_record_problems(record: DmarcRecord) -> list[str]:
+    tags, place = record.tags, f"_dmarc.{record.domain}"
+    problems = [
+        f"{place} says {tag}={tags[tag]}, which is no policy."
+        for tag in ("p", "sp", "np")
+        if tag in tags and tags[tag].lower() not in POLICIES
+    ]
+    problems += [
+        f"{place} says {tag}=, which RFC 9989 dropped: {why}." for tag, why in GONE_TAGS.items() if tag in tags
+    ]
+    if "rua" not in tags:
+        problems.append(f"{place} names nobody who gets reports (rua=), so nobody learns of mail that fails.")
+    return problems

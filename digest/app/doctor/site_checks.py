@@ -1,0 +1,225 @@
+"""What others see of our pages: links lead to them by https, staff pages ask for a sign-in, one-click works.
+
+Nothing of a reader is asked for: the link that is tried is made up, and answers that there is no such page.
+"""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import httpx
+
+from digest.app.doctor.check_registry import (
+    ExaminedInstallation,
+    doctor_check,
+    report_error,
+    report_fine,
+    report_warning,
+)
+from digest.deliver.providers.certificates import judge_certificate, read_certificate_end
+from digest.deliver.providers.kind import DoctorFinding
+from digest.settings import leads_to_this_machine
+from subscribers.errors import ApplicationError
+
+STAFF_PAGES = ("/desk/", "/admin/readers")
+MIN_HSTS_SECONDS = 180 * 24 * 3600
+MAX_CLOCK_DIFFERENCE = 60.0  # seconds
+ONE_CLICK_BODY = {"List-Unsubscribe": "One-Click"}  # RFC 8058, 3.2
+MAX_PAGE_BYTES = 2_000_000
+
+
+class SiteError(ApplicationError):
+    """The pages cannot be asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteAnswer:
+    """One answer of the pages. `valid_until` is the end of the certificate, None without TLS."""
+
+    status: int
+    headers: httpx.Headers
+    text: str
+    valid_until: datetime | None
+
+
+def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, base: str = "") -> SiteAnswer:
+    """Ask for a page of the base URL, at the address that the DNS gives for its host; follow no redirect.
+
+    Raises:
+        SiteError: there is no answer.
+        LookupFailedError: the DNS gives none.
+    """
+    url = urlsplit(f"{base or examined.installation.settings.link_base}{path}")
+    host = url.hostname or ""
+    addresses = (
+        [host] if host.replace(".", "").isdigit() or ":" in host else examined.outside.names.find_addresses(host)
+    )
+    if not addresses:
+        raise SiteError(f"{host} has no address in the DNS: no link of a mail leads anywhere.")
+    shown = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+    place = f"{url.scheme}://{shown}:{url.port or (443 if url.scheme == 'https' else 80)}{url.path}"
+    timeout, tls = examined.outside.timeout, examined.outside.tls
+    try:
+        with (
+            httpx.Client(verify=tls, timeout=timeout, follow_redirects=False, trust_env=False) as client,
+            client.stream(
+                "POST" if is_post else "GET",
+                place,
+                data=ONE_CLICK_BODY if is_post else None,
+                headers={"Host": url.netloc, "User-Agent": "hls-digest doctor"},
+                extensions={"sni_hostname": host},
+            ) as response,
+        ):
+            secured = response.extensions["network_stream"].get_extra_info("ssl_object")
+            valid_until = read_certificate_end(secured.getpeercert()) if secured else None
+            return SiteAnswer(response.status_code, response.headers, _read_text(response), valid_until)
+    except httpx.HTTPError as exc:
+        raise SiteError(f"{host} does not answer: {_explain(exc)}.") from exc
+
+
+def _read_text(response: httpx.Response) -> str:
+    body = b""
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > MAX_PAGE_BYTES:
+            break
+    return body.decode("utf-8", "replace")
+
+
+def _explain(error: Exception) -> str:
+    text = str(error) or ("no answer in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__)
+    return text.partition("] ")[2].partition(" (_ssl")[0] or text
+
+
+def _stays_here(examined: ExaminedInstallation) -> bool:
+    return leads_to_this_machine(examined.installation.settings.link_base)
+
+
+@doctor_check(
+    "site-address",
+    "Point DIGEST_BASE_URL's host at this machine or its proxy, and let the proxy pass all below it on.",
+    is_online=True,
+)
+def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the base URL's host is in the DNS, and our pages answer there."""
+    if _stays_here(examined):
+        yield report_fine("links lead to this machine alone")
+        return
+    alive = _visit(examined, "/healthz")
+    name, home = examined.installation.settings.file.publication.name, _visit(examined, "/")
+    if alive.status != 200 or alive.text.strip() != "alive":
+        yield report_error(
+            f"{examined.installation.settings.link_base}/healthz answers {alive.status}, and not as our pages do."
+        )
+    elif home.status != 200 or name not in home.text:
+        yield report_error(
+            f"{examined.installation.settings.link_base}/ answers {home.status}, and is not the page of {name}."
+        )
+    else:
+        yield report_fine(f"{examined.installation.settings.link_base} is {name}")
+
+
+@doctor_check(
+    "site-certificate",
+    "Renew it for the base URL's host, and have that done by itself (certbot renew, or what made it).",
+    is_online=True,
+)
+def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the certificate of the base URL can be trusted, and for how long."""
+    link_base = examined.installation.settings.link_base
+    if _stays_here(examined):
+        return
+    yield judge_certificate(
+        "", urlsplit(link_base).hostname or "", _visit(examined, "/healthz").valid_until, examined.now
+    )
+
+
+@doctor_check(
+    "site-sign-in",
+    "Let no proxy answer for /desk/ and /admin/, and none send a sign-in of its own along.",
+    is_online=True,
+)
+def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the pages of desk and admin ask a stranger to sign in."""
+    if _stays_here(examined):
+        return
+    for path in STAFF_PAGES:
+        answer = _visit(examined, path)
+        asks = answer.status in {401, 403} or "sign-in" in answer.headers.get("location", "")
+        yield (
+            report_fine(f"{path} asks for a sign-in")
+            if asks
+            else report_error(f"{path} answers {answer.status} to a stranger, without asking for a sign-in.")
+        )
+
+
+@doctor_check(
+    "site-https",
+    "Let the proxy pass the header on, and redirect http to https (docs/setup.md has configurations).",
+    is_online=True,
+)
+def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether browsers are told to use https alone (HSTS), and http leads there."""
+    base = urlsplit(examined.installation.settings.link_base)
+    if _stays_here(examined) or base.scheme != "https":
+        return
+    header = _visit(examined, "/healthz").headers.get("strict-transport-security", "")
+    seconds = header.partition("max-age=")[2].partition(";")[0].strip().strip('"')
+    if not seconds.isdigit() or int(seconds) < MIN_HSTS_SECONDS:
+        yield report_warning(f"{base.hostname} sends no Strict-Transport-Security of half a year or more.")
+    else:
+        yield report_fine(f"{base.hostname} is https alone")
+    if base.port is None:
+        yield from _judge_plain_http(examined, base.hostname or "")
+
+
+def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[DoctorFinding]:
+    try:
+        answer = _visit(examined, "/", base=f"http://{host}")
+    except SiteError:  # nobody listens: as good
+        return
+    if not answer.headers.get("location", "").startswith(f"https://{host}"):
+        yield report_warning(f"http://{host}/ answers {answer.status}, and does not lead to https.")
+
+
+@doctor_check(
+    "site-one-click",
+    "Let the proxy pass POST to /u/… on as it comes: no redirect, no challenge, no sign-in.",
+    is_online=True,
+)
+def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether one-click unsubscribing (RFC 8058) reaches us, by a POST to a link that nobody has."""
+    if _stays_here(examined):
+        return
+    token = secrets.token_urlsafe(16)
+    posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
+    if posted.status != 404:
+        yield report_error(
+            f"a POST to /u/… answers {posted.status}, where a link that nobody has answers 404: one-click unsubscribing fails."
+        )
+    else:
+        yield report_fine("a POST to /u/… reaches us")
+    if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
+        yield report_error("a reader's link is redirected with its secret in the address, which others then log.")
+
+
+@doctor_check(
+    "site-clock", "Set the clock, and have it follow a time server (timedatectl set-ntp true).", is_online=True
+)
+def check_site_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether this machine's clock agrees with the one that answers at the base URL."""
+    if _stays_here(examined):
+        return
+    said = _visit(examined, "/healthz").headers.get("date", "")
+    try:
+        difference = (parsedate_to_datetime(said) - examined.now).total_seconds()
+    except (ValueError, TypeError):
+        yield report_fine("the answer has no Date to compare with")
+        return
+    if abs(difference) > MAX_CLOCK_DIFFERENCE:
+        yield report_error(f"the clock here differs by {abs(difference):,.0f} seconds from the Date of the answer.")
+    else:
+        yield report_fine("the clock agrees with the Date of the answer")

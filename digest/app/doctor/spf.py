@@ -1,0 +1,134 @@
+"""SPF (RFC 7208): what the record of a domain lets through, with all that it includes, and what is wrong with it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from digest.app.doctor.outside_world import NameLookup
+
+MAX_LOOKUPS = 10  # RFC 7208, 4.6.4: terms that ask the DNS
+MAX_VOID_LOOKUPS = 2  # of these, without an answer
+_TERM = re.compile(
+    r"(?P<qualifier>[-+~?]?)(?P<name>[a-z0-9]+)(?::(?P<value>[^/]*))?(?P<length>(?:/\d+)?(?://\d+)?)$", re.IGNORECASE
+)
+_MODIFIER = re.compile(r"(?P<name>[a-z][\w.-]*)=(?P<value>.*)$", re.IGNORECASE)
+
+
+@dataclass
+class SpfSurvey:
+    """What a record lets through: `networks`, and how it ends (`all_qualifier`, empty where nothing says so).
+
+    `lookups` counts what a receiver has to ask for it; `problems` are sentences on what is wrong.
+    """
+
+    records: int = 0
+    networks: list[IPv4Network | IPv6Network] = field(default_factory=list)
+    included: list[str] = field(default_factory=list)
+    all_qualifier: str = ""
+    lookups: int = 0
+    void_lookups: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def lets_through(self, addresses: Iterable[str]) -> bool:
+        """Say whether mail from one of these addresses passes."""
+        numbers = [ip_address(address) for address in addresses]
+        return any(number in network for number in numbers for network in self.networks)
+
+
+def find_spf_records(names: NameLookup, domain: str) -> list[str]:
+    """Find the SPF records of a domain; there may be one (RFC 7208, 4.5)."""
+    return [text for text in names.find_texts(domain) if text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")]
+
+
+def survey_spf(names: NameLookup, domain: str) -> SpfSurvey:
+    """Read the record of a domain, and all that it includes."""
+    survey = SpfSurvey()
+    _SpfReader(names, survey).read(domain, ())
+    if survey.lookups > MAX_LOOKUPS:
+        survey.problems.append(
+            f"SPF of {domain} needs {survey.lookups} look-ups, and receivers stop at {MAX_LOOKUPS}: none of it counts."
+        )
+    if survey.void_lookups > MAX_VOID_LOOKUPS:
+        survey.problems.append(
+            f"SPF of {domain} names {survey.void_lookups} hosts that do not exist, more than {MAX_VOID_LOOKUPS}."
+        )
+    return survey
+
+
+class _SpfReader:
+    def __init__(self, names: NameLookup, survey: SpfSurvey) -> None:
+        self._names, self._survey = names, survey
+
+    def read(self, domain: str, above: tuple[str, ...]) -> None:
+        """Read one record; `above` are the domains that include it."""
+        survey = self._survey
+        if domain in above:
+            survey.problems.append(f"SPF of {above[0]} includes {domain} within itself.")
+            return
+        records = find_spf_records(self._names, domain)
+        if not above:
+            survey.records = len(records)
+        elif len(records) != 1:
+            survey.problems.append(f"SPF of {above[0]} includes {domain}, which has {len(records) or 'no'} record.")
+        if len(records) != 1 or survey.lookups > 3 * MAX_LOOKUPS:
+            return
+        terms = records[0].split()[1:]
+        has_all = any(term.lower().lstrip("-+~?") == "all" for term in terms)
+        for term in terms:
+            self._read_term(term, domain, above, follow_redirect=not has_all)
+
+    def _read_term(self, term: str, domain: str, above: tuple[str, ...], *, follow_redirect: bool) -> None:
+        survey, mechanism = self._survey, _TERM.match(term)
+        if mechanism is None or mechanism["name"].lower() not in {
+            "all",
+            "include",
+            "a",
+            "mx",
+            "ptr",
+            "ip4",
+            "ip6",
+            "exists",
+        }:
+            modifier = _MODIFIER.match(term)
+            if modifier is None and not (mechanism and mechanism["name"].lower() in {"ip4", "ip6"}):
+                survey.problems.append(f"SPF of {domain}: {term} is no term of RFC 7208.")
+            elif modifier and modifier["name"].lower() == "redirect" and follow_redirect:
+                survey.lookups += 1
+                self.read(modifier["value"].lower(), (*above, domain))
+            return
+        name, value = mechanism["name"].lower(), (mechanism["value"] or "").lower()
+        if name in {"include", "a", "mx", "ptr", "exists"}:
+            survey.lookups += 1
+        if name == "all":
+            survey.all_qualifier = survey.all_qualifier if above else mechanism["qualifier"] or "+"
+        elif name == "include":
+            survey.included.append(value)
+            self.read(value, (*above, domain))
+        elif name in {"ip4", "ip6"} or (name in {"a", "mx"} and "%" not in value):
+            self._add_networks(name, value or domain, mechanism["length"], passes=mechanism["qualifier"] in {"", "+"})
+
+    def _add_networks(self, name: str, value: str, length: str, *, passes: bool) -> None:
+        survey = self._survey
+        if name.startswith("ip"):
+            addresses = [value]
+        else:
+            hosts = [value] if name == "a" else [host for host in self._names.find_exchangers(value) if host != "."]
+            addresses = [address for host in hosts for address in self._names.find_addresses(host)]
+            survey.void_lookups += not addresses
+        for address in addresses:
+            try:
+                network = ip_network(f"{address}{_choose_length(address, length)}", strict=False)
+            except ValueError:
+                survey.problems.append(f"SPF: {name}:{value}{length} is no network.")
+                continue
+            if passes:
+                survey.networks.append(network)
+
+
+def _choose_length(address: str, length: str) -> str:
+    """Choose from `/24//64` the prefix length of an address's kind; empty for a single address."""
+    ipv4, _, ipv6 = length.partition("//") if not length.startswith("//") else ("", "", length[2:])
+    if ":" in address:
+        return f"/{ipv6}" if ipv6 else ipv4 if "//" not in length else ""
+    return ipv4

@@ -1,0 +1,32 @@
+"""How long the certificate of a server is valid, as the doctor judges it."""
+
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from digest.deliver.providers.kind import DoctorFinding
+
+FEW_DAYS, MANY_DAYS = 7, 21  # days that a certificate must be valid for, and should be
+
+
+def read_certificate_end(certificate: Mapping[str, Any] | None) -> datetime | None:
+    """Read until when a certificate is valid from what `getpeercert` gives; None without one."""
+    if not certificate:
+        return None
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
+
+
+def judge_certificate(check: str, server: str, valid_until: datetime | None, now: datetime) -> DoctorFinding:
+    """Judge a certificate that TLS accepted, by the days that it has left."""
+    if valid_until is None:
+        return DoctorFinding(check, "ok", f"{server} answers, without TLS")
+    days = (valid_until - now).days
+    if days >= MANY_DAYS:
+        return DoctorFinding(check, "ok", f"{server} answers; its certificate is valid until {valid_until:%Y-%m-%d}")
+    return DoctorFinding(
+        check,
+        "error" if days < FEW_DAYS else "warning",
+        f"the certificate of {server} ends in {max(days, 0)} days, on {valid_until:%Y-%m-%d}.",
+        "Renew it, and have that done by itself (certbot renew, or what made it).",
+    )

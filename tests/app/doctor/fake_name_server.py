@@ -1,0 +1,56 @@
+"""A name server on loopback: answers from a table, by UDP."""
+
+import socketserver
+import threading
+from typing import Self
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+Records = dict[tuple[str, str], list[str]]  # by name and kind, as a zone file writes the values
+
+
+class FakeNameServer(socketserver.ThreadingUDPServer):
+    """Answers from `records`; of a name that is not there it says so (NXDOMAIN), of one in `failing` that it failed."""
+
+    daemon_threads = True
+
+    def __init__(self, records: Records) -> None:
+        super().__init__(("127.0.0.1", 0), _Question)
+        self.records = records
+        self.failing: set[str] = set()
+        self.asked: list[tuple[str, str]] = []
+
+    def answer(self, query: dns.message.Message) -> dns.message.Message:
+        """Answer one question."""
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.RA
+        question = query.question[0]
+        name, kind = question.name.to_text().rstrip(".").lower(), dns.rdatatype.to_text(question.rdtype)
+        self.asked.append((name, kind))
+        if name in self.failing:
+            response.set_rcode(dns.rcode.SERVFAIL)
+        elif values := self.records.get((name, kind)):
+            response.answer.append(dns.rrset.from_text_list(question.name, 60, "IN", kind, values))
+        elif not any(known == name or known.endswith(f".{name}") for known, _ in self.records):
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        return response
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Question(socketserver.BaseRequestHandler):
+    server: FakeNameServer
+
+    def handle(self) -> None:
+        data, socket = self.request
+        socket.sendto(self.server.answer(dns.message.from_wire(data)).to_wire(max_size=65_000), self.client_address)

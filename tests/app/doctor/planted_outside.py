@@ -1,0 +1,239 @@
+"""Faults of DNS, mail servers, SendGrid's account and pages, each with the check that names it and its advice."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from digest.deliver.compose.dkim import SigningKey
+from tests.app.doctor.outside import DAYS_LEFT, MAIL_HOST, SITE_HOST, OutsideSetup, make_certificate
+
+KEY_NAME = "one._domainkey.hls.test"
+OutsidePlant = Callable[[OutsideSetup], object]
+
+
+def set_text(name: str, *texts: str) -> OutsidePlant:
+    return lambda world: world.set_text(name, *texts)
+
+
+def drop(name: str, kind: str) -> OutsidePlant:
+    return lambda world: world.names.records.pop((name, kind))
+
+
+def set_records(name: str, kind: str, *values: str) -> OutsidePlant:
+    return lambda world: world.names.records.update({(name, kind): list(values)})
+
+
+def publish_key(bits: int) -> OutsidePlant:
+    def plant(world: OutsideSetup) -> None:
+        record = SigningKey("one", rsa.generate_private_key(65537, bits)).dns_record()
+        world.set_text(KEY_NAME, record)
+
+    return plant
+
+
+def publish_weak_key(world: OutsideSetup) -> None:
+    """Publish 768 bits, which this library makes no more: the modulus of an old key."""
+    modulus = (1 << 767) + 12345
+    numbers = rsa.RSAPublicNumbers(65537, modulus)
+    der = numbers.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    from base64 import b64encode
+
+    world.set_text(KEY_NAME, f"v=DKIM1; k=rsa; p={b64encode(der).decode()}")
+
+
+def mark_as_tried(world: OutsideSetup) -> None:
+    (record,) = world.names.records[KEY_NAME, "TXT"]
+    world.names.records[KEY_NAME, "TXT"] = [record.replace('"v=DKIM1; ', '"v=DKIM1; t=y; ', 1)]
+
+
+def nest_includes(world: OutsideSetup) -> None:
+    for number in range(11):
+        world.set_text(f"s{number}.test", "v=spf1 ip4:198.51.100.1 -all")
+    world.set_text("bounce.hls.test", f"v=spf1 a:{MAIL_HOST} {' '.join(f'include:s{n}.test' for n in range(11))} -all")
+
+
+def age_certificates(days_left: int) -> OutsidePlant:
+    def plant(world: OutsideSetup) -> None:
+        world.now += timedelta(days=DAYS_LEFT - days_left)
+
+    return plant
+
+
+def trust_nobody(world: OutsideSetup) -> None:
+    other = world.folder / "other.pem"
+    world.authorities = other if other.exists() else make_certificate(other)
+
+
+def use_other_name(world: OutsideSetup) -> None:
+    """Reach the pages by a name that the certificate has not."""
+    world.names.records["other.hls.test", "A"] = ["127.0.0.1"]
+    world.change_settings(base_url=world.settings.base_url.replace(SITE_HOST, "other.hls.test"))
+
+
+def mail_over(user: str, host: str = "127.0.0.1") -> OutsidePlant:
+    return lambda world: world.mail_by(f"smtps://{user}@{host}:{world.smtp_port}")
+
+
+def with_account(path: str, status: int, body: object) -> OutsidePlant:
+    def plant(world: OutsideSetup) -> None:
+        world.use_sendgrid()
+        world.account_answers[f"/v3/{path}"] = (status, body)
+
+    return plant
+
+
+def lose_authentication(world: OutsideSetup) -> None:
+    with_account("whitelabel/domains", 200, [])(world)
+    world.set_text("hls.test", f"v=spf1 a:{MAIL_HOST} -all")
+
+
+def answer(request: str, status: str, *headers: tuple[str, str], body: str = "") -> OutsidePlant:
+    return lambda world: world.site.answers.update({request: (status, list(headers), body)})
+
+
+def close_imap(world: OutsideSetup) -> None:
+    world.imap.refusals = {"EXAMINE": "NO no such folder"}
+
+
+def sign_for_stranger(world: OutsideSetup) -> None:
+    world.change_settings(dkim_domain="other.test")
+    world.change_sender(bounce_domain="other.test")
+
+
+def demand_strictness(world: OutsideSetup) -> None:
+    world.set_text("_dmarc.hls.test", "v=DMARC1; p=none; aspf=s; rua=mailto:dmarc@hls.test")
+
+
+def point_nowhere(world: OutsideSetup) -> None:
+    world.names.records["25.2.0.192.in-addr.arpa", "PTR"] = ["host-25.provider.test."]
+
+
+def drop_hsts(world: OutsideSetup) -> None:
+    world.site.dropped_headers = {"strict-transport-security"}
+
+
+def turn_clock_back(world: OutsideSetup) -> None:
+    world.now -= timedelta(minutes=5)
+
+
+BOUNCE_DOMAIN = "bounce.hls.test"
+OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
+    "no SPF": (drop(BOUNCE_DOMAIN, "TXT"), "spf", f'"v=spf1 a:{MAIL_HOST} -all"'),
+    "two SPF records": (set_text(BOUNCE_DOMAIN, "v=spf1 -all", "v=spf1 mx -all"), "spf", "Merge them"),
+    "SPF lets everybody through": (set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} +all"), "spf", "End it in -all"),
+    "SPF says nothing of others": (set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} ?all"), "spf", "End it in -all"),
+    "SPF needs too many look-ups": (nest_includes, "spf", "Shorten"),
+    "SPF includes itself": (
+        set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} include:{BOUNCE_DOMAIN} -all"),
+        "spf",
+        "correct",
+    ),
+    "SPF includes what is not there": (
+        set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} include:no.test -all"),
+        "spf",
+        "correct",
+    ),
+    "SPF names hosts that do not exist": (
+        set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} a:x.test a:y.test mx:z.test -all"),
+        *("spf", "correct"),
+    ),
+    "SPF with a slip": (set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} ipv4:192.0.2.1 -all"), "spf", "correct"),
+    "SPF without the mail server": (
+        set_text(BOUNCE_DOMAIN, "v=spf1 ip4:198.51.100.7 -all"),
+        "spf",
+        f"Add a:{MAIL_HOST}",
+    ),
+    "SPF without SendGrid": (lose_authentication, "spf", "Add include:sendgrid.net"),
+    "the DNS fails": (lambda w: w.names.failing.add(BOUNCE_DOMAIN), "spf", "v=spf1"),
+    "no DKIM record": (drop(KEY_NAME, "TXT"), "dkim-record", f"Publish at {KEY_NAME} the TXT record v=DKIM1"),
+    "two DKIM records": (set_text(KEY_NAME, "v=DKIM1; p=AAAA", "v=DKIM1; p=BBBB"), "dkim-record", "Publish at"),
+    "another DKIM key": (publish_key(2048), "dkim-record", "Publish at"),
+    "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Publish at"),
+    "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Take t=y out"),
+    "a short DKIM key": (publish_key(1024), "dkim-record", "2,048 bits"),
+    "a weak DKIM key": (publish_weak_key, "dkim-record", "2,048 bits"),
+    "no DMARC": (drop("_dmarc.hls.test", "TXT"), "dmarc", "v=DMARC1; p=none"),
+    "two DMARC records": (
+        set_text("_dmarc.hls.test", "v=DMARC1; p=none", "v=DMARC1; p=reject"),
+        "dmarc",
+        "_dmarc.DOMAIN",
+    ),
+    "no reports of DMARC": (set_text("_dmarc.hls.test", "v=DMARC1; p=none"), "dmarc", "Correct the record"),
+    "a DMARC policy that is none": (
+        set_text("_dmarc.hls.test", "v=DMARC1; p=block; rua=mailto:dmarc@hls.test"),
+        *("dmarc", "Correct the record"),
+    ),
+    "DMARC in percent": (
+        set_text("_dmarc.hls.test", "v=DMARC1; p=none; pct=50; rua=mailto:dmarc@hls.test"),
+        *("dmarc", "Correct the record"),
+    ),
+    "reports to somebody who takes none": (
+        set_text("_dmarc.hls.test", "v=DMARC1; p=none; rua=mailto:us@reports.example"),
+        *("dmarc", "hls.test._report._dmarc.reports.example"),
+    ),
+    "nothing speaks for From": (sign_for_stranger, "alignment", "DIGEST_DKIM_DOMAIN"),
+    "the return path is another's": (
+        lambda w: w.change_sender(bounce_domain="other.test"),
+        "alignment",
+        "let bounces return",
+    ),
+    "the return path is below, and must not be": (demand_strictness, "alignment", "let bounces return"),
+    "no exchanger for bounces": (drop(BOUNCE_DOMAIN, "MX"), "exchangers", "Publish an MX record"),
+    "a domain that takes no mail": (set_records("hls.test", "MX", "0 ."), "exchangers", "Publish an MX record"),
+    "an exchanger without address": (set_records("hls.test", "MX", "10 gone.hls.test."), "exchangers", "Give it one"),
+    "no reverse name": (drop("25.2.0.192.in-addr.arpa", "PTR"), "reverse-name", "PTR record"),
+    "a reverse name that leads elsewhere": (point_nowhere, "reverse-name", "PTR record"),
+    "a mail server without an address": (drop(MAIL_HOST, "A"), "reverse-name", "myhostname"),
+    "the mail server refuses the sign-in": (mail_over("digest:wrong"), "mail-server", "DIGEST_MAIL_URL"),
+    "the mail server's certificate is for another name": (
+        mail_over("digest:right", "localhost"),
+        "mail-server",
+        "certificate",
+    ),
+    "nobody vouches for the mail server": (trust_nobody, "mail-server", "certificate is for its name"),
+    "the mail server's certificate ends": (age_certificates(3), "mail-server", "Renew it"),
+    "the mailbox refuses the sign-in": (
+        lambda w: w.change_inbound(user="nobody"),
+        *("inbound-server", "DIGEST_INBOUND_PASSWORD"),
+    ),
+    "the mailbox has no such folder": (close_imap, "inbound-server", "inbound.folder"),
+    "nobody vouches for the mailbox": (trust_nobody, "inbound-server", "[inbound]"),
+    "SendGrid refuses the key": (with_account("scopes", 401, {}), "provider-account", "DIGEST_SENDGRID_API_KEY"),
+    "SendGrid's key may not send": (with_account("scopes", 200, {"scopes": []}), "provider-account", "mail.send"),
+    "SendGrid counts opens": (
+        with_account("tracking_settings/open", 200, {"enabled": True}),
+        *("provider-account", "Switch it off"),
+    ),
+    "SendGrid counts clicks": (
+        with_account("tracking_settings/click", 200, {"enabled": False, "enable_text": True}),
+        *("provider-account", "Switch it off"),
+    ),
+    "SendGrid's key may not look": (with_account("tracking_settings/open", 403, {}), "provider-account", "permission"),
+    "SendGrid does not sign for us": (
+        with_account("whitelabel/domains", 200, [{"domain": "hls.test", "valid": False}]),
+        *("provider-account", "Authenticate hls.test"),
+    ),
+    "the site is not in the DNS": (drop(SITE_HOST, "A"), "site-address", "Point DIGEST_BASE_URL"),
+    "another site answers": (answer("GET /healthz", "200 OK", body="hello"), "site-address", "Point DIGEST_BASE_URL"),
+    "the home is another's": (
+        answer("GET /", "200 OK", body="Welcome to nginx!"),
+        "site-address",
+        "pass all below it on",
+    ),
+    "a certificate for another name": (use_other_name, "site-certificate", "Renew it"),
+    "the site's certificate ends": (age_certificates(14), "site-certificate", "certbot renew"),
+    "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Let no proxy answer"),
+    "no HSTS": (drop_hsts, "site-https", "Let the proxy pass the header on"),
+    "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST to /u/"),
+    "one-click is redirected": (
+        answer("POST /u/", "301 Moved", ("Location", "https://www.hls.test{path}")),
+        *("site-one-click", "no redirect"),
+    ),
+    "a secret in a redirect": (
+        answer("GET /u/", "302 Found", ("Location", "https://tracker.test/?to={path}")),
+        *("site-one-click", "no redirect"),
+    ),
+    "the clock is slow": (turn_clock_back, "site-clock", "timedatectl"),
+}
