@@ -31,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 TOOL_COMMANDS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "node": ("node",),
+    "rspamd": ("rspamd",),
     "spamassassin": ("spamassassin",),
 }
 WAIT_TIMEOUT = 60.0  # seconds within which what a test waits for comes, on a busy machine too

@@ -32,7 +32,9 @@ from tests.conftest import ROOT, find_tool, has_tool
 from tests.settings.test_look import TEAL
 from tests.tools import look_measures
 from tests.tools.shown_mail import ShownMail
+from tests.tools.spam_filters import ask_rspamd, ask_spamassassin
 
+NO_CHOICES, FIVE_MINUTES = Preferences(), Preferences(short=True)
 WIDTHS = (320, 390, 640, 1200)
 ENTRIES = 30
 _STYLE_BLOCK = re.compile(r"<style.*?</style>", re.DOTALL)
@@ -92,13 +94,15 @@ def load_content() -> EditionContent:
     return replace(content, sections=(replace(featured, entries=featured.entries + more), *others))
 
 
-def compose_message(content: EditionContent, settings: Settings) -> tuple[bytes, str]:
+def compose_message(
+    content: EditionContent, settings: Settings, preferences: Preferences = NO_CHOICES
+) -> tuple[bytes, str]:
     """Return the final bytes of one reader's mail of now, and its HTML."""
     pieces = render_edition(content, publication_frame(settings), create_mail_environment(settings))
     now = datetime.now(UTC)
     edition = Edition(name=content.name, subject=content.subject, release_at=now, state=EditionState.DRAFT)
     edition.number, edition.preheader = content.number, content.preheader
-    template = create_variants(describe_draft(edition, pieces, settings), settings).template_for(Preferences())
+    template = create_variants(describe_draft(edition, pieces, settings), settings).template_for(preferences)
     assert template is not None
     assert template.html is not None
     values = PlaceholderValues(
@@ -173,33 +177,17 @@ def measure_judges(html: str, folder: Path) -> Iterator[Measure]:
 _FOR_MAIL = re.compile("attribute on the “[a-z]+” element is obsolete|^CSS: |“xmlns:o”")
 
 
-_HOST = "mail.news.example.org"
-
-
 def measure_spam(message: bytes, folder: Path) -> Iterator[Measure]:
-    """Ask SpamAssassin and rspamd, without the network."""
-    file = folder / "mail.eml"
-    file.write_bytes(message)
-    if find_tool("spamassassin"):
-        report = _run(["spamassassin", "-L", "-t"], message)
-        points = re.search(r"\((-?[\d.]+) points", report)
-        score = float(points[1]) if points else None
-        yield Measure("SpamAssassin, local", str(score), "≤ 0", score is not None and score <= 0)
-    else:
-        yield Measure("SpamAssassin, local", "left out: not installed", "≤ 0")
-    server = os.environ.get("RSPAMD", "")
-    if not (server and shutil.which("rspamc")):
-        yield Measure("rspamd", "left out: RSPAMD names no server such as 127.0.0.1:11333", "≤ 1.0")
-        return
-    report = _run(["rspamc", "-h", server, "-i", "192.0.2.10", "--hostname", _HOST, "--helo", _HOST, str(file)])
-    symbols = {name: float(score) for name, score in re.findall(r"Symbol: (\w+) \((-?[\d.]+)\)", report)}
-    total = round(sum(symbols.values()), 2)
-    # What rspamd asks of DNS and of the connection, which a message on a desk has not: it is no matter of the words.
-    own = round(sum(value for name, value in symbols.items() if not name.startswith(("AUTH_NA", "HFILTER_"))), 2)
-    named = ", ".join(f"{name} {value}" for name, value in symbols.items() if value > 0)
-    yield Measure(
-        "rspamd, without DNS and connection", f"{own} (in all {total}: {named})", "≤ 1.0", bool(symbols) and own <= 1
-    )
+    """Ask SpamAssassin and rspamd."""
+    for tool, title, limit, ask in (
+        ("spamassassin", "SpamAssassin, local", 0, ask_spamassassin),
+        ("rspamd", "rspamd, with a well-kept DNS", 1, lambda octets: ask_rspamd(octets, folder)),
+    ):
+        if not has_tool(tool):
+            yield Measure(title, "left out: not installed", f"≤ {limit}")
+            continue
+        report = ask(message)
+        yield Measure(title, str(report), f"≤ {limit}", report.points <= limit)
 
 
 def _run(command: list[str], stdin: bytes | None = None) -> str:
@@ -228,6 +216,7 @@ def main() -> None:
         (folder / f"{name}.txt").write_text(text, "utf-8")
     mails = {
         "edition": html,
+        "five-minutes": compose_message(content, ours, FIVE_MINUTES)[1],
         "other-dress": compose_message(content, other)[1],
         "welcome": compose_gallery_mail(ours, "welcome").html or "",
     }
