@@ -25,6 +25,7 @@ from digest.timetable import ScheduleRule, parse_schedule_rule
 from subscribers.errors import ApplicationError
 
 TICK_SECONDS = 1  # second between two looks at the timetable: three small reads
+ALERT_SECONDS = 60  # between two looks at what needs somebody: some twenty reads
 NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; where the clock leaves it out, the next minute
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
@@ -109,6 +110,12 @@ def plan_and_send_corrections(context: jobs.JobContext) -> None:
     jobs.run_job(context, "send_corrections")
 
 
+def tell_alerts(context: jobs.JobContext) -> None:
+    """Look what needs somebody, and post what is due."""
+    jobs.run_job(context, "look_for_alerts")
+    jobs.run_job(context, "send_alert_posts")
+
+
 class JobScheduler:
     """The running timetable. It lives as long as the process that serves or schedules."""
 
@@ -126,6 +133,7 @@ class JobScheduler:
         self._add_tick_job("pictures", lambda: jobs.run_job(context, "fetch_pictures"))
         self._add_tick_job("look", lambda: jobs.run_job(context, "look_again"))
         self._add_tick_job("alarms", lambda: jobs.run_job(context, "mail_alarms"))
+        self._add_tick_job("alerts", lambda: tell_alerts(context), seconds=ALERT_SECONDS)
         self._add_tick_job("corrections", lambda: plan_and_send_corrections(context))
         self._add_tick_job("events", lambda: jobs.run_job(context, "apply_events"))
         if installation.settings.file.inbound.host:
@@ -133,12 +141,12 @@ class JobScheduler:
         backoff = ReleaseBackoff()
         self._add_tick_job("release", lambda: send_due_editions(context, backoff))
 
-    def _add_tick_job(self, name: str, action: Callable[[], object]) -> None:
+    def _add_tick_job(self, name: str, action: Callable[[], object], *, seconds: int = TICK_SECONDS) -> None:
         # coalesce and max_instances: a slow job delays its own next look and nothing else.
         self._scheduler.add_job(
             action,
             "interval",
-            seconds=TICK_SECONDS,
+            seconds=seconds,
             id=name,
             coalesce=True,
             max_instances=1,

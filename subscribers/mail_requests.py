@@ -25,6 +25,7 @@ MailKind = Literal[
     "seal",
     "gone",
     "alarm",
+    "alert",
     "correction",
     "deadline",
 ]

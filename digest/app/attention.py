@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
-from digest.collect.sources import list_source_problems
+from digest.collect.sources import describe_source_health, list_source_problems
 from digest.deliver.control import article_looks, edition_control, installation_hold
+from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.retention import provider_erasures
+from digest.deliver.send.progress import read_progress
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition.calendar_store import find_deadline
 from digest.edition.content import EditionContent
@@ -20,11 +22,13 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import UNAPPROVED_STATES, explain_missed_release
 from digest.edition.release_calendar import MAX_LATENESS
 from digest.settings import SettingsFile
+from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import clock_hour, join_words, weekday_month_day
 from subscribers.signup import rate_limits
 
 MAX_SOURCES_NAMED = 3  # sources
+MAX_STANDSTILL = timedelta(hours=1)  # of an edition that goes out
 # What can need a person, by a name that never changes: what is asked. `digest doctor` checks each by this name.
 ATTENTION_KINDS = {
     "held": "Whether the installation is held, so that nothing leaves",
@@ -38,25 +42,38 @@ ATTENTION_KINDS = {
     "stuck-erasures": "Whether the provider erases those who asked for it",
     "missed-deadline": "Whether an edition is past its deadline and not approved",
     "unfed-section": "Whether every section has sources",
+    "stuck-send": "Whether an edition that goes out moves",
     "missing-backup": "Whether the last backup by the clock was made and proved",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionFinding:
-    """One thing that somebody should look at: a name of `ATTENTION_KINDS`, and what it is and what to do, in a sentence."""
+    """One thing that somebody should look at: a name of `ATTENTION_KINDS`, and what it is and what to do, in a sentence.
+
+    `subject` tells it from others of its kind, where there may be several.
+    """
 
     kind: str
     sentence: str
+    subject: str = ""
 
 
 def find_attention(
-    session: Session, now: datetime, file: SettingsFile | None = None, *, pause_told: str = ""
+    session: Session,
+    now: datetime,
+    file: SettingsFile | None = None,
+    *,
+    pause_told: str = "",
+    each_source: bool = False,
 ) -> list[AttentionFinding]:
-    """Find what somebody should look at; none where all is as usual. The arguments are those of `attention_sentences`."""
-    findings = [*_find_in_sending(session, now, pause_told), *_find_in_lists(session, now)]
+    """Find what somebody should look at; none where all is as usual. The arguments are those of `attention_sentences`.
+
+    `each_source` gives a finding for each source that is dead, in place of one for all.
+    """
+    findings = [*_find_in_sending(session, now, pause_told), *_find_in_lists(session, now, each_source=each_source)]
     if file:
-        findings += [AttentionFinding("missed-deadline", said) for said in _explain_deadlines(session, file, now)]
+        findings += _find_passed_deadlines(session, file, now)
         findings += [AttentionFinding("unfed-section", said) for said in explain_unfed_sections(file)]
         if missing := explain_missing_backup(session, file, now):
             findings.append(AttentionFinding("missing-backup", missing))
@@ -73,15 +90,16 @@ def attention_sentences(
     return [finding.sentence for finding in find_attention(session, now, file, pause_told=pause_told)]
 
 
-def _explain_deadlines(session: Session, file: SettingsFile, now: datetime) -> Iterator[str]:
-    """Say of each coming edition that its deadline is over and nobody has approved it."""
+def _find_passed_deadlines(session: Session, file: SettingsFile, now: datetime) -> Iterator[AttentionFinding]:
+    """Find the coming editions whose deadline is over and that nobody has approved."""
     coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now - MAX_LATENESS)
     for edition in session.scalars(coming.order_by(Edition.release_at)):
         deadline = find_deadline(session, file, edition)
         if deadline is not None and deadline <= now:
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
-            yield f"{edition.name} was to be approved by {by}, and is not: it goes out at its time, or later, once somebody approves it."
+            said = f"{edition.name} was to be approved by {by}, and is not: it goes out at its time, or later, once somebody approves it."
+            yield AttentionFinding("missed-deadline", said, edition.name)
 
 
 def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:
@@ -104,41 +122,70 @@ def _find_in_sending(session: Session, now: datetime, pause_told: str) -> Iterat
     resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
     for edition in session.scalars(resting.order_by(Edition.release_at)):
         if edition.name != pause_told:
-            yield AttentionFinding("paused", send_blocked_reason(edition.name, edition, None))
-    yield from (AttentionFinding("gone-articles", said) for said in _name_gone_articles(session))
+            yield AttentionFinding("paused", send_blocked_reason(edition.name, edition, None), edition.name)
+    if hold is None:
+        yield from _find_stuck_sends(session, now)
+    yield from _find_gone_articles(session)
     for edition in session.scalars(select(Edition).where(Edition.state == EditionState.APPROVED)):
         if words := explain_missed_release(edition, now):
-            yield AttentionFinding("missed-release", f"{edition.name} did not go out. {words}")
+            yield AttentionFinding("missed-release", f"{edition.name} did not go out. {words}", edition.name)
 
 
-def _find_in_lists(session: Session, now: datetime) -> Iterator[AttentionFinding]:
+def _find_stuck_sends(session: Session, now: datetime) -> Iterator[AttentionFinding]:
+    """Find the editions that go out and have not moved for an hour, though mails of them are due and nothing lets them wait."""
+    sending = select(Edition).where(Edition.state == EditionState.SENDING, Edition.paused_at.is_(None))
+    for edition in session.scalars(sending.order_by(Edition.release_at)):
+        progress = read_progress(session, edition.name)
+        moved_at = max(edition.release_at, progress.reported_at) if progress else edition.release_at
+        is_waiting = progress is not None and progress.resumes_at is not None and progress.resumes_at > now
+        if is_waiting or now - moved_at < MAX_STANDSTILL:
+            continue
+        due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at < now - MAX_STANDSTILL)
+        purpose = Delivery.purpose == edition_purpose(edition.name)
+        if count := session.scalar(select(func.count()).where(purpose, *due)):
+            why = f" It said: {progress.wait_reason}." if progress and progress.wait_reason else ""
+            said = f"{edition.name} stands still since {moved_at:%Y-%m-%d %H:%M} UTC, and {count:,} of its mails are due.{why}"
+            yield AttentionFinding("stuck-send", said, edition.name)
+
+
+def _find_in_lists(session: Session, now: datetime, *, each_source: bool) -> Iterator[AttentionFinding]:
     """Find what is wrong with sign-ups, imports, sources and the provider's lists."""
     alarm = rate_limits.find_open_alarm(session)
     if alarm is not None:
         yield AttentionFinding("signup-surge", rate_limits.describe_alarm(alarm))
     for unfinished in list_idle_imports(session, now):
-        yield AttentionFinding("unfinished-import", unfinished.sentence)
-    if sources := [trouble.name for trouble in list_source_problems(session, now)]:
-        names = join_words(sources[:MAX_SOURCES_NAMED], more=max(0, len(sources) - MAX_SOURCES_NAMED))
-        yield AttentionFinding(
-            "dead-source", f"Nothing comes in from {names}: see Sources at the desk, or 'digest sources list'."
-        )
+        yield AttentionFinding("unfinished-import", unfinished.sentence, f"import {unfinished.batch}")
+    yield from _find_dead_sources(session, now, each_source=each_source)
     for kind in provider_kinds():
         if kind.suppressions and (trouble := kind.suppressions.last_trouble(session)):
             yield AttentionFinding(
                 "suppression-lists",
                 f"{kind.title}'s lists were not read whole last time: {trouble}. The next night tries again, or 'digest subscribers pull'.",
+                kind.title,
             )
     for said in provider_erasures.stuck_erasures_warnings(session):
         yield AttentionFinding("stuck-erasures", said)
 
 
-def _name_gone_articles(session: Session) -> Iterator[str]:
-    """Say which articles the last look found gone that still stand in an edition that is to be approved again."""
+def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) -> Iterator[AttentionFinding]:
+    dead = list_source_problems(session, now)
+    for source in dead if each_source else ():
+        said = f"Nothing comes in from {source.name}: {describe_source_health(source, now)}"
+        yield AttentionFinding("dead-source", said, source.url)
+    if dead and not each_source:
+        names = join_words([s.name for s in dead[:MAX_SOURCES_NAMED]], more=max(0, len(dead) - MAX_SOURCES_NAMED))
+        said = f"Nothing comes in from {names}: see Sources at the desk, or 'digest sources list'."
+        yield AttentionFinding("dead-source", said)
+
+
+def _find_gone_articles(session: Session) -> Iterator[AttentionFinding]:
+    """Find the articles that the last look found gone and that still stand in an edition that is to be approved again."""
     for edition in session.scalars(select(Edition).where(Edition.state.in_(UNAPPROVED_STATES))):
         look = article_looks.read_look(session, edition.name)
         if look is None or not look.gone:
             continue
         linked = EditionContent.from_json(edition.content).linked_articles
         if gone := tuple(finding for finding in look.gone if finding.url in linked):
-            yield f"{edition.name}: {article_looks.describe_gone(gone)}"
+            yield AttentionFinding(
+                "gone-articles", f"{edition.name}: {article_looks.describe_gone(gone)}", edition.name
+            )

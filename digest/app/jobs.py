@@ -29,6 +29,7 @@ from digest.app import (
     sending,
 )
 from digest.app.acts import SCHEDULER
+from digest.app.alerts import alert_log, webhook
 from digest.app.editing import EditForm, EditRefusedError
 from digest.app.installation import Installation
 from digest.backups.archive import BackupError
@@ -143,6 +144,16 @@ def mail_alarms(context: JobContext) -> str:
     return f"{told} alarms mailed" if told else ""
 
 
+def look_for_alerts(context: JobContext) -> str:
+    """Look what needs somebody, and tell what is new and what is over."""
+    return alert_log.look_for_alerts(context.installation, now=context.clock())
+
+
+def send_alert_posts(context: JobContext) -> str:
+    """Post the alerts that are due to the webhook."""
+    return webhook.send_alert_posts(context.installation, now=context.clock())
+
+
 def plan_corrections(context: JobContext) -> str:
     """Queue the mails of corrections that editors asked for."""
     queued = corrections.plan_correction_mails(context.installation, clock=context.clock)
@@ -189,6 +200,8 @@ JOBS: dict[str, Callable[..., object]] = {
     "fetch_pictures": fetch_pictures,
     "look_again": look_again,
     "mail_alarms": mail_alarms,
+    "look_for_alerts": look_for_alerts,
+    "send_alert_posts": send_alert_posts,
     "plan_corrections": plan_corrections,
     "send_edition": send_edition,
     "answer_signups": answer_signups,

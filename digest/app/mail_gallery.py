@@ -65,6 +65,7 @@ STAFF_MAILS = (
     GalleryMail("deadline", "Deadline", "To the staff before and at the deadline of an edition."),
     GalleryMail("gone", "An article is gone", "To the staff, when the last look misses an article."),
     GalleryMail("alarm", "Alarm", "To the staff, when an alarm pauses an edition."),
+    GalleryMail("alert", "Alert", "To the admins, when something needs somebody, and when it is over."),
     GalleryMail("seal", "Seal", "To admins, as often as seal_mail_days says."),
     GalleryMail("contact", "Contact form", "To the editors, when somebody writes by the form."),
 )
@@ -222,6 +223,12 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
             "handed_over": "1,000",
             "waiting": "11,408",
             "address": f"{desk_page}/sending",
+        },
+        "alert": {
+            "heading": "Something needs you",
+            "opened": "Nothing comes in from Harbor Safety: refusing since 2026-11-13: it answers 403.",
+            "over": "Over since Nov 20 05:10 EST: The backup of Nov 20 02:30 EST failed: /backups: no room.",
+            "address": f"{settings.link_base}/desk/",
         },
         "seal": {
             "sealed_at": "November 20, 2026, 03:00 EST",

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts.passkeys import delete_old_challenges
@@ -28,6 +29,7 @@ from digest.deliver.retention import (
 from digest.deliver.send import rate_limiter
 from digest.store import staff_sessions
 from digest.store.account_models import SignIn
+from digest.store.alert_models import Alert, AlertPost
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
@@ -38,6 +40,7 @@ from subscribers.transfer.imports import drop_import_salts
 
 GROWTH_STATE_KEY = "growth counted"
 SLOT_RETENTION = timedelta(days=90)
+ALERT_RETENTION = timedelta(days=90)
 MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, whatever is kept of deliveries
 DELETE_BATCH_SIZE = 1000  # rows of one write transaction
 
@@ -265,6 +268,14 @@ def delete_old_day_counts(installation: Installation, now: datetime) -> str:
     return f"{deleted:,} counts of old days deleted"
 
 
+def delete_old_alerts(installation: Installation, now: datetime) -> str:
+    """Delete the alerts that were over more than 90 days ago."""
+    old = Alert.ended_at < now - ALERT_RETENTION
+    posts = AlertPost.alert_id.in_(select(Alert.id).where(old))
+    installation.database.delete_in_batches(AlertPost, posts, size=DELETE_BATCH_SIZE)
+    return f"{installation.database.delete_in_batches(Alert, old, size=DELETE_BATCH_SIZE):,} old alerts deleted"
+
+
 NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     seal_consent_ledger,
     aggregate_old_disclosures,
@@ -279,6 +290,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_old_sign_ins,
     delete_old_slots,
     delete_old_day_counts,
+    delete_old_alerts,
     prune_uploads,
     request_provider_erasures,
     pull_provider_suppressions,  # asks others, and may take its time

@@ -17,18 +17,23 @@ from subscribers.mail_requests import MailRequest
 def queue_staff_mail(
     session: Session,
     installation: Installation,
-    kind: Literal["alarm", "deadline", "gone"],
+    kind: Literal["alarm", "alert", "deadline", "gone"],
     occasion: str,
     facts: Mapping[str, str],
     *,
     now: datetime,
+    admins_only: bool = False,
 ) -> int:
-    """Queue a mail of a kind for each member who has none of this occasion yet; return for how many.
+    """Queue a mail of a kind for each member, or each admin, who has none of this occasion yet; return for how many.
 
     Where nobody's address is proven it goes to the editors' own.
     """
     queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
-    recipients = [(str(member.id), {"to": member.email}) for member in list_proven_staff(session)]
+    recipients = [
+        (str(member.id), {"to": member.email})
+        for member in list_proven_staff(session)
+        if member.role == "admin" or not admins_only
+    ]
     queued = 0
     for number, to in recipients or [("0", {})]:
         serial = f"{number}-{occasion}"

@@ -77,6 +77,7 @@ class Settings(values.SettingsTable):
     mail_url: SecretStr = SecretStr("outbox:")
     key_passphrase: SecretStr | None = None  # opens the key file, if that is protected
     backup_passphrase: SecretStr | None = None  # backups are encrypted to it
+    alert_secret: SecretStr | None = None  # signs what is posted to `alerts.webhook`
     installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
     base_url: str = "http://localhost:8025"
     sendgrid_api_key: SecretStr | None = None
@@ -125,6 +126,14 @@ class Settings(values.SettingsTable):
     def _check_mailbox_password(self) -> Self:
         if self.file.inbound.host and self.inbound_password is None:
             raise ValueError("DIGEST_INBOUND_PASSWORD: missing; inbound.host names a server to sign in to")
+        return self
+
+    @model_validator(mode="after")
+    def _check_alert_secret(self) -> Self:
+        if self.file.alerts.webhook and self.alert_secret is None:
+            raise ValueError(
+                "DIGEST_ALERT_SECRET: missing; alerts.webhook names where alerts are posted to, signed with it"
+            )
         return self
 
     @model_validator(mode="after")

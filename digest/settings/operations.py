@@ -40,10 +40,21 @@ class LimitSettings(values.SettingsTable):
     domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = {}
 
 
-class AlertSettings(values.SettingsTable):
-    """What lets a send rest until somebody has looked. A share counts once the number is reached.
+def _check_webhook(text: str) -> str:
+    """Check the address of a webhook: https, or this machine's; empty is none.
 
-    `canary_minutes` is how long the first few hundred are watched before the rest follows; 0 sends all at once.
+    Raises:
+        ValueError: it is neither.
+    """
+    if text and not text.startswith("https://") and not values.leads_to_this_machine(text):
+        raise ValueError(f"{text!r} is no https address")
+    return text
+
+
+class AlertSettings(values.SettingsTable):
+    """What lets a send rest until somebody has looked, and how alerts are told. A share counts once the number is reached.
+
+    `mail` says who gets them by mail, `webhook` where they are posted to. `canary_minutes` is how long the first few hundred are watched before the rest follows; 0 sends all at once.
     `seal_mail_days` is every how many days the admins get the newest seal of the consent ledger; 0: never.
     """
 
@@ -57,6 +68,8 @@ class AlertSettings(values.SettingsTable):
     list_drift_people: int = Field(default=100, ge=1)  # fewer people more or less never matter
     canary_minutes: int = Field(default=15, ge=0, le=24 * 60)
     seal_mail_days: int = Field(default=7, ge=0, le=366)
+    mail: Literal["admins", "staff", "off"] = "admins"
+    webhook: Annotated[str, AfterValidator(_check_webhook)] = ""  # signed with DIGEST_ALERT_SECRET
 
 
 class RetentionSettings(values.SettingsTable):

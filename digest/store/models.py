@@ -11,6 +11,7 @@ from sqlalchemy import JSON, Date, Float, ForeignKey, Index, Integer, LargeBinar
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import digest.store.account_models
+import digest.store.alert_models
 import digest.store.approval_models
 import digest.store.archive_models
 import digest.store.correction_models

@@ -28,6 +28,7 @@ MEMBER_NOTICES = (
     "seal",
     "gone",
     "alarm",
+    "alert",
     "deadline",
 )  # mails to one member, who is named first in their serial
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"

@@ -198,6 +198,7 @@ ATTENTION_REMEDIES = {
     "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "missed-deadline": "Approve it at the desk, or with 'digest approve EDITION'.",
     "unfed-section": "Add a source for it, or take it out of [[sections]].",
+    "stuck-send": "Look into the log of 'digest serve'; 'digest send EDITION' goes on with it.",
     "missing-backup": "Mend what it names; 'digest backup' then makes one at once.",
 }
 for attention_kind, meaning in ATTENTION_KINDS.items():

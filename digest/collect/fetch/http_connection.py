@@ -58,9 +58,15 @@ class TimeBudget:
 
 @contextmanager
 def open_response(
-    url: httpx.URL, headers: Mapping[str, str], *, guard: AddressGuard, tls: ssl.SSLContext, budget: TimeBudget
+    url: httpx.URL,
+    headers: Mapping[str, str],
+    *,
+    guard: AddressGuard,
+    tls: ssl.SSLContext,
+    budget: TimeBudget,
+    body: bytes | None = None,
 ) -> Iterator[httpcore.Response]:
-    """Send one GET and lend the answer; its body is read, still packed, with `iter_stream`.
+    """Send one GET, or a POST of a body, and lend the answer; its body is read, still packed, with `iter_stream`.
 
     The connection is closed at the end of the block, read to the end or not. Connections are not kept for a
     next request: feeds are on as many hosts, and one connection a fetch leaves nothing to share between
@@ -77,7 +83,7 @@ def open_response(
         httpcore.ConnectionPool(
             ssl_context=tls, network_backend=backend, max_connections=1, max_keepalive_connections=0
         ) as pool,
-        pool.stream("GET", target, headers=list(headers.items())) as response,
+        pool.stream("GET" if body is None else "POST", target, headers=list(headers.items()), content=body) as response,
     ):
         yield response
 

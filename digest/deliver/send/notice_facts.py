@@ -22,6 +22,7 @@ SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
 CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
 DEADLINE_FACTS = ("title", "heading", "say", "state", "button", "subject", "preheader", "preview")
 ALARM_FACTS = ("reason", "waiting", "handed_over")
+ALERT_FACTS = ("heading", "opened", "over", "address")
 GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
 # Facts that are used as they are.
 _PLAIN_FACTS = (
@@ -33,6 +34,7 @@ _PLAIN_FACTS = (
     *SEAL_FACTS,
     *GONE_FACTS,
     *ALARM_FACTS,
+    *ALERT_FACTS,
     *CORRECTION_FACTS,
     *DEADLINE_FACTS,
 )

@@ -50,7 +50,7 @@ MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset(
-    {"contact", "staff", "seal", "gone", "alarm", "deadline"}
+    {"contact", "staff", "seal", "gone", "alarm", "alert", "deadline"}
 )  # to the editors, where the request names no address
 log = structlog.get_logger("notices")
 

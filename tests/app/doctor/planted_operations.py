@@ -19,6 +19,7 @@ from digest.deliver.control import article_looks, installation_hold
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.sendgrid import suppression_pull
 from digest.edition.content import EditionContent
+from digest.edition.queries import release_slot
 from digest.settings import load_settings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import (
@@ -411,6 +412,14 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
             )
         ),
         *("stuck-erasures", "DIGEST_SENDGRID_API_KEY"),
+    ),
+    "a deadline is over": (
+        add_rows(lambda: edition(release_at=NOW - HOUR, slot=release_slot(NOW - HOUR))),
+        *("missed-deadline", "digest approve"),
+    ),
+    "a send stands still": (
+        add_rows(lambda: edition(state=EditionState.SENDING), lambda: delivery(purpose="edition:2026-W47")),
+        *("stuck-send", "digest send"),
     ),
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
     "a section without a source": (change('section = "events"', 'section = "news"'), "unfed-section", "take"),

@@ -1,0 +1,134 @@
+"""Which alerts are open: each look compares what needs somebody with what was told, and tells the difference, once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from digest.app.alerts.alert_mail import queue_alert_mail
+from digest.app.alerts.conditions import AlertCondition, find_alert_conditions
+from digest.app.installation import Installation
+from digest.store.alert_models import OPEN_ALERT, Alert, AlertPost
+from subscribers.errors import ApplicationError
+from subscribers.store.database import upsert
+
+# What comes and goes, such as a disk at its bound, is one alert: it is over once it was not there for so long.
+OVER_AFTER = timedelta(minutes=5)
+MAX_SUBJECT = 200  # characters
+
+log = structlog.get_logger("alerts")
+
+
+@dataclass(frozen=True, slots=True)
+class AlertChanges:
+    """What one look changes: alerts by their number, and what is new."""
+
+    new: list[AlertCondition] = field(default_factory=list)
+    opened: list[int] = field(default_factory=list)
+    back: list[int] = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
+    over: list[int] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)  # over before they were told
+
+    def __bool__(self) -> bool:
+        """Whether anything changes."""
+        return any((self.new, self.opened, self.back, self.missing, self.over, self.dropped))
+
+
+def decide_changes(known: Iterable[Alert], found: Iterable[AlertCondition], now: datetime) -> AlertChanges:
+    """Decide what a look changes. `known` are the alerts that are not over."""
+    conditions = {condition.key: condition for condition in found}
+    changes = AlertChanges()
+    for alert in known:
+        condition = conditions.pop((alert.kind, alert.subject), None)
+        if condition is not None:
+            if alert.missing_since is not None:
+                changes.back.append(alert.id)
+            if alert.opened_at is None and now - alert.seen_at >= condition.confirmation:
+                changes.opened.append(alert.id)
+        elif alert.opened_at is None:
+            changes.dropped.append(alert.id)
+        elif alert.missing_since is None:
+            changes.missing.append(alert.id)
+        elif now - alert.missing_since >= OVER_AFTER:
+            changes.over.append(alert.id)
+    changes.new.extend(conditions.values())
+    return changes
+
+
+def look_for_alerts(installation: Installation, *, now: datetime) -> str:
+    """Compare what needs somebody with what is open, and queue mails and posts of what opened and of what is over.
+
+    Whatever the number of processes that look, each alert is told once.
+    """
+    found = find_alert_conditions(installation, now=now)
+    with installation.database.read() as session:
+        if not decide_changes(_read_known(session), found, now):
+            return ""
+    can_mail = _can_mail(installation)
+    with installation.database.write() as session:
+        opened, over = _store_changes(session, decide_changes(_read_known(session), found, now), now)
+        if installation.settings.file.alerts.webhook:
+            session.add_all(AlertPost(alert_id=alert.id, event="opened", next_try_at=now) for alert in opened)
+            session.add_all(AlertPost(alert_id=alert.id, event="over", next_try_at=now) for alert in over)
+        if can_mail:
+            queue_alert_mail(session, installation, opened, over, now=now)
+    for alert in opened:
+        log.warning("alert", kind=alert.kind, subject=alert.subject, what=alert.sentence)
+    for alert in over:
+        log.info("alert is over", kind=alert.kind, subject=alert.subject)
+    return f"{len(opened)} alerts, {len(over)} over" if opened or over else ""
+
+
+def _can_mail(installation: Installation) -> bool:
+    """Whether mails can be queued: they are encrypted until they have left. Where the keys are the trouble the webhook tells it."""
+    try:
+        _ = installation.keys
+    except ApplicationError as exc:
+        log.warning("no mail of an alert can be queued", why=str(exc))
+        return False
+    return True
+
+
+def _read_known(session: Session) -> list[Alert]:
+    return list(session.scalars(select(Alert).where(Alert.ended_at.is_(None)).order_by(Alert.id)))
+
+
+def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tuple[list[Alert], list[Alert]]:
+    """Store what a look changes; return the alerts that this process opened, and those that it ended."""
+    opened = [alert for condition in changes.new if (alert := _insert_alert(session, condition, now)) is not None]
+    opened += _claim(session, changes.opened, Alert.opened_at.is_(None), {"opened_at": now})
+    over = _claim(session, changes.over, Alert.ended_at.is_(None), {"ended_at": now})
+    for ids, missing_since in ((changes.back, None), (changes.missing, now)):
+        session.execute(update(Alert).where(Alert.id.in_(ids)).values(missing_since=missing_since))
+    session.execute(delete(Alert).where(Alert.id.in_(changes.dropped), Alert.opened_at.is_(None)))
+    return [alert for alert in opened if alert.opened_at is not None], over
+
+
+def _insert_alert(session: Session, condition: AlertCondition, now: datetime) -> Alert | None:
+    """Store an alert; None where another process has stored it."""
+    opened_at = None if condition.confirmation else now
+    values = {"kind": condition.kind, "subject": condition.subject, "sentence": condition.sentence}
+    statement = upsert(session, Alert).values(**values, seen_at=now, opened_at=opened_at)
+    statement = statement.on_conflict_do_nothing(index_elements=["kind", "subject"], index_where=OPEN_ALERT)
+    number = session.scalar(statement.returning(Alert.id))
+    return None if number is None else session.get_one(Alert, number)
+
+
+def _claim(session: Session, ids: list[int], condition: object, values: Mapping[str, datetime]) -> list[Alert]:
+    """Change alerts that no other process has changed so; return those."""
+    claimed = []
+    for number in ids:
+        statement = update(Alert).where(Alert.id == number, condition).values(**values)  # type: ignore[arg-type]
+        if session.execute(statement.returning(Alert.id)).first():
+            claimed.append(session.get_one(Alert, number, populate_existing=True))
+    return claimed
+
+
+def list_open_alerts(session: Session) -> list[Alert]:
+    """List the alerts that were told and are not over, oldest first."""
+    told = select(Alert).where(Alert.ended_at.is_(None), Alert.opened_at.is_not(None))
+    return list(session.scalars(told.order_by(Alert.opened_at, Alert.id)))

@@ -1,0 +1,68 @@
+"""The mail of alerts: one for all that one look found, to those who are asked to see to it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from digest.app.installation import Installation
+from digest.app.staff_mail import queue_staff_mail
+from digest.deliver.control import article_looks, edition_control
+from digest.edition.queries import UnknownEditionError, find_edition
+from digest.store.alert_models import Alert
+
+# While the installation is held no mail leaves, this one neither.
+UNMAILED_KINDS = frozenset({"held"})
+# Deadlines and articles that are gone have mails of their own, which say more; their end is said here.
+OWN_MAIL_KINDS = frozenset({"missed-deadline", "gone-articles"})
+
+
+def queue_alert_mail(
+    session: Session, installation: Installation, opened: Sequence[Alert], over: Sequence[Alert], *, now: datetime
+) -> None:
+    """Queue the mail of what opened and what is over; none where all of that is told otherwise."""
+    wanted = installation.settings.file.alerts.mail
+    opened = [alert for alert in opened if not _has_own_mail(session, alert)]
+    over = [alert for alert in over if alert.kind not in UNMAILED_KINDS]
+    if wanted == "off" or not (opened or over):
+        return
+    zone = installation.settings.file.publication.zone
+    facts = {
+        "heading": write_heading(len(opened), len(over)),
+        "opened": "\n\n".join(alert.sentence for alert in opened),
+        "over": "\n\n".join(describe_end(alert, zone) for alert in over),
+        "address": f"{installation.settings.link_base}/desk/",
+    }
+    occasion = f"{min(alert.id for alert in [*opened, *over])}-{now:%Y%m%d%H%M%S}"
+    queue_staff_mail(session, installation, "alert", occasion, facts, now=now, admins_only=wanted == "admins")
+
+
+def _has_own_mail(session: Session, alert: Alert) -> bool:
+    if alert.kind in UNMAILED_KINDS | OWN_MAIL_KINDS:
+        return True
+    return alert.kind == "paused" and _is_pause_mailed(session, alert.subject)
+
+
+def _is_pause_mailed(session: Session, name: str) -> bool:
+    """Whether an edition rests because of an alarm or a gone article: both are mailed as such."""
+    try:
+        edition = find_edition(session, name)
+    except UnknownEditionError:
+        return False
+    look = article_looks.read_look(session, name)
+    is_by_look = look is not None and article_looks.is_paused_by(edition, look)
+    return is_by_look or edition_control.is_paused_by_alarm(session, edition)
+
+
+def write_heading(opened: int, over: int) -> str:
+    """Write what the mail is about, for its subject too."""
+    if not opened:
+        return "It is over" if over == 1 else f"{over} things are over"
+    return "Something needs you" if opened == 1 else f"{opened} things need you"
+
+
+def describe_end(alert: Alert, zone: ZoneInfo) -> str:
+    """Say that an alert is over, since when, and what it was."""
+    ended = (alert.missing_since or alert.ended_at or alert.seen_at).astimezone(zone)
+    return f"Over since {ended:%b %d %H:%M %Z}: {alert.sentence}"

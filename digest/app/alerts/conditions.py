@@ -1,0 +1,65 @@
+"""What alerts: findings of the doctor's checks that look at nothing but the database and the disk, and soon."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from digest.app.attention import ATTENTION_KINDS, find_attention
+from digest.app.doctor import installation_checks, operation_checks, settings_checks
+from digest.app.doctor.check_registry import DOCTOR_CHECKS, ExaminedInstallation, run_check
+from digest.app.installation import Installation
+from digest.logs import redact_addresses
+
+# Importing them registers their checks.
+CHECK_MODULES = (installation_checks, operation_checks, settings_checks)
+# Needed the whole time that somebody is at work on the settings, so it is said in the pages alone.
+QUIET_KINDS = frozenset({"unfed-section"})
+ALERTING_CHECKS = (
+    *("key-file", "disk-space", "stuck-job", "nightly-steps", "seals"),
+    *("waiting-mail", "unapplied-events", "bounce-mailbox", "uncertain", "dead-run"),
+)
+ALERT_KINDS = (*(kind for kind in ATTENTION_KINDS if kind not in QUIET_KINDS), *ALERTING_CHECKS)
+# What a start after some hours finds, and mends within minutes.
+RECOVERING_KINDS = frozenset({"stuck-job", "waiting-mail", "unapplied-events", "dead-run", "stuck-send", "seals"})
+RECOVERY_TIME = timedelta(minutes=10)
+MAX_SENTENCES = 3  # of one check
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCondition:
+    """One thing that needs somebody now; kind and subject tell it from others."""
+
+    kind: str
+    subject: str
+    sentence: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from others."""
+        return self.kind, self.subject
+
+    @property
+    def confirmation(self) -> timedelta:
+        """How long it must have been there before it is told."""
+        return RECOVERY_TIME if self.kind in RECOVERING_KINDS else timedelta(0)
+
+
+def find_alert_conditions(installation: Installation, *, now: datetime) -> list[AlertCondition]:
+    """Find all that needs somebody now, without an address in it."""
+    return [
+        AlertCondition(kind, str(redact_addresses(subject))[:200], str(redact_addresses(sentence)))
+        for kind, subject, sentence in _find_conditions(installation, now)
+    ]
+
+
+def _find_conditions(installation: Installation, now: datetime) -> Iterator[tuple[str, str, str]]:
+    with installation.database.read() as session:
+        attention = find_attention(session, now, installation.settings.file, each_source=True)
+    for finding in attention:
+        if finding.kind not in QUIET_KINDS:
+            yield finding.kind, finding.subject, finding.sentence
+    examined = ExaminedInstallation(installation, now)
+    for name in ALERTING_CHECKS:
+        found = [finding for finding in run_check(DOCTOR_CHECKS[name], examined) if finding.level != "ok"]
+        if found:
+            yield name, "", " ".join(finding.sentence for finding in found[:MAX_SENTENCES])

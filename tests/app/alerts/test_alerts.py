@@ -1,0 +1,316 @@
+"""What needs somebody is told once, by mail and webhook, and once more when it is over."""
+
+import base64
+import hashlib
+import hmac
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from pytest_httpserver import HTTPServer
+from sqlalchemy import func, select, text
+from werkzeug import Request, Response
+
+from digest.app import background
+from digest.app.alerts import alert_log, webhook
+from digest.app.alerts.alert_log import OVER_AFTER, decide_changes, look_for_alerts
+from digest.app.alerts.alert_mail import OWN_MAIL_KINDS, UNMAILED_KINDS
+from digest.app.alerts.conditions import ALERT_KINDS, RECOVERY_TIME, AlertCondition
+from digest.app.maintenance import delete_old_alerts
+from digest.deliver.control import installation_hold
+from digest.settings import AlertSettings, Settings, SettingsFile
+from digest.store.alert_models import Alert, AlertPost
+from digest.store.delivery_models import Delivery, StaffMember
+from digest.store.engine import Database
+from tests.app.doctor.planted_operations import NOW, OPERATIONS_FAULTS, FaultyInstallation
+from tests.conftest import ROOT
+from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two characters").decode()
+MINUTE = timedelta(minutes=1)
+# One planted fault for each check; the disk is filled by another way.
+FAULTS = {check: plant for plant, check, _ in reversed(OPERATIONS_FAULTS.values()) if check in ALERT_KINDS}
+
+
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Say how much room the disk has: much, until told otherwise."""
+    usage = shutil.disk_usage("/")
+
+    def leave(free: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+
+    leave(10**12)
+    return leave
+
+
+@pytest.fixture
+def posts(httpserver: HTTPServer) -> list[Request]:
+    """Take every post; give the list of them."""
+    taken: list[Request] = []
+
+    def take(request: Request) -> Response:
+        taken.append(request)
+        return Response(status=204)
+
+    httpserver.expect_request("/hook", method="POST").respond_with_handler(take)
+    return taken
+
+
+@pytest.fixture
+def world(sqlite: Database, tmp_path: Path, httpserver: HTTPServer, roomy: object) -> FaultyInstallation:
+    made = FaultyInstallation.make_sound(tmp_path, sqlite)
+    hook = f'allow_networks = ["127.0.0.1/32"]\n[alerts]\nwebhook = "{httpserver.url_for("/hook")}"\n'
+    made.replace_setting("[limits]\n", f"[limits]\n{hook}[limits]\n".replace("[limits]\nproxies", "proxies"))
+    settings = (tmp_path / "digest.toml").read_text()
+    (tmp_path / "digest.toml").write_text(settings.replace(hook + "[limits]\n", "") + hook)
+    made.environ["DIGEST_ALERT_SECRET"] = SECRET
+    return made
+
+
+class Mender:
+    """Puts an installation back as it was when this was made, but for its alerts and their mails."""
+
+    def __init__(self, world: FaultyInstallation, kept: Path) -> None:
+        self.world, self.kept, self.environ = world, kept, dict(world.environ)
+        shutil.copytree(world.home, kept, ignore=shutil.ignore_patterns("digest.db*", kept.name))
+        with closing(sqlite3.connect(world.home / "digest.db")) as connection:
+            connection.execute("VACUUM INTO ?", (str(kept / "kept.db"),))
+
+    def mend(self) -> None:
+        self.world.environ = dict(self.environ)
+        shutil.rmtree(self.world.home / "runs", ignore_errors=True)
+        for file in self.kept.iterdir():
+            if file.name != "kept.db" and file.is_file():
+                shutil.copy2(file, self.world.home / file.name)
+        with closing(sqlite3.connect(self.world.home / "digest.db")) as connection, connection:
+            connection.execute("ATTACH ? AS kept", (str(self.kept / "kept.db"),))
+            found = connection.execute("SELECT name FROM kept.sqlite_master WHERE type = 'table'").fetchall()
+            for (name,) in found:
+                if not name.startswith(("alert", "notice", "archived_story", "sqlite_")):
+                    told = " WHERE purpose LIKE 'alert:%'" if name == "delivery" else " WHERE 0"
+                    connection.execute(
+                        f"DELETE FROM main.{name} WHERE rowid NOT IN (SELECT rowid FROM main.{name}{told})"
+                    )
+                    connection.execute(f"INSERT INTO main.{name} SELECT * FROM kept.{name}")
+
+
+def use_real_keys(world: FaultyInstallation, vault_key: str) -> None:
+    """Have the planted rows name a key that there is: they are no fault of the key file."""
+    with world.database.engine.begin() as connection:
+        for table in ("provider_erasure", "inbound"):
+            connection.execute(text(f"UPDATE {table} SET key_id = :key"), {"key": vault_key})
+
+
+def look(world: FaultyInstallation, later: timedelta = timedelta(0)) -> str:
+    install = world.open()
+    said = look_for_alerts(install, now=NOW + later)
+    webhook.send_alert_posts(install, now=NOW + later)
+    return said
+
+
+def told(posts: list[Request]) -> list[tuple[str, str]]:
+    events = [json.loads(post.data) for post in posts]
+    return [(event["type"], event["data"]["kind"]) for event in events]
+
+
+def test_every_alert_arrives_once_and_ends(
+    world: FaultyInstallation,
+    posts: list[Request],
+    roomy: Callable[[int], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    assert look(world) == "", "a sound installation needs nobody"
+    mender = Mender(world, tmp_path_factory.mktemp("kept") / "home")
+    faults: dict[str, Callable[[FaultyInstallation], object]] = {
+        **FAULTS,
+        "disk-space": lambda _world: roomy(900_000_000),
+    }
+    assert faults.keys() == set(ALERT_KINDS), "every kind is provoked"
+    vault_key = world.open().keys.current("vault").id
+    handler = RecordingHandler()
+    with run_smtp_server(handler) as port:
+        world.environ["DIGEST_MAIL_URL"] = mender.environ["DIGEST_MAIL_URL"] = f"smtp://127.0.0.1:{port}?starttls=off"
+        for kind, plant in faults.items():
+            posts.clear()
+            plant(world)
+            use_real_keys(world, vault_key)
+            for later in (0 * MINUTE, RECOVERY_TIME, RECOVERY_TIME + MINUTE):
+                look(world, later)
+            assert told(posts) == [("alert.opened", kind)]
+            mender.mend()
+            roomy(10**12)
+            for later in (12 * MINUTE, 12 * MINUTE + OVER_AFTER, 30 * MINUTE):
+                look(world, later)
+            assert told(posts) == [("alert.opened", kind), ("alert.over", kind)]
+        background.send_due_notices(world.open(), clock=lambda: NOW + 60 * MINUTE)
+    mails = [message_from_bytes(body, policy=policy.default) for _, _, body in handler.messages]
+    subjects = Counter(mail["Subject"] for mail in mails)
+    unmailed = UNMAILED_KINDS | OWN_MAIL_KINDS | {"key-file"}  # without the keys nothing can be queued
+    assert subjects == {
+        "Something needs you": len(ALERT_KINDS) - len(unmailed),
+        "It is over": len(ALERT_KINDS) - len(UNMAILED_KINDS),
+    }
+    assert {mail["To"] for mail in mails} == {"eve@hls.test"}
+    bodies = "".join(mail.get_body(("plain",)).get_content() for mail in mails if mail["Subject"] != "It is over")  # type: ignore[union-attr]
+    for words in ("Nothing comes in from X", "digest uncertain", "/backups: no room."):
+        assert words in bodies.replace("\n", " ")
+
+
+def test_a_post_is_signed_and_names_no_address(world: FaultyInstallation, posts: list[Request]) -> None:
+    world.add_person()
+    FAULTS["missing-backup"](world)
+    with world.database.write() as session:
+        stored = {"trouble": "ada@example.org said no", "tried_at": NOW.isoformat()}
+        installation_hold.write_installation_state(session, "backup", stored, now=NOW)
+    look(world)
+    (post,) = posts
+    signed = f"{post.headers['webhook-id']}.{post.headers['webhook-timestamp']}.".encode() + post.data
+    mac = hmac.new(base64.b64decode(SECRET.removeprefix("whsec_")), signed, hashlib.sha256).digest()
+    assert post.headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
+    assert int(post.headers["webhook-timestamp"]) == NOW.timestamp()
+    event = json.loads(post.data)
+    assert event["data"]["sentence"] == "The backup of Nov 20 07:00 EST failed: [address] said no"
+    assert event["data"]["over_since"] is None
+    assert b"@" not in post.data
+
+
+def test_a_post_that_fails_is_tried_six_times_and_then_given_up(
+    world: FaultyInstallation, httpserver: HTTPServer
+) -> None:
+    tries: list[str] = []
+
+    def refuse(request: Request) -> Response:
+        tries.append(request.headers["webhook-id"])
+        return Response(status=302, headers={"Location": "/elsewhere"})
+
+    httpserver.expect_request("/hook").respond_with_handler(refuse)
+    FAULTS["held"](world)
+    look_for_alerts(world.open(), now=NOW)
+    tried_at = []
+    for minutes in range(60 * 48):
+        before = len(tries)
+        if minutes < 200 or minutes % 60 == 0:
+            webhook.send_alert_posts(world.open(), now=NOW + minutes * MINUTE)
+        if len(tries) > before:
+            tried_at.append(minutes)
+    assert tried_at == [0, 1, 6, 36, 156, 900]
+    assert len(set(tries)) == 1, "a receiver knows a repeated post by its id"
+    with world.database.read() as session:
+        (post,) = session.scalars(select(AlertPost))
+    assert (post.attempts, post.trouble, post.done_at) == (6, "it answered 302", None)
+
+
+def test_a_webhook_in_a_network_that_is_not_allowed_is_not_reached(
+    world: FaultyInstallation, posts: list[Request]
+) -> None:
+    world.replace_setting('allow_networks = ["127.0.0.1/32"]', "")
+    FAULTS["held"](world)
+    look(world)
+    assert posts == []
+    with world.database.read() as session:
+        (post,) = session.scalars(select(AlertPost))
+    assert "loopback" in post.trouble
+
+
+def alert(number: int, **columns: object) -> Alert:
+    usual = {"id": number, "kind": "disk-space", "subject": "", "sentence": "s", "seen_at": NOW, "opened_at": NOW}
+    return Alert(**{**usual, **columns})
+
+
+DISK, JOB = AlertCondition("disk-space", "", "s"), AlertCondition("stuck-job", "", "s")
+
+
+def test_what_comes_and_goes_is_one_alert() -> None:
+    assert decide_changes([], [DISK], NOW).new == [DISK]
+    assert not decide_changes([alert(1)], [DISK], NOW)
+    assert decide_changes([alert(1)], [], NOW).missing == [1]
+    gone = alert(1, missing_since=NOW)
+    assert not decide_changes([gone], [], NOW + OVER_AFTER - MINUTE)
+    assert decide_changes([gone], [DISK], NOW + MINUTE).back == [1]
+    assert decide_changes([gone], [], NOW + OVER_AFTER).over == [1]
+
+
+def test_what_a_start_mends_by_itself_is_not_told() -> None:
+    seen = alert(1, kind="stuck-job", opened_at=None)
+    assert not decide_changes([seen], [JOB], NOW + RECOVERY_TIME - MINUTE)
+    assert decide_changes([seen], [], NOW + MINUTE).dropped == [1]
+    assert decide_changes([seen], [JOB], NOW + RECOVERY_TIME).opened == [1]
+
+
+def test_of_two_that_look_at_once_one_tells(database: Database) -> None:
+    with database.write() as session:
+        changes = decide_changes([], [DISK, JOB], NOW)
+        opened, _ = alert_log._store_changes(session, changes, NOW)
+        assert [one.kind for one in opened] == ["disk-space"]
+    with database.write() as session:
+        assert alert_log._store_changes(session, changes, NOW) == ([], []), (
+            "it saw what the other one had not stored yet"
+        )
+    later = NOW + RECOVERY_TIME
+    with database.read() as session:
+        known = alert_log._read_known(session)
+        opens = decide_changes(known, [DISK, JOB], later)
+        ends = decide_changes([alert(one.id, kind=one.kind, missing_since=NOW) for one in known], [], later)
+    for changes, kinds in ((opens, {"stuck-job"}), (ends, {"disk-space", "stuck-job"})):
+        with database.write() as session:
+            opened, over = alert_log._store_changes(session, changes, later)
+            assert {one.kind for one in (*opened, *over)} == kinds
+        with database.write() as session:
+            assert alert_log._store_changes(session, changes, later) == ([], [])
+
+
+def test_mail_goes_to_admins_or_all_of_the_staff_or_nobody(world: FaultyInstallation) -> None:
+    world.add(StaffMember(email="ed@hls.test", role="editor", added_at=NOW, added_by="x", proven_at=NOW))
+    mails = []
+    for n, wanted in enumerate(("admins", "staff", "off")):
+        text = (world.home / "digest.toml").read_text().partition('\nmail = "')[0]
+        (world.home / "digest.toml").write_text(f'{text.rstrip()}\nmail = "{wanted}"\n')
+        world.add(
+            Alert(
+                kind="disk-space",
+                subject=str(n),
+                sentence="s",
+                seen_at=NOW,
+                opened_at=NOW,
+                missing_since=NOW - OVER_AFTER,
+            )
+        )
+        look_for_alerts(world.open(), now=NOW)
+        with world.database.read() as session:
+            mails.append(session.scalar(select(func.count()).select_from(Delivery)))
+    assert mails == [1, 3, 3]
+
+
+def test_old_alerts_go(world: FaultyInstallation, posts: list[Request]) -> None:
+    FAULTS["held"](world)
+    look(world)
+    with world.database.write() as session:
+        session.scalars(select(Alert)).one().ended_at = NOW
+    assert delete_old_alerts(world.open(), NOW + timedelta(days=89)) == "0 old alerts deleted"
+    assert delete_old_alerts(world.open(), NOW + timedelta(days=91)) == "1 old alerts deleted"
+    with world.database.read() as session:
+        assert session.scalars(select(AlertPost)).all() == []
+    assert len(posts) == 1
+
+
+def test_a_webhook_wants_https_and_a_secret() -> None:
+    with pytest.raises(ValidationError, match="is no https address"):
+        AlertSettings(webhook="http://hooks.example.org/x")
+    file = SettingsFile(alerts=AlertSettings(webhook="https://hooks.example.org/x"))
+    with pytest.raises(ValidationError, match="DIGEST_ALERT_SECRET: missing"):
+        Settings(file=file)
+
+
+def test_what_to_do_stands_in_the_guide_for_every_kind() -> None:
+    guide = (ROOT / "docs" / "admins.md").read_text("utf-8").partition("### What to do when")[2].partition("\n## ")[0]
+    documented = [line.split("`")[1] for line in guide.splitlines() if line.startswith("| `")]
+    assert sorted(documented) == sorted(ALERT_KINDS)
