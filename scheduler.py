@@ -7,9 +7,10 @@ it only ticks here: `digest.app.jobs` finds what the timetable owes and does it,
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -116,30 +117,56 @@ def tell_alerts(context: jobs.JobContext) -> None:
     jobs.run_job(context, "send_alert_posts")
 
 
-class JobScheduler:
-    """The running timetable. It lives as long as the process that serves or schedules."""
+# The jobs of each part of the work that `digest work --only` may name.
+WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer",), ("collect",)), strict=True))
 
-    def __init__(self, context: jobs.JobContext, *, without_timetable: bool = False) -> None:
-        """Prepare to tick. `without_timetable`: another process follows the timetable, this one serves its own pages."""
+
+def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
+    """Return what is done at every tick, by name: everything that a process may be for."""
+    installation, backoff = context.installation, ReleaseBackoff()
+    ticks: dict[str, Callable[[], object]] = {"answer": lambda: process_signups_and_notices(context)}
+    ticks |= {job: partial(run_due_slots, context, job) for job in job_rules(installation)}
+    ticks |= {
+        "pictures": lambda: jobs.run_job(context, "fetch_pictures"),
+        "look": lambda: jobs.run_job(context, "look_again"),
+        "alarms": lambda: jobs.run_job(context, "mail_alarms"),
+        "alerts": lambda: tell_alerts(context),
+        "corrections": lambda: plan_and_send_corrections(context),
+        "events": lambda: jobs.run_job(context, "apply_events"),
+        "release": lambda: send_due_editions(context, backoff),
+    }
+    if installation.settings.file.inbound.host:
+        ticks["mailbox"] = lambda: jobs.run_job(context, "read_mailbox")
+    return ticks
+
+
+class JobScheduler:
+    """The running timetable. It lives as long as the process that serves, schedules or works."""
+
+    def __init__(self, context: jobs.JobContext, names: Collection[str] | None = None) -> None:
+        """Prepare to tick: all that there is, or the `tick_jobs` of these names, where other processes do the rest."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
-        self._add_tick_job("answer", lambda: process_signups_and_notices(context))
-        if without_timetable:
-            return
-        installation = context.installation
-        jobs.start_timetable(context)
-        for job in job_rules(installation):
-            self._add_tick_job(job, lambda job=job: run_due_slots(context, job))  # type: ignore[misc]
-        self._add_tick_job("pictures", lambda: jobs.run_job(context, "fetch_pictures"))
-        self._add_tick_job("look", lambda: jobs.run_job(context, "look_again"))
-        self._add_tick_job("alarms", lambda: jobs.run_job(context, "mail_alarms"))
-        self._add_tick_job("alerts", lambda: tell_alerts(context), seconds=ALERT_SECONDS)
-        self._add_tick_job("corrections", lambda: plan_and_send_corrections(context))
-        self._add_tick_job("events", lambda: jobs.run_job(context, "apply_events"))
-        if installation.settings.file.inbound.host:
-            self._add_tick_job("mailbox", lambda: jobs.run_job(context, "read_mailbox"))
-        backoff = ReleaseBackoff()
-        self._add_tick_job("release", lambda: send_due_editions(context, backoff))
+        if names is None:
+            jobs.start_timetable(context)
+        for name, action in tick_jobs(context).items():
+            if names is None or name in names:
+                self._add_tick_job(name, action, seconds=ALERT_SECONDS if name == "alerts" else TICK_SECONDS)
+
+    @classmethod
+    def for_pages(cls, context: jobs.JobContext) -> "JobScheduler":
+        """Return the one of a process that serves pages while another follows the timetable."""
+        return cls(context, ("answer",))
+
+    @classmethod
+    def for_worker(cls, context: jobs.JobContext, only: Iterable[str]) -> "JobScheduler":
+        """Return the one of a worker, for what `only` names of `WORKER_JOBS`.
+
+        Raises:
+            WorkerError: the database is SQLite, which has one writer.
+        """
+        jobs.check_worker_database(context.installation)
+        return cls(context, {name for part in only for name in WORKER_JOBS[part]})
 
     def _add_tick_job(self, name: str, action: Callable[[], object], *, seconds: int = TICK_SECONDS) -> None:
         # coalesce and max_instances: a slow job delays its own next look and nothing else.

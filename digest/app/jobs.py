@@ -41,6 +41,7 @@ from digest.edition.rendering.sanitiser import RenderingError
 from digest.store import timetable_slots
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
+from subscribers.errors import ApplicationError
 
 SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose job failed
 
@@ -55,6 +56,19 @@ class JobContext:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     stopping: threading.Event = field(default_factory=threading.Event)
     owner: ProcessOwner = field(default_factory=this_process_owner)
+
+
+class WorkerError(ApplicationError):
+    """This process cannot be a worker; the message says why and what to do."""
+
+
+def check_worker_database(installation: Installation) -> None:
+    """Raise WorkerError unless several processes may work on the database."""
+    if installation.database.engine.dialect.name != "postgresql":
+        raise WorkerError(
+            "Workers need PostgreSQL: SQLite has one writer, and 'digest serve' does all its work. "
+            "'digest migrate --to postgresql+psycopg://…' moves the installation."
+        )
 
 
 def collect(context: JobContext) -> str:
@@ -210,6 +224,9 @@ JOBS: dict[str, Callable[..., object]] = {
     "apply_events": apply_events,
     "read_mailbox": read_mailbox,
 }
+
+
+WORKER_PARTS = ("send", "notices", "collect")  # of the work, for processes beside the one that serves
 
 
 def run_job(context: JobContext, name: str, *arguments: str) -> object:

@@ -37,6 +37,7 @@ COMMAND_PLACES = {
     "evaluate": "digest.cli.evaluate",
     **dict.fromkeys(("migrate", "upgrade"), "digest.cli.migrate"),
     "status": "digest.cli.status",
+    "work": "digest.cli.work",
     "subscribers": "digest.cli.subscribers.group",
 }  # the modules; each command is its module's attribute of the same name
 

@@ -187,7 +187,8 @@ def serve(context: CommandContext, host: str, port: int, timetable: bool, emails
         raise click.ClickException(
             f"{host}:{port} can't be listened on ({exc.strerror}). Give another with --port."
         ) from exc
-    clockwork = JobScheduler(JobContext(installation), without_timetable=not timetable)
+    context_of_jobs = JobContext(installation)
+    clockwork = JobScheduler(context_of_jobs) if timetable else JobScheduler.for_pages(context_of_jobs)
     with stop_on_signal() as stopping, serving:
         clockwork.start()
         set_long_lived_aside()

@@ -23,7 +23,7 @@ from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.compose.variants import EditionVariants, fill_placeholders
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send import alarms, claims
 from digest.deliver.send.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS, ClaimReserve
@@ -172,10 +172,14 @@ def _check_alarms(run: SendRun) -> None:
         return
 
     def find_reason() -> str:
-        handed_over = run.handed_over_before + run.attempted
+        handed_over, alerts = run.handed_over_before + run.attempted, run.settings.file.alerts
         with run.database.read() as session:
             edition = find_edition(session, run.edition)
-            return alarms.find_alarm(session, edition, run.settings.file.alerts, handed_over=handed_over)
+            if not alarms.find_alarm(session, edition, alerts, handed_over=handed_over):
+                return ""
+            # Other processes may send it too: of what all of them handed over it may be a smaller share.
+            counted = count_deliveries(session, run.purpose).handed_over
+            return alarms.find_alarm(session, edition, alerts, handed_over=max(handed_over, counted))
 
     reason = run.database_retry(find_reason)
     run.alarms_checked_at, run.refusals_at_check = now, run.refusal_count

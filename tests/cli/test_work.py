@@ -1,0 +1,20 @@
+"""`digest work`: when it cannot begin. That workers share a send is proved in `tests/deliver/send/test_worker_processes.py`."""
+
+import pytest
+from click.testing import CliRunner
+
+from digest.cli import digest
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("work",), "Workers need PostgreSQL"),
+        (("work", "--only", "send,dance"), "'dance' is none of send, notices, collect."),
+    ],
+)
+@pytest.mark.usefixtures("initialised_home")
+def test_a_worker_that_cannot_begin_says_why(words: tuple[str, ...], sentence: str) -> None:
+    result = CliRunner().invoke(digest, list(words))
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.stderr.split())

@@ -1,0 +1,94 @@
+"""Workers for a test: a process that has imported everything forks one for each line `start`, and writes its number.
+
+`wait NUMBER` writes how it ended. So a worker begins in milliseconds, and may be killed like any process.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from digest.app.installation import Installation
+from digest.app.jobs import JobContext
+from digest.cli.terminal import stop_on_signal
+from digest.store.engine import open_database
+from scheduler import JobScheduler
+from tests.deliver.send_process import SendOptions
+
+
+@dataclass(frozen=True)
+class WorkerServer:
+    """The process that forks, as seen from outside."""
+
+    orders: IO[str]
+    answers: IO[str]
+
+    def start_worker(self) -> int:
+        """Start one; return its process number."""
+        return self._ask("start")
+
+    def kill_worker(self, number: int) -> None:
+        """Kill one, which must be running."""
+        os.kill(number, signal.SIGKILL)
+        assert self._ask(f"wait {number}") == -signal.SIGKILL
+
+    def stop_worker(self, number: int) -> int:
+        """Stop one as a service manager does; return its exit code."""
+        os.kill(number, signal.SIGTERM)
+        return self._ask(f"wait {number}")
+
+    def _ask(self, order: str) -> int:
+        print(order, file=self.orders, flush=True)
+        return int(self.answers.readline())
+
+
+@contextmanager
+def run_worker_server(options: SendOptions) -> Iterator[WorkerServer]:
+    """Run one for an installation until the end of the block; it ends with its workers."""
+    places = (str(options.home), options.database_url, options.mail_url)
+    command = [sys.executable, "-m", "tests.deliver.worker_server", *places]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        yield WorkerServer(process.stdin, process.stdout)
+        process.stdin.close()
+
+
+def _work(options: SendOptions) -> None:
+    with (options.home / "said").open("a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    installation = Installation(options.settings, open_database(options.database_url))
+    scheduler = JobScheduler.for_worker(JobContext(installation), ("send",))
+    with stop_on_signal() as stopping:
+        scheduler.start()
+        stopping.wait()
+        scheduler.stop()
+
+
+def _follow_orders(options: SendOptions) -> None:
+    workers = set[int]()
+    for line in sys.stdin:
+        order, _, number = line.partition(" ")
+        if order.strip() == "start":
+            child = os.fork()
+            if not child:
+                sys.stdin.close()
+                _work(options)
+                os._exit(0)
+            workers.add(child)
+            print(child, flush=True)
+        else:
+            workers.remove(int(number))
+            print(os.waitstatus_to_exitcode(os.waitpid(int(number), 0)[1]), flush=True)
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _follow_orders(SendOptions(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
