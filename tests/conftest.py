@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
@@ -221,24 +221,32 @@ class ReusedDatabase:
     schema: object = None
     number: int = 0
 
-    def emptied(self) -> str:
-        """Give the URL of the database without a row in it."""
-        if not self.url or not self._empty():
+    def open_empty(self) -> Database:
+        """Open the database without a row in it.
+
+        It is emptied over a connection that stays in the pool: the test that comes next needs one, and to begin one costs more.
+        """
+        database = share_compiled_statements(open_database(self.url)) if self.url else None
+        if database is not None and not self._empty(database):
+            database.close()
+            database = None
+        if database is None:
             self.number += 1
             name = f"test_{self.number}"
             run_on_server(self.server, f"CREATE DATABASE {name} TEMPLATE {self.template} STRATEGY WAL_LOG")
             self.url = sibling_database_url(self.server, name)
-            with create_engine(self.url, poolclass=NullPool).connect() as connection:
+            database = share_compiled_statements(open_database(self.url))
+            with database.engine.connect() as connection:
                 self.schema = self._schema(connection)
-        return self.url
+        return database
 
     def _schema(self, connection: Connection) -> object:
         tables = "SELECT schemaname, relid, relname FROM pg_stat_user_tables ORDER BY 1, 3"
         version = "SELECT relid, NULL, version_num FROM alembic_version, pg_stat_user_tables WHERE relname = 'person'"
         return [tuple(row) for query in (tables, version) for row in connection.execute(text(query))]
 
-    def _empty(self) -> bool:
-        with create_engine(self.url, poolclass=NullPool).begin() as connection:
+    def _empty(self, database: Database) -> bool:
+        with database.engine.begin() as connection:
             try:
                 if self._schema(connection) != self.schema:
                     return False
@@ -276,7 +284,7 @@ def reused_postgresql(postgresql_url: str, postgresql_template: str) -> ReusedDa
 @pytest.fixture
 def postgresql(reused_postgresql: ReusedDatabase) -> Iterator[Database]:
     """Give a migrated, empty database in a real PostgreSQL."""
-    database = share_compiled_statements(open_database(reused_postgresql.emptied()))
+    database = reused_postgresql.open_empty()
     yield database
     database.close()
 

@@ -12,6 +12,9 @@ from digest.edition import placeholders
 MAX_LINE_LENGTH = 76  # characters, the "=" of a soft break included
 SOFT_BREAK = b"=\r\n"
 _PLACEHOLDER = re.compile("|".join(re.escape(m) for m in placeholders.ALL_PLACEHOLDERS))
+_PLAIN_TEXT = re.compile(
+    rb"[ \t!-<>-~]*[!-<>-~]"
+)  # nothing in it is encoded but what is special at the start of a line
 _PLAIN_BYTES = frozenset(range(33, 127)) - {ord("=")}
 _BLANK_BYTES = frozenset(b" \t")
 _ENCODED_BYTES = [bytes([b]) if b in _PLAIN_BYTES | _BLANK_BYTES else b"=%02X" % b for b in range(256)]
@@ -46,7 +49,10 @@ def _encode_line(line: str) -> bytes:
 
 def _wrap_lines(text: str, *, ends_line: bool) -> bytes:
     """Encode text without placeholders and cut it into lines; `ends_line` tells that a hard line break follows."""
-    codes = [_ENCODED_BYTES[b] for b in text.encode()]
+    raw = text.encode()
+    if _PLAIN_TEXT.fullmatch(raw):
+        return _wrap_plain_text(raw)
+    codes = [_ENCODED_BYTES[b] for b in raw]
     if codes and ends_line and codes[-1] in {b" ", b"\t"}:
         codes[-1] = b"=%02X" % codes[-1][0]  # RFC 2045, 6.7 (3): blanks before a line break must be encoded
     lines: list[bytes] = []
@@ -57,6 +63,17 @@ def _wrap_lines(text: str, *, ends_line: bool) -> bytes:
             line = b""
         line += code if line else _escape_line_start(code)
     return SOFT_BREAK.join([*lines, line] if line else lines)
+
+
+def _wrap_plain_text(raw: bytes) -> bytes:
+    """Cut text of which only starts of lines may have to be encoded; most lines of a mail are such text."""
+    lines = []
+    while raw:
+        start = _escape_line_start(raw[:1])
+        end = MAX_LINE_LENGTH - len(start)
+        lines.append(start + raw[1:end])
+        raw = raw[end:]
+    return SOFT_BREAK.join(lines)
 
 
 def _escape_line_start(encoded_byte: bytes) -> bytes:

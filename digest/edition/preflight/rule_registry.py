@@ -3,6 +3,7 @@
 import email
 import email.policy
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
@@ -57,8 +58,7 @@ class PreflightInput:
 
     `departure_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
     `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash. `goes_into_files` is
-    whether all mail is written into files, as the settings stand. `sending_days` is over how many days the limits of the settings spread
-    it, to so many `readers`.
+    whether all mail is written into files, as the settings stand.
     """
 
     message: bytes
@@ -71,8 +71,6 @@ class PreflightInput:
     incomplete_reason: str = ""
     departure_day: str = ""
     goes_into_files: bool = False
-    sending_days: int = 1
-    readers: int = 0
     fetcher: ContentFetcher | None = None
     template_mistakes: tuple[str, ...] = ()  # in the operator's own templates
 
@@ -150,8 +148,27 @@ def preflight_rule(name: str) -> Callable[[RuleCheck], RuleCheck]:
     return register
 
 
+# What was examined last, with what the rules found: the pages of the desk look again at what has not changed.
+_examined_last: deque[tuple[PreflightInput, tuple[PreflightFinding, ...]]] = deque(maxlen=4)
+
+
 def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
-    """Run every rule; errors come first, then in the order of the rules."""
+    """Run every rule; errors come first, then in the order of the rules.
+
+    Rules look at nothing but the input, so that equal input is examined once; links that are tried online are tried anew.
+    """
+    if examined.fetcher is not None:
+        return _run_all_rules(examined)
+    for earlier, findings in tuple(_examined_last):
+        if earlier == examined:
+            return findings
+    findings = _run_all_rules(examined)
+    # A copy: it holds none of what was parsed for the rules.
+    _examined_last.append((replace(examined), findings))
+    return findings
+
+
+def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
     findings = [replace(f, rule=rule.name) for rule in PREFLIGHT_RULES.values() for f in rule.check(examined)]
     return tuple(sorted(findings, key=lambda f: f.level != FindingLevel.ERROR))
 

@@ -238,12 +238,6 @@ FAULTS = (
         "and the edition goes out on Saturday, November 21",
         lambda: replace(examined(), departure_day="Saturday, November 21, 2026"),
     ),
-    Fault(
-        "sending-days",
-        FindingLevel.WARNING,
-        "over about 6 days, to 20,000 readers",
-        lambda: replace(examined(), sending_days=6, readers=20_000),
-    ),
     Fault("size", FindingLevel.WARNING, "Gmail cuts off", _long_html(82 - 40)),
     Fault(
         "syntax",
@@ -506,6 +500,15 @@ def test_every_rule_has_a_planted_fault_and_a_section_in_the_docs() -> None:
     assert set(PREFLIGHT_RULES) == {f.rule for f in FAULTS}
     headings = re.findall(r"(?m)^## (.+)$", (ROOT / "docs/preflight.md").read_text("utf-8"))
     assert sorted(headings) == sorted(PREFLIGHT_RULES)
+
+
+def test_what_was_examined_is_not_examined_again_until_anything_of_it_changes() -> None:
+    faulty = replace(_said(subject="x" * 61)(), incomplete_reason="too few")
+    findings = run_preflight_rules(faulty)
+    assert run_preflight_rules(replace(faulty, message=bytes(bytearray(faulty.message)))) is findings
+    assert "too few" in str(findings)
+    assert "too few" not in str(run_preflight_rules(replace(faulty, incomplete_reason="")))
+    assert run_preflight_rules(replace(faulty, base="https://other.example.org")) != findings
 
 
 def test_the_dark_scheme_is_judged_by_its_own_colours() -> None:
