@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from email_validator import EmailNotValidError, validate_email
 
 from subscribers.errors import RefusalError
+from subscribers.reader_language import mark_message
 
 # Characters of a whole address: RFC 5321 4.5.3.1.3, without the angle brackets.
 MAX_ADDRESS_LENGTH = 254
@@ -64,13 +65,13 @@ def mask_address(address: str) -> str:
 def _describe_problem(typed: str) -> str:
     local, at, domain = typed.rpartition("@")
     if not at:
-        return "there is no @, so it is no e-mail address"
+        return mark_message("there is no @, so it is no e-mail address")
     if not local or not domain:
-        return f"nothing stands {'before' if domain else 'after'} the @"
+        return mark_message("nothing stands before the @") if domain else mark_message("nothing stands after the @")
     if not local.isascii():
-        return "the part before the @ has letters beyond ASCII, which too many mail servers refuse"
+        return mark_message("the part before the @ has letters beyond ASCII, which too many mail servers refuse")
     try:
         validate_email(f"x@{domain}", check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
-        return "the part after the @ is no domain"
-    return "the part before the @ cannot be used: write the bare address, without a name or quotes"
+        return mark_message("the part after the @ is no domain")
+    return mark_message("the part before the @ cannot be used: write the bare address, without a name or quotes")

@@ -94,6 +94,10 @@ class ReaderLanguage:
         """Write "Nov 20"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMM d"))
 
+    def short_date(self, day: date) -> str:
+        """Write "Nov 20, 2026"."""
+        return self._format(day, self.pgettext("CLDR pattern of a date", "MMM d, y"))
+
     def month_year(self, day: date) -> str:
         """Write "November 2026"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMMM y"))

@@ -35,6 +35,7 @@ from digest.store.audit_chain import prove_audit_log
 from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
 from subscribers.consent import consent_days, disclosures, seals
 from subscribers.lifecycle import expiry
+from subscribers.reader_language import ENGLISH
 from subscribers.store.models import ConsentDay, Seal
 from subscribers.transfer.imports import drop_import_salts
 
@@ -201,7 +202,7 @@ def _request_erasures(
         erase = erasures.open_eraser(installation.settings)
     except ProviderSettingsError as exc:
         return f"no erasure was passed on: {exc}"
-    recipient = provider.describe_recipient(installation.settings)
+    recipient = provider.describe_recipient(installation.settings, ENGLISH)
     report = provider_erasures.forward_erasures(
         installation.database, installation.keys, provider, erase, recipient=recipient, now=now
     )

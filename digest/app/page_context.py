@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from digest.app.background import signup_limits
 from digest.app.consent_wordings import current_wording
 from digest.app.installation import Installation
-from digest.deliver.providers.registry import describe_address_holders
+from digest.deliver.providers.registry import describe_address_holders, translate_recipient
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
 from digest.deliver.send import notice_queue
 from digest.edition.queries import find_upcoming_edition
@@ -17,7 +17,7 @@ from digest.settings import Settings
 from digest.timetable import ScheduleRule
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.pages.context import PageContext, SiteDetails
-from subscribers.phrases import join_words, weekday_date
+from subscribers.phrases import join_words
 from subscribers.signup.rate_limits import NetworkQuota
 from subscribers.transfer.exports import DataController
 
@@ -32,16 +32,20 @@ def build_page_context(installation: Installation, clock: Callable[[], datetime]
     """
     settings = installation.settings
     publication, limits = settings.file.publication, settings.file.limits
+    language = settings.reader_language
 
     def first_edition(session: Session, now: datetime) -> str:
         upcoming = find_upcoming_edition(session, settings, now)
-        return f"No. {upcoming.number} comes {weekday_date(upcoming.release_at.astimezone(publication.zone))}."
+        day = language.weekday_date(upcoming.release_at.astimezone(publication.zone))
+        issue = language.gettext("No. %(number)s", number=upcoming.number)
+        return language.gettext("%(issue)s comes %(day)s.", issue=issue, day=day)
 
     def deliveries(session: Session, number: int) -> tuple[AddressDisclosure, ...]:
-        return delivery_disclosures(session, number, settings)
+        return delivery_disclosures(session, number, settings, language)
 
     return PageContext(
         site=_site_details(settings),
+        language=language,
         wording=current_wording(settings),
         database=installation.database,
         keys=installation.keys,
@@ -53,11 +57,12 @@ def build_page_context(installation: Installation, clock: Callable[[], datetime]
         forget_deliveries=make_erasure_callback(installation.keys, clock),
         controller=data_controller(settings),
         base_url=settings.link_base,
-        schedule=describe_release_days(settings.file.schedule.release_rule),
+        release_days=tuple(sorted(settings.file.schedule.release_rule.days)),
         bounds=signup_limits(settings),
         contact_quota=NetworkQuota(limits.contact_per_network, limits.contact_first, limits.contact_further),
         evidence_retention=timedelta(days=settings.file.retention.evidence_days),
         describe_first_edition=first_edition,
+        translate_recipient=lambda described: translate_recipient(described, settings, language),
         trusted_proxies=limits.proxies,
     )
 
@@ -70,7 +75,7 @@ def data_controller(settings: Settings) -> DataController:
 
 def _site_details(settings: Settings) -> SiteDetails:
     """Take from the settings what readers' pages say."""
-    publication, sender = settings.file.publication, settings.file.sender
+    publication, sender, language = settings.file.publication, settings.file.sender, settings.reader_language
     return SiteDetails(
         name=publication.name,
         tagline=publication.tagline,
@@ -81,8 +86,8 @@ def _site_details(settings: Settings) -> SiteDetails:
         zone=publication.zone,
         reply_to=sender.reply_to,
         postal_address=publication_frame(settings).postal_line,
-        sections=tuple((s.key, s.title) for s in settings.file.sections),
-        recipients=describe_address_holders(settings),
+        sections=tuple((s.key, s.title_in(language)) for s in settings.file.sections),
+        recipients=describe_address_holders(settings, language),
     )
 
 

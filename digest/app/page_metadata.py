@@ -10,6 +10,7 @@ from digest.edition.content import EditionPicture, SectionEntry
 from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
 from digest.edition.rendering.template_filters import story_anchor, without_weekday
 from digest.settings import PublicationSettings
+from subscribers.reader_language import ReaderLanguage
 
 MAX_TITLE_LENGTH = 70  # characters; search engines show no more
 MAX_DESCRIPTION_LENGTH = 200  # characters; search engines show fewer
@@ -39,16 +40,27 @@ class PageMetadata:
     linked_data: Mapping[str, Any]
 
 
-def describe_edition_page(page: EditionPage, publication: PublicationSettings, base: str) -> PageMetadata:
+def describe_edition_page(
+    page: EditionPage, publication: PublicationSettings, base: str, language: ReaderLanguage
+) -> PageMetadata:
     """Write the head of an edition's page; `base` is the public address without a slash at its end."""
     content, address = page.content, f"{base}/editions/{page.line.name}"
     lead = arrange_mail(content).lead
     headline = lead.entry.headline if lead else content.subject
-    issue = f"{publication.name} No. {content.number}"
-    description = (
-        f"{issue}, {without_weekday(content.date)}: {content.preheader or content.intro or publication.tagline}"
+    issue = f"{publication.name} {language.gettext('No. %(number)s', number=content.number)}"
+    day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
+    description = language.gettext(
+        "%(issue)s, %(day)s: %(text)s",
+        issue=issue,
+        day=day,
+        text=content.preheader or content.intro or publication.tagline,
     )
-    picture = _choose_picture(page, lead.entry.picture if lead else None, f"{issue}: {headline}", base)
+    picture = _choose_picture(
+        page,
+        lead.entry.picture if lead else None,
+        language.gettext("%(issue)s: %(headline)s", issue=issue, headline=headline),
+        base,
+    )
     entries = list(_list_entries(page))
     return PageMetadata(
         title=_choose_title(headline, issue, publication.name),
@@ -57,7 +69,7 @@ def describe_edition_page(page: EditionPage, publication: PublicationSettings, b
         address=address,
         picture=picture,
         anchors={entry.url: story_anchor(entry) for entry in entries if entry.url},
-        linked_data=_link_data(page, publication, base, entries, picture),
+        linked_data=_link_data(page, publication, base, entries, picture, language),
     )
 
 
@@ -93,6 +105,7 @@ def _link_data(
     base: str,
     entries: list[SectionEntry],
     picture: SharedPicture | None,
+    language: ReaderLanguage,
 ) -> dict[str, Any]:
     """Describe the edition as an issue of a periodical, its stories as its parts (https://schema.org/PublicationIssue)."""
     address, zone = f"{base}/editions/{page.line.name}", publication.zone
@@ -116,15 +129,16 @@ def _link_data(
     if page.content.editor:
         data["editor"] = {"@type": "Person", "name": page.content.editor.partition(",")[0]}
     if page.corrections:
-        data["correction"] = [_write_correction(c, zone) for c in page.corrections]
+        data["correction"] = [_write_correction(c, zone, language) for c in page.corrections]
     return data
 
 
-def _write_correction(correction: Any, zone: ZoneInfo) -> dict[str, str]:
+def _write_correction(correction: Any, zone: ZoneInfo, language: ReaderLanguage) -> dict[str, str]:
+    said = language.gettext("“%(was)s” should have read “%(becomes)s”.", was=correction.was, becomes=correction.becomes)
     return {
         "@type": "CorrectionComment",
         "datePublished": correction.at.astimezone(zone).isoformat(),
-        "text": f"“{correction.was}” should have read “{correction.becomes}”. {correction.note}".strip(),
+        "text": f"{said} {correction.note}".strip(),
     }
 
 

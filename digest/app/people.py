@@ -19,6 +19,7 @@ from subscribers.errors import RefusalError
 from subscribers.lifecycle import my_data
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.reader_language import mark_message
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
 from subscribers.store import people
 from subscribers.store.models import Person
@@ -36,7 +37,7 @@ MAIL_DATA_LINK = Act("data link mailed", Role.ADMIN)
 RENEW_LINKS = Act("links renewed", Role.ADMIN)
 VERIFY = Act("ledger verified", Role.ADMIN)
 
-STAFF_RECIPIENT = "our staff"  # as readers are told who saw their address
+STAFF_RECIPIENT = mark_message("our staff")  # as readers are told who saw their address
 # The subject of an audit row while, or because, no person's number is known.
 AN_ADDRESS = "an address"
 

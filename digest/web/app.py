@@ -54,9 +54,11 @@ from digest.web.desk.story_pages import story_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
 from digest.web.look_styles import write_look_styles, write_publication_mark
+from digest.web.reader_filters import install_reader_filters
 from digest.web.security import RedactingFlask, add_default_headers, log_response
 from subscribers.pages.blueprints import reader_pages, signup_pages
 from subscribers.pages.context import page_context
+from subscribers.pages.error_texts import ERROR_TEXTS, OTHER_ERROR_ADVICE
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
@@ -145,7 +147,9 @@ def _make_settings_follower(
             app.extensions["readers"] = build_page_context(installation, clock)
             app.extensions["reader_language"] = settings.reader_language
             app.jinja_env.globals["site"] = app.extensions["readers"].site
-            app.jinja_env.globals["signup"] = describe_signup(app.extensions["readers"].schedule)
+            app.jinja_env.globals["signup"] = describe_signup(
+                app.extensions["readers"].release_days, settings.reader_language
+            )
             if built_from is not None and settings.file.look != built_from.file.look:
                 _change_styles(app, settings)
             built_from = settings
@@ -194,6 +198,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
     install_language(env, lambda: app.extensions["reader_language"])
+    install_reader_filters(env, lambda: app.extensions["reader_language"], lambda: page_context.site.zone)
     for moment_filter in filters.MOMENT_FILTERS:
         env.filters[moment_filter.__name__] = _in_zone(moment_filter)
     for plain_filter in filters.PLAIN_FILTERS:
@@ -208,16 +213,6 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     env.globals["script"] = lambda name: f"{request.script_root}/script/{scripts.public_names[name]}"
 
 
-_ERROR_TEXTS = {
-    400: ("This request cannot be read", "Go back, and try it again from the page it came from."),
-    404: ("There is no such page", "The address may be cut off or mistyped, or the edition is not out yet."),
-    405: ("This page cannot do that", "It can be opened, but not in this way. Start from the list of editions."),
-    413: ("That was too much", "The form holds more than we read. Shorten it, and send it again."),
-    500: (
-        "Something broke on our side",
-        "Try again in a few minutes. A note of the fault, without your name, is kept.",
-    ),
-}
 _EXPIRED_FORM_TEXT = (
     "This page stood open too long",
     (
@@ -230,7 +225,7 @@ _EXPIRED_FORM_TEXT = (
 def _error_page(error: HTTPException) -> Response:
     """Show what went wrong and what to do, to readers and at the desk each in their own dress."""
     status = error.code or 500
-    title, what = _ERROR_TEXTS.get(status, (error.name, "Start again from the list of editions."))
+    title, what = ERROR_TEXTS.get(status, (error.name, OTHER_ERROR_ADVICE))
     at_desk = request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
     if isinstance(error, CSRFError):
         title, what = _EXPIRED_FORM_TEXT
@@ -247,11 +242,13 @@ def _template_mistake_page(error: TemplateMistakeError) -> Response:
     """Name the file and the line of a mistake in an own template to the staff and in the log; readers learn that it is ours."""
     log.error("a template of your own has a mistake", mistake=str(error))
     at_desk = request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
-    title, what = ("A template of your own has a mistake", str(error)) if at_desk else _ERROR_TEXTS[500]
+    title, what = ("A template of your own has a mistake", str(error)) if at_desk else ERROR_TEXTS[500]
     return _error_response(500, title, what, at_desk=at_desk)
 
 
 def _error_response(status: int, title: str, what: str, *, at_desk: bool) -> Response:
+    if request.blueprint not in STAFF_BLUEPRINTS:
+        title, what = page_context.language.translate_text(title), page_context.language.translate_text(what)
     try:
         page = render_template(f"web/{_error_template(at_desk=at_desk)}", title=title, what=what)
     except TemplateMistakeError:  # in the page for errors, or the layout round it

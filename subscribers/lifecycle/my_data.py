@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger
 from subscribers.crypto.link_tokens import next_generation
 from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.reader_language import ReaderLanguage, mark_message
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
@@ -60,38 +61,56 @@ def may_request_data(person: Person | None) -> bool:
     return person is not None and person.state in DATA_ACCESS_STATES and person.ciphertext is not None
 
 
-def list_consent_history(session: Session, number: int) -> list[ConsentHistoryEntry]:
+def list_consent_history(session: Session, number: int, language: ReaderLanguage) -> list[ConsentHistoryEntry]:
     """Return what happened to a person's consent, the first event first."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
-    return [_history_entry(event) for event in session.scalars(query)]
+    return [_history_entry(event, language) for event in session.scalars(query)]
 
 
 _KIND_SENTENCES = {
-    ConsentKind.REQUESTED: "Somebody asked for the mail with your address",
-    ConsentKind.CONFIRMED: "You confirmed that you want the mail",
-    ConsentKind.LISTED: "A list named your address, without evidence that you agreed",
-    ConsentKind.IMPORTED: "You came with a list from another service",
-    ConsentKind.ATTESTED: "An editor vouched for your consent",
-    ConsentKind.WITHDRAWN: "You left the list",
-    ConsentKind.UNDONE: "You undid unsubscribing",
-    ConsentKind.RE_ASKED: "We asked you whether you want the mail",
-    ConsentKind.ADDRESS_CHANGED: "You changed your address",
-    ConsentKind.CHOICES_CHANGED: "Your choices changed",
-    ConsentKind.BOUNCED: "A mail to you came back",
-    ConsentKind.COMPLAINED: "Our mail was reported as unwanted",
-    ConsentKind.SUPPRESSED: "We stopped all mail to your address",
-    ConsentKind.ERASED: "Your data was erased",
-    ConsentKind.BOUND: "Your consent was bound to your address, so that nobody can put another in its place unnoticed",
-    ConsentKind.EXPIRED: "A request ran out without a confirmation",
+    ConsentKind.REQUESTED: mark_message("Somebody asked for the mail with your address"),
+    ConsentKind.CONFIRMED: mark_message("You confirmed that you want the mail"),
+    ConsentKind.LISTED: mark_message("A list named your address, without evidence that you agreed"),
+    ConsentKind.IMPORTED: mark_message("You came with a list from another service"),
+    ConsentKind.ATTESTED: mark_message("An editor vouched for your consent"),
+    ConsentKind.WITHDRAWN: mark_message("You left the list"),
+    ConsentKind.UNDONE: mark_message("You undid unsubscribing"),
+    ConsentKind.RE_ASKED: mark_message("We asked you whether you want the mail"),
+    ConsentKind.ADDRESS_CHANGED: mark_message("You changed your address"),
+    ConsentKind.CHOICES_CHANGED: mark_message("Your choices changed"),
+    ConsentKind.BOUNCED: mark_message("A mail to you came back"),
+    ConsentKind.COMPLAINED: mark_message("Our mail was reported as unwanted"),
+    ConsentKind.SUPPRESSED: mark_message("We stopped all mail to your address"),
+    ConsentKind.ERASED: mark_message("Your data was erased"),
+    ConsentKind.BOUND: mark_message(
+        "Your consent was bound to your address, so that nobody can put another in its place unnoticed"
+    ),
+    ConsentKind.EXPIRED: mark_message("A request ran out without a confirmation"),
 }
 
 
-def _history_entry(event: ConsentEvent) -> ConsentHistoryEntry:
+def _describe_method(method: str, language: ReaderLanguage) -> str:
+    """Say how something came about; a way that an admin or a list wrote down is given in their words."""
+    known = {
+        "form": language.pgettext("how a consent came about or ended", "form"),
+        "double opt-in": language.pgettext("how a consent came about or ended", "double opt-in"),
+        "page": language.pgettext("how a consent came about or ended", "page"),
+        "one-click": language.pgettext("how a consent came about or ended", "one-click"),
+        ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission mail"),
+        "link to the new address": language.pgettext("how a consent came about or ended", "link to the new address"),
+        "link mailed to the owner": language.pgettext("how a consent came about or ended", "link mailed to the owner"),
+        "link in a mail": language.pgettext("how a consent came about or ended", "link in a mail"),
+        "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
+    }
+    return known.get(method, method)
+
+
+def _history_entry(event: ConsentEvent, language: ReaderLanguage) -> ConsentHistoryEntry:
     body = json.loads(event.body)
     return ConsentHistoryEntry(
         at=event.at,
-        what=_KIND_SENTENCES[event.kind],
-        how=_text_value(body, "method"),
+        what=language.translate_text(_KIND_SENTENCES[event.kind]),
+        how=_describe_method(_text_value(body, "method"), language),
         where=_text_value(body, "where") or _text_value(body, "page"),
         wording=_text_value(body, "wording"),
         version=_text_value(body, "wording_version"),

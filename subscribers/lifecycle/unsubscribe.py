@@ -6,15 +6,16 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
+from subscribers.reader_language import mark_message
 from subscribers.store.models import ConsentKind
 
 UNSUBSCRIBE_REASONS = {
-    "often": "It comes too often",
-    "topics": "It is not about what I need",
-    "long": "It is too long to read",
-    "never": "I did not ask for it",
-    "moved": "I read it elsewhere, or at another address",
-    "job": "My work has changed",
+    "often": mark_message("It comes too often"),
+    "topics": mark_message("It is not about what I need"),
+    "long": mark_message("It is too long to read"),
+    "never": mark_message("I did not ask for it"),
+    "moved": mark_message("I read it elsewhere, or at another address"),
+    "job": mark_message("My work has changed"),
 }  # by the key that the ledger keeps; no free text, for people write names and addresses into that
 
 

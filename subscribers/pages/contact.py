@@ -13,9 +13,17 @@ from werkzeug.datastructures import MultiDict
 
 from subscribers.address import AddressError, read_address
 from subscribers.mail_requests import MailRequest
-from subscribers.pages.context import page_context, private_response, reader_pages, refused_form_page, render_page
+from subscribers.pages.context import (
+    FormProblem,
+    describe_address_problem,
+    page_context,
+    private_response,
+    reader_pages,
+    refused_form_page,
+    render_page,
+)
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
-from subscribers.phrases import sentence
+from subscribers.reader_language import ReaderLanguage
 from subscribers.signup.rate_limits import SubmissionOutcome, count_form, judge_form, network_prefix, network_tag
 
 MAX_MESSAGE_LENGTH = 5000  # characters of a message
@@ -33,14 +41,6 @@ class EditorMessage:
         return "EditorMessage(…)"
 
 
-@dataclass(frozen=True, slots=True)
-class FormProblem:
-    """Why a form cannot be taken: in words, and at which field."""
-
-    words: str
-    at: str
-
-
 @reader_pages.get("/contact")
 def contact() -> Response:
     """Show the form."""
@@ -52,7 +52,7 @@ def write_to_the_editors() -> Response:
     """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
     if request.form.get(HONEYPOT_FIELD):
         return _sent_page("")
-    line = read_contact_form(request.form)
+    line = read_contact_form(request.form, page_context.language)
     if isinstance(line, FormProblem):
         return _contact_page(line)
     tag = network_tag(
@@ -77,22 +77,26 @@ def _queue_message(session: Session, tag: str, line: EditorMessage) -> Submissio
     return outcome
 
 
-def read_contact_form(form: MultiDict[str, str]) -> EditorMessage | FormProblem:
+def read_contact_form(form: MultiDict[str, str], language: ReaderLanguage) -> EditorMessage | FormProblem:
     """Read the form; where it cannot be taken, give the words that say why. They repeat nothing of it."""
     text = form.get("message", "").replace("\r\n", "\n").replace("\r", "\n")
     message = "".join(c for c in text if c in _ALLOWED_CONTROLS or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
     if not message:
-        return FormProblem("Write your message here.", "message")
+        return FormProblem(language.gettext("Write your message here."), "message")
     if len(message) > MAX_MESSAGE_LENGTH:
-        return FormProblem(
-            f"It is {len(message) - MAX_MESSAGE_LENGTH:,} characters too long: {MAX_MESSAGE_LENGTH:,} is the most.",
-            "message",
+        words = language.ngettext(
+            "It is %(num)s character too long: %(most)s is the most.",
+            "It is %(num)s characters too long: %(most)s is the most.",
+            len(message) - MAX_MESSAGE_LENGTH,
+            most=language.write_number(MAX_MESSAGE_LENGTH),
         )
+        return FormProblem(words, "message")
     typed = form.get("email", "").strip()
     try:
         return EditorMessage(message, read_address(typed).mailbox if typed else "")
     except AddressError as exc:
-        return FormProblem(f"{sentence(str(exc))} Please check it, or leave it empty.", "email")
+        advice = language.gettext("Please check it, or leave it empty.")
+        return FormProblem(describe_address_problem(exc, advice), "email")
 
 
 def _contact_page(problem: FormProblem | None) -> Response:

@@ -17,6 +17,7 @@ from flask import Blueprint, Response, abort, current_app, render_template
 from sqlalchemy.orm import Session
 from werkzeug.local import LocalProxy
 
+from subscribers.address import AddressError
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.wordings import WordingText
@@ -25,6 +26,8 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.mail_requests import QueueMail
+from subscribers.phrases import sentence
+from subscribers.reader_language import ReaderLanguage
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, PersonState
@@ -57,11 +60,12 @@ class PageContext:
 
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
     which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of
-    somebody who is erased, `describe_first_edition` says which edition a new reader gets first. `schedule` says when it
-    comes ("Fridays"), `wording` what is agreed to, `trusted_proxies` how many entries of X-Forwarded-For are ours.
+    somebody who is erased, `describe_first_edition` says which edition a new reader gets first, `translate_recipient` who got an address, as it was written down. `release_days` are the weekdays on
+    which it comes (Monday is 0), `wording` what is agreed to, `trusted_proxies` how many entries of X-Forwarded-For are ours.
     """
 
     site: SiteDetails
+    language: ReaderLanguage
     wording: WordingText
     database: PeopleDatabase
     keys: KeyRing
@@ -73,16 +77,33 @@ class PageContext:
     forget_deliveries: ForgetElsewhere
     controller: DataController
     base_url: str
-    schedule: str
+    release_days: tuple[int, ...]
     bounds: SignupLimits
     contact_quota: NetworkQuota
     evidence_retention: timedelta
     trusted_proxies: int
     describe_first_edition: Callable[[Session, datetime], str]
+    translate_recipient: Callable[[str], str]
 
     def today(self) -> date:
         """Return the day that it is where the publication is."""
         return self.clock().astimezone(self.site.zone).date()
+
+
+@dataclass(frozen=True, slots=True)
+class FormProblem:
+    """Why a form cannot be taken: in words, and at which field."""
+
+    words: str
+    at: str
+
+
+def describe_address_problem(problem: AddressError, advice: str = "") -> str:
+    """Say why what was typed is no address, and what to do, in the language of the pages."""
+    language = page_context.language
+    said = sentence(language.translate_text(str(problem)))
+    advice = advice or language.gettext("Please check it.")
+    return f"{said} {advice}"
 
 
 # As Flask's own `current_app`: in a request it is the context of the application that answers.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from base64 import b64encode
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, abort, render_template, request
@@ -19,6 +20,7 @@ from subscribers.lifecycle.address_change import AddressChange
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.my_data import list_consent_history, renew_links
 from subscribers.pages.context import (
+    describe_address_problem,
     log_return,
     page_context,
     private_response,
@@ -26,7 +28,6 @@ from subscribers.pages.context import (
     render_page,
     unknown_link_page,
 )
-from subscribers.phrases import sentence
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
 from subscribers.store.one_time_tokens import LinkStage, TokenState
@@ -126,7 +127,7 @@ def request_move(token: str) -> ResponseReturnValue:
         try:
             address = read_address(text[: MAX_ADDRESS_LENGTH + 1])
         except AddressError as exc:
-            return _my_data_page(session, person, token, problem=f"{sentence(str(exc))} Please check it.")
+            return _my_data_page(session, person, token, problem=describe_address_problem(exc))
         address_change.request_address_change(
             session,
             page_context.keys,
@@ -190,7 +191,7 @@ def _my_data_page(session: Session, person: Person, token: str, *, problem: str 
         token=token,
         masked=_masked_address(person),
         subscribed=person.state is PersonState.SUBSCRIBED,
-        history=list_consent_history(session, person.number),
+        history=list_consent_history(session, person.number, page_context.language),
         passages=_list_disclosures(session, person.number),
         problem=problem,
     )
@@ -198,10 +199,22 @@ def _my_data_page(session: Session, person: Person, token: str, *, problem: str 
 
 def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     """Return every disclosure of an address to somebody, the latest first: mails and all others."""
-    listed = [*page_context.list_deliveries(session, number), *disclosures.list_disclosures(session, number)]
+    others = [
+        replace(
+            passage,
+            to_whom=page_context.translate_recipient(passage.to_whom),
+            why=page_context.language.translate_text(passage.why),
+        )
+        for passage in disclosures.list_disclosures(session, number)
+    ]
+    listed = [*page_context.list_deliveries(session, number), *others]
     return sorted(listed, key=lambda passage: passage.at, reverse=True)
 
 
 def _masked_address(person: Person) -> str:
     address = people.decrypt_person_address(page_context.keys, person)
-    return mask_address(address.mailbox) if address else "an address that we cannot read any more"
+    return (
+        mask_address(address.mailbox)
+        if address
+        else page_context.language.gettext("an address that we cannot read any more")
+    )

@@ -18,6 +18,7 @@ from subscribers.lifecycle import choice_changes, my_data
 from subscribers.lifecycle.choice_changes import ChoiceRestoration, save_choices
 from subscribers.lifecycle.my_data import renew_links
 from subscribers.pages.context import (
+    FormProblem,
     SiteDetails,
     is_outdated,
     is_subscribed,
@@ -28,14 +29,15 @@ from subscribers.pages.context import (
     render_page,
     unknown_link_page,
 )
-from subscribers.phrases import clock_hour, zone_label
+from subscribers.reader_language import ReaderLanguage, mark_message
 from subscribers.store import people
 from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import LinkStage
 
 REGIONS = (
-    *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian"),
-    "Pacific",
+    *(mark_message("Africa"), mark_message("America"), mark_message("Antarctica"), mark_message("Arctic")),
+    *(mark_message("Asia"), mark_message("Atlantic"), mark_message("Australia"), mark_message("Europe")),
+    *(mark_message("Indian"), mark_message("Pacific")),
 )
 # Where most readers of an English newsletter live, from west to east; they stand first.
 COMMON_ZONES = (
@@ -62,29 +64,28 @@ def list_offered_zones() -> frozenset[str]:
     return frozenset({*names, "UTC"}) & known_zones()
 
 
-@lru_cache(maxsize=1)
-def zones_by_region() -> dict[str, tuple[tuple[str, str], ...]]:
+@lru_cache(maxsize=8)
+def zones_by_region(language: ReaderLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
     """Return the zones that are offered as name and words, each once: the common ones first, the others by region."""
-    common = tuple((name, zone_label(name)) for name in COMMON_ZONES if name in known_zones())
+    common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in known_zones())
     others = sorted(list_offered_zones() - set(COMMON_ZONES))
-    return {"Common": common} | {
-        region: tuple((name, zone_label(name)) for name in others if name.startswith(f"{region}/"))
+    return {mark_message("Common"): common} | {
+        region: tuple((name, language.zone_label(name)) for name in others if name.startswith(f"{region}/"))
         for region in REGIONS
     }
 
 
 MAX_PAUSE = timedelta(days=366)
-PAUSE_LABEL = "The last day of your break"
-HOUR_LABEL = "The hour"
 FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
-    "weekly": ("Every edition", ""),
-    "fortnightly": ("Every second week", "Counted from the week in which you choose it."),
-    "monthly": ("Once a month", "The first edition of the month."),
+    "weekly": (mark_message("Every edition"), ""),
+    "fortnightly": (mark_message("Every second week"), mark_message("Counted from the week in which you choose it.")),
+    "monthly": (mark_message("Once a month"), mark_message("The first edition of the month.")),
 }
 
 
 def _read_link(token: str) -> LinkOwner:
-    return read_link_owner(token, "preferences", "test preferences", "the choices of one reader")
+    described = page_context.language.gettext("the choices of one reader")
+    return read_link_owner(token, "preferences", "test preferences", described)
 
 
 # The address of its button too: one that was copied after pressing it leads somewhere.
@@ -101,8 +102,8 @@ def show_preferences(token: str) -> ResponseReturnValue:
 def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
     link = _read_link(token)
-    preferences = read_preferences_form(request.form, page_context.site, page_context.today())
-    if isinstance(preferences, str):
+    preferences = read_preferences_form(request.form, page_context.site, page_context.today(), page_context.language)
+    if isinstance(preferences, FormProblem):
         with page_context.database.read() as session:
             return _preferences_page(session.get(Person, link.number), link, token, problem=preferences)
     with page_context.database.write() as session:
@@ -110,7 +111,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
         if person is not None and is_subscribed(person) and not is_outdated(link, person):
             preferences = _keep_start_week(preferences, Preferences.from_stored(person.choices))
             save_choices(session, link.number, preferences, page_context.queue, now=page_context.clock())
-    saved = describe_preferences(preferences, page_context.site.sections)
+    saved = describe_preferences(preferences, page_context.site.sections, page_context.language)
     return _preferences_page(person, link, token, saved=saved)
 
 
@@ -120,7 +121,9 @@ def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
     return replace(new, start=old.start) if same else new
 
 
-def read_preferences_form(form: MultiDict[str, str], site: SiteDetails, today: date) -> Preferences | str:
+def read_preferences_form(
+    form: MultiDict[str, str], site: SiteDetails, today: date, language: ReaderLanguage
+) -> Preferences | FormProblem:
     """Read the form; where it cannot be kept, give the words that say why.
 
     The form names the sections that are wanted, and what is kept are those that are not: a section that the
@@ -129,16 +132,19 @@ def read_preferences_form(form: MultiDict[str, str], site: SiteDetails, today: d
     sections = set(form.getlist("section"))
     omit = frozenset(key for key, _ in site.sections if key not in sections)
     if len(omit) == len(site.sections):
-        return "Choose at least one section. If you want none of them, unsubscribe."
+        words = language.gettext("Choose at least one section. If you want none of them, unsubscribe.")
+        return FormProblem(words, "sections")
     text = form.get("pause_until", "").strip()
     try:
         until = date.fromisoformat(text) if text else None
     except ValueError:
-        return f"{PAUSE_LABEL} cannot be read. Write it as 2026-12-31."
+        words = language.gettext("The last day of your break cannot be read. Write it as 2026-12-31.")
+        return FormProblem(words, "pause")
     if until and not today < until <= today + MAX_PAUSE:
-        return f"{PAUSE_LABEL} must lie between tomorrow and a year from now."
-    when = _read_hour(form)
-    if isinstance(when, str):
+        words = language.gettext("The last day of your break must lie between tomorrow and a year from now.")
+        return FormProblem(words, "pause")
+    when = _read_hour(form, language)
+    if isinstance(when, FormProblem):
         return when
     often = _read_frequency(form)
     return Preferences(
@@ -158,14 +164,15 @@ def _read_frequency(form: MultiDict[str, str]) -> Frequency:
     return next((often for often in FREQUENCIES if often == value), "weekly")
 
 
-def _read_hour(form: MultiDict[str, str]) -> tuple[int | None, str] | str:
+def _read_hour(form: MultiDict[str, str], language: ReaderLanguage) -> tuple[int | None, str] | FormProblem:
     text, zone = form.get("hour", "").strip(), form.get("zone", "").strip()
     if not text:
         return None, ""
     if not (text.isascii() and text.isdecimal() and len(text) <= 2 and int(text) <= 23):
-        return f"{HOUR_LABEL} must be one of those in the list."
+        return FormProblem(language.gettext("The hour must be one of those in the list."), "hour")
     if zone not in known_zones():
-        return f"{HOUR_LABEL} needs a place whose clock it is meant by. Choose one from the list."
+        words = language.gettext("The hour needs a place whose clock it is meant by. Choose one from the list.")
+        return FormProblem(words, "hour")
     return int(text), zone
 
 
@@ -207,15 +214,15 @@ def _restoration_page(link: ChoiceRestoration, token: str, *, new_token: str = "
         410 if link.stage is LinkStage.OVER else 200,
         link=link,
         stage=str(link.stage),
-        current=describe_preferences(link.current, page_context.site.sections),
-        earlier=describe_preferences(link.earlier, page_context.site.sections),
+        current=describe_preferences(link.current, page_context.site.sections, page_context.language),
+        earlier=describe_preferences(link.earlier, page_context.site.sections, page_context.language),
         token=token,
         new_token=new_token,
     )
 
 
 def _preferences_page(
-    person: Person | None, link: LinkOwner, token: str, *, saved: str = "", problem: str = ""
+    person: Person | None, link: LinkOwner, token: str, *, saved: str = "", problem: FormProblem | None = None
 ) -> ResponseReturnValue:
     if is_outdated(link, person):
         return outdated_link_page(link)
@@ -223,7 +230,8 @@ def _preferences_page(
     if person is None or address is None or not is_subscribed(person):
         mine = token if my_data.may_request_data(person) else ""
         return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
-    today = page_context.today()
+    today, language = page_context.today(), page_context.language
+    zones = zones_by_region(language)
     chosen = Preferences.from_stored(person.choices)
     zone = chosen.zone or page_context.site.zone.key
     return render_page(
@@ -233,10 +241,10 @@ def _preferences_page(
         since=person.asked_at,
         chosen=chosen,
         often=FREQUENCY_LABELS,
-        hours=[(hour, clock_hour(time(hour))) for hour in range(24)],
+        hours=[(hour, language.clock_hour(time(hour))) for hour in range(24)],
         zone=zone,
-        zone_offered=any((zone == name for places in zones_by_region().values() for name, _ in places)),
-        zones=zones_by_region(),
+        zone_offered=any((zone == name for places in zones.values() for name, _ in places)),
+        zones=zones,
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
         leave_url=url_for(
@@ -245,12 +253,6 @@ def _preferences_page(
         ),
         token=token,
         saved=saved,
-        problem=problem,
-        problem_at=_problem_field(problem),
+        problem=problem.words if problem else "",
+        problem_at=problem.at if problem else "",
     )
-
-
-def _problem_field(problem: str) -> str:
-    if problem.startswith(PAUSE_LABEL):
-        return "pause"
-    return "hour" if problem.startswith(HOUR_LABEL) else "sections" if problem else ""

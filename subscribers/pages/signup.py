@@ -18,8 +18,14 @@ from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, mask_
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.wordings import WordingText
-from subscribers.pages.context import page_context, private_response, refused_form_page, render_page, unknown_link_page
-from subscribers.phrases import sentence
+from subscribers.pages.context import (
+    describe_address_problem,
+    page_context,
+    private_response,
+    refused_form_page,
+    render_page,
+    unknown_link_page,
+)
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
 from subscribers.signup.rate_limits import SubmissionOutcome
@@ -50,7 +56,7 @@ def submit_signup() -> Response:
     # of its own says which.
     wording = _find_shown_wording(request.form.get("wording", ""))
     if wording is None:
-        return _signup_page("This form is out of date: please use the one here.")
+        return _signup_page(page_context.language.gettext("This form is out of date: please use the one here."))
     return _store_request("subscribe", address, wording)
 
 
@@ -100,15 +106,19 @@ def submit_confirmation(token: str) -> Response:
 
 def _read_address_field() -> Address | str:
     """Read the address; where it cannot be one, give the words that say why. They do not repeat it."""
-    text = request.form.get("email", "").strip()
+    text, language = request.form.get("email", "").strip(), page_context.language
     if not text:
-        return "Write your address here."
+        return language.gettext("Write your address here.")
     if len(text) > MAX_ADDRESS_LENGTH:
-        return f"This is longer than an address can be ({MAX_ADDRESS_LENGTH} characters)."
+        return language.ngettext(
+            "This is longer than an address can be (%(num)s character).",
+            "This is longer than an address can be (%(num)s characters).",
+            MAX_ADDRESS_LENGTH,
+        )
     try:
         return read_address(text)
     except AddressError as exc:
-        return f"{sentence(str(exc))} Please check it."
+        return describe_address_problem(exc)
 
 
 def _find_shown_wording(version: str) -> WordingText | None:

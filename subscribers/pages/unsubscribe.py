@@ -24,15 +24,21 @@ from subscribers.pages.context import (
     render_page,
     unknown_link_page,
 )
-from subscribers.phrases import full_date
+from subscribers.reader_language import mark_message
 from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import LinkStage
 
-PAUSE_LENGTHS = {"4w": (28, "Four weeks"), "3m": (91, "Three months"), "6m": (182, "Six months")}  # days, words
+# days, words
+PAUSE_LENGTHS = {
+    "4w": (28, mark_message("Four weeks")),
+    "3m": (91, mark_message("Three months")),
+    "6m": (182, mark_message("Six months")),
+}
 
 
 def _read_link(token: str) -> LinkOwner:
-    return read_link_owner(token, "leave", "test leave", "a page with one button, to leave the list")
+    described = page_context.language.gettext("a page with one button, to leave the list")
+    return read_link_owner(token, "leave", "test leave", described)
 
 
 # The address of its button too: one that was copied after pressing it leads somewhere.
@@ -97,7 +103,7 @@ def pause_now(token: str) -> ResponseReturnValue:
     link = _read_link(token)
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:
-        problem = "Choose how long the break should be."
+        problem = page_context.language.gettext("Choose how long the break should be.")
         return render_page("web/pause.html", 400, pauses=PAUSE_LENGTHS, token=token, until="", problem=problem)
     until = page_context.today() + timedelta(days=days)
     with page_context.database.write() as session:
@@ -106,7 +112,8 @@ def pause_now(token: str) -> ResponseReturnValue:
             return _status_page(session, link, token)
         paused = replace(Preferences.from_stored(person.choices), pause_until=until)
         save_choices(session, link.number, paused, page_context.queue, now=page_context.clock())
-    return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
+    day = page_context.language.full_date(until)
+    return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=day, problem="")
 
 
 @reader_pages.post("/u/<token>/undo")

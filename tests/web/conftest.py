@@ -107,16 +107,17 @@ class WebSetup:
             }
 
 
-def web_settings(home: Path) -> Settings:
+def web_settings(home: Path, language: str = "en", templates: Path | None = None) -> Settings:
     return Settings(
         file=SettingsFile(
             publication=PublicationSettings(
-                intro="Two notices this week ask for the same plain thing: know what is plugged in."
+                intro="Two notices this week ask for the same plain thing: know what is plugged in.", language=language
             ),
             sender=SenderSettings(postal_address="200 Example Street, Washington, DC 20001"),
         ),
         home=home,
         base_url=BASE_URL,
+        templates=templates,
     )
 
 
@@ -138,9 +139,9 @@ def build_world() -> Callable[[Database, Path], WebSetup]:
     return build_web_setup
 
 
-def build_web_setup(database: Database, home: Path) -> WebSetup:
+def build_web_setup(database: Database, home: Path, language: str = "en", templates: Path | None = None) -> WebSetup:
     url = database.engine.url.render_as_string(hide_password=False)
-    settings = web_settings(home).model_copy(update={"database_url": url})
+    settings = web_settings(home, language, templates).model_copy(update={"database_url": url})
     KeyRing.create(settings.key_file)
     install = Installation(settings, database)
     with database.write() as session:

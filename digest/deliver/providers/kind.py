@@ -21,6 +21,7 @@ from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.reader_language import ReaderLanguage
 
 FindingSeverity = Literal["ok", "warning", "error"]
 
@@ -177,8 +178,10 @@ class ProviderKind:
     url_examples: tuple[str, ...]
     open: Callable[[Settings], Provider]
     leaves_machine: Callable[[Settings], bool]
-    describe_recipient: Callable[[Settings], str]  # who got one message, for the list of disclosures
-    describe_address_holders: Callable[[Settings], tuple[str, ...]]  # who gets addresses, for the privacy page
+    describe_recipient: Callable[[Settings, ReaderLanguage], str]  # who got one message, for the list of disclosures
+    describe_address_holders: Callable[
+        [Settings, ReaderLanguage], tuple[str, ...]
+    ]  # who gets addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
     # Ends the sentence "whoever got it already, gets it twice".
     resend_risk: str = ", unless their mail server knows it by its Message-ID, which stays the same. Many do, not all."

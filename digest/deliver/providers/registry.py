@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError, SuppressionLists, split_mail_url
 from digest.settings import Settings
+from subscribers.reader_language import ENGLISH, ReaderLanguage
 
 # One line each: a folder beside this module, whose module `kind` declares the provider.
 PROVIDER_FOLDERS = ("outbox", "smtp", "sendgrid")
@@ -66,20 +67,28 @@ def open_provider(settings: Settings) -> Provider:
     return kind.open(settings)
 
 
-def describe_recipient(provider_name: str, settings: Settings) -> str:
+def describe_recipient(provider_name: str, settings: Settings, language: ReaderLanguage = ENGLISH) -> str:
     """Say in words who got a message, by the name of the provider in its delivery's row."""
     kind = find_provider(provider_name) or find_provider("smtp")
     assert kind is not None, "smtp is always there"
-    return kind.describe_recipient(settings)
+    return kind.describe_recipient(settings, language)
 
 
-def describe_address_holders(settings: Settings) -> tuple[str, ...]:
+def translate_recipient(described: str, settings: Settings, language: ReaderLanguage) -> str:
+    """Say in another language who got a message, of what `describe_recipient` wrote down in English; what others wrote stays."""
+    for kind in provider_kinds():
+        if kind.describe_recipient(settings, ENGLISH) == described:
+            return kind.describe_recipient(settings, language)
+    return language.translate_text(described)
+
+
+def describe_address_holders(settings: Settings, language: ReaderLanguage = ENGLISH) -> tuple[str, ...]:
     """Say who gets to know readers' addresses, a sentence each, by the provider in use."""
     try:
         kind = provider_in_use(settings)
     except ProviderSettingsError:  # nothing can be sent, so nobody gets any
         kind = provider_kinds()[0]
-    return kind.describe_address_holders(settings)
+    return kind.describe_address_holders(settings, language)
 
 
 def find_suppression_lists(settings: Settings) -> SuppressionLists:

@@ -25,30 +25,33 @@ from subscribers.address import Address
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.reader_language import ENGLISH, ReaderLanguage, mark_message
 from subscribers.store.database import upsert
 from subscribers.store.models import DisclosureTotal, Person
 
 _PURPOSE_TEXTS = {
-    "correction": "To send you a correction of an edition that you got",
-    "edition": "To deliver an edition",
-    "confirm": "To ask whether you want our mail",
-    "remind": "To remind you of that question",
-    "ask": "To ask, once, whether you want our mail: a list named your address",
-    "known": "To say that you are on the list already",
-    "link": "To send you the link to your choices",
-    "welcome": "To send you your receipt",
-    "data": "To send you the link to your data",
-    "move": "To ask whether a new address is yours",
-    "moving": "To tell you that your address is about to change",
-    "choices": "To tell you that your choices changed",
-    "leave": "To answer that you want to leave",
-    "undo": "To send you a link that takes your leaving back",
+    "correction": mark_message("To send you a correction of an edition that you got"),
+    "edition": mark_message("To deliver an edition"),
+    "confirm": mark_message("To ask whether you want our mail"),
+    "remind": mark_message("To remind you of that question"),
+    "ask": mark_message("To ask, once, whether you want our mail: a list named your address"),
+    "known": mark_message("To say that you are on the list already"),
+    "link": mark_message("To send you the link to your choices"),
+    "welcome": mark_message("To send you your receipt"),
+    "data": mark_message("To send you the link to your data"),
+    "move": mark_message("To ask whether a new address is yours"),
+    "moving": mark_message("To tell you that your address is about to change"),
+    "choices": mark_message("To tell you that your choices changed"),
+    "leave": mark_message("To answer that you want to leave"),
+    "undo": mark_message("To send you a link that takes your leaving back"),
 }
 
 NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to readers
 
 
-def delivery_disclosures(session: Session, person_number: int, settings: Settings) -> tuple[AddressDisclosure, ...]:
+def delivery_disclosures(
+    session: Session, person_number: int, settings: Settings, language: ReaderLanguage = ENGLISH
+) -> tuple[AddressDisclosure, ...]:
     """List the mails to one person that were handed over, latest first: that is when the address was disclosed.
 
     Old ones are among the totals that `subscribers.consent.disclosures` gives.
@@ -61,8 +64,8 @@ def delivery_disclosures(session: Session, person_number: int, settings: Setting
     return tuple(
         AddressDisclosure(
             row.handed_at,
-            describe_recipient(row.transport, settings),
-            _describe_delivery(row.purpose, numbers),
+            describe_recipient(row.transport, settings, language),
+            _describe_delivery(row.purpose, numbers, language),
             row.message_id,
         )
         for row in rows
@@ -70,11 +73,12 @@ def delivery_disclosures(session: Session, person_number: int, settings: Setting
     )
 
 
-def _describe_delivery(purpose: str, numbers: Mapping[str, int]) -> str:
+def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: ReaderLanguage) -> str:
     kind, _, name = purpose.partition(":")
     if kind == "edition":
-        return f"To deliver No. {numbers[name]}" if name in numbers else f"To deliver {name}"
-    return describe_purpose(purpose)
+        issue = language.gettext("No. %(number)s", number=numbers[name]) if name in numbers else name
+        return language.gettext("To deliver %(issue)s", issue=issue)
+    return language.translate_text(describe_purpose(purpose))
 
 
 def describe_purpose(purpose: str) -> str:

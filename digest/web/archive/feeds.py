@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from digest.app.archive import FeedEdition, TopicPage
 from digest.app.web_editions import EditionLine
 from digest.settings import PublicationSettings
-from digest.web.filters import date_of
+from subscribers.reader_language import ReaderLanguage
 
 _ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
 _SITEMAP_NAMESPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
@@ -19,21 +19,23 @@ _INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\u
 _LONG_AGO = datetime.fromisoformat("2000-01-01T00:00:00Z")
 
 
-def build_atom_feed(editions: Sequence[FeedEdition], publication: PublicationSettings, base: str) -> bytes:
+def build_atom_feed(
+    editions: Sequence[FeedEdition], publication: PublicationSettings, base: str, language: ReaderLanguage
+) -> bytes:
     """Write the feed of editions. Ids are the editions' public addresses, which never change; a correction updates its edition's entry."""
     root = _open_feed(publication, f"{base}/feed.atom", f"{base}/", publication.name, publication.tagline)
     _add_text(root, "updated", _timestamp(max((e.updated_at for e in editions), default=_LONG_AGO)))
     for edition in editions:
         address = f"{base}/editions/{edition.line.name}"
         entry = _add_entry(root, address, edition.line.subject, edition.published_at, edition.updated_at)
-        _add_text(entry, "summary", "\n".join(_summarise(edition, publication.zone)))
+        _add_text(entry, "summary", "\n".join(_summarise(edition, publication.zone, language)))
         if edition.html:
             content = ET.SubElement(entry, "content", type="html")
-            content.text = _INVALID_XML_CHARACTERS.sub("", write_feed_html(edition, publication.zone))
+            content.text = _INVALID_XML_CHARACTERS.sub("", write_feed_html(edition, publication.zone, language))
     return _write_xml(root)
 
 
-def build_topic_feed(page: TopicPage, publication: PublicationSettings, base: str) -> bytes:
+def build_topic_feed(page: TopicPage, publication: PublicationSettings, base: str, language: ReaderLanguage) -> bytes:
     """Write the feed of a topic's stories; each is named by its place in its edition."""
     address, title = f"{base}/topics/{page.topic.key}", f"{publication.name}: {page.topic.name}"
     root = _open_feed(publication, f"{address}.atom", address, title, "")
@@ -44,12 +46,18 @@ def build_topic_feed(page: TopicPage, publication: PublicationSettings, base: st
         )
         if found.story.url:
             ET.SubElement(entry, "link", rel="related", href=found.story.url)
-        said = " · ".join(part for part in (found.story.source, found.story.dated, f"No. {found.number}") if part)
+        said = " · ".join(
+            part
+            for part in (found.story.source, found.story.dated, language.gettext("No. %(number)s", number=found.number))
+            if part
+        )
         _add_text(entry, "summary", f"{found.story.summary} {said}".strip())
     return _write_xml(root)
 
 
-def build_json_feed(editions: Sequence[FeedEdition], publication: PublicationSettings, base: str) -> bytes:
+def build_json_feed(
+    editions: Sequence[FeedEdition], publication: PublicationSettings, base: str, language: ReaderLanguage
+) -> bytes:
     """Write the feed of editions as JSON Feed 1.1."""
     zone = publication.zone
     feed = {
@@ -61,13 +69,15 @@ def build_json_feed(editions: Sequence[FeedEdition], publication: PublicationSet
         "icon": f"{base}/icon.svg",
         "language": publication.language,
         "authors": [{"name": publication.name, "url": publication.site}],
-        "items": [_write_json_item(edition, f"{base}/editions/{edition.line.name}", zone) for edition in editions],
+        "items": [
+            _write_json_item(edition, f"{base}/editions/{edition.line.name}", zone, language) for edition in editions
+        ],
     }
     return (json.dumps(feed, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def _write_json_item(edition: FeedEdition, address: str, zone: ZoneInfo) -> dict[str, Any]:
-    said = "\n".join(_summarise(edition, zone))
+def _write_json_item(edition: FeedEdition, address: str, zone: ZoneInfo, language: ReaderLanguage) -> dict[str, Any]:
+    said = "\n".join(_summarise(edition, zone, language))
     item = {
         "id": address,
         "url": address,
@@ -77,13 +87,17 @@ def _write_json_item(edition: FeedEdition, address: str, zone: ZoneInfo) -> dict
         "date_modified": _timestamp(edition.updated_at),
     }
     return item | (
-        {"content_html": write_feed_html(edition, zone)} if edition.html else {"content_text": said or address}
+        {"content_html": write_feed_html(edition, zone, language)}
+        if edition.html
+        else {"content_text": said or address}
     )
 
 
-def write_feed_html(edition: FeedEdition, zone: ZoneInfo) -> str:
+def write_feed_html(edition: FeedEdition, zone: ZoneInfo, language: ReaderLanguage) -> str:
     """Return what an edition's page says, its corrections first."""
-    corrected = "".join(f"<p><strong>{_escape(line)}</strong></p>\n" for line in _list_corrections(edition, zone))
+    corrected = "".join(
+        f"<p><strong>{_escape(line)}</strong></p>\n" for line in _list_corrections(edition, zone, language)
+    )
     return corrected + edition.html
 
 
@@ -122,16 +136,24 @@ def _add_entry(root: ET.Element, address: str, title: str, published: datetime, 
     return entry
 
 
-def _summarise(edition: FeedEdition, zone: ZoneInfo) -> list[str]:
-    lines = [*_list_corrections(edition, zone), edition.line.preheader, *edition.headlines]
+def _summarise(edition: FeedEdition, zone: ZoneInfo, language: ReaderLanguage) -> list[str]:
+    lines = [*_list_corrections(edition, zone, language), edition.line.preheader, *edition.headlines]
     return [line for line in lines if line]
 
 
-def _list_corrections(edition: FeedEdition, zone: ZoneInfo) -> list[str]:
-    return [
-        f"Corrected {date_of(c.at, zone)}, {c.signed}: in “{c.headline}” we wrote “{c.was}”; it is “{c.becomes}”. {c.note}"
+def _list_corrections(edition: FeedEdition, zone: ZoneInfo, language: ReaderLanguage) -> list[str]:
+    lines = (
+        language.gettext(
+            "Corrected %(day)s, %(signed)s: in “%(headline)s” we wrote “%(was)s”; it is “%(becomes)s”.",
+            day=language.full_date(c.at.astimezone(zone)),
+            signed=c.signed,
+            headline=c.headline,
+            was=c.was,
+            becomes=c.becomes,
+        )
         for c in edition.corrections
-    ]
+    )
+    return [f"{line} {c.note}" for line, c in zip(lines, edition.corrections, strict=True)]
 
 
 def _add_text(parent: ET.Element, path: str, text: str) -> None:

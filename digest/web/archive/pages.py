@@ -9,8 +9,10 @@ from werkzeug.wrappers import Response as AnyResponse
 from digest.app import archive, page_views, past_editions, web_editions
 from digest.app.edition_dates import build_calendar_feed, build_edition_calendar
 from digest.app.page_metadata import describe_edition_page, describe_home_picture
+from digest.settings import PublicationSettings, Settings
 from digest.web.archive import feeds
 from digest.web.context import web_context
+from subscribers.reader_language import ReaderLanguage
 
 archive_pages = Blueprint("archive", __name__)
 
@@ -72,7 +74,7 @@ def topic_feed(key: str) -> AnyResponse:
     page = archive.read_topic(context.installation, key, limit=archive.FEED_STORIES)
     if page is None:
         abort(404)
-    body = feeds.build_topic_feed(page, context.settings.file.publication, context.settings.link_base)
+    body = feeds.build_topic_feed(page, *_page_terms(context.settings))
     return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
 
 
@@ -133,7 +135,7 @@ def edition(name: str) -> AnyResponse:
         return redirect(address, 302) if address else abort(404)
     if not page.pieces:  # approved by a version that made none
         return edition_as_sent(name)
-    meta = describe_edition_page(page, context.settings.file.publication, context.settings.link_base)
+    meta = describe_edition_page(page, *_page_terms(context.settings))
     response = Response(render_template("web/edition.html", page=page, meta=meta), mimetype="text/html")
     response.last_modified = page.changed_at
     return _cacheable_response(response, seconds=300)
@@ -187,7 +189,7 @@ def feed() -> AnyResponse:
     """Give the editions that went out as an Atom feed (RFC 4287)."""
     context = web_context()
     editions = archive.read_feed_editions(context.installation)
-    body = feeds.build_atom_feed(editions, context.settings.file.publication, context.settings.link_base)
+    body = feeds.build_atom_feed(editions, *_page_terms(context.settings))
     return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
 
 
@@ -196,7 +198,7 @@ def json_feed() -> AnyResponse:
     """Give the editions that went out as a JSON Feed."""
     context = web_context()
     editions = archive.read_feed_editions(context.installation)
-    body = feeds.build_json_feed(editions, context.settings.file.publication, context.settings.link_base)
+    body = feeds.build_json_feed(editions, *_page_terms(context.settings))
     return _cacheable_response(Response(body, mimetype="application/feed+json"), seconds=900)
 
 
@@ -260,6 +262,11 @@ def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
         f"default-src 'none'; style-src 'unsafe-inline'; img-src {pictures}; form-action 'none'; "
         f"base-uri 'none'; frame-ancestors {ancestors}"
     )
+
+
+def _page_terms(settings: Settings) -> tuple[PublicationSettings, str, ReaderLanguage]:
+    """Return whose pages they are, at which address, and in which language."""
+    return settings.file.publication, settings.link_base, settings.reader_language
 
 
 def _cacheable_page(html: str) -> AnyResponse:

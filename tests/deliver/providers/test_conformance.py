@@ -22,6 +22,7 @@ from digest.deliver.providers.registry import (
     provider_kinds,
 )
 from digest.settings import Settings
+from subscribers.reader_language import ENGLISH
 from tests.deliver.conftest import DATE_VALUE, RELEASE, delivery_settings
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
 from tests.deliver.mark_recorder import MarkRecorder
@@ -289,13 +290,13 @@ def test_a_provider_is_described_to_readers_and_operators(name: str, settings: S
     for example in kind.url_examples:
         ready = _at(settings, example.replace("password", "secret"))
         assert provider_in_use(ready) is kind
-        texts = [kind.describe_recipient(ready), *kind.describe_address_holders(ready)]
+        texts = [kind.describe_recipient(ready, ENGLISH), *kind.describe_address_holders(ready, ENGLISH)]
         texts += [finding.sentence for finding in kind.doctor_findings(ready)]
         assert len(texts) >= 3
         assert all(texts)
         assert "secret" not in " ".join(texts)
     elsewhere = _at(settings, "mailto:nobody")
-    assert kind.describe_recipient(elsewhere), "what it took before is listed after the settings have changed"
+    assert kind.describe_recipient(elsewhere, ENGLISH), "what it took before is listed after the settings have changed"
 
 
 @pytest.mark.parametrize("name", [kind.name for kind in provider_kinds() if kind.webhook])
@@ -318,4 +319,4 @@ def test_erasures_wait_where_the_settings_give_no_access(name: str, settings: Se
     kind = _kind(name)
     assert kind.erasures is not None
     assert kind.erasures.open_eraser(settings) is None
-    assert kind.describe_recipient(settings).startswith(kind.erasures.recipient_prefix)
+    assert kind.describe_recipient(settings, ENGLISH).startswith(kind.erasures.recipient_prefix)

@@ -89,9 +89,9 @@ KIND = ProviderKind(
     url_examples=("outbox:",),
     open=_open,
     leaves_machine=lambda _: False,
-    describe_recipient=lambda _: "Nobody outside: a file on our own machine",
-    describe_address_holders=lambda _: (
-        "At present nobody: this installation writes its mail into files and sends none.",
+    describe_recipient=lambda _, language: language.gettext("Nobody outside: a file on our own machine"),
+    describe_address_holders=lambda _, language: (
+        language.gettext("At present nobody: this installation writes its mail into files and sends none."),
     ),
     doctor_findings=_doctor_findings,
 )

@@ -13,6 +13,7 @@ from digest.settings import Settings, is_loopback
 from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
+from subscribers.reader_language import ReaderLanguage
 
 RECIPIENT_NAME = "Twilio SendGrid"
 
@@ -28,15 +29,20 @@ def _host(settings: Settings) -> str:
     return urlsplit(settings.sendgrid_host).hostname or ""
 
 
-def _describe_address_holders(settings: Settings) -> tuple[str, ...]:
+def _describe_recipient(settings: Settings, language: ReaderLanguage) -> str:
+    return language.gettext("%(name)s (%(host)s), who delivers for us", name=RECIPIENT_NAME, host=_host(settings))
+
+
+def _describe_address_holders(settings: Settings, language: ReaderLanguage) -> tuple[str, ...]:
     return (
-        (
-            f"{RECIPIENT_NAME}, who delivers the mail for us as a processor ({_host(settings)}). It gets your address with "
-            "each mail, and its own counting of opens and clicks is switched off. When you have everything erased here, we "
-            "ask it to erase you too. For that alone your address is kept encrypted until it has answered, and for 30 days "
-            "at most."
+        language.gettext(
+            "%(name)s, who delivers the mail for us as a processor (%(host)s). It gets your address with each mail, and its "
+            "own counting of opens and clicks is switched off. When you have everything erased here, we ask it to erase you "
+            "too. For that alone your address is kept encrypted until it has answered, and for 30 days at most.",
+            name=RECIPIENT_NAME,
+            host=_host(settings),
         ),
-        "Your own mail provider, to whom the mail goes.",
+        language.gettext("Your own mail provider, to whom the mail goes."),
     )
 
 
@@ -70,7 +76,7 @@ KIND = kind.ProviderKind(
     url_examples=("sendgrid:",),
     open=_open,
     leaves_machine=lambda settings: not is_loopback(_host(settings)),
-    describe_recipient=lambda settings: f"{RECIPIENT_NAME} ({_host(settings)}), who delivers for us",
+    describe_recipient=_describe_recipient,
     describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
     resend_risk=". SendGrid gives each its own Message-ID, so no mail server can tell that it had it before.",

@@ -13,6 +13,7 @@ from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.connection_pool import split_into_pools
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.settings import Settings, is_loopback
+from subscribers.reader_language import ReaderLanguage
 
 MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
 
@@ -55,17 +56,20 @@ def _examine_server(settings: Settings, tls: ssl.SSLContext, timeout: float) -> 
     return SmtpProvider(hasty, trusted=None if server.ca_file else tls).examine_server()
 
 
-def _describe_recipient(settings: Settings) -> str:
+def _describe_recipient(settings: Settings, language: ReaderLanguage) -> str:
     url = kind.split_mail_url(settings)
-    relay = f" {url.hostname}" if url.scheme in {"smtp", "smtps"} and url.hostname else ""
-    return f"Our mail server{relay}, on the way to your own"
+    if url.scheme in {"smtp", "smtps"} and url.hostname:
+        return language.gettext("Our mail server %(host)s, on the way to your own", host=url.hostname)
+    return language.gettext("Our mail server, on the way to your own")
 
 
-def _describe_address_holders(settings: Settings) -> tuple[str, ...]:
+def _describe_address_holders(settings: Settings, language: ReaderLanguage) -> tuple[str, ...]:
     relay = kind.split_mail_url(settings).hostname
     return (
-        f"The mail server {relay}, through which our mail leaves. It gets your address with each mail.",
-        "Your own mail provider, to whom the mail goes.",
+        language.gettext(
+            "The mail server %(host)s, through which our mail leaves. It gets your address with each mail.", host=relay
+        ),
+        language.gettext("Your own mail provider, to whom the mail goes."),
     )
 
 
