@@ -14,7 +14,7 @@ from digest.settings.loader import SettingsError
 from tests.message_extraction import extract_messages, message_key
 
 TRANSLATED = [code for code in list_shipped_languages() if code != "en"]
-PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+PLACEHOLDER = re.compile(r"%\((\w+)\)s|\{(\w+)\}")
 
 
 def read_shipped(code: str) -> Catalog:

@@ -136,8 +136,9 @@ def show_person(
 
 def render_record_page(installation: Installation, record: Mapping[str, Any]) -> str:
     """Give a person's record as a page to print."""
-    page = create_jinja_environment(installation.settings.templates).get_template("web/record.html")
-    return page.render(record=readable_record.make_record_readable(record))
+    settings = installation.settings
+    page = create_jinja_environment(settings.templates, settings.reader_language).get_template("web/record.html")
+    return page.render(record=readable_record.make_record_readable(record, settings.reader_language))
 
 
 def erase_subscriber(

@@ -14,6 +14,7 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
 from digest.app.installation import Installation
+from digest.catalogues import CatalogueError, load_language
 from digest.deliver.providers.kind import DoctorFinding
 from digest.edition import calendar_store
 from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
@@ -122,6 +123,8 @@ def change_settings(
     CHANGE.check_role(installation.database, actor, table, now=now)
     # A form with a wrong value is answered before an act begins: it leaves no row.
     replace_table_values(installation.settings.file, table, values)
+    if "language" in values:
+        _check_language(installation, values["language"])
     with CHANGE.steps(installation.database, actor, table, now=now) as draft:
         settings = _require_file(installation)
         if table == "sender":
@@ -131,6 +134,14 @@ def change_settings(
         change = describe_change(before, after, values)
         draft.changed, draft.detail = bool(change["after"]), dict(change)
         return draft.changed
+
+
+def _check_language(installation: Installation, code: str) -> None:
+    """Answer a language that readers cannot be written to in at its field."""
+    try:
+        load_language(code, installation.settings.templates)
+    except CatalogueError as exc:
+        raise SettingsValueError({"language": str(exc)}) from exc
 
 
 def change_sections(

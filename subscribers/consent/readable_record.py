@@ -7,26 +7,64 @@ from datetime import UTC, datetime
 from typing import Any
 
 from subscribers.consent import ledger
+from subscribers.reader_language import ENGLISH, ReaderLanguage, mark_message
 from subscribers.store.models import ConsentEvent
 
 _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
 _FIELD_LABELS = {
-    "wording": "Words agreed to",
-    "wording_version": "Version of the words",
-    "wording_hash": "SHA-256 of the words",
-    "language": "Language",
-    "page": "Page",
-    "where": "Place",
-    "method": "Method",
-    "actor": "By",
-    "asked_at": "Asked at",
-    "agreed_at": "Agreed at",
-    "requested_at": "Requested at",
-    "left_at": "Left at",
-    "reason": "Reason",
-    "network_digest": "Network address, as a salted digest",
-    "agent_digest": "Browser, as a salted digest",
+    "wording": mark_message("Words agreed to"),
+    "wording_version": mark_message("Version of the words"),
+    "wording_hash": mark_message("SHA-256 of the words"),
+    "language": mark_message("Language"),
+    "page": mark_message("Page"),
+    "where": mark_message("Place"),
+    "method": mark_message("Method"),
+    "actor": mark_message("By"),
+    "asked_at": mark_message("Asked at"),
+    "agreed_at": mark_message("Agreed at"),
+    "requested_at": mark_message("Requested at"),
+    "left_at": mark_message("Left at"),
+    "reason": mark_message("Reason"),
+    "network_digest": mark_message("Network address, as a salted digest"),
+    "agent_digest": mark_message("Browser, as a salted digest"),
 }  # in this order; what else a link says follows by its own name
+# Names and values of a record that have a translation; what is not among them stands as it was recorded.
+_KNOWN_TEXTS = (
+    mark_message("Purpose"),
+    mark_message("Lawful basis"),
+    mark_message("Pii information"),
+    mark_message("Collection method"),
+    mark_message("Storage"),
+    mark_message("Retention period"),
+    mark_message("Withdrawal method"),
+    mark_message("Role"),
+    mark_message("Name"),
+    mark_message("Email"),
+    mark_message("Address"),
+    mark_message("Url"),
+    mark_message("controller"),
+    mark_message("consent"),
+    mark_message("email_address"),
+    mark_message("choices"),
+    mark_message("requested"),
+    mark_message("unverified"),
+    mark_message("subscribed"),
+    mark_message("confirmed"),
+    mark_message("listed"),
+    mark_message("imported"),
+    mark_message("attested"),
+    mark_message("withdrawn"),
+    mark_message("undone"),
+    mark_message("re-asked"),
+    mark_message("address changed"),
+    mark_message("choices changed"),
+    mark_message("bounced"),
+    mark_message("complained"),
+    mark_message("suppressed"),
+    mark_message("erased"),
+    mark_message("expired"),
+    mark_message("bound"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +80,8 @@ class RecordEntry:
 class ReadableRecord:
     """A record for people: `facts` and `parties` as (name, value), then what happened and where the address went."""
 
+    language: str
+    direction: str
     schema: str
     exported_at: str
     facts: tuple[tuple[str, str], ...]
@@ -59,75 +99,97 @@ def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
     consents = [json.loads(event.body) for event in events if event.kind in ledger.GRANT_KINDS]
     last_consent: dict[str, Any] = consents[-1] if consents else {}
     purpose = {
-        "purpose": "to send the newsletter by e-mail",
+        "purpose": mark_message("to send the newsletter by e-mail"),
         "lawful_basis": "consent",
         "pii_information": ["email_address", "choices"],
         "collection_method": last_consent.get("method"),
-        "storage": "encrypted, with a keyed hash for look-up",
-        "retention_period": "until erased; the address until 30 days after leaving at the latest",
-        "withdrawal_method": "the link in every mail, by one click",
+        "storage": mark_message("encrypted, with a keyed hash for look-up"),
+        "retention_period": mark_message("until erased; the address until 30 days after leaving at the latest"),
+        "withdrawal_method": mark_message("the link in every mail, by one click"),
     }
     return {"privacy_notice": last_consent.get("page"), "language": last_consent.get("language"), "purposes": [purpose]}
 
 
-def make_record_readable(record: Mapping[str, Any]) -> ReadableRecord:
+def make_record_readable(record: Mapping[str, Any], language: ReaderLanguage = ENGLISH) -> ReadableRecord:
     """Put a record into words. All times are in UTC; what is empty is left out."""
     information = record["pii_information"]
-    missing = "damaged: it does not open" if information["email_address_damaged"] else "erased, or not kept any more"
+    missing = language.gettext("erased, or not kept any more")
+    if information["email_address_damaged"]:
+        missing = language.gettext("damaged: it does not open")
+    choices = information["choices"]
     facts = (
-        ("Record", record["record_id"]),
-        ("Address", information["email_address"] or missing),
-        ("Stands as", record["state"]),
-        ("Mailed at present", "yes" if record["may_be_mailed"] else "no"),
-        ("Asked for the mail", f"{_format_moment(record['asked_at'])}, {record['asked_where']}"),
-        ("Choices", _format_value(information["choices"]) if information["choices"] else "none made"),
+        (language.gettext("Record"), record["record_id"]),
+        (language.gettext("Address"), information["email_address"] or missing),
+        (language.gettext("Stands as"), language.translate_text(record["state"])),
+        (language.gettext("Mailed at present"), _format_value(record["may_be_mailed"], language)),
+        (language.gettext("Asked for the mail"), f"{_format_moment(record['asked_at'])}, {record['asked_where']}"),
+        (language.gettext("Choices"), _format_value(choices, language) if choices else language.gettext("none made")),
     )
     use = record.get("pii_processing", {})
-    purposes = [_label_facts(purpose) for purpose in use.get("purposes", ())]
+    purposes = [_label_facts(purpose, language) for purpose in use.get("purposes", ())]
     return ReadableRecord(
+        language=language.code,
+        direction=language.direction,
         schema=record["schema_version"],
         exported_at=_format_moment(record["exported_at"]),
         facts=facts,
         processing=tuple(fact for purpose in purposes for fact in purpose),
-        parties=tuple(_label_facts(party) for party in record["parties"]),
-        events=tuple(_event_entry(event) for event in record["events"]),
-        passages=tuple(_disclosure_entry(passage) for passage in record["recipient_third_parties"]),
+        parties=tuple(_label_facts(party, language) for party in record["parties"]),
+        events=tuple(_event_entry(event, language) for event in record["events"]),
+        passages=tuple(_disclosure_entry(passage, language) for passage in record["recipient_third_parties"]),
     )
 
 
-def _event_entry(event: Mapping[str, Any]) -> RecordEntry:
+def _event_entry(event: Mapping[str, Any], language: ReaderLanguage) -> RecordEntry:
     details = dict(event["details"])
-    labelled = [(name, details.pop(key)) for key, name in _FIELD_LABELS.items() if key in details]
+    labelled = [
+        (language.translate_text(name), details.pop(key)) for key, name in _FIELD_LABELS.items() if key in details
+    ]
     unlabelled = [(key.replace("_", " "), details[key]) for key in sorted(details)]
-    chain = [("Link", event["sequence"]), ("Hash", event["hash"]), ("Hash before it", event["previous_hash"])]
-    what = f"{event['event_type']} (consent)" if event["event_type"] in _GRANT_KINDS else event["event_type"]
-    return RecordEntry(_format_moment(event["event_time"]), what, _format_pairs([*labelled, *unlabelled, *chain]))
+    chain = [
+        (language.gettext("Link"), event["sequence"]),
+        (language.gettext("Hash"), event["hash"]),
+        (language.gettext("Hash before it"), event["previous_hash"]),
+    ]
+    what = language.translate_text(event["event_type"])
+    if event["event_type"] in _GRANT_KINDS:
+        what = language.gettext("%(event)s (consent)", event=what)
+    facts = _format_pairs([*labelled, *unlabelled, *chain], language)
+    return RecordEntry(_format_moment(event["event_time"]), what, facts)
 
 
-def _disclosure_entry(disclosure: Mapping[str, Any]) -> RecordEntry:
+def _disclosure_entry(disclosure: Mapping[str, Any], language: ReaderLanguage) -> RecordEntry:
     times = disclosure.get("times", 1)
-    facts = [("Why", disclosure["purpose"]), ("Under the id", disclosure["reference"])]
+    facts = [
+        (language.gettext("Why"), language.translate_text(disclosure["purpose"])),
+        (language.gettext("Under the id"), disclosure["reference"]),
+    ]
     if times > 1:
-        facts.append(("How often until then", times))
-    return RecordEntry(_format_moment(disclosure["disclosed_at"] or ""), disclosure["recipient"], _format_pairs(facts))
+        facts.append((language.gettext("How often until then"), times))
+    recipient = language.translate_text(disclosure["recipient"])
+    return RecordEntry(_format_moment(disclosure["disclosed_at"] or ""), recipient, _format_pairs(facts, language))
 
 
-def _label_facts(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return _format_pairs((key.replace("_", " ").capitalize(), value) for key, value in fields.items())
+def _label_facts(fields: Mapping[str, Any], language: ReaderLanguage) -> tuple[tuple[str, str], ...]:
+    labels = {key: language.translate_text(key.replace("_", " ").capitalize()) for key in fields}
+    return _format_pairs(((labels[key], value) for key, value in fields.items()), language)
 
 
-def _format_pairs(pairs: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _format_value(value)) for name, value in pairs if value not in (None, "", [], {}))
+def _format_pairs(pairs: Iterable[tuple[str, Any]], language: ReaderLanguage) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _format_value(value, language)) for name, value in pairs if value not in (None, "", [], {}))
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: Any, language: ReaderLanguage) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_format_value, value))
+        return ", ".join(_format_value(inner, language) for inner in value)
     if isinstance(value, dict):
-        return "; ".join(f"{key.replace('_', ' ')}: {_format_value(inner)}" for key, inner in sorted(value.items()))
+        pairs = ((key.replace("_", " "), _format_value(inner, language)) for key, inner in sorted(value.items()))
+        return "; ".join(f"{key}: {inner}" for key, inner in pairs)
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return _format_moment(value) if isinstance(value, str) and _is_moment(value) else str(value)
+        return language.gettext("yes") if value else language.gettext("no")
+    if not isinstance(value, str):
+        return str(value)
+    return _format_moment(value) if _is_moment(value) else language.translate_text(value)
 
 
 def _is_moment(text: str) -> bool:

@@ -202,3 +202,11 @@ def test_a_language_from_right_to_left_is_announced_and_its_tables_keep_their_lo
     assert [mirrored[side] for side in sides.findall(html)] == sides.findall(ltr)
     cells = re.compile(r"<t[dr]\b|<h[1-6]\b|<li\b|<img\b")
     assert cells.findall(html) == cells.findall(ltr)
+
+
+def test_a_number_in_the_list_of_contents_stays_on_the_side_where_lines_begin(settings: Settings) -> None:
+    """A headline that runs the other way says so within its item: on the item, it would take the number along."""
+    html = compose_gallery_mail(settings, "edition").html or ""
+    contents = html[html.index("<ol") : html.index("</ol>")]
+    assert contents.count('<span dir="ltr"') == contents.count("<li") == 3
+    assert not re.search(r"<li[^>]*\bdir=", contents)

@@ -122,7 +122,8 @@ def story_facts_line(entry: SectionEntry, language: ReaderLanguage) -> str:
         language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else "",
         summary_note(entry, language),
     ]
-    return " ".join(f"{part}." for part in parts if part)
+    # A short month may end with a full stop of its own: "18 nov."
+    return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
 
 
 NAMED_SOURCES = 2  # of those who also reported a story; one left over is named as well

@@ -33,7 +33,9 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
         SettingField("about", "One sentence in the foot of the mail", "lines"),
         SettingField("editor", "Signs the intro", hint="Empty: nobody signs."),
         SettingField("intro", "Intro that a new draft starts with", "lines", "At most 60 words."),
-        SettingField("language", "Language", hint="Such as en: the language of mail and readers' pages."),
+        SettingField(
+            "language", "Language", hint="What readers are written to in: en, fr, or one that you have a catalogue for."
+        ),
         SettingField(
             "timezone", "Time zone", hint="Every day and hour of the desk and of these settings is meant in it."
         ),

@@ -1,6 +1,7 @@
 """A person's record, as JSON and on paper."""
 
 import json
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, select
 
+from digest.catalogues import load_language
 from digest.cli import digest
 from digest.store.engine import Database
 from digest.templating import create_jinja_environment
@@ -24,6 +26,7 @@ from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, ListExportPart
 from subscribers.transfer.exports import DataController, build_person_record
 from tests.conftest import forget_nowhere_else
+from tests.pseudo_language import find_untranslated, read_visible_texts, write_pseudo_catalogue
 
 KEYS = KeyRing.from_seed(b"records")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -197,3 +200,23 @@ def test_the_command_prints_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert result.output.startswith("<!DOCTYPE html>")
     assert "ada@example.org" in result.output
     assert "a look at the record" in result.output
+
+
+def test_the_page_speaks_the_readers_language(database: Database, ada: int, tmp_path: Path) -> None:
+    """In a made-up language, what stands without brackets is what was recorded: never a word of ours."""
+    write_pseudo_catalogue(tmp_path, "he")
+    language = load_language("he", tmp_path)
+    with database.write() as session:
+        disclosures.record_disclosures(session, [ada], to_whom="Kim", why="a question", reference="r-7", now=NOW)
+    with database.read() as session:
+        record = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
+    assert record is not None
+    found = readable_record.make_record_readable(json.loads(json.dumps(record)), language)
+    page = create_jinja_environment(language=language).get_template("web/record.html").render(record=found)
+    recorded = (YES.wording, *YES.as_json().values(), "Kim", "a question", "r-7", "ada@example.org", "person-1", "UTC")
+    recorded += astuple(DESK)
+    hashes = [event["hash"] for event in record["events"]] + [event["previous_hash"] for event in record["events"]]
+    changes = ("after: omit: events", "before", "after", "signed list", "pii", "omit", "events", "1.0", "en")
+    left = find_untranslated(read_visible_texts(page), [*recorded, *filter(None, hashes), *changes])
+    assert left == ""
+    assert '<html lang="he" dir="rtl">' in page

@@ -124,6 +124,16 @@ def test_a_wrong_value_is_answered_at_its_field_and_what_was_typed_stays(filed: 
     assert audit_rows(filed) == [], "a form that is refused is no act"
 
 
+def test_a_language_without_a_catalogue_is_refused_and_another_is_spoken_at_once(filed: Any, tmp_path: Path) -> None:
+    client = filed.signed_in_client("admin")
+    refused = submit(client, "publication", language="de")
+    assert refused.status_code == 400
+    assert "there is no catalogue for &#39;de&#39;: write one of en, fr" in refused.text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
+    assert submit(client, "publication", language="fr").status_code == 303
+    assert '<html lang="fr"' in filed.client.get("/subscribe").text
+
+
 def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:
     client = filed.signed_in_client("admin")
     shown = client.get("/admin/settings/publication").text
