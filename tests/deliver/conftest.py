@@ -116,6 +116,11 @@ def delivery_settings(home: Path, mail_url: str = "outbox:") -> Settings:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a certificate for 127.0.0.1 that nobody but we trusts; key and certificate in one file."""
+    return write_certificate(tmp_path_factory.mktemp("tls") / "both.pem")
+
+
+def write_certificate(file: Path) -> Path:
+    """Write key and certificate of 127.0.0.1 into a file; return it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -131,7 +136,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     file.write_bytes(secret + built.public_bytes(pem))

@@ -109,7 +109,7 @@ def plan_setup(
     ]
     if answers.mail == "smtp" and not key_file.exists():
         planned.append(PlannedFile(key_file, None, _generate_key(), 0o600, is_key=True))
-    planned += _plan_deployment(folder, settings_file, answers, settings)
+    planned += _plan_deployment(folder, home, settings_file, answers, settings)
     overriding = tuple(name for name, value in wanted.items() if environ.get(name, value) not in {value, ""})
     return SetupPlan(folder, settings_file, answers, tuple(planned), overriding)
 
@@ -176,17 +176,20 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
 
 
 def _plan_deployment(
-    folder: Path, settings_file: Path, answers: SetupAnswers, settings: Settings
+    folder: Path, home: Path, settings_file: Path, answers: SetupAnswers, settings: Settings
 ) -> Iterator[PlannedFile]:
     """Plan what runs the program: the operator copies from here what their machine uses."""
     place = folder / "deploy"
     program = Path(sys.executable).parent / "digest"
     owner = folder.stat()
+    writable = [Path(settings.file.backup.folder)] if settings.file.backup.folder else []
+    writable += [home.absolute()] if not home.absolute().is_relative_to(folder) else []
     facts = {
         "name": answers.name,
         "host": answers.host,
         "port": PAGE_PORT,
         "folder": folder,
+        "also_writable": writable,
         "settings_file": settings_file,
         "program": program,
         "system_user": SYSTEM_USER,

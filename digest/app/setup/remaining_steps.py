@@ -85,8 +85,15 @@ def _remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str) -
         ),
     )
     yield SetupStep(
-        "Have a backup made every night, and keep it on another machine together with digest.toml and left.log.",
-        (f"{digest} backup /backups/digest-$(date +%F).zip",),
+        "Have a backup made every night: name a folder on another disk and a passphrase that you keep elsewhere, and set up again, "
+        "so that the service may write there.",
+        (
+            "; digest.toml, in [backup]",
+            'folder = "/backups/digest"',
+            "; digest.env",
+            "DIGEST_BACKUP_PASSPHRASE='…'",
+            f"install -d -m 700 -o {SYSTEM_USER} /backups/digest && digest setup --folder {folder}",
+        ),
     )
 
 

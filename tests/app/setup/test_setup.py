@@ -143,7 +143,7 @@ def test_what_an_operator_wrote_stays(made: tuple[Path, str], tmp_path: Path) ->
     answers = write_answers(tmp_path)
     folder = tmp_path / "srv"
     folder.mkdir()
-    own = '# ours\n[publication]\nname = "Old" # was so\nintro = "Hello."\n[limits]\nproxies = 2\nwarm_up = [9]\n'
+    own = '# ours\n[publication]\nname = "Old" # was so\nintro = "Hello."\n[limits]\nproxies = 2\nwarm_up = [9]\n[backup]\nfolder = "/backups/digest"\n'
     (folder / "digest.toml").write_text(own, "utf-8")
     (folder / "digest.env").write_text(
         "# mine\nDIGEST_INSTALLATION=first\nDIGEST_HOME=" + str(tmp_path / "elsewhere") + "\n"
@@ -156,6 +156,8 @@ def test_what_an_operator_wrote_stays(made: tuple[Path, str], tmp_path: Path) ->
     variables = (folder / "digest.env").read_text("utf-8")
     assert variables.startswith(f"# mine\nDIGEST_INSTALLATION=first\nDIGEST_HOME={tmp_path / 'elsewhere'}\n")
     assert (tmp_path / "elsewhere" / "keys.json").exists()
+    unit = (folder / "deploy" / "digest.service").read_text("utf-8")
+    assert f"ReadWritePaths={folder} -/backups/digest -{tmp_path / 'elsewhere'}\n" in unit
 
 
 def test_every_question_is_asked_once_and_a_wrong_answer_again(tmp_path: Path) -> None:
