@@ -204,6 +204,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     try:
         settings = load_settings(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
+        logs.configure_logging(log_format=settings.log_format)
         with open_installation(settings) as installation:
             _ = installation.keys  # a missing key file is said now, not at the first release
             scheduler = JobScheduler(jobs.JobContext(installation))

@@ -1,12 +1,15 @@
-"""Logs: one event a line, key=value, and nothing that looks like an address, whoever wrote the line."""
+"""Logs: one event a line, as key=value or as JSON, and nothing that looks like an address, whoever wrote the line."""
 
+import json
 import logging
+import os
 import re
 import sys
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 # Wider than RFC 5321's grammar on purpose: a word around an @ is taken out, whether it is an address or not. Bounded before the
 # @ (an address has 254 characters): a line with one endless word must not hold the process.
@@ -37,21 +40,50 @@ class _RedactingFormatter(logging.Formatter):
         return str(redact_addresses(super().format(record)))
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Send our events and the libraries' warnings to standard error. Called once, by a process's main."""
+class _JsonFormatter(logging.Formatter):
+    """Formats what libraries log as our own events are: one object a line, without addresses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+        }
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return json.dumps(redact_addresses(event), ensure_ascii=False)
+
+
+LogFormat = Literal["text", "json"]
+
+
+def configure_logging(level: int = logging.INFO, log_format: LogFormat | None = None) -> None:
+    """Send our events and the libraries' warnings to standard error. Called by a process's main.
+
+    Before the settings are read, `DIGEST_LOG_FORMAT` in the environment says in which form; any other word than `json` is text.
+    """
+    is_json = (log_format or os.environ.get("DIGEST_LOG_FORMAT")) == "json"
+    written = ("timestamp", "level", "event")
+    renderer: Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+        if is_json
+        else structlog.processors.KeyValueRenderer(key_order=list(written))
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             redact_event,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     handler = logging.StreamHandler()
-    handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    text_format = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    handler.setFormatter(_JsonFormatter() if is_json else _RedactingFormatter(text_format))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # A step that takes longer than a tick is no news: APScheduler would say so once a second.
     logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)

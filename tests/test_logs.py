@@ -1,3 +1,5 @@
+import json
+import os
 import subprocess
 import sys
 
@@ -55,3 +57,27 @@ def test_a_line_of_one_endless_word_does_not_hold_the_process() -> None:
         "    assert redact_addresses('550 ' + word * 400_000 + ' ada@example.org').endswith('[address]')\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_as_json_every_line_is_an_object_without_an_address() -> None:
+    code = (
+        "import logging, structlog\n"
+        "from digest import logs\n"
+        "logs.configure_logging()\n"
+        "structlog.get_logger('x').info('refused', to='ada@example.org', count=3)\n"
+        "logging.getLogger('library').warning('550 %s', 'ada@example.org')\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: logging.getLogger('library').exception('no')\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"DIGEST_LOG_FORMAT": "json"},
+    )
+    ours, library, failed = map(json.loads, run.stderr.splitlines())
+    assert (ours["event"], ours["to"], ours["count"], ours["level"]) == ("refused", "[address]", 3, "info")
+    assert (library["event"], library["logger"], library["level"]) == ("550 [address]", "library", "warning")
+    assert "ZeroDivisionError" in failed["exception"]
+    assert {line["timestamp"][-1] for line in (ours, library, failed)} == {"Z"}

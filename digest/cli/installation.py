@@ -151,7 +151,7 @@ def serve(context: CommandContext, host: str, port: int, timetable: bool, emails
     """Serve pages and desk, and follow the timetable, until stopped. The desk asks everybody to sign in."""
     from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
 
-    logs.configure_logging()
+    logs.configure_logging(log_format=context.settings.log_format)
     installation = context.installation
     links = [make_sign_in_link(installation, context.actor, email, now=context.now()) for email in emails]
     app = create_app(installation)

@@ -36,7 +36,7 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 2 the 
 @pass_command_context
 def work(context: CommandContext, only: tuple[str, ...]) -> None:
     """Do one more process's share of the work until stopped: on PostgreSQL, on as many machines as one likes."""
-    logs.configure_logging()
+    logs.configure_logging(log_format=context.settings.log_format)
     installation = context.installation
     _ = installation.keys  # a missing key file is said now, not at the first release
     scheduler = JobScheduler.for_worker(JobContext(installation), only)

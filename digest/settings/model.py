@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -77,6 +77,8 @@ class Settings(values.SettingsTable):
     mail_url: SecretStr = SecretStr("outbox:")
     key_passphrase: SecretStr | None = None  # opens the key file, if that is protected
     backup_passphrase: SecretStr | None = None  # backups are encrypted to it
+    metrics_token: SecretStr | None = None  # who has it reads /metrics; without it this machine alone
+    log_format: Literal["text", "json"] = "text"
     alert_secret: SecretStr | None = None  # signs what is posted to `alerts.webhook`
     installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
     base_url: str = "http://localhost:8025"

@@ -12,6 +12,7 @@ from jinja2 import BaseLoader, Environment
 from digest.app.address_searches import AddressSearches
 from digest.app.examined_logs import ExaminedLogs
 from digest.app.installation import Installation
+from digest.app.metrics import KeptMetrics
 from digest.app.recent_counts import RecentCounts
 from digest.app.recipient_counts import RecipientCounts
 from digest.app.uploads import ListUploads
@@ -67,6 +68,7 @@ class WebContext:
     recipient_counts: RecipientCounts = field(default_factory=RecipientCounts)
     recent_counts: RecentCounts = field(default_factory=RecentCounts)
     logs: ExaminedLogs = field(default_factory=ExaminedLogs)
+    metrics: KeptMetrics = field(default_factory=KeptMetrics)
     uploads: ListUploads = field(default_factory=ListUploads)
 
     @property

@@ -39,6 +39,7 @@ def test_opening_every_page_in_every_way_changes_no_row(both: Any) -> None:
         f"/preferences/{both.token('test preferences')}",
         "/healthz",
         "/readyz",
+        "/metrics",
     ]
     client = both.signed_in_client("admin")  # who may open the editors' pages too
     before = both.dump()

@@ -27,6 +27,8 @@ PUBLIC = AccessRule(None)
 LINK = AccessRule(None)
 # A provider's signature is asked for.
 SIGNED = AccessRule(None)
+# A token, or an address of this machine, is asked for.
+PROVED = AccessRule(None)
 EDITOR = AccessRule(Role.EDITOR)
 EDITOR_FRESH = AccessRule(Role.EDITOR, fresh=True)
 EDITOR_PICTURE = AccessRule(Role.EDITOR, max_bytes=MAX_PICTURE_BYTES)
@@ -58,6 +60,7 @@ ROUTE_RULES = {
     "archive.script_file": PUBLIC,
     "health.report_liveness": PUBLIC,
     "health.report_readiness": PUBLIC,
+    "health.report_metrics": PROVED,
     "hooks.receive_events": SIGNED,
     "readers.privacy": PUBLIC,
     "readers.contact": PUBLIC,

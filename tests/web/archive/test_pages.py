@@ -111,6 +111,7 @@ PAGES = (
     "/editions/2026-W47",
     "/healthz",
     "/readyz",
+    "/metrics",
 )
 
 
