@@ -82,7 +82,11 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
         "inbound mail read": "read the mailbox of what comes back",
         "delivery counts do not balance": "found counts of {} that do not balance",
     },
-    "settings": {"settings changed": "changed settings: {}", "source added": "added the source {}"},
+    "settings": {
+        "settings changed": "changed settings: {}",
+        "source added": "added the source {}",
+        "installation examined": "looked at the health of {}",
+    },
     "staff": {
         "staff added": "invited {}",
         "staff removed": "removed {}",

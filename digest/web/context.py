@@ -11,6 +11,7 @@ from jinja2 import BaseLoader, Environment
 
 from digest.app.address_searches import AddressSearches
 from digest.app.examined_logs import ExaminedLogs
+from digest.app.health_reports import HealthReports
 from digest.app.installation import Installation
 from digest.app.metrics import KeptMetrics
 from digest.app.recent_counts import RecentCounts
@@ -65,6 +66,7 @@ class WebContext:
     styles: PublicFiles
     scripts: PublicFiles
     searches: AddressSearches = field(default_factory=AddressSearches)
+    health: HealthReports = field(default_factory=HealthReports)
     recipient_counts: RecipientCounts = field(default_factory=RecipientCounts)
     recent_counts: RecentCounts = field(default_factory=RecentCounts)
     logs: ExaminedLogs = field(default_factory=ExaminedLogs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 from digest.app.doctor import installation_checks, mail_checks, operation_checks, settings_checks, site_checks
 from digest.app.doctor.check_registry import (
@@ -28,11 +29,10 @@ CHECK_MODULES = (
 MAX_QUESTIONS = 6  # checks that ask outside at a time
 
 
-def examine_installation(installation: Installation) -> list[DoctorFinding]:
-    """Carry out every check; nothing is changed, and nothing leaves the machine."""
-    return run_checks(
-        ExaminedInstallation(installation), (name for name, c in DOCTOR_CHECKS.items() if not c.is_online)
-    )
+def examine_installation(installation: Installation, *, now: datetime | None = None) -> list[DoctorFinding]:
+    """Carry out every check of this machine; nothing is changed, and nothing leaves it. Without `now` it is the time."""
+    examined = ExaminedInstallation(installation, now or datetime.now(UTC))
+    return run_checks(examined, (name for name, check in DOCTOR_CHECKS.items() if not check.is_online))
 
 
 def examine_outside(

@@ -99,8 +99,8 @@ def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if last is None and (first_person is None or examined.now - first_person < MAX_SEAL_AGE):
         return
     if last is None or examined.now - last > MAX_SEAL_AGE:
-        since = f"since {last:%Y-%m-%d %H:%M} UTC" if last else "ever, and there are people"
-        yield report_error(f"the consent ledger was not sealed {since}.")
+        told = f"was last sealed {last:%Y-%m-%d %H:%M} UTC" if last else "was never sealed, and there are people"
+        yield report_error(f"the consent ledger {told}.")
     else:
         yield report_fine(f"the consent ledger was sealed {last:%Y-%m-%d %H:%M} UTC")
 

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import wraps
 from urllib.parse import urlsplit
 
 import httpx
 
 from digest.app.doctor.check_registry import (
+    CheckFunction,
     ExaminedInstallation,
     doctor_check,
     report_error,
@@ -98,6 +100,22 @@ def _stays_here(examined: ExaminedInstallation) -> bool:
     return leads_to_this_machine(examined.installation.settings.link_base)
 
 
+def _where_it_answers(examine: CheckFunction) -> CheckFunction:
+    """Have a check say that it could not look where the pages do not answer, which is another check's error."""
+
+    @wraps(examine)
+    def examine_or_say(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+        try:
+            yield from examine(examined)
+        except SiteError:
+            yield report_warning(
+                "it could not be looked at, for the pages do not answer.",
+                "Mend site-address and site-certificate first.",
+            )
+
+    return examine_or_say
+
+
 @doctor_check(
     "site-address",
     "Point DIGEST_BASE_URL's host at this machine or its proxy, and let the proxy pass all below it on.",
@@ -142,6 +160,7 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
     "Let no proxy answer for /desk/ and /admin/, and none send a sign-in of its own along.",
     is_online=True,
 )
+@_where_it_answers
 def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the pages of desk and admin ask a stranger to sign in."""
     if _stays_here(examined):
@@ -161,6 +180,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     "Let the proxy pass the header on, and redirect http to https (docs/setup.md has configurations).",
     is_online=True,
 )
+@_where_it_answers
 def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether browsers are told to use https alone (HSTS), and http leads there."""
     base = urlsplit(examined.installation.settings.link_base)
@@ -190,6 +210,7 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[Doc
     "Let the proxy pass POST to /u/… on as it comes: no redirect, no challenge, no sign-in.",
     is_online=True,
 )
+@_where_it_answers
 def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether one-click unsubscribing (RFC 8058) reaches us, by a POST to a link that nobody has."""
     if _stays_here(examined):
@@ -209,6 +230,7 @@ def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFindi
 @doctor_check(
     "site-clock", "Set the clock, and have it follow a time server (timedatectl set-ntp true).", is_online=True
 )
+@_where_it_answers
 def check_site_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether this machine's clock agrees with the one that answers at the base URL."""
     if _stays_here(examined):

@@ -4,6 +4,7 @@ from digest.web.admin import (
     audit_pages,
     delivery_pages,
     growth_pages,
+    health_pages,
     import_pages,
     list_pages,
     processing_pages,
@@ -24,6 +25,7 @@ ADMIN_PLACES = (
     ("growth", "Growth", "admin.show_growth"),
     ("staff", "Staff", "admin.list_staff"),
     ("audit", "Audit log", "admin.show_audit_log"),
+    ("health", "Health", "admin.show_health"),
     ("settings", "Settings", "admin.list_settings"),
 )
 
@@ -39,6 +41,7 @@ __all__ = [
     "audit_pages",
     "delivery_pages",
     "growth_pages",
+    "health_pages",
     "import_pages",
     "list_pages",
     "processing_pages",

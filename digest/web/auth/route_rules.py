@@ -144,6 +144,8 @@ ROUTE_RULES = {
     "admin.show_member": ADMIN,
     "admin.change_member": ADMIN_FRESH,
     "admin.show_growth": ADMIN,
+    "admin.show_health": ADMIN,
+    "admin.begin_examination": ADMIN,
     "admin.show_source": ADMIN,
     "admin.change_source": ADMIN,
     "admin.try_source": ADMIN,

@@ -10,11 +10,13 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from tests.conftest import WAIT_TIMEOUT
+
 Records = dict[tuple[str, str], list[str]]  # by name and kind, as a zone file writes the values
 
 
 class FakeNameServer(socketserver.ThreadingUDPServer):
-    """Answers from `records`; of a name that is not there it says so (NXDOMAIN), of one in `failing` that it failed."""
+    """Answers from `records` while `answering` is set; of a name that is not there it says so (NXDOMAIN), of one in `failing` that it failed."""
 
     daemon_threads = True
 
@@ -23,9 +25,12 @@ class FakeNameServer(socketserver.ThreadingUDPServer):
         self.records = records
         self.failing: set[str] = set()
         self.asked: list[tuple[str, str]] = []
+        self.answering = threading.Event()
+        self.answering.set()
 
     def answer(self, query: dns.message.Message) -> dns.message.Message:
-        """Answer one question."""
+        """Answer one question, once it may."""
+        self.answering.wait(WAIT_TIMEOUT)
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
         question = query.question[0]

@@ -20,7 +20,7 @@ from tests.app.doctor.planted_operations import NOW, OPERATIONS_FAULTS, FaultyIn
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS
 
 # Whose fault is a machine's, or planted in a test of its own.
-UNPLANTED_CHECKS = {"import-names", "disk-space", "missed-deadline"}
+UNPLANTED_CHECKS = {"import-names", "disk-space"}
 
 
 @pytest.fixture

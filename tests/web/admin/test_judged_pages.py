@@ -12,6 +12,7 @@ from digest.app.setting_changes import EDITABLE_TABLES
 from digest.collect.sources import sync_sources
 from digest.store.audit import record_audit
 from digest.store.models import Source
+from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.postfix_lines import iso_line, log_text
 from tests.html_judge import find_html_faults
 from tests.web.admin.conftest import SETTINGS
@@ -39,6 +40,10 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
     listed = upload(client, mailchimp_list(40))
     post_step(world, client, listed, "try")
     log = (io.BytesIO(log_text([iso_line(NOW - timedelta(days=2), "anvil", "statistics")])), "mail.log")
+    health = world.app.extensions["digest"].health
+    post(client, "/admin/health")
+    assert health.latest.thread is not None
+    health.latest.thread.join(WAIT_TIMEOUT)
     paths = [
         *(
             "/admin/readers",
@@ -49,7 +54,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
         ),
         *(record + act for act in ("", "/address", "/request", "/leave", "/stop", "/links", "/erase")),
         begin(world, client, "analytical"),
-        *("/admin/import", listed, "/admin/deliveries", "/admin/growth", "/admin/processing"),
+        *("/admin/import", listed, "/admin/deliveries", "/admin/growth", "/admin/health", "/admin/processing"),
         post(client, f"/admin/deliveries/{NEW}/log", file=log).headers["Location"],
         *("/admin/audit", "/admin/audit/export", "/admin/staff", "/admin/staff/1"),
         *(f"/admin/settings/{table}" for table in EDITABLE_TABLES),

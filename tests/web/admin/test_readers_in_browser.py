@@ -93,6 +93,7 @@ def test_pages_for_admins_fit_every_width_and_axe_finds_nothing(browser: Browser
         "/admin/sources/1",
         "/admin/sources/add",
         "/admin/growth",
+        "/admin/health",
     ]
     assert faulty_pages(page, address, paths, widths=(360, 768, 1440)) == {}
     context.close()
