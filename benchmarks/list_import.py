@@ -15,10 +15,9 @@ import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.databases import DATABASE_KINDS, DATABASE_NAMES, fresh_database
-from benchmarks.page_import import PageImportResult, import_through_page, sign_admin_in
 from benchmarks.page_server import ClickResults, run_digest_serve, unsubscribe_meanwhile
 from benchmarks.peak_memory import peak_memory_mb
 from benchmarks.results import ResultSheet
@@ -31,6 +30,9 @@ from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
+
+if TYPE_CHECKING:
+    from benchmarks.page_import import PageImportResult
 
 MIN_ROWS_PER_SECOND = 8_000  # rows a second
 MAX_TRANSACTION_SECONDS = 0.25  # seconds of a transaction
@@ -144,8 +146,11 @@ def measure_list_import(kind: str, rows: int) -> ImportMeasurement:
     return ImportMeasurement(imported, clicks, streamed)
 
 
-def measure_page_import(kind: str, rows: int) -> tuple[PageImportResult, ClickResults]:
+def measure_page_import(kind: str, rows: int) -> "tuple[PageImportResult, ClickResults]":
     """Have an admin bring so many rows in through the page, while people leave."""
+    # Late: the processes whose memory is measured do without its libraries.
+    from benchmarks.page_import import import_through_page, sign_admin_in
+
     with tempfile.TemporaryDirectory(prefix="digest-bench-") as name, fresh_database(kind, Path(name)) as url:
         home = Path(name)
         # Over plain HTTP a browser sends no cookie that is for HTTPS alone.
@@ -213,7 +218,7 @@ def _add_results(sheet: ResultSheet, kind: str, small: ImportMeasurement, large:
     )
 
 
-def _add_page_results(sheet: ResultSheet, kind: str, result: PageImportResult, clicks: ClickResults) -> None:
+def _add_page_results(sheet: ResultSheet, kind: str, result: "PageImportResult", clicks: ClickResults) -> None:
     what = f"import of {result.rows:,} rows through the page, {DATABASE_NAMES[kind]}"
     rate = result.rows / result.import_seconds
     sheet.add_result(what, f"{rate:,.0f} rows/s", f">= {MIN_ROWS_PER_SECOND:,}", bar_met=rate >= MIN_ROWS_PER_SECOND)

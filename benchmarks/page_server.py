@@ -101,11 +101,16 @@ def run_digest_serve(settings: Settings, *, timetable: bool = False) -> Iterator
 def unsubscribe_meanwhile(
     url: str, settings: Settings, people: range, *, per_second: int = CLICKS_PER_SECOND
 ) -> Iterator[ClickResults]:
-    """Let people leave, in turn, as long as the block runs; who comes again had left already."""
+    """Let people leave, in turn, as long as the block runs; who comes again had left already.
+
+    The block begins once the first of them is on the way, however long their process took to start.
+    """
     clicks = ClickResults()
     command = [sys.executable, "-m", "benchmarks.page_server", url, str(settings.key_file)]
     command += [str(number) for number in (people.start, people.stop, per_second)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         try:
             yield clicks
         finally:
@@ -143,14 +148,16 @@ def _unsubscribe_in_turn(url: str, keys: KeyRing, people: range, per_second: int
     with ThreadPoolExecutor(64) as pool:
         for count, number in enumerate(cycle(people)):
             due = start + count / per_second
-            if ended.wait(max(0.0, due - time.perf_counter())):
+            if count and ended.wait(max(0.0, due - time.perf_counter())):
                 break
             pool.submit(_unsubscribe, place, link_tokens.make_link_token(keys, number, "leave"), due, clicks)
+            if not count:
+                print(flush=True)
     return clicks
 
 
 def main() -> None:
-    """Let people leave until standard input ends; print the waits, and how many failed."""
+    """Let people leave until standard input ends; print a line at the first, and the waits and failures at the end."""
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("url")
     reader.add_argument("keys", type=Path)
