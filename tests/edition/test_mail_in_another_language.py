@@ -1,6 +1,7 @@
 """The mail in another language: nothing of it is left in English, and it runs from right to left where its language does."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, date, datetime, time
@@ -9,11 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail, sample_content, sample_facts
+from digest.catalogues import load_language
 from digest.collect.deadlines import Deadline
 from digest.deliver.compose.message import MessageTemplate
 from digest.edition.content import EarlierAppearance, EditionContent, LabelledBlock, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.section_kind import write_deadline
+from digest.edition.kinds.section_kind import BUILT_IN_TOPICS, displayed_topic, write_deadline
 from digest.edition.kinds.story_entry import explain_lead
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.select.ranking import MOST_READ_NOTE
@@ -22,6 +24,7 @@ from digest.settings import SectionSettings, Settings
 from digest.settings.edition import PublicationSettings
 from digest.settings.model import SettingsFile
 from subscribers.consent.preferences import Preferences, describe_preferences
+from tests.conftest import ROOT
 from tests.pseudo_language import find_untranslated, read_visible_texts, write_pseudo_catalogue
 
 LANGUAGE = "he"
@@ -135,7 +138,7 @@ ARTICLE = CandidateArticle("https://a.example.org/", "https://a.example.org/", "
         scored(replace(ARTICLE, primary=True), 0),
         scored(replace(ARTICLE, primary=True), 1),
         scored(replace(ARTICLE, primary=True), 5),
-        replace(scored(ARTICLE), topic="Crues"),
+        replace(scored(ARTICLE), topic="Public health"),
     ],
 )
 def test_no_reason_is_left_in_english(settings: Settings, story: ScoredStory) -> None:
@@ -210,3 +213,15 @@ def test_a_number_in_the_list_of_contents_stays_on_the_side_where_lines_begin(se
     contents = html[html.index("<ol") : html.index("</ol>")]
     assert contents.count('<span dir="ltr"') == contents.count("<li") == 3
     assert not re.search(r"<li[^>]*\bdir=", contents)
+
+
+def test_every_topic_that_comes_with_the_program_has_a_name_in_the_readers_language() -> None:
+    rules = tomllib.loads((ROOT / "digest" / "topics.toml").read_text("utf-8"))["topic"]
+    assert [rule["name"] for rule in rules] == list(BUILT_IN_TOPICS)
+    french = load_language("fr")
+    assert displayed_topic("Public health", french) == "Santé publique"
+    assert [displayed_topic(topic, french) for topic in ("Marées & crues", "100 % local", None)] == [
+        "Marées & crues",
+        "100 % local",
+        "",
+    ]

@@ -54,7 +54,7 @@ class SectionKind(SectionPicker):
         lead = placed.scored.story.lead
         return replace(
             plain_entry(lead),
-            kicker=placed.scored.topic or "",
+            kicker=displayed_topic(placed.scored.topic, language),
             credit=displayed_credit(lead),
             date=displayed_date(lead, zone, language),
             since=write_earlier_appearance(placed, zone, language),
@@ -93,6 +93,34 @@ def displayed_credit(article: CandidateArticle) -> str:
     """Return whose news an article is; empty where it is the publisher's own."""
     credit = article.credit or ""
     return "" if credit.casefold() == article.publisher.casefold() else credit
+
+
+# Those of digest/topics.toml; a topic of the operator's own stands as they wrote it.
+BUILT_IN_TOPICS = (
+    mark_message("Cybersecurity"),
+    mark_message("Border security"),
+    mark_message("Immigration"),
+    mark_message("Counterterrorism"),
+    mark_message("Emergency management"),
+    mark_message("Disaster response"),
+    mark_message("Aviation security"),
+    mark_message("Maritime security"),
+    mark_message("Critical infrastructure"),
+    mark_message("Law enforcement"),
+    mark_message("Human trafficking"),
+    mark_message("Public health"),
+    mark_message("Fire service"),
+    mark_message("Intelligence"),
+    mark_message("Counter-drone"),
+    mark_message("Emergency communications"),
+    mark_message("Chemical, biological, radiological and nuclear"),
+    mark_message("Homeland security policy"),
+)
+
+
+def displayed_topic(topic: str | None, language: ReaderLanguage) -> str:
+    """Return a story's topic as readers see it; empty where it has none."""
+    return language.translate_text(topic or "")
 
 
 _DEADLINE_LABELS = {

@@ -7,7 +7,13 @@ from zoneinfo import ZoneInfo
 from digest.collect.urls import strip_tracking
 from digest.edition.content import EditionLink, PictureCuts, SectionEntry
 from digest.edition.kinds.continued_story import write_earlier_appearance
-from digest.edition.kinds.section_kind import displayed_credit, displayed_date, plain_entry, with_summary
+from digest.edition.kinds.section_kind import (
+    displayed_credit,
+    displayed_date,
+    displayed_topic,
+    plain_entry,
+    with_summary,
+)
 from digest.select.ranking import MOST_READ_NOTE
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, TermName
 from subscribers.reader_language import ReaderLanguage, mark_message
@@ -95,7 +101,7 @@ def _readership_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
 
 
 def _topic_clause(scored: ScoredStory, language: ReaderLanguage) -> list[str]:
-    topic = scored.topic
+    topic = displayed_topic(scored.topic, language)
     return [language.gettext("it is about %(topic)s", topic=f"{topic[0].lower()}{topic[1:]}")] if topic else []
 
 
@@ -110,7 +116,7 @@ def write_row(
     cuts = pictures.get(article.image or "")
     return replace(
         with_summary(plain_entry(article), placed.scored.story, ROW_WORDS),
-        kicker=placed.scored.topic or "",
+        kicker=displayed_topic(placed.scored.topic, language),
         credit=displayed_credit(article),
         date=displayed_date(article, zone, language),
         since=write_earlier_appearance(placed, zone, language),
