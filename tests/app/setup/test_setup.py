@@ -258,6 +258,14 @@ def test_a_warm_up_ends_on_the_day_that_takes_everybody() -> None:
     assert propose_warm_up(1_000_000)[-1] == 500_000
 
 
+def test_neither_web_server_has_words_of_its_own_about_a_request_that_failed(made: tuple[Path, str]) -> None:
+    """They quote the whole address, and with it a reader's token."""
+    caddy, nginx = ((made[0] / "deploy" / name).read_text("utf-8") for name in ("Caddyfile", "nginx.conf"))
+    assert "log {\n\t\texclude http.log.error\n" in caddy
+    assert set(re.findall(r"(?m)^\s*error_log \S+ (\w+);", nginx)) == {"crit"}
+    assert nginx.count("error_log") == nginx.count("server {")
+
+
 def test_nginx_takes_every_upload_that_the_pages_take_and_no_longer_form(made: tuple[Path, str]) -> None:
     """What may bring a file is under a prefix that lets it through; all other paths stay below waitress's own bound."""
     text = (made[0] / "deploy" / "nginx.conf").read_text("utf-8")
