@@ -19,6 +19,7 @@ from digest.app.acts import Act, Actor, Face, Role
 from digest.app.edition_status import edition_name
 from digest.app.editor_changes import count_draft_changes
 from digest.app.installation import Installation
+from digest.app.readers import count_readers
 from digest.app.web_editions import store_card
 from digest.collect import collection_run
 from digest.collect.fetch.fetcher import open_fetcher
@@ -27,6 +28,8 @@ from digest.collect.readership import ReadershipImport, import_readership
 from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
 from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
 from digest.deliver.providers import registry
+from digest.deliver.send.rate_limiter import read_first_handover
+from digest.deliver.send.rate_limits import count_sending_days
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
 from digest.edition.edit_log import load_edits
@@ -41,6 +44,7 @@ from digest.select.values import Story
 from digest.store.models import Edition, EditionStory, MediaFile
 from digest.templating import find_template_mistakes
 from subscribers.phrases import weekday_date
+from subscribers.store.models import PersonState
 
 COLLECT = Act("collected", Role.EDITOR)
 DRAFT = Act("draft", Role.EDITOR)
@@ -159,6 +163,7 @@ def gather_preflight_facts(
     departs_at = max(edition.release_at, now).astimezone(zone)
     templates = installation.settings.templates
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
+    sending_days, readers = _count_sending_days(installation, session, edition, now)
     return rule_registry.PreflightInput(
         message=compose_specimen(session, edition, installation.settings),
         content=content,
@@ -171,7 +176,21 @@ def gather_preflight_facts(
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
         departure_day=weekday_date(departs_at) if edition.state in COMING_STATES else "",
         goes_into_files=registry.writes_files(installation.settings),
+        sending_days=sending_days,
+        readers=readers,
     )
+
+
+def _count_sending_days(
+    installation: Installation, session: Session, edition: Edition, now: datetime
+) -> tuple[int, int]:
+    """Return over how many days an edition that is still to come goes out, and to how many; 1 and 0 where no limit could spread it."""
+    limits = installation.settings.file.limits
+    if not (limits.warm_up or limits.send_per_hour) or edition.state not in COMING_STATES:
+        return 1, 0
+    readers = count_readers(installation.database, now=now)[PersonState.SUBSCRIBED]
+    departs_at = max(edition.release_at, now)
+    return count_sending_days(limits, readers, read_first_handover(session, now), departs_at), readers
 
 
 def _recently_sent_stories(

@@ -18,8 +18,9 @@ from digest.edition.queries import UnknownEditionError
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.signup import manual_signup
 from tests.actors import ADMIN, EDITOR
-from tests.web.conftest import NOW, RELEASE, WebSetup, build_web_setup
+from tests.web.conftest import NOW, RELEASE, WebSetup, build_web_setup, sample_evidence
 
 Attempt = Callable[[Installation, str, Actor], object]
 
@@ -61,6 +62,21 @@ def audit_rows(database: Database) -> list[tuple[str, str, str, dict[str, Any]]]
     with database.read() as session:
         rows = session.scalars(select(AuditEntry).order_by(AuditEntry.id))
         return [(row.act, row.actor, row.subject, row.detail) for row in rows]
+
+
+def test_before_approval_it_is_said_when_the_warm_up_spreads_it_over_days(both: WebSetup) -> None:
+    with both.database.write() as session:
+        for address in ("bo@county.example", "cy@county.example"):
+            manual_signup.add_subscriber(session, both.install.keys, address, evidence=sample_evidence(), now=NOW)
+    file = both.install.settings.file
+    limits = file.limits.model_copy(update={"warm_up": [1, 1]})
+    slow = Installation(
+        both.install.settings.model_copy(update={"file": file.model_copy(update={"limits": limits})}), both.database
+    )
+    name = both.edition()
+    found = {finding.rule: finding.message for finding in editions.check_edition(slow, name, now=NOW)}
+    assert "over about 3 days, to 3 readers" in found["sending-days"]
+    assert "sending-days" not in {finding.rule for finding in editions.check_edition(both.install, name, now=NOW)}
 
 
 @pytest.mark.parametrize("act", ADMINS_ACTS)

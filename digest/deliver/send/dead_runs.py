@@ -47,7 +47,10 @@ def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, 
 def _lock_claimed(session: Session, dead_run: DeadRun) -> Sequence[Any]:
     """Lock what a dead run had claimed and recorded no result of, also where its lease ran out meanwhile."""
     unrecorded = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
-    columns = (Delivery.id, Delivery.purpose, Delivery.tries, Delivery.due_at, Delivery.transport)
+    columns = (
+        *(Delivery.id, Delivery.purpose, Delivery.tries, Delivery.due_at),
+        *(Delivery.first_handed_at, Delivery.transport),
+    )
     query = select(*columns).where(unrecorded, Delivery.owner == dead_run.owner).order_by(Delivery.id)
     return session.execute(query.with_for_update()).all()
 
@@ -63,7 +66,14 @@ def _record_outcomes(
         if outcome.result is HandoverResult.NOT_TRIED:
             unsent.append(row.id)
             continue
-        change = decide_state_change(outcome, delivery_id=row.id, tries=row.tries, due_at=row.due_at, now=now)
+        change = decide_state_change(
+            outcome,
+            delivery_id=row.id,
+            tries=row.tries,
+            due_at=row.due_at,
+            first_tried_at=row.first_handed_at or now,
+            now=now,
+        )
         changes.append((row.id, change))
         event = retry_policy.refusal_event(row.id, row.tries, change, now)
         if event is not None and row.transport == retry_policy.REPORTED_BY:

@@ -165,7 +165,12 @@ class HandoverRun:
         self, delivery: ClaimedDelivery, outcome: MessageOutcome, wait_seconds: float, now: datetime
     ) -> StateChange:
         change = decide_state_change(
-            outcome, delivery_id=delivery.delivery_id, tries=delivery.tries, due_at=delivery.due_at, now=now
+            outcome,
+            delivery_id=delivery.delivery_id,
+            tries=delivery.tries,
+            due_at=delivery.due_at,
+            first_tried_at=delivery.first_handed_at,
+            now=now,
         )
         if not self.retries:
             return end_without_retry(change)

@@ -121,10 +121,15 @@ class RateLimiter:
     def _first_handover(self, session: Session, now: datetime) -> datetime | None:
         """Return when this installation first handed something over; a moment that is still to come is none."""
         if self.first_handover_at is None:
-            stored = installation_hold.read_installation_state(session, FIRST_HANDOVER_KEY)
-            first = datetime.fromisoformat(stored["at"]) if stored else None
-            self.first_handover_at = first if first and first <= now else None
+            self.first_handover_at = read_first_handover(session, now)
         return self.first_handover_at
+
+
+def read_first_handover(session: Session, now: datetime) -> datetime | None:
+    """Return when this installation first handed something over under a limit; a moment that is still to come is none."""
+    stored = installation_hold.read_installation_state(session, FIRST_HANDOVER_KEY)
+    first = datetime.fromisoformat(stored["at"]) if stored else None
+    return first if first and first <= now else None
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ count stays in the window until all of that minute has left it, so a limit is ne
 What is limited by the second, and a domain's share, is spaced (`SpacedRate`): of that a window holds no more anywhere.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,21 @@ def current_rate_limits(
         most = limits.warm_up[day]
         rate_limits.append(RateLimit(most, DAY, f"{most:,} messages on day {day + 1} of the warm-up"))
     return tuple(rate_limits)
+
+
+def count_sending_days(limits: LimitSettings, messages: int, first_handover_at: datetime | None, now: datetime) -> int:
+    """Return over how many days so many messages go out from now on, by the warm-up and the limit of an hour; 1: within a day.
+
+    What else leaves meanwhile, and what left in the day before, is not counted.
+    """
+    day = max(0, (now - first_handover_at) // DAY) if first_handover_at else 0
+    per_day = limits.send_per_hour * (DAY // HOUR)
+    days = 1
+    while day < len(limits.warm_up) and messages > (cap := min(limits.warm_up[day], per_day or limits.warm_up[day])):
+        messages, day, days = messages - cap, day + 1, days + 1
+    if day < len(limits.warm_up) or not per_day:
+        return days
+    return days - 1 + max(1, math.ceil(messages / per_day))
 
 
 def allowance_under_limits(

@@ -11,7 +11,7 @@ from digest.store.delivery_models import DeliveryState
 
 FIRST_RETRY_DELAY = timedelta(minutes=15)
 MAX_RETRY_DELAY = timedelta(hours=4)
-GIVE_UP_AFTER = timedelta(hours=72)  # from the moment it was due; providers give deferrals as long
+GIVE_UP_AFTER = timedelta(hours=72)  # from the first try; providers give deferrals as long
 
 _FINAL_STATES = {
     HandoverResult.ACCEPTED: DeliveryState.ACCEPTED,
@@ -31,15 +31,19 @@ class StateChange:
 
 
 def decide_state_change(
-    outcome: MessageOutcome, *, delivery_id: str, tries: int, due_at: datetime, now: datetime
+    outcome: MessageOutcome, *, delivery_id: str, tries: int, due_at: datetime, first_tried_at: datetime, now: datetime
 ) -> StateChange:
-    """Decide how a delivery moves on; `tries` counts those before this one."""
+    """Decide how a delivery moves on; `tries` counts those before this one.
+
+    It is given up so long after its first try, not after it was due: a rate limit may have kept it for days. What is sent again
+    by somebody's word is due anew.
+    """
     if outcome.result is HandoverResult.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=False, next_try_at=now)
     if outcome.result is not HandoverResult.TRY_LATER:
         return StateChange(_FINAL_STATES[outcome.result], outcome.reply, attempted=True)
     next_try_at = now + retry_delay(delivery_id, tries)
-    if next_try_at > due_at + GIVE_UP_AFTER:
+    if next_try_at > max(due_at, first_tried_at) + GIVE_UP_AFTER:
         return StateChange(DeliveryState.EXPIRED, outcome.reply, attempted=True)
     return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=next_try_at)
 

@@ -35,6 +35,16 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield warning_finding(f"The masthead says {day}, and the edition goes out on {departure_day}.")
 
 
+@preflight_rule("sending-days")
+def check_sending_days(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """It reaches all readers within a day."""
+    if examined.sending_days > 1:
+        yield warning_finding(
+            f"By the limits on sending it goes out over about {examined.sending_days} days, to {examined.readers:,} readers: the "
+            "last have it so much later. See warm_up and send_per_hour of [limits]."
+        )
+
+
 @preflight_rule("subject")
 def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """There is a subject of at most 60 characters, and a preheader that says something else."""

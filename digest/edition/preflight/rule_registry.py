@@ -58,7 +58,8 @@ class PreflightInput:
 
     `departure_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
     `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash. `goes_into_files` is
-    whether all mail is written into files, as the settings stand.
+    whether all mail is written into files, as the settings stand. `sending_days` is over how many days the limits of the settings spread
+    it, to so many `readers`.
     """
 
     message: bytes
@@ -71,6 +72,8 @@ class PreflightInput:
     incomplete_reason: str = ""
     departure_day: str = ""
     goes_into_files: bool = False
+    sending_days: int = 1
+    readers: int = 0
     fetcher: ContentFetcher | None = None
     template_mistakes: tuple[str, ...] = ()  # in the operator's own templates
 

@@ -458,6 +458,29 @@ def test_a_new_sender_warms_up_day_by_day(world: DeliverySetup) -> None:
     assert (by_day[0], by_day[1], sum(by_day.values())) == (3, 6, 30)
 
 
+def test_what_a_warm_up_keeps_for_days_is_still_tried_again_when_its_server_says_later(
+    sqlite_world: DeliverySetup,
+) -> None:
+    warming = _limited(sqlite_world, "limits", warm_up=[1] * 5)
+    _many(warming, 8)
+    tries: Counter[str] = Counter()
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        tries.update(message.address for message in messages)
+        late = sqlite_world.clock() > RELEASE + timedelta(days=4)
+        results = (
+            HandoverResult.TRY_LATER if late and tries[message.address] == 1 else HandoverResult.ACCEPTED
+            for message in messages
+        )
+        return BatchOutcome(tuple(MessageOutcome(result) for result in results))
+
+    provider = ScriptedProvider(answer)
+    while (report := _send(warming, provider)).next_due_at is not None:
+        sqlite_world.clock.now = report.next_due_at
+    assert (report.delivery_counts[ACCEPTED], report.delivery_counts[DeliveryState.EXPIRED]) == (8, 0)
+    assert max(tries.values()) == 2
+
+
 def test_a_bound_by_the_second_holds_in_any_second_and_across_runs(world: DeliverySetup) -> None:
     bounded = _limited(world, "limits", send_per_second=5.0)
     _many(bounded, 40)

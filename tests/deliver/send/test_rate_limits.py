@@ -21,6 +21,7 @@ from digest.deliver.send.rate_limits import (
     SpacedRate,
     allowance_under_limits,
     asks_to_slow_down,
+    count_sending_days,
     current_rate_limits,
 )
 from digest.settings import AlertSettings, LimitSettings
@@ -66,6 +67,26 @@ def test_warming_up_counts_the_days_since_the_first_message() -> None:
     ]
     assert days == [[50], [50], [50], [100], [100], [], []]
     assert [b.max_messages for b in current_rate_limits(limits, None, NOON)] == [50]
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "per_hour", "day", "days"),
+    [
+        ([], 0, 0, 1),
+        ([500, 1000, 2000], 0, 0, 3),  # 500, 1,000, then 1,500 of 2,000
+        ([500, 1000], 0, 0, 3),  # what is left, all on the day after the warm-up
+        ([500, 1000, 2000], 0, 2, 2),
+        ([500, 1000, 2000], 0, 3, 1),
+        ([], 100, 0, 2),  # 2,400 a day
+        ([500, 5000], 100, 0, 3),
+        ([3000], 0, 0, 1),
+    ],
+)
+def test_how_many_days_an_edition_takes_follows_from_its_limits(
+    warm_up: list[int], per_hour: int, day: int, days: int
+) -> None:
+    limits = LimitSettings(warm_up=warm_up, send_per_hour=per_hour)
+    assert count_sending_days(limits, 3000, NOON - DAY * day if day else None, NOON) == days
 
 
 def _most_in_a_window(moments: Sequence[datetime], span: timedelta) -> int:

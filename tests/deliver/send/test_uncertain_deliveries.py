@@ -177,7 +177,12 @@ def test_however_long_ago_it_was_due_a_not_now_lets_it_wait(since: timedelta, tr
     now = RELEASE + since
     values = resolution_values(UncertainResolution.SEND_AGAIN, now)
     later = decide_state_change(
-        MessageOutcome(HandoverResult.TRY_LATER), delivery_id="d", tries=tries, due_at=values["due_at"], now=now
+        MessageOutcome(HandoverResult.TRY_LATER),
+        delivery_id="d",
+        tries=tries,
+        due_at=values["due_at"],
+        first_tried_at=RELEASE,
+        now=now,
     )
     assert later.state is WAITING
 

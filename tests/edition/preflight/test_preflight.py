@@ -238,6 +238,12 @@ FAULTS = (
         "and the edition goes out on Saturday, November 21",
         lambda: replace(examined(), departure_day="Saturday, November 21, 2026"),
     ),
+    Fault(
+        "sending-days",
+        FindingLevel.WARNING,
+        "over about 6 days, to 20,000 readers",
+        lambda: replace(examined(), sending_days=6, readers=20_000),
+    ),
     Fault("size", FindingLevel.WARNING, "Gmail cuts off", _long_html(82 - 40)),
     Fault(
         "syntax",
