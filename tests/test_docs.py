@@ -9,7 +9,7 @@ import click
 import pytest
 from pydantic import BaseModel
 
-from digest.app.doctor import examination
+from digest.app.doctor import examination, received_message
 from digest.cli import digest
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES
 from digest.settings import SettingsFile, SourceSettings, SponsorSettings
@@ -126,7 +126,7 @@ def test_every_preflight_rule_is_documented() -> None:
 
 def test_every_check_of_the_doctor_is_documented_with_what_to_do() -> None:
     explained = {name: text for name, text in sections("doctor.md").items() if not name[0].isupper()}
-    assert set(explained) == set(examination.list_checks())
+    assert set(explained) == {*examination.list_checks(), *received_message.MESSAGE_CHECKS}
     assert [name for name, text in explained.items() if "*What to do:*" not in text] == []
 
 

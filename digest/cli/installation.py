@@ -6,6 +6,7 @@ from dataclasses import asdict
 from importlib import resources
 from ipaddress import ip_address
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import click
@@ -15,7 +16,8 @@ from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import examine_installation, examine_outside, explain_closed_installation
 from digest.app.doctor.outside_world import OutsideWorld
-from digest.app.installation import Installation, InstallationError, create_key_file, open_installation
+from digest.app.doctor.received_message import MAX_MESSAGE_BYTES, ReceivedMessage, examine_message, restore_line_ends
+from digest.app.installation import InstallationError, create_key_file, open_installation
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.cli.keys import show_new_keys
@@ -71,9 +73,18 @@ def init(context: CommandContext, target: Path | None) -> None:
 Examples:
   digest doctor
   digest doctor --online --json
+  digest doctor received.eml --online --trust mx.google.com
 
 Every check is explained in docs/doctor.md. Exit codes: 0 nothing must be mended, 1 something must be (an error), 2 it
 could not look."""
+)
+@click.argument("message", required=False, type=click.File("rb"))
+@click.option(
+    "--trust",
+    "trusted_server",
+    metavar="NAME",
+    default="",
+    help="With MESSAGE: your receiver's name in Authentication-Results; others' results are left out.",
 )
 @click.option(
     "--online", "is_online", is_flag=True, help="Ask outside too: the DNS, mail servers, SendGrid, your own pages."
@@ -85,16 +96,25 @@ could not look."""
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_command_context
-def doctor(context: CommandContext, is_online: bool, name_server: str | None, as_json: bool) -> None:
-    """Look for what would go wrong: names, settings, keys, database, disk, sending to the world."""
-    try:
-        installation = context.installation
-    except (SettingsError, InstallationError) as exc:
-        findings = explain_closed_installation(exc)
+def doctor(
+    context: CommandContext,
+    message: IO[bytes] | None,
+    trusted_server: str,
+    is_online: bool,
+    name_server: str | None,
+    as_json: bool,
+) -> None:
+    """Look for what would go wrong: names, settings, keys, database, disk, sending to the world.
+
+    With MESSAGE look at a message as it arrived (a file of it with all its headers, or - for standard input) instead.
+    """
+    world = OutsideWorld(_parse_name_server(name_server) if name_server else None)
+    if message is not None:
+        raw = restore_line_ends(message.read(MAX_MESSAGE_BYTES + 1))
+        received = ReceivedMessage(raw, context.settings, world if is_online else None, trusted_server)
+        findings = examine_message(received)
     else:
-        findings = examine_installation(installation)
-        if is_online:
-            findings += _examine_outside(installation, name_server)
+        findings = _examine_installation(context, world if is_online else None)
     if as_json:
         counts = Counter(finding.level for finding in findings)
         summary = {"errors": counts["error"], "warnings": counts["warning"]}
@@ -106,11 +126,17 @@ def doctor(context: CommandContext, is_online: bool, name_server: str | None, as
         raise SystemExit(1)
 
 
-def _examine_outside(installation: Installation, name_server: str | None) -> list[DoctorFinding]:
-    """Ask outside, and show how far it is."""
-    world = OutsideWorld(_parse_name_server(name_server)) if name_server else OutsideWorld()
-    with show_progress("Asking outside") as progress:
-        return examine_outside(ExaminedInstallation(installation, outside=world), progress=progress)
+def _examine_installation(context: CommandContext, world: OutsideWorld | None) -> list[DoctorFinding]:
+    """Examine the installation, or what keeps it closed; with a world ask that too, and show how far it is."""
+    try:
+        installation = context.installation
+    except (SettingsError, InstallationError) as exc:
+        return explain_closed_installation(exc)
+    findings = examine_installation(installation)
+    if world is not None:
+        with show_progress("Asking outside") as progress:
+            findings += examine_outside(ExaminedInstallation(installation, outside=world), progress=progress)
+    return findings
 
 
 def _parse_name_server(text: str) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.installation import Installation
@@ -36,6 +37,18 @@ class DoctorCheck:
     remedy: str
     examine: CheckFunction
     is_online: bool = False
+
+
+class NamedCheck(Protocol):
+    """What every check has, whatever it looks at."""
+
+    @property
+    def name(self) -> str:
+        """The name that its findings carry; it never changes."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do where a finding does not say it itself."""
 
 
 DOCTOR_CHECKS: dict[str, DoctorCheck] = {}
@@ -76,7 +89,7 @@ def run_check(check: DoctorCheck, examined: ExaminedInstallation) -> list[Doctor
     return [complete_finding(check, finding) for finding in findings or [report_fine("nothing to mend")]]
 
 
-def complete_finding(check: DoctorCheck, finding: DoctorFinding) -> DoctorFinding:
+def complete_finding(check: NamedCheck, finding: DoctorFinding) -> DoctorFinding:
     """Name the check in a finding, and give it the check's remedy where it has none of its own."""
     remedy = "" if finding.level == "ok" else finding.remedy or check.remedy
     return replace(finding, check=check.name, remedy=remedy)

@@ -1,0 +1,339 @@
+"""A message as it arrived: what its receiver found, which signatures hold, what they cover, one-click, links, size.
+
+Nothing of it is printed but domains, results and header names: it was sent to somebody.
+"""
+
+import email
+import email.policy
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import parseaddr
+from functools import cached_property
+
+import dkim
+
+from digest.app.doctor import dmarc
+from digest.app.doctor.check_registry import complete_finding, report_error, report_fine, report_warning
+from digest.app.doctor.outside_world import LookupFailedError, OutsideWorld
+from digest.deliver.compose.dkim import load_signer
+from digest.deliver.providers.kind import DoctorFinding
+from digest.settings import Settings
+from subscribers.errors import ApplicationError
+
+MAX_MESSAGE_BYTES = 20_000_000
+MAX_HTML_BYTES, MANY_HTML_BYTES = 102 * 1024, 80 * 1024  # Gmail cuts there; see docs/preflight.md
+ONE_CLICK_FIELDS = ("list-unsubscribe", "list-unsubscribe-post")
+METHODS = ("spf", "dkim", "dmarc")
+_RESULT = re.compile(r"\b(spf|dkim|dmarc)\s*=\s*([a-z]+)", re.IGNORECASE)
+# How others write a link anew: SendGrid's counting of clicks, and what gateways of receivers put in front.
+_COUNTED_LINK = re.compile(rb"https?://[^\s\"'<>]*(?:/ls/click\?|/wf/open\?)", re.IGNORECASE)
+_WRAPPED_LINK = re.compile(
+    rb"https?://[^\s\"'<>/]*"
+    rb"(?:safelinks\.protection\.outlook\.com|urldefense\.(?:com|proofpoint\.com)|linkprotect\.cudasvc\.com)",
+    re.IGNORECASE,
+)
+# dkimpy would print what findings say.
+_SILENT_LOG = logging.getLogger("digest.doctor.dkimpy")
+_SILENT_LOG.disabled = True
+_HTTPS_LINK = re.compile(r"<(https://[^>\s]+)>")
+
+
+class MessageFileError(ApplicationError):
+    """The file is no message; the text says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSignature:
+    """One DKIM signature: whose it is, what it covers, whether it holds; `trouble` says why not, or why nobody can tell."""
+
+    domain: str
+    selector: str
+    covered: frozenset[str]
+    holds: bool | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class ReceivedMessage:
+    """A message with the settings of whoever sent it. Without a `world` nobody is asked: only our own keys are known.
+
+    `trusted_server` is the name by which the receiver's own results are known (authserv-id, RFC 8601), or empty.
+    """
+
+    raw: bytes
+    settings: Settings
+    world: OutsideWorld | None = None
+    trusted_server: str = ""
+
+    @cached_property
+    def message(self) -> EmailMessage:
+        """The message as a mail program reads it."""
+        return email.message_from_bytes(self.raw, policy=email.policy.default)
+
+    def list_values(self, name: str) -> list[str]:
+        """List the values of a field, unfolded, the topmost first."""
+        plain = email.message_from_bytes(self.raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", policy=email.policy.compat32)
+        return [re.sub(r"\r?\n[ \t]+", " ", str(value)).strip() for value in plain.get_all(name, [])]
+
+    @cached_property
+    def author_domain(self) -> str:
+        """The domain of From."""
+        return parseaddr((self.list_values("From") or [""])[0])[1].rpartition("@")[2].lower()
+
+    @cached_property
+    def html(self) -> bytes:
+        """The HTML part, decoded; empty where there is none."""
+        part = self.message.get_body(("html",))
+        content = part.get_payload(decode=True) if part is not None else b""
+        return content if isinstance(content, bytes) else b""
+
+    @cached_property
+    def signatures(self) -> tuple[MessageSignature, ...]:
+        """The DKIM signatures, the topmost first, each verified where its key is known."""
+        return tuple(self._verify(at, value) for at, value in enumerate(self.list_values("DKIM-Signature")))
+
+    def _verify(self, at: int, value: str) -> MessageSignature:
+        tags = dmarc.parse_tags(value)
+        covered = frozenset(name.strip().lower() for name in tags.get("h", "").split(":"))
+        domain, selector = tags.get("d", "").lower(), tags.get("s", "")
+        if self.world is None and self._find_key(f"{selector}._domainkey.{domain}") is None:
+            return MessageSignature(domain, selector, covered, None, "its key is in the DNS: add --online")
+        try:
+            holds = dkim.DKIM(self.raw, logger=_SILENT_LOG).verify(
+                at, dnsfunc=lambda name, **_: self._find_key(name.decode().rstrip("."))
+            )
+        except LookupFailedError as exc:
+            return MessageSignature(domain, selector, covered, None, str(exc))
+        except dkim.DKIMException as exc:
+            return MessageSignature(domain, selector, covered, holds=False, trouble=str(exc))
+        return MessageSignature(
+            domain, selector, covered, holds=bool(holds), trouble="" if holds else "what it covers was changed"
+        )
+
+    def _find_key(self, name: str) -> bytes | None:
+        """Find the record of a key: of the DNS, where it is asked, else our own."""
+        if self.world is not None:
+            texts = self.world.names.find_texts(name)
+            return texts[0].encode() if texts else None
+        signer = load_signer(self.settings)
+        own = {f"{key.selector}._domainkey.{signer.domain}": key.dns_record() for key in signer.keys} if signer else {}
+        return own[name].encode() if name in own else None
+
+    def is_aligned(self, domain: str) -> bool:
+        """Say whether a domain speaks for that of From; without the DNS by their names alone."""
+        if self.world is not None:
+            return dmarc.are_aligned(self.world.names, self.author_domain, domain, strict=False)
+        pair = sorted((self.author_domain, domain), key=len)
+        return bool(domain) and (pair[0] == pair[1] or pair[1].endswith(f".{pair[0]}"))
+
+
+MessageCheckFunction = Callable[[ReceivedMessage], Iterator[DoctorFinding]]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCheck:
+    """A named check of a message; `meaning` and `remedy` are those of `DoctorCheck`."""
+
+    name: str
+    meaning: str
+    remedy: str
+    examine: MessageCheckFunction
+
+
+MESSAGE_CHECKS: dict[str, MessageCheck] = {}
+
+
+def message_check(name: str, remedy: str) -> Callable[[MessageCheckFunction], MessageCheckFunction]:
+    """Register a function as the check `name` of a message; its docstring's first line says what it looks at."""
+
+    def register(examine: MessageCheckFunction) -> MessageCheckFunction:
+        meaning = (examine.__doc__ or "").partition("\n")[0].rstrip(".")
+        MESSAGE_CHECKS[name] = MessageCheck(name, meaning, remedy, examine)
+        return examine
+
+    return register
+
+
+def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
+    """Carry out every check of a message.
+
+    Raises:
+        MessageFileError: it is none.
+    """
+    if len(received.raw) > MAX_MESSAGE_BYTES or not received.list_values("From"):
+        raise MessageFileError(
+            "This is no message: it has no From. Save it with all its headers (“show original”, .eml)."
+        )
+    return [complete_finding(check, f) for check in MESSAGE_CHECKS.values() for f in _run(check, received)]
+
+
+def restore_line_ends(raw: bytes) -> bytes:
+    """Give a saved message the line ends that it had when it was signed."""
+    return re.sub(rb"\r?\n", b"\r\n", raw)
+
+
+def _run(check: MessageCheck, received: ReceivedMessage) -> Sequence[DoctorFinding]:
+    try:
+        return list(check.examine(received))
+    except ApplicationError as exc:
+        return [report_warning(str(exc), "Try again.")]
+
+
+@message_check("received-results", "Mend what failed: 'digest doctor --online' says which record.")
+def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+    """Whether the receiver found SPF, DKIM and DMARC to pass, and whose word that is."""
+    told = [
+        (value.partition(";")[0].split()[0] if value.partition(";")[0].split() else "", value)
+        for value in received.list_values("Authentication-Results")
+    ]
+    if received.trusted_server:
+        told = [(server, value) for server, value in told if server.lower() == received.trusted_server.lower()]
+    if not told:
+        whom = received.trusted_server or "anybody"
+        yield report_warning(
+            f"no results (Authentication-Results) of {whom} are in it.",
+            "Save the message as it arrived at a large provider.",
+        )
+        return
+    server, value = told[0]
+    word = (
+        server
+        if received.trusted_server
+        else f"{server} (or whoever wrote so: name your receiver with --trust to be sure)"
+    )
+    results = {method.lower(): result.lower() for method, result in reversed(_RESULT.findall(value))}
+    bad = [
+        f"{method}={results[method]}"
+        for method in METHODS
+        if results.get(method, "pass") not in {"pass", "none", "neutral"}
+    ]
+    if bad:
+        make = report_error if received.trusted_server else report_warning
+        yield make(f"{word} says {', '.join(bad)}.")
+    else:
+        yield report_fine(
+            f"{word} says {', '.join(f'{m}={results[m]}' for m in METHODS if m in results) or 'nothing of ours'}"
+        )
+
+
+@message_check(
+    "received-signature",
+    "Look for what changes mail after it is signed: footers, link counting, a relay that folds lines anew.",
+)
+def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+    """Whether every DKIM signature holds."""
+    if not received.signatures:
+        yield report_error(
+            "it is not signed (DKIM).",
+            "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
+        )
+    for signature in received.signatures:
+        name = f"the signature of {signature.domain} ({signature.selector})"
+        if signature.holds:
+            yield report_fine(f"{name} holds")
+        elif signature.holds is None:
+            yield report_warning(f"{name} was not verified: {signature.trouble}.", "Run it again with --online.")
+        else:
+            yield report_error(f"{name} does not hold: {signature.trouble}.")
+
+
+@message_check(
+    "received-coverage",
+    "Sign here (DIGEST_DKIM_DOMAIN and its key): that signature covers both; or have who signs name both in h=.",
+)
+def check_coverage(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+    """Whether a signature covers both headers of one-click unsubscribing, as RFC 8058 demands."""
+    sound = [signature for signature in received.signatures if signature.holds is not False]
+    if any(set(ONE_CLICK_FIELDS) <= signature.covered for signature in sound):
+        yield report_fine("List-Unsubscribe and List-Unsubscribe-Post are signed")
+    else:
+        yield report_error(
+            "no signature that holds covers both List-Unsubscribe and List-Unsubscribe-Post: Gmail shows no button."
+        )
+
+
+@message_check("received-alignment", "Sign with the domain of sender.address, or a domain of the same organisation.")
+def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+    """Whether a signature speaks for the domain of From, as DMARC demands."""
+    domains = [signature.domain for signature in received.signatures if signature.holds is not False]
+    if aligned := [domain for domain in domains if received.is_aligned(domain)]:
+        yield report_fine(f"the signature of {aligned[0]} speaks for {received.author_domain}")
+        return
+    path = parseaddr((received.list_values("Return-Path") or [""])[0])[1].rpartition("@")[2].lower()
+    if path and received.is_aligned(path):
+        yield report_warning(f"no signature speaks for {received.author_domain}; only the return path at {path} does.")
+    else:
+        yield report_error(f"neither a signature nor the return path speaks for {received.author_domain}.")
+
+
+@message_check("received-forwarding", "Save it where it was not forwarded, to see what the first receiver saw.")
+def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+    """Whether others passed it on, by the seals that they put on it (ARC, RFC 8617)."""
+    seals = [dmarc.parse_tags(value) for value in received.list_values("ARC-Seal")]
+    if any(seal.get("cv", "").lower() == "fail" for seal in seals):
+        yield report_warning("it was passed on, and a seal (ARC) of those who did is broken.")
+    elif seals:
+        yield report_fine(
+            f"it was passed on by {', '.join(sorted({seal.get('d', '?') for seal in seals}))}, who sealed it (ARC)"
+        )
+    else:
+        yield report_fine("nobody sealed it on its way (ARC)")
+
+
+@message_check(
+    "received-one-click",
+    "Preflight has it as it leaves ('digest check'); what differs was changed on its way. SendGrid garbles values of more "
+    "than 77 bytes.",
+)
+def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+    """Whether the headers of one-click unsubscribing arrived as RFC 8058 has them."""
+    links, posts = received.list_values("List-Unsubscribe"), received.list_values("List-Unsubscribe-Post")
+    if len(links) != 1 or len(posts) != 1:
+        yield report_error(
+            f"List-Unsubscribe stands {len(links)} times in it, List-Unsubscribe-Post {len(posts)} times."
+        )
+    elif "=?" in links[0]:
+        yield report_error("List-Unsubscribe was encoded (RFC 2047), which no mail program reads.")
+    elif len(_HTTPS_LINK.findall(links[0])) != 1:
+        yield report_error("List-Unsubscribe does not hold one https link.")
+    elif posts[0] != "List-Unsubscribe=One-Click":
+        yield report_error("List-Unsubscribe-Post is not List-Unsubscribe=One-Click.")
+    else:
+        yield report_fine("both headers are as RFC 8058 has them")
+
+
+@message_check(
+    "received-links", "Switch link and open tracking off where mail is relayed (SendGrid: Settings, Tracking)."
+)
+def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+    """Whether the links are ours still, or were written anew on the way to count who follows them."""
+    if _COUNTED_LINK.search(received.html):
+        yield report_error("its links were written anew to count who opens and follows them.")
+        return
+    if _WRAPPED_LINK.search(received.html):
+        yield report_warning(
+            "its links were wrapped by the receiver's filter, which asks for each.",
+            "Nothing to do: our links change nothing when they are opened.",
+        )
+        return
+    link = next(iter(_HTTPS_LINK.findall(" ".join(received.list_values("List-Unsubscribe")))), "")
+    if link and received.html and link.encode() not in received.html.replace(b"&amp;", b"&"):
+        yield report_error("the link to unsubscribe in the text is not the one of the header.")
+    else:
+        yield report_fine("its links are as they were sent")
+
+
+@message_check("received-size", "Drop stories, or lower most of a section; and let nobody add to it on its way.")
+def check_size(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+    """Whether the HTML part is shown whole: Gmail cuts it at 102 KB."""
+    size = len(received.html)
+    told = f"its HTML has {size / 1024:,.0f} KB"
+    if size >= MAX_HTML_BYTES:
+        yield report_error(f"{told}: Gmail hides the end, with the link to unsubscribe.")
+    elif size >= MANY_HTML_BYTES:
+        yield report_warning(f"{told}; Gmail hides what is beyond 102.")
+    else:
+        yield report_fine(told)
