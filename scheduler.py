@@ -19,15 +19,15 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from digest import logs
 from digest.app import jobs, sending
+from digest.app.coming_steps import list_job_rules
 from digest.app.installation import Installation, open_installation
 from digest.deliver.send.edition_run import SendReport
 from digest.settings import load_settings
-from digest.timetable import ScheduleRule, parse_schedule_rule
+from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 
 TICK_SECONDS = 1  # second between two looks at the timetable: three small reads
 ALERT_SECONDS = 60  # between two looks at what needs somebody: some twenty reads
-NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; where the clock leaves it out, the next minute
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
 log = structlog.get_logger("scheduler")
@@ -35,17 +35,7 @@ log = structlog.get_logger("scheduler")
 
 def job_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
     """Return the jobs that have slots, and by which rules they are due beside what the calendar of releases says."""
-    schedule = installation.settings.file.schedule
-    # Drafts on certain days follow the calendar; several a day are made by the timetable alone.
-    by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.release_rule.period else ()
-    return {
-        "collect": schedule.collect_rules,
-        "draft": by_rule,
-        "remind": (),
-        "deadline": (),
-        "nightly": (NIGHTLY_RULE,),
-        "backup": installation.settings.file.backup.rules,
-    }
+    return list_job_rules(installation.settings.file)
 
 
 def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from digest.app.coming_steps import explain_missed_run, find_missed_runs
 from digest.app.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
 from digest.collect.sources import describe_source_health, list_source_problems
@@ -42,6 +43,7 @@ ATTENTION_KINDS = {
     "stuck-erasures": "Whether the provider erases those who asked for it",
     "missed-deadline": "Whether an edition is past its deadline and not approved",
     "unfed-section": "Whether every section has sources",
+    "missed-run": "Whether sources were visited, editions drafted and nights worked at their times",
     "stuck-send": "Whether an edition that goes out moves",
     "missing-backup": "Whether the last backup by the clock was made and proved",
 }
@@ -75,6 +77,10 @@ def find_attention(
     if file:
         findings += _find_passed_deadlines(session, file, now)
         findings += [AttentionFinding("unfed-section", said) for said in explain_unfed_sections(file)]
+        findings += [
+            AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
+            for slot in find_missed_runs(session, file, now)
+        ]
         if missing := explain_missing_backup(session, file, now):
             findings.append(AttentionFinding("missing-backup", missing))
     return findings

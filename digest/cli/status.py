@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from digest.app.attention import attention_sentences
+from digest.app.coming_steps import list_coming_steps
 from digest.app.edition_status import describe_delivery_counts, edition_status
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.deliver.send.progress import SendProgress
@@ -25,11 +26,13 @@ Exit codes: 0 shown, 2 there is no such edition."""
 @click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
 @pass_command_context
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
-    """Show where an EDITION stands: its state and the books of its deliveries."""
+    """Show where an EDITION stands, what needs somebody, and what happens in the coming fortnight."""
     now = context.now()
     overview = edition_status(context.installation, edition, now=now)
     with context.installation.database.read() as session:
-        attention = attention_sentences(session, now, context.installation.settings.file)
+        file = context.installation.settings.file
+        attention = attention_sentences(session, now, file)
+        coming = list_coming_steps(session, file, now)
     if as_json:
         print_json(
             {
@@ -37,6 +40,7 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
                 "state": overview.state,
                 "mark": overview.content_hash,
                 "attention": attention,
+                "next": [{"at": step.at, "what": step.what} for step in coming],
                 "planned": overview.delivery_counts.planned,
                 "hindrance": overview.blocked_reason,
                 "sending": _progress_as_json(overview.progress, now),
@@ -59,6 +63,9 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
         )
     for sentence in attention:
         click.echo(sentence)
+    click.echo("What happens next:")
+    for step in coming:
+        click.echo(f"  {step.describe(file)}")
 
 
 def _progress_as_json(progress: SendProgress | None, now: datetime) -> dict[str, object] | None:

@@ -20,7 +20,9 @@ ALERTING_CHECKS = (
 )
 ALERT_KINDS = (*(kind for kind in ATTENTION_KINDS if kind not in QUIET_KINDS), *ALERTING_CHECKS)
 # What a start after some hours finds, and mends within minutes.
-RECOVERING_KINDS = frozenset({"stuck-job", "waiting-mail", "unapplied-events", "dead-run", "stuck-send", "seals"})
+RECOVERING_KINDS = frozenset(
+    {"stuck-job", "waiting-mail", "unapplied-events", "dead-run", "stuck-send", "missed-run", "seals"}
+)
 RECOVERY_TIME = timedelta(minutes=10)
 MAX_SENTENCES = 3  # of one check
 

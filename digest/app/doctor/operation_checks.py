@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from digest.app.attention import ATTENTION_KINDS, find_attention
 from digest.app.backups import BACK_UP
+from digest.app.coming_steps import LOOK_AHEAD, list_coming_steps
 from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     add_check,
@@ -18,6 +19,7 @@ from digest.app.doctor.check_registry import (
 )
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.run_file import list_abandoned_files
+from digest.edition.calendar_store import load_calendar
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from subscribers.consent.preferences import list_unreadable_choices
@@ -59,6 +61,19 @@ def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_error(f"nothing that belongs to a night was done since {(last or since):%Y-%m-%d %H:%M} UTC.")
     else:
         yield report_fine(f"followed since {since:%Y-%m-%d}")
+
+
+@doctor_check("coming-steps", "Look at the calendar at the desk, or at 'digest calendar list'.")
+def check_coming_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether an edition goes out in the coming fortnight; and what happens next."""
+    file = examined.installation.settings.file
+    with examined.installation.database.read() as session:
+        steps = list_coming_steps(session, file, examined.now)
+        release = load_calendar(session, file).next_release(examined.now)
+    if release.release_at > examined.now + LOOK_AHEAD:
+        local = release.release_at.astimezone(file.publication.zone)
+        yield report_warning(f"nothing goes out before {local:%Y-%m-%d %H:%M %Z}.")
+    yield from (report_fine(step.describe(file)) for step in steps)
 
 
 @doctor_check("stuck-job", "Look into the log of the scheduler for the job's name; it is tried again until it is done.")
@@ -198,6 +213,7 @@ ATTENTION_REMEDIES = {
     "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "missed-deadline": "Approve it at the desk, or with 'digest approve EDITION'.",
     "unfed-section": "Add a source for it, or take it out of [[sections]].",
+    "missed-run": "Start 'digest serve' or hls-scheduler; what is owed is then done once.",
     "stuck-send": "Look into the log of 'digest serve'; 'digest send EDITION' goes on with it.",
     "missing-backup": "Mend what it names; 'digest backup' then makes one at once.",
 }

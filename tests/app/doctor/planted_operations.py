@@ -31,7 +31,15 @@ from digest.store.delivery_models import (
     StaffMember,
 )
 from digest.store.engine import Database
-from digest.store.models import FIRST_LOOK_JOB, Edition, EditionState, Source, SourceHealth, TimetableSlot
+from digest.store.models import (
+    FIRST_LOOK_JOB,
+    Edition,
+    EditionState,
+    ReleaseChange,
+    Source,
+    SourceHealth,
+    TimetableSlot,
+)
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
@@ -294,6 +302,16 @@ def remember_poll(**trouble: Any) -> "Plant":
     return plant
 
 
+def skip_two_releases(world: FaultyInstallation) -> None:
+    for week in (1, 2):
+        day = (NOW + 7 * week * DAY).date()
+        world.add(
+            ReleaseChange(
+                regular_on=day, release_at=NOW + 7 * week * DAY - HOUR, skipped=True, changed_by="eve", changed_at=NOW
+            )
+        )
+
+
 def fail_backup(world: FaultyInstallation) -> None:
     world.replace_setting("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]')
     world.remember(BACKUP_STATE_KEY, {"trouble": "/backups: no room.", "tried_at": NOW.isoformat()})
@@ -417,6 +435,11 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         add_rows(lambda: edition(release_at=NOW - HOUR, slot=release_slot(NOW - HOUR))),
         *("missed-deadline", "digest approve"),
     ),
+    "sources are not visited": (
+        add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 2 * DAY), lambda: slot("draft", NOW), lambda: slot("nightly", NOW)),
+        *("missed-run", "digest serve"),
+    ),
+    "nothing goes out for weeks": (skip_two_releases, "coming-steps", "digest calendar list"),
     "a send stands still": (
         add_rows(lambda: edition(state=EditionState.SENDING), lambda: delivery(purpose="edition:2026-W47")),
         *("stuck-send", "digest send"),

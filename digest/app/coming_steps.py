@@ -1,0 +1,111 @@
+"""What happens next by calendar and timetable, and what should have happened and did not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition import calendar_store, release_calendar
+from digest.edition.release_calendar import PlannedRelease, ReleaseSteps, plan_steps
+from digest.settings import SettingsFile
+from digest.store.models import FIRST_LOOK_JOB, Edition, TimetableSlot
+from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
+from subscribers.phrases import clock_hour, short_month_day
+
+NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; where the clock leaves it out, the next minute
+LOOK_AHEAD = timedelta(days=14)
+# How long after its time a job may still come by itself, before somebody is asked to look. Releases and backups have limits of their own.
+MAX_LATENESS = {"collect": timedelta(hours=3), "draft": timedelta(hours=1), "nightly": timedelta(hours=3)}
+JOB_NAMES = {"collect": "visit to the sources", "draft": "draft", "nightly": "work of the night"}
+
+
+def list_job_rules(file: SettingsFile) -> dict[str, tuple[ScheduleRule, ...]]:
+    """Return the jobs that have slots, and by which rules they are due beside what the calendar of releases says."""
+    schedule = file.schedule
+    # Drafts on certain days follow the calendar; several a day are made by the timetable alone.
+    by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.release_rule.period else ()
+    return {
+        "collect": schedule.collect_rules,
+        "draft": by_rule,
+        "remind": (),
+        "deadline": (),
+        "nightly": (NIGHTLY_RULE,),
+        "backup": file.backup.rules,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ComingStep:
+    """One thing that happens at a moment (UTC), in words."""
+
+    at: datetime
+    what: str
+
+    def describe(self, file: SettingsFile) -> str:
+        """Write it with its day and hour in the publication's zone."""
+        local = self.at.astimezone(file.publication.zone)
+        return f"{local:%a} {short_month_day(local)}, {clock_hour(local)}: {self.what}"
+
+
+def list_coming_steps(session: Session, file: SettingsFile, now: datetime) -> list[ComingStep]:
+    """List what happens to editions in the coming fortnight, and when sources are visited and a backup is made next."""
+    calendar = calendar_store.load_calendar(session, file)
+    rules = calendar_store.step_rules(file.schedule)
+    names = set(session.scalars(select(Edition.name)))
+    steps: list[ComingStep] = []
+    end = now + LOOK_AHEAD
+    # What comes before a release may lie in the fortnight, and the release behind it.
+    near = takewhile(lambda r: r.release_at < end + release_calendar.MAX_MOVE, calendar.iterate_releases(now))
+    for release in near if not calendar.rule.period else ():
+        name = _find_name(session, release) or calendar_store.name_release(calendar, release, names)
+        names.add(name)
+        steps += _describe_release(name, release, plan_steps(calendar, release, rules))
+    for job, what in (("collect", "sources are visited"), ("backup", "a backup is made")):
+        times = [rule.next_time(now, calendar.zone) for rule in list_job_rules(file)[job]]
+        steps += [ComingStep(min(times), what)] if times else []
+    return sorted((step for step in steps if now < step.at <= end), key=lambda step: (step.at, step.what))
+
+
+def _find_name(session: Session, release: PlannedRelease) -> str | None:
+    return session.scalar(select(Edition.name).where(Edition.release_at == release.release_at))
+
+
+def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -> Iterator[ComingStep]:
+    if release.is_skipped:
+        yield ComingStep(release.release_at, f"{name} would go out, and is skipped")
+        return
+    yield from (ComingStep(at, f"{name} is drafted") for at in steps.drafts)
+    yield from (ComingStep(at, f"editors are reminded of {name}, unless it is approved") for at in steps.reminders)
+    if steps.deadline < release.release_at:
+        yield ComingStep(steps.deadline, f"{name} is to be approved by now")
+    yield ComingStep(release.release_at, f"{name} goes out, once it is approved")
+
+
+def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Iterator[DueJob]:
+    """Find the jobs whose last time is over for longer than they may be late, and that were not done since."""
+    since = session.scalar(
+        select(TimetableSlot.at).where(TimetableSlot.job == FIRST_LOOK_JOB).order_by(TimetableSlot.at).limit(1)
+    )
+    if since is None:
+        return  # nobody has followed the timetable yet
+    calendar = calendar_store.load_calendar(session, file)
+    for job, lateness in MAX_LATENESS.items():
+        moment = now - lateness
+        planned = release_calendar.list_step_moments(calendar, calendar_store.step_rules(file.schedule), moment)
+        rules = {job: list_job_rules(file)[job]}
+        for slot in find_due_jobs(moment, rules, (), zone=calendar.zone, since=since, planned=planned):
+            done = (TimetableSlot.job == job, TimetableSlot.at >= slot.at, TimetableSlot.done_at.is_not(None))
+            if session.scalar(select(TimetableSlot.at).where(*done).limit(1)) is None:
+                yield slot
+
+
+def explain_missed_run(slot: DueJob, file: SettingsFile) -> str:
+    """Explain which job did not come, and what to look at."""
+    local = slot.at.astimezone(file.publication.zone)
+    return (
+        f"The {JOB_NAMES[slot.job]} that was due {local:%a} {short_month_day(local)}, {clock_hour(local)}, was not done. "
+        "Does 'digest serve' or 'hls-scheduler' run? Its log says why."
+    )
