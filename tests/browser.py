@@ -4,7 +4,7 @@ A click does not wait for the page that it leads to, and a look at the page righ
 to another page, and look by `expect`, which waits; `tests/test_browser_tests.py` refuses the looks that do not.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 # axe cannot look into frames whose scripts are off, and says so: the mail in them has tests of its own.
 AXE = {"resultTypes": ["violations"], "iframes": False}
+COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 # A mail is shown inside a page that has the landmarks.
 AXE_MAIL = AXE | {"rules": {"region": {"enabled": False}}}
 
@@ -92,27 +93,17 @@ def axe_report(page: Page, options: dict[str, Any] = AXE) -> str:
 def page_faults(page: Page, options: dict[str, Any] = AXE, *, widths: Collection[int] = ()) -> str:
     """Return what axe finds on the page, and whether it scrolls sideways; nothing where all is well.
 
-    With `widths` it is looked at in each of them, light and dark, for what scrolls; axe looks at each width once, and at
-    each scheme (`choose_axe_views`). Without, both look at it as it stands.
+    With `widths` it is looked at in each of them, light and dark; without, as it stands. Axe tries all its rules once in each
+    width, and those that look at colours in both schemes: a scheme changes nothing else.
     """
     if not widths:
         return axe_report(page, options) + excess_width(page)
-    axe_views = choose_axe_views(list(widths))
+    colours_alone = options | {"runOnly": COLOUR_RULES}
     views = (
-        (view, (axe_report(page, options) if view in axe_views else "") + excess_width(page))
+        (view, axe_report(page, options if view[1] == SCHEMES[0] else colours_alone) + excess_width(page))
         for view in show_views(page, widths)
     )
     return "\n".join(f"{width} pixels, {scheme}: {faults}" for (width, scheme), faults in views if faults)
-
-
-def choose_axe_views(widths: Sequence[int]) -> set[tuple[int, Scheme]]:
-    """Choose the views that axe looks at: light and dark by turns, so that the widths together see both.
-
-    What a width shows hardly depends on the colours of a scheme, and a look costs much of a second of CPU.
-    """
-    if len(widths) == 1:
-        return {(widths[0], scheme) for scheme in SCHEMES}
-    return {(width, SCHEMES[turn % len(SCHEMES)]) for turn, width in enumerate(widths)}
 
 
 def show_views(

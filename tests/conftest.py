@@ -35,7 +35,15 @@ TOOL_COMMANDS = {
     "spamassassin": ("spamassassin",),
 }
 WAIT_TIMEOUT = 60.0  # seconds within which what a test waits for comes, on a busy machine too
-LONG_TEST_FILES = ("test_whole_week.py", "test_benchmarks.py", "test_killed_sends.py")
+LONG_TEST_FILES = (
+    "test_benchmarks.py",
+    "test_whole_week.py",
+    "test_killed_sends.py",
+    "test_pages_in_browser.py",
+    "test_journey_in_browser.py",
+    "test_link_scanner.py",
+    "test_reader_life.py",
+)
 _left_out_tests: set[str] = set()
 
 # How long an example takes says how busy the machine is.

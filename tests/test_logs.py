@@ -49,12 +49,12 @@ def test_what_is_no_address_stays() -> None:
 
 
 def test_a_line_of_one_endless_word_does_not_hold_the_process() -> None:
-    """In a child with 10 s of processor time: tried at every character, the pattern would take minutes."""
+    """In a child with 10 s of processor time: tried at every character, the pattern would take two minutes."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
         "from digest.logs import redact_addresses\n"
         "for word in ('x', '%', 'x\\'', '\\\\'):\n"
-        "    assert redact_addresses('550 ' + word * 400_000 + ' ada@example.org').endswith('[address]')\n"
+        "    assert redact_addresses('550 ' + word * 100_000 + ' ada@example.org').endswith('[address]')\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
