@@ -171,6 +171,7 @@ def gather_preflight_facts(
         base=installation.settings.link_base,
         pictures={m.hash: rule_registry.PictureFacts(m.content_type, m.size) for m in media},
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
+        previous_edition=_read_previous_edition(session, edition),
         chosen_urls=find_chosen_urls(load_edits(session, edition)),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
@@ -191,6 +192,15 @@ def _count_sending_days(
     readers = count_readers(installation.database, now=now)[PersonState.SUBSCRIBED]
     departs_at = max(edition.release_at, now)
     return count_sending_days(limits, readers, read_first_handover(session, now), departs_at), readers
+
+
+def _read_previous_edition(session: Session, edition: Edition) -> rule_registry.PreviousEdition | None:
+    query = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(1)
+    before = session.scalars(query).one_or_none()
+    if before is None:
+        return None
+    content = EditionContent.from_json(before.content)
+    return rule_registry.PreviousEdition(content.number, content.intro)
 
 
 def _recently_sent_stories(

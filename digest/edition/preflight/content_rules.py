@@ -47,16 +47,43 @@ def check_sending_days(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 @preflight_rule("subject")
 def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """There is a subject of at most 60 characters, and a preheader that says something else."""
+    """There is a whole subject of at most 60 characters, and a preheader that says something else."""
     line, second = examined.content.subject, examined.content.preheader
     if not line.strip():
         yield error_finding("The subject is empty.")
     if len(line) > MAX_SUBJECT_LENGTH:
         yield warning_finding(f"The subject has {len(line)} characters; phones show {MAX_SUBJECT_LENGTH}.")
+    if line.endswith("…"):
+        yield warning_finding(f"“{line}” is cut off where the lead's headline goes on. Write a subject that ends.")
     if line and second.casefold().startswith(line.casefold()):
         yield warning_finding("The preheader repeats the subject.")
     if len(second) > MAX_PREHEADER_LENGTH:
         yield warning_finding(f"The preheader has {len(second)} characters; inboxes show {MAX_PREHEADER_LENGTH}.")
+
+
+@preflight_rule("intro")
+def check_intro_repetition(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """The intro is not word for word that of the edition before."""
+    before, intro = examined.previous_edition, examined.content.intro
+    if before is not None and intro.strip() and intro.split() == before.intro.split():
+        yield warning_finding(
+            f"The intro is word for word that of No. {before.number}. Write one for this week, or leave it empty."
+        )
+
+
+@preflight_rule("bare-headlines")
+def check_bare_headlines(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """A story without a link says in its section more than its headline."""
+    shown = " ".join(examined.text.split())
+    for section in examined.content.sections:
+        for entry in section.entries:
+            opening = " ".join(entry.summary.split()[:6])
+            if not entry.url and (not opening or opening not in shown):
+                yield warning_finding(
+                    f"Of “{entry.headline}” readers get the headline alone: it has no link, and this section shows no summary of "
+                    "it. Give it a link, or move it to a section that shows one.",
+                    section.title,
+                )
 
 
 @preflight_rule("headlines")

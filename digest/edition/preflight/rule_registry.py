@@ -52,6 +52,14 @@ class SentStory:
     url: str
 
 
+@dataclass(frozen=True, slots=True)
+class PreviousEdition:
+    """The edition that went out before: its number, and its intro."""
+
+    number: int
+    intro: str
+
+
 @dataclass(frozen=True)
 class PreflightInput:
     """All that preflight looks at. `message` is the final bytes for one reader.
@@ -68,6 +76,7 @@ class PreflightInput:
     base: str
     pictures: Mapping[str, PictureFacts] = field(default_factory=dict)
     sent_stories: tuple[SentStory, ...] = ()
+    previous_edition: PreviousEdition | None = None
     chosen_urls: frozenset[str] = frozenset()  # of stories that editors placed at the desk
     incomplete_reason: str = ""
     departure_day: str = ""

@@ -20,6 +20,7 @@ from digest.edition.preflight.rule_registry import (
     PictureFacts,
     PreflightFinding,
     PreflightInput,
+    PreviousEdition,
     SentStory,
     run_preflight_rules,
 )
@@ -352,6 +353,19 @@ FAULTS = (
         FindingLevel.WARNING,
         "characters",
         _content(lambda c: first_entry(c, lambda e: replace(e, headline=LONG.strip()))),
+    ),
+    Fault("subject", FindingLevel.WARNING, "is cut off", _said(subject="Radios were out, and paper grids lost…")),
+    Fault(
+        "intro",
+        FindingLevel.WARNING,
+        "that of No. 146",
+        lambda: replace(examined(), previous_edition=PreviousEdition(146, f" {sound().intro}\n")),
+    ),
+    Fault(
+        "bare-headlines",
+        FindingLevel.WARNING,
+        "the headline alone",
+        _content(lambda c: first_entry(c, lambda e: replace(e, url="", summary=""))),
     ),
     Fault("sections", FindingLevel.ERROR, "no lead", _section_of(kind="stories")),
     Fault("sections", FindingLevel.ERROR, "empty", _section_of(entries=())),
