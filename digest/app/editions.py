@@ -43,7 +43,6 @@ from digest.select.summary_choice import choose_summary
 from digest.select.values import Story
 from digest.store.models import Edition, EditionStory, MediaFile
 from digest.templating import find_template_mistakes
-from subscribers.phrases import weekday_date
 from subscribers.store.models import PersonState
 
 COLLECT = Act("collected", Role.EDITOR)
@@ -175,7 +174,9 @@ def gather_preflight_facts(
         chosen_urls=find_chosen_urls(load_edits(session, edition)),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
-        departure_day=weekday_date(departs_at) if edition.state in COMING_STATES else "",
+        departure_day=installation.settings.reader_language.weekday_date(departs_at)
+        if edition.state in COMING_STATES
+        else "",
         goes_into_files=registry.writes_files(installation.settings),
         sending_days=sending_days,
         readers=readers,

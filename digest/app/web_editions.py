@@ -19,7 +19,7 @@ from digest.edition.content import EditionContent
 from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
 from digest.edition.rendering.mail_layout import arrange_mail
-from digest.edition.rendering.template_filters import without_weekday, write_issue
+from digest.edition.rendering.template_filters import without_weekday
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, MediaFile
@@ -174,13 +174,19 @@ def request_card(content: EditionContent, publication_name: str, settings: Setti
     layout = arrange_mail(content)
     lead, deadline, language = layout.lead, layout.next_deadline, settings.reader_language
     day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
+    issue = language.pgettext("alone, as in a masthead", "No. %(number)s", number=content.number)
     due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
     words = CardWords(
         name=publication_name,
-        issue=f"{write_issue(content.number, language)} · {day}",
+        issue=_with_plain_spaces(f"{issue} · {day}"),
         headline=lead.entry.headline if lead else content.subject,
-        deadline=f"{language.gettext('Next deadline:')} {due}" if deadline else "",
+        deadline=_with_plain_spaces(f"{language.gettext('Next deadline:')} {due}") if deadline else "",
         is_right_to_left=settings.file.publication.direction == "rtl",
         label=settings.file.look.label,
     )
     return CardRequest(words, lead.entry.picture.hash if lead and lead.entry.picture else "")
+
+
+def _with_plain_spaces(text: str) -> str:
+    """Return a text as a picture can set it: not every typeface has the spaces that keep words together."""
+    return " ".join(text.split())

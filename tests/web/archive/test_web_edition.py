@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,8 @@ from sqlalchemy import delete, update
 from digest.app import corrections, web_editions
 from digest.app.acts import Actor, Face, Role
 from digest.app.corrections import CorrectionForm
+from digest.app.editions import gather_preflight_facts
+from digest.app.installation import Installation
 from digest.edition import approval
 from digest.edition.content import EditionContent
 from digest.edition.queries import find_edition
@@ -151,6 +154,28 @@ def test_the_card_is_drawn_once_kept_as_a_picture_and_named_by_the_page(world: A
     words = web_editions.request_card(content, "HLS.Today", world.install.settings).words
     assert words.headline == HEADLINE
     assert words.deadline == "Next deadline: December 4"
+
+
+def test_card_and_preflight_write_the_day_of_an_edition_in_the_readers_language(world: Any) -> None:
+    world.edition()
+    file = world.install.settings.file
+    publication = file.publication.model_copy(update={"language": "fr"})
+    settings = world.install.settings.model_copy(update={"file": file.model_copy(update={"publication": publication})})
+    installation = Installation(settings, world.database)
+    with world.database.read() as session:
+        edition = find_edition(session, NAME)
+        facts = gather_preflight_facts(installation, session, edition, now=NOW)
+        content = EditionContent.from_json(edition.content)
+    assert facts.departure_day == settings.reader_language.weekday_date(RELEASE.date())
+    dates = [entry.when for section in content.sections for entry in section.entries if entry.when]
+    (deadline,) = (when for when in dates if when.kind == "deadline")
+    french = replace(deadline, text=settings.reader_language.weekday_month_day(deadline.day))
+    sections = tuple(
+        replace(s, entries=tuple(replace(e, when=french) if e.when == deadline else e for e in s.entries))
+        for s in content.sections
+    )
+    words = web_editions.request_card(replace(content, sections=sections), "Vigie", settings).words
+    assert (words.issue, words.deadline) == ("Nº 147 · 20 novembre 2026", "Prochaine échéance : 4 décembre")
 
 
 def test_a_card_that_cannot_be_set_is_none_and_the_page_does_without(world: Any) -> None:
