@@ -18,6 +18,7 @@ from digest.timetable import ScheduleRule
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.pages.context import PageContext, SiteDetails
 from subscribers.phrases import join_words
+from subscribers.reader_language import ReaderLanguage
 from subscribers.signup.rate_limits import NetworkQuota
 from subscribers.transfer.exports import DataController
 
@@ -40,7 +41,7 @@ def build_page_context(installation: Installation, clock: Callable[[], datetime]
         issue = language.gettext("No. %(number)s", number=upcoming.number)
         return language.gettext("%(issue)s comes %(day)s.", issue=issue, day=day)
 
-    def deliveries(session: Session, number: int) -> tuple[AddressDisclosure, ...]:
+    def deliveries(session: Session, number: int, language: ReaderLanguage) -> tuple[AddressDisclosure, ...]:
         return delivery_disclosures(session, number, settings, language)
 
     return PageContext(

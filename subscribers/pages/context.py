@@ -72,7 +72,7 @@ class PageContext:
     departure_log: DepartureLog
     clock: Callable[[], datetime]
     queue: QueueMail
-    list_deliveries: Callable[[Session, int], tuple[AddressDisclosure, ...]]
+    list_deliveries: Callable[[Session, int, ReaderLanguage], tuple[AddressDisclosure, ...]]
     delivery_retention: timedelta
     forget_deliveries: ForgetElsewhere
     controller: DataController

@@ -28,6 +28,7 @@ from subscribers.pages.context import (
     render_page,
     unknown_link_page,
 )
+from subscribers.reader_language import ENGLISH, ReaderLanguage
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
 from subscribers.store.one_time_tokens import LinkStage, TokenState
@@ -44,7 +45,9 @@ def my_data(token: str) -> ResponseReturnValue:
 @reader_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
-    record = readable_record.make_record_readable(_record_for_token(token), page_context.language)
+    record = readable_record.make_record_readable(
+        _record_for_token(token, page_context.language), page_context.language
+    )
     page = render_template("web/record.html", record=record)
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
@@ -61,14 +64,14 @@ def _style_only_policy(html: str) -> str:
 @reader_pages.post("/my-data/<token>/download")
 def download_my_data(token: str) -> ResponseReturnValue:
     """Return all that we hold of one person as JSON (ISO/IEC TS 27560)."""
-    response = private_response(json.dumps(_record_for_token(token), indent=2, ensure_ascii=False) + "\n")
+    response = private_response(json.dumps(_record_for_token(token, ENGLISH), indent=2, ensure_ascii=False) + "\n")
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="my-data.json"'
     return response
 
 
-def _record_for_token(token: str) -> dict[str, Any]:
-    """Return all that is held of the person behind a link."""
+def _record_for_token(token: str, language: ReaderLanguage) -> dict[str, Any]:
+    """Return all that is held of the person behind a link; what was delivered is told in a language."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
         record = build_person_record(
@@ -77,7 +80,7 @@ def _record_for_token(token: str) -> dict[str, Any]:
             person.number,
             controller=page_context.controller,
             now=page_context.clock(),
-            other_disclosures=map(disclosure_as_json, page_context.list_deliveries(session, person.number)),
+            other_disclosures=map(disclosure_as_json, page_context.list_deliveries(session, person.number, language)),
         )
     assert record is not None, "the person was found"
     return record
@@ -207,7 +210,7 @@ def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
         )
         for passage in disclosures.list_disclosures(session, number)
     ]
-    listed = [*page_context.list_deliveries(session, number), *others]
+    listed = [*page_context.list_deliveries(session, number, page_context.language), *others]
     return sorted(listed, key=lambda passage: passage.at, reverse=True)
 
 

@@ -172,6 +172,8 @@ def _see_data(tour: ReaderPages) -> None:
     preferences = make_link_token(world.install.keys, world.ada, "preferences", generation)
     tour.visit("data asked", f"/preferences/{preferences}/my-data", data={})
     tour.visit("my data", path)
+    tour.visit("my record", f"{path}/record", data={})
+    tour.visit("my-data.json", f"{path}/download", data={})
     tour.visit("my data, wrong address", f"{path}/address", 400, data={"email": "bo"})
     tour.visit("move asked", f"{path}/address", data={"email": "new@elsewhere.example"})
     move = tour.link("address")

@@ -1,11 +1,13 @@
 """Readers' pages in another language: nothing of them is left in English, they run from right to left, and French is French."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from html import unescape
 from typing import Any
 
+import lxml.html
 import pytest
 from lxml import etree
 from playwright.sync_api import Browser, Route
@@ -21,6 +23,7 @@ from tests.web.reader_pages import WRITTEN_BY_STAFF, visit_all
 
 LEFT_EDGE = "element => element.getBoundingClientRect().left"
 MADE_UP = "he"  # it runs from right to left
+RECORD = "my record"  # it shows what is stored as it is stored
 FILES = (".atom", ".json", ".ics")
 # One page of each kind that has something of its own that could be too wide.
 SHOWN = (
@@ -76,9 +79,26 @@ def test_no_text_of_a_page_is_left_in_english(toured: tuple[Any, dict[str, str]]
     assert len(pages) > 80
     left = {}
     for name, html in pages.items():
-        if not name.endswith(FILES) and (words := find_untranslated(read_visible_texts(_OPAQUE.sub("", html)), known)):
+        if not name.endswith((*FILES, RECORD)) and (
+            words := find_untranslated(read_visible_texts(_OPAQUE.sub("", html)), known)
+        ):
             left[name] = words
     assert left == {}
+
+
+def test_all_that_a_record_says_of_itself_is_translated(toured: tuple[Any, dict[str, str]]) -> None:
+    _, pages = toured
+    page = lxml.html.document_fromstring(pages[RECORD])
+    assert (page.get("lang"), page.get("dir")) == (MADE_UP, "rtl")
+    said = [element.text_content() for element in page.xpath("//title | //h1 | //h2 | //h3 | //p | //dt")]
+    # Fields of an event that have no words of their own are shown by their names.
+    assert {left for text in said if (left := find_untranslated(text, WRITTEN_BY_STAFF))} == {"after", "before"}
+
+
+def test_a_download_is_english_in_its_fields_and_what_they_say(toured: tuple[Any, dict[str, str]]) -> None:
+    _, pages = toured
+    recipients = json.loads(pages["my-data.json"])["recipient_third_parties"]
+    assert {"Ann", "Nobody outside: a file on our own machine"} == {passage["recipient"] for passage in recipients}
 
 
 def test_no_text_of_a_feed_is_left_in_english(toured: tuple[Any, dict[str, str]]) -> None:
