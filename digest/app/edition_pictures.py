@@ -13,7 +13,6 @@ from digest.app.editing import (
     EditRefusedError,
     EditResult,
     apply_decision,
-    apply_edit,
     clean_typed_text,
     read_editing_state,
 )
@@ -21,8 +20,9 @@ from digest.app.installation import Installation
 from digest.collect.encoded_image import ImageError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.edition.board_story import EditedPicture
 from digest.edition.composition import compose_edition, record_content
-from digest.edition.content import PictureCuts
+from digest.edition.content import EditionPicture, PictureCuts
 from digest.edition.drafting import replace_fragments
 from digest.edition.edit_log import load_edits, proposal_hash_of, store_proposal
 from digest.edition.edits import EditDraft, EditKind
@@ -88,28 +88,58 @@ def upload_picture(
 
 def hide_picture(installation: Installation, form: EditForm, url: str) -> EditResult:
     """Show no picture with a story."""
-    return apply_edit(installation, form, EditDraft(EditKind.PICTURE, url, {"shown": False}))
+    draft = EditDraft(EditKind.PICTURE, url, {"shown": False})
+    return apply_decision(installation, form, lambda state: draft if _find_shown_picture(state, url) else None)
 
 
 def reset_picture(installation: Installation, form: EditForm, url: str) -> EditResult:
     """Show a story's own picture again, with its own words."""
-    return apply_edit(installation, form, EditDraft(EditKind.PICTURE, url, {}))
+    draft = EditDraft(EditKind.PICTURE, url, {})
+    untouched = (None, EditedPicture())
+    return apply_decision(
+        installation, form, lambda state: None if _find_edited_picture(state, url) in untouched else draft
+    )
 
 
 def describe_picture(installation: Installation, form: EditForm, url: str, *, alt: str, credit: str) -> EditResult:
-    """Give the picture that a story shows another description and credit."""
+    """Give the picture that a story shows another description and credit.
+
+    Raises:
+        EditRefusedError: the story shows none.
+    """
     words = {"alt": clean_typed_text(alt), "credit": clean_typed_text(credit)}
 
-    def describe(state: EditingState) -> EditDraft:
-        story = state.arrangement.find_story(url)
-        cuts = story.picture.cuts if story and story.picture else None
+    def describe(state: EditingState) -> EditDraft | None:
+        shown, edited = _find_shown_picture(state, url), _find_edited_picture(state, url)
+        if shown is None:
+            raise EditRefusedError("There is no picture to describe. Choose one first, or empty these two fields.")
+        if (shown.alt, shown.credit) == (words["alt"], words["credit"]):
+            return None
+        cuts = edited.cuts if edited else None
         return EditDraft(EditKind.PICTURE, url, {**words, **({"cuts": encode_cuts(cuts)} if cuts else {})})
 
     return apply_decision(installation, form, describe)
 
 
 def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: PictureCuts) -> EditResult:
-    return apply_edit(installation, form, EditDraft(EditKind.PICTURE, url, {"cuts": encode_cuts(cuts)}))
+    draft, wanted = EditDraft(EditKind.PICTURE, url, {"cuts": encode_cuts(cuts)}), EditedPicture(cuts=cuts)
+    return apply_decision(
+        installation, form, lambda state: None if _find_edited_picture(state, url) == wanted else draft
+    )
+
+
+def _find_edited_picture(state: EditingState, url: str) -> EditedPicture | None:
+    """Find what an editor decided about a story's picture; None where nobody did."""
+    story = state.arrangement.find_story(url)
+    return story.picture if story else None
+
+
+def _find_shown_picture(state: EditingState, url: str) -> EditionPicture | None:
+    """Find the picture that a story has in the edition as it stands; None where it has none, or it is hidden."""
+    story = state.arrangement.find_story(url)
+    image = story.placed.scored.story.lead.image if story else None
+    cuts = state.arrangement.pictures.get(image) if image else None
+    return cuts.lead if cuts else None
 
 
 def _find_article(state: EditingState, url: str, article: str) -> CandidateArticle:

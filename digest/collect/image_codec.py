@@ -7,7 +7,7 @@ are dropped, not applied: a wide-gamut photo comes out a little paler, and no ho
 import io
 import warnings
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from digest.collect.encoded_image import LOGO_HEIGHT, MAX_LOGO_WIDTH, CropShape, EncodedImage, ImageError
 
@@ -102,7 +102,9 @@ def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> I
     except ImageError:
         raise
     except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
-        raise ImageError(f"it cannot be read as a picture ({type(exc).__name__}: {exc})"[:300]) from exc
+        # What Pillow does not know at all, it names by where it lies in memory.
+        detail = "" if isinstance(exc, UnidentifiedImageError) else f" ({type(exc).__name__}: {exc})"
+        raise ImageError(f"it cannot be read as a picture{detail}"[:300]) from exc
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:

@@ -9,6 +9,8 @@
   const actForm = () => document.getElementById("act");
   const token = () => find("input[name=csrf_token]", actForm()).value;
   const letters = desk.dataset.letters === "on";
+  // A refusal answers a form with the page: its address becomes the page's own, which can be loaded again.
+  if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page);
   const ROWS = "li.st[data-story], li.cand[data-story]";
 
   // --- sending a form, and showing what came of it ---------------------------------------------------------
@@ -25,9 +27,10 @@
   };
   const say = (text) => { find("#saved").textContent = text; };
 
+  // The picture's part goes by the form's buttons alone: a file and its words belong together.
   const post = (form, extra) => {
     const body = new URLSearchParams();
-    for (const [name, value] of new FormData(form)) if (typeof value === "string") body.append(name, value);
+    for (const [name, value] of new FormData(form)) if (typeof value === "string" && name !== "picture") body.append(name, value);
     for (const [name, value] of Object.entries(extra)) body.set(name, value);
     return fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true });
   };
@@ -44,12 +47,18 @@
   };
 
   const send = (form, extra = {}) => inTurn(async () => {
+    say("Saving…");
     const answer = await post(form, extra);
     if (answer.type !== "opaqueredirect") return sendPlainly(form, extra);
     await showPreview();
     await refresh();
   });
-  const act = (value, extra = {}) => send(actForm(), { ...extra, act: value });
+  const act = (value, extra = {}) => {
+    const row = document.getElementById(value.split(" ")[1]);
+    if (row) row.setAttribute("aria-busy", "true");
+    say("Saving…");
+    return send(actForm(), { ...extra, act: value });
+  };
 
   // The mail comes first: the rest of the page follows when it is there, and does not wait for it longer than it takes to notice.
   const showPreview = () => new Promise((done) => {
@@ -70,7 +79,8 @@
   const swap = (fresh) => {
     const held = document.activeElement, kept = describeFocus(held);
     const present = find("#present");
-    for (const selector of [".head .pill", ".head .plan", ".state", ".tabs", "#act", "#preview .size", "#stories", "#edition"]) {
+    document.title = fresh.title;
+    for (const selector of [".head", "#void", ".state", ".tabs", "#act", "#preview .size", "#stories", "#edition", ".sticky"]) {
       const old = find(selector), now = find(selector, fresh);
       if (!old || !now) continue;
       if (selector === "#stories" && old.contains(held) && held.matches("input, textarea, select")) continue;
@@ -87,6 +97,7 @@
     restoreFocus(held, kept);
   };
 
+  const isHeld = (part) => part.contains(document.activeElement) || [...unsaved].some((control) => part.contains(control));
   const keepForms = (old, fresh) => {
     for (const mine of findAll("form[data-saves]", old)) {
       const theirs = findAll("form[data-saves]", fresh).find((one) => one.getAttribute("action") === mine.getAttribute("action"));
@@ -94,12 +105,14 @@
       for (const control of findAll("[name]", theirs)) {
         const own = mine.elements.namedItem(control.name);
         if (!own || own instanceof RadioNodeList || own === document.activeElement || unsaved.has(own)) continue;
-        if (own.value !== control.value) own.value = control.value;
+        if (inPicture(own) && isHeld(own.closest("[data-fresh]"))) continue;
+        if (own.value !== control.value) { own.value = control.value; note(own, ""); }
       }
       for (const said of findAll("[data-fresh]", theirs)) {
         const own = find(`[data-fresh="${said.dataset.fresh}"]`, mine);
-        if (own) own.replaceChildren(...said.childNodes);
+        if (own && !isHeld(own)) own.replaceChildren(...said.childNodes);
       }
+      showInbox(mine);
       theirs.replaceWith(mine);
     }
   };
@@ -131,7 +144,7 @@
   let leaving = false;
 
   const labelOf = (control) => {
-    const label = find(".lab", control.closest(".fld") || control.form);
+    const label = find(".lab, legend", control.closest(".fld, fieldset") || control.form);
     const name = (label ? label.firstChild.textContent : control.name).trim().toLowerCase();
     const row = control.closest(ROWS);
     if (!row) return name;
@@ -139,25 +152,53 @@
     return `${name} of ${find("h2", section).textContent} ${find(".n", row).textContent}`;
   };
   const showUnsaved = () => {
-    const names = [...unsaved].filter((control) => control.isConnected).map(labelOf);
+    const left = [...unsaved].filter((control) => control.isConnected), names = [...new Set(left.map(labelOf))];
     find("#unsaved").textContent = names.length ? `Not saved yet: ${names.join(", ")}` : "";
+    // What is typed is saved on leaving its field: a picture alone is lost by closing.
+    for (const link of findAll("a[data-close]")) {
+      const isLost = left.some((control) => inPicture(control) && control.form === link.closest("form"));
+      link.textContent = isLost ? "Close without saving the picture" : "Close";
+    }
   };
+  const inPicture = (control) => Boolean(control.closest("[data-fresh=picture]"));
   const note = (control, words) => {
     const hint = find(".lab em", control.closest(".fld") || document.createElement("p"));
     if (!hint) return;
-    const limit = hint.dataset.limit;
-    const count = limit ? `${control.value.length} of ${limit} characters` : hint.textContent.split(". ")[0];
-    hint.classList.toggle("over", Boolean(limit) && control.value.length > Number(limit));
+    const { limit, unit = "characters" } = hint.dataset;
+    const used = unit === "words" ? control.value.split(/\s+/).filter(Boolean).length : [...control.value].length;
+    const count = limit ? `${used} of ${limit} ${unit}` : hint.textContent.split(". ")[0];
+    hint.classList.toggle("over", Boolean(limit) && used > Number(limit));
     hint.textContent = [count, words].filter(Boolean).join(". ");
   };
+  const showInbox = (form) => {
+    const line = find(".inboxline", form);
+    if (!line) return;
+    for (const part of findAll("[data-shows]", line)) part.textContent = form.elements.namedItem(part.dataset.shows).value;
+    line.setAttribute("aria-label", `In the inbox of a phone: ${findAll("b, span", line).map((part) => part.textContent).join(", ")}`);
+  };
   const savesItself = (control) =>
-    control.form && control.form.dataset.saves && control.form.dataset.saves !== "block" && control.type !== "file" && control.name;
+    control.form && control.form.dataset.saves && control.form.dataset.saves !== "block" && !inPicture(control) && control.name;
+  // Choosing a file chooses "an upload", and choosing another picture lets go of the file; words stay with the picture they describe.
+  const demandWords = (form) => { form.elements.namedItem("alt").required = find("input[value=upload]", form).checked; };
+  const matchChoice = (control) => {
+    if (!inPicture(control) || !["file", "radio"].includes(control.type)) return;
+    const form = control.form, file = find("input[type=file]", form), upload = find("input[value=upload]", form);
+    if (file.files.length && control === file) upload.checked = true;
+    if (!upload.checked) file.value = "";
+    for (const name of ["alt", "credit"]) {
+      const words = form.elements.namedItem(name), was = form.elements.namedItem(`was-${name}`).value;
+      if (upload.checked && words.value === was) words.value = ""; else if (!upload.checked && !words.value) words.value = was;
+    }
+    demandWords(form);
+  };
 
   document.addEventListener("input", (event) => {
     const control = event.target;
     if (!control.form || !control.form.dataset.saves) return;
     unsaved.add(control);
+    matchChoice(control);
     note(control, "Not saved yet");
+    showInbox(control.form);
     showUnsaved();
   });
   document.addEventListener("change", (event) => {
@@ -165,6 +206,7 @@
     if (!savesItself(control)) return;
     unsaved.add(control);
     const form = control.form, value = control.value;
+    say("Saving…");
     inTurn(async () => {
       const answer = await post(form, {});
       if (answer.type !== "opaqueredirect") return sendPlainly(form, {});
@@ -177,6 +219,10 @@
   document.addEventListener("submit", (event) => {
     if (event.target.dataset.saves) leaving = true;
   });
+  document.addEventListener("invalid", (event) => {
+    const fold = event.target.closest("details");
+    if (fold) fold.open = true;
+  }, true);
   // A link waits until what was typed is saved.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
@@ -422,5 +468,7 @@
     navigator.sendBeacon(desk.dataset.presence, new URLSearchParams({ csrf_token: token(), gone: "1" }));
   });
   document.documentElement.classList.add("quick");
+  for (const part of findAll("form[data-saves] [data-fresh=picture]")) demandWords(part.closest("form"));
+  showUnsaved();
   beat();
 })();

@@ -83,7 +83,7 @@ def test_the_desk_asks_for_a_sign_in_through_the_real_server_too(world: Any) -> 
 
 def test_a_long_body_is_taken_from_the_staff_alone_and_where_a_file_may_come(world: Any) -> None:
     name, (cookie, token) = world.edition(), world.session_cookie()
-    picture, other = f"/desk/editions/{name}/picture/head", f"/desk/editions/{name}/act"
+    picture, other = f"/desk/editions/{name}/story/head", f"/desk/editions/{name}/act"
     admin_cookie, admin_token = world.session_cookie("admin")
     _, stale_token = world.session_cookie("admin", fresh_at=NOW - timedelta(hours=1))
     member, made_up = {"Cookie": f"{cookie}={token}"}, {"Cookie": f"{cookie}=made-up"}

@@ -208,7 +208,7 @@ ROUTE_RULES = {
     "editing.choose_lead": EDITOR,
     "editing.save_block": EDITOR,
     "editing.save_head": EDITOR,
-    "editing.save_story": EDITOR,
+    "editing.save_story": EDITOR_PICTURE,
     "gallery.show_first_mail": EDITOR,
     "gallery.show_mail": EDITOR,
     "gallery.show_frame": EDITOR,
@@ -226,7 +226,6 @@ ROUTE_RULES = {
     "stories.add_story": EDITOR,
     "stories.change_clipboard": EDITOR,
     "stories.fetch_story": EDITOR,
-    "stories.save_picture": EDITOR_PICTURE,
 }
 
 

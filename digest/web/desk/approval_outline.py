@@ -19,6 +19,7 @@ from digest.web.desk.edit_sentences import EditWriter
 from digest.web.filters import short_moment
 from subscribers.phrases import join_words, sentence
 
+_UNCHANGED = "Nothing: it says the same, word for word."
 _HEAD_TITLES = {"subject": "Subject", "preheader": "Preheader", "intro": "Intro", "editor": "Signature"}
 _FIELD_WORDS = {"why": "why it leads", "details": "date, credit or other publishers"}
 _MOVING_KINDS = frozenset({EditKind.PLACE, EditKind.PIN, EditKind.RESTORE, EditKind.UNDER})
@@ -78,6 +79,8 @@ def describe_approval_standing(
     badge, tone = _choose_badge(overview)
     title, reason = _explain_void(overview, state, writer, zone)
     changes, said = _list_changes(overview, state, content)
+    if said == _UNCHANGED and overview.ended and overview.ended.state is ApprovalState.SUPERSEDED:
+        reason = f"{reason} It says again what was approved, word for word, and is to be approved again all the same."
     return ApprovalStanding(
         badge=badge,
         tone=tone,
@@ -131,7 +134,7 @@ def _list_changes(
     if comparison is None or overview.compared is None:
         return (), ""
     if not comparison.changes:
-        return (), "Nothing: it says the same, word for word."
+        return (), _UNCHANGED
     finder = _EditFinder(state, overview.compared.edit_seq, overview.names) if state else None
     rows = tuple(_write_change(change, finder) for change in comparison.changes)
     count = "One change." if len(rows) == 1 else f"{len(rows)} changes."

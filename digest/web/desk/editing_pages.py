@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound
 
-from digest.app import clipboard, editing, staff
+from digest.app import clipboard, editing, page_views, staff
 from digest.app.editing import EditForm, EditingState, EditRefusedError, EditResult
 from digest.app.installation import Installation
 from digest.app.page_views import EditionView
@@ -41,6 +41,7 @@ from digest.web.desk.edit_outline import (
 )
 from digest.web.desk.edit_sentences import create_edit_writer
 from digest.web.desk.page_query import EditionPageQuery, read_page_query
+from digest.web.desk.picture_forms import RefusedPicture, change_picture, explain_refusal, read_picture_form
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
@@ -158,7 +159,9 @@ def _conflict_page(name: str, result: EditResult) -> str:
     )
 
 
-def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQuery) -> str:
+def render_edit_page(
+    view: EditionView, state: EditingState, query: EditionPageQuery, refused_picture: RefusedPicture | None = None
+) -> str:
     """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
     context = web_context()
     file, edits, actor, name = context.settings.file, state.edits, current_actor().name, view.edition.name
@@ -194,6 +197,7 @@ def render_edit_page(view: EditionView, state: EditingState, query: EditionPageQ
         view=find_preview_view(query.view),
         size=MailSize(len(view.html.encode())),
         standing=read_approval_standing(name, state),
+        refused_picture=refused_picture,
     )
 
 
@@ -324,13 +328,29 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     form, state, url = read_story_form(name, anchor)
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
+    installation, picture = web_context().installation, read_picture_form(request.form, request.files)
     for write in _list_written_fields(request.form):
-        result = write(web_context().installation, form, url)
+        result = write(installation, form, url)
         if result.conflict:
             return _conflict_page(name, result), 409
         form = replace(form, state=result.state)
+    if picture and not picture.is_untouched:
+        try:
+            result = change_picture(installation, form, url, picture)
+        except EditRefusedError as error:
+            return _picture_refused_page(name, RefusedPicture(anchor, picture, explain_refusal(error, picture))), 409
+        if result.conflict:
+            return _conflict_page(name, result), 409
     close = "close" in request.form
     return redirect(edit_page_url(name, anchor, open="" if close else anchor), 303)
+
+
+def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
+    """Show the edition with the story's form open, what was typed in it and why its picture was not saved."""
+    context = web_context()
+    view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
+    query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
+    return render_edit_page(view, editing.read_editing_state(context.installation, name), query, refused)
 
 
 def _list_written_fields(fields: Mapping[str, str]) -> Iterator[Callable[[Installation, EditForm, str], EditResult]]:

@@ -1,22 +1,15 @@
-"""Stories that no source brought, and the pictures of stories: an address that is fetched while the editor waits, an upload."""
+"""Stories that no source brought, at an address that is fetched while the editor waits, and what an editor keeps of them."""
 
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from digest.app import clipboard, editing, edition_pictures, story_fetch
-from digest.app.editing import EditForm, EditRefusedError, EditResult
-from digest.app.installation import Installation
+from digest.app import clipboard, editing, story_fetch
+from digest.app.editing import EditRefusedError
 from digest.collect.parsed_document import SummaryBasis
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.edit_outline import story_anchor
-from digest.web.desk.editing_pages import (
-    answer_edit,
-    edit_page_url,
-    find_anchored_story,
-    read_edit_form,
-    read_story_form,
-)
+from digest.web.desk.editing_pages import answer_edit, edit_page_url, find_anchored_story, read_edit_form
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 
@@ -72,28 +65,3 @@ def change_clipboard(name: str) -> ResponseReturnValue:
         installation, form, find_anchored_story(editing.read_editing_state(installation, name), anchor)
     )
     return redirect(edit_page_url(name, anchor), 303)
-
-
-@story_pages.post("/picture/<anchor>")
-def save_picture(name: str, anchor: str) -> ResponseReturnValue:
-    """Show another picture with a story, an upload or none, or describe the one that it shows."""
-    form, _, url = read_story_form(name, anchor)
-    return answer_edit(name, _change_picture(web_context().installation, form, url), anchor)
-
-
-def _change_picture(installation: Installation, form: EditForm, url: str) -> EditResult:
-    choice, fields = request.form.get("picture", "shown"), request.form
-    words = {"alt": fields.get("alt", ""), "credit": fields.get("credit", "")}
-    if choice == "none":
-        return edition_pictures.hide_picture(installation, form, url)
-    if choice == "original":
-        return edition_pictures.reset_picture(installation, form, url)
-    if choice == "upload":
-        upload = request.files.get("file")
-        body = upload.read() if upload else b""
-        if not body:
-            raise EditRefusedError("Nothing was changed: choose a file to upload first.")
-        return edition_pictures.upload_picture(installation, form, url, body, **words)
-    if choice == "shown":
-        return edition_pictures.describe_picture(installation, form, url, **words)
-    return edition_pictures.show_article_picture(installation, form, url, article=choice)

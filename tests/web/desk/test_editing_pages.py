@@ -3,6 +3,7 @@
 import io
 import re
 from html import unescape
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -182,18 +183,36 @@ def test_an_address_that_cannot_be_had_says_why_and_what_to_do(week: SampleWeek)
     assert "write the story yourself" in answer.text
 
 
-def test_a_picture_is_uploaded_described_and_hidden(week: SampleWeek) -> None:
+def save_picture(week: SampleWeek, anchor: str, **fields: Any) -> Any:
+    """Send the story's form with the picture's part as it stands, and what is changed in it."""
+    shown = next(e for a, e in zip(week.anchors("featured"), week.entries("featured"), strict=True) if a == anchor)
+    words = {key: (shown["picture"] or {}).get(key, "") for key in ("alt", "credit")}
+    was = {f"was-{key}": text for key, text in words.items()}
+    form = {"seq": str(week.state.last_seq), "open": anchor, "picture": "shown", **words, **was}
+    return week.client().post(f"{week.path}/story/{anchor}", data={**form, **fields})
+
+
+def test_a_picture_is_uploaded_described_and_hidden_and_what_is_so_already_is_no_edit(week: SampleWeek) -> None:
     anchor = week.anchors("featured")[0]
-    path, seq = f"{week.path}/picture/{anchor}", {"seq": str(week.state.last_seq)}
-    upload = {"picture": "upload", "alt": "Two grey rings", "credit": "HLS.Today", "file": (jpeg(), "rings.jpg")}
-    assert week.client().post(path, data={**seq, **upload}).status_code == 303
+    # The file alone says what is wanted: without scripts nothing chooses "an upload" for who chooses a file.
+    upload = {"alt": "Two grey rings", "credit": "HLS.Today", "file": (jpeg(), "rings.jpg"), "headline": "Rings"}
+    assert save_picture(week, anchor, **upload, close="1").status_code == 303
     entry = week.entry("featured", 0)
-    assert (entry["picture"]["alt"], entry["picture"]["credit"]) == ("Two grey rings", "HLS.Today")
-    words = {"picture": "shown", "alt": "Grey rings", "credit": ""}
-    week.client().post(path, data={"seq": week.state.last_seq, **words})
+    assert (entry["headline"], entry["picture"]["alt"], entry["picture"]["credit"]) == (
+        "Rings",
+        "Two grey rings",
+        "HLS.Today",
+    )
+    save_picture(week, anchor, alt="Grey rings", credit="")
     assert week.entry("featured", 0)["picture"]["alt"] == "Grey rings"
-    week.client().post(path, data={"seq": week.state.last_seq, "picture": "none"})
+    seq = week.state.last_seq
+    save_picture(week, anchor)
+    save_picture(week, anchor, **{"was-alt": "Another page's words"})
+    assert week.state.last_seq == seq
+    save_picture(week, anchor, picture="none")
     assert week.entry("featured", 0)["picture"] is None
+    save_picture(week, anchor, picture="none")
+    assert week.state.last_seq == seq + 1
 
 
 def test_ones_own_clipboard_outlives_the_session_and_nobody_else_sees_it(week: SampleWeek) -> None:
@@ -213,15 +232,32 @@ def test_ones_own_clipboard_outlives_the_session_and_nobody_else_sees_it(week: S
     assert "My clipboard" not in page(week)
 
 
-def test_an_upload_that_is_no_picture_or_has_no_description_is_refused(week: SampleWeek) -> None:
-    path = f"{week.path}/picture/{week.anchors('featured')[0]}"
-    bad = week.client().post(path, data={"picture": "upload", "alt": "A", "file": (io.BytesIO(b"<svg/>"), "a.svg")})
-    assert bad.status_code == 409
-    assert "JPEG, PNG" in bad.text
-    silent = week.client().post(path, data={"picture": "upload", "alt": "", "file": (jpeg(), "a.jpg")})
-    assert "Say what it shows" in silent.text
-    assert week.client().post(path, data={"picture": "upload", "alt": "A"}).status_code == 409
-    assert week.state.last_seq == 0
+def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was_typed(week: SampleWeek) -> None:
+    anchor, seq = week.anchors("featured")[0], week.state.last_seq
+    save_picture(week, anchor, picture="none")
+    seq = week.state.last_seq
+    silent = save_picture(week, anchor, alt="", credit="HLS.Today", note="From us.", file=(jpeg(), "a.jpg"))
+    assert silent.status_code == 409
+    assert "The picture has no description" in silent.text
+    assert "choose the file again" in silent.text
+    assert 'name="credit" value="HLS.Today"' in silent.text
+    # The note was saved by then, and stands in the form.
+    assert 'name="note" value="From us."' in silent.text
+    assert week.state.last_seq == seq + 1
+    bad = save_picture(week, anchor, picture="upload", alt="A", file=(io.BytesIO(b"not one"), "a.jpg"))
+    assert "cannot be read as a picture. JPEG, PNG" in bad.text
+    assert 'value="upload" checked' in bad.text
+    refused: dict[str, dict[str, Any]] = {
+        "Choose one of the two": {"picture": "none", "alt": "A", "file": (jpeg(), "a.jpg")},
+        "No file came with it": {"picture": "upload", "alt": "A"},
+        "There is no picture to describe": {"alt": "Nothing that is shown"},
+    }
+    for sentence, fields in refused.items():
+        answer = save_picture(week, anchor, **fields)
+        assert answer.status_code == 409
+        assert sentence in answer.text
+    assert week.state.last_seq == seq + 1
+    assert "choose the file again" not in answer.text
 
 
 def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek) -> None:
@@ -239,7 +275,7 @@ def test_an_act_that_nobody_knows_and_a_story_that_is_not_there_are_refused(week
     assert "not in this edition" in answer.text
 
 
-@pytest.mark.parametrize("page_path", ["act", "head", "fetch", "stories", "clipboard", "picture/s000000000000"])
+@pytest.mark.parametrize("page_path", ["act", "head", "fetch", "stories", "clipboard", "story/s000000000000"])
 def test_an_edition_that_is_not_there_is_answered_with_those_that_are(week: SampleWeek, page_path: str) -> None:
     fields = {"act": "undo", "url": "https://a.example/", "title": "x", "subject": "x", "keep": "s000000000000"}
     answer = week.client().post(f"/desk/editions/2020-W01/{page_path}", data=fields)

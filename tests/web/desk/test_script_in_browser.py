@@ -1,16 +1,20 @@
 """The edition's page with its script, in a real browser: keys, dragging, saving on leaving a field, two editors at once."""
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, expect
 
+from digest.app import editions
 from digest.app.accounts.sign_in import make_sign_in_link
+from digest.app.edition_status import edition_status
 from digest.store.engine import Database
 from digest.web.server import open_page_server
-from tests.actors import ADMIN
+from tests.actors import ADMIN, EDITOR
 from tests.browser import axe_report, follow, page_faults, sign_in
 from tests.conftest import reserve_port
 from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later
@@ -143,10 +147,29 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     week, _ = served
     # Both sections in sight: what the test's mouse scrolls between pressing and moving, a hand does not.
     desk.set_viewport_size({"width": 1440, "height": 3000})
+    mark = edition_status(week.installation, week.name, now=later()).content_hash
+    editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    desk.reload()
     first, second, *_ = shown(desk, "featured")
-    rows = desk.locator("ol[data-section=featured] > li")
+    rows, pill, take_back = (
+        desk.locator("ol[data-section=featured] > li"),
+        desk.locator(".head .pill"),
+        "Take the approval back",
+    )
+    expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(1)
     drag(desk, rows.nth(1).locator(".grip"), rows.nth(0))
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
+    # Whatever says how the approval stands comes with the rest of the page.
+    expect(pill).to_have_text("Approval void")
+    expect(pill).to_have_class("pill warn")
+    expect(desk.locator(".void")).to_contain_text("no longer counts. Dana moved")
+    expect(desk.locator(".head").get_by_role("link", name="Review and approve")).to_have_count(1)
+    expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(0)
+    desk.get_by_role("button", name=re.compile("^Undo")).click()
+    expect(desk.locator(".void")).to_contain_text("is to be approved again all the same")
+    expect(pill).to_have_text("Approval void")
+    desk.get_by_role("button", name="Redo").click()
+    expect(desk.locator(".void")).not_to_contain_text("all the same")
     assert week.headlines("featured")[:2] == [second, first]
     topics = desk.locator("ol[data-section=topics] > li")
     drag(desk, rows.nth(0).locator(".grip"), topics.nth(0))
@@ -164,9 +187,10 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     headline = desk.locator("li.st.sel input[name=headline]")
     headline.fill("Saved by leaving the field")
     expect(desk.locator("#unsaved")).to_have_text("Not saved yet: headline of Featured 1")
+    expect(desk.locator("a[data-close]")).to_have_text("Close")
     desk.locator("li.st.sel textarea[name=summary]").focus()
     expect(desk.locator("#unsaved")).to_have_text("")
-    expect(desk.locator("li.st.sel .lab em").first).to_contain_text("Saved")
+    expect(desk.locator("li.st.sel .lab em").first).to_contain_text("26 of 80 characters. Saved")
     assert "Saved by leaving the field" in week.headlines("featured")
     expect(desk.frame_locator(".frame iframe").locator("body")).to_contain_text("Saved by leaving the field")
     assert desk.evaluate("document.activeElement.name") == "summary"
@@ -177,6 +201,64 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     follow(desk.locator("li.st.sel textarea[name=summary]"), key="Control+Enter")
     expect(desk.locator("li.st.sel")).to_have_count(0)
     assert any("Typed and not left." in text for text in edited_texts(week))
+
+
+def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goes_with_the_form(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    desk.goto(f"{address}{week.path}?open=head")
+    intro, subject = desk.get_by_label("Intro"), desk.get_by_label("Subject")
+    intro.fill("Radios were  out for\neleven hours.")
+    expect(desk.locator("#head .lab em").nth(2)).to_have_text("6 of 60 words. Not saved yet")
+    subject.fill("Radios were out")
+    expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")
+    expect(desk.get_by_role("img", name=re.compile("HLS.Today, Radios were out, "))).to_have_count(1)
+    subject.press("Tab")
+    expect(desk.locator("#unsaved")).to_have_text("")
+    expect(desk.locator("#head .lab em").nth(2)).to_contain_text("6 of 60 words")
+    expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")
+    anchor = week.anchors("featured")[0]
+    desk.goto(f"{address}{week.path}?open={anchor}")
+    file, description = desk.get_by_label("Picture to upload"), desk.locator("input[name=alt]")
+    fold = desk.locator(f"#picture-{anchor} > summary")
+    fold.click()
+    file.set_input_files({"name": "rings.png", "mimeType": "image/png", "buffer": png()})
+    expect(desk.get_by_role("radio", name="an upload")).to_be_checked()
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: picture of Featured 1")
+    expect(desk.locator("a[data-close]")).to_have_text("Close without saving the picture")
+    expect(description).to_have_value("")
+    # Something else is saved meanwhile: the chosen file stays.
+    desk.get_by_label(re.compile("note under the story")).fill("From us.")
+    desk.locator("li.st.sel input[name=headline]").focus()
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: picture of Featured 1")
+    # A file without words is not sent, so that it is not to be chosen again; a folded part shows what is missing.
+    fold.click()
+    desk.get_by_role("button", name="Save and close").click()
+    expect(description).to_be_focused()
+    description.fill("Two grey rings")
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: picture of Featured 1, description of Featured 1")
+    follow(desk.get_by_role("button", name="Save and close"))
+    expect(desk.locator("#unsaved")).to_have_text("")
+    entry = week.entry("featured", 0)
+    assert (entry["note"], entry["picture"]["alt"]) == ("From us.", "Two grey rings")
+    # What the server refuses comes back with the form open, at an address that can be loaded again.
+    desk.goto(f"{address}{week.path}?open={anchor}")
+    file.set_input_files({"name": "rings.png", "mimeType": "image/png", "buffer": b"no picture"})
+    fold.click()
+    description.fill("Nothing")
+    follow(desk.get_by_role("button", name="Save and close"))
+    expect(desk.get_by_role("alert")).to_contain_text("The picture was not saved.")
+    expect(description).to_be_focused()
+    assert desk.url == f"{address}{week.path}?open={anchor}"
+    assert axe_report(desk) == ""
+
+
+def png() -> bytes:
+    """Draw a picture."""
+    out = io.BytesIO()
+    Image.radial_gradient("L").save(out, "PNG")
+    return out.getvalue()
 
 
 def edited_texts(week: SampleWeek) -> list[str]:
