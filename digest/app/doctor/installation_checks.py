@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from digest.app import page_views
+from digest.app.disk_growth import forecast_days_left, read_free_space
 from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     doctor_check,
@@ -27,6 +28,7 @@ from subscribers.errors import ApplicationError
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 LOW_DISK_BYTES = 1_000_000_000  # bytes
+FEW_DAYS, FEW_WEEKS = 14, 60  # days until the disk is full: an error, a warning
 MAX_CLOCK_STEP = 300.0  # seconds that rows may stand in the future: clocks of two machines differ
 OTHERS = 0o077  # the mode bits of everybody but the owner
 
@@ -153,6 +155,23 @@ def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     free = shutil.disk_usage(home).free
     said = f"{home}: {free // 1_000_000} MB free"
     yield report_warning(f"{said}.") if free < LOW_DISK_BYTES else report_fine(said)
+
+
+@doctor_check(
+    "disk-growth",
+    "Make room, move DIGEST_HOME to a larger disk, or keep less: old backups, files of the outbox, [retention].",
+)
+def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the disk, at the pace of the last weeks, has room for the weeks to come."""
+    installation = examined.installation
+    with installation.database.read() as session:
+        nights = read_free_space(session)
+    days_left = forecast_days_left(nights, shutil.disk_usage(installation.settings.home).free)
+    if days_left is None or days_left >= FEW_WEEKS:
+        yield report_fine("the disk does not fill within weeks, as far as the nights tell")
+    else:
+        report = report_error if days_left < FEW_DAYS else report_warning
+        yield report(f"at its pace since {min(nights):%Y-%m-%d} the disk is full in {days_left:.0f} days.")
 
 
 @doctor_check("clock", "Set the clock, and have it follow a time server (timedatectl set-ntp true).")

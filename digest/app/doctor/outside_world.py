@@ -31,11 +31,12 @@ class OutsideWorld:
     name_server: tuple[str, int] | None = None
     authorities: Path | None = None
     timeout: float = STEP_TIMEOUT
+    answer_timeout: float = ANSWER_TIMEOUT
 
     @cached_property
     def names(self) -> "NameLookup":
         """The DNS; what was asked once is remembered."""
-        return NameLookup(self.name_server)
+        return NameLookup(self.name_server, self.answer_timeout)
 
     @cached_property
     def tls(self) -> ssl.SSLContext:
@@ -49,14 +50,14 @@ class NameLookup:
     Every method raises `LookupFailedError` where there is no answer.
     """
 
-    def __init__(self, name_server: tuple[str, int] | None = None) -> None:
+    def __init__(self, name_server: tuple[str, int] | None = None, timeout: float = ANSWER_TIMEOUT) -> None:
         try:
             self._resolver = dns.resolver.Resolver(configure=name_server is None)
         except dns.resolver.NoResolverConfiguration:
             raise LookupFailedError("this machine names no name server (/etc/resolv.conf).") from None
         if name_server is not None:
             self._resolver.nameservers, self._resolver.port = [name_server[0]], name_server[1]
-        self._resolver.lifetime = ANSWER_TIMEOUT
+        self._resolver.lifetime = timeout
         self._resolver.cache = dns.resolver.LRUCache()
 
     def find_texts(self, name: str) -> list[str]:

@@ -147,7 +147,9 @@ class OutsideSetup:
         self.names.records[name, "TXT"] = [_quote(text) for text in texts]
 
     def examined(self) -> ExaminedInstallation:
-        world = OutsideWorld(("127.0.0.1", int(self.names.server_address[1])), self.authorities, WAIT_TIMEOUT)
+        world = OutsideWorld(
+            ("127.0.0.1", int(self.names.server_address[1])), self.authorities, WAIT_TIMEOUT, WAIT_TIMEOUT
+        )
         return ExaminedInstallation(Installation(self.settings, self.installation.database), self.now, world)
 
 

@@ -4,11 +4,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from digest.app.disk_growth import forecast_days_left, record_free_space
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import examine_outside, list_checks, run_checks
 from digest.app.installation import Installation
@@ -20,7 +22,7 @@ from tests.app.doctor.planted_operations import NOW, OPERATIONS_FAULTS, FaultyIn
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS
 
 # Whose fault is a machine's, or planted in a test of its own.
-UNPLANTED_CHECKS = {"import-names", "disk-space"}
+UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth"}
 
 
 @pytest.fixture
@@ -56,6 +58,23 @@ def test_a_disk_that_is_nearly_full_is_found(world: FaultyInstallation, monkeypa
     ((check, _, sentence),) = examine(world, "disk-space")
     assert check == "disk-space"
     assert "Make room" in sentence
+
+
+@pytest.mark.parametrize(
+    ("gone_a_night", "level"), [(0, "ok"), (10**9, "ok"), (3 * 10**9, "warning"), (10**10, "error")]
+)
+def test_a_disk_that_fills_is_forecast_from_its_nights(
+    world: FaultyInstallation, monkeypatch: pytest.MonkeyPatch, gone_a_night: int, level: str
+) -> None:
+    """With a hundred GB left: a hundred days, thirty-three, ten."""
+    for night in range(10):
+        left = shutil.disk_usage("/")._replace(free=10**11 + (9 - night) * gone_a_night)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, left=left: left)
+        record_free_space(world.open(), NOW - timedelta(days=9 - night))
+    (finding,) = run_checks(ExaminedInstallation(world.open(), NOW), ["disk-growth"])
+    assert (finding.check, finding.level) == ("disk-growth", level)
+    assert ("Make room" in finding.sentence) is (level != "ok")
+    assert forecast_days_left({NOW.date(): 1}, 1) is None, "one night tells nothing"
 
 
 def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(

@@ -21,6 +21,7 @@ from digest.deliver.compose.dkim import DkimSigner, load_signer
 from digest.settings import Settings
 from tests.app.doctor.fake_name_server import FakeNameServer
 from tests.app.doctor.outside import write_signing_key
+from tests.conftest import WAIT_TIMEOUT
 
 READER = b"ada.lovelace@readers.test"
 LINK = b"https://news.hls.test/u/abcdefghijklmnopqrstuv"
@@ -190,7 +191,11 @@ def test_online_the_dns_has_the_keys_and_says_whose_domain_is_whose(settings: Se
     with FakeNameServer({key_name: [texts], ("_dmarc.hls.test", "TXT"): ['"v=DMARC1; p=none"']}) as names:
 
         def ask() -> dict[str, str]:
-            return examine(settings, raw, world=OutsideWorld(("127.0.0.1", int(names.server_address[1]))))
+            return examine(
+                settings,
+                raw,
+                world=OutsideWorld(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT),
+            )
 
         assert ask() == {}
         names.records[key_name] = ['"v=DKIM1; k=rsa; p="']

@@ -44,7 +44,7 @@ def test_while_it_asks_outside_the_page_says_how_far_it_is_and_begins_no_second(
     client = world.signed_in_client("admin")
     with FakeNameServer({}) as names:
         names.answering.clear()
-        health = HealthReports(OutsideWorld(("127.0.0.1", int(names.server_address[1]))))
+        health = HealthReports(OutsideWorld(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT))
         world.app.extensions["digest"] = replace(world.app.extensions["digest"], health=health)
         post(client, PAGE, online="yes")
         running = health.latest
