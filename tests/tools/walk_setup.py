@@ -78,7 +78,7 @@ class SetupWalk:
 
     def run(self, *words: str, ok: tuple[int, ...] = (0,)) -> str:
         """Run a command of the program in the installation's folder; return what it printed."""
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("DIGEST_")}
+        environ = bare_environment()
         done = subprocess.run(
             [self.digest, *words], cwd=self.folder, env=environ, capture_output=True, text=True, check=False
         )
@@ -292,10 +292,16 @@ def wait_until(find: Callable[[], Found | None], what: str) -> Found:
     return found
 
 
+def bare_environment() -> dict[str, str]:
+    """Return the environment without what concerns an installation; where Python keeps no compiled modules, each command compiles anew."""
+    left_out = ("DIGEST_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+
+
 @contextmanager
 def run_process(command: list[str], folder: Path, log: IO[str]) -> Iterator[None]:
     """Run a process for as long as the block, and end it as a service manager does."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DIGEST_")}
+    environ = bare_environment()
     process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
     try:
         yield
