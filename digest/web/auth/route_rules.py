@@ -204,6 +204,7 @@ ROUTE_RULES = {
     "approvals.show_version_mail": EDITOR,
     "calendar.show_calendar": EDITOR,
     "calendar.change_calendar": EDITOR,
+    "calendar.preview_move": EDITOR,
     "editing.act": EDITOR,
     "editing.choose_lead": EDITOR,
     "editing.save_block": EDITOR,

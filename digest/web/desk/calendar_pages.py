@@ -56,6 +56,20 @@ def show_calendar() -> ResponseReturnValue:
     return _render_page(query, follows=follows, refusal=refusal)
 
 
+@calendar_pages.post("/move/preview")
+def preview_move() -> ResponseReturnValue:
+    """Lead to the page that says what follows a move. Nothing changes; by a post, so that no address holds the form's token."""
+    query = _read_query(request.form.to_dict())
+    try:
+        anchor = f"r{_read_release(query):%Y-%m-%d-%H%M}"
+    except CalendarError:
+        anchor = None  # the page says what is wrong
+    page = url_for(
+        "calendar.show_calendar", ask="move", release=query.release, day=query.day, clock=query.clock, _anchor=anchor
+    )
+    return redirect(page, 303)
+
+
 @calendar_pages.post("/<any(skip, move, add, restore):act>")
 def change_calendar(act: str) -> ResponseReturnValue:
     """Do one act on the calendar; where it cannot be done, the page says why."""

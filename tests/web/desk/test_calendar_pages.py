@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from digest.store.models import Edition, EditionState
 from digest.web.desk.countdown import describe_time_left
+from tests.conftest import ROOT
 from tests.web.desk.sample_week import SampleWeek, later
 
 PATH = "/desk/calendar"
@@ -49,7 +50,9 @@ def test_an_edition_is_skipped_brought_back_moved_and_put_back_by_forms(week: Sa
     assert client.post(f"{PATH}/skip", data={"release": second}).status_code == 409
     client.post(f"{PATH}/restore", data={"release": second})
     form = {"release": second, "day": "2026-11-25", "clock": "06:00"}
-    preview = client.get(PATH, query_string=form | {"ask": "move"}).text
+    led = client.post(f"{PATH}/move/preview", data=form | {"csrf_token": "secret"})
+    assert "secret" not in led.location
+    preview = client.get(led.location).text
     assert "Then: Draft Tue, Nov 24, 5:30 p.m." in preview
     assert "Moved" not in rows(preview)[1]
     assert client.post(f"{PATH}/move", data=form).status_code == 303
@@ -126,3 +129,12 @@ def test_the_edition_counts_down_to_its_deadline_and_says_when_that_is_over(
 )
 def test_the_time_that_is_left_is_said_in_hours_and_minutes(left: timedelta, words: str) -> None:
     assert describe_time_left(left) == words
+
+
+def test_no_form_puts_its_token_into_an_address() -> None:
+    templates = [file.read_text("utf-8") for file in (ROOT / "templates" / "web").rglob("*.html")]
+    forms = [form for text in templates for form in re.findall(r"(?s)<form\b.*?</form>", text)]
+    assert len(forms) > 50
+    by_get = [form for form in forms if 'method="post"' not in form.partition(">")[0]]
+    assert [form for form in by_get if "token" in form] == []
+    assert [form for form in forms if "formmethod" in form] == []
