@@ -179,8 +179,10 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
         return Database(engine)
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Created before SQLite does it, so that no umask can leave people's rows readable to others.
-        os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
+        # Created before SQLite does it, so that no umask can leave people's rows readable to others. One that is there is left
+        # alone: to close it would drop the locks of every connection of this process (sqlite.org/howtocorrupt.html, 2.2).
+        if not Path(address.database).exists():
+            os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
     # hide_parameters: an error's text must not quote the values of a row.
     engine = create_engine(address, connect_args={"timeout": writer_timeout}, hide_parameters=True)
     event.listen(engine, "connect", _set_pragmas)

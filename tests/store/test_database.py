@@ -1,13 +1,16 @@
+import subprocess
+import sys
 import traceback
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from digest.store.engine import Database
+from digest.store.engine import Database, open_database
 from digest.store.models import TimetableSlot
 from subscribers.store.models import Base
 
@@ -69,3 +72,16 @@ def test_an_error_of_the_database_quotes_no_value_of_a_row(database: Database) -
         twice()
     assert "zebra" not in "".join(traceback.format_exception(caught.value))
     assert "hide_parameters" in str(caught.value)
+
+
+def test_opening_a_database_again_leaves_the_locks_of_its_connections(sqlite: Database) -> None:
+    """Without them another process that closes it last would take the write-ahead log away beneath this one."""
+    file = str(sqlite.engine.url.database)
+    with sqlite.write() as session:
+        session.add(TimetableSlot(job="draft", at=NOON, owner="a", lease_until=NOON))
+    with sqlite.read() as session:
+        session.scalars(select(TimetableSlot)).one()
+        open_database(f"sqlite:///{file}").close()
+        visit = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM slot').fetchall(); c.close()"
+        subprocess.run([sys.executable, "-c", visit, file], check=True)
+        assert Path(f"{file}-wal").exists()
