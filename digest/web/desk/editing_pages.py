@@ -198,6 +198,7 @@ def render_edit_page(
         size=MailSize(len(view.html.encode())),
         standing=read_approval_standing(name, state),
         refused_picture=refused_picture,
+        missed=view.missed_sentence,
     )
 
 

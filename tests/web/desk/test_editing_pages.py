@@ -2,6 +2,7 @@
 
 import io
 import re
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy import event
 from digest.app import editions
 from digest.app.edition_status import edition_status
 from tests.actors import EDITOR
+from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek, later
 
 PAGE = """<html lang="en"><head><title>Ferry deckhands get the drill they asked for</title></head><body><article>
@@ -260,10 +262,17 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
     assert "choose the file again" not in answer.text
 
 
-def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek) -> None:
+def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek, clock: SetClock) -> None:
     mark = edition_status(week.installation, week.name, now=later()).content_hash
     editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     assert "A change below takes the approval back" in page(week)
+    clock.now = week.state.identity.release_at
+    due = page(week)
+    assert "within a minute" in due
+    assert "as soon as it is approved" not in due
+    clock.now += timedelta(days=2)
+    assert "and does not go out by itself" in page(week)
+    clock.now = later()
     week.act(f"up {week.anchors('featured')[1]}")
     assert "Review and approve" in page(week)
 
