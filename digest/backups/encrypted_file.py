@@ -47,7 +47,10 @@ def _encode(value: bytes) -> bytes:
 
 
 def _decode(text: bytes) -> bytes:
-    return b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    value = b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    if _encode(value) != text:  # bits at the end that stand for nothing
+        raise ValueError("not written as age writes it")
+    return value
 
 
 def _derive_key(file_key: bytes, salt: bytes, purpose: bytes) -> bytes:

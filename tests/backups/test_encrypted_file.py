@@ -91,3 +91,12 @@ def test_a_file_that_asks_for_too_much_work_is_refused() -> None:
     greedy = _sealed_body().replace(b" 4\n", b" 30\n", 1)
     with pytest.raises(DamagedFileError, match="cost"):
         EncryptedReader(io.BytesIO(greedy), PASSPHRASE)
+
+
+def test_a_header_is_read_in_one_spelling_alone() -> None:
+    sealed = _sealed_body()
+    end = sealed.index(b"\n", sealed.index(b"---"))
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    same = alphabet[alphabet.index(sealed[end - 1]) ^ 1]  # differs in a bit that stands for nothing
+    with pytest.raises(DamagedFileError):
+        EncryptedReader(io.BytesIO(sealed[: end - 1] + bytes([same]) + sealed[end:]), PASSPHRASE)
