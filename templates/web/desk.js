@@ -72,7 +72,11 @@
   const refresh = async () => {
     const answer = await fetch(location.pathname + location.search, { redirect: "error" });
     if (!answer.ok) return location.reload();
-    swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // Before the swap: a field that is being typed in may begin to be saved by it, and says so then.
+    const saved = find("#saved", fresh).textContent;
+    swap(fresh);
+    return saved;
   };
 
   // What an editor is writing stays as it is; all around it becomes what the server says.
@@ -212,8 +216,8 @@
       if (answer.type !== "opaqueredirect") return sendPlainly(form, {});
       if (control.value === value) unsaved.delete(control);
       await showPreview();
-      await refresh();
-      note(control, unsaved.has(control) ? "Not saved yet" : find("#saved").textContent);
+      const saved = await refresh();
+      note(control, unsaved.has(control) ? "Not saved yet" : saved);
     });
   });
   document.addEventListener("submit", (event) => {

@@ -216,7 +216,16 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     expect(desk.get_by_role("img", name=re.compile("HLS.Today, Radios were out, "))).to_have_count(1)
     subject.press("Tab")
     expect(desk.locator("#unsaved")).to_have_text("")
-    expect(desk.locator("#head .lab em").nth(2)).to_contain_text("6 of 60 words")
+    # Who goes on typing in the next field while one is being saved hears in the end that both are.
+    subject.fill("Radios were off")
+    subject.press("Tab")
+    desk.keyboard.type("And ports look at their cranes", delay=40)
+    desk.keyboard.press("Tab")
+    expect(desk.locator("#head .lab em").nth(0)).to_have_text(re.compile(r"^15 of 60 characters\. Saved "))
+    expect(desk.locator("#head .lab em").nth(1)).to_have_text(re.compile(r" of 90 characters\. Saved "))
+    subject.fill("Radios were out")
+    subject.press("Tab")
+    expect(desk.locator("#unsaved")).to_have_text("")
     expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")
     anchor = week.anchors("featured")[0]
     desk.goto(f"{address}{week.path}?open={anchor}")
