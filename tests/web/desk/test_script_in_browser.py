@@ -68,6 +68,22 @@ def shown(page: Page, section: str) -> list[str]:
     return page.locator(f'ol[data-section="{section}"] > li.st > div > h3').all_inner_texts()
 
 
+# Buttons and links beside the checks that lie outside their line, or are narrower than a word.
+CROWD = """() => {
+  const line = document.querySelector(".state");
+  for (let n = 0; n < 2; n += 1) line.insertAdjacentHTML("afterbegin", '<a class="chk" href="#edition">' + "What a check says. ".repeat(4) + "</a>");
+  document.querySelector("#present").textContent = "Also here: Sam Whitfield, at “Ports get ten days to check the remote links”";
+}"""
+SQUEEZED = """() => {
+  const line = document.querySelector(".state").getBoundingClientRect();
+  const acts = [...document.querySelectorAll(".state .end a, .state .end button")];
+  return acts.filter((act) => {
+    const box = act.getBoundingClientRect();
+    return box.width < 30 || box.right > line.right || act.textContent === "Redo" && act.scrollWidth > act.clientWidth + 1;
+  }).map((act) => act.textContent);
+}"""
+
+
 def test_an_editor_arranges_by_keys_alone(desk: Page, served: tuple[SampleWeek, str]) -> None:
     week, _ = served
     first, second, third, *_ = week.headlines("featured")
@@ -79,6 +95,10 @@ def test_an_editor_arranges_by_keys_alone(desk: Page, served: tuple[SampleWeek, 
     assert desk.evaluate("document.activeElement.closest('li').dataset.story") == week.anchors("featured")[0]
     desk.keyboard.press("z")
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(first)
+    desk.evaluate(CROWD)
+    for width in (960, 1280, 1440):
+        desk.set_viewport_size({"width": width, "height": 900})
+        assert desk.evaluate(SQUEEZED) == [], f"what can be pressed keeps its place at {width}"
     desk.keyboard.press("Shift+Z")
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
     desk.keyboard.press("p")
@@ -216,16 +236,6 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     expect(desk.get_by_role("img", name=re.compile("HLS.Today, Radios were out, "))).to_have_count(1)
     subject.press("Tab")
     expect(desk.locator("#unsaved")).to_have_text("")
-    # Who goes on typing in the next field while one is being saved hears in the end that both are.
-    subject.fill("Radios were off")
-    subject.press("Tab")
-    desk.keyboard.type("And ports look at their cranes", delay=40)
-    desk.keyboard.press("Tab")
-    expect(desk.locator("#head .lab em").nth(0)).to_have_text(re.compile(r"^15 of 60 characters\. Saved "))
-    expect(desk.locator("#head .lab em").nth(1)).to_have_text(re.compile(r" of 90 characters\. Saved "))
-    subject.fill("Radios were out")
-    subject.press("Tab")
-    expect(desk.locator("#unsaved")).to_have_text("")
     expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")
     anchor = week.anchors("featured")[0]
     desk.goto(f"{address}{week.path}?open={anchor}")
@@ -272,6 +282,20 @@ def png() -> bytes:
 
 def edited_texts(week: SampleWeek) -> list[str]:
     return [text for stories in week.state.arrangement.sections.values() for s in stories for text in s.texts.values()]
+
+
+def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    desk.goto(f"{address}{week.path}?open=head")
+    subject, notes = desk.get_by_label("Subject"), desk.locator("#head .lab em")
+    subject.fill("Radios were off")
+    subject.press("Tab")
+    desk.keyboard.type("And ports look at their cranes", delay=40)
+    desk.keyboard.press("Tab")
+    expect(notes.nth(0)).to_have_text(re.compile(r"^15 of 60 characters\. Saved "))
+    expect(notes.nth(1)).to_have_text(re.compile(r" of 90 characters\. Saved "))
 
 
 def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:
