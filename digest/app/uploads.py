@@ -17,10 +17,11 @@ import structlog
 
 from digest.app import lists
 from digest.app.acts import Act, Actor, Role
-from digest.app.child_work import BROKE_OFF, Report, WorkStoppedError, run_in_child
+from digest.app.child_work import BROKE_OFF, Report, WorkFailedError, WorkStoppedError, run_in_child
 from digest.app.installation import Installation
 from digest.app.upload_files import (
     ListUpload,
+    UploadColumn,
     UploadStage,
     keep_stream,
     read_columns,
@@ -80,8 +81,7 @@ class ListUploads:
 
         Raises:
             NotPermittedError: the actor is no admin.
-            ListFileError: it is no list.
-            UploadError: it is too large.
+            UploadError: it is too large, or no list.
         """
         name = secrets.token_hex(8)
         folder = installation.settings.uploads_folder / name
@@ -90,14 +90,14 @@ class ListUploads:
                 folder.mkdir(mode=0o700, parents=True)
                 file = folder / safe_file_name(file_name)
                 keep_stream(stream, file)
-                survey = survey_file(file)
+                found = _survey_in_child(file)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            upload = ListUpload(name, file, actor.name, now, read_columns(survey), rows=survey.rows)
-            upload = replace(upload, found={"origin": survey.layout.origin, "warnings": list(survey.warnings)})
+            upload = ListUpload(name, file, actor.name, now, found.columns, rows=found.rows)
+            upload = replace(upload, found={"origin": found.origin, "warnings": list(found.warnings)})
             write_note(upload)
-            draft.detail = {"origin": survey.layout.origin, "rows": survey.rows}
+            draft.detail = {"origin": found.origin, "rows": found.rows}
         return upload
 
     def find(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> ListUpload:
@@ -230,6 +230,34 @@ class ListUploads:
             raise UploadError("This list is being worked on: stop it first.")
         with REMOVE.steps(installation.database, actor, f"upload {name}", now=now):
             shutil.rmtree(upload.file.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSurvey:
+    """What a look at a whole file finds: its columns, how many rows, where it comes from, and what is odd about it."""
+
+    columns: tuple[UploadColumn, ...]
+    rows: int
+    origin: str
+    warnings: tuple[str, ...]
+
+
+def survey_upload(file: Path, report: Report) -> UploadSurvey:
+    """Look at a whole file, in a child.
+
+    Raises:
+        ListFileError: it is no list.
+    """
+    report()
+    survey = survey_file(file)
+    return UploadSurvey(read_columns(survey), survey.rows, survey.layout.origin, tuple(survey.warnings))
+
+
+def _survey_in_child(file: Path) -> UploadSurvey:
+    try:
+        return run_in_child(survey_upload, file, on_progress=lambda: None, stop_asked=threading.Event())
+    except WorkFailedError as exc:
+        raise UploadError(str(exc)) from None
 
 
 def work_on_upload(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:
