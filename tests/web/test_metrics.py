@@ -55,7 +55,7 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
     assert samples["process_resident_memory_bytes",] > 0
     assert "@" not in answer.text
     assert ADA_ADDRESS.partition("@")[2] not in answer.text
-    documented = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    documented = (ROOT / "docs" / "maintenance.md").read_text("utf-8")
     for name, *_ in samples:
         assert name.startswith("process_") or f"`{name}`" in documented, name
 
