@@ -76,6 +76,10 @@ class BrokerProcess:
             with self._writing:
                 wire.write_frame(self.process.stdin, number, message)
         except (OSError, ValueError) as error:
+            # At once, not when the thread that reads notices its end: all attempts would go to the same one until then.
+            with self._registry:
+                self.is_lost = True
+                self._waiting.pop(number, None)
             raise BrokerLostError from error
         return future.result()
 

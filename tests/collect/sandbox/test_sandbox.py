@@ -150,6 +150,14 @@ def test_a_killed_broker_is_started_again_and_leaves_no_child(sandbox: Sandbox) 
     wait_until_gone(before)
 
 
+def test_a_broker_that_takes_no_request_any_more_is_replaced_at_once(sandbox: Sandbox) -> None:
+    sandbox.run({"operation": "take memory", "bytes": 1}, b"")
+    pipe = sandbox.running_broker().process.stdin
+    assert pipe
+    pipe.close()  # as a broker that was just killed: writing fails before its end is noticed
+    assert sandbox.run({"operation": "take memory", "bytes": 2}, b"")[0]["taken"] == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_children_that_are_killed_from_outside_cost_no_document(
     sandbox: Sandbox, number: int, capfd: pytest.CaptureFixture[str]
