@@ -5,7 +5,8 @@ It is written as the operator's own catalogue of a language that reads from righ
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import lxml.html
@@ -17,6 +18,16 @@ from tests.message_extraction import extract_messages
 OPENING, CLOSING = "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}", "\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}"
 _ADDRESS = re.compile(r"\b(?:https?|mailto):\S+")
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """List all texts in a nest of values."""
+    if isinstance(value, str):
+        yield value
+    elif is_dataclass(value):
+        yield from (text for field in fields(value) for text in texts_of(getattr(value, field.name)))
+    elif isinstance(value, tuple | list):
+        yield from (text for part in value for text in texts_of(part))
 
 
 def write_pseudo_catalogue(folder: Path, code: str) -> None:

@@ -2,8 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
@@ -25,7 +24,7 @@ from digest.settings.edition import PublicationSettings
 from digest.settings.model import SettingsFile
 from subscribers.consent.preferences import Preferences, describe_preferences
 from tests.conftest import ROOT
-from tests.pseudo_language import find_untranslated, read_visible_texts, write_pseudo_catalogue
+from tests.pseudo_language import find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue
 
 LANGUAGE = "he"
 PUBLICATION = PublicationSettings(
@@ -42,16 +41,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("templates")
     write_pseudo_catalogue(folder, LANGUAGE)
     return Settings(templates=folder, file=SettingsFile(publication=PUBLICATION))
-
-
-def texts_of(value: object) -> Iterator[str]:
-    """List all texts in a nest of values."""
-    if isinstance(value, str):
-        yield value
-    elif is_dataclass(value):
-        yield from (text for field in fields(value) for text in texts_of(getattr(value, field.name)))
-    elif isinstance(value, tuple | list):
-        yield from (text for part in value for text in texts_of(part))
 
 
 def content_words(settings: Settings) -> list[str]:

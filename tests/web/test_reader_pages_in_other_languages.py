@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from html import unescape
 from typing import Any
 
@@ -17,7 +16,7 @@ from digest.store.engine import migrate_schema, open_database
 from digest.web.archive.site_parts import describe_signup
 from digest.web.server import open_page_server
 from subscribers.pages.preferences import zones_by_region
-from tests.pseudo_language import find_untranslated, read_visible_texts, write_pseudo_catalogue
+from tests.pseudo_language import find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue
 from tests.web.conftest import build_web_setup, sample_content, sample_evidence, store_picture
 from tests.web.reader_pages import WRITTEN_BY_STAFF, visit_all
 
@@ -44,16 +43,6 @@ def toured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict
     world = build_web_setup(database, home, MADE_UP, home / "templates")
     yield world, visit_all(world)
     database.close()
-
-
-def texts_of(value: object) -> Iterator[str]:
-    """List all texts in a nest of values."""
-    if isinstance(value, str):
-        yield value
-    elif is_dataclass(value):
-        yield from (text for field in fields(value) for text in texts_of(getattr(value, field.name)))
-    elif isinstance(value, tuple | list):
-        yield from (text for part in value for text in texts_of(part))
 
 
 def list_content(world: Any) -> list[str]:

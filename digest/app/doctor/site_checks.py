@@ -101,10 +101,12 @@ def _stays_here(examined: ExaminedInstallation) -> bool:
 
 
 def _where_it_answers(examine: CheckFunction) -> CheckFunction:
-    """Have a check say that it could not look where the pages do not answer, which is another check's error."""
+    """Let a check look at pages that others reach; where they do not answer, another check's error, it says that it could not look."""
 
     @wraps(examine)
     def examine_or_say(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+        if _stays_here(examined):
+            return
         try:
             yield from examine(examined)
         except SiteError:
@@ -163,8 +165,6 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
 @_where_it_answers
 def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the pages of desk and admin ask a stranger to sign in."""
-    if _stays_here(examined):
-        return
     for path in STAFF_PAGES:
         answer = _visit(examined, path)
         asks = answer.status in {401, 403} or "sign-in" in answer.headers.get("location", "")
@@ -184,7 +184,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether browsers are told to use https alone (HSTS), and http leads there."""
     base = urlsplit(examined.installation.settings.link_base)
-    if _stays_here(examined) or base.scheme != "https":
+    if base.scheme != "https":
         return
     header = _visit(examined, "/healthz").headers.get("strict-transport-security", "")
     seconds = header.partition("max-age=")[2].partition(";")[0].strip().strip('"')
@@ -213,8 +213,6 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[Doc
 @_where_it_answers
 def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether one-click unsubscribing (RFC 8058) reaches us, by a POST to a link that nobody has."""
-    if _stays_here(examined):
-        return
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
     if posted.status != 404:
