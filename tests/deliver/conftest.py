@@ -119,10 +119,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_certificate(tmp_path_factory.mktemp("tls") / "both.pem")
 
 
-def write_certificate(file: Path) -> Path:
-    """Write key and certificate of 127.0.0.1 into a file; return it."""
+def write_certificate(file: Path, *, host: str = "", valid_for: timedelta = timedelta(days=1)) -> Path:
+    """Write key and certificate of 127.0.0.1, and of a host beside it, into a file; return it."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host or "127.0.0.1")])
+    hosts = [x509.DNSName(host)] if host else []
     now = datetime.now(UTC)
     built = (
         x509.CertificateBuilder()
@@ -131,8 +132,8 @@ def write_certificate(file: Path) -> Path:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .not_valid_after(now + valid_for)
+        .add_extension(x509.SubjectAlternativeName([*hosts, x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -4,11 +4,11 @@ import re
 import socket
 import socketserver
 import ssl
-import threading
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+
+from tests.threaded_server import ServedInThread
 
 USER, PASSWORD = "bounces", 'pässwörd "quoted"'
 _COMMAND_WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\([^)]*\)|[^\s]+)')
@@ -33,7 +33,7 @@ class ImapFolder:
         return self.messages.pop(uid)
 
 
-class FakeImapServer(socketserver.ThreadingTCPServer):
+class FakeImapServer(ServedInThread, socketserver.ThreadingTCPServer):
     """Serves the folders in `folders`. It offers `capabilities`, and after the sign-in `capabilities_after_login` too; `hang_up_at` names commands at which it hangs up.
 
     `command_hooks` is called when a command comes, before it is obeyed. `refusals` says NO to commands, `answer_overrides` puts other words into its answers. `received_lines` is what was said to it, `fetched_uids` the UIDs that were asked for.
@@ -76,14 +76,6 @@ class FakeImapServer(socketserver.ThreadingTCPServer):
 
     def handle_error(self, _request: object, _address: object) -> None:
         """Say nothing: a client that hangs up in a handshake is what some tests are about."""
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _ImapSession(socketserver.StreamRequestHandler):

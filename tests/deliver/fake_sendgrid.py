@@ -4,9 +4,11 @@ import json
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
+
+from tests.threaded_server import ServedInThread
 
 API_KEY = "SG.a-key-that-must-not-show"
 RESERVED_HEADERS = {"x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"}
@@ -64,7 +66,7 @@ def _personalization_fault(personalization: dict[str, Any], seen_addresses: set[
     return None if len(json.dumps(personalization["substitutions"])) <= 10_000 else "substitutions"
 
 
-class FakeSendGrid(ThreadingHTTPServer):
+class FakeSendGrid(ServedInThread, ThreadingHTTPServer):
     """Remembers what it accepted; `planned_answers` are given first, one a request."""
 
     daemon_threads = True
@@ -83,14 +85,9 @@ class FakeSendGrid(ThreadingHTTPServer):
         """Everybody who got a message, in order."""
         return [p["to"][0]["email"] for body in self.accepted_bodies for p in body["personalizations"]]
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self.shutdown()
-        self.server_close()
+        super().__exit__()
 
 
 class _MailSendHandler(BaseHTTPRequestHandler):

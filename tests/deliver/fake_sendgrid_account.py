@@ -5,8 +5,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.threaded_server import ServedInThread
 
 API_KEY = "SG.a-key-that-must-not-show"
 SUPPRESSION_LISTS = ("bounces", "blocks", "spam_reports", "invalid_emails", "unsubscribes")
@@ -32,7 +34,7 @@ class ScriptedResponse:
     hang_seconds: float | None = 0.0
 
 
-class FakeSendGridAccount(ThreadingHTTPServer):
+class FakeSendGridAccount(ServedInThread, ThreadingHTTPServer):
     """Keeps lists as SendGrid does: the newest first, by pages, at most 500 a page.
 
     `override` may answer a request in its place; `erased_addresses` holds the addresses that it was asked to erase.
@@ -80,14 +82,9 @@ class FakeSendGridAccount(ThreadingHTTPServer):
         within = [one for one in self.lists[name] if start_time <= one["created"] <= end_time]
         return sorted(within, key=lambda one: -one["created"])[offset : offset + limit]
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self.shutdown()
-        self.server_close()
+        super().__exit__()
 
 
 class _AccountHandler(BaseHTTPRequestHandler):

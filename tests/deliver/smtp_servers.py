@@ -3,7 +3,6 @@
 import socket
 import socketserver
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from digest.deliver.providers.smtp.provider import SmtpProvider
 from tests.conftest import WAIT_TIMEOUT, reserve_port
 from tests.deliver.conftest import DATE_VALUE
 from tests.deliver.mark_recorder import MarkRecorder
+from tests.threaded_server import ServedInThread
 
 SAMPLE_TEMPLATE = MessageTemplate(
     subject="Hello",
@@ -77,7 +77,7 @@ class DrippingReply(bytes):
     """A reply of which one byte comes after the other, and never the last."""
 
 
-class ScriptedSmtpServer(socketserver.ThreadingTCPServer):
+class ScriptedSmtpServer(ServedInThread, socketserver.ThreadingTCPServer):
     """An SMTP server that answers by a script: verb → replies, None to hang up. `accepted_count` counts what it accepted.
 
     `offers` is what it offers in answer to EHLO. Every line that it read is in `received_lines`. After a message's first line
@@ -104,14 +104,6 @@ class ScriptedSmtpServer(socketserver.ThreadingTCPServer):
         """Give the next scripted reply to a verb, else the usual one."""
         planned = self.script.get(verb)
         return planned.pop(0) if planned else self.default_replies.get(verb, b"250 ok")
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 DEFAULT_REPLIES = {"GREETING": b"220 ready", "DATA": b"354 go on", "DOT": b"250 taken", "QUIT": b"221 bye"}

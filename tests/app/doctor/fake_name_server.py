@@ -2,7 +2,6 @@
 
 import socketserver
 import threading
-from typing import Self
 
 import dns.flags
 import dns.message
@@ -11,11 +10,12 @@ import dns.rdatatype
 import dns.rrset
 
 from tests.conftest import WAIT_TIMEOUT
+from tests.threaded_server import ServedInThread
 
 Records = dict[tuple[str, str], list[str]]  # by name and kind, as a zone file writes the values
 
 
-class FakeNameServer(socketserver.ThreadingUDPServer):
+class FakeNameServer(ServedInThread, socketserver.ThreadingUDPServer):
     """Answers from `records` while `answering` is set; of a name that is not there it says so (NXDOMAIN), of one in `failing` that it failed."""
 
     daemon_threads = True
@@ -43,14 +43,6 @@ class FakeNameServer(socketserver.ThreadingUDPServer):
         elif not any(known == name or known.endswith(f".{name}") for known, _ in self.records):
             response.set_rcode(dns.rcode.NXDOMAIN)
         return response
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Question(socketserver.BaseRequestHandler):

@@ -6,16 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from aiosmtpd.smtp import AuthResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -27,6 +24,7 @@ from digest.settings import Settings
 from digest.web.app import create_app
 from tests.app.doctor.fake_name_server import FakeNameServer, Records
 from tests.conftest import WAIT_TIMEOUT
+from tests.deliver.conftest import write_certificate
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer
 from tests.deliver.fake_sendgrid_account import API_KEY, FakeSendGridAccount, RecordedRequest, ScriptedResponse
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server, server_tls_context
@@ -37,26 +35,7 @@ SITE_HOST, MAIL_HOST, MAIL_ADDRESS = "news.hls.test", "mx.hls.test", "192.0.2.25
 
 def make_certificate(file: Path) -> Path:
     """Write a key and a certificate of our own for the pages and for the servers on loopback."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SITE_HOST)])
-    names = [x509.DNSName(SITE_HOST), x509.IPAddress(ip_address("127.0.0.1"))]
-    now = datetime.now(UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=DAYS_LEFT, hours=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(secret + built.public_bytes(pem))
-    return file
+    return write_certificate(file, host=SITE_HOST, valid_for=timedelta(days=DAYS_LEFT, hours=1))
 
 
 def write_signing_key(file: Path, bits: int = 2048) -> rsa.RSAPrivateKey:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
@@ -24,6 +24,7 @@ from digest.store.delivery_models import DeliveryState
 from tests.deliver.commit_faults import read_boundaries
 from tests.deliver.kill_harness import WAIT_TIMEOUT, KillableSend, open_killable_send, smtp_route, wait_until
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
+from tests.threaded_server import ServedInThread
 
 READERS = 300
 MANY = 1100  # some go ahead, and the rest waits for what they bring about
@@ -33,7 +34,7 @@ BUSY = 0.2  # seconds that a process waits for SQLite's lock
 SMALL = 64 * 1024  # octets: no file of the sending process may grow beyond that while its disk is full
 
 
-class Line(socketserver.ThreadingTCPServer):
+class Line(ServedInThread, socketserver.ThreadingTCPServer):
     """A line to a PostgreSQL that listens on a socket in the file system; it can be cut."""
 
     daemon_threads = True
@@ -61,14 +62,6 @@ class Line(socketserver.ThreadingTCPServer):
         for end in self.ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Ends(socketserver.BaseRequestHandler):
