@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -68,20 +69,23 @@ def shown(page: Page, section: str) -> list[str]:
     return page.locator(f'ol[data-section="{section}"] > li.st > div > h3').all_inner_texts()
 
 
-# Buttons and links beside the checks that lie outside their line, or are narrower than a word.
-CROWD = """() => {
-  const line = document.querySelector(".state");
-  for (let n = 0; n < 2; n += 1) line.insertAdjacentHTML("afterbegin", '<a class="chk" href="#edition">' + "What a check says. ".repeat(4) + "</a>");
-  document.querySelector("#present").textContent = "Also here: Sam Whitfield, at “Ports get ten days to check the remote links”";
-}"""
-SQUEEZED = """() => {
-  const line = document.querySelector(".state").getBoundingClientRect();
+# What can be pressed beside the checks, and lies outside their line or is narrower than a word, whatever the line says.
+# Said and looked at in one go: what the page itself says there meanwhile does not come between.
+SQUEEZED = """([saved, present]) => {
+  const line = document.querySelector(".state"), right = line.getBoundingClientRect().right;
+  const check = '<a class="chk crowd" href="#edition">' + "What a check says. ".repeat(4) + "</a>";
+  document.querySelectorAll(".crowd").forEach((one) => one.remove());
+  for (let n = 0; n < 2; n += 1) line.insertAdjacentHTML("afterbegin", check);
+  document.querySelector("#saved").textContent = saved;
+  document.querySelector("#present").textContent = present;
   const acts = [...document.querySelectorAll(".state .end a, .state .end button")];
   return acts.filter((act) => {
     const box = act.getBoundingClientRect();
-    return box.width < 30 || box.right > line.right || act.textContent === "Redo" && act.scrollWidth > act.clientWidth + 1;
+    return box.width < 30 || box.right > right || act.textContent === "Redo" && act.scrollWidth > act.clientWidth + 1;
   }).map((act) => act.textContent);
 }"""
+SAVED = ("Saved Nov 19, 5:35 p.m.", "Not saved: the server does not answer. What you typed stays here.")
+PRESENT = ("", "Also here: Sam Whitfield, at “Ports get ten days to check the remote links”")
 
 
 def test_an_editor_arranges_by_keys_alone(desk: Page, served: tuple[SampleWeek, str]) -> None:
@@ -95,10 +99,12 @@ def test_an_editor_arranges_by_keys_alone(desk: Page, served: tuple[SampleWeek, 
     assert desk.evaluate("document.activeElement.closest('li').dataset.story") == week.anchors("featured")[0]
     desk.keyboard.press("z")
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(first)
-    desk.evaluate(CROWD)
     for width in (960, 1280, 1440):
         desk.set_viewport_size({"width": width, "height": 900})
-        assert desk.evaluate(SQUEEZED) == [], f"what can be pressed keeps its place at {width}"
+        for words in product(SAVED, PRESENT):
+            assert desk.evaluate(SQUEEZED, list(words)) == [], (
+                f"what can be pressed keeps its place at {width}: {words}"
+            )
     desk.keyboard.press("Shift+Z")
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
     desk.keyboard.press("p")
