@@ -10,8 +10,8 @@ class BenchmarkSize:
     articles: tuple[int, int]  # the second ten times the first
     spliced_messages: int
     signup_rounds: int  # answers to a sign-up, of each standing
-    messages: int  # of a send over SMTP, and how many of them in a turn
-    messages_per_turn: int
+    messages: int  # of a send over SMTP, and how many such sends
+    smtp_rounds: int
     sessions: tuple[int, ...]
     readers: tuple[int, int]  # of a send over SendGrid, and of one whose memory is measured
     import_rows: tuple[int, int]  # of an import
@@ -30,7 +30,7 @@ FULL = BenchmarkSize(
     spliced_messages=2_000,
     signup_rounds=400,
     messages=20_000,
-    messages_per_turn=2_000,
+    smtp_rounds=3,
     sessions=(8, 50),
     readers=(100_000, 1_000_000),
     import_rows=(100_000, 1_000_000),
@@ -45,8 +45,8 @@ QUICK = BenchmarkSize(
     articles=(100, 200),
     spliced_messages=20,
     signup_rounds=4,
-    messages=40,
-    messages_per_turn=20,
+    messages=20,
+    smtp_rounds=2,
     sessions=(4,),
     readers=(50, 100),
     import_rows=(100, 200),

@@ -23,6 +23,7 @@ BARS = (  # of the design: some words of each, in the order of the parts
     "answer to a sign-up",
     "SMTP, unsigned, 4 sessions, SQLite",
     "SMTP, signed with RSA-2048, 4 sessions, PostgreSQL",
+    "SMTP, the whole command `digest send`, unsigned, 4 sessions, SQLite",
     "SendGrid, batches of 1,000, 100 readers",
     "SendGrid: 100 readers against 50",
     "memory of a send to 100 readers",
