@@ -10,6 +10,8 @@ from digest.app import staff
 from digest.app.editing import EditingState, preview_state, read_editing_state
 from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
+from digest.edition.composition import write_proposed_content
+from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.edition.sent_back_notes import list_notes
@@ -39,10 +41,14 @@ class NoteAct:
 
 @dataclass(frozen=True, slots=True)
 class EditionHistory:
-    """All that was done to an edition. `names` says how colleagues see each actor of the staff."""
+    """All that was done to an edition. `names` says how colleagues see each actor of the staff.
+
+    `proposed` is what the edition says without its editors.
+    """
 
     edition: Edition
     state: EditingState
+    proposed: EditionContent
     approvals: tuple[ApprovalAct, ...]
     notes: tuple[NoteAct, ...]
     names: Mapping[str, str]
@@ -71,7 +77,8 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
         )
         approvals = tuple(ApprovalAct(e.at, e.actor, acts[e.act], _find_last_seq(state, e.at)) for e in entries)
         notes = tuple(_list_note_acts(state, list_notes(session, edition)))
-    return EditionHistory(edition, state, approvals, notes, staff.read_display_names(installation))
+    proposed = write_proposed_content(state.grown, state.identity, installation.settings)
+    return EditionHistory(edition, state, proposed, approvals, notes, staff.read_display_names(installation))
 
 
 def _list_note_acts(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteAct]:

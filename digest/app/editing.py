@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.installation import Installation
 from digest.collect.text_cleanup import normalise_text
+from digest.collect.urls import canonical_url, usable_url
 from digest.edition import edits as history
 from digest.edition.approval import supersede_approval
 from digest.edition.arrangement import ArrangedStory, Arrangement, arrange_edition
@@ -34,6 +35,7 @@ from digest.edition.drafting import replace_fragments
 from digest.edition.edit_log import append_edit, load_edits, load_proposal, proposal_hash_of
 from digest.edition.edits import Edit, EditConflict, EditDraft, EditionField, EditKind, RevertEffect, StoryField
 from digest.edition.grown_proposal import GrownProposal
+from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.select.topics import built_in_topic_names
 from digest.settings import Settings
@@ -190,20 +192,30 @@ def place_story(
     after: str | None = None,
     position: int | None = None,
 ) -> EditResult:
-    """Put a story into a section: after another story of it ("" is first), else at a position from 0, else at the end."""
+    """Put a story into a section: after another story of it ("" is first), else at a position from 0, else at the end.
+
+    Raises:
+        EditRefusedError: editors put nothing into that section.
+    """
     value = {"section": section, "after": after, "position": position}
-    return apply_edit(installation, form, EditDraft(EditKind.PLACE, url, _without_none(value)))
+
+    def place(_: EditingState) -> EditDraft:
+        _refuse_measured(installation, section)
+        return EditDraft(EditKind.PLACE, url, _without_none(value))
+
+    return apply_decision(installation, form, place)
 
 
 def move_story(installation: Installation, form: EditForm, url: str, *, steps: int) -> EditResult:
     """Move a story within its section: up by negative, down by positive steps; at the end of a section it stays.
 
     Raises:
-        EditRefusedError: the story stands in no section, or cannot move that way.
+        EditRefusedError: the story stands in no section, in one that editors do not order, or cannot move that way.
     """
 
     def move(state: EditingState) -> EditDraft:
         section, stories, position = _find_placed(state.arrangement, url)
+        _refuse_measured(installation, section)
         others = [s.url for s in stories if s.url != stories[position].url]
         wanted = min(max(position + steps, 0), len(others))
         if wanted == position:
@@ -212,6 +224,16 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
         return EditDraft(EditKind.PLACE, url, value)
 
     return apply_decision(installation, form, move)
+
+
+def _refuse_measured(installation: Installation, key: str) -> None:
+    """Refuse to put a story by hand where a section says what readers did."""
+    section = next((s for s in installation.settings.file.sections if s.key == key), None)
+    if section and not SECTION_KINDS[section.kind].is_placed_by_hand:
+        raise EditRefusedError(
+            f"Nothing was changed: {section.title} says what readers opened most, so nothing is put or moved there by hand. "
+            "Take out what does not belong there, or choose another section."
+        )
 
 
 def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, tuple[ArrangedStory, ...], int]:
@@ -265,12 +287,30 @@ def write_story(
 ) -> EditResult:
     """Add a story that no source brought; without a `url` in `article` it has no link.
 
-    `article` has the fields of a `CandidateArticle`, of which `title` is needed.
+    `article` has the fields of a `CandidateArticle`, of which `title` is needed. A `url` without a `link` is the link as it was
+    typed.
+
+    Raises:
+        EditRefusedError: the link is no web address, the article is in the edition's week already, or editors put nothing into
+            that section.
     """
     described = {name: clean_typed_text(v) if isinstance(v, str) else v for name, v in article.items()}
-    url = str(described.pop("url", "") or f"{history.OWN_STORY_PREFIX}{secrets.token_hex(6)}")
+    url = str(described.pop("url", "") or "")
+    if url and not described.get("link"):
+        described["link"] = link = usable_url(url)
+        if link is None:
+            raise EditRefusedError(
+                "Nothing was changed: the link is no web address. It begins with https:// or http://."
+            )
+        url = canonical_url(link)
+    url = url or f"{history.OWN_STORY_PREFIX}{secrets.token_hex(6)}"
     value = {"article": described, "section": section, "topic": clean_typed_text(topic)}
-    return apply_edit(installation, form, EditDraft(EditKind.ADD, url, value))
+
+    def add(_: EditingState) -> EditDraft:
+        _refuse_measured(installation, section)
+        return EditDraft(EditKind.ADD, url, value)
+
+    return apply_decision(installation, form, add)
 
 
 # --- what is written -----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from digest.app.installation import Installation
 from digest.app.story_fetch import PAGE_ACCEPT
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.fetch.robots_txt import explain_unreadable
 from digest.collect.parsed_document import ParseError
 from digest.collect.past_edition import PastEditionPage
 from digest.collect.sandbox.client import read_past_edition_in_child
@@ -110,9 +111,7 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
             raise ParseError(f"It has more than {MAX_FILE_BYTES // 1_000_000} MB.")
         return read_past_edition_in_child(path.read_bytes(), url=path.resolve().as_uri(), now=now)
     if not fetcher.may_read(url):
-        raise ParseError(
-            "The site's robots.txt does not let us read that page. Save it in a browser, and import the file."
-        )
+        raise ParseError(f"{explain_unreadable(fetcher, url)} Save it in a browser, and import the file.")
     answer = fetcher.get(url, accept=PAGE_ACCEPT)
     return read_past_edition_in_child(
         answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset

@@ -12,10 +12,12 @@ from digest.app.editing import EDIT, EditRefusedError, read_editing_state
 from digest.app.installation import Installation
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.fetch.robots_txt import explain_unreadable
 from digest.collect.parsed_document import DocumentKind, ParsedItem, ParseError
 from digest.collect.sandbox import client as sandbox
 from digest.collect.urls import canonical_url, site_name, usable_url
 from digest.store.models import Source
+from subscribers.phrases import sentence
 
 PAGE_ACCEPT = "text/html, application/xhtml+xml;q=0.9, text/plain;q=0.5"
 
@@ -61,16 +63,16 @@ def fetch_story(
 
 
 def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> ParsedItem:
-    advice = "Look at it in a browser, and write the story yourself."
+    advice = "Look at it in a browser, and write the story yourself: it can be given its link."
     try:
         if not fetcher.may_read(url):
-            raise EditRefusedError(f"The site's robots.txt does not let us read that page. {advice}")
+            raise EditRefusedError(f"{explain_unreadable(fetcher, url)} {advice}")
         answer = fetcher.get(url, accept=PAGE_ACCEPT)
         document = sandbox.parse_document(
             answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset
         )
     except FetchError as exc:
-        raise EditRefusedError(f"The page could not be fetched: {exc.message}. {advice}") from exc
+        raise EditRefusedError(f"{sentence(f'the page could not be fetched: {exc.message_for_now}')} {advice}") from exc
     except ParseError as exc:
         raise EditRefusedError(f"The page could not be read: {exc} {advice}") from exc
     if document.kind is not DocumentKind.PAGE or not document.items:

@@ -65,11 +65,16 @@ class RemovedStory:
 
 @dataclass(frozen=True, slots=True)
 class EditOutcome:
-    """What came of an edit: in force and at work, taken back by the edit `undone_by`, or idle for the reason given."""
+    """What came of an edit: in force and at work, taken back by the edit `undone_by`, or idle for the reason given.
+
+    `stood_in` is the section in which the story stood that the edit names: empty where it stood in none, None where that is not
+    known, because the edit was taken back or names no story.
+    """
 
     edit: Edit
     undone_by: int | None = None
     idle_reason: str = ""
+    stood_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +118,12 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
     undone = find_undone(edits)
     outcomes = []
     for edit in edits:
-        reason = "" if edit.is_undo or edit.seq in undone else board.apply_edit(edit)
-        outcomes.append(EditOutcome(edit, undone.get(edit.seq), reason))
+        if edit.is_undo or edit.seq in undone:
+            outcomes.append(EditOutcome(edit, undone.get(edit.seq)))
+            continue
+        story = board.find_story(edit.target)
+        stood_in = story.section if story else None
+        outcomes.append(EditOutcome(edit, None, board.apply_edit(edit), stood_in))
     return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
 
 

@@ -284,7 +284,7 @@
     Object.assign(place, { type: "number", min: "1", max: "99", name: "position", className: "in auto" });
     section.className = "in auto";
     const list = row.parentElement.dataset.section;
-    if (list) { section.value = list; place.value = find(".n", row).textContent.trim(); }
+    if (list) { section.value = list; if (section.selectedIndex < 0) section.selectedIndex = 0; place.value = find(".n", row).textContent.trim(); }
     const move = document.createElement("button"), cancel = document.createElement("button");
     Object.assign(move, { className: "btn", textContent: "Move" });
     Object.assign(cancel, { className: "btn quiet", type: "button", textContent: "Cancel" });

@@ -10,7 +10,7 @@ import httpx
 from digest.collect.fetch.address_guard import AddressRefusedError, UnknownHostError
 from digest.collect.fetch.http_connection import TlsHandshakeError
 from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodingError, parse_retry_after
-from digest.collect.fetch.result import FetchError, FetchErrorReason
+from digest.collect.fetch.result import TRIED_AGAIN, FetchError, FetchErrorReason
 
 MAX_URL_LENGTH = 4000  # characters
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -96,16 +96,16 @@ _STATUS_FAILURES = {
     **dict.fromkeys((401, 403, 407, 451), _REFUSED_FAILURE),
     404: (FetchErrorReason.MISSING, "nothing is there (404); look up the address on the publisher's site"),
     410: (FetchErrorReason.GONE, "the publisher has closed it (410); remove the source or find its successor"),
-    429: (FetchErrorReason.RATE_LIMITED, "the publisher says that we ask too often (429); it is tried again later"),
+    429: (FetchErrorReason.RATE_LIMITED, f"the publisher says that we ask too often (429){TRIED_AGAIN}"),
 }
-_SERVER_FAILURE = (FetchErrorReason.SERVER, "the publisher's server failed ({status}); it is tried again later")
+_SERVER_FAILURE = (FetchErrorReason.SERVER, "the publisher's server failed ({status})" + TRIED_AGAIN)
 _UNEXPECTED_FAILURE = (
     FetchErrorReason.BAD_ANSWER,
     "an answer that makes no sense here ({status}); open the address in a browser",
 )
 
 
-_BROKEN_OFF = "it broke off or is no HTTP ({exc}); it is tried again later"
+_BROKEN_OFF = "it broke off or is no HTTP ({exc})" + TRIED_AGAIN
 # The first that an exception is one of counts.
 _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] = (
     (AddressRefusedError, FetchErrorReason.REFUSED_ADDRESS, "{exc}"),
@@ -116,9 +116,9 @@ _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] =
         "more than {max_bytes:,} bytes; raise the limit in digest.toml if it is meant",
     ),
     (ContentEncodingError, FetchErrorReason.BAD_ANSWER, "{exc}; tell the publisher"),
-    (httpcore.TimeoutException, FetchErrorReason.TIMEOUT, "not done within {timeout:g} s; it is tried again later"),
+    (httpcore.TimeoutException, FetchErrorReason.TIMEOUT, "not done within {timeout:g} s" + TRIED_AGAIN),
     (TlsHandshakeError, FetchErrorReason.TLS, "no safe connection ({exc}); the publisher's certificate needs mending"),
-    (httpcore.ConnectError, FetchErrorReason.CONNECT, "no connection ({exc}); it is tried again later"),
+    (httpcore.ConnectError, FetchErrorReason.CONNECT, "no connection ({exc})" + TRIED_AGAIN),
     (httpcore.NetworkError, FetchErrorReason.BAD_ANSWER, _BROKEN_OFF),
     (httpcore.ProtocolError, FetchErrorReason.BAD_ANSWER, _BROKEN_OFF),
 )

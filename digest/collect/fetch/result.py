@@ -27,6 +27,7 @@ class FetchErrorReason(StrEnum):
     BAD_ANSWER = "bad-answer"  # no HTTP, a broken body, a status that makes no sense here
 
 
+TRIED_AGAIN = "; it is tried again later"  # ends the message of what may pass by itself
 _PERMANENT = frozenset(
     {FetchErrorReason.BAD_URL, FetchErrorReason.REFUSED_ADDRESS, FetchErrorReason.REFUSING, FetchErrorReason.GONE}
 )
@@ -54,6 +55,11 @@ class FetchError(ApplicationError):
         self.retry_after = retry_after
         self.status = status
         self.can_retry = reason not in _PERMANENT
+
+    @property
+    def message_for_now(self) -> str:
+        """The message for somebody who waits: without the promise to try again, which holds for sources alone."""
+        return self.message.removesuffix(TRIED_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)

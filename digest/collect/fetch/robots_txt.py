@@ -3,9 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
+from urllib.parse import urljoin
 
 import httpx
 from protego import Protego
+
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason
+from subscribers.phrases import sentence
 
 
 class KeyedLocks:
@@ -58,3 +62,14 @@ class RobotsRules:
                 rules = None if text is None else Protego.parse(text.decode("utf-8-sig", "replace"))
                 self._cache[address] = (self._clock() + CACHE_SECONDS, rules)
             return rules
+
+
+def explain_unreadable(fetcher: ContentFetcher, url: str) -> str:
+    """Say why `may_read` answers no: the site does not give its robots.txt, for the reason named, or that forbids the page."""
+    try:
+        fetcher.get(urljoin(url, "/robots.txt"), accept="text/plain")
+    except FetchError as error:
+        is_absent = error.status is not None and 400 <= error.status < 500
+        if not is_absent or error.reason is FetchErrorReason.RATE_LIMITED:
+            return sentence(f"the site cannot be reached: {error.message_for_now}")
+    return "The site's robots.txt does not let us read that page."

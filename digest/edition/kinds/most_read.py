@@ -11,10 +11,14 @@ from subscribers.reader_language import ReaderLanguage
 
 
 class MostReadSection(SectionKind):
-    """Stories of the own site by reads a day alone: no cap for a publisher, and no pins."""
+    """Stories of the own site by reads a day alone: no cap for a publisher, no pins, and nothing that an editor puts there.
+
+    Its heading says what readers did, so it would be untrue of a story that somebody else chose.
+    """
 
     name = "most-read"
     order_rule = "reads alone decide here"
+    is_placed_by_hand = False
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the most read; ties go to the earliest, then by URL."""

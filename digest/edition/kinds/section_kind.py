@@ -27,6 +27,7 @@ class SectionKind(SectionPicker):
 
     leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which an edition must have
     shows_pictures: ClassVar[bool] = False
+    is_placed_by_hand: ClassVar[bool] = True  # editors put stories into it, and order them
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Return the condition on articles of its sources; of a window, with those that may have come too late."""

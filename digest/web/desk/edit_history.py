@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from digest.app.edit_history import EditionHistory
 from digest.edition.arrangement import Arrangement, EditOutcome
-from digest.edition.edits import EDITION_TARGET, Edit, EditKind, StoryField
+from digest.edition.edits import EDITION_TARGET, Edit, EditionField, EditKind, StoryField
 from digest.settings import SectionSettings
 from digest.web.desk.colleagues import name_actor
 from digest.web.desk.edit_sentences import EditWriter, create_edit_writer
@@ -44,6 +44,11 @@ class HistoryRow:
     is_undone: bool = False
     is_shown: bool = False
     can_undo: bool = False
+
+    @property
+    def sentence_end(self) -> str:
+        """What ends its sentence: nothing after an hour, which has a full stop of its own."""
+        return "" if self.words.endswith(".") else "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +206,7 @@ def _rewritten_passages(teller: HistoryTeller, edit: Edit) -> tuple[ChangedPassa
     """Return what a text was and is, word by word; empty for any other act."""
     if edit.kind != EditKind.TEXT:
         return ()
-    original = _original_text(teller.history.state.arrangement, edit)
+    original = _original_text(teller.history, edit)
     was, now = _text_before(teller, edit, original), edit.text("text") or original
     return compare_texts(was, now)
 
@@ -221,8 +226,18 @@ def _text_before(teller: HistoryTeller, edit: Edit, original: str) -> str:
     return (last.text("text") or original) if last else original
 
 
-def _original_text(arrangement: Arrangement, edit: Edit) -> str:
-    story = None if edit.target == EDITION_TARGET else arrangement.find_story(edit.target)
+def _original_text(history: EditionHistory, edit: Edit) -> str:
+    """Return the text that stood there without its editors; empty where it has none."""
+    if edit.target == EDITION_TARGET:
+        said = history.proposed
+        own = {
+            EditionField.SUBJECT: said.subject,
+            EditionField.PREHEADER: said.preheader,
+            EditionField.INTRO: said.intro,
+            EditionField.EDITOR: said.editor,
+        }
+        return own.get(edit.text("field"), "")  # type: ignore[call-overload,no-any-return]
+    story = history.state.arrangement.find_story(edit.target)
     if story is None:
         return ""
     lead = story.original.story.lead

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from digest.app.clipboard import KeptClipping
 from digest.edition.arrangement import ArrangedStory, Arrangement, RemovedStory
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
-from digest.edition.edits import Edit
+from digest.edition.edits import Edit, EditKind
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.select.values import ScoredStory
@@ -22,12 +22,14 @@ from digest.web.filters import count_with_noun, short_moment
 
 ANCHOR_LENGTH = 12
 MAX_POOL_STORIES = 40  # stories of one page of the list
+_REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 POOL_FILTERS = (("unused", "Unused"), ("used", "Used"), ("left-out", "Left out"), ("all", "All"))
 POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
 REFILL_SENTENCES = {
     "next": "If you drop one, the next by score comes up.",
     "none": "If you drop one, its place stays empty.",
 }
+READ_REFILL_SENTENCES = REFILL_SENTENCES | {"next": "If you drop one, the next by reads comes up."}
 
 
 def story_anchor(url: str) -> str:
@@ -52,6 +54,7 @@ class ArrangedRow:
     findings: tuple[PreflightFinding, ...] = ()
     also_in: str = ""
     text_signatures: Mapping[str, str] = field(default_factory=dict)  # "Dana, Nov 18, 3:10 p.m.", by the text's field
+    is_regrouped: bool = False  # an editor merged it or split it since its score was counted
 
     @property
     def summary_words(self) -> str:
@@ -72,6 +75,14 @@ class ArrangedRow:
         """Who says why it leads: an editor, or the score."""
         signature = self.text_signatures.get("why")
         return f"Written by {signature}" if signature else "Made of its score."
+
+    @property
+    def regrouped_words(self) -> str:
+        """Of what the score was counted, where an editor has merged or split the story since; else empty."""
+        if not self.is_regrouped:
+            return ""
+        publishers = count_with_noun(len(self.story.original.story.publishers), "publisher")
+        return f"Counted for the draft, before an editor merged or split the story. It has {publishers} now."
 
     @property
     def meta(self) -> str:
@@ -120,8 +131,15 @@ class ArrangedSection:
 
     @property
     def refill_sentence(self) -> str:
-        """What takes the place of a dropped story."""
-        return REFILL_SENTENCES[self.settings.refill]
+        """What takes the place of a dropped story, and that nothing is put here by hand, where that is so."""
+        if self.is_placed_by_hand:
+            return REFILL_SENTENCES[self.settings.refill]
+        return f"By reads alone: nothing is put or moved here by hand. {READ_REFILL_SENTENCES[self.settings.refill]}"
+
+    @property
+    def is_placed_by_hand(self) -> bool:
+        """Whether editors put stories here and order them."""
+        return SECTION_KINDS[self.settings.kind].is_placed_by_hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +240,8 @@ def build_edit_outline(
             also = next((p for p in places.get(entry.url, ()) if p != f"{settings.title} {number}"), "")
             signatures = {name: _sign_text(edits[seq], zone) for name, seq in story.text_edits.items()}
             anchor, is_last = story_anchor(story.url), number == len(stories)
-            rows.append(ArrangedRow(story, entry, anchor, number, is_last, own, also, signatures))
+            is_regrouped = any(edits[seq].kind in _REGROUPING_KINDS for seq in story.edits)
+            rows.append(ArrangedRow(story, entry, anchor, number, is_last, own, also, signatures, is_regrouped))
         outline_sections.append(
             ArrangedSection(
                 settings,
@@ -282,8 +301,13 @@ def _complete_row(row: PoolRow, sections: Sequence[SectionSettings]) -> PoolRow:
 
 
 def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSettings]) -> list[SectionSettings]:
-    """Find the sections whose kind takes a story, in the order of the edition."""
-    return [section for section in sections if SECTION_KINDS[section.kind].may_take(section, scored)]
+    """Find the sections that take a story from an editor, in the order of the edition."""
+    return [section for section in list_hand_placed(sections) if SECTION_KINDS[section.kind].may_take(section, scored)]
+
+
+def list_hand_placed(sections: Iterable[SectionSettings]) -> list[SectionSettings]:
+    """List the sections into which editors put stories."""
+    return [section for section in sections if SECTION_KINDS[section.kind].is_placed_by_hand]
 
 
 def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:

@@ -1,7 +1,7 @@
 """What editors did, in words: for the button that takes it back, the history, and two versions side by side."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from digest.edition.arrangement import Arrangement
@@ -29,6 +29,7 @@ class EditWriter:
 
     arrangement: Arrangement
     section_titles: Mapping[str, str]
+    origins: Mapping[int, str] = field(default_factory=dict)  # the section in which a story stood, by the edit's number
 
     def describe(self, edit: Edit | EditDraft, edits: Sequence[Edit] = ()) -> str:
         """Describe an edit; `edits` are all of the edition, for one that takes others back."""
@@ -64,8 +65,16 @@ class EditWriter:
         return self.section_titles.get(key, key)
 
     def place(self, edit: Edit | EditDraft) -> str:
-        """Say where a story was moved."""
-        return f"moved {self.quote(edit.target)} in {self._section(edit)}"
+        """Say where a story was moved, and from where, as far as that is known."""
+        named, section = self.quote(edit.target), self._section(edit)
+        origin = self.origins.get(edit.seq) if isinstance(edit, Edit) else None
+        if origin is None or origin == edit.value.get("section"):
+            return f"moved {named} in {section}"
+        return (
+            f"moved {named} from {self.section_titles.get(origin, origin)} to {section}"
+            if origin
+            else (f"put {named} into {section}")
+        )
 
     def drop(self, edit: Edit | EditDraft) -> str:
         """Say what was dropped."""
@@ -156,4 +165,5 @@ _DESCRIBED_KINDS: Mapping[str, Callable[[EditWriter, Edit | EditDraft], str]] = 
 
 def create_edit_writer(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> EditWriter:
     """Create the writer of an edition's history."""
-    return EditWriter(arrangement, {section.key: section.title for section in sections})
+    origins = {outcome.edit.seq: outcome.stood_in for outcome in arrangement.outcomes if outcome.stood_in is not None}
+    return EditWriter(arrangement, {section.key: section.title for section in sections}, origins)

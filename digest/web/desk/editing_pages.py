@@ -71,9 +71,11 @@ class DeskAct:
         """Return the story that a field of the form names by its anchor.
 
         Raises:
-            EditRefusedError: no story is called so any more.
+            EditRefusedError: none is named, or no story is called so any more.
         """
-        return find_anchored_story(self.state, self.fields.get(field, ""))
+        if not self.fields.get(field):
+            raise EditRefusedError("Nothing was changed: choose the other story of the list first.")
+        return find_anchored_story(self.state, self.fields[field])
 
 
 def find_anchored_story(state: EditingState, anchor: str) -> str:

@@ -13,7 +13,7 @@ PAGE_TABS = ("stories", "edition", "preview")
 PANELS = ("move", "under", "merge", "tray")  # tray: all that waits, no question
 MAX_WORDS_LENGTH, MAX_OMITTED = 100, 40
 _SECTION_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-_ANCHOR = re.compile(r"head|s[0-9a-f]{12}|block-[a-z0-9-]{1,40}")
+_ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|block-[a-z0-9-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)

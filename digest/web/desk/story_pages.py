@@ -8,7 +8,7 @@ from digest.app.editing import EditRefusedError
 from digest.collect.parsed_document import SummaryBasis
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.edit_outline import story_anchor
+from digest.web.desk.edit_outline import list_hand_placed, story_anchor
 from digest.web.desk.editing_pages import answer_edit, edit_page_url, find_anchored_story, read_edit_form
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
@@ -24,16 +24,20 @@ _ARTICLE_FIELDS = (
 def fetch_story(name: str) -> ResponseReturnValue:
     """Show what was found at an address, to be corrected before it is added; nothing is stored yet."""
     context = web_context()
-    found = story_fetch.fetch_story(
-        context.installation, name, request.form.get("url", ""), actor=current_actor(), now=context.clock()
-    )
+    try:
+        found = story_fetch.fetch_story(
+            context.installation, name, request.form.get("url", ""), actor=current_actor(), now=context.clock()
+        )
+    except EditRefusedError as error:
+        back = edit_page_url(name, "own", open="own", tab="stories")
+        return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 409
     back = edit_page_url(name, story_anchor(found.story_url) if found.story_url else "")
     return render_template(
         "web/desk/found_story.html",
         name=name,
         article={key: value for key, value in found.article.items() if value and key in _ARTICLE_FIELDS},
         is_known=bool(found.story_url),
-        sections=context.settings.file.sections,
+        sections=list_hand_placed(context.settings.file.sections),
         back=back,
         seq=request.form.get("seq", ""),
     )

@@ -89,9 +89,18 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     week.act(f"under {other}", main=main)
     shown = page(week)
     assert "Under it: " in shown
+    panel = page(week, f"?panel=merge&about={main}")
+    assert "Merge another story into this one" in panel
+    assert re.search(r'name="other" required><option value="" selected>', panel)
+    assert "choose the other story" in week.act(f"merge {main}", other="").text
+    assert "before an editor merged" not in page(week, f"?open={main}")
     week.act(f"merge {main}", other=third)
     merged = week.state.arrangement.sections["featured"][0]
     assert third not in week.anchors("featured")
+    publishers = len(merged.original.story.publishers)
+    assert f"before an editor merged or split the story. It has {publishers} publishers now." in page(
+        week, f"?open={main}"
+    )
     articles = [a.url for a in merged.original.story.members][-1:]
     week.act(f"split {main}", article=articles)
     assert week.state.edits[-1].kind == "split"
@@ -155,6 +164,12 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     answer = week.client().post(f"{week.path}/stories", data={"seq": 0, **fields})
     assert answer.status_code == 303
     assert "A note from the desk" in week.headlines("featured")
+    fields = {"title": "Typed", "url": "https://HLS.example.org/typed?utm_source=mail", "section": "featured"}
+    week.client().post(f"{week.path}/stories", data={"seq": week.state.last_seq, **fields})
+    assert week.state.edits[-1].target == "https://hls.example.org/typed"
+    assert [e["url"] for e in week.entries("featured") if e["headline"] == "Typed"] == ["https://HLS.example.org/typed"]
+    wrong = week.client().post(f"{week.path}/stories", data={**fields, "title": "Wrong", "url": "hls.example.org"})
+    assert "the link is no web address" in wrong.text
     block = {"kind": "opportunity", "headline": "Grants open", "name": "FEMA", "text": "Until May.", "url": ""}
     week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, **block})
     assert "Grants open" in page(week)
@@ -183,6 +198,30 @@ def test_an_address_that_cannot_be_had_says_why_and_what_to_do(week: SampleWeek)
     answer = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": "http://127.0.0.1:9/"})
     assert answer.status_code == 409
     assert "write the story yourself" in answer.text
+    assert "The site cannot be reached: " in answer.text
+    assert "robots.txt" not in answer.text
+    back = unescape(re.findall(r'href="([^"]+)">Back to the edition', answer.text)[0])
+    assert "<details open><summary>Write one yourself" in week.client().get(back).text
+
+
+def test_nothing_is_put_by_hand_where_the_heading_says_what_readers_did(week: SampleWeek) -> None:
+    before, other = week.headlines("most-read"), week.anchors("topics")[0]
+    first, second = week.anchors("most-read")[:2]
+    shown = page(week, f"?panel=move&about={other}")
+    assert "By reads alone: nothing is put or moved here by hand. If you drop one, the next by reads" in shown
+    assert "Most read is by reads alone: nothing is moved there by hand." in shown
+    assert '<option value="most-read"' not in shown
+    added = {"title": "Read by nobody", "section": "most-read", "seq": 0}
+    for answer in (
+        week.act(f"move {other}", section="most-read", position="1"),
+        week.act(f"up {second}"),
+        week.client().post(f"{week.path}/stories", data=added),
+    ):
+        assert answer.status_code == 409
+        assert "Most read says what readers opened most" in answer.text
+    assert week.headlines("most-read") == before
+    week.act(f"move {first}", section="featured", position="1")
+    assert week.headlines("featured")[0] == before[0]
 
 
 def save_picture(week: SampleWeek, anchor: str, **fields: Any) -> Any:

@@ -83,6 +83,25 @@ def test_a_rewritten_headline_shows_what_was_and_what_is(week: SampleWeek) -> No
     assert "<ins>Now</ins>" in page
 
 
+def test_a_moved_story_says_where_it_came_from_and_the_first_rewrite_of_the_head_what_stood_there(
+    week: SampleWeek,
+) -> None:
+    topic, listed = week.anchors("topics")[0], re.findall(r'value="add (s\w+)"', week.client().get(week.path).text)[0]
+    intro = week.installation.settings.file.publication.intro
+    week.act(f"move {topic}", section="featured", position="1")
+    week.act(f"add {listed}")
+    week.act(f"down {topic}")
+    week.client().post(f"{week.path}/head", data={"seq": 3, "intro": "Ours.", "was-intro": intro})
+    press(week, "bring-back", moment=3)
+    told = acts(week)
+    assert re.search(r"Dana brought back \d+:\d\d p\.m\. ", told[0])
+    assert "Dana moved" in told[2]
+    assert " in Featured." in told[2]
+    assert "Dana put" in told[3]
+    assert re.search(r"Dana moved “.*” from Topics to Featured\.", told[4])
+    assert f"<del>{' '.join(intro.split()[:6])}" in html.unescape(week.client().get(f"{week.path}/history").text)
+
+
 def test_two_versions_of_a_text_are_compared_word_by_word() -> None:
     assert compare_texts("a b c", "a x c") == (
         ChangedPassage("kept", "a"),
