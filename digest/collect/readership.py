@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,10 +132,11 @@ def parse_readership_csv(content: bytes, site: str) -> ReadershipReport:
     Raises:
         ReadershipError: it is empty or no text.
     """
-    rows = list(_csv_rows(_decode_csv(content)))
-    header = _header_columns(rows[0][1]) if rows else None
+    rows = _csv_rows(_decode_csv(content))
+    first = list(islice(rows, 1))
+    header = _header_columns(first[0][1]) if first else None
     columns = header or (0, 1)
-    return _count_views(rows[1:] if header else rows, lambda row: _parse_row(row, columns, site))
+    return _count_views(rows if header else chain(first, rows), lambda row: _parse_row(row, columns, site))
 
 
 def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipReport:

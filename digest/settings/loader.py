@@ -13,6 +13,7 @@ from digest.settings.model import Settings
 from subscribers.errors import ApplicationError
 
 SETTINGS_FILE_NAME = "digest.toml"
+MAX_LINE_LENGTH = 10_000  # characters
 
 
 class SettingsError(ApplicationError):
@@ -124,10 +125,18 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _parse_toml(text: str, file: Path) -> dict[str, Any]:
+    # tomllib takes quadratic time for a key of very many parts, which stands on one line, and recurses into brackets.
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > MAX_LINE_LENGTH:
+            raise SettingsError(
+                f"{file}: line {number} has {len(line):,} characters, and may have {MAX_LINE_LENGTH:,}. Break it up."
+            )
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise SettingsError(f"{file}: not readable as TOML: {exc}") from exc
+    except RecursionError:
+        raise SettingsError(f"{file}: not readable as TOML: too many brackets within each other.") from None
 
 
 def _describe_problem(error: dict[str, Any]) -> str:

@@ -272,12 +272,13 @@ def _parse_key_text(name: str, text: str) -> list[SecretKey]:
     try:
         rows = json.loads(text)["keys"]
         keys = [SecretKey(row["kind"], int(row["number"]), b64decode(row["secret"], validate=True)) for row in rows]
+        written_ids = [row["id"] for row in rows]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise KeyFileError(f"{name}: damaged; put its recovery copy in its place.") from None  # the cause quotes it
     unsound = [
         k for k in keys if k.kind not in KEY_KINDS or len(k.secret) < 32 or not 1 <= k.number <= MAX_KEYS_PER_KIND
     ]
-    if unsound or any(k.id != row["id"] for k, row in zip(keys, rows, strict=True)):
+    if unsound or [k.id for k in keys] != written_ids:
         raise KeyFileError(f"{name}: a key in it is damaged; put its recovery copy in its place.")
     return keys
 

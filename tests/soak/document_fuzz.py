@@ -38,6 +38,7 @@ from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
 from digest.deliver.events.mailbox import incoming_mail, mime, reports
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
+from digest.long_lived import set_long_lived_aside
 from digest.settings import Settings, SettingsError, load_settings
 from digest.store.engine import migrate_schema, open_database
 from digest.web.app import create_app
@@ -147,6 +148,7 @@ def fuzz_documents(seconds: float, seed: int, *, threads: int = 2) -> FuzzResult
             SANDBOX.running_broker()
             app = create_app(Installation(settings, database))
             with open_page_server(app, "127.0.0.1", 0) as serving, ThreadPoolExecutor(threads + 1) as pool:
+                set_long_lived_aside()  # as `digest serve` does once it has started
                 result.idle_answers = _ask_until_done(serving.port, [pool.submit(time.sleep, 2)])
                 end = time.monotonic() + seconds
                 work = [

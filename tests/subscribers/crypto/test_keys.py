@@ -161,6 +161,7 @@ def test_a_damaged_key_file_is_refused_without_showing_it(tmp_path: Path) -> Non
         json.dumps({"keys": [*others, {**vault, "secret": "AAAA" + secret[4:]}]}),
         json.dumps({"keys": others}),
         json.dumps({"keys": [*whole["keys"], vault]}),
+        json.dumps({"keys": [*others, {name: value for name, value in vault.items() if name != "id"}]}),
     ]
     for text in broken:
         path.write_text(text)
