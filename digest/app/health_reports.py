@@ -9,7 +9,7 @@ import structlog
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.doctor.check_registry import LEVEL_ORDER, ExaminedInstallation
-from digest.app.doctor.examination import examine_installation, examine_outside, list_checks
+from digest.app.doctor.examination import examine_installation, examine_outside, list_checks, refer_to_first
 from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.installation import Installation
 from digest.deliver.providers.kind import DoctorFinding
@@ -46,7 +46,7 @@ class HealthReport:
 
     def sorted_findings(self) -> list[DoctorFinding]:
         """Return what was found: what must be mended first, then what is worth a look, then what is well."""
-        return sorted(self.findings, key=lambda finding: LEVEL_ORDER.index(finding.level))
+        return sorted(refer_to_first(self.findings), key=lambda finding: LEVEL_ORDER.index(finding.level))
 
     def run(self, installation: Installation, outside: OutsideWorld, now: datetime) -> None:
         """Carry out the checks of this machine, then those that ask outside."""

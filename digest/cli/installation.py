@@ -14,7 +14,12 @@ import click
 from digest import logs
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.examination import examine_installation, examine_outside, explain_closed_installation
+from digest.app.doctor.examination import (
+    examine_installation,
+    examine_outside,
+    explain_closed_installation,
+    refer_to_first,
+)
 from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.doctor.received_message import MAX_MESSAGE_BYTES, ReceivedMessage, examine_message, restore_line_ends
 from digest.app.installation import InstallationError, create_key_file, open_installation
@@ -136,7 +141,7 @@ def _examine_installation(context: CommandContext, world: OutsideWorld | None) -
     if world is not None:
         with show_progress("Asking outside") as progress:
             findings += examine_outside(ExaminedInstallation(installation, outside=world), progress=progress)
-    return findings
+    return refer_to_first(findings)
 
 
 def _parse_name_server(text: str) -> tuple[str, int]:

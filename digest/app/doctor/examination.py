@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from digest.app.doctor import installation_checks, mail_checks, operation_checks, settings_checks, site_checks
@@ -56,6 +57,23 @@ def list_checks() -> dict[str, DoctorCheck]:
 def run_checks(examined: ExaminedInstallation, names: Iterable[str]) -> list[DoctorFinding]:
     """Carry out the checks of these names, in their order."""
     return [finding for name in names for finding in run_check(DOCTOR_CHECKS[name], examined)]
+
+
+def refer_to_first(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
+    """Tell what several checks failed by once, at the first of them: the others say that they wait for it.
+
+    A key file that may not be read, or a mail server that refuses us, keeps checks from looking whose own remedies mend nothing then.
+    """
+    told: dict[str, str] = {}
+    referred = []
+    for finding in findings:
+        first = told.setdefault(finding.message, finding.check) if finding.level == "error" else finding.check
+        if first != finding.check:
+            message = f"it could not be looked at, for {first} stands in the way."
+            referred.append(replace(finding, level="warning", message=message, remedy=f"Mend {first} first."))
+        else:
+            referred.append(finding)
+    return referred
 
 
 def explain_closed_installation(error: ApplicationError) -> list[DoctorFinding]:

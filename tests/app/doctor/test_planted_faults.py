@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from digest.app.disk_growth import forecast_days_left, record_free_space
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.examination import examine_outside, list_checks, run_checks
+from digest.app.doctor.examination import examine_outside, list_checks, refer_to_first, run_checks
 from digest.app.installation import Installation
 from digest.cli import digest
 from digest.store.engine import Database, open_database
@@ -133,6 +133,17 @@ def test_a_planted_fault_outside_is_found_by_its_name_with_what_to_do(outside: O
     assert found
     assert {f.check for f in found} == {check}
     assert [f.sentence for f in found if remedy in f.sentence], found
+
+
+def test_what_keeps_several_checks_from_looking_is_told_once(outside: OutsideSetup) -> None:
+    outside.mail_by(f"smtps://digest:wrong@127.0.0.1:{outside.smtp_port}")
+    found = {f.check: f for f in refer_to_first(examine_outside(outside.examined())) if f.level != "ok"}
+    assert "refuses the sign-in" in found["mail-server"].message
+    assert {name for name, f in found.items() if f.level == "error"} == {"mail-server"}
+    for name in ("spf", "reverse-name"):
+        assert found[name].sentence == (
+            "it could not be looked at, for mail-server stands in the way. Mend mail-server first."
+        )
 
 
 def test_the_command_asks_outside_when_it_is_told_to(
