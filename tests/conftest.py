@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 TOOL_COMMANDS = {
-    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    # Chromium without its window: the same engine, for less than half of the work.
+    "chromium": ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"),
     "node": ("node",),
     "rspamd": ("rspamd",),
     "spamassassin": ("spamassassin",),
