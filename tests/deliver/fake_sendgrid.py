@@ -13,6 +13,7 @@ from tests.threaded_server import ServedInThread
 API_KEY = "SG.a-key-that-must-not-show"
 RESERVED_HEADERS = {"x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"}
 RESERVED_HEADERS |= {"to", "from", "subject", "reply-to", "cc", "bcc"}
+GATHERING_TIMEOUT = 60.0  # seconds after which a request that is still alone is not answered at all
 KNOWN_KEYS = {"personalizations", "from", "reply_to", "subject", "content", "headers", "tracking_settings"}
 
 
@@ -67,7 +68,10 @@ def _personalization_fault(personalization: dict[str, Any], seen_addresses: set[
 
 
 class FakeSendGrid(ServedInThread, ThreadingHTTPServer):
-    """Remembers what it accepted; `planned_answers` are given first, one a request."""
+    """Remembers what it accepted; `planned_answers` are given first, one a request.
+
+    With a `gathering` no request is answered before so many are there at a time.
+    """
 
     daemon_threads = True
 
@@ -78,6 +82,7 @@ class FakeSendGrid(ServedInThread, ThreadingHTTPServer):
         self.accepted_bodies: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, str]] = []
         self.max_body_bytes = 30_000_000
+        self.gathering = threading.Barrier(1)
         self.host = f"http://127.0.0.1:{self.server_address[1]}"
 
     @property
@@ -102,6 +107,7 @@ class _MailSendHandler(BaseHTTPRequestHandler):
         self.server.requests.append(("POST", self.path, authorization))
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         body = json.loads(raw)
+        self.server.gathering.wait(GATHERING_TIMEOUT)
         if self.server.planned_answers:
             planned = self.server.planned_answers.pop(0)
             if planned.status == 202:

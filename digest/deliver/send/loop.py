@@ -38,6 +38,7 @@ from digest.deliver.send.send_gate import HandoverPermission, ask_permission, ch
 from digest.deliver.send.workers import SendWorker, WorkerPool, WorkerResult
 from digest.edition.queries import find_edition
 from digest.store.engine import QueryConnection
+from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 MAX_PAUSE_SECONDS = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
 FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
@@ -71,6 +72,7 @@ class SendRun(HandoverRun):
     alarms_checked_at: datetime | None = None
     refusals_at_check: int = 0  # `refusal_count` at that moment
     reserve: ClaimReserve = field(default_factory=ClaimReserve)
+    claims_more: bool = False  # the last claim was as large as one transaction may be: others are idle still
 
     @property
     def purpose(self) -> str:
@@ -136,6 +138,8 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     if _is_commit_due(run, workers):
         run.database_retry(lambda: _record_and_claim(run, workers))
     _hand_out(run, workers)
+    if run.claims_more and workers.free_capacity:
+        return True
     if workers.busy_count:
         patience = MAX_RESERVE_SECONDS if run.reserve else run.seconds_paused
         _process_results(run, workers, workers.wait_for_results(patience or None))
@@ -189,7 +193,8 @@ def _check_alarms(run: SendRun) -> None:
 
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
     """Record the last results and claim the next deliveries in one durable commit. It may be repeated."""
-    capacity = _free_capacity(run, workers)
+    capacity = min(_free_capacity(run, workers), MAX_TRANSACTION_ROWS)
+    run.claims_more = False
     if capacity <= 0 and not run.has_unwritten_results and not run.database_retry.commit_in_doubt:
         return
     now = run.clock()
@@ -202,6 +207,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
     run.note_reserved(claimed)
+    run.claims_more = len(claimed) == MAX_TRANSACTION_ROWS
     workers.note_commit()
     run.database_retry.commit_in_doubt = False
 

@@ -47,6 +47,7 @@ READY = {
         ("smtps://user:p%40ss@mail.hls.test?messages=10", SmtpProvider, True),
         ("sendgrid:", SendGridProvider, True),
         ("sendgrid:?batch=1000", SendGridProvider, True),
+        ("sendgrid:?batch=1000&connections=4", ParallelProvider, True),
     ],
 )
 def test_the_url_names_the_provider(url: str, kind: type, away: bool) -> None:  # noqa: FBT001
@@ -77,6 +78,7 @@ def test_nothing_leaves_home_before_the_settings_say_who_sends(url: str) -> None
         ("http://user:secret@mail.hls.test", "write outbox:"),
         ("secret", "write outbox:"),
         ("sendgrid:?batch=1001", "from 1 to 1000"),
+        ("sendgrid:?connections=9", "from 1 to 8"),
         ("outbox:?secret=1", "there are none"),
     ],
 )

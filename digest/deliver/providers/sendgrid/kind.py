@@ -5,6 +5,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from digest.deliver.providers import kind
+from digest.deliver.providers.base import ParallelProvider, Provider
 from digest.deliver.providers.sendgrid import account_check, erasure, suppression_pull, webhook_signature
 from digest.deliver.providers.sendgrid.api import open_api, read_account
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
@@ -16,13 +17,17 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.reader_language import ReaderLanguage
 
 RECIPIENT_NAME = "Twilio SendGrid"
+MAX_CONNECTIONS = 8  # requests at a time: what is on the way is in doubt when the process dies
 
 
-def _open(settings: Settings) -> SendGridProvider:
-    options = kind.read_url_options(kind.split_mail_url(settings), {"batch": str(DEFAULT_BATCH_SIZE)})
-    return SendGridProvider(
-        *read_account(settings), batch_size=kind.parse_count(options["batch"], MAX_BATCH_SIZE, "batch")
-    )
+def _open(settings: Settings) -> Provider:
+    defaults = {"batch": str(DEFAULT_BATCH_SIZE), "connections": "1"}
+    options = kind.read_url_options(kind.split_mail_url(settings), defaults)
+    batch_size = kind.parse_count(options["batch"], MAX_BATCH_SIZE, "batch")
+    connections = kind.parse_count(options["connections"], MAX_CONNECTIONS, "connections")
+    account = read_account(settings)
+    providers = [SendGridProvider(*account, batch_size=batch_size) for _ in range(connections)]
+    return providers[0] if connections == 1 else ParallelProvider(providers)
 
 
 def _host(settings: Settings) -> str:

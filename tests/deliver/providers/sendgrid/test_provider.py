@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -198,10 +199,10 @@ def test_neither_key_nor_payload_is_logged_at_any_level(caplog: pytest.LogCaptur
     assert API_KEY not in repr(provider)
 
 
-def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int) -> SendReport:
+def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int, connections: int = 1) -> SendReport:
     settings = world.settings.model_copy(
         update={
-            "mail_url": SecretStr(f"sendgrid:?batch={batch}"),
+            "mail_url": SecretStr(f"sendgrid:?batch={batch}&connections={connections}"),
             "sendgrid_api_key": SecretStr(API_KEY),
             "sendgrid_host": fake.host,
         }
@@ -240,6 +241,18 @@ def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: Deliver
         kinds = [c["type"] for c in body["content"]]
         lone = [p["to"][0]["email"] for p in body["personalizations"]] == ["plain@example.org"]
         assert kinds == (["text/plain"] if lone else ["text/plain", "text/html"])
+
+
+def test_several_requests_are_on_the_way_at_a_time_and_none_of_them_holds_up_the_claims_of_the_others(
+    sqlite_world: DeliverySetup,
+) -> None:
+    sqlite_world.add_readers(*(f"reader{n}@example.org" for n in range(1_500)))
+    with FakeSendGrid() as fake:
+        fake.gathering = threading.Barrier(3)  # the third is claimed by a transaction of its own: none takes over 1,000
+        report = _send(sqlite_world, fake, batch=500, connections=3)
+    assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, 1_500)
+    assert [len(body["personalizations"]) for body in fake.accepted_bodies] == [500, 500, 500]
+    assert len(set(fake.recipients)) == 1_500
 
 
 @pytest.mark.parametrize("bad_domains", [1, 40])
