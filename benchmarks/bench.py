@@ -17,6 +17,7 @@ from benchmarks import (
     collection,
     concurrent_load,
     list_import,
+    long_send,
     pages,
     peers,
     selection,
@@ -26,6 +27,7 @@ from benchmarks import (
     smtp_send,
     splicing,
     webhook,
+    workers,
 )
 from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize
@@ -102,7 +104,9 @@ PARTS: dict[str, Callable[[ResultSheet, BenchmarkSize], None]] = {
     "sign-up": signup_timing.main,
     "smtp": smtp_send.main,
     "sendgrid": sendgrid_send.main,
+    "workers": workers.main,
     "memory": send_memory.main,
+    "long-send": long_send.main,
     "webhook": webhook.main,
     "import": list_import.main,
     "at-once": concurrent_load.main,

@@ -1,20 +1,23 @@
-"""A provider on loopback for the benchmarks: takes SendGrid's posts and counts their readers. A process of its own.
+"""A provider on loopback for the benchmarks: takes SendGrid's posts and counts their readers. See `receiver_process`.
 
-python -m benchmarks.fake_provider        prints its port; ends when its standard input does
+python -m benchmarks.fake_provider SECONDS        answers each request after so many seconds
 """
 
 import socketserver
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+
+from benchmarks.receiver_process import answer_counts
 
 
 class _CountingHandler(socketserver.StreamRequestHandler):
     """Reads one request and says 202: no more than a provider's front door does, so that what is measured is us."""
 
     disable_nagle_algorithm = True
+    answer_seconds = 0.0
+    readers = 0
+    counting = threading.Lock()
 
     def handle(self) -> None:
         length = 0
@@ -23,12 +26,13 @@ class _CountingHandler(socketserver.StreamRequestHandler):
             if name.lower() == b"content-length":
                 length = int(value)
         body = self.rfile.read(length)
-        _CountingHandler.readers += body.count(b'"delivery_id"')
+        if self.answer_seconds:
+            time.sleep(self.answer_seconds)
+        with self.counting:
+            _CountingHandler.readers += body.count(b'"delivery_id"')
         self.wfile.write(
             b"HTTP/1.1 202 Accepted\r\nX-Message-Id: bench\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         )
-
-    readers = 0
 
 
 class _ProviderServer(socketserver.ThreadingTCPServer):
@@ -36,28 +40,13 @@ class _ProviderServer(socketserver.ThreadingTCPServer):
     request_queue_size = 64
 
 
-@contextmanager
-def run_fake_provider() -> Iterator[tuple[str, list[int]]]:
-    """Run one; lend its address, and a list that holds after the block how many readers it took."""
-    taken: list[int] = []
-    command = [sys.executable, "-m", "benchmarks.fake_provider"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        port = int(process.stdout.readline())
-        try:
-            yield f"http://127.0.0.1:{port}", taken
-        finally:
-            taken.append(int(process.communicate()[0]))
-
-
 def main() -> None:
-    """Serve until standard input ends, and say then how many readers came."""
+    """Serve until standard input ends."""
+    _CountingHandler.answer_seconds = float(sys.argv[1])
     with _ProviderServer(("127.0.0.1", 0), _CountingHandler) as front:
-        print(front.server_address[1], flush=True)
         threading.Thread(target=front.serve_forever, daemon=True).start()
-        sys.stdin.read()
+        answer_counts(front.server_address[1], lambda: _CountingHandler.readers)
         front.shutdown()
-        print(_CountingHandler.readers)
 
 
 if __name__ == "__main__":

@@ -77,22 +77,23 @@ def send_in_subprocess(readers: int, provider_url: str = "") -> SendResult:
     return sent
 
 
-def _open_provider(settings: Settings, provider_url: str) -> Provider:
+def _open_provider(settings: Settings, provider_url: str, connections: int) -> Provider:
     if not provider_url:
         return ParallelProvider([DiscardingProvider(), DiscardingProvider()])
     way = {
-        "mail_url": SecretStr(f"sendgrid:?batch={BATCH_SIZE}"),
+        "mail_url": SecretStr(f"sendgrid:?batch={BATCH_SIZE}&connections={connections}"),
         "sendgrid_host": provider_url,
         "sendgrid_api_key": SecretStr("SG.bench"),
     }
     return open_provider(settings.model_copy(update=way))
 
 
-def _measure_send(home: Path, provider_url: str) -> SendResult:
+def measure_send(home: Path, provider_url: str, connections: int = 1) -> SendResult:
+    """Plan and send in this process, with so many requests at a time."""
     settings = benchmark_settings(home)
     database = open_database(settings.effective_database_url)
     plan_deliveries(database, EDITION_NAME, KEYS, settings, now=RELEASE)
-    with closing(_open_provider(settings, provider_url)) as provider:
+    with closing(_open_provider(settings, provider_url, connections)) as provider:
         began, cpu = time.perf_counter(), time.process_time()
         report = run_edition(database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC))
         took, worked = time.perf_counter() - began, time.process_time() - cpu
@@ -103,4 +104,4 @@ def _measure_send(home: Path, provider_url: str) -> SendResult:
 
 if __name__ == "__main__":
     logs.configure_logging(logging.WARNING)
-    print(json.dumps(asdict(_measure_send(Path(sys.argv[1]), sys.argv[2]))))
+    print(json.dumps(asdict(measure_send(Path(sys.argv[1]), sys.argv[2]))))

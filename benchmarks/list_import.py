@@ -34,7 +34,7 @@ from subscribers.transfer.options import ImportOptions
 if TYPE_CHECKING:
     from benchmarks.page_import import PageImportResult
 
-MIN_ROWS_PER_SECOND = 8_000  # rows a second
+MIN_ROWS_PER_SECOND = 12_000  # rows a second
 MAX_TRANSACTION_SECONDS = 0.25  # seconds of a transaction
 MAX_MEMORY_GROWTH = (
     1.1  # times the peak at a tenth of the rows; what SQLite keeps grows to a limit, and reaches it later

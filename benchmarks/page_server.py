@@ -59,6 +59,7 @@ def command_environment(settings: Settings) -> Mapping[str, str]:
     file.write_text(
         f'[sender]\npostal_address = "{sender.postal_address}"\nbounce_domain = "{sender.bounce_domain}"\n'
         f"[alerts]\ncanary_minutes = {alerts.canary_minutes}\n"
+        f"[schedule]\nlast_look_minutes = {settings.file.schedule.last_look_minutes}\n"
     )
     variables = {
         "DIGEST_SETTINGS": str(file),
@@ -66,6 +67,8 @@ def command_environment(settings: Settings) -> Mapping[str, str]:
         "DIGEST_DATABASE_URL": settings.database_url,
         "DIGEST_MAIL_URL": settings.mail_url.get_secret_value(),
         "DIGEST_BASE_URL": settings.base_url,
+        "DIGEST_SENDGRID_HOST": settings.sendgrid_host,
+        "DIGEST_SENDGRID_API_KEY": settings.sendgrid_api_key.get_secret_value() if settings.sendgrid_api_key else "",
         "DIGEST_SENDGRID_WEBHOOK_KEY": settings.sendgrid_webhook_key,
     }
     ours = {name: value for name, value in os.environ.items() if not name.startswith("DIGEST_")}

@@ -12,7 +12,7 @@ from sqlalchemy import insert, text
 
 from digest.edition import approval, placeholders
 from digest.edition.content import EditionContent
-from digest.settings import AlertSettings, SenderSettings, Settings, SettingsFile
+from digest.settings import AlertSettings, ScheduleSettings, SenderSettings, Settings, SettingsFile
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import Edition, EditionState, Fragment
 from subscribers.address import read_address
@@ -29,12 +29,16 @@ _EMPTY_CONTENT = EditionContent(EDITION_NAME, 1, "", "", "", 1, "", "", ())
 
 
 def benchmark_settings(home: Path) -> Settings:
-    """Give settings for an installation in a folder, where nobody goes ahead of a large edition."""
+    """Give settings for an installation in a folder, where nobody goes ahead of a large edition, and no article is looked at again."""
     sender = SenderSettings(postal_address="1 Main St, Springfield", bounce_domain="bounce.example.org")
     return Settings(
         home=home,
         base_url="https://news.example.org",
-        file=SettingsFile(sender=sender, alerts=AlertSettings(canary_minutes=0)),
+        file=SettingsFile(
+            sender=sender,
+            alerts=AlertSettings(canary_minutes=0),
+            schedule=ScheduleSettings(last_look_minutes=0),  # `digest work` looks at no article before it sends
+        ),
     )
 
 
@@ -43,7 +47,7 @@ def create_ready_database(
 ) -> Database:
     """Open a new database with so many readers and an approved edition whose messages have so many KB."""
     database = create_populated_database(settings, readers)
-    _store_approved_edition(database, settings, kilobytes, now)
+    store_approved_edition(database, settings, kilobytes=kilobytes, now=now)
     return database
 
 
@@ -106,7 +110,8 @@ def edition_bodies(kilobytes: int = 40) -> dict[str, str]:
     return {"text": "A story, told in a few words.\n" * (5 * kilobytes), "html": row * (8 * kilobytes + 16)}
 
 
-def _store_approved_edition(database: Database, settings: Settings, kilobytes: int, now: datetime) -> None:
+def store_approved_edition(database: Database, settings: Settings, *, kilobytes: int, now: datetime) -> None:
+    """Store an edition that is released at `now` and approved."""
     foot = f"Asked for on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}: https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} {placeholders.PREFERENCES_PLACEHOLDER}\n"
     with database.write() as session:
         edition = Edition(

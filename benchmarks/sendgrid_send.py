@@ -1,9 +1,10 @@
 """A whole send over SendGrid's official package to a provider on loopback: `python -m benchmarks.sendgrid_send`."""
 
 from benchmarks import peers
-from benchmarks.fake_provider import run_fake_provider
-from benchmarks.isolated_send import BATCH_SIZE, SendResult, send_in_subprocess
+from benchmarks.isolated_send import BATCH_SIZE, SendResult, measure_send, send_in_subprocess
+from benchmarks.receiver_process import run_receiver
 from benchmarks.results import ResultSheet
+from benchmarks.sample_installation import copied_installation
 from benchmarks.sizes import FULL, BenchmarkSize
 
 MIN_READERS_PER_SECOND = 12_000  # readers a second
@@ -11,20 +12,31 @@ MIN_RATE_RATIO = (
     0.9  # of the rate at a tenth of the readers: two runs of one size differ by as much on a shared machine
 )
 
+SLOW_ANSWER_SECONDS = 0.2  # seconds of an answer from far away
+CONNECTIONS = 4
+MIN_SPEED_UP = 2.5  # times, with four requests at a time in place of one
+
 
 def measure_sendgrid_send(readers: int) -> SendResult:
     """Send to so many readers; the provider must have taken each of them once."""
-    with run_fake_provider() as (host, taken):
-        sent = send_in_subprocess(readers, host)
-    assert taken == [readers], f"{taken} of {readers}"
+    with run_receiver("fake_provider") as provider:
+        sent = send_in_subprocess(readers, provider.url)
+        taken = provider.count_taken()
+    assert taken == readers, f"{taken} of {readers}"
     return sent
+
+
+def measure_slow_provider(readers: int, connections: int) -> float:
+    """Give the readers a second where each request is answered late, with so many of them at a time."""
+    with run_receiver("fake_provider", SLOW_ANSWER_SECONDS) as provider, copied_installation(readers) as home:
+        return readers / measure_send(home, provider.url, connections).seconds
 
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure both sizes, and put the rates beside their bars."""
     few, many = (measure_sendgrid_send(readers) for readers in size.readers)
-    with run_fake_provider() as (host, _):
-        peer = peers.send_with_sendgrid_helpers(host, size.peer_items, BATCH_SIZE)
+    with run_receiver("fake_provider") as provider:
+        peer = peers.send_with_sendgrid_helpers(provider.url, size.peer_items, BATCH_SIZE)
     slow, fast = many.readers / many.seconds, few.readers / few.seconds
     peer_text = f"the package's own helpers {peer:,.0f}/s, with no delivery counts and no consent"
     what = f"SendGrid, batches of {BATCH_SIZE:,}, {many.readers:,} readers, SQLite"
@@ -43,6 +55,13 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
         bar_met=slow >= fast * MIN_RATE_RATIO,
     )
     sheet.print_note(f"memory {many.peak:.0f} / {few.peak:.0f} MB")
+    one, several = (measure_slow_provider(size.readers[0], connections) for connections in (1, CONNECTIONS))
+    sheet.add_result(
+        f"SendGrid that answers after {SLOW_ANSWER_SECONDS * 1000:.0f} ms: {CONNECTIONS} requests at a time against one",
+        f"{several / one:.1f} times {one:,.0f}/s",
+        f">= {MIN_SPEED_UP} times",
+        bar_met=several >= MIN_SPEED_UP * one,
+    )
 
 
 if __name__ == "__main__":

@@ -13,8 +13,12 @@ class BenchmarkSize:
     messages: int  # of a send over SMTP, and how many such sends
     smtp_rounds: int
     sessions: tuple[int, ...]
-    readers: tuple[int, int]  # of a send over SendGrid, and of one whose memory is measured
+    readers: tuple[int, int]  # of a send over SendGrid, of one whose memory is measured, of a long one
+    long_send_databases: tuple[str, ...]  # from which the larger number is sent over SMTP
     import_rows: tuple[int, int]  # of an import
+    worker_counts: tuple[int, ...]  # processes that send at once, each twice the one before
+    worker_seconds: float  # for which the receiver is watched with each of them
+    worker_routes: int  # to SMTP; and to SendGrid
     webhook_posts: int  # of the webhook, 20 events each
     concurrent_load: tuple[int, int]  # readers of the send and rows of the import that run at once
     page_home: tuple[
@@ -33,7 +37,11 @@ FULL = BenchmarkSize(
     smtp_rounds=3,
     sessions=(8, 50),
     readers=(100_000, 1_000_000),
+    long_send_databases=("sqlite", "postgresql"),
     import_rows=(100_000, 1_000_000),
+    worker_counts=(1, 2, 4),
+    worker_seconds=8.0,
+    worker_routes=2,
     webhook_posts=3_000,
     concurrent_load=(100_000, 300_000),
     page_home=(1_000_000, 5_000, 200),
@@ -49,7 +57,11 @@ QUICK = BenchmarkSize(
     smtp_rounds=2,
     sessions=(4,),
     readers=(50, 100),
+    long_send_databases=("sqlite",),
     import_rows=(100, 200),
+    worker_counts=(1, 2),
+    worker_seconds=0.1,
+    worker_routes=1,
     webhook_posts=10,
     concurrent_load=(50, 100),
     page_home=(200, 60, 6),
