@@ -12,7 +12,8 @@ import scheduler
 from digest.app import jobs, maintenance, sending
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
-from digest.settings import ScheduleSettings, Settings, SettingsFile
+from digest.collect.sources import sync_sources
+from digest.settings import ScheduleSettings, Settings, SettingsFile, SourceSettings
 from digest.store import timetable_slots
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, Source, SourceDay, TimetableSlot
@@ -137,6 +138,37 @@ def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:
     assert scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=owner), "collect") == []
     (slot,) = slots(install.database, "collect")
     assert (slot.done_at, slot.outcome) == (NOON, outcomes[0])
+
+
+def test_a_collection_that_is_stopped_stays_owed_and_another_process_does_the_rest(sqlite: Database) -> None:
+    nowhere = SourceSettings(url="http://127.0.0.1:9/feed", name="Nowhere", publisher="P")
+    schedule = ScheduleSettings(collect=["every 1h"])
+    install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), sqlite)
+    timetable_slots.ensure_timetable_start(sqlite, NOON - timedelta(hours=1))
+    stopped = JobContext(install, lambda: NOON)
+    stopped.stopping.set()
+    assert scheduler.run_due_slots(stopped, "collect") == ["stopped, sources left to visit: 1"]
+    assert slots(sqlite, "collect")[0].done_at is None
+    other = JobContext(install, lambda: NOON + timedelta(seconds=1), owner=ProcessOwner("elsewhere", 7, "x"))
+    assert scheduler.run_due_slots(other, "collect") == ["0 new from 1 sources, 1 failed"]
+
+
+def test_a_process_visits_sources_for_the_collection_of_another(sqlite: Database) -> None:
+    nowhere = SourceSettings(url="http://127.0.0.1:9/feed", name="Nowhere", publisher="P")
+    schedule = ScheduleSettings(collect=["every 1h"])
+    install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), sqlite)
+    timetable_slots.ensure_timetable_start(sqlite, NOON - timedelta(hours=1))
+    assert jobs.share_collection(JobContext(install, lambda: NOON)) == ""
+    with sqlite.write() as session:
+        sync_sources(session, install.settings)
+    assert timetable_slots.claim_slot(sqlite, DueJob("collect", NOON), ProcessOwner("elsewhere", 7, "x"), NOON)
+    sharing = JobContext(install, lambda: NOON + timedelta(seconds=1))
+    with capture_logs() as logs:
+        assert scheduler.run_due_slots(sharing, "collect") == scheduler.run_due_slots(sharing, "collect") == []
+    shared = [(line["at"], line["outcome"]) for line in logs if line["event"] == "collection shared"]
+    assert shared == [(NOON.isoformat(), "0 new from 1 sources, 1 failed")]
+    timetable_slots.complete_slot(sqlite, DueJob("collect", NOON), "done", NOON)
+    assert timetable_slots.find_open_slot(sqlite, "collect") is None
 
 
 def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: Installation) -> None:

@@ -4,6 +4,7 @@ collect → draft → check → approve → send (`digest.app.sending`). Each is
 """
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -98,13 +99,15 @@ def collect_articles(
     only: Sequence[str] | None = None,
     files: Sequence[Path] = (),
     force: bool = False,
+    since: datetime | None = None,
+    stopping: threading.Event | None = None,
     progress: Callable[[int, int, collection_run.SourceReport | None], None] = lambda *_: None,
 ) -> CollectionResult:
     """Visit every source that is due, or only those named, then import the readership unless only some are named.
 
-    `fetcher` replaces the network; `force` visits sources that are not due, or gone, and fetches all anew; `progress`
-    is called with (done, total, the last source). The timetable's collections leave no audit row: there is one every
-    few minutes, and their slots say what came of them.
+    `fetcher` replaces the network; `force` visits sources that are not due, or gone, and fetches all anew; what was visited
+    since `since` is not due; once `stopping` is set no other visit begins; `progress` is called with (done, total, the last
+    source). The timetable's collections leave no audit row: there is one every few minutes, and their slots say what came of them.
 
     Raises:
         UnknownSourceError: one of `only` is in no source's name or address.
@@ -113,13 +116,33 @@ def collect_articles(
     fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
     with COLLECT.steps(database, actor, "sources", now=now) as audit, fetcher_context as active_fetcher:
         reports = collection_run.collect_sources(
-            database, active_fetcher, settings, now=now, only=only, files=files, force=force, progress=progress
+            database,
+            active_fetcher,
+            settings,
+            now=now,
+            only=only,
+            files=files,
+            force=force,
+            since=since,
+            stopping=stopping,
+            progress=progress,
         )
-        whole = only is None and not files
+        whole = only is None and not files and not (stopping and stopping.is_set())
         imports = import_readership(database, active_fetcher, settings, now=now) if whole else []
         audit.changed = actor.face is not Face.TIMETABLE
         audit.detail = {"sources": len(reports), "new": sum(report.new for report in reports)}
     return CollectionResult(tuple(reports), tuple(imports))
+
+
+def share_collection(
+    installation: Installation, *, now: datetime, since: datetime, stopping: threading.Event
+) -> list[collection_run.SourceReport]:
+    """Visit sources for the timetable's collection of `since`, which another process has begun: those that it has not reached."""
+    database, settings = installation.database, installation.settings
+    if not collection_run.has_free_visits(database, settings, now=now, since=since):
+        return []
+    with open_fetcher(settings) as fetcher:
+        return collection_run.share_collection(database, fetcher, settings, now=now, since=since, stopping=stopping)
 
 
 def draft_next_edition(

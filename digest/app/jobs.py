@@ -7,7 +7,7 @@ whose time has come is its own work list, and sending it is resumable.
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ from digest.app.alerts import alert_log, webhook
 from digest.app.editing import EditForm, EditRefusedError
 from digest.app.installation import Installation
 from digest.backups.archive import BackupError
+from digest.collect import collection_run
 from digest.deliver.events.mailbox.imap import MailboxError
 from digest.deliver.send.edition_run import SendReport
 from digest.edition.drafting import DraftError
@@ -58,6 +59,10 @@ class JobContext:
     owner: ProcessOwner = field(default_factory=this_process_owner)
 
 
+class StoppedJobError(ApplicationError):
+    """A job was stopped before it was through: its slot stays owed."""
+
+
 class WorkerError(ApplicationError):
     """This process cannot be a worker; the message says why and what to do."""
 
@@ -72,8 +77,38 @@ def check_worker_database(installation: Installation) -> None:
 
 
 def collect(context: JobContext) -> str:
-    """Visit the sources that are due."""
-    reports = editions.collect_articles(context.installation, actor=SCHEDULER, now=context.clock()).sources
+    """Visit the sources that are due; other processes take some of them meanwhile (`share_collection`).
+
+    Raises:
+        StoppedJobError: the process stops, and some are left.
+    """
+    installation, stopping = context.installation, context.stopping
+    # What was visited since its moment need not be again: a collection whose process died goes on where it was.
+    since = timetable_slots.find_open_slot(installation.database, "collect")
+    reports = editions.collect_articles(
+        installation, actor=SCHEDULER, now=context.clock(), since=since, stopping=stopping
+    ).sources
+    if left := sum(report.skipped == collection_run.STOPPED for report in reports):
+        raise StoppedJobError(f"stopped, sources left to visit: {left}")
+    elsewhere = sum(report.skipped == collection_run.VISITED_ELSEWHERE for report in reports)
+    return _describe_visits(reports) + (f", {elsewhere} visited by other processes" if elsewhere else "")
+
+
+def share_collection(context: JobContext) -> str:
+    """Visit sources for a collection that another process has begun and that is not over; what is due there is the work list."""
+    installation = context.installation
+    since = timetable_slots.find_open_slot(installation.database, "collect")
+    if since is None:
+        return ""
+    reports = editions.share_collection(installation, now=context.clock(), since=since, stopping=context.stopping)
+    if not reports:
+        return ""
+    outcome = _describe_visits(reports)
+    log.info("collection shared", at=since.isoformat(), outcome=outcome)
+    return outcome
+
+
+def _describe_visits(reports: Sequence[collection_run.SourceReport]) -> str:
     failed = sum(bool(report.error) for report in reports)
     return f"{sum(report.new for report in reports)} new from {len(reports)} sources, {failed} failed"
 
@@ -209,8 +244,10 @@ SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
     "nightly": nightly,
     "backup": backup,
 }
+SHARED_JOBS = {"collect": "share_collection"}  # slot jobs of which other processes do a share, and by which job
 JOBS: dict[str, Callable[..., object]] = {
     **SLOT_JOBS,
+    "share_collection": share_collection,
     "fetch_pictures": fetch_pictures,
     "look_again": look_again,
     "mail_alarms": mail_alarms,
@@ -255,12 +292,20 @@ def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...
 
 
 def run_slot(context: JobContext, slot: DueJob) -> str | None:
-    """Claim a slot and run its job; None where another process has it, or it is done. After a failure it stays owed."""
+    """Claim a slot and run its job; None where another process has it, or it is done. After a failure it stays owed.
+
+    Of a job that another process has, this one does a share where the job can be shared.
+    """
     database = context.installation.database
     if not timetable_slots.claim_slot(database, slot, context.owner, context.clock()):
+        if share := SHARED_JOBS.get(slot.job):
+            run_job(context, share)
         return None
     try:
         outcome = SLOT_JOBS[slot.job](context)
+    except StoppedJobError as exc:
+        timetable_slots.postpone_slot(database, slot, str(exc), context.clock())
+        return str(exc)
     except Exception as exc:  # a locked database, a full disk
         outcome = f"failed: {type(exc).__name__}"
         log.exception("job failed", job=slot.job, again_in=str(SLOT_RETRY_DELAY))

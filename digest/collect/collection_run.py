@@ -1,13 +1,16 @@
 """All visits of one run: threads fetch and parse, the calling thread stores, and no source stops another.
 
+Several runs, of one process or of many, share what is due: each host is visited by the run that claimed it.
+
 What publishers do wrong comes back as a value. A surprise (an error of ours) in one source is logged with its
 trace and reported with its type, and the others go on.
 """
 
 import random
+import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from functools import partial
@@ -20,14 +23,21 @@ from sqlalchemy.orm import Session
 from digest.collect import sources
 from digest.collect.articles import ItemCounts, clear_withdrawn, mark_withdrawn, prepare_batches, store_batch
 from digest.collect.fetch.result import ContentFetcher
+from digest.collect.host_claims import CLAIM_RENEWAL
 from digest.collect.parsed_document import DocumentKind, ParsedDocument
 from digest.collect.source_days import count_visit
 from digest.collect.source_visit import VisitResult, VisitTarget, list_files, read_file_source, visit_source
 from digest.collect.urls import site_name
+from digest.collect.visit_queue import ClaimedVisits, DueVisit, VisitQueue
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Article, Source, SourceHealth
 from subscribers.errors import ApplicationError
+
+VISITED_ELSEWHERE = "another process visited it"
+LEFT_TO_OTHERS = "another process holds its host"
+STOPPED = "stopped before its turn"
+OTHERS_POLL_SECONDS = 1.0  # between two looks whether hosts that other runs hold are free
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +73,15 @@ CollectionProgress = Callable[[int, int, SourceReport | None], None]  # how many
 
 @dataclass(frozen=True, slots=True)
 class _CollectionRun:
-    """What all visits of one run share."""
+    """What all visits of one run share. One that is `patient` waits for what other runs hold, to take it over if they die."""
 
     database: Database
     fetcher: ContentFetcher
     settings: Settings
     now: datetime
     jitter: Callable[[], float]
+    stopping: threading.Event
+    patient: bool = True
 
     @property
     def today(self) -> date:
@@ -86,6 +98,8 @@ def collect_sources(
     only: Collection[str] | None = None,
     files: Sequence[Path] = (),
     force: bool = False,
+    since: datetime | None = None,
+    stopping: threading.Event | None = None,
     progress: CollectionProgress = lambda *_: None,
     jitter: Callable[[], float] = random.random,
 ) -> list[SourceReport]:
@@ -99,26 +113,56 @@ def collect_sources(
         only: names or addresses of sources; None means all, or none where `files` are given.
         files: files and folders to read, folders with all that is in them.
         force: visit also what is not due, and what is gone.
+        since: what was visited since then is not due.
+        stopping: once it is set, the run ends with the visits that it has begun.
         progress: called from this thread at the start and after each source.
         jitter: gives random numbers for the next tries.
 
     Raises:
         UnknownSourceError: `only` names a source that the settings do not have.
     """
-    run = _CollectionRun(database, fetcher, settings, now, jitter)
+    run = _CollectionRun(database, fetcher, settings, now, jitter, stopping or threading.Event())
     selected = () if files and only is None else only
     with database.write() as session:
         sources.sync_sources(session, settings)
-        targets, skipped = _due_targets(session, settings, _selected_urls(settings, selected), now=now, force=force)
-    jobs = [_CollectionJob(partial(visit_source, fetcher, t, now), target=t) for t in targets]
-    max_bytes, site = settings.file.limits.fetch_bytes, settings.file.publication.site
-    jobs += [
-        _CollectionJob(partial(read_file_source, path, max_bytes=max_bytes, site=site, now=now), path=path)
-        for path in list_files(files)
-    ]
-    reports = _run_jobs(run, jobs, progress)
-    place = {source.url: number for number, source in enumerate(settings.file.sources)}
-    return sorted([*skipped, *reports], key=lambda report: place.get(report.url, len(place)))
+        urls = _selected_urls(settings, selected)
+        visits, skipped = _due_visits(session, settings, urls, now=now, force=force, since=since)
+    paths = list_files(files)
+    reports = skipped + _run_visits(
+        run, VisitQueue(database, visits), [_file_job(run, path) for path in paths], progress
+    )
+    order = [source.url for source in settings.file.sources] + [path.as_uri() for path in paths]
+    place = {url: number for number, url in enumerate(order)}
+    return sorted(reports, key=lambda report: place[report.url])
+
+
+def has_free_visits(database: Database, settings: Settings, *, now: datetime, since: datetime) -> bool:
+    """Return whether a source is due that was not visited since a moment, at a host that no run holds."""
+    return _open_visits(database, settings, now, since).has_free_visits()
+
+
+def share_collection(
+    database: Database,
+    fetcher: ContentFetcher,
+    settings: Settings,
+    *,
+    now: datetime,
+    since: datetime,
+    stopping: threading.Event,
+) -> list[SourceReport]:
+    """Visit sources that are due and that no other run holds, for a run of `collect_sources` that is going on elsewhere.
+
+    What was visited since `since` is not due. What others hold is left to them.
+    """
+    run = _CollectionRun(database, fetcher, settings, now, random.random, stopping, patient=False)
+    reports = _run_visits(run, _open_visits(database, settings, now, since), [], lambda *_: None)
+    return [report for report in reports if report.skipped is None]
+
+
+def _open_visits(database: Database, settings: Settings, now: datetime, since: datetime) -> VisitQueue:
+    with database.read() as session:
+        visits, _ = _due_visits(session, settings, _selected_urls(settings, None), now=now, force=False, since=since)
+    return VisitQueue(database, visits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,41 +202,95 @@ def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str
     return chosen
 
 
-def _due_targets(
-    session: Session, settings: Settings, urls: list[str], *, now: datetime, force: bool
-) -> tuple[list[VisitTarget], list[SourceReport]]:
-    targets, skipped = [], []
+def _due_visits(
+    session: Session, settings: Settings, urls: list[str], *, now: datetime, force: bool, since: datetime | None
+) -> tuple[list[DueVisit], list[SourceReport]]:
+    visits, skipped = [], []
     rows = {row.url: row for row in session.scalars(select(Source).where(Source.url.in_(urls)))}
+    for row in (rows[url] for url in dict.fromkeys(urls) if url in rows):
+        if reason := "" if force else _reason_not_due(row, settings, now, since):
+            skipped.append(SourceReport(name=row.name, url=row.url, kind=row.kind, skipped=reason))
+            continue
+        fresh = (None, None) if force else (row.etag, row.last_modified)
+        target = VisitTarget(row.id, row.name, row.url, row.moved_to or row.url, row.kind, *fresh)
+        visits.append(DueVisit(target, row.tried_at))
+    return visits, skipped
+
+
+def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datetime | None) -> str:
+    """Say why a source is not visited; nothing where it is due."""
     zone = settings.file.publication.zone
-    for url in dict.fromkeys(urls):
-        row = rows[url]
-        if force or sources.is_source_due(row, now):
-            address = row.moved_to or row.url
-            fresh = (None, None) if force else (row.etag, row.last_modified)
-            targets.append(VisitTarget(row.id, row.name, row.url, address, row.kind, *fresh))
-        elif row.next_try_at is None:
-            reason = f"gone: {row.message}; visited only with --force, or when it is added again"
-            skipped.append(SourceReport(name=row.name, url=row.url, kind=row.kind, skipped=reason))
-        else:
-            when = f"{row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}"
-            reason = f"not due before {when}" + (f" ({row.message})" if row.message else "")
-            skipped.append(SourceReport(name=row.name, url=row.url, kind=row.kind, skipped=reason))
-    return targets, skipped
+    if not sources.is_source_due(row, now):
+        if row.next_try_at is None:
+            return f"gone: {row.message}; visited only with --force, or when it is added again"
+        return f"not due before {row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}" + (
+            f" ({row.message})" if row.message else ""
+        )
+    if since and row.tried_at and row.tried_at >= since:
+        return f"visited at {row.tried_at.astimezone(zone):%Y-%m-%d %H:%M}"
+    return ""
 
 
-def _run_jobs(run: _CollectionRun, jobs: list[_CollectionJob], progress: CollectionProgress) -> list[SourceReport]:
-    reports: dict[int, SourceReport] = {}
-    progress(0, len(jobs), None)
-    pool = ThreadPoolExecutor(run.settings.file.limits.fetch_workers, "visit")
+def _target_job(run: _CollectionRun, target: VisitTarget) -> _CollectionJob:
+    return _CollectionJob(partial(visit_source, run.fetcher, target, run.now), target=target)
+
+
+def _file_job(run: _CollectionRun, path: Path) -> _CollectionJob:
+    max_bytes, site = run.settings.file.limits.fetch_bytes, run.settings.file.publication.site
+    return _CollectionJob(partial(read_file_source, path, max_bytes=max_bytes, site=site, now=run.now), path=path)
+
+
+def _skipped_reports(targets: Iterable[VisitTarget], reason: str) -> list[SourceReport]:
+    return [SourceReport(name=t.name, url=t.url, kind=t.kind, skipped=reason) for t in targets]
+
+
+def _run_visits(
+    run: _CollectionRun, queue: VisitQueue, file_jobs: list[_CollectionJob], progress: CollectionProgress
+) -> list[SourceReport]:
+    """Make all visits, as threads get free; the reports are in the order in which they ended."""
+    reports: list[SourceReport] = []
+    total, threads = len(queue.list_waiting()) + len(file_jobs), run.settings.file.limits.fetch_workers
+
+    def add(more: Iterable[SourceReport]) -> None:
+        for report in more:
+            reports.append(report)
+            progress(len(reports), total, report)
+
+    progress(0, total, None)
+    pool = ThreadPoolExecutor(threads, "visit")
     try:
-        futures = {pool.submit(job): number for number, job in enumerate(jobs)}
-        for future in as_completed(list(futures)):
-            number = futures.pop(future)  # the future, and the document in it, may go once it is stored
-            reports[number] = _finish_job(run, jobs[number], future)
-            progress(len(reports), len(jobs), reports[number])
+        futures = {pool.submit(job): job for job in file_jobs}
+        while True:
+            claimed = ClaimedVisits()
+            if run.stopping.is_set():
+                cancelled = [futures.pop(future) for future in list(futures) if future.cancel()]
+                add(replace(job.empty_report, skipped=STOPPED) for job in cancelled)
+            elif len(futures) < threads:
+                # Twice as many as there are threads: a claim is a transaction, and no thread waits for one.
+                claimed = queue.claim_visits(2 * threads - len(futures))
+                futures |= {pool.submit(job): job for job in (_target_job(run, t) for t in claimed.to_visit)}
+                add(_skipped_reports(claimed.visited_elsewhere, VISITED_ELSEWHERE))
+            if not futures and not claimed.visited_elsewhere and not _await_others(run, queue):
+                break
+            for future in wait(futures, CLAIM_RENEWAL.total_seconds(), FIRST_COMPLETED).done:
+                job = futures.pop(future)  # the future, and the document in it, may go once it is stored
+                add([_finish_job(run, job, future)])
+                if job.target:
+                    queue.end_visit(job.target)
+                queue.renew()
+            queue.renew()
     finally:
         pool.shutdown(cancel_futures=True)
-    return [reports[number] for number in sorted(reports)]
+        queue.close()
+    add(_skipped_reports(queue.list_waiting(), STOPPED if run.stopping.is_set() else LEFT_TO_OTHERS))
+    return reports
+
+
+def _await_others(run: _CollectionRun, queue: VisitQueue) -> bool:
+    """Wait a moment for what other runs hold; False where there is nothing to wait for."""
+    if not run.patient and not queue.has_free_visits():
+        return False
+    return bool(queue.list_waiting()) and not run.stopping.wait(OTHERS_POLL_SECONDS)
 
 
 def _finish_job(run: _CollectionRun, job: _CollectionJob, future: Future[VisitResult]) -> SourceReport:

@@ -62,6 +62,16 @@ class Source(Base):
     next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class HostClaim(Base):
+    """A host whose sources one run of collecting visits: the row is the lock, for all processes."""
+
+    __tablename__ = "host_claim"
+
+    host: Mapped[str] = mapped_column(String(255), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(80))
+    lease_until: Mapped[Moment]  # a run that is silent for longer is dead, and another may take over
+
+
 class SourceDay(Base):
     """What came of the visits to one source on one day of the publication's zone: how many worked, and what was new."""
 

@@ -53,6 +53,14 @@ def find_completed_slots(database: Database, job: str, moments: Collection[datet
         return {DueJob(job, at) for at in session.scalars(query)}
 
 
+def find_open_slot(database: Database, job: str) -> datetime | None:
+    """Find the moment of a job's newest slot that was claimed, if it is not done."""
+    query = select(TimetableSlot.at, TimetableSlot.done_at).where(TimetableSlot.job == job)
+    with database.read() as session:
+        newest = session.execute(query.order_by(TimetableSlot.at.desc()).limit(1)).one_or_none()
+    return newest.at if newest and newest.done_at is None else None
+
+
 def ensure_timetable_start(database: Database, now: datetime) -> datetime:
     """Return the moment since which the timetable is followed: nothing is owed for the time before."""
     query = select(TimetableSlot.at).where(TimetableSlot.job == FIRST_LOOK_JOB).order_by(TimetableSlot.at).limit(1)

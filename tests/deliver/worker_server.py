@@ -16,6 +16,7 @@ from typing import IO
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
 from digest.cli.terminal import stop_on_signal
+from digest.settings import Settings, load_settings
 from digest.store.engine import open_database
 from scheduler import JobScheduler
 from tests.deliver.send_process import SendOptions
@@ -48,10 +49,13 @@ class WorkerServer:
 
 
 @contextmanager
-def run_worker_server(options: SendOptions) -> Iterator[WorkerServer]:
-    """Run one for an installation until the end of the block; it ends with its workers."""
-    places = (str(options.home), options.database_url, options.mail_url)
-    command = [sys.executable, "-m", "tests.deliver.worker_server", *places]
+def run_worker_server(options: SendOptions | None = None, *, part: str = "send") -> Iterator[WorkerServer]:
+    """Run one for an installation until the end of the block; it ends with its workers.
+
+    Without options the installation is that of this folder and the environment. `part` is what the workers are for.
+    """
+    places = (str(options.home), options.database_url, options.mail_url) if options else ()
+    command = [sys.executable, "-m", "tests.deliver.worker_server", part, *places]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
@@ -59,19 +63,19 @@ def run_worker_server(options: SendOptions) -> Iterator[WorkerServer]:
         process.stdin.close()
 
 
-def _work(options: SendOptions) -> None:
-    with (options.home / "said").open("a") as output:
+def _work(settings: Settings, part: str) -> None:
+    with (settings.home / "said").open("a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    installation = Installation(options.settings, open_database(options.database_url))
-    scheduler = JobScheduler.for_worker(JobContext(installation), ("send",))
+    installation = Installation(settings, open_database(settings.effective_database_url))
+    scheduler = JobScheduler.for_worker(JobContext(installation), (part,))
     with stop_on_signal() as stopping:
         scheduler.start()
         stopping.wait()
         scheduler.stop()
 
 
-def _follow_orders(options: SendOptions) -> None:
+def _follow_orders(settings: Settings, part: str) -> None:
     workers = set[int]()
     for line in sys.stdin:
         order, _, number = line.partition(" ")
@@ -79,7 +83,7 @@ def _follow_orders(options: SendOptions) -> None:
             child = os.fork()
             if not child:
                 sys.stdin.close()
-                _work(options)
+                _work(settings, part)
                 os._exit(0)
             workers.add(child)
             print(child, flush=True)
@@ -91,4 +95,7 @@ def _follow_orders(options: SendOptions) -> None:
 
 
 if __name__ == "__main__":
-    _follow_orders(SendOptions(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    places = sys.argv[2:]
+    _follow_orders(
+        SendOptions(Path(places[0]), places[1], places[2]).settings if places else load_settings(), sys.argv[1]
+    )

@@ -1,0 +1,88 @@
+"""`digest work --only collect`: processes share the timetable's collection over PostgreSQL, also when one is killed."""
+
+import os
+import threading
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from digest.store.engine import open_database
+from digest.store.models import Article, HostClaim, Source, TimetableSlot
+from digest.store.timetable_slots import ensure_timetable_start
+from tests.conftest import WAIT_TIMEOUT, run_on_server, sibling_database_url
+from tests.deliver.kill_harness import wait_until
+from tests.deliver.worker_server import run_worker_server
+from tests.threaded_server import ServedInThread
+
+HOSTS = [f"127.0.0.{n}" for n in range(1, 9)]
+FEED = """<rss version="2.0"><channel><title>Port</title><item><title>News of {host}</title>
+<link>https://port.example.org/{host}</link></item></channel></rss>"""
+
+
+class SlowPublisher(ServedInThread, ThreadingHTTPServer):
+    """Publishes a feed on every address of loopback, once `opened`; `asked` counts the requests by their host."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.opened, self.asked = threading.Event(), Counter[str]()
+        super().__init__(("0.0.0.0", 0), _FeedHandler)
+
+
+class _FeedHandler(BaseHTTPRequestHandler):
+    server: SlowPublisher
+
+    def do_GET(self) -> None:
+        host = self.headers["Host"].partition(":")[0]
+        self.server.asked[host] += 1
+        self.server.opened.wait(WAIT_TIMEOUT)
+        with suppress(OSError):  # whoever asked may have been killed
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(FEED.format(host=host).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.mark.usefixtures("initialised_home")
+def test_two_workers_share_a_collection_and_one_goes_on_where_the_other_was_killed(
+    monkeypatch: pytest.MonkeyPatch, postgresql_url: str, postgresql_template: str
+) -> None:
+    run_on_server(postgresql_url, f"CREATE DATABASE collecting_{os.getpid()} TEMPLATE {postgresql_template}")
+    url = sibling_database_url(postgresql_url, f"collecting_{os.getpid()}")
+    monkeypatch.setenv("DIGEST_DATABASE_URL", url)
+    database = open_database(url)
+    ensure_timetable_start(database, datetime.now(UTC) - timedelta(hours=2))
+
+    def is_done() -> bool:
+        with database.read() as session:
+            return session.scalar(select(TimetableSlot.done_at).where(TimetableSlot.job == "collect")) is not None
+
+    with SlowPublisher() as publisher:
+        port = publisher.server_address[1]
+        sources = (
+            f'[[sources]]\nurl = "http://{host}:{port}/feed"\nname = "{host}"\npublisher = "P"\n' for host in HOSTS
+        )
+        tables = ('[schedule]\ncollect = ["every 1h"]', '[limits]\nallow_networks = ["127.0.0.0/8"]\nfetch_workers = 1')
+        Path("digest.toml").write_text("\n".join((*tables, *sources)))
+        with run_worker_server(part="collect") as server:
+            killed, survivor = server.start_worker(), server.start_worker()
+            wait_until(lambda: len(publisher.asked) == 2)  # each is at a host of its own
+            server.kill_worker(killed)
+            publisher.opened.set()
+            wait_until(is_done)
+            assert server.stop_worker(survivor) == 0
+    with database.read() as session:
+        assert all(source.failures == 0 and source.good_at for source in session.scalars(select(Source)))
+        assert set(session.scalars(select(Article.title))) == {f"News of {host}" for host in HOSTS}
+        assert session.scalars(select(HostClaim)).all() == []
+    database.close()
+    assert sorted(publisher.asked.values()) == [1] * (len(HOSTS) - 1) + [
+        2
+    ]  # only what was in the air is asked for again
