@@ -86,6 +86,7 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
         "settings changed": "changed settings: {}",
         "source added": "added the source {}",
         "installation examined": "looked at the health of {}",
+        "alert tested": "sent a test to the webhook of alerts",
     },
     "staff": {
         "staff added": "invited {}",

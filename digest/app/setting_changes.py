@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from sqlalchemy import select
 
 from digest.app import audit_log
 from digest.app.acts import Act, Actor, Role
+from digest.app.alerts.webhook import explain_webhook_refusal
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
 from digest.app.installation import Installation
@@ -32,9 +34,21 @@ from digest.timetable import ScheduleRule
 
 CHANGE = Act("settings changed", Role.ADMIN)
 LOOK = Act("settings looked at", Role.ADMIN)
-EDITABLE_TABLES = ("publication", "look", "wordings", "sections", "schedule", "sender", "limits", "approval")
+EDITABLE_TABLES = (
+    "publication",
+    "look",
+    "wordings",
+    "sections",
+    "schedule",
+    "sender",
+    "limits",
+    "approval",
+    "alerts",
+    "backup",
+)
 LISTED_CHANGES = 5
 PREVIEWED_RELEASES = 10
+_SECRET_FIELDS = ("alert_secret", "backup_passphrase")
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
 # What the doctor looks at that concerns a table.
 _CHECKS = {
@@ -42,17 +56,23 @@ _CHECKS = {
     "wordings": ("consent-wording",),
     "sender": ("postal-address", "provider", "signing", "bounces", "provider-events", "bounce-mailbox"),
     "limits": ("proxies",),
+    "alerts": ("staff",),
+    "backup": ("missing-backup", "backup"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class OutsideSetting:
-    """What a page cannot change: its variable, what it says (nothing secret), and whether the environment sets it."""
+    """What a page cannot change: its variable, what it says, and whether the environment sets it.
+
+    Of a secret `value` says no more than whether there is one.
+    """
 
     title: str
     variable: str
     value: str
     is_set: bool
+    is_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +143,7 @@ def change_settings(
     CHANGE.check_role(installation.database, actor, table, now=now)
     # A form with a wrong value is answered before an act begins: it leaves no row.
     replace_table_values(installation.settings.file, table, values)
-    if "language" in values:
-        _check_language(installation, values["language"])
+    _check_against_installation(installation, table, values)
     with CHANGE.steps(installation.database, actor, table, now=now) as draft:
         settings = _require_file(installation)
         if table == "sender":
@@ -134,6 +153,19 @@ def change_settings(
         change = describe_change(before, after, values)
         draft.changed, draft.detail = bool(change["after"]), dict(change)
         return draft.changed
+
+
+def _check_against_installation(installation: Installation, table: str, values: Mapping[str, Any]) -> None:
+    """Answer at its field what the table itself cannot know: files, the environment, where a name leads."""
+    settings = installation.settings
+    if table == "publication" and "language" in values:
+        _check_language(installation, values["language"])
+    webhook = values.get("webhook", "")
+    if table == "alerts" and webhook and (problem := explain_webhook_refusal(settings, webhook)):
+        raise SettingsValueError({"webhook": problem})
+    folder = values.get("folder", "")
+    if table == "backup" and folder and not Path(folder).is_absolute():
+        raise SettingsValueError({"folder": f"{folder!r} is no path from the root, such as /backups/digest."})
 
 
 def _check_language(installation: Installation, code: str) -> None:
@@ -227,9 +259,15 @@ def _list_outside_settings(settings: Settings, table: str) -> list[OutsideSettin
             ("Mail goes by", "mail_url", ", ".join(part for part in (mail.scheme, mail.hostname) if part)),
             ("Mail is signed for", "dkim_domain", settings.dkim_domain or "nobody: it is unsigned"),
         ],
+        "alerts": [("The secret that signs posts", "alert_secret", "set" if settings.alert_secret else "not set")],
+        "backup": [
+            ("The passphrase", "backup_passphrase", "set" if settings.backup_passphrase else "not set: none is made")
+        ],
     }
     return [
-        OutsideSetting(title, f"DIGEST_{field.upper()}", value, field in settings.model_fields_set)
+        OutsideSetting(
+            title, f"DIGEST_{field.upper()}", value, field in settings.model_fields_set, field in _SECRET_FIELDS
+        )
         for title, field, value in values.get(table, ())
     ]
 

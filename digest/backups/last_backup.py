@@ -1,6 +1,7 @@
 """What came of the last backup by the clock, and whether one is missing."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,10 +23,35 @@ def remember_outcome(database: Database, outcome: Mapping[str, Any], *, now: dat
         installation_hold.write_installation_state(session, BACKUP_STATE_KEY, stored, now=now)
 
 
+@dataclass(frozen=True, slots=True)
+class BackupOutcome:
+    """What is known of the backups into the folder.
+
+    `tried_at` is the last try, and `trouble` why it failed; `proved_at`, `file` and `bytes` are of the last that was
+    proved, which may be an earlier one. What is not known is None or empty.
+    """
+
+    tried_at: datetime | None = None
+    trouble: str = ""
+    proved_at: datetime | None = None
+    file: str = ""
+    bytes: int = 0
+
+
+def read_backup_outcome(session: Session) -> BackupOutcome:
+    """Return what came of the last backup into the folder, and of the last that was proved."""
+    stored = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
+    tried_at, proved_at = (
+        datetime.fromisoformat(stored[name]) if name in stored else None for name in ("tried_at", "proved_at")
+    )
+    return BackupOutcome(
+        tried_at, stored.get("trouble", ""), proved_at, stored.get("file", ""), int(stored.get("bytes", 0))
+    )
+
+
 def find_last_proof(session: Session) -> datetime | None:
     """Return when the last backup was made that was proved; None where there is none."""
-    stored = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
-    return datetime.fromisoformat(stored["proved_at"]) if "proved_at" in stored else None
+    return read_backup_outcome(session).proved_at
 
 
 def explain_missing_backup(session: Session, file: SettingsFile, now: datetime) -> str:
@@ -33,11 +59,10 @@ def explain_missing_backup(session: Session, file: SettingsFile, now: datetime) 
     zone = file.publication.zone
     if not file.backup.folder:
         return ""
-    stored = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
-    if trouble := stored.get("trouble"):
-        tried = datetime.fromisoformat(stored["tried_at"]).astimezone(zone)
-        return f"The backup of {tried:%b %d %H:%M %Z} failed: {trouble}"
-    proved_at = find_last_proof(session)
+    outcome = read_backup_outcome(session)
+    if outcome.trouble and outcome.tried_at:
+        return f"The backup of {outcome.tried_at.astimezone(zone):%b %d %H:%M %Z} failed: {outcome.trouble}"
+    proved_at = outcome.proved_at
     if proved_at is None:
         return "No backup was made yet. 'digest backup' makes one now."
     if proved_at < max(rule.latest_time(now - MAX_BACKUP_LATENESS, zone) for rule in file.backup.rules):

@@ -10,6 +10,7 @@ from flask import current_app
 from jinja2 import BaseLoader, Environment
 
 from digest.app.address_searches import AddressSearches
+from digest.app.background_backups import BackgroundBackups
 from digest.app.examined_logs import ExaminedLogs
 from digest.app.health_reports import HealthReports
 from digest.app.installation import Installation
@@ -72,6 +73,7 @@ class WebContext:
     logs: ExaminedLogs = field(default_factory=ExaminedLogs)
     metrics: KeptMetrics = field(default_factory=KeptMetrics)
     uploads: ListUploads = field(default_factory=ListUploads)
+    backups: BackgroundBackups = field(default_factory=BackgroundBackups)
 
     @property
     def settings(self) -> Settings:

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,13 +13,15 @@ import httpx
 import structlog
 from sqlalchemy import select, update
 
+from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.collect.fetch import http_connection, policy
-from digest.collect.fetch.address_guard import AddressGuard
+from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
 from digest.collect.fetch.fetcher import build_user_agent
 from digest.collect.fetch.result import FetchError
 from digest.settings import Settings
 from digest.store.alert_models import Alert, AlertPost
+from subscribers.errors import RefusalError
 
 TIMEOUT = 10.0  # seconds for one post
 RETRY_DELAYS = tuple(
@@ -26,7 +29,13 @@ RETRY_DELAYS = tuple(
 )  # after each try; then it is given up
 MAX_POSTS = 50  # of one run
 
+SEND_TEST = Act("alert tested", Role.ADMIN)
+
 log = structlog.get_logger("alerts")
+
+
+class AlertTestError(RefusalError):
+    """A test was not taken by the webhook; the message says why and what to do."""
 
 
 def write_payload(settings: Settings, alert: Alert, event: str) -> bytes:
@@ -117,14 +126,19 @@ def _record_outcome(installation: Installation, post: _DuePost, trouble: str, no
 
 def _send_post(settings: Settings, post: _DuePost, now: datetime) -> str:
     """Post one alert; return what went wrong, empty where it was taken."""
-    alerts, limits = settings.file.alerts, settings.file.limits
     body = write_payload(settings, post.alert, post.event)
+    return _post_signed(settings, f"alert-{post.alert.id}-{post.event}", body, now)
+
+
+def _post_signed(settings: Settings, message_id: str, body: bytes, now: datetime) -> str:
+    """Sign a body and post it under the guards of what goes out; return what went wrong, empty where it was taken."""
+    alerts, limits = settings.file.alerts, settings.file.limits
     secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
     headers = {
         "User-Agent": build_user_agent(settings.link_base),
         "Content-Type": "application/json",
         "Connection": "close",
-        **sign_payload(secret, f"alert-{post.alert.id}-{post.event}", now, body),
+        **sign_payload(secret, message_id, now, body),
     }
     budget = http_connection.TimeBudget(TIMEOUT)
     try:
@@ -145,3 +159,57 @@ def _send_post(settings: Settings, post: _DuePost, now: datetime) -> str:
     except policy.FETCH_EXCEPTIONS as exc:
         return policy.classify_exception(exc, 0, TIMEOUT)[1]
     return "" if 200 <= status < 300 else f"it answered {status}"
+
+
+def send_test_post(installation: Installation, actor: Actor, *, now: datetime) -> None:
+    """Post a test to the webhook as an alert is posted, once; its `type` is `alert.test`, and it says that nothing is wrong.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        AlertTestError: there is no webhook, or it did not take the test.
+    """
+    with SEND_TEST.steps(installation.database, actor, "webhook", now=now) as draft:
+        settings = installation.settings
+        if not settings.file.alerts.webhook:
+            raise AlertTestError("No webhook is named. Name one, save, and send the test then.")
+        trouble = _post_signed(settings, f"alert-test-{secrets.token_hex(8)}", write_test_payload(settings, now), now)
+        draft.detail = {"trouble": trouble}
+        if trouble:
+            raise AlertTestError(
+                f"The test was not taken: {trouble}. Correct the address or its receiver, and try again."
+            )
+
+
+def write_test_payload(settings: Settings, now: datetime) -> bytes:
+    """Write what is posted as a test: the fields of an alert, of a kind that no alert has."""
+    data = {
+        "kind": "test",
+        "subject": "",
+        "sentence": "A test from the settings page. Nothing is wrong.",
+        "opened_at": now.isoformat(),
+        "over_since": None,
+        "publication": settings.file.publication.name,
+        "desk": f"{settings.link_base}/desk/",
+    }
+    fields = {"type": "alert.test", "timestamp": now.isoformat(), "data": data}
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def explain_webhook_refusal(settings: Settings, webhook: str) -> str:
+    """Explain why nothing could be posted to an address; empty where it may be, and where its name has no address now.
+
+    It is looked up under the guards of what goes out, so that a name of a closed network is told before an alert is lost.
+    """
+    if settings.alert_secret is None:
+        return "DIGEST_ALERT_SECRET is not set, so no post could be signed. Set it in the environment and start again."
+    try:
+        address = policy.parse_web_address(webhook)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        AddressGuard(settings.file.limits.allow_networks).resolve(address.host, port, timeout=TIMEOUT)
+    except FetchError as exc:
+        return exc.message
+    except AddressRefusedError as exc:
+        return str(exc)
+    except UnknownHostError:
+        return ""  # a name server that is away; the test says so
+    return ""

@@ -17,6 +17,7 @@ from digest.app.doctor.check_registry import (
     report_fine,
     report_warning,
 )
+from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.run_file import list_abandoned_files
 from digest.edition.calendar_store import load_calendar
@@ -122,8 +123,10 @@ def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check("backup", "Make one with 'digest backup FILE', and keep it on another machine.")
 def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether there is a backup of the last week, once there are people."""
+    """Whether there is a backup of the last week, once there are people; where the clock makes them, `missing-backup` says so."""
     with examined.installation.database.read() as session:
+        if explain_missing_backup(session, examined.installation.settings.file, examined.now):
+            return
         last = session.scalar(select(func.max(AuditEntry.at)).where(AuditEntry.act == BACK_UP.name))
         holds_anybody = session.scalar(select(Person.number).limit(1)) is not None
     if last is not None and examined.now - last <= MAX_BACKUP_AGE:

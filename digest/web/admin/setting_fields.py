@@ -125,6 +125,30 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
         SettingField("contact_per_network", "Messages to the editors an hour from one network", "number"),
         SettingField("proxies", "Proxies before the pages", "number", "How many entries of X-Forwarded-For are true."),
     ),
+    "alerts": (
+        SettingField(
+            "mail",
+            "Who is told by mail",
+            "choice",
+            "Only whose address is proven.",
+            choices=(("admins", "Admins"), ("staff", "All of the staff"), ("off", "Nobody")),
+        ),
+        SettingField("webhook", "Posted to", hint="An https address; empty: nowhere."),
+    ),
+    "backup": (
+        SettingField(
+            "folder", "Folder", hint="On this server, a path from the root; best another disk. Empty: none is made."
+        ),
+        SettingField("at", "A backup is made", "rules", "One time a line: daily 02:30, or mon,thu 17:30."),
+        SettingField("daily", "Days of which the newest is kept", "number"),
+        SettingField("weekly", "Weeks of which the newest is kept", "number"),
+        SettingField(
+            "monthly",
+            "Months of which the newest is kept",
+            "number",
+            "They hold addresses longer than 30 days after their owners left.",
+        ),
+    ),
     "approval": (
         SettingField(
             "approvers",

@@ -1,14 +1,19 @@
 """Settings, for admins: a page a table, each change with who made it and what stood there before."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from flask import abort, redirect, render_template, request, url_for
+from flask import abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app import consent_wordings, logo_uploads, setting_changes, staff
+from digest.app.alerts import webhook
+from digest.app.alerts.webhook import AlertTestError
+from digest.app.background_backups import BackupRunsError, BackupView
 from digest.app.logos import LogoRefusedError
 from digest.app.setting_changes import EDITABLE_TABLES, ReleasePair
+from digest.backups.archive import BackupError
 from digest.settings import SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError
@@ -19,8 +24,11 @@ from digest.web.context import web_context
 from digest.web.desk.colleagues import name_actor
 from subscribers.errors import ApplicationError
 
+REFRESH_SECONDS = 1  # between two looks of the page at a backup that is being made; it works without scripts
 _TITLES = {
+    "alerts": "Alerts",
     "approval": "Approval",
+    "backup": "Backups",
     "limits": "Limits",
     "look": "Look",
     "publication": "Publication",
@@ -36,8 +44,20 @@ def list_settings() -> ResponseReturnValue:
 
 @admin_pages.get("/settings/<table>")
 def show_settings(table: str) -> ResponseReturnValue:
-    """Show a table of the settings in a form."""
-    return _settings_page(_require_table(table), saved=request.args.get("saved") == "1")
+    """Show a table of the settings in a form; again and again while a backup is being made."""
+    context, backups = web_context(), None
+    if table == "backup":
+        backups = context.backups.view(context.installation, current_actor(), now=context.clock())
+    page = _settings_page(
+        _require_table(table),
+        saved=request.args.get("saved") == "1",
+        tested=request.args.get("tested") == "1",
+        backups=backups,
+    )
+    answer = make_response(page)
+    if backups is not None and backups.progress is not None:
+        answer.headers["Refresh"] = str(REFRESH_SECONDS)
+    return answer
 
 
 @admin_pages.post("/settings/<table>")
@@ -88,6 +108,29 @@ def replace_logos() -> ResponseReturnValue:
     return redirect(url_for("admin.show_settings", table="look", saved="1" if changed else None), 303)
 
 
+@admin_pages.post("/settings/alerts/test")
+def send_alert_test() -> ResponseReturnValue:
+    """Post a test to the webhook that is saved, and say what came of it."""
+    context = web_context()
+    try:
+        webhook.send_test_post(context.installation, current_actor(), now=context.clock())
+    except AlertTestError as exc:
+        return _settings_page("alerts", refusal=exc), 409
+    return redirect(url_for("admin.show_settings", table="alerts", tested="1"), 303)
+
+
+@admin_pages.post("/settings/backup/now")
+def back_up_now() -> ResponseReturnValue:
+    """Begin a backup; lead to the page that shows how far it is."""
+    context = web_context()
+    try:
+        with suppress(BackupRunsError):  # the page shows the one that runs
+            context.backups.begin(context.installation, current_actor(), now=context.clock())
+    except BackupError as exc:
+        return _settings_page("backup", refusal=exc), 409
+    return redirect(url_for("admin.show_settings", table="backup"), 303)
+
+
 def _require_table(table: str) -> str:
     if table not in EDITABLE_TABLES:
         abort(404, "These settings have no page of their own: they stand in digest.toml.")
@@ -102,9 +145,13 @@ def _settings_page(
     refusal: ApplicationError | None = None,
     pairs: Sequence[ReleasePair] = (),
     saved: bool = False,
+    tested: bool = False,
+    backups: BackupView | None = None,
 ) -> str:
     context, actor, now = web_context(), current_actor(), web_context().clock()
     view = setting_changes.view_settings(context.installation, actor, table, now=now)
+    if table == "backup" and backups is None:
+        backups = context.backups.view(context.installation, actor, now=now)
     names = staff.read_display_names(context.installation)
     if table == "schedule" and not pairs and not problems and not view.values.release_rule.period:  # type: ignore[union-attr]
         pairs = setting_changes.preview_schedule(context.installation, actor, {}, now=now)
@@ -120,6 +167,8 @@ def _settings_page(
         problems=problems or {},
         refusal=refusal,
         saved=saved,
+        tested=tested,
+        backups=backups,
         is_preview=form is not None and bool(pairs),
         pairs=pairs,
         zone=context.zone,

@@ -160,6 +160,8 @@ ROUTE_RULES = {
     "admin.show_settings": ADMIN,
     "admin.change_settings": ADMIN,
     "admin.replace_logos": ADMIN_LOGOS,
+    "admin.send_alert_test": ADMIN,
+    "admin.back_up_now": ADMIN,
     "corrections.show_corrections": EDITOR,
     "corrections.submit_correction": EDITOR,
     "corrections.show_recipients": EDITOR,

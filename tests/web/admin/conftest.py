@@ -28,11 +28,11 @@ allow_networks = ["127.0.0.0/8"]
 def move_settings_to_file() -> Callable[..., Any]:
     """Give the function that opens an installation again, with its settings in a file beside its database."""
 
-    def reopen(world: Any, folder: Path, text: str = SETTINGS) -> Any:
+    def reopen(world: Any, folder: Path, text: str = SETTINGS, **environment: str) -> Any:
         file = folder / "digest.toml"
         file.write_text(text, "utf-8")
         home = world.install.settings.home
-        settings = load_settings(file, {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": BASE_URL})
+        settings = load_settings(file, {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": BASE_URL} | environment)
         install = Installation(settings, world.database)
         app = create_app(install, clock=lambda: NOW)
         app.testing = True

@@ -1,0 +1,124 @@
+"""Alerts and backups in the settings pages: what is told where, tried at once; and what came of the last backup."""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+from sqlalchemy import select
+
+from digest.store.models import AuditEntry
+from tests.web.admin.test_setting_pages import submit
+
+SECRETS = {"DIGEST_ALERT_SECRET": "s3cret-of-alerts", "DIGEST_BACKUP_PASSPHRASE": "s3cret-of-backups"}
+
+
+@pytest.fixture
+def filed(world: Any, tmp_path: Path, move_settings_to_file: Any) -> Any:
+    return move_settings_to_file(world, tmp_path, **SECRETS)
+
+
+def press(client: Any, table: str, path: str) -> Any:
+    """Press a button of the page of a table."""
+    page = client.get(f"/admin/settings/{table}").text
+    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+    return client.post(f"/admin/settings/{path}", data={"csrf_token": token})
+
+
+def acts(world: Any, act: str) -> list[tuple[str, dict[str, Any]]]:
+    with world.database.read() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.act.like(f"%{act}")))
+        return [(row.act, row.detail) for row in rows]
+
+
+def test_a_webhook_is_saved_and_a_signed_test_is_posted_to_it(filed: Any, httpserver: HTTPServer) -> None:
+    client = filed.signed_in_client("admin")
+    httpserver.expect_ordered_request("/hook", method="POST").respond_with_data(status=204)
+    httpserver.expect_ordered_request("/hook", method="POST").respond_with_data(status=410)
+    assert "Send a test" not in client.get("/admin/settings/alerts").text
+    assert press(client, "alerts", "alerts/test").status_code == 409
+    saved = submit(client, "alerts", mail="staff", webhook=httpserver.url_for("/hook"))
+    assert saved.status_code == 303
+    assert filed.install.settings.file.alerts.mail == "staff"
+    taken = press(client, "alerts", "alerts/test")
+    assert "The webhook took the test." in client.get(taken.location).text
+    request = httpserver.log[0][0]
+    posted = json.loads(request.data)
+    assert (posted["type"], posted["data"]["kind"]) == ("alert.test", "test")
+    assert b"@" not in request.data
+    assert request.headers["webhook-signature"].startswith("v1,")
+    refused = press(client, "alerts", "alerts/test")
+    assert (refused.status_code, "The test was not taken: it answered 410." in unescape(refused.text)) == (409, True)
+    assert [act for act, _ in acts(filed, "alert tested")] == [
+        "failed: alert tested",
+        "alert tested",
+        "failed: alert tested",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("https://10.1.2.3/hook", "10.1.2.3"),
+        ("http://hooks.example.org/x", "is no https address"),
+        ("https://127.0.0.1:25/x", "port 25"),
+    ],
+)
+def test_a_webhook_that_must_not_be_reached_is_refused_at_its_field(filed: Any, address: str, says: str) -> None:
+    answer = submit(filed.signed_in_client("admin"), "alerts", mail="admins", webhook=address)
+    assert answer.status_code == 400
+    (said,) = re.findall(r'<span class="err said-line" id="webhook-said">(.*?)</span>', answer.text)
+    assert says in unescape(said)
+    assert filed.install.settings.file.alerts.webhook == ""
+
+
+def test_without_a_secret_or_a_passphrase_the_pages_name_the_variable(
+    world: Any, tmp_path: Path, move_settings_to_file: Any
+) -> None:
+    bare = move_settings_to_file(world, tmp_path)
+    client = bare.signed_in_client("admin")
+    refused = submit(client, "alerts", mail="admins", webhook="https://hooks.example.org/x")
+    assert (refused.status_code, "DIGEST_ALERT_SECRET is not set" in refused.text) == (400, True)
+    assert "Name a folder and save it first." in press(client, "backup", "backup/now").text
+    assert submit(client, "backup", folder=str(tmp_path / "backups")).status_code == 303
+    stopped = press(client, "backup", "backup/now")
+    assert (stopped.status_code, "DIGEST_BACKUP_PASSPHRASE is not set" in stopped.text) == (409, True)
+
+
+def test_a_backup_is_made_in_the_background_and_the_page_says_what_came_of_it(filed: Any, tmp_path: Path) -> None:
+    client, folder = filed.signed_in_client("admin"), tmp_path / "backups"
+    wrong = submit(client, "backup", folder="backups", at="daily 02:30", daily="7", weekly="4", monthly="0")
+    assert (wrong.status_code, "is no path from the root" in wrong.text) == (400, True)
+    assert submit(client, "backup", folder=str(folder), at="daily 03:10", daily="3").status_code == 303
+    page = client.get("/admin/settings/backup").text
+    assert "None was proved yet." in page
+    assert "No backup was made yet." in unescape(page), "the doctor says so, once"
+    assert "none was ever made here" not in page
+    assert press(client, "backup", "backup/now").status_code == 303
+    filed.app.extensions["digest"].backups.wait()
+    page = client.get("/admin/settings/backup").text
+    (file,) = folder.glob("*.age")
+    assert f"<dd>{file.name}</dd>" in page
+    assert "restored into a scratch database" in page
+    assert "No backup was made yet." not in unescape(page)
+    ((act, detail),) = acts(filed, "backed up")
+    assert (act, detail["file"], detail["proved"]) == ("backed up", file.name, True)
+    folder.rename(tmp_path / "kept")
+    folder.write_text("in the way")
+    press(client, "backup", "backup/now")
+    filed.app.extensions["digest"].backups.wait()
+    page = client.get("/admin/settings/backup").text
+    assert page.count("The backup of Nov 19 17:30 EST failed") == 2, "on top of every page, and with its remedy"
+    assert f"<dd>{file.name}</dd>" in page, "the one that was proved is still named"
+
+
+def test_no_secret_stands_in_a_page_and_an_editor_gets_neither(filed: Any) -> None:
+    client, editor = filed.signed_in_client("admin"), filed.desk
+    for table, variable in (("alerts", "DIGEST_ALERT_SECRET"), ("backup", "DIGEST_BACKUP_PASSPHRASE")):
+        page = client.get(f"/admin/settings/{table}").text
+        assert re.search(rf"<b>set</b><br><small>{variable}, set in the environment", page)
+        assert "s3cret" not in page
+        assert editor.get(f"/admin/settings/{table}").status_code == 403
