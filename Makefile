@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test lint types bench soak pictures look messages pins wheel clean
+.PHONY: help demo serve test test-postgresql lint types bench soak pictures look messages pins wheel clean
 help:            ## Show what can be made
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
 $(VENV)/.stamp: requirements-dev.txt pyproject.toml
 	@echo "Setting up $(VENV) (once; a minute or two)"
@@ -27,6 +27,11 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.stamp  ## Run the tests that the tools of this machine allow
 	@echo "Running the tests (some minutes; what needs a missing tool is named in the last line)"
 	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal
+
+test-postgresql: export PYTHONDONTWRITEBYTECODE =
+test-postgresql: $(VENV)/.stamp  ## Run the tests with every database on PostgreSQL; what is about SQLite itself is left out
+	@echo "Running the tests on PostgreSQL (some minutes)"
+	@DIGEST_TEST_DATABASE=postgresql $(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal
 
 lint: $(VENV)/.stamp  ## Check style and form
 	@$(BIN)/ruff check --output-format concise .

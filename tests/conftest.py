@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
 from digest.store.engine import Database, migrate_schema, open_database
 from tests.restored_folder import RestoredFolder, keep_folder
+from tests.run_database import PARAMETER_KINDS, RUN_KIND, RUN_KINDS, HomeDatabases, run_on_server, sibling_database_url
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -85,6 +86,8 @@ def has_tool(name: str) -> bool:
 
 def pytest_configure() -> None:
     """Stop where all tests are demanded and a tool is missing."""
+    if RUN_KIND not in RUN_KINDS:
+        pytest.exit(f"DIGEST_TEST_DATABASE={RUN_KIND}: write sqlite or postgresql", 3)
     missing = [name for name in TOOL_COMMANDS if not has_tool(name)]
     if missing and os.environ.get("DIGEST_TEST_REQUIRE") == "all":
         pytest.exit(f"DIGEST_TEST_REQUIRE=all, but not installed (with their packages): {', '.join(missing)}", 3)
@@ -112,7 +115,12 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests whose tool is missing."""
+    """Leave out the tests whose tool is missing, and those about SQLite where the run is on PostgreSQL."""
+    if RUN_KIND == "postgresql":
+        about_sqlite = [item for item in items if is_about_sqlite(item)]
+        _left_out_tests.add(f"{len(about_sqlite)} about SQLite")
+        items[:] = [item for item in items if item not in about_sqlite]
+        config.hook.pytest_deselected(items=about_sqlite)
     for name in TOOL_COMMANDS:
         out = [item for item in items if item.get_closest_marker(name)]
         if out and not has_tool(name):
@@ -121,6 +129,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.hook.pytest_deselected(items=out)
     # The longest tests begin first: begun last, they would leave the other processes without work.
     items.sort(key=lambda item: item.path.name not in LONG_TEST_FILES)
+
+
+def is_about_sqlite(item: pytest.Item) -> bool:
+    """Say whether a test is about SQLite itself: it is marked so, takes the fixture, or is its turn of a test on both."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return (
+        item.get_closest_marker("sqlite") is not None
+        or not {"sqlite", "sqlite_template"}.isdisjoint(getattr(item, "fixturenames", ()))
+        or "sqlite" in parameters.values()
+    )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -159,20 +177,6 @@ def postgresql_url() -> Iterator[str]:
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def run_on_server(url: str, *statements: str) -> None:
-    """Run statements on a PostgreSQL server outside any transaction."""
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-    engine.dispose()
-
-
-def sibling_database_url(url: str, name: str) -> str:
-    """Give the URL of another database on the same PostgreSQL server."""
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")
@@ -218,6 +222,25 @@ def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
     database = share_compiled_statements(open_database(f"sqlite:///{tmp_path / 'digest.db'}"))
     yield database
     database.close()
+
+
+@pytest.fixture
+def one_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """Give a migrated, empty database of the run's kind, for what a database has no say in.
+
+    SQLite's is where commands look for the one of the home `tmp_path`; PostgreSQL's they are told.
+    """
+    database: Database = request.getfixturevalue(RUN_KIND)
+    if RUN_KIND == "postgresql":
+        monkeypatch.setenv("DIGEST_DATABASE_URL", database.engine.url.render_as_string(hide_password=False))
+    return database
+
+
+@pytest.fixture(scope="session")
+def home_databases(request: pytest.FixtureRequest) -> HomeDatabases:
+    """Give what makes databases of the run's kind for installations that a test opens itself."""
+    server = "" if RUN_KIND == "sqlite" else request.getfixturevalue("postgresql_url")
+    return HomeDatabases(server, str(request.getfixturevalue(f"{RUN_KIND}_template")))
 
 
 @dataclass
@@ -298,30 +321,52 @@ def postgresql(reused_postgresql: ReusedDatabase) -> Iterator[Database]:
     database.close()
 
 
+def enter_home(home: Path, databases: HomeDatabases, patch: pytest.MonkeyPatch) -> None:
+    """Have commands work on the installation with a home, and beside it."""
+    patch.setenv("DIGEST_HOME", str(home))
+    if databases.server:
+        patch.setenv("DIGEST_DATABASE_URL", databases.url(home))
+    patch.chdir(home.parent)
+
+
 @pytest.fixture(scope="session")
-def initialised_folder(tmp_path_factory: pytest.TempPathFactory) -> RestoredFolder:
+def initialised_folder(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases) -> RestoredFolder:
     """Run `digest init` once, with the home `home` in a folder."""
     from digest.cli import digest
 
     folder = tmp_path_factory.mktemp("initialised") / "folder"
     folder.mkdir()
+    home_databases.create_bare(folder / "home")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIGEST_HOME", str(folder / "home"))
-        patch.chdir(folder)
+        enter_home(folder / "home", home_databases, patch)
         assert CliRunner().invoke(digest, ["init"]).exit_code == 0
+    home_databases.copy(folder / "home", folder / "kept")
     return keep_folder(folder)
 
 
 @pytest.fixture
-def initialised_home(initialised_folder: RestoredFolder, monkeypatch: pytest.MonkeyPatch) -> Path:
+def initialised_home(
+    initialised_folder: RestoredFolder, home_databases: HomeDatabases, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """Give the home of an installation that `digest init` has just made, as `DIGEST_HOME`, and work beside it."""
     initialised_folder.restore()
-    monkeypatch.setenv("DIGEST_HOME", str(initialised_folder.folder / "home"))
-    monkeypatch.chdir(initialised_folder.folder)
-    return initialised_folder.folder / "home"
+    home = initialised_folder.folder / "home"
+    home_databases.copy(initialised_folder.folder / "kept", home)
+    enter_home(home, home_databases, monkeypatch)
+    return home
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
+def new_home(tmp_path: Path, home_databases: HomeDatabases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the home of an installation that is to be made, as `DIGEST_HOME`, and work beside it."""
+    home = tmp_path / "home"
+    home_databases.create_bare(home)
+    enter_home(home, home_databases, monkeypatch)
+    yield home
+    home_databases.drop(home)
+
+
+@pytest.fixture(params=PARAMETER_KINDS)
 def database(request: pytest.FixtureRequest) -> Database:
     """Give a migrated, empty database: once SQLite, once PostgreSQL."""
     database: Database = request.getfixturevalue(request.param)

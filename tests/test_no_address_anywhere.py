@@ -37,7 +37,7 @@ from digest.deliver.events import payloads
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.settings import AlertSettings, LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.engine import migrate_schema, open_database
+from digest.store.engine import open_database
 from digest.web.app import create_app
 from digest.web.auth.route_rules import ROUTE_RULES
 from subscribers.address import AddressError, read_address
@@ -64,6 +64,7 @@ from tests.deliver.fake_sendgrid_account import (
 )
 from tests.deliver.returned_mails import MAIL_FORMS, sent_message
 from tests.deliver.smtp_servers import run_smtp_server
+from tests.run_database import HomeDatabases, read_stored_bytes
 from tests.web.conftest import NOW, RELEASE, WebSetup, build_web_setup, sample_evidence, store_edition
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -85,6 +86,7 @@ class Left:
     """What was left behind, by where: name → bytes."""
 
     home: Path
+    database_url: str
     there: dict[str, bytes] = field(default_factory=dict)
     mailed: set[str] = field(default_factory=set)
     refused: int = 0
@@ -159,16 +161,15 @@ def _everything_logged(left: Left) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
+def left(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases) -> Iterator[Left]:
     """Live through it all once; the tests look at what is left."""
     home = tmp_path_factory.mktemp("home")
-    left = Left(home)
+    left = Left(home, home_databases.create(home))
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(run_smtp_server(_Server(left)))
         with _everything_logged(left):
-            database = open_database(f"sqlite:///{home / 'digest.db'}")  # SQLAlchemy looks at its log level once
+            database = open_database(left.database_url)  # SQLAlchemy looks at its log level once
             stack.callback(database.close)
-            migrate_schema(database)
             world = build_web_setup(database, home)
             changes = {
                 "mail_url": SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2"),
@@ -181,8 +182,8 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             }
             install = Installation(world.install.settings.model_copy(update=changes), database)
             _live(install, left)
-        for name in ("digest.db", "digest.db-wal", "left.log"):
-            left.keep(name, (home / name).read_bytes())
+        left.keep("database", read_stored_bytes(database.engine))
+        left.keep("left.log", (home / "left.log").read_bytes())
         create_backup(install, terminal_actor("eve"), home / "backup.zip", now=RELEASE)
         with zipfile.ZipFile(home / "backup.zip") as archive:
             for name in archive.namelist():
@@ -432,7 +433,8 @@ def _stumble(install: Installation, left: Left, added: list[str]) -> None:
 
 
 def _ask_the_command_line(left: Left, added: list[str], listed: list[str]) -> None:
-    run = CliRunner(env={"DIGEST_HOME": str(left.home), "DIGEST_BASE_URL": "https://news.example.org"})
+    environment = {"DIGEST_HOME": str(left.home), "DIGEST_DATABASE_URL": left.database_url}
+    run = CliRunner(env=environment | {"DIGEST_BASE_URL": "https://news.example.org"})
     proof = ["--where", "x", "--on", "2026-03-04", "--method", "list", "--wording", "Yes."]
     for words, typed in (
         (["subscribers", "add", "-", *proof], added[0]),
@@ -452,7 +454,7 @@ def _ask_the_command_line(left: Left, added: list[str], listed: list[str]) -> No
 def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
     assert len(left.mailed) > 600
     assert left.refused > 100
-    database = open_database(f"sqlite:///{left.home / 'digest.db'}")
+    database = open_database(left.database_url)
     with database.read() as session:
         states = set(session.scalars(select(Delivery.state)))
         replies = set(session.scalars(select(Delivery.reply)))
@@ -464,7 +466,7 @@ def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
 
 
 WHERE = (
-    *("digest.db", "digest.db-wal", "backup", "left.log", "logs at DEBUG", "pages", "error pages", "admin pages"),
+    *("database", "backup", "left.log", "logs at DEBUG", "pages", "error pages", "admin pages"),
     *("import report", "nightly", "repr"),
     *("exception: no address", "exception: the database", "exception: the vault"),
     "exception: import into a broken database",

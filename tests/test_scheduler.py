@@ -140,35 +140,35 @@ def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:
     assert (slot.done_at, slot.outcome) == (NOON, outcomes[0])
 
 
-def test_a_collection_that_is_stopped_stays_owed_and_another_process_does_the_rest(sqlite: Database) -> None:
+def test_a_collection_that_is_stopped_stays_owed_and_another_process_does_the_rest(one_database: Database) -> None:
     nowhere = SourceSettings(url="http://127.0.0.1:9/feed", name="Nowhere", publisher="P")
     schedule = ScheduleSettings(collect=["every 1h"])
-    install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), sqlite)
-    timetable_slots.ensure_timetable_start(sqlite, NOON - timedelta(hours=1))
+    install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), one_database)
+    timetable_slots.ensure_timetable_start(one_database, NOON - timedelta(hours=1))
     stopped = JobContext(install, lambda: NOON)
     stopped.stopping.set()
     assert scheduler.run_due_slots(stopped, "collect") == ["stopped, sources left to visit: 1"]
-    assert slots(sqlite, "collect")[0].done_at is None
+    assert slots(one_database, "collect")[0].done_at is None
     other = JobContext(install, lambda: NOON + timedelta(seconds=1), owner=ProcessOwner("elsewhere", 7, "x"))
     assert scheduler.run_due_slots(other, "collect") == ["0 new from 1 sources, 1 failed"]
 
 
-def test_a_process_visits_sources_for_the_collection_of_another(sqlite: Database) -> None:
+def test_a_process_visits_sources_for_the_collection_of_another(one_database: Database) -> None:
     nowhere = SourceSettings(url="http://127.0.0.1:9/feed", name="Nowhere", publisher="P")
     schedule = ScheduleSettings(collect=["every 1h"])
-    install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), sqlite)
-    timetable_slots.ensure_timetable_start(sqlite, NOON - timedelta(hours=1))
+    install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), one_database)
+    timetable_slots.ensure_timetable_start(one_database, NOON - timedelta(hours=1))
     assert jobs.share_collection(JobContext(install, lambda: NOON)) == ""
-    with sqlite.write() as session:
+    with one_database.write() as session:
         sync_sources(session, install.settings)
-    assert timetable_slots.claim_slot(sqlite, DueJob("collect", NOON), ProcessOwner("elsewhere", 7, "x"), NOON)
+    assert timetable_slots.claim_slot(one_database, DueJob("collect", NOON), ProcessOwner("elsewhere", 7, "x"), NOON)
     sharing = JobContext(install, lambda: NOON + timedelta(seconds=1))
     with capture_logs() as logs:
         assert scheduler.run_due_slots(sharing, "collect") == scheduler.run_due_slots(sharing, "collect") == []
     shared = [(line["at"], line["outcome"]) for line in logs if line["event"] == "collection shared"]
     assert shared == [(NOON.isoformat(), "0 new from 1 sources, 1 failed")]
-    timetable_slots.complete_slot(sqlite, DueJob("collect", NOON), "done", NOON)
-    assert timetable_slots.find_open_slot(sqlite, "collect") is None
+    timetable_slots.complete_slot(one_database, DueJob("collect", NOON), "done", NOON)
+    assert timetable_slots.find_open_slot(one_database, "collect") is None
 
 
 def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: Installation) -> None:
@@ -250,13 +250,13 @@ def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_l
     assert sending.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == ("2026-W47",)
 
 
-def test_a_process_that_cannot_begin_says_why_in_a_sentence(sqlite: Database, tmp_path: Path) -> None:
-    with sqlite.engine.begin() as connection:
+def test_a_process_that_cannot_begin_says_why_in_a_sentence(one_database: Database, tmp_path: Path) -> None:
+    with one_database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    sqlite.close()
+    one_database.close()
     refused = subprocess.run(
         [sys.executable, "-m", "scheduler"],
-        env={**os.environ, "DIGEST_HOME": str(tmp_path), "DIGEST_DATABASE_URL": ""},
+        env={**os.environ, "DIGEST_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

@@ -29,6 +29,7 @@ from digest.store.delivery_models import StaffMember
 from digest.store.engine import open_database
 from tests.browser import follow
 from tests.deliver.smtp_servers import run_smtp_server
+from tests.run_database import HomeDatabases
 
 EDITOR = "dana@newsroom.example"
 OFFICE = "editors@news.example.org"  # where replies go, and alerts as long as there is no admin
@@ -161,6 +162,7 @@ class Installation:
     home: Path
     port: int
     mail_url: str
+    database_url: str
     more: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -171,6 +173,7 @@ class Installation:
             "DIGEST_BASE_URL": "https://news.example.org",
             "DIGEST_MAIL_URL": self.mail_url,
             "DIGEST_INSTALLATION": "the whole week",  # a copy of the prepared one is not held as a copy
+            "DIGEST_DATABASE_URL": self.database_url,
             **self.more,
         }
 
@@ -258,14 +261,15 @@ class Provider:
 
 
 @pytest.fixture(scope="module")
-def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared_home(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases) -> Path:
     """Set up an installation with readers once, by its commands; each test gets a copy."""
     home = tmp_path_factory.mktemp("prepared")
-    prepared = Installation(home, 0, "outbox:")
+    (home / "data").mkdir(mode=0o700)
+    prepared = Installation(home, 0, "outbox:", home_databases.create_bare(home / "data"))
     (home / "digest.toml").write_text(SETTINGS.format(port=0))
     prepared.run("init")
     evidence = ("--where", "hls.today", "--wording", "Yes.", "--method", "form", "--on", "2026-01-05")
-    database = open_database(f"sqlite:///{home / 'data' / 'digest.db'}")
+    database = open_database(prepared.database_url)
     with database.write() as session:  # by hand, so that no invitation is among the mails
         session.add(StaffMember(email=EDITOR, role="editor", added_at=datetime.now(UTC), added_by="test"))
     database.close()
@@ -275,12 +279,13 @@ def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, feeds: Feeds, prepared_home: Path) -> Installation:
+def installation(tmp_path: Path, feeds: Feeds, prepared_home: Path, home_databases: HomeDatabases) -> Installation:
     """Copy the prepared installation, and let it collect from this test's feeds."""
     shutil.copytree(prepared_home, tmp_path, dirs_exist_ok=True)
     (tmp_path / "digest.toml").write_text(SETTINGS.format(port=feeds.port))
     feeds.titles = ["Port security drill at the harbor", "Border crossing opens new lanes"]
-    return Installation(tmp_path, feeds.port, "outbox:")
+    url = home_databases.copy(prepared_home / "data", tmp_path / "data")
+    return Installation(tmp_path, feeds.port, "outbox:", url)
 
 
 def drafted_and_approved(installation: Installation, browser: Browser) -> str:

@@ -111,7 +111,7 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str]) 
 
 
 _OTHER_VARIABLES = frozenset(
-    {"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE", "DIGEST_BACKUP_PASSPHRASE_FILE"}
+    {"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE", "DIGEST_TEST_DATABASE", "DIGEST_BACKUP_PASSPHRASE_FILE"}
 )  # read elsewhere than in Settings
 
 

@@ -28,7 +28,7 @@ def missed(database: Database, now: datetime, file: SettingsFile = FILE) -> list
         return [slot.job for slot in find_missed_runs(session, file, now)]
 
 
-def test_a_fortnight_is_told_in_its_order_with_what_is_skipped(sqlite: Database) -> None:
+def test_a_fortnight_is_told_in_its_order_with_what_is_skipped(one_database: Database) -> None:
     change = ReleaseChange(
         regular_on=date(2026, 11, 27),
         release_at=NOW + timedelta(days=8, hours=-1),
@@ -36,9 +36,9 @@ def test_a_fortnight_is_told_in_its_order_with_what_is_skipped(sqlite: Database)
         changed_by="eve",
         changed_at=NOW,
     )
-    with sqlite.write() as session:
+    with one_database.write() as session:
         session.add(change)
-    assert steps(sqlite) == [
+    assert steps(one_database) == [
         "Thu Nov 19, 5 p.m.: sources are visited",
         "Thu Nov 19, 5:30 p.m.: 2026-W47 is drafted",
         "Thu Nov 19, 7 p.m.: editors are reminded of 2026-W47, unless it is approved",
@@ -47,31 +47,31 @@ def test_a_fortnight_is_told_in_its_order_with_what_is_skipped(sqlite: Database)
         "Fri Nov 20, 6 a.m.: 2026-W47 goes out, once it is approved",
         "Fri Nov 27, 6 a.m.: 2026-W48 would go out, and is skipped",
     ]
-    assert "Thu Dec 3, 5:30 p.m.: 2026-W49 is drafted" in steps(sqlite, NOW + timedelta(days=1))
+    assert "Thu Dec 3, 5:30 p.m.: 2026-W49 is drafted" in steps(one_database, NOW + timedelta(days=1))
 
 
-def test_several_releases_a_day_are_no_list(sqlite: Database) -> None:
+def test_several_releases_a_day_are_no_list(one_database: Database) -> None:
     often = SettingsFile(schedule=ScheduleSettings(draft="every 2h", release="every 2h"))
-    assert steps(sqlite, file=often) == ["Thu Nov 19, 5 p.m.: sources are visited"]
+    assert steps(one_database, file=often) == ["Thu Nov 19, 5 p.m.: sources are visited"]
 
 
-def test_what_did_not_come_is_named_once_it_is_later_than_its_limit(sqlite: Database) -> None:
-    assert missed(sqlite, NOW) == [], "nobody has followed the timetable yet"
+def test_what_did_not_come_is_named_once_it_is_later_than_its_limit(one_database: Database) -> None:
+    assert missed(one_database, NOW) == [], "nobody has followed the timetable yet"
 
     def done(job: str, at: datetime) -> None:
-        with sqlite.write() as session:
+        with one_database.write() as session:
             session.add(TimetableSlot(job=job, at=at, owner="o", lease_until=at, done_at=at))
 
     done(FIRST_LOOK_JOB, NOW)
     evening = datetime(2026, 11, 19, 22, tzinfo=UTC)  # 5 p.m.: sources are visited; half an hour later a draft is made
-    assert missed(sqlite, evening + timedelta(hours=1)) == []
-    assert missed(sqlite, evening + timedelta(hours=1, minutes=30)) == ["draft"]
-    assert missed(sqlite, evening + timedelta(hours=3)) == ["collect", "draft"]
+    assert missed(one_database, evening + timedelta(hours=1)) == []
+    assert missed(one_database, evening + timedelta(hours=1, minutes=30)) == ["draft"]
+    assert missed(one_database, evening + timedelta(hours=3)) == ["collect", "draft"]
     done("draft", evening + timedelta(minutes=30))
     done("collect", evening)
-    assert missed(sqlite, evening + timedelta(hours=3)) == []
-    assert missed(sqlite, evening + timedelta(hours=14)) == ["nightly"]
-    with sqlite.read() as session:
+    assert missed(one_database, evening + timedelta(hours=3)) == []
+    assert missed(one_database, evening + timedelta(hours=14)) == ["nightly"]
+    with one_database.read() as session:
         (slot,) = find_missed_runs(session, FILE, evening + timedelta(hours=14))
     assert explain_missed_run(slot, FILE).startswith(
         "The work of the night that was due Fri Nov 20, 3:30 a.m., was not done. Does"

@@ -17,6 +17,9 @@ from digest.store.engine import Database
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
+file_mark = pytest.mark.sqlite  # files are copied, moved and put back; PostgreSQL's marks have tests of their own
+
+
 def open_at(home: Path, **said: str) -> InstallationHold | None:
     with open_installation(Settings(home=home, **said)) as install, install.database.read() as session:  # type: ignore[arg-type]
         return installation_hold.current_hold(session)
@@ -27,10 +30,12 @@ def release(home: Path) -> None:
         installation_hold.release_installation(session)
 
 
+@file_mark
 def test_an_installation_that_stays_where_it_is_is_never_held(tmp_path: Path) -> None:
     assert [open_at(tmp_path / "home") for _ in range(3)] == [None, None, None]
 
 
+@file_mark
 def test_another_way_to_the_same_folder_is_no_other_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_at(tmp_path / "home")
     (tmp_path / "link").symlink_to(tmp_path / "home")
@@ -39,6 +44,7 @@ def test_another_way_to_the_same_folder_is_no_other_place(tmp_path: Path, monkey
     assert open_at(Path("home")) is None
 
 
+@file_mark
 def test_a_copy_is_held_says_how_to_go_on_and_the_original_is_not(tmp_path: Path) -> None:
     open_at(tmp_path / "home")
     shutil.copytree(tmp_path / "home", tmp_path / "copy")
@@ -51,6 +57,7 @@ def test_a_copy_is_held_says_how_to_go_on_and_the_original_is_not(tmp_path: Path
     assert open_at(tmp_path / "copy") is None
 
 
+@file_mark
 def test_a_copy_of_a_copy_is_held_again(tmp_path: Path) -> None:
     open_at(tmp_path / "home")
     shutil.copytree(tmp_path / "home", tmp_path / "copy")
@@ -60,6 +67,7 @@ def test_a_copy_of_a_copy_is_held_again(tmp_path: Path) -> None:
     assert open_at(tmp_path / "third") is not None
 
 
+@file_mark
 def test_an_older_file_that_was_put_in_the_place_of_the_database_is_held(tmp_path: Path) -> None:
     home = tmp_path / "home"
     open_at(home)
@@ -73,6 +81,7 @@ def test_an_older_file_that_was_put_in_the_place_of_the_database_is_held(tmp_pat
     assert "in another file, of which this is a copy" in held.reason
 
 
+@file_mark
 def test_a_folder_that_was_moved_costs_one_command(tmp_path: Path) -> None:
     open_at(tmp_path / "home")
     (tmp_path / "home").rename(tmp_path / "moved")
@@ -81,6 +90,7 @@ def test_a_folder_that_was_moved_costs_one_command(tmp_path: Path) -> None:
     assert open_at(tmp_path / "moved") is None
 
 
+@file_mark
 def test_a_name_in_the_settings_takes_the_place_of_all_marks(tmp_path: Path) -> None:
     open_at(tmp_path / "home", installation="hls")
     shutil.copytree(tmp_path / "home", tmp_path / "container")

@@ -54,41 +54,43 @@ def demo_home(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("url", ["smtp://mail.hls.test", "smtps://mail.hls.test", "sendgrid:"])
-def test_nothing_is_sent_to_the_world(sqlite: Database, demo_home: Path, url: str) -> None:
+def test_nothing_is_sent_to_the_world(one_database: Database, demo_home: Path, url: str) -> None:
     with pytest.raises(InstallationError, match=r"keys\.json: .*the demo's.*'digest init'"):
-        open_sending_provider(_installation(sqlite, demo_home, url))
+        open_sending_provider(_installation(one_database, demo_home, url))
 
 
 @pytest.mark.parametrize("url", ["outbox:", "smtp://127.0.0.1:2525?starttls=off"])
-def test_mail_that_stays_on_the_machine_is_written(sqlite: Database, demo_home: Path, url: str) -> None:
-    with closing(open_sending_provider(_installation(sqlite, demo_home, url))) as provider:
+def test_mail_that_stays_on_the_machine_is_written(one_database: Database, demo_home: Path, url: str) -> None:
+    with closing(open_sending_provider(_installation(one_database, demo_home, url))) as provider:
         assert provider.name
 
 
-def test_own_keys_send_to_the_world(sqlite: Database, tmp_path: Path) -> None:
+def test_own_keys_send_to_the_world(one_database: Database, tmp_path: Path) -> None:
     _write_keys(tmp_path, KeyRing.generate())
-    with closing(open_sending_provider(_installation(sqlite, tmp_path, "smtp://mail.hls.test"))) as provider:
+    with closing(open_sending_provider(_installation(one_database, tmp_path, "smtp://mail.hls.test"))) as provider:
         assert provider.name == "smtp"
 
 
-def test_pages_are_served_on_loopback_alone(sqlite: Database, demo_home: Path) -> None:
-    app = create_app(_installation(sqlite, demo_home))
+def test_pages_are_served_on_loopback_alone(one_database: Database, demo_home: Path) -> None:
+    app = create_app(_installation(one_database, demo_home))
     with open_page_server(app, "127.0.0.1", 0) as serving:
         assert serving.port
     with pytest.raises(InstallationError, match="the demo's"):
         open_page_server(app, "0.0.0.0", 0)
-    behind_a_proxy = create_app(_installation(sqlite, demo_home, proxies=1))
+    behind_a_proxy = create_app(_installation(one_database, demo_home, proxies=1))
     with pytest.raises(InstallationError, match="the demo's"):
         open_page_server(behind_a_proxy, "127.0.0.1", 0)
 
 
-def test_the_doctor_says_so(sqlite: Database, demo_home: Path) -> None:
-    errors = [f.message for f in examine_installation(_installation(sqlite, demo_home)) if f.level == "error"]
+def test_the_doctor_says_so(one_database: Database, demo_home: Path) -> None:
+    errors = [f.message for f in examine_installation(_installation(one_database, demo_home)) if f.level == "error"]
     assert any("the demo's" in message and "'digest init'" in message for message in errors)
 
 
-def test_the_command_ends_with_the_sentence(sqlite: Database, demo_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sqlite.close()
+def test_the_command_ends_with_the_sentence(
+    one_database: Database, demo_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_database.close()
     monkeypatch.setenv("DIGEST_HOME", str(demo_home))
     monkeypatch.chdir(demo_home)
     refused = CliRunner().invoke(digest_command, ["serve", "--host", "0.0.0.0", "--port", "0"])

@@ -18,9 +18,9 @@ from tests.web.conftest import NOW, WebSetup, build_web_setup
 
 
 @pytest.fixture
-def world(sqlite: Database, tmp_path: Path) -> WebSetup:
+def world(one_database: Database, tmp_path: Path) -> WebSetup:
     """Give an installation with one subscriber."""
-    return build_web_setup(sqlite, tmp_path)
+    return build_web_setup(one_database, tmp_path)
 
 
 @pytest.fixture

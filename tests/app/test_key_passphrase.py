@@ -39,94 +39,94 @@ def _ignore_progress(*_: int) -> None:
 
 
 def test_a_protected_file_holds_no_secret_and_opens_with_the_passphrase_alone(
-    sqlite: Database, tmp_path: Path, keys: KeyRing
+    one_database: Database, tmp_path: Path, keys: KeyRing
 ) -> None:
     file = Settings(home=tmp_path).key_file
-    protect_keys(_installation(sqlite, tmp_path), EVE, now=NOW)
+    protect_keys(_installation(one_database, tmp_path), EVE, now=NOW)
     text = file.read_text("utf-8")
     assert not [key for key in keys.all if base64.b64encode(key.secret).decode() in text]
     assert file.stat().st_mode & 0o777 == 0o600
-    assert _installation(sqlite, tmp_path).keys.all == keys.all
+    assert _installation(one_database, tmp_path).keys.all == keys.all
     for passphrase, says in ((None, "protected by a passphrase, and none"), ("correct horse", "does not open with")):
         with pytest.raises(KeyFileError, match=rf"keys\.json .*{says}.*DIGEST_KEY_PASSPHRASE") as caught:
-            _ = _installation(sqlite, tmp_path, passphrase).keys
+            _ = _installation(one_database, tmp_path, passphrase).keys
         assert "\n" not in str(caught.value)
         assert PASSPHRASE not in str(caught.value)
 
 
 @pytest.mark.usefixtures("keys")
-def test_a_changed_file_does_not_open(sqlite: Database, tmp_path: Path) -> None:
+def test_a_changed_file_does_not_open(one_database: Database, tmp_path: Path) -> None:
     file = Settings(home=tmp_path).key_file
-    protect_keys(_installation(sqlite, tmp_path), EVE, now=NOW)
+    protect_keys(_installation(one_database, tmp_path), EVE, now=NOW)
     whole = json.loads(file.read_text("utf-8"))
     for name in ("salt", "nonce", "ciphertext"):
         changed = bytearray(base64.b64decode(whole[name]))
         changed[-1] ^= 1
         file.write_text(json.dumps(whole | {name: base64.b64encode(changed).decode()}))
         with pytest.raises(KeyFileError, match="does not open"):
-            _ = _installation(sqlite, tmp_path).keys
+            _ = _installation(one_database, tmp_path).keys
     file.write_text(json.dumps(whole | {"protected": "argon3"}))
     with pytest.raises(KeyFileError, match="newer version"):
-        _ = _installation(sqlite, tmp_path).keys
+        _ = _installation(one_database, tmp_path).keys
 
 
 def test_a_running_process_follows_protecting_rotating_and_unprotecting(
-    sqlite: Database, tmp_path: Path, keys: KeyRing
+    one_database: Database, tmp_path: Path, keys: KeyRing
 ) -> None:
-    running, file = _installation(sqlite, tmp_path), Settings(home=tmp_path).key_file
+    running, file = _installation(one_database, tmp_path), Settings(home=tmp_path).key_file
     assert running.keys.all == keys.all
     protect_keys(running, EVE, now=NOW)
     for number, protected in ((2, True), (3, False)):
-        acting = _installation(sqlite, tmp_path)
+        acting = _installation(one_database, tmp_path)
         if not protected:
             unprotect_keys(acting, EVE, now=NOW)
         _, recovery_copy = rotate_key(acting, EVE, "token", force_new_key=False, now=NOW, progress=_ignore_progress)
         assert ("ciphertext" in file.read_text("utf-8")) is protected
         assert KeyRing.parse("the copy", recovery_copy).current("token").number == number, "it needs no passphrase"
         assert [key.number for key in running.keys.of_kind("token")][-1] == number
-    assert _installation(sqlite, tmp_path, None).keys.current("token").number == 3
+    assert _installation(one_database, tmp_path, None).keys.current("token").number == 3
 
 
 def test_a_recovery_copy_opens_what_a_forgotten_passphrase_closed(
-    sqlite: Database, tmp_path: Path, keys: KeyRing
+    one_database: Database, tmp_path: Path, keys: KeyRing
 ) -> None:
     file = Settings(home=tmp_path).key_file
-    protect_keys(_installation(sqlite, tmp_path), EVE, now=NOW)
+    protect_keys(_installation(one_database, tmp_path), EVE, now=NOW)
     protected_text = file.read_text("utf-8")
-    aside = restore_keys(_installation(sqlite, tmp_path, None), EVE, keys.to_json(), replace=True, now=NOW).aside
+    aside = restore_keys(_installation(one_database, tmp_path, None), EVE, keys.to_json(), replace=True, now=NOW).aside
     assert aside is not None
     assert aside.read_text("utf-8") == protected_text
-    assert _installation(sqlite, tmp_path, None).keys.all == keys.all
+    assert _installation(one_database, tmp_path, None).keys.all == keys.all
     file.unlink()
-    restore_keys(_installation(sqlite, tmp_path, "another one"), EVE, keys.to_json(), replace=False, now=NOW)
-    assert _installation(sqlite, tmp_path, "another one").keys.under_passphrase
+    restore_keys(_installation(one_database, tmp_path, "another one"), EVE, keys.to_json(), replace=False, now=NOW)
+    assert _installation(one_database, tmp_path, "another one").keys.under_passphrase
 
 
-def test_protecting_takes_an_admin_and_a_passphrase(sqlite: Database, tmp_path: Path, keys: KeyRing) -> None:
+def test_protecting_takes_an_admin_and_a_passphrase(one_database: Database, tmp_path: Path, keys: KeyRing) -> None:
     file = Settings(home=tmp_path).key_file
     editor = Actor("staff 3", Role.EDITOR, Face.TERMINAL)
     for act in (protect_keys, unprotect_keys):
         with pytest.raises(NotPermittedError):
-            act(_installation(sqlite, tmp_path), editor, now=NOW)
+            act(_installation(one_database, tmp_path), editor, now=NOW)
     with pytest.raises(InstallationError, match="No passphrase is given"):
-        protect_keys(_installation(sqlite, tmp_path, None), EVE, now=NOW)
+        protect_keys(_installation(one_database, tmp_path, None), EVE, now=NOW)
     assert file.read_text("utf-8") == keys.to_json()
 
 
 @pytest.mark.usefixtures("keys")
-def test_the_doctor_names_a_passphrase_that_protects_nothing(sqlite: Database, tmp_path: Path) -> None:
+def test_the_doctor_names_a_passphrase_that_protects_nothing(one_database: Database, tmp_path: Path) -> None:
     def advice() -> list[str]:
-        findings = examine_installation(_installation(sqlite, tmp_path))
+        findings = examine_installation(_installation(one_database, tmp_path))
         return [f.sentence for f in findings if f.level == "warning" and "digest keys protect" in f.sentence]
 
     assert len(advice()) == 1
-    protect_keys(_installation(sqlite, tmp_path), EVE, now=NOW)
+    protect_keys(_installation(one_database, tmp_path), EVE, now=NOW)
     assert advice() == []
 
 
-def test_the_doctor_names_a_former_file_that_is_in_clear(sqlite: Database, tmp_path: Path, keys: KeyRing) -> None:
-    restoration = restore_keys(_installation(sqlite, tmp_path), EVE, keys.to_json(), replace=True, now=NOW)
-    findings = examine_installation(_installation(sqlite, tmp_path))
+def test_the_doctor_names_a_former_file_that_is_in_clear(one_database: Database, tmp_path: Path, keys: KeyRing) -> None:
+    restoration = restore_keys(_installation(one_database, tmp_path), EVE, keys.to_json(), replace=True, now=NOW)
+    findings = examine_installation(_installation(one_database, tmp_path))
     assert [f.sentence for f in findings if "without a passphrase" in f.message] == [
         f"{restoration.aside}: these keys stand there without a passphrase. Delete the file."
     ]
@@ -142,9 +142,7 @@ def test_a_systemd_credential_is_the_passphrase_unless_the_environment_names_one
     assert "from" not in repr(both)
 
 
-def test_commands_from_init_to_a_restored_backup_work_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+def test_commands_from_init_to_a_restored_backup_work_with_it(new_home: Path, tmp_path: Path) -> None:
 
     def run(*arguments: str, passphrase: str = PASSPHRASE) -> Result:
         return CliRunner().invoke(digest_command, arguments, env={"DIGEST_KEY_PASSPHRASE": passphrase}, input="y\n")

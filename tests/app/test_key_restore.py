@@ -26,7 +26,7 @@ EVE = terminal_actor("eve")
 
 
 @pytest.fixture
-def recovery_copy(sqlite: Database, tmp_path: Path) -> str:
+def recovery_copy(one_database: Database, tmp_path: Path) -> str:
     """Give the recovery copy of an installation that holds Ada, and whose key file is lost."""
     settings = Settings(home=tmp_path)
     keys = KeyRing.create(settings.key_file)
@@ -40,7 +40,7 @@ def recovery_copy(sqlite: Database, tmp_path: Path) -> str:
         agreed_at=NOW,
         kind=ConsentKind.CONFIRMED,
     )
-    with sqlite.write() as session:
+    with one_database.write() as session:
         add_subscriber(session, keys, "ada@example.org", evidence=evidence, now=NOW)
     copy = settings.key_file.read_text("utf-8")
     settings.key_file.unlink()
@@ -52,10 +52,10 @@ def _installation(database: Database, home: Path) -> Installation:
 
 
 def test_without_the_key_file_the_advice_is_the_recovery_copy_and_no_new_keys(
-    sqlite: Database, tmp_path: Path, recovery_copy: str
+    one_database: Database, tmp_path: Path, recovery_copy: str
 ) -> None:
     assert recovery_copy
-    installation = _installation(sqlite, tmp_path)
+    installation = _installation(one_database, tmp_path)
     with pytest.raises(InstallationError, match="digest keys restore FILE"):
         _ = installation.keys
     with pytest.raises(InstallationError, match="bring back those who left"):
@@ -66,22 +66,22 @@ def test_without_the_key_file_the_advice_is_the_recovery_copy_and_no_new_keys(
     assert not any("digest init" in message for message in advice)
 
 
-def test_other_keys_stop_everything_about_people(sqlite: Database, tmp_path: Path, recovery_copy: str) -> None:
-    installation = _installation(sqlite, tmp_path)
+def test_other_keys_stop_everything_about_people(one_database: Database, tmp_path: Path, recovery_copy: str) -> None:
+    installation = _installation(one_database, tmp_path)
     KeyRing.create(installation.settings.key_file)
     with pytest.raises(KeyMismatchError, match="not this database's"):
         _ = installation.keys
     aside = restore_keys(installation, EVE, recovery_copy, replace=True, now=NOW).aside
     assert aside is not None
     assert aside.exists()
-    assert _installation(sqlite, tmp_path).keys.to_json() == recovery_copy
+    assert _installation(one_database, tmp_path).keys.to_json() == recovery_copy
 
 
 def test_init_says_that_keys_are_not_the_databases(
-    sqlite: Database, tmp_path: Path, recovery_copy: str, monkeypatch: pytest.MonkeyPatch
+    one_database: Database, tmp_path: Path, recovery_copy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     KeyRing.create(Settings(home=tmp_path).key_file)
-    sqlite.close()
+    one_database.close()
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     run = CliRunner()
@@ -93,9 +93,9 @@ def test_init_says_that_keys_are_not_the_databases(
 
 
 def test_only_the_databases_own_whole_copy_is_put_back_and_by_an_admin_only(
-    sqlite: Database, tmp_path: Path, recovery_copy: str
+    one_database: Database, tmp_path: Path, recovery_copy: str
 ) -> None:
-    installation = _installation(sqlite, tmp_path)
+    installation = _installation(one_database, tmp_path)
     file = installation.settings.key_file
     editor = Actor("staff 3", Role.EDITOR, Face.TERMINAL)
     with pytest.raises(NotPermittedError):
@@ -113,9 +113,9 @@ def test_only_the_databases_own_whole_copy_is_put_back_and_by_an_admin_only(
 
 
 def test_the_command_puts_it_back_from_standard_input(
-    sqlite: Database, tmp_path: Path, recovery_copy: str, monkeypatch: pytest.MonkeyPatch
+    one_database: Database, tmp_path: Path, recovery_copy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sqlite.close()
+    one_database.close()
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     run = CliRunner()
@@ -127,42 +127,44 @@ def test_the_command_puts_it_back_from_standard_input(
     assert run.invoke(digest_command, ["keys", "list"]).exit_code == 0
 
 
-def test_an_older_copy_takes_no_newer_key_away(sqlite: Database, tmp_path: Path, recovery_copy: str) -> None:
-    installation = _installation(sqlite, tmp_path)
+def test_an_older_copy_takes_no_newer_key_away(one_database: Database, tmp_path: Path, recovery_copy: str) -> None:
+    installation = _installation(one_database, tmp_path)
     file = installation.settings.key_file
     restore_keys(installation, EVE, recovery_copy, replace=False, now=NOW)
     kinds: tuple[KeyKind, ...] = ("token", "commitment")
     for kind in kinds:
         add_key(file, kind)
     newer = KeyRing.load(file)
-    aside = restore_keys(_installation(sqlite, tmp_path), EVE, recovery_copy, replace=True, now=NOW).aside
+    aside = restore_keys(_installation(one_database, tmp_path), EVE, recovery_copy, replace=True, now=NOW).aside
     assert aside is not None
     assert KeyRing.load(file).all == newer.all, "no row names a token key, and mails of since then hang on it"
 
 
-def test_a_copy_that_lacks_a_key_of_any_row_is_refused(sqlite: Database, tmp_path: Path, recovery_copy: str) -> None:
-    installation = _installation(sqlite, tmp_path)
+def test_a_copy_that_lacks_a_key_of_any_row_is_refused(
+    one_database: Database, tmp_path: Path, recovery_copy: str
+) -> None:
+    installation = _installation(one_database, tmp_path)
     file = installation.settings.key_file
     restore_keys(installation, EVE, recovery_copy, replace=False, now=NOW)
     old = KeyRing(KeyRing.load(file).all)  # which does not follow the file
     new = add_key(file, "suppression")
-    with sqlite.write() as session:  # the first row and the last are of the older key
+    with one_database.write() as session:  # the first row and the last are of the older key
         for name, keys in (("bo", old), ("cy", new), ("di", old)):
             address = read_address(f"{name}@example.org")
             suppress_without_log(session, keys, address, reason="by an admin", actor="eve", now=NOW)
     file.unlink()
     with pytest.raises(KeyMismatchError, match=f"suppression key {new.current('suppression').id}"):
-        restore_keys(_installation(sqlite, tmp_path), EVE, recovery_copy, replace=False, now=NOW)
+        restore_keys(_installation(one_database, tmp_path), EVE, recovery_copy, replace=False, now=NOW)
     assert not file.exists()
-    restore_keys(_installation(sqlite, tmp_path), EVE, new.to_json(), replace=False, now=NOW)
+    restore_keys(_installation(one_database, tmp_path), EVE, new.to_json(), replace=False, now=NOW)
     assert KeyRing.load(file).all == new.all
 
 
 def test_keys_that_are_lost_with_an_older_copy_are_named_until_the_later_copy_is_put_back(
-    sqlite: Database, tmp_path: Path, recovery_copy: str, monkeypatch: pytest.MonkeyPatch
+    one_database: Database, tmp_path: Path, recovery_copy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No row names a token key, and the links in mails hang on it."""
-    sqlite.close()
+    one_database.close()
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     run = CliRunner()

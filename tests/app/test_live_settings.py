@@ -23,9 +23,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serving(file: Path, sqlite: Database) -> Installation:
+def serving(file: Path, one_database: Database) -> Installation:
     """Give the installation as a process that runs long has it."""
-    return Installation(load_settings(file, {"DIGEST_BASE_URL": "https://news.example.org"}), sqlite)
+    return Installation(load_settings(file, {"DIGEST_BASE_URL": "https://news.example.org"}), one_database)
 
 
 def active(install: Installation) -> list[str]:
@@ -70,5 +70,5 @@ def test_a_file_that_is_away_changes_nothing(serving: Installation, file: Path) 
     assert [s.name for s in serving.settings.file.sources] == ["One"]
 
 
-def test_settings_without_a_file_are_what_they_are(sqlite: Database) -> None:
-    assert Installation(load_settings(None, {}), sqlite).settings.file.sources == []
+def test_settings_without_a_file_are_what_they_are(one_database: Database) -> None:
+    assert Installation(load_settings(None, {}), one_database).settings.file.sources == []

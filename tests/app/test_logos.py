@@ -37,11 +37,11 @@ def draw_logo(colour: str, size: tuple[int, int] = (448, 120), kind: str = "PNG"
 
 
 @pytest.fixture
-def install(sqlite: Database, tmp_path: Path) -> Installation:
+def install(one_database: Database, tmp_path: Path) -> Installation:
     file = tmp_path / "digest.toml"
     file.write_text('[publication]\nname = "Vigie"\n')
     environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_BASE_URL": "https://news.example.org"}
-    installation = Installation(load_settings(file, environment), sqlite)
+    installation = Installation(load_settings(file, environment), one_database)
     KeyRing.create(installation.settings.key_file)
     return installation
 

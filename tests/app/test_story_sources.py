@@ -29,18 +29,18 @@ PAGE = """<html lang="en"><head><title>Ferry deckhands get the drill they asked 
 
 
 @pytest.fixture
-def install(sqlite: Database) -> Installation:
+def install(one_database: Database) -> Installation:
     """Give an installation with a draft of one story."""
-    add(sqlite, "early border news", dated=NOW - timedelta(days=1), found=NOW)
-    installation = Installation(WEEKLY, sqlite)
+    add(one_database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    installation = Installation(WEEKLY, one_database)
     drafted(installation)
     return installation
 
 
 @pytest.fixture
-def sample(sqlite: Database) -> Installation:
+def sample(one_database: Database) -> Installation:
     """Give an installation with a draft of the bundled sample, pictures and all."""
-    installation = collected(sqlite, sample_settings())
+    installation = collected(one_database, sample_settings())
     drafted(installation)
     return installation
 
@@ -185,6 +185,6 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
     assert bodies(sample.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
 
 
-def test_no_picture_is_asked_for_where_no_edition_waits_for_approval(sqlite: Database) -> None:
-    empty = Installation(WEEKLY, sqlite)
+def test_no_picture_is_asked_for_where_no_edition_waits_for_approval(one_database: Database) -> None:
+    empty = Installation(WEEKLY, one_database)
     assert run_job(JobContext(empty, lambda: NOW), "fetch_pictures") == ""

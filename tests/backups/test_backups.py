@@ -58,8 +58,8 @@ def full(database: Database, tmp_path: Path) -> WebSetup:
 
 
 @pytest.fixture
-def small(sqlite: Database, tmp_path: Path) -> WebSetup:
-    return fill(build_web_setup(sqlite, tmp_path / "home"))
+def small(one_database: Database, tmp_path: Path) -> WebSetup:
+    return fill(build_web_setup(one_database, tmp_path / "home"))
 
 
 def fill(world: WebSetup) -> WebSetup:

@@ -46,9 +46,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def install(sqlite: Database, tmp_path: Path, folder: Path) -> Installation:
-    world = build_web_setup(sqlite, tmp_path / "home")
-    return Installation(with_backups(world.install.settings, folder), sqlite)
+def install(one_database: Database, tmp_path: Path, folder: Path) -> Installation:
+    world = build_web_setup(one_database, tmp_path / "home")
+    return Installation(with_backups(world.install.settings, folder), one_database)
 
 
 def missing(install: Installation, days: float = 0) -> list[str]:

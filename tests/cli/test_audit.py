@@ -12,15 +12,13 @@ from digest.cli import digest
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(new_home: Path) -> Path:
     """An installation in which three acts were done."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
     run("init")
     run("staff", "add", "sam@news.example.org", "--role", "admin")
     run("hold", "--because", "moving house")
     run("--as", "sam@news.example.org", "release")
-    return tmp_path
+    return new_home.parent
 
 
 def run(*words: str) -> Result:

@@ -23,9 +23,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+def run(new_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.delenv("DIGEST_SETTINGS", raising=False)
     (tmp_path / "digest.toml").write_text(OWN, "utf-8")
     return lambda *words: CliRunner().invoke(digest, [str(w) for w in words], catch_exceptions=False)
@@ -38,7 +36,7 @@ def feed(httpserver: HTTPServer) -> str:
 
 
 def database(tmp_path: Path) -> Database:
-    return open_database(f"sqlite:///{tmp_path / 'home' / 'digest.db'}")
+    return open_database(load_settings(tmp_path / "digest.toml").effective_database_url)
 
 
 def test_a_source_is_added_and_collected(run: Run, feed: str, tmp_path: Path) -> None:

@@ -39,10 +39,7 @@ def test_the_version_needs_neither_database_nor_settings() -> None:
 @pytest.mark.parametrize(
     "words", [("hold",), ("release",), ("pause",), ("status",), ("status", "--json")], ids=" ".join
 )
-def test_what_is_needed_at_once_imports_nothing_heavy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
-) -> None:
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+def test_what_is_needed_at_once_imports_nothing_heavy(new_home: Path, words: tuple[str, ...]) -> None:
     with open_installation(load_settings()) as installation:
         store_edition(installation, state=EditionState.SENDING)
     assert _imported(*words) & HEAVY == set()

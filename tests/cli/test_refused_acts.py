@@ -1,15 +1,18 @@
 """Who may not act leaves nothing behind but the refusal in the audit log; an act that failed stands as failed."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import create_engine, inspect, text
 
 from digest.cli import digest
 from digest.cli.context import system_user
+from digest.settings import load_settings
+from tests.conftest import enter_home
 from tests.restored_folder import RestoredFolder, keep_folder
+from tests.run_database import HomeDatabases
 
 EDITOR, STRANGER = "eve@news.example.org", "nobody@okapi.example.org"
 EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
@@ -47,13 +50,13 @@ ADMIN_COMMANDS = (
 
 
 @pytest.fixture(scope="module")
-def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> RestoredFolder:
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases) -> RestoredFolder:
     """Prepare an installation with a reader, somebody who is barred, and an editor; beside it lies a list."""
     folder = tmp_path_factory.mktemp("refused") / "folder"
     folder.mkdir()
+    home_databases.create_bare(folder / "home")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIGEST_HOME", str(folder / "home"))
-        patch.chdir(folder)
+        enter_home(folder / "home", home_databases, patch)
         for words in (
             ("init",),
             ("staff", "add", EDITOR, "--role", "editor"),
@@ -62,16 +65,18 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> RestoredFolder:
         ):
             assert _run(*words).exit_code == 0
     (folder / "list.csv").write_text("dee@okapi.example.org\nzebra\n")
+    home_databases.copy(folder / "home", folder / "kept")
     return keep_folder(folder)
 
 
 @pytest.fixture
-def home(prepared_folder: RestoredFolder, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(prepared_folder: RestoredFolder, home_databases: HomeDatabases, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the prepared installation, as it was before the test before."""
     prepared_folder.restore()
-    monkeypatch.setenv("DIGEST_HOME", str(prepared_folder.folder / "home"))
-    monkeypatch.chdir(prepared_folder.folder)
-    return prepared_folder.folder / "home"
+    home = prepared_folder.folder / "home"
+    home_databases.copy(prepared_folder.folder / "kept", home)
+    enter_home(home, home_databases, monkeypatch)
+    return home
 
 
 def _run(*words: str) -> Result:
@@ -80,11 +85,12 @@ def _run(*words: str) -> Result:
 
 def _stored(home: Path) -> tuple[dict[str, list[Any]], list[Any]]:
     """Give every row by table, and the audit log apart."""
-    connection = sqlite3.connect(home / "digest.db")
-    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    rows = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names if name != "audit"}
-    audit = connection.execute("SELECT actor, act, subject, detail FROM audit ORDER BY id").fetchall()
-    connection.close()
+    engine = create_engine(load_settings().effective_database_url)
+    with engine.connect() as connection:
+        names = inspect(connection).get_table_names()
+        rows = {name: list(connection.execute(text(f"SELECT * FROM {name}"))) for name in names if name != "audit"}
+        audit = list(connection.execute(text("SELECT actor, act, subject, detail FROM audit ORDER BY id")))
+    engine.dispose()
     return rows, audit
 
 

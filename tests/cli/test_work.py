@@ -9,7 +9,7 @@ from digest.cli import digest
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("work",), "Workers need PostgreSQL"),
+        pytest.param(("work",), "Workers need PostgreSQL", marks=pytest.mark.sqlite),
         (("work", "--only", "send,dance"), "'dance' is none of send, notices, collect."),
     ],
 )

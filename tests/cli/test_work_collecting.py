@@ -14,9 +14,10 @@ from sqlalchemy import select
 from digest.store.engine import open_database
 from digest.store.models import Article, HostClaim, Source, TimetableSlot
 from digest.store.timetable_slots import ensure_timetable_start
-from tests.conftest import WAIT_TIMEOUT, run_on_server, sibling_database_url
+from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.kill_harness import wait_until
 from tests.deliver.worker_server import run_worker_server
+from tests.run_database import run_on_server, sibling_database_url
 from tests.threaded_server import ServedInThread
 
 HOSTS = [f"127.0.0.{n}" for n in range(1, 9)]

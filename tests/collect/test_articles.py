@@ -212,12 +212,12 @@ def test_the_date_that_counts_is_the_earliest_of_the_best_kind_in_any_order(data
     ],
 )
 def test_without_a_usable_date_an_article_counts_from_when_it_was_first_seen(
-    sqlite: Database, basis: DateBasis
+    one_database: Database, basis: DateBasis
 ) -> None:
     undated = item(published=None, date_basis=basis)
-    stored(sqlite, undated)
-    assert stored(sqlite, undated, now=LATER).unchanged == 1
-    (article,) = articles(sqlite)
+    stored(one_database, undated)
+    assert stored(one_database, undated, now=LATER).unchanged == 1
+    (article,) = articles(one_database)
     assert (article.dated_at, article.date_basis) == (NOON, basis.value)
 
 
@@ -262,39 +262,43 @@ def test_a_withdrawn_page_stays_as_history(database: Database) -> None:
     assert history(database) == [("withdrawn", "", "410")]
 
 
-def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_thousand_rows(sqlite: Database) -> None:
-    agency = source(sqlite)
+def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_thousand_rows(
+    one_database: Database,
+) -> None:
+    agency = source(one_database)
     counts, parts = prepare_batches(reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))))
     statements: list[str] = []
-    event.listen(sqlite.engine, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement))
+    event.listen(
+        one_database.engine, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement)
+    )
     for part in parts:
-        with sqlite.write() as session:
+        with one_database.write() as session:
             counts += store_batch(session, agency.id, part, NOON)
     assert counts == ItemCounts(found=10_000, new=10_000)
     assert sum(statement.startswith("SELECT") for statement in statements) == 2 * len(parts)
     assert max(len(part.items) for part in parts) <= BATCH_SIZE <= 500
 
 
-def test_a_kill_between_two_batches_loses_nothing_and_repeats_nothing(sqlite: Database) -> None:
+def test_a_kill_between_two_batches_loses_nothing_and_repeats_nothing(one_database: Database) -> None:
     document = reading(*(item(f"/{n}", f"Notice {n}", guid=str(n)) for n in range(2 * BATCH_SIZE + 7)))
-    agency = source(sqlite)
+    agency = source(one_database)
     _, parts = prepare_batches(document)
-    with sqlite.write() as session:  # and then the process is gone: the others are never stored
+    with one_database.write() as session:  # and then the process is gone: the others are never stored
         store_batch(session, agency.id, parts[1], NOON)
-    assert len(articles(sqlite)) == BATCH_SIZE
+    assert len(articles(one_database)) == BATCH_SIZE
 
-    again = stored(sqlite, *document.items, now=LATER)
+    again = stored(one_database, *document.items, now=LATER)
 
     assert (again.new, again.unchanged) == (BATCH_SIZE + 7, BATCH_SIZE)
-    assert {a.title for a in articles(sqlite)} == {one.title for one in document.items}
-    assert len(articles(sqlite)) == len(document.items)
-    assert history(sqlite) == []
+    assert {a.title for a in articles(one_database)} == {one.title for one in document.items}
+    assert len(articles(one_database)) == len(document.items)
+    assert history(one_database) == []
 
 
-def test_ten_thousand_items_at_one_address_are_stored_too(sqlite: Database) -> None:
+def test_ten_thousand_items_at_one_address_are_stored_too(one_database: Database) -> None:
     board = [item("/board", f"Notice {n}", published=NOON - timedelta(minutes=n)) for n in range(2_000)]
-    assert stored(sqlite, *board).new == 2_000
-    assert stored(sqlite, *reversed(board)).unchanged == 2_000
+    assert stored(one_database, *board).new == 2_000
+    assert stored(one_database, *reversed(board)).unchanged == 2_000
 
 
 # Laws. A small world makes collisions of every kind likely.
@@ -322,18 +326,18 @@ def test_the_order_of_a_document_decides_nothing(items: list[ParsedItem], random
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(WORLD, max_size=6), min_size=1, max_size=4))
 def test_whatever_publishers_do_to_ids_the_counts_balance_and_nothing_new_comes_twice(
-    sqlite: Database, documents: list[list[ParsedItem]]
+    one_database: Database, documents: list[list[ParsedItem]]
 ) -> None:
-    with sqlite.write() as session:
+    with one_database.write() as session:
         session.execute(delete(ArticleChange))
         session.execute(delete(Article))
     for items in documents:
-        counts = stored(sqlite, *items)
+        counts = stored(one_database, *items)
         assert counts.found == counts.new + counts.updated + counts.unchanged + len(counts.rejected)
-        rows = len(articles(sqlite))
+        rows = len(articles(one_database))
         assert rows >= len(identify_items(items)), "no two items of one document may share a row"
-        second = stored(sqlite, *items, now=LATER)
-        assert (second.new, len(articles(sqlite))) == (0, rows)
+        second = stored(one_database, *items, now=LATER)
+        assert (second.new, len(articles(one_database))) == (0, rows)
         assert second.updated == 0
 
 

@@ -31,7 +31,9 @@ def row(database: Database, url: str) -> Source:
         return session.scalars(select(Source).where(Source.url == url)).one()
 
 
-def test_a_feed_is_fetched_stored_and_the_next_time_found_unchanged(sqlite: Database, httpserver: HTTPServer) -> None:
+def test_a_feed_is_fetched_stored_and_the_next_time_found_unchanged(
+    one_database: Database, httpserver: HTTPServer
+) -> None:
     def feed(request: Request) -> Response:
         if request.headers.get("If-None-Match") == '"v1"':
             return Response(status=304)
@@ -39,29 +41,29 @@ def test_a_feed_is_fetched_stored_and_the_next_time_found_unchanged(sqlite: Data
 
     httpserver.expect_request("/feed").respond_with_handler(feed)
     url = httpserver.url_for("/feed")
-    assert [(r.new, r.not_modified) for r in visited(sqlite, url)] == [(1, False)]
-    assert [(r.new, r.not_modified) for r in visited(sqlite, url)] == [(0, True)]
-    with sqlite.read() as session:
+    assert [(r.new, r.not_modified) for r in visited(one_database, url)] == [(1, False)]
+    assert [(r.new, r.not_modified) for r in visited(one_database, url)] == [(0, True)]
+    with one_database.read() as session:
         assert session.scalars(select(Article.title)).all() == ["Port reopens"]
 
 
-def test_a_site_leads_to_its_feed_through_a_permanent_redirect(sqlite: Database, httpserver: HTTPServer) -> None:
+def test_a_site_leads_to_its_feed_through_a_permanent_redirect(one_database: Database, httpserver: HTTPServer) -> None:
     home = '<html><head><title>Port</title><link rel="alternate" type="application/rss+xml" href="/old"></head></html>'
     httpserver.expect_request("/").respond_with_data(home, content_type="text/html")
     httpserver.expect_request("/old").respond_with_data("", 301, headers={"Location": "/feed"})
     httpserver.expect_request("/feed").respond_with_data(FEED, content_type="application/rss+xml")
-    assert [r.new for r in visited(sqlite, httpserver.url_for("/"))] == [1]
-    assert row(sqlite, httpserver.url_for("/")).moved_to == httpserver.url_for("/feed")
+    assert [r.new for r in visited(one_database, httpserver.url_for("/"))] == [1]
+    assert row(one_database, httpserver.url_for("/")).moved_to == httpserver.url_for("/feed")
 
 
-def test_refusals_closures_and_overload_are_told_apart(sqlite: Database, httpserver: HTTPServer) -> None:
+def test_refusals_closures_and_overload_are_told_apart(one_database: Database, httpserver: HTTPServer) -> None:
     for path, status, headers in (("/403", 403, {}), ("/410", 410, {}), ("/503", 503, {"Retry-After": "7200"})):
         httpserver.expect_request(path).respond_with_data("", status, headers=headers)
     httpserver.expect_request("/feed").respond_with_data(FEED)
     urls = [httpserver.url_for(path) for path in ("/403", "/410", "/503", "/feed")]
-    reports = visited(sqlite, *urls)
+    reports = visited(one_database, *urls)
     assert [r.succeeded for r in reports] == [False, False, False, True]
-    rows = [row(sqlite, url) for url in urls]
+    rows = [row(one_database, url) for url in urls]
     assert [r.health for r in rows] == [
         SourceHealth.REFUSING,
         SourceHealth.GONE,
@@ -73,9 +75,9 @@ def test_refusals_closures_and_overload_are_told_apart(sqlite: Database, httpser
     assert (rows[2].next_try_at - NOON).total_seconds() == 7200
 
 
-def test_a_network_that_was_not_allowed_is_refused(sqlite: Database, httpserver: HTTPServer) -> None:
+def test_a_network_that_was_not_allowed_is_refused(one_database: Database, httpserver: HTTPServer) -> None:
     source = SourceSettings(url=httpserver.url_for("/feed"), name="Inside", publisher="P")
     with HttpFetcher(LimitSettings(), build_user_agent("https://news.example.org/")) as fetcher:
-        (report,) = collect_sources(sqlite, fetcher, Settings(file=SettingsFile(sources=[source])), now=NOON)
+        (report,) = collect_sources(one_database, fetcher, Settings(file=SettingsFile(sources=[source])), now=NOON)
     assert "allow_networks" in (report.error or "")
     assert httpserver.log == []

@@ -357,37 +357,37 @@ def test_paging_stops_at_posts_too_old_for_a_digest_and_at_ten_pages(database: D
     assert (report.found, report.note) == (2 * MAX_PAGES, f"the first {MAX_PAGES} pages were read, there are more")
 
 
-def test_a_source_over_its_limit_brings_in_the_first_and_says_so(sqlite: Database) -> None:
+def test_a_source_over_its_limit_brings_in_the_first_and_says_so(one_database: Database) -> None:
     web = Web({PORT: fetched(rss("/a", "/b", "/c"))})
-    (report,) = collect_sources(sqlite, web, naming(PORT, items_per_source=2), now=NOON)
+    (report,) = collect_sources(one_database, web, naming(PORT, items_per_source=2), now=NOON)
     assert (report.found, report.new, len(report.rejected)) == (3, 2, 1)
     assert "limits.items_per_source" in report.rejected[0].reason
 
 
-def test_only_the_sources_that_are_named_are_visited(sqlite: Database) -> None:
+def test_only_the_sources_that_are_named_are_visited(one_database: Database) -> None:
     web = Web({PORT: fetched(rss("/a")), COAST: fetched(rss("/b"), COAST)})
     settings = naming(PORT, COAST)
-    assert [r.url for r in collect_sources(sqlite, web, settings, now=NOON, only=["source 1"])] == [COAST]
-    assert [r.url for r in collect_sources(sqlite, web, settings, now=NOON, only=[PORT])] == [PORT]
+    assert [r.url for r in collect_sources(one_database, web, settings, now=NOON, only=["source 1"])] == [COAST]
+    assert [r.url for r in collect_sources(one_database, web, settings, now=NOON, only=[PORT])] == [PORT]
     with pytest.raises(UnknownSourceError, match="'Source 0', 'Source 1'"):
-        collect_sources(sqlite, web, settings, now=NOON, only=["Sorce 1"])
+        collect_sources(one_database, web, settings, now=NOON, only=["Sorce 1"])
 
 
-def test_sources_are_fetched_side_by_side(sqlite: Database) -> None:
+def test_sources_are_fetched_side_by_side(one_database: Database) -> None:
     together = threading.Barrier(2, timeout=WAIT_TIMEOUT)
 
     def wait_for_the_other() -> FetchResult:
         together.wait()  # breaks, and fails the source, if the other is not asked meanwhile
         return fetched(rss("/a"))
 
-    reports = visited(sqlite, Web({PORT: wait_for_the_other, COAST: wait_for_the_other}), PORT, COAST)
+    reports = visited(one_database, Web({PORT: wait_for_the_other, COAST: wait_for_the_other}), PORT, COAST)
     assert all(report.succeeded for report in reports)
 
 
-def test_progress_is_reported_from_nothing_to_all(sqlite: Database) -> None:
+def test_progress_is_reported_from_nothing_to_all(one_database: Database) -> None:
     calls: list[tuple[int, int, str | None]] = []
     collect_sources(
-        sqlite,
+        one_database,
         Web({PORT: fetched(rss("/a"))}),
         naming(PORT),
         now=NOON,
@@ -396,9 +396,9 @@ def test_progress_is_reported_from_nothing_to_all(sqlite: Database) -> None:
     assert calls == [(0, 1, None), (1, 1, "Source 0")]
 
 
-def test_a_source_that_left_the_settings_is_not_visited(sqlite: Database) -> None:
+def test_a_source_that_left_the_settings_is_not_visited(one_database: Database) -> None:
     web = Web({PORT: fetched(rss("/a"))})
-    visited(sqlite, web, PORT)
-    assert visited(sqlite, web) == []
+    visited(one_database, web, PORT)
+    assert visited(one_database, web) == []
     assert len(web.asked) == 1
-    assert titles(sqlite) == ["News /a"]
+    assert titles(one_database) == ["News /a"]

@@ -101,9 +101,9 @@ def test_relative_links_and_pages_stand_at_the_address_that_the_document_names(
     }
 
 
-def test_a_plain_text_of_the_own_site_is_an_article_with_its_credit(sqlite: Database, folder: Path) -> None:
-    read(sqlite, folder / "pilots.txt")
-    (article,) = stored(sqlite).values()
+def test_a_plain_text_of_the_own_site_is_an_article_with_its_credit(one_database: Database, folder: Path) -> None:
+    read(one_database, folder / "pilots.txt")
+    (article,) = stored(one_database).values()
     assert (
         article.url == "https://own.example.org/?s=Harbour%20Office%3A%20Night%20Pilots%20for%20the%20Waiting%20Ships"
     )
@@ -111,10 +111,10 @@ def test_a_plain_text_of_the_own_site_is_an_article_with_its_credit(sqlite: Data
     assert article.dated_at.date().isoformat() == "2026-11-16"
 
 
-def test_a_plain_text_without_a_date_is_no_article(sqlite: Database, tmp_path: Path) -> None:
+def test_a_plain_text_without_a_date_is_no_article(one_database: Database, tmp_path: Path) -> None:
     note = tmp_path / "note.txt"
     note.write_text(TEXT.replace("Monday, November 16, 2026", "Notes on this folder"), "utf-8")
-    report = read(sqlite, note)["file:note.txt"]
+    report = read(one_database, note)["file:note.txt"]
     assert (report.found, report.new, len(report.rejected)) == (1, 0, 1)
 
 
@@ -126,23 +126,23 @@ def test_reading_a_file_again_changes_nothing_and_a_changed_one_is_updated(datab
     assert read(database, file)["file:harbour.xml"].updated == 1
 
 
-def test_files_alone_visit_no_source_and_are_not_visited_later(sqlite: Database, folder: Path) -> None:
+def test_files_alone_visit_no_source_and_are_not_visited_later(one_database: Database, folder: Path) -> None:
     source = SourceSettings(url="https://port.example.org/feed", name="Port", publisher="Port")
-    assert list(read(sqlite, folder / "harbour.xml", settings=Settings(file=SettingsFile(sources=[source])))) == [
+    assert list(read(one_database, folder / "harbour.xml", settings=Settings(file=SettingsFile(sources=[source])))) == [
         "file:harbour.xml"
     ]
-    assert read(sqlite) == {}
+    assert read(one_database) == {}
 
 
-def test_a_file_over_the_limit_is_not_read_also_when_it_is_packed(sqlite: Database, tmp_path: Path) -> None:
+def test_a_file_over_the_limit_is_not_read_also_when_it_is_packed(one_database: Database, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.xml.gz"
     bomb.write_bytes(gzip.compress(b" " * 3_000_000))
     small = Settings(file=SettingsFile(limits=LimitSettings(fetch_bytes=100_000)))
-    assert "over 100,000 bytes" in (read(sqlite, bomb, settings=small)["file:bomb.xml.gz"].error or "")
+    assert "over 100,000 bytes" in (read(one_database, bomb, settings=small)["file:bomb.xml.gz"].error or "")
 
 
-def test_a_file_that_cannot_be_opened_is_reported(sqlite: Database, tmp_path: Path) -> None:
-    assert "No such file" in (read(sqlite, tmp_path / "none.xml")["file:none.xml"].error or "")
+def test_a_file_that_cannot_be_opened_is_reported(one_database: Database, tmp_path: Path) -> None:
+    assert "No such file" in (read(one_database, tmp_path / "none.xml")["file:none.xml"].error or "")
 
 
 def test_documents_are_listed_once_and_in_a_fixed_order(folder: Path) -> None:

@@ -159,8 +159,8 @@ def test_a_report_that_cannot_be_read_leaves_the_counts_of_before(database: Data
     assert views(database) == {"/a": 5, "/b": 10}
 
 
-def test_a_missing_file_is_reported_and_nothing_is_raised(sqlite: Database, tmp_path: Path) -> None:
-    (result,) = import_readership(sqlite, NOWHERE, settings(tmp_path, csv="none.csv"), now=NOON)
+def test_a_missing_file_is_reported_and_nothing_is_raised(one_database: Database, tmp_path: Path) -> None:
+    (result,) = import_readership(one_database, NOWHERE, settings(tmp_path, csv="none.csv"), now=NOON)
     assert "none.csv: No such file" in (result.error or "")
-    assert import_readership(sqlite, NOWHERE, settings(tmp_path), now=NOON) == []
+    assert import_readership(one_database, NOWHERE, settings(tmp_path), now=NOON) == []
     assert isinstance(result, ReadershipImport)

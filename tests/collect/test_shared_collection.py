@@ -120,34 +120,36 @@ def test_two_runs_share_a_collection_and_no_source_is_visited_twice(database: Da
 
 
 def test_what_a_dead_run_had_claimed_is_visited_and_what_it_had_visited_is_not(
-    sqlite: Database, dead_process: str
+    one_database: Database, dead_process: str
 ) -> None:
     web, settings = SlowWeb(is_open=True), naming(3)
-    collect_sources(sqlite, web, settings, now=NOON, only=["https://site0.example.org/feed"])
-    claim(sqlite, ["site1.example.org"], dead_process, datetime.now(UTC))
-    reports = collect_sources(sqlite, web, settings, now=LATER, since=NOON)
+    collect_sources(one_database, web, settings, now=NOON, only=["https://site0.example.org/feed"])
+    claim(one_database, ["site1.example.org"], dead_process, datetime.now(UTC))
+    reports = collect_sources(one_database, web, settings, now=LATER, since=NOON)
     assert [report.skipped for report in reports] == ["visited at 2026-11-16 07:00", None, None]
     assert len(web.asked) == 3
 
 
-def test_a_run_that_shares_leaves_to_others_what_they_hold(sqlite: Database) -> None:
+def test_a_run_that_shares_leaves_to_others_what_they_hold(one_database: Database) -> None:
     web, settings = SlowWeb(is_open=True), naming(2)
-    collect_sources(sqlite, web, settings, now=NOON - timedelta(hours=1))
+    collect_sources(one_database, web, settings, now=NOON - timedelta(hours=1))
     held = ["site0.example.org", "site1.example.org"]
-    claim(sqlite, held, THERE, datetime.now(UTC))
-    assert not has_free_visits(sqlite, settings, now=LATER, since=NOON)
-    with sqlite.write() as session:
+    claim(one_database, held, THERE, datetime.now(UTC))
+    assert not has_free_visits(one_database, settings, now=LATER, since=NOON)
+    with one_database.write() as session:
         release_hosts(session, held[:1], THERE)
-    assert has_free_visits(sqlite, settings, now=LATER, since=NOON)
-    shared = share_collection(sqlite, web, settings, now=LATER, since=NOON, stopping=threading.Event())
+    assert has_free_visits(one_database, settings, now=LATER, since=NOON)
+    shared = share_collection(one_database, web, settings, now=LATER, since=NOON, stopping=threading.Event())
     assert [report.url for report in shared] == ["https://site0.example.org/feed"]
-    assert list_claims(sqlite) == {"site1.example.org": THERE}
+    assert list_claims(one_database) == {"site1.example.org": THERE}
 
 
-def test_a_run_that_is_stopped_ends_its_visits_begins_no_other_and_gives_back_what_it_holds(sqlite: Database) -> None:
+def test_a_run_that_is_stopped_ends_its_visits_begins_no_other_and_gives_back_what_it_holds(
+    one_database: Database,
+) -> None:
     web, settings, stopping = SlowWeb(is_open=False), naming(9, workers=2), threading.Event()
     with ThreadPoolExecutor(1) as threads:
-        run = threads.submit(collect_sources, sqlite, web, settings, now=NOON, stopping=stopping)
+        run = threads.submit(collect_sources, one_database, web, settings, now=NOON, stopping=stopping)
         for _ in range(2):
             assert web.meeting.acquire(timeout=WAIT_TIMEOUT)
         stopping.set()
@@ -156,18 +158,18 @@ def test_a_run_that_is_stopped_ends_its_visits_begins_no_other_and_gives_back_wh
     visited = [report for report in reports if report.skipped is None]
     assert {report.skipped for report in reports} == {None, collection_run.STOPPED}
     assert len(visited) == len(web.asked) <= 4  # twice the threads were handed out
-    assert list_claims(sqlite) == {}
-    with sqlite.read() as session:
+    assert list_claims(one_database) == {}
+    with one_database.read() as session:
         assert {source.tried_at for source in session.scalars(select(Source))} == {None, NOON}
 
 
-def test_sources_of_one_host_are_claimed_together(sqlite: Database) -> None:
+def test_sources_of_one_host_are_claimed_together(one_database: Database) -> None:
     urls = ["https://one.example.org/a", "https://one.example.org./b", "https://two.example.org:8443/c", "no address"]
     assert [find_visit_host(url) for url in urls] == ["one.example.org", "one.example.org", "two.example.org", urls[-1]]
     web = SlowWeb(is_open=True)
     sources = [SourceSettings(url=url, name=url, publisher="P") for url in (urls[0], urls[0] + "b")]
     limits = LimitSettings(fetch_workers=1)
     reports: list[SourceReport] = collect_sources(
-        sqlite, web, Settings(file=SettingsFile(sources=sources, limits=limits)), now=NOON
+        one_database, web, Settings(file=SettingsFile(sources=sources, limits=limits)), now=NOON
     )
     assert [report.new for report in reports] == [1, 1]

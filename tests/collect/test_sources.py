@@ -219,14 +219,14 @@ def test_sources_that_need_somebody_are_named_where_attention_is_asked_for(datab
         assert "digest sources list" in sentence
 
 
-def test_health_is_said_in_words(sqlite: Database) -> None:
-    synced(sqlite, PORT)
-    assert describe_source_health(row(sqlite), NOON) == "not visited yet"
-    visited(sqlite, VisitFailure(SourceHealth.FAILING, "no connection"))
-    assert describe_source_health(row(sqlite), NOON) == "failed once since 2026-11-16: no connection"
-    visited(sqlite, VisitFailure(SourceHealth.REFUSING, "ask them"))
-    assert describe_source_health(row(sqlite), NOON) == "refusing since 2026-11-16: ask them"
-    visited(sqlite, VisitSuccess(DocumentKind.RSS, moved_to="https://new.example.org/feed"))
-    assert describe_source_health(row(sqlite), NOON) == "good; moved to https://new.example.org/feed"
-    synced(sqlite)
-    assert describe_source_health(row(sqlite), NOON).startswith("no longer in the settings")
+def test_health_is_said_in_words(one_database: Database) -> None:
+    synced(one_database, PORT)
+    assert describe_source_health(row(one_database), NOON) == "not visited yet"
+    visited(one_database, VisitFailure(SourceHealth.FAILING, "no connection"))
+    assert describe_source_health(row(one_database), NOON) == "failed once since 2026-11-16: no connection"
+    visited(one_database, VisitFailure(SourceHealth.REFUSING, "ask them"))
+    assert describe_source_health(row(one_database), NOON) == "refusing since 2026-11-16: ask them"
+    visited(one_database, VisitSuccess(DocumentKind.RSS, moved_to="https://new.example.org/feed"))
+    assert describe_source_health(row(one_database), NOON) == "good; moved to https://new.example.org/feed"
+    synced(one_database)
+    assert describe_source_health(row(one_database), NOON).startswith("no longer in the settings")

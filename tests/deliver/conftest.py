@@ -178,9 +178,9 @@ def world(database: Database, settings: Settings) -> DeliverySetup:
 
 
 @pytest.fixture
-def sqlite_world(sqlite: Database, settings: Settings) -> DeliverySetup:
+def one_world(one_database: Database, settings: Settings) -> DeliverySetup:
     """Give a world on SQLite alone, for what does not touch the database."""
-    return _build_delivery_setup(sqlite, settings)
+    return _build_delivery_setup(one_database, settings)
 
 
 @pytest.fixture
@@ -190,14 +190,14 @@ def postgresql_world(postgresql: Database, settings: Settings) -> DeliverySetup:
 
 
 @pytest.fixture
-def keyed(sqlite_world: DeliverySetup, tmp_path: Path) -> Settings:
+def keyed(one_world: DeliverySetup, tmp_path: Path) -> Settings:
     """Give settings that sign, with both kinds of key, and have bounces come back to a domain of their own."""
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     keys = (rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate())
     file = tmp_path / "dkim.pem"
     file.touch(mode=0o600)
     file.write_bytes(b"".join(key.private_bytes(*form) for key in keys))
-    settings = sqlite_world.settings
+    settings = one_world.settings
     sender = settings.file.sender.model_copy(update={"bounce_domain": "bounce.example.org"})
     return settings.model_copy(
         update={

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.sample_installation import benchmark_settings, create_ready_database
-from tests.conftest import run_on_server, sibling_database_url
+from tests.run_database import run_on_server, sibling_database_url
 
 _database_numbers = count()
 

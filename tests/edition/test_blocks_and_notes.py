@@ -118,16 +118,16 @@ def running(database: Database) -> dict[str, list[str]]:
         return {e.name: [block["id"] for block in e.content["blocks"]] for e in editions}
 
 
-def test_a_story_that_was_written_here_is_in_the_edition_without_a_link(sqlite: Database) -> None:
-    install = Installation(WEEKLY, sqlite)
-    add(sqlite, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+def test_a_story_that_was_written_here_is_in_the_edition_without_a_link(one_database: Database) -> None:
+    install = Installation(WEEKLY, one_database)
+    add(one_database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     drafted(install)
     form = EditForm("current", EDITOR, NOW)
     written = editing.write_story(install, form, {"title": "We moved", "summary": "To new rooms."}, section="featured")
     assert written.edit is not None
     editing.write_note(install, form, written.edit.target, "Come and see us.")
     editing.write_text(install, form, written.edit.target, StoryField.KICKER, "In our own matter")
-    with sqlite.read() as session:
+    with one_database.read() as session:
         (edition,) = session.scalars(select(Edition))
     entry = edition.content["sections"][0]["entries"][-1]
     assert (entry["headline"], entry["url"], entry["note"]) == ("We moved", "", "Come and see us.")

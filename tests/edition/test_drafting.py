@@ -46,6 +46,7 @@ from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN
 from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
+from tests.run_database import HomeDatabases
 
 SAMPLE = ROOT / "digest" / "sample"
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York
@@ -84,37 +85,39 @@ def test_sqlite_and_postgresql_give_the_same_bytes(sqlite: Database, postgresql:
     assert len(bodies(sqlite)) > 10
 
 
-def test_sources_in_another_order_give_the_same_bytes(sqlite: Database, tmp_path: Path) -> None:
-    from digest.store.engine import migrate_schema, open_database
+def test_sources_in_another_order_give_the_same_bytes(
+    one_database: Database, home_databases: HomeDatabases, tmp_path: Path
+) -> None:
+    from digest.store.engine import open_database
 
     settings = sample_settings()
-    drafted(collected(sqlite, settings))
+    drafted(collected(one_database, settings))
     sources = list(settings.file.sources)
     random.Random(7).shuffle(sources)
-    other = open_database(f"sqlite:///{tmp_path / 'other.db'}")
-    migrate_schema(other)
+    (tmp_path / "other").mkdir()
+    other = open_database(home_databases.create(tmp_path / "other"))
     file = settings.file.model_copy(update={"sources": sources})
     drafted(collected(other, settings.model_copy(update={"file": file})))
-    assert bodies(sqlite) == bodies(other)
+    assert bodies(one_database) == bodies(other)
     other.close()
 
 
-def test_drafting_again_replaces_the_draft_and_says_the_same(sqlite: Database) -> None:
-    install = collected(sqlite, sample_settings())
+def test_drafting_again_replaces_the_draft_and_says_the_same(one_database: Database) -> None:
+    install = collected(one_database, sample_settings())
     first = drafted(install)
-    before = bodies(sqlite)
+    before = bodies(one_database)
     second = drafted(install)
     assert (second.id, second.name, second.number) == (first.id, "2026-W47", 147)
-    assert bodies(sqlite) == before
+    assert bodies(one_database) == before
 
 
-def test_the_operators_own_subject_is_the_subject(sqlite: Database, tmp_path: Path) -> None:
+def test_the_operators_own_subject_is_the_subject(one_database: Database, tmp_path: Path) -> None:
     own = tmp_path / "templates" / "mail" / "edition"
     own.mkdir(parents=True)
     (own / "subject.txt").write_text("No. {{ content.number }}: {{ content.subject }}\n")
-    usual = drafted(collected(sqlite, sample_settings())).subject
+    usual = drafted(collected(one_database, sample_settings())).subject
     settings = sample_settings().model_copy(update={"templates": tmp_path / "templates"})
-    edition = drafted(Installation(settings, sqlite))
+    edition = drafted(Installation(settings, one_database))
     assert edition.subject == edition.content["subject"] == f"No. 147: {usual}"
 
 
@@ -400,11 +403,13 @@ def test_a_release_that_is_moved_after_approval_is_left_alone_and_said(database:
         ("sun 02:30", datetime(2027, 3, 14, tzinfo=UTC)),  # an hour that does not come
     ],
 )
-def test_where_the_clock_changes_a_release_has_one_edition(sqlite: Database, release: str, sunday: datetime) -> None:
-    install = releasing(sqlite, release)
+def test_where_the_clock_changes_a_release_has_one_edition(
+    one_database: Database, release: str, sunday: datetime
+) -> None:
+    install = releasing(one_database, release)
     for hours in range(-30, 40, 3):
         drafted(install, sunday + timedelta(hours=hours))
-    first, second = editions(sqlite)
+    first, second = editions(one_database)
     assert first[2].date() == sunday.date()
     assert timedelta(days=7) - timedelta(hours=1) <= second[2] - first[2] <= timedelta(days=7, hours=1)
 

@@ -111,25 +111,25 @@ def test_an_edit_that_is_made_while_a_draft_is_prepared_is_in_what_is_stored(dat
     assert result.state == edition.state
 
 
-def test_an_edition_of_before_stored_proposals_is_drafted_anew(sqlite: Database) -> None:
-    install = Installation(WEEKLY, sqlite)
-    add(sqlite, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+def test_an_edition_of_before_stored_proposals_is_drafted_anew(one_database: Database) -> None:
+    install = Installation(WEEKLY, one_database)
+    add(one_database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     first = drafted(install)
-    with sqlite.write() as session:
+    with one_database.write() as session:
         session.execute(delete(EditionProposal).where(EditionProposal.edition_id == first.id))
     drafted(install, NOW + timedelta(minutes=1))
-    assert stored(sqlite, first).proposal.sections
+    assert stored(one_database, first).proposal.sections
 
 
-def test_what_editors_merged_or_split_is_grouped_so_when_the_draft_is_made_again(sqlite: Database) -> None:
-    install = Installation(WEEKLY, sqlite)
+def test_what_editors_merged_or_split_is_grouped_so_when_the_draft_is_made_again(one_database: Database) -> None:
+    install = Installation(WEEKLY, one_database)
     titles = ("Hurricane Nadia turns toward Bermuda", "Port cranes counted by hand", "Measles closes summer camps")
-    add(sqlite, *titles, dated=NOW - timedelta(days=1), found=NOW)
+    add(one_database, *titles, dated=NOW - timedelta(days=1), found=NOW)
     first = drafted(install)
     storm, port, camps = (f"https://a.example.org/{title.replace(' ', '-')}" for title in titles)
-    edit(sqlite, first, EditDraft(EditKind.MERGE, storm, {"others": [port, camps]}))
+    edit(one_database, first, EditDraft(EditKind.MERGE, storm, {"others": [port, camps]}))
     assert {storm, port, camps} in proposed_stories(install)
-    edit(sqlite, first, EditDraft(EditKind.SPLIT, storm, {"articles": [camps]}))
+    edit(one_database, first, EditDraft(EditKind.SPLIT, storm, {"articles": [camps]}))
     assert {camps} in (stories := proposed_stories(install))
     assert {storm, port} in stories
 

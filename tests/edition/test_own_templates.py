@@ -51,9 +51,9 @@ def test_it_names_file_line_and_remedy(mistake: tuple[Settings, str], full_conte
 
 
 def test_a_command_ends_with_the_sentence(
-    mistake: tuple[Settings, str], sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mistake: tuple[Settings, str], one_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sqlite.close()
+    one_database.close()
     settings, _ = mistake
     KeyRing.create(settings.key_file)
     monkeypatch.chdir(tmp_path)
@@ -63,7 +63,7 @@ def test_a_command_ends_with_the_sentence(
     assert f"{settings.templates}/mail/edition/subject.txt, line " in refused.output
 
 
-def test_the_doctor_finds_what_is_no_template(sqlite: Database, tmp_path: Path) -> None:
+def test_the_doctor_finds_what_is_no_template(one_database: Database, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, templates=tmp_path / "own")
     KeyRing.create(settings.key_file)
     pages = tmp_path / "own" / "web"
@@ -71,32 +71,34 @@ def test_the_doctor_finds_what_is_no_template(sqlite: Database, tmp_path: Path) 
     (pages / "error.html").write_text("{% if %}")
     (pages / "privacy.html").write_bytes(b"\xff\xfe")
     (pages / "signup.html").write_text("<p>{{ anything | long_day }}</p>")
-    errors = [f.message for f in examine_installation(Installation(settings, sqlite)) if f.level == "error"]
+    errors = [f.message for f in examine_installation(Installation(settings, one_database)) if f.level == "error"]
     assert [f"{name}.html" for name in ("error", "privacy", "signup") if any(f"{name}.html" in e for e in errors)] == [
         "error.html",
         "privacy.html",
     ]
 
 
-def test_the_doctor_makes_every_mail_with_them(sqlite: Database, tmp_path: Path) -> None:
+def test_the_doctor_makes_every_mail_with_them(one_database: Database, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, templates=tmp_path / "own")
     KeyRing.create(settings.key_file)
     folder = tmp_path / "own" / "mail" / "welcome"
     folder.mkdir(parents=True)
     (folder / "body.txt").write_text("Hello\n{{ facts.next_nmber }}\n")
-    (error,) = (f.message for f in examine_installation(Installation(settings, sqlite)) if "body.txt" in f.message)
+    (error,) = (
+        f.message for f in examine_installation(Installation(settings, one_database)) if "body.txt" in f.message
+    )
     assert error.startswith(f"{folder}/body.txt, line 2: ")
     (folder / "body.txt").unlink()
-    said = [f.message for f in examine_installation(Installation(settings, sqlite))]
+    said = [f.message for f in examine_installation(Installation(settings, one_database))]
     assert f"{tmp_path / 'own'}: your own templates can be read, and every mail was made with them" in said
 
 
-def test_a_page_names_the_mistake_to_the_staff_alone_and_to_the_log(sqlite: Database, tmp_path: Path) -> None:
+def test_a_page_names_the_mistake_to_the_staff_alone_and_to_the_log(one_database: Database, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, templates=tmp_path / "own", base_url="http://localhost:8025")
     KeyRing.create(settings.key_file)
     pages = tmp_path / "own" / "web"
     pages.mkdir(parents=True)
-    app = create_app(Installation(settings, sqlite))
+    app = create_app(Installation(settings, one_database))
     (pages / "privacy.html").write_text("<p>\n{{ sight.name }}</p>")
     with capture_logs() as logged:
         page = app.test_client().get("/privacy")
@@ -106,7 +108,7 @@ def test_a_page_names_the_mistake_to_the_staff_alone_and_to_the_log(sqlite: Data
     (said,) = (line["mistake"] for line in logged if "mistake" in line)
     assert said.startswith(f"{pages}/privacy.html, line 2: 'sight' is undefined")
     (pages / "reader.html").write_text("{% if %}")
-    app = create_app(Installation(settings, sqlite))
+    app = create_app(Installation(settings, one_database))
     assert app.test_client().get("/privacy").mimetype == "text/plain", "the page for errors has the mistake too"
 
 

@@ -75,25 +75,25 @@ def test_many_writers_make_one_chain(database: Database) -> None:
         ),
     ],
 )
-def test_what_was_changed_taken_away_or_put_in_is_named(sqlite: Database, tampering: Any, named: str) -> None:
-    record(sqlite, "one", "two", "three")
-    with sqlite.write() as session:
+def test_what_was_changed_taken_away_or_put_in_is_named(one_database: Database, tampering: Any, named: str) -> None:
+    record(one_database, "one", "two", "three")
+    with one_database.write() as session:
         session.execute(tampering)
-    assert named in fault_of(sqlite)
+    assert named in fault_of(one_database)
 
 
 def test_a_seal_covers_the_log_and_tells_that_its_end_was_cut_off_or_written_anew(
-    sqlite: Database, tmp_path: Any
+    one_database: Database, tmp_path: Any
 ) -> None:
-    world = build_web_setup(sqlite, tmp_path)
-    record(sqlite, "one", "two", "three")
+    world = build_web_setup(one_database, tmp_path)
+    record(one_database, "one", "two", "three")
     sealed, proof = maintenance.prove_and_seal_ledger(world.install, NOW, actor="scheduler")
     assert (proof.fault, sealed.log_through) == ("", 3)
-    assert fault_of(sqlite) == ""
-    with sqlite.write() as session:
+    assert fault_of(one_database) == ""
+    with one_database.write() as session:
         session.execute(delete(AuditEntry).where(AuditEntry.seq > 1))
-    assert "rows after 1 are missing; the seal of 2026-11-19 22:30 UTC covers row 3" in fault_of(sqlite)
-    record(sqlite, "two", "a milder three")
-    assert "row 3 is not the one that the seal of 2026-11-19 22:30 UTC covers" in fault_of(sqlite)
+    assert "rows after 1 are missing; the seal of 2026-11-19 22:30 UTC covers row 3" in fault_of(one_database)
+    record(one_database, "two", "a milder three")
+    assert "row 3 is not the one that the seal of 2026-11-19 22:30 UTC covers" in fault_of(one_database)
     _, proof = maintenance.prove_and_seal_ledger(world.install, NOW + timedelta(days=1), actor="scheduler")
     assert "row 3 is not the one" in proof.fault

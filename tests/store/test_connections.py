@@ -13,6 +13,7 @@ from digest.store.engine import PING_AFTER_IDLE, Database, open_database
 COUNT = text("SELECT count(*) FROM note")
 
 
+@pytest.mark.sqlite
 def test_a_writer_waits_until_another_has_committed(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path / 'a.db'}")
     with database.write() as session:
@@ -35,6 +36,7 @@ def test_a_writer_waits_until_another_has_committed(tmp_path: Path) -> None:
     database.close()
 
 
+@pytest.mark.sqlite
 def test_out_of_patience_a_writer_fails_and_its_connection_is_as_it_was(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'a.db'}"
     patient, hasty = open_database(url), open_database(url, writer_timeout=0.05)
@@ -48,6 +50,7 @@ def test_out_of_patience_a_writer_fails_and_its_connection_is_as_it_was(tmp_path
         database.close()
 
 
+@pytest.mark.sqlite
 def test_what_is_no_database_is_said_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     path.write_bytes(b"no database" * 1000)

@@ -66,7 +66,7 @@ from subscribers.consent.wordings import list_wordings
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
 from subscribers.store.models import Person, PersonState
-from tests.conftest import run_on_server, sibling_database_url
+from tests.run_database import run_on_server, sibling_database_url
 from tests.subscribers.ledger_replay import find_ledger_differences
 
 UPGRADED_AT = datetime(2026, 12, 1, tzinfo=UTC)

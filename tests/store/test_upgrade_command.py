@@ -12,11 +12,12 @@ from sqlalchemy import select, text
 from digest.backups.archive import ArchiveReader, list_stored_tables
 from digest.backups.loader import advance_sequence, write_archived_rows
 from digest.cli import digest
+from digest.settings import load_settings
 from digest.store.audit_chain import prove_audit_log
 from digest.store.engine import newest_schema_revision, open_database, read_schema_revision, upgrade_schema
 from digest.store.models import AuditEntry
 from subscribers.consent.audience import load_audience_page
-from tests.conftest import run_on_server, sibling_database_url
+from tests.run_database import run_on_server, sibling_database_url
 from tests.store.test_upgrade import AUDIENCE, FIXTURE
 
 OLD = "0020"  # any between the fixture's and today's
@@ -94,13 +95,14 @@ def test_while_somebody_works_with_it_nothing_is_done(old_url: str, tmp_path: Pa
 def test_a_database_of_a_newer_version_and_none_at_all_are_said_in_a_sentence(
     initialised_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    url = f"sqlite:///{initialised_home / 'digest.db'}"
+    url = load_settings().effective_database_url
     with closing(open_database(url)) as database, database.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     refused = upgrade()
     assert refused.exit_code == 2
     assert "belongs to a newer version of this program (schema 9999" in refused.output
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.delenv("DIGEST_DATABASE_URL", raising=False)
     refused = upgrade()
     assert refused.exit_code == 2
     assert "Run 'digest init' first" in refused.output

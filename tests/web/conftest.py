@@ -128,9 +128,9 @@ def both(database: Database, tmp_path: Path) -> WebSetup:
 
 
 @pytest.fixture
-def world(sqlite: Database, tmp_path: Path) -> WebSetup:
+def world(one_database: Database, tmp_path: Path) -> WebSetup:
     """Give an installation on SQLite alone: for what a database has no say in."""
-    return build_web_setup(sqlite, tmp_path)
+    return build_web_setup(one_database, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def count_answers(port: int, until: Future[Any]) -> int:
 
 
 def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_happened(
-    world: Any, sqlite: Database, monkeypatch: pytest.MonkeyPatch
+    world: Any, one_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bodies = {"burn": b"burn", "die": b"die", "memory": b"take memory", "port": rss("/1", "/2"), "coast": rss("/3")}
     addresses = {name: f"https://{name}.example.org/feed" for name in bodies}
@@ -48,7 +48,7 @@ def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_ha
     monkeypatch.setattr(client, "SANDBOX", sandbox)
     try:
         with open_page_server(world.app, "127.0.0.1", 0) as serving, ThreadPoolExecutor(1) as threads:
-            collecting = threads.submit(collect_sources, sqlite, getter, settings, now=NOW)
+            collecting = threads.submit(collect_sources, one_database, getter, settings, now=NOW)
             answers = count_answers(serving.port, collecting)
             reports = {report.name: report for report in collecting.result()}
     finally:
@@ -57,7 +57,7 @@ def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_ha
     assert "signal 11" in (reports["Die"].error or "")
     assert "200 MB of memory" in (reports["Memory"].error or "")
     assert (reports["Port"].new, reports["Coast"].new) == (2, 1)
-    with sqlite.read() as session:
+    with one_database.read() as session:
         burning = session.scalars(select(Source).where(Source.name == "Burn")).one()
         assert burning.health == SourceHealth.FAILING
         assert "take the source out" in (burning.message or "")

@@ -35,10 +35,10 @@ OWN = {
 
 
 @pytest.fixture
-def install(sqlite: Database, tmp_path: Path) -> Installation:
+def install(one_database: Database, tmp_path: Path) -> Installation:
     settings = Settings.model_validate({"home": tmp_path, "base_url": "https://lettre.vigie.example", "file": OWN})
     KeyRing.create(settings.key_file)
-    return Installation(settings, sqlite)
+    return Installation(settings, one_database)
 
 
 def test_no_mail_names_another_publication(install: Installation) -> None:
@@ -67,9 +67,9 @@ def test_no_page_names_another_publication(install: Installation) -> None:
     assert named == set(), "what a page says of the publication comes from the settings"
 
 
-def test_the_doctor_names_what_is_left(sqlite: Database, tmp_path: Path) -> None:
+def test_the_doctor_names_what_is_left(one_database: Database, tmp_path: Path) -> None:
     def said(file: dict[str, dict[str, str]]) -> list[str]:
-        installation = Installation(Settings.model_validate({"home": tmp_path, "file": file}), sqlite)
+        installation = Installation(Settings.model_validate({"home": tmp_path, "file": file}), one_database)
         return [finding.message for finding in check_own_texts(ExaminedInstallation(installation))]
 
     assert said({}) == []

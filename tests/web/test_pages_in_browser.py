@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
-from digest.store.engine import migrate_schema, open_database
+from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState, Source, SourceHealth
 from digest.web.desk.previews import PREVIEW_VIEWS
 from digest.web.server import open_page_server
@@ -28,6 +28,7 @@ from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, SignupMail
 from tests.browser import axe_report, excess_width, faulty_pages, follow, page_faults, show_views, sign_in
+from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
 
 pytestmark = pytest.mark.chromium
@@ -37,11 +38,12 @@ NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterator[tuple[Any, str]]:
+def served(
+    tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases, build_world: Any
+) -> Iterator[tuple[Any, str]]:
     """Serve an installation with a draft, editions that went out, sources of every health."""
     home = tmp_path_factory.mktemp("served")
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
-    migrate_schema(database)
+    database = open_database(home_databases.create(home))
     world = build_world(database, home)
     world.edition(name="2026-W45", number=145, state=EditionState.SENT, release_at=RELEASE - timedelta(14))
     world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
@@ -226,9 +228,9 @@ def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def test_axe_finds_nothing_on_what_a_button_is_answered_with(
-    browser: Browser, sqlite: Any, tmp_path: Path, build_world: Any
+    browser: Browser, one_database: Any, tmp_path: Path, build_world: Any
 ) -> None:
-    world = build_world(sqlite, tmp_path)
+    world = build_world(one_database, tmp_path)
     context = browser.new_context()
     page = context.new_page()
     found, statuses = {}, []
@@ -310,9 +312,9 @@ def without_scripts(browser: Browser) -> Iterator[BrowserContext]:
 
 
 def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
-    without_scripts: BrowserContext, sqlite: Any, tmp_path: Path, build_world: Any
+    without_scripts: BrowserContext, one_database: Any, tmp_path: Path, build_world: Any
 ) -> None:
-    world = build_world(sqlite, tmp_path)
+    world = build_world(one_database, tmp_path)
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         page = without_scripts.new_page()
         page.goto(f"http://127.0.0.1:{serving.port}/preferences/{world.token('preferences')}")
@@ -332,9 +334,9 @@ def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
 
 
 def test_a_reader_has_their_record_shown_and_prints_it(
-    without_scripts: BrowserContext, sqlite: Any, tmp_path: Path, build_world: Any
+    without_scripts: BrowserContext, one_database: Any, tmp_path: Path, build_world: Any
 ) -> None:
-    world = build_world(sqlite, tmp_path)
+    world = build_world(one_database, tmp_path)
     said: list[str] = []
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         page = without_scripts.new_page()
@@ -357,9 +359,9 @@ def test_a_reader_has_their_record_shown_and_prints_it(
 
 
 def test_an_editor_looks_at_a_draft_and_approves_it_without_scripts(
-    without_scripts: BrowserContext, sqlite: Any, tmp_path: Path, build_world: Any
+    without_scripts: BrowserContext, one_database: Any, tmp_path: Path, build_world: Any
 ) -> None:
-    world = build_world(sqlite, tmp_path)
+    world = build_world(one_database, tmp_path)
     world.edition()
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         page = without_scripts.new_page()

@@ -40,6 +40,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import Base, ConsentEvent, Person, PersonState
 from tests.actors import ADMIN
 from tests.browser import follow
+from tests.run_database import HomeDatabases, read_stored_bytes
 
 BASE = "https://news.example.org"
 ADA = "ada.lovelace@analytical.example"
@@ -98,10 +99,11 @@ class House:
 
 
 @contextmanager
-def house(home: Path) -> Iterator[House]:
+def house(home: Path, database_url: str) -> Iterator[House]:
     """Open and serve an installation. Its mail names the public address; what the browser opens is this machine's."""
     with resources.as_file(resources.files("digest").joinpath("sample", "digest.toml")) as file:
-        settings = load_settings(file, {}).model_copy(update={"home": home, "base_url": BASE})
+        settings = load_settings(file, {})
+    settings = settings.model_copy(update={"home": home, "base_url": BASE, "database_url": database_url})
     KeyRing.create(settings.key_file)
     with open_installation(settings) as install:
         found = House(install, Flask("unused"), "")
@@ -223,8 +225,8 @@ def erases_herself(home: House, page: Page, mine: str, edition: EmailMessage) ->
 
 
 @pytest.mark.chromium
-def test_the_whole_life_of_a_reader(page: Page, tmp_path: Path) -> None:
-    with house(tmp_path) as home:
+def test_the_whole_life_of_a_reader(page: Page, home_databases: HomeDatabases, tmp_path: Path) -> None:
+    with house(tmp_path, home_databases.create(tmp_path)) as home:
         signs_up(home, page)
         first = home.publish()
         (edition,) = home.mails()
@@ -248,7 +250,7 @@ def test_the_whole_life_of_a_reader(page: Page, tmp_path: Path) -> None:
         assert chain[-5:] == ["withdrawn", "undone", "withdrawn", "undone", "erased"]
         journal = DepartureLog(home.install.settings.left_log, home.install.keys)
         assert [d.kind for d in journal.read()] == ["left", "undone", "left", "undone", "erased"]
-        stored = b"".join(f.read_bytes() for f in tmp_path.glob("digest.db*")).lower()
+        stored = read_stored_bytes(home.install.database.engine).lower()
         assert b"lovelace" not in stored
         assert b"analytical" not in stored
 
@@ -294,8 +296,10 @@ def own_links(mail: EmailMessage) -> set[str]:
     return {urlsplit(link)._replace(scheme="", netloc="", fragment="").geturl() or "/" for link in found}
 
 
-def test_a_scanner_that_opens_every_link_of_every_mail_twice_changes_no_row(tmp_path: Path) -> None:
-    with house(tmp_path) as home:
+def test_a_scanner_that_opens_every_link_of_every_mail_twice_changes_no_row(
+    home_databases: HomeDatabases, tmp_path: Path
+) -> None:
+    with house(tmp_path, home_databases.create(tmp_path)) as home:
         mails = every_mail(home)
         assert len(mails) == 12
         links = sorted(set().union(*(own_links(mail) for mail in mails)))

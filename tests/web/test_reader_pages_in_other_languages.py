@@ -12,11 +12,12 @@ from lxml import etree
 from playwright.sync_api import Browser, Route
 
 from digest.catalogues import load_language
-from digest.store.engine import migrate_schema, open_database
+from digest.store.engine import open_database
 from digest.web.archive.site_parts import describe_signup
 from digest.web.server import open_page_server
 from subscribers.pages.preferences import zones_by_region
 from tests.pseudo_language import find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue
+from tests.run_database import HomeDatabases
 from tests.web.conftest import build_web_setup, sample_content, sample_evidence, store_picture
 from tests.web.reader_pages import WRITTEN_BY_STAFF, visit_all
 
@@ -34,12 +35,13 @@ _OPAQUE = re.compile(r'<select id="zone".*?</select>|&lt;[a-z]+\.\w+@[\w.]+&gt;'
 
 
 @pytest.fixture(scope="module")
-def toured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[str, str]]]:
+def toured(
+    tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases
+) -> Iterator[tuple[Any, dict[str, str]]]:
     """Give an installation that speaks a made-up language, and all that its pages answered in every state."""
     home = tmp_path_factory.mktemp("made-up")
     write_pseudo_catalogue(home / "templates", MADE_UP)
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
-    migrate_schema(database)
+    database = open_database(home_databases.create(home))
     world = build_web_setup(database, home, MADE_UP, home / "templates")
     yield world, visit_all(world)
     database.close()

@@ -48,7 +48,7 @@ def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_server_serves_stops_and_gives_its_port_back(world: Any, sqlite: Database) -> None:
+def test_a_server_serves_stops_and_gives_its_port_back(world: Any, one_database: Database) -> None:
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=WAIT_TIMEOUT)
         connection.request("GET", "/healthz")

@@ -66,8 +66,8 @@ def posts(httpserver: HTTPServer) -> list[Request]:
 
 
 @pytest.fixture
-def world(sqlite: Database, tmp_path: Path, httpserver: HTTPServer, roomy: object) -> FaultyInstallation:
-    made = FaultyInstallation.make_sound(tmp_path, sqlite)
+def world(one_database: Database, tmp_path: Path, httpserver: HTTPServer, roomy: object) -> FaultyInstallation:
+    made = FaultyInstallation.make_sound(tmp_path, one_database)
     hook = f'allow_networks = ["127.0.0.1/32"]\n[alerts]\nwebhook = "{httpserver.url_for("/hook")}"\n'
     made.replace_setting("[limits]\n", f"[limits]\n{hook}[limits]\n".replace("[limits]\nproxies", "proxies"))
     settings = (tmp_path / "digest.toml").read_text()

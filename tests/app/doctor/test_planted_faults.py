@@ -20,14 +20,15 @@ from subscribers.crypto.keys import KeyRing
 from tests.app.doctor.outside import OutsideSetup, run_outside
 from tests.app.doctor.planted_operations import NOW, OPERATIONS_FAULTS, FaultyInstallation
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS
+from tests.run_database import HomeDatabases
 
 # Whose fault is a machine's, or planted in a test of its own.
 UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth"}
 
 
 @pytest.fixture
-def world(sqlite: Database, tmp_path: Path) -> FaultyInstallation:
-    return FaultyInstallation.make_sound(tmp_path, sqlite)
+def world(one_database: Database, tmp_path: Path) -> FaultyInstallation:
+    return FaultyInstallation.make_sound(tmp_path, one_database)
 
 
 def examine(world: FaultyInstallation, *names: str) -> list[tuple[str, str, str]]:
@@ -96,12 +97,11 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
 
 
 @pytest.fixture(scope="module")
-def outside_world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[OutsideSetup]:
+def outside_world(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases) -> Iterator[OutsideSetup]:
     folder = tmp_path_factory.mktemp("outside")
-    shutil.copy(sqlite_template, folder / "digest.db")
     KeyRing.create(folder / "keys.json")
     with (
-        closing(open_database(f"sqlite:///{folder / 'digest.db'}")) as database,
+        closing(open_database(home_databases.create(folder))) as database,
         run_outside(folder, lambda settings: Installation(settings, database)) as world,
     ):
         yield world

@@ -101,8 +101,7 @@ def test_grades_of_another_form_are_refused_with_their_line(tmp_path: Path, row:
     assert "Line 2" in result.output or "no web address" in result.output
 
 
-def test_a_stored_edition_is_scored_without_feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+def test_a_stored_edition_is_scored_without_feeds(new_home: Path, tmp_path: Path) -> None:
     evaluate(tmp_path, [pick(2, TITLES[1], 0, "fire")])
     start = ["--settings", str(tmp_path / "digest.toml")]
     commands = (

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.cli import digest
+from digest.settings import load_settings
 from digest.store.engine import open_database
 from digest.store.models import AuditEntry
 from subscribers.crypto.keys import KeyRing
@@ -16,13 +17,11 @@ CONFIRMED = "2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:00,192.0.2.1,1"
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    KeyRing.create(tmp_path / "home" / "keys.json")
+def home(new_home: Path, tmp_path: Path) -> Path:
+    KeyRing.create(new_home / "keys.json")
     rows = [f"ada@okapi.example.org,{CONFIRMED}", "bo@okapi.example.org,,,,,", "zebra,,,,,"]
     (tmp_path / "list.csv").write_text(HEADINGS + "\n".join(rows))
-    return tmp_path / "home"
+    return new_home
 
 
 def _run(*words: str, typed: str = "") -> Result:
@@ -30,7 +29,7 @@ def _run(*words: str, typed: str = "") -> Result:
 
 
 def _acts(home: Path) -> list[tuple[str, str]]:
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    database = open_database(load_settings().effective_database_url)
     with database.read() as session:
         found = [
             (row.act, json.dumps(row.detail)) for row in session.scalars(select(AuditEntry).order_by(AuditEntry.id))

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import update
 
 from digest.cli import digest
+from digest.settings import load_settings
 from digest.store.engine import Database, open_database
 from subscribers.consent.wordings import WordingText, register_wording
 from subscribers.crypto.keys import KeyRing
@@ -16,11 +17,9 @@ EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed li
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    KeyRing.create(tmp_path / "home" / "keys.json")
-    return tmp_path / "home"
+def home(new_home: Path) -> Path:
+    KeyRing.create(new_home / "keys.json")
+    return new_home
 
 
 def _run(*words: str, typed: str = "") -> Result:
@@ -115,4 +114,4 @@ def test_a_damaged_row_is_named_shown_left_out_of_an_export_and_erased_by_its_nu
 
 
 def _database(home: Path) -> Database:
-    return open_database(f"sqlite:///{home / 'digest.db'}")
+    return open_database(load_settings().effective_database_url)

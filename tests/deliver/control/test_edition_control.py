@@ -238,14 +238,14 @@ def test_of_a_large_edition_a_few_go_ahead_and_the_rest_follows_after_a_quarter_
     assert len(set(_given(first) + _given(rest))) == 1000
 
 
-def test_of_a_small_edition_nobody_goes_ahead(sqlite_world: DeliverySetup) -> None:
-    world = _limited(sqlite_world, "alerts", canary_minutes=15)
+def test_of_a_small_edition_nobody_goes_ahead(one_world: DeliverySetup) -> None:
+    world = _limited(one_world, "alerts", canary_minutes=15)
     _many(world, 999)
     assert _send(world, ScriptedProvider(ACCEPT, batch_size=500)).state is EditionState.SENT
 
 
-def test_files_need_no_first_readers(sqlite_world: DeliverySetup) -> None:
-    world = _limited(sqlite_world, "alerts", canary_minutes=15)
+def test_files_need_no_first_readers(one_world: DeliverySetup) -> None:
+    world = _limited(one_world, "alerts", canary_minutes=15)
     _many(world, 1000)
     assert _send(world, ScriptedProvider(ACCEPT, batch_size=500, name="outbox")).state is EditionState.SENT
 
@@ -300,9 +300,9 @@ def _let_complaints_arrive(world: DeliverySetup, deliveries: Sequence[str]) -> N
     "canary_minutes", [1, 15]
 )  # a run sleeps through one minute, and ends before a quarter of an hour
 def test_an_alarm_while_the_rest_waits_for_the_first_readers_is_raised_at_once_and_once(
-    sqlite_world: DeliverySetup, canary_minutes: int
+    one_world: DeliverySetup, canary_minutes: int
 ) -> None:
-    world = _limited(sqlite_world, "alerts", canary_minutes=canary_minutes)
+    world = _limited(one_world, "alerts", canary_minutes=canary_minutes)
     world.settings.key_file.touch(mode=0o600)
     world.settings.key_file.write_text(world.keys.to_json())
     _many(world, 1000)
@@ -406,18 +406,18 @@ def _edition_before(world: DeliverySetup, planned: int) -> None:
 
 @pytest.mark.parametrize(("before", "paused"), [(400, True), (229, False), (150, False)])
 def test_a_list_that_changed_too_much_since_the_last_edition_is_looked_at_first(
-    sqlite_world: DeliverySetup, before: int, *, paused: bool
+    one_world: DeliverySetup, before: int, *, paused: bool
 ) -> None:
-    _many(sqlite_world, 130)
-    _edition_before(sqlite_world, before)
+    _many(one_world, 130)
+    _edition_before(one_world, before)
     provider = ScriptedProvider(ACCEPT)
-    report = _send(sqlite_world, provider)
+    report = _send(one_world, provider)
     assert bool(report.wait_reason) is paused
     assert len(provider.received_messages) == (0 if paused else 130)
     if paused:
         assert "shrank from 400 to 130 readers" in report.wait_reason
-        _act(sqlite_world, edition_control.resume_edition, EDITION_NAME)
-        assert _send(sqlite_world, ScriptedProvider(ACCEPT)).state is EditionState.SENT
+        _act(one_world, edition_control.resume_edition, EDITION_NAME)
+        assert _send(one_world, ScriptedProvider(ACCEPT)).state is EditionState.SENT
 
 
 # Bounds
@@ -459,15 +459,15 @@ def test_a_new_sender_warms_up_day_by_day(world: DeliverySetup) -> None:
 
 
 def test_what_a_warm_up_keeps_for_days_is_still_tried_again_when_its_server_says_later(
-    sqlite_world: DeliverySetup,
+    one_world: DeliverySetup,
 ) -> None:
-    warming = _limited(sqlite_world, "limits", warm_up=[1] * 5)
+    warming = _limited(one_world, "limits", warm_up=[1] * 5)
     _many(warming, 8)
     tries: Counter[str] = Counter()
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         tries.update(message.address for message in messages)
-        late = sqlite_world.clock() > RELEASE + timedelta(days=4)
+        late = one_world.clock() > RELEASE + timedelta(days=4)
         results = (
             HandoverResult.TRY_LATER if late and tries[message.address] == 1 else HandoverResult.ACCEPTED
             for message in messages
@@ -476,7 +476,7 @@ def test_what_a_warm_up_keeps_for_days_is_still_tried_again_when_its_server_says
 
     provider = ScriptedProvider(answer)
     while (report := _send(warming, provider)).next_due_at is not None:
-        sqlite_world.clock.now = report.next_due_at
+        one_world.clock.now = report.next_due_at
     assert (report.delivery_counts[ACCEPTED], report.delivery_counts[DeliveryState.EXPIRED]) == (8, 0)
     assert max(tries.values()) == 2
 
@@ -509,14 +509,14 @@ def test_a_bound_by_the_second_holds_in_any_second_and_across_runs(world: Delive
 
 @pytest.mark.parametrize("microseconds", range(1200, 1700, 100))
 def test_a_pause_that_ends_between_two_looks_at_the_clock_does_not_end_the_run(
-    sqlite_world: DeliverySetup, microseconds: int
+    one_world: DeliverySetup, microseconds: int
 ) -> None:
-    bounded = _limited(sqlite_world, "limits", send_per_second=5000.0)
+    bounded = _limited(one_world, "limits", send_per_second=5000.0)
     _many(bounded, 40)
 
     def now() -> datetime:
-        sqlite_world.clock.sleep(microseconds / 1e6)  # every look takes a part of the pause
-        return sqlite_world.clock()
+        one_world.clock.sleep(microseconds / 1e6)  # every look takes a part of the pause
+        return one_world.clock()
 
     report = run_edition(
         bounded.database,
@@ -525,7 +525,7 @@ def test_a_pause_that_ends_between_two_looks_at_the_clock_does_not_end_the_run(
         bounded.keys,
         bounded.settings,
         clock=now,
-        sleep=sqlite_world.clock.sleep,
+        sleep=one_world.clock.sleep,
     )
     assert (report.state, report.delivery_counts[ACCEPTED]) == (EditionState.SENT, 40)
 
@@ -608,19 +608,19 @@ def test_a_commit_that_seems_lost_loses_and_repeats_nothing_whether_or_not_it_ca
     assert len(_given(provider)) == 40
 
 
-def test_a_database_that_stays_away_ends_the_run_after_a_quarter_of_an_hour(sqlite_world: DeliverySetup) -> None:
-    _many(sqlite_world, 40)
+def test_a_database_that_stays_away_ends_the_run_after_a_quarter_of_an_hour(one_world: DeliverySetup) -> None:
+    _many(one_world, 40)
     away = [False]
     provider = ScriptedProvider(_at(2, lambda: away.__setitem__(0, True)), batch_size=4)
-    mend = _failing(sqlite_world, lambda _: away[0])
+    mend = _failing(one_world, lambda _: away[0])
     with pytest.raises(OperationalError):
-        _send(sqlite_world, provider)
+        _send(one_world, provider)
     mend()
-    assert timedelta(minutes=15) <= sqlite_world.clock() - RELEASE <= timedelta(minutes=40)
-    with sqlite_world.database.write() as session:
+    assert timedelta(minutes=15) <= one_world.clock() - RELEASE <= timedelta(minutes=40)
+    with one_world.database.write() as session:
         session.execute(update(Delivery).values(lease_until=RELEASE))
     rest = ScriptedProvider(ACCEPT)
-    report = _send(sqlite_world, rest)
+    report = _send(one_world, rest)
     assert not set(_given(provider)) & set(_given(rest))
     assert report.delivery_counts.is_balanced
     assert report.delivery_counts[DeliveryState.UNCERTAIN] <= 8

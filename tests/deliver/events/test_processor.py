@@ -131,9 +131,9 @@ def post(world: DeliverySetup) -> Post:
 
 
 @pytest.fixture
-def quick(sqlite_world: DeliverySetup) -> Post:
+def quick(one_world: DeliverySetup) -> Post:
     """Give the same on SQLite alone."""
-    return _post(sqlite_world)
+    return _post(one_world)
 
 
 def _count(database: Database, table: type[Base]) -> int:
@@ -511,13 +511,13 @@ def _everything(post: Post) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, sqlite_world: DeliverySetup) -> Iterator[Callable[[], Post]]:
+def fresh(tmp_path: Path, one_world: DeliverySetup) -> Iterator[Callable[[], Post]]:
     """Give a function that makes Ada's message anew, in doubt, with nothing said of it."""
-    first = _post(sqlite_world, DeliveryState.UNCERTAIN)
+    first = _post(one_world, DeliveryState.UNCERTAIN)
     tables = [Event, InboundPayload, Suppression]
 
     def again() -> Post:
-        with sqlite_world.database.write() as session:
+        with one_world.database.write() as session:
             for table in tables:
                 session.execute(text(f"DELETE FROM {table.__tablename__}"))
             session.execute(text("DELETE FROM consent_event WHERE seq > 1"))

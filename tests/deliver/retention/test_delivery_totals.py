@@ -341,9 +341,9 @@ def _bounce(world: DeliverySetup, number: int, serial: int, at: datetime) -> Non
 
 @pytest.mark.parametrize("totals_first", [True, False])
 def test_bounces_are_judged_alike_before_and_after_they_are_totals(
-    sqlite_world: DeliverySetup, *, totals_first: bool
+    one_world: DeliverySetup, *, totals_first: bool
 ) -> None:
-    world = sqlite_world
+    world = one_world
     ada, bo = world.add_readers("ada@example.org", "bo@example.org")
     _bounce(world, ada, 1, RELEASE)
     _bounce(world, ada, 2, RELEASE + timedelta(days=300))

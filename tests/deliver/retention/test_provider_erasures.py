@@ -27,6 +27,7 @@ from digest.deliver.retention.provider_erasures import (
     erasure_retry_delay,
     forward_erasures,
 )
+from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, ProviderErasure
 from digest.store.engine import open_database
 from digest.store.models import AuditEntry
@@ -176,10 +177,10 @@ def test_nothing_is_said_while_the_installation_is_held(world: DeliverySetup) ->
     ],
 )
 def test_a_failed_try_rests_and_is_made_again(
-    sqlite_world: DeliverySetup, instead: ScriptedResponse, said: str, caplog: pytest.LogCaptureFixture
+    one_world: DeliverySetup, instead: ScriptedResponse, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    world = sqlite_world
+    world = one_world
     (ada,) = _mailed(world, ADA)
     _erase(world, ada)
 
@@ -255,8 +256,8 @@ def test_a_damaged_row_is_passed_over(world: DeliverySetup) -> None:
         assert fake.erased_addresses == [["bo@example.org"]]
 
 
-def test_the_night_passes_erasures_on_where_there_is_a_key(sqlite_world: DeliverySetup, tmp_path: Path) -> None:
-    world = sqlite_world
+def test_the_night_passes_erasures_on_where_there_is_a_key(one_world: DeliverySetup, tmp_path: Path) -> None:
+    world = one_world
     (ada,) = _mailed(world, ADA)
     _erase(world, ada)
     (tmp_path / "keys.json").write_text(world.keys.to_json())
@@ -272,15 +273,12 @@ def test_the_night_passes_erasures_on_where_there_is_a_key(sqlite_world: Deliver
         assert session.scalar(counted) == 1
 
 
-def test_an_admins_erasure_is_queued_with_the_address_that_the_admin_gave(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    runner = CliRunner(env={"DIGEST_HOME": str(tmp_path / "home")})
+def test_an_admins_erasure_is_queued_with_the_address_that_the_admin_gave(new_home: Path) -> None:
+    runner = CliRunner()
     runner.invoke(digest, ["init"])
     added = ["subscribers", "add", "-", "--where", "here", "--on", "2026-03-04", "--method", "form"]
     runner.invoke(digest, [*added, "--confirmed", "--wording", "Yes."], input=ADA)
-    database = open_database(f"sqlite:///{tmp_path / 'home' / 'digest.db'}")
+    database = open_database(load_settings().effective_database_url)
     with database.write() as session:
         person = session.scalars(select(Person)).one()
         person.ciphertext = person.key_id = None  # as thirty days after leaving

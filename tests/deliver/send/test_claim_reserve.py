@@ -69,27 +69,25 @@ def test_over_a_quick_connection_one_commit_carries_many_messages(world: Deliver
 
 
 @pytest.mark.parametrize("slow", ["the server", "a limit an hour"])
-def test_over_a_slow_connection_and_under_a_limit_nothing_is_claimed_ahead(
-    sqlite_world: DeliverySetup, slow: str
-) -> None:
+def test_over_a_slow_connection_and_under_a_limit_nothing_is_claimed_ahead(one_world: DeliverySetup, slow: str) -> None:
     limits = LimitSettings(send_per_hour=100_000) if slow == "a limit an hour" else None
-    provider = TimedProvider(sqlite_world, QUICK if limits else SLOW)
-    assert _send(sqlite_world, provider, limits).delivery_counts[DeliveryState.ACCEPTED] == READERS
+    provider = TimedProvider(one_world, QUICK if limits else SLOW)
+    assert _send(one_world, provider, limits).delivery_counts[DeliveryState.ACCEPTED] == READERS
     assert max(provider.claimed_counts) == 1
 
 
-def test_a_pause_holds_for_what_is_claimed_ahead_too(sqlite_world: DeliverySetup) -> None:
+def test_a_pause_holds_for_what_is_claimed_ahead_too(one_world: DeliverySetup) -> None:
     def pause() -> None:
-        with sqlite_world.database.write() as session:
-            pause_edition(session, EDITION_NAME, "a wrong headline", now=sqlite_world.clock())
+        with one_world.database.write() as session:
+            pause_edition(session, EDITION_NAME, "a wrong headline", now=one_world.clock())
 
-    provider = TimedProvider(sqlite_world, QUICK, pause)
-    report = _send(sqlite_world, provider)
+    provider = TimedProvider(one_world, QUICK, pause)
+    report = _send(one_world, provider)
     assert provider.claimed_counts[19] > 1, "something was claimed ahead"
     assert "a wrong headline" in report.wait_reason
     assert report.delivery_counts[DeliveryState.ACCEPTED] == len(provider.received_messages) == 20
     assert report.delivery_counts[DeliveryState.WAITING] == READERS - 20
-    with sqlite_world.database.read() as session:
+    with one_world.database.read() as session:
         dates = session.scalars(select(Delivery.first_handed_at).where(Delivery.state == DeliveryState.WAITING))
         assert set(dates) == {None}, "what never left has no Date yet"
 
@@ -113,13 +111,13 @@ def test_who_leaves_while_their_message_is_claimed_ahead_gets_nothing(world: Del
     assert report.state is EditionState.SENT
 
 
-def test_what_waited_too_long_in_the_reserve_is_claimed_anew(sqlite_world: DeliverySetup) -> None:
-    provider = TimedProvider(sqlite_world, QUICK, lambda: sqlite_world.clock.sleep(MAX_RESERVE_SECONDS))
-    report = _send(sqlite_world, provider)
+def test_what_waited_too_long_in_the_reserve_is_claimed_anew(one_world: DeliverySetup) -> None:
+    provider = TimedProvider(one_world, QUICK, lambda: one_world.clock.sleep(MAX_RESERVE_SECONDS))
+    report = _send(one_world, provider)
     assert provider.claimed_counts[19] > 1, "something was claimed ahead"
     assert report.delivery_counts[DeliveryState.ACCEPTED] == len(provider.received_messages) == READERS
     later = [message.delivery_id for message in provider.received_messages[20:]]
-    with sqlite_world.database.read() as session:
+    with one_world.database.read() as session:
         claimed_at = session.scalars(select(Delivery.handed_at).where(Delivery.id.in_(later))).all()
     assert min(filter(None, claimed_at)) >= RELEASE + timedelta(seconds=MAX_RESERVE_SECONDS)
 

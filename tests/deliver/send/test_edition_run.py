@@ -42,6 +42,7 @@ from tests.deliver.conftest import (
 )
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import ScriptedSmtpServer
+from tests.run_database import read_stored_bytes
 
 Arrived = Callable[[bytes], EmailMessage]
 
@@ -122,11 +123,11 @@ def test_the_message_says_what_its_headers_must(world: DeliverySetup, arrived: A
 
 
 def test_what_was_approved_with_links_to_this_machine_goes_into_files_and_is_not_mailed(
-    sqlite: Database, tmp_path: Path
+    one_database: Database, tmp_path: Path
 ) -> None:
     settings = delivery_settings(tmp_path).model_copy(update={"base_url": "http://localhost:8025"})
-    store_approved_edition(sqlite, settings, EDITION_NAME, RELEASE)
-    world = DeliverySetup(sqlite, settings, KEYS, FakeClock())
+    store_approved_edition(one_database, settings, EDITION_NAME, RELEASE)
+    world = DeliverySetup(one_database, settings, KEYS, FakeClock())
     world.add_readers("ada@example.org")
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     with pytest.raises(SendError, match="links to http://localhost:8025, which lead to this machine alone"):
@@ -136,12 +137,11 @@ def test_what_was_approved_with_links_to_this_machine_goes_into_files_and_is_not
     assert _send(world).state == EditionState.SENT
 
 
-def test_no_address_stands_in_the_database_after_a_send(sqlite_world: DeliverySetup) -> None:
+def test_no_address_stands_in_the_database_after_a_send(one_world: DeliverySetup) -> None:
     names = [(f"zq{n:04x}xvk", f"wj{n:04x}qz.example.org") for n in range(0, 65536, 1311)]
-    sqlite_world.add_readers(*(f"{local}@{domain}" for local, domain in names))
-    _send(sqlite_world)
-    home = sqlite_world.settings.home
-    stored = b"".join(f.read_bytes() for f in home.glob("digest.db*")).lower()
+    one_world.add_readers(*(f"{local}@{domain}" for local, domain in names))
+    _send(one_world)
+    stored = read_stored_bytes(one_world.database.engine).lower()
     assert len(stored) > 100_000
     assert not [n for n in names for part in n if part.encode() in stored]
 
@@ -266,13 +266,13 @@ class Meddling(Database):
                 unsubscribe_person(session, departure_log, claimed, method="page", now=RELEASE)
 
 
-def test_who_leaves_between_claim_and_handing_over_gets_nothing(sqlite_world: DeliverySetup) -> None:
-    sqlite_world.add_readers("ada@example.org")
-    meddled = replace(sqlite_world, database=Meddling(sqlite_world.database.engine))
+def test_who_leaves_between_claim_and_handing_over_gets_nothing(one_world: DeliverySetup) -> None:
+    one_world.add_readers("ada@example.org")
+    meddled = replace(one_world, database=Meddling(one_world.database.engine))
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     assert _send(meddled, provider).delivery_counts[DeliveryState.WITHDRAWN] == 1
     assert not provider.received_messages
-    with sqlite_world.database.read() as session:
+    with one_world.database.read() as session:
         assert session.scalars(select(Delivery.handed_at)).one() is None
 
 
@@ -348,10 +348,10 @@ def test_only_an_approved_edition_is_sent(world: DeliverySetup, state: EditionSt
         _send(world)
 
 
-def test_an_unknown_edition_is_an_error(sqlite: Database, world: DeliverySetup) -> None:
+def test_an_unknown_edition_is_an_error(one_database: Database, world: DeliverySetup) -> None:
     with pytest.raises(UnknownEditionError, match="2020-W01"):
         run_edition(
-            sqlite,
+            one_database,
             "2020-W01",
             ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)),
             world.keys,

@@ -30,9 +30,9 @@ def _send(world: DeliverySetup, server: ScriptedSmtpServer, connections: int) ->
     "reply", [b"552 5.3.4 message too big", b"554 transaction failed", b"550 5.6.0 not conforming"]
 )
 def test_a_message_that_the_server_takes_for_nobody_stops_the_run_and_all_its_readers_wait(
-    sqlite_world: DeliverySetup, reply: bytes, connections: int
+    one_world: DeliverySetup, reply: bytes, connections: int
 ) -> None:
-    world = sqlite_world
+    world = one_world
     world.add_readers(*(f"r{n}@d{n % 9}.example.org" for n in range(40)))
     with ScriptedSmtpServer({}) as server:
         server.default_replies = {**server.default_replies, "DOT": reply}

@@ -182,10 +182,8 @@ def test_what_a_mail_is_written_from_is_kept_encrypted(world: DeliverySetup) -> 
     assert b"token" not in row.ciphertext
 
 
-def test_every_try_has_the_same_bytes_and_the_last_one_drops_what_it_was_written_from(
-    sqlite_world: DeliverySetup,
-) -> None:
-    world = sqlite_world
+def test_every_try_has_the_same_bytes_and_the_last_one_drops_what_it_was_written_from(one_world: DeliverySetup) -> None:
+    world = one_world
     ask(world)
     later = ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER))
     tries = 0
@@ -324,8 +322,8 @@ def test_a_reader_who_is_mailed_twice_for_one_thing_cannot_be(world: DeliverySet
 
 
 @pytest.mark.parametrize("kind", ["known", "link"])
-def test_a_reader_gets_the_link_to_their_choices(sqlite_world: DeliverySetup, kind: str) -> None:
-    world = sqlite_world
+def test_a_reader_gets_the_link_to_their_choices(one_world: DeliverySetup, kind: str) -> None:
+    world = one_world
     (number,) = world.add_readers("ada@example.org")
     with world.database.write() as session:
         note = MailRequest("known" if kind == "known" else "link", number, "2026-11-20")
@@ -350,8 +348,8 @@ class Inbox:
         return "250 taken"
 
 
-def test_notices_go_over_smtp_one_recipient_each(sqlite_world: DeliverySetup) -> None:
-    world = sqlite_world
+def test_notices_go_over_smtp_one_recipient_each(one_world: DeliverySetup) -> None:
+    world = one_world
     ask(world, BO, "cy@county.example")
     inbox = Inbox()
     with run_smtp_server(inbox) as port:

@@ -257,8 +257,8 @@ def test_what_comes_back_to_wait_in_a_cancelled_edition_is_cancelled(world: Deli
     assert {row.state for row in rows(world, dead_ids[4:])} == {DeliveryState.CANCELLED}
 
 
-def test_a_restored_database_at_the_same_place_has_another_number(sqlite_world: DeliverySetup) -> None:
-    world = sqlite_world
+def test_a_restored_database_at_the_same_place_has_another_number(one_world: DeliverySetup) -> None:
+    world = one_world
     number = read_database_number(world.database)
     file = Path(str(world.database.engine.url.database))
     restored = file.with_name("restored.db")

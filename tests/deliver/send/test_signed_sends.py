@@ -35,24 +35,24 @@ def _signer(settings: Settings) -> DkimSigner:
 
 
 def test_every_message_of_a_send_is_sound_and_signed_and_is_for_one_person_alone(
-    sqlite_world: DeliverySetup, keyed: Settings
+    one_world: DeliverySetup, keyed: Settings
 ) -> None:
     addresses = [f"reader{n:03}@example.org" for n in range(READERS)]
-    numbers = dict(zip(addresses, sqlite_world.add_readers(*addresses), strict=True))
+    numbers = dict(zip(addresses, one_world.add_readers(*addresses), strict=True))
     box = RecordingHandler()
     with run_smtp_server(box) as port:
-        report = _send(sqlite_world, keyed, f"smtp://127.0.0.1:{port}?starttls=off&connections=4")
+        report = _send(one_world, keyed, f"smtp://127.0.0.1:{port}?starttls=off&connections=4")
     assert report.delivery_counts[DeliveryState.ACCEPTED] == READERS == len(box.messages)
-    with sqlite_world.database.read() as session:
+    with one_world.database.read() as session:
         deliveries = {d.id: d.person for d in session.scalars(select(Delivery))}
-    checker = SentMessageChecker(sqlite_world.keys, _signer(keyed), numbers, deliveries)
+    checker = SentMessageChecker(one_world.keys, _signer(keyed), numbers, deliveries)
     assert {checker.check_message(*received) for received in box.messages} == set(numbers.values())
-    unsubscribe_and_check(Installation(keyed, sqlite_world.database), sqlite_world.keys, list(numbers.values())[::100])
+    unsubscribe_and_check(Installation(keyed, one_world.database), one_world.keys, list(numbers.values())[::100])
 
 
-def test_files_in_the_outbox_are_signed_too(sqlite_world: DeliverySetup, keyed: Settings) -> None:
-    sqlite_world.add_readers("ada@example.org")
-    _send(sqlite_world, keyed, "outbox:")
+def test_files_in_the_outbox_are_signed_too(one_world: DeliverySetup, keyed: Settings) -> None:
+    one_world.add_readers("ada@example.org")
+    _send(one_world, keyed, "outbox:")
     (file,) = (keyed.outbox_folder / "edition").glob("*.eml")
     assert verify_signatures(file.read_bytes(), _signer(keyed)) == [True, True]
 
@@ -72,28 +72,28 @@ def _doctor_says(settings: Settings, world: DeliverySetup) -> list[tuple[str, st
 
 
 @pytest.mark.parametrize(("url", "level"), [("outbox:", "ok"), ("smtp://mail.hls.test", "warning")])
-def test_the_doctor_says_that_mail_is_not_signed(sqlite_world: DeliverySetup, url: str, level: str) -> None:
-    settings = sqlite_world.settings.model_copy(update={"mail_url": SecretStr(url)})
-    ((finding_level, finding_text),) = _doctor_says(settings, sqlite_world)
+def test_the_doctor_says_that_mail_is_not_signed(one_world: DeliverySetup, url: str, level: str) -> None:
+    settings = one_world.settings.model_copy(update={"mail_url": SecretStr(url)})
+    ((finding_level, finding_text),) = _doctor_says(settings, one_world)
     assert finding_level == level
     assert "not signed" in finding_text
     assert ("DIGEST_DKIM_KEY_FILE" in finding_text) is (level == "warning")
 
 
-def test_the_doctor_shows_the_records_of_the_keys(sqlite_world: DeliverySetup, keyed: Settings) -> None:
-    findings = _doctor_says(keyed, sqlite_world)
+def test_the_doctor_shows_the_records_of_the_keys(one_world: DeliverySetup, keyed: Settings) -> None:
+    findings = _doctor_says(keyed, one_world)
     assert [level for level, _ in findings] == ["ok", "ok"]
     assert "one._domainkey.news.example.org the TXT record v=DKIM1; k=rsa; p=" in findings[0][1]
     assert "two._domainkey.news.example.org the TXT record v=DKIM1; k=ed25519; p=" in findings[1][1]
 
 
 def test_the_doctor_notices_a_signature_for_a_foreign_domain_and_a_key_that_others_read(
-    sqlite_world: DeliverySetup, keyed: Settings
+    one_world: DeliverySetup, keyed: Settings
 ) -> None:
     foreign = keyed.model_copy(update={"dkim_domain": "other.example.org"})
-    assert _doctor_says(foreign, sqlite_world)[-1][0] == "warning"
+    assert _doctor_says(foreign, one_world)[-1][0] == "warning"
     assert keyed.dkim_key_file is not None
     keyed.dkim_key_file.chmod(0o644)
-    ((level, said),) = _doctor_says(keyed, sqlite_world)
+    ((level, said),) = _doctor_says(keyed, one_world)
     assert level == "error"
     assert "chmod 600" in said

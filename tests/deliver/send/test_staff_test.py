@@ -109,9 +109,9 @@ def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number
 
 
 def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_persons(
-    sqlite_world: DeliverySetup, keyed: Settings, arrived: Callable[[bytes], EmailMessage]
+    one_world: DeliverySetup, keyed: Settings, arrived: Callable[[bytes], EmailMessage]
 ) -> None:
-    world = sqlite_world
+    world = one_world
     (ada,), (sam,) = world.add_readers(ADA), hire(world, SAM)
     box = RecordingHandler()
     with run_smtp_server(box) as port:
@@ -133,8 +133,8 @@ def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_perso
     assert rows[None].message_id != rows[ada].message_id
 
 
-def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(sqlite_world: DeliverySetup) -> None:
-    world = sqlite_world
+def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(one_world: DeliverySetup) -> None:
+    world = one_world
     world.add_readers(ADA)
     hire(world, SAM)
     with FakeSendGrid() as fake:

@@ -143,14 +143,14 @@ def test_who_moves_is_bound_to_the_new_address(database: Database, tmp_path: Pat
     assert _faults(database) == {ada: "the address is not the one that the chain is bound to"}
 
 
-def test_commitments_hold_over_rotations_of_every_key(sqlite: Database, tmp_path: Path) -> None:
+def test_commitments_hold_over_rotations_of_every_key(one_database: Database, tmp_path: Path) -> None:
     KeyRing.create(path := tmp_path / "keys.json")
-    ada = _add(sqlite, "ada", KeyRing.load(path))
+    ada = _add(one_database, "ada", KeyRing.load(path))
     for kind in ("commitment", "vault", "lookup", "suppression"):
-        key_rotation.rotate_key(sqlite, path, kind)
+        key_rotation.rotate_key(one_database, path, kind)
     keys = KeyRing.load(path)
-    bo = _add(sqlite, "bo", keys)
-    assert (bo, _prove(sqlite, keys).sound) == (ada + 1, True)
+    bo = _add(one_database, "bo", keys)
+    assert (bo, _prove(one_database, keys).sound) == (ada + 1, True)
 
 
 def test_an_erased_person_leaves_a_chain_that_verifies_and_ties_to_no_address(

@@ -87,9 +87,9 @@ def test_a_state_that_the_chain_does_not_give_is_found(database: Database) -> No
     assert (broken.person, broken.fault) == (ada, "by the chain the person is withdrawn, the row says subscribed")
 
 
-def test_a_forged_link_at_the_end_is_found(sqlite: Database) -> None:
-    ada = _chain(sqlite, "ada", [ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN])
-    with sqlite.write() as session:
+def test_a_forged_link_at_the_end_is_found(one_database: Database) -> None:
+    ada = _chain(one_database, "ada", [ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN])
+    with one_database.write() as session:
         last = session.scalars(select(ConsentEvent).where(ConsentEvent.seq == 2)).one()
         forged = ConsentEvent(
             person=ada,
@@ -111,7 +111,7 @@ def test_a_forged_link_at_the_end_is_found(sqlite: Database) -> None:
             commitment=last.commitment,
         )
         session.add(forged)
-    broken = _verify(sqlite).broken
+    broken = _verify(one_database).broken
     assert broken is not None
     assert "the person names" in broken.fault
 

@@ -73,9 +73,9 @@ def test_a_person_is_added_with_the_words_they_agreed_to(database: Database) -> 
     )
 
 
-def test_a_consent_confirmed_by_mail_is_recorded_as_that(sqlite: Database) -> None:
-    added = _add(sqlite, "ada", replace(PAPER, kind=ConsentKind.CONFIRMED))
-    assert _events(sqlite, added.number)[0].kind == ConsentKind.CONFIRMED
+def test_a_consent_confirmed_by_mail_is_recorded_as_that(one_database: Database) -> None:
+    added = _add(one_database, "ada", replace(PAPER, kind=ConsentKind.CONFIRMED))
+    assert _events(one_database, added.number)[0].kind == ConsentKind.CONFIRMED
 
 
 def test_adding_twice_says_so_and_changes_nothing(database: Database) -> None:
@@ -119,9 +119,9 @@ def test_nobody_who_is_suppressed_is_added(
         assert seals.prove_ledger(session, KEYS).sound
 
 
-def test_evidence_of_the_future_is_refused(sqlite: Database) -> None:
+def test_evidence_of_the_future_is_refused(one_database: Database) -> None:
     with pytest.raises(SignupRefusedError, match="future"):
-        _add(sqlite, "ada", replace(PAPER, agreed_at=NOW + timedelta(days=1)))
+        _add(one_database, "ada", replace(PAPER, agreed_at=NOW + timedelta(days=1)))
 
 
 def _stream(session: Session, page_size: int) -> Iterator[audience.AudienceMember]:
@@ -175,10 +175,10 @@ def test_leaving_twice_is_one_event_and_one_line(database: Database, departure_l
 
 
 def test_a_departure_is_on_disk_before_its_commit_and_hides_who_it_was(
-    sqlite: Database, departure_log: DepartureLog
+    one_database: Database, departure_log: DepartureLog
 ) -> None:
-    ada = _add(sqlite, "ada").number
-    with sqlite.write() as session:
+    ada = _add(one_database, "ada").number
+    with one_database.write() as session:
         unsubscribe_person(session, departure_log, ada, method="page", now=NOW)
         text = departure_log.path.read_text()
     assert text.count("\n") == 1
@@ -186,12 +186,12 @@ def test_a_departure_is_on_disk_before_its_commit_and_hides_who_it_was(
     assert stat.S_IMODE(departure_log.path.stat().st_mode) == 0o600
 
 
-def test_a_departure_that_cannot_be_logged_is_no_departure(sqlite: Database, tmp_path: Path) -> None:
-    ada = _add(sqlite, "ada").number
+def test_a_departure_that_cannot_be_logged_is_no_departure(one_database: Database, tmp_path: Path) -> None:
+    ada = _add(one_database, "ada").number
     (tmp_path / "left.log").mkdir()
     with pytest.raises(OSError, match="directory"):
-        _leave(sqlite, DepartureLog(tmp_path / "left.log", KEYS), ada)
-    with sqlite.read() as session:
+        _leave(one_database, DepartureLog(tmp_path / "left.log", KEYS), ada)
+    with one_database.read() as session:
         assert audience.may_mail(session, ada)
 
 

@@ -188,10 +188,8 @@ def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int,
         assert session.scalar(select(func.count()).select_from(Disclosure)) == 0
 
 
-def test_the_command_prints_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    KeyRing.create(tmp_path / "home" / "keys.json")
+def test_the_command_prints_the_page(new_home: Path) -> None:
+    KeyRing.create(new_home / "keys.json")
     run = CliRunner()
     words = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
     assert run.invoke(digest, ["subscribers", "add", "ada@example.org", *words]).exit_code == 0

@@ -127,27 +127,27 @@ def test_a_chain_that_was_rewritten_whole_is_sound_and_breaks_the_seal(database:
     assert "2026-11-20 12:00 UTC is not what the ledger gives" in proof.fault
 
 
-def test_a_person_who_was_removed_with_their_whole_chain_breaks_the_seal(sqlite: Database) -> None:
-    _person(sqlite, "ada", ConsentKind.CONFIRMED)
-    bo = _person(sqlite, "bo", ConsentKind.CONFIRMED)
-    _seal(sqlite)
-    with sqlite.write() as session:
+def test_a_person_who_was_removed_with_their_whole_chain_breaks_the_seal(one_database: Database) -> None:
+    _person(one_database, "ada", ConsentKind.CONFIRMED)
+    bo = _person(one_database, "bo", ConsentKind.CONFIRMED)
+    _seal(one_database)
+    with one_database.write() as session:
         session.execute(delete(ConsentEvent).where(ConsentEvent.person == bo))
         session.execute(delete(Person).where(Person.number == bo))
-    proof = _prove(sqlite)
+    proof = _prove(one_database)
     assert proof.broken is None
     assert "is not what the ledger gives" in proof.fault
 
 
-def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_together(sqlite: Database) -> None:
-    ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
-    kept = _seal(sqlite)
-    with sqlite.write() as session:
+def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_together(one_database: Database) -> None:
+    ada = _person(one_database, "ada", ConsentKind.CONFIRMED)
+    kept = _seal(one_database)
+    with one_database.write() as session:
         _forge(session, ada)
         session.execute(delete(Seal))
-    forged = _seal(sqlite)
-    assert _prove(sqlite, forged).sound
-    assert _prove(sqlite, kept).fault == f"no seal {kept} is there: seals, or the whole ledger, were replaced"
+    forged = _seal(one_database)
+    assert _prove(one_database, forged).sound
+    assert _prove(one_database, kept).fault == f"no seal {kept} is there: seals, or the whole ledger, were replaced"
 
 
 @pytest.mark.parametrize(
@@ -165,26 +165,26 @@ def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_tog
         ({"previous": "0" * 64}, "does not follow"),
     ],
 )
-def test_whatever_is_changed_in_a_seal_is_found(sqlite: Database, changed: dict[str, object], fault: str) -> None:
-    _person(sqlite, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
-    _seal(sqlite)
-    second = _seal(sqlite, NOON + NIGHT)
-    with sqlite.write() as session:
+def test_whatever_is_changed_in_a_seal_is_found(one_database: Database, changed: dict[str, object], fault: str) -> None:
+    _person(one_database, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
+    _seal(one_database)
+    second = _seal(one_database, NOON + NIGHT)
+    with one_database.write() as session:
         session.execute(update(Seal).where(Seal.hash == second).values(**changed))
-    assert fault in _prove(sqlite).fault
+    assert fault in _prove(one_database).fault
 
 
-def test_a_seal_taken_out_of_the_middle_is_found_and_two_cannot_follow_one(sqlite: Database) -> None:
+def test_a_seal_taken_out_of_the_middle_is_found_and_two_cannot_follow_one(one_database: Database) -> None:
     for night in range(3):
-        _seal(sqlite, NOON + night * NIGHT)
-    with sqlite.read() as session:
+        _seal(one_database, NOON + night * NIGHT)
+    with one_database.read() as session:
         second = session.scalars(select(Seal).where(Seal.id == 2)).one()
     twin = {"at": NOON, "through": 0, "people": 0, "links": 0, "root": "", "hash": "0" * 64}
-    with pytest.raises(IntegrityError), sqlite.write() as session:
+    with pytest.raises(IntegrityError), one_database.write() as session:
         session.add(Seal(previous=second.previous, **twin))
-    with sqlite.write() as session:
+    with one_database.write() as session:
         session.execute(delete(Seal).where(Seal.id == 2))
-    assert "does not follow" in _prove(sqlite).fault
+    assert "does not follow" in _prove(one_database).fault
 
 
 def _suppress(database: Database, name: str, reason: suppression.SuppressionReason) -> None:
@@ -231,11 +231,11 @@ def test_a_suppression_that_is_taken_away_or_changed_breaks_the_seal(database: D
     assert "2026-11-20 12:00 UTC is not what the suppressions give" in proof.fault
 
 
-def test_any_byte_of_any_link_that_is_flipped_is_found(sqlite: Database) -> None:
-    _person(sqlite, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN)
-    _person(sqlite, "bo", ConsentKind.ATTESTED)
+def test_any_byte_of_any_link_that_is_flipped_is_found(one_database: Database) -> None:
+    _person(one_database, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN)
+    _person(one_database, "bo", ConsentKind.ATTESTED)
     flips = flips_found = 0
-    with sqlite.write() as session:
+    with one_database.write() as session:
         links = session.execute(text("SELECT id, kind, at, body, previous, hash FROM consent_event")).mappings()
         for link in list(links):
             for column in ("kind", "at", "body", "previous", "hash"):
@@ -270,25 +270,25 @@ def _seq(session: Session, link: int) -> int:
     return session.scalars(select(ConsentEvent.seq).where(ConsentEvent.id == link)).one()
 
 
-def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_found(sqlite: Database) -> None:
-    ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
-    with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # a program that keeps no foreign keys
+def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_found(one_database: Database) -> None:
+    ada = _person(one_database, "ada", ConsentKind.CONFIRMED)
+    with sqlite3.connect(str(one_database.engine.url.database)) as foreign:  # a program that keeps no foreign keys
         foreign.execute("UPDATE consent_event SET person = -5")
     foreign.close()
-    assert "the person names" in _broken(sqlite).fault
-    with sqlite.write() as session:
+    assert "the person names" in _broken(one_database).fault
+    with one_database.write() as session:
         session.execute(text("UPDATE person SET chain_head = ''"))
-    assert _broken(sqlite) == chain_verification.BrokenLink(
+    assert _broken(one_database) == chain_verification.BrokenLink(
         ada, 0, "by the chain the person is requested, the row says subscribed"
     )
-    with sqlite.write() as session:
+    with one_database.write() as session:
         session.execute(text("UPDATE person SET state = 'requested'"))
     nobody = chain_verification.BrokenLink(0, 0, "1 link(s) are of no person's number")
-    assert _broken(sqlite) == nobody
-    with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # SQLite keeps any type in any column
+    assert _broken(one_database) == nobody
+    with sqlite3.connect(str(one_database.engine.url.database)) as foreign:  # SQLite keeps any type in any column
         foreign.execute("UPDATE consent_event SET person = 'nobody'")
     foreign.close()
-    assert _broken(sqlite) == nobody
+    assert _broken(one_database) == nobody
 
 
 _READABLE = ('{"pause_until": "9999-12-31"}', "{}")
@@ -317,14 +317,14 @@ def _broken(database: Database) -> chain_verification.BrokenLink:
     return broken
 
 
-def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(sqlite: Database) -> None:
-    _person(sqlite, "ada", ConsentKind.CONFIRMED)
+def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(one_database: Database) -> None:
+    _person(one_database, "ada", ConsentKind.CONFIRMED)
     for number, name in ((1000, "bo"), (1001, "cy"), (5_000_000, "dee")):
-        with sqlite.write() as session:
+        with one_database.write() as session:
             session.execute(text("UPDATE sqlite_sequence SET seq = :seq WHERE name = 'person'"), {"seq": number - 1})
-        assert _person(sqlite, name, ConsentKind.CONFIRMED) == number
+        assert _person(one_database, name, ConsentKind.CONFIRMED) == number
     seen: list[tuple[int, int]] = []
-    with sqlite.read() as session:
+    with one_database.read() as session:
         proof = seals.prove_ledger(session, KEYS, progress=lambda done, total: seen.append((done, total)))
     assert (proof.people, proof.links, proof.sound) == (4, 4, True)
     assert seen == [(2, 4), (3, 4), (4, 4)]
@@ -347,20 +347,20 @@ def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Databas
     assert (line.act, line.detail["seal"], line.detail["root"]) == ("ledger sealed", sealed.hash, sealed.root)
 
 
-def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(sqlite: Database) -> None:
-    ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
-    with sqlite.write() as session:
+def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(one_database: Database) -> None:
+    ada = _person(one_database, "ada", ConsentKind.CONFIRMED)
+    with one_database.write() as session:
         session.execute(update(ConsentEvent).values(body="{}"))
-    assert "the ledger is broken" in maintenance.seal_consent_ledger(_installation(sqlite), NOON)
-    with sqlite.read() as session:
+    assert "the ledger is broken" in maintenance.seal_consent_ledger(_installation(one_database), NOON)
+    with one_database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
     assert broken.detail == {"person": ada, "link": 1, "fault": "its content is not what was hashed"}
 
 
-def test_one_step_of_the_night_that_fails_does_not_stop_the_others(sqlite: Database) -> None:
-    with sqlite.engine.begin() as connection:
+def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database: Database) -> None:
+    with one_database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE seal")
-    results = maintenance.run_nightly_steps(_installation(sqlite), NOON)
+    results = maintenance.run_nightly_steps(_installation(one_database), NOON)
     assert "seal_consent_ledger failed: OperationalError" in results
     assert "0 old disclosures folded" in results
 
@@ -368,12 +368,12 @@ def test_one_step_of_the_night_that_fails_does_not_stop_the_others(sqlite: Datab
 SUPPRESSION_FIELDS = ("suppressions", "suppressions_through", "suppressions_root")
 
 
-def test_a_seal_hashes_the_numbers_and_heads_alone(sqlite: Database) -> None:
+def test_a_seal_hashes_the_numbers_and_heads_alone(one_database: Database) -> None:
     """The root can be computed from a list of (number, head) without any of our code."""
-    ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
-    bo = _person(sqlite, "bo", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
-    _seal(sqlite)
-    with sqlite.read() as session:
+    ada = _person(one_database, "ada", ConsentKind.CONFIRMED)
+    bo = _person(one_database, "bo", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
+    _seal(one_database)
+    with one_database.read() as session:
         heads = {p.number: p.chain_head for p in session.scalars(select(Person))}
         sealed = session.scalars(select(Seal)).one()
     thousand = hashlib.sha256(f"{ada} {heads[ada]}\n{bo} {heads[bo]}\n".encode()).hexdigest()

@@ -40,34 +40,34 @@ def test_the_gravest_reason_counts_in_whatever_order_they_come(database: Databas
         assert _counting_reason(database) == ""
 
 
-def test_what_changes_nothing_writes_no_row(sqlite: Database) -> None:
-    with sqlite.write() as session:
+def test_what_changes_nothing_writes_no_row(one_database: Database) -> None:
+    with one_database.write() as session:
         suppression.lift_suppression(session, KEYS, ADA, now=NOW)
-    assert (_suppress(sqlite, "complained"), _suppress(sqlite, "bounced"), _suppress(sqlite, "complained")) == (
-        True,
-        False,
-        False,
-    )
-    with sqlite.read() as session:
+    assert (
+        _suppress(one_database, "complained"),
+        _suppress(one_database, "bounced"),
+        _suppress(one_database, "complained"),
+    ) == (True, False, False)
+    with one_database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 1
 
 
-def test_who_may_ask_again_is_suppressed_until_then_and_by_what_comes_after(sqlite: Database) -> None:
-    _suppress(sqlite, "complained")
-    with sqlite.write() as session:
+def test_who_may_ask_again_is_suppressed_until_then_and_by_what_comes_after(one_database: Database) -> None:
+    _suppress(one_database, "complained")
+    with one_database.write() as session:
         assert suppression.allow_signup(session, KEYS, ADA, now=NOW)
-    assert _counting_reason(sqlite) == suppression.ALLOWED_AGAIN
-    assert _suppress(sqlite, "bounced")
-    assert _counting_reason(sqlite) == "bounced"
+    assert _counting_reason(one_database) == suppression.ALLOWED_AGAIN
+    assert _suppress(one_database, "bounced")
+    assert _counting_reason(one_database) == "bounced"
 
 
-def test_rows_under_the_departure_logs_hash_and_an_older_key_count_with_the_others(sqlite: Database) -> None:
+def test_rows_under_the_departure_logs_hash_and_an_older_key_count_with_the_others(one_database: Database) -> None:
     hashes = hash_address(KEYS, ADA).suppressions
-    with sqlite.write() as session:
+    with one_database.write() as session:
         suppression.suppress_hashes(session, hashes[:1], "complained", NOW)
-    assert not _suppress(sqlite, "bounced")
+    assert not _suppress(one_database, "bounced")
     newer = KEYS.with_new_key("suppression")
-    with sqlite.write() as session:
+    with one_database.write() as session:
         suppression.lift_suppression(session, newer, ADA, now=NOW)
         assert suppression.find_suppression(session, newer, ADA) is None
 

@@ -58,14 +58,14 @@ def _log(tmp_path_factory: pytest.TempPathFactory) -> DepartureLog:
 
 @pytest.mark.parametrize("written", ['{"omit": 7}', '"often"', "no JSON", b"\x00\xff"])
 def test_choices_that_cannot_be_read_hold_up_nobody_and_are_made_anew(
-    sqlite: PeopleDatabase, written: str | bytes, tmp_path_factory: pytest.TempPathFactory
+    one_database: PeopleDatabase, written: str | bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    ada, bo = _add(sqlite, "ada"), _add(sqlite, "bo")
-    with sqlite.write() as session:
+    ada, bo = _add(one_database, "ada"), _add(one_database, "bo")
+    with one_database.write() as session:
         session.execute(
             text("UPDATE person SET choices = :written WHERE number = :ada"), {"written": written, "ada": ada}
         )
-    with sqlite.read() as session:
+    with one_database.read() as session:
         mailed = load_audience_page(session)
         broken = seals.prove_ledger(session, KEYS).broken
     assert broken is not None
@@ -75,13 +75,13 @@ def test_choices_that_cannot_be_read_hold_up_nobody_and_are_made_anew(
         (bo, Preferences()),
     ]
     assert mailed[0].preferences.is_paused(date.max)
-    with sqlite.write() as session:
+    with one_database.write() as session:
         assert change_preferences(session, ada, Preferences(text_only=True), NOW)
-    with sqlite.read() as session:
+    with one_database.read() as session:
         assert seals.prove_ledger(session, KEYS).sound
-    with sqlite.write() as session:
+    with one_database.write() as session:
         unsubscribe_person(session, _log(tmp_path_factory), ada, method="page", now=NOW)
-    assert _state(sqlite, ada) is PersonState.WITHDRAWN
+    assert _state(one_database, ada) is PersonState.WITHDRAWN
 
 
 def test_it_is_named_by_verify(database: PeopleDatabase, ada: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from digest.app.background import process_signup_requests, send_due_notices
-from digest.store.engine import migrate_schema, open_database
+from digest.store.engine import open_database
 from digest.store.models import EditionState
 from digest.web.app import create_app
 from digest.web.server import open_page_server
@@ -20,6 +20,7 @@ from subscribers.address import read_address
 from subscribers.store import people
 from subscribers.store.models import Person, PersonState
 from tests.browser import AXE_MAIL, follow, page_faults, show_views
+from tests.run_database import HomeDatabases
 
 pytestmark = pytest.mark.chromium
 
@@ -67,10 +68,9 @@ def html_of(message: EmailMessage) -> str:
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterator[Town]:
+def town(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases, build_world: Any) -> Iterator[Town]:
     home = tmp_path_factory.mktemp("town")
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
-    migrate_schema(database)
+    database = open_database(home_databases.create(home))
     world = build_world(database, home)
     world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
     afterwards = create_app(world.install, clock=lambda: NOW + timedelta(days=8))

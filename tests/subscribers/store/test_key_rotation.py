@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from sqlalchemy import select, update
 
 from digest.cli import digest
+from digest.settings import load_settings
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import AuditEntry
 from subscribers.address import read_address
@@ -103,10 +104,10 @@ def test_everybody_is_brought_over_to_the_fresh_key(database: Database, path: Pa
         assert len({p.domain_tag for p in before} | {p.domain_tag for p in after}) == 24
 
 
-def test_each_rotation_makes_a_fresh_key_and_keeps_the_others(sqlite: Database, path: Path) -> None:
+def test_each_rotation_makes_a_fresh_key_and_keeps_the_others(one_database: Database, path: Path) -> None:
     before = KeyRing.load(path)
     for kind in KEY_KINDS:
-        assert rotate_key(sqlite, path, kind).key_added
+        assert rotate_key(one_database, path, kind).key_added
     after = KeyRing.load(path)
     assert len(after.all) == 2 * len(KEY_KINDS)
     assert set(before.all) < set(after.all)
@@ -115,21 +116,21 @@ def test_each_rotation_makes_a_fresh_key_and_keeps_the_others(sqlite: Database, 
     assert [p.name for p in path.parent.glob("*keys*")] == ["keys.json"]
 
 
-def test_what_older_keys_made_still_verifies(sqlite: Database, path: Path) -> None:
+def test_what_older_keys_made_still_verifies(one_database: Database, path: Path) -> None:
     old = KeyRing.load(path)
-    (ada,) = _add(sqlite, old, "ada")
+    (ada,) = _add(one_database, old, "ada")
     token = link_tokens.make_link_token(old, ada, "leave")
     cy, departure_log = read_address("cy@example.org"), DepartureLog(path.parent / "left.log", old)
-    with sqlite.write() as session:
+    with one_database.write() as session:
         suppression.suppress_address(
             session, old, cy, reason="complained", actor="test", now=NOW, departure_log=departure_log
         )
     for kind in KEY_KINDS:
-        rotate_key(sqlite, path, kind)
+        rotate_key(one_database, path, kind)
     keys = KeyRing.load(path)
     assert link_tokens.read_link_token(keys, token, "leave") == (ada, 0)
     assert link_tokens.make_link_token(keys, ada, "leave") != token
-    with sqlite.write() as session:
+    with one_database.write() as session:
         suppressed = suppression.find_suppression(session, keys, cy)
         assert suppressed is not None
         suppression.suppress_address(
@@ -164,31 +165,33 @@ def _address_of(keys: KeyRing, person: Person) -> str:
     return decrypt_address(keys, (person.ciphertext, person.key_id), person.number)
 
 
-def test_a_process_that_runs_on_opens_what_a_newer_key_encrypted(sqlite: Database, path: Path) -> None:
+def test_a_process_that_runs_on_opens_what_a_newer_key_encrypted(one_database: Database, path: Path) -> None:
     running = KeyRing.load(path)
-    _add(sqlite, running, "ada")
-    rotate_key(sqlite, path, "vault")
-    assert _addresses(sqlite, running) == ["ada@ada.example.org"]
+    _add(one_database, running, "ada")
+    rotate_key(one_database, path, "vault")
+    assert _addresses(one_database, running) == ["ada@ada.example.org"]
 
 
-def test_a_key_file_that_is_gone_or_damaged_for_a_moment_stops_no_running_process(sqlite: Database, path: Path) -> None:
+def test_a_key_file_that_is_gone_or_damaged_for_a_moment_stops_no_running_process(
+    one_database: Database, path: Path
+) -> None:
     running = KeyRing.load(path)
-    (ada,) = _add(sqlite, running, "ada")
+    (ada,) = _add(one_database, running, "ada")
     text = path.read_text()
     path.unlink()
-    assert _number(sqlite, running, "ada") == ada
+    assert _number(one_database, running, "ada") == ada
     path.write_text("half a fi")
     path.chmod(0o600)
-    assert _number(sqlite, running, "ada") == ada
+    assert _number(one_database, running, "ada") == ada
     key_file.replace_file(path, text)
-    assert _number(sqlite, running, "ada") == ada
+    assert _number(one_database, running, "ada") == ada
 
 
 @pytest.mark.parametrize("kind", ["vault", "lookup"])
 def test_a_rotation_that_is_cut_short_is_finished_before_a_new_key_is_made(
-    sqlite: Database, path: Path, kind: KeyKind
+    one_database: Database, path: Path, kind: KeyKind
 ) -> None:
-    _add(sqlite, KeyRing.load(path), *NAMES)
+    _add(one_database, KeyRing.load(path), *NAMES)
 
     class _CutShortError(Exception):
         pass
@@ -197,11 +200,11 @@ def test_a_rotation_that_is_cut_short_is_finished_before_a_new_key_is_made(
         raise _CutShortError
 
     with pytest.raises(_CutShortError):
-        rotate_key(sqlite, path, kind, progress=cut)
+        rotate_key(one_database, path, kind, progress=cut)
     halfway = KeyRing.load(path)
-    second = rotate_key(sqlite, path, kind)
+    second = rotate_key(one_database, path, kind)
     assert (second.key_added, second.rows_moved, second.key_id) == (False, 7, halfway.current(kind).id)
-    third = rotate_key(sqlite, path, kind)
+    third = rotate_key(one_database, path, kind)
     assert (third.key_added, third.rows_moved) == (True, 12)
 
 
@@ -220,18 +223,18 @@ def test_the_network_address_behind_a_consent_is_encrypted_anew_too(database: Da
         assert open_evidence(session, KeyRing.load(path), event.id) == machine
 
 
-def test_fresh_makes_a_key_though_rows_of_two_older_ones_are_left(sqlite: Database, path: Path) -> None:
-    _add(sqlite, KeyRing.load(path), "ada")
+def test_fresh_makes_a_key_though_rows_of_two_older_ones_are_left(one_database: Database, path: Path) -> None:
+    _add(one_database, KeyRing.load(path), "ada")
     key_rotation.add_key(path, "vault")
-    _add(sqlite, KeyRing.load(path), "bo")
-    rotation = rotate_key(sqlite, path, "vault", force_new_key=True)
+    _add(one_database, KeyRing.load(path), "bo")
+    rotation = rotate_key(one_database, path, "vault", force_new_key=True)
     assert (rotation.key_added, rotation.rows_moved, rotation.key_id[0]) == (True, 2, "3")
 
 
-def test_who_has_no_encrypted_address_keeps_the_old_look_up(sqlite: Database, path: Path) -> None:
+def test_who_has_no_encrypted_address_keeps_the_old_look_up(one_database: Database, path: Path) -> None:
     keys = KeyRing.load(path)
-    ada, bo, cy = _add(sqlite, keys, "ada", "bo", "cy")
-    with sqlite.write() as session:  # Ada left, and the vault let her address go after 30 days
+    ada, bo, cy = _add(one_database, keys, "ada", "bo", "cy")
+    with one_database.write() as session:  # Ada left, and the vault let her address go after 30 days
         session.execute(
             update(Person).where(Person.number == ada).values(ciphertext=None, key_id=None, state=PersonState.WITHDRAWN)
         )
@@ -244,33 +247,33 @@ def test_who_has_no_encrypted_address_keeps_the_old_look_up(sqlite: Database, pa
             forget_elsewhere=forget_nowhere_else,
             now=NOW,
         )
-    rotation = rotate_key(sqlite, path, "lookup")
+    rotation = rotate_key(one_database, path, "lookup")
     assert (rotation.rows_moved, rotation.unmoved_rows) == (1, ())
-    assert [p.lookup_key and p.lookup_key[0] for p in _rows(sqlite)] == ["1", None, "2"]
-    assert _number(sqlite, KeyRing.load(path), "ada") == ada
-    assert _number(sqlite, KeyRing.load(path), "cy") == cy
+    assert [p.lookup_key and p.lookup_key[0] for p in _rows(one_database)] == ["1", None, "2"]
+    assert _number(one_database, KeyRing.load(path), "ada") == ada
+    assert _number(one_database, KeyRing.load(path), "cy") == cy
 
 
-def test_a_row_that_does_not_open_is_named_and_the_others_are_moved(sqlite: Database, path: Path) -> None:
+def test_a_row_that_does_not_open_is_named_and_the_others_are_moved(one_database: Database, path: Path) -> None:
     keys = KeyRing.load(path)
-    ada, _ = _add(sqlite, keys, "ada", "bo")
-    with sqlite.write() as session:
+    ada, _ = _add(one_database, keys, "ada", "bo")
+    with one_database.write() as session:
         session.execute(update(Person).where(Person.number == ada).values(ciphertext=b"x" * 40))
-    rotation = rotate_key(sqlite, path, "vault")
+    rotation = rotate_key(one_database, path, "vault")
     assert rotation.rows_moved == 1
     (stuck,) = rotation.unmoved_rows
     assert stuck.row == f"person {ada}"
     assert "does not open" in stuck.reason
-    assert [p.key_id and p.key_id[0] for p in _rows(sqlite)] == ["1", "2"]
+    assert [p.key_id and p.key_id[0] for p in _rows(one_database)] == ["1", "2"]
 
 
-def test_two_people_of_one_address_are_named_and_left(sqlite: Database, path: Path) -> None:
+def test_two_people_of_one_address_are_named_and_left(one_database: Database, path: Path) -> None:
     keys = KeyRing.load(path)
-    (ada,) = _add(sqlite, keys, "ada")
+    (ada,) = _add(one_database, keys, "ada")
     newer = key_rotation.add_key(path, "lookup")
     stray = KeyRing([k for k in newer.all if k.kind != "lookup"] + [newer.current("lookup")])
-    (twin,) = _add(sqlite, stray, "ada")  # by a process on another machine that knew only the new key
-    rotation = rotate_key(sqlite, path, "lookup")
+    (twin,) = _add(one_database, stray, "ada")  # by a process on another machine that knew only the new key
+    rotation = rotate_key(one_database, path, "lookup")
     assert rotation.unmoved_rows == (
         key_rotation.UnmovedRow(f"person {ada}", f"person {twin} has the same address: erase one of the two"),
     )
@@ -284,12 +287,12 @@ def test_the_255th_key_is_the_last(tmp_path: Path) -> None:
     assert full.with_new_key("vault").current("vault").number == 2
 
 
-def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path: Path) -> None:
+def test_uses_counts_rows_and_names_keys_that_are_missing(one_database: Database, path: Path) -> None:
     keys = KeyRing.load(path)
-    _add(sqlite, keys, "ada", "bo")
+    _add(one_database, keys, "ada", "bo")
     other = KeyRing([*keys.all, SecretKey("vault", 7, b"z" * 32)])
-    _add(sqlite, other, "cy")
-    with sqlite.read() as session:
+    _add(one_database, other, "cy")
+    with one_database.read() as session:
         usage = key_rotation.list_key_usage(session, keys)
     assert [(u.kind, u.rows) for u in usage if u.current] == [
         ("vault", 2),
@@ -306,6 +309,7 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path
     )
 
 
+@pytest.mark.sqlite  # what a killed process leaves is copied as a file
 @pytest.mark.parametrize("kind", ["vault", "lookup"])
 def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(tmp_path: Path, kind: KeyKind) -> None:
     keys = KeyRing.create(tmp_path / "keys.json")
@@ -357,16 +361,14 @@ def _works_and_finishes(home: Path, kind: KeyKind, numbers: list[int]) -> bool:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(new_home: Path) -> Path:
     """Give the home of an installation with one person, for the command line."""
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    keys = KeyRing.create(tmp_path / "home" / "keys.json")
-    database = open_database(f"sqlite:///{tmp_path / 'home' / 'digest.db'}")
+    keys = KeyRing.create(new_home / "keys.json")
+    database = open_database(load_settings().effective_database_url)
     migrate_schema(database)
     _add(database, keys, "ada")
     database.close()
-    return tmp_path / "home"
+    return new_home
 
 
 def test_the_command_rotates_prints_the_recovery_copy_and_writes_an_audit_line(home: Path) -> None:
@@ -375,7 +377,7 @@ def test_the_command_rotates_prints_the_recovery_copy_and_writes_an_audit_line(h
     text = (home / "keys.json").read_text()
     assert text.strip() in result.output
     assert "1 rows were brought over" in result.output
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    database = open_database(load_settings().effective_database_url)
     with database.read() as session:
         line = session.scalars(select(AuditEntry).where(AuditEntry.act == "key rotated")).one()
     database.close()

@@ -47,9 +47,9 @@ def test_it_is_worth_nothing_for_another_purpose_or_after_its_time(database: Dat
         assert one_time_tokens.use_token(session, token, "erase", now=NOW).state is TokenState.FRESH
 
 
-def test_what_is_no_token_is_unknown(sqlite: Database) -> None:
-    token = issue(sqlite)
-    with sqlite.read() as session:
+def test_what_is_no_token_is_unknown(one_database: Database) -> None:
+    token = issue(one_database)
+    with one_database.read() as session:
         for odd in ("", token[:-1], token + "A", token.swapcase(), "é" * 22, "' OR 1=1 --" * 2):
             assert one_time_tokens.look_up_token(session, odd, "erase", now=NOW).state is TokenState.UNKNOWN
 

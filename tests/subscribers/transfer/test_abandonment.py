@@ -194,10 +194,8 @@ def _run(*words: str, typed: str = "") -> Result:
     return CliRunner().invoke(digest, ["subscribers", "import", *words], input=typed)
 
 
-def test_the_command_lists_asks_and_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    KeyRing.create(tmp_path / "home" / "keys.json")
+def test_the_command_lists_asks_and_drops(new_home: Path, tmp_path: Path) -> None:
+    KeyRing.create(new_home / "keys.json")
     assert "Every import was finished." in _run("--list").output
     with open_installation(load_settings()) as install:
         context = ImportContext(

@@ -83,12 +83,12 @@ def test_the_list_holds_those_in_the_audience_and_each_sees_that_it_went_out(
     assert (export.people, export.done_at) == (2, NOW)
 
 
-def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(sqlite: Database) -> None:
-    numbers = _add(sqlite, "ada", "bo", "cy", "dee")
+def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(one_database: Database) -> None:
+    numbers = _add(one_database, "ada", "bo", "cy", "dee")
     distant = [8191, 8192, 8193, 1_000_000]
-    with sqlite.engine.begin() as connection:  # people as they stand in a list that is long
+    with one_database.engine.begin() as connection:  # people as they stand in a list that is long
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-    with sqlite.write() as session:
+    with one_database.write() as session:
         for old, new in zip(numbers, distant, strict=True):
             row = session.get_one(Person, old)
             address = read_address(f"{('ada', 'bo', 'cy', 'dee')[old - 1]}@example.org")
@@ -105,8 +105,8 @@ def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(sqlite: Database)
             session.flush()
             ciphertext, key_id = encrypt_address(KEYS, address, new)
             session.execute(update(Person).where(Person.number == new).values(ciphertext=ciphertext, key_id=key_id))
-    assert len(_export(sqlite)) == 4
-    with sqlite.read() as session:
+    assert len(_export(one_database)) == 4
+    with one_database.read() as session:
         assert [part.first for part in session.scalars(select(ListExportPart))] == [0, 8192, 999_424]
         assert [n for n in (*distant, 1, 8194, 999_999) if disclosures.list_disclosures(session, n)] == distant
 
@@ -127,9 +127,9 @@ def test_a_file_that_breaks_off_has_told_at_least_those_whose_addresses_it_holds
         assert session.scalars(select(ListExport)).one().done_at is None
 
 
-def test_an_address_is_no_formula(sqlite: Database) -> None:
-    _add(sqlite, "=cmd")
-    assert _export(sqlite)[0][0] == "'=cmd@example.org"
+def test_an_address_is_no_formula(one_database: Database) -> None:
+    _add(one_database, "=cmd")
+    assert _export(one_database)[0][0] == "'=cmd@example.org"
 
 
 def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(database: Database) -> None:
@@ -151,8 +151,8 @@ def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(databa
     json.dumps(record)
 
 
-def test_nobody_has_no_record(sqlite: Database) -> None:
-    with sqlite.read() as session:
+def test_nobody_has_no_record(one_database: Database) -> None:
+    with one_database.read() as session:
         assert build_person_record(session, KEYS, 5, controller=HERE, now=NOW) is None
 
 

@@ -31,6 +31,7 @@ from subscribers.transfer.imports import drop_import_salts, list_unfinished_impo
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.conftest import ROOT, forget_nowhere_else
+from tests.run_database import read_stored_bytes
 
 KEYS = KeyRing.from_seed(b"import tests")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -45,8 +46,8 @@ def context(database: Database, tmp_path: Path) -> ImportContext:
 
 
 @pytest.fixture
-def small(sqlite: Database, tmp_path: Path) -> ImportContext:
-    return ImportContext(sqlite, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+def small(one_database: Database, tmp_path: Path) -> ImportContext:
+    return ImportContext(one_database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
 
 
 def _list(folder: Path, *rows: str, name: str = "list.csv", heading: str = HEADINGS) -> Path:
@@ -307,10 +308,10 @@ def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_logged(
     _assert_sound(context)
 
 
-def test_people_found_by_an_earlier_key_are_known(sqlite: Database, tmp_path: Path) -> None:
-    old = ImportContext(sqlite, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+def test_people_found_by_an_earlier_key_are_known(one_database: Database, tmp_path: Path) -> None:
+    old = ImportContext(one_database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
     _import(old, _list(tmp_path, f"ada@example.org,{CONFIRMED}"))
-    with sqlite.write() as session:
+    with one_database.write() as session:
         address = read_address("cy@example.org")
         suppression.suppress_address(
             session, KEYS, address, reason="bounced", actor="hook", now=NOW, departure_log=old.departure_log
@@ -318,7 +319,7 @@ def test_people_found_by_an_earlier_key_are_known(sqlite: Database, tmp_path: Pa
     kinds: tuple[KeyKind, ...] = ("lookup", "suppression")
     newer = KeyRing([*KEYS.all, *(SecretKey(kind, 2, os.urandom(32)) for kind in kinds)])
     path = _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"cy@example.org,{CONFIRMED}", name="b.csv")
-    report = _import(ImportContext(sqlite, newer, old.departure_log, "terminal:eve"), path)
+    report = _import(ImportContext(one_database, newer, old.departure_log, "terminal:eve"), path)
     assert _counts(report) == {"known": 1, "left or suppressed": 1}
 
 
@@ -528,8 +529,7 @@ def test_memory_of_the_file_is_not_needed_for_its_duplicates(small: ImportContex
 
 def test_no_address_stands_in_the_database_after_an_import(small: ImportContext, tmp_path: Path) -> None:
     _import(small, _list(tmp_path, f"zebra.quagga@okapi.example.org,{CONFIRMED}", "zebra.quagga@,,,,,"))
-    small.database.engine.dispose()  # type: ignore[attr-defined]
-    content = b"".join(file.read_bytes() for file in tmp_path.glob("digest.db*"))
+    content = read_stored_bytes(small.database.engine)  # type: ignore[attr-defined]
     assert b"zebra" not in content
     assert b"okapi" not in content
 

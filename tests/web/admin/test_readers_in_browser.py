@@ -12,12 +12,13 @@ from sqlalchemy import select
 from digest.app.maintenance import count_growth
 from digest.collect.sources import sync_sources
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.engine import migrate_schema, open_database
+from digest.store.engine import open_database
 from digest.store.models import AuditEntry, EditionState, Source, SourceDay, SourceHealth
 from digest.web.server import open_page_server
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ConsentDay
 from tests.browser import faulty_pages, follow, sign_in
+from tests.run_database import HomeDatabases
 from tests.web.admin.conftest import SETTINGS
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 
@@ -34,16 +35,20 @@ FEED = """<rss version="2.0"><channel><title>Port News</title><item><title>Port 
 <link>https://port.example.org/reopens</link><pubDate>Sun, 15 Nov 2026 09:00:00 GMT</pubDate></item></channel></rss>"""
 GWEN = "gwen.oduya@hospital.example"
 
+TOLD = '[alerts]\nwebhook = "https://hooks.example.org/x"\n'
+
 
 @pytest.fixture(scope="module")
 def served(
-    tmp_path_factory: pytest.TempPathFactory, build_world: Any, move_settings_to_file: Any
+    tmp_path_factory: pytest.TempPathFactory,
+    home_databases: HomeDatabases,
+    build_world: Any,
+    move_settings_to_file: Any,
 ) -> Iterator[tuple[Any, str]]:
     """Serve an installation with two readers, a source, and an edition of which one mail is in doubt and one was refused."""
     home = tmp_path_factory.mktemp("readers")
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
-    migrate_schema(database)
-    world = move_settings_to_file(build_world(database, home), home, SETTINGS + SOURCES)
+    database = open_database(home_databases.create(home))
+    world = move_settings_to_file(build_world(database, home), home, SETTINGS + SOURCES + TOLD, DIGEST_ALERT_SECRET="s")
     world.edition(state=EditionState.SENT)
     with database.write() as session:
         sync_sources(session, world.install.settings)
@@ -89,6 +94,8 @@ def test_pages_for_admins_fit_every_width_and_axe_finds_nothing(browser: Browser
         "/admin/settings/schedule",
         "/admin/settings/look",
         "/admin/settings/sections",
+        "/admin/settings/alerts",
+        "/admin/settings/backup",
         "/desk/sources",
         "/admin/sources/1",
         "/admin/sources/add",

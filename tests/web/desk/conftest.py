@@ -7,11 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from digest.app.installation import Installation
 from digest.store.engine import open_database
 from digest.web.app import create_app
+from tests.conftest import share_compiled_statements
+from tests.run_database import HomeDatabases
 from tests.web.desk.sample_week import SampleWeek, build_sample_week, later
 
 Clock = Callable[[], datetime]
@@ -34,20 +35,19 @@ def clock() -> SetClock:
 
 
 @pytest.fixture(scope="session")
-def drafted_week(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SampleWeek, Path]:
-    """Draft the sample's week on SQLite; give it with its home."""
+def drafted_week(home_databases: HomeDatabases, tmp_path_factory: pytest.TempPathFactory) -> tuple[SampleWeek, Path]:
+    """Draft the sample's week; give it with its home."""
     home = tmp_path_factory.mktemp("week")
-    shutil.copy(sqlite_template, home / "digest.db")
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    database = open_database(home_databases.create(home))
     week = build_sample_week(database, home)
-    with database.engine.connect() as connection:
-        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
     database.close()
     return week, home
 
 
 @pytest.fixture
-def copy_week(drafted_week: tuple[SampleWeek, Path], tmp_path: Path) -> Iterator[Callable[[Clock], SampleWeek]]:
+def copy_week(
+    drafted_week: tuple[SampleWeek, Path], home_databases: HomeDatabases, tmp_path: Path
+) -> Iterator[Callable[[Clock], SampleWeek]]:
     """Give a function that copies the week, with a clock."""
     drafted, home = drafted_week
     opened = []
@@ -55,9 +55,10 @@ def copy_week(drafted_week: tuple[SampleWeek, Path], tmp_path: Path) -> Iterator
     def copy(clock: Clock) -> SampleWeek:
         own = tmp_path / "week"
         shutil.copytree(home, own)
-        database = open_database(f"sqlite:///{own / 'digest.db'}")
+        url = home_databases.copy(home, own)
+        database = share_compiled_statements(open_database(url))
         opened.append(database)
-        settings = drafted.installation.settings.model_copy(update={"home": own})
+        settings = drafted.installation.settings.model_copy(update={"home": own, "database_url": url})
         app = create_app(Installation(settings, database), clock=clock)
         app.config["WTF_CSRF_ENABLED"] = False  # the token has tests of its own
         app.testing = True
@@ -66,6 +67,7 @@ def copy_week(drafted_week: tuple[SampleWeek, Path], tmp_path: Path) -> Iterator
     yield copy
     for database in opened:
         database.close()
+    home_databases.drop(tmp_path / "week")
 
 
 @pytest.fixture

@@ -328,9 +328,7 @@ def test_the_next_edition_carries_it_once_whether_drafted_before_or_after(week: 
         assert load_carried_blocks(session, after, install.settings.link_base, zone, ENGLISH) == ()
 
 
-def test_the_command_corrects_lists_and_asks_before_it_mails(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
+def test_the_command_corrects_lists_and_asks_before_it_mails(new_home: Any) -> None:
     runner = CliRunner()
     assert runner.invoke(digest, ["init"]).exit_code == 0
     with open_installation(load_settings()) as install:

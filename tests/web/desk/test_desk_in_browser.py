@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from digest.store.engine import migrate_schema, open_database
+from digest.store.engine import open_database
 from digest.web.server import open_page_server
 from tests.browser import faulty_pages, follow, sign_in
+from tests.run_database import HomeDatabases
 from tests.web.desk.sample_week import SampleWeek, build_sample_week
 
 pytestmark = pytest.mark.chromium
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SampleWeek, str]]:
+def served(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases) -> Iterator[tuple[SampleWeek, str]]:
     home = tmp_path_factory.mktemp("week")
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
-    migrate_schema(database)
+    database = open_database(home_databases.create(home))
     week = build_sample_week(database, home)
     week.app.config["WTF_CSRF_ENABLED"] = True
     with open_page_server(week.app, "127.0.0.1", 0) as serving:

@@ -32,6 +32,7 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
 from tests.browser import faulty_pages, follow, page_faults, press_by_keyboard, sign_in, write_by_keyboard
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import COLLEAGUES, EDITORS, SampleWeek
@@ -119,12 +120,14 @@ class ServedWeek:
 
 
 @pytest.fixture
-def served(drafted_week: tuple[SampleWeek, Path], tmp_path: Path, clock: SetClock) -> Iterator[ServedWeek]:
+def served(
+    drafted_week: tuple[SampleWeek, Path], home_databases: HomeDatabases, tmp_path: Path, clock: SetClock
+) -> Iterator[ServedWeek]:
     """Serve the sample's week where two have to approve, with its readers; Priya edits, Dana approves, Sam too as an admin."""
     drafted, prepared = drafted_week
     home = tmp_path / "week"
     shutil.copytree(prepared, home)
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    database = open_database(home_databases.copy(prepared, home))
     mail = DroppingHandler()
     with run_smtp_server(mail) as port:
         old = drafted.installation.settings

@@ -28,6 +28,7 @@ from subscribers.store.models import Person, PersonState
 from tests.actors import EDITOR
 from tests.browser import follow
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.run_database import HomeDatabases
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek
 
@@ -72,13 +73,17 @@ class ReadersTown:
 
 @pytest.fixture(params=["en", "fr"])
 def town(
-    request: pytest.FixtureRequest, drafted_week: tuple[SampleWeek, Path], tmp_path: Path, clock: SetClock
+    request: pytest.FixtureRequest,
+    drafted_week: tuple[SampleWeek, Path],
+    home_databases: HomeDatabases,
+    tmp_path: Path,
+    clock: SetClock,
 ) -> Iterator[ReadersTown]:
     """Serve the sample's publication in a language; Dana has approved its week."""
     drafted, prepared = drafted_week
     home = tmp_path / "week"
     shutil.copytree(prepared, home)
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    database = open_database(home_databases.copy(prepared, home))
     mail = RecordingHandler()
     clock.now = SAMPLE_NOW
     with run_smtp_server(mail) as port:

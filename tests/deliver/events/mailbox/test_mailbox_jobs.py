@@ -50,10 +50,10 @@ class Operator:
 
 @pytest.fixture
 def operator(
-    sqlite_world: DeliverySetup, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_world: DeliverySetup, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Operator]:
     """Give it with one reader's message accepted and its bounce in the mailbox."""
-    world = sqlite_world
+    world = one_world
     (person,) = world.add_readers(READER_ADDRESS)
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
@@ -187,10 +187,10 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
     assert len(operator.server.inbox.messages) == 2
 
 
-def test_the_scheduler_polls_only_where_a_mailbox_is_set(operator: Operator, sqlite_world: DeliverySetup) -> None:
+def test_the_scheduler_polls_only_where_a_mailbox_is_set(operator: Operator, one_world: DeliverySetup) -> None:
     jobs = [
         {job.id for job in scheduler.JobScheduler(JobContext(install))._scheduler.get_jobs()}
-        for install in (operator.install, Installation(sqlite_world.settings, sqlite_world.database))
+        for install in (operator.install, Installation(one_world.settings, one_world.database))
     ]
     assert ["mailbox" in names for names in jobs] == [True, False]
 

@@ -132,9 +132,9 @@ def mailbox(world: DeliverySetup, server: FakeImapServer, certificate: Path) -> 
 
 
 @pytest.fixture
-def quick(sqlite_world: DeliverySetup, server: FakeImapServer, certificate: Path) -> MailboxCase:
+def quick(one_world: DeliverySetup, server: FakeImapServer, certificate: Path) -> MailboxCase:
     """Return a case on SQLite alone."""
-    return _desk(sqlite_world, server, certificate)
+    return _desk(one_world, server, certificate)
 
 
 def test_a_bounce_of_ours_suppresses_and_is_put_away(mailbox: MailboxCase) -> None:

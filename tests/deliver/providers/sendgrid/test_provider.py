@@ -244,12 +244,12 @@ def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: Deliver
 
 
 def test_several_requests_are_on_the_way_at_a_time_and_none_of_them_holds_up_the_claims_of_the_others(
-    sqlite_world: DeliverySetup,
+    one_world: DeliverySetup,
 ) -> None:
-    sqlite_world.add_readers(*(f"reader{n}@example.org" for n in range(1_500)))
+    one_world.add_readers(*(f"reader{n}@example.org" for n in range(1_500)))
     with FakeSendGrid() as fake:
         fake.gathering = threading.Barrier(3)  # the third is claimed by a transaction of its own: none takes over 1,000
-        report = _send(sqlite_world, fake, batch=500, connections=3)
+        report = _send(one_world, fake, batch=500, connections=3)
     assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, 1_500)
     assert [len(body["personalizations"]) for body in fake.accepted_bodies] == [500, 500, 500]
     assert len(set(fake.recipients)) == 1_500
@@ -274,12 +274,12 @@ def test_good_readers_behind_a_row_of_bad_ones_are_mailed_and_the_bad_ones_are_j
 
 
 def test_a_row_of_bad_ones_after_others_were_accepted_is_refused_at_once_and_who_stands_behind_is_mailed(
-    sqlite_world: DeliverySetup,
+    one_world: DeliverySetup,
 ) -> None:
     for name, count in (("first", 30), ("bad", 40), ("last", 30)):
-        sqlite_world.add_readers(*(f"{name}{n}@example.org" for n in range(count)))
+        one_world.add_readers(*(f"{name}{n}@example.org" for n in range(count)))
     with FakeSendGrid() as fake:
-        report = _send(sqlite_world, fake, batch=25)
+        report = _send(one_world, fake, batch=25)
     assert (report.state, report.stop_reason) == (EditionState.SENT, "")
     assert report.delivery_counts[DeliveryState.REFUSED] == 40
     assert len(fake.recipients) == len(set(fake.recipients)) == 60
@@ -297,16 +297,16 @@ def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_readers_wait(wor
     assert fake.accepted_bodies == []
 
 
-def test_a_list_that_holds_bad_readers_alone_says_so(sqlite_world: DeliverySetup) -> None:
-    sqlite_world.add_readers("bad@example.org", "bad2@example.org")
+def test_a_list_that_holds_bad_readers_alone_says_so(one_world: DeliverySetup) -> None:
+    one_world.add_readers("bad@example.org", "bad2@example.org")
     with FakeSendGrid() as fake:
-        report = _send(sqlite_world, fake, batch=10)
+        report = _send(one_world, fake, batch=10)
     assert "refuses the message for everybody" in report.stop_reason
     assert report.delivery_counts[DeliveryState.WAITING] == 2
 
 
-def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(sqlite_world: DeliverySetup) -> None:
-    world = sqlite_world
+def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(one_world: DeliverySetup) -> None:
+    world = one_world
     world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
     with FakeSendGrid(PlannedAnswer(202), PlannedAnswer(202, hang_seconds=None), PlannedAnswer(429)) as fake:
         report = _send(world, fake, batch=10)
@@ -316,8 +316,8 @@ def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(sqlite_worl
     assert len(fake.recipients) == len(set(fake.recipients))
 
 
-def test_a_wrong_key_stops_the_run_and_keeps_everybody_waiting(sqlite_world: DeliverySetup) -> None:
-    world = sqlite_world
+def test_a_wrong_key_stops_the_run_and_keeps_everybody_waiting(one_world: DeliverySetup) -> None:
+    world = one_world
     world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
     with FakeSendGrid(PlannedAnswer(401)) as fake:
         report = _send(world, fake, batch=10)
@@ -327,8 +327,8 @@ def test_a_wrong_key_stops_the_run_and_keeps_everybody_waiting(sqlite_world: Del
         assert _send(world, fake, batch=10).state is EditionState.SENT
 
 
-def test_a_key_goes_to_loopback_or_over_https_only(sqlite_world: DeliverySetup) -> None:
-    settings = sqlite_world.settings.model_copy(
+def test_a_key_goes_to_loopback_or_over_https_only(one_world: DeliverySetup) -> None:
+    settings = one_world.settings.model_copy(
         update={
             "mail_url": SecretStr("sendgrid:"),
             "sendgrid_api_key": SecretStr(API_KEY),

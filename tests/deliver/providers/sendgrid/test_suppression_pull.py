@@ -192,10 +192,10 @@ def test_a_long_list_is_read_by_pages_and_goes_on_where_it_was_cut_short(world: 
     assert set(_states(world, people)) == {PersonState.SUPPRESSED}
 
 
-def test_a_list_that_gives_the_same_page_for_ever_is_given_up(sqlite_world: DeliverySetup) -> None:
+def test_a_list_that_gives_the_same_page_for_ever_is_given_up(one_world: DeliverySetup) -> None:
     page = json.dumps([{"created": THEN, "email": "a@example.net"}]).encode()
     with FakeSendGridAccount(lambda _: ScriptedResponse(200, page)) as fake:
-        pulled = _pull(sqlite_world, fake)
+        pulled = _pull(one_world, fake)
     assert len(fake.requests) == 2 * len(SUPPRESSION_LISTS)
     assert all("the same page twice" in trouble for trouble in pulled.troubles)
 
@@ -226,9 +226,9 @@ HTML = b"<html><h1>Bad Gateway for ada@example.org</h1>"
     ],
 )
 def test_trouble_is_said_in_a_line_and_the_next_night_reads_all_the_same(
-    sqlite_world: DeliverySetup, instead: ScriptedResponse, said: str, asked: int
+    one_world: DeliverySetup, instead: ScriptedResponse, said: str, asked: int
 ) -> None:
-    world = sqlite_world
+    world = one_world
     people = world.add_readers("ada@example.org")
     with FakeSendGridAccount(lambda _: instead) as fake:
         fake.add_to_list("spam_reports", "ada@example.org", THEN)
@@ -245,22 +245,22 @@ def test_trouble_is_said_in_a_line_and_the_next_night_reads_all_the_same(
         assert _attention(world) == ""
 
 
-def test_silence_ends_after_the_time_limit(sqlite_world: DeliverySetup) -> None:
+def test_silence_ends_after_the_time_limit(one_world: DeliverySetup) -> None:
     with FakeSendGridAccount(lambda _: ScriptedResponse(200, b"[]", hang_seconds=WAIT_TIMEOUT)) as fake:
-        pulled = _pull(sqlite_world, fake, timeout=0.4)
+        pulled = _pull(one_world, fake, timeout=0.4)
     assert "TimeoutError" in pulled.troubles[0]
 
 
-def test_one_list_in_trouble_does_not_keep_the_others_from_being_read(sqlite_world: DeliverySetup) -> None:
-    people = sqlite_world.add_readers("ada@example.org")
+def test_one_list_in_trouble_does_not_keep_the_others_from_being_read(one_world: DeliverySetup) -> None:
+    people = one_world.add_readers("ada@example.org")
 
     def broken(asked: RecordedRequest) -> ScriptedResponse | None:
         return ScriptedResponse(500) if asked.path.endswith("spam_reports") else None
 
     with FakeSendGridAccount(broken) as fake:
         fake.add_to_list("unsubscribes", "ada@example.org", THEN)
-        pulled = _pull(sqlite_world, fake)
-    assert _states(sqlite_world, people) == [PersonState.WITHDRAWN]
+        pulled = _pull(one_world, fake)
+    assert _states(one_world, people) == [PersonState.WITHDRAWN]
     assert len(pulled.troubles) == 1
 
 
@@ -299,8 +299,8 @@ def _settings(world: DeliverySetup, fake: FakeSendGridAccount, mail: str = "send
     return world.settings.model_copy(update=values)
 
 
-def test_the_night_pulls_where_mail_goes_over_sendgrid(sqlite_world: DeliverySetup) -> None:
-    world = sqlite_world
+def test_the_night_pulls_where_mail_goes_over_sendgrid(one_world: DeliverySetup) -> None:
+    world = one_world
     people = world.add_readers("ada@example.org")
     world.settings.key_file.write_text(world.keys.to_json())
     world.settings.key_file.chmod(0o600)
@@ -318,21 +318,13 @@ def test_the_night_pulls_where_mail_goes_over_sendgrid(sqlite_world: DeliverySet
     assert _states(world, people) == [PersonState.WITHDRAWN]
 
 
-def _environment(home: Path, fake: FakeSendGridAccount) -> dict[str, str]:
-    return {
-        "DIGEST_HOME": str(home),
-        "DIGEST_MAIL_URL": "sendgrid:",
-        "DIGEST_SENDGRID_API_KEY": API_KEY,
-        "DIGEST_SENDGRID_HOST": fake.host,
-    }
+def _environment(fake: FakeSendGridAccount) -> dict[str, str]:
+    return {"DIGEST_MAIL_URL": "sendgrid:", "DIGEST_SENDGRID_API_KEY": API_KEY, "DIGEST_SENDGRID_HOST": fake.host}
 
 
-def test_an_admin_pulls_by_hand_and_a_script_reads_what_came_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_an_admin_pulls_by_hand_and_a_script_reads_what_came_of_it(new_home: Path) -> None:
     with FakeSendGridAccount() as fake:
-        runner = CliRunner(env=_environment(tmp_path / "home", fake))
+        runner = CliRunner(env=_environment(fake))
         assert runner.invoke(digest, ["init"]).exit_code == 0
         added = ["subscribers", "add", "-", "--where", "here", "--on", "2026-03-04", "--method", "form"]
         runner.invoke(digest, [*added, "--confirmed", "--wording", "Yes."], input="ada@example.org\n")
@@ -348,9 +340,8 @@ def test_an_admin_pulls_by_hand_and_a_script_reads_what_came_of_it(
         assert "503" in failed.stdout
 
 
-def test_the_command_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    runner = CliRunner(env={"DIGEST_HOME": str(tmp_path / "home")})
+def test_the_command_says_what_is_missing(new_home: Path) -> None:
+    runner = CliRunner()
     runner.invoke(digest, ["init"])
     result = runner.invoke(digest, ["subscribers", "pull"])
     assert result.exit_code == 1

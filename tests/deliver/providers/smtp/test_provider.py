@@ -268,8 +268,8 @@ def test_an_edition_goes_out_with_one_recipient_amessage(
         assert content.count(b"@example.org") == 1
 
 
-def test_faults_in_mid_send_keep_the_counts_and_repeat_nothing(sqlite_world: DeliverySetup) -> None:
-    world = sqlite_world
+def test_faults_in_mid_send_keep_the_counts_and_repeat_nothing(one_world: DeliverySetup) -> None:
+    world = one_world
     world.add_readers(*(f"reader{n}@example.org" for n in range(12)))
     script: dict[str, list[bytes | None]] = {
         "RCPT": [b"250 ok", b"550 5.1.1 reader at example.org unknown", b"450 4.2.0 later", b"250 ok"],
