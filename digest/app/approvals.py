@@ -198,10 +198,16 @@ def read_version_html(installation: Installation, name: str, number: int) -> str
 
 def approval_sentences(overview: ApprovalOverview) -> list[str]:
     """Say who has approved an edition as it stands, and who still may; and what it was sent back for."""
-    rule, names = overview.rule, overview.names
+    names = overview.names
     notes = [f"{names.get(n.actor, n.actor)} sent it back: “{n.text}” It is not done yet." for n in overview.open_notes]
+    return [*notes, *approver_sentences(overview)]
+
+
+def approver_sentences(overview: ApprovalOverview) -> list[str]:
+    """Say who has approved a draft as it stands, and who still may; nothing of any other edition."""
+    rule, names = overview.rule, overview.names
     if overview.edition.state != EditionState.DRAFT:
-        return notes
+        return []
     signed, eligible = ([names.get(actor, actor) for actor in actors] for actors in (rule.signed, rule.list_eligible()))
     sentences = []
     if rule.needed > 1:
@@ -214,4 +220,4 @@ def approval_sentences(overview: ApprovalOverview) -> list[str]:
         sentences.append(f"{join_words(eligible)} can approve.")
     elif rule.staff:
         sentences.append("Nobody else on the staff can approve: invite a colleague, or let somebody else edit last.")
-    return [*notes, *sentences]
+    return sentences

@@ -104,7 +104,7 @@ def _find_passed_deadlines(session: Session, file: SettingsFile, now: datetime) 
         if deadline is not None and deadline <= now:
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
-            said = f"{edition.name} was to be approved by {by}, and is not: it goes out at its time, or later, once somebody approves it."
+            said = f"No. {edition.number} was to be approved by {by}, and is not: it goes out at its time, or later, once somebody approves it."
             yield AttentionFinding("missed-deadline", said, edition.name)
 
 
@@ -128,13 +128,14 @@ def _find_in_sending(session: Session, now: datetime, pause_told: str) -> Iterat
     resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
     for edition in session.scalars(resting.order_by(Edition.release_at)):
         if edition.name != pause_told:
-            yield AttentionFinding("paused", send_blocked_reason(edition.name, edition, None), edition.name)
+            said = send_blocked_reason(edition.name, edition, None, called=f"No. {edition.number}")
+            yield AttentionFinding("paused", said, edition.name)
     if hold is None:
         yield from _find_stuck_sends(session, now)
     yield from _find_gone_articles(session)
     for edition in session.scalars(select(Edition).where(Edition.state == EditionState.APPROVED)):
         if words := explain_missed_release(edition, now):
-            yield AttentionFinding("missed-release", f"{edition.name} did not go out. {words}", edition.name)
+            yield AttentionFinding("missed-release", f"No. {edition.number} did not go out. {words}", edition.name)
 
 
 def _find_stuck_sends(session: Session, now: datetime) -> Iterator[AttentionFinding]:
@@ -150,7 +151,7 @@ def _find_stuck_sends(session: Session, now: datetime) -> Iterator[AttentionFind
         purpose = Delivery.purpose == edition_purpose(edition.name)
         if count := session.scalar(select(func.count()).where(purpose, *due)):
             why = f" It said: {progress.wait_reason}." if progress and progress.wait_reason else ""
-            said = f"{edition.name} stands still since {moved_at:%Y-%m-%d %H:%M} UTC, and {count:,} of its mails are due.{why}"
+            said = f"No. {edition.number} stands still since {moved_at:%Y-%m-%d %H:%M} UTC, and {count:,} of its mails are due.{why}"
             yield AttentionFinding("stuck-send", said, edition.name)
 
 
@@ -193,5 +194,5 @@ def _find_gone_articles(session: Session) -> Iterator[AttentionFinding]:
         linked = EditionContent.from_json(edition.content).linked_articles
         if gone := tuple(finding for finding in look.gone if finding.url in linked):
             yield AttentionFinding(
-                "gone-articles", f"{edition.name}: {article_looks.describe_gone(gone)}", edition.name
+                "gone-articles", f"No. {edition.number}: {article_looks.describe_gone(gone)}", edition.name
             )

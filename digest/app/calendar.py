@@ -25,7 +25,7 @@ from digest.app.release_drafts import (
 from digest.edition import calendar_store, release_calendar
 from digest.edition.approval import supersede_approval
 from digest.edition.edit_log import load_edits
-from digest.edition.queries import OUTGOING_STATES, next_edition_number, release_slot
+from digest.edition.queries import COMING_STATES, OUTGOING_STATES, next_edition_number, release_slot
 from digest.edition.release_calendar import (
     MAX_AHEAD,
     PlannedRelease,
@@ -50,7 +50,7 @@ _MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
 class CalendarEntry:
     """One release as the calendar shows it. `edition` is what was drafted for it, `number` None for a skipped one.
 
-    `edit_count` is how many edits its draft holds.
+    `edit_count` is how many edits its draft holds, `is_due` whether it is to go out since a while and has not.
     """
 
     release: PlannedRelease
@@ -59,6 +59,7 @@ class CalendarEntry:
     number: int | None
     edition: Edition | None
     edit_count: int
+    is_due: bool = False
 
     @property
     def is_drafted(self) -> bool:
@@ -67,12 +68,20 @@ class CalendarEntry:
 
 
 def read_calendar(installation: Installation, *, now: datetime, count: int = LISTED_RELEASES) -> list[CalendarEntry]:
-    """Return the next releases with all that is planned for them; skipped ones are among them and count."""
+    """Return the next releases with all that is planned for them; skipped ones are among them and count.
+
+    Before them stand the editions that are due and have not gone out; they do not count.
+    """
     file = installation.settings.file
     with installation.database.read() as session:
         calendar = calendar_store.load_calendar(session, file)
-        releases = calendar.next_releases(now, count)
-        return list(_list_entries(session, installation, calendar, releases))
+        late = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at <= now)
+        due = [
+            calendar.find_release(edition.release_at) or PlannedRelease(edition.release_at, edition.release_at)
+            for edition in session.scalars(late.order_by(Edition.release_at))
+        ]
+        entries = _list_entries(session, installation, calendar, (*due, *calendar.next_releases(now, count)))
+        return [replace(entry, is_due=entry.release.release_at <= now) for entry in entries]
 
 
 def _list_entries(
@@ -149,7 +158,7 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
     if text == "next":
         return calendar.next_release(now)
     entries = read_calendar(installation, now=now, count=LISTED_RELEASES)
-    if named := [entry.release for entry in entries if entry.name == text]:
+    if named := [entry.release for entry in entries if entry.name == text and not entry.is_due]:
         return named[0]
     day, clock = _read_day(text)
     found = calendar.find_releases_on(day, now) if now - MAX_AHEAD < _start_of(calendar, day) < now + MAX_AHEAD else ()

@@ -87,12 +87,14 @@ def compose_gallery_mail(settings: Settings, key: str) -> MessageTemplate:
         made = _compose_edition(settings)
     else:
         made = NoticeComposer.from_settings(settings).compose_notice(key, sample_facts(settings)[key])
+    text, html = (fill_invented_reader(part, settings) for part in (made.text, made.html or ""))
+    return replace(made, text=text, html=html)
+
+
+def fill_invented_reader(text: str, settings: Settings) -> str:
+    """Fill what a mail says of its reader with invented facts: when and where they asked for it, and what their links hold."""
     language = settings.reader_language
     asked = signup_text(_SAMPLE_SIGNUP, language.gettext("your sign-up page"), _SAMPLE_ZONE, language)
-    return replace(made, text=_fill_placeholders(made.text, asked), html=_fill_placeholders(made.html or "", asked))
-
-
-def _fill_placeholders(text: str, asked: str) -> str:
     for placeholder in placeholders.ALL_PLACEHOLDERS:
         text = text.replace(placeholder, "SAMPLE" if placeholder.endswith("-token~") else asked)
     return text

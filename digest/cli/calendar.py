@@ -152,7 +152,8 @@ def _describe_entry(entry: CalendarEntry) -> str:
     if release.is_skipped:
         return "skipped"
     words = ["extra"] if release.is_extra else ["moved"] if release.is_moved else []
-    return ", ".join([*words, str(entry.edition.state)] if entry.edition else words)
+    due = ["due"] if entry.is_due else []
+    return ", ".join([*words, *due, str(entry.edition.state)] if entry.edition else words)
 
 
 def _entry_as_json(entry: CalendarEntry) -> dict[str, object]:

@@ -84,7 +84,7 @@
     const held = document.activeElement, kept = describeFocus(held);
     const present = find("#present");
     document.title = fresh.title;
-    for (const selector of [".head", "#void", ".state", ".tabs", "#act", "#preview .size", "#stories", "#edition", ".sticky"]) {
+    for (const selector of [".head", "#void", ".state", ".tabs", "#act", "#preview .title", "#preview .size", "#stories", "#edition", ".sticky"]) {
       const old = find(selector), now = find(selector, fresh);
       if (!old || !now) continue;
       if (selector === "#stories" && old.contains(held) && held.matches("input, textarea, select")) continue;
@@ -95,6 +95,8 @@
       old.scrollTop = top;
     }
     find("#present").replaceWith(present);
+    const frame = find(".frame iframe"), shown = find(".frame iframe", fresh);
+    if (frame && shown) frame.title = shown.title;
     desk.dataset.seq = find("#desk", fresh).dataset.seq;
     for (const input of findAll("input[name=seq]")) input.value = desk.dataset.seq;
     showUnsaved();
@@ -271,6 +273,20 @@
     dialog.showModal();
     return dialog;
   };
+  const askFirst = (words, yes, work) => {
+    const dialog = openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
+    const go = document.createElement("button"), leave = document.createElement("button"), row = document.createElement("div");
+    heading.textContent = words;
+    text.textContent = "The edition is a draft again then, and is to be approved again.";
+    Object.assign(go, { className: "btn", type: "button", textContent: yes });
+    Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Leave it where it is" });
+    go.addEventListener("click", () => { dialog.close(); work(); });
+    leave.addEventListener("click", () => dialog.close());
+    row.className = "row";
+    row.append(go, leave);
+    dialog.append(heading, text, row);
+    leave.focus();
+  };
   const askWhere = () => {
     const row = currentRow(), choices = find("#own select[name=section]");
     if (!row || !choices) return;
@@ -406,7 +422,10 @@
     const rows = findAll("li.st[data-story]", find(`ol[data-section="${place.section}"]`) || document.createElement("ol"))
       .filter((one) => one !== dragged);
     const at = rows.indexOf(place.row) + (place.after ? 1 : 0);
-    act(`move ${dragged.dataset.story}`, { section: place.section, position: String(Math.max(0, at) + 1) });
+    const story = dragged.dataset.story, position = String(Math.max(0, at) + 1);
+    const move = () => act(`move ${story}`, { section: place.section, position });
+    // A slip of the hand moves a story: where that takes an approval back, it is asked first.
+    if (find(".head form[action$='/void']")) askFirst("This takes the approval back", "Move it all the same", move); else move();
   });
   document.addEventListener("dragend", () => {
     clearMarks();

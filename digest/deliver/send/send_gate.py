@@ -74,13 +74,16 @@ def _compile_permission_query(dialect_name: str) -> CompiledStatement:
     return CompiledStatement(select(*_BLOCKING_COLUMNS, number).select_from(readers).where(_IS_EDITION))
 
 
-def send_blocked_reason(name: str, edition: Any, stored_hold: Any) -> str:
-    """Return why an edition must not go out now; empty where it may. `stored_hold` is the hold's stored value, or None."""
+def send_blocked_reason(name: str, edition: Any, stored_hold: Any, *, called: str = "") -> str:
+    """Return why an edition must not go out now; empty where it may. `stored_hold` is the hold's stored value, or None.
+
+    `called` is what it is called in the sentence, where that is not the name by which commands know it.
+    """
     if stored_hold is not None:
         return f"the installation is {installation_hold.parse_hold(stored_hold)}"
     if edition.state == EditionState.CANCELLED:
-        return f"{name} is cancelled."
+        return f"{called or name} is cancelled."
     if edition.paused_at is not None:
         reason = f": {edition.paused_because}" if edition.paused_because else "."
-        return f"{name} is paused{reason} 'digest resume {name}' lets it go on."
+        return f"{called or name} is paused{reason} 'digest resume {name}' lets it go on."
     return ""

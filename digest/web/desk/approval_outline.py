@@ -58,6 +58,7 @@ class ApprovalStanding:
     void_title: str
     void_reason: str
     sentences: tuple[str, ...]
+    approvers: str  # who has approved it and who still may; empty where it is no draft
     refusal: str
     compared_version: int  # 0: none was approved yet
     compared_at: datetime | None
@@ -72,6 +73,7 @@ def describe_approval_standing(
     *,
     writer: EditWriter | None,
     sentences: Sequence[str],
+    approvers: str,
     actor: str,
     zone: ZoneInfo,
 ) -> ApprovalStanding:
@@ -87,6 +89,7 @@ def describe_approval_standing(
         void_title=title,
         void_reason=reason,
         sentences=tuple(sentences),
+        approvers=approvers,
         refusal=overview.rule.explain_refusal(actor),
         compared_version=overview.compared.version if overview.compared else 0,
         compared_at=overview.compared.stood_at if overview.compared else None,

@@ -70,6 +70,7 @@ def describe_standing(overview: ApprovalOverview, state: EditingState | None = N
         EditionContent.from_json(overview.edition.content),
         writer=create_edit_writer(state.arrangement, sections) if state else None,
         sentences=approvals.approval_sentences(overview),
+        approvers=" ".join(approvals.approver_sentences(overview)),
         actor=current_actor().name,
         zone=context.zone,
     )

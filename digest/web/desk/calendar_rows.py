@@ -20,6 +20,11 @@ _STATE_WORDS = {
     EditionState.SENT: "Sent.",
     EditionState.CANCELLED: "Cancelled.",
 }
+_DUE_WORDS = {
+    EditionState.DRAFT: "Due, and not approved: it goes out as soon as it is.",
+    EditionState.INCOMPLETE: "Due, with too little to go out.",
+    EditionState.APPROVED: "Approved and due: it goes out within a minute, where the timetable runs.",
+}
 _CHANGEABLE = (None, EditionState.DRAFT, EditionState.INCOMPLETE)
 
 
@@ -34,6 +39,7 @@ class CalendarRow:
     words: str
     tone: str
     edition: str  # the name of what is drafted, empty where nothing is
+    is_due: bool
     can_change: bool
     can_restore: bool
     restore_label: str
@@ -65,8 +71,9 @@ def _build_row(entry: CalendarEntry, zone: ZoneInfo, names: Mapping[str, str]) -
         words=" ".join(_sentences(entry, zone, names)),
         tone="off" if release.is_skipped else "extra" if release.is_extra else "",
         edition=entry.edition.name if entry.edition and entry.is_drafted else "",
-        can_change=not release.is_skipped and state in _CHANGEABLE,
-        can_restore=release.is_skipped or release.is_moved,
+        is_due=entry.is_due,
+        can_change=not release.is_skipped and not entry.is_due and state in _CHANGEABLE,
+        can_restore=not entry.is_due and (release.is_skipped or release.is_moved),
         restore_label=_restore_label(release, zone),
         day_value=f"{local:%Y-%m-%d}",
         clock_value=f"{local:%H:%M}",
@@ -98,6 +105,9 @@ def _sentences(entry: CalendarEntry, zone: ZoneInfo, names: Mapping[str, str]) -
     elif release.is_moved and release.regular_at:
         sentences.append(f"Moved from {weekday_month_day(release.regular_at.astimezone(zone))} by {who}.")
     state = entry.edition.state if entry.edition else None
+    if entry.edition and entry.is_due:
+        paused = "Paused: it goes out once somebody lets it go on." if entry.edition.paused_at else ""
+        return [*sentences, paused or _DUE_WORDS[entry.edition.state]]
     if state is not None:
         sentences.append(_STATE_WORDS[state])
     if state in _CHANGEABLE:
@@ -141,11 +151,13 @@ def _skip_words(entry: CalendarEntry) -> str:
 
 def calendar_sentence(entries: Sequence[CalendarEntry], zone: ZoneInfo) -> str:
     """Say in a sentence what comes next, and how many are on their usual day."""
-    live = [entry for entry in entries if not entry.release.is_skipped]
+    due = [f"No. {entry.number} was due and has not gone out. " for entry in entries if entry.is_due]
+    planned = [entry for entry in entries if not entry.is_due]
+    live = [entry for entry in planned if not entry.release.is_skipped]
     usual = sum(1 for entry in live if not entry.release.is_moved and not entry.release.is_extra)
     following = (
         f"The next edition goes out {weekday_month_day(live[0].release.release_at.astimezone(zone))}. "
         if live
         else "None of the next ones goes out. "
     )
-    return f"{following}{usual} of the next {len(entries)} are at their usual time."
+    return f"{''.join(due)}{following}{usual} of the next {len(planned)} are at their usual time."

@@ -24,7 +24,7 @@ from digest.web.desk.editing_pages import render_edit_page
 from digest.web.desk.edition_outline import build_edition_outline, build_listed_story, summarise_checks
 from digest.web.desk.page_query import read_page_query
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
-from digest.web.desk.status_rows import SentRow, build_source_rows, editor_counts_sentence
+from digest.web.desk.status_rows import SentRow, build_source_rows, editor_counts_sentence, sources_sentence
 from digest.web.security import STRICT_POLICY
 from subscribers.errors import ApplicationError
 
@@ -204,7 +204,9 @@ def sources() -> ResponseReturnValue:
     table = source_overview.read_source_table(context.installation, now=context.clock())
     removed = request.args.get("removed", "")
     names = [row.source.name for row in rows if str(row.source.id) == removed and not row.source.active]
-    return render_template("web/desk/sources.html", rows=rows, table=table, removed="".join(names))
+    return render_template(
+        "web/desk/sources.html", rows=rows, sentence=sources_sentence(rows), table=table, removed="".join(names)
+    )
 
 
 @desk_pages.get("/sent")

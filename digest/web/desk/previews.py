@@ -2,7 +2,7 @@
 
 The bytes are the stored fragments, put together. What a view changes is only what the looking needs: a
 colour scheme without asking the editor's own system, and pictures from this process, since the public
-address may not lead here yet. The placeholders stay as they are.
+address may not lead here yet. What a mail says of its reader is invented.
 """
 
 import re
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from flask import Response
 
+from digest.app.mail_gallery import fill_invented_reader
 from digest.edition.preflight.message_rules import CLIP_WARNING_SIZE, GMAIL_CLIP_SIZE
 from digest.web.archive.pages import mail_content_policy, use_local_picture_urls
+from digest.web.context import web_context
 from digest.web.filters import kilobytes
 
 _DARK_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
@@ -79,7 +81,8 @@ def find_preview_view(key: str | None) -> PreviewView:
 
 
 def preview_response(body: str, view_key: str) -> Response:
-    """Answer with an edition's text or HTML for one view, to be framed by the desk."""
+    """Answer with an edition's text or HTML for one view, to be framed by the desk; it is filled in for an invented reader."""
+    body = fill_invented_reader(body, web_context().settings)
     if view_key == "text":
         response = Response(body, mimetype="text/plain")
     else:

@@ -171,7 +171,7 @@ class _PhaseTeller:
         readers = count_with_noun(self.view.audience_size, "reader")
         return (
             f"{self._number} goes to {readers}",
-            f"It leaves {day_and_hour(self.view.edition.release_at, self.zone)}.",
+            f"It leaves {day_and_hour(self.view.edition.release_at, self.zone)}. Those who pause get none.",
         )
 
     def _tell_going(self) -> tuple[str, str]:

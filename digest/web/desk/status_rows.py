@@ -1,6 +1,6 @@
 """The desk's tables in words: the health of sources, the delivery counts of editions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -11,7 +11,7 @@ from digest.edition.editor_changes import EditorCounts
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import Edition, Source, SourceHealth
 from digest.web.filters import count_with_noun, short_moment
-from subscribers.phrases import sentence
+from subscribers.phrases import join_words, sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,11 @@ class SourceRow:
     words: str
     good: str
     next_try: str
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it answers well, at another address than the settings name."""
+        return self.tone == "ok" and bool(self.source.moved_to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,29 @@ def _build_source_row(source: Source, now: datetime, zone: ZoneInfo) -> SourceRo
         tone=tone,
         words=words,
         good=short_moment(source.good_at, zone) if source.good_at else "never",
-        next_try=short_moment(source.next_try_at, zone) if source.next_try_at and source.active else "",
+        next_try=_write_next_try(source, now, zone),
     )
+
+
+def _write_next_try(source: Source, now: datetime, zone: ZoneInfo) -> str:
+    if source.next_try_at is None or not source.active:
+        return ""
+    return short_moment(source.next_try_at, zone) if source.next_try_at > now else "at the next collection"
+
+
+def sources_sentence(rows: Sequence[SourceRow]) -> str:
+    """Say how many sources need somebody, and how many have another address now."""
+    bad = sum(row.tone == "bad" for row in rows)
+    moved = sum(row.has_moved for row in rows)
+    parts = [count_with_noun(bad, "source needs somebody", "sources need somebody")] if bad else []
+    if moved:
+        parts.append(
+            count_with_noun(
+                moved, "source has moved, and its address is", "sources have moved, and their addresses are"
+            )
+        )
+        parts[-1] += " to be changed"
+    return sentence(join_words(parts)) if parts else "Nothing to do."
 
 
 def _source_status(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, str, str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from sqlalchemy import select
 from digest.store.models import Edition, EditionState
 from digest.web.desk.countdown import describe_time_left
 from tests.conftest import ROOT
+from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek, later
 
 PATH = "/desk/calendar"
@@ -37,6 +38,22 @@ def test_the_calendar_shows_ten_releases_and_what_happens_before_each(week: Samp
     assert "Approve by Thu, Nov 19, 8 p.m." in listed[0]
     assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 Draft Thu, Nov 26, 5:30 p.m.")
     assert "10 of the next 10 are at their usual time." in page
+
+
+def test_an_edition_that_is_due_and_has_not_gone_stands_first_and_keeps_its_number(
+    week: SampleWeek, clock: SetClock
+) -> None:
+    clock.now = datetime(2026, 11, 20, 15, tzinfo=UTC)
+    page = week.client().get(PATH).text
+    listed = rows(page)
+    assert len(listed) == 11
+    assert (
+        listed[0]
+        == "Friday, November 20 6:00 a.m. No. 147 Due, and not approved: it goes out as soon as it is. Open No. 147"
+    )
+    assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 ")
+    assert "No. 147 was due and has not gone out. The next edition goes out Friday, November 27." in page
+    assert "<h2>The next 10</h2>" in page
 
 
 def test_an_edition_is_skipped_brought_back_moved_and_put_back_by_forms(week: SampleWeek) -> None:
@@ -115,7 +132,7 @@ def test_the_edition_counts_down_to_its_deadline_and_says_when_that_is_over(
     clock[0] += timedelta(hours=3)
     page = client.get(week.path).text
     assert "It was to be approved by Thursday, November 19, 8 p.m.</span>" in page
-    assert f"{week.name} was to be approved by Thursday, November 19, 8 p.m., and is not: it goes out" in page
+    assert "No. 147 was to be approved by Thursday, November 19, 8 p.m., and is not: it goes out" in page
 
 
 @pytest.mark.parametrize(

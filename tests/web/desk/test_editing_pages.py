@@ -14,6 +14,7 @@ from sqlalchemy import event
 from digest.app import editions
 from digest.app.edition_status import edition_status
 from tests.actors import EDITOR
+from tests.conftest import ROOT
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek, later
 
@@ -43,6 +44,19 @@ def test_a_story_moves_up_and_down_and_the_page_comes_back_to_it(week: SampleWee
     assert week.headlines("featured") == [second, first, *rest]
     week.act(f"down {anchor}")
     assert week.headlines("featured") == [first, second, *rest]
+
+
+def test_the_buttons_that_the_guide_names_in_its_first_steps_stand_on_the_pages(week: SampleWeek) -> None:
+    guide = (ROOT / "docs" / "editors.md").read_text("utf-8")
+    steps = guide.partition("## Your first edition")[2].partition("For later")[0]
+    named = {" ".join(words.split()) for words in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", steps)}
+    week.act(f"up {week.anchors('featured')[1]}")
+    client, visitor = week.client("sam"), week.app.test_client()
+    shown = visitor.get("/desk/sign-in").text + page(week, "?filter=left-out")
+    shown += "".join(client.get(f"{week.path}{path}").text for path in ("?open=head", "/approve"))
+    words = " ".join(re.sub(r"<[^>]+>", " ", unescape(shown + client.get("/desk/security").text)).split())
+    assert len(named) > 12
+    assert {name for name in named if name.replace("No. 148", "No. 147") not in words} == set()
 
 
 def test_a_story_that_is_first_cannot_move_up_and_the_page_says_so(week: SampleWeek) -> None:

@@ -1,11 +1,14 @@
 """The final bytes in every view: as a reader of some sections gets them, as a voice reads them, and how heavy they are."""
 
 import re
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from digest.deliver.compose.variants import create_variants
+from digest.deliver.compose.variants import create_variants, signup_text
 from digest.edition.approval import read_draft
+from digest.edition.placeholders import LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER, SIGNUP_ORIGIN_PLACEHOLDER
 from digest.edition.queries import find_edition
 from digest.web.desk.page_query import read_page_query
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize
@@ -22,7 +25,13 @@ def test_a_preview_without_sections_is_the_mail_of_a_reader_who_left_them_out(we
     mail = variants.template_for(Preferences(omit=frozenset({"events", "topics"})))
     assert mail is not None
     shown = week.client().get(f"/desk/preview/{week.name}/text?omit=events&omit=topics").text
-    assert shown == mail.text
+    language = settings.reader_language
+    origin = signup_text(datetime(2026, 3, 4, tzinfo=UTC), "your sign-up page", ZoneInfo("UTC"), language)
+    filled = mail.text.replace(SIGNUP_ORIGIN_PLACEHOLDER, origin)
+    for token in (LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER):
+        filled = filled.replace(token, "SAMPLE")
+    assert origin in filled
+    assert shown == filled
     assert len(shown) < len(week.client().get(f"/desk/preview/{week.name}/text").text)
 
 

@@ -143,6 +143,8 @@ def test_keys_show_views_and_the_list_of_keys(desk: Page) -> None:
     desk.keyboard.press("3")
     expect(desk.locator(".frame")).to_have_class("frame dark")
     expect(desk.locator(".seg a[aria-current]")).to_have_text("Dark")
+    expect(desk.locator("#preview .title small")).to_have_text("As a phone set to dark shows it")
+    expect(desk.locator("#preview iframe")).to_have_attribute("title", re.compile("set to dark"))
     expect(desk.frame_locator(".frame iframe").locator("h1").first).to_have_text("HLS.Today")
     desk.keyboard.press("?")
     keys = desk.get_by_role("dialog", name="Keys")
@@ -183,8 +185,13 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
         "Take the approval back",
     )
     expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(1)
-    drag(desk, rows.nth(1).locator(".grip"), rows.nth(0))
+    asked = desk.get_by_role("dialog", name="This takes the approval back")
+    for answer in ("Leave it where it is", "Move it all the same"):
+        drag(desk, rows.nth(1).locator(".grip"), rows.nth(0))
+        asked.get_by_role("button", name=answer).click()
+        expect(asked).to_have_count(0)
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
+    assert week.state.last_seq == 1
     # Whatever says how the approval stands comes with the rest of the page.
     expect(pill).to_have_text("Approval void")
     expect(pill).to_have_class("pill warn")
