@@ -4,10 +4,25 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.growth_model import (
+    SendingPlant,
+    UnitCosts,
+    backup_hours,
+    database_gigabytes,
+    limits_table,
+    month_dollars,
+    rate_limits,
+    read_costs,
+    releases_table,
+    share_out,
+    simulate_release,
+    storage_table,
+)
 from benchmarks.long_send import TenthClock
 from benchmarks.postfix_tools import PostfixTools
 from benchmarks.results import ResultSheet
@@ -91,3 +106,67 @@ def test_a_long_send_is_measured_by_its_tenths() -> None:
     for done, now in ((50, 101.0), (100, 102.0), (350, 104.0), (900, 109.0), (1000, 110.0)):
         clock.note_progress(done, 1000, now)
     assert [clock.tenth_rate(1000, tenth) for tenth in (0, 1, 9)] == [50.0, 50.0, 100.0]
+
+
+COSTS = UnitCosts(
+    send_cpu=200, database_cpu=100, provider_cpu=50, signature_cpu=800, plan_rate=1_000, import_rate=1_000
+)
+
+
+def test_the_model_of_growth_takes_the_slowest_part_and_signing_asks_for_cores() -> None:
+    plant = SendingPlant(processes=2, cores=4, database_cores=1)
+    assert rate_limits(COSTS, plant) == {"processes": 10_000, "cores": 4_000, "database": 10_000}
+    assert rate_limits(COSTS, replace(plant, signed=False))["cores"] == 20_000
+    with_provider = rate_limits(COSTS, replace(plant, provider_seconds=0.2, requests=2))
+    assert with_provider["answers"] == pytest.approx(2 * 2 * 1_000 / 0.25), (
+        "a request of 1,000 takes 0.2 s and our 0.05 s"
+    )
+    assert with_provider["cores"] == 80_000, "the provider signs"
+
+
+def test_a_simulated_release_is_planned_sent_at_the_slowest_rate_and_waits_for_the_caps_of_domains() -> None:
+    plant, shares = SendingPlant(processes=2, cores=4, database_cores=1), {"large.test": 0.5, "others": 0.5}
+    free = simulate_release(COSTS, plant, 1_000_000, shares)
+    assert free.seconds == pytest.approx(1_000 + 1_000_000 / 4_000)
+    assert free.bound_seconds == pytest.approx({"planning": 1_000, "cores": 250})
+    capped = simulate_release(COSTS, replace(plant, caps={"large.test": 100_000}), 1_000_000, shares)
+    assert capped.seconds == pytest.approx(1_000 + 500_000 / 100_000 * 3_600, abs=20), "500,000 at 100,000 an hour"
+    assert capped.bottleneck == "caps of domains"
+
+
+@pytest.mark.parametrize(
+    ("budget", "wanted", "shares"),
+    [
+        (90, {"a": 10, "b": 50, "c": 50}, {"a": 10, "b": 40, "c": 40}),
+        (30, {"a": 10, "b": 50, "c": 50}, {"a": 10, "b": 10, "c": 10}),
+        (500, {"a": 10, "b": 50}, {"a": 10, "b": 50}),
+        (0, {"a": 10}, {"a": 0}),
+    ],
+)
+def test_what_one_domain_does_not_need_goes_to_the_others(
+    budget: float, wanted: dict[str, float], shares: dict[str, float]
+) -> None:
+    assert share_out(budget, wanted) == shares
+
+
+def test_disk_backup_and_money_grow_with_readers_and_the_editions_that_are_kept() -> None:
+    costs = replace(COSTS, reader_bytes=1_000, delivery_bytes=500, event_bytes=400, backup_rate=10_000)
+    assert database_gigabytes(costs, 1_000_000, 58, 0) == pytest.approx(30)
+    assert database_gigabytes(costs, 1_000_000, 58, 1) == pytest.approx(53.2)
+    assert backup_hours(costs, 1_000_000, 58, 0) == pytest.approx(60e6 / 10_000 / 3_600)
+    by_provider = SendingPlant(processes=1, cores=2, database_cores=2, provider_seconds=0.2)
+    dearer = month_dollars(by_provider, 1_000_000, 30) - month_dollars(
+        replace(by_provider, provider_seconds=None), 1_000_000, 30
+    )
+    assert dearer == pytest.approx(1_300), "1,000 thousands of mails, 52 / 12 times a month, at 0.30"
+
+
+def test_the_page_on_growing_has_the_tables_that_the_model_prints() -> None:
+    page = (ROOT / "docs" / "growing.md").read_text("utf-8")
+    for table in (limits_table, releases_table, storage_table):
+        assert table(UnitCosts()) in page, "python -m benchmarks.growth_model prints them anew"
+
+
+def test_what_was_measured_takes_the_place_of_the_figures_of_the_model() -> None:
+    costs = read_costs({"postgresql": {"send_cpu": 123.0, "commits": 0.1}, "sqlite": {}, "signature_cpu": 456.0})
+    assert (costs.send_cpu, costs.signature_cpu, costs.plan_rate) == (123.0, 456.0, UnitCosts().plan_rate)
