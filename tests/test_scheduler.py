@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 import scheduler
@@ -15,11 +16,12 @@ from digest.app.jobs import JobContext
 from digest.collect.sources import sync_sources
 from digest.settings import ScheduleSettings, Settings, SettingsFile, SourceSettings
 from digest.store import timetable_slots
-from digest.store.engine import Database
+from digest.store.engine import Database, open_database
 from digest.store.models import Edition, EditionState, Source, SourceDay, TimetableSlot
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 from subscribers.store.models import ConsentDay
+from tests.conftest import reserve_port
 
 NOON = datetime(2026, 11, 19, 12, tzinfo=UTC)
 SLOT = DueJob("draft", NOON)
@@ -77,10 +79,56 @@ def test_a_restarted_container_knows_that_its_number_was_another_process(databas
 
 def test_of_another_machine_nobody_knows_before_the_lease_is_over(database: Database) -> None:
     assert timetable_slots.claim_slot(database, SLOT, ProcessOwner("elsewhere", 999_999_999), NOON)
-    assert not timetable_slots.claim_slot(database, SLOT, ProcessOwner(), NOON + timedelta(minutes=1))
+    assert not timetable_slots.claim_slot(database, SLOT, ProcessOwner(), NOON + timetable_slots.SLOT_LEASE)
     assert timetable_slots.claim_slot(
         database, SLOT, ProcessOwner(), NOON + timetable_slots.SLOT_LEASE + timedelta(seconds=1)
     )
+
+
+def test_the_slot_of_another_machine_that_died_is_taken_over_within_a_minute_and_that_of_a_long_job_is_not(
+    database: Database,
+) -> None:
+    elsewhere, beats = ProcessOwner("elsewhere", 7), iter(range(1, 1000))
+    assert timetable_slots.claim_slot(database, SLOT, elsewhere, NOON)
+    with timetable_slots.keep_slot(
+        database, SLOT, elsewhere, lambda: NOON + timedelta(minutes=next(beats)), interval=0.001
+    ):
+        long_after = NOON + timedelta(minutes=3)
+        while slots(database, "draft")[0].lease_until < long_after:
+            pass
+        assert not timetable_slots.claim_slot(database, SLOT, ProcessOwner(), long_after)
+    died_at = slots(database, "draft")[0].lease_until - timetable_slots.SLOT_LEASE
+    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(), died_at + timedelta(seconds=59))
+    timetable_slots.renew_slot(database, SLOT, elsewhere, died_at + timedelta(hours=1))
+    assert slots(database, "draft")[0].lease_until < died_at + timedelta(hours=1), "it is another's by now"
+
+
+def test_a_database_that_is_away_is_one_line_for_all_jobs_and_another_when_it_is_back(install: Installation) -> None:
+    with reserve_port() as port:
+        away = Installation(install.settings, open_database(f"postgresql+psycopg://nobody@127.0.0.1:{port}/none"))
+        outage, ticks = scheduler.StorageOutage(away.database), scheduler.tick_jobs(JobContext(away))
+        with capture_logs() as logs:
+            for action in (*ticks.values(), *ticks.values()):
+                outage.guard(action)
+        assert [line["event"] for line in logs] == ["jobs wait until it is over"]
+        assert "out of reach" in logs[0]["why"]
+        outage.database = install.database
+        with capture_logs() as logs:
+            for _ in range(2):
+                outage.guard(scheduler.tick_jobs(JobContext(install))["release"])
+        assert [line["event"] for line in logs] == ["jobs go on"]
+
+
+def test_a_database_that_is_away_is_no_failure_of_an_edition(install: Installation) -> None:
+    an_approved_edition(install.database, datetime.now(UTC))
+    backoff = scheduler.ReleaseBackoff()
+    # Its first steps read the keys, of which there is no file: that is a failure, and the next try waits.
+    scheduler.send_due_editions(JobContext(install), backoff)
+    assert backoff.failure_counts == {"2026-W47": 1}
+    with reserve_port() as port:
+        away = Installation(install.settings, open_database(f"postgresql+psycopg://nobody@127.0.0.1:{port}/none"))
+        with pytest.raises(OperationalError):
+            jobs.run_job(JobContext(away), "send_edition", "2026-W47")
 
 
 def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installation) -> None:

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from digest.app.storage_errors import explain_storage_error
 from digest.store.audit import record_audit
 from digest.store.engine import Database
 from digest.store.staff import find_staff_member, staff_actor
@@ -168,6 +169,8 @@ class Act:
                 with database.write() as session:
                     draft.record(session)
             except SQLAlchemyError:
-                # The failure itself matters more than that it could not be written down.
-                log.exception("a failed act could not be recorded", act=self.name, actor=actor.name)
+                # The failure itself matters more than that it could not be written down. Where the database is what failed,
+                # whoever catches that says so.
+                if not explain_storage_error(exc):
+                    log.exception("a failed act could not be recorded", act=self.name, actor=actor.name)
             raise

@@ -32,6 +32,7 @@ from digest.app.acts import SCHEDULER
 from digest.app.alerts import alert_log, webhook
 from digest.app.editing import EditForm, EditRefusedError
 from digest.app.installation import Installation
+from digest.app.storage_errors import explain_storage_error
 from digest.backups.archive import BackupError
 from digest.collect import collection_run
 from digest.deliver.events.mailbox.imap import MailboxError
@@ -267,10 +268,16 @@ WORKER_PARTS = ("send", "notices", "collect")  # of the work, for processes besi
 
 
 def run_job(context: JobContext, name: str, *arguments: str) -> object:
-    """Run a job by its name. A failure is logged and returned in words: it must end neither engine nor other jobs."""
+    """Run a job by its name. A failure is logged and returned in words: it must end neither engine nor other jobs.
+
+    Raises:
+        DBAPIError, OSError: the database or the disk is out of reach, as for every other job (`explain_storage_error`).
+    """
     try:
         return JOBS[name](context, *arguments)
     except Exception as exc:
+        if explain_storage_error(exc):
+            raise
         log.exception("job failed", job=name, arguments=arguments)
         return f"failed: {type(exc).__name__}"
 
@@ -295,18 +302,24 @@ def run_slot(context: JobContext, slot: DueJob) -> str | None:
     """Claim a slot and run its job; None where another process has it, or it is done. After a failure it stays owed.
 
     Of a job that another process has, this one does a share where the job can be shared.
+
+    Raises:
+        DBAPIError, OSError: the database or the disk is out of reach; the slot is owed again when its lease is over.
     """
-    database = context.installation.database
-    if not timetable_slots.claim_slot(database, slot, context.owner, context.clock()):
+    database, owner = context.installation.database, context.owner
+    if not timetable_slots.claim_slot(database, slot, owner, context.clock()):
         if share := SHARED_JOBS.get(slot.job):
             run_job(context, share)
         return None
     try:
-        outcome = SLOT_JOBS[slot.job](context)
+        with timetable_slots.keep_slot(database, slot, owner, context.clock):
+            outcome = SLOT_JOBS[slot.job](context)
     except StoppedJobError as exc:
         timetable_slots.postpone_slot(database, slot, str(exc), context.clock())
         return str(exc)
-    except Exception as exc:  # a locked database, a full disk
+    except Exception as exc:
+        if explain_storage_error(exc):
+            raise
         outcome = f"failed: {type(exc).__name__}"
         log.exception("job failed", job=slot.job, again_in=str(SLOT_RETRY_DELAY))
         timetable_slots.postpone_slot(database, slot, outcome, context.clock() + SLOT_RETRY_DELAY)

@@ -167,13 +167,15 @@ class HandoverCount(Base):
 class SpacedLimit(Base):
     """From when messages may leave again under a limit that spaces them: the installation's, or that of a domain's tag.
 
-    Written only where there is such a limit, in the transaction of the claim.
+    Written only where there is such a limit, in the transaction of the claim. `recent` is how many left in the last second, and
+    when (`digest.deliver.send.rate_limiter`); NULL for a domain.
     """
 
     __tablename__ = "spaced_limit"
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     ready_at: Mapped[Moment]
+    recent: Mapped[list[tuple[int, int]] | None] = mapped_column(JSON)
 
 
 class InstallationState(Base):

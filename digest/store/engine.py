@@ -151,9 +151,14 @@ class QueryConnection:
         try:
             yield self._connection
         except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Give it up as it is, since it may be dead; the next query opens another."""
+        if self._connection is not None:
             self._connection.invalidate()
             self.close()
-            raise
 
     def close(self) -> None:
         """Close it until it is used again."""

@@ -1,17 +1,20 @@
 """The slots of the timetable: one row a job and moment, which is the lock and, once done, the record of what came of it."""
 
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 
-SLOT_LEASE = timedelta(minutes=30)  # longer than any collection takes: 20 s a fetch, eight at a time
+SLOT_LEASE = timedelta(seconds=45)  # of a process on another machine that is silent for longer nobody waits any more
+RENEWAL_SECONDS = 10.0  # between two renewals of a lease, while the job runs
 
 
 def claim_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datetime) -> bool:
@@ -30,6 +33,39 @@ def claim_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datet
             return False
         row.owner, row.lease_until = str(owner), lease
         return True
+
+
+def renew_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datetime) -> None:
+    """Renew the lease of a slot that `owner` still has."""
+    is_own = (*_is_slot(slot), TimetableSlot.owner == str(owner), TimetableSlot.done_at.is_(None))
+    with database.write() as session:
+        session.execute(update(TimetableSlot).where(*is_own).values(lease_until=now + SLOT_LEASE))
+
+
+@contextmanager
+def keep_slot(
+    database: Database,
+    slot: DueJob,
+    owner: ProcessOwner,
+    clock: Callable[[], datetime],
+    *,
+    interval: float = RENEWAL_SECONDS,
+) -> Iterator[None]:
+    """Renew the lease of a claimed slot every `interval` seconds until the end of the block."""
+    is_over = threading.Event()
+
+    def renew_until_over() -> None:
+        while not is_over.wait(interval):
+            with suppress(DBAPIError):  # the database is away: whoever is first when it is back has the slot
+                renew_slot(database, slot, owner, clock())
+
+    thread = threading.Thread(target=renew_until_over, name=f"slot of {slot.job}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def complete_slot(database: Database, slot: DueJob, outcome: str, now: datetime) -> None:

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 MAX_TOTAL_WAIT = timedelta(minutes=15)  # then the run ends, and the timetable tries again by itself
-FIRST_PAUSE, MAX_PAUSE = 1.0, 30.0  # seconds between two tries
+FIRST_PAUSE, MAX_PAUSE = 1.0, 5.0  # seconds between two tries: a try costs next to nothing
 
 T = TypeVar("T")
 
@@ -20,12 +20,14 @@ log = structlog.get_logger("sending")
 class DatabaseRetry:
     """Repeats steps that use the database while it is out of reach.
 
-    `sleep` waits for so many seconds; `stopping` tells whether the process is about to end. `commit_in_doubt` is set
-    by a failure, since a commit may have come through that seemed lost; whoever resolves that clears it.
+    `sleep` waits for so many seconds; `stopping` tells whether the process is about to end; `discard_connections` gives up what
+    else is open to the database, which is as dead. `commit_in_doubt` is set by a failure, since a commit may have come through
+    that seemed lost; whoever resolves that clears it.
     """
 
     sleep: Callable[[float], object]
     stopping: Callable[[], bool]
+    discard_connections: Callable[[], object] = lambda: None
     commit_in_doubt: bool = False
 
     def __call__(self, step: Callable[[], T]) -> T:
@@ -37,14 +39,18 @@ class DatabaseRetry:
         waited, pause = 0.0, FIRST_PAUSE
         while True:
             try:
-                return step()
+                result = step()
             except (DBAPIError, OSError) as exc:
                 self.commit_in_doubt = True
+                self.discard_connections()
                 if not _is_unavailable(exc) or self.stopping() or waited >= MAX_TOTAL_WAIT.total_seconds():
                     raise
-                log.warning(
-                    "the database is out of reach; sending waits for it", why=_failure_summary(exc), seconds=pause
-                )
+                if not waited:
+                    log.warning("the database is out of reach; sending waits for it", why=_failure_summary(exc))
+            else:
+                if waited:
+                    log.info("the database is back; sending goes on", seconds=waited)
+                return result
             self.sleep(pause)
             waited, pause = waited + pause, min(pause * 2, MAX_PAUSE)
 

@@ -113,7 +113,8 @@ def run_edition(
     """
     check_unsubscribe_length(settings.link_base)
     now, feedback_expected = clock(), provider.name != "outbox"
-    database_retry = DatabaseRetry(sleep, stopping)
+    queries = QueryConnection(database)
+    database_retry = DatabaseRetry(sleep, stopping, queries.discard)
     variants = database_retry(lambda: _begin_sending(database, name, provider, keys, settings))
     # Before anything is counted: what an earlier run left may have been accepted.
     database_retry(lambda: recover_dead_runs(database, settings, keys, now=now))
@@ -134,7 +135,7 @@ def run_edition(
             clock=clock,
             run_file=run_file,
             database_retry=database_retry,
-            queries=QueryConnection(database),
+            queries=queries,
             report_progress=report_progress,
             limit=limit,
             rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),

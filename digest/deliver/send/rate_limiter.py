@@ -5,7 +5,7 @@ Where the settings limit nothing, nothing is counted, and a send runs no stateme
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -14,10 +14,10 @@ from digest.deliver.control import installation_hold
 from digest.deliver.send.rate_limits import (
     DAY,
     MINUTE,
-    SECOND,
     DomainLimits,
+    MeteredRate,
+    RateUsage,
     SendAllowance,
-    SpacedRate,
     allowance_under_limits,
     current_rate_limits,
 )
@@ -33,6 +33,7 @@ FIRST_HANDOVER_KEY = "first handed over"  # the installation state that says sin
 COUNTS_KEPT_FOR = 2 * DAY
 _WHOLE_INSTALLATION = "all"  # the name of its spaced limit; the others are named by a domain's tag
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+_TICK = timedelta(milliseconds=1)  # in which moments are stored, since _LONG_AGO
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class RateLimiter:
     limits: LimitSettings
     domain_limits: DomainLimits
     first_handover_at: datetime | None = None
+    _usage: RateUsage | None = None  # under the bound by the second, as this transaction found it
 
     @classmethod
     def from_settings(cls, limits: LimitSettings, keys: KeyRing) -> "RateLimiter":
@@ -61,8 +63,8 @@ class RateLimiter:
         return bool(self.limits.send_per_hour or self.limits.warm_up)
 
     @property
-    def _rate(self) -> SpacedRate:
-        return SpacedRate.from_limit(self.limits.send_per_second, SECOND)
+    def _rate(self) -> MeteredRate:
+        return MeteredRate.from_limit(self.limits.send_per_second)
 
     def current_allowance(self, session: Session, requested: int, clock: Callable[[], datetime]) -> SendAllowance:
         """Return how many of `requested` messages may leave now; other processes wait until this transaction ends.
@@ -70,9 +72,10 @@ class RateLimiter:
         The clock is read when they are done.
         """
         if self.limits.send_per_second:
-            ready_at = _lock_ready_times(session, [_WHOLE_INSTALLATION])[_WHOLE_INSTALLATION]
-            requested = min(requested, self._rate.available_messages(ready_at, clock()))
-            if not requested:
+            self._usage = _lock_usage(session)
+            available, ready_at = self._rate.allowance(self._usage, clock())
+            requested = min(requested, available)
+            if not available:
                 reason = f"the bound of {self.limits.send_per_second:g} messages a second is reached"
                 return SendAllowance(0, ready_at, reason)
         if not self._is_counted_by_minute:
@@ -90,13 +93,9 @@ class RateLimiter:
         allowance = allowance_under_limits(rate_limits, counts, now)
         return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
 
-    def count_messages(
-        self, session: Session, messages: int, now: datetime, *, paid_until: datetime | None = None
-    ) -> datetime | None:
-        """Count messages in the transaction that claims them; return from when more may leave, None: at once.
-
-        `paid_until` is given where what left before is paid for only then.
-        """
+    def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:
+        """Count messages in the transaction that claims them; return from when more may leave, None: at once."""
+        usage, self._usage = self._usage, None
         if not messages or not self.has_limits:
             return None
         if self._first_handover(session, now) is None:
@@ -105,18 +104,15 @@ class RateLimiter:
             _add_to_minute(session, messages, now)
         if not self.limits.send_per_second:
             return None
-        ready_at = (paid_until or now) + self._rate.interval * messages
-        _save_ready_times(session, {_WHOLE_INSTALLATION: ready_at})
-        return ready_at
+        usage = self._rate.add_messages(usage or _lock_usage(session), messages, now)
+        _save_usage(session, usage)
+        available, ready_at = self._rate.allowance(usage, now)
+        return None if available else ready_at
 
     def count_urgent_messages(self, session: Session, messages: int, now: datetime) -> None:
         """Count messages that waited for no limit, in the transaction that claims them: what keeps to it waits the longer."""
-        if not messages or not self.limits.send_per_second:
-            self.count_messages(session, messages, now)
-            return
-        paid_until = _lock_ready_times(session, [_WHOLE_INSTALLATION])[_WHOLE_INSTALLATION]
-        is_free = bool(self._rate.available_messages(paid_until, now))
-        self.count_messages(session, messages, now, paid_until=None if is_free else paid_until)
+        self._usage = None
+        self.count_messages(session, messages, now)
 
     def _first_handover(self, session: Session, now: datetime) -> datetime | None:
         """Return when this installation first handed something over; a moment that is still to come is none."""
@@ -152,6 +148,20 @@ class DomainClaim:
         """Write down what was taken."""
         if self._is_begun:
             _save_ready_times(self.session, self.limits.ready_times())
+
+
+def _lock_usage(session: Session) -> RateUsage:
+    """Return what left under the bound by the second; other processes wait until this transaction ends."""
+    _lock_ready_times(session, [_WHOLE_INSTALLATION])
+    query = select(SpacedLimit.ready_at, SpacedLimit.recent).where(SpacedLimit.name == _WHOLE_INSTALLATION)
+    paid_until, recent = session.execute(query).one()
+    return RateUsage(paid_until, tuple((_LONG_AGO + _TICK * ticks, count) for ticks, count in recent or ()))
+
+
+def _save_usage(session: Session, usage: RateUsage) -> None:
+    recent = [(-((_LONG_AGO - moment) // _TICK), count) for moment, count in usage.recent]  # rounded up
+    row = {"name": _WHOLE_INSTALLATION, "ready_at": usage.paid_until, "recent": recent}
+    session.execute(update(SpacedLimit), [row])
 
 
 def _lock_ready_times(session: Session, names: Collection[str]) -> dict[str, datetime]:

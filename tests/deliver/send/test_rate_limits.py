@@ -1,9 +1,11 @@
 """Bounds and queues: pure laws over made-up moments."""
 
 import math
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count as count_forever
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,7 +19,9 @@ from digest.deliver.send.rate_limits import (
     MINUTE,
     RECOVERY_INTERVAL,
     DomainLimits,
+    MeteredRate,
     RateLimit,
+    RateUsage,
     SpacedRate,
     allowance_under_limits,
     asks_to_slow_down,
@@ -136,11 +140,58 @@ def test_who_asks_all_the_time_gets_nearly_all_that_a_spaced_limit_allows(most: 
     assert 0.93 * most * 60 <= given <= most * 60
 
 
+def _meter(rate: MeteredRate, pauses: Iterable[tuple[int, int]], end: datetime = NOON + HOUR) -> list[datetime]:
+    """Ask for messages under a metered rate again and again; `pauses` are (milliseconds to come late, how many are asked for)."""
+    now, usage = NOON, RateUsage()
+    moments: list[datetime] = []
+    for late, requested in pauses:
+        count, ready_at = rate.allowance(usage, now)
+        if count := min(count, requested):
+            moments += [now] * count
+            usage = rate.add_messages(usage, count, now)
+        now = max(now, ready_at) + timedelta(milliseconds=late)
+        if now >= end:
+            break
+    return moments
+
+
+@given(
+    st.sampled_from([0.3, 1, 2.5, 5, 19, 20, 37, 100, 450]),
+    st.lists(st.tuples(st.integers(0, 1200) | st.integers(0, 9), st.integers(1, 60)), min_size=1, max_size=250),
+)
+@example(450, [(1000, 60), *[(0, 60)] * 200])
+@example(20, [(990, 60), *[(0, 60)] * 100])
+def test_no_second_holds_more_than_a_metered_rate_however_it_is_asked(
+    most: float, pauses: list[tuple[int, int]]
+) -> None:
+    moments = _meter(MeteredRate.from_limit(most), pauses)
+    assert _most_in_a_window(moments, timedelta(seconds=1)) <= math.ceil(most)
+    assert _most_in_a_window(moments, MINUTE) <= math.ceil(most * 60)
+
+
+@pytest.mark.parametrize(
+    ("most", "latest", "at_once"),
+    [(0.5, 40, 1), (1, 8, 4), (5, 0, 1), (5, 40, 16), (20, 300, 60), (300, 8, 4), (300, 40, 16), (1000, 40, 60)],
+)
+def test_a_metered_rate_loses_no_more_than_who_asks_comes_late(most: float, latest: int, at_once: int) -> None:
+    rate, chance = MeteredRate.from_limit(most), random.Random(most * latest)
+    moments = _meter(rate, ((chance.randint(0, latest), at_once) for _ in count_forever()), NOON + MINUTE * 2)
+    least = 0.98 * most * 60 / (1 + latest / 2 / 1000)
+    for start in range(0, 60, 7):
+        first = NOON + timedelta(seconds=start)
+        assert least - 1 <= sum(first <= moment < first + MINUTE for moment in moments) <= most * 60 + 1
+
+
 @pytest.mark.parametrize("back", [timedelta(seconds=30), timedelta(hours=5), timedelta(days=400)])
 def test_a_clock_that_is_set_back_stops_nothing_for_longer_than_a_limit_lasts(back: timedelta) -> None:
     rate = SpacedRate.from_limit(5, MINUTE)
     ready_at = NOON + rate.interval
     waits = (n for n in range(200) if rate.available_messages(ready_at, NOON - back + timedelta(seconds=n)))
+    assert next(waits) <= 75
+    metered, full = MeteredRate.from_limit(5), RateUsage()
+    for _ in range(5):
+        full = metered.add_messages(full, 1, NOON)
+    waits = (n for n in range(200) if metered.allowance(full, NOON - back + timedelta(seconds=n))[0])
     assert next(waits) <= 75
     hour, counts = RateLimit(5, HOUR, "hour"), [(NOON, 5)]
     allowance = allowance_under_limits([hour], counts, NOON - back)
