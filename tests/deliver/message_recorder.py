@@ -3,7 +3,8 @@
     python message_recorder.py smtp|sendgrid PORT FOLDER DELAY
 
 A line of `FOLDER/accepted` for each message (its recipient) is with the operating system before the answer goes out. Like
-a real server it accepts what it has whole, also when the sender is gone. While `FOLDER/hold-before` or
+a real server it accepts what it has whole, also when the sender is gone. A line of `FOLDER/moments` for each dot that comes by
+SMTP and each answer that goes out: the word, the recipient, the time in seconds since 1970. While `FOLDER/hold-before` or
 `FOLDER/hold-after` exists, the next message is held before or after it is written down: the file becomes `FOLDER/held`,
 and the server goes on with it when that is gone. While `FOLDER/rest` exists, no message is written down. `FOLDER/settle`
 becomes `FOLDER/settled` once no connection is open.
@@ -12,6 +13,7 @@ becomes `FOLDER/settled` once no connection is open.
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +29,7 @@ class MessageRecorder:
     def __init__(self, folder: Path, delay: float) -> None:
         self._folder = folder
         self._file = (folder / "accepted").open("ab", buffering=0)
+        self._moments = (folder / "moments").open("ab", buffering=0)
         self._delay = delay
         self._open_connections = 0
 
@@ -80,8 +83,13 @@ class MessageRecorder:
                 continue
             writer.write(b"354 go on\r\n")
             await reader.readuntil(b"\r\n.\r\n")
+            self._note_moment("dot", recipient)
             await self.record_message([recipient])
+            self._note_moment("answer", recipient)
             writer.write(b"250 2.0.0 written down\r\n")
+
+    def _note_moment(self, word: str, recipient: str) -> None:
+        self._moments.write(f"{word} {recipient} {time.time():.4f}\n".encode())
 
     async def serve_sendgrid(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a batch that comes by HTTP, one request a connection."""

@@ -18,7 +18,7 @@ from digest.store.engine import WRITER_TIMEOUT, open_database
 from tests.conftest import share_compiled_statements
 from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, ProcessStopper, watch_commits
 
-CANARY_MINUTES = 15  # that the rest of a large list waits for the canary
+CANARY_MINUTES = 15
 SENDGRID_API_KEY = "SG.kept.secret"
 
 
@@ -29,7 +29,8 @@ class SendOptions:
     With a `kill_boundary_file` it dies at the first write boundary that is not in there; with `failure_boundary_file`
     the database fails there, and nobody sleeps. It waits for `delay_after_claim` seconds between claiming and asking
     for consent again, and for SQLite's lock for `lock_timeout` seconds. It stops (SIGSTOP) right after the first commit
-    that writes `stop_after_commit`. Its clock is `hours_later`, and `limits` bound what it sends.
+    that writes `stop_after_commit`. Its clock is `hours_later`, `limits` bound what it sends, and the rest of a large list waits
+    `canary_minutes` for the first few hundred.
     """
 
     home: Path
@@ -43,12 +44,13 @@ class SendOptions:
     stop_after_commit: str = ""
     hours_later: int = 0
     limits: LimitSettings = field(default_factory=LimitSettings)
+    canary_minutes: int = CANARY_MINUTES
 
     @property
     def settings(self) -> Settings:
         """The settings of this installation."""
         settings = benchmark_settings(self.home)
-        alerts = settings.file.alerts.model_copy(update={"canary_minutes": CANARY_MINUTES})
+        alerts = settings.file.alerts.model_copy(update={"canary_minutes": self.canary_minutes})
         changes = {
             "file": settings.file.model_copy(update={"alerts": alerts, "limits": self.limits}),
             "database_url": self.database_url,

@@ -1,6 +1,7 @@
-"""Workers for a test: a process that has imported everything forks one for each line `start`, and writes its number.
+"""Workers for a test: a process that has imported everything forks one for each line `start ROLE`, and writes its number.
 
-`wait NUMBER` writes how it ended. So a worker begins in milliseconds, and may be killed like any process.
+A `worker` is what `digest work --only PART` is, a `scheduler` what `hls-scheduler` is. `wait NUMBER` writes how one ended.
+So it begins in milliseconds, and may be killed like any process.
 """
 
 import os
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from digest import logs
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
 from digest.cli.terminal import stop_on_signal
-from digest.settings import Settings, load_settings
+from digest.settings import LimitSettings, Settings, load_settings
 from digest.store.engine import open_database
 from scheduler import JobScheduler
 from tests.deliver.send_process import SendOptions
@@ -30,8 +32,12 @@ class WorkerServer:
     answers: IO[str]
 
     def start_worker(self) -> int:
-        """Start one; return its process number."""
-        return self._ask("start")
+        """Start a worker; return its process number."""
+        return self._ask("start worker")
+
+    def start_scheduler(self) -> int:
+        """Start a process that follows the timetable; return its number."""
+        return self._ask("start scheduler")
 
     def kill_worker(self, number: int) -> None:
         """Kill one, which must be running."""
@@ -54,7 +60,10 @@ def run_worker_server(options: SendOptions | None = None, *, part: str = "send")
 
     Without options the installation is that of this folder and the environment. `part` is what the workers are for.
     """
-    places = (str(options.home), options.database_url, options.mail_url) if options else ()
+    places: tuple[str, ...] = ()
+    if options:
+        canary, limits = str(options.canary_minutes), options.limits.model_dump_json()
+        places = (str(options.home), options.database_url, options.mail_url, canary, limits)
     command = [sys.executable, "-m", "tests.deliver.worker_server", part, *places]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -63,39 +72,43 @@ def run_worker_server(options: SendOptions | None = None, *, part: str = "send")
         process.stdin.close()
 
 
-def _work(settings: Settings, part: str) -> None:
+def _work(settings: Settings, role: str) -> None:
     with (settings.home / "said").open("a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    installation = Installation(settings, open_database(settings.effective_database_url))
-    scheduler = JobScheduler.for_worker(JobContext(installation), (part,))
+    logs.configure_logging()
+    context = JobContext(Installation(settings, open_database(settings.effective_database_url)))
+    scheduler = JobScheduler(context) if role == "scheduler" else JobScheduler.for_worker(context, (role,))
     with stop_on_signal() as stopping:
         scheduler.start()
         stopping.wait()
         scheduler.stop()
 
 
+def _read_options(home: str, database: str, mail: str, canary: str, limits: str) -> SendOptions:
+    bounds = LimitSettings.model_validate_json(limits)
+    return SendOptions(Path(home), database, mail, limits=bounds, canary_minutes=int(canary))
+
+
 def _follow_orders(settings: Settings, part: str) -> None:
     workers = set[int]()
     for line in sys.stdin:
-        order, _, number = line.partition(" ")
-        if order.strip() == "start":
+        order, argument = line.split()
+        if order == "start":
             child = os.fork()
             if not child:
                 sys.stdin.close()
-                _work(settings, part)
+                _work(settings, part if argument == "worker" else argument)
                 os._exit(0)
             workers.add(child)
             print(child, flush=True)
         else:
-            workers.remove(int(number))
-            print(os.waitstatus_to_exitcode(os.waitpid(int(number), 0)[1]), flush=True)
+            workers.remove(int(argument))
+            print(os.waitstatus_to_exitcode(os.waitpid(int(argument), 0)[1]), flush=True)
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    places = sys.argv[2:]
-    _follow_orders(
-        SendOptions(Path(places[0]), places[1], places[2]).settings if places else load_settings(), sys.argv[1]
-    )
+    _part, *_places = sys.argv[1:]
+    _follow_orders(_read_options(*_places).settings if _places else load_settings(), _part)

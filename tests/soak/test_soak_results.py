@@ -1,0 +1,44 @@
+"""What the long runs make of their records."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.soak.handover_moments import DoubtPlace, HandoverMoments, window_rates
+from tests.soak.result_page import replace_section
+
+PAGE = "# Long runs\n\n## Kills\n\nold\n\n## Messages\n\nkept\n"
+
+
+def test_a_section_takes_the_place_of_the_one_with_its_heading_and_a_new_one_comes_last() -> None:
+    assert replace_section(PAGE, "Kills", "new \\1\n") == PAGE.replace("old", "new \\1")
+    assert replace_section(PAGE, "Workers", "four") == f"{PAGE}\n## Workers\n\nfour\n"
+    assert replace_section(PAGE, "Messages", "more") == PAGE.replace("kept", "more")
+
+
+def test_a_rate_is_counted_in_each_full_window() -> None:
+    moments = [second / 10 for second in range(700)]  # ten a second for 70 seconds
+    assert list(window_rates(moments, 0.0, 62.5)) == [10.0, 10.0, 10.0]
+    assert list(window_rates(moments, 0.0, 59.9)) == []
+    assert list(window_rates(moments[:300], 0.0, 60.0)) == [5.0]
+
+
+@pytest.mark.parametrize(
+    ("dot", "answer", "place"),
+    [
+        (None, None, DoubtPlace.NO_DOT),
+        (99.9, None, DoubtPlace.UNANSWERED),
+        (99.9, 100.2, DoubtPlace.UNANSWERED),
+        (99.8, 99.9, DoubtPlace.ANSWERED),
+        (90.0, 91.0, DoubtPlace.UNEXPLAINED),
+        (105.0, 105.1, DoubtPlace.UNEXPLAINED),
+    ],
+)
+def test_where_a_doubt_stood_follows_from_the_kill_nearest_to_its_dot(
+    dot: float | None, answer: float | None, place: DoubtPlace, tmp_path: Path
+) -> None:
+    noted = {"dot": dot, "answer": answer}
+    lines = [f"{word} reader7@example.org {moment}" for word, moment in noted.items() if moment is not None]
+    lines.append("dot editors@news.example.org 99.9")  # an alert, which goes to the office
+    (tmp_path / "moments").write_text("\n".join(lines))
+    assert HandoverMoments.from_folder(tmp_path).place_doubt(7, [100.0]) is place
