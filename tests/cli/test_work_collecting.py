@@ -70,8 +70,9 @@ def test_two_workers_share_a_collection_and_one_goes_on_where_the_other_was_kill
         sources = (
             f'[[sources]]\nurl = "http://{host}:{port}/feed"\nname = "{host}"\npublisher = "P"\n' for host in HOSTS
         )
-        tables = ('[schedule]\ncollect = ["every 1h"]', '[limits]\nallow_networks = ["127.0.0.0/8"]\nfetch_workers = 1')
-        Path("digest.toml").write_text("\n".join((*tables, *sources)))
+        limits = f'allow_networks = ["127.0.0.0/8"]\nfetch_workers = 1\nfetch_timeout = {WAIT_TIMEOUT}'
+        tables = f'[schedule]\ncollect = ["every 1h"]\n[limits]\n{limits}\n'
+        Path("digest.toml").write_text(tables + "\n".join(sources))
         with run_worker_server(part="collect") as server:
             killed, survivor = server.start_worker(), server.start_worker()
             wait_until(lambda: len(publisher.asked) == 2)  # each is at a host of its own
@@ -84,6 +85,5 @@ def test_two_workers_share_a_collection_and_one_goes_on_where_the_other_was_kill
         assert set(session.scalars(select(Article.title))) == {f"News of {host}" for host in HOSTS}
         assert session.scalars(select(HostClaim)).all() == []
     database.close()
-    assert sorted(publisher.asked.values()) == [1] * (len(HOSTS) - 1) + [
-        2
-    ]  # only what was in the air is asked for again
+    # Only what was in the air is asked for again.
+    assert sorted(publisher.asked.values()) == [1] * (len(HOSTS) - 1) + [2]
