@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 
 from benchmarks.sample_installation import KEYS, RELEASE, create_populated_database
 from benchmarks.selection import NOW, made_up_articles
-from digest.app import corrections, editing, editions
+from digest.app import corrections, editing, editing_state, editions
 from digest.app.acts import Actor, Face, Role
-from digest.app.editing import EditForm
+from digest.app.edit_application import EditForm
 from digest.app.installation import Installation
 from digest.collect.fetch.bundled_fetcher import INDEX_FILE, BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose
@@ -329,7 +329,7 @@ def _draft_week(installation: Installation, staff: Actor) -> str:
         (Path(folder) / INDEX_FILE).write_text("{}")
         fetcher = BundledFetcher(Path(folder))
         name = editions.draft_next_edition(installation, actor=staff, now=NOW, fetcher=fetcher).name
-    state = editing.read_editing_state(installation, name)
+    state = editing_state.read_editing_state(installation, name)
     stories = [story.url for placed in state.arrangement.sections.values() for story in placed]
     for n in range(EDITS):
         form = EditForm(name, staff, NOW + timedelta(minutes=n))

@@ -40,7 +40,7 @@ from benchmarks.sample_installation import benchmark_settings
 from benchmarks.selection import NOW
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize
 from digest import logs
-from digest.app import editing
+from digest.app import editing_state
 from digest.app.acts import Role
 from digest.app.mail_gallery import READER_MAILS
 from digest.app.recent_counts import RecentCounts
@@ -210,7 +210,7 @@ class PageBench:
 
     def _anchor_story(self, place: int) -> str:
         """Return the anchor of a featured story of the draft, by its place from 0."""
-        state = editing.read_editing_state(self.home.installation, self.home.draft)
+        state = editing_state.read_editing_state(self.home.installation, self.home.draft)
         return story_anchor(state.arrangement.sections["featured"][place].url)
 
     def _find_last_reader(self) -> str:

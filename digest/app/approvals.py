@@ -7,9 +7,10 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
-from digest.app import editing, staff
+from digest.app import edit_reversal, editing, editing_state, staff
 from digest.app.acts import Act, Actor, Role
-from digest.app.editing import EditForm, EditingState
+from digest.app.edit_application import EditForm
+from digest.app.editing_state import EditingState
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.edition import approval, approval_proof, sent_back_notes
@@ -72,7 +73,7 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
     name = edition_name(installation, name)
     with REINSTATE.steps(installation.database, actor, name, now=now) as audit:
         for _ in range(_MAX_ATTEMPTS):
-            state = editing.read_editing_state(installation, name)
+            state = editing_state.read_editing_state(installation, name)
             version = _read_sendable(installation, name)
             state = _bring_back_draft(installation, state, version, actor, now)
             with installation.database.write() as session:
@@ -84,7 +85,7 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
                 audit.detail = {"mark": found.content_hash, "version": found.version}
                 audit.record(session)
             return version.version
-        raise editing.EditRefusedError("Others changed the edition faster than this could be done. Try it again.")
+        raise editing_state.EditRefusedError("Others changed the edition faster than this could be done. Try it again.")
 
 
 def _read_sendable(installation: Installation, name: str) -> Approval:
@@ -102,7 +103,7 @@ def _bring_back_draft(
     effect = state.find_revert_effect(version.edit_seq)
     if not effect.taken_out and not effect.put_back:
         return state
-    return editing.bring_back(installation, EditForm(state.name, actor, now), version.edit_seq).state
+    return edit_reversal.bring_back(installation, EditForm(state.name, actor, now), version.edit_seq).state
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.app.acts import Act, Actor, Role
-from digest.app.editing import EditForm, EditRefusedError, clean_typed_text, read_editing_state
+from digest.app.edit_application import EditForm
+from digest.app.editing import clean_typed_text
+from digest.app.editing_state import EditRefusedError, read_editing_state
 from digest.app.installation import Installation
 from digest.edition.edits import EditionField, StoryField
 from digest.edition.queries import find_edition

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app import editing
+from digest.app import edit_application, editing, editing_state
 from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
@@ -149,8 +149,8 @@ def _carry_into_draft(
     day = draft.release_at.astimezone(file.publication.zone).date()
     block = corrections.make_correction_block(correction, edition, base, day, installation.settings.reader_language)
     # A draft of before there were edits is drafted anew, and takes it then.
-    with suppress(editing.EditRefusedError):
-        editing.write_block(installation, editing.EditForm(draft.name, actor, now), block)
+    with suppress(editing_state.EditRefusedError):
+        editing.write_block(installation, edit_application.EditForm(draft.name, actor, now), block)
 
 
 def find_correction(session: Session, edition: Edition, number: int) -> Correction:

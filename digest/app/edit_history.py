@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from digest.app import staff
-from digest.app.editing import EditingState, preview_state, read_editing_state
+from digest.app.editing_state import EditingState, preview_state, read_editing_state
 from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
 from digest.edition.composition import write_proposed_content

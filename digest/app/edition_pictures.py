@@ -6,16 +6,9 @@ from dataclasses import replace
 from sqlalchemy import select
 
 from digest.app.acts import Act, Role
-from digest.app.editing import (
-    EDIT,
-    EditForm,
-    EditingState,
-    EditRefusedError,
-    EditResult,
-    apply_decision,
-    clean_typed_text,
-    read_editing_state,
-)
+from digest.app.edit_application import EDIT, EditForm, EditResult, apply_decision
+from digest.app.editing import clean_typed_text
+from digest.app.editing_state import EditingState, EditRefusedError, read_editing_state
 from digest.app.installation import Installation
 from digest.collect.encoded_image import ImageError
 from digest.collect.fetch.fetcher import open_fetcher

@@ -30,7 +30,8 @@ from digest.app import (
 )
 from digest.app.acts import SCHEDULER
 from digest.app.alerts import alert_log, webhook
-from digest.app.editing import EditForm, EditRefusedError
+from digest.app.edit_application import EditForm
+from digest.app.editing_state import EditRefusedError
 from digest.app.installation import Installation
 from digest.app.storage_errors import explain_storage_error
 from digest.backups.archive import BackupError

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import select
 
 from digest.app.acts import Actor
-from digest.app.editing import EDIT, EditRefusedError, read_editing_state
+from digest.app.edit_application import EDIT
+from digest.app.editing_state import EditRefusedError, read_editing_state
 from digest.app.installation import Installation
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError

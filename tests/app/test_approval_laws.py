@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import make_url, select, text
 
-from digest.app import approvals, editing, editions, sending
+from digest.app import approvals, edit_reversal, editing, editing_state, editions, sending
 from digest.app.acts import SCHEDULER, Actor, Face, Role
-from digest.app.editing import EditForm, EditRefusedError
+from digest.app.edit_application import EditForm
+from digest.app.editing_state import EditRefusedError
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.deliver.providers.registry import open_provider
@@ -200,7 +201,7 @@ class ApprovalLaws(RuleBasedStateMachine):
     @rule(actor=st.sampled_from(STAFF))
     def undo(self, actor: Actor) -> None:
         try:
-            editing.undo_last(self.install, EditForm("current", actor, NOW))
+            edit_reversal.undo_last(self.install, EditForm("current", actor, NOW))
         except EditRefusedError:
             return
         assert not self.is_sent
@@ -300,7 +301,7 @@ class ApprovalLaws(RuleBasedStateMachine):
         approved[-1].state = ApprovalState.STANDING
         # The draft was brought back by an edit of the timetable, unless it stood there already.
         assert self.draft() == approved[-1].seen
-        edits = editing.read_editing_state(self.install, "current").edits
+        edits = editing_state.read_editing_state(self.install, "current").edits
         self.last_editor = edits[-1].actor if edits else ""
 
     @rule(limit=st.sampled_from([1, 2, None]))

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from digest.app import calendar, editing, editions
-from digest.app.editing import EditForm
+from digest.app.edit_application import EditForm
 from digest.app.installation import Installation
 from digest.app.release_drafts import CalendarError
 from digest.collect.fetch.bundled_fetcher import BundledFetcher

@@ -7,7 +7,8 @@ import pytest
 from digest.app import clipboard, editing
 from digest.app.acts import Actor, Face, Role
 from digest.app.clipboard import KeptClipping
-from digest.app.editing import EditForm, EditRefusedError
+from digest.app.edit_application import EditForm
+from digest.app.editing_state import EditRefusedError
 from digest.app.installation import Installation
 from digest.edition.edits import StoryField
 from digest.store.engine import Database

@@ -19,7 +19,7 @@ import scheduler
 from digest.app import calendar, deadlines, editing, editions, jobs, last_look, sending
 from digest.app.acts import SCHEDULER
 from digest.app.attention import attention_sentences
-from digest.app.editing import EditForm
+from digest.app.edit_application import EditForm
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
 from digest.collect.fetch.bundled_fetcher import BundledFetcher

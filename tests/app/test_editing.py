@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from digest.app import editing
+from digest.app import edit_reversal, editing, editing_state
 from digest.app.acts import Actor, Face, Role
-from digest.app.editing import EditForm, EditingState, EditRefusedError, EditResult
+from digest.app.edit_application import EditForm, EditResult
+from digest.app.editing_state import EditingState, EditRefusedError
 from digest.app.installation import Installation
 from digest.edition.content import EditionContent
 from digest.edition.edits import EditionField, StoryField
@@ -85,7 +86,7 @@ def test_what_is_stored_is_what_a_replay_gives(install: Installation) -> None:
     editing.put_under(install, form(), third, main=first)
     editing.drop_stories(install, form(), second)
     editing.write_edition_text(install, form(), EditionField.SUBJECT, "What a week")
-    replayed = editing.preview_state(install, "current")
+    replayed = editing_state.preview_state(install, "current")
     assert bodies(install.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
     assert replayed.content.subject == "What a week"
     assert replayed.content.sections[0].entries[0].headline == "Tunnel, of course"
@@ -108,7 +109,7 @@ def test_the_next_story_comes_up_for_a_dropped_one_and_goes_again_with_the_undo(
     after = headlines(small)
     assert after[:2] == before[1:]
     assert len(after) == 3
-    editing.undo_last(small, form())
+    edit_reversal.undo_last(small, form())
     assert headlines(small) == before
 
 
@@ -119,24 +120,24 @@ def test_undo_takes_back_ones_own_acts_one_after_the_other_and_redo_brings_them_
     only_colleague = stored_content_after_undo(install)
     editing.write_edition_text(install, form(), EditionField.INTRO, "Two")
     both = bodies(install.database)
-    editing.undo_last(install, form())
-    editing.undo_last(install, form())
+    edit_reversal.undo_last(install, form())
+    edit_reversal.undo_last(install, form())
     assert stored_content(install) == only_colleague
     with pytest.raises(EditRefusedError, match="nothing to take back"):
-        editing.undo_last(install, form())
-    editing.redo_last(install, form())
-    editing.redo_last(install, form())
+        edit_reversal.undo_last(install, form())
+    edit_reversal.redo_last(install, form())
+    edit_reversal.redo_last(install, form())
     assert bodies(install.database) == both
-    editing.bring_back(install, form(), 0)
+    edit_reversal.bring_back(install, form(), 0)
     assert bodies(install.database) == before
     with pytest.raises(EditRefusedError, match="Nothing has changed"):
-        editing.bring_back(install, form(), 0)
+        edit_reversal.bring_back(install, form(), 0)
 
 
 def stored_content_after_undo(install: Installation) -> EditionContent:
-    editing.undo_last(install, form())
+    edit_reversal.undo_last(install, form())
     content = stored_content(install)
-    editing.redo_last(install, form())
+    edit_reversal.redo_last(install, form())
     return content
 
 
@@ -180,7 +181,7 @@ def test_too_few_stories_left_make_an_edition_incomplete_and_enough_a_draft_agai
 
 
 def test_the_second_to_change_the_same_text_is_shown_both_and_nothing_is_overwritten(install: Installation) -> None:
-    state = editing.read_editing_state(install, "current")
+    state = editing_state.read_editing_state(install, "current")
     url = url_of(TITLES[0])
     editing.write_text(install, form(state), url, StoryField.HEADLINE, "Mine")
     result = editing.write_text(install, form(state, COLLEAGUE), url, StoryField.HEADLINE, "Theirs")
@@ -196,7 +197,7 @@ def test_the_second_to_change_the_same_text_is_shown_both_and_nothing_is_overwri
 
 
 def test_changes_of_different_things_on_one_state_are_merged(install: Installation) -> None:
-    state = editing.read_editing_state(install, "current")
+    state = editing_state.read_editing_state(install, "current")
     url = url_of(TITLES[0])
     results = [
         editing.write_text(install, form(state), url, StoryField.HEADLINE, "A headline"),
@@ -219,10 +220,10 @@ def test_two_editors_at_the_same_moment_lose_nothing(install: Installation) -> N
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(write, range(12)))
-    state = editing.read_editing_state(install, "current")
+    state = editing_state.read_editing_state(install, "current")
     assert sorted(r.edit.seq for r in results if r.edit) == list(range(1, 13)) == [e.seq for e in state.edits]
     assert {e.text("text") for e in state.edits} == {f"Summary {n}" for n in range(12)}
-    replayed = editing.preview_state(install, "current")
+    replayed = editing_state.preview_state(install, "current")
     assert bodies(install.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
 
 
@@ -250,7 +251,7 @@ IDLE_ACTS: dict[str, Callable[[Installation], EditResult]] = {
 def test_an_act_that_would_do_nothing_is_refused_with_the_reason(install: Installation, why: str) -> None:
     with pytest.raises(EditRefusedError, match=f"Nothing was changed: .*{why}"):
         IDLE_ACTS[why](install)
-    assert editing.read_editing_state(install, "current").edits == ()
+    assert editing_state.read_editing_state(install, "current").edits == ()
 
 
 def test_a_story_of_ones_own_is_placed_merged_and_taken_back(install: Installation) -> None:
@@ -266,5 +267,5 @@ def test_a_story_of_ones_own_is_placed_merged_and_taken_back(install: Installati
     split = editing.split_story(install, form(), url_of("Hurricane Nadia turns toward Bermuda"), url)
     assert url in {out.scored.story.lead.url for out in split.state.arrangement.left_out}
     for _ in range(3):
-        editing.undo_last(install, form())
+        edit_reversal.undo_last(install, form())
     assert sorted(headlines(install)) == sorted(TITLES)

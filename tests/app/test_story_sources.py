@@ -8,8 +8,9 @@ from PIL import Image
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.app import editing, edition_pictures
-from digest.app.editing import EditForm, EditRefusedError
+from digest.app import edit_reversal, editing, editing_state, edition_pictures
+from digest.app.edit_application import EditForm
+from digest.app.editing_state import EditRefusedError
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext, run_job
 from digest.app.story_fetch import fetch_story
@@ -113,7 +114,7 @@ def test_a_page_of_the_machine_itself_is_never_fetched(install: Installation, ht
 
 
 def test_an_uploaded_picture_is_encoded_anew_and_shown_with_its_words(sample: Installation) -> None:
-    url = editing.read_editing_state(sample, "current").arrangement.sections["featured"][0].url
+    url = editing_state.read_editing_state(sample, "current").arrangement.sections["featured"][0].url
     result = edition_pictures.upload_picture(sample, FORM, url, jpeg(), alt=" A <b>crane</b> ", credit="Photo: us")
     assert result.edit is not None
     picture = lead_entry(sample)["picture"]
@@ -128,7 +129,7 @@ def test_an_uploaded_picture_is_encoded_anew_and_shown_with_its_words(sample: In
     edition_pictures.hide_picture(sample, FORM, url)
     assert lead_entry(sample)["picture"] is None
     for _ in range(3):
-        editing.undo_last(sample, FORM)
+        edit_reversal.undo_last(sample, FORM)
     own = lead_entry(sample)["picture"]
     assert isinstance(own, dict)
     assert own["hash"] != picture["hash"]
@@ -160,7 +161,7 @@ def test_an_upload_without_a_description_is_refused(install: Installation) -> No
 
 
 def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the_act(sample: Installation) -> None:
-    state = editing.read_editing_state(sample, "current")
+    state = editing_state.read_editing_state(sample, "current")
     assert edition_pictures.list_missing_pictures(sample, state) == ()
     pictured = [
         out.scored.story.lead
@@ -181,7 +182,7 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
     assert lead_entry(sample)["picture"] is not None
     assert edition_pictures.fetch_missing_pictures(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 0
     assert run_job(JobContext(sample, lambda: NOW), "fetch_pictures") == "0"
-    replayed = editing.preview_state(sample, "current")
+    replayed = editing_state.preview_state(sample, "current")
     assert bodies(sample.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest.app import editing, editions
+from digest.app import editing_state, editions
 from digest.app.demo import SAMPLE_NOW
 from digest.app.editions import gather_preflight_facts
 from digest.app.growth import view_growth
@@ -104,7 +104,7 @@ def test_the_week_after_is_left_as_a_draft_that_an_editor_may_take_up(made: Path
     settings = load_settings(made / "digest.toml", {}).model_copy(update={"home": made})  # as `make serve` has them
     after = SAMPLE_NOW + timedelta(days=7)
     with open_installation(settings) as install:
-        state = editing.read_editing_state(install, "current")
+        state = editing_state.read_editing_state(install, "current")
         findings = editions.check_edition(install, "current", now=after)
     assert (state.name, state.edits) == ("2026-W48", ())
     assert [key for key, stories in state.arrangement.sections.items() if len(stories) < 2] == []

@@ -9,7 +9,7 @@ from lxml import html as lxml_html
 from sqlalchemy import select
 
 from digest.app import editing
-from digest.app.editing import EditForm
+from digest.app.edit_application import EditForm
 from digest.app.installation import Installation
 from digest.collect.parsed_document import SummaryBasis
 from digest.edition.content import EditionContent, LabelledBlock

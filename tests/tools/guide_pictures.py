@@ -18,7 +18,7 @@ from digest.app import corrections, editing
 from digest.app.acts import Actor, Face, Role
 from digest.app.corrections import CorrectionForm
 from digest.app.demo import SAMPLE_NOW
-from digest.app.editing import EditForm
+from digest.app.edit_application import EditForm
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
 from digest.edition.edits import EditionField, StoryField

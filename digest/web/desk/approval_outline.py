@@ -6,7 +6,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from digest.app.approvals import ApprovalOverview
-from digest.app.editing import EditingState
+from digest.app.editing_state import EditingState
 from digest.edition.arrangement import ArrangedStory
 from digest.edition.content import EditionContent
 from digest.edition.content_changes import ChangeKind, ContentChange, ItemPlace

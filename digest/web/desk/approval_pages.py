@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import approvals, editing, staff
+from digest.app import approvals, editing_state, staff
 from digest.app.approvals import ApprovalOverview
-from digest.app.editing import EditingState
+from digest.app.editing_state import EditingState
 from digest.edition.content import EditionContent
 from digest.edition.queries import UnknownEditionError
 from digest.edition.sent_back_notes import SentBackError
@@ -62,7 +62,7 @@ def read_approval_standing(name: str, state: EditingState | None = None) -> Appr
 def describe_standing(overview: ApprovalOverview, state: EditingState | None = None) -> ApprovalStanding:
     """Describe how an edition's approval stands for who is signed in."""
     context = web_context()
-    state = state or editing.find_editing_state(context.installation, overview.edition)
+    state = state or editing_state.find_editing_state(context.installation, overview.edition)
     sections = context.settings.file.sections
     return describe_approval_standing(
         overview,

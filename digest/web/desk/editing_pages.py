@@ -12,8 +12,9 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound
 
-from digest.app import clipboard, editing, page_views, staff
-from digest.app.editing import EditForm, EditingState, EditRefusedError, EditResult
+from digest.app import clipboard, edit_reversal, editing, editing_state, page_views, staff
+from digest.app.edit_application import EditForm, EditResult
+from digest.app.editing_state import EditingState, EditRefusedError
 from digest.app.installation import Installation
 from digest.app.page_views import EditionView
 from digest.app.presence import HEARTBEAT_PERIOD
@@ -105,7 +106,7 @@ def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str
     Raises:
         EditRefusedError: no story is called so any more.
     """
-    state = editing.read_editing_state(web_context().installation, name)
+    state = editing_state.read_editing_state(web_context().installation, name)
     return replace(read_edit_form(name), state=state), state, find_anchored_story(state, anchor)
 
 
@@ -188,7 +189,7 @@ def render_edit_page(
         lead_section=_lead_section(file.sections),
         picture_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_pictures},
         merge_choices=list_merge_choices(outline, pool),
-        topic_choices=sorted({*pool.topics, *editing.list_topic_names(context.settings)}),
+        topic_choices=sorted({*pool.topics, *editing_state.list_topic_names(context.settings)}),
         readers=view.audience_size,
         over=view.edition.release_at <= context.clock(),
         asked=query,
@@ -284,7 +285,7 @@ def _original_summary(act: DeskAct) -> EditResult:
 
 def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
     """Remove all that waits in the tray."""
-    state = editing.read_editing_state(installation, form.edition)
+    state = editing_state.read_editing_state(installation, form.edition)
     waiting = [new.scored.story.lead.url for new in state.arrangement.tray]
     if not waiting:
         raise EditRefusedError("Nothing was changed: no new story waits any more.")
@@ -308,8 +309,8 @@ _STORY_ACTS: Mapping[str, Callable[[DeskAct], EditResult]] = {
     "original-summary": _original_summary,
 }
 _EDITION_ACTS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
-    "undo": editing.undo_last,
-    "redo": editing.redo_last,
+    "undo": edit_reversal.undo_last,
+    "redo": edit_reversal.redo_last,
     "leave-out": _leave_tray_out,
 }
 
@@ -353,7 +354,7 @@ def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
     context = web_context()
     view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
     query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
-    return render_edit_page(view, editing.read_editing_state(context.installation, name), query, refused)
+    return render_edit_page(view, editing_state.read_editing_state(context.installation, name), query, refused)
 
 
 def _list_written_fields(fields: Mapping[str, str]) -> Iterator[Callable[[Installation, EditForm, str], EditResult]]:

@@ -3,8 +3,9 @@
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import edit_history, editing
-from digest.app.editing import EditForm, EditRefusedError
+from digest.app import edit_history, edit_reversal
+from digest.app.edit_application import EditForm
+from digest.app.editing_state import EditRefusedError
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.edit_history import HistoryQuery, tell_history
@@ -67,7 +68,7 @@ def undo_edit(name: str) -> ResponseReturnValue:
     seq = _read_number(request.form.get("edit", ""))
     if seq is None:
         raise EditRefusedError("Nothing was undone: choose the change first.")
-    result = editing.undo_edit(installation, form, seq)
+    result = edit_reversal.undo_edit(installation, form, seq)
     if result.conflict:
         raise EditRefusedError(
             "Nothing was undone: somebody has changed the same thing since this page was opened. Look at it again first."
@@ -82,7 +83,7 @@ def bring_back(name: str) -> ResponseReturnValue:
     seq = _read_number(request.form.get("moment", ""))
     if seq is None:
         raise EditRefusedError("Nothing was brought back: choose the moment first.")
-    editing.bring_back(installation, form, seq)
+    edit_reversal.bring_back(installation, form, seq)
     return redirect(url_for("desk.edition", name=name), 303)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import editing, presence, staff
-from digest.app.editing import EditingState, EditRefusedError
+from digest.app import editing_state, presence, staff
+from digest.app.editing_state import EditingState, EditRefusedError
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.desk.colleagues import name_actor
@@ -27,7 +27,7 @@ def note_presence(name: str) -> ResponseReturnValue:
     now = context.clock()
     colleagues = presence.note_presence(context.installation, signed_in, name, request.form.get("place", ""), now=now)
     try:
-        state = editing.read_editing_state(context.installation, name)
+        state = editing_state.read_editing_state(context.installation, name)
     except EditRefusedError:
         return jsonify(others=[], seq=0, changed="", tray=0, waiting="")
     places = _name_places(state)

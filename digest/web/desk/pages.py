@@ -6,7 +6,7 @@ from flask import Blueprint, Response, abort, current_app, redirect, render_temp
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app import editing, editions, page_views, sending, source_overview
+from digest.app import editing_state, editions, page_views, sending, source_overview
 from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
 from digest.deliver.compose.variants import ComposeError
@@ -92,7 +92,7 @@ def edition(name: str) -> ResponseReturnValue:
 
 def _edition_page(view: page_views.EditionView) -> str:
     context, query = web_context(), read_page_query(request.args)
-    state = editing.find_editing_state(context.installation, view.edition)
+    state = editing_state.find_editing_state(context.installation, view.edition)
     if state:
         return render_edit_page(view, state, query)
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)

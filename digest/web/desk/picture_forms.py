@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from werkzeug.datastructures import FileStorage
 
 from digest.app import edition_pictures
-from digest.app.editing import EditForm, EditRefusedError, EditResult
+from digest.app.edit_application import EditForm, EditResult
+from digest.app.editing_state import EditRefusedError
 from digest.app.installation import Installation
 
 

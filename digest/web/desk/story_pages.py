@@ -3,8 +3,8 @@
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from digest.app import clipboard, editing, story_fetch
-from digest.app.editing import EditRefusedError
+from digest.app import clipboard, editing, editing_state, story_fetch
+from digest.app.editing_state import EditRefusedError
 from digest.collect.parsed_document import SummaryBasis
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
@@ -66,6 +66,6 @@ def change_clipboard(name: str) -> ResponseReturnValue:
         return redirect(edit_page_url(name, "clipboard"), 303)
     anchor = fields.get("keep", "")
     clipboard.keep_story(
-        installation, form, find_anchored_story(editing.read_editing_state(installation, name), anchor)
+        installation, form, find_anchored_story(editing_state.read_editing_state(installation, name), anchor)
     )
     return redirect(edit_page_url(name, anchor), 303)

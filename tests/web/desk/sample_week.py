@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app import editing, editions
+from digest.app import editing_state, editions
 from digest.app.demo import DEMO_ACTOR, SAMPLE_NOW
-from digest.app.editing import EditingState
+from digest.app.editing_state import EditingState
 from digest.app.installation import Installation
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.settings import load_settings
@@ -63,7 +63,7 @@ class SampleWeek:
     @property
     def state(self) -> EditingState:
         """The edition as its editors see it now."""
-        return editing.read_editing_state(self.installation, self.name)
+        return editing_state.read_editing_state(self.installation, self.name)
 
     def entries(self, section: str) -> list[dict[str, Any]]:
         """Give the edition's entries of a section, in order."""

@@ -4,10 +4,10 @@ import html
 import re
 from datetime import timedelta
 
-from digest.app import editing, editions, page_views
+from digest.app import edit_reversal, editing, editions, page_views
 from digest.app.acts import Actor, Face, Role
 from digest.app.demo import SAMPLE_NOW
-from digest.app.editing import EditForm
+from digest.app.edit_application import EditForm
 from digest.app.installation import Installation
 from digest.edition.edits import StoryField
 from digest.store import staff
@@ -66,7 +66,7 @@ def test_an_act_without_effect_says_why(week: SampleWeek) -> None:
     article = {"title": "A story of our own", "url": "https://news.example.org/own"}
     editing.write_story(week.installation, form, article, section="featured")
     editing.choose_topic(week.installation, form, article["url"], "Cybersecurity")
-    editing.undo_edit(week.installation, form, 1)
+    edit_reversal.undo_edit(week.installation, form, 1)
     idle = [outcome for outcome in week.state.arrangement.outcomes if outcome.idle_reason]
     assert [outcome.edit.seq for outcome in idle] == [2]
     assert f"Does nothing now: {idle[0].idle_reason}." in " ".join(acts(week))
