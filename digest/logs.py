@@ -22,7 +22,8 @@ REDACTED = "[address]"
 def redact_addresses(value: Any) -> Any:
     """Take whatever looks like an address out of a value, inside lists and tables too."""
     if isinstance(value, str):
-        return _ADDRESS_PATTERN.sub(REDACTED, value)
+        # Most lines hold neither sign, and the pattern looks for one from each of their characters on.
+        return _ADDRESS_PATTERN.sub(REDACTED, value) if "@" in value or "%40" in value else value
     if isinstance(value, dict):
         return {key: redact_addresses(inner) for key, inner in value.items()}
     return [redact_addresses(inner) for inner in value] if isinstance(value, (list, tuple)) else value

@@ -109,9 +109,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from looking again and again at what lives as long as the process."""
+    """Keep the garbage collector from looking again and again at what lives as long as the process.
+
+    A test makes objects by the hundred thousand and keeps few: it looks 50 times less often than by default for those that refer to
+    themselves.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(35_000, 20, 20)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

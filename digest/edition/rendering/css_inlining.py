@@ -8,6 +8,7 @@ first one kept, so a page is inlined exactly once, from its source.
 import logging
 import os
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from digest.edition.rendering.sanitiser import RenderingError
@@ -24,6 +25,8 @@ _ATTRIBUTE_PLACES = {"valign": _CELLS, "bgcolor": _CELLS | {"table", "body"}}
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 
 
+# An edition is rendered again and again between two edits: to be looked at, to be checked, to be approved.
+@lru_cache(maxsize=16)
 def inline_css(html: str) -> str:
     """Return a whole page with its style sheet in style attributes; the block marked as kept stays one.
 
