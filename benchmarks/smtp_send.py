@@ -85,8 +85,13 @@ class TimedProvider:
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
-        self.name, self.batch_size, self.batch_timeout = provider.name, provider.batch_size, provider.batch_timeout
+        self.name, self.batch_timeout = provider.name, provider.batch_timeout
         self.first_at = self.last_at = 0.0
+
+    @property
+    def batch_size(self) -> int:
+        """How many messages to give it at once."""
+        return self._provider.batch_size
 
     def start_round(self) -> None:
         """Forget the round before."""

@@ -75,6 +75,8 @@ def convert_column(values: Sequence[Any], conversion: Callable[[Any], Any] | Non
     """
     if conversion is None:
         return values
+    if len(values) > 1 and type(values[0]) is str and values.count(values[0]) == len(values):
+        return [conversion(values[0])] * len(values)
     last, became, converted = object(), None, []
     for value in values:
         if value is not last and not (type(value) is str and value == last):

@@ -6,7 +6,7 @@ A variant is encoded once. One reader's own are address, ids, tokens, when and w
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
 
@@ -180,14 +180,16 @@ def compose_specimen(session: Session, edition: Edition, settings: Settings) -> 
 
 def signup_text(asked_at: datetime, where: str, zone: ZoneInfo, language: ReaderLanguage) -> str:
     """Return when and where a reader asked for the mail: "March 4, 2026, at hls.today"."""
-    place = _sanitise_place(where)
-    day = language.full_date(asked_at.astimezone(zone))
+    return _signup_words(asked_at.astimezone(zone).date(), where, language)
+
+
+# Many readers asked on one day in one place. Kept for each language as it is at that moment, its translations included.
+@lru_cache(maxsize=4096)
+def _signup_words(asked_on: date, where: str, language: ReaderLanguage) -> str:
+    place, day = sanitise_text(where), language.full_date(asked_on)
     if not place:
         return day
     return language.pgettext("when and where a reader signed up", "%(day)s, at %(place)s", day=day, place=place)
-
-
-_sanitise_place = lru_cache(maxsize=4096)(sanitise_text)  # many readers share a place
 
 
 def check_unsubscribe_length(base_url: str) -> None:

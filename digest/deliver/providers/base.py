@@ -115,7 +115,10 @@ class Provider(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """How many messages to give it at once: all of them are in doubt when the process dies."""
+        """How many messages to give it at once.
+
+        It may grow from batch to batch, up to `GROWN_BATCH_SIZE`, while they are handed over within moments.
+        """
         ...
 
     @property
@@ -132,6 +135,7 @@ class Provider(Protocol):
         ...
 
 
+GROWN_BATCH_SIZE = 16  # messages that a provider for fewer may ask for at once
 MAX_REPLY_LENGTH = 200  # characters of a reply that are kept
 # A word between blanks and punctuation. Whether it holds an @ is asked afterwards: a pattern with an @ in it would be tried
 # again at every character of a long word, while nothing else runs.
@@ -147,7 +151,8 @@ def scrub_addresses(reply: str | bytes, address: str = "") -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
     text = " ".join(text.split())
-    text = _WORD.sub(lambda word: "<address>" if "@" in word[0] else word[0], text)
+    if "@" in text:
+        text = _WORD.sub(lambda word: "<address>" if "@" in word[0] else word[0], text)
     local, _, domain = address.partition("@")
     if domain:
         text = _replace_word(text, domain, re.escape(domain), "<domain>")

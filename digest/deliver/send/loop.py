@@ -140,6 +140,8 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     _hand_out(run, workers)
     if run.claims_more and workers.free_capacity:
         return True
+    if _is_refill_due(run, workers):
+        run.database_retry(lambda: _record_and_claim(run, workers))
     if workers.busy_count:
         patience = MAX_RESERVE_SECONDS if run.reserve else run.seconds_paused
         _process_results(run, workers, workers.wait_for_results(patience or None))
@@ -163,6 +165,14 @@ def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
     if not run.may_reserve or run.unsent or run.database_retry.commit_in_doubt or run.database_retry.stopping():
         return True
     return not 0 < workers.free_capacity <= len(run.reserve)
+
+
+def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
+    """Return whether to record and claim while all workers are busy: the next one that is idle need not wait for it."""
+    if not run.may_reserve or run.unsent or workers.idle_capacity or run.database_retry.stopping():
+        return False
+    wanted = workers.largest_batch
+    return len(run.reserve) < wanted <= run.reserve.size_for_rate(run.attempted, run.clock())
 
 
 def _check_alarms(run: SendRun) -> None:
@@ -216,11 +226,15 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
     """Return how many deliveries to claim now: for the workers that are idle, and for the reserve."""
     if not run.is_over and run.database_retry.stopping():
         run.stop_reason = "it was told to stop. Send again: the rest still waits."
-    if run.is_over or run.seconds_paused or not workers.idle_capacity:
-        return 0
     may_reserve = run.may_reserve and workers.idle_capacity <= MAX_RESERVE
+    if run.is_over or run.seconds_paused or not (workers.idle_capacity or may_reserve):
+        return 0
     reserved = run.reserve.size_for_rate(run.attempted, run.clock()) if may_reserve else 0
     capacity = workers.idle_capacity + reserved - len(run.reserve)
+    if may_reserve:
+        # What a power cut leaves in doubt: no more than the first batches of all workers and a full reserve.
+        claimed_already = len(workers.tasks_in_flight) + len(run.reserve)
+        capacity = min(capacity, workers.first_capacity + MAX_RESERVE - claimed_already)
     if run.limit is not None:
         capacity = min(capacity, run.limit - run.attempted - len(workers.tasks_in_flight) - len(run.reserve))
     return min(capacity, 1) if run.unanswered_rounds else capacity
@@ -314,10 +328,14 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
 def _make_tasks(run: SendRun, going: Sequence[ReaderDelivery], mailable: Collection[int]) -> list[SendTask]:
     """Take deliveries out of the reserve; return the tasks for the readers who may still be mailed."""
     run.reserve.remove(len(going))
-    tasks = []
+    tasks: list[SendTask] = []
+    preferences, template = None, None
     for delivery in going:
         if delivery.reader.number in mailable:
-            template = run.variants.template_for(delivery.reader.preferences)
+            # Readers who chose nothing share one object: what follows from it is looked up once.
+            if delivery.reader.preferences is not preferences:
+                preferences = delivery.reader.preferences
+                template = run.variants.template_for(preferences)
             assert template is not None, "the claim sets aside whom no section is left for"
             tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template)))
     run.note_permitted(going, tasks)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from digest.deliver.providers.base import Provider, providers_per_thread
+from digest.deliver.providers.base import GROWN_BATCH_SIZE, Provider, providers_per_thread
 from digest.deliver.send.claim_reserve import MAX_RESERVE
 from digest.deliver.send.handover import BatchResult, SendTask, hand_over_tasks
 from digest.deliver.send.run_file import HandoverSlots, RunFile
@@ -83,11 +83,16 @@ def _batch_slot_sets(batch_size: int) -> int:
 def count_slots(provider: Provider) -> int:
     """Return how many slots the workers of a run over this provider need."""
     sizes = [each.batch_size for each in providers_per_thread(provider)]
-    return sum(size * _batch_slot_sets(size) for size in sizes)
+    return sum(_slots_per_set(size) * _batch_slot_sets(size) for size in sizes)
+
+
+def _slots_per_set(batch_size: int) -> int:
+    return max(batch_size, GROWN_BATCH_SIZE)
 
 
 def _take_batch_slots(provider: Provider, run_file: RunFile) -> list[HandoverSlots]:
-    return [run_file.take_slots(provider.batch_size) for _ in range(_batch_slot_sets(provider.batch_size))]
+    size = provider.batch_size
+    return [run_file.take_slots(_slots_per_set(size)) for _ in range(_batch_slot_sets(size))]
 
 
 class WorkerPool:
@@ -104,6 +109,7 @@ class WorkerPool:
         self.busy_count = 0
         self.tasks_in_flight: dict[str, SendTask] = {}  # by delivery: what the busy ones hold
         self.worker_count = len(self.idle_workers)
+        self.first_capacity = self.idle_capacity  # before any batch grows
 
     @property
     def free_capacity(self) -> int:
@@ -114,6 +120,11 @@ class WorkerPool:
     def idle_capacity(self) -> int:
         """The number of tasks that the idle ones can take once their results are committed."""
         return sum(worker.batch_size for worker in self.idle_workers)
+
+    @property
+    def largest_batch(self) -> int:
+        """The number of tasks that the largest of them takes at once."""
+        return max(worker.batch_size for worker in self._workers)
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
         """Share tasks out over the idle ones; there must be room for all."""

@@ -1,5 +1,6 @@
 """Claims that run ahead: a commit carries many messages, and whoever may not get theirs any more still does not."""
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -15,6 +16,7 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 
@@ -45,7 +47,14 @@ def _claimed(world: DeliverySetup) -> list[int | None]:
         return list(session.scalars(select(Delivery.person).where(claimed).order_by(Delivery.id)))
 
 
-def _send(world: DeliverySetup, provider: TimedProvider, limits: LimitSettings | None = None) -> SendReport:
+def _ids_claimed_ahead(world: DeliverySetup, provider: ScriptedProvider) -> set[str]:
+    """Give the deliveries that are claimed and that the provider has not got."""
+    with world.database.read() as session:
+        claimed = set(session.scalars(select(Delivery.id).where(Delivery.state == DeliveryState.HANDING_OVER)))
+    return claimed - {message.delivery_id for message in provider.received_messages}
+
+
+def _send(world: DeliverySetup, provider: ScriptedProvider, limits: LimitSettings | None = None) -> SendReport:
     world.add_readers(*(f"reader{number}@example.org" for number in range(READERS)))
     settings = world.settings
     if limits:
@@ -74,6 +83,27 @@ def test_over_a_slow_connection_and_under_a_limit_nothing_is_claimed_ahead(one_w
     provider = TimedProvider(one_world, QUICK if limits else SLOW)
     assert _send(one_world, provider, limits).delivery_counts[DeliveryState.ACCEPTED] == READERS
     assert max(provider.claimed_counts) == 1
+
+
+def test_the_next_messages_are_claimed_while_the_workers_are_busy(one_world: DeliverySetup) -> None:
+    """Once the reserve is used up: each message but the first and the last ones waits until others are claimed beside it."""
+    seen_at: list[int] = []
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        one_world.clock.sleep(QUICK)
+        left = 3 * READERS - len(provider.received_messages)
+        deadline = time.monotonic() + WAIT_TIMEOUT
+        while len(provider.received_messages) > 1 and left and time.monotonic() < deadline:
+            if _ids_claimed_ahead(one_world, provider):
+                seen_at.append(len(provider.received_messages))
+                break
+        return TAKES(messages)
+
+    provider = ScriptedProvider(answer, 1, "timed")
+    one_world.add_readers(*(f"more{number}@example.org" for number in range(2 * READERS)))
+    report = _send(one_world, provider)
+    assert report.delivery_counts[DeliveryState.ACCEPTED] == 3 * READERS
+    assert seen_at == list(range(2, 3 * READERS))
 
 
 def test_a_pause_holds_for_what_is_claimed_ahead_too(one_world: DeliverySetup) -> None:

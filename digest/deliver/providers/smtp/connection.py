@@ -1,8 +1,8 @@
 """One SMTP connection: `smtplib`, with PIPELINING (RFC 2920) and delivery reports by id (RFC 3461) where offered."""
 
-import io
 import os
 import re
+import select
 import smtplib
 import socket
 import ssl
@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 CONNECT_TIMEOUT = 30.0  # seconds for connecting, and for each answer until mail can be offered
 COMMAND_TIMEOUT = 300.0  # RFC 5321, 4.5.3.2: MAIL, RCPT and the data itself
 FINAL_REPLY_TIMEOUT = 600.0  # and after the final dot, where a server may well be busy
 MIN_READ_TIMEOUT = 1.0  # a reply that arrived while nobody read is still read
+MAX_REPLY_LINE = 8192  # bytes of a line of a reply without its end, before the connection is given up
+READ_SIZE = 4096  # bytes that are read at once: the replies to an envelope are far shorter
 FINAL_DOT = b".\r\n"  # ends the data (RFC 5321, 4.1.1.4)
 NO_REPLY = -1  # smtplib's code for a reply that is none
 _EXPECTED_CODES = {"MAIL": (250,), "RCPT": (250, 251), "DATA": (354,)}
+# To MAIL, RCPT and DATA, a line each: nothing stands in the way of the message.
+_USUAL_REPLIES = re.compile(rb"250 [^\r\n]*\r\n25[01] [^\r\n]*\r\n354 ([^\r\n]*)\r\n")
 _ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no blank, no angle bracket, no line break
 
 
@@ -83,14 +86,17 @@ class SmtpConnection(smtplib.SMTP):
     """A connection that offers envelopes in one write where the server supports that.
 
     A socket's timeout starts again with every byte: a server that drips its reply would hold us for ever. Here the
-    time runs from the last write to the end of the reply.
+    time runs from the last write to the end of the reply. Once it is open (`stop_blocking`), a write or read is one call
+    to the kernel, and a wait comes only where that would block: a socket with a timeout waits before each.
     """
 
     timeouts = SmtpTimeouts()
     _envelope_commands: Sequence[tuple[str, bytes]] = ()
     _reply_timeout: float | None = None
     _last_write_at = 0.0
-    _reply_deadline = 0.0
+    _is_open = False
+    _received = b""
+    _received_from: socket.socket | None = None
 
     def offer_envelope(self, envelope: SmtpEnvelope) -> None:
         """Send MAIL, RCPT and DATA in one write where the server supports that; else `read_envelope_reply` sends them singly.
@@ -120,6 +126,20 @@ class SmtpConnection(smtplib.SMTP):
         return reply
 
     def _read_pipelined_replies(self) -> SmtpReply:
+        return self._take_usual_replies() or self._read_each_reply()
+
+    def _take_usual_replies(self) -> SmtpReply | None:
+        """Return DATA's 354 where all three replies have arrived, a line each, and none refuses; else None, and keep them."""
+        deadline = self._reply_deadline()
+        if not self._received:
+            self._receive_more(deadline)
+        usual = _USUAL_REPLIES.fullmatch(self._received)
+        if usual is None:
+            return None
+        self._received = b""
+        return SmtpReply("DATA", 354, usual[1])
+
+    def _read_each_reply(self) -> SmtpReply:
         replies: list[SmtpReply] = []
         for verb, _ in self._envelope_commands:  # every reply belongs to its command: all are read
             try:
@@ -153,12 +173,19 @@ class SmtpConnection(smtplib.SMTP):
         """Let every following step take so many seconds, counted from the last write."""
         self._reply_timeout = seconds
 
+    def stop_blocking(self) -> None:
+        """Note that the connection is open, secure and signed in: nothing but `send` and `getreply` uses its socket now."""
+        assert self.sock is not None
+        self.sock.settimeout(0)
+        self._is_open = True
+
     def send(self, s: bytes | str) -> None:  # type: ignore[override]  # typeshed says ReadableBuffer | str
-        """Write, and remember when: the server's time to reply runs from here."""
-        if self.sock is not None:
-            self.sock.settimeout(self._effective_timeout)
-        super().send(s)
-        self._last_write_at = time.monotonic()
+        """Write, and remember when: the server's time to reply runs from here.
+
+        Raises:
+            smtplib.SMTPServerDisconnected: the connection is closed, broke, or takes nothing for too long.
+        """
+        self._write(s.encode(self.command_encoding) if isinstance(s, str) else s)
 
     def send_data(self, data: bytes) -> None:
         """Send a message but for its final dot; `send_final_dot` has to follow at once.
@@ -166,11 +193,8 @@ class SmtpConnection(smtplib.SMTP):
         Raises:
             OSError: the connection broke.
         """
-        if isinstance(self.sock, ssl.SSLSocket) or self.sock is None:
-            self.send(data)
-            return
-        self.sock.settimeout(self._effective_timeout)
-        self.sock.sendall(data, socket.MSG_MORE)  # its last packet waits for the dot
+        # Its last packet waits for the dot. TLS makes packets of its own.
+        self._write(data, 0 if isinstance(self.sock, ssl.SSLSocket) else socket.MSG_MORE)
 
     def send_final_dot(self) -> None:
         """Complete a message.
@@ -193,47 +217,114 @@ class SmtpConnection(smtplib.SMTP):
             self.send(FINAL_DOT[written:])
 
     def getreply(self) -> tuple[int, bytes]:
-        """Read a reply, as `smtplib` does, for as long as the server may take.
+        """Read a reply for as long as the server may take; return its code, -1 where it has none, and its text.
 
         Raises:
             smtplib.SMTPServerDisconnected: it took longer, or the connection broke.
+            smtplib.SMTPResponseException: a line of it has no end.
         """
-        now = time.monotonic()
-        if self.file is None:  # a greeting, or the first reply after STARTTLS
-            self._last_write_at = now
-            self.file = io.BufferedReader(_DeadlineReader(self))
-        self._reply_deadline = max(self._last_write_at + self._effective_timeout, now + MIN_READ_TIMEOUT)
-        return super().getreply()
+        deadline = self._reply_deadline()
+        texts = []
+        while True:
+            line = self._read_line(deadline)
+            texts.append(line[4:].strip(b" \t\r\n"))
+            code = int(line[:3]) if line[:3].isdigit() else NO_REPLY
+            if code == NO_REPLY or line[3:4] != b"-":
+                return code, b"\n".join(texts)
 
-    def receive_into(self, buffer: Any) -> int:
-        """Read what has arrived, or wait for it until the server's time is over.
+    def _reply_deadline(self) -> float:
+        """Return until when the next reply may take."""
+        now = time.monotonic()
+        if self._received_from is not self.sock:
+            # A greeting, or the first reply after STARTTLS: what came before it in clear does not count.
+            self._received, self._received_from, self._last_write_at = b"", self.sock, now
+        return max(self._last_write_at + self._effective_timeout, now + MIN_READ_TIMEOUT)
+
+    def _read_line(self, deadline: float) -> bytes:
+        while True:
+            line, end, rest = self._received.partition(b"\n")
+            if end:
+                self._received = rest
+                return line
+            if len(line) > MAX_REPLY_LINE:
+                self.close()
+                raise smtplib.SMTPResponseException(500, "Line too long.")
+            self._receive_more(deadline)
+
+    def _receive_more(self, deadline: float) -> None:
+        """Add what has arrived, or arrives within the time, to what was received."""
+        try:
+            received = self._receive(deadline)
+        except OSError as exc:
+            self.close()
+            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {exc}") from exc
+        if not received:
+            self.close()
+            raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
+        self._received += received
+
+    def _receive(self, deadline: float) -> bytes:
+        """Read what has arrived, or wait for it until the deadline."""
+        while True:
+            assert self.sock is not None
+            if not self._is_open:
+                self.sock.settimeout(_seconds_until(deadline))
+            try:
+                return self.sock.recv(READ_SIZE)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                self._wait_for(select.POLLIN, deadline)
+            except ssl.SSLWantWriteError:
+                self._wait_for(select.POLLOUT, deadline)
+
+    def _write(self, data: bytes, flags: int = 0) -> None:
+        """Write all of it."""
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("please run connect() first")
+        deadline = time.monotonic() + self._effective_timeout
+        try:
+            written = self._write_some(data, flags, deadline)
+            while written < len(data):
+                written += self._write_some(memoryview(data)[written:], flags, deadline)
+        except OSError as exc:
+            self.close()
+            raise smtplib.SMTPServerDisconnected("Server not connected") from exc
+        self._last_write_at = time.monotonic()
+
+    def _write_some(self, data: bytes | memoryview, flags: int, deadline: float) -> int:
+        """Write as much as the socket takes at once, after a wait until it takes any; return how much."""
+        while True:
+            assert self.sock is not None
+            if not self._is_open:
+                self.sock.settimeout(_seconds_until(deadline))
+            try:
+                return self.sock.send(data, flags)
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait_for(select.POLLOUT, deadline)
+            except ssl.SSLWantReadError:
+                self._wait_for(select.POLLIN, deadline)
+
+    def _wait_for(self, event: int, deadline: float) -> None:
+        """Wait until the socket can be read or written, or broke.
 
         Raises:
-            TimeoutError: it is over.
+            TimeoutError: the deadline came first.
         """
-        left = self._reply_deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer takes too long")
         assert self.sock is not None
-        self.sock.settimeout(left)
-        return self.sock.recv_into(buffer)
+        poll = select.poll()
+        poll.register(self.sock, event)
+        poll.poll(_seconds_until(deadline) * 1000)
 
     @property
     def _effective_timeout(self) -> float:
         return self._reply_timeout if self._reply_timeout is not None else self.timeout
 
 
-class _DeadlineReader(io.RawIOBase):
-    """The connection as a raw stream that reads within the connection's deadline."""
-
-    def __init__(self, connection: SmtpConnection) -> None:
-        self._connection = connection
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self._connection.receive_into(buffer)
+def _seconds_until(deadline: float) -> float:
+    """Return the seconds that are left. Raises TimeoutError where none are."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the answer takes too long")
+    return left
 
 
 class TlsSmtpConnection(SmtpConnection, smtplib.SMTP_SSL):
@@ -275,6 +366,7 @@ def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConn
         assert connection.sock is not None
         # The end of a message must not wait for the acknowledgement of its beginning (Nagle).
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.stop_blocking()
     except BaseException:
         connection.close()
         raise

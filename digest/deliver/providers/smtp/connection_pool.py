@@ -2,13 +2,18 @@
 
 With a thread for each, Python's threads spend more time waiting for one another than for the server. A pool writes
 to all its connections before it reads from the first; the slowest answer sets its pace.
+
+A pool of few connections takes several messages for each at once while the server is quick: then a question for consent, and
+a change of threads, serves as many messages as with many connections.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from digest.deliver.providers.base import (
+    GROWN_BATCH_SIZE,
     BatchOutcome,
     HandoverMarks,
     HandoverResult,
@@ -20,6 +25,8 @@ from digest.deliver.providers.smtp.connection import CONNECT_TIMEOUT
 from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpSessionError
 
 POOL_COUNT = 2  # while one waits for its commit, the other keeps the server busy; more would only wait for one another
+GROWN_BATCH_SECONDS = 0.05  # what a batch of several rounds is to take
+MAX_GROWN_SECONDS = 0.25  # after which it begins no further round: the rest waits as before
 _EXTRA_TIMEOUT = 2 * CONNECT_TIMEOUT + 5.0  # seconds that each further connection may add
 
 log = structlog.get_logger("sending")
@@ -30,29 +37,42 @@ class SmtpConnectionPool:
 
     name = SmtpProvider.name
 
-    def __init__(self, connections: Sequence[SmtpProvider]) -> None:
+    def __init__(self, connections: Sequence[SmtpProvider], clock: Callable[[], float] = time.monotonic) -> None:
         self._connections = list(connections)
+        self._clock = clock
+        self._rounds = 1  # messages for each connection
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections it has: those that were refused are gone."""
+        return len(self._connections)
 
     @property
     def batch_size(self) -> int:
-        """One message for each connection."""
-        return len(self._connections)
+        """One message for each connection, or some where they are few and their server is quick."""
+        return self.connection_count * self._rounds
 
     @property
     def batch_timeout(self) -> float:
         """The seconds of one connection, since all wait at the same time; but each may have to connect."""
-        return max(c.batch_timeout for c in self._connections) + _EXTRA_TIMEOUT * self.batch_size
+        return max(c.batch_timeout for c in self._connections) + _EXTRA_TIMEOUT * self.connection_count
 
     def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand messages over, as many at a time as there are connections."""
         outcomes: list[MessageOutcome] = []
+        began, rounds, may_stop = self._clock(), 0, self._rounds > 1
         while len(outcomes) < len(messages):
-            batch = self._send_one_each(messages[len(outcomes) : len(outcomes) + self.batch_size], marks)
+            batch = self._send_one_each(messages[len(outcomes) : len(outcomes) + self.connection_count], marks)
             outcomes += batch.outcomes
+            rounds += 1
             if batch.stop_reason:
                 only = batch.this_connection_only
                 return stopped_batch(outcomes, len(messages), batch.stop_reason, this_connection_only=only)
-        return BatchOutcome(tuple(outcomes))
+            is_slow = self._clock() - began > MAX_GROWN_SECONDS
+            if may_stop and (is_slow or any(outcome.result is HandoverResult.UNCERTAIN for outcome in batch.outcomes)):
+                break
+        self._rounds = choose_rounds(self.connection_count, (self._clock() - began) / max(rounds, 1))
+        return stopped_batch(outcomes, len(messages), "")
 
     def _send_one_each(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand at most one message over each connection."""
@@ -78,19 +98,25 @@ class SmtpConnectionPool:
     ) -> BatchOutcome:
         """Drop the connections that were refused; stop where none is left, or the refusal concerns all."""
         for refusal in refusals.values():
-            if not refusal.this_connection_only or len(refusals) == self.batch_size:
+            if not refusal.this_connection_only or len(refusals) == self.connection_count:
                 return BatchOutcome(
                     outcomes, stop_reason=str(refusal), this_connection_only=refusal.this_connection_only
                 )
         for connection, refusal in refusals.items():
             self._connections.remove(connection)
-            log.warning("one connection fewer", why=str(refusal), left=self.batch_size)
+            log.warning("one connection fewer", why=str(refusal), left=self.connection_count)
         return BatchOutcome(outcomes)
 
     def close(self) -> None:
         """Close them all."""
         for connection in self._connections:
             connection.close()
+
+
+def choose_rounds(connections: int, seconds: float) -> int:
+    """Return how many messages to take for each of so many connections at once, where one round took so many seconds."""
+    few = GROWN_BATCH_SIZE // connections
+    return max(1, few if seconds <= 0 else min(few, int(GROWN_BATCH_SECONDS / seconds)))
 
 
 def split_into_pools(connections: Sequence[SmtpProvider]) -> list[SmtpConnectionPool]:

@@ -1,5 +1,9 @@
 """Envelopes in one write (RFC 2920), and what is said in them."""
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 import pytest
 
 from digest.deliver.providers.smtp.connection import SmtpConnection, SmtpEnvelope
@@ -22,34 +26,58 @@ def test_a_server_that_hangs_up_on_a_refused_recipient_has_still_refused() -> No
     assert (server.connection_count, server.accepted_count) == (2, 1)
 
 
-def test_an_envelope_goes_out_in_one_write_where_it_may() -> None:
-    for offers, writes in ((b"PIPELINING", 1), (b"SIZE 0", 3)):
-        wire = Recording()
-        wire.offered = {offers.decode().split()[0].lower(): ""}
-        wire.offer_envelope(SmtpEnvelope("d@example.org", "a@example.org", "x"))
-        assert wire.read_envelope_reply().is_expected
-        assert len(wire.written) == writes
-        assert b"".join(wire.written) == b"MAIL FROM:<d@example.org>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n"
+@contextmanager
+def wired(*extensions: str) -> Iterator[tuple[SmtpConnection, socket.socket]]:
+    """Lend an open connection to a server that offers extensions, and the server's end, which gets every write by itself."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        connection = SmtpConnection(local_hostname="here")
+        connection.sock, connection.esmtp_features = ours, dict.fromkeys(extensions, "")
+        yield connection, theirs
 
 
-class Recording(SmtpConnection):
-    """A connection without a server: it remembers what is written and hears what is usual."""
+def _writes(server: socket.socket) -> list[bytes]:
+    server.setblocking(False)
+    written = []
+    with suppress(BlockingIOError):
+        while True:
+            written.append(server.recv(10_000))
+    return written
 
-    def __init__(self) -> None:
-        super().__init__(local_hostname="here")
-        self.offered: dict[str, str] = {}
-        self.written: list[bytes] = []
-        self.heard = [(250, b"ok"), (250, b"ok"), (354, b"go on")]
 
-    def has_extn(self, opt: str) -> bool:
-        return opt in self.offered
+@pytest.mark.parametrize(("offers", "writes"), [("pipelining", 1), ("size", 3)])
+def test_an_envelope_goes_out_in_one_write_where_it_may(offers: str, writes: int) -> None:
+    with wired(offers) as (connection, server):
+        server.send(b"250 ok\r\n250 ok\r\n354 go on\r\n")
+        connection.offer_envelope(SmtpEnvelope("d@example.org", "a@example.org", "x"))
+        assert connection.read_envelope_reply().is_expected
+        written = _writes(server)
+    assert len(written) == writes
+    assert b"".join(written) == b"MAIL FROM:<d@example.org>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n"
 
-    def send(self, s: bytes | str) -> None:  # type: ignore[override]
-        assert isinstance(s, bytes)
-        self.written.append(s)
 
-    def getreply(self) -> tuple[int, bytes]:
-        return self.heard.pop(0)
+@pytest.mark.parametrize("offers", ["pipelining", "size"])
+@pytest.mark.parametrize(
+    ("replies", "meaning"),
+    [
+        (b"250 ok\r\n251 will forward\r\n354 go on\r\n", ("DATA", 354, b"go on")),
+        (b"250 \r\n250 \r\n354 \r\n", ("DATA", 354, b"")),
+        (b"250-one\r\n250 two\r\n250 ok\r\n354 go on\r\n", ("DATA", 354, b"go on")),
+        (b"250 ok\n250 ok\n354 go on\n", ("DATA", 354, b"go on")),
+        (b"250\r\n250\r\n354\r\n", ("DATA", 354, b"")),
+        (b"250 ok\r\n550 5.1.1 unknown\r\n554 nobody\r\n", ("RCPT", 550, b"5.1.1 unknown")),
+        (b"250 ok\r\n250 ok\r\n451 4.3.0 later\r\n", ("DATA", 451, b"4.3.0 later")),
+        (b"252 maybe\r\n250 ok\r\n354 go on\r\n", ("MAIL", 252, b"maybe")),
+    ],
+)
+def test_replies_that_arrive_together_mean_what_they_mean_singly(
+    offers: str, replies: bytes, meaning: tuple[str, int, bytes]
+) -> None:
+    with wired(offers) as (connection, server):
+        server.send(replies)
+        connection.offer_envelope(SmtpEnvelope("d@example.org", "a@example.org", "x"))
+        reply = connection.read_envelope_reply()
+    assert (reply.command, reply.code, reply.text) == meaning
 
 
 def test_delivery_reports_are_asked_for_by_id_where_the_server_can_give_them() -> None:

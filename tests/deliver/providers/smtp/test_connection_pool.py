@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from digest.deliver.providers.base import BatchOutcome, HandoverResult
+from digest.deliver.providers.base import GROWN_BATCH_SIZE, BatchOutcome, HandoverResult
 from digest.deliver.providers.smtp.connection import SmtpServer
-from digest.deliver.providers.smtp.connection_pool import SmtpConnectionPool, split_into_pools
+from digest.deliver.providers.smtp.connection_pool import SmtpConnectionPool, choose_rounds, split_into_pools
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import (
@@ -73,7 +73,7 @@ def test_a_connection_too_many_is_given_up_and_its_message_waits() -> None:
     with ScriptedSmtpServer(script) as server:
         crew = _crew(server)
         handed = crew.send_batch([outgoing_message(a) for a in ADDRESSES], MarkRecorder())
-        assert (crew.batch_size, handed.stop_reason) == (2, "")
+        assert (crew.connection_count, handed.stop_reason) == (2, "")
         crew.close()
     assert _count(handed) == {ACCEPTED: 8, UNTOUCHED: 1}
     assert server.accepted_count == 8
@@ -102,6 +102,44 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
         handed = _hand(server)
     assert _count(handed) == {ACCEPTED: 9}
     assert (server.connection_count, server.accepted_count) == (4, 9)
+
+
+class SteppingClock:
+    """Goes on by so many seconds at each look."""
+
+    def __init__(self, step: float) -> None:
+        self.step, self.now = step, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("connections", "seconds", "rounds"),
+    [(4, 0.0, 4), (4, 0.001, 4), (4, 0.02, 2), (4, 1.0, 1), (1, 0.001, 16), (16, 0.001, 1), (25, 0.001, 1)],
+)
+def test_few_connections_take_as_many_rounds_at_once_as_go_within_a_moment(
+    connections: int, seconds: float, rounds: int
+) -> None:
+    assert choose_rounds(connections, seconds) == rounds
+
+
+@pytest.mark.parametrize("trouble", ["a lost answer", "a server that has become slow"])
+def test_a_pool_that_took_several_rounds_leaves_the_rest_untried_where_something_is_wrong(trouble: str) -> None:
+    clock = SteppingClock(0.0)
+    script: dict[str, list[bytes | None]] = {"DOT": [*([b"250 taken"] * 3), None]} if trouble == "a lost answer" else {}
+    with ScriptedSmtpServer(script, b"PIPELINING") as server:
+        crew = SmtpConnectionPool([SmtpProvider(SmtpServer("127.0.0.1", server.port, "off")) for _ in range(2)], clock)
+        assert crew.batch_size == 2
+        assert _count(crew.send_batch([outgoing_message(a) for a in ADDRESSES[:2]], MarkRecorder())) == {ACCEPTED: 2}
+        assert crew.batch_size == GROWN_BATCH_SIZE
+        clock.step = 0.0 if script else 1.0
+        handed = crew.send_batch([outgoing_message(a) for a in ADDRESSES], MarkRecorder())
+        crew.close()
+    assert handed.stop_reason == ""
+    assert _count(handed) == ({ACCEPTED: 1, UNCERTAIN: 1, UNTOUCHED: 7} if script else {ACCEPTED: 2, UNTOUCHED: 7})
+    assert (crew.batch_size == 2) == (trouble == "a server that has become slow")
 
 
 @pytest.mark.parametrize(("connections", "shares"), [(1, [1]), (2, [1, 1]), (5, [3, 2]), (50, [25, 25])])
