@@ -122,6 +122,7 @@ def told(posts: list[Request]) -> list[tuple[str, str]]:
     return [(event["type"], event["data"]["kind"]) for event in events]
 
 
+@pytest.mark.sqlite  # a file puts the installation back after each fault
 def test_every_alert_arrives_once_and_ends(
     world: FaultyInstallation,
     posts: list[Request],

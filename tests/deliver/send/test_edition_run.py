@@ -3,7 +3,7 @@
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -142,7 +142,7 @@ def test_no_address_stands_in_the_database_after_a_send(one_world: DeliverySetup
     one_world.add_readers(*(f"{local}@{domain}" for local, domain in names))
     _send(one_world)
     stored = read_stored_bytes(one_world.database.engine).lower()
-    assert len(stored) > 100_000
+    assert len(stored) > 50_000
     assert not [n for n in names for part in n if part.encode() in stored]
 
 
@@ -249,10 +249,11 @@ def test_who_leaves_while_a_send_runs_gets_nothing_after_that_moment(
     assert report.state is EditionState.SENT
 
 
+@dataclass(frozen=True)
 class Meddling(Database):
     """A database in which somebody leaves just when a claimed message is about to be handed over."""
 
-    __slots__ = ()
+    left_log: Path
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -261,14 +262,14 @@ class Meddling(Database):
         with super().read() as looking:
             claimed = looking.scalar(select(Delivery.person).where(Delivery.state == DeliveryState.HANDING_OVER))
         if claimed is not None:
-            departure_log = DepartureLog(Path(str(self.engine.url.database)).with_name("left.log"), KEYS)
+            departure_log = DepartureLog(self.left_log, KEYS)
             with super().write() as session:
                 unsubscribe_person(session, departure_log, claimed, method="page", now=RELEASE)
 
 
 def test_who_leaves_between_claim_and_handing_over_gets_nothing(one_world: DeliverySetup) -> None:
     one_world.add_readers("ada@example.org")
-    meddled = replace(one_world, database=Meddling(one_world.database.engine))
+    meddled = replace(one_world, database=Meddling(one_world.database.engine, one_world.settings.left_log))
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     assert _send(meddled, provider).delivery_counts[DeliveryState.WITHDRAWN] == 1
     assert not provider.received_messages

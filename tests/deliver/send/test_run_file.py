@@ -22,6 +22,7 @@ from digest.deliver.send.edition_run import run_edition
 from digest.deliver.send.run_file import DeadRun, RunFile, open_run_file, read_database_number, take_dead_runs
 from digest.deliver.send.uncertain_deliveries import UncertainResolution, resolve_uncertain
 from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
@@ -257,12 +258,11 @@ def test_what_comes_back_to_wait_in_a_cancelled_edition_is_cancelled(world: Deli
     assert {row.state for row in rows(world, dead_ids[4:])} == {DeliveryState.CANCELLED}
 
 
-def test_a_restored_database_at_the_same_place_has_another_number(one_world: DeliverySetup) -> None:
-    world = one_world
-    number = read_database_number(world.database)
-    file = Path(str(world.database.engine.url.database))
+def test_a_restored_database_at_the_same_place_has_another_number(sqlite: Database) -> None:
+    number = read_database_number(sqlite)
+    file = Path(str(sqlite.engine.url.database))
     restored = file.with_name("restored.db")
-    world.database.close()
+    sqlite.close()
     shutil.copy(file, restored)
     restored.replace(file)
-    assert read_database_number(world.database) != number
+    assert read_database_number(sqlite) != number

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -231,11 +232,11 @@ def test_a_suppression_that_is_taken_away_or_changed_breaks_the_seal(database: D
     assert "2026-11-20 12:00 UTC is not what the suppressions give" in proof.fault
 
 
-def test_any_byte_of_any_link_that_is_flipped_is_found(one_database: Database) -> None:
-    _person(one_database, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN)
-    _person(one_database, "bo", ConsentKind.ATTESTED)
+def test_any_byte_of_any_link_that_is_flipped_is_found(sqlite: Database) -> None:
+    _person(sqlite, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN)
+    _person(sqlite, "bo", ConsentKind.ATTESTED)
     flips = flips_found = 0
-    with one_database.write() as session:
+    with sqlite.write() as session:
         links = session.execute(text("SELECT id, kind, at, body, previous, hash FROM consent_event")).mappings()
         for link in list(links):
             for column in ("kind", "at", "body", "previous", "hash"):
@@ -270,25 +271,25 @@ def _seq(session: Session, link: int) -> int:
     return session.scalars(select(ConsentEvent.seq).where(ConsentEvent.id == link)).one()
 
 
-def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_found(one_database: Database) -> None:
-    ada = _person(one_database, "ada", ConsentKind.CONFIRMED)
-    with sqlite3.connect(str(one_database.engine.url.database)) as foreign:  # a program that keeps no foreign keys
+def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_found(sqlite: Database) -> None:
+    ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
+    with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # a program that keeps no foreign keys
         foreign.execute("UPDATE consent_event SET person = -5")
     foreign.close()
-    assert "the person names" in _broken(one_database).fault
-    with one_database.write() as session:
+    assert "the person names" in _broken(sqlite).fault
+    with sqlite.write() as session:
         session.execute(text("UPDATE person SET chain_head = ''"))
-    assert _broken(one_database) == chain_verification.BrokenLink(
+    assert _broken(sqlite) == chain_verification.BrokenLink(
         ada, 0, "by the chain the person is requested, the row says subscribed"
     )
-    with one_database.write() as session:
+    with sqlite.write() as session:
         session.execute(text("UPDATE person SET state = 'requested'"))
     nobody = chain_verification.BrokenLink(0, 0, "1 link(s) are of no person's number")
-    assert _broken(one_database) == nobody
-    with sqlite3.connect(str(one_database.engine.url.database)) as foreign:  # SQLite keeps any type in any column
+    assert _broken(sqlite) == nobody
+    with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # SQLite keeps any type in any column
         foreign.execute("UPDATE consent_event SET person = 'nobody'")
     foreign.close()
-    assert _broken(one_database) == nobody
+    assert _broken(sqlite) == nobody
 
 
 _READABLE = ('{"pause_until": "9999-12-31"}', "{}")
@@ -317,14 +318,14 @@ def _broken(database: Database) -> chain_verification.BrokenLink:
     return broken
 
 
-def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(one_database: Database) -> None:
-    _person(one_database, "ada", ConsentKind.CONFIRMED)
+def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(sqlite: Database) -> None:
+    _person(sqlite, "ada", ConsentKind.CONFIRMED)
     for number, name in ((1000, "bo"), (1001, "cy"), (5_000_000, "dee")):
-        with one_database.write() as session:
+        with sqlite.write() as session:
             session.execute(text("UPDATE sqlite_sequence SET seq = :seq WHERE name = 'person'"), {"seq": number - 1})
-        assert _person(one_database, name, ConsentKind.CONFIRMED) == number
+        assert _person(sqlite, name, ConsentKind.CONFIRMED) == number
     seen: list[tuple[int, int]] = []
-    with one_database.read() as session:
+    with sqlite.read() as session:
         proof = seals.prove_ledger(session, KEYS, progress=lambda done, total: seen.append((done, total)))
     assert (proof.people, proof.links, proof.sound) == (4, 4, True)
     assert seen == [(2, 4), (3, 4), (4, 4)]
@@ -361,7 +362,7 @@ def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database:
     with one_database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE seal")
     results = maintenance.run_nightly_steps(_installation(one_database), NOON)
-    assert "seal_consent_ledger failed: OperationalError" in results
+    assert re.search(r"seal_consent_ledger failed: (Operational|Programming)Error", results)
     assert "0 old disclosures folded" in results
 
 

@@ -83,7 +83,7 @@ def test_saving_again_does_not_move_the_weeks_of_a_fortnightly_reader(world: Any
 
 def test_who_made_choices_that_cannot_be_read_is_asked_to_choose_anew(world: Any) -> None:
     with world.database.write() as session:
-        session.execute(text("UPDATE person SET choices = '{7' WHERE number = :ada"), {"ada": world.ada})
+        session.execute(text("UPDATE person SET choices = '{\"omit\": 7}' WHERE number = :ada"), {"ada": world.ada})
     assert "Please choose anew." in world.client.get(path_of(world)).text
     assert "Saved." in world.client.post(path_of(world), data={"section": SECTIONS}).text
     assert chosen(world) == Preferences()

@@ -83,12 +83,12 @@ def test_the_list_holds_those_in_the_audience_and_each_sees_that_it_went_out(
     assert (export.people, export.done_at) == (2, NOW)
 
 
-def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(one_database: Database) -> None:
-    numbers = _add(one_database, "ada", "bo", "cy", "dee")
+def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(sqlite: Database) -> None:
+    numbers = _add(sqlite, "ada", "bo", "cy", "dee")
     distant = [8191, 8192, 8193, 1_000_000]
-    with one_database.engine.begin() as connection:  # people as they stand in a list that is long
+    with sqlite.engine.begin() as connection:  # people as they stand in a list that is long
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-    with one_database.write() as session:
+    with sqlite.write() as session:
         for old, new in zip(numbers, distant, strict=True):
             row = session.get_one(Person, old)
             address = read_address(f"{('ada', 'bo', 'cy', 'dee')[old - 1]}@example.org")
@@ -105,8 +105,8 @@ def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(one_database: Dat
             session.flush()
             ciphertext, key_id = encrypt_address(KEYS, address, new)
             session.execute(update(Person).where(Person.number == new).values(ciphertext=ciphertext, key_id=key_id))
-    assert len(_export(one_database)) == 4
-    with one_database.read() as session:
+    assert len(_export(sqlite)) == 4
+    with sqlite.read() as session:
         assert [part.first for part in session.scalars(select(ListExportPart))] == [0, 8192, 999_424]
         assert [n for n in (*distant, 1, 8194, 999_999) if disclosures.list_disclosures(session, n)] == distant
 
