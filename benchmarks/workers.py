@@ -32,7 +32,7 @@ from digest.store.engine import Database
 MIN_DOUBLING = 1.8  # times the rate with half as many workers
 START_TIMEOUT = 120.0  # seconds
 FIRST_MESSAGES = 50  # of a worker, before it is measured
-SPARE_SECONDS = 4.0  # for which there are readers beside those of each measurement
+SPARE_SECONDS = 8.0  # for which there are readers beside those of each measurement
 
 
 @dataclass(frozen=True, slots=True)
