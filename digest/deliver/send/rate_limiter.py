@@ -72,8 +72,11 @@ class RateLimiter:
         The clock is read when they are done.
         """
         if self.limits.send_per_second:
-            self._usage = _lock_usage(session)
-            available, ready_at = self._rate.allowance(self._usage, clock())
+            # Several processes wake at the same moment: who can see that nothing is left holds up nobody with a lock.
+            available, ready_at = self._rate.allowance(_read_usage(session), clock())
+            if available:
+                self._usage = _lock_usage(session)
+                available, ready_at = self._rate.allowance(self._usage, clock())
             requested = min(requested, available)
             if not available:
                 reason = f"the bound of {self.limits.send_per_second:g} messages a second is reached"
@@ -150,12 +153,22 @@ class DomainClaim:
             _save_ready_times(self.session, self.limits.ready_times())
 
 
+def _read_usage(session: Session, *, lock: bool = False) -> RateUsage:
+    """Return what left under the bound by the second."""
+    query = select(SpacedLimit.ready_at, SpacedLimit.recent).where(SpacedLimit.name == _WHOLE_INSTALLATION)
+    row = session.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        return RateUsage()
+    return RateUsage(row.ready_at, tuple((_LONG_AGO + _TICK * ticks, count) for ticks, count in row.recent or ()))
+
+
 def _lock_usage(session: Session) -> RateUsage:
     """Return what left under the bound by the second; other processes wait until this transaction ends."""
-    _lock_ready_times(session, [_WHOLE_INSTALLATION])
-    query = select(SpacedLimit.ready_at, SpacedLimit.recent).where(SpacedLimit.name == _WHOLE_INSTALLATION)
-    paid_until, recent = session.execute(query).one()
-    return RateUsage(paid_until, tuple((_LONG_AGO + _TICK * ticks, count) for ticks, count in recent or ()))
+    usage = _read_usage(session, lock=True)
+    if usage != RateUsage():
+        return usage
+    _lock_ready_times(session, [_WHOLE_INSTALLATION])  # it may be the first message ever
+    return _read_usage(session)
 
 
 def _save_usage(session: Session, usage: RateUsage) -> None:
