@@ -136,7 +136,10 @@ ShowProgress = Callable[[str], AbstractContextManager[Callable[[int, int], None]
 
 @contextmanager
 def open_installation(
-    settings: Settings, *, show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None)
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None),
 ) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
 
@@ -152,7 +155,7 @@ def open_installation(
             database = open_database(settings.effective_database_url)
             opened.callback(database.close)
             migrate_schema(database)
-            copy_guard.hold_if_copied(database, settings, now=datetime.now(UTC))
+            copy_guard.hold_if_copied(database, settings, now=clock())
         except OSError as exc:
             raise InstallationError(
                 f"{settings.home}: the database can't be opened ({exc.strerror}). Look at DIGEST_HOME."
@@ -164,11 +167,13 @@ def open_installation(
                 f"The database cannot be opened: {reason}\nLook at DIGEST_DATABASE_URL and DIGEST_HOME."
             ) from exc
         installation = Installation(settings, database)
-        _bind_older_consents(installation, show_progress)
+        _bind_older_consents(installation, clock, show_progress)
         yield installation
 
 
-def _bind_older_consents(installation: Installation, show_progress: ShowProgress) -> None:
+def _bind_older_consents(
+    installation: Installation, clock: Callable[[], datetime], show_progress: ShowProgress
+) -> None:
     """Bind consents of before to their addresses. Without the keys of the database it waits, and so does all that writes about people."""
     with installation.database.read() as session:
         if not has_unsalted_addresses(session):
@@ -178,11 +183,11 @@ def _bind_older_consents(installation: Installation, show_progress: ShowProgress
     except ApplicationError:
         return  # whoever asks for the keys is told what is wrong with them
     with show_progress("Binding consents to addresses") as progress:
-        bound = bind_addresses(installation.database, keys, now=datetime.now(UTC), progress=progress)
+        bound = bind_addresses(installation.database, keys, now=clock(), progress=progress)
     if bound:
         with installation.database.write() as session:
-            now = datetime.now(UTC)
-            record_audit(session, "consents bound to addresses", "ledger", {"people": bound}, actor="upgrade", now=now)
+            detail = {"people": bound}
+            record_audit(session, "consents bound to addresses", "ledger", detail, actor="upgrade", now=clock())
         log.info("consents bound to addresses", people=bound)
 
 

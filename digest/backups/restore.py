@@ -74,7 +74,7 @@ def rehearse_restore(
         ):
             session = restore_rows(connection, reader, keys, progress)
             check_sqlite_integrity(connection)
-            return _prove_restored_ledger(session, keys)
+            return _prove_restored_ledger(session, keys, datetime.now(UTC))
     except DBAPIError as exc:
         raise BackupError(f"{file}: cannot be loaded into a scratch database in {settings.home} ({exc.orig}).") from exc
 
@@ -103,7 +103,7 @@ def restore_backup(
 
     def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
         session = restore_rows(connection, reader, keys, progress)
-        proof = _prove_restored_ledger(session, keys)
+        proof = _prove_restored_ledger(session, keys, now)
         log_exists = departure_log.path.exists()
         merged = merge_departure_log(
             session, departure_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
@@ -143,9 +143,9 @@ class _OpenTransaction:
     write = read
 
 
-def _prove_restored_ledger(session: Session, keys: KeyRing) -> seals.LedgerProof:
+def _prove_restored_ledger(session: Session, keys: KeyRing, now: datetime) -> seals.LedgerProof:
     """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
-    bind_addresses(_OpenTransaction(session), keys, now=datetime.now(UTC))
+    bind_addresses(_OpenTransaction(session), keys, now=now)
     return include_audit_fault(session, seals.prove_ledger(session, keys))
 
 

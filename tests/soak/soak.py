@@ -4,7 +4,8 @@
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written
 
 Kills at random moments of a large send over each way out and on each database, every message of a large send looked at,
-random documents for every parser, and four workers that are killed while they send (`worker_kills`).
+random documents for every parser, four workers that are killed while they send (`worker_kills`), and simulated years
+(`simulated_year`).
 """
 
 import argparse
@@ -48,6 +49,7 @@ from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.own_postgresql import run_own_postgresql
 from tests.soak.document_fuzz import fuzz_documents
 from tests.soak.result_page import describe_origin, write_section
+from tests.soak.simulated_year import DATABASES, ZONES, record_years, simulate_years
 from tests.soak.worker_kills import KILL_INTERVAL, RATE_LIMIT, READERS, record_result, run_worker_kills
 
 ROUTES = (smtp_route(50), smtp_route(8), sendgrid_route(100), smtp_route(1))
@@ -248,6 +250,8 @@ def main() -> None:
             write_section("Kills", KILLS_SECTION.format(table="\n".join([TABLE_HEAD, *rows])), origin)
     _print_progress("four workers …")
     record_result(run_worker_kills(READERS, RATE_LIMIT, KILL_INTERVAL, arguments.seed), origin)
+    _print_progress("the simulated years …")
+    record_years(simulate_years(list(ZONES), list(DATABASES), seed=arguments.seed, report=_print_progress), origin)
 
 
 def _print_progress(text: str) -> None:

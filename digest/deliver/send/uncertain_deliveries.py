@@ -104,16 +104,17 @@ def _has_reported_neighbours(session: Session, purpose: str, provider: str, hand
     return session.scalar(select(reported.exists())) or False
 
 
-def resolution_values(resolution: UncertainResolution, now: datetime) -> dict[str, Any]:
-    """Return the columns of an uncertain delivery that is resolved in this way. Pure.
+def resolution_values(resolution: UncertainResolution, due_at: datetime, now: datetime) -> dict[str, Any]:
+    """Return the columns of an uncertain delivery, due at `due_at`, that is resolved in this way. Pure.
 
     One that is sent again is due from now on: counted from when it was first due, a deferral days later would end it
-    at once.
+    at once. Where the reader's hour is still to come, which a restored copy doubts too, it waits for that.
     """
     no_claim = {"owner": None, "lease_until": None}
     if resolution is UncertainResolution.ACCEPTED:
         return {"state": DeliveryState.ACCEPTED, "reply": ACCEPTED_BY_WORD, **no_claim}
-    return {"state": DeliveryState.WAITING, "due_at": now, "next_try_at": now, **no_claim}
+    goes_at = max(due_at, now)
+    return {"state": DeliveryState.WAITING, "due_at": goes_at, "next_try_at": goes_at, **no_claim}
 
 
 def resolve_uncertain(
@@ -128,12 +129,13 @@ def resolve_uncertain(
         EditionControlError: it is cancelled and nothing of it may be sent again.
     """
     row = _lock_edition(session, edition, resolution)
-    ids = _lock_uncertain(session, edition, delivery_ids)
-    if ids:
-        session.execute(update(Delivery), [{"id": id_, **resolution_values(resolution, now)} for id_ in ids])
+    due_times = _lock_uncertain(session, edition, delivery_ids)
+    if due_times:
+        changes = [{"id": id_, **resolution_values(resolution, due_at, now)} for id_, due_at in due_times.items()]
+        session.execute(update(Delivery), changes)
         if resolution is UncertainResolution.SEND_AGAIN and row.state is EditionState.SENT:
             row.state, row.sent_at = EditionState.SENDING, None
-    return ids
+    return list(due_times)
 
 
 def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:
@@ -143,8 +145,8 @@ def _lock_edition(session: Session, name: str, resolution: UncertainResolution) 
     return edition
 
 
-def _lock_uncertain(session: Session, edition: str, delivery_ids: Sequence[str]) -> list[str]:
-    """Lock those that are uncertain now. A row that another transaction has locked is about to change."""
+def _lock_uncertain(session: Session, edition: str, delivery_ids: Sequence[str]) -> dict[str, datetime]:
+    """Lock those that are uncertain now; return when each is due. A row that another transaction has locked is about to change."""
     uncertain = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.UNCERTAIN)
-    query = select(Delivery.id).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
-    return list(session.scalars(query.with_for_update(skip_locked=True)))
+    query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
+    return {row.id: row.due_at for row in session.execute(query.with_for_update(skip_locked=True))}

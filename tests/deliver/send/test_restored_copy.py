@@ -100,23 +100,37 @@ def test_what_waited_in_the_copy_is_uncertain_and_goes_out_by_an_admins_word_alo
     assert counts(copy)[ACCEPTED] == 6
 
 
+def release_the_edition(world: DeliverySetup) -> list[str]:
+    """Let its hour come, and send it; return the deliveries that left. An hour passes after that."""
+    world.clock.now += HOUR
+    left = send_edition(world)
+    world.clock.now += HOUR
+    return left
+
+
 def test_an_edition_that_was_not_even_planned_goes_to_nobody_by_itself(world: DeliverySetup, restore: Restore) -> None:
     world.add_readers(*READERS)
     world.clock.now -= HOUR
     gone: list[str] = []
-
-    def release(original: DeliverySetup) -> None:
-        original.clock.now += HOUR
-        gone.extend(send_edition(original))
-        original.clock.now += HOUR
-
-    copy = restore(world, release)
+    copy = restore(world, lambda original: gone.extend(release_the_edition(original)))
     assert send_edition(copy) == []
     assert counts(copy)[UNCERTAIN] == 6
     listed = list_uncertain_deliveries(copy.database, EDITION_NAME, now=copy.clock())
     assert {d.delivery_id for d in listed} == set(gone), "the ids are the same, so a log can settle it"
     again = resolve(copy, UncertainResolution.SEND_AGAIN, 2)
     assert sorted(send_edition(copy)) == sorted(again)
+
+
+def test_what_is_sent_again_waits_for_the_hour_that_its_reader_chose(world: DeliverySetup, restore: Restore) -> None:
+    world.add_readers(READERS[0])
+    world.add_readers(READERS[1], choices=Preferences(hour=12, zone="America/New_York"))
+    world.clock.now -= HOUR
+    copy = restore(world, release_the_edition)
+    send_edition(copy)
+    resolve(copy, UncertainResolution.SEND_AGAIN, 2)
+    assert len(send_edition(copy)) == 1
+    copy.clock.now += 5 * HOUR
+    assert len(send_edition(copy)) == 1
 
 
 def test_whose_hour_is_still_to_come_gets_it_at_that_hour(world: DeliverySetup, restore: Restore) -> None:

@@ -175,7 +175,7 @@ def test_sent_again_after_days_it_does_not_expire_at_the_first_not_now(doubtful:
 @given(st.timedeltas(timedelta(0), timedelta(days=3650)), st.integers(0, 20))
 def test_however_long_ago_it_was_due_a_not_now_lets_it_wait(since: timedelta, tries: int) -> None:
     now = RELEASE + since
-    values = resolution_values(UncertainResolution.SEND_AGAIN, now)
+    values = resolution_values(UncertainResolution.SEND_AGAIN, RELEASE, now)
     later = decide_state_change(
         MessageOutcome(HandoverResult.TRY_LATER),
         delivery_id="d",
@@ -250,7 +250,7 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
         words.execute(
             update(Delivery)
             .where(Delivery.state == UNCERTAIN)
-            .values(resolution_values(UncertainResolution.SEND_AGAIN, world.clock()))
+            .values(resolution_values(UncertainResolution.SEND_AGAIN, RELEASE, world.clock()))
         )
         committing.start()
         return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)

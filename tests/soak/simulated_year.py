@@ -1,0 +1,825 @@
+"""A year of the product under a clock that the simulation moves: restarts, kills, two schedulers, jumps of the clock, restores.
+
+    python -m tests.soak.simulated_year [--zone ZONE …] [--database sqlite|postgresql] [--weeks N] [--seed N] [--record]
+
+Everything is real but the time: the installation, its database, the scheduler's jobs, a mail server and a site on loopback. When
+something is due is reckoned here anew, by looking at clocks (`year_clock`), and compared with what the product did.
+"""
+
+import argparse
+import heapq
+import random
+import shutil
+import sys
+import time as wall
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from digest.app import backups, editing, editions, people, sending
+from digest.app import hold as hold_acts
+from digest.app.edit_application import EditForm
+from digest.app.edition_status import edition_status
+from digest.app.installation import Installation
+from digest.app.jobs import SLOT_JOBS
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.send.uncertain_deliveries import UncertainResolution
+from digest.edition.edits import EditionField
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import Edition, EditionState, TimetableSlot
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.signup.manual_signup import ConsentEvidence
+from tests.actors import ADMIN, EDITOR
+from tests.deliver.smtp_servers import run_smtp_server
+from tests.own_postgresql import run_own_postgresql
+from tests.run_database import run_on_server, sibling_database_url
+from tests.soak.result_page import describe_origin, write_section
+from tests.soak.year_clock import SimulatedClock, find_wall_moment, wall_moment_on
+from tests.soak.year_machine import (
+    HOSTS,
+    KillableTick,
+    MachinePlace,
+    PublicationPlan,
+    SchedulerProcess,
+    set_up_machine,
+    tick_together,
+)
+from tests.soak.year_world import ArrivedEdition, GrowingSite, YearlongMailbox
+
+TIMED_BACKUP = "of the timetable"  # a backup that was made by the clock, before the edition was drafted
+RESTORE_KINDS = ("before release", "during the day", TIMED_BACKUP)
+FIRST_MONDAY = date(2025, 12, 29)  # of 2026-W01; that ISO year has 53 weeks
+PLANS = (
+    PublicationPlan("America/New_York", "02:30"),  # left out in March; 01:30, when it collects, comes twice in November
+    PublicationPlan("Europe/London", "01:30"),  # left out in March, twice in October
+    PublicationPlan("Asia/Kathmandu", "00:45"),  # no change at home: the readers' clocks change within its day
+    PublicationPlan(
+        "Australia/Lord_Howe", "02:00", collect="01:45"
+    ),  # changes by half an hour; left out, and 01:45 twice
+)
+ZONES = tuple(plan.zone for plan in PLANS)
+DATABASES = ("sqlite", "postgresql")
+READER_ZONES = (
+    *("America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "America/Anchorage"),
+    *("Pacific/Honolulu", "America/Halifax", "America/St_Johns", "America/Sao_Paulo", "America/Santiago"),
+    *("America/Asuncion", "America/Havana", "America/Nuuk", "America/Bogota", "Atlantic/Azores"),
+    *("Europe/London", "Europe/Dublin", "Europe/Berlin", "Europe/Athens", "Europe/Chisinau", "Africa/Cairo"),
+    *("Africa/Casablanca", "Africa/Lagos", "Africa/Nairobi", "Asia/Beirut", "Asia/Jerusalem", "Asia/Gaza"),
+    *("Asia/Tehran", "Asia/Dubai", "Asia/Karachi", "Asia/Kolkata", "Asia/Kathmandu", "Asia/Yangon", "Asia/Tokyo"),
+    *("Australia/Adelaide", "Australia/Sydney", "Australia/Lord_Howe", "Pacific/Auckland", "Pacific/Chatham"),
+    "Pacific/Apia",
+)
+MEMORY_FOLDER = Path("/dev/shm")  # no machine fails here, so nothing has to reach a disk
+YEAR_WEEKS = 53  # as many as 2026 has by ISO 8601
+YEAR_READERS = 44
+NIGHTLY = time(3, 30)
+LATE_RELEASE = timedelta(hours=1)  # a release that is later counts hours from when it really went
+MISSED_RELEASE = timedelta(hours=24)
+SEND_TIME = timedelta(minutes=2)  # that one tick may take of the simulated time
+HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)
+
+
+@dataclass
+class YearReader:
+    """A reader of the year. `left_at` is when they left."""
+
+    name: int
+    preferences: Preferences
+    joined_at: datetime
+    number: int = 0  # in the database
+    left_at: datetime | None = None
+
+    @property
+    def address(self) -> str:
+        """Their address."""
+        return f"reader{self.name}@county{self.name % 17}.example.net"
+
+    def find_hour(self, start: datetime) -> datetime:
+        """Return when an edition that goes out at `start` is due for them."""
+        if self.preferences.hour is None:
+            return start
+        return find_wall_moment(start, time(self.preferences.hour), ZoneInfo(self.preferences.zone))
+
+
+@dataclass
+class WeekPlan:
+    """What the simulation means to happen in a week."""
+
+    monday: date
+    release_at: datetime
+    approve_at: datetime
+    edits_first: bool = False
+
+    @property
+    def name(self) -> str:
+        """The edition's name."""
+        year, week, _ = self.monday.isocalendar()
+        return f"{year}-W{week:02d}"
+
+
+@dataclass
+class YearTally:
+    """What came of a year: one row of the table. `running_lateness` is that of what no outage held up."""
+
+    zone: str
+    database: str
+    seed: int
+    editions: int = 0
+    messages: int = 0
+    restarts: int = 0
+    kills: int = 0
+    jumps: int = 0
+    restores: int = 0
+    by_word: int = 0  # messages that went out again because an admin said so
+    running_lateness: timedelta = timedelta()
+    longest_lateness: timedelta = timedelta()
+    repeats: int = 0
+    losses: int = 0
+    seconds: float = 0.0
+
+    @property
+    def table_row(self) -> str:
+        """A line of the table."""
+        cells = (
+            *(self.zone, self.database, str(self.seed), str(self.editions), f"{self.messages:,}"),
+            *(str(self.restarts), str(self.kills), str(self.jumps), str(self.restores), str(self.by_word)),
+            *(f"{self.running_lateness.total_seconds():.0f} s", _write_hours(self.longest_lateness)),
+            *(str(self.repeats), str(self.losses), f"{self.seconds:.0f}"),
+        )
+        return f"| {' | '.join(cells)} |"
+
+
+def _write_hours(length: timedelta) -> str:
+    minutes = round(length.total_seconds() / 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+TABLE_HEAD = """\
+| publication | database | seed | editions | messages | restarts | of these kills | jumps | restores | sent again by word | latest, running | latest, after an outage | repeats | losses | seconds |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+@dataclass
+class OwedEdition:
+    """An edition that a reader is to get, and when."""
+
+    reader: YearReader
+    due_at: datetime
+
+
+class SimulatedYear:
+    """A publication's year. What goes wrong is an `AssertionError` that names the edition and the reader's number here."""
+
+    def __init__(
+        self,
+        plan: PublicationPlan,
+        place: MachinePlace,
+        clock: SimulatedClock,
+        mailbox: YearlongMailbox,
+        site: str,
+        *,
+        weeks: int,
+        readers: int,
+        seed: int,
+        incidents: "YearIncidents",
+    ) -> None:
+        self.plan, self.place, self.clock, self.mailbox, self.site = plan, place, clock, mailbox, site
+        self.zone = ZoneInfo(plan.zone)
+        self.rng = random.Random(seed)
+        self.tally = YearTally(plan.zone, "", seed)
+        self.incidents = incidents
+        self.processes: list[SchedulerProcess] = []
+        self.readers: list[YearReader] = []
+        self.owed: dict[str, dict[str, OwedEdition]] = {}  # by edition and address; what arrived is taken out
+        self.got: Counter[tuple[str, str]] = Counter()  # by edition and address
+        self.outages: list[tuple[datetime, datetime]] = []  # when nothing could go out, or was held up
+        self.sent_editions: set[str] = set()
+        self.approved: dict[str, datetime] = {}
+        self.read_arrivals = 0
+        self.is_held = False
+        self.extra_backups: dict[str, Path] = {}
+        self._agenda: list[tuple[datetime, int, Collection[str], Callable[[], object] | None]] = []
+        self._due_moments: set[datetime] = set()
+        self._numbers = count()
+        self.weeks = [self._plan_week(number) for number in range(weeks)]
+        self.reader_count = readers
+
+    # --- the plan ----------------------------------------------------------------------------------------------
+
+    def _plan_week(self, number: int) -> WeekPlan:
+        monday = FIRST_MONDAY + timedelta(weeks=self.incidents.first_week + number)
+        sunday, rng = monday + timedelta(days=6), self.rng
+        release_at = wall_moment_on(sunday, time.fromisoformat(self.plan.release), self.zone)
+        saturday = wall_moment_on(sunday - DAY, time(8), self.zone)
+        approve_at = saturday + rng.randrange(0, 11 * 60) * MINUTE
+        if number in self.incidents.late_approvals:
+            approve_at = release_at + rng.randrange(20, 5 * 60) * MINUTE
+        return WeekPlan(monday, release_at, approve_at, edits_first=rng.random() < 0.2)
+
+    def _put(self, moment: datetime, action: Callable[[], object] | None = None, *, jobs: Collection[str] = ()) -> None:
+        """Put a tick on the agenda, after an action."""
+        heapq.heappush(self._agenda, (moment, next(self._numbers), jobs, action))
+
+    def _put_due(self, due_at: datetime) -> None:
+        """Put a tick on the agenda right after readers are due, one for all of them."""
+        if due_at not in self._due_moments:
+            self._due_moments.add(due_at)
+            self._put(due_at + timedelta(seconds=self.rng.uniform(0, 5)))
+
+    def _list_job_moments(self, week: WeekPlan) -> dict[str, list[datetime]]:
+        """List when the jobs with slots are due in a week, by clocks."""
+        days = [week.monday + timedelta(days=number) for number in range(7)]
+        plan = self.plan
+        wanted = {
+            "nightly": (NIGHTLY, range(7)),
+            "collect": (time.fromisoformat(plan.collect), (2, 6)),
+            "draft": (time.fromisoformat(plan.draft), (4,)),
+            "backup": (time.fromisoformat(plan.backup), (3,)),
+        }
+        return {
+            job: [wall_moment_on(days[day], at, self.zone) for day in weekdays]
+            for job, (at, weekdays) in wanted.items()
+        }
+
+    def _put_week(self, number: int, week: WeekPlan) -> None:
+        """Put what a week is to bring on the agenda."""
+        rng, incidents = self.rng, self.incidents
+        for job, moments in self._list_job_moments(week).items():
+            for moment in moments:
+                self._put(moment + timedelta(seconds=rng.uniform(0, 5)), jobs=(job, "deadline", "remind"))
+        for moment in (week.release_at - 20 * MINUTE, week.release_at, week.approve_at):
+            self._put(moment + timedelta(seconds=rng.uniform(0, 5)))
+        noon = datetime.combine(week.monday, time(12), tzinfo=UTC)
+        self._put(noon + rng.randrange(0, 300) * MINUTE, self._change_list)
+        if number in incidents.back_jumps:
+            # Right after something happened: it must not happen again.
+            moment = rng.choice([week.release_at, *self._list_job_moments(week)["collect"]])
+            self._put(moment + 5 * MINUTE, self._set_clock_back)
+        if number in incidents.forward_jumps:
+            self._put(week.release_at + rng.randrange(-12 * 60, 18 * 60) * MINUTE, self._sleep_for_hours)
+        kind = incidents.restores.get(number, "")
+        if kind:
+            self._put_restore(week, kind)
+        folder = self.place.settings_file.parent / "backups" if kind == TIMED_BACKUP else None
+        self.place.settings_file.write_text(self.plan.write_settings(self.site, folder), "utf-8")
+
+    def _put_restore(self, week: WeekPlan, kind: str) -> None:
+        back_up = lambda: self._back_up(week.name)  # noqa: E731 - named for the three lines below
+        restore = lambda: self._restore(self.extra_backups.get(week.name))  # noqa: E731
+        if kind == "before release":
+            self._put(week.release_at - 90 * MINUTE, back_up)
+            self._put(week.release_at + self.rng.randrange(90, 480) * MINUTE, restore)
+        elif kind == "during the day":
+            self._put(week.release_at + 2 * HOUR, back_up)
+            self._put(week.release_at + self.rng.randrange(5 * 60, 12 * 60) * MINUTE, restore)
+        else:  # the last one of the timetable, made before the edition was drafted
+            self._put(week.release_at + 2 * DAY + 5 * HOUR, restore)
+
+    # --- what goes wrong ------------------------------------------------------------------------------------------
+
+    def _start_processes(self) -> None:
+        self.processes = [SchedulerProcess(self.place, host, self.clock) for host in HOSTS]
+
+    def _throw_away(self) -> None:
+        for process in self.processes:
+            process.throw_away()
+        self.processes = []
+
+    def _restart(self) -> None:
+        self._throw_away()
+        self._start_processes()
+        self.tally.restarts += 1
+
+    def _set_clock_back(self) -> None:
+        """Set the clock back by minutes, and live through these minutes again."""
+        before = self.clock()
+        back = self.rng.randrange(3, 55) * MINUTE
+        self.clock.move_to(before - back)
+        for part in range(3):
+            self._put(before - back * (2 - part) / 3, jobs=SLOT_JOBS)
+        self.tally.jumps += 1
+
+    def _sleep_for_hours(self) -> None:
+        """Let the machine sleep for hours: what was due meanwhile comes after that, once."""
+        slept_at = self.clock()
+        wakes_at = slept_at + self.rng.randrange(90, 9 * 60) * MINUTE
+        # What was to be done by people is done when the machine is awake.
+        missed = [entry for entry in self._agenda if entry[0] <= wakes_at]
+        self._agenda = [entry for entry in self._agenda if entry[0] > wakes_at]
+        heapq.heapify(self._agenda)
+        for *_, action in missed:
+            if action is not None:
+                self._put(wakes_at + MINUTE, action)
+        self.clock.move_to(wakes_at)
+        self._put(wakes_at, jobs=SLOT_JOBS)
+        self.outages.append((slept_at, wakes_at + SEND_TIME))
+        self.tally.jumps += 1
+
+    def _back_up(self, name: str) -> None:
+        file = self.place.settings_file.parent / f"{name}.backup"
+        backups.create_backup(self._installation, ADMIN, file, now=self.clock())
+        self.extra_backups[name] = file
+
+    def _restore(self, file: Path | None) -> None:
+        """Restore a backup; the installation is released hours later, and nothing may leave before."""
+        leaver = next((r for r in self.readers if r.left_at is None and r.preferences.hour is not None), None)
+        if leaver is not None:
+            self._leave(leaver)
+        if file is None:
+            folder = self.place.settings_file.parent / "backups"
+            file = max(path for path in folder.iterdir() if path.suffix != ".log")
+        held_at = self.clock()
+        self._throw_away()
+        result = backups.restore_backup(self.place.read_settings(), ADMIN, file, replace=True, now=held_at)
+        assert result.proof.sound
+        self._start_processes()
+        self.tally.restores += 1
+        self.is_held = True
+        self._add_lost_readers(datetime.fromisoformat(result.manifest.made_at))
+        released_at = held_at + self.rng.randrange(60, 240) * MINUTE
+        self._put(held_at + 30 * MINUTE, jobs=SLOT_JOBS)
+        self._put(released_at, self._release_hold)
+        self.outages.append((held_at, released_at + SEND_TIME))
+
+    def _release_hold(self) -> None:
+        """Say what became of the doubts, by the mail server's word, and let mail leave again."""
+        self._resolve_doubts()
+        assert hold_acts.release_installation(self._installation, actor=ADMIN, now=self.clock())
+        self.is_held = False
+        self._tick_round()  # what was not planned in the copy is in doubt only now
+        self._resolve_doubts()
+
+    def _add_lost_readers(self, made_at: datetime) -> None:
+        """Let those sign up again of whom the backup knew nothing."""
+        for reader in self.readers:
+            if reader.joined_at > made_at and reader.left_at is None:
+                self._add(reader)
+
+    # --- people -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _installation(self) -> Installation:
+        return self.processes[0].installation
+
+    def _add_readers(self) -> None:
+        """Add readers of all zones; most chose an hour at which others are due too, some one that clocks leave out or show twice."""
+        for name in range(self.reader_count):
+            zone = READER_ZONES[name % len(READER_ZONES)]
+            moment = self.weeks[0].release_at + self.rng.randrange(5) * 5 * HOUR
+            hour = moment.astimezone(ZoneInfo(zone)).hour if name % 8 else self.rng.randrange(4)
+            has_hour = name < len(READER_ZONES) or name % 3
+            self._join(YearReader(name, Preferences(hour=hour, zone=zone) if has_hour else Preferences(), self.clock()))
+
+    def _join(self, reader: YearReader) -> None:
+        self.readers.append(reader)
+        self._add(reader)
+
+    def _add(self, reader: YearReader) -> None:
+        now = self.clock()
+        agreed_at = now - HOUR
+        evidence = ConsentEvidence("Yes.", "1", "en", "a fair", "signed list", ADMIN.name, agreed_at)
+        signup = people.add_person(self._installation, ADMIN, reader.address, evidence, now=now)
+        reader.number, reader.joined_at = signup.number, now
+        with self._installation.database.write() as session:
+            change_preferences(session, reader.number, reader.preferences, now)
+
+    def _leave(self, reader: YearReader) -> None:
+        now = self.clock()
+        people.withdraw_person(self._installation, ADMIN, reader.number, "asked", now=now)
+        reader.left_at = now
+        for owed in self.owed.values():
+            owed.pop(reader.address, None)
+
+    def _change_list(self) -> None:
+        """Let somebody leave, and somebody join."""
+        rng = self.rng
+        staying = [reader for reader in self.readers if reader.left_at is None]
+        self._leave(rng.choice(staying))
+        preferences = rng.choice(staying).preferences
+        self._join(YearReader(len(self.readers), preferences, self.clock()))
+
+    def _act_as_editor(self) -> None:
+        """Approve this week's draft, once it is time."""
+        now = self.clock()
+        for week in self.weeks:
+            if not week.approve_at <= now < week.release_at + MISSED_RELEASE:
+                continue
+            with self._installation.database.read() as session:
+                state = session.scalar(select(Edition.state).where(Edition.name == week.name))
+            if state is EditionState.DRAFT and week.name not in self.sent_editions:
+                if week.edits_first:
+                    form = EditForm(week.name, EDITOR, now)
+                    editing.write_edition_text(
+                        self._installation, form, EditionField.INTRO, f"What happened until {now:%B %d}."
+                    )
+                marked = edition_status(self._installation, week.name, now=now).content_hash
+                editions.approve_edition(self._installation, week.name, marked, actor=EDITOR, now=now)
+                self.approved[week.name] = now
+
+    def _resolve_doubts(self) -> None:
+        """Say of each uncertain delivery what the mail server knows."""
+        now, installation = self.clock(), self._installation
+        addresses = {reader.number: reader.address for reader in self.readers}
+        for week in self.weeks:
+            if week.release_at > now or week.release_at < now - 7 * DAY:
+                continue
+            with installation.database.read() as session:
+                if session.scalar(select(Edition.id).where(Edition.name == week.name)) is None:
+                    continue
+            answers: dict[UncertainResolution, list[str]] = {resolution: [] for resolution in UncertainResolution}
+            for doubt in sending.list_uncertain(installation, week.name, now=now):
+                has_it = doubt.person is None or self.got[week.name, addresses[doubt.person]]
+                answers[UncertainResolution.ACCEPTED if has_it else UncertainResolution.SEND_AGAIN].append(
+                    doubt.delivery_id
+                )
+            for resolution, ids in answers.items():
+                if ids:
+                    sending.resolve_uncertain(
+                        *(installation, week.name, ids, resolution),
+                        reason="the mail server's log",
+                        actor=ADMIN,
+                        clock=self.clock,
+                    )
+            if again := answers[UncertainResolution.SEND_AGAIN]:
+                self.tally.by_word += len(again)
+                self._put(now + MINUTE)
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def run(self, report: Callable[[str], object]) -> YearTally:
+        """Live through the year; raise AssertionError at the first thing that is wrong."""
+        began = wall.monotonic()
+        self._start_processes()
+        try:
+            self._add_readers()
+            for number, week in enumerate(self.weeks):
+                self._put_week(number, week)
+                next_monday = week.monday + timedelta(days=7)
+                self._live_until(datetime.combine(next_monday, time(10), tzinfo=UTC))
+                self._check_week(week)
+                report(week.name)
+            self._live_until(self.clock() + 2 * DAY)
+            self._check_year()
+        finally:
+            self._throw_away()
+        self.tally.seconds = wall.monotonic() - began
+        return self.tally
+
+    def _live_until(self, end: datetime) -> None:
+        while self._agenda and self._agenda[0][0] <= end:
+            moment, _, jobs, action = heapq.heappop(self._agenda)
+            if moment > self.clock() or action is None:
+                self.clock.move_to(max(moment, self.clock()) if action else moment)
+            if action is not None:
+                action()
+            self._live_moment(jobs)
+
+    def _live_moment(self, jobs: Collection[str]) -> None:
+        """Do what happens at this moment: people act, processes tick, and what came of it is looked at."""
+        began_at = self.clock()
+        self._act_as_editor()
+        self._tick(jobs)
+        self._take_arrivals()
+        self._note_plans()
+        self._check_nothing_is_late(began_at)
+
+    def _tick(self, jobs: Collection[str]) -> None:
+        rng = self.rng
+        week = next((w for w in self.weeks if w.release_at <= self.clock() < w.release_at + DAY), None)
+        is_release = week is not None and week.name not in self.owed and not self.is_held
+        roll = rng.random()
+        if is_release and roll < self.incidents.kill_share:
+            self._tick_and_kill()
+        elif is_release and roll < 0.3:
+            self._tick_and_stop()
+        elif roll > 1 - self.incidents.restart_share:
+            self._restart()
+        self._tick_round(jobs)
+        if is_release:  # where the last look came after the release in the round
+            self._tick_round()
+
+    def _tick_round(self, jobs: Collection[str] = ()) -> None:
+        rng = self.rng
+        before = len(self.mailbox.arrived)
+        if rng.random() < 0.3:
+            tick_together(self.processes, [rng.randrange(2**32) for _ in HOSTS], jobs)
+        else:
+            rng.choice(self.processes).tick(rng, jobs)
+        if self.is_held:
+            assert len(self.mailbox.arrived) == before, "an edition left an installation that is held"
+        self._take_arrivals()
+        self.clock.advance(rng.uniform(1, 5))
+
+    def _tick_and_kill(self) -> None:
+        """Let another process send, and kill it at a message; then start anew."""
+        self._throw_away()
+        interrupted_at = self.clock()
+        tick = KillableTick(self.place, interrupted_at, self.rng.randrange(2**32))
+        loses = self.rng.random() < 0.5
+        self.mailbox.interrupt_at(self.rng.randrange(1, 6), tick.kill, loses_message=loses)
+        was_killed = tick.run()
+        self.mailbox.interrupt_never()
+        self.clock.advance(self.rng.uniform(20, 200))
+        self._start_processes()
+        self.tally.restarts += 1
+        self.tally.kills += was_killed
+        self._take_arrivals()
+        self._tick_round()
+        self._resolve_doubts()
+        self.outages.append((interrupted_at, self.clock() + SEND_TIME))
+
+    def _tick_and_stop(self) -> None:
+        """Tell the processes to end in the middle of a send, and start anew."""
+        interrupted_at = self.clock()
+
+        def stop() -> None:
+            for process in self.processes:
+                process.stopping.set()
+
+        self.mailbox.interrupt_at(self.rng.randrange(1, 6), stop)
+        self._tick_round()
+        self.mailbox.interrupt_never()
+        self.clock.advance(self.rng.uniform(5, 60))
+        self._restart()
+        self.outages.append((interrupted_at, self.clock() + SEND_TIME))
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
+
+    def _take_arrivals(self) -> None:
+        """Take in what the mail server has: nobody got anything twice."""
+        fresh = self.mailbox.arrived[self.read_arrivals :]
+        self.read_arrivals += len(fresh)
+        for arrived in fresh:
+            self.got[arrived.edition, arrived.address] += 1
+            self.tally.messages += 1
+            if self.got[arrived.edition, arrived.address] > 1:
+                self.tally.repeats += 1
+        self._unjudged = [*getattr(self, "_unjudged", ()), *fresh]
+
+    def _note_plans(self) -> None:
+        """Reckon for each edition that was planned who is owed it, and when; compare that with the database."""
+        for week in self.weeks:
+            if week.release_at > self.clock() or week.name in self.owed:
+                continue
+            with self._installation.database.read() as session:
+                edition = session.scalar(select(Edition).where(Edition.name == week.name))
+                if edition is None or edition.planned_at is None:
+                    continue
+                planned_at = edition.planned_at
+                deliveries = select(Delivery.person, Delivery.due_at).where(
+                    Delivery.purpose == edition_purpose(week.name)
+                )
+                due = {row.person: row.due_at for row in session.execute(deliveries)}
+            start = week.release_at if planned_at - week.release_at <= LATE_RELEASE else planned_at
+            owed = {}
+            for reader in self.readers:
+                if reader.joined_at <= planned_at and (reader.left_at is None or reader.left_at > planned_at):
+                    due_at = reader.find_hour(start)
+                    owed[reader.address] = OwedEdition(reader, due_at)
+                    self._put_due(due_at)
+                    if not self._is_disturbed(week.release_at, planned_at):
+                        assert due[reader.number] == due_at, self._describe(week.name, reader, due[reader.number])
+            self.owed[week.name] = owed
+            assert planned_at >= week.release_at, f"{week.name} was planned before its release"
+        self._judge_arrivals()
+
+    def _is_disturbed(self, start: datetime, end: datetime) -> bool:
+        return any(begin <= end and start <= over for begin, over in self.outages)
+
+    def _judge_arrivals(self) -> None:
+        """Compare what arrived with what was owed."""
+        waiting: list[ArrivedEdition] = []
+        for arrived in self._unjudged:
+            owed = self.owed.get(arrived.edition)
+            if owed is None:
+                waiting.append(arrived)
+                continue
+            entry = owed.pop(arrived.address, None)
+            assert entry is not None, f"{arrived.edition} reached somebody whom it was not owed, or twice"
+            self.judge_time(arrived, entry)
+        self._unjudged = waiting
+
+    def judge_time(self, arrived: ArrivedEdition, entry: OwedEdition) -> None:
+        """Hold the time of an arrival against when it was due."""
+        lateness = arrived.at - entry.due_at
+        assert lateness >= timedelta(), self._describe(arrived.edition, entry.reader, arrived.at)
+        if self._is_disturbed(entry.due_at, arrived.at):
+            self.tally.longest_lateness = max(self.tally.longest_lateness, lateness)
+        else:
+            self.tally.running_lateness = max(self.tally.running_lateness, lateness)
+
+    def _check_nothing_is_late(self, began_at: datetime) -> None:
+        """See that all that was due when this moment began has arrived, unless something holds it up."""
+        if self.is_held:
+            return
+        for name, owed in self.owed.items():
+            late = [entry for entry in owed.values() if entry.due_at <= began_at]
+            if late and not self._is_disturbed(began_at, began_at):
+                raise AssertionError(f"{len(late)} wait: {self._describe(name, late[0].reader, began_at)}")
+
+    def _describe(self, name: str, reader: YearReader, at: datetime) -> str:
+        owed = self.owed.get(name, {}).get(reader.address)
+        chosen = reader.preferences
+        return (
+            f"{name}, reader {reader.name} ({chosen.hour} h, {chosen.zone or 'no zone'}): at {at:%a %d %b %H:%M:%S} UTC, "
+            f"due {f'{owed.due_at:%a %d %b %H:%M:%S}' if owed else 'never'}; seed {self.tally.seed}"
+        )
+
+    def _check_week(self, week: WeekPlan) -> None:
+        """Check at the end of a week that its edition is sent, to everybody, and that no job ran at a wrong time."""
+        with self._installation.database.read() as session:
+            edition = session.scalars(select(Edition).where(Edition.name == week.name)).one()
+            assert edition.state is EditionState.SENT, f"{week.name} is {edition.state}"
+            counts = count_deliveries(session, edition_purpose(week.name))
+            slots = session.execute(select(TimetableSlot.job, TimetableSlot.at)).all()
+        assert counts.is_balanced
+        assert counts[DeliveryState.UNCERTAIN] == 0
+        assert week.name in self.approved
+        lost = self.owed[week.name]
+        self.tally.losses += len(lost)
+        assert not lost, f"{week.name}: {len(lost)} never got it"
+        self.sent_editions.add(week.name)
+        self.tally.editions += 1
+        begins, ends = datetime.combine(week.monday, time(12), tzinfo=UTC), week.release_at
+        for job, moments in self._list_job_moments(week).items():
+            done = {at for name, at in slots if name == job and begins <= at <= ends}
+            assert done <= set(moments), f"{job} ran in {week.name} at a time that is none of its"
+
+    def _check_year(self) -> None:
+        assert self.tally.editions == len(self.weeks)
+        assert self.tally.repeats == self.tally.losses == 0
+        assert max(self.got.values()) == 1
+
+
+@dataclass(frozen=True)
+class YearIncidents:
+    """In which weeks what goes wrong, by the number of the week. `restart_share` is that of ticks before which all start anew,
+    `kill_share` that of releases at which whoever sends is killed; as many are told to stop.
+    """
+
+    first_week: int = 0
+    late_approvals: frozenset[int] = frozenset()
+    back_jumps: frozenset[int] = frozenset()
+    forward_jumps: frozenset[int] = frozenset()
+    restores: dict[int, str] = field(default_factory=dict)
+    restart_share: float = 0.05
+    kill_share: float = 0.15
+
+    @classmethod
+    def spread(cls, weeks: int, seed: int) -> "YearIncidents":
+        """Spread incidents over a year."""
+        rng = random.Random(f"incidents {seed}")
+        usual = [week for week in range(1, weeks) if week % 17 != 12]
+        restores = dict(zip(range(12, weeks, 17), rng.sample(RESTORE_KINDS, 3), strict=False))
+        return cls(
+            late_approvals=frozenset(rng.sample(usual, len(usual) // 10)),
+            back_jumps=frozenset(rng.sample(usual, len(usual) // 3)),
+            forward_jumps=frozenset(rng.sample(usual, len(usual) // 3)),
+            restores=restores,
+        )
+
+
+def simulate_year(
+    plan: PublicationPlan,
+    database: str,
+    database_url: str,
+    *,
+    weeks: int,
+    readers: int,
+    seed: int,
+    incidents: YearIncidents,
+    report: Callable[[str], object] = lambda _: None,
+    empty_database: Path | None = None,
+) -> YearTally:
+    """Simulate a publication's year, in a folder that is deleted at the end; `empty_database` is a migrated file to begin with.
+
+    Raises:
+        AssertionError: something was late, lost, repeated or held against the rules, or a job broke off.
+    """
+    monday = FIRST_MONDAY + timedelta(weeks=incidents.first_week)
+    clock = SimulatedClock(datetime.combine(monday, time(11), tzinfo=UTC))
+    mailbox = YearlongMailbox(clock)
+    with (
+        TemporaryDirectory(prefix="digest-year-", dir=MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None) as folder,
+        GrowingSite(clock) as site,
+        run_smtp_server(mailbox) as port,
+        capture_logs() as logged,
+    ):
+        if empty_database:
+            (Path(folder) / "data").mkdir(mode=0o700)
+            shutil.copy(empty_database, Path(folder) / "data" / "digest.db")
+        has_timed_backups = TIMED_BACKUP in incidents.restores.values()
+        place = set_up_machine(
+            *(Path(folder), plan, clock),
+            site=site.base,
+            mail_url=f"smtp://127.0.0.1:{port}?starttls=off&connections=1",
+            database_url=database_url,
+            passphrase="a simulated year" if has_timed_backups else "",
+        )
+        year = SimulatedYear(
+            plan, place, clock, mailbox, site.base, weeks=weeks, readers=readers, seed=seed, incidents=incidents
+        )
+        tally = year.run(report)
+    errors = [entry for entry in logged if entry["log_level"] in {"error", "critical"}]
+    assert not errors, errors[0]
+    tally.database = database
+    return tally
+
+
+def simulate_years(
+    zones: list[str],
+    databases: list[str],
+    *,
+    weeks: int = YEAR_WEEKS,
+    readers: int = YEAR_READERS,
+    seed: int,
+    report: Callable[[str], object] = lambda _: None,
+) -> Iterator[YearTally]:
+    """Simulate the years of publications on databases, one after the other."""
+    plans = [plan for plan in PLANS if plan.zone in zones]
+    with run_own_postgresql() if "postgresql" in databases else nullcontext() as server:
+        for number, plan in enumerate(plans):
+            for database in databases:
+                url = ""
+                if server and database == "postgresql":
+                    run_on_server(server.url, f"CREATE DATABASE year_{number}")
+                    url = sibling_database_url(server.url, f"year_{number}")
+                incidents = YearIncidents.spread(weeks, seed + number)
+                yield simulate_year(
+                    plan,
+                    {"postgresql": "PostgreSQL", "sqlite": "SQLite"}[database],
+                    url,
+                    weeks=weeks,
+                    readers=readers,
+                    seed=seed + number,
+                    incidents=incidents,
+                    report=report,
+                )
+
+
+YEAR_SECTION = """\
+A year of the product under a clock that the simulation moves. Two schedulers follow the timetable on one
+database; editors approve, some of them late; readers in 40 zones have chosen an hour, join and leave. Processes start anew between any
+two steps, are told to stop or killed (SIGKILL) in the middle of a send. The machine sleeps for hours, its clock is set back by
+minutes right after something happened. Three times a backup is restored: one of before a release, one of the middle of its day, one of before its draft. Releases
+lie in hours that the clock leaves out or shows twice where the zone has such, and others in the day in which the readers' clocks change.
+When something is due is reckoned anew by looking at clocks every quarter of an hour (`tests/soak/year_clock.py`).
+
+Every edition was drafted, approved and sent once; each reader who was on the list at its release got it exactly once, none before its
+time, and none later than the first tick after it, unless something in the list above held it up; while the installation was held after a restore nothing left. One row again:
+`python -m tests.soak.simulated_year --zone Europe/London --database sqlite --seed N`.
+
+{table}
+
+"Sent again by word" are messages that a kill or a restore left in doubt, and of which the mail server knew nothing: an admin said so,
+and they went out once more. "Latest" is the longest time from when a message was due to when the mail server had it, by the simulated
+clock: while all was running, and after what held it up.
+"""
+
+
+def record_years(tallies: Iterable[YearTally], origin: str) -> None:
+    """Write the section of docs/soak.md, anew after each year."""
+    rows: list[str] = []
+    for tally in tallies:
+        rows.append(tally.table_row)
+        write_section("A year", YEAR_SECTION.format(table="\n".join([TABLE_HEAD, *rows])), origin)
+
+
+def main() -> None:
+    """Simulate what the command line names, and print a row for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zone", nargs="*", choices=ZONES)
+    parser.add_argument("--database", choices=DATABASES)
+    parser.add_argument("--weeks", type=int, default=YEAR_WEEKS)
+    parser.add_argument("--readers", type=int, default=YEAR_READERS)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--record", action="store_true", help="write the table into docs/soak.md")
+    arguments = parser.parse_args()
+    zones = arguments.zone or list(ZONES)
+    databases = [arguments.database] if arguments.database else list(DATABASES)
+    years = simulate_years(
+        *(zones, databases),
+        weeks=arguments.weeks,
+        readers=arguments.readers,
+        seed=arguments.seed,
+        report=lambda week: print(week, file=sys.stderr, flush=True),
+    )
+    if arguments.record:
+        record_years(years, describe_origin())
+        return
+    print(TABLE_HEAD)
+    for tally in years:
+        print(tally.table_row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

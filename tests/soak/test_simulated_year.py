@@ -1,0 +1,51 @@
+"""The simulated year of `make soak` in small, and the reckoning of wall-clock times that it holds the product against."""
+
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.soak.simulated_year import PLANS, YearIncidents, simulate_year
+from tests.soak.year_clock import find_wall_moment
+
+LONDON = next(plan for plan in PLANS if plan.zone == "Europe/London")
+WEEK_OF_CHANGE = 42  # from 2026-W01: in the night to 25 October half past one comes twice
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "at", "expected"),
+    [
+        ("Asia/Kathmandu", "2026-06-01T00:00", time(6), "2026-06-01T00:15"),
+        ("America/New_York", "2026-03-08T00:00", time(2, 30), "2026-03-08T07:00"),  # left out
+        ("America/New_York", "2026-11-01T00:00", time(1, 30), "2026-11-01T05:30"),  # the first of two
+        ("America/New_York", "2026-11-01T05:31", time(1, 30), "2026-11-01T06:30"),  # and the second
+        ("Australia/Lord_Howe", "2026-10-03T10:00", time(2), "2026-10-03T15:30"),  # left out by half an hour
+        ("Australia/Lord_Howe", "2026-04-04T10:00", time(1, 45), "2026-04-04T14:45"),
+    ],
+)
+def test_the_year_reckons_wall_clock_times_as_calendars_have_them(
+    zone: str, start: str, at: time, expected: str
+) -> None:
+    found = find_wall_moment(datetime.fromisoformat(start).replace(tzinfo=UTC), at, ZoneInfo(zone))
+    assert found == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+
+@pytest.mark.timeout(900)  # a few seconds where nothing else runs
+def test_four_weeks_around_a_change_of_the_clocks_bring_everybody_four_editions_once(sqlite_template: Path) -> None:
+    incidents = YearIncidents(
+        first_week=WEEK_OF_CHANGE - 2,
+        late_approvals=frozenset({0}),
+        forward_jumps=frozenset({1}),
+        back_jumps=frozenset({2}),
+        restores={3: "before release"},
+        restart_share=0.03,
+        kill_share=0.0,
+    )
+    tally = simulate_year(
+        *(LONDON, "SQLite", ""), weeks=4, readers=12, seed=5, incidents=incidents, empty_database=sqlite_template
+    )
+    assert (tally.editions, tally.jumps, tally.restores) == (4, 2, 1)
+    assert (tally.repeats, tally.losses) == (0, 0)
+    assert tally.messages == 4 * 12  # as many join as leave
+    assert tally.running_lateness < timedelta(minutes=1)
