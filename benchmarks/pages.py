@@ -51,7 +51,7 @@ from digest.web.admin.look_reasons import LOOK_REASONS
 from digest.web.app import create_app
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES
-from digest.web.desk.edit_outline import story_anchor
+from digest.web.desk.story_pool import story_anchor
 
 MAX_P99_MS, MAX_PREVIEW_MS = 300.0, 150.0  # milliseconds
 MAX_PAGE_BYTES = 150_000

@@ -1,12 +1,7 @@
-"""An edition that is being arranged, as the desk shows it: pure, from the arrangement to values that a template only prints.
+"""An edition that is being arranged, as the desk shows it: pure, from the arrangement to values that a template only prints."""
 
-A story is named in addresses and buttons by its anchor, which is made of the address of the article that leads it. An anchor
-of any of a story's articles finds it, so that a page that was opened before a merge still works.
-"""
-
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from digest.app.clipboard import KeptClipping
@@ -15,31 +10,17 @@ from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
 from digest.edition.edits import Edit, EditKind
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
-from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
 from digest.web.desk.edition_outline import concerns_entry, entry_meta
+from digest.web.desk.story_pool import PoolPage, PoolRow, complete_row, list_tray, story_anchor
 from digest.web.filters import count_with_noun, short_moment
 
-ANCHOR_LENGTH = 12
-MAX_POOL_STORIES = 40  # stories of one page of the list
 _REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
-POOL_FILTERS = (("unused", "Unused"), ("used", "Used"), ("left-out", "Left out"), ("all", "All"))
-POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
 REFILL_SENTENCES = {
     "next": "If you drop one, the next by score comes up.",
     "none": "If you drop one, its place stays empty.",
 }
 READ_REFILL_SENTENCES = REFILL_SENTENCES | {"next": "If you drop one, the next by reads comes up."}
-
-
-def story_anchor(url: str) -> str:
-    """Return the short name of the story that an article leads."""
-    return f"s{hashlib.sha256(url.encode()).hexdigest()[:ANCHOR_LENGTH]}"
-
-
-def find_story_url(arrangement: Arrangement, anchor: str) -> str | None:
-    """Find the article that an anchor names, wherever its story is; None where nobody knows it."""
-    return next((url for url in arrangement.story_names if story_anchor(url) == anchor), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,60 +124,6 @@ class ArrangedSection:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolRow:
-    """A story of the week in the list: where it stands, or why it was left out, and the sections it fits."""
-
-    scored: ScoredStory
-    anchor: str = ""
-    place: str = ""
-    place_anchor: str = ""
-    reason: str = ""
-    fits: tuple[str, ...] = ()  # keys of sections
-    fits_title: str = ""
-    joins: str = ""  # the headline of the story that it belongs to
-
-    @property
-    def headline(self) -> str:
-        """The lead's title."""
-        return self.scored.story.lead.title
-
-    @property
-    def publishers(self) -> str:
-        """Who reported it: "Perimeter and 2 more"."""
-        first, others = self.scored.story.lead.publisher, len(self.scored.story.publishers) - 1
-        return f"{first} and {others} more" if others else first
-
-
-@dataclass(frozen=True, slots=True)
-class PoolPage:
-    """A page of the week's stories, with how many there are of each kind."""
-
-    rows: tuple[PoolRow, ...]
-    count: int
-    start: int
-    totals: Mapping[str, int]
-    publisher_count: int
-    topics: tuple[str, ...]
-
-    @property
-    def next_start(self) -> int | None:
-        """Where the next page begins; None on the last."""
-        following = self.start + len(self.rows)
-        return following if following < self.count else None
-
-
-@dataclass(frozen=True, slots=True)
-class PoolQuery:
-    """What the list is asked for."""
-
-    filter: str = "unused"
-    order: str = "score"
-    topic: str = ""
-    words: str = ""
-    start: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class EditOutline:
     """The edition's sections, its shelf, its tray and its blocks."""
 
@@ -252,7 +179,7 @@ def build_edit_outline(
         )
     return EditOutline(
         tuple(outline_sections),
-        tuple(_complete_row(row, sections) for row in _list_tray(arrangement)),
+        tuple(complete_row(row, sections) for row in list_tray(arrangement)),
         tuple(_shelve(removed, zone) for removed in arrangement.removed),
         arrangement.blocks,
         tuple(left),
@@ -277,46 +204,6 @@ def _shelve(removed: RemovedStory, zone: ZoneInfo) -> ShelvedRow:
     return ShelvedRow(
         story_anchor(removed.scored.story.lead.url), removed.scored.story.lead.title, f"{removed.edit.actor}, {at}"
     )
-
-
-def _list_tray(arrangement: Arrangement) -> Iterator[PoolRow]:
-    for new in arrangement.tray:
-        joined = arrangement.find_story(new.joins) if new.joins else None
-        joins = joined.placed.scored.story.lead.title if joined else ""
-        yield PoolRow(new.scored, joins=joins)
-
-
-def _complete_row(row: PoolRow, sections: Sequence[SectionSettings]) -> PoolRow:
-    """Name a story that stands nowhere by its anchor, with the sections that it fits."""
-    if row.place:
-        return row
-    fits = find_fitting_sections(row.scored, sections)
-    titles = [s.title for s in fits]
-    return replace(
-        row,
-        anchor=story_anchor(row.scored.story.lead.url),
-        fits=tuple(s.key for s in fits),
-        fits_title=" or ".join(titles[:2]) if titles else "",
-    )
-
-
-def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSettings]) -> list[SectionSettings]:
-    """Find the sections that take a story from an editor, in the order of the edition."""
-    return [section for section in list_hand_placed(sections) if SECTION_KINDS[section.kind].may_take(section, scored)]
-
-
-def list_hand_placed(sections: Iterable[SectionSettings]) -> list[SectionSettings]:
-    """List the sections into which editors put stories."""
-    return [section for section in sections if SECTION_KINDS[section.kind].is_placed_by_hand]
-
-
-def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
-    """Find a story that stands in no section: left out, in the tray or removed."""
-    name = arrangement.name_target(url)
-    listed = [out.scored for out in arrangement.left_out]
-    listed += [new.scored for new in arrangement.tray]
-    listed += [removed.scored for removed in arrangement.removed]
-    return next((scored for scored in listed if scored.story.lead.url == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,67 +232,6 @@ def list_merge_choices(outline: EditOutline, pool: PoolPage) -> tuple[tuple[str,
     """List the stories that one may be merged with: those of the edition, then those of the list: anchor and headline."""
     listed = tuple((row.anchor, row.headline) for row in pool.rows if not row.place)
     return (*outline.placed_choices, *listed)
-
-
-def find_pool_page(arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery) -> PoolPage:
-    """Find the stories of the week that fit a query, in its order, one page of them; only those of the page are described."""
-    rows = list(_list_pool(arrangement, sections))
-    kinds = {"all": rows, "used": [r for r in rows if r.place], "unused": [r for r in rows if not r.place]}
-    kinds["left-out"] = [r for r in rows if r.reason]
-    wanted = [r for r in kinds.get(query.filter, rows) if _fits_query(r, query)]
-    wanted.sort(key=_POOL_ORDER_KEYS.get(query.order, _by_score))
-    start = min(max(0, query.start), max(0, len(wanted) - 1))
-    publishers = {p for r in rows for p in r.scored.story.publishers}
-    return PoolPage(
-        tuple(_complete_row(row, sections) for row in wanted[start : start + MAX_POOL_STORIES]),
-        len(wanted),
-        start,
-        {key: len(found) for key, found in kinds.items()},
-        len(publishers),
-        tuple(sorted({r.scored.topic for r in rows if r.scored.topic})),
-    )
-
-
-def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
-    """List every story of the week as far as it takes to choose among them; see `_complete_row`."""
-    for settings in sections:
-        for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
-            anchor, place = story_anchor(story.url), f"{settings.title} {number}"
-            yield PoolRow(story.placed.scored, anchor, place=place, place_anchor=anchor)
-            for under in story.supporting:
-                under_anchor = story_anchor(under.url)
-                yield PoolRow(under.placed.scored, under_anchor, place=f"{place}, under it", place_anchor=anchor)
-    for out in arrangement.left_out:
-        yield PoolRow(out.scored, reason=out.reason)
-    for removed in arrangement.removed:
-        yield PoolRow(removed.scored, reason=f"{removed.edit.actor} dropped it")
-    yield from _list_tray(arrangement)
-
-
-def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
-    if query.topic and row.scored.topic != query.topic:
-        return False
-    if not query.words:
-        return True
-    words = query.words.casefold().split()
-    text = " ".join([row.headline, *(m.title for m in row.scored.story.members), *row.scored.story.publishers])
-    return all(word in text.casefold() for word in words)
-
-
-def _by_score(row: PoolRow) -> tuple[float, str]:
-    return (-row.scored.score, row.scored.story.lead.url)
-
-
-def _by_age(row: PoolRow) -> tuple[float, str]:
-    return (-max(m.dated_at.timestamp() for m in row.scored.story.members), row.scored.story.lead.url)
-
-
-def _by_reads(row: PoolRow) -> tuple[float, float, str]:
-    reads = max((m.views or 0) for m in row.scored.story.members)
-    return (-reads, *_by_score(row))
-
-
-_POOL_ORDER_KEYS = {"score": _by_score, "newest": _by_age, "read": _by_reads}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from digest.edition.arrangement import Arrangement
 from digest.edition.edits import EDITION_TARGET, OWN_STORY_PREFIX, Edit, EditDraft, EditKind
 from digest.settings import SectionSettings
-from digest.web.desk.edit_outline import find_listed_story
+from digest.web.desk.story_pool import find_listed_story
 from digest.web.filters import count_with_noun
 
 MAX_QUOTED_CHARACTERS = 60

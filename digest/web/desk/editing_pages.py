@@ -27,16 +27,9 @@ from digest.web.context import web_context
 from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.colleagues import sign_arrangement, sign_edit
 from digest.web.desk.edit_outline import (
-    POOL_FILTERS,
-    POOL_ORDERS,
     build_edit_outline,
-    find_fitting_sections,
-    find_listed_story,
-    find_pool_page,
-    find_story_url,
     list_clipped_rows,
     list_merge_choices,
-    story_anchor,
     summarise_findings,
     tray_sentence,
 )
@@ -44,6 +37,15 @@ from digest.web.desk.edit_sentences import create_edit_writer
 from digest.web.desk.page_query import EditionPageQuery, read_page_query
 from digest.web.desk.picture_forms import RefusedPicture, change_picture, explain_refusal, read_picture_form
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, find_preview_view
+from digest.web.desk.story_pool import (
+    POOL_FILTERS,
+    POOL_ORDERS,
+    find_fitting_sections,
+    find_listed_story,
+    find_pool_page,
+    find_story_url,
+    story_anchor,
+)
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 

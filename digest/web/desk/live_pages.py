@@ -10,8 +10,9 @@ from digest.app.editing_state import EditingState, EditRefusedError
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.desk.colleagues import name_actor
-from digest.web.desk.edit_outline import story_anchor, tray_sentence
+from digest.web.desk.edit_outline import tray_sentence
 from digest.web.desk.keyboard import KEY_GROUPS
+from digest.web.desk.story_pool import story_anchor
 from digest.web.filters import short_moment
 
 live_pages = Blueprint("live", __name__, url_prefix="/desk")

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 from werkzeug.datastructures import MultiDict
 
-from digest.web.desk.edit_outline import POOL_FILTERS, POOL_ORDERS, PoolQuery
 from digest.web.desk.previews import find_preview_view
+from digest.web.desk.story_pool import POOL_FILTERS, POOL_ORDERS, PoolQuery
 
 PAGE_TABS = ("stories", "edition", "preview")
 PANELS = ("move", "under", "merge", "tray")  # tray: all that waits, no question
