@@ -81,7 +81,17 @@ def test_a_choice_that_no_index_holds_looks_at_no_more_than_a_page_may(world: An
     assert len(rows_of(client.get(further.replace("&amp;", "&")).text)) == 1
 
 
-@pytest.mark.parametrize("written", ["[1]", '"damaged"', "null", "7", "{no JSON", "[" * 9000])
+# PostgreSQL takes no text that is not JSON into the column.
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[1]",
+        '"damaged"',
+        "null",
+        "7",
+        *(pytest.param(text, marks=pytest.mark.sqlite) for text in ("{no JSON", "[" * 9000)),
+    ],
+)
 def test_a_row_that_cannot_be_read_is_shown_as_such_exported_and_named(world: Any, written: str) -> None:
     client = world.signed_in_client("admin")
     change = {"before": {"name": "A"}, "after": {"name": "B"}}
