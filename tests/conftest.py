@@ -86,6 +86,9 @@ def has_tool(name: str) -> bool:
 
 def pytest_configure() -> None:
     """Stop where all tests are demanded and a tool is missing."""
+    # Collecting, and then each test, makes objects by the hundred thousand and keeps few: the garbage collector looks 50 times less
+    # often than by default for those that refer to themselves.
+    gc.set_threshold(35_000, 20, 20)
     if RUN_KIND not in RUN_KINDS:
         pytest.exit(f"DIGEST_TEST_DATABASE={RUN_KIND}: write sqlite or postgresql", 3)
     missing = [name for name in TOOL_COMMANDS if not has_tool(name)]
@@ -109,14 +112,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from looking again and again at what lives as long as the process.
-
-    A test makes objects by the hundred thousand and keeps few: it looks 50 times less often than by default for those that refer to
-    themselves.
-    """
+    """Keep the garbage collector from looking again and again at what lives as long as the process."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(35_000, 20, 20)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
