@@ -165,6 +165,8 @@ def fetch_missing_pictures(installation: Installation, form: EditForm, *, fetche
     edition is left as it is.
     """
     database, settings = installation.database, installation.settings
+    with database.read() as session:  # before an act begins: without an edition there is nothing to write down
+        find_edition(session, form.edition)
     with FETCH_PICTURES.steps(database, form.actor, form.edition, now=form.now) as audit:
         audit.changed = False
         with database.read() as session:

@@ -158,4 +158,5 @@ def describe_value_error(error: Mapping[str, Any]) -> str:
 
 def _problem_report(file: Path, problems: list[str]) -> str:
     lines = "\n".join(f"  {p}" for p in problems)
-    return f"{len(problems)} problem(s) in the settings ({file} and the environment):\n{lines}"
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return f"{count} in the settings ({file} and the environment):\n{lines}"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from structlog.testing import capture_logs
 
 from digest.app import jobs
@@ -43,6 +43,16 @@ def test_a_job_that_is_run_twice_fails_neither_time(context: JobContext, name: s
         for _ in range(2):
             run_job(context, name)
     assert [line for line in logs if line["log_level"] == "error"] == []
+
+
+def test_without_an_edition_a_look_for_pictures_leaves_nothing_in_the_audit_log(
+    context: JobContext, world: WebSetup
+) -> None:
+    with world.database.write() as session:
+        session.execute(delete(Edition))
+    run_job(context, "fetch_pictures")
+    with world.database.read() as session:
+        assert session.scalars(select(AuditEntry.act).where(AuditEntry.act.contains("pictures"))).all() == []
 
 
 def test_a_failure_is_logged_and_ends_nothing(context: JobContext) -> None:

@@ -1,5 +1,6 @@
 """What a check of the doctor is, and how all are run."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -84,15 +85,22 @@ def run_check(check: DoctorCheck, examined: ExaminedInstallation) -> list[Doctor
         findings = list(check.examine(examined))
     except ApplicationError as exc:
         findings = [report_error(str(exc))]
+        if _says_what_to_do(str(exc)):
+            return [replace(finding, check=check.name) for finding in findings]
     except OSError as exc:
         findings = [report_error(f"{exc.filename or check.name}: {exc.strerror or type(exc).__name__}.")]
     return [complete_finding(check, finding) for finding in findings or [report_fine("nothing to mend")]]
 
 
 def complete_finding(check: NamedCheck, finding: DoctorFinding) -> DoctorFinding:
-    """Name the check in a finding, and give it the check's remedy where it has none of its own."""
-    remedy = "" if finding.level == "ok" else finding.remedy or check.remedy
-    return replace(finding, check=check.name, remedy=remedy)
+    """Name the check in a finding, and give it the check's remedy where it has none of its own and its message does not say it."""
+    needs_remedy = finding.level != "ok" and not finding.remedy and check.remedy not in finding.message
+    return replace(finding, check=check.name, remedy=check.remedy if needs_remedy else finding.remedy)
+
+
+def _says_what_to_do(error: str) -> bool:
+    """Say whether an error that was raised tells what to do, as most do in a second sentence, or after "run:"."""
+    return re.search(r"[a-z0-9)'”]\. [A-Z'].+\.$|[.;] [Rr]un: ", error) is not None
 
 
 def report_error(message: str, remedy: str = "") -> DoctorFinding:

@@ -121,7 +121,14 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
         yield report_warning(f"SPF of {domain} says nothing of others.", "End it in -all, or ~all while you try.")
     if sender in survey.included or _shares_an_owner(sender, survey.included):
         yield report_fine(f"SPF of {domain} includes what sends for it")
-    elif survey.lets_through(names.find_addresses(sender)):
+        return
+    addresses = names.find_addresses(sender)
+    if not addresses and term.startswith("a:"):
+        yield report_error(
+            f"SPF of {domain} lets nothing through for {sender}, which has no address.",
+            "Give that name an address in the DNS, or correct the name of the server that sends.",
+        )
+    elif survey.lets_through(addresses):
         yield report_fine(f"SPF of {domain} lets {sender} through")
     else:
         yield report_error(f"SPF of {domain} does not let {sender} through.", f"Add {term} to the record.")
@@ -172,8 +179,16 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
             if bits < WEAK_BITS
             else report_warning(f"{told}.", advice)
         )
-    wanted = dmarc.parse_tags(expected)
-    if (tags.get("k", "rsa"), "".join(tags["p"].split())) != (wanted["k"], wanted["p"]):
+    wanted, published = dmarc.parse_tags(expected), "".join(tags["p"].split())
+    if published != wanted["p"] and wanted["p"].startswith(published):
+        advice = (
+            f"{publish} whole; a string in the DNS takes 255 characters: write two or more, each in quotation marks."
+        )
+        yield report_error(
+            f"{name} has our key, cut off after {len(published)} characters: no signature verifies.", advice
+        )
+        return
+    if (tags.get("k", "rsa"), published) != (wanted["k"], wanted["p"]):
         yield report_error(f"{name} has another key than the one that we sign with: no signature verifies.", publish)
         return
     if "y" in tags.get("t", "").split(":"):
@@ -307,7 +322,7 @@ def check_reverse_name(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     if not addresses:
         yield report_error(
             f"the mail server calls itself {name or 'nothing'}, which has no address.",
-            "Set its name (Postfix: myhostname) to one that has.",
+            "Give that name an address in the DNS, or set the server's name (Postfix: myhostname) to one that has.",
         )
     for address in addresses:
         pointers = names.find_names(address)

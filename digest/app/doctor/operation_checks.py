@@ -21,8 +21,9 @@ from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.run_file import list_abandoned_files
 from digest.edition.calendar_store import load_calendar
-from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
+from digest.store.staff import list_staff_members
 from subscribers.consent.preferences import list_unreadable_choices
 from subscribers.store.models import Person, Seal
 
@@ -34,19 +35,21 @@ MAX_WAIT = timedelta(hours=1)  # of what should be done within minutes
 MAX_NAMED = 5  # of what is found in one check
 
 
-@doctor_check("staff", "Add one with 'digest staff add EMAIL --role admin', who then answers from the address.")
+@doctor_check("staff", "Add one with 'digest staff add EMAIL --role admin': a mailed link proves the address.")
 def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether there is an admin whose address is proven, for alarms, seals and answers to readers."""
-    admins = select(func.count()).where(
-        StaffMember.role == "admin", StaffMember.removed_at.is_(None), StaffMember.proven_at.is_not(None)
-    )
     with examined.installation.database.read() as session:
-        count = session.scalar(admins) or 0
-    yield (
-        report_fine(f"{count} who get alarms")
-        if count
-        else report_warning("no admin has a proven address: nobody is told when something needs a person.")
-    )
+        are_proven = [bool(member.proven_at) for member in list_staff_members(session) if member.role == "admin"]
+    if any(are_proven):
+        yield report_fine(f"{sum(are_proven)} who get alarms")
+    elif are_proven:
+        yield report_warning(
+            "no admin has a proven address yet: nobody is told when something needs a person.",
+            "Open the link in the mail that 'digest serve' sends to the admin, unless all is held; 'digest staff prove EMAIL' "
+            "sends another.",
+        )
+    else:
+        yield report_warning("there is no admin: nobody is told when something needs a person.")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")
@@ -218,7 +221,7 @@ ATTENTION_REMEDIES = {
     "unfed-section": "Add a source for it, or take it out of [[sections]].",
     "missed-run": "Start 'digest serve' or hls-scheduler; what is owed is then done once.",
     "stuck-send": "Look into the log of 'digest serve'; 'digest send EDITION' goes on with it.",
-    "missing-backup": "Mend what it names; 'digest backup' then makes one at once.",
+    "missing-backup": "'digest backup' makes one now.",
 }
 for attention_kind, meaning in ATTENTION_KINDS.items():
     add_check(attention_kind, meaning, ATTENTION_REMEDIES[attention_kind], partial(examine_attention, attention_kind))

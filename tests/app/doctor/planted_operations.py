@@ -277,6 +277,11 @@ def remove_admin(world: FaultyInstallation) -> None:
         session.execute(text("UPDATE staff SET role = 'editor'"))
 
 
+def forget_proof(world: FaultyInstallation) -> None:
+    with world.database.write() as session:
+        session.execute(text("UPDATE staff SET proven_at = NULL"))
+
+
 def set_mail(url: str) -> "Plant":
     return lambda world: world.environ.update(DIGEST_MAIL_URL=url)
 
@@ -365,6 +370,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
     "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
     "no admin": (remove_admin, "staff", "digest staff add"),
+    "an admin who has not proven the address": (forget_proof, "staff", "digest staff prove"),
     "the timetable stands still": (
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
         *("timetable", "digest serve"),
