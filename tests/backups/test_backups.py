@@ -526,6 +526,7 @@ def run(home: Path, *words: str, typed: str = "") -> Result:
     return CliRunner(env={"DIGEST_HOME": str(home)}).invoke(digest, list(words), input=typed)
 
 
+@pytest.mark.sqlite  # each home has its database in it
 def test_the_commands_say_what_they_did_and_what_to_do_next(
     small: WebSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from digest.settings import BackupSettings, Settings, load_settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, MediaFile
 from tests.actors import ADMIN, EDITOR
+from tests.run_database import HomeDatabases
 from tests.web.conftest import NOW, build_web_setup
 
 PASSPHRASE = "what nobody guesses"
@@ -104,6 +105,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.sqlite  # its journal is a file that grows, too
 def test_a_full_disk_is_a_sentence_and_leaves_the_backups_that_are_there(install: Installation, folder: Path) -> None:
     run_job(install)
     picture = {"source_url": "", "content_type": "image/jpeg", "width": 1, "height": 1, "size": 1, "made_at": NOW}
@@ -148,18 +150,19 @@ def test_a_longer_copy_of_the_departure_log_is_never_written_over(install: Insta
 
 
 def test_an_encrypted_backup_is_restored_with_its_passphrase_alone(
-    install: Installation, tmp_path: Path, folder: Path
+    install: Installation, home_databases: HomeDatabases, tmp_path: Path, folder: Path
 ) -> None:
     done = backups.back_up_into_folder(install, ADMIN, now=NOW)
     home = tmp_path / "other"
     home.mkdir()
+    url = home_databases.create_bare(home)
     (home / "keys.json").write_text(install.keys.to_json())
     (home / "keys.json").chmod(0o600)
     whole, cut = done.file.read_bytes(), tmp_path / "cut.age"
     cut.write_bytes(whole[: len(whole) // 2])
 
     def restore(file: Path, passphrase: str) -> str:
-        said = {"DIGEST_HOME": str(home), "DIGEST_BACKUP_PASSPHRASE": passphrase}
+        said = {"DIGEST_HOME": str(home), "DIGEST_DATABASE_URL": url, "DIGEST_BACKUP_PASSPHRASE": passphrase}
         return CliRunner(env=said).invoke(digest, ["restore", str(file)]).output
 
     assert "is encrypted. Set DIGEST_BACKUP_PASSPHRASE" in restore(done.file, "")
