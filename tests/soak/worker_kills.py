@@ -38,7 +38,7 @@ READERS, RATE_LIMIT, KILL_INTERVAL = 50_000, 300.0, 4.0  # messages a second; se
 WORKERS, CONNECTIONS = 4, 8
 RECEIVER_DELAY = 0.002  # seconds that the receiver takes before it has a message, and again before it answers
 DOWN_SECONDS = 3.0  # for which PostgreSQL is away
-SETTLE_SECONDS = 5.0  # after it is back, in which nothing is killed
+SETTLE_SECONDS = 6.0  # after it is back, in which nothing is killed, all processes find out, and no rate is counted
 SLOT_KILL_SHARE, RESTART_SHARES = 0.12, (0.46, 0.54)  # of the readers who have it, when that happens
 MAX_TAKEOVER_SECONDS = 60.0
 MIN_RATE_SHARE, MAX_RATE_SHARE = 0.95, 1.02  # of the limit, in every window of 60 seconds
@@ -125,6 +125,7 @@ class WorkerKillRun:
     def send_all(self) -> None:
         """Do it from the first message to the last."""
         self._begin()
+        self._pass_time(SETTLE_SECONDS)
         started = time.time()
         self._kill_until(SLOT_KILL_SHARE)
         self._kill_slot_holder()
@@ -132,8 +133,8 @@ class WorkerKillRun:
             self._kill_until(share)
             self.spans.append((started, time.time()))
             self._restart(mode)
-            started = time.time()
             self._pass_time(SETTLE_SECONDS)
+            started = time.time()
         self._kill_until(0.98)
         self.spans.append((started, time.time()))
         self._end()
@@ -274,7 +275,7 @@ Four processes (`digest work --only send`) send one edition over PostgreSQL at t
 killed (SIGKILL) and another started. Of two processes that follow the timetable the one that holds a slot is killed in the middle of its
 job; both send, too. PostgreSQL is stopped twice, in good order (fast) and at once, so that it has to recover (immediate), is away for
 some seconds and comes back: no process is told, and none may end. The receiver notes when each dot came and when it answered; the rate is
-counted there, in every window of 60 seconds that begins at a full second. `python -m tests.soak.worker_kills` does it again.
+counted there, in every window of 60 seconds, from six seconds after the start and each return of PostgreSQL on. `python -m tests.soak.worker_kills` does it again.
 
 {table}
 """
