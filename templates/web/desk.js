@@ -57,7 +57,10 @@
     const row = document.getElementById(value.split(" ")[1]);
     if (row) row.setAttribute("aria-busy", "true");
     say("Saving…");
-    return send(actForm(), { ...extra, act: value });
+    return send(actForm(), { ...extra, act: value }).then(() => {
+      const placed = find(`#edition [data-story="${value.split(" ")[1]}"]`);
+      if (placed) placed.scrollIntoView({ block: "nearest" });
+    });
   };
 
   // The mail comes first: the rest of the page follows when it is there, and does not wait for it longer than it takes to notice.

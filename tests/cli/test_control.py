@@ -36,7 +36,7 @@ def test_an_edition_is_paused_with_a_reason_that_status_shows_and_resumed(approv
     assert (paused.exit_code, paused.output) == (0, f"{NAME} is paused; 0 deliveries wait.\n")
     assert "was paused already" in _run("pause").output
     status = _run("status")
-    assert f"{NAME} is paused: a wrong date" in " ".join(status.output.split())
+    assert "No. 147 is paused: a wrong date" in " ".join(status.output.split())
     assert "a wrong date" in json.loads(_run("status", "--json").output)["hindrance"]
     assert "a wrong date" in " ".join(_run("doctor").output.split())
     assert _run("resume").output == f"{NAME} goes on.\n"

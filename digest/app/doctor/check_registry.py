@@ -94,8 +94,8 @@ def run_check(check: DoctorCheck, examined: ExaminedInstallation) -> list[Doctor
 
 def complete_finding(check: NamedCheck, finding: DoctorFinding) -> DoctorFinding:
     """Name the check in a finding, and give it the check's remedy where it has none of its own and its message does not say it."""
-    needs_remedy = finding.level != "ok" and not finding.remedy and check.remedy not in finding.message
-    return replace(finding, check=check.name, remedy=check.remedy if needs_remedy else finding.remedy)
+    own = finding.remedy or ("" if check.remedy in finding.message else check.remedy)
+    return replace(finding, check=check.name, remedy="" if finding.level == "ok" else own)
 
 
 def _says_what_to_do(error: str) -> bool:

@@ -66,9 +66,7 @@ def check_intro_repetition(examined: PreflightInput) -> Iterator[PreflightFindin
     """The intro is not word for word that of the edition before."""
     before, intro = examined.previous_edition, examined.content.intro
     if before is not None and intro.strip() and intro.split() == before.intro.split():
-        yield warning_finding(
-            f"The intro is word for word that of No. {before.number}. Write one for this week, or leave it empty."
-        )
+        yield warning_finding(f"The intro is word for word that of No. {before.number}. Write one for this week.")
 
 
 @preflight_rule("bare-headlines")

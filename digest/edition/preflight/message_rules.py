@@ -116,7 +116,7 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if "<http://" in value:
         yield warning_finding(
             f"Its links lead to {examined.base}, which is this machine alone: that will do as long as mail goes into files. Before it is "
-            "mailed, set DIGEST_BASE_URL to an https address and draft again."
+            "mailed, whoever runs the server sets DIGEST_BASE_URL to an https address and drafts again; what editors wrote stays."
         )
     if len(value) > 77:
         yield error_finding(

@@ -261,7 +261,10 @@ def summarise_findings(outline: EditOutline) -> FindingSummary:
         for finding in row.findings
     ]
     titles = {section.settings.title: f"section-{section.settings.key}" for section in outline.sections}
-    general = [(titles.get(f.where, "head"), f.where or "The edition", f) for f in outline.general_findings]
+    general = [
+        (titles.get(f.where, "faults" if f.level == FindingLevel.ERROR else "looks"), f.where or "The edition", f)
+        for f in outline.general_findings
+    ]
     listed = [(f.level, (anchor, f"{where}: {f.message}")) for anchor, where, f in (*placed, *general)]
     return FindingSummary(
         tuple(pair for level, pair in listed if level == FindingLevel.ERROR),

@@ -135,6 +135,7 @@ def test_a_story_of_the_list_is_added_by_keys(desk: Page, served: tuple[SampleWe
     desk.keyboard.press("a")
     row = desk.locator("#edition li.st").filter(has=desk.get_by_role("heading", name=headline))
     expect(row).to_have_count(1)
+    expect(row).to_be_in_viewport()
     desk.keyboard.press("z")
     expect(row).to_have_count(0)
 
