@@ -20,6 +20,7 @@ WEEK_OF_CHANGE = 42  # from 2026-W01: in the night to 25 October half past one c
         ("America/New_York", "2026-03-08T00:00", time(2, 30), "2026-03-08T07:00"),  # left out
         ("America/New_York", "2026-11-01T00:00", time(1, 30), "2026-11-01T05:30"),  # the first of two
         ("America/New_York", "2026-11-01T05:31", time(1, 30), "2026-11-01T06:30"),  # and the second
+        ("America/Nuuk", "2026-03-28T20:00", time(23), "2026-03-29T01:00"),  # left out, up to midnight
         ("Australia/Lord_Howe", "2026-10-03T10:00", time(2), "2026-10-03T15:30"),  # left out by half an hour
         ("Australia/Lord_Howe", "2026-04-04T10:00", time(1, 45), "2026-04-04T14:45"),
     ],

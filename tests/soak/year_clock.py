@@ -56,9 +56,11 @@ def find_wall_moment(start: datetime, at: time, zone: ZoneInfo) -> datetime:
     before = _read_clock(moment - QUARTER, zone)
     while True:
         shown = _read_clock(moment, zone)
-        wanted = datetime.combine(shown.date(), at)
-        if shown == wanted or before < wanted < shown:
-            return moment
+        # In Nuuk the hour before midnight is left out: the clock jumps over a time of the day before.
+        for day in {before.date(), shown.date()}:
+            wanted = datetime.combine(day, at)
+            if shown == wanted or before < wanted < shown:
+                return moment
         before, moment = shown, moment + QUARTER
 
 
