@@ -16,6 +16,7 @@ from digest.app.readers import count_readers
 from digest.app.recent_counts import RecentCounts, count_edition
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts
+from digest.deliver.providers import registry
 from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.progress import describe_progress, read_progress
 from digest.edition import approval, corrections
@@ -44,7 +45,8 @@ class DepartedEdition:
 class EditionView:
     """An edition with all that the desk shows of it. `stories` are those that have a section.
 
-    `editor_counts` is what editors changed of the version that stands, None where nobody counted.
+    `editor_counts` is what editors changed of the version that stands, None where nobody counted. `goes_into_files`
+    where nobody is mailed: all that leaves is written into files.
     """
 
     edition: Edition
@@ -57,6 +59,7 @@ class EditionView:
     departed: DepartedEdition
     missed_sentence: str
     editor_counts: EditorCounts | None
+    goes_into_files: bool
 
 
 def read_edition(installation: Installation, name: str) -> Edition:
@@ -100,6 +103,7 @@ def view_edition(
             ),
             missed_sentence=explain_missed_release(edition, now),
             editor_counts=find_editor_counts(session, edition),
+            goes_into_files=registry.writes_files(settings),
         )
 
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time as wall
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -200,6 +200,7 @@ class SimulatedYear:
         self.incidents = incidents
         self.processes: list[SchedulerProcess] = []
         self.readers: list[YearReader] = []
+        self.planned_at: dict[str, datetime] = {}
         self.owed: dict[str, dict[str, OwedEdition]] = {}  # by edition and address; what arrived is taken out
         self.got: Counter[tuple[str, str]] = Counter()  # by edition and address
         self.outages: list[tuple[datetime, datetime]] = []  # when nothing could go out, or was held up
@@ -567,31 +568,47 @@ class SimulatedYear:
         self._unjudged = [*getattr(self, "_unjudged", ()), *fresh]
 
     def _note_plans(self) -> None:
-        """Reckon for each edition that was planned who is owed it, and when; compare that with the database."""
+        """Reckon for each edition that was planned, anew after a restore too, who is owed it, and when."""
         for week in self.weeks:
-            if week.release_at > self.clock() or week.name in self.owed:
+            is_done = week.name in self.owed and not self.owed[week.name]
+            if week.release_at > self.clock() or is_done:
                 continue
             with self._installation.database.read() as session:
                 edition = session.scalar(select(Edition).where(Edition.name == week.name))
-                if edition is None or edition.planned_at is None:
+                if edition is None or edition.planned_at in {None, self.planned_at.get(week.name)}:
                     continue
                 planned_at = edition.planned_at
                 deliveries = select(Delivery.person, Delivery.due_at).where(
                     Delivery.purpose == edition_purpose(week.name)
                 )
                 due = {row.person: row.due_at for row in session.execute(deliveries)}
-            start = week.release_at if planned_at - week.release_at <= LATE_RELEASE else planned_at
-            owed = {}
-            for reader in self.readers:
-                if reader.joined_at <= planned_at and (reader.left_at is None or reader.left_at > planned_at):
-                    due_at = reader.find_hour(start)
-                    owed[reader.address] = OwedEdition(reader, due_at)
-                    self._put_due(due_at)
-                    if not self._is_disturbed(week.release_at, planned_at):
-                        assert due[reader.number] == due_at, self._describe(week.name, reader, due[reader.number])
-            self.owed[week.name] = owed
             assert planned_at >= week.release_at, f"{week.name} was planned before its release"
+            self.planned_at[week.name] = planned_at
+            start = week.release_at if planned_at - week.release_at <= LATE_RELEASE else planned_at
+            if week.name in self.owed:  # it goes out late then: to each at the next hour that they chose
+                for entry in self.owed[week.name].values():
+                    self._owe(entry, start)
+            else:
+                self.owed[week.name] = self._reckon_owed(week, planned_at, start, due)
         self._judge_arrivals()
+
+    def _reckon_owed(
+        self, week: WeekPlan, planned_at: datetime, start: datetime, due: Mapping[int | None, datetime]
+    ) -> dict[str, OwedEdition]:
+        """Reckon who is owed an edition that goes out at `start`; compare that with what the database has as due, by number."""
+        owed = {}
+        for reader in self.readers:
+            if reader.joined_at <= planned_at and (reader.left_at is None or reader.left_at > planned_at):
+                entry = owed[reader.address] = OwedEdition(reader, start)
+                self._owe(entry, start)
+                if not self._is_disturbed(week.release_at, planned_at):
+                    found = due[reader.number]
+                    assert found == entry.due_at, f"{week.name}, reader {reader.name}: {found}, not {entry.due_at}"
+        return owed
+
+    def _owe(self, entry: OwedEdition, start: datetime) -> None:
+        entry.due_at = entry.reader.find_hour(start)
+        self._put_due(entry.due_at)
 
     def _is_disturbed(self, start: datetime, end: datetime) -> bool:
         return any(begin <= end and start <= over for begin, over in self.outages)

@@ -160,6 +160,7 @@ def review(name: str) -> ResponseReturnValue:
         mark=view.content_hash,
         octets=len(view.html.encode()),
         over=view.edition.release_at <= context.clock(),
+        goes_into_files=view.goes_into_files,
         text_lines=view.text.count("\n"),
         standing=read_approval_standing(view.edition.name),
     )

@@ -53,7 +53,8 @@ def test_the_buttons_that_the_guide_names_in_its_first_steps_stand_on_the_pages(
     week.act(f"up {week.anchors('featured')[1]}")
     client, visitor = week.client("sam"), week.app.test_client()
     shown = visitor.get("/desk/sign-in").text + page(week, "?filter=left-out")
-    shown += "".join(client.get(f"{week.path}{path}").text for path in ("?open=head", "/approve"))
+    paths = ("?open=head", "/approve", "/preview?view=phone")
+    shown += "".join(client.get(f"{week.path}{path}").text for path in paths)
     words = " ".join(re.sub(r"<[^>]+>", " ", unescape(shown + client.get("/desk/security").text)).split())
     assert len(named) > 12
     assert {name for name in named if name.replace("No. 148", "No. 147") not in words} == set()

@@ -91,6 +91,7 @@ def test_a_draft_whose_release_is_over_goes_as_soon_as_it_is_approved(both: Any)
     name = both.edition(release_at=NOW - timedelta(hours=2))
     for page in ("/desk/", f"/desk/editions/{name}/approve"):
         assert re.search(r"readers?(</b>)?, less those who pause, as soon as it is approved", both.desk.get(page).text)
+    assert "Nobody is mailed here" in both.desk.get(page).text
     assert "at once" in edition_status(both.install, name, now=NOW).release_sentence
 
 
