@@ -135,7 +135,7 @@ def _ask_question(question: SetupQuestion, proposed: Any) -> Any:
     """Ask until the answer is one. An empty answer to a secret keeps the one that stands."""
     while True:
         text = click.prompt(
-            question.text + (" (empty: as it is)" if question.is_secret and proposed else ""),
+            question.text + _describe_empty_answer(question, proposed),
             default="" if question.is_secret else proposed,
             hide_input=question.is_secret,
             show_default=not question.is_secret,
@@ -147,6 +147,13 @@ def _ask_question(question: SetupQuestion, proposed: Any) -> Any:
             click.echo(str(exc), err=True)
             if not sys.stdin.isatty() and not text:
                 raise
+
+
+def _describe_empty_answer(question: SetupQuestion, proposed: Any) -> str:
+    """Say what an empty answer does, where it is not taken for what is proposed."""
+    if question.is_secret:
+        return " (empty: as it is)" if proposed else ""
+    return " (needed)" if proposed is None else ""
 
 
 def _show_planned_file(planned: PlannedFile, plan: SetupPlan) -> None:

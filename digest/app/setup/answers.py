@@ -143,8 +143,9 @@ class SetupQuestion:
     is_secret: bool = False
 
     def concerns(self, answers: Mapping[str, Any]) -> bool:
-        """Whether it is to be asked, given the answers before it."""
-        return self.mail in {"", answers.get("mail")}
+        """Whether it is to be asked, given the answers before it: a server without a user wants no password."""
+        is_signed_in = self.key != "smtp_password" or answers.get("smtp_user") not in {"", "-"}
+        return self.mail in {"", answers.get("mail")} and is_signed_in
 
 
 QUESTIONS = (

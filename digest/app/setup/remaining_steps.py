@@ -57,7 +57,8 @@ def _remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str) -
     if answers.is_behind_proxy:
         yield _web_server_step(answers, folder)
     yield SetupStep(
-        "Take yourself on as the first admin, with your own address, and sign in by the link that is printed.",
+        "Take yourself on as the first admin, with your own address, and sign in by the link that is printed. The link of the "
+        "invitation that is mailed to you then proves the address.",
         (f"cd {folder}", f"{digest} staff add {you} --role admin", f"{digest} staff link {you}"),
     )
     yield SetupStep("Let the program look for what would go wrong, and mend what it names.", (f"{digest} doctor",))
@@ -75,7 +76,8 @@ def _remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str) -
             (f"{digest} subscribers import LIST.csv",),
         )
     yield SetupStep(
-        "Make the first edition: gather, draft, look at it, mail it to yourself, approve it at the desk. It goes out at its release.",
+        "Make the first edition: name your own sources in digest.toml, in place of those of homeland-security news; gather, draft, "
+        "look at it, mail it to yourself, approve it at the desk. It goes out at its release, at once where that is over.",
         (
             f"{digest} collect",
             f"{digest} draft",
