@@ -17,7 +17,7 @@ from benchmarks.list_import import import_in_subprocess, write_list
 from benchmarks.page_server import run_digest_serve, unsubscribe_meanwhile
 from benchmarks.postfix_tools import PostfixTools
 from benchmarks.results import ResultSheet
-from benchmarks.sample_installation import benchmark_settings, create_ready_database
+from benchmarks.sample_installation import benchmark_settings, create_ready_database, loopback_mail_url
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -30,7 +30,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     readers, rows = size.concurrent_load
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="digest-bench-")))
-        settings = benchmark_settings(home).model_copy(update={"mail_url": SecretStr(_mail_url(stack))})
+        settings = benchmark_settings(home).model_copy(update={"mail_url": _mail_url(stack)})
         database = create_ready_database(settings, readers, now=datetime.now(UTC))
         stack.callback(database.close)
         write_list(home / "list.csv", rows)
@@ -49,12 +49,12 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     )
 
 
-def _mail_url(stack: ExitStack) -> str:
+def _mail_url(stack: ExitStack) -> SecretStr:
     postfix = PostfixTools()
     if postfix.missing_tools:
-        return "outbox:"
+        return SecretStr("outbox:")
     port = stack.enter_context(postfix.run_sink())
-    return f"smtp://127.0.0.1:{port}?starttls=off&connections={CONNECTIONS}&messages=10000"
+    return loopback_mail_url(port, CONNECTIONS)
 
 
 def _wait_for_send(database: Database) -> None:

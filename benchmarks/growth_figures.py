@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
-from pydantic import SecretStr
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
@@ -32,6 +31,7 @@ from benchmarks.sample_installation import (
     RELEASE,
     benchmark_settings,
     create_populated_database,
+    loopback_mail_url,
     store_approved_edition,
 )
 from digest import logs
@@ -76,7 +76,7 @@ def measure_database(kind: str, readers: int) -> DatabaseFigures:
         run_receiver("smtp_sink") as sink,
     ):
         home = Path(name)
-        mail_url = SecretStr(f"smtp://127.0.0.1:{sink.port}?starttls=off&connections={CONNECTIONS}&messages=10000")
+        mail_url = loopback_mail_url(sink.port, CONNECTIONS)
         settings = benchmark_settings(home).model_copy(update={"database_url": url, "mail_url": mail_url})
         with closing(create_populated_database(settings, 0)) as database:
             sizes = [_database_bytes(database, home)]

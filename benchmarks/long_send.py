@@ -15,13 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import SecretStr
-
 from benchmarks.databases import DATABASE_NAMES, fresh_database
 from benchmarks.peak_memory import peak_memory_mb
 from benchmarks.receiver_process import run_receiver
 from benchmarks.results import ResultSheet
-from benchmarks.sample_installation import EDITION_NAME, KEYS, RELEASE, benchmark_settings, create_ready_database
+from benchmarks.sample_installation import (
+    EDITION_NAME,
+    KEYS,
+    RELEASE,
+    benchmark_settings,
+    create_ready_database,
+    loopback_mail_url,
+)
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest import logs
 from digest.deliver.plan.delivery_plan import plan_deliveries
@@ -80,7 +85,7 @@ def measure_long_send(kind: str, readers: int) -> LongSendResult:
 
 
 def _send(url: str, home: Path, port: int) -> LongSendResult:
-    mail_url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections={CONNECTIONS}&messages=10000")
+    mail_url = loopback_mail_url(port, CONNECTIONS)
     settings = benchmark_settings(home).model_copy(update={"database_url": url, "mail_url": mail_url})
     database = open_database(url)
     planning = time.perf_counter()

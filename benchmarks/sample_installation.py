@@ -8,6 +8,7 @@ from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
 
+from pydantic import SecretStr
 from sqlalchemy import insert, text
 
 from digest.edition import approval, placeholders
@@ -26,6 +27,11 @@ EDITION_NAME = "2026-W47"
 RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 _PEOPLE_PER_INSERT = 1000
 _EMPTY_CONTENT = EditionContent(EDITION_NAME, 1, "", "", "", 1, "", "", ())
+
+
+def loopback_mail_url(port: int, connections: int) -> SecretStr:
+    """Return where mail goes to a server on loopback, over so many connections, none of which ends while a benchmark runs."""
+    return SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections={connections}&messages=10000")
 
 
 def benchmark_settings(home: Path) -> Settings:

@@ -18,14 +18,20 @@ from tempfile import TemporaryDirectory
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from pydantic import SecretStr
 
 from benchmarks import peers
 from benchmarks.databases import DATABASE_KINDS, DATABASE_NAMES, fresh_database
 from benchmarks.page_server import command_environment
 from benchmarks.postfix_tools import PostfixTools
 from benchmarks.results import ResultSheet
-from benchmarks.sample_installation import EDITION_NAME, KEYS, RELEASE, benchmark_settings, create_ready_database
+from benchmarks.sample_installation import (
+    EDITION_NAME,
+    KEYS,
+    RELEASE,
+    benchmark_settings,
+    create_ready_database,
+    loopback_mail_url,
+)
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest import logs
 from digest.deliver.compose.variants import compose_specimen
@@ -151,15 +157,11 @@ class SmtpSender:
 
 def _case_settings(stack: ExitStack, port: int, case: SmtpCase) -> Settings:
     home = Path(stack.enter_context(TemporaryDirectory(prefix="digest-bench-")))
-    changes: dict[str, object] = {"mail_url": _mail_url(port, case.sessions)}
+    changes: dict[str, object] = {"mail_url": loopback_mail_url(port, case.sessions)}
     if case.signature == SIGNED:
         changes |= _signing_settings(home)
     changes["database_url"] = stack.enter_context(fresh_database(case.kind, home))
     return benchmark_settings(home).model_copy(update=changes)
-
-
-def _mail_url(port: int, sessions: int) -> SecretStr:
-    return SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections={sessions}&messages=10000")
 
 
 def _signing_settings(folder: Path) -> dict[str, object]:

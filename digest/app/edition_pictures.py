@@ -166,12 +166,10 @@ def fetch_missing_pictures(installation: Installation, form: EditForm, *, fetche
     """
     database, settings = installation.database, installation.settings
     with database.read() as session:  # before an act begins: without an edition there is nothing to write down
-        find_edition(session, form.edition)
+        if find_edition(session, form.edition).state not in UNAPPROVED_STATES:
+            return 0
     with FETCH_PICTURES.steps(database, form.actor, form.edition, now=form.now) as audit:
         audit.changed = False
-        with database.read() as session:
-            if find_edition(session, form.edition).state not in UNAPPROVED_STATES:
-                return 0
         missing = list_missing_pictures(installation, read_editing_state(installation, form.edition))
         if not missing:
             return 0
