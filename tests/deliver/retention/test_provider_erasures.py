@@ -143,7 +143,7 @@ def test_the_address_is_queued_in_the_transaction_that_erases_it(world: Delivery
     _erase(world, ada)
     _erase(world, ada)
     (row,) = _queued(world)
-    assert b"ada" not in row.ciphertext.lower()
+    assert ADA.encode() not in row.ciphertext
     assert len(row.ciphertext) == 12 + 512 + 16  # its length says nothing of the address
 
 
@@ -250,7 +250,7 @@ def test_a_damaged_row_is_passed_over(world: DeliverySetup) -> None:
     with world.database.write() as session:
         first = session.scalars(select(ProviderErasure).order_by(ProviderErasure.id)).first()
         assert first is not None
-        first.ciphertext = first.ciphertext[:-1] + b"?"
+        first.ciphertext = first.ciphertext[:-1] + bytes([first.ciphertext[-1] ^ 1])
     with FakeSendGridAccount() as fake:
         assert _pass_on(world, fake).accepted == 1
         assert fake.erased_addresses == [["bo@example.org"]]
