@@ -169,7 +169,7 @@ def write_words(what: str, *, number: str, release: str, deadline: str, rule: st
         "missing": DeadlineWords(
             f"Nothing is drafted for {release}",
             "Nothing is drafted yet",
-            f"The next edition goes out {release}, and there is no draft of it. Look whether the timetable runs, or "
+            f"The next edition goes out {release}, and there is no draft of it. Ask an admin whether the timetable runs, or "
             "draft it now: digest draft.",
         ),
         DeadlineDecision.WAIT: DeadlineWords(

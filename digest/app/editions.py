@@ -41,7 +41,7 @@ from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
 from digest.select.summary_choice import choose_summary
-from digest.select.values import Story
+from digest.select.values import Story, call_edition
 from digest.store.models import Edition, EditionStory, MediaFile
 from digest.templating import find_template_mistakes
 from subscribers.store.models import PersonState
@@ -233,14 +233,19 @@ def _recently_sent_stories(
     recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     editions = session.scalars(recent).all()
     sent = [
-        rule_registry.SentStory(before.name, story.url)
+        rule_registry.SentStory(call_edition(before.name, before.number), story.url)
         for before in editions
         for story in session.scalars(
             select(EditionStory).where(EditionStory.edition_id == before.id, EditionStory.section.is_not(None))
         )
     ]
     past = load_past_editions(session, edition.release_at, max(0, edition_count - len(editions)))
-    return (*sent, *(rule_registry.SentStory(before.name, story.url) for before in past for story in before.stories))
+    sent += [
+        rule_registry.SentStory(call_edition(before.name, before.number), story.url)
+        for before in past
+        for story in before.stories
+    ]
+    return tuple(sent)
 
 
 def check_edition(

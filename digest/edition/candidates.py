@@ -18,7 +18,7 @@ from digest.edition.windows import EditionWindow
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.select.stories import merge_same_url
 from digest.select.text_similarity import title_words
-from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions
+from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, UsedStory
 from digest.store.models import Article, Edition, EditionStory, PastEdition, Source
 
 RELATED_LOOKBACK = timedelta(days=120)
@@ -131,11 +131,11 @@ def load_previous_editions(
     for edition in session.scalars(recent):
         stories = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
         placed += [(edition, story) for story in session.scalars(stories.order_by(EditionStory.id))]
-    used = [(edition.name, url, s.title) for edition, s in placed for url in s.members]
+    used = [UsedStory(edition.name, url, s.title, edition.number) for edition, s in placed for url in s.members]
     # Editions of before this installation count among the last ones as far as there are not enough of its own.
     own_count = len({edition.id for edition, _ in placed})
-    past = load_past_editions(session, release_at, max(0, edition_count - own_count))
-    used += [(edition.name, story.url, story.headline) for edition in past for story in edition.stories]
+    past_editions = load_past_editions(session, release_at, max(0, edition_count - own_count))
+    used += [UsedStory(past.name, s.url, s.headline, past.number) for past in past_editions for s in past.stories]
     earlier = (
         select(Article, Source)
         .join(Source)
@@ -149,11 +149,11 @@ def load_previous_editions(
         .limit(MAX_EARLIER_ARTICLES)
     )
     return PreviousEditions(
-        used_stories=tuple(sorted(used)),
+        used_stories=tuple(sorted(used, key=lambda used: used[:3])),
         earlier_articles=_sort_candidates(candidate_from_article(a, s) for a, s in session.execute(earlier)),
         news_stories=tuple(
             sorted(
-                (*_load_news_stories(session, placed), *_list_past_stories(past)),
+                (*_load_news_stories(session, placed), *_list_past_stories(past_editions)),
                 key=lambda s: (s.edition, s.articles[0].url),
             )
         ),

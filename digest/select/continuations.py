@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from digest.select import text_similarity
 from digest.select.advisories import AdvisoryKind, find_advisory, find_advisory_numbers
 from digest.select.story_similarity import StorySimilarity
-from digest.select.values import CandidateArticle, Continuation, EarlierStory, Story
+from digest.select.values import CandidateArticle, Continuation, EarlierStory, Story, call_edition
 
 CONTINUATION_FACTOR = 2.6  # times `same_story`: how alike the middles of both stories are
 MAX_THRESHOLD = 0.95
@@ -80,7 +80,8 @@ def find_continuations(
 def explain_repeat(continuation: Continuation) -> str:
     """Explain why a story that goes on without news stays out."""
     earlier = continuation.earlier
-    return f"it was in {earlier.edition} (No. {earlier.number}) as “{earlier.headline}”, and nothing is new since"
+    called = call_edition(earlier.edition, earlier.number)
+    return f"it was in {called} as “{earlier.headline}”, and nothing is new since"
 
 
 def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:

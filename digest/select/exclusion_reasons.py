@@ -7,7 +7,7 @@ from digest.select.advisories import find_advisory
 from digest.select.section_filler import NEWS_SECTION, SectionFiller
 from digest.select.story_similarity import SAME_TITLE_OVERLAP
 from digest.select.text_similarity import TextReader, is_near_duplicate, jaccard_overlap, title_words
-from digest.select.values import CandidateArticle, PreviousEditions, ScoredStory
+from digest.select.values import CandidateArticle, PreviousEditions, ScoredStory, UsedStory
 from digest.settings import SectionSettings
 
 WITHDRAWN_REASON = "its page is gone: the publisher took it down"
@@ -15,10 +15,8 @@ SAME_TEXT_OVERLAP = 0.5  # of the words of two texts of one publisher under one 
 
 
 @dataclass(frozen=True, slots=True)
-class _UsedStory:
-    edition: str
-    url: str
-    title: str
+class _IndexedStory:
+    story: UsedStory
     title_words: frozenset[str]
 
 
@@ -28,35 +26,38 @@ class EarlierStories:
     def __init__(self, previous: PreviousEditions, reader: TextReader) -> None:
         """Index the used stories by URL and by the words of their titles; the newest edition's name wins."""
         self._reader = reader
-        self._by_url: dict[str, str] = {}
-        self._by_word: dict[str, list[_UsedStory]] = {}
+        self._by_url: dict[str, UsedStory] = {}
+        self._by_word: dict[str, list[_IndexedStory]] = {}
         # Those alone that `_is_new_text` may ask for; of two versions of one the order of arrival must not choose.
-        used_urls = {url for _, url, _ in previous.used_stories}
+        used_urls = {used.url for used in previous.used_stories}
         self._earlier_articles = {
             a.url: a for a in sorted((a for a in previous.earlier_articles if a.url in used_urls), key=repr)
         }
-        for edition, url, title in sorted(previous.used_stories):
-            self._by_url[url] = edition
-            used = _UsedStory(edition, url, title, title_words(title))
-            for word in sorted(used.title_words):
-                self._by_word.setdefault(word, []).append(used)
+        for used in sorted(previous.used_stories, key=lambda used: used[:3]):
+            self._by_url[used.url] = used
+            indexed = _IndexedStory(used, title_words(used.title))
+            for word in sorted(indexed.title_words):
+                self._by_word.setdefault(word, []).append(indexed)
 
     def find_repeat(self, article: CandidateArticle) -> str:
         """Say in which edition an article, or one of its title, was; empty when in none."""
-        if edition := self._by_url.get(article.url) or self._by_url.get(article.link):
-            return f"it was in {edition}"
+        if used := self._by_url.get(article.url) or self._by_url.get(article.link):
+            return f"it was in {used.edition_called}"
         words = self._reader.read_text(article.title, article.summary).title_words
         near = {u: None for word in sorted(words) for u in self._by_word.get(word, ())}
         hits = [
-            u
+            u.story
             for u in near
             if jaccard_overlap(words, u.title_words) >= SAME_TITLE_OVERLAP
-            and is_near_duplicate(article.title, u.title, SAME_TITLE_OVERLAP)
+            and is_near_duplicate(article.title, u.story.title, SAME_TITLE_OVERLAP)
         ]
-        hits = [u for u in hits if not self._is_new_text(article, u)]
-        return f"it was in {max(u.edition for u in hits)} under much the same title" if hits else ""
+        hits = [used for used in hits if not self._is_new_text(article, used)]
+        if not hits:
+            return ""
+        last = max(hits, key=lambda used: used.edition)
+        return f"it was in {last.edition_called} under much the same title"
 
-    def _is_new_text(self, article: CandidateArticle, earlier: _UsedStory) -> bool:
+    def _is_new_text(self, article: CandidateArticle, earlier: UsedStory) -> bool:
         """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
         old = self._earlier_articles.get(earlier.url)
         if advisory := find_advisory(article):  # an agency gives different advisories one title

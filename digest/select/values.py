@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from digest.collect.deadlines import Deadline
 from digest.collect.parsed_document import SummaryBasis
@@ -200,14 +201,33 @@ class Proposal:
         return tuple(s.story.lead for p in placed_stories for s in (p.scored, *p.supporting))
 
 
+def call_edition(name: str, number: int | None) -> str:
+    """Return what people call an edition: "No. 147"; its name where nobody knows its number."""
+    return name if number is None else f"No. {number}"
+
+
+class UsedStory(NamedTuple):
+    """An article of a story that an earlier edition had, with the title of the story."""
+
+    edition: str  # 2026-W47
+    url: str
+    title: str
+    number: int | None = None  # of the edition; None where a past one was imported without it
+
+    @property
+    def edition_called(self) -> str:
+        """What people call the edition."""
+        return call_edition(self.edition, self.number)
+
+
 @dataclass(frozen=True, slots=True)
 class PreviousEditions:
     """What earlier editions held, and what may be offered as "related".
 
-    `used_stories` has one (edition's name, URL, title of the story) for every article of every story in the last editions;
+    `used_stories` has one for every article of every story in the last editions;
     `earlier_articles` are earlier articles, in any order; `news_stories` are the news stories of the last editions.
     """
 
-    used_stories: tuple[tuple[str, str, str], ...] = ()
+    used_stories: tuple[UsedStory, ...] = ()
     earlier_articles: tuple[CandidateArticle, ...] = ()
     news_stories: tuple[EarlierStory, ...] = ()

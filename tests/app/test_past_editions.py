@@ -71,9 +71,9 @@ def test_the_stories_of_an_imported_edition_count_as_told_and_numbers_go_on(
         previous = load_previous_editions(session, next_window(NOW, None), RELEASE, 4)
         assert next_edition_number(session, 1) == 147
         assert session.scalars(select(AuditEntry.detail)).all() == [{"editions": 1, "stories": 2}]
-    assert [(name, url) for name, url, _ in previous.used_stories] == [
-        ("2026-W46", "https://a.example.org/tunnel"),
-        ("2026-W46", "https://b.example.org/hospital"),
+    assert [(used.edition_called, used.url) for used in previous.used_stories] == [
+        ("No. 146", "https://a.example.org/tunnel"),
+        ("No. 146", "https://b.example.org/hospital"),
     ]
     told = previous.news_stories[0]
     assert (told.edition, told.number) == ("2026-W46", 146)

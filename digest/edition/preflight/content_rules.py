@@ -35,7 +35,7 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield warning_finding(f"The masthead says {day}, and the edition goes out on {departure_day}.")
 
 
-@preflight_rule("sending-days")
+@preflight_rule("sending-days", is_for_admins=True)
 def check_sending_days(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """It reaches all readers within a day."""
     if examined.sending_days > 1:
@@ -163,7 +163,7 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
             yield warning_finding(f"The picture of “{lead.headline}” has no description.", section.title)
 
 
-@preflight_rule("images-sized")
+@preflight_rule("images-sized", is_for_admins=True)
 def check_image_dimensions(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Every picture says its width and height, so that nothing jumps and Outlook keeps the layout."""
     for image in examined.tree.iter("img"):
@@ -186,7 +186,7 @@ def check_stored_images(examined: PreflightInput) -> Iterator[PreflightFinding]:
             yield error_finding(f"{source} weighs {facts.size // 1024} KB; 200 KB is the limit.")
 
 
-@preflight_rule("logo")
+@preflight_rule("logo", is_for_admins=True)
 def check_masthead_logo(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Where the settings name a logo, the masthead shows it."""
     if examined.file.look.logo and not examined.tree.xpath("//h1//img"):
@@ -218,7 +218,7 @@ def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]
             yield error_finding(f"{address or 'An empty link'} is relative: it leads nowhere from a mail.")
         elif parts.scheme == "http":
             if examined.links_may_stay_here and address.startswith(examined.base):
-                continue  # the rule about one click says so once
+                continue
             yield warning_finding(f"{address} is plain http: who carries the mail's reader there can read along.")
         elif parts.scheme not in {"https", "mailto"} or (parts.scheme == "https" and not parts.hostname):
             yield error_finding(f"{address} is no web or mail address.")

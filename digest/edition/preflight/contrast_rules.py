@@ -34,7 +34,7 @@ class TextStyle:
     hidden: bool = False
 
 
-@preflight_rule("contrast")
+@preflight_rule("contrast", is_for_admins=True)
 def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme."""
     for scheme, overrides in (("light", {}), ("dark", dark_declarations(examined))):

@@ -39,7 +39,7 @@ def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield warning_finding(f"The HTML is {octets // 1024} KB; Gmail cuts off at 102 KB.")
 
 
-@preflight_rule("own-texts")
+@preflight_rule("own-texts", is_for_admins=True)
 def check_own_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """A publication of another name than the default says nothing of HLS.Today, and has addresses of its own."""
     name = examined.file.publication.name
@@ -53,14 +53,14 @@ def check_own_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
         )
 
 
-@preflight_rule("templates")
+@preflight_rule("templates", is_for_admins=True)
 def check_own_templates(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Every template of the operator's own can be read: the edition is made by then, the mails after it are not."""
     for mistake in examined.template_mistakes:
         yield error_finding(mistake)
 
 
-@preflight_rule("syntax")
+@preflight_rule("syntax", is_for_admins=True)
 def check_message_syntax(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The message follows RFC 5322, 5321, 2045 and 2047: line ends, line lengths, header fields."""
     raw = examined.message
@@ -105,7 +105,7 @@ def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
         yield error_finding(f"A quoted-printable line of {part.get_content_type()} is over 76 long (RFC 2045, 6.7).")
 
 
-@preflight_rule("one-click")
+@preflight_rule("one-click", is_for_admins=True)
 def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The message can be unsubscribed from by one click (RFC 8058), in the header and in both parts."""
     value = str(examined.parsed_message.get("List-Unsubscribe", ""))
@@ -113,11 +113,6 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if len(addresses) != 1 or ("<http://" in value and not examined.links_may_stay_here):
         yield error_finding("List-Unsubscribe must hold exactly one https address (RFC 8058, 3.1).")
         return
-    if "<http://" in value:
-        yield warning_finding(
-            f"Its links lead to {examined.base}, which is this machine alone: that will do as long as mail goes into files. Before it is "
-            "mailed, whoever runs the server sets DIGEST_BASE_URL to an https address and drafts again; what editors wrote stays."
-        )
     if len(value) > 77:
         yield error_finding(
             f"List-Unsubscribe is {len(value)} characters long: SendGrid garbles it from 78 on. Use a shorter host."
@@ -135,7 +130,7 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
             yield error_finding(f"The {kind} part does not hold the unsubscribe link.")
 
 
-@preflight_rule("parts")
+@preflight_rule("parts", is_for_admins=True)
 def check_part_order(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The text comes first and the HTML last, in one multipart/alternative (RFC 2046, 5.1.4)."""
     kinds = [p.get_content_type() for p in examined.parsed_message.walk() if not p.is_multipart()]
@@ -143,7 +138,7 @@ def check_part_order(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield error_finding(f"The parts are {', '.join(kinds) or 'none'}; text/plain, then text/html is right.")
 
 
-@preflight_rule("parity")
+@preflight_rule("parity", is_for_admins=True)
 def check_part_parity(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Text and HTML say the same: every headline and every story's link stands in both."""
     words = {
@@ -174,7 +169,7 @@ def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightF
                 yield make_finding(f"{sign} was left in the {place}.")
 
 
-@preflight_rule("postal-address")
+@preflight_rule("postal-address", is_for_admins=True)
 def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The postal address stands in both parts (CAN-SPAM, 15 USC 7704(a)(5))."""
     address = join_address_lines(examined.file.sender.postal_address)

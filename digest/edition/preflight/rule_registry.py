@@ -28,12 +28,13 @@ class FindingLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PreflightFinding:
-    """One thing that a rule found: what is wrong, where, and what to do."""
+    """One thing that a rule found: what is wrong, where, and what to do; `is_for_admins` where no editor can mend it."""
 
     rule: str
     level: FindingLevel
     message: str
     where: str = ""
+    is_for_admins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class PictureFacts:
 
 @dataclass(frozen=True, slots=True)
 class SentStory:
-    """A story that went out in an earlier edition."""
+    """A story that went out in an earlier edition, by what people call that: "No. 146"."""
 
     edition: str
     url: str
@@ -138,23 +139,33 @@ RuleCheck = Callable[[PreflightInput], Iterator[PreflightFinding]]
 
 @dataclass(frozen=True, slots=True)
 class PreflightRule:
-    """A named rule; `description` is its one line in the documentation and in `digest check --rules`."""
+    """A named rule; `description` is its one line in the documentation and in `digest check --rules`.
+
+    `is_for_admins` says that what it finds lies in settings or templates, where no editor can mend it.
+    """
 
     name: str
     description: str
     check: RuleCheck
+    is_for_admins: bool = False
+
+    def find(self, examined: PreflightInput) -> Iterator[PreflightFinding]:
+        """Yield what the rule finds, under its name; what only an admin can mend says so."""
+        for finding in self.check(examined):
+            message = f"An admin mends this: {finding.message}" if self.is_for_admins else finding.message
+            yield replace(finding, rule=self.name, message=message, is_for_admins=self.is_for_admins)
 
 
 PREFLIGHT_RULES: dict[str, PreflightRule] = {}
 
 
-def preflight_rule(name: str) -> Callable[[RuleCheck], RuleCheck]:
+def preflight_rule(name: str, *, is_for_admins: bool = False) -> Callable[[RuleCheck], RuleCheck]:
     """Register a function as the rule `name`; its docstring says what it demands. It wants a section in `docs/preflight.md` and a planted fault in its tests."""
 
     def register(check: RuleCheck) -> RuleCheck:
         if name in PREFLIGHT_RULES:
             raise ValueError(f"two rules are called {name}")
-        PREFLIGHT_RULES[name] = PreflightRule(name, check.__doc__ or "", check)
+        PREFLIGHT_RULES[name] = PreflightRule(name, check.__doc__ or "", check, is_for_admins)
         return check
 
     return register
@@ -165,7 +176,7 @@ _examined_last: deque[tuple[PreflightInput, tuple[PreflightFinding, ...]]] = deq
 
 
 def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
-    """Run every rule; errors come first, then in the order of the rules.
+    """Run every rule; errors come first, of each level what editors can mend, then in the order of the rules.
 
     Rules look at nothing but the input, so that equal input is examined once; links that are tried online are tried anew.
     """
@@ -181,8 +192,8 @@ def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...
 
 
 def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
-    findings = [replace(f, rule=rule.name) for rule in PREFLIGHT_RULES.values() for f in rule.check(examined)]
-    return tuple(sorted(findings, key=lambda f: f.level != FindingLevel.ERROR))
+    findings = [finding for rule in PREFLIGHT_RULES.values() for finding in rule.find(examined)]
+    return tuple(sorted(findings, key=lambda f: (f.level != FindingLevel.ERROR, f.is_for_admins)))
 
 
 def error_finding(message: str, where: str = "") -> PreflightFinding:

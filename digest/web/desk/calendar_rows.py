@@ -23,7 +23,7 @@ _STATE_WORDS = {
 _DUE_WORDS = {
     EditionState.DRAFT: "Due, and not approved: it goes out as soon as it is.",
     EditionState.INCOMPLETE: "Due, with too little to go out.",
-    EditionState.APPROVED: "Approved and due: it goes out within a minute, where the timetable runs.",
+    EditionState.APPROVED: "Approved and due: it goes out within a minute, where sending is switched on.",
 }
 _CHANGEABLE = (None, EditionState.DRAFT, EditionState.INCOMPLETE)
 

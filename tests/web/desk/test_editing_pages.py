@@ -60,6 +60,13 @@ def test_the_buttons_that_the_guide_names_in_its_first_steps_stand_on_the_pages(
     assert {name for name in named if name.replace("No. 148", "No. 147") not in words} == set()
 
 
+def test_each_edit_of_the_head_leads_to_its_own_field(week: SampleWeek) -> None:
+    links = re.findall(r'href="[^"]*open=head#([^"]+)">Edit<span class="hidden"> the (\w+)', page(week))
+    fields = re.findall(r'id="([^"]+)" name="(subject|preheader|intro)"', page(week, "?open=head"))
+    assert links == fields
+    assert [name for _, name in links] == ["subject", "preheader", "intro"]
+
+
 def test_a_story_that_is_first_cannot_move_up_and_the_page_says_so(week: SampleWeek) -> None:
     answer = week.act(f"up {week.anchors('featured')[0]}")
     assert answer.status_code == 409

@@ -241,8 +241,9 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     desk: Page, served: tuple[SampleWeek, str]
 ) -> None:
     week, address = served
-    desk.goto(f"{address}{week.path}?open=head")
     intro, subject = desk.get_by_label("Intro"), desk.get_by_label("Subject")
+    follow(desk.get_by_role("link", name="Edit the intro"))
+    expect(intro).to_be_focused()
     intro.fill("Radios were  out for\neleven hours.")
     expect(desk.locator("#head .lab em").nth(2)).to_have_text("6 of 60 words. Not saved yet")
     subject.fill("Radios were out")
