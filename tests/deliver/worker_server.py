@@ -1,11 +1,14 @@
 """Workers for a test: a process that has imported everything forks one for each line `start ROLE`, and writes its number.
 
 A `worker` is what `digest work --only PART` is, a `scheduler` what `hls-scheduler` is. `wait NUMBER` writes how one ended.
-So it begins in milliseconds, and may be killed like any process.
+So it begins in milliseconds, and may be killed like any process. `start ROLE@MACHINE` gives it another host name, by which
+processes tell each other's machines: nobody there can see that it is dead.
 """
 
+import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +26,9 @@ from digest.store.engine import open_database
 from scheduler import JobScheduler
 from tests.deliver.send_process import SendOptions
 
+# unshare(2): a host name of its own, and for who is not root also users of its own, among whom it may set one.
+_CLONE_NEWUTS, _CLONE_NEWUSER = 0x04000000, 0x10000000
+
 
 @dataclass(frozen=True)
 class WorkerServer:
@@ -35,9 +41,9 @@ class WorkerServer:
         """Start a worker; return its process number."""
         return self._ask("start worker")
 
-    def start_scheduler(self) -> int:
-        """Start a process that follows the timetable; return its number."""
-        return self._ask("start scheduler")
+    def start_scheduler(self, machine: str) -> int:
+        """Start a process that follows the timetable, on a machine of this name; return its number."""
+        return self._ask(f"start scheduler@{machine}")
 
     def kill_worker(self, number: int) -> None:
         """Kill one, which must be running."""
@@ -72,6 +78,14 @@ def run_worker_server(options: SendOptions | None = None, *, part: str = "send")
         process.stdin.close()
 
 
+def _name_machine(machine: str) -> None:
+    """Give this process a host name of its own. Raises OSError where the kernel allows none."""
+    flags = _CLONE_NEWUTS | (_CLONE_NEWUSER if os.geteuid() else 0)
+    if ctypes.CDLL(None, use_errno=True).unshare(flags):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    socket.sethostname(machine)
+
+
 def _work(settings: Settings, role: str) -> None:
     with (settings.home / "said").open("a") as output:
         os.dup2(output.fileno(), 1)
@@ -98,7 +112,10 @@ def _follow_orders(settings: Settings, part: str) -> None:
             child = os.fork()
             if not child:
                 sys.stdin.close()
-                _work(settings, part if argument == "worker" else argument)
+                role, _, machine = argument.partition("@")
+                if machine:
+                    _name_machine(machine)
+                _work(settings, part if role == "worker" else role)
                 os._exit(0)
             workers.add(child)
             print(child, flush=True)

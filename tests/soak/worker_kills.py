@@ -3,7 +3,7 @@
     python -m tests.soak.worker_kills [--readers 50000] [--rate 300] [--kill-every 4] [--seed N] [--no-page]
 
 Every few seconds one of the workers (`digest work --only send`) is killed with SIGKILL and another started. Of two processes that
-follow the timetable the one that holds a slot is killed in the middle of its job. Twice PostgreSQL is stopped, once in good order and
+follow the timetable, on machines of their own by their names, the one that holds a slot is killed in the middle of its job. Twice PostgreSQL is stopped, once in good order and
 once at once, and started again: no process is told. It ends with exit code 1, and writes nothing, where a bar does not hold.
 """
 
@@ -167,7 +167,7 @@ class WorkerKillRun:
 
     def _kill_slot_holder(self) -> None:
         """Start two processes that follow the timetable, kill the one that takes the night's slot, and see the other take it."""
-        self.schedulers = [self.server.start_scheduler() for _ in range(2)]
+        self.schedulers = [self.server.start_scheduler(f"machine-{number}") for number in (1, 2)]
         job, moment, holder = self._wait_for_slot()
         self.server.kill_worker(holder)
         self.result.kills.append(time.time())
@@ -272,8 +272,8 @@ def run_worker_kills(readers: int, rate_limit: float, kill_interval: float, seed
 
 SECTION = """\
 Four processes (`digest work --only send`) send one edition over PostgreSQL at the limit of the settings. Every few seconds one of them is
-killed (SIGKILL) and another started. Of two processes that follow the timetable the one that holds a slot is killed in the middle of its
-job; both send, too. PostgreSQL is stopped twice, in good order (fast) and at once, so that it has to recover (immediate), is away for
+killed (SIGKILL) and another started. Of two processes that follow the timetable, each under a host name of its own, the one that holds a slot is killed in the middle of its
+job: the other cannot see that it is dead, and waits for its lease. Both send, too. PostgreSQL is stopped twice, in good order (fast) and at once, so that it has to recover (immediate), is away for
 some seconds and comes back: no process is told, and none may end. The receiver notes when each dot came and when it answered; the rate is
 counted there, in every window of 60 seconds, from six seconds after the start and each return of PostgreSQL on. `python -m tests.soak.worker_kills` does it again.
 
