@@ -29,7 +29,7 @@ from digest.store.engine import Database
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 
-TICK_SECONDS = 1  # second between two looks at the timetable: three small reads
+TICK_SECONDS = 1  # second between two looks at the timetable: three small reads, one more for each edition going out
 ALERT_SECONDS = 60  # between two looks at what needs somebody: some twenty reads
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
@@ -83,15 +83,20 @@ class StorageOutage:
 
 @dataclass(slots=True)
 class ReleaseBackoff:
-    """When each edition that is being sent is looked at again. It lives as long as the process."""
+    """When each edition that is being sent is looked at again. It lives as long as the process.
+
+    The rest of an edition in `idle_editions`, of which nothing was due, ends as soon as something is: after an admin's
+    word, a mail log or the file of a dead run messages wait again that are due at once.
+    """
 
     next_attempts: dict[str, datetime] = field(default_factory=dict)
+    idle_editions: set[str] = field(default_factory=set)
     failure_counts: dict[str, int] = field(default_factory=dict)
     reported_missed: set[str] = field(default_factory=set)  # names of the missed ones that were logged
 
     def is_due(self, name: str, now: datetime) -> bool:
-        """Say whether to look at an edition now."""
-        return self.next_attempts.get(name, now) <= now
+        """Say whether to look at an edition now; a clock that was set back ends its rest."""
+        return not now < self.next_attempts.get(name, now) <= now + MAX_BACKOFF
 
     def record_attempt(self, name: str, report: SendReport | None, now: datetime) -> None:
         """Learn from a run of sending; None is one that broke off with an error."""
@@ -99,6 +104,10 @@ class ReleaseBackoff:
         self.failure_counts[name] = self.failure_counts.get(name, 0) + 1 if failed else 0
         next_due_at = report.next_due_at if report else None
         self.next_attempts[name] = next_attempt_at(now, self.failure_counts[name], next_due_at)
+        if report is None or report.stop_reason or report.wait_reason:
+            self.idle_editions.discard(name)
+        else:
+            self.idle_editions.add(name)
 
     def take_unreported(self, missed: Iterable[str]) -> list[str]:
         """Return the missed editions that were not returned before: each is logged once."""
@@ -120,9 +129,16 @@ def send_due_editions(context: jobs.JobContext, backoff: ReleaseBackoff) -> None
     for name in backoff.take_unreported(pending.missed):
         log.warning("release missed", edition=name, what=pending.missed[name])
     for name in pending.ready_to_send:
-        if backoff.is_due(name, context.clock()) and not context.stopping.is_set():
+        if _is_turn_of(name, context, backoff) and not context.stopping.is_set():
             report = jobs.run_job(context, "send_edition", name)
             backoff.record_attempt(name, report if isinstance(report, SendReport) else None, context.clock())
+
+
+def _is_turn_of(name: str, context: jobs.JobContext, backoff: ReleaseBackoff) -> bool:
+    now = context.clock()
+    return backoff.is_due(name, now) or (
+        name in backoff.idle_editions and sending.has_due_messages(context.installation, name, now=now)
+    )
 
 
 def process_signups_and_notices(context: jobs.JobContext) -> None:

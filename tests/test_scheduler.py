@@ -264,6 +264,14 @@ def test_an_edition_that_cannot_be_sent_is_not_tried_at_every_tick(install: Inst
     assert pace.is_due("2026-W48", NOON)
 
 
+def test_an_edition_does_not_rest_until_a_clock_that_was_set_back_comes_there_again() -> None:
+    pace, set_back = scheduler.ReleaseBackoff(), NOON - timedelta(hours=6)
+    for failures in range(1, 8):
+        pace.record_attempt("2026-W47", None, NOON)
+        assert not pace.is_due("2026-W47", NOON), failures
+        assert pace.is_due("2026-W47", set_back), failures
+
+
 def an_approved_edition(database: Database, release_at: datetime) -> None:
     with database.write() as session:
         session.add(

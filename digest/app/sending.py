@@ -19,7 +19,7 @@ from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.retention import kept_counts
-from digest.deliver.send import edition_run, log_evidence, staff_test, uncertain_deliveries
+from digest.deliver.send import claims, edition_run, log_evidence, staff_test, uncertain_deliveries
 from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.edition_run import SendReport
 from digest.deliver.send.log_evidence import LogEvidence
@@ -320,3 +320,10 @@ def find_pending_releases(installation: Installation, *, now: datetime) -> Pendi
     missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
     ready = () if hold else tuple(e.name for e in editions if e.name not in missed and e.name not in unseen)
     return PendingReleases(ready, missed)
+
+
+def has_due_messages(installation: Installation, name: str, *, now: datetime) -> bool:
+    """Return whether a message of an edition waits that is due by now; one look into an index."""
+    with installation.database.read() as session:
+        due_at = claims.next_due_time(session, edition_purpose(name))
+    return due_at is not None and due_at <= now

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.app import sending
 from digest.app.installation import Installation
+from digest.app.jobs import JobContext
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
@@ -33,7 +34,9 @@ from digest.deliver.send.uncertain_deliveries import (
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.process_owner import this_process_owner
+from scheduler import ReleaseBackoff, send_due_editions
 from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.preferences import Preferences
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
@@ -150,6 +153,21 @@ def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: Deliv
     }
     assert (states(doubtful)[ACCEPTED], edition(doubtful).state) == (3, EditionState.SENT)
     assert sent(doubtful).received_messages == []
+
+
+def test_sent_again_goes_at_once_though_all_others_of_the_edition_wait_for_their_hours(world: DeliverySetup) -> None:
+    world.settings.key_file.touch(mode=0o600)
+    world.settings.key_file.write_text(KEYS.to_json())
+    world.add_readers("ada@reader.example")
+    world.add_readers("bo@reader.example", choices=Preferences(hour=RELEASE.hour + 5, zone="UTC"))
+    sent(world, HandoverResult.UNCERTAIN)
+    context, backoff = JobContext(Installation(world.settings, world.database), world.clock), ReleaseBackoff()
+    send_due_editions(context, backoff)
+    assert (states(world)[UNCERTAIN], states(world)[WAITING]) == (1, 1)
+    assert not backoff.is_due(EDITION_NAME, world.clock() + timedelta(minutes=14)), "nothing is due for hours"
+    word(world, UncertainResolution.SEND_AGAIN)
+    send_due_editions(context, backoff)
+    assert (states(world)[ACCEPTED], states(world)[WAITING]) == (1, 1)
 
 
 def test_who_left_meanwhile_is_not_sent_it_again(doubtful: DeliverySetup) -> None:
