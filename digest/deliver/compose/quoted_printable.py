@@ -11,13 +11,14 @@ from digest.edition import placeholders
 
 MAX_LINE_LENGTH = 76  # characters, the "=" of a soft break included
 SOFT_BREAK = b"=\r\n"
-_PLACEHOLDER = re.compile("|".join(re.escape(m) for m in placeholders.ALL_PLACEHOLDERS))
-_PLAIN_TEXT = re.compile(
-    rb"[ \t!-<>-~]*[!-<>-~]"
-)  # nothing in it is encoded but what is special at the start of a line
-_PLAIN_BYTES = frozenset(range(33, 127)) - {ord("=")}
-_BLANK_BYTES = frozenset(b" \t")
-_ENCODED_BYTES = [bytes([b]) if b in _PLAIN_BYTES | _BLANK_BYTES else b"=%02X" % b for b in range(256)]
+_PLACEHOLDER = re.compile(b"|".join(re.escape(p.encode()) for p in placeholders.ALL_PLACEHOLDERS))
+# What stands encoded: neither printable ASCII nor a blank; "=", of which HTML is full, is replaced apart.
+_SPECIAL_BYTE = re.compile(rb"[^ \t\n!-~]")
+# A line that is cut nowhere, and has nothing to encode at its start or its end.
+_WHOLE_LINE = re.compile(rb"[^.F~][^~]{,%d}(?<![ \t])" % (MAX_LINE_LENGTH - 2))
+
+# What fits into a line before a soft break, and ends within no escape; what is encoded at its start becomes longer by two.
+_PIECE = re.compile(rb"(?:[.F].{,%d}|.{1,%d})(?<!=)(?<!=.)" % (MAX_LINE_LENGTH - 4, MAX_LINE_LENGTH - 1))
 
 
 def encode_quoted_printable(text: str) -> bytes:
@@ -25,55 +26,41 @@ def encode_quoted_printable(text: str) -> bytes:
 
     Where the text does not end with a line break, the piece ends with a soft one.
     """
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    whole = b"".join(_encode_line(line) + b"\r\n" for line in lines[:-1])
-    last = _encode_line(lines[-1])
-    return whole + last + SOFT_BREAK if last else whole
+    lines = _encode_bytes(text.replace("\r\n", "\n").replace("\r", "\n")).split(b"\n")
+    encoded = [line if _WHOLE_LINE.fullmatch(line) else _cut_line(line) for line in lines]
+    return b"\r\n".join(encoded) + (SOFT_BREAK if encoded[-1] else b"")
 
 
 def encode_value(text: str) -> bytes:
     """Encode the value of a placeholder (UTF-8); a soft line break stands before and after it."""
-    *whole, last = text.split("\n")
-    return b"".join(_wrap_lines(line, ends_line=True) + b"\r\n" for line in whole) + _wrap_lines(last, ends_line=False)
+    *whole, last = _encode_bytes(text).split(b"\n")
+    return b"".join(_wrap_line(line, ends_line=True) + b"\r\n" for line in whole) + _wrap_line(last, ends_line=False)
 
 
-def _encode_line(line: str) -> bytes:
+def _encode_bytes(text: str) -> bytes:
+    return _SPECIAL_BYTE.sub(_escape_byte, text.encode().replace(b"=", b"=3D"))
+
+
+def _escape_byte(match: re.Match[bytes]) -> bytes:
+    return b"=%02X" % match[0][0]
+
+
+def _cut_line(line: bytes) -> bytes:
+    """Cut a line at its placeholders, and where it is too long."""
     parts = []
     start = 0
     for match in _PLACEHOLDER.finditer(line):
-        parts += [_wrap_lines(line[start : match.start()], ends_line=False), match[0].encode()]
+        parts += [_wrap_line(line[start : match.start()], ends_line=False), match[0]]
         start = match.end()
-    parts.append(_wrap_lines(line[start:], ends_line=True))
+    parts.append(_wrap_line(line[start:], ends_line=True))
     return SOFT_BREAK.join(part for part in parts if part)
 
 
-def _wrap_lines(text: str, *, ends_line: bool) -> bytes:
-    """Encode text without placeholders and cut it into lines; `ends_line` tells that a hard line break follows."""
-    raw = text.encode()
-    if _PLAIN_TEXT.fullmatch(raw):
-        return _wrap_plain_text(raw)
-    codes = [_ENCODED_BYTES[b] for b in raw]
-    if codes and ends_line and codes[-1] in {b" ", b"\t"}:
-        codes[-1] = b"=%02X" % codes[-1][0]  # RFC 2045, 6.7 (3): blanks before a line break must be encoded
-    lines: list[bytes] = []
-    line = b""
-    for code in codes:
-        if len(line) + len(code) > MAX_LINE_LENGTH - 1:
-            lines.append(line)
-            line = b""
-        line += code if line else _escape_line_start(code)
-    return SOFT_BREAK.join([*lines, line] if line else lines)
-
-
-def _wrap_plain_text(raw: bytes) -> bytes:
-    """Cut text of which only starts of lines may have to be encoded; most lines of a mail are such text."""
-    lines = []
-    while raw:
-        start = _escape_line_start(raw[:1])
-        end = MAX_LINE_LENGTH - len(start)
-        lines.append(start + raw[1:end])
-        raw = raw[end:]
-    return SOFT_BREAK.join(lines)
+def _wrap_line(line: bytes, *, ends_line: bool) -> bytes:
+    """Cut a line without placeholders where it is too long; `ends_line` tells that a hard line break follows."""
+    if ends_line and line.endswith((b" ", b"\t")):
+        line = line[:-1] + b"=%02X" % line[-1]  # RFC 2045, 6.7 (3): blanks before a line break must be encoded
+    return SOFT_BREAK.join(_escape_line_start(piece[:1]) + piece[1:] for piece in _PIECE.findall(line))
 
 
 def _escape_line_start(encoded_byte: bytes) -> bytes:
