@@ -4,10 +4,15 @@
 class ApplicationError(Exception):
     """An error that somebody can understand and act on.
 
-    Its message says what failed, which thing it concerns and what to do; it never holds a reader's address.
+    Its text says what failed, which thing it concerns and what to do; it never holds a reader's address. Where something other
+    than the text shows what to do, as the doctor does, it stands apart in `remedy`, and `message` is the text without it.
     """
 
     can_retry: bool = False  # whether the same call may succeed later without anybody changing anything
+
+    def __init__(self, message: str = "", *, remedy: str = "") -> None:
+        super().__init__(f"{message} {remedy}".strip())
+        self.message, self.remedy = message, remedy
 
 
 class RefusalError(ApplicationError):

@@ -120,8 +120,9 @@ class Installation:
         if self.keys.has_demo_keys:
             raise InstallationError(
                 f"{self.settings.key_file}: these are the demo's keys, which everybody knows, so nothing is sent to the world or "
-                "served beyond this machine with them. Set DIGEST_HOME to a new folder and run 'digest init'; new keys in "
-                "this folder would not do, because old keys go on verifying."
+                "served beyond this machine with them.",
+                remedy="Set DIGEST_HOME to a new folder and run 'digest init', before anybody subscribes; new keys in this folder "
+                "would not do, because old keys go on verifying.",
             )
 
     @property
@@ -158,13 +159,15 @@ def open_installation(
             copy_guard.hold_if_copied(database, settings, now=clock())
         except OSError as exc:
             raise InstallationError(
-                f"{settings.home}: the database can't be opened ({exc.strerror}). Look at DIGEST_HOME."
+                f"{settings.home}: the database can't be opened ({exc.strerror}).",
+                remedy=f"Look at DIGEST_HOME (in {settings.environment_place}).",
             ) from exc
         except SQLAlchemyError as exc:
             # The URL may hold a password, so only what the driver said is shown.
             reason = str(exc.orig).strip() if isinstance(exc, DBAPIError) else type(exc).__name__
             raise InstallationError(
-                f"The database cannot be opened: {reason}\nLook at DIGEST_DATABASE_URL and DIGEST_HOME."
+                f"The database cannot be opened: {reason}",
+                remedy=f"Look at DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether its server runs.",
             ) from exc
         installation = Installation(settings, database)
         _bind_older_consents(installation, clock, show_progress)
@@ -201,7 +204,7 @@ def create_home_folder(home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as exc:
         raise InstallationError(
-            f"{home}: cannot be made ({exc.strerror}). Set DIGEST_HOME to a folder of yours."
+            f"{home}: cannot be made ({exc.strerror}).", remedy="Set DIGEST_HOME to a folder of yours."
         ) from exc
 
 
@@ -211,9 +214,10 @@ def missing_key_file(file: Path, database: Database) -> InstallationError:
         if holds_people(session):
             return InstallationError(
                 f"{file}: the key file is missing, and the database holds people whom nobody knows without it: new keys would "
-                "bring back those who left. Put its recovery copy back: digest keys restore FILE"
+                "bring back those who left.",
+                remedy="Put the recovery copy, which 'digest init' printed when it made the keys, back: digest keys restore FILE",
             )
-    return InstallationError(f"{file}: no key file. Run 'digest init' first.")
+    return InstallationError(f"{file}: no key file.", remedy="Run 'digest init' first.")
 
 
 def create_key_file(installation: Installation) -> KeyRing | None:

@@ -26,6 +26,7 @@ from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_e
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
+from subscribers.errors import ApplicationError
 from subscribers.store.models import PersonState
 
 DEPARTED_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
@@ -241,17 +242,26 @@ def list_known_sources(installation: Installation) -> list[Source]:
 
 def readiness_problem(installation: Installation) -> str:
     """Say why the database cannot be used by this version; empty where it can."""
+    return str(find_schema_problem(installation) or "")
+
+
+def find_schema_problem(installation: Installation) -> ApplicationError | None:
+    """Return why the database cannot be used by this version, with what to do; None where it can."""
     try:
         with installation.database.engine.connect() as connection:
             revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "empty")
     except DBAPIError:
-        return "the database does not answer, or was never migrated; run 'digest doctor'"
+        return ApplicationError(
+            "the database does not answer, or was never migrated.",
+            remedy=f"See whether its server runs and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right; then run: "
+            "digest init",
+        )
     needed = newest_schema_revision()
     if revision == needed:
-        return ""
+        return None
     advice = (
-        "run 'digest status' with this version: every command brings the schema up to date"
+        "Run 'digest init' with this version: it brings the schema up to date."
         if revision < needed or revision == "empty"
-        else "start this process again with the version that the database was brought up to"
+        else "Start this process again with the version that the database was brought up to."
     )
-    return f"the schema is {revision}, this version needs {needed}; {advice}"
+    return ApplicationError(f"the schema is {revision}, this version needs {needed}.", remedy=advice)

@@ -61,7 +61,8 @@ def explain_missing_backup(session: Session, file: SettingsFile, now: datetime) 
         return ""
     outcome = read_backup_outcome(session)
     if outcome.trouble and outcome.tried_at:
-        return f"The backup of {outcome.tried_at.astimezone(zone):%b %d %H:%M %Z} failed: {outcome.trouble}"
+        at = f"{outcome.tried_at.astimezone(zone):%b %d %H:%M %Z}"
+        return f"The backup of {at} failed: {outcome.trouble.rstrip('.')}. 'digest backup' tries again now."
     proved_at = outcome.proved_at
     if proved_at is None:
         return "No backup was made yet. 'digest backup' makes one now."

@@ -17,12 +17,12 @@ from digest.settings.edition import SenderSettings as SenderSettings
 from digest.settings.edition import SourceSettings as SourceSettings
 from digest.settings.edition import SponsorSettings as SponsorSettings
 from digest.settings.edition import WordingSettings as WordingSettings
-from digest.settings.loader import SETTINGS_FILE_NAME as SETTINGS_FILE_NAME
 from digest.settings.loader import SettingsError as SettingsError
 from digest.settings.loader import load_settings as load_settings
 from digest.settings.loader import reload_settings as reload_settings
 from digest.settings.look import LogoPair as LogoPair
 from digest.settings.look import LookSettings as LookSettings
+from digest.settings.model import SETTINGS_FILE_NAME as SETTINGS_FILE_NAME
 from digest.settings.model import Settings as Settings
 from digest.settings.model import SettingsFile as SettingsFile
 from digest.settings.operations import AlertSettings as AlertSettings

@@ -29,14 +29,17 @@ def read_environment_file(file: Path) -> dict[str, str]:
     try:
         with file.open("rb") as opened:
             if stat.S_IMODE(file.stat().st_mode) & 0o077:
-                raise EnvironmentFileError(f"{file}: it holds secrets and others can read it; run: chmod 600 {file}")
+                raise EnvironmentFileError(
+                    f"{file}: it holds secrets and others can read it.", remedy=f"Run: chmod 600 {file}"
+                )
             return parse_variables(opened.read().decode("utf-8"), str(file))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
         raise EnvironmentFileError(
-            f"{file}: cannot be read ({reason}). Run as the user whom it belongs to (sudo -u digest digest …)."
+            f"{file}: cannot be read ({reason}).",
+            remedy="Run as the user whom it belongs to (sudo -u digest digest …).",
         ) from exc
 
 

@@ -20,8 +20,8 @@ from tomlkit.items import AoT, Array, Table
 
 from digest.settings import table_values
 from digest.settings.edition import SourceSettings
-from digest.settings.loader import SETTINGS_FILE_NAME, SettingsError, parse_settings_text
-from digest.settings.model import Settings, SettingsFile
+from digest.settings.loader import SettingsError, parse_settings_text
+from digest.settings.model import SETTINGS_FILE_NAME, Settings, SettingsFile
 
 _SOURCE_HEADER = re.compile(r"\s*\[\[\s*sources\s*\]\]")
 _OTHER_HEADER = re.compile(r"\s*\[(?!\s*sources\s*\.)")

@@ -9,10 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, EnvironmentFileError, read_environment_file
-from digest.settings.model import Settings
+from digest.settings.model import SETTINGS_FILE_NAME, Settings
 from subscribers.errors import ApplicationError
 
-SETTINGS_FILE_NAME = "digest.toml"
 MAX_LINE_LENGTH = 10_000  # characters
 
 
@@ -45,7 +44,9 @@ def load_settings(
     if file.exists():
         values = {"file": _read_toml(file), "origin": file}
     elif required_file and not may_be_missing:
-        raise SettingsError(f"{file}: no such settings file. Write one with 'digest init' or leave the option out.")
+        raise SettingsError(
+            f"{file}: no such settings file.", remedy="Write one with 'digest init' or leave the option out."
+        )
     environ = _add_environment_file(file.parent / ENVIRONMENT_FILE_NAME, environ)
     unknown = sorted(
         k for k in environ if k.startswith("DIGEST_") and k not in ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
@@ -62,7 +63,7 @@ def _add_environment_file(file: Path, environ: Mapping[str, str]) -> Mapping[str
     try:
         return read_environment_file(file) | {name: value for name, value in environ.items() if value}
     except EnvironmentFileError as exc:
-        raise SettingsError(str(exc)) from exc
+        raise SettingsError(exc.message, remedy=exc.remedy) from exc
 
 
 def _read_credentials(environ: Mapping[str, str]) -> dict[str, str]:

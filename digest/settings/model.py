@@ -25,6 +25,7 @@ from digest.settings.edition import (
     SponsorSettings,
     WordingSettings,
 )
+from digest.settings.environment_file import ENVIRONMENT_FILE_NAME
 from digest.settings.look import LogoPair, LookSettings
 from digest.settings.operations import (
     AlertSettings,
@@ -34,6 +35,8 @@ from digest.settings.operations import (
     RetentionSettings,
 )
 from subscribers.reader_language import ReaderLanguage
+
+SETTINGS_FILE_NAME = "digest.toml"
 
 
 class SettingsFile(values.SettingsTable):
@@ -207,6 +210,16 @@ class Settings(values.SettingsTable):
     def backup_passphrase_text(self) -> str | None:
         """The passphrase of backups in clear; None where there is none."""
         return self.backup_passphrase.get_secret_value() if self.backup_passphrase else None
+
+    @property
+    def settings_place(self) -> Path:
+        """Where `digest.toml` stands, or would stand, from the root: what sentences name."""
+        return (self.origin or Path(SETTINGS_FILE_NAME)).absolute()
+
+    @property
+    def environment_place(self) -> Path:
+        """Where `digest.env` stands, or would stand, from the root; the environment of a process wins over it."""
+        return self.settings_place.parent / ENVIRONMENT_FILE_NAME
 
     @property
     def left_log(self) -> Path:

@@ -27,6 +27,9 @@ KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
 LATER_KINDS: tuple[KeyKind, ...] = ("approval", "commitment")
 DEMO_KEY_SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
 MAX_KEYS_PER_KIND = 255  # keys of a kind
+PUT_COPY_BACK = (
+    "Put the recovery copy, which 'digest init' printed when it made the keys, back: digest keys restore FILE --replace"
+)
 _FileStamp = tuple[int, int, int]
 
 
@@ -72,9 +75,9 @@ class _KeySnapshot:
         current = {k.kind: k for k in every}  # the last of a kind has the highest number
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
-            raise KeyFileError(f"no key of kind {', '.join(missing)}: restore the key file from its recovery copy.")
+            raise KeyFileError(f"the key file has no key of kind {', '.join(missing)}.", remedy=PUT_COPY_BACK)
         if len({(k.kind, k.number) for k in every}) < len(every):
-            raise KeyFileError("two keys of one kind have the same number: restore the key file.")
+            raise KeyFileError("two keys of one kind in the key file have the same number.", remedy=PUT_COPY_BACK)
         return cls(every, {(k.kind, k.id): k for k in every}, current)
 
 
@@ -147,8 +150,8 @@ class KeyRing:
             key = self._snapshot.by_id.get((kind, key_id))
         if key is None:
             raise KeyFileError(
-                f"the {kind} key {key_id} is not in the key file: this database was written with other keys. "
-                "Put the right key file back (see 'digest init', recovery copy)."
+                f"the {kind} key {key_id} is not in the key file: this database was written with other keys.",
+                remedy=PUT_COPY_BACK,
             )
         return key
 
@@ -215,14 +218,18 @@ class KeyRing:
                 status = os.fstat(file.fileno())
                 text = file.read()
         except FileNotFoundError:
-            raise KeyFileError(f"{path}: no key file. 'digest init' makes one.") from None
+            raise KeyFileError(f"{path}: no key file.", remedy="'digest init' makes one.") from None
         except OSError as exc:
-            raise KeyFileError(f"{path}: cannot be read: {exc.strerror}") from exc
+            raise KeyFileError(
+                f"{path}: cannot be read ({exc.strerror}).",
+                remedy="Run this as the user whom the file belongs to (sudo -u digest digest …).",
+            ) from exc
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:
             raise KeyFileError(
-                f"{path}: other users may read or write it (mode {mode:04o}). Run: chmod 600 {path}; and where "
-                "others have used this machine, make new keys ('digest keys rotate --help' names the kinds)."
+                f"{path}: other users may read or write it (mode {mode:04o}).",
+                remedy=f"Run: chmod 600 {path}; and where others have used this machine, make new keys ('digest keys rotate --help' "
+                "names the kinds).",
             )
         clear_text, under_passphrase = _open_key_text(str(path), text.decode("utf-8", "replace"), passphrase)
         keys = cls(_parse_key_text(str(path), clear_text), under_passphrase=under_passphrase)
@@ -265,7 +272,7 @@ def _open_key_text(name: str, text: str, passphrase: str | None) -> tuple[str, b
     try:
         return open_text(text, passphrase), True
     except PassphraseError as exc:
-        raise KeyFileError(f"{name} {exc}") from None
+        raise KeyFileError(f"{name} {exc.message}", remedy=exc.remedy) from None
 
 
 def _parse_key_text(name: str, text: str) -> list[SecretKey]:
@@ -274,12 +281,12 @@ def _parse_key_text(name: str, text: str) -> list[SecretKey]:
         keys = [SecretKey(row["kind"], int(row["number"]), b64decode(row["secret"], validate=True)) for row in rows]
         written_ids = [row["id"] for row in rows]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise KeyFileError(f"{name}: damaged; put its recovery copy in its place.") from None  # the cause quotes it
+        raise KeyFileError(f"{name}: damaged.", remedy=PUT_COPY_BACK) from None  # the cause quotes it
     unsound = [
         k for k in keys if k.kind not in KEY_KINDS or len(k.secret) < 32 or not 1 <= k.number <= MAX_KEYS_PER_KIND
     ]
     if unsound or [k.id for k in keys] != written_ids:
-        raise KeyFileError(f"{name}: a key in it is damaged; put its recovery copy in its place.")
+        raise KeyFileError(f"{name}: a key in it is damaged.", remedy=PUT_COPY_BACK)
     return keys
 
 

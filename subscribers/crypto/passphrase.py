@@ -43,19 +43,19 @@ def open_text(text: str, passphrase: str | None) -> str:
     """
     if not passphrase:
         raise PassphraseError(
-            "is protected by a passphrase, and none was given. Set DIGEST_KEY_PASSPHRASE, or hand it over as the systemd credential "
-            "digest.key-passphrase (docs/keys.md)."
+            "is protected by a passphrase, and none was given.",
+            remedy="Set DIGEST_KEY_PASSPHRASE, or hand it over as the systemd credential digest.key-passphrase.",
         )
     try:
         values = json.loads(text)
         if values["protected"] != _METHOD:
-            raise PassphraseError("was protected by a newer version of this program: install that one.")
+            raise PassphraseError("was protected by a newer version of this program.", remedy="Install that one.")
         salt, nonce, ciphertext = (b64decode(values[name], validate=True) for name in ("salt", "nonce", "ciphertext"))
         return _cipher(passphrase, salt).decrypt(nonce, ciphertext, _METHOD.encode()).decode()
     except (InvalidTag, ValueError, KeyError, TypeError):
         raise PassphraseError(
-            "does not open with the passphrase that was given: it is another one, or the file is damaged. Look at "
-            "DIGEST_KEY_PASSPHRASE, or put the recovery copy back: digest keys restore FILE --replace"
+            "does not open with the passphrase that was given: it is another one, or the file is damaged.",
+            remedy="Correct DIGEST_KEY_PASSPHRASE, or put the recovery copy back: digest keys restore FILE --replace",
         ) from None
 
 

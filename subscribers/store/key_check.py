@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, inspect, select
 from sqlalchemy.orm import Session
 
-from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
+from subscribers.crypto.keys import PUT_COPY_BACK, KeyFileError, KeyKind, KeyRing
 from subscribers.store.models import Base, Person, Suppression
 
 
@@ -30,7 +30,8 @@ def check_keys(session: Session, keys: KeyRing, *, every_row: bool = False) -> N
             if key_id not in held:
                 raise KeyMismatchError(
                     f"The key file is not this database's: {table.name} was written with the {kind} key {key_id}, which it "
-                    "lacks. Nothing is read or written about people. Put the recovery copy back: digest keys restore FILE"
+                    "lacks. Nothing is read or written about people.",
+                    remedy=PUT_COPY_BACK,
                 )
 
 

@@ -83,7 +83,7 @@ def test_pages_are_served_on_loopback_alone(one_database: Database, demo_home: P
 
 
 def test_the_doctor_says_so(one_database: Database, demo_home: Path) -> None:
-    errors = [f.message for f in examine_installation(_installation(one_database, demo_home)) if f.level == "error"]
+    errors = [f.sentence for f in examine_installation(_installation(one_database, demo_home)) if f.level == "error"]
     assert any("the demo's" in message and "'digest init'" in message for message in errors)
 
 

@@ -1,6 +1,5 @@
 """What a check of the doctor is, and how all are run."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ CheckFunction = Callable[[ExaminedInstallation], Iterator[DoctorFinding]]
 class DoctorCheck:
     """A named check. `meaning` says what it looks at, `remedy` what to do where a finding does not say it itself.
 
-    One that `is_online` asks outside the machine.
+    One that `is_online` asks outside the machine. The messages of one that `tells_remedy` say what to do, so nothing is added.
     """
 
     name: str
@@ -38,6 +37,7 @@ class DoctorCheck:
     remedy: str
     examine: CheckFunction
     is_online: bool = False
+    tells_remedy: bool = False
 
 
 class NamedCheck(Protocol):
@@ -51,24 +51,33 @@ class NamedCheck(Protocol):
     def remedy(self) -> str:
         """What to do where a finding does not say it itself."""
 
+    @property
+    def tells_remedy(self) -> bool:
+        """Whether the messages of its findings say what to do."""
+
 
 DOCTOR_CHECKS: dict[str, DoctorCheck] = {}
 
 
-def doctor_check(name: str, remedy: str, *, is_online: bool = False) -> Callable[[CheckFunction], CheckFunction]:
+def doctor_check(
+    name: str, remedy: str, *, is_online: bool = False, tells_remedy: bool = False
+) -> Callable[[CheckFunction], CheckFunction]:
     """Register a function as the check `name`; its docstring's first line says what it looks at.
 
     The check wants a section in `docs/doctor.md` and a planted fault in its tests.
     """
 
     def register(examine: CheckFunction) -> CheckFunction:
-        add_check(name, (examine.__doc__ or "").partition("\n")[0], remedy, examine, is_online=is_online)
+        meaning = (examine.__doc__ or "").partition("\n")[0]
+        add_check(name, meaning, remedy, examine, is_online=is_online, tells_remedy=tells_remedy)
         return examine
 
     return register
 
 
-def add_check(name: str, meaning: str, remedy: str, examine: CheckFunction, *, is_online: bool = False) -> None:
+def add_check(
+    name: str, meaning: str, remedy: str, examine: CheckFunction, *, is_online: bool = False, tells_remedy: bool = False
+) -> None:
     """Register a check.
 
     Raises:
@@ -76,7 +85,7 @@ def add_check(name: str, meaning: str, remedy: str, examine: CheckFunction, *, i
     """
     if name in DOCTOR_CHECKS:
         raise ValueError(f"two checks are called {name}")
-    DOCTOR_CHECKS[name] = DoctorCheck(name, meaning.rstrip("."), remedy, examine, is_online)
+    DOCTOR_CHECKS[name] = DoctorCheck(name, meaning.rstrip("."), remedy, examine, is_online, tells_remedy)
 
 
 def run_check(check: DoctorCheck, examined: ExaminedInstallation) -> list[DoctorFinding]:
@@ -84,23 +93,20 @@ def run_check(check: DoctorCheck, examined: ExaminedInstallation) -> list[Doctor
     try:
         findings = list(check.examine(examined))
     except ApplicationError as exc:
-        findings = [report_error(str(exc))]
-        if _says_what_to_do(str(exc)):
-            return [replace(finding, check=check.name) for finding in findings]
+        findings = [report_error(exc.message, exc.remedy or check.remedy)]
     except OSError as exc:
-        findings = [report_error(f"{exc.filename or check.name}: {exc.strerror or type(exc).__name__}.")]
+        findings = [report_error(f"{exc.filename or check.name}: {exc.strerror or type(exc).__name__}.", check.remedy)]
     return [complete_finding(check, finding) for finding in findings or [report_fine("nothing to mend")]]
 
 
 def complete_finding(check: NamedCheck, finding: DoctorFinding) -> DoctorFinding:
-    """Name the check in a finding, and give it the check's remedy where it has none of its own and its message does not say it."""
-    own = finding.remedy or ("" if check.remedy in finding.message else check.remedy)
-    return replace(finding, check=check.name, remedy="" if finding.level == "ok" else own)
-
-
-def _says_what_to_do(error: str) -> bool:
-    """Say whether an error that was raised tells what to do, as most do in a second sentence, or after "run:"."""
-    return re.search(r"[a-z0-9)'”]\. [A-Z'].+\.$|[.;] [Rr]un: ", error) is not None
+    """Name the check in a finding, end its message as a sentence, and give it the check's remedy where it has none of its own."""
+    if finding.level == "ok":
+        return replace(finding, check=check.name, remedy="")
+    ended = finding.message if finding.message.endswith((".", "!", "?")) else f"{finding.message}."
+    return replace(
+        finding, check=check.name, message=ended, remedy=finding.remedy or ("" if check.tells_remedy else check.remedy)
+    )
 
 
 def report_error(message: str, remedy: str = "") -> DoctorFinding:

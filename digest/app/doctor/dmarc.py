@@ -64,6 +64,14 @@ def are_aligned(names: NameLookup, author: str, other: str, *, strict: bool) -> 
     return author == other or (not strict and find_organisation(names, author) == find_organisation(names, other))
 
 
+def write_corrected_record(record: DmarcRecord, reports: str) -> str:
+    """Write a record without what is wrong in it: no policy that is none, no tag that is gone, and somebody who gets reports."""
+    tags = {name: value for name, value in record.tags.items() if name not in GONE_TAGS}
+    tags |= {tag: "none" for tag in ("p", "sp", "np") if tag in tags and tags[tag].lower() not in POLICIES}
+    tags.setdefault("rua", f"mailto:{reports}")
+    return "; ".join(f"{name}={value}" for name, value in tags.items())
+
+
 def _walk_up(names: NameLookup, domain: str) -> _Walk:
     walk = _Walk()
     for name in _list_steps(domain):

@@ -79,5 +79,5 @@ def refer_to_first(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
 def explain_closed_installation(error: ApplicationError) -> list[DoctorFinding]:
     """Make a finding of what keeps an installation from being opened: its settings, or its folder and database."""
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
-    remedy = f"{check.remedy} Nothing else was looked at."
-    return [complete_finding(check, report_error(f"{str(error).removesuffix('.')}.", remedy))]
+    remedy = f"{(error.remedy or check.remedy).removesuffix('.')}. Nothing else was looked at."
+    return [complete_finding(check, report_error(error.message, remedy))]

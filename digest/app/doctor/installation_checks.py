@@ -18,7 +18,7 @@ from digest.app.doctor.check_registry import (
     report_fine,
     report_warning,
 )
-from digest.app.installation import InstallationError, missing_key_file
+from digest.app.installation import missing_key_file
 from digest.app.keys import list_files_in_clear
 from digest.deliver.providers.kind import DoctorFinding
 from digest.store.audit_chain import prove_audit_log
@@ -61,10 +61,11 @@ def _find_folder_problems(folder: Path) -> Iterator[DoctorFinding]:
     mode = stat.S_IMODE(folder.stat().st_mode)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK) or not mode & stat.S_IWUSR:
         yield report_error(
-            f"{folder}: cannot be written.", f"Give it to the user that digest runs as: chown and chmod 700 {folder}."
+            f"{folder}: cannot be written.",
+            f"Run: chmod 700 {folder}; and where it belongs to another user, first: sudo chown $(id -un) {folder}",
         )
     elif mode & OTHERS:
-        yield report_error(f"{folder}: other users may look into it (mode {mode:04o}).", f"Run: chmod 700 {folder}.")
+        yield report_error(f"{folder}: other users may look into it (mode {mode:04o}).", f"Run: chmod 700 {folder}")
 
 
 @doctor_check("key-file", "Put the recovery copy of the keys back: digest keys restore FILE.")
@@ -73,23 +74,14 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     installation = examined.installation
     file = installation.settings.key_file
     if not file.exists():
-        missing = str(missing_key_file(file, installation.database))
-        yield report_error(missing, "'digest init' printed that copy when it made the keys.")
-        return
-    try:
-        keys = installation.keys
-    except ApplicationError as exc:
-        yield report_error(str(exc), "docs/keys.md has what to do.")
-        return
+        raise missing_key_file(file, installation.database)
+    keys = installation.keys
     yield report_fine(f"{file}: readable by you alone")
     if installation.settings.key_passphrase and not keys.under_passphrase:
-        yield report_warning(f"{file}: a passphrase is given and not used.", "Run 'digest keys protect'.")
+        yield report_warning(f"{file}: a passphrase is given and not used.", "Run: digest keys protect")
     for aside in list_files_in_clear(installation):
-        yield report_warning(f"{aside}: these keys stand there without a passphrase.", "Delete the file.")
-    try:
-        installation.refuse_demo_keys()
-    except InstallationError as exc:
-        yield report_error(str(exc), "Begin anew in a folder of your own before anybody subscribes.")
+        yield report_warning(f"{aside}: these keys stand there without a passphrase.", f"Run: rm {aside}")
+    installation.refuse_demo_keys()
 
 
 @doctor_check(
@@ -98,14 +90,14 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the database answers with the schema of this version, and can be written by nobody else."""
     installation = examined.installation
-    if problem := page_views.readiness_problem(installation):
-        yield report_error(f"{problem}.")
+    if problem := page_views.find_schema_problem(installation):
+        yield report_error(problem.message, problem.remedy)
         return
     yield report_fine(f"the database answers; {page_views.count_active_sources(installation)} sources in it")
     name = installation.database.engine.url.database if installation.database.engine.dialect.name == "sqlite" else ""
     file = Path(name or "")
     if name and file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
-        yield report_error(f"{file}: other users may write it (mode {mode:04o}).", f"Run: chmod 600 {file}.")
+        yield report_error(f"{file}: other users may write it (mode {mode:04o}).", f"Run: chmod 600 {file}")
 
 
 @doctor_check(
@@ -137,13 +129,15 @@ def check_departure_log(examined: ExaminedInstallation) -> Iterator[DoctorFindin
     if not os.access(file, os.R_OK | os.W_OK) or not file.stat().st_mode & stat.S_IWUSR:
         yield report_error(
             f"{file}: cannot be written, so nobody can leave.",
-            f"Run: chmod 600 {file}, as the user that digest runs as.",
+            f"Run: chmod 600 {file}; and where it belongs to another user, first: sudo chown $(id -un) {file}",
         )
         return
     try:
         lines = sum(1 for _ in log.read())
     except DepartureLogError as exc:
-        yield report_error(str(exc))
+        yield report_error(
+            str(exc), f"Put {file} back from a copy of the machine; until then nothing can be restored from a backup."
+        )
     else:
         yield report_fine(f"{file}: whole, {lines:,} departures")
 
@@ -174,7 +168,7 @@ def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         yield report(f"at its pace since {min(nights):%Y-%m-%d} the disk is full in {days_left:.0f} days.")
 
 
-@doctor_check("clock", "Set the clock, and have it follow a time server (timedatectl set-ntp true).")
+@doctor_check("clock", "Set the clock, and have it follow a time server: timedatectl set-ntp true")
 def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the machine's clock is not behind what was written by it."""
     with examined.installation.database.read() as session:

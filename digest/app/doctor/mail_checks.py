@@ -16,7 +16,7 @@ from digest.app.doctor.check_registry import (
     report_fine,
     report_warning,
 )
-from digest.deliver.compose.dkim import SigningKey, load_signer
+from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_text
 from digest.deliver.events.mailbox.imap import examine_mailbox
 from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerFacts
@@ -73,7 +73,12 @@ def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     yield judge_certificate("", inbound.host, valid_until, examined.now)
 
 
-@doctor_check("provider-account", "Check DIGEST_SENDGRID_API_KEY and the settings of its account.", is_online=True)
+@doctor_check(
+    "provider-account",
+    "Check DIGEST_SENDGRID_API_KEY and the settings of its account.",
+    is_online=True,
+    tells_remedy=True,
+)
 def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the provider's account takes our key, signs in our name, and counts neither opens nor clicks."""
     settings = examined.installation.settings
@@ -106,24 +111,30 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
     """Judge the record of a domain for which `sender` sends, a host or what providers have included as `term`."""
     names = examined.outside.names
     survey = spf.survey_spf(names, domain)
-    if survey.records == 0:
-        yield report_error(f"{domain} has no SPF record.", f'Publish at {domain} the TXT record "v=spf1 {term} -all".')
-        return
-    if survey.records > 1:
+    if not survey.records:
         yield report_error(
-            f"{domain} has {survey.records} SPF records, so none of them counts.", "Merge them into one."
+            f"{domain} has no SPF record.", f"Enter into the DNS: {_record_line(domain, f'v=spf1 {term} -all')}"
         )
         return
-    yield from (report_error(problem, "Shorten or correct the record.") for problem in survey.problems)
+    addresses = names.find_addresses(sender)
+    if len(survey.records) > 1:
+        together = spf.survey_text(names, domain, spf.write_record(survey.records))
+        missing = "" if _lets_sender_through(together, sender, addresses) else term
+        record = spf.write_record(survey.records, missing)
+        yield report_error(
+            f"{domain} has {len(survey.records)} SPF records, so none of them counts.",
+            f"Take them out of the DNS and enter this one, which stands for all: {_record_line(domain, record)}",
+        )
+        return
+    yield from (report_error(problem, remedy) for problem, remedy in survey.problems)
+    corrected = f"Enter it into the DNS as: {_record_line(domain, spf.write_record(survey.records))}"
     if survey.all_qualifier == "+":
-        yield report_error(f"SPF of {domain} ends in +all: it lets everybody through.", "End it in -all.")
+        yield report_error(f"SPF of {domain} ends in +all: it lets everybody through.", corrected)
     elif survey.all_qualifier in {"", "?"} and not survey.included:
-        yield report_warning(f"SPF of {domain} says nothing of others.", "End it in -all, or ~all while you try.")
+        yield report_warning(f"SPF of {domain} says nothing of others.", corrected)
     if sender in survey.included or _shares_an_owner(sender, survey.included):
         yield report_fine(f"SPF of {domain} includes what sends for it")
-        return
-    addresses = names.find_addresses(sender)
-    if not addresses and term.startswith("a:"):
+    elif not addresses and term.startswith("a:"):
         yield report_error(
             f"SPF of {domain} lets nothing through for {sender}, which has no address.",
             "Give that name an address in the DNS, or correct the name of the server that sends.",
@@ -131,7 +142,21 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
     elif survey.lets_through(addresses):
         yield report_fine(f"SPF of {domain} lets {sender} through")
     else:
-        yield report_error(f"SPF of {domain} does not let {sender} through.", f"Add {term} to the record.")
+        record = spf.write_record(survey.records, term)
+        yield report_error(
+            f"SPF of {domain} does not let {sender} through.",
+            f"Add {term} to the record, so that it is: {_record_line(domain, record)}",
+        )
+
+
+def _record_line(name: str, text: str) -> str:
+    """Write a TXT record as a zone file and `digest setup` have it."""
+    return f"{name}. TXT {quote_record_text(text)}"
+
+
+def _lets_sender_through(survey: spf.SpfSurvey, sender: str, addresses: list[str]) -> bool:
+    includes = sender in survey.included or _shares_an_owner(sender, survey.included)
+    return includes or survey.lets_through(addresses)
 
 
 def _shares_an_owner(host: str, included: list[str]) -> bool:
@@ -156,7 +181,9 @@ def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 
 def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: str) -> Iterator[DoctorFinding]:
     expected = key.dns_record()
-    publish = f"Publish at {name} the TXT record {expected}"
+    publish = (
+        f"Enter this record into the DNS, in place of what is there under that name: {_record_line(name, expected)}"
+    )
     texts = examined.outside.names.find_texts(name)
     if len(texts) != 1:
         many = (
@@ -172,7 +199,8 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
         return
     bits = _count_bits(tags)
     if bits is not None and bits < SHORT_BITS:
-        advice = "Make a key of 2,048 bits, sign with it, and publish its record beside this one first."
+        file = examined.installation.settings.dkim_key_file
+        advice = f"Where {file} is a key of 2,048 bits, enter its record into the DNS in place of the one there: {_record_line(name, expected)}"
         told = f"{name} has a key of {bits:,} bits"
         yield (
             report_error(f"{told}: nobody may accept it.", advice)
@@ -181,9 +209,7 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
         )
     wanted, published = dmarc.parse_tags(expected), "".join(tags["p"].split())
     if published != wanted["p"] and wanted["p"].startswith(published):
-        advice = (
-            f"{publish} whole; a string in the DNS takes 255 characters: write two or more, each in quotation marks."
-        )
+        advice = f"{publish} (a string in the DNS takes 255 characters, so it is written as two or more, each in quotation marks)"
         yield report_error(
             f"{name} has our key, cut off after {len(published)} characters: no signature verifies.", advice
         )
@@ -193,7 +219,8 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
         return
     if "y" in tags.get("t", "").split(":"):
         yield report_warning(
-            f"{name} says t=y: receivers treat mail as if it were not signed.", "Take t=y out of the record."
+            f"{name} says t=y: receivers treat mail as if it were not signed.",
+            f"Take t=y out of the record, so that it is: {_record_line(name, expected)}",
         )
     yield report_fine(f"{name} has the key that we sign with")
 
@@ -214,15 +241,21 @@ def _count_bits(tags: dict[str, str]) -> int | None:
 )
 def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether a DMARC policy (RFC 9989) counts for the domain of From, and somebody gets reports."""
-    domain = _sender_domain(examined.installation.settings)
+    sender = examined.installation.settings.file.sender
+    domain, reports = _sender_domain(examined.installation.settings), sender.reply_to or sender.address
     found = dmarc.discover_policy(examined.outside.names, domain)
     if found.record is None:
         problems = found.problems or (
             f"neither {domain} nor a domain above it has a DMARC policy: large providers refuse its mail in bulk.",
         )
-        yield from (report_error(problem) for problem in problems)
+        line = _record_line(f"_dmarc.{domain}", f"v=DMARC1; p=none; rua=mailto:{reports}")
+        remedy = (
+            f"Enter into the DNS, as the one DMARC record there, with an address of yours that takes reports: {line}"
+        )
+        yield from (report_error(problem, remedy) for problem in problems)
         return
-    yield from (report_warning(problem, "Correct the record.") for problem in found.problems)
+    corrected = _record_line(f"_dmarc.{found.record.domain}", dmarc.write_corrected_record(found.record, reports))
+    yield from (report_warning(problem, f"Enter it into the DNS as: {corrected}") for problem in found.problems)
     yield from _judge_report_addresses(examined, found.record)
     tried = "; it is only tried (t=y)" if found.record.tags.get("t") == "y" else ""
     yield report_fine(f"_dmarc.{found.record.domain} says {found.policy} for {domain}{tried}")
@@ -261,11 +294,16 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     tags = record.tags if record else {}
     by_path = dmarc.are_aligned(names, author, _bounce_domain(settings), strict=tags.get("aspf") == "s")
     by_key = signer is not None and dmarc.are_aligned(names, author, signer.domain, strict=tags.get("adkim") == "s")
+    by_key_remedy = f"Write DIGEST_DKIM_DOMAIN={author} into {settings.environment_place}, and enter the record that 'digest doctor' prints then."
+    by_path_remedy = (
+        f'Let bounces return to {author}: write bounce_domain = "{author}" under [sender] in {settings.settings_place}.'
+    )
     if by_key and by_path:
         yield report_fine(f"signature and return path speak for {author}")
     elif by_key:
         yield report_warning(
-            f"the return path's domain {_bounce_domain(settings)} does not speak for {author}: only the signature does."
+            f"the return path's domain {_bounce_domain(settings)} does not speak for {author}: only the signature does.",
+            by_path_remedy,
         )
     elif by_path:
         told = (
@@ -273,9 +311,11 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             if signer
             else "mail is not signed here"
         )
-        yield report_warning(f"{told}: only the return path does, and forwarded mail fails DMARC.")
+        yield report_warning(f"{told}: only the return path does, and forwarded mail fails DMARC.", by_key_remedy)
     else:
-        yield report_error(f"neither signature nor return path speaks for {author}: DMARC fails.")
+        yield report_error(
+            f"neither signature nor return path speaks for {author}: DMARC fails.", f"{by_key_remedy} {by_path_remedy}"
+        )
 
 
 @doctor_check("exchangers", "Publish an MX record that names the server which takes the domain's mail.", is_online=True)
@@ -287,20 +327,25 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     )
     for domain in filter(None, domains):
         exchangers = names.find_exchangers(domain)
+        remedy = (
+            f"Enter into the DNS, with the server that takes the domain's mail for MAILHOST: {domain}. MX 10 MAILHOST."
+        )
         if exchangers == [NULL_EXCHANGER]:
-            yield report_error(f"{domain} says that it takes no mail (a null MX): answers and bounces are lost.")
+            yield report_error(
+                f"{domain} says that it takes no mail (a null MX): answers and bounces are lost.", remedy
+            )
         elif not exchangers:
             has_host = bool(names.find_addresses(domain))
             told = f"{domain} has no MX record"
             yield (
-                report_warning(f"{told}; its own host is tried.")
+                report_warning(f"{told}; its own host is tried.", remedy)
                 if has_host
-                else report_error(f"{told} and no address: answers and bounces are lost.")
+                else report_error(f"{told} and no address: answers and bounces are lost.", remedy)
             )
         elif lost := [host for host in exchangers if not names.find_addresses(host)]:
             yield report_error(
                 f"the MX record of {domain} names {lost[0]}, which has no address.",
-                "Give it one, or name another server.",
+                f"Give {lost[0]} an A record in the DNS, or name another server in the MX record.",
             )
         else:
             yield report_fine(f"{exchangers[0]} takes mail for {domain}")

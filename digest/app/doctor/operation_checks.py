@@ -1,8 +1,10 @@
 """How the installation is run: who is told, what the timetable did, what waits, and what needs a person."""
 
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import func, select
 
@@ -35,7 +37,10 @@ MAX_WAIT = timedelta(hours=1)  # of what should be done within minutes
 MAX_NAMED = 5  # of what is found in one check
 
 
-@doctor_check("staff", "Add one with 'digest staff add EMAIL --role admin': a mailed link proves the address.")
+@doctor_check(
+    "staff",
+    "Run, with the admin's address for EMAIL: digest staff add EMAIL --role admin; the link in the mail that it sends proves the address.",
+)
 def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether there is an admin whose address is proven, for alarms, seals and answers to readers."""
     with examined.installation.database.read() as session:
@@ -80,7 +85,10 @@ def check_coming_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     yield from (report_fine(step.describe(file)) for step in steps)
 
 
-@doctor_check("stuck-job", "Look into the log of the scheduler for the job's name; it is tried again until it is done.")
+@doctor_check(
+    "stuck-job",
+    "Look for the job's name in the log of the scheduler (journalctl -u digest); it is tried again until it is done.",
+)
 def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether a job of the timetable was begun and never done."""
     undone = select(TimetableSlot).where(
@@ -94,7 +102,9 @@ def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             yield report_error(f"{slot.job} of {slot.at:%Y-%m-%d %H:%M} UTC was begun and is not done{why}.")
 
 
-@doctor_check("nightly-steps", "The log of that night has the error; the step runs again every night.")
+@doctor_check(
+    "nightly-steps", "The log of that night (journalctl -u digest) has the error; the step runs again every night."
+)
 def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether every step of the last night was done."""
     done = select(TimetableSlot).where(TimetableSlot.job == NIGHTLY_JOB, TimetableSlot.done_at.is_not(None))
@@ -124,7 +134,7 @@ def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_fine(f"the consent ledger was sealed {last:%Y-%m-%d %H:%M} UTC")
 
 
-@doctor_check("backup", "Make one with 'digest backup FILE', and keep it on another machine.")
+@doctor_check("backup", "Run, with a file on another disk or machine for FILE: digest backup FILE")
 def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether there is a backup of the last week, once there are people; where the clock makes them, `missing-backup` says so."""
     with examined.installation.database.read() as session:
@@ -135,10 +145,38 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if last is not None and examined.now - last <= MAX_BACKUP_AGE:
         yield report_fine(f"the last was made {last:%Y-%m-%d %H:%M} UTC")
     elif holds_anybody:
-        yield report_warning(f"the last was made {last:%Y-%m-%d %H:%M} UTC." if last else "none was ever made here.")
+        yield report_warning(
+            f"the last backup was made {last:%Y-%m-%d %H:%M} UTC." if last else "no backup was ever made here."
+        )
 
 
-@doctor_check("waiting-mail", "Start 'digest serve'; where it runs, its log says why mail cannot leave.")
+@doctor_check(
+    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and let the user that digest runs as write into backup.folder."
+)
+def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether backups by the clock can be made: there is a passphrase, and the folder can be written."""
+    settings = examined.installation.settings
+    if not settings.file.backup.folder:
+        return
+    folder = Path(settings.file.backup.folder)
+    if not settings.backup_passphrase_text:
+        yield report_error(
+            f"backups go to {folder}, and there is no passphrase to encrypt them with: none is made.",
+            f"Write DIGEST_BACKUP_PASSPHRASE='…' with a passphrase of your own into {settings.environment_place}, keep it where the "
+            "backups are not, and run: digest backup",
+        )
+    elif folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        yield report_error(
+            f"backups go to {folder}, which is no folder that can be written: none is made.",
+            f"Run: sudo chown $(id -un) {folder}; or name another under [backup] in {settings.settings_place}.",
+        )
+    else:
+        yield report_fine(f"backups by the clock go to {folder}, encrypted")
+
+
+@doctor_check(
+    "waiting-mail", "Start 'digest serve'; where it runs, its log (journalctl -u digest) says why mail cannot leave."
+)
 def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether confirmations, links and other notices leave within the hour."""
     late = (
@@ -150,7 +188,7 @@ def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding
         count, oldest = session.execute(select(func.count(), func.min(Delivery.due_at)).where(*late)).one()
     if count:
         yield report_error(
-            f"{count:,} mails that somebody waits for have not left, the oldest since {oldest:%Y-%m-%d %H:%M} UTC."
+            f"mails that somebody waits for have not left ({count:,}), the oldest since {oldest:%Y-%m-%d %H:%M} UTC."
         )
 
 
@@ -164,7 +202,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
     with examined.installation.database.read() as session:
         count = session.scalar(select(func.count()).where(*waiting))
     if count:
-        yield report_error(f"{count:,} posts of bounces and events wait to be applied.")
+        yield report_error(f"posts of bounces and events wait to be applied ({count:,}).")
 
 
 @doctor_check(
@@ -175,7 +213,7 @@ def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     with examined.installation.database.read() as session:
         count = session.scalar(select(func.count()).where(Delivery.state == DeliveryState.UNCERTAIN))
     if count:
-        yield report_warning(f"of {count:,} messages nobody knows whether they arrived.")
+        yield report_warning(f"nobody knows of some messages whether they arrived ({count:,}).")
 
 
 @doctor_check("dead-run", "The next 'digest send EDITION', or 'digest serve', reads what they tell and removes them.")
@@ -186,16 +224,16 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_warning(f"{file}: a run ended without a word and left this file.")
 
 
-@doctor_check("choices", "Write to each, by 'digest subscribers show', and ask them to choose anew at /preferences.")
+@doctor_check(
+    "choices", "Write to each ('digest subscribers show NUMBER'), and ask them to choose anew at /preferences."
+)
 def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether what every reader chose can be read; who cannot be understood is mailed nothing."""
     with examined.installation.database.read() as session:
         numbers = list_unreadable_choices(session)
     if numbers:
         named = ", ".join(str(number) for number in numbers[:MAX_NAMED])
-        yield report_error(
-            f"the choices of {len(numbers):,} readers cannot be read (reader {named}): their mail rests."
-        )
+        yield report_error(f"what readers chose cannot be read ({len(numbers):,}: number {named}): their mail rests.")
 
 
 def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
@@ -206,12 +244,11 @@ def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[Doc
     yield from (report_warning(finding.sentence) for finding in found if finding.kind == kind)
 
 
-# Their sentences say what to do.
 ATTENTION_REMEDIES = {
     "held": "'digest release' lets mail leave again.",
     "paused": "'digest resume EDITION' goes on, 'digest cancel EDITION' calls the rest off.",
     "gone-articles": "Drop or replace them at the desk, and approve the edition again.",
-    "signup-surge": "docs/operating.md says what to do when sign-ups surge.",
+    "signup-surge": "It ends by itself; where the readers are real, raise the limits that it names.",
     "unfinished-import": "Import the same file again: it goes on where it stopped.",
     "missed-release": "A person decides: late mail may be wrong mail.",
     "dead-source": "Try it with 'digest sources test URL', correct its address, or remove it.",
@@ -220,8 +257,26 @@ ATTENTION_REMEDIES = {
     "missed-deadline": "Approve it at the desk, or with 'digest approve EDITION'.",
     "unfed-section": "Add a source for it, or take it out of [[sections]].",
     "missed-run": "Start 'digest serve' or hls-scheduler; what is owed is then done once.",
-    "stuck-send": "Look into the log of 'digest serve'; 'digest send EDITION' goes on with it.",
+    "stuck-send": "Look into the log of 'digest serve' (journalctl -u digest); 'digest send EDITION' goes on with it.",
     "missing-backup": "'digest backup' makes one now.",
 }
+# Whose sentences say what to do to their end: the remedy stands in the documents alone.
+TELLING_KINDS = {
+    "held",
+    "paused",
+    "gone-articles",
+    "signup-surge",
+    "unfinished-import",
+    "missed-release",
+    "stuck-erasures",
+    "unfed-section",
+    "missing-backup",
+}
 for attention_kind, meaning in ATTENTION_KINDS.items():
-    add_check(attention_kind, meaning, ATTENTION_REMEDIES[attention_kind], partial(examine_attention, attention_kind))
+    add_check(
+        attention_kind,
+        meaning,
+        ATTENTION_REMEDIES[attention_kind],
+        partial(examine_attention, attention_kind),
+        tells_remedy=attention_kind in TELLING_KINDS,
+    )

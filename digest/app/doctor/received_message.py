@@ -135,12 +135,13 @@ MessageCheckFunction = Callable[[ReceivedMessage], Iterator[DoctorFinding]]
 
 @dataclass(frozen=True, slots=True)
 class MessageCheck:
-    """A named check of a message; `meaning` and `remedy` are those of `DoctorCheck`."""
+    """A named check of a message; `meaning`, `remedy` and `tells_remedy` are those of `DoctorCheck`."""
 
     name: str
     meaning: str
     remedy: str
     examine: MessageCheckFunction
+    tells_remedy: bool = False
 
 
 MESSAGE_CHECKS: dict[str, MessageCheck] = {}

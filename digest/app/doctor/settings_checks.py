@@ -19,13 +19,13 @@ from digest.app.mail_gallery import find_rendering_mistakes
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use
-from digest.settings import SettingsError, reload_settings
+from digest.settings import SettingsError, leads_to_this_machine, reload_settings
 from digest.settings.leftovers import list_foreign_texts, list_sample_addresses
 from digest.templating import find_template_mistakes
 from subscribers.phrases import join_words
 
 
-@doctor_check("settings", "Mend the keys that are named; docs/settings.md has what each may be.")
+@doctor_check("settings", "Mend the keys that are named.")
 def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the settings file can be used as it stands now, and only its owner may change it."""
     settings = examined.installation.settings
@@ -39,10 +39,10 @@ def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     try:
         reload_settings(settings)
     except SettingsError as exc:
-        yield report_error(str(exc))
+        yield report_error(exc.message, exc.remedy)
         return
     if (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
-        yield report_warning(f"{file}: other users may change it (mode {mode:04o}).", f"Run: chmod 644 {file}.")
+        yield report_warning(f"{file}: other users may change it (mode {mode:04o}).", f"Run: chmod 644 {file}")
     else:
         yield report_fine(f"{file}: every key of it can be used")
 
@@ -54,7 +54,11 @@ def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     yield report_fine(f"the settings name {count}") if count else report_error("the settings name no source.")
 
 
-@doctor_check("templates", "Correct the line that is named, or take the file out of the folder DIGEST_TEMPLATES.")
+@doctor_check(
+    "templates",
+    "Correct the line that is named, or take the file out of the folder DIGEST_TEMPLATES.",
+    tells_remedy=True,
+)
 def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the operator's own templates can be read, and every mail can be made with them."""
     settings = examined.installation.settings
@@ -75,23 +79,25 @@ def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if look.logo and settings.logo is None:
         yield report_error(
             f"look.logo and look.logo_dark name {look.logo} and {look.logo_dark}, and not both are kept here: the name "
-            "stands in letters."
+            "stands in letters.",
+            f"Run 'digest media add FILE' for each and write the names that it prints under [look] in {settings.settings_place}, or take "
+            "both lines out.",
         )
 
 
 @doctor_check("own-texts", "Write your own into digest.toml, or under Settings.")
 def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether a publication of another name still says what HLS.Today says, or has the sample's addresses."""
-    file = examined.installation.settings.file
+    file, place = examined.installation.settings.file, examined.installation.settings.settings_place
     if texts := list_foreign_texts(file):
         yield report_error(
             f"the publication is {file.publication.name}, and {join_words(texts)} still say what HLS.Today says.",
-            "Write your own.",
+            f'Write your own for each into {place}: publication.tagline, say, is the line tagline = "…" under [publication].',
         )
     if addresses := list_sample_addresses(file):
         yield report_error(
             f"{join_words(addresses)} still end in the sample's news.example.org: no answer would reach you.",
-            "Give addresses at a domain of your own.",
+            f"Write names at a domain of your own under [sender] in {place}.",
         )
 
 
@@ -104,24 +110,34 @@ def check_consent_wording(examined: ExaminedInstallation) -> Iterator[DoctorFind
         yield report_fine(f"what readers agree to names {name}; its SHA-256 begins with {wording.hash[:12]}")
     else:
         yield report_error(
-            f"wordings.consent does not name {name}, so readers would not agree to mail from anybody: "
-            "write {name} where the publication's name belongs."
+            f"wordings.consent does not name {name}, so readers would not agree to mail from anybody.",
+            f"Write {{name}} where the publication's name belongs, in the line consent under [wordings] in {settings.settings_place}.",
         )
 
 
 @doctor_check("postal-address", "Set sender.postal_address to a street, a registered box or a commercial mail address.")
 def check_postal_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether there is a postal address, which every message needs (CAN-SPAM, 15 USC 7704)."""
-    if not examined.installation.settings.file.sender.postal_address.strip():
-        yield report_error("sender.postal_address is empty: no edition can be approved without it.")
+    settings = examined.installation.settings
+    if not settings.file.sender.postal_address.strip():
+        yield report_error(
+            "sender.postal_address is empty: no edition can be approved without it.",
+            f'Write postal_address = "1 Main St, Springfield" with your own address under [sender] in {settings.settings_place}: a '
+            "street, a registered box or a commercial mail address.",
+        )
 
 
 @doctor_check("base-url", "Set DIGEST_BASE_URL to the https address at which readers reach these pages.")
 def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether links are https, as one-click unsubscribing demands (RFC 8058)."""
-    base = examined.installation.settings.link_base
+    settings = examined.installation.settings
+    base = settings.link_base
     if urlsplit(base).scheme != "https":
-        yield report_error(f"DIGEST_BASE_URL is {base}: one-click links must be https before anything is mailed.")
+        wanted = "https://news.example.org" if leads_to_this_machine(base) else base.replace("http://", "https://", 1)
+        yield report_error(
+            f"DIGEST_BASE_URL is {base}: one-click links must be https before anything is mailed.",
+            f"Write DIGEST_BASE_URL={wanted} into {settings.environment_place}: the https address at which readers reach these pages.",
+        )
     else:
         yield report_fine(f"links begin with {base}")
 
@@ -137,11 +153,13 @@ def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         return
     yield report_warning(
         "DIGEST_BASE_URL is https, so a proxy stands before the pages, and limits.proxies is 0: all forms seem to come "
-        "from the proxy, and the limits on one network count nobody or everybody."
+        "from the proxy, and the limits on one network count nobody or everybody.",
+        f"Write proxies = 1 under [limits] in {settings.settings_place} (or how many stand one behind the other); each must add the "
+        "address that it was asked from to X-Forwarded-For.",
     )
 
 
-@doctor_check("provider", "Set DIGEST_MAIL_URL right: docs/operating.md has its forms.")
+@doctor_check("provider", "Set DIGEST_MAIL_URL right, such as smtp://user:password@host:587.")
 def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the way that mail takes out can be opened with these settings; nothing is sent."""
     settings = examined.installation.settings
@@ -166,7 +184,7 @@ add_check(
 add_check(
     "bounces",
     "Whether bounces come back to where they are read",
-    "Set [inbound] and sender.bounce_domain (docs/sending.md).",
+    "Set [inbound] and sender.bounce_domain.",
     partial(examine_provider, "bounces"),
 )
 add_check(
@@ -192,10 +210,16 @@ def check_bounce_mailbox(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     if last is None:
         yield report_fine(f"{name} was not read yet; 'digest inbound' does it now, 'digest serve' every minute")
         return
+    remedy = (
+        f"Correct host, user and folder under [inbound] in {installation.settings.settings_place}, and DIGEST_INBOUND_PASSWORD in "
+        f"{installation.settings.environment_place}; 'digest inbound' tries them at once."
+    )
     at = f"{last.at.astimezone(installation.settings.file.publication.zone):%b %d %H:%M %Z}"
     if last.trouble:
-        yield report_error(f"{name} gave trouble {last.troubles} times in a row, last {at}: {last.trouble}")
+        yield report_error(
+            f"{name} gave trouble {last.troubles} times in a row, last {at}: {last.trouble.rstrip('.')}.", remedy
+        )
     elif last.stuck:
-        yield report_error(f"{name} was read last {at}, and {last.stuck}")
+        yield report_error(f"{name} was read last {at}, and {last.stuck.rstrip('.')}.", remedy)
     else:
         yield report_fine(f"{name} was read last {at}")

@@ -60,7 +60,10 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
         [host] if host.replace(".", "").isdigit() or ":" in host else examined.outside.names.find_addresses(host)
     )
     if not addresses:
-        raise SiteError(f"{host} has no address in the DNS: no link of a mail leads anywhere.")
+        raise SiteError(
+            f"{host} has no address in the DNS: no link of a mail leads anywhere.",
+            remedy=f"Enter into the DNS, with the public address of this machine or its proxy for ADDRESS: {host}. A ADDRESS",
+        )
     shown = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
     place = f"{url.scheme}://{shown}:{url.port or (443 if url.scheme == 'https' else 80)}{url.path}"
     timeout, tls = examined.outside.timeout, examined.outside.tls
@@ -79,7 +82,7 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
             valid_until = read_certificate_end(secured.getpeercert()) if secured else None
             return SiteAnswer(response.status_code, response.headers, _read_text(response), valid_until)
     except httpx.HTTPError as exc:
-        raise SiteError(f"{host} does not answer: {_explain(exc)}.") from exc
+        raise SiteError(f"{host} does not answer: {_explain(exc).rstrip('.')}.") from exc
 
 
 def _read_text(response: httpx.Response) -> str:
@@ -177,7 +180,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 
 @doctor_check(
     "site-https",
-    "Let the proxy pass the header on, and redirect http to https (docs/setup.md has configurations).",
+    "Let the proxy pass the header on, and redirect http to https: 'digest setup' writes files for nginx and Caddy that do both.",
     is_online=True,
 )
 @_where_it_answers

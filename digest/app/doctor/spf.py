@@ -1,7 +1,7 @@
 """SPF (RFC 7208): what the record of a domain lets through, with all that it includes, and what is wrong with it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -19,16 +19,16 @@ _MODIFIER = re.compile(r"(?P<name>[a-z][\w.-]*)=(?P<value>.*)$", re.IGNORECASE)
 class SpfSurvey:
     """What a record lets through: `networks`, and how it ends (`all_qualifier`, empty where nothing says so).
 
-    `lookups` counts what a receiver has to ask for it; `problems` are sentences on what is wrong.
+    `lookups` counts what a receiver has to ask for it; `problems` are sentences on what is wrong, each with what to do.
     """
 
-    records: int = 0
+    records: list[str] = field(default_factory=list)
     networks: list[IPv4Network | IPv6Network] = field(default_factory=list)
     included: list[str] = field(default_factory=list)
     all_qualifier: str = ""
     lookups: int = 0
     void_lookups: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
 
     def lets_through(self, addresses: Iterable[str]) -> bool:
         """Say whether mail from one of these addresses passes."""
@@ -47,13 +47,38 @@ def survey_spf(names: NameLookup, domain: str) -> SpfSurvey:
     _SpfReader(names, survey).read(domain, ())
     if survey.lookups > MAX_LOOKUPS:
         survey.problems.append(
-            f"SPF of {domain} needs {survey.lookups} look-ups, and receivers stop at {MAX_LOOKUPS}: none of it counts."
+            (
+                f"SPF of {domain} needs {survey.lookups} look-ups, and receivers stop at {MAX_LOOKUPS}: none of it counts.",
+                "Take out what sends no mail for you, or write the numbers of hosts (ip4:, ip6:) in place of a:, mx: and include:.",
+            )
         )
     if survey.void_lookups > MAX_VOID_LOOKUPS:
         survey.problems.append(
-            f"SPF of {domain} names {survey.void_lookups} hosts that do not exist, more than {MAX_VOID_LOOKUPS}."
+            (
+                f"SPF of {domain} names {survey.void_lookups} hosts that do not exist, more than {MAX_VOID_LOOKUPS}.",
+                "Take them out of the record, or correct their names.",
+            )
         )
     return survey
+
+
+def survey_text(names: NameLookup, domain: str, text: str) -> SpfSurvey:
+    """Read a record as if it were the domain's."""
+    survey = SpfSurvey(records=[text])
+    _SpfReader(names, survey).read_terms(text.split()[1:], domain, ())
+    return survey
+
+
+def write_record(records: Sequence[str], added: str = "") -> str:
+    """Write the one record that stands for all of these, with another term; it lets nobody through whom none of them names.
+
+    It ends in the mildest of what they say of others, `~all` before `-all`: nobody's mail is refused who sent by one of them.
+    """
+    terms = [term for record in records for term in record.split()[1:]]
+    included = [re.sub(r"^redirect=", "include:", term, flags=re.IGNORECASE) for term in terms]
+    named = [term for term in included if term.lower().lstrip("-+~?") != "all"]
+    has_soft = any(term.lower() == "~all" for term in terms)
+    return " ".join(["v=spf1", *dict.fromkeys([*named, *([added] if added else [])]), "~all" if has_soft else "-all"])
 
 
 class _SpfReader:
@@ -64,16 +89,23 @@ class _SpfReader:
         """Read one record; `above` are the domains that include it."""
         survey = self._survey
         if domain in above:
-            survey.problems.append(f"SPF of {above[0]} includes {domain} within itself.")
+            problem = f"SPF of {above[0]} includes {domain} within itself."
+            survey.problems.append((problem, f"Take include:{domain} out of the record of {above[-1]}."))
             return
         records = find_spf_records(self._names, domain)
         if not above:
-            survey.records = len(records)
+            survey.records = records
         elif len(records) != 1:
-            survey.problems.append(f"SPF of {above[0]} includes {domain}, which has {len(records) or 'no'} record.")
+            problem = f"SPF of {above[0]} includes {domain}, which has {len(records) or 'no'} SPF records."
+            survey.problems.append(
+                (problem, f"Take include:{domain} out of the record of {above[-1]}, or correct its name.")
+            )
         if len(records) != 1 or survey.lookups > 3 * MAX_LOOKUPS:
             return
-        terms = records[0].split()[1:]
+        self.read_terms(records[0].split()[1:], domain, above)
+
+    def read_terms(self, terms: list[str], domain: str, above: tuple[str, ...]) -> None:
+        """Read the terms of one record."""
         has_all = any(term.lower().lstrip("-+~?") == "all" for term in terms)
         for term in terms:
             self._read_term(term, domain, above, follow_redirect=not has_all)
@@ -92,7 +124,9 @@ class _SpfReader:
         }:
             modifier = _MODIFIER.match(term)
             if modifier is None and not (mechanism and mechanism["name"].lower() in {"ip4", "ip6"}):
-                survey.problems.append(f"SPF of {domain}: {term} is no term of RFC 7208.")
+                problem = f"SPF of {domain}: {term} is no term of RFC 7208."
+                remedy = f"Correct {term} in the record (a number is ip4:192.0.2.1 or ip6:2001:db8::1), or take it out."
+                survey.problems.append((problem, remedy))
             elif modifier and modifier["name"].lower() == "redirect" and follow_redirect:
                 survey.lookups += 1
                 self.read(modifier["value"].lower(), (*above, domain))
@@ -120,7 +154,9 @@ class _SpfReader:
             try:
                 network = ip_network(f"{address}{_choose_length(address, length)}", strict=False)
             except ValueError:
-                survey.problems.append(f"SPF: {name}:{value}{length} is no network.")
+                survey.problems.append(
+                    (f"SPF: {name}:{value}{length} is no network.", f"Correct {name}:{value}{length} in the record.")
+                )
                 continue
             if passes:
                 survey.networks.append(network)

@@ -1,14 +1,11 @@
 """The lines that the DNS must have before mail arrives and pages are found."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from digest.app.setup.answers import SetupAnswers
-from digest.deliver.compose.dkim import DkimSigner
+from digest.deliver.compose.dkim import DkimSigner, quote_record_text
 from digest.settings import is_loopback
-
-_STRING_LENGTH = 255  # characters of one string of a TXT record (RFC 1035, 3.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +38,12 @@ def list_dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Sequen
         records.append(DnsRecord(domain, "TXT", spf, "SPF; name there whatever else sends for this domain"))
         if signer is not None:
             records += [
-                DnsRecord(f"{key.selector}._domainkey.{signer.domain}", "TXT", _quote_text(key.dns_record()), "DKIM")
+                DnsRecord(
+                    f"{key.selector}._domainkey.{signer.domain}", "TXT", quote_record_text(key.dns_record()), "DKIM"
+                )
                 for key in signer.keys
             ]
     policy = f'"v=DMARC1; p=none; rua=mailto:{answers.reply_to}"'
     note = "DMARC; p=quarantine once the reports show that all your mail passes"
     records.append(DnsRecord(f"_dmarc.{domain}", "TXT", policy, note))
     return records
-
-
-def _quote_text(text: str) -> str:
-    return " ".join(f'"{part}"' for part in textwrap.wrap(text, _STRING_LENGTH, drop_whitespace=False))

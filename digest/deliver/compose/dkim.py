@@ -35,6 +35,9 @@ _CANONICAL_VALUE = re.compile(rb"[!-~]+(?: [!-~]+)*(?:\r\n ?[!-~]+(?: [!-~]+)*)*
 _SLOT = re.compile(rb"\0(\d)\0")
 _LINE_LENGTH = 76  # characters of a line of the field
 
+_MAKE_KEY = "Make a new key: openssl genrsa -out"
+_STRING_LENGTH = 255  # characters of one string of a TXT record (RFC 1035, 3.3)
+
 SlotPlaces = Sequence[tuple[int, int]]  # (place among the parts, slot whose value stands there)
 
 
@@ -84,6 +87,11 @@ def canonicalise_body(body: bytes) -> bytes:
     body = re.sub(rb" (?=\r\n|\Z)", b"", body)
     body = re.sub(rb"(?:\r\n)+\Z", b"", body)
     return body + b"\r\n" if body else b""
+
+
+def quote_record_text(text: str) -> str:
+    """Write the text of a TXT record as a zone file has it: strings of at most 255 characters, each in quotation marks."""
+    return " ".join(f'"{text[at : at + _STRING_LENGTH]}"' for at in range(0, len(text), _STRING_LENGTH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,17 +184,25 @@ def _read_key_file(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077:
-                raise _key_file_error(file, f"others than you can read it; run: chmod 600 {file}")
+                raise _key_file_error(file, "others than you can read it", f"Run: chmod 600 {file}")
             return opened.read(1_000_000)
     except OSError as exc:
-        raise _key_file_error(file, f"cannot be read ({exc.strerror})") from None
+        raise _key_file_error(
+            file,
+            f"cannot be read ({exc.strerror})",
+            f"{_MAKE_KEY} {file} 2048; or give it to the user that digest runs as.",
+        ) from None
 
 
 def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateKey:
     try:
         secret = serialization.load_pem_private_key(pem, password=None)
     except TypeError:
-        raise _key_file_error(file, "its key wants a password; store it without one, readable by you alone") from None
+        raise _key_file_error(
+            file,
+            "its key wants a password",
+            f"Store it without one: openssl pkey -in {file} -out {file}.new; chmod 600 {file}.new; mv {file}.new {file}",
+        ) from None
     except ValueError:
         raise _key_file_error(file, "a key in it cannot be read") from None
     if not isinstance(secret, (RSAPrivateKey, Ed25519PrivateKey)):
@@ -194,8 +210,9 @@ def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateK
     return secret
 
 
-def _key_file_error(file: Path, reason: str) -> DkimError:
-    return DkimError(f"DIGEST_DKIM_KEY_FILE: {file}: {reason}.")
+def _key_file_error(file: Path, reason: str, remedy: str = "") -> DkimError:
+    usual = f"{_MAKE_KEY} {file} 2048; and publish the record that 'digest doctor' prints then."
+    return DkimError(f"DIGEST_DKIM_KEY_FILE: {file}: {reason}.", remedy=remedy or usual)
 
 
 def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:

@@ -50,7 +50,7 @@ class InstallationHold:
 
     def __str__(self) -> str:
         """Say it as one sentence, with what to do."""
-        why = f": {self.reason}" if self.reason else ""
+        why = f": {self.reason.rstrip('.')}" if self.reason else ""
         return (
             f"held by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC{why}. 'digest release' lets mail leave again."
         )

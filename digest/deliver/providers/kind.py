@@ -218,7 +218,8 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
     if unknown := sorted(given.keys() - defaults.keys()):
         allowed = f"there is {', '.join(defaults)}" if defaults else "there are none"
         raise ProviderSettingsError(
-            f"DIGEST_MAIL_URL: no such option: {', '.join(unknown)}; for {url.scheme}: {allowed}"
+            f"DIGEST_MAIL_URL: no such option: {', '.join(unknown)}.",
+            remedy=f"Take it out, or correct it: for {url.scheme}: {allowed}.",
         )
     return {**defaults, **given}
 

@@ -40,7 +40,10 @@ def provider_in_use(settings: Settings) -> ProviderKind:
         if is_in_use(kind, settings):
             return kind
     *examples, last = (example for kind in provider_kinds() for example in kind.url_examples)
-    raise ProviderSettingsError(f"DIGEST_MAIL_URL: write {', '.join(examples)} or {last}")
+    raise ProviderSettingsError(
+        "DIGEST_MAIL_URL names no way for mail to go out.",
+        remedy=f"Write it into {settings.environment_place} as one of {', '.join(examples)} or {last}",
+    )
 
 
 def writes_files(settings: Settings) -> bool:

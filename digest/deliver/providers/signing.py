@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer
+from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer, quote_record_text
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.settings import Settings
 
@@ -17,7 +17,7 @@ def load_provider_signer(settings: Settings) -> DkimSigner | None:
     try:
         return load_signer(settings)
     except DkimError as exc:
-        raise ProviderSettingsError(str(exc)) from exc
+        raise ProviderSettingsError(exc.message, remedy=exc.remedy) from exc
 
 
 def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warning"]) -> Iterator[DoctorFinding]:
@@ -25,26 +25,37 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
     try:
         signer = load_signer(settings)
     except DkimError as exc:
-        yield DoctorFinding("signing", "error", str(exc), "docs/operating.md says how to make the key file.")
+        yield DoctorFinding("signing", "error", exc.message, exc.remedy)
         return
     if signer is None:
         yield DoctorFinding(
             "signing",
             unsigned,
             "mail is not signed (DKIM): the large providers refuse newsletters without a signature.",
-            "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
+            _describe_signing(settings),
         )
         return
     for key in signer.keys:
         name = f"{key.selector}._domainkey.{signer.domain}"
-        yield DoctorFinding(
-            "signing", "ok", f"mail is signed; the DNS must have at {name} the TXT record {key.dns_record()}"
-        )
+        record = quote_record_text(key.dns_record())
+        yield DoctorFinding("signing", "ok", f"mail is signed; the DNS must have this record: {name}. TXT {record}")
     sender = settings.file.sender.address.rpartition("@")[2].lower()
     if sender != signer.domain and not sender.endswith(f".{signer.domain}"):
         yield DoctorFinding(
             "signing",
             "warning",
             f"mail is signed for {signer.domain} and comes from {sender}: without a common domain DMARC fails.",
-            f"Sign with a key of {sender}, or write from {signer.domain}.",
+            f"Sign with a key of {sender}: write DIGEST_DKIM_DOMAIN={sender} into {settings.environment_place}, and enter the record that "
+            f"'digest doctor' prints then into the DNS; or write from {signer.domain}: address under [sender] in {settings.settings_place}.",
         )
+
+
+def _describe_signing(settings: Settings) -> str:
+    """Say how to sign with a new key."""
+    domain = settings.file.sender.address.rpartition("@")[2].lower()
+    file = settings.settings_place.parent / "dkim.pem"
+    return (
+        f"Run: openssl genrsa -out {file} 2048; chmod 600 {file}; write DIGEST_DKIM_DOMAIN={domain}, DIGEST_DKIM_SELECTOR=digest and "
+        f"DIGEST_DKIM_KEY_FILE={file} into {settings.environment_place}; and enter the record that 'digest doctor' prints then into "
+        "the DNS. Or let your mail server sign."
+    )

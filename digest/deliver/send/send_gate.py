@@ -84,6 +84,6 @@ def send_blocked_reason(name: str, edition: Any, stored_hold: Any, *, called: st
     if edition.state == EditionState.CANCELLED:
         return f"{called or name} is cancelled."
     if edition.paused_at is not None:
-        reason = f": {edition.paused_because}" if edition.paused_because else "."
+        reason = f": {edition.paused_because.rstrip('.')}." if edition.paused_because else "."
         return f"{called or name} is paused{reason} 'digest resume {name}' lets it go on."
     return ""

@@ -322,19 +322,25 @@ def fail_backup(world: FaultyInstallation) -> None:
     world.remember(BACKUP_STATE_KEY, {"trouble": "/backups: no room.", "tried_at": NOW.isoformat()})
 
 
+def block_backup_folder(world: FaultyInstallation) -> None:
+    file = world.home / "digest.toml"
+    world.replace_setting("[limits]", f'[backup]\nfolder = "{file}"\n\n[limits]')
+    world.environ["DIGEST_BACKUP_PASSPHRASE"] = "a rather long passphrase"
+
+
 Plant = Callable[[FaultyInstallation], object]
 # What is planted, the check that names it, and what its sentence tells to do.
 OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "others may read the key file": (open_key_file, "key-file", "chmod 600"),
     "the key file is lost": (lose_keys, "key-file", "digest keys restore"),
-    "the key file is damaged": (damage_keys, "key-file", "docs/keys.md"),
+    "the key file is damaged": (damage_keys, "key-file", "digest keys restore FILE --replace"),
     "the outbox cannot be written": (close_outbox, "home-folder", "chmod 700"),
     "others may look into the outbox": (open_outbox, "home-folder", "chmod 700"),
     "others may write the database": (open_database_file, "database", "chmod 600"),
     "the database was never migrated": (forget_schema, "database", "digest init"),
     "a row of the audit log was changed": (forge_audit, "audit-log", "Compare it with a backup"),
     "the clock went back": (act_in_the_future, "clock", "timedatectl"),
-    "the departure log is damaged": (damage_departure_log, "departure-log", "Put the file back"),
+    "the departure log is damaged": (damage_departure_log, "departure-log", "left.log back from a copy"),
     "the departure log cannot be written": (lock_departure_log, "departure-log", "chmod 600"),
     "a setting is misspelt": (misspell_setting, "settings", "Mend the keys"),
     "others may change the settings": (lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
@@ -343,7 +349,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         "sources",
         "sources add",
     ),
-    "no postal address": (change("1 Main St, Springfield", ""), "postal-address", "sender.postal_address"),
+    "no postal address": (change("1 Main St, Springfield", ""), "postal-address", 'Write postal_address = "'),
     "another name, and HLS.Today's words": (change("HLS.Today", "Vigie"), "own-texts", "Write your own"),
     "consent to nobody": (
         change(
@@ -353,20 +359,28 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         "consent-wording",
         "{name}",
     ),
-    "links without https": (set_environ(DIGEST_BASE_URL="http://news.hls.test"), "base-url", "https"),
-    "a proxy that nobody declared": (change("proxies = 1", "proxies = 0"), "proxies", "limits.proxies"),
-    "a template with a mistake": (write_template_mistake, "templates", "Correct the line"),
+    "links without https": (
+        set_environ(DIGEST_BASE_URL="http://news.hls.test"),
+        "base-url",
+        "Write DIGEST_BASE_URL=https://news.hls.test into",
+    ),
+    "a proxy that nobody declared": (
+        change("proxies = 1", "proxies = 0"),
+        "proxies",
+        "Write proxies = 1 under [limits]",
+    ),
+    "a template with a mistake": (write_template_mistake, "templates", "Correct it"),
     "a logo that is not kept": (
         change("[limits]", '[look]\nlogo = "a.png"\nlogo_dark = "b.png"\n[limits]'),
         *("logo", "digest media add"),
     ),
     "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
-    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "no such option"),
+    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "Take it out"),
     "SendGrid without a key": (set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's events are refused": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
-    "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "DIGEST_DKIM_KEY_FILE"),
+    "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "openssl genrsa -out"),
     "others may read the DKIM key": (open_dkim_key, "signing", "chmod 600"),
-    "signed for another domain": (sign_for_a_stranger, "signing", "Sign with a key of hls.test"),
+    "signed for another domain": (sign_for_a_stranger, "signing", "write DIGEST_DKIM_DOMAIN=hls.test into"),
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
     "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
     "no admin": (remove_admin, "staff", "digest staff add"),
@@ -375,7 +389,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
         *("timetable", "digest serve"),
     ),
-    "a job hangs": (add_rows(lambda: slot("collect", NOW - 3 * HOUR, done=False)), "stuck-job", "log of the scheduler"),
+    "a job hangs": (add_rows(lambda: slot("collect", NOW - 3 * HOUR, done=False)), "stuck-job", "journalctl -u digest"),
     "a step of the night failed": (
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
         *("nightly-steps", "log of that night"),
@@ -400,10 +414,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         add_rows(lambda: edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces")),
         *("paused", "digest resume"),
     ),
-    "an article is gone": (lose_article, "gone-articles", "approve the edition again"),
+    "an article is gone": (lose_article, "gone-articles", "approve again"),
     "sign-ups surge": (
         add_rows(lambda: SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})),
-        *("signup-surge", "docs/operating.md"),
+        *("signup-surge", "raise limits.signups_first"),
     ),
     "an import stopped": (
         add_rows(
@@ -435,7 +449,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
                 provider="sendgrid", mark="m", ciphertext=b"c", key_id="k", asked_at=NOW - DAY, tries=2, next_try_at=NOW
             )
         ),
-        *("stuck-erasures", "DIGEST_SENDGRID_API_KEY"),
+        *("stuck-erasures", "The key needs Suppressions"),
     ),
     "a deadline is over": (
         add_rows(lambda: edition(release_at=NOW - HOUR, slot=release_slot(NOW - HOUR))),
@@ -451,5 +465,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("stuck-send", "digest send"),
     ),
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
+    "backups without a passphrase": (
+        change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),
+        *("backup-folder", "Write DIGEST_BACKUP_PASSPHRASE"),
+    ),
+    "a backup folder that is none": (block_backup_folder, "backup-folder", "name another under [backup]"),
     "a section without a source": (change('section = "events"', 'section = "news"'), "unfed-section", "take"),
 }

@@ -49,7 +49,10 @@ class MailboxFolder:
         self._done_folder = self._full_folder_name(mailbox.done) if mailbox.done else ""
         status, reply = imap.select(_quote_name(mailbox.folder), readonly)
         if status != "OK":
-            raise MailboxError(f"no folder {mailbox.folder}: {_reply_text(reply)}. Put inbound.folder right.")
+            raise MailboxError(
+                f"no folder {mailbox.folder}: {_reply_text(reply)}.",
+                remedy="Correct inbound.folder: the line folder under [inbound] in digest.toml.",
+            )
         self.uid_validity = self._response_number("UIDVALIDITY") or 0
         self.uid_next = self._response_number("UIDNEXT")
 
@@ -173,9 +176,16 @@ def _translate_errors(server_name: str) -> Iterator[None]:
         raise MailboxError(f"{server_name}: {_reply_text(exc.args)}") from None
     except ssl.SSLError as exc:
         cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
-        raise MailboxError(f"no trusted TLS with {server_name}: {cause}") from None
+        raise MailboxError(
+            f"no trusted TLS with {server_name}: {cause.rstrip('.')}.",
+            remedy="Name the server in host under [inbound] in digest.toml as its certificate does, or name there in authorities a file "
+            "of the certificates of who vouches for it.",
+        ) from None
     except OSError as exc:
-        raise MailboxError(f"no connection to {server_name}: {exc.strerror or type(exc).__name__}") from None
+        raise MailboxError(
+            f"no connection to {server_name}: {exc.strerror or type(exc).__name__}.",
+            remedy="See whether the server runs, and correct host and port under [inbound] in digest.toml.",
+        ) from None
     except ValueError:  # a number that is none, and the like
         raise MailboxError(f"{server_name} does not speak IMAP as it should") from None
 
@@ -214,7 +224,8 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
     except imaplib.IMAP4.error as exc:
         reply = scrub_addresses(_reply_text(exc.args).replace(password, "<password>"))
         raise MailboxError(
-            f"the server refuses the sign-in: {reply}. Check inbound.user and DIGEST_INBOUND_PASSWORD."
+            f"the server refuses the sign-in: {reply}.",
+            remedy="Write the right user under [inbound] in digest.toml, and the right DIGEST_INBOUND_PASSWORD into digest.env.",
         ) from None
     capabilities = imap.capability()[1][-1]  # there may be more after the sign-in
     if capabilities:

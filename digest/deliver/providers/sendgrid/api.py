@@ -111,7 +111,11 @@ def read_account(settings: Settings) -> tuple[str, str]:
         ProviderSettingsError: there is no key, or it would travel in the clear.
     """
     if settings.sendgrid_api_key is None:
-        raise ProviderSettingsError("DIGEST_SENDGRID_API_KEY: missing; sendgrid: needs it")
+        raise ProviderSettingsError(
+            "DIGEST_SENDGRID_API_KEY: missing; sendgrid: needs it.",
+            remedy=f"Write DIGEST_SENDGRID_API_KEY=… into {settings.environment_place}: SendGrid makes a key under Settings, API Keys, "
+            "with the permission Mail Send.",
+        )
     host = urlsplit(settings.sendgrid_host)
     if host.scheme != "https" and not is_loopback(host.hostname or ""):
         raise ProviderSettingsError("DIGEST_SENDGRID_HOST: not https; the key would travel in the clear")

@@ -59,7 +59,11 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
         )
     else:
         yield kind.DoctorFinding(
-            "provider-events", "warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty."
+            "provider-events",
+            "warning",
+            "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.",
+            f"Write DIGEST_SENDGRID_WEBHOOK_KEY=… into {settings.environment_place}: the verification key that SendGrid shows under "
+            "Settings, Mail Settings, Event Webhooks, once its Signed Event Webhook is on.",
         )
 
 

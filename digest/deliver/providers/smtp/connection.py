@@ -42,7 +42,10 @@ class SmtpTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """The server that mail goes to, and how. `tls_mode` is `starttls`, `implicit` (RFC 8314) or `off` (loopback only)."""
+    """The server that mail goes to, and how. `tls_mode` is `starttls`, `implicit` (RFC 8314) or `off` (loopback only).
+
+    `settings_place` says where DIGEST_MAIL_URL stands, for whoever has to mend it.
+    """
 
     host: str
     port: int
@@ -52,6 +55,7 @@ class SmtpServer:
     ca_file: Path | None = None  # further certificate authorities to trust
     messages_per_connection: int = 100  # a connection, then QUIT
     timeouts: SmtpTimeouts = SmtpTimeouts()
+    settings_place: str = "digest.env"
 
 
 @dataclass(frozen=True, slots=True)

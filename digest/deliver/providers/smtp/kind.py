@@ -45,6 +45,7 @@ def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
         user=unquote(url.username or ""),
         password=unquote(url.password or ""),
         ca_file=Path(options["ca"]) if options["ca"] else None,
+        settings_place=str(settings.environment_place),
         messages_per_connection=kind.parse_count(options["messages"], 10_000, "messages"),
     )
     return server, kind.parse_count(options["connections"], MAX_CONNECTIONS, "connections")
@@ -79,7 +80,11 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
     if not settings.file.inbound.host:
         place = f"bounce+…@{domain}" if domain else "sender.address"
         yield kind.DoctorFinding(
-            "bounces", "warning", f"bounces go to {place} and are not read.", "Set [inbound] (docs/sending.md)."
+            "bounces",
+            "warning",
+            f"bounces go to {place} and are not read.",
+            f"Write host and user of the mailbox that they come to under [inbound] in {settings.settings_place}, and its password "
+            f"as DIGEST_INBOUND_PASSWORD=… into {settings.environment_place}.",
         )
     elif not domain:
         yield kind.DoctorFinding(
@@ -87,7 +92,8 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
             "warning",
             "sender.bounce_domain is empty: bounces come back without proof of which message they speak, and "
             "count for nothing.",
-            "Give a domain whose mail for bounce+…@ ends up in the mailbox of [inbound].",
+            f'Write bounce_domain = "…" under [sender] in {settings.settings_place}: a domain whose mail for bounce+…@ ends up in the '
+            "mailbox of [inbound].",
         )
 
 

@@ -37,8 +37,8 @@ class SmtpSessionError(ApplicationError):
     With `this_connection_only` it may take them over another connection: there are too many, or one broke.
     """
 
-    def __init__(self, reason: str, *, this_connection_only: bool = False) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, *, remedy: str = "", this_connection_only: bool = False) -> None:
+        super().__init__(reason, remedy=remedy)
         self.this_connection_only = this_connection_only
 
 
@@ -147,7 +147,7 @@ class SmtpProvider:
             self._reset_transaction()
         if reply.code in {530, 535, 538}:
             self._hang_up()
-            raise SmtpSessionError(f"the server wants a sign-in: {text}. Put user and password into DIGEST_MAIL_URL.")
+            raise SmtpSessionError(f"the server wants a sign-in: {text}.", remedy=self._sign_in_remedy)
         return _refused_outcome(text) if 500 <= reply.code < 600 else MessageOutcome(HandoverResult.TRY_LATER, text)
 
     def _handle_sender_refusal(self, code: int, reply_text: str) -> MessageOutcome:
@@ -202,24 +202,43 @@ class SmtpProvider:
         self.close()
         return facts
 
+    @property
+    def _place(self) -> str:
+        return f"{self._server.host}:{self._server.port}"
+
+    @property
+    def _sign_in_remedy(self) -> str:
+        scheme = "smtps" if self._server.tls_mode == "implicit" else "smtp"
+        return (
+            f"Correct user and password in DIGEST_MAIL_URL ({self._server.settings_place}): they stand between {scheme}:// and the host, "
+            "with a colon between them."
+        )
+
     def _ensure_connection(self) -> SmtpConnection:
         if self._connection is None:
             try:
                 self._connection = connect_smtp(self._server, self._tls_context)
             except smtplib.SMTPAuthenticationError as exc:
                 reply = f"{exc.smtp_code} {scrub_addresses(exc.smtp_error)}"
-                raise SmtpSessionError(f"the server refuses the sign-in: {reply}. Check DIGEST_MAIL_URL.") from None
+                raise SmtpSessionError(
+                    f"{self._place} refuses the sign-in: {reply.rstrip('.')}.", remedy=self._sign_in_remedy
+                ) from None
             except ssl.SSLError as exc:
                 cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
-                raise SmtpSessionError(f"no trusted TLS with {self._server.host}: {cause}.") from None
+                raise SmtpSessionError(
+                    f"no trusted TLS with {self._server.host}: {cause.rstrip('.')}.",
+                    remedy=f"Name the server in DIGEST_MAIL_URL ({self._server.settings_place}) as its certificate does, or add "
+                    "ca=FILE to it, the certificates of who vouches for the server: smtp://…?ca=FILE.",
+                ) from None
             except smtplib.SMTPNotSupportedError as exc:
-                raise SmtpSessionError(f"{self._server.host}: {exc} Nothing is sent in the clear.") from None
+                raise SmtpSessionError(f"{self._place}: {exc} Nothing is sent in the clear.") from None
             except OSError as exc:
                 cause = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__
-                reason = (
-                    f"no connection to {self._server.host}:{self._server.port}: {cause}. Send again when it is back."
-                )
-                raise SmtpSessionError(reason, this_connection_only=True) from None
+                raise SmtpSessionError(
+                    f"no connection to {self._place}: {cause.rstrip('.')}.",
+                    remedy=f"Send again when it is back, or correct host and port in DIGEST_MAIL_URL ({self._server.settings_place}).",
+                    this_connection_only=True,
+                ) from None
             self._messages_on_connection = 0
         return self._connection
 

@@ -464,8 +464,11 @@ def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: MailboxCas
 @pytest.mark.parametrize(
     ("place", "error"),
     [
-        ({"user": "nobody"}, "the server refuses the sign-in: not nobody with <password>. Check inbound.user"),
-        ({"folder": "Elsewhere"}, "no folder Elsewhere: no such folder. Put inbound.folder right."),
+        (
+            {"user": "nobody"},
+            "the server refuses the sign-in: not nobody with <password>. Write the right user under [inbound]",
+        ),
+        ({"folder": "Elsewhere"}, "no folder Elsewhere: no such folder. Correct inbound.folder"),
         ({"authorities": ""}, "no trusted TLS with 127.0.0.1"),
         ({"authorities": "/nowhere.pem"}, "inbound.authorities: No such file or directory"),
         ({"port": 1}, "no connection to 127.0.0.1:1: Connection refused"),
