@@ -241,8 +241,9 @@ def list_known_sources(installation: Installation) -> list[Source]:
 
 
 def readiness_problem(installation: Installation) -> str:
-    """Say why the database cannot be used by this version; empty where it can."""
-    return str(find_schema_problem(installation) or "")
+    """Say to anybody why the database cannot be used by this version; empty where it can. It names no place of the machine."""
+    problem = find_schema_problem(installation)
+    return f"{problem.message} Run 'digest doctor'." if problem else ""
 
 
 def find_schema_problem(installation: Installation) -> ApplicationError | None:

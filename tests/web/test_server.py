@@ -34,7 +34,7 @@ def test_an_old_schema_is_not_ready_but_alive(both: Any) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     answer = both.client.get("/readyz")
     assert answer.status_code == 503
-    assert "run 'digest status'" in answer.text
+    assert "Run 'digest doctor'" in answer.text
     assert both.client.get("/healthz").status_code == 200
 
 
@@ -45,6 +45,7 @@ def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
     answer = create_app(Installation(settings, database)).test_client().get("/readyz")
     assert answer.status_code == 503
     assert "does not answer" in answer.text
+    assert str(tmp_path) not in answer.text
     database.close()
 
 
