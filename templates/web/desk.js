@@ -46,30 +46,56 @@
     HTMLFormElement.prototype.submit.call(form);
   };
 
-  const send = (form, extra = {}) => inTurn(async () => {
+  const send = (form, extra = {}, at = place) => inTurn(async () => {
     say("Saving…");
     const answer = await post(form, extra);
     if (answer.type !== "opaqueredirect") return sendPlainly(form, extra);
-    await showPreview();
+    await showPreview(at);
     await refresh();
   });
   const act = (value, extra = {}) => {
-    const row = document.getElementById(value.split(" ")[1]);
+    const [word, story] = value.split(" "), row = document.getElementById(story);
     if (row) row.setAttribute("aria-busy", "true");
     say("Saving…");
-    return send(actForm(), { ...extra, act: value }).then(() => {
-      const placed = find(`#edition [data-story="${value.split(" ")[1]}"]`);
-      if (placed) placed.scrollIntoView({ block: "nearest" });
+    // Where a story is dropped, the one that takes its place is looked at.
+    const next = row && word === "drop" ? row.nextElementSibling || row.previousElementSibling : row;
+    return send(actForm(), { ...extra, act: value }, next && next.dataset.place || place).then(() => {
+      const placed = find(`#edition [data-story="${story}"]`);
+      if (!placed) return;
+      placed.scrollIntoView({ block: "nearest" });
+      if (placed.dataset.place !== place) leadTo(placed.dataset.place);
     });
   };
 
+  // The preview leads to the story that was touched last: `place` is its id there, `looks` makes the address of a changed mail a new one.
+  let place = new URL(find(".frame iframe")?.src || location.href).hash.slice(1), looks = 0;
+  const leadTo = (at) => {
+    const frame = find(".frame iframe");
+    if (!frame || !frame.offsetParent) return;
+    const url = new URL(frame.src);
+    place = at;
+    if (looks) url.searchParams.set("look", looks);
+    url.hash = at;
+    // Not a step that the browser's way back would have to undo.
+    frame.contentWindow.location.replace(url.href);
+  };
   // The mail comes first: the rest of the page follows when it is there, and does not wait for it longer than it takes to notice.
-  const showPreview = () => new Promise((done) => {
+  const showPreview = (at = place) => new Promise((done) => {
     const frame = find(".frame iframe");
     if (!frame || !frame.offsetParent) return done();
     frame.addEventListener("load", done, { once: true });
     setTimeout(done, 400);
-    frame.src = frame.src;
+    looks += 1;
+    leadTo(at);
+  });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-shows-place]");
+    if (!link || event.ctrlKey || event.metaKey || !find(".frame iframe")?.offsetParent) return;
+    event.preventDefault();
+    const menu = link.closest("details");
+    menu.open = false;
+    find("summary", menu).focus();
+    leadTo(link.closest("[data-place]").dataset.place);
   });
 
   const refresh = async () => {
@@ -220,7 +246,8 @@
       const answer = await post(form, {});
       if (answer.type !== "opaqueredirect") return sendPlainly(form, {});
       if (control.value === value) unsaved.delete(control);
-      await showPreview();
+      const row = form.closest("[data-place]");
+      await showPreview(row ? row.dataset.place : "");
       const saved = await refresh();
       note(control, unsaved.has(control) ? "Not saved yet" : saved);
     });
@@ -383,7 +410,7 @@
     link.setAttribute("aria-current", "true");
     frame.className = `frame ${key}`;
     const inner = find("iframe", frame);
-    inner.src = inner.src.replace(/[^/?]+(\?.*)?$/, `${key}$1`);
+    inner.src = inner.src.replace(/[^/?#]+(\?[^#]*)?(#.*)?$/, `${key}$1${place && `#${place}`}`);
     history.replaceState(null, "", link.href);
     inTurn(refresh);
   });

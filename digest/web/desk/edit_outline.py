@@ -12,6 +12,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
 from digest.web.desk.edition_outline import concerns_entry, entry_meta
+from digest.web.desk.preview_places import name_preview_places
 from digest.web.desk.story_pool import PoolPage, PoolRow, complete_row, list_tray, story_anchor
 from digest.web.filters import count_with_noun, short_moment
 
@@ -35,6 +36,7 @@ class ArrangedRow:
     findings: tuple[PreflightFinding, ...] = ()
     also_in: str = ""
     text_signatures: Mapping[str, str] = field(default_factory=dict)  # "Dana, Nov 18, 3:10 p.m.", by the text's field
+    preview_place: str = ""  # the id of its place in the preview
     is_regrouped: bool = False  # an editor merged it or split it since its score was counted
 
     @property
@@ -142,6 +144,12 @@ class EditOutline:
             for row in section.rows
         )
 
+    def find_preview_place(self, anchor: str) -> str:
+        """Find the place of the preview to which a story's anchor leads, also of one under another; empty where it stands nowhere."""
+        rows = (row for section in self.sections for row in section.rows)
+        held = (row for row in rows if anchor in (row.anchor, *(under for under, _ in row.supporting_anchors)))
+        return next((row.preview_place for row in held), "")
+
 
 def build_edit_outline(
     arrangement: Arrangement,
@@ -155,6 +163,7 @@ def build_edit_outline(
     places = _list_places(arrangement, sections)
     edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
     left = list(findings)
+    preview_places = name_preview_places(content)
     outline_sections = []
     for settings in sections:
         written = entries.get(settings.key)
@@ -168,7 +177,8 @@ def build_edit_outline(
             signatures = {name: _sign_text(edits[seq], zone) for name, seq in story.text_edits.items()}
             anchor, is_last = story_anchor(story.url), number == len(stories)
             is_regrouped = any(edits[seq].kind in _REGROUPING_KINDS for seq in story.edits)
-            rows.append(ArrangedRow(story, entry, anchor, number, is_last, own, also, signatures, is_regrouped))
+            place = preview_places[settings.key, number]
+            rows.append(ArrangedRow(story, entry, anchor, number, is_last, own, also, signatures, place, is_regrouped))
         outline_sections.append(
             ArrangedSection(
                 settings,
@@ -179,7 +189,7 @@ def build_edit_outline(
         )
     return EditOutline(
         tuple(outline_sections),
-        tuple(complete_row(row, sections) for row in list_tray(arrangement)),
+        tuple(complete_row(row, sections, zone) for row in list_tray(arrangement)),
         tuple(_shelve(removed, zone) for removed in arrangement.removed),
         arrangement.blocks,
         tuple(left),

@@ -131,7 +131,7 @@ def answer_edit(name: str, result: EditResult, anchor: str) -> ResponseReturnVal
     """Go back to the page that the form stood on, at the story that was touched; or show both versions."""
     if result.conflict:
         return _conflict_page(name, result), 409
-    return redirect(edit_page_url(name, anchor), 303)
+    return redirect(edit_page_url(name, anchor, show=anchor), 303)
 
 
 def edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
@@ -173,7 +173,7 @@ def render_edit_page(
     content = EditionContent.from_json(view.edition.content)
     arrangement = sign_arrangement(state.arrangement, staff.read_display_names(context.installation))
     outline = build_edit_outline(arrangement, content, file.sections, view.findings, context.zone)
-    pool = find_pool_page(arrangement, file.sections, query.pool)
+    pool = find_pool_page(arrangement, file.sections, query.pool, context.zone)
     writer = create_edit_writer(state.arrangement, file.sections)
     last_own = state.find_last_own(actor)
     return render_template(
@@ -183,6 +183,7 @@ def render_edit_page(
         content=content,
         outline=outline,
         pool=pool,
+        shown_place=outline.find_preview_place(query.open or query.show),
         summary=summarise_findings(outline),
         tray_sentence=tray_sentence(state.arrangement, context.zone),
         last_own=writer.describe(last_own, edits) if last_own else "",
@@ -348,7 +349,7 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
         if result.conflict:
             return _conflict_page(name, result), 409
     close = "close" in request.form
-    return redirect(edit_page_url(name, anchor, open="" if close else anchor), 303)
+    return redirect(edit_page_url(name, anchor, open="" if close else anchor, show=anchor if close else ""), 303)
 
 
 def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
@@ -387,7 +388,7 @@ def save_head(name: str) -> ResponseReturnValue:
         result = editing.write_edition_text(installation, form, field, written or None)
         if result.conflict:
             return _conflict_page(name, result), 409
-    return redirect(edit_page_url(name, "head", open="" if "close" in request.form else "head"), 303)
+    return redirect(edit_page_url(name, "head", open="" if "close" in request.form else "head", show=""), 303)
 
 
 @editing_pages.post("/block/<block_id>")

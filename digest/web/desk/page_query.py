@@ -20,6 +20,8 @@ _ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|block-[a-z0-9-]{1,40}")
 class EditionPageQuery:
     """What a page shows. `open` is the anchor of what is being written, `panel` the question about the story `about`.
 
+    `show` is the anchor of the story that the preview leads to, where none is open.
+
     `omit` are the keys of the sections without which the mail is shown, with commas between.
     """
 
@@ -34,6 +36,7 @@ class EditionPageQuery:
     panel: str = ""
     about: str = ""
     omit: str = ""
+    show: str = ""
 
     def but(self, **changed: str) -> dict[str, str]:
         """Return the address's query with some of it changed, and without what is the default."""
@@ -66,6 +69,7 @@ def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
         panel=_known_or_default(values.get("panel"), PANELS, ""),
         about=_known_anchor(values.get("about", "")),
         omit=_read_omitted(values),
+        show=_known_anchor(values.get("show", "")),
     )
 
 

@@ -15,6 +15,7 @@ from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.send.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval import ApprovalError
+from digest.edition.content import EditionContent
 from digest.edition.queries import UnknownEditionError
 from digest.store.models import EditionState
 from digest.web.auth.access import current_actor
@@ -127,6 +128,7 @@ def frame(name: str, view: str) -> ResponseReturnValue:
     if view not in {v.key for v in PREVIEW_VIEWS}:
         abort(404, f"There is no view called {view}.")
     context = web_context()
+    row = page_views.read_edition(context.installation, name)
     if view != "inbox":
         output_format: editions.EditionFormat = "text" if view == "text" else "html"
         body = editions.edition_bytes(
@@ -136,8 +138,7 @@ def frame(name: str, view: str) -> ResponseReturnValue:
             omit=request.args.getlist("omit"),
             short=request.args.get("short") == "yes",
         )
-        return preview_response(body.decode(), view)
-    row = page_views.read_edition(context.installation, name)
+        return preview_response(body.decode(), view, EditionContent.from_json(row.content))
     response = Response(render_template("web/desk/inbox.html", edition=row, sender=context.settings.file.sender.name))
     response.headers["Content-Security-Policy"] = STRICT_POLICY.replace(
         "frame-ancestors 'none'", "frame-ancestors 'self'"

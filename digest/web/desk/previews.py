@@ -1,8 +1,8 @@
 """An edition as it stands, for the desk to look at: the bytes readers get, seen in several ways.
 
 The bytes are the stored fragments, put together. What a view changes is only what the looking needs: a
-colour scheme without asking the editor's own system, and pictures from this process, since the public
-address may not lead here yet. What a mail says of its reader is invented.
+colour scheme without asking the editor's own system, pictures from this process, since the public address
+may not lead here yet, and ids, so that a link leads to a story. What a mail says of its reader is invented.
 """
 
 import re
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from flask import Response
 
 from digest.app.mail_gallery import fill_invented_reader
+from digest.edition.content import EditionContent
 from digest.edition.preflight.message_rules import CLIP_WARNING_SIZE, GMAIL_CLIP_SIZE
 from digest.web.archive.pages import mail_content_policy, use_local_picture_urls
 from digest.web.context import web_context
+from digest.web.desk.preview_places import mark_preview_places
 from digest.web.filters import kilobytes
 
 _DARK_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
@@ -80,13 +82,17 @@ def find_preview_view(key: str | None) -> PreviewView:
     return next((v for v in PREVIEW_VIEWS if v.key == key), PREVIEW_VIEWS[0])
 
 
-def preview_response(body: str, view_key: str) -> Response:
-    """Answer with an edition's text or HTML for one view, to be framed by the desk; it is filled in for an invented reader."""
+def preview_response(body: str, view_key: str, content: EditionContent | None = None) -> Response:
+    """Answer with an edition's text or HTML for one view, to be framed by the desk; it is filled in for an invented reader.
+
+    With an edition's `content` the places of its stories have ids.
+    """
     body = fill_invented_reader(body, web_context().settings)
     if view_key == "text":
         response = Response(body, mimetype="text/plain")
     else:
         html = prepare_preview_html(use_local_picture_urls(body), dark=view_key == "dark")
+        html = mark_preview_places(html, content) if content else html
         response = Response(html, mimetype="text/html")
     # Blocking the pictures by policy leaves the bytes alone: what shows is what a reader's program shows.
     policy = mail_content_policy(images=view_key != "noimages", framed=True)

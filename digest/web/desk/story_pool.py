@@ -7,11 +7,13 @@ of any of a story's articles finds it, so that a page that was opened before a m
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
 
 from digest.edition.arrangement import Arrangement
 from digest.edition.kinds import SECTION_KINDS
-from digest.select.values import ScoredStory
+from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
+from subscribers.reader_language import ENGLISH
 
 ANCHOR_LENGTH = 12
 MAX_POOL_STORIES = 40  # stories of one page of the list
@@ -41,6 +43,7 @@ class PoolRow:
     fits: tuple[str, ...] = ()  # keys of sections
     fits_title: str = ""
     joins: str = ""  # the headline of the story that it belongs to
+    when: str = ""  # "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty where the story has no date of its own
 
     @property
     def headline(self) -> str:
@@ -91,8 +94,9 @@ def list_tray(arrangement: Arrangement) -> Iterator[PoolRow]:
         yield PoolRow(new.scored, joins=joins)
 
 
-def complete_row(row: PoolRow, sections: Sequence[SectionSettings]) -> PoolRow:
-    """Name a story that stands nowhere by its anchor, with the sections that it fits."""
+def complete_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneInfo) -> PoolRow:
+    """Name a story that stands nowhere by its anchor, with the sections that it fits; say of each when it takes place."""
+    row = replace(row, when=describe_own_date(row.scored, sections, zone))
     if row.place:
         return row
     fits = find_fitting_sections(row.scored, sections)
@@ -103,6 +107,17 @@ def complete_row(row: PoolRow, sections: Sequence[SectionSettings]) -> PoolRow:
         fits=tuple(s.key for s in fits),
         fits_title=" or ".join(titles[:2]) if titles else "",
     )
+
+
+def describe_own_date(scored: ScoredStory, sections: Iterable[SectionSettings], zone: ZoneInfo) -> str:
+    """Say when and where an event takes place, or until when a call is open, in the words of the edition; empty for anything else."""
+    lead = scored.story.lead
+    kinds = (SECTION_KINDS[section.kind] for section in sections)
+    kind = next((kind for kind in kinds if kind.has_own_date and kind.source_section == lead.section), None)
+    if kind is None or not (lead.starts_at or lead.deadline):
+        return ""
+    when = kind.write_entry(PlacedStory(scored), zone, ENGLISH).when
+    return ", ".join(part for part in (f"{when.label}: {when.text}" if when else "", lead.place or "") if part)
 
 
 def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSettings]) -> list[SectionSettings]:
@@ -124,7 +139,9 @@ def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
     return next((scored for scored in listed if scored.story.lead.url == name), None)
 
 
-def find_pool_page(arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery) -> PoolPage:
+def find_pool_page(
+    arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery, zone: ZoneInfo
+) -> PoolPage:
     """Find the stories of the week that fit a query, in its order, one page of them; only those of the page are described."""
     rows = list(_list_pool(arrangement, sections))
     kinds = {"all": rows, "used": [r for r in rows if r.place], "unused": [r for r in rows if not r.place]}
@@ -134,7 +151,7 @@ def find_pool_page(arrangement: Arrangement, sections: Sequence[SectionSettings]
     start = min(max(0, query.start), max(0, len(wanted) - 1))
     publishers = {p for r in rows for p in r.scored.story.publishers}
     return PoolPage(
-        tuple(complete_row(row, sections) for row in wanted[start : start + MAX_POOL_STORIES]),
+        tuple(complete_row(row, sections, zone) for row in wanted[start : start + MAX_POOL_STORIES]),
         len(wanted),
         start,
         {key: len(found) for key, found in kinds.items()},

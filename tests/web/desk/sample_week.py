@@ -1,5 +1,6 @@
 """The bundled sample's week as a draft at the desk: real sources, a stored proposal, two editors."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
@@ -88,6 +89,11 @@ class SampleWeek:
         """Press a button of the page as it stands, or as it stood at `seq`."""
         fields.setdefault("seq", self.state.last_seq)
         return (client or self.client(editor)).post(f"{self.path}/act", data={"act": word, **fields})
+
+
+def unmarked(html: str) -> str:
+    """Take the ids of the places out of a preview."""
+    return re.sub(r'<span id="at-[^"]+"></span>| id="at-[^"]+"', "", html)
 
 
 def build_sample_week(database: Database, home: Path, *, base_url: str = BASE_URL) -> SampleWeek:

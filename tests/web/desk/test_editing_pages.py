@@ -40,7 +40,7 @@ def test_a_story_moves_up_and_down_and_the_page_comes_back_to_it(week: SampleWee
     anchor = week.anchors("featured")[1]
     answer = week.act(f"up {anchor}", view="dark")
     assert answer.status_code == 303
-    assert answer.location.endswith(f"?view=dark#{anchor}")
+    assert answer.location.endswith(f"?view=dark&show={anchor}#{anchor}")
     assert week.headlines("featured") == [second, first, *rest]
     week.act(f"down {anchor}")
     assert week.headlines("featured") == [first, second, *rest]
@@ -58,6 +58,13 @@ def test_the_buttons_that_the_guide_names_in_its_first_steps_stand_on_the_pages(
     words = " ".join(re.sub(r"<[^>]+>", " ", unescape(shown + client.get("/desk/security").text)).split())
     assert len(named) > 12
     assert {name for name in named if name.replace("No. 148", "No. 147") not in words} == set()
+
+
+def test_the_list_says_when_an_event_takes_place_and_until_when_a_call_is_open(week: SampleWeek) -> None:
+    listed = "".join(re.findall(r'<li class="cand.+?</li>', page(week, "?filter=all&q=calendar"), re.DOTALL))
+    assert re.search(r"<p>Event: \w+day, \w+ \d+, [^<]+\. ", listed), listed
+    every = page(week, "?filter=all&topic_filter=&order=newest") + page(week, "?filter=all&start=40")
+    assert re.search(r"<p>Deadline: \w+day, \w+ \d+", every)
 
 
 def test_each_edit_of_the_head_leads_to_its_own_field(week: SampleWeek) -> None:

@@ -1,20 +1,28 @@
 """The final bytes in every view: as a reader of some sections gets them, as a voice reads them, and how heavy they are."""
 
+import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
+from html import unescape
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from digest.app import editions
 from digest.deliver.compose.variants import create_variants, signup_text
 from digest.edition.approval import read_draft
+from digest.edition.content import EditionContent, EditionSection, SectionEntry
 from digest.edition.placeholders import LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER, SIGNUP_ORIGIN_PLACEHOLDER
 from digest.edition.queries import find_edition
 from digest.web.desk.page_query import read_page_query
+from digest.web.desk.preview_places import mark_preview_places, name_preview_places
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize
 from digest.web.desk.read_aloud import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
 from subscribers.consent.preferences import Preferences
-from tests.web.desk.sample_week import SampleWeek
+from tests.web.desk.sample_week import SampleWeek, unmarked
+
+CONTENT = EditionContent("2026-W47", 147, "Subject", "", "Friday, November 20, 2026", 1, "", "", ())
 
 
 def test_a_preview_without_sections_is_the_mail_of_a_reader_who_left_them_out(week: SampleWeek) -> None:
@@ -133,6 +141,59 @@ def test_the_edition_page_of_a_reader_who_left_everything_out_says_that_they_get
     page = week.client().get(f"{week.path}?omit={','.join(keys)}").text
     assert "gets no mail this week" in page
     assert "<iframe" not in page
+
+
+def test_every_story_has_its_place_in_the_preview_and_the_bytes_are_the_mail_but_for_that(week: SampleWeek) -> None:
+    page, mail = week.client().get(week.path).text, week.client().get(f"/desk/preview/{week.name}/phone").text
+    places = re.findall(r'<li class="st" id="[^"]+" data-story="[^"]+" data-place="([^"]+)"', page)
+    headlines = re.findall(r'<li class="st".+?<h3>(.+?)</h3>', page, re.DOTALL)
+    assert len(set(places)) == len(places) == len(headlines) > 20
+    for place, headline in zip(places, headlines, strict=True):
+        found = re.findall(rf' id="{place}"[^>]*>(.{{,900}})', mail, re.DOTALL)
+        assert len(found) == 1, headline
+        assert unescape(headline) in unescape(re.sub(r"<[^>]+>", "", found[0])).replace("\xa0", " ")
+    html = editions.edition_bytes(week.installation, week.name, "html").decode()
+    content = EditionContent.from_json(json.loads(editions.edition_bytes(week.installation, week.name, "json")))
+    assert unmarked(mark_preview_places(html, content)) == html
+
+
+def test_what_stands_twice_has_two_places_and_what_has_no_link_is_found_by_its_headline() -> None:
+    linked, own = SectionEntry("Ports & cranes", "https://a.example.org/?a=1&b=2"), SectionEntry("Read  this first", "")
+    sections = [
+        EditionSection(key, key, key, "", (entry,)) for key, entry in (("featured", linked), ("most-read", linked))
+    ]
+    content = replace(CONTENT, sections=(*sections, EditionSection("own", "topics", "Own", "", (own,))))
+    link = '<a href="https://a.example.org/?a=1&amp;b=2">Ports &amp; cranes</a>'
+    html = f'<li>{link}</li><h2 class="x">{link}</h2><p>Read more</p><h3>{link}</h3><h3>Read&nbsp;this first</h3>'
+    names = name_preview_places(content)
+    first, second, third = (names[key, 1] for key in ("featured", "most-read", "own"))
+    assert second == f"{first}-2"
+    marked = mark_preview_places(html, content)
+    assert unmarked(marked) == html
+    assert re.findall(r'<h(\d) id="([^"]+)"', marked) == [("2", first), ("3", second), ("3", third)]
+
+
+def test_the_preview_leads_to_the_story_that_is_open_or_was_touched_last(week: SampleWeek) -> None:
+    first, second = week.anchors("topics")[:2]
+    page = week.client().get(week.path).text
+    places = dict(re.findall(r'data-story="([^"]+)" data-place="([^"]+)"', page))
+    source = f'src="/desk/preview/{week.name}/phone'
+    assert f'{source}"' in page
+    assert re.search(rf'href="[^"]*tab=preview&amp;show={second}#{second}">Show in the preview', page)
+    assert f'{source}#{places[second]}"' in week.client().get(f"{week.path}?show={second}").text
+    assert f'{source}#{places[first]}"' in week.client().get(f"{week.path}?open={first}&show={second}").text
+    saved = week.client().post(
+        f"{week.path}/story/{second}", data={"headline": "New", "was-headline": "", "close": "1"}
+    )
+    assert f"show={second}#{second}" in saved.location
+    assert f'{source}#{places[second]}"' in week.client().get(saved.location).text
+    head = week.client().post(f"{week.path}/head", data={"intro": "New", "was-intro": "", "close": "1", "show": second})
+    assert "show" not in head.location
+
+
+def test_the_mail_alone_opens_beside_the_desk(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}/preview").text
+    assert re.search(r'target="_blank" rel="noopener">The mail alone</a>, in a new tab', page)
 
 
 def test_all_that_waits_in_the_tray_can_be_asked_for() -> None:

@@ -216,8 +216,13 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
 
 def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, served: tuple[SampleWeek, str]) -> None:
     week, _ = served
-    desk.keyboard.press("j")
-    desk.keyboard.press("e")
+    mail, last = desk.frame_locator(".frame iframe"), desk.locator("ol[data-section=topics] > li").last
+    last_heading = mail.get_by_role("link", name=week.headlines("topics")[-1])
+    last.get_by_text("More", exact=False).click()
+    last.get_by_role("link", name="Show in the preview").click()
+    expect(last_heading).to_be_in_viewport()
+    expect(last.locator("details.more > summary")).to_be_focused()
+    follow(desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit"))
     headline = desk.locator("li.st.sel input[name=headline]")
     headline.fill("Saved by leaving the field")
     expect(desk.locator("#unsaved")).to_have_text("Not saved yet: headline of Featured 1")
@@ -226,7 +231,8 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     expect(desk.locator("#unsaved")).to_have_text("")
     expect(desk.locator("li.st.sel .lab em").first).to_contain_text("26 of 80 characters. Saved")
     assert "Saved by leaving the field" in week.headlines("featured")
-    expect(desk.frame_locator(".frame iframe").locator("body")).to_contain_text("Saved by leaving the field")
+    expect(mail.locator("h2, h3").filter(has_text="Saved by leaving the field")).to_be_in_viewport()
+    expect(last_heading).not_to_be_in_viewport()
     assert desk.evaluate("document.activeElement.name") == "summary"
     expect(desk.locator("li.st.sel [data-fresh=headline]")).to_contain_text("HLS.Today wrote:")
     desk.get_by_role("button", name=re.compile("^Undo")).click()
