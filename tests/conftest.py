@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ LONG_TEST_FILES = (
     "test_link_scanner.py",
     "test_reader_life.py",
 )
+MEMORY_FOLDER = Path("/dev/shm")  # of Linux
+SCRATCH_BYTES = 4 * 1024**3  # free in there: several times what the tests put there at a time
 _left_out_tests: set[str] = set()
 
 # How long an example takes says how busy the machine is.
@@ -84,8 +87,20 @@ def has_tool(name: str) -> bool:
     return bool(find_tool(name))
 
 
+def put_scratch_files_into_memory() -> None:
+    """Have temporary files in memory where there is room for them, unless TMPDIR says where they are to be.
+
+    Databases wait until the disk has what they write. That outlasts a crash of the machine, which no test makes.
+    """
+    if "TMPDIR" in os.environ or not os.access(MEMORY_FOLDER, os.W_OK):
+        return
+    if shutil.disk_usage(MEMORY_FOLDER).free > SCRATCH_BYTES:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY_FOLDER)
+
+
 def pytest_configure() -> None:
-    """Stop where all tests are demanded and a tool is missing."""
+    """Choose where temporary files go; stop where all tests are demanded and a tool is missing."""
+    put_scratch_files_into_memory()
     # Collecting, and then each test, makes objects by the hundred thousand and keeps few: the garbage collector looks 50 times less
     # often than by default for those that refer to themselves.
     gc.set_threshold(35_000, 20, 20)

