@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, EnvironmentFileError, read_environment_file
+from digest.settings.misspelt_names import find_key_line, find_variable_line, suggest_key, suggest_name
 from digest.settings.model import SETTINGS_FILE_NAME, Settings
 from subscribers.errors import ApplicationError
 
@@ -21,7 +22,10 @@ class SettingsError(ApplicationError):
 
 # A field of `Settings` by the variable that sets it; `file` and `origin` are the settings file's, `logo` is the database's.
 _OTHER_FIELDS = {"file", "origin", "logo"}
-ENVIRONMENT_FIELDS = {f"DIGEST_{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS}
+ENVIRONMENT_PREFIX = "DIGEST_"
+ENVIRONMENT_FIELDS = {
+    f"{ENVIRONMENT_PREFIX}{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS
+}
 _CREDENTIALS = {"digest.key-passphrase": "key_passphrase", "digest.backup-passphrase": "backup_passphrase"}
 
 
@@ -47,15 +51,27 @@ def load_settings(
         raise SettingsError(
             f"{file}: no such settings file.", remedy="Write one with 'digest init' or leave the option out."
         )
-    environ = _add_environment_file(file.parent / ENVIRONMENT_FILE_NAME, environ)
+    environment_file = file.parent / ENVIRONMENT_FILE_NAME
+    process_environ, environ = environ, _add_environment_file(environment_file, environ)
     unknown = sorted(
-        k for k in environ if k.startswith("DIGEST_") and k not in ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
+        k
+        for k in environ
+        if k.startswith(ENVIRONMENT_PREFIX) and k not in ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
     )
     values |= _read_credentials(environ)
     if passphrase_file := environ.get("DIGEST_BACKUP_PASSPHRASE_FILE"):
         values["backup_passphrase"] = _read_secret(Path(passphrase_file))
     values |= {field: environ[key] for key, field in ENVIRONMENT_FIELDS.items() if environ.get(key)}
-    return _validate_settings(values, file, [f"{key}: no such setting" for key in unknown])
+    problems = [_describe_unknown_variable(key, environment_file, process_environ) for key in unknown]
+    return _validate_settings(values, file, problems)
+
+
+def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[str, str]) -> str:
+    suggested = suggest_name(name, (*ENVIRONMENT_FIELDS, *_OPERATORS_VARIABLES), prefix=ENVIRONMENT_PREFIX)
+    stands_in_file = not process_environ.get(name) and file.exists()
+    number = find_variable_line(file.read_text("utf-8"), name) if stands_in_file else None
+    place = f"line {number} of {file}" if number else "in the environment of this process"
+    return f"{name}: no such setting{suggested} ({place})"
 
 
 def _add_environment_file(file: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -97,23 +113,25 @@ def parse_settings_text(settings: Settings, text: str) -> Settings:
         SettingsError: it is no TOML, or a key is unknown or has a wrong value; all problems are in the message.
     """
     file = settings.origin or Path(SETTINGS_FILE_NAME)
-    return _validate_settings(dict(settings) | {"file": _parse_toml(text, file)}, file, [])
+    return _validate_settings(dict(settings) | {"file": _parse_toml(text, file)}, file, [], text)
 
 
-def _validate_settings(values: dict[str, Any], file: Path, problems: list[str]) -> Settings:
+def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], text: str | None = None) -> Settings:
+    """Make the settings of their values; `text` is what the file holds, None reads it where a problem is to be placed."""
     try:
         settings = Settings.model_validate(values)
     except ValidationError as exc:
-        problems += [_describe_problem(dict(e)) for e in exc.errors(include_url=False, include_input=False)]
+        text = _read_text(file) if text is None else text
+        problems += [_describe_problem(dict(e), file, text) for e in exc.errors(include_url=False, include_input=False)]
         raise SettingsError(_problem_report(file, problems)) from None  # the cause would print secrets
     if problems:
         raise SettingsError(_problem_report(file, problems))
     return settings
 
 
-_OTHER_VARIABLES = frozenset(
-    {"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE", "DIGEST_TEST_DATABASE", "DIGEST_BACKUP_PASSPHRASE_FILE"}
-)  # read elsewhere than in Settings
+# Read elsewhere than in Settings.
+_OPERATORS_VARIABLES = ("DIGEST_SETTINGS", "DIGEST_BACKUP_PASSPHRASE_FILE")
+_OTHER_VARIABLES = frozenset({*_OPERATORS_VARIABLES, "DIGEST_TEST_REQUIRE", "DIGEST_TEST_DATABASE"})
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -140,15 +158,27 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file}: not readable as TOML: too many brackets within each other.") from None
 
 
-def _describe_problem(error: dict[str, Any]) -> str:
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
     steps = list(error["loc"])
+    path = steps[1:] if steps and steps[0] == "file" else []
+    number = find_key_line(text, path) if path else None
+    place = f" (line {number} of {file})" if number else ""
+    suggested = suggest_key(path) if path and error["type"] == "extra_forbidden" else ""
     names = {field: key for key, field in ENVIRONMENT_FIELDS.items()}
     if steps and steps[0] in names:
         steps[0] = names[str(steps[0])]
     elif steps and steps[0] == "file":
         steps.pop(0)
     key = "".join(f"[{s + 1}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
-    return f"{key}: {describe_value_error(error)}" if key else describe_value_error(error)
+    described = f"{describe_value_error(error)}{suggested}{place}"
+    return f"{key}: {described}" if key else described
 
 
 def describe_value_error(error: Mapping[str, Any]) -> str:
