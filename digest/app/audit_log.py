@@ -14,6 +14,7 @@ from digest.app import audit_topics
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
+from digest.settings.table_values import shorten_logged_change
 from digest.store.audit_chain import AuditProof, prove_audit_log
 from digest.store.models import AuditEntry
 from digest.store.staff import display_name_of, list_staff_members, require_staff_member, staff_actor
@@ -98,7 +99,7 @@ def view_audit_log(
 def read_detail(row: AuditEntry) -> Mapping[str, Any] | None:
     """Return what else a row says; None where somebody tampered with it so that it cannot be read."""
     detail: object = row.detail
-    return detail if isinstance(detail, Mapping) else None
+    return shorten_logged_change(row.subject, detail) if isinstance(detail, Mapping) else None
 
 
 def _read_page(

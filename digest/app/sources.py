@@ -20,7 +20,7 @@ from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.urls import absolute_url, site_name
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
-from digest.settings.table_values import describe_change, read_source_values
+from digest.settings.table_values import describe_change, read_source_values, shorten_values
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
@@ -227,7 +227,7 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
             settings = file_edits.remove_source(installation.settings, url)
         except SettingsError as exc:
             raise SourceRefusedError(str(exc)) from exc
-        draft.detail = {"before": before.model_dump(mode="json", exclude_defaults=True)}
+        draft.detail = {"before": shorten_values(SourceSettings, before.model_dump(mode="json", exclude_defaults=True))}
         with installation.database.write() as session:
             sync_sources(session, settings)
             draft.record(session)

@@ -86,7 +86,7 @@ def audit(
     zone = context.settings.file.publication.zone
     table = Table("Row", "When", "Who", "Act", "Subject", "Reason or detail")
     for row in rows:
-        detail = ". ".join(filter(None, audit_topics.describe_detail(row.detail)))
+        detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.read_detail(row))))
         when = f"{row.at.astimezone(zone):%Y-%m-%d %H:%M}"
         table.add_row(str(row.seq), when, row.actor, row.act, row.subject, detail)
     table_console().print(table)

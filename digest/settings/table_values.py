@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from digest.settings.edition import SectionSettings, SourceSettings
 from digest.settings.loader import SettingsError, describe_value_error
 from digest.settings.model import SettingsFile
+from digest.settings.values import SHOWN_BY_HOST, shorten_address
 
 
 class SettingsValueError(SettingsError):
@@ -91,11 +92,41 @@ def find_changed_values(before: BaseModel | None, after: BaseModel, names: Itera
 
 
 def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the named values that changed, as they were (`before`) and as they are (`after`), for the audit log."""
+    """Return the named values that changed, as they were (`before`) and as they are (`after`), for the audit log.
+
+    What is or holds a secret is shortened (`shorten_values`); where it looks the same then, it is said that it changed.
+    """
     changed = set(find_changed_values(before, after, names))
+    were = shorten_values(type(after), before.model_dump(mode="json", include=changed)) if before else {}
+    are = shorten_values(type(after), after.model_dump(mode="json", include=changed))
     return {
-        "before": before.model_dump(mode="json", include=changed) if before else {},
-        "after": after.model_dump(mode="json", include=changed),
+        "before": were,
+        "after": {name: f"{value} (another)" if value == were.get(name) else value for name, value in are.items()},
+    }
+
+
+def shorten_values(table: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a table as they may be shown and logged: of an address no user, password or query, of a secret one the host."""
+    return {name: _shorten_value(table, name, value) for name, value in values.items()}
+
+
+def _shorten_value(table: type[BaseModel], name: str, value: Any) -> Any:
+    field = table.model_fields.get(name)
+    if isinstance(value, list):
+        return [_shorten_value(table, name, each) for each in value]
+    if not isinstance(value, str):
+        return value
+    return shorten_address(value, host_only=field is not None and SHOWN_BY_HOST in field.metadata)
+
+
+def shorten_logged_change(table: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a row of the audit log says of a change of a table, shortened: an older version may have written it whole."""
+    model = type(getattr(SettingsFile(), table)) if table in SettingsFile.model_fields else None
+    if model is None or not issubclass(model, BaseModel):
+        return detail
+    return {
+        name: shorten_values(model, value) if name in {"before", "after"} and isinstance(value, Mapping) else value
+        for name, value in detail.items()
     }
 
 

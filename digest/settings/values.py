@@ -87,5 +87,27 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+# Marks a setting that is an address of which more than the host is a secret, such as a webhook's.
+SHOWN_BY_HOST = "shown by its host"
+HIDDEN_PART = "…"
+
+
+def shorten_address(address: str, *, host_only: bool = False) -> str:
+    """Return a web address as it may be shown and logged: without user and password, and without what its query says.
+
+    With `host_only` the path goes too. A text that is no web address comes back as it is.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return HIDDEN_PART
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        return address
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    if host_only:
+        return f"{place}/{HIDDEN_PART}"
+    return place + parts.path + (f"?{HIDDEN_PART}" if parts.query else "")
+
+
 NetworkText = Annotated[str, checked_by(ipaddress.ip_network)]  # such as 10.0.0.0/8
 RuleText = Annotated[str, checked_by(parse_schedule_rule)]

@@ -67,6 +67,7 @@ def _audit_page() -> str:
         view=view,
         query=query,
         topics=audit_topics,
+        read_detail=audit_log.read_detail,
         actors=[*sorted(view.names.items(), key=lambda item: item[1]), *_KNOWN_ACTORS],
         days=_split_by_day(view.rows),
         zone=context.zone,

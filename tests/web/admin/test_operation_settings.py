@@ -44,7 +44,11 @@ def test_a_webhook_is_saved_and_a_signed_test_is_posted_to_it(filed: Any, httpse
     assert saved.status_code == 303
     assert filed.install.settings.file.alerts.mail == "staff"
     taken = press(client, "alerts", "alerts/test")
-    assert "The webhook took the test." in client.get(taken.location).text
+    page = client.get(taken.location).text
+    assert "The webhook took the test." in page
+    for shown in (page[page.index("Try the webhook") :], client.get("/admin/audit").text):
+        assert f"{httpserver.url_for('/')}…" in shown
+        assert "/hook" not in shown, "its path is a secret"
     request = httpserver.log[0][0]
     posted = json.loads(request.data)
     assert (posted["type"], posted["data"]["kind"]) == ("alert.test", "test")
