@@ -7,7 +7,7 @@ somebody who is there. A key's id holds a hash of its secret, so the ids that ro
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, inspect, select
+from sqlalchemy import ColumnElement, Select, Table, inspect, select
 from sqlalchemy.orm import Session
 
 from subscribers.crypto.keys import PUT_COPY_BACK, KeyFileError, KeyKind, KeyRing
@@ -24,20 +24,18 @@ def check_keys(session: Session, keys: KeyRing, *, every_row: bool = False) -> N
     Raises:
         KeyMismatchError: a row names a key that the file does not hold.
     """
-    for kind, table, key_column in key_columns():
-        held = {key.id for key in keys.of_kind(kind)}
-        for key_id in (_every_key_id if every_row else _first_and_last)(session, table, key_column):
-            if key_id not in held:
-                raise KeyMismatchError(
-                    f"The key file is not this database's: {table.name} was written with the {kind} key {key_id}, which it "
-                    "lacks. Nothing is read or written about people.",
-                    remedy=PUT_COPY_BACK,
-                )
+    for kind, table, key_id in (_list_all_keys if every_row else _list_keys_at_ends)(session):
+        if key_id not in {key.id for key in keys.of_kind(kind)}:
+            raise KeyMismatchError(
+                f"The key file is not this database's: {table.name} was written with the {kind} key {key_id}, which it "
+                "lacks. Nothing is read or written about people.",
+                remedy=PUT_COPY_BACK,
+            )
 
 
 def holds_people(session: Session) -> bool:
     """Say whether the database holds anything that only its own keys can read or recognise."""
-    return any(_first_and_last(session, table, key_column) for _, table, key_column in key_columns())
+    return bool(_list_keys_at_ends(session))
 
 
 def key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
@@ -51,16 +49,31 @@ def key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
             yield "suppression", table, table.c.key_id
 
 
-def _every_key_id(session: Session, table: Table, key_column: ColumnElement[Any]) -> list[str]:
-    if not inspect(session.connection()).has_table(table.name):
-        return []
-    return list(session.scalars(select(key_column).where(key_column.is_not(None)).distinct()))
+def _present_key_columns(session: Session) -> list[tuple[KeyKind, Table, ColumnElement[Any]]]:
+    """Return the columns of `key_columns` that the database has: an older schema lacks some, an empty database all."""
+    names = set(inspect(session.connection()).get_table_names())
+    return [(kind, table, column) for kind, table, column in key_columns() if table.name in names]
 
 
-def _first_and_last(session: Session, table: Table, key_column: ColumnElement[Any]) -> list[str]:
-    if not inspect(session.connection()).has_table(table.name):
-        return []  # an older schema, or none yet
+def _list_all_keys(session: Session) -> list[tuple[KeyKind, Table, str]]:
+    """List every key that a row names, by its id, with its kind and the table."""
+    return [
+        (kind, table, key_id)
+        for kind, table, column in _present_key_columns(session)
+        for key_id in session.scalars(select(column).where(column.is_not(None)).distinct())
+    ]
+
+
+def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
+    """List the keys that the first and the last row of each table name, as `_list_all_keys` does, by one query."""
+    columns = _present_key_columns(session)
+    ends = [end.scalar_subquery() for _, table, column in columns for end in _select_ends(table, column)]
+    key_ids = session.execute(select(*ends)).one() if ends else ()
+    origins = [(kind, table) for kind, table, _ in columns for _ in range(2)]
+    return [(kind, table, key_id) for (kind, table), key_id in zip(origins, key_ids, strict=True) if key_id is not None]
+
+
+def _select_ends(table: Table, key_column: ColumnElement[Any]) -> tuple[Select[Any], Select[Any]]:
     row_order = list(table.primary_key.columns)
     named = select(key_column).where(key_column.is_not(None)).limit(1)
-    ends = (named.order_by(*row_order), named.order_by(*(column.desc() for column in row_order)))
-    return [key_id for end in ends if (key_id := session.scalar(end)) is not None]
+    return named.order_by(*row_order), named.order_by(*(column.desc() for column in row_order))
