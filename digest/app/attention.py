@@ -67,6 +67,7 @@ def find_attention(
     file: SettingsFile | None = None,
     *,
     pause_told: str = "",
+    deadline_told: str = "",
     each_source: bool = False,
 ) -> list[AttentionFinding]:
     """Find what somebody should look at; none where all is as usual. The arguments are those of `attention_sentences`.
@@ -75,7 +76,7 @@ def find_attention(
     """
     findings = [*_find_in_sending(session, now, pause_told), *_find_in_lists(session, now, each_source=each_source)]
     if file:
-        findings += _find_passed_deadlines(session, file, now)
+        findings += (f for f in _find_passed_deadlines(session, file, now) if f.subject != deadline_told)
         findings += [AttentionFinding("unfed-section", said) for said in explain_unfed_sections(file)]
         findings += [
             AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
@@ -87,13 +88,14 @@ def find_attention(
 
 
 def attention_sentences(
-    session: Session, now: datetime, file: SettingsFile | None = None, *, pause_told: str = ""
+    session: Session, now: datetime, file: SettingsFile | None = None, *, pause_told: str = "", deadline_told: str = ""
 ) -> list[str]:
     """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
 
-    `pause_told` is the edition whose pause stands elsewhere on the page.
+    `pause_told` is the edition whose pause stands elsewhere on the page, `deadline_told` the one whose deadline does.
     """
-    return [finding.sentence for finding in find_attention(session, now, file, pause_told=pause_told)]
+    found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
+    return [finding.sentence for finding in found]
 
 
 def _find_passed_deadlines(session: Session, file: SettingsFile, now: datetime) -> Iterator[AttentionFinding]:

@@ -58,11 +58,13 @@ def answer_conflict(error: ApplicationError) -> ResponseReturnValue:
 def provide_attention_sentences() -> dict[str, Callable[[str], list[str]]]:
     """Lend the layout the sentences that stand above every page of the desk."""
 
-    def sentences(pause_told: str = "") -> list[str]:
+    def sentences(pause_told: str = "", deadline_told: str = "") -> list[str]:
         context = web_context()
         with context.database.read() as session:
             file = context.installation.settings.file
-            return attention_sentences(session, context.clock(), file, pause_told=pause_told)
+            return attention_sentences(
+                session, context.clock(), file, pause_told=pause_told, deadline_told=deadline_told
+            )
 
     return {"attention": sentences}
 
