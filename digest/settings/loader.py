@@ -70,7 +70,7 @@ def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[s
     suggested = suggest_name(name, (*ENVIRONMENT_FIELDS, *_OPERATORS_VARIABLES), prefix=ENVIRONMENT_PREFIX)
     stands_in_file = not process_environ.get(name) and file.exists()
     number = find_variable_line(file.read_text("utf-8"), name) if stands_in_file else None
-    place = f"line {number} of {file}" if number else "in the environment of this process"
+    place = f"line {number} of {file.absolute()}" if number else "in the environment of this process"
     return f"{name}: no such setting{suggested} ({place})"
 
 
@@ -169,7 +169,7 @@ def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
     steps = list(error["loc"])
     path = steps[1:] if steps and steps[0] == "file" else []
     number = find_key_line(text, path) if path else None
-    place = f" (line {number} of {file})" if number else ""
+    place = f" (line {number} of {file.absolute()})" if number else ""
     suggested = suggest_key(path) if path and error["type"] == "extra_forbidden" else ""
     names = {field: key for key, field in ENVIRONMENT_FIELDS.items()}
     if steps and steps[0] in names:

@@ -94,7 +94,7 @@ class _SpfReader:
             return
         records = find_spf_records(self._names, domain)
         if not above:
-            survey.records = records
+            survey.records = sorted(records)  # the DNS gives them in any order
         elif len(records) != 1:
             problem = f"SPF of {above[0]} includes {domain}, which has {len(records) or 'no'} SPF records."
             survey.problems.append(

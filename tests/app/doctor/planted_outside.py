@@ -128,7 +128,7 @@ BOUNCE_DOMAIN = "bounce.hls.test"
 OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "no SPF": (drop(BOUNCE_DOMAIN, "TXT"), "spf", f'"v=spf1 a:{MAIL_HOST} -all"'),
     "two SPF records": (
-        set_text(BOUNCE_DOMAIN, "v=spf1 ip4:198.51.100.7 -all", "v=spf1 ip4:198.51.100.7 mx:s.test ~all"),
+        set_text(BOUNCE_DOMAIN, "v=spf1 mx:s.test ~all", "v=spf1 ip4:198.51.100.7 -all"),
         *("spf", f'{BOUNCE_DOMAIN}. TXT "v=spf1 ip4:198.51.100.7 mx:s.test a:{MAIL_HOST} ~all"'),
     ),
     "SPF lets everybody through": (
