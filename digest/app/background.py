@@ -19,6 +19,8 @@ from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider
 from digest.deliver.send import alarms, notice_queue, notices
+from digest.deliver.send.dead_runs import recover_dead_runs
+from digest.deliver.send.run_file import list_abandoned_files
 from digest.settings import Settings
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits
@@ -128,10 +130,14 @@ def _read_current_hold(installation: Installation) -> installation_hold.Installa
 def send_due_notices(installation: Installation, *, clock: Callable[[], datetime]) -> Counter[HandoverResult]:
     """Hand over the mails that are no edition and are due; without one, nothing is opened.
 
+    What a killed process of this machine left is taken up before: its messages that had not left are due again.
+
     Raises:
         ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
         InstallationError: the keys are the demo's; likewise.
     """
+    if list_abandoned_files(installation.settings.runs_folder):
+        recover_dead_runs(installation.database, installation.settings, installation.keys, now=clock())
     with installation.database.read() as session:
         if not notices.has_due_notices(session, now=clock()):
             return Counter()

@@ -89,6 +89,12 @@ def cancel_edition(session: Session, name: str) -> EditionState:
     return state_before
 
 
+def reopen_sent_edition(edition: Edition) -> None:
+    """Let an edition that is marked as sent go on, since messages of it wait again. The caller has locked its row."""
+    if edition.state is EditionState.SENT:
+        edition.state, edition.sent_at = EditionState.SENDING, None
+
+
 def cancel_waiting_deliveries(database: Database, name: str) -> int:
     """Cancel the waiting deliveries of a cancelled edition, 1,000 a transaction; return how many."""
     waiting = (Delivery.purpose == edition_purpose(name), Delivery.state == DeliveryState.WAITING)

@@ -38,7 +38,7 @@ def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, 
         with database.write() as session:
             rows = _lock_claimed(session, dead_run)
             results = _record_outcomes(session, dead_run, rows, keys, departure_log, now)
-            cancelled = _reopen_editions(session, {row.purpose for row in rows})
+            cancelled = _reopen_editions(session, _list_purposes(session, dead_run) | {row.purpose for row in rows})
         for name in cancelled:
             edition_control.cancel_waiting_deliveries(database, name)
         log.warning("a run ended without a word; its file tells what became of its messages", **results)
@@ -84,12 +84,16 @@ def _record_outcomes(
     return results
 
 
+def _list_purposes(session: Session, dead_run: DeadRun) -> set[str]:
+    """List the purposes of what a dead run had handed over last: some may wait again by a result that it recorded itself."""
+    return set(session.scalars(select(Delivery.purpose).where(Delivery.id.in_(dead_run.outcomes)).distinct()))
+
+
 def _reopen_editions(session: Session, purposes: Collection[str]) -> list[str]:
     """Let editions go on that were sent, as it seemed, and of which something waits; return the cancelled ones."""
     waiting = select(Delivery.purpose).where(Delivery.state == DeliveryState.WAITING, Delivery.purpose.in_(purposes))
     of_edition = literal(edition_purpose("")).concat(Edition.name).in_(waiting)
     editions = session.scalars(select(Edition).where(of_edition).with_for_update()).all()
     for edition in editions:
-        if edition.state is EditionState.SENT:
-            edition.state, edition.sent_at = EditionState.SENDING, None
+        edition_control.reopen_sent_edition(edition)
     return [edition.name for edition in editions if edition.state is EditionState.CANCELLED]

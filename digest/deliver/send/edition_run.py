@@ -144,7 +144,12 @@ def run_edition(
             planned_total=planned.planned,
             handed_over_before=planned.handed_over,
         )
-        run_send_loop(run)
+        try:
+            run_send_loop(run)
+        except BaseException:
+            if not run.database_retry.commit_in_doubt:  # else it was waited for long enough
+                run.database_retry(lambda: _reopen_if_open(run))
+            raise
         return _finish_run(run)
 
 
@@ -234,6 +239,18 @@ def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: 
     )
 
 
+def _reopen_if_open(run: SendRun) -> None:
+    """Let the edition go on where it is marked as sent though messages of it wait.
+
+    A run that was stopped past its lease comes back to an edition that another has closed meanwhile; of what it had claimed some
+    may have to be tried again.
+    """
+    with run.database.write() as session:
+        edition = find_edition(session, run.edition, lock=True)
+        if count_deliveries(session, run.purpose).open:
+            edition_control.reopen_sent_edition(edition)
+
+
 def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
         claims.mark_orphans_uncertain(session, Delivery.purpose == run.purpose, now=run.clock())
@@ -242,7 +259,9 @@ def _close_run(run: SendRun) -> SendReport:
         counts = count_deliveries(session, run.purpose)
         if not counts.is_balanced:
             run.stop_reason = _report_imbalance(session, run.edition, counts, run.clock())
-        if not counts.open and edition.state is EditionState.SENDING:
+        if counts.open:
+            edition_control.reopen_sent_edition(edition)
+        elif edition.state is EditionState.SENDING:
             edition.state, edition.sent_at = EditionState.SENT, run.clock()
         due = claims.next_due_time(session, run.purpose)
         next_at = max(due, run.resumes_at) if due and run.resumes_at else due

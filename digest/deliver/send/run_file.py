@@ -255,6 +255,8 @@ def _run_place(descriptor: int, database_number: str) -> dict[str, str]:
 
 def _read_dead_run(path: Path, place: Mapping[str, str]) -> DeadRun | None:
     content = path.read_bytes()
+    if not content:  # its run has not locked it yet, and makes another
+        return None
     try:
         header = json.loads(content[:_HEADER_SIZE].rstrip(b"\0"))
         owner = header.pop("owner")

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.send import claims
@@ -133,8 +133,8 @@ def resolve_uncertain(
     if due_times:
         changes = [{"id": id_, **resolution_values(resolution, due_at, now)} for id_, due_at in due_times.items()]
         session.execute(update(Delivery), changes)
-        if resolution is UncertainResolution.SEND_AGAIN and row.state is EditionState.SENT:
-            row.state, row.sent_at = EditionState.SENDING, None
+        if resolution is UncertainResolution.SEND_AGAIN:
+            reopen_sent_edition(row)
     return list(due_times)
 
 

@@ -1,6 +1,7 @@
 """Sending into the outbox: who gets what, once, and the delivery counts."""
 
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -520,6 +521,42 @@ def test_a_process_of_this_machine_that_is_gone_is_known_dead_at_once(world: Del
         session.execute(update(Delivery).values(owner=dead).where(Delivery.owner.is_not(None)))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
     assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.delivery_counts[DeliveryState.ACCEPTED]) == (1, 1)
+
+
+def _answer_past_the_lease(world: DeliverySetup, answer: BatchOutcome) -> Callable[[object], BatchOutcome]:
+    """Give an answer so late that another run has taken the claim for a dead one's by then, and the edition for sent."""
+
+    def answer_late(_: object) -> BatchOutcome:
+        world.clock.now += timedelta(hours=3)
+        assert _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))).state is EditionState.SENT
+        return answer
+
+    return answer_late
+
+
+def test_what_comes_back_to_wait_after_another_run_took_the_edition_for_sent_goes_out_later(
+    world: DeliverySetup,
+) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    busy = BatchOutcome((MessageOutcome(HandoverResult.TRY_LATER, "450 4.2.0 busy"),))
+    report = _send(world, ScriptedProvider(_answer_past_the_lease(world, busy), batch_size=1))
+    assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (1, EditionState.SENDING)
+    world.clock.now += timedelta(hours=1)
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    assert (report.delivery_counts[DeliveryState.ACCEPTED], report.state) == (2, EditionState.SENT)
+
+
+def test_a_run_that_is_broken_off_lets_what_came_back_to_wait_go_out_later_too(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    patience = BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=20.0)
+    provider = ScriptedProvider(_answer_past_the_lease(world, patience), batch_size=1)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_edition(world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, sleep=interrupt)
+    assert (Counter(_states(world).values())[DeliveryState.WAITING], _state(world)) == (1, EditionState.SENDING)
 
 
 def test_an_address_that_does_not_open_holds_up_nobody(world: DeliverySetup) -> None:

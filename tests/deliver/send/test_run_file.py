@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -11,8 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from digest.app.background import send_due_notices
+from digest.app.installation import Installation
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send import claims
@@ -249,6 +252,33 @@ def test_a_lease_that_ran_out_before_does_not_stand_against_the_file(world: Deli
     assert (refused.state, begun.state) == (DeliveryState.REFUSED, DeliveryState.WAITING)
     with world.database.read() as session:
         assert session.scalars(select(Edition.state)).one() is EditionState.SENDING, "it goes on"
+
+
+def test_the_timetable_reads_the_file_of_a_dead_run_at_its_next_look_though_no_mail_is_due(
+    world: DeliverySetup, dead_ids: list[str]
+) -> None:
+    world.settings.key_file.touch(mode=0o600)
+    world.settings.key_file.write_text(world.keys.to_json())
+    assert not send_due_notices(Installation(world.settings, world.database), clock=world.clock)
+    assert Counter(row.state for row in rows(world, dead_ids)) == {
+        DeliveryState.ACCEPTED: 1,
+        DeliveryState.REFUSED: 1,
+        DeliveryState.UNCERTAIN: 1,
+        DeliveryState.WAITING: 4,
+    }
+    assert list(world.settings.runs_folder.iterdir()) == []
+
+
+def test_an_edition_marked_as_sent_goes_on_where_a_dead_run_had_recorded_that_a_message_waits(
+    world: DeliverySetup, dead_ids: list[str]
+) -> None:
+    with world.database.write() as session:
+        session.execute(update(Delivery).values(state=DeliveryState.ACCEPTED, owner=None, lease_until=None))
+        session.get_one(Delivery, dead_ids[2]).state = DeliveryState.WAITING
+        session.scalars(select(Edition)).one().state = EditionState.SENT
+    recover(world)
+    with world.database.read() as session:
+        assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
 
 
 def test_what_comes_back_to_wait_in_a_cancelled_edition_is_cancelled(world: DeliverySetup, dead_ids: list[str]) -> None:
