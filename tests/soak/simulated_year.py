@@ -1,8 +1,8 @@
 """A year of the product under a clock that the simulation moves: restarts, kills, two schedulers, jumps of the clock, restores.
 
-    python -m tests.soak.simulated_year [--zone ZONE …] [--database sqlite|postgresql] [--weeks N] [--seed N] [--record]
+    python -m tests.soak.simulated_year [--zone ZONE …] [--database sqlite|postgresql] [--first-week N] [--weeks N] [--seed N] [--record]
 
-Everything is real but the time: the installation, its database, the scheduler's jobs, a mail server and a site on loopback. When
+The same seed gives the same year where zone, database and number of weeks are the same too. Everything is real but the time: the installation, its database, the scheduler's jobs, a mail server and a site on loopback. When
 something is due is reckoned here anew, by looking at clocks (`year_clock`), and compared with what the product did.
 """
 
@@ -13,13 +13,14 @@ import shutil
 import sys
 import time as wall
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -53,6 +54,7 @@ from tests.soak.year_machine import (
     set_up_machine,
     tick_together,
 )
+from tests.soak.year_report import describe_standstill
 from tests.soak.year_world import ArrivedEdition, GrowingSite, YearlongMailbox
 
 TIMED_BACKUP = "of the timetable"  # a backup that was made by the clock, before the edition was drafted
@@ -86,6 +88,7 @@ LATE_RELEASE = timedelta(hours=1)  # a release that is later counts hours from w
 MISSED_RELEASE = timedelta(hours=24)
 SEND_TIME = timedelta(minutes=2)  # that one tick may take of the simulated time
 RETRY_ROUNDS, RETRY_SECONDS = 3, 65
+MAX_SHOWN = 5  # late deliveries that a failure describes
 HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)
 
 
@@ -192,7 +195,9 @@ class SimulatedYear:
         readers: int,
         seed: int,
         incidents: "YearIncidents",
+        logged: Sequence[Mapping[str, Any]],
     ) -> None:
+        self.logged = logged  # what the processes have said
         self.plan, self.place, self.clock, self.mailbox, self.site = plan, place, clock, mailbox, site
         self.zone = ZoneInfo(plan.zone)
         self.rng = random.Random(seed)
@@ -486,8 +491,9 @@ class SimulatedYear:
     def _live_until(self, end: datetime) -> None:
         while self._agenda and self._agenda[0][0] <= end:
             moment, _, jobs, action = heapq.heappop(self._agenda)
-            if moment > self.clock() or action is None:
-                self.clock.move_to(max(moment, self.clock()) if action else moment)
+            # What was put here meanwhile may lie some seconds back: a clock is set back by `_set_clock_back` alone.
+            if moment > self.clock():
+                self.clock.move_to(moment)
             if action is not None:
                 action()
             self._live_moment(jobs)
@@ -657,7 +663,12 @@ class SimulatedYear:
             self._judge_arrivals()
         if late := self._find_late(began_at):
             name, entries = late[0]
-            raise AssertionError(f"{len(entries)} wait: {self._describe(name, entries[0].reader, began_at)}")
+            numbers = [entry.reader.number for entry in entries[:MAX_SHOWN]]
+            with self._installation.database.read() as session:
+                rows = describe_standstill(session, name, numbers, self.logged)
+            raise AssertionError(
+                f"{len(entries)} wait: {self._describe(name, entries[0].reader, began_at)}; now {self.clock()}\n  {rows}"
+            )
 
     def _find_late(self, began_at: datetime) -> list[tuple[str, list[OwedEdition]]]:
         """Find what was due and has not arrived, by edition; nothing where something holds it up."""
@@ -720,12 +731,13 @@ class YearIncidents:
     kill_share: float = 0.15
 
     @classmethod
-    def spread(cls, weeks: int, seed: int) -> "YearIncidents":
-        """Spread incidents over a year."""
+    def spread(cls, weeks: int, seed: int, *, first_week: int = 0) -> "YearIncidents":
+        """Spread incidents over a year, or over some weeks of one."""
         rng = random.Random(f"incidents {seed}")
         usual = [week for week in range(1, weeks) if week % 17 != 12]
         restores = dict(zip(range(12, weeks, 17), rng.sample(RESTORE_KINDS, 3), strict=False))
         return cls(
+            first_week=first_week,
             late_approvals=frozenset(rng.sample(usual, len(usual) // 10)),
             back_jumps=frozenset(rng.sample(usual, len(usual) // 3)),
             forward_jumps=frozenset(rng.sample(usual, len(usual) // 3)),
@@ -771,7 +783,12 @@ def simulate_year(
             passphrase="a simulated year" if has_timed_backups else "",
         )
         year = SimulatedYear(
-            plan, place, clock, mailbox, site.base, weeks=weeks, readers=readers, seed=seed, incidents=incidents
+            *(plan, place, clock, mailbox, site.base),
+            weeks=weeks,
+            readers=readers,
+            seed=seed,
+            incidents=incidents,
+            logged=logged,
         )
         tally = year.run(report)
     errors = [entry for entry in logged if entry["log_level"] in {"error", "critical"}]
@@ -784,12 +801,13 @@ def simulate_years(
     zones: list[str],
     databases: list[str],
     *,
+    first_week: int = 0,
     weeks: int = YEAR_WEEKS,
     readers: int = YEAR_READERS,
     seed: int,
     report: Callable[[str], object] = lambda _: None,
 ) -> Iterator[YearTally]:
-    """Simulate the years of publications on databases, one after the other."""
+    """Simulate the years of publications on databases, or some weeks of them from `first_week` on, one after the other."""
     plans = [plan for plan in PLANS if plan.zone in zones]
     with run_own_postgresql() if "postgresql" in databases else nullcontext() as server:
         for number, plan in enumerate(plans):
@@ -798,7 +816,7 @@ def simulate_years(
                 if server and database == "postgresql":
                     run_on_server(server.url, f"CREATE DATABASE year_{number}")
                     url = sibling_database_url(server.url, f"year_{number}")
-                incidents = YearIncidents.spread(weeks, seed + number)
+                incidents = YearIncidents.spread(weeks, seed + number, first_week=first_week)
                 yield simulate_year(
                     plan,
                     {"postgresql": "PostgreSQL", "sqlite": "SQLite"}[database],
@@ -821,7 +839,9 @@ When something is due is reckoned anew by looking at clocks every quarter of an 
 
 Every edition was drafted, approved and sent once; each reader who was on the list at its release got it exactly once, none before its
 time, and none later than minutes after it, unless something in the list above held it up; while the installation was held after a restore nothing left. One row again:
-`python -m tests.soak.simulated_year --zone Europe/London --database sqlite --seed N`.
+`python -m tests.soak.simulated_year --zone Europe/London --database sqlite --seed N`. A seed gives the same year again where the number of
+weeks is the same; `--first-week 8 --weeks 4` lives through 2026-W08 to W11 alone. A message that is late ends the year, which then
+shows its row, its edition, open slots and limits, and the last lines of the log.
 
 {table}
 
@@ -844,7 +864,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zone", nargs="*", choices=ZONES)
     parser.add_argument("--database", choices=DATABASES)
-    parser.add_argument("--weeks", type=int, default=YEAR_WEEKS)
+    parser.add_argument("--first-week", type=int, default=1, help="of 2026; those before it are left out")
+    parser.add_argument("--weeks", type=int, default=YEAR_WEEKS, help="how many are simulated")
     parser.add_argument("--readers", type=int, default=YEAR_READERS)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--record", action="store_true", help="write the table into docs/soak.md")
@@ -853,6 +874,7 @@ def main() -> None:
     databases = [arguments.database] if arguments.database else list(DATABASES)
     years = simulate_years(
         *(zones, databases),
+        first_week=arguments.first_week - 1,
         weeks=arguments.weeks,
         readers=arguments.readers,
         seed=arguments.seed,

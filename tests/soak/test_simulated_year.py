@@ -6,8 +6,20 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.store.engine import Database
+from tests.deliver.conftest import (
+    EDITION_NAME,
+    KEYS,
+    RELEASE,
+    DeliverySetup,
+    FakeClock,
+    delivery_settings,
+    store_approved_edition,
+)
 from tests.soak.simulated_year import PLANS, YearIncidents, simulate_year
 from tests.soak.year_clock import find_wall_moment
+from tests.soak.year_report import describe_standstill
 
 LONDON = next(plan for plan in PLANS if plan.zone == "Europe/London")
 WEEK_OF_CHANGE = 42  # from 2026-W01: in the night to 25 October half past one comes twice
@@ -30,6 +42,20 @@ def test_the_year_reckons_wall_clock_times_as_calendars_have_them(
 ) -> None:
     found = find_wall_moment(datetime.fromisoformat(start).replace(tzinfo=UTC), at, ZoneInfo(zone))
     assert found == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+
+def test_who_reads_that_a_message_is_late_sees_its_row_and_no_address(one_database: Database, tmp_path: Path) -> None:
+    setup = DeliverySetup(one_database, delivery_settings(tmp_path), KEYS, FakeClock())
+    store_approved_edition(one_database, setup.settings, EDITION_NAME, RELEASE)
+    late, _ = setup.add_readers("ada@reader.example", "bo@reader.example")
+    plan_deliveries(one_database, EDITION_NAME, KEYS, setup.settings, now=RELEASE)
+    with one_database.read() as session:
+        text = describe_standstill(session, EDITION_NAME, [late], [{"event": "send ended", "edition": EDITION_NAME}])
+    deliveries = [line for line in text.splitlines() if "delivery: " in line]
+    assert [f"person {late}, state waiting, due_at 2026-11-20 11:00:00" in line for line in deliveries] == [True]
+    assert "deliveries: {'waiting': 2}" in text
+    assert f"log: {{'event': 'send ended', 'edition': '{EDITION_NAME}'}}" in text
+    assert "@reader.example" not in text
 
 
 @pytest.mark.timeout(900)  # a few seconds where nothing else runs

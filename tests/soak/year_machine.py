@@ -4,8 +4,8 @@ import multiprocessing
 import os
 import random
 import signal
-import threading
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -141,14 +141,13 @@ class SchedulerProcess:
 
 def tick_together(processes: Collection[SchedulerProcess], seeds: Collection[int], due_jobs: Collection[str]) -> None:
     """Let processes tick at the same time."""
-    ticking = [
-        threading.Thread(target=process.tick, args=(random.Random(seed), due_jobs))
-        for process, seed in zip(processes, seeds, strict=True)
-    ]
-    for thread in ticking:
-        thread.start()
-    for thread in ticking:
-        thread.join()
+    with ThreadPoolExecutor(len(processes)) as threads:
+        ticking = [
+            threads.submit(process.tick, random.Random(seed), due_jobs)
+            for process, seed in zip(processes, seeds, strict=True)
+        ]
+    for tick in ticking:
+        tick.result()
 
 
 class KillableTick:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -14,6 +15,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from tests.threaded_server import ServedInThread
 
 FEED_NAMES = ("harbor", "coast", "valley")
+SETTLE_TIMEOUT = 60.0  # seconds
 _SYLLABLES = ("bar", "dor", "fen", "gal", "hul", "kem", "lor", "mir", "nos", "pel", "rav", "sut", "tig", "vel", "wex")
 _MESSAGE_ID = re.compile(rb"^Message-ID: <(\d{4}-W\d\d)\.[a-z2-7]{20}@", re.MULTILINE | re.IGNORECASE)
 
@@ -89,13 +91,19 @@ class YearlongMailbox:
         self._countdown = 0
         self._interrupt: Callable[[], object] = lambda: None
         self._loses_message = False
+        self._is_settled = threading.Event()  # it is known what became of the message at which it interrupted
+        self._is_settled.set()
 
     def interrupt_at(self, message: int, interrupt: Callable[[], object], *, loses_message: bool = False) -> None:
         """Call `interrupt` when the message of this number comes, counted from now; it is taken down after that, or lost."""
         self._countdown, self._interrupt, self._loses_message = message, interrupt, loses_message
 
     def interrupt_never(self) -> bool:
-        """Let all messages through again; return whether the interruption had come."""
+        """Let all messages through again, once the one at which it interrupted is taken or lost; return whether that had come.
+
+        Who sends may be dead before it is, on a busy machine long before.
+        """
+        assert self._is_settled.wait(SETTLE_TIMEOUT), "an interrupted message was neither taken nor lost"
         had_come, self._countdown = self._countdown == 0, 0
         return had_come
 
@@ -111,8 +119,17 @@ class YearlongMailbox:
         if self._countdown:
             self._countdown -= 1
             if not self._countdown:
-                await asyncio.to_thread(self._interrupt)
-                if self._loses_message:
-                    return "451 4.3.0 lost"
+                return await self._take_interrupted(arrived)
         self.arrived.append(arrived)
         return "250 2.0.0 taken"
+
+    async def _take_interrupted(self, arrived: ArrivedEdition) -> str:
+        self._is_settled.clear()
+        try:
+            await asyncio.to_thread(self._interrupt)
+            if self._loses_message:
+                return "451 4.3.0 lost"
+            self.arrived.append(arrived)
+            return "250 2.0.0 taken"
+        finally:
+            self._is_settled.set()
