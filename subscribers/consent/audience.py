@@ -54,19 +54,25 @@ class AudienceMember:
 
 def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:
     """Return the next people who may be mailed, by number."""
-    query = (
-        select(*_MEMBER_COLUMNS)
-        .where(_may_mail_condition(), Person.number > after_number)
-        .order_by(Person.number)
-        .limit(page_size)
-    )
-    return [_build_member(row) for row in session.execute(query)]
+    parameters = {"after_number": after_number, "page_size": page_size}
+    return [_build_member(row) for row in _compile_page_query().fetch_rows(session, parameters)]
 
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
     """Return the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
+    return (*_member_columns(), _may_mail_condition().label("may_mail"))
+
+
+def _member_columns() -> tuple[ColumnElement[Any], ...]:
     table = inspect(Person).local_table
-    return (*(table.c[c.key] for c in _MEMBER_COLUMNS), _may_mail_condition().label("may_mail"))
+    return tuple(table.c[column.key] for column in _MEMBER_COLUMNS)
+
+
+@cache
+def _compile_page_query() -> CompiledStatement:
+    numbered = bindparam("after_number", type_=Person.number.type)
+    query = select(*_member_columns()).where(_may_mail_condition(), Person.number > numbered)
+    return CompiledStatement(query.order_by(Person.number).limit(bindparam("page_size")))
 
 
 def read_audience_member(row: Any) -> AudienceMember | None:

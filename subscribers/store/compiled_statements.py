@@ -6,7 +6,7 @@ statement for both databases, the types of the columns, the transaction of the s
 
 import json
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -159,17 +159,41 @@ def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> Colu
 
 def insert_many(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows that all have the same columns: by a repeated statement, or by COPY on PostgreSQL."""
-    dialect = session.get_bind().dialect
-    names = list(rows[0])
-    columns = [_bind_values(table, name, dialect, [row[name] for row in rows]) for name in names]
-    prepared = zip(*columns, strict=True)
-    listed = ", ".join(names)
+    columns = _bind_columns(session, table, rows)
     if is_postgresql(session):
-        _copy_rows(session, f"COPY {table.name} ({listed}) FROM STDIN", prepared)
+        _copy_rows(session, f"COPY {table.name} ({', '.join(columns)}) FROM STDIN", zip(*columns.values(), strict=True))
         return
+    _execute_for_rows(session, _insert_statement(table, columns), columns)
+
+
+def insert_missing(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert those of some rows, all with the same columns, that break no rule of uniqueness; leave out the others.
+
+    A repeated statement on SQLite, on PostgreSQL one that takes an array a column.
+    """
+    columns = _bind_columns(session, table, rows)
+    if not is_postgresql(session):
+        _execute_for_rows(session, f"{_insert_statement(table, columns)} ON CONFLICT DO NOTHING", columns)
+        return
+    dialect = session.get_bind().dialect
+    arrays = ", ".join(f"%s::{table.c[name].type.compile(dialect)}[]" for name in columns)
+    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"  # noqa: S608 (names of ours)
+    session.connection().exec_driver_sql(statement, tuple(list(values) for values in columns.values()))
+
+
+def _insert_statement(table: Table, names: Collection[str]) -> str:
     places = ", ".join("?" * len(names))
-    statement = f"INSERT INTO {table.name} ({listed}) VALUES ({places})"  # noqa: S608 (names of ours)
-    session.connection().exec_driver_sql(statement, list(prepared))
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})"  # noqa: S608 (names of ours)
+
+
+def _execute_for_rows(session: Session, statement: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    session.connection().exec_driver_sql(statement, list(zip(*columns.values(), strict=True)))
+
+
+def _bind_columns(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
+    """Bring the values of rows to what the driver takes; return them by column."""
+    dialect = session.get_bind().dialect
+    return {name: _bind_values(table, name, dialect, [row[name] for row in rows]) for name in rows[0]}
 
 
 def _copy_rows(session: Session, statement: str, rows: Iterable[Sequence[Any]]) -> None:

@@ -1,6 +1,6 @@
 """Who is owed an edition: one delivery a person, written once; and the counts of deliveries by state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
+from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
 from digest.deliver.compose.variants import omits_every_section
 from digest.deliver.plan.due_times import EditionRelease, effective_release_time, find_month
 from digest.edition.approval import read_mailable
@@ -20,7 +20,9 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.consent import audience
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.database import MAX_TRANSACTION_ROWS, upsert
+from subscribers.store.compiled_statements import insert_missing
+from subscribers.store.database import MAX_TRANSACTION_ROWS
+from subscribers.store.models import table_of
 
 _SERVED_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
@@ -92,13 +94,13 @@ def plan_deliveries(
         if not page:
             return _close_plan(database, name, now)
         # hashing: outside of the write transaction
-        page_rows = [rows.row_for(reader, had_one_this_month=reader.number in served) for reader in page]
+        page_rows = rows.rows_for(page, served)
         with database.write() as session:
             # A process that was stopped since its last page finds the list fixed by another.
             if find_edition(session, name, lock=True).planned_at is not None:
                 return count_deliveries(session, rows.purpose)
             # What an earlier, interrupted planning wrote stands.
-            session.execute(upsert(session, Delivery).on_conflict_do_nothing(), page_rows)
+            insert_missing(session, table_of(Delivery), page_rows)
         after = page[-1].number
 
 
@@ -134,9 +136,19 @@ class _PlannedRows:
     today: date
     now: datetime
 
-    def row_for(self, reader: audience.AudienceMember, *, had_one_this_month: bool) -> dict[str, Any]:
-        """Return the row for one reader."""
-        delivery_id = make_delivery_id(self.keys, self.purpose, reader.number)
+    def rows_for(
+        self, readers: Sequence[audience.AudienceMember], served: Collection[int | None]
+    ) -> list[dict[str, Any]]:
+        """Return the rows for some readers, of whom those in `served` had an edition this month."""
+        delivery_ids = make_delivery_ids(self.keys, self.purpose, (reader.number for reader in readers))
+        return [
+            self._row_for(reader, delivery_id, had_one_this_month=reader.number in served)
+            for reader, delivery_id in zip(readers, delivery_ids, strict=True)
+        ]
+
+    def _row_for(
+        self, reader: audience.AudienceMember, delivery_id: str, *, had_one_this_month: bool
+    ) -> dict[str, Any]:
         due = self.release.due_time(reader.preferences, had_one_this_month=had_one_this_month)
         paused = reader.preferences.is_paused(self.today)
         skipped = due is None or paused or omits_every_section(reader.preferences, self.sections)

@@ -10,8 +10,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from digest.store.engine import Database
 from subscribers.consent import audience
-from subscribers.store.compiled_statements import CompiledStatement, convert_column, matches_any
-from subscribers.store.models import Person, PersonState
+from subscribers.store.compiled_statements import CompiledStatement, convert_column, insert_missing, matches_any
+from subscribers.store.models import Person, PersonState, table_of
 
 NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
 PEOPLE = inspect(Person).local_table
@@ -91,6 +91,29 @@ def test_who_may_still_be_mailed_does_not_depend_on_how_many_are_asked_about(
 def test_values_are_changed_as_one_by_one(values: list[object]) -> None:
     assert convert_column(values, repr) == [repr(value) for value in values]
     assert convert_column(values, None) == values
+
+
+def test_of_many_rows_those_are_inserted_that_are_not_there(people: Database) -> None:
+    rows = [
+        {
+            "number": n,
+            "state": PersonState.WITHDRAWN,
+            "choices": {"omit": ["events"]},
+            "asked_at": NOW,
+            "asked_where": "a list, with 'quotes' and {braces}",
+            "ciphertext": b"\\\0",
+            "batch": None,
+            "chain_head": "",
+        }
+        for n in (20, 22, 7, 22, 21)
+    ]
+    named = ("number", "state", "choices", "asked_at", "asked_where", "ciphertext", "batch")
+    query = select(*(PEOPLE.c[name] for name in named)).order_by(PEOPLE.c.number)
+    with people.write() as session:
+        before = session.execute(query).all()
+        insert_missing(session, table_of(Person), rows)
+    with people.read() as session:
+        assert session.execute(query).all() == [*before, *(tuple(rows[n][name] for name in named) for n in (4, 1))]
 
 
 def test_many_hashes_reach_postgresql_as_an_array_that_is_read_once(postgresql: Database) -> None:
