@@ -53,7 +53,10 @@ class ClickResults:
 
 
 def command_environment(settings: Settings) -> Mapping[str, str]:
-    """Give the environment in which a `digest` command runs under these settings, and the file that they need."""
+    """Give the environment in which a `digest` command runs under these settings, and the file that they need.
+
+    Python may keep the modules that it compiles: an installed package has them compiled.
+    """
     file = settings.home / "digest.toml"
     sender, alerts = settings.file.sender, settings.file.alerts
     file.write_text(
@@ -71,7 +74,8 @@ def command_environment(settings: Settings) -> Mapping[str, str]:
         "DIGEST_SENDGRID_API_KEY": settings.sendgrid_api_key.get_secret_value() if settings.sendgrid_api_key else "",
         "DIGEST_SENDGRID_WEBHOOK_KEY": settings.sendgrid_webhook_key,
     }
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("DIGEST_")}
+    left_out = ("DIGEST_", "PYTHONDONTWRITEBYTECODE")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return ours | {name: value for name, value in variables.items() if value}
 
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from email_validator import EmailNotValidError, validate_email
-
 from subscribers.errors import RefusalError
 from subscribers.reader_language import mark_message
 
@@ -47,19 +45,30 @@ def read_address(text: str, *, label: str = "") -> Address:
         AddressError: it is no address, or its local part is not ASCII (RFC 6531 mail is refused by too many).
     """
     typed = text.strip()
-    try:
-        # No look-up in the DNS: it would tell strangers whom we are about to mail, and fail with the network.
-        validated = validate_email(typed, check_deliverability=False, allow_smtputf8=False)
-    except EmailNotValidError:
+    address = _parse_address(typed)
+    if address is None:
         prefix = f"{label}: " if label else ""
-        raise AddressError(prefix + _describe_problem(typed)) from None  # the cause quotes the address
-    return Address(validated.local_part, (validated.ascii_domain or validated.domain).lower())
+        raise AddressError(prefix + _describe_problem(typed))
+    return address
 
 
 def mask_address(address: str) -> str:
     """Write an address so that its owner knows it and a stranger does not: d•••@county.example."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}"
+
+
+def _parse_address(typed: str) -> Address | None:
+    """Return the address that a text is; None where it is none: the library's error quotes it."""
+    # Imported here: what sends reads no address as somebody typed it.
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        # No look-up in the DNS: it would tell strangers whom we are about to mail, and fail with the network.
+        validated = validate_email(typed, check_deliverability=False, allow_smtputf8=False)
+    except EmailNotValidError:
+        return None
+    return Address(validated.local_part, (validated.ascii_domain or validated.domain).lower())
 
 
 def _describe_problem(typed: str) -> str:
@@ -70,8 +79,6 @@ def _describe_problem(typed: str) -> str:
         return mark_message("nothing stands before the @") if domain else mark_message("nothing stands after the @")
     if not local.isascii():
         return mark_message("the part before the @ has letters beyond ASCII, which too many mail servers refuse")
-    try:
-        validate_email(f"x@{domain}", check_deliverability=False, allow_smtputf8=False)
-    except EmailNotValidError:
+    if _parse_address(f"x@{domain}") is None:
         return mark_message("the part after the @ is no domain")
     return mark_message("the part before the @ cannot be used: write the bare address, without a name or quotes")

@@ -12,9 +12,9 @@ from digest.app.web_editions import LINE_COLUMNS, EditionLine
 from digest.edition import corrections
 from digest.edition.content import EditionContent
 from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
+from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
 from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
-from digest.edition.rendering.template_filters import story_anchor
 from digest.edition.story_archive import (
     MAX_RANKED,
     ArchiveMatch,

@@ -13,7 +13,7 @@ from digest.app.installation import Installation
 from digest.app.page_views import DEPARTED_STATES
 from digest.app.reader_records import find_refusal_cause
 from digest.app.recent_counts import RecentCounts, count_edition
-from digest.app.sending import list_uncertain, resend_risk
+from digest.app.uncertain_acts import list_uncertain, resend_risk
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.events.failure_causes import FailureCause

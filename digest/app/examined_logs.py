@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import IO
 
-from digest.app import sending
+from digest.app import uncertain_acts
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.installation import Installation
 from digest.deliver.send.log_evidence import LogEvidence
@@ -63,13 +63,13 @@ class ExaminedLogs:
             LogUploadError: there is no file, or too many.
             MailLogError: a file cannot be read, or its times are not those of our clock.
         """
-        sending.RESOLVE_BY_LOG.check_role(installation.database, staff.actor, edition, now=now)
+        uncertain_acts.RESOLVE_BY_LOG.check_role(installation.database, staff.actor, edition, now=now)
         if not 0 < len(streams) <= MAX_LOG_FILES:
             raise LogUploadError(f"Choose the server's log files, rotated ones too: {MAX_LOG_FILES} at most.")
         # mkdtemp's folder is closed to other users.
         with tempfile.TemporaryDirectory(prefix=".log-", dir=installation.settings.home) as folder:
             files = [_keep_log(Path(folder) / str(place), stream) for place, stream in enumerate(streams)]
-            evidence = sending.examine_mail_log(
+            evidence = uncertain_acts.examine_mail_log(
                 installation, edition, files, zone=zone, longest_silence=LOG_SILENCE, now=now
             )
         name = secrets.token_urlsafe(12)
@@ -98,7 +98,7 @@ class ExaminedLogs:
         log = self.find(name, staff, now=clock())
         if log is None:
             raise LogUploadError("What the log said was kept for 15 minutes. Upload it again.")
-        settled = sending.resolve_by_log(
+        settled = uncertain_acts.resolve_by_log(
             installation, log.edition, log.evidence, reason=reason, actor=staff.actor, clock=clock
         )
         with self._lock:

@@ -10,7 +10,6 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest.app import copy_guard
-from digest.edition.logos import find_logo_pair
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
 from digest.store.audit import record_audit
 from digest.store.engine import Database, migrate_schema, open_database
@@ -73,6 +72,9 @@ class Installation:
         if names == self._logo_names:
             return
         self._logo_names = names
+        # Imported here: it needs what reads pictures, and an installation may have no logo.
+        from digest.edition.logos import find_logo_pair
+
         with self.database.read() as session:
             logo = find_logo_pair(session, look)
         self._settings = self._settings.model_copy(update={"logo": logo})

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy.orm import Session
@@ -15,9 +16,6 @@ from sqlalchemy.orm import Session
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.app.staff_mail import queue_staff_mail
-from digest.collect.fetch.fetcher import open_fetcher
-from digest.collect.fetch.result import ContentFetcher
-from digest.collect.page_check import PageLook, look_at_pages
 from digest.deliver.control import article_looks, edition_control
 from digest.deliver.control.article_looks import ArticleLook, LookFinding
 from digest.edition import approval
@@ -28,6 +26,10 @@ from digest.settings import Settings
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import hour_in_zone, weekday_date
+
+if TYPE_CHECKING:
+    from digest.collect.fetch.result import ContentFetcher
+    from digest.collect.page_check import PageLook
 
 LOOK = Act("looked again", Role.EDITOR)
 
@@ -63,7 +65,7 @@ def look_again(
     *,
     actor: Actor,
     clock: Callable[[], datetime],
-    fetcher: ContentFetcher | None = None,
+    fetcher: "ContentFetcher | None" = None,
 ) -> ArticleLook | None:
     """Look at every article of an approved edition; return what was found, None where it changed meanwhile.
 
@@ -108,8 +110,12 @@ def _list_articles(session: Session, edition: Edition, settings: Settings) -> di
 
 
 def _ask_for_pages(
-    installation: Installation, articles: Mapping[str, str], fetcher: ContentFetcher | None
-) -> dict[str, PageLook]:
+    installation: Installation, articles: Mapping[str, str], fetcher: "ContentFetcher | None"
+) -> "dict[str, PageLook]":
+    # A send asks here whether a look is due, and most often none is: what fetches is imported for a look alone.
+    from digest.collect.fetch.fetcher import open_fetcher
+    from digest.collect.page_check import PageLook, look_at_pages
+
     settings = installation.settings
     try:
         with open_fetcher(settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:

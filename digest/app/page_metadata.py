@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 from digest.app.web_editions import EditionPage
 from digest.edition.content import EditionPicture, SectionEntry
+from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
-from digest.edition.rendering.template_filters import story_anchor, without_weekday
+from digest.edition.rendering.template_filters import without_weekday
 from digest.settings import PublicationSettings
 from subscribers.reader_language import ReaderLanguage
 

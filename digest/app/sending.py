@@ -1,12 +1,10 @@
-"""The acts of staff and timetable on what leaves: send, test, pause, resume, cancel, resolve."""
+"""The acts of staff and timetable on what leaves: send, test, pause, resume, cancel."""
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
-from itertools import islice
-from pathlib import Path
+from datetime import datetime
 
 from sqlalchemy import select
 
@@ -14,31 +12,22 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.deliver.control import article_looks, edition_control, installation_hold
-from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, process_events
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
-from digest.deliver.retention import kept_counts
-from digest.deliver.send import claims, edition_run, log_evidence, staff_test, uncertain_deliveries
-from digest.deliver.send.dead_runs import recover_dead_runs
+from digest.deliver.send import claims, edition_run, staff_test
 from digest.deliver.send.edition_run import SendReport
-from digest.deliver.send.log_evidence import LogEvidence
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.deliver.send.staff_test import StaffTestReport
-from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
 from digest.edition.queries import explain_missed_release, find_edition
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
-from subscribers.consent.departure_log import DepartureLog
-from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 SEND = Act("send", Role.ADMIN)
 SEND_TEST = Act("test", Role.EDITOR)
 PAUSE, RESUME = Act("paused", Role.EDITOR), Act("resumed", Role.EDITOR)
 CANCEL = Act("cancelled", Role.ADMIN)
-RESOLVE_BY_LOG = Act("uncertain settled by a log", Role.ADMIN)
-RESOLVE = {resolution: Act(f"uncertain {resolution}", Role.ADMIN) for resolution in UncertainResolution}
 
 
 def open_sending_provider(installation: Installation) -> Provider:
@@ -192,106 +181,6 @@ def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: 
             if audit.changed:
                 audit.record(session)
         return edition_control.cancel_waiting_deliveries(database, name)
-
-
-def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:
-    """List the uncertain deliveries of an edition, earliest first; what a dead process was handing over is, too.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-    """
-    name = edition_name(installation, name)
-    recover_dead_runs(installation.database, installation.settings, installation.keys, now=now)
-    return uncertain_deliveries.list_uncertain_deliveries(installation.database, name, now=now)
-
-
-def resend_risk(installation: Installation) -> str:
-    """Say what may come of sending an uncertain message again over the provider of the settings."""
-    return provider_in_use(installation.settings).resend_risk
-
-
-def resolve_uncertain(
-    installation: Installation,
-    name: str,
-    delivery_ids: Sequence[str],
-    resolution: UncertainResolution,
-    *,
-    reason: str,
-    actor: Actor,
-    clock: Callable[[], datetime],
-) -> int:
-    """Resolve uncertain deliveries by an admin's word; return how many. Those not uncertain any more stay as they are.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-        EditionControlError: it is cancelled and nothing of it may be sent again.
-    """
-    name, database = edition_name(installation, name), installation.database
-    resolved = 0
-    with RESOLVE[resolution].steps(database, actor, name, now=clock()) as audit:
-        audit.changed = False
-        remaining = iter(delivery_ids)
-        while page := list(islice(remaining, MAX_TRANSACTION_ROWS)):
-            with database.write() as session:
-                ids = uncertain_deliveries.resolve_uncertain(session, name, page, resolution, now=clock())
-                audit.detail = {"because": reason, "deliveries": ids}
-                if ids:
-                    audit.record(session)
-                    kept_counts.recount_kept(session, name, now=clock())
-            resolved += len(ids)
-    return resolved
-
-
-def examine_mail_log(
-    installation: Installation,
-    name: str,
-    files: Sequence[Path],
-    *,
-    zone: tzinfo | None,
-    longest_silence: timedelta,
-    now: datetime,
-) -> LogEvidence:
-    """Read a Postfix log for what is uncertain of an edition; nothing changes, and no address of it is kept.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-        MailLogError: a file cannot be read, or its times are not those of our clock.
-    """
-    database, name = installation.database, edition_name(installation, name)
-    return log_evidence.examine_mail_log(database, name, files, zone=zone, longest_silence=longest_silence, now=now)
-
-
-def resolve_by_log(
-    installation: Installation,
-    name: str,
-    evidence: LogEvidence,
-    *,
-    reason: str,
-    actor: Actor,
-    clock: Callable[[], datetime],
-) -> int:
-    """Resolve uncertain deliveries by what a log says; return how many. What it says of others changes them as events do.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-        EditionControlError: it is cancelled and nothing of it may be sent again.
-        OSError: the departure log could not be written.
-    """
-    name, database = edition_name(installation, name), installation.database
-    resolved = 0
-    with RESOLVE_BY_LOG.steps(database, actor, name, now=clock()) as audit:
-        audit.changed = bool(evidence.events)
-        audit.detail = {"because": reason, "said": {str(verdict): n for verdict, n in evidence.verdicts.items()}}
-        departure_log = DepartureLog(installation.settings.left_log, installation.keys)
-        remaining = iter(evidence.events)
-        while page := list(islice(remaining, MAX_EVENTS_PER_TRANSACTION)):
-            with database.write() as session:
-                counts = process_events(session, page, keys=installation.keys, departure_log=departure_log, now=clock())
-            resolved += len(page) - counts["known"]
-    again = UncertainResolution.SEND_AGAIN
-    return resolved + resolve_uncertain(
-        installation, name, evidence.not_accepted, again, reason=reason, actor=actor, clock=clock
-    )
 
 
 @dataclass(frozen=True, slots=True)

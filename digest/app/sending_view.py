@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app import alarm_mail, hold, last_look, sending
+from digest.app import alarm_mail, hold, last_look, sending, uncertain_acts
 from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
 from digest.app.readers import count_readers
@@ -28,7 +28,10 @@ MAX_LISTED_ACTS = 20  # acts: the newest
 
 _EDITION_ACTS = (APPROVE, VOID_APPROVAL, sending.SEND, sending.PAUSE, sending.RESUME, sending.CANCEL, last_look.LOOK)
 _SHOWN_ACTS = frozenset(
-    {alarm_mail.ALARM_MAILED, *(a.name for a in (*_EDITION_ACTS, sending.RESOLVE_BY_LOG, *sending.RESOLVE.values()))}
+    {
+        alarm_mail.ALARM_MAILED,
+        *(a.name for a in (*_EDITION_ACTS, uncertain_acts.RESOLVE_BY_LOG, *uncertain_acts.RESOLVE.values())),
+    }
 )
 _HOLD_ACTS = frozenset(act.name for act in (hold.HOLD, hold.RELEASE))
 

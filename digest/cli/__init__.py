@@ -1,5 +1,6 @@
 """The `digest` command: one group of the commands that stand beside this, each imported when it runs."""
 
+import gc
 import logging
 
 import click
@@ -10,8 +11,9 @@ from digest.cli.lazy_group import ErrorReportingGroup
 
 COMMAND_PLACES = {
     **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.installation"),
-    **dict.fromkeys(("draft", "show", "check", "approve", "send"), "digest.cli.editions"),
+    **dict.fromkeys(("draft", "show", "check", "approve"), "digest.cli.editions"),
     **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.control"),
+    "send": "digest.cli.send",
     "correct": "digest.cli.correct",
     "audit": "digest.cli.audit",
     "processing": "digest.cli.processing",
@@ -64,8 +66,15 @@ def digest() -> None:
 def main() -> None:
     """Run the `digest` command."""
     assert isinstance(digest, ErrorReportingGroup)
-    digest.before_command = _configure_logging
+    digest.before_import, digest.after_import = _configure_logging, _spare_imported
+    gc.disable()
     digest()
+
+
+def _spare_imported() -> None:
+    """Let the garbage collector begin, and pass over what was imported: that stays, and looking through it took a fifth of the start."""
+    gc.freeze()
+    gc.enable()
 
 
 def _configure_logging() -> None:

@@ -47,15 +47,25 @@ class LazyGroup(click.Group):
 class ErrorReportingGroup(LazyGroup):
     """The group of all commands: their expected errors are messages with an exit code, anything else a traceback.
 
-    `before_command` is called before a command's module is imported.
+    `before_import` is called before a command's module is imported, `after_import` when it is.
     """
 
-    before_command: Callable[[], None] | None = None
+    before_import: Callable[[], None] | None = None
+    after_import: Callable[[], None] | None = None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was asked for, which imports it."""
+        resolved = super().resolve_command(ctx, args)
+        if self.after_import is not None:
+            self.after_import()
+        return resolved
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn an expected error into its message."""
-        if self.before_command is not None:
-            self.before_command()
+        if self.before_import is not None:
+            self.before_import()
         try:
             return super().invoke(ctx)
         except ApplicationError as exc:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 from rich.table import Column, Table
 
-from digest.app import sending
+from digest.app import uncertain_acts
 from digest.app.edition_status import edition_name
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, check_reason, pass_command_context, print_json
@@ -89,13 +89,13 @@ def uncertain(
     if (accept or again) and not because:
         raise click.UsageError("Say why with --because: it stands in the audit log.")
     name = edition_name(context.installation, edition)
-    candidates = sending.list_uncertain(context.installation, name, now=context.now())
+    candidates = uncertain_acts.list_uncertain(context.installation, name, now=context.now())
     if accept or again:
         resolution = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
         chosen = _select_deliveries(name, candidates, accept or again)
         _resolve_deliveries(context, name, chosen, resolution, because=because or "", yes=yes, as_json=as_json)
     elif log_files:
-        evidence = sending.examine_mail_log(
+        evidence = uncertain_acts.examine_mail_log(
             context.installation,
             name,
             log_files,
@@ -135,9 +135,9 @@ def _resolve_deliveries(
     as_json: bool,
 ) -> None:
     if deliveries and not yes:
-        risk = _describe_risk(len(deliveries), resolution, sending.resend_risk(context.installation))
+        risk = _describe_risk(len(deliveries), resolution, uncertain_acts.resend_risk(context.installation))
         click.confirm(f"{risk} Go on?", abort=True, err=True)
-    resolved = sending.resolve_uncertain(
+    resolved = uncertain_acts.resolve_uncertain(
         context.installation,
         name,
         [delivery.delivery_id for delivery in deliveries],
@@ -170,7 +170,7 @@ def _resolve_by_log(
     if settleable and not yes and not as_json:
         click.confirm(f"Settle these {settleable:,} so?", abort=True, err=True)
     settled = (
-        sending.resolve_by_log(
+        uncertain_acts.resolve_by_log(
             context.installation, name, evidence, reason=because, actor=context.actor, clock=context.now
         )
         if settleable and (yes or not as_json)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.content import SectionEntry, read_sections
 from digest.edition.queries import PUBLIC_STATES
-from digest.edition.rendering.template_filters import story_anchor
+from digest.edition.rendering.anchors import story_anchor
 from digest.store.archive_models import ArchivedStory
 from digest.store.correction_models import Correction
 from digest.store.models import Edition

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import editions, hold, sending
+from digest.app import editions, hold, sending, uncertain_acts
 from digest.app.acts import SCHEDULER, Actor, NotPermittedError
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
@@ -29,10 +29,10 @@ ADMINS_ACTS: dict[str, Attempt] = {
     "cancelled": lambda i, name, actor: sending.cancel_edition(i, name, actor=actor, now=NOW),
     "held": lambda i, _, actor: hold.hold_installation(i, reason="a doubt", actor=actor, now=NOW),
     "released": lambda i, _, actor: hold.release_installation(i, actor=actor, now=NOW),
-    "uncertain taken as accepted": lambda i, name, actor: sending.resolve_uncertain(
+    "uncertain taken as accepted": lambda i, name, actor: uncertain_acts.resolve_uncertain(
         i, name, ["a" * 26], UncertainResolution.ACCEPTED, reason="the log", actor=actor, clock=lambda: NOW
     ),
-    "uncertain sent again": lambda i, name, actor: sending.resolve_uncertain(
+    "uncertain sent again": lambda i, name, actor: uncertain_acts.resolve_uncertain(
         i, name, ["a" * 26], UncertainResolution.SEND_AGAIN, reason="the log", actor=actor, clock=lambda: NOW
     ),
 }

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,19 +18,30 @@ HEAVY = {
     *("alembic", "lxml", "PIL", "trafilatura", "feedparser", "flask", "sendgrid", "premailer", "apscheduler"),
     "icalendar",
 }
+FETCHES_OR_DRAFTS = {
+    *("httpx", "markdown_it", "pycountry", "nh3", "pebble", "email_validator", "digest.edition.kinds"),
+    *("digest.select.ranking", "digest.deliver.providers.sendgrid.kind"),
+}
 RUN = """
-import json, sys
-from digest.cli import digest
+import gc, json, sys
+from digest.cli import main
 try:
-    digest(sys.argv[1:], prog_name="digest")
+    main()
 finally:
-    print(json.dumps(sorted(sys.modules)))
+    modules = sorted(sys.modules)
+    print(json.dumps({"modules": modules, "collects": gc.isenabled(), "passed over": gc.get_freeze_count()}))
 """
 
 
+def _run_command(*words: str, exit_code: int = 0) -> dict[str, Any]:
+    run = subprocess.run([sys.executable, "-c", RUN, *words], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert run.returncode == exit_code, run.stderr
+    ended: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return ended
+
+
 def _imported(*words: str) -> set[str]:
-    run = subprocess.run([sys.executable, "-c", RUN, *words], capture_output=True, text=True, check=True, cwd=ROOT)
-    return set(json.loads(run.stdout.splitlines()[-1]))
+    return set(_run_command(*words)["modules"])
 
 
 def test_the_version_needs_neither_database_nor_settings() -> None:
@@ -43,3 +55,16 @@ def test_what_is_needed_at_once_imports_nothing_heavy(new_home: Path, words: tup
     with open_installation(load_settings()) as installation:
         store_edition(installation, state=EditionState.SENDING)
     assert _imported(*words) & HEAVY == set()
+
+
+def test_a_send_imports_neither_what_drafts_nor_what_fetches_and_collects_no_garbage_in_what_it_imports(
+    new_home: Path,
+) -> None:
+    with open_installation(load_settings()) as installation:
+        store_edition(installation, state=EditionState.SENDING)
+    # It comes as far as the proof of the approval, which such an edition lacks.
+    ended = _run_command("send", "current", "--yes", exit_code=2)
+    assert "digest.deliver.send.edition_run" in ended["modules"]
+    assert set(ended["modules"]) & (HEAVY | FETCHES_OR_DRAFTS) == set()
+    assert ended["collects"]
+    assert ended["passed over"] > 10_000

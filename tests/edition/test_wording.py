@@ -16,8 +16,8 @@ from digest.edition.rendering.template_filters import (
     secondary_lines,
     story_facts_line,
     text_direction,
-    wrap_text,
 )
+from digest.edition.rendering.text_lines import wrap_text
 from subscribers.reader_language import ENGLISH
 
 

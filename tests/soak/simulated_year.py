@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from digest.app import backups, editing, editions, people, sending
+from digest.app import backups, editing, editions, people, uncertain_acts
 from digest.app import hold as hold_acts
 from digest.app.edit_application import EditForm
 from digest.app.edition_status import edition_status
@@ -443,14 +443,14 @@ class SimulatedYear:
                 if session.scalar(select(Edition.id).where(Edition.name == week.name)) is None:
                     continue
             answers: dict[UncertainResolution, list[str]] = {resolution: [] for resolution in UncertainResolution}
-            for doubt in sending.list_uncertain(installation, week.name, now=now):
+            for doubt in uncertain_acts.list_uncertain(installation, week.name, now=now):
                 has_it = doubt.person is None or self.got[week.name, addresses[doubt.person]]
                 answers[UncertainResolution.ACCEPTED if has_it else UncertainResolution.SEND_AGAIN].append(
                     doubt.delivery_id
                 )
             for resolution, ids in answers.items():
                 if ids:
-                    sending.resolve_uncertain(
+                    uncertain_acts.resolve_uncertain(
                         *(installation, week.name, ids, resolution),
                         reason="the mail server's log",
                         actor=ADMIN,

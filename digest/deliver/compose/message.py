@@ -14,7 +14,7 @@ from html import escape
 from digest.deliver.compose import dkim, headers
 from digest.deliver.compose.quoted_printable import encode_quoted_printable, encode_value
 from digest.edition import placeholders as edition_placeholders
-from digest.edition.rendering.template_filters import text_columns, wrap_text
+from digest.edition.rendering.text_lines import text_columns, wrap_text
 
 _PLACEHOLDER = re.compile(b"|".join(re.escape(m.encode()) for m in edition_placeholders.ALL_PLACEHOLDERS))
 _TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = "to", "message id", "date"  # no text of an edition can spell them

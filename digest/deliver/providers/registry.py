@@ -16,7 +16,12 @@ PROVIDER_FOLDERS = ("outbox", "smtp", "sendgrid")
 @cache
 def provider_kinds() -> tuple[ProviderKind, ...]:
     """Return every provider, in the order of the registry."""
-    return tuple(import_module(f"digest.deliver.providers.{folder}.kind").KIND for folder in PROVIDER_FOLDERS)
+    return tuple(_load_kind(folder) for folder in PROVIDER_FOLDERS)
+
+
+def _load_kind(folder: str) -> ProviderKind:
+    kind: ProviderKind = import_module(f"digest.deliver.providers.{folder}.kind").KIND
+    return kind
 
 
 def find_provider(name: str) -> ProviderKind | None:
@@ -36,7 +41,8 @@ def provider_in_use(settings: Settings) -> ProviderKind:
     Raises:
         ProviderSettingsError: the URL cannot be read, or its scheme is no provider's.
     """
-    for kind in provider_kinds():
+    for folder in PROVIDER_FOLDERS:  # the others are not imported: a send starts sooner
+        kind = _load_kind(folder)
         if is_in_use(kind, settings):
             return kind
     *examples, last = (example for kind in provider_kinds() for example in kind.url_examples)

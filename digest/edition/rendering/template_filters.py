@@ -1,6 +1,5 @@
 """The small decisions about words and boxes that the mail's templates ask for, as Jinja filters."""
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -15,14 +14,13 @@ from digest.collect.urls import site_name
 from digest.edition.content import EditionLink, EditionPicture, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.section_kind import summary_note
+from digest.edition.rendering.anchors import sources_anchor, story_anchor
 from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
 from digest.edition.rendering.mail_layout import EarlyDates
+from digest.edition.rendering.text_lines import wrap_text
 from subscribers.reader_language import ReaderLanguage
 
 _HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-]*)?")
-TEXT_WIDTH = 72  # columns of the text part
-_BLANKS = " \t\n\r\f\v"  # a no-break space is none
-_TEXT_PIECES = re.compile(rf"([{_BLANKS}]*)([^{_BLANKS}]+)")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -40,45 +38,6 @@ def bind_last_words(text: str, max_letters: int = 20) -> str:
 def keep_on_one_line(text: str) -> str:
     """Keep a short text, such as a date, on one line."""
     return text.replace(" ", NO_BREAK) if len(text) <= 20 else text
-
-
-def wrap_text(text: str, column: int = 0) -> str:
-    """Fold a text of the text part at 72 columns, at blanks and between ideographs; a long address stays whole.
-
-    The first line begins at `column`, behind what stands there already.
-    """
-    lines = [""]
-    for separator, piece in _TEXT_PIECES.findall(text.strip(_BLANKS)):
-        for position, part in enumerate(_split_ideographs(piece)):
-            glue = " " if separator and not position else ""
-            width = text_columns(glue + part)
-            if lines[-1] and column + width > TEXT_WIDTH:
-                lines.append(part)
-                column = text_columns(part)
-            else:
-                lines[-1] += glue + part
-                column += width
-    return "\n".join(lines)
-
-
-def text_columns(text: str) -> int:
-    """Count the columns of a text in a terminal's face: two for wide letters, none for marks (UAX #11)."""
-    if text.isascii():
-        return len(text)
-    marks = {"Mn", "Me", "Cf"}
-    return sum(
-        0 if unicodedata.category(letter) in marks else 1 + (unicodedata.east_asian_width(letter) in {"W", "F"})
-        for letter in text
-    )
-
-
-def _split_ideographs(word: str) -> list[str]:
-    """Split a word between its wide letters, which are written without blanks; never before a mark or punctuation."""
-    if word.isascii():
-        return [word]
-    wide = [unicodedata.east_asian_width(c) == "W" and unicodedata.category(c) == "Lo" for c in word]
-    cuts = [at for at in range(1, len(word)) if wide[at - 1] and wide[at]]
-    return [word[start:end] for start, end in zip([0, *cuts], [*cuts, len(word)], strict=True)]
 
 
 def text_direction(text: str) -> str | None:
@@ -132,20 +91,6 @@ NAMED_SOURCES = 2  # of those who also reported a story; one left over is named 
 def named_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
     """Return those that the mail names; a single one more is named instead of counted."""
     return also if len(also) <= NAMED_SOURCES + 1 else also[:NAMED_SOURCES]
-
-
-def sources_anchor(entry: SectionEntry) -> str:
-    """Return the id of a story's list of sources in the web copy: the same for the same link, whatever its place."""
-    return f"sources-{_short_hash(entry)}"
-
-
-def story_anchor(entry: SectionEntry) -> str:
-    """Return the id of a story in the web edition, by its link as `sources_anchor` does."""
-    return f"story-{_short_hash(entry)}"
-
-
-def _short_hash(entry: SectionEntry) -> str:
-    return hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:8]
 
 
 def bind_hour(text: str) -> str:

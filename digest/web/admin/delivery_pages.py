@@ -6,7 +6,7 @@ from typing import Any
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import delivery_views, hold, sending
+from digest.app import delivery_views, hold, uncertain_acts
 from digest.app.examined_logs import LogUploadError
 from digest.app.reasons import ReasonError, read_reason
 from digest.deliver.control.edition_control import EditionControlError
@@ -42,7 +42,7 @@ def settle_doubts(name: str) -> ResponseReturnValue:
                 field.removeprefix(_FIELD_PREFIX) for field, value in request.form.items() if _says(field, value, word)
             ]
             if ids:
-                settled += sending.resolve_uncertain(
+                settled += uncertain_acts.resolve_uncertain(
                     context.installation, name, ids, resolution, reason=reason, actor=actor, clock=context.clock
                 )
     except (ReasonError, EditionControlError) as exc:
@@ -58,7 +58,7 @@ def send_silent_again(name: str) -> ResponseReturnValue:
         reason = read_reason(request.form.get("reason", ""))
         silent = delivery_views.list_silent_doubts(context.installation, actor, name, now=context.clock())
         again = UncertainResolution.SEND_AGAIN
-        settled = sending.resolve_uncertain(
+        settled = uncertain_acts.resolve_uncertain(
             context.installation, name, silent, again, reason=reason, actor=actor, clock=context.clock
         )
     except (ReasonError, EditionControlError) as exc:

@@ -16,7 +16,7 @@ from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, s
 from digest.deliver.compose.variants import signup_text
 from digest.edition import placeholders
 from digest.edition.rendering.sanitiser import sanitise_text
-from digest.edition.rendering.template_filters import text_columns
+from digest.edition.rendering.text_lines import text_columns
 from subscribers.reader_language import ENGLISH
 from tests.deliver.conftest import DATE_VALUE
 from tests.deliver.message_lint import message_faults

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from digest.app import sending
+from digest.app import uncertain_acts
 from digest.app.acts import NotPermittedError
 from digest.app.installation import Installation
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
@@ -86,7 +86,7 @@ def write_log(
 
 
 def examine(world: DeliverySetup, *files: Path, zone: tzinfo = UTC) -> LogEvidence:
-    return sending.examine_mail_log(
+    return uncertain_acts.examine_mail_log(
         Installation(world.settings, world.database),
         EDITION_NAME,
         files,
@@ -98,7 +98,7 @@ def examine(world: DeliverySetup, *files: Path, zone: tzinfo = UTC) -> LogEviden
 
 def settle(world: DeliverySetup, evidence: LogEvidence) -> int:
     installation = Installation(world.settings, world.database)
-    return sending.resolve_by_log(
+    return uncertain_acts.resolve_by_log(
         installation, EDITION_NAME, evidence, reason="the log", actor=ADMIN, clock=world.clock
     )
 
@@ -185,7 +185,7 @@ def test_who_is_taken_as_accepted_by_a_word_bears_no_witness(doubtful: DeliveryS
     log = write_log(doubtful, statuses=("broken",) * 6)
     installation = Installation(doubtful.settings, doubtful.database)
     accepted = UncertainResolution.ACCEPTED
-    sending.resolve_uncertain(
+    uncertain_acts.resolve_uncertain(
         installation, EDITION_NAME, [first.delivery_id], accepted, reason="a guess", actor=ADMIN, clock=doubtful.clock
     )
     assert examine(doubtful, log).verdicts == {LogVerdict.NOT_ACCEPTED: 5}
@@ -216,7 +216,7 @@ def test_an_editor_may_not_settle(doubtful: DeliverySetup) -> None:
     evidence = examine(doubtful, write_log(doubtful))
     installation = Installation(doubtful.settings, doubtful.database)
     with pytest.raises(NotPermittedError):
-        sending.resolve_by_log(
+        uncertain_acts.resolve_by_log(
             installation, EDITION_NAME, evidence, reason="the log", actor=EDITOR, clock=doubtful.clock
         )
     assert states(doubtful)[DeliveryState.UNCERTAIN] == 6

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from digest.app import sending
+from digest.app import uncertain_acts
 from digest.app.installation import Installation
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send import notice_queue, notices
@@ -51,7 +51,9 @@ def test_a_retry_and_a_doubt_that_is_resolved_repeat_the_bytes(world: DeliverySe
     second = send_edition(world, HandoverResult.UNCERTAIN)
     ids = [d.delivery_id for d in list_uncertain_deliveries(world.database, EDITION_NAME, now=world.clock())]
     again, installation = UncertainResolution.SEND_AGAIN, Installation(world.settings, world.database)
-    sending.resolve_uncertain(installation, EDITION_NAME, ids, again, reason="the log", actor=ADMIN, clock=world.clock)
+    uncertain_acts.resolve_uncertain(
+        installation, EDITION_NAME, ids, again, reason="the log", actor=ADMIN, clock=world.clock
+    )
     world.clock.now += HOUR
     third = send_edition(world)
     assert len(first) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from digest.app import backups, hold, sending
+from digest.app import backups, hold, uncertain_acts
 from digest.app.installation import Installation
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import HandoverResult
@@ -77,7 +77,9 @@ def restore(tmp_path: Path, request: pytest.FixtureRequest) -> Restore:
 def resolve(world: DeliverySetup, word: UncertainResolution, count: int) -> list[str]:
     ids = [d.delivery_id for d in list_uncertain_deliveries(world.database, EDITION_NAME, now=world.clock())][:count]
     installation = Installation(world.settings, world.database)
-    sending.resolve_uncertain(installation, EDITION_NAME, ids, word, reason="the log", actor=ADMIN, clock=world.clock)
+    uncertain_acts.resolve_uncertain(
+        installation, EDITION_NAME, ids, word, reason="the log", actor=ADMIN, clock=world.clock
+    )
     return ids
 
 

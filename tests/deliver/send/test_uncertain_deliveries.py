@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from digest.app import sending
+from digest.app import sending, uncertain_acts
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
 from digest.deliver.control.edition_control import EditionControlError
@@ -59,7 +59,7 @@ def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED)
 def word(world: DeliverySetup, word: UncertainResolution, ids: Sequence[str] | None = None) -> int:
     chosen = [d.delivery_id for d in listed(world)] if ids is None else ids
     installation = Installation(world.settings, world.database)
-    return sending.resolve_uncertain(
+    return uncertain_acts.resolve_uncertain(
         installation, EDITION_NAME, chosen, word, reason="by the log", actor=ADMIN, clock=world.clock
     )
 

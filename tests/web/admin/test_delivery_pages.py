@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from digest.app.maintenance import keep_edition_counts
-from digest.app.sending import resolve_uncertain
+from digest.app.uncertain_acts import resolve_uncertain
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
 from digest.store.delivery_models import Delivery, DeliveryState, Event
