@@ -127,7 +127,9 @@ def _read_current_hold(installation: Installation) -> installation_hold.Installa
         return installation_hold.current_hold(session)
 
 
-def send_due_notices(installation: Installation, *, clock: Callable[[], datetime]) -> Counter[HandoverResult]:
+def send_due_notices(
+    installation: Installation, *, clock: Callable[[], datetime], stopping: Callable[[], bool] = lambda: False
+) -> Counter[HandoverResult]:
     """Hand over the mails that are no edition and are due; without one, nothing is opened.
 
     What a killed process of this machine left is taken up before: its messages that had not left are due again.
@@ -143,7 +145,7 @@ def send_due_notices(installation: Installation, *, clock: Callable[[], datetime
             return Counter()
     with _provider_for_notices(installation, clock) as provider:
         return notices.send_due_notices(
-            installation.database, provider, installation.keys, installation.settings, clock=clock
+            installation.database, provider, installation.keys, installation.settings, clock=clock, stopping=stopping
         )
 
 

@@ -186,7 +186,8 @@ def answer_signups(context: JobContext) -> str:
 
 def send_notices(context: JobContext) -> str:
     """Hand over the mails that are no edition and are due."""
-    return str(background.send_due_notices(context.installation, clock=context.clock))
+    stopping = context.stopping.is_set
+    return str(background.send_due_notices(context.installation, clock=context.clock, stopping=stopping))
 
 
 def mail_alarms(context: JobContext) -> str:

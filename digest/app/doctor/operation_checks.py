@@ -210,8 +210,10 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
 )
 def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether it is known of every message whether it left."""
+    # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
+    silent = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < examined.now)
     with examined.installation.database.read() as session:
-        count = session.scalar(select(func.count()).where(Delivery.state == DeliveryState.UNCERTAIN))
+        count = session.scalar(select(func.count()).where((Delivery.state == DeliveryState.UNCERTAIN) | silent))
     if count:
         yield report_warning(f"nobody knows of some messages whether they arrived ({count:,}).")
 

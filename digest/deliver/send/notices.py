@@ -113,9 +113,17 @@ class _NoticeRun(HandoverRun):
 
 
 def send_due_notices(
-    database: Database, provider: Provider, keys: KeyRing, settings: Settings, *, clock: Callable[[], datetime]
+    database: Database,
+    provider: Provider,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime],
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Counter[HandoverResult]:
     """Hand over every notice that is due but corrections, until none is or the provider asks to stop; count what came of them.
+
+    Once `stopping` is true nothing more is claimed: the rest waits for the process that is started next.
 
     Raises:
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
@@ -123,7 +131,9 @@ def send_due_notices(
     with _open_notice_run(database, provider, keys, settings, clock) as run:
         with database.write() as session:
             claims.mark_orphans_uncertain(session, _is_urgent_notice(), now=clock())
-        hand_over_batches(run, partial(_claim_notices, run), partial(_recheck_recipients, run))
+        hand_over_batches(
+            run, lambda session: _claim_notices(run, session, stopping), partial(_recheck_recipients, run)
+        )
     return run.results
 
 
@@ -177,10 +187,10 @@ def _open_notice_run(
         log.warning("notices wait", why=run.stop_reason)
 
 
-def _claim_notices(run: _NoticeRun, session: Session) -> list[ClaimedNotice]:
+def _claim_notices(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
     """Claim what is due; what may not go any more is `withdrawn`. What is over loses what it was written from."""
     claimed = []
-    if run.may_claim(session):
+    if run.may_claim(session) and not stopping():
         now = run.clock()
         query = _select_due(now).where(_IS_URGENT).order_by(Delivery.next_try_at).limit(BATCH_SIZE)
         claimed = _claim_rows(run, session, session.execute(query).all(), now)

@@ -407,6 +407,11 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         "uncertain",
         "digest uncertain",
     ),
+    "a process of another machine fell silent with a message": (
+        add_rows(lambda: delivery(state=DeliveryState.HANDING_OVER, lease_until=NOW - HOUR)),
+        "uncertain",
+        "digest uncertain",
+    ),
     "a run was killed": (leave_run_file, "dead-run", "digest send"),
     "choices cannot be read": (lambda w: w.add_person(choices={"hour": "noon"}), "choices", "/preferences"),
     "the installation is held": (hold, "held", "digest release"),

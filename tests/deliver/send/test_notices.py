@@ -484,6 +484,16 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
     assert allowance.available_at > world.clock() + timedelta(seconds=1), "this second is full"
 
 
+def test_a_process_that_is_told_to_stop_claims_no_notice_and_the_next_one_does(one_world: DeliverySetup) -> None:
+    ask(one_world)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    notices.send_due_notices(
+        one_world.database, provider, KEYS, one_world.settings, clock=one_world.clock, stopping=lambda: True
+    )
+    assert (len(provider.received_messages), waiting_notices(one_world)) == (0, 1)
+    assert send(one_world, provider) == {HandoverResult.ACCEPTED: 1}
+
+
 def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: DeliverySetup) -> None:
     correct(world, world.add_readers(*(f"reader{number}@county.example" for number in range(30))))
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
