@@ -80,5 +80,9 @@ def join_words(words: Sequence[str], more: int = 0) -> str:
 def sentence(text: str) -> str:
     """Write a message as a sentence: with a capital letter, and one full stop where it does not ask or call."""
     text = text.strip()
-    end = "" if text.endswith(("?", "!")) else "."
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}{end}" if text else ""
+    return end_sentence(f"{text[:1].upper()}{text[1:]}") if text else ""
+
+
+def end_sentence(text: str) -> str:
+    """Return a text with one full stop at its end, where it does not ask or call."""
+    return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."

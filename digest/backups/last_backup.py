@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 from digest.settings import SettingsFile
 from digest.store.engine import Database
+from subscribers.phrases import end_sentence
 
 BACKUP_STATE_KEY = "backup"
 MAX_BACKUP_LATENESS = timedelta(hours=6)  # after its time, until somebody is asked to look
@@ -62,7 +63,7 @@ def explain_missing_backup(session: Session, file: SettingsFile, now: datetime) 
     outcome = read_backup_outcome(session)
     if outcome.trouble and outcome.tried_at:
         at = f"{outcome.tried_at.astimezone(zone):%b %d %H:%M %Z}"
-        return f"The backup of {at} failed: {outcome.trouble.rstrip('.')}. 'digest backup' tries again now."
+        return f"The backup of {at} failed: {end_sentence(outcome.trouble)} 'digest backup' tries again now."
     proved_at = outcome.proved_at
     if proved_at is None:
         return "No backup was made yet. 'digest backup' makes one now."

@@ -9,6 +9,7 @@ from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.installation import Installation
 from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
 from subscribers.errors import ApplicationError
+from subscribers.phrases import end_sentence
 
 LEVEL_ORDER: tuple[FindingSeverity, ...] = ("error", "warning", "ok")
 
@@ -103,9 +104,11 @@ def complete_finding(check: NamedCheck, finding: DoctorFinding) -> DoctorFinding
     """Name the check in a finding, end its message as a sentence, and give it the check's remedy where it has none of its own."""
     if finding.level == "ok":
         return replace(finding, check=check.name, remedy="")
-    ended = finding.message if finding.message.endswith((".", "!", "?")) else f"{finding.message}."
     return replace(
-        finding, check=check.name, message=ended, remedy=finding.remedy or ("" if check.tells_remedy else check.remedy)
+        finding,
+        check=check.name,
+        message=end_sentence(finding.message),
+        remedy=finding.remedy or ("" if check.tells_remedy else check.remedy),
     )
 
 

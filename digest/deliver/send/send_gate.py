@@ -14,6 +14,7 @@ from digest.deliver.plan import canary
 from digest.store.delivery_models import InstallationState
 from digest.store.models import Edition, EditionState
 from subscribers.consent import audience
+from subscribers.phrases import end_sentence
 from subscribers.store.compiled_statements import CompiledStatement
 from subscribers.store.models import Person
 
@@ -84,6 +85,6 @@ def send_blocked_reason(name: str, edition: Any, stored_hold: Any, *, called: st
     if edition.state == EditionState.CANCELLED:
         return f"{called or name} is cancelled."
     if edition.paused_at is not None:
-        reason = f": {edition.paused_because.rstrip('.')}." if edition.paused_because else "."
+        reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
         return f"{called or name} is paused{reason} 'digest resume {name}' lets it go on."
     return ""
