@@ -13,10 +13,10 @@ import shutil
 import sys
 import time as wall
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,8 +43,8 @@ from tests.actors import ADMIN, EDITOR
 from tests.deliver.smtp_servers import run_smtp_server
 from tests.own_postgresql import run_own_postgresql
 from tests.run_database import run_on_server, sibling_database_url
-from tests.soak.result_page import describe_origin, write_section
-from tests.soak.year_clock import SimulatedClock, find_wall_moment, wall_moment_on
+from tests.soak.result_page import describe_origin
+from tests.soak.year_clock import SimulatedClock, wall_moment_on
 from tests.soak.year_machine import (
     HOSTS,
     KillableTick,
@@ -54,32 +54,21 @@ from tests.soak.year_machine import (
     set_up_machine,
     tick_together,
 )
+from tests.soak.year_plan import (
+    FIRST_MONDAY,
+    PLANS,
+    READER_ZONES,
+    TIMED_BACKUP,
+    ZONES,
+    WeekPlan,
+    YearIncidents,
+    YearReader,
+)
 from tests.soak.year_report import describe_standstill
+from tests.soak.year_results import TABLE_HEAD, YearTally, record_years
 from tests.soak.year_world import ArrivedEdition, GrowingSite, YearlongMailbox
 
-TIMED_BACKUP = "of the timetable"  # a backup that was made by the clock, before the edition was drafted
-RESTORE_KINDS = ("before release", "during the day", TIMED_BACKUP)
-FIRST_MONDAY = date(2025, 12, 29)  # of 2026-W01; that ISO year has 53 weeks
-PLANS = (
-    PublicationPlan("America/New_York", "02:30"),  # left out in March; 01:30, when it collects, comes twice in November
-    PublicationPlan("Europe/London", "01:30"),  # left out in March, twice in October
-    PublicationPlan("Asia/Kathmandu", "00:45"),  # no change at home: the readers' clocks change within its day
-    PublicationPlan(
-        "Australia/Lord_Howe", "02:00", collect="01:45"
-    ),  # changes by half an hour; left out, and 01:45 twice
-)
-ZONES = tuple(plan.zone for plan in PLANS)
 DATABASES = ("sqlite", "postgresql")
-READER_ZONES = (
-    *("America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "America/Anchorage"),
-    *("Pacific/Honolulu", "America/Halifax", "America/St_Johns", "America/Sao_Paulo", "America/Santiago"),
-    *("America/Asuncion", "America/Havana", "America/Nuuk", "America/Bogota", "Atlantic/Azores"),
-    *("Europe/London", "Europe/Dublin", "Europe/Berlin", "Europe/Athens", "Europe/Chisinau", "Africa/Cairo"),
-    *("Africa/Casablanca", "Africa/Lagos", "Africa/Nairobi", "Asia/Beirut", "Asia/Jerusalem", "Asia/Gaza"),
-    *("Asia/Tehran", "Asia/Dubai", "Asia/Karachi", "Asia/Kolkata", "Asia/Kathmandu", "Asia/Yangon", "Asia/Tokyo"),
-    *("Australia/Adelaide", "Australia/Sydney", "Australia/Lord_Howe", "Pacific/Auckland", "Pacific/Chatham"),
-    "Pacific/Apia",
-)
 MEMORY_FOLDER = Path("/dev/shm")  # no machine fails here, so nothing has to reach a disk
 YEAR_WEEKS = 53  # as many as 2026 has by ISO 8601
 YEAR_READERS = 44
@@ -90,86 +79,6 @@ SEND_TIME = timedelta(minutes=2)  # that one tick may take of the simulated time
 RETRY_ROUNDS, RETRY_SECONDS = 3, 65
 MAX_SHOWN = 5  # late deliveries that a failure describes
 HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)
-
-
-@dataclass
-class YearReader:
-    """A reader of the year. `left_at` is when they left."""
-
-    name: int
-    preferences: Preferences
-    joined_at: datetime
-    number: int = 0  # in the database
-    left_at: datetime | None = None
-
-    @property
-    def address(self) -> str:
-        """Their address."""
-        return f"reader{self.name}@county{self.name % 17}.example.net"
-
-    def find_hour(self, start: datetime) -> datetime:
-        """Return when an edition that goes out at `start` is due for them."""
-        if self.preferences.hour is None:
-            return start
-        return find_wall_moment(start, time(self.preferences.hour), ZoneInfo(self.preferences.zone))
-
-
-@dataclass
-class WeekPlan:
-    """What the simulation means to happen in a week."""
-
-    monday: date
-    release_at: datetime
-    approve_at: datetime
-    edits_first: bool = False
-
-    @property
-    def name(self) -> str:
-        """The edition's name."""
-        year, week, _ = self.monday.isocalendar()
-        return f"{year}-W{week:02d}"
-
-
-@dataclass
-class YearTally:
-    """What came of a year: one row of the table. `running_lateness` is that of what no outage held up."""
-
-    zone: str
-    database: str
-    seed: int
-    editions: int = 0
-    messages: int = 0
-    restarts: int = 0
-    kills: int = 0
-    jumps: int = 0
-    restores: int = 0
-    by_word: int = 0  # messages that went out again because an admin said so
-    running_lateness: timedelta = timedelta()
-    longest_lateness: timedelta = timedelta()
-    repeats: int = 0
-    losses: int = 0
-    seconds: float = 0.0
-
-    @property
-    def table_row(self) -> str:
-        """A line of the table."""
-        cells = (
-            *(self.zone, self.database, str(self.seed), str(self.editions), f"{self.messages:,}"),
-            *(str(self.restarts), str(self.kills), str(self.jumps), str(self.restores), str(self.by_word)),
-            *(f"{self.running_lateness.total_seconds():.0f} s", _write_hours(self.longest_lateness)),
-            *(str(self.repeats), str(self.losses), f"{self.seconds:.0f}"),
-        )
-        return f"| {' | '.join(cells)} |"
-
-
-def _write_hours(length: timedelta) -> str:
-    minutes = round(length.total_seconds() / 60)
-    return f"{minutes // 60}:{minutes % 60:02d} h"
-
-
-TABLE_HEAD = """\
-| publication | database | seed | editions | messages | restarts | of these kills | jumps | restores | sent again by word | latest, running | latest, after an outage | repeats | losses | seconds |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 @dataclass
@@ -194,10 +103,12 @@ class SimulatedYear:
         weeks: int,
         readers: int,
         seed: int,
-        incidents: "YearIncidents",
+        incidents: YearIncidents,
         logged: Sequence[Mapping[str, Any]],
+        report: Callable[[str], object],
     ) -> None:
         self.logged = logged  # what the processes have said
+        self.report = report  # called with what the year has come to
         self.plan, self.place, self.clock, self.mailbox, self.site = plan, place, clock, mailbox, site
         self.zone = ZoneInfo(plan.zone)
         self.rng = random.Random(seed)
@@ -462,7 +373,7 @@ class SimulatedYear:
 
     # --- time -------------------------------------------------------------------------------------------------------
 
-    def run(self, report: Callable[[str], object]) -> YearTally:
+    def run(self) -> YearTally:
         """Live through the year; raise AssertionError at the first thing that is wrong."""
         began = wall.monotonic()
         self._start_processes()
@@ -478,7 +389,7 @@ class SimulatedYear:
                 for ended in [one for one in unchecked if not self._waits_for_hours(one)]:
                     self._check_week(ended)
                     unchecked.remove(ended)
-                report(week.name)
+                self.report(week.name)
             self._live_until(self.clock() + 2 * DAY)
             for week in unchecked:
                 self._check_week(week)
@@ -651,24 +562,37 @@ class SimulatedYear:
     def _check_nothing_is_late(self, began_at: datetime) -> None:
         """See that all that was due when this moment began has arrived, unless something holds it up.
 
-        Trouble of the real machine, such as a connection that took too long, may cost a rest of half a minute and of one.
+        Trouble of the real machine, such as a connection that took too long, may cost a rest of half a minute and of one. What is
+        waited for is told, and stands in the year's result: a fault of the product must not hide in a wait.
         """
         for _ in range(RETRY_ROUNDS):
-            if not self._find_late(began_at):
+            late = self._find_late(began_at)
+            if not late:
                 return
+            self._note_wait(late, began_at)
             self.clock.advance(RETRY_SECONDS)
             for process in self.processes:
                 process.tick(self.rng, ())
             self._take_arrivals()
             self._judge_arrivals()
         if late := self._find_late(began_at):
-            name, entries = late[0]
+            raise AssertionError("\n".join(self._describe_late(late, began_at)))
+
+    def _note_wait(self, late: Sequence[tuple[str, list[OwedEdition]]], began_at: datetime) -> None:
+        for line in self._describe_late(late, began_at):
+            self.report(f"waited for: {line}")
+        self.tally.waits += [f"{self.tally.zone}: {self._describe_waiting(*each, began_at)}" for each in late]
+
+    def _describe_late(self, late: Sequence[tuple[str, list[OwedEdition]]], began_at: datetime) -> Iterator[str]:
+        """Say of each edition how many wait and for whom, with what the database says of them."""
+        for name, entries in late:
             numbers = [entry.reader.number for entry in entries[:MAX_SHOWN]]
             with self._installation.database.read() as session:
                 rows = describe_standstill(session, name, numbers, self.logged)
-            raise AssertionError(
-                f"{len(entries)} wait: {self._describe(name, entries[0].reader, began_at)}; now {self.clock()}\n  {rows}"
-            )
+            yield f"{self._describe_waiting(name, entries, began_at)}; now {self.clock()}\n  {rows}"
+
+    def _describe_waiting(self, name: str, entries: Sequence[OwedEdition], began_at: datetime) -> str:
+        return f"{len(entries)} wait: {self._describe(name, entries[0].reader, began_at)}"
 
     def _find_late(self, began_at: datetime) -> list[tuple[str, list[OwedEdition]]]:
         """Find what was due and has not arrived, by edition; nothing where something holds it up."""
@@ -716,35 +640,6 @@ class SimulatedYear:
         assert max(self.got.values()) == 1
 
 
-@dataclass(frozen=True)
-class YearIncidents:
-    """In which weeks what goes wrong, by the number of the week. `restart_share` is that of ticks before which all start anew,
-    `kill_share` that of releases at which whoever sends is killed; as many are told to stop.
-    """
-
-    first_week: int = 0
-    late_approvals: frozenset[int] = frozenset()
-    back_jumps: frozenset[int] = frozenset()
-    forward_jumps: frozenset[int] = frozenset()
-    restores: dict[int, str] = field(default_factory=dict)
-    restart_share: float = 0.05
-    kill_share: float = 0.15
-
-    @classmethod
-    def spread(cls, weeks: int, seed: int, *, first_week: int = 0) -> "YearIncidents":
-        """Spread incidents over a year, or over some weeks of one."""
-        rng = random.Random(f"incidents {seed}")
-        usual = [week for week in range(1, weeks) if week % 17 != 12]
-        restores = dict(zip(range(12, weeks, 17), rng.sample(RESTORE_KINDS, 3), strict=False))
-        return cls(
-            first_week=first_week,
-            late_approvals=frozenset(rng.sample(usual, len(usual) // 10)),
-            back_jumps=frozenset(rng.sample(usual, len(usual) // 3)),
-            forward_jumps=frozenset(rng.sample(usual, len(usual) // 3)),
-            restores=restores,
-        )
-
-
 def simulate_year(
     plan: PublicationPlan,
     database: str,
@@ -789,8 +684,9 @@ def simulate_year(
             seed=seed,
             incidents=incidents,
             logged=logged,
+            report=report,
         )
-        tally = year.run(report)
+        tally = year.run()
     errors = [entry for entry in logged if entry["log_level"] in {"error", "critical"}]
     assert not errors, errors[0]
     tally.database = database
@@ -827,36 +723,6 @@ def simulate_years(
                     incidents=incidents,
                     report=report,
                 )
-
-
-YEAR_SECTION = """\
-A year of the product under a clock that the simulation moves. Two schedulers follow the timetable on one
-database; editors approve, some of them late; readers in 40 zones have chosen an hour, join and leave. Processes start anew between any
-two steps, are told to stop or killed (SIGKILL) in the middle of a send. The machine sleeps for hours, its clock is set back by
-minutes right after something happened. Three times a backup is restored: one of before a release, one of the middle of its day, one of before its draft. Releases
-lie in hours that the clock leaves out or shows twice where the zone has such, and others in the day in which the readers' clocks change.
-When something is due is reckoned anew by looking at clocks every quarter of an hour (`tests/soak/year_clock.py`).
-
-Every edition was drafted, approved and sent once; each reader who was on the list at its release got it exactly once, none before its
-time, and none later than minutes after it, unless something in the list above held it up; while the installation was held after a restore nothing left. One row again:
-`python -m tests.soak.simulated_year --zone Europe/London --database sqlite --seed N`. A seed gives the same year again where the number of
-weeks is the same; `--first-week 8 --weeks 4` lives through 2026-W08 to W11 alone. A message that is late ends the year, which then
-shows its row, its edition, open slots and limits, and the last lines of the log.
-
-{table}
-
-"Sent again by word" are messages that a kill or a restore left in doubt, and of which the mail server knew nothing: an admin said so,
-and they went out once more. "Latest" is the longest time from when a message was due to when the mail server had it, by the simulated
-clock: while all was running, and after what held it up.
-"""
-
-
-def record_years(tallies: Iterable[YearTally], origin: str) -> None:
-    """Write the section of docs/soak.md, anew after each year."""
-    rows: list[str] = []
-    for tally in tallies:
-        rows.append(tally.table_row)
-        write_section("A year", YEAR_SECTION.format(table="\n".join([TABLE_HEAD, *rows])), origin)
 
 
 def main() -> None:

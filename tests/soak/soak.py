@@ -49,8 +49,10 @@ from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.own_postgresql import run_own_postgresql
 from tests.soak.document_fuzz import fuzz_documents
 from tests.soak.result_page import describe_origin, write_section
-from tests.soak.simulated_year import DATABASES, ZONES, record_years, simulate_years
+from tests.soak.simulated_year import DATABASES, simulate_years
 from tests.soak.worker_kills import KILL_INTERVAL, RATE_LIMIT, READERS, record_result, run_worker_kills
+from tests.soak.year_plan import ZONES
+from tests.soak.year_results import record_years
 
 ROUTES = (smtp_route(50), smtp_route(8), sendgrid_route(100), smtp_route(1))
 RECEIVER_DELAYS = {"smtp": 0.0, "sendgrid": 0.005}  # seconds that the receiver takes, else it is all over too soon

@@ -17,8 +17,9 @@ from tests.deliver.conftest import (
     delivery_settings,
     store_approved_edition,
 )
-from tests.soak.simulated_year import PLANS, YearIncidents, simulate_year
+from tests.soak.simulated_year import simulate_year
 from tests.soak.year_clock import find_wall_moment
+from tests.soak.year_plan import PLANS, YearIncidents
 from tests.soak.year_report import describe_standstill
 
 LONDON = next(plan for plan in PLANS if plan.zone == "Europe/London")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.soak.handover_moments import DoubtPlace, HandoverMoments, window_rates
 from tests.soak.result_page import replace_section
+from tests.soak.year_results import YearTally, write_year_section
 
 PAGE = "# Long runs\n\n## Kills\n\nold\n\n## Messages\n\nkept\n"
 
@@ -42,3 +43,13 @@ def test_where_a_doubt_stood_follows_from_the_kill_nearest_to_its_dot(
     lines.append("dot editors@news.example.org 99.9")  # an alert, which goes to the office
     (tmp_path / "moments").write_text("\n".join(lines))
     assert HandoverMoments.from_folder(tmp_path).place_doubt(7, [100.0]) is place
+
+
+def test_the_section_of_the_years_has_a_row_for_each_and_says_what_was_waited_for() -> None:
+    london, kathmandu = YearTally("Europe/London", "SQLite", 5), YearTally("Asia/Kathmandu", "SQLite", 6)
+    assert write_year_section([london, kathmandu]).endswith("\nNothing was waited for.\n")
+    kathmandu.waits.append("Asia/Kathmandu: 1 wait: 2026-W10, reader 7")
+    section = write_year_section([london, kathmandu])
+    assert section.count("\n| ") == 3
+    assert section.endswith("\n- Asia/Kathmandu: 1 wait: 2026-W10, reader 7\n")
+    assert "Nothing was waited for" not in section
