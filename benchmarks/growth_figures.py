@@ -35,7 +35,7 @@ from benchmarks.sample_installation import (
     store_approved_edition,
 )
 from digest import logs
-from digest.backups.archive import create_backup
+from digest.backups.creation import create_backup
 from digest.deliver.compose.dkim import DkimSigner, SigningKey, canonicalise_message
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.registry import open_provider

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, create_home_folder
-from digest.backups import archive, restore
+from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError, RowProgress
 from digest.backups.last_backup import remember_outcome
 from digest.backups.rotation import BackupFile, choose_outdated, parse_backup_name
@@ -33,7 +33,7 @@ def create_backup(
         BackupError: the file is there, or cannot be written.
     """
     with BACK_UP.steps(installation.database, actor, AUDIT_SUBJECT, now=now) as draft:
-        manifest = archive.create_backup(
+        manifest = creation.create_backup(
             installation.database,
             file,
             passphrase=installation.settings.backup_passphrase_text,
@@ -95,7 +95,7 @@ def _write_into_folder(installation: Installation, now: datetime, progress: RowP
         _delete_leftovers(folder, settings.home)
         unproved = folder / BackupFile(now, proved=False).name
         proofs: list[LedgerProof] = []
-        manifest = archive.create_backup(
+        manifest = creation.create_backup(
             installation.database,
             unproved,
             passphrase=passphrase,

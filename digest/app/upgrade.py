@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, make_url, select, table
 
 from digest.app.acts import Actor
 from digest.app.installation import Installation, InstallationError, ShowProgress, create_home_folder, open_installation
-from digest.backups import archive
+from digest.backups import creation
 from digest.backups.archive import BackupError
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.settings import Settings
@@ -91,7 +91,7 @@ def _back_up(settings: Settings, database: Database, revision: str, now: datetim
     except OSError as exc:
         raise BackupError(f"{folder}: cannot be made ({exc.strerror}). Look at backup.folder in digest.toml.") from exc
     with show_progress("Backing up") as progress:
-        archive.create_backup(database, file, passphrase=passphrase, now=now, progress=progress)
+        creation.create_backup(database, file, passphrase=passphrase, now=now, progress=progress)
     return file
 
 

@@ -4,64 +4,27 @@ It is the same for SQLite and PostgreSQL. Addresses are in it as they are in the
 no outbox, and nothing that a provider posted and that was applied already.
 """
 
-import base64
 import hashlib
 import io
 import json
-import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
 from pathlib import Path
-from typing import IO, Any, Literal, Self
-from typing import cast as cast_type
+from typing import IO, Any, Self
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    ColumnElement,
-    Connection,
-    Date,
-    DateTime,
-    Enum,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    cast,
-    func,
-    inspect,
-    not_,
-    select,
-    text,
-    type_coerce,
-)
-from sqlalchemy.orm import Session
+from sqlalchemy import Table
 
-from digest import __version__
-from digest.backups.encrypted_file import (
-    CHUNK_BYTES,
-    EncryptedReader,
-    EncryptedWriter,
-    WrongPassphraseError,
-    is_encrypted,
-)
-from digest.store.delivery_models import InboundPayload
-from digest.store.engine import Database, newest_schema_revision
-from subscribers.crypto.key_file import sync_folder
+from digest.backups.encrypted_file import CHUNK_BYTES, EncryptedReader, WrongPassphraseError, is_encrypted
+from digest.backups.table_rows import ValueFormat, find_decoder, make_row_encoder, value_format
 from subscribers.errors import RefusalError
-from subscribers.store.key_check import key_columns
-from subscribers.store.models import Base, DamageTolerantJson, UtcDateTime
 
 ARCHIVE_FORMAT = 1
 MANIFEST_NAME = "manifest.json"
 RowProgress = Callable[[int, int], None]  # rows done, rows in all
-ValueFormat = Literal["plain", "bytes", "moment", "day", "json"]
 
 
 # What Python's readers raise where bytes are not what they should be.
@@ -100,85 +63,6 @@ class ArchiveManifest:
     def people(self) -> int:
         """How many people's rows there are."""
         return self.tables["person"].rows
-
-
-def tables_by_dependency() -> list[Table]:
-    """Give every table, each after those that it refers to."""
-    return list(Base.metadata.sorted_tables)
-
-
-def list_stored_tables(connection: Connection) -> list[Table]:
-    """Return the tables that a database of an older schema has, each after those that it refers to, with the columns that are there.
-
-    A column is typed as it is today; one that is gone since then as the database says. What an index keeps for itself is no table.
-    """
-    stored = MetaData()
-    virtual = set[str]()
-    if connection.dialect.name == "sqlite":
-        query = text("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'")
-        virtual = set(connection.scalars(query))
-    names = [name for name in inspect(connection).get_table_names() if not any(name.startswith(v) for v in virtual)]
-    stored.reflect(connection, only=[name for name in names if name != "alembic_version"])
-    for table in stored.sorted_tables:
-        today = Base.metadata.tables.get(table.name)
-        for column in table.c:
-            if today is not None and column.name in today.c:
-                column.type = today.c[column.name].type
-            elif isinstance(column.type, DateTime):
-                column.type = UtcDateTime()
-    return stored.sorted_tables
-
-
-def excluded_rows(table: Table) -> ColumnElement[bool] | None:
-    """Say which rows of a table are not for an archive."""
-    return table.c.applied_at.is_not(None) if table.name == InboundPayload.__tablename__ else None
-
-
-def value_format(column: Column[Any]) -> ValueFormat:
-    """Say how a column's values are written."""
-    kind = column.type
-    if isinstance(kind, LargeBinary):
-        return "bytes"
-    if isinstance(kind, UtcDateTime):
-        return "moment"
-    if isinstance(kind, Date):
-        return "day"
-    return "json" if isinstance(kind, JSON | DamageTolerantJson) else "plain"
-
-
-def select_expression(column: Column[Any]) -> ColumnElement[Any]:
-    """Give what is selected for a column: JSON as the text that is stored, an enum as its value."""
-    if value_format(column) == "json":
-        return cast(column, Text).label(column.name)
-    return type_coerce(column, String).label(column.name) if isinstance(column.type, Enum) else column
-
-
-# Of the formats that are not written as they are.
-_ENCODERS: dict[ValueFormat, Callable[[Any], Any]] = {
-    "bytes": lambda value: base64.b64encode(value).decode(),
-    "moment": datetime.isoformat,
-    "day": date.isoformat,
-}
-_DECODERS: dict[ValueFormat, Callable[[Any], Any]] = {
-    "bytes": lambda value: base64.b64decode(value, validate=True),
-    "moment": datetime.fromisoformat,
-    "day": date.fromisoformat,
-}
-
-
-def _unchanged(value: Any) -> Any:
-    return value
-
-
-def make_row_encoder(table: Table) -> Callable[[Sequence[Any]], bytes]:
-    """Return what writes a row of a table, in the order of its columns, as a line: the same whatever the database."""
-    encoders = [_ENCODERS.get(value_format(column), _unchanged) for column in table.c]
-
-    def encode_row(row: Sequence[Any]) -> bytes:
-        values = [None if v is None else write(v) for write, v in zip(encoders, row, strict=True)]
-        return json.dumps(values, separators=(",", ":")).encode() + b"\n"
-
-    return encode_row
 
 
 class ArchiveWriter:
@@ -284,7 +168,7 @@ class ArchiveReader:
         part = self.manifest.tables[name]
         digest, count = hashlib.sha256(), 0
         try:
-            forms = {column: _DECODERS.get(form, _unchanged) for column, form in part.columns.items()}
+            forms = {column: find_decoder(form) for column, form in part.columns.items()}
             with self._zip.open(_member_name(name)) as member:
                 for line in member:
                     digest.update(line)
@@ -306,100 +190,3 @@ class ArchiveReader:
             BackupError: something is damaged, or missing.
         """
         return {name: sum(1 for _ in self.read_rows(name)) for name in self.manifest.tables}
-
-
-READ_BATCH_SIZE = 2000  # rows that are read at a time
-
-
-def create_backup(
-    database: Database,
-    file: Path,
-    *,
-    passphrase: str | None = None,
-    now: datetime,
-    progress: RowProgress = lambda *_: None,
-    prove: Callable[[Path], object] | None = None,
-) -> ArchiveManifest:
-    """Write a backup to a file that must not exist yet, and read it again to prove it; with a passphrase it is encrypted.
-
-    The schema may be an older one. `prove` proves more of it, before it has its name; it raises a BackupError where that fails.
-
-    Raises:
-        BackupError: the file is there, cannot be written, or does not hold what it should.
-    """
-    if file.exists():
-        raise BackupError(f"{file}: is there already. Name a new file.")
-    part = file.with_name(f".{file.name}.part")
-    try:
-        _write_archive(database, part, passphrase, now, progress)
-        with closing(ArchiveReader(part, passphrase)) as reader:
-            reader.verify()
-        if prove is not None:
-            prove(part)
-        part.rename(file)
-        sync_folder(file.parent)
-    except OSError as exc:
-        raise BackupError(
-            f"{file}: cannot be written ({exc.strerror}). Make room there, or name another place."
-        ) from exc
-    finally:
-        part.unlink(missing_ok=True)
-    return reader.manifest
-
-
-def _write_archive(
-    database: Database, part: Path, passphrase: str | None, now: datetime, progress: RowProgress
-) -> None:
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as out, database.snapshot() as session:
-        sealed = EncryptedWriter(out, passphrase) if passphrase else None
-        with ArchiveWriter(cast_type("IO[bytes]", sealed or out)) as writer:
-            revision = str(session.scalar(text("SELECT version_num FROM alembic_version")))
-            is_newest = revision == newest_schema_revision()
-            tables = tables_by_dependency() if is_newest else list_stored_tables(session.connection())
-            _write_tables(session, tables, writer, progress)
-            writer.close(
-                ArchiveManifest(
-                    format=ARCHIVE_FORMAT,
-                    version=__version__,
-                    revision=revision,
-                    made_at=now.isoformat(timespec="seconds"),
-                    origin=session.get_bind().dialect.name,
-                    keys=_used_key_ids(session, tables),
-                    tables=writer.archived_tables,
-                )
-            )
-        if sealed:
-            sealed.close()
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _write_tables(session: Session, tables: Sequence[Table], writer: ArchiveWriter, progress: RowProgress) -> None:
-    counts = [select(func.count()).select_from(table) for table in tables]
-    total = sum(session.scalar(count) or 0 for count in counts)
-    rows_done = 0
-    for table in tables:
-        for written in writer.write_table(table, _select_rows(session, table)):
-            progress(rows_done + written, total)
-        rows_done += writer.archived_tables[table.name].rows
-
-
-def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
-    query = select(*(select_expression(column) for column in table.c)).order_by(*table.primary_key.columns)
-    excluded = excluded_rows(table)
-    if excluded is not None:
-        query = query.where(not_(excluded))
-    yield from session.execute(query, execution_options={"yield_per": READ_BATCH_SIZE})
-
-
-def _used_key_ids(session: Session, tables: Sequence[Table]) -> dict[str, list[str]]:
-    """Name the keys that rows were made with: without them the copy cannot be read."""
-    stored = {table.name: table for table in tables}
-    ids_by_kind: dict[str, set[str]] = {}
-    for kind, table, column in key_columns():
-        if table.name in stored and column.name in stored[table.name].c:
-            ids = session.scalars(select(column).where(column.is_not(None)).distinct())
-            ids_by_kind.setdefault(kind, set()).update(ids)
-    return {kind: sorted(ids) for kind, ids in ids_by_kind.items() if ids}

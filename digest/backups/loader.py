@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType, TypeEngine
 
-from digest.backups import archive
+from digest.backups import archive, table_rows
 from digest.store.engine import newest_schema_revision, upgrade_schema
 from subscribers.crypto.keys import KeyFileError, KeyRing
 from subscribers.store.models import Person, UtcDateTime
@@ -44,7 +44,7 @@ def restore_rows(
     write_archived_rows(connection, reader, progress)
     if reader.manifest.revision != newest_schema_revision():
         upgrade_schema(connection, "head")
-    for current_table in archive.tables_by_dependency():
+    for current_table in table_rows.tables_by_dependency():
         advance_sequence(connection, current_table)
     session = Session(connection, expire_on_commit=False)
     _check_keys(session, reader, keys)
@@ -83,7 +83,7 @@ def write_archived_rows(
             progress(rows_done, total)
 
 
-_COLUMN_TYPES: dict[archive.ValueFormat, TypeEngine[Any]] = {
+_COLUMN_TYPES: dict[table_rows.ValueFormat, TypeEngine[Any]] = {
     "plain": NullType(),
     "bytes": LargeBinary(),
     "moment": UtcDateTime(),
@@ -92,7 +92,7 @@ _COLUMN_TYPES: dict[archive.ValueFormat, TypeEngine[Any]] = {
 }
 
 
-def insert_statement(connection: Connection, name: str, columns: Mapping[str, archive.ValueFormat]) -> Insert:
+def insert_statement(connection: Connection, name: str, columns: Mapping[str, table_rows.ValueFormat]) -> Insert:
     """Return what writes rows as they stood: no default of today's may fill in what the archive's time did not have.
 
     SQLite keeps JSON as the text that it is; to cast it there would make a number of it.

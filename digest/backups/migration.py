@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Table, func, inspect, make_url, select, 
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 
-from digest.backups import archive, loader
+from digest.backups import archive, loader, table_rows
 from digest.backups.archive import BackupError
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.control import installation_hold
@@ -129,7 +129,7 @@ def _open_source(url: str) -> Iterator[tuple[Database, Session]]:
     ):
         if not file:
             wait_for_other_connections(session.connection())
-            names = ", ".join(f'"{table.name}"' for table in archive.tables_by_dependency())
+            names = ", ".join(f'"{table.name}"' for table in table_rows.tables_by_dependency())
             session.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
         yield database, session
 
@@ -176,7 +176,7 @@ def _refuse_content(connection: Connection) -> None:
 
 def _copy_rows(session: Session, connection: Connection, progress: archive.RowProgress) -> dict[str, _TableHash]:
     """Copy all tables; return the hash of each as it was read."""
-    tables = archive.tables_by_dependency()
+    tables = table_rows.tables_by_dependency()
     total = _PASSES * sum(session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
     hashes: dict[str, _TableHash] = {}
     done = 0
@@ -192,9 +192,9 @@ def _copy_rows(session: Session, connection: Connection, progress: archive.RowPr
 
 def _hash_rows(connection: Connection, table: Table, hash_: _TableHash) -> Iterator[Sequence[Any]]:
     """Yield all rows of a table, and add each to its hash."""
-    query = select(*(archive.select_expression(column) for column in table.c))
-    encode_row = archive.make_row_encoder(table)
-    for row in connection.execute(query, execution_options={"yield_per": archive.READ_BATCH_SIZE}):
+    query = select(*(table_rows.select_expression(column) for column in table.c))
+    encode_row = table_rows.make_row_encoder(table)
+    for row in connection.execute(query, execution_options={"yield_per": table_rows.READ_BATCH_SIZE}):
         hash_.add_line(encode_row(row))
         yield row
 
@@ -209,13 +209,13 @@ def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[An
             with driver.cursor().copy(f'COPY "{table.name}" ({columns}) FROM STDIN') as copy:
                 for written, row in enumerate(rows, 1):
                     copy.write_row(row)
-                    if written % archive.READ_BATCH_SIZE == 0:
+                    if written % table_rows.READ_BATCH_SIZE == 0:
                         yield written
         except connection.dialect.loaded_dbapi.Error as exc:
             # What else the driver says quotes the row.
             raise BackupError(f"a row of {table.name} cannot be kept there: {exc.diag.message_primary}") from None
         return
-    put = loader.insert_statement(connection, table.name, {c.name: archive.value_format(c) for c in table.c})
+    put = loader.insert_statement(connection, table.name, {c.name: table_rows.value_format(c) for c in table.c})
     names = [column.name for column in table.c]
     while batch := list(islice(rows, loader.INSERT_BATCH_SIZE)):
         connection.execute(put, [dict(zip(names, row, strict=True)) for row in batch])
@@ -231,10 +231,10 @@ def _prove_rows(connection: Connection, hashes: dict[str, _TableHash], progress:
     """
     done = sum(hash_.rows for hash_ in hashes.values())
     total = _PASSES * done
-    for table in archive.tables_by_dependency():
+    for table in table_rows.tables_by_dependency():
         found = _TableHash()
         for number, _ in enumerate(_hash_rows(connection, table, found), 1):
-            if number % archive.READ_BATCH_SIZE == 0:
+            if number % table_rows.READ_BATCH_SIZE == 0:
                 progress(done + number, total)
         done += found.rows
         if found != hashes[table.name]:

@@ -22,8 +22,9 @@ from digest.app.acts import terminal_actor
 from digest.app.backups import create_backup, rehearse_restore, restore_backup
 from digest.app.installation import Installation
 from digest.backups import restore
-from digest.backups.archive import MANIFEST_NAME, ArchiveReader, BackupError, tables_by_dependency
+from digest.backups.archive import MANIFEST_NAME, ArchiveReader, BackupError
 from digest.backups.restore import RestoreResult
+from digest.backups.table_rows import tables_by_dependency
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import insert, inspect, select, text
 
 from digest.app.installation import Installation, open_installation
-from digest.backups.archive import tables_by_dependency
+from digest.backups.table_rows import tables_by_dependency
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.settings import load_settings

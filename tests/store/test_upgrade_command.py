@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select, text
 
-from digest.backups.archive import ArchiveReader, list_stored_tables
+from digest.backups.archive import ArchiveReader
 from digest.backups.loader import advance_sequence, write_archived_rows
+from digest.backups.table_rows import list_stored_tables
 from digest.cli import digest
 from digest.settings import load_settings
 from digest.store.audit_chain import prove_audit_log
