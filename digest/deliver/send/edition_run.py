@@ -24,12 +24,13 @@ from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send import alarms, claims, restored_copy
 from digest.deliver.send.database_retry import DatabaseRetry
 from digest.deliver.send.dead_runs import recover_dead_runs
-from digest.deliver.send.loop import SendRun, run_send_loop
+from digest.deliver.send.loop import run_send_loop
 from digest.deliver.send.message_suspicion import MessageSuspicion
 from digest.deliver.send.progress import ProgressWriter
 from digest.deliver.send.rate_limiter import RateLimiter
 from digest.deliver.send.run_file import open_run_file, read_database_number
 from digest.deliver.send.send_gate import send_blocked_reason
+from digest.deliver.send.send_run import SendRun
 from digest.deliver.send.workers import count_slots
 from digest.edition import approval_proof
 from digest.edition.queries import find_edition

@@ -10,9 +10,8 @@ leave (`send_gate`). How much goes at once is decided by the rate limiter, and w
 it (`database_retry`).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -21,26 +20,22 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.return_path import make_return_path
-from digest.deliver.compose.variants import EditionVariants, fill_placeholders
+from digest.deliver.compose.variants import fill_placeholders
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import count_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send import alarms, claims
-from digest.deliver.send.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS, ClaimReserve
+from digest.deliver.send.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS
 from digest.deliver.send.claims import ReaderDelivery
-from digest.deliver.send.database_retry import DatabaseRetry
-from digest.deliver.send.handover import HandoverRun, SendTask
-from digest.deliver.send.message_suspicion import PROBE_SIZE, MessageSuspicion
-from digest.deliver.send.progress import ProgressWriter
-from digest.deliver.send.rate_limiter import RateLimiter
+from digest.deliver.send.handover import SendTask
+from digest.deliver.send.message_suspicion import PROBE_SIZE
 from digest.deliver.send.rate_limits import SendAllowance, asks_to_slow_down
 from digest.deliver.send.send_gate import HandoverPermission, ask_permission, check_send_gate
+from digest.deliver.send.send_run import MAX_PAUSE_SECONDS, SendRun
 from digest.deliver.send.workers import SendWorker, WorkerPool, WorkerResult
 from digest.edition.queries import find_edition
-from digest.store.engine import QueryConnection
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
-MAX_PAUSE_SECONDS = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
 FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
 MAX_LOST_PROBES = 6  # messages handed over singly after that and not answered either, before the run ends
 ALARM_CHECK_INTERVAL = timedelta(seconds=5)
@@ -48,74 +43,6 @@ REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the alarms at once
 _CANARY_WAIT_REASON = "the first readers have it, and the rest follows unless something goes wrong"
 
 log = structlog.get_logger("sending")
-
-
-@dataclass(kw_only=True)
-class SendRun(HandoverRun):
-    """One run of one edition. It lives as long as `send_edition`."""
-
-    edition: str
-    variants: EditionVariants
-    database_retry: DatabaseRetry
-    queries: QueryConnection
-    report_progress: Callable[[int, int], None]
-    limit: int | None
-    rate_limiter: RateLimiter
-    progress_writer: ProgressWriter
-    suspicion: MessageSuspicion
-    planned_total: int = 0
-    handed_over_before: int = 0  # messages that earlier runs handed over
-    wait_reason: str = ""  # why nothing more is handed over though nothing is wrong: it goes on at `resumes_at`
-    resumes_at: datetime | None = None
-    paused_until: datetime | None = None  # nothing is handed over before
-    unanswered_rounds: int = 0  # how often in a row no connection got an answer
-    alarms_checked_at: datetime | None = None
-    refusals_at_check: int = 0  # `refusal_count` at that moment
-    reserve: ClaimReserve = field(default_factory=ClaimReserve)
-    claims_more: bool = False  # the last claim was as large as one transaction may be: others are idle still
-
-    @property
-    def purpose(self) -> str:
-        """The purpose of the edition's deliveries."""
-        return edition_purpose(self.edition)
-
-    @property
-    def has_unwritten_results(self) -> bool:
-        """Whether the next commit has something to write down."""
-        return bool(self.state_changes or self.withdrawn or self.unsent)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether this run hands nothing over any more."""
-        return bool(self.stop_reason or self.wait_reason)
-
-    @property
-    def attempted(self) -> int:
-        """How many messages this run dealt with."""
-        return self.results.total() - self.results[HandoverResult.NOT_TRIED]
-
-    @property
-    def seconds_paused(self) -> float:
-        """For how many seconds nothing is handed over; a clock that was set back ends a pause."""
-        seconds = (self.paused_until - self.clock()).total_seconds() if self.paused_until else 0.0
-        return seconds if 0 < seconds <= MAX_PAUSE_SECONDS else 0.0
-
-    @property
-    def may_reserve(self) -> bool:
-        """Whether more may be claimed than the workers can take: not where each message is counted, or is a probe."""
-        counted = self.rate_limiter.has_limits or self.rate_limiter.domain_limits.by_domain
-        probing = self.suspicion.is_probing or self.unanswered_rounds
-        return not (counted or probing or self.is_over or self.seconds_paused)
-
-    def note_reserved(self, claimed: Sequence[ReaderDelivery]) -> None:
-        """Note that a commit wrote everything down and claimed these, which no worker has yet."""
-        self.note_claimed(())
-        self.reserve.fill(claimed, self.attempted, self.clock())
-
-    def release_reserve(self) -> None:
-        """Let what is reserved wait again, from the next commit on."""
-        self.unsent += self.reserve.ids
-        self.reserve.remove(len(self.reserve))
 
 
 def run_send_loop(run: SendRun) -> None:
