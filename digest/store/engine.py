@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
 _IDLE_SINCE = "idle since"
 WRITER_POLL_INTERVAL = 0.002  # seconds between two attempts
+# After so long a silence either side of a connection to PostgreSQL asks the other whether it is there, and gives it up after
+# a minute without an answer. By default Linux asks after two hours: so long would a claim wait for an answer, and so long
+# would the locks of a machine that is gone hold up the others (postgresql.org/docs/current/libpq-connect.html).
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}  # seconds, seconds, questions
+_TCP_USER_TIMEOUT = 60_000  # milliseconds that what was written may stay unacknowledged
 
 
 def _note_idle_start(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -42,6 +48,16 @@ def _ping_after_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEn
         dialect.do_ping(connection)
     except dialect.loaded_dbapi.Error as exc:
         raise InvalidatePoolError("the connection is gone") from exc  # the pool opens another
+
+
+def _give_up_silent_client(connection: Any, _record: ConnectionPoolEntry) -> None:
+    """Let the server give up a client that is gone; over a socket file the settings have no effect."""
+    limits = {f"tcp_{name}": str(value) for name, value in _KEEPALIVES.items()} | {
+        "tcp_user_timeout": str(_TCP_USER_TIMEOUT)
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT " + ", ".join(["set_config(%s, %s, false)"] * len(limits)), [*chain(*limits.items())])
+    connection.commit()
 
 
 def _set_pragmas(connection: Any, _record: ConnectionPoolEntry) -> None:
@@ -170,14 +186,18 @@ class QueryConnection:
 def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Database:
     """Open `url` with the pragmas of the product; the schema is left as it is (see `migrate_schema`).
 
-    With SQLite a writer waits `writer_timeout` seconds for its turn, and then fails with "database is locked".
+    PostgreSQL and we give one another up after about a minute of silence, unless the URL says otherwise for our side
+    (`keepalives_idle` and the like). With SQLite a writer waits `writer_timeout` seconds for its turn, and then fails with "database is locked".
 
     Raises:
         sqlalchemy.exc.ArgumentError: the URL cannot be read.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        engine = create_engine(address, hide_parameters=True)
+        limits = _KEEPALIVES | {"tcp_user_timeout": _TCP_USER_TIMEOUT}
+        own = {name: value for name, value in limits.items() if name not in address.query}
+        engine = create_engine(address, connect_args=own, hide_parameters=True)
+        event.listen(engine, "connect", _give_up_silent_client)
         # A connection that died while it was idle is replaced.
         event.listen(engine, "checkin", _note_idle_start)
         event.listen(engine, "checkout", partial(_ping_after_idle, engine.dialect))

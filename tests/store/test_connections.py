@@ -4,6 +4,7 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -57,6 +58,32 @@ def test_what_is_no_database_is_said_at_once(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{path}")
     with pytest.raises(DatabaseError, match="not a database"), database.write() as session:
         session.connection()
+    database.close()
+
+
+def test_a_machine_or_a_network_that_falls_silent_is_given_up_within_minutes_on_both_sides(
+    postgresql: Database,
+) -> None:
+    """The server's default are two hours, during which what a vanished process has locked stays locked."""
+    with postgresql.read() as session:
+        connection = session.connection().connection.driver_connection
+        assert isinstance(connection, psycopg.Connection)
+        ours = connection.info.get_parameters()
+        query = text("SELECT name, source FROM pg_settings WHERE name LIKE 'tcp_%'")
+        theirs = {row.name: row.source for row in session.execute(query)}
+    names = {"idle", "interval", "count"}
+    assert {name for name in names if f"keepalives_{name}" in ours} == names
+    assert "tcp_user_timeout" in ours
+    assert theirs == {f"tcp_keepalives_{name}": "session" for name in names} | {"tcp_user_timeout": "session"}
+
+
+def test_what_the_url_says_of_a_silent_network_counts(postgresql: Database) -> None:
+    url = postgresql.engine.url.update_query_dict({"keepalives_idle": "300"})
+    database = open_database(url.render_as_string(hide_password=False))
+    with database.read() as session:
+        connection = session.connection().connection.driver_connection
+        assert isinstance(connection, psycopg.Connection)
+        assert connection.info.get_parameters()["keepalives_idle"] == "300"
     database.close()
 
 
