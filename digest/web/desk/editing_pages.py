@@ -1,7 +1,7 @@
 """What editors do to an edition at the desk: every act is a form, answered by the page that it came from, or by a conflict."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from typing import get_args
@@ -9,10 +9,9 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound
 
-from digest.app import clipboard, edit_reversal, editing, editing_state, page_views, staff
+from digest.app import clipboard, editing, editing_state, page_views, staff
 from digest.app.edit_application import EditForm, EditResult
 from digest.app.editing_state import EditingState, EditRefusedError
 from digest.app.installation import Installation
@@ -21,11 +20,11 @@ from digest.app.presence import HEARTBEAT_PERIOD
 from digest.edition.content import BlockKind, EditionContent, LabelledBlock
 from digest.edition.edits import EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
-from digest.settings import SectionSettings
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.colleagues import sign_arrangement, sign_edit
+from digest.web.desk.desk_acts import EDITION_ACTS, STORY_ACTS, DeskAct, find_anchored_story, find_lead_section
 from digest.web.desk.edit_outline import (
     build_edit_outline,
     list_clipped_rows,
@@ -37,15 +36,7 @@ from digest.web.desk.edit_sentences import create_edit_writer
 from digest.web.desk.page_query import EditionPageQuery, read_page_query
 from digest.web.desk.picture_forms import RefusedPicture, change_picture, explain_refusal, read_picture_form
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, find_preview_view
-from digest.web.desk.story_pool import (
-    POOL_FILTERS,
-    POOL_ORDERS,
-    find_fitting_sections,
-    find_listed_story,
-    find_pool_page,
-    find_story_url,
-    story_anchor,
-)
+from digest.web.desk.story_pool import POOL_FILTERS, POOL_ORDERS, find_pool_page, story_anchor
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
@@ -58,41 +49,6 @@ def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
     """Say why an act could not be done, and lead back."""
     name = (request.view_args or {})["name"]
     return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=edit_page_url(name)), 409
-
-
-@dataclass(frozen=True, slots=True)
-class DeskAct:
-    """One button of the desk that was pressed: the edition as it stands, the story that it names, and the form."""
-
-    installation: Installation
-    form: EditForm
-    state: EditingState
-    url: str
-    fields: MultiDict[str, str]
-
-    def story_url(self, field: str) -> str:
-        """Return the story that a field of the form names by its anchor.
-
-        Raises:
-            EditRefusedError: none is named, or no story is called so any more.
-        """
-        if not self.fields.get(field):
-            raise EditRefusedError("Nothing was changed: choose the other story of the list first.")
-        return find_anchored_story(self.state, self.fields[field])
-
-
-def find_anchored_story(state: EditingState, anchor: str) -> str:
-    """Return the address by which edits name the story of an anchor.
-
-    Raises:
-        EditRefusedError: no story is called so any more.
-    """
-    url = find_story_url(state.arrangement, anchor)
-    if url is None:
-        raise EditRefusedError(
-            "Nothing was changed: that story is not in this edition's week any more. Open the page again."
-        )
-    return url
 
 
 def read_edit_form(name: str) -> EditForm:
@@ -117,13 +73,13 @@ def act(name: str) -> ResponseReturnValue:
     """Do what a button says: its value is an act, and the anchor of a story where it is about one."""
     word, _, anchor = request.form.get("act", "").partition(" ")
     installation = web_context().installation
-    if word in _EDITION_ACTS:
-        result = _EDITION_ACTS[word](installation, read_edit_form(name))
+    if word in EDITION_ACTS:
+        result = EDITION_ACTS[word](installation, read_edit_form(name))
         return answer_edit(name, result, "")
-    if word not in _STORY_ACTS:
+    if word not in STORY_ACTS:
         raise NotFound(f"The desk has no act called {word[:20]}.")
     form, state, url = read_story_form(name, anchor)
-    result = _STORY_ACTS[word](DeskAct(installation, form, state, url, request.form))
+    result = STORY_ACTS[word](DeskAct(installation, form, state, url, request.form))
     return answer_edit(name, result, story_anchor(result.state.arrangement.name_target(url)))
 
 
@@ -189,7 +145,7 @@ def render_edit_page(
         last_own=writer.describe(last_own, edits) if last_own else "",
         last_undo=state.find_last_own_undo(actor),
         clippings=list_clipped_rows(clipboard.list_clippings(context.installation, current_actor()), outline, name),
-        lead_section=_lead_section(file.sections),
+        lead_section=find_lead_section(file.sections),
         picture_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_pictures},
         merge_choices=list_merge_choices(outline, pool),
         topic_choices=sorted({*pool.topics, *editing_state.list_topic_names(context.settings)}),
@@ -206,116 +162,6 @@ def render_edit_page(
         refused_picture=refused_picture,
         missed=view.missed_sentence,
     )
-
-
-def _lead_section(sections: Sequence[SectionSettings]) -> str:
-    """Return the key of the section that leads the edition."""
-    return next((s.key for s in sections if SECTION_KINDS[s.kind].leads_edition), "")
-
-
-# --- what the buttons do -------------------------------------------------------------------------------------
-
-
-def _move_up(act: DeskAct) -> EditResult:
-    return editing.move_story(act.installation, act.form, act.url, steps=-1)
-
-
-def _move_down(act: DeskAct) -> EditResult:
-    return editing.move_story(act.installation, act.form, act.url, steps=1)
-
-
-def _move_to(act: DeskAct) -> EditResult:
-    """Move a story to a section and a place of it, counted from 1; without one to its end."""
-    position = act.fields.get("position", "")
-    at = max(0, int(position) - 1) if position.isascii() and position.isdigit() and len(position) < 4 else None
-    return editing.place_story(act.installation, act.form, act.url, section=act.fields.get("section", ""), position=at)
-
-
-def _make_lead(act: DeskAct) -> EditResult:
-    """Put a story first in the section that leads the edition."""
-    section = _lead_section(act.installation.settings.file.sections)
-    return editing.place_story(act.installation, act.form, act.url, section=section, after="")
-
-
-def _add(act: DeskAct) -> EditResult:
-    """Put a story of the list at the end of the first section that it fits."""
-    sections = act.installation.settings.file.sections
-    scored = find_listed_story(act.state.arrangement, act.url)
-    fits = find_fitting_sections(scored, sections) if scored else []
-    if not fits:
-        raise EditRefusedError("Nothing was changed: no section of this edition takes that story.")
-    return editing.place_story(act.installation, act.form, act.url, section=fits[0].key)
-
-
-def _drop(act: DeskAct) -> EditResult:
-    return editing.drop_stories(act.installation, act.form, act.url)
-
-
-def _restore(act: DeskAct) -> EditResult:
-    return editing.restore_story(act.installation, act.form, act.url)
-
-
-def _pin(act: DeskAct) -> EditResult:
-    return editing.pin_story(act.installation, act.form, act.url, pinned=True)
-
-
-def _unpin(act: DeskAct) -> EditResult:
-    return editing.pin_story(act.installation, act.form, act.url, pinned=False)
-
-
-def _put_under(act: DeskAct) -> EditResult:
-    return editing.put_under(act.installation, act.form, act.url, main=act.story_url("main"))
-
-
-def _merge(act: DeskAct) -> EditResult:
-    return editing.merge_stories(act.installation, act.form, act.url, act.story_url("other"))
-
-
-def _split(act: DeskAct) -> EditResult:
-    articles = act.fields.getlist("article")
-    if not articles:
-        raise EditRefusedError("Nothing was changed: tick the articles that are to be a story of their own first.")
-    return editing.split_story(act.installation, act.form, act.url, *articles)
-
-
-def _original_headline(act: DeskAct) -> EditResult:
-    return editing.write_text(act.installation, act.form, act.url, StoryField.HEADLINE, None)
-
-
-def _original_summary(act: DeskAct) -> EditResult:
-    return editing.write_text(act.installation, act.form, act.url, StoryField.SUMMARY, None)
-
-
-def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
-    """Remove all that waits in the tray."""
-    state = editing_state.read_editing_state(installation, form.edition)
-    waiting = [new.scored.story.lead.url for new in state.arrangement.tray]
-    if not waiting:
-        raise EditRefusedError("Nothing was changed: no new story waits any more.")
-    return editing.drop_stories(installation, replace(form, state=state), *waiting)
-
-
-_STORY_ACTS: Mapping[str, Callable[[DeskAct], EditResult]] = {
-    "add": _add,
-    "up": _move_up,
-    "down": _move_down,
-    "move": _move_to,
-    "lead": _make_lead,
-    "drop": _drop,
-    "restore": _restore,
-    "pin": _pin,
-    "unpin": _unpin,
-    "under": _put_under,
-    "merge": _merge,
-    "split": _split,
-    "original-headline": _original_headline,
-    "original-summary": _original_summary,
-}
-_EDITION_ACTS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
-    "undo": edit_reversal.undo_last,
-    "redo": edit_reversal.redo_last,
-    "leave-out": _leave_tray_out,
-}
 
 
 @editing_pages.post("/lead/<anchor>")

@@ -8,7 +8,8 @@ from digest.app.editing_state import EditRefusedError
 from digest.collect.parsed_document import SummaryBasis
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.editing_pages import answer_edit, edit_page_url, find_anchored_story, read_edit_form
+from digest.web.desk.desk_acts import find_anchored_story
+from digest.web.desk.editing_pages import answer_edit, edit_page_url, read_edit_form
 from digest.web.desk.story_pool import list_hand_placed, story_anchor
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
