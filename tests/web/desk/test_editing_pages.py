@@ -67,6 +67,14 @@ def test_the_list_says_when_an_event_takes_place_and_until_when_a_call_is_open(w
     assert re.search(r"<p>Deadline: \w+day, \w+ \d+", every)
 
 
+def test_how_much_there_is_to_look_at_leads_to_the_first_of_it(week: SampleWeek) -> None:
+    anchor = week.anchors("featured")[2]
+    week.client().post(f"{week.path}/story/{anchor}", data={"headline": "Cranes and modems " * 8, "was-headline": ""})
+    counted = re.search(r'<a class="count warn" href="([^"]+)">1 to look at</a>', page(week))
+    assert counted is not None
+    assert counted[1].endswith(f"#{anchor}")
+
+
 def test_each_edit_of_the_head_leads_to_its_own_field(week: SampleWeek) -> None:
     links = re.findall(r'href="[^"]*open=head#([^"]+)">Edit<span class="hidden"> the (\w+)', page(week))
     fields = re.findall(r'id="([^"]+)" name="(subject|preheader|intro)"', page(week, "?open=head"))
