@@ -12,10 +12,8 @@ import random
 import shutil
 import sys
 import time as wall
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from itertools import count
 from pathlib import Path
@@ -44,6 +42,7 @@ from tests.deliver.smtp_servers import run_smtp_server
 from tests.own_postgresql import run_own_postgresql
 from tests.run_database import run_on_server, sibling_database_url
 from tests.soak.result_page import describe_origin
+from tests.soak.year_arrivals import ArrivalAccount, OwedEdition
 from tests.soak.year_clock import SimulatedClock, wall_moment_on
 from tests.soak.year_machine import (
     HOSTS,
@@ -66,7 +65,7 @@ from tests.soak.year_plan import (
 )
 from tests.soak.year_report import describe_standstill
 from tests.soak.year_results import TABLE_HEAD, YearTally, record_years
-from tests.soak.year_world import ArrivedEdition, GrowingSite, YearlongMailbox
+from tests.soak.year_world import GrowingSite, YearlongMailbox
 
 DATABASES = ("sqlite", "postgresql")
 MEMORY_FOLDER = Path("/dev/shm")  # no machine fails here, so nothing has to reach a disk
@@ -79,14 +78,6 @@ SEND_TIME = timedelta(minutes=2)  # that one tick may take of the simulated time
 RETRY_ROUNDS, RETRY_SECONDS = 3, 65
 MAX_SHOWN = 5  # late deliveries that a failure describes
 HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)
-
-
-@dataclass
-class OwedEdition:
-    """An edition that a reader is to get, and when."""
-
-    reader: YearReader
-    due_at: datetime
 
 
 class SimulatedYear:
@@ -117,12 +108,9 @@ class SimulatedYear:
         self.processes: list[SchedulerProcess] = []
         self.readers: list[YearReader] = []
         self.planned_at: dict[str, datetime] = {}
-        self.owed: dict[str, dict[str, OwedEdition]] = {}  # by edition and address; what arrived is taken out
-        self.got: Counter[tuple[str, str]] = Counter()  # by edition and address
-        self.outages: list[tuple[datetime, datetime]] = []  # when nothing could go out, or was held up
+        self.account = ArrivalAccount(mailbox, self.tally)
         self.sent_editions: set[str] = set()
         self.approved: dict[str, datetime] = {}
-        self.read_arrivals = 0
         self.is_held = False
         self.extra_backups: dict[str, Path] = {}
         self._agenda: list[tuple[datetime, int, Collection[str], Callable[[], object] | None]] = []
@@ -239,7 +227,7 @@ class SimulatedYear:
                 self._put(wakes_at + MINUTE, action)
         self.clock.move_to(wakes_at)
         self._put(wakes_at, jobs=SLOT_JOBS)
-        self.outages.append((slept_at, wakes_at + SEND_TIME))
+        self.account.outages.append((slept_at, wakes_at + SEND_TIME))
         self.tally.jumps += 1
 
     def _back_up(self, name: str) -> None:
@@ -266,7 +254,7 @@ class SimulatedYear:
         released_at = held_at + self.rng.randrange(60, 240) * MINUTE
         self._put(held_at + 30 * MINUTE, jobs=SLOT_JOBS)
         self._put(released_at, self._release_hold)
-        self.outages.append((held_at, released_at + SEND_TIME))
+        self.account.outages.append((held_at, released_at + SEND_TIME))
 
     def _release_hold(self) -> None:
         """Say what became of the doubts, by the mail server's word, and let mail leave again."""
@@ -314,7 +302,7 @@ class SimulatedYear:
         now = self.clock()
         people.withdraw_person(self._installation, ADMIN, reader.number, "asked", now=now)
         reader.left_at = now
-        for owed in self.owed.values():
+        for owed in self.account.owed.values():
             owed.pop(reader.address, None)
 
     def _change_list(self) -> None:
@@ -355,7 +343,7 @@ class SimulatedYear:
                     continue
             answers: dict[UncertainResolution, list[str]] = {resolution: [] for resolution in UncertainResolution}
             for doubt in uncertain_acts.list_uncertain(installation, week.name, now=now):
-                has_it = doubt.person is None or self.got[week.name, addresses[doubt.person]]
+                has_it = doubt.person is None or self.account.got[week.name, addresses[doubt.person]]
                 answers[UncertainResolution.ACCEPTED if has_it else UncertainResolution.SEND_AGAIN].append(
                     doubt.delivery_id
                 )
@@ -386,7 +374,7 @@ class SimulatedYear:
                 self._live_until(datetime.combine(next_monday, time(10), tzinfo=UTC))
                 # What was planned anew after a restore may still wait for some readers' hours.
                 unchecked.append(week)
-                for ended in [one for one in unchecked if not self._waits_for_hours(one)]:
+                for ended in [one for one in unchecked if not self.account.waits_for_hours(one.name, self.clock())]:
                     self._check_week(ended)
                     unchecked.remove(ended)
                 self.report(week.name)
@@ -414,14 +402,14 @@ class SimulatedYear:
         began_at = self.clock()
         self._act_as_editor()
         self._tick(jobs)
-        self._take_arrivals()
+        self.account.take_arrivals()
         self._note_plans()
         self._check_nothing_is_late(began_at)
 
     def _tick(self, jobs: Collection[str]) -> None:
         rng = self.rng
         week = next((w for w in self.weeks if w.release_at <= self.clock() < w.release_at + DAY), None)
-        is_release = week is not None and week.name not in self.owed and not self.is_held
+        is_release = week is not None and week.name not in self.account.owed and not self.is_held
         roll = rng.random()
         if is_release and roll < self.incidents.kill_share:
             self._tick_and_kill()
@@ -442,7 +430,7 @@ class SimulatedYear:
             rng.choice(self.processes).tick(rng, jobs)
         if self.is_held:
             assert len(self.mailbox.arrived) == before, "an edition left an installation that is held"
-        self._take_arrivals()
+        self.account.take_arrivals()
         self.clock.advance(rng.uniform(1, 5))
 
     def _tick_and_kill(self) -> None:
@@ -458,10 +446,10 @@ class SimulatedYear:
         self._start_processes()
         self.tally.restarts += 1
         self.tally.kills += was_killed
-        self._take_arrivals()
+        self.account.take_arrivals()
         self._tick_round()
         self._resolve_doubts()
-        self.outages.append((interrupted_at, self.clock() + SEND_TIME))
+        self.account.outages.append((interrupted_at, self.clock() + SEND_TIME))
 
     def _tick_and_stop(self) -> None:
         """Tell the processes to end in the middle of a send, and start anew."""
@@ -476,25 +464,14 @@ class SimulatedYear:
         self.mailbox.interrupt_never()
         self.clock.advance(self.rng.uniform(5, 60))
         self._restart()
-        self.outages.append((interrupted_at, self.clock() + SEND_TIME))
+        self.account.outages.append((interrupted_at, self.clock() + SEND_TIME))
 
     # --- what came of it ----------------------------------------------------------------------------------------------
-
-    def _take_arrivals(self) -> None:
-        """Take in what the mail server has: nobody got anything twice."""
-        fresh = self.mailbox.arrived[self.read_arrivals :]
-        self.read_arrivals += len(fresh)
-        for arrived in fresh:
-            self.got[arrived.edition, arrived.address] += 1
-            self.tally.messages += 1
-            if self.got[arrived.edition, arrived.address] > 1:
-                self.tally.repeats += 1
-        self._unjudged = [*getattr(self, "_unjudged", ()), *fresh]
 
     def _note_plans(self) -> None:
         """Reckon for each edition that was planned, anew after a restore too, who is owed it, and when."""
         for week in self.weeks:
-            is_done = week.name in self.owed and not self.owed[week.name]
+            is_done = week.name in self.account.owed and not self.account.owed[week.name]
             if week.release_at > self.clock() or is_done:
                 continue
             with self._installation.database.read() as session:
@@ -509,12 +486,12 @@ class SimulatedYear:
             assert planned_at >= week.release_at, f"{week.name} was planned before its release"
             self.planned_at[week.name] = planned_at
             start = week.release_at if planned_at - week.release_at <= LATE_RELEASE else planned_at
-            if week.name in self.owed:  # it goes out late then: to each at the next hour that they chose
-                for entry in self.owed[week.name].values():
+            if week.name in self.account.owed:  # it goes out late then: to each at the next hour that they chose
+                for entry in self.account.owed[week.name].values():
                     self._owe(entry, start)
             else:
-                self.owed[week.name] = self._reckon_owed(week, planned_at, start, due)
-        self._judge_arrivals()
+                self.account.owed[week.name] = self._reckon_owed(week, planned_at, start, due)
+        self.account.judge_arrivals()
 
     def _reckon_owed(
         self, week: WeekPlan, planned_at: datetime, start: datetime, due: Mapping[int | None, datetime]
@@ -525,7 +502,7 @@ class SimulatedYear:
             if reader.joined_at <= planned_at and (reader.left_at is None or reader.left_at > planned_at):
                 entry = owed[reader.address] = OwedEdition(reader, start)
                 self._owe(entry, start)
-                if not self._is_disturbed(week.release_at, planned_at):
+                if not self.account.is_disturbed(week.release_at, planned_at):
                     found = due[reader.number]
                     assert found == entry.due_at, f"{week.name}, reader {reader.name}: {found}, not {entry.due_at}"
         return owed
@@ -533,31 +510,6 @@ class SimulatedYear:
     def _owe(self, entry: OwedEdition, start: datetime) -> None:
         entry.due_at = entry.reader.find_hour(start)
         self._put_due(entry.due_at)
-
-    def _is_disturbed(self, start: datetime, end: datetime) -> bool:
-        return any(begin <= end and start <= over for begin, over in self.outages)
-
-    def _judge_arrivals(self) -> None:
-        """Compare what arrived with what was owed."""
-        waiting: list[ArrivedEdition] = []
-        for arrived in self._unjudged:
-            owed = self.owed.get(arrived.edition)
-            if owed is None:
-                waiting.append(arrived)
-                continue
-            entry = owed.pop(arrived.address, None)
-            assert entry is not None, f"{arrived.edition} reached somebody whom it was not owed, or twice"
-            self.judge_time(arrived, entry)
-        self._unjudged = waiting
-
-    def judge_time(self, arrived: ArrivedEdition, entry: OwedEdition) -> None:
-        """Hold the time of an arrival against when it was due."""
-        lateness = arrived.at - entry.due_at
-        assert lateness >= timedelta(), self._describe(arrived.edition, entry.reader, arrived.at)
-        if self._is_disturbed(entry.due_at, arrived.at):
-            self.tally.longest_lateness = max(self.tally.longest_lateness, lateness)
-        else:
-            self.tally.running_lateness = max(self.tally.running_lateness, lateness)
 
     def _check_nothing_is_late(self, began_at: datetime) -> None:
         """See that all that was due when this moment began has arrived, unless something holds it up.
@@ -573,15 +525,15 @@ class SimulatedYear:
             self.clock.advance(RETRY_SECONDS)
             for process in self.processes:
                 process.tick(self.rng, ())
-            self._take_arrivals()
-            self._judge_arrivals()
+            self.account.take_arrivals()
+            self.account.judge_arrivals()
         if late := self._find_late(began_at):
             raise AssertionError("\n".join(self._describe_late(late, began_at)))
 
     def _note_wait(self, late: Sequence[tuple[str, list[OwedEdition]]], began_at: datetime) -> None:
         for line in self._describe_late(late, began_at):
             self.report(f"waited for: {line}")
-        self.tally.waits += [f"{self.tally.zone}: {self._describe_waiting(*each, began_at)}" for each in late]
+        self.tally.waits += [f"{self.tally.zone}: {self.account.describe_waiting(*each, began_at)}" for each in late]
 
     def _describe_late(self, late: Sequence[tuple[str, list[OwedEdition]]], began_at: datetime) -> Iterator[str]:
         """Say of each edition how many wait and for whom, with what the database says of them."""
@@ -589,30 +541,11 @@ class SimulatedYear:
             numbers = [entry.reader.number for entry in entries[:MAX_SHOWN]]
             with self._installation.database.read() as session:
                 rows = describe_standstill(session, name, numbers, self.logged)
-            yield f"{self._describe_waiting(name, entries, began_at)}; now {self.clock()}\n  {rows}"
-
-    def _describe_waiting(self, name: str, entries: Sequence[OwedEdition], began_at: datetime) -> str:
-        return f"{len(entries)} wait: {self._describe(name, entries[0].reader, began_at)}"
+            yield f"{self.account.describe_waiting(name, entries, began_at)}; now {self.clock()}\n  {rows}"
 
     def _find_late(self, began_at: datetime) -> list[tuple[str, list[OwedEdition]]]:
         """Find what was due and has not arrived, by edition; nothing where something holds it up."""
-        if self.is_held or self._is_disturbed(began_at, began_at):
-            return []
-        waiting = {
-            name: [entry for entry in owed.values() if entry.due_at <= began_at] for name, owed in self.owed.items()
-        }
-        return [(name, entries) for name, entries in waiting.items() if entries]
-
-    def _describe(self, name: str, reader: YearReader, at: datetime) -> str:
-        owed = self.owed.get(name, {}).get(reader.address)
-        chosen = reader.preferences
-        return (
-            f"{name}, reader {reader.name} ({chosen.hour} h, {chosen.zone or 'no zone'}): at {at:%a %d %b %H:%M:%S} UTC, "
-            f"due {f'{owed.due_at:%a %d %b %H:%M:%S}' if owed else 'never'}; seed {self.tally.seed}"
-        )
-
-    def _waits_for_hours(self, week: WeekPlan) -> bool:
-        return any(entry.due_at > self.clock() for entry in self.owed.get(week.name, {}).values())
+        return [] if self.is_held else self.account.find_late(began_at)
 
     def _check_week(self, week: WeekPlan) -> None:
         """Check at the end of a week that its edition is sent, to everybody, and that no job ran at a wrong time."""
@@ -624,7 +557,7 @@ class SimulatedYear:
         assert counts.is_balanced
         assert counts[DeliveryState.UNCERTAIN] == 0
         assert week.name in self.approved
-        lost = self.owed[week.name]
+        lost = self.account.owed[week.name]
         self.tally.losses += len(lost)
         assert not lost, f"{week.name}: {len(lost)} never got it"
         self.sent_editions.add(week.name)
@@ -637,7 +570,7 @@ class SimulatedYear:
     def _check_year(self) -> None:
         assert self.tally.editions == len(self.weeks)
         assert self.tally.repeats == self.tally.losses == 0
-        assert max(self.got.values()) == 1
+        assert max(self.account.got.values()) == 1
 
 
 def simulate_year(

@@ -8,6 +8,7 @@ import pytest
 
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.store.engine import Database
+from subscribers.consent.preferences import Preferences
 from tests.deliver.conftest import (
     EDITION_NAME,
     KEYS,
@@ -18,9 +19,12 @@ from tests.deliver.conftest import (
     store_approved_edition,
 )
 from tests.soak.simulated_year import simulate_year
-from tests.soak.year_clock import find_wall_moment
-from tests.soak.year_plan import PLANS, YearIncidents
+from tests.soak.year_arrivals import ArrivalAccount, OwedEdition
+from tests.soak.year_clock import SimulatedClock, find_wall_moment
+from tests.soak.year_plan import PLANS, YearIncidents, YearReader
 from tests.soak.year_report import describe_standstill
+from tests.soak.year_results import YearTally
+from tests.soak.year_world import ArrivedEdition, YearlongMailbox
 
 LONDON = next(plan for plan in PLANS if plan.zone == "Europe/London")
 WEEK_OF_CHANGE = 42  # from 2026-W01: in the night to 25 October half past one comes twice
@@ -57,6 +61,25 @@ def test_who_reads_that_a_message_is_late_sees_its_row_and_no_address(one_databa
     assert "deliveries: {'waiting': 2}" in text
     assert f"log: {{'event': 'send ended', 'edition': '{EDITION_NAME}'}}" in text
     assert "@reader.example" not in text
+
+
+def test_what_is_due_and_not_there_is_late_but_where_something_held_it_up() -> None:
+    mailbox, tally = YearlongMailbox(SimulatedClock(RELEASE)), YearTally("Europe/London", "SQLite", 5)
+    account, reader = ArrivalAccount(mailbox, tally), YearReader(7, Preferences(), RELEASE)
+    account.owed[EDITION_NAME] = {reader.address: OwedEdition(reader, RELEASE)}
+    before, after = RELEASE - timedelta(minutes=1), RELEASE + timedelta(minutes=1)
+    assert account.find_late(before) == []
+    (late,) = account.find_late(after)
+    waiting = account.describe_waiting(*late, after)
+    assert waiting.startswith(f"1 wait: {EDITION_NAME}, reader 7")
+    assert reader.address not in waiting
+    account.outages.append((before, after))
+    assert account.find_late(after) == []
+    mailbox.arrived.append(ArrivedEdition(reader.address, EDITION_NAME, after))
+    account.take_arrivals()
+    account.judge_arrivals()
+    assert (tally.messages, tally.repeats, tally.running_lateness) == (1, 0, timedelta())
+    assert tally.longest_lateness == timedelta(minutes=1)
 
 
 @pytest.mark.timeout(900)  # a few seconds where nothing else runs
