@@ -27,6 +27,7 @@ class KeptClipping:
 
     id: int
     edition: str
+    number: int  # of the edition
     at: datetime
     target: str
     field: str
@@ -86,9 +87,9 @@ def list_clippings(installation: Installation, actor: Actor) -> tuple[KeptClippi
 
 
 def _load_clippings(session: Session, actor: Actor) -> tuple[KeptClipping, ...]:
-    query = select(Clipping, Edition.name).join(Edition, Edition.id == Clipping.edition_id)
+    query = select(Clipping, Edition.name, Edition.number).join(Edition, Edition.id == Clipping.edition_id)
     rows = session.execute(query.where(Clipping.owner == actor.name).order_by(Clipping.at.desc(), Clipping.id.desc()))
-    return tuple(KeptClipping(c.id, name, c.at, c.target, c.field, c.text) for c, name in rows)
+    return tuple(KeptClipping(c.id, name, number, c.at, c.target, c.field, c.text) for c, name, number in rows)
 
 
 def remove_clipping(installation: Installation, form: EditForm, clipping_id: int) -> bool:

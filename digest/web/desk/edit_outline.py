@@ -233,7 +233,7 @@ def list_clipped_rows(clippings: Iterable[KeptClipping], outline: EditOutline, e
     for clipping in clippings:
         anchor = story_anchor(clipping.target) if clipping.edition == edition and not clipping.field else ""
         place = next((label.partition(":")[0] for a, label in outline.placed_choices if a == anchor), "")
-        note = f"Stands in {place}" if place else clipping.field or ("" if anchor else f"From {clipping.edition}")
+        note = f"Stands in {place}" if place else clipping.field or ("" if anchor else f"From No. {clipping.number}")
         rows.append(ClippedRow(clipping.id, clipping.text, note, anchor, place))
     return tuple(rows)
 
