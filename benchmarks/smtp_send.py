@@ -47,6 +47,7 @@ from digest.deliver.providers.base import (
 )
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
+from digest.edition.approval import read_mailable
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 
@@ -130,7 +131,8 @@ class SmtpSender:
         self._timed = [TimedProvider(each) for each in providers_per_thread(opened)]
         self._provider = ParallelProvider(self._timed)
         with self._database.read() as session:
-            length = len(compose_specimen(session, find_edition(session, EDITION_NAME), settings))
+            edition = find_edition(session, EDITION_NAME)
+            length = len(compose_specimen(read_mailable(session, edition, settings), edition, settings))
         assert abs(length - MESSAGE_BYTES) < 0.01 * MESSAGE_BYTES, f"a message of {length:,} bytes"
 
     def send_round(self, peer_seconds: float) -> RoundTime:

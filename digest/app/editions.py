@@ -36,7 +36,7 @@ from digest.edition.content import EditionContent
 from digest.edition.edit_log import load_edits
 from digest.edition.edits import find_chosen_urls
 from digest.edition.fragment_names import list_omitted_fragments
-from digest.edition.mailable_edition import FragmentKind
+from digest.edition.mailable_edition import FragmentKind, MailableEdition
 from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
@@ -178,16 +178,25 @@ def explain_summary(story: Story) -> str:
 
 
 def gather_preflight_facts(
-    installation: Installation, session: Session, edition: Edition, *, now: datetime
+    installation: Installation,
+    session: Session,
+    edition: Edition,
+    *,
+    mailable: MailableEdition | None = None,
+    now: datetime,
 ) -> rule_registry.PreflightInput:
-    """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before."""
+    """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before.
+
+    `mailable` is the edition as `approval.read_mailable` gives it, where it is at hand.
+    """
+    mailable = mailable or approval.read_mailable(session, edition, installation.settings)
     content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
     departs_at = max(edition.release_at, now).astimezone(zone)
     templates = installation.settings.templates
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
     sending_days, readers = _count_sending_days(installation, session, edition, now)
     return rule_registry.PreflightInput(
-        message=compose_specimen(session, edition, installation.settings),
+        message=compose_specimen(mailable, edition, installation.settings),
         content=content,
         file=installation.settings.file,
         base=installation.settings.link_base,
@@ -231,15 +240,16 @@ def _recently_sent_stories(
     session: Session, edition: Edition, edition_count: int
 ) -> tuple[rule_registry.SentStory, ...]:
     recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
-    editions = session.scalars(recent).all()
+    columns = recent.with_only_columns(Edition.id, Edition.name, Edition.number)
+    called = {before.id: call_edition(before.name, before.number) for before in session.execute(columns)}
+    placed = select(EditionStory.edition_id, EditionStory.url).where(EditionStory.section.is_not(None))
+    stories = session.execute(placed.where(EditionStory.edition_id.in_(called)).order_by(EditionStory.id))
+    order = list(called)
     sent = [
-        rule_registry.SentStory(call_edition(before.name, before.number), story.url)
-        for before in editions
-        for story in session.scalars(
-            select(EditionStory).where(EditionStory.edition_id == before.id, EditionStory.section.is_not(None))
-        )
+        rule_registry.SentStory(called[story.edition_id], story.url)
+        for story in sorted(stories, key=lambda story: order.index(story.edition_id))
     ]
-    past = load_past_editions(session, edition.release_at, max(0, edition_count - len(editions)))
+    past = load_past_editions(session, edition.release_at, max(0, edition_count - len(called)))
     sent += [
         rule_registry.SentStory(call_edition(before.name, before.number), story.url)
         for before in past
@@ -343,11 +353,11 @@ def edition_bytes(
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
+        mailable = approval.read_mailable(session, edition, installation.settings)
         if output_format == "eml":
-            return compose_specimen(session, edition, installation.settings)
+            return compose_specimen(mailable, edition, installation.settings)
         if output_format == "json":
             return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
-        mailable = approval.read_mailable(session, edition, installation.settings)
         omitted = list_omitted_fragments((p.name for p in mailable.pieces), frozenset(omit))
         kind: FragmentKind = output_format
         if short and any(p.kind == "short" for p in mailable.pieces):

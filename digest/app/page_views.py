@@ -21,6 +21,7 @@ from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.progress import describe_progress, read_progress
 from digest.edition import approval, corrections
 from digest.edition.editor_changes import EditorCounts
+from digest.edition.mailable_edition import MailableEdition
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
 from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
@@ -86,13 +87,13 @@ def view_edition(
     with installation.database.read() as session:
         edition = find_edition(session, name)
         placed = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
-        mailable = approval.read_mailable(session, edition, settings)
+        mailable, content_hash = approval.read_hashed(session, edition, settings)
         return EditionView(
             edition=edition,
             stories=tuple(session.scalars(placed)),
-            findings=_find_faults(installation, session, edition, now),
+            findings=_find_faults(installation, session, edition, mailable, now),
             audience_size=readers[PersonState.SUBSCRIBED],
-            content_hash=approval.current_content_hash(session, edition, settings),
+            content_hash=content_hash,
             html=mailable.join("html"),
             text=mailable.join("text"),
             departed=_departed_edition(
@@ -109,10 +110,10 @@ def view_edition(
 
 
 def _find_faults(
-    installation: Installation, session: Session, edition: Edition, now: datetime
+    installation: Installation, session: Session, edition: Edition, mailable: MailableEdition, now: datetime
 ) -> tuple[PreflightFinding, ...]:
     try:
-        return run_preflight_rules(gather_preflight_facts(installation, session, edition, now=now))
+        return run_preflight_rules(gather_preflight_facts(installation, session, edition, mailable=mailable, now=now))
     except ComposeError as exc:  # too little is there to make a message of, so no rule could look
         return (PreflightFinding("message", FindingLevel.ERROR, str(exc)),)
 

@@ -144,10 +144,18 @@ def read_mailable(session: Session, edition: Edition, settings: Settings) -> Mai
     return read_version(session, standing) if standing else read_draft(session, edition, settings)
 
 
+def read_hashed(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, str]:
+    """Return an edition as `read_mailable` does, and the content hash that `current_content_hash` gives for it."""
+    standing = find_standing_approval(session, edition)
+    if standing:
+        return read_version(session, standing), standing.content_hash
+    draft = read_draft(session, edition, settings)
+    return draft, content_hash_of(approval_statement(draft, edition.release_at, settings.file.approval.approvers))
+
+
 def current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
     """Return the content hash of the version that stands, without one that of the draft, by which it is approved."""
-    standing = find_standing_approval(session, edition)
-    return standing.content_hash if standing else content_hash_of(_state_draft(session, edition, settings))
+    return read_hashed(session, edition, settings)[1]
 
 
 def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey, choose_variants, find_nearest_variant
 from digest.edition import placeholders
-from digest.edition.approval import read_mailable
 from digest.edition.fragment_names import list_omitted_fragments, list_section_keys, sections_of_fragment
 from digest.edition.mailable_edition import FragmentKind, MailableEdition
 from digest.edition.rendering.sanitiser import sanitise_text
@@ -155,12 +154,12 @@ def fill_placeholders(
     )
 
 
-def compose_specimen(session: Session, edition: Edition, settings: Settings) -> bytes:
+def compose_specimen(mailable: MailableEdition, edition: Edition, settings: Settings) -> bytes:
     """Compose the message that a reader of every section gets, for an invented reader: to preview and check.
 
     Its Date is the edition's release, so that the same edition gives the same bytes.
     """
-    variants = create_variants(read_mailable(session, edition, settings), settings)
+    variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None:
         raise ComposeError(f"{edition.name} has no sections: draft it again.")

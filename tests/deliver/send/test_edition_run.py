@@ -20,7 +20,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageO
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendError, SendReport, run_edition
-from digest.edition.approval import ApprovalError
+from digest.edition.approval import ApprovalError, read_mailable
 from digest.edition.queries import UnknownEditionError
 from digest.store.approval_models import Approval, ApprovedFragment
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -606,7 +606,8 @@ def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
 def test_the_specimen_is_the_message_of_an_invented_reader(world: DeliverySetup, arrived: Arrived) -> None:
     with world.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        message = arrived(compose_specimen(session, edition, world.settings))
+        mailable = read_mailable(session, edition, world.settings)
+        message = arrived(compose_specimen(mailable, edition, world.settings))
     assert message["To"] == "reader@example.org"
     token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
     assert link_tokens.read_link_token(world.keys, token, "leave") is None
