@@ -172,9 +172,11 @@ def main(sheet: ResultSheet, size: BenchmarkSize, kinds: tuple[str, ...] = DATAB
     """Measure both sizes on each database, and put the results beside their bars."""
     usual = _peer_result(size.peer_items)
     for kind in kinds:
-        few, many = (measure_list_import(kind, rows) for rows in size.import_rows)
+        measured = {rows: measure_list_import(kind, rows) for rows in dict.fromkeys(size.import_rows)}
+        few, many = (measured[rows] for rows in size.import_rows)
         _add_results(sheet, kind, few, many, usual)
-        _add_page_results(sheet, kind, *measure_page_import(kind, size.import_rows[1]))
+        if kind in size.page_databases:
+            _add_page_results(sheet, kind, *measure_page_import(kind, size.import_rows[1]))
 
 
 def _peer_result(rows: int) -> str:

@@ -15,7 +15,7 @@ class BenchmarkSize:
     sessions: tuple[int, ...]
     readers: tuple[int, int]  # of a send over SendGrid, of one whose memory is measured, of a long one
     long_send_databases: tuple[str, ...]  # from which the larger number is sent over SMTP
-    import_rows: tuple[int, int]  # of an import
+    import_rows: tuple[int, int]  # of an import; one number twice is measured once
     worker_counts: tuple[int, ...]  # processes that send at once, each twice the one before
     worker_seconds: float  # for which the receiver is watched with each of them
     worker_routes: int  # to SMTP; and to SendGrid
@@ -24,7 +24,7 @@ class BenchmarkSize:
     page_home: tuple[
         int, int, int
     ]  # readers, articles of the week and past editions of the home whose pages are measured
-    page_databases: tuple[str, ...]
+    page_databases: tuple[str, ...]  # of that home, and of an import through the page
     page_rounds: int  # in which each of them is asked for
     peer_items: int  # readers or rows that a peer is given
 
@@ -58,7 +58,7 @@ QUICK = BenchmarkSize(
     sessions=(4,),
     readers=(50, 100),
     long_send_databases=("sqlite",),
-    import_rows=(100, 200),
+    import_rows=(200, 200),
     worker_counts=(1, 2),
     worker_seconds=0.1,
     worker_routes=1,
