@@ -19,7 +19,7 @@ from digest.collect.past_edition import PastEditionPage
 from digest.collect.sandbox.client import read_past_edition_in_child
 from digest.collect.urls import usable_url
 from digest.edition import past_editions
-from digest.store.models import PastEdition
+from digest.store.past_edition_models import PastEdition
 
 IMPORT = Act("imported past editions", Role.EDITOR)
 MAX_FILE_BYTES = 10_000_000

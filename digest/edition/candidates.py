@@ -19,7 +19,8 @@ from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.select.stories import merge_same_url
 from digest.select.text_similarity import title_words
 from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, UsedStory
-from digest.store.models import Article, Edition, EditionStory, PastEdition, Source
+from digest.store.models import Article, Edition, EditionStory, Source
+from digest.store.past_edition_models import PastEdition
 
 RELATED_LOOKBACK = timedelta(days=120)
 MAX_STORY_ARTICLES = 20  # of an earlier edition's story: what it said is known from so many

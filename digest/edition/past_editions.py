@@ -10,7 +10,7 @@ from digest.collect.past_edition import PastEditionPage
 from digest.collect.urls import site_name
 from digest.edition.windows import name_edition
 from digest.select.values import CandidateArticle
-from digest.store.models import PastEdition, PastStory
+from digest.store.past_edition_models import PastEdition, PastStory
 
 
 def store_past_edition(

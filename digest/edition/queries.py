@@ -10,7 +10,8 @@ from digest.edition.calendar_store import load_calendar
 from digest.edition.content import RenderedFragment
 from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.settings import Settings
-from digest.store.models import Edition, EditionState, Fragment, PastEdition
+from digest.store.models import Edition, EditionState, Fragment
+from digest.store.past_edition_models import PastEdition
 from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)

@@ -15,7 +15,8 @@ import digest.store.alert_models
 import digest.store.approval_models
 import digest.store.archive_models
 import digest.store.correction_models
-import digest.store.delivery_models  # noqa: F401 - its tables join the metadata
+import digest.store.delivery_models
+import digest.store.past_edition_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these
 from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, UtcDateTime, enum_by_value
 
@@ -236,39 +237,6 @@ class ReleaseChange(Base):
     changed_by: Mapped[str] = mapped_column(String(200))
     changed_at: Mapped[Moment]
     set_aside: Mapped[int | None] = mapped_column(ForeignKey("edition.id", ondelete="SET NULL"))
-
-
-class PastEdition(Base):
-    """A newsletter that went out before this installation, imported so that nothing of it comes again unasked.
-
-    `address` is its page, or the name of the file that it was read from; `name` the ISO week of its day.
-    """
-
-    __tablename__ = "past_edition"
-    __table_args__ = (UniqueConstraint("address", name="uq_past_edition_imported_once"),)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    address: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(String(20))
-    number: Mapped[int | None]
-    title: Mapped[str] = mapped_column(Text)
-    released_at: Mapped[Moment]
-    imported_at: Mapped[Moment]
-    imported_by: Mapped[str] = mapped_column(String(200))
-
-    stories: Mapped[list["PastStory"]] = relationship(order_by="PastStory.id", cascade="all, delete-orphan")
-
-
-class PastStory(Base):
-    """One story of a past edition: its canonical URL, and what the edition said of it."""
-
-    __tablename__ = "past_story"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    past_edition_id: Mapped[int] = mapped_column(ForeignKey("past_edition.id", ondelete="CASCADE"), index=True)
-    url: Mapped[str] = mapped_column(Text)
-    headline: Mapped[str] = mapped_column(Text)
-    summary: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class EditionStory(Base):

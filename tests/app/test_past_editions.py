@@ -15,7 +15,8 @@ from digest.edition.queries import next_edition_number
 from digest.edition.windows import next_window
 from digest.settings import LimitSettings, Settings, SettingsFile
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, PastEdition
+from digest.store.models import AuditEntry
+from digest.store.past_edition_models import PastEdition
 from tests.actors import EDITOR
 
 NOW = datetime(2026, 11, 19, 22, tzinfo=UTC)

@@ -1,0 +1,39 @@
+"""The tables of past editions: newsletters that went out before this installation, with their stories."""
+
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from subscribers.store.models import Base, Moment
+
+
+class PastEdition(Base):
+    """A newsletter that went out before this installation, imported so that nothing of it comes again unasked.
+
+    `address` is its page, or the name of the file that it was read from; `name` the ISO week of its day.
+    """
+
+    __tablename__ = "past_edition"
+    __table_args__ = (UniqueConstraint("address", name="uq_past_edition_imported_once"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(String(20))
+    number: Mapped[int | None]
+    title: Mapped[str] = mapped_column(Text)
+    released_at: Mapped[Moment]
+    imported_at: Mapped[Moment]
+    imported_by: Mapped[str] = mapped_column(String(200))
+
+    stories: Mapped[list["PastStory"]] = relationship(order_by="PastStory.id", cascade="all, delete-orphan")
+
+
+class PastStory(Base):
+    """One story of a past edition: its canonical URL, and what the edition said of it."""
+
+    __tablename__ = "past_story"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    past_edition_id: Mapped[int] = mapped_column(ForeignKey("past_edition.id", ondelete="CASCADE"), index=True)
+    url: Mapped[str] = mapped_column(Text)
+    headline: Mapped[str] = mapped_column(Text)
+    summary: Mapped[str] = mapped_column(Text, default="", server_default="")
