@@ -55,12 +55,16 @@ class ArrangedStory:
 
 @dataclass(frozen=True, slots=True)
 class RemovedStory:
-    """A story on the shelf: what an editor removed, by which edit, and from where (no section: from the tray or the left-out)."""
+    """A story on the shelf: what an editor removed, by which edit, and from where (no section: from the tray or the left-out).
+
+    `came_up` is the canonical address of the story that took its place, empty where none did.
+    """
 
     scored: ScoredStory
     edit: Edit
     section: str
     position: int  # from 0
+    came_up: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,15 @@ class EditOutcome:
     """What came of an edit: in force and at work, taken back by the edit `undone_by`, or idle for the reason given.
 
     `stood_in` is the section in which the story stood that the edit names: empty where it stood in none, None where that is not
-    known, because the edit was taken back or names no story.
+    known, because the edit was taken back or names no story. `came_up` are the canonical addresses of the stories that took the
+    place of what the edit dropped.
     """
 
     edit: Edit
     undone_by: int | None = None
     idle_reason: str = ""
     stood_in: str | None = None
+    came_up: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class Arrangement:
     outcomes: tuple[EditOutcome, ...]
     links: tuple[StoryLink, ...]  # what editors put together or apart, for what is grouped anew
     story_names: Mapping[str, str]  # the lead's URL of the story that holds an article, by the article's URL
+    next_up: Mapping[str, str]  # the lead's URL of the story that comes up for a dropped one, by section
     incomplete_reason: str = ""
 
     def name_target(self, target: str) -> str:
@@ -123,7 +130,8 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
             continue
         story = board.find_story(edit.target)
         stood_in = story.section if story else None
-        outcomes.append(EditOutcome(edit, None, board.apply_edit(edit), stood_in))
+        idle_reason = board.apply_edit(edit)
+        outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, tuple(board.came_up.get(edit.seq, ()))))
     return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
 
 
@@ -160,6 +168,7 @@ def _read_arrangement(
         outcomes=outcomes,
         links=tuple(board.links),
         story_names={a.url: s.story.lead.url for s in board.stories for a in s.story.members},
+        next_up={key: following.story.lead.url for key in sections if (following := board.find_next(key))},
         incomplete_reason=explain_shortage(news_count, file.select.minimum),
     )
 
@@ -170,7 +179,7 @@ def _newest_first(pair: tuple[Removal, BoardStory]) -> tuple[int, str]:
 
 
 def _removed_story(removal: Removal, story: BoardStory) -> RemovedStory:
-    return RemovedStory(story.scored, removal.edit, removal.section, removal.position)
+    return RemovedStory(story.scored, removal.edit, removal.section, removal.position, removal.came_up)
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> ArrangedStory:

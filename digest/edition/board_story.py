@@ -47,13 +47,17 @@ class EditedPicture:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How a story was removed: by which edit, and from where; no section is the tray or the left-out."""
+    """How a story was removed: by which edit, and from where; no section is the tray or the left-out.
+
+    `came_up` is the canonical address of the story that took its place, empty where none did.
+    """
 
     edit: Edit
     section: str
     position: int
     state: StoryState
     main: "BoardStory | None" = None
+    came_up: str = ""
 
 
 @dataclass(slots=True, eq=False)

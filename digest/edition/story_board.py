@@ -51,6 +51,7 @@ class StoryBoard:
         self.texts: dict[str, str] = {}
         self.blocks = {block.id: block for block in blocks}
         self.links: list[StoryLink] = []  # what merges and splits decided, in their order
+        self.came_up: dict[int, list[str]] = {}  # in place of dropped stories, by the edit's number
         self._reserves = grown.proposal.reserves
         self._by_url: dict[str, BoardStory] = {}
         self._canonical_urls: dict[str, str] = {}  # by link as published
@@ -140,13 +141,14 @@ class StoryBoard:
         """Remove stories; a section whose rule says so takes the next for each."""
         found = {id(s): s for url in edit.targets if (s := self.find_story(url)) and s.state is not StoryState.REMOVED}
         for story in found.values():
-            section, position = story.section, self._position_of(story)
-            story.removal = Removal(edit, section, position, story.state, story.main)
+            section, position, state, main = story.section, self._position_of(story), story.state, story.main
             self._take_away(story)
             story.state = StoryState.REMOVED
             story.edits.append(edit.seq)
-            if section and self.settings[section].refill == "next":
-                self._take_next(section)
+            came_up = self._take_next(section) if section else ""
+            if came_up:
+                self.came_up.setdefault(edit.seq, []).append(came_up)
+            story.removal = Removal(edit, section, position, state, main, came_up)
         return "" if found else "the story is not there, or was removed before"
 
     def restore_story(self, story: BoardStory, edit: Edit) -> str:
@@ -222,17 +224,23 @@ class StoryBoard:
             story.main.supporting.remove(story)
         story.section, story.main, story.pinned_at = "", None, None
 
-    def _take_next(self, section: str) -> None:
-        """Let the next of a section's reserve come up: nothing that an editor has touched, nothing that came since."""
-        for url in self._reserves.get(section, ()):
-            story = self.find_story(url)
-            if story is None or story.state is not StoryState.LEFT_OUT or story.edits:
-                continue
-            key = SECTION_KINDS[self.settings[section].kind].order_key
-            own, stories = key(story.scored), self.sections[section]
-            later = (n for n, s in enumerate(stories) if own and key(s.scored) > own)
-            self._insert(story, section, next(later, len(stories)))
-            return
+    def find_next(self, section: str) -> BoardStory | None:
+        """Find the story that comes up where one of a section is dropped: none that an editor has touched, none that came since."""
+        if self.settings[section].refill != "next":
+            return None
+        reserve = (self.find_story(url) for url in self._reserves.get(section, ()))
+        return next((s for s in reserve if s and s.state is StoryState.LEFT_OUT and not s.edits), None)
+
+    def _take_next(self, section: str) -> str:
+        """Let the next of a section come up; return its address, empty where none does."""
+        story = self.find_next(section)
+        if story is None:
+            return ""
+        key = SECTION_KINDS[self.settings[section].kind].order_key
+        own, stories = key(story.scored), self.sections[section]
+        later = (n for n, s in enumerate(stories) if own and key(s.scored) > own)
+        self._insert(story, section, next(later, len(stories)))
+        return story.story.lead.url
 
     # --- what a story is made of ---
 

@@ -177,7 +177,7 @@ def _tell_edit(teller: HistoryTeller, outcome: EditOutcome, query: HistoryQuery)
         at=edit.at,
         clock=clock_time(edit.at.astimezone(teller.zone)),
         who=teller.name(edit.actor),
-        words=_describe(teller, edit),
+        words=f"{_describe(teller, edit)}{_describe_refill(teller, outcome)}",
         passages=_rewritten_passages(teller, edit),
         remark="You are looking at this moment." if is_shown else _remark(teller, outcome),
         is_undone=outcome.undone_by is not None,
@@ -192,6 +192,13 @@ def _describe(teller: HistoryTeller, edit: Edit) -> str:
         if then:
             return f"brought back {teller.moment(then.at, edit.at)}"
     return teller.writer.describe(edit, teller.edits)
+
+
+def _describe_refill(teller: HistoryTeller, outcome: EditOutcome) -> str:
+    """Say what took the place of a story that was dropped from a section: ": “Ports get ten days” came up in its place"."""
+    if outcome.edit.kind != EditKind.DROP or not outcome.stood_in or outcome.idle_reason:
+        return ""
+    return f": {teller.writer.describe_refill(outcome.came_up, len(outcome.edit.targets))}"
 
 
 def _remark(teller: HistoryTeller, outcome: EditOutcome) -> str:

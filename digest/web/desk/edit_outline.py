@@ -11,6 +11,7 @@ from digest.edition.edits import Edit, EditKind
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
+from digest.web.desk.edit_sentences import EditWriter, create_edit_writer
 from digest.web.desk.edition_outline import concerns_entry, entry_meta
 from digest.web.desk.preview_places import name_preview_places
 from digest.web.desk.story_pool import PoolPage, PoolRow, complete_row, list_tray, story_anchor
@@ -91,11 +92,12 @@ def _capitalise_first(words: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ShelvedRow:
-    """A story that was removed: by whom and when, in words."""
+    """A story that was removed: by whom and when, in words, and what came up in its place."""
 
     anchor: str
     title: str
     sentence: str
+    refill: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ def build_edit_outline(
     edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
     left = list(findings)
     preview_places = name_preview_places(content)
+    writer = create_edit_writer(arrangement, sections)
     outline_sections = []
     for settings in sections:
         written = entries.get(settings.key)
@@ -184,13 +187,13 @@ def build_edit_outline(
                 settings,
                 written.note if written else settings.note,
                 tuple(rows),
-                tuple(_shelve(r, zone) for r in arrangement.removed if r.section == settings.key),
+                tuple(_shelve(r, writer, zone) for r in arrangement.removed if r.section == settings.key),
             )
         )
     return EditOutline(
         tuple(outline_sections),
         tuple(complete_row(row, sections, zone) for row in list_tray(arrangement)),
-        tuple(_shelve(removed, zone) for removed in arrangement.removed),
+        tuple(_shelve(removed, writer, zone) for removed in arrangement.removed),
         arrangement.blocks,
         tuple(left),
     )
@@ -209,11 +212,11 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
     return places
 
 
-def _shelve(removed: RemovedStory, zone: ZoneInfo) -> ShelvedRow:
-    at = short_moment(removed.edit.at, zone)
-    return ShelvedRow(
-        story_anchor(removed.scored.story.lead.url), removed.scored.story.lead.title, f"{removed.edit.actor}, {at}"
-    )
+def _shelve(removed: RemovedStory, writer: EditWriter, zone: ZoneInfo) -> ShelvedRow:
+    lead, at = removed.scored.story.lead, short_moment(removed.edit.at, zone)
+    came_up = [removed.came_up] if removed.came_up else []
+    refill = f"{_capitalise_first(writer.describe_refill(came_up))}." if removed.section else ""
+    return ShelvedRow(story_anchor(lead.url), lead.title, f"{removed.edit.actor}, {at}", refill)
 
 
 @dataclass(frozen=True, slots=True)

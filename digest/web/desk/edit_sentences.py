@@ -9,6 +9,7 @@ from digest.edition.edits import EDITION_TARGET, OWN_STORY_PREFIX, Edit, EditDra
 from digest.settings import SectionSettings
 from digest.web.desk.story_pool import find_listed_story
 from digest.web.filters import count_with_noun
+from subscribers.phrases import join_words
 
 MAX_QUOTED_CHARACTERS = 60
 _FIELD_NAMES = {
@@ -81,6 +82,13 @@ class EditWriter:
         others = edit.value.get("others") or ()
         more = f" and {count_with_noun(len(others), 'other')}" if others else ""
         return f"dropped {self.quote(edit.target)}{more}"
+
+    def describe_refill(self, came_up: Sequence[str], dropped_count: int = 1) -> str:
+        """Say which stories took the place of dropped ones: "“Ports get ten days” came up in its place"."""
+        if not came_up:
+            return f"nothing came up in {'its' if dropped_count == 1 else 'their'} place"
+        named = join_words([self.quote(url) for url in came_up])
+        return f"{named} came up in {'its' if dropped_count == 1 else 'their'} place"
 
     def restore(self, edit: Edit | EditDraft) -> str:
         """Say what was put back."""

@@ -13,6 +13,7 @@ from digest.edition.arrangement import Arrangement
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
+from subscribers.phrases import join_words
 from subscribers.reader_language import ENGLISH
 
 ANCHOR_LENGTH = 12
@@ -40,6 +41,7 @@ class PoolRow:
     place: str = ""
     place_anchor: str = ""
     reason: str = ""
+    next_in: str = ""  # the sections in which it comes up where one is dropped: "Featured and Topics"
     fits: tuple[str, ...] = ()  # keys of sections
     fits_title: str = ""
     joins: str = ""  # the headline of the story that it belongs to
@@ -169,8 +171,12 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
             for under in story.supporting:
                 under_anchor = story_anchor(under.url)
                 yield PoolRow(under.placed.scored, under_anchor, place=f"{place}, under it", place_anchor=anchor)
+    next_in: dict[str, list[str]] = {}
+    for settings in sections:
+        next_in.setdefault(arrangement.next_up.get(settings.key, ""), []).append(settings.title)
     for out in arrangement.left_out:
-        yield PoolRow(out.scored, reason=out.reason)
+        titles = next_in.get(out.scored.story.lead.url, ())
+        yield PoolRow(out.scored, reason=out.reason, next_in=join_words(titles))
     for removed in arrangement.removed:
         yield PoolRow(removed.scored, reason=f"{removed.edit.actor} dropped it")
     yield from list_tray(arrangement)

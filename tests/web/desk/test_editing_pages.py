@@ -95,9 +95,27 @@ def test_a_dropped_story_gives_its_place_to_the_next_and_is_put_back_from_the_sh
     after = week.headlines("featured")
     assert before[2] not in after
     assert len(after) == len(before)
-    assert "Removed lately: 1" in page(week)
+    (came_up,) = set(after) - set(before)
+    shown = unescape(page(week))
+    assert f"“{came_up}” came up in its place." in shown
+    assert "Removed lately: 1" in shown
     week.act(f"restore {anchor}")
     assert before[2] in week.headlines("featured")
+
+
+def test_the_list_says_which_story_comes_up_next_and_that_nothing_is_left_to_come_up(week: SampleWeek) -> None:
+    listed = re.findall(r'<li class="cand.+?</li>', unescape(page(week, "?filter=left-out")), re.DOTALL)
+    named = [row for row in listed if re.search(r"\. Next to come up in .*\bFeatured\b", row)]
+    assert len(named) == 1
+    dropped = []
+    while "Nothing came up in its place." not in (shown := unescape(page(week))):
+        before, anchor = week.headlines("featured"), week.anchors("featured")[0]
+        dropped += [before[0]]
+        week.act(f"drop {anchor}")
+        came_up = set(week.headlines("featured")) - set(before)
+        assert all(headline in named[0] for headline in came_up if len(dropped) == 1)
+    assert not came_up
+    assert not re.search(r"Next to come up in .*\bFeatured\b", shown)
 
 
 def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: SampleWeek) -> None:
