@@ -1,4 +1,4 @@
-"""`digest send` as a process: what it waits out, what stops it, and its exit codes."""
+"""`digest send`: what it waits out and what stops it, as a process; its exit codes."""
 
 import signal
 import subprocess
@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from benchmarks.page_server import command_environment
 from benchmarks.sample_installation import EDITION_NAME, benchmark_settings, create_ready_database
+from digest.cli import digest
 from digest.deliver.control import edition_control, installation_hold
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -100,9 +102,8 @@ def test_without_waiting_a_paused_edition_is_refused(installed: tuple[Database, 
     database, environment = installed
     with database.write() as session:
         edition_control.pause_edition(session, EDITION_NAME, "a wrong date", now=_now())
-    with _sending(environment) as process:
-        _, errors = process.communicate(timeout=60)
-    assert (process.returncode, "is paused: a wrong date" in errors) == (2, True)
+    refused = CliRunner().invoke(digest, ["send", EDITION_NAME, "--yes"], env=environment)
+    assert (refused.exit_code, "is paused: a wrong date" in refused.stderr) == (2, True)
 
 
 def test_what_is_uncertain_has_an_exit_code_of_its_own(
@@ -110,9 +111,8 @@ def test_what_is_uncertain_has_an_exit_code_of_its_own(
 ) -> None:
     database, environment = installed
     server.script["DOT"] = [b"250 taken", None]
-    with _sending(environment) as process:
-        counts, errors = process.communicate(timeout=60)
-    assert process.returncode == 3, errors
-    assert "1 uncertain" in counts
-    assert f"digest uncertain {EDITION_NAME}" in errors
+    sent = CliRunner().invoke(digest, ["send", EDITION_NAME, "--yes"], env=environment)
+    assert sent.exit_code == 3, sent.stderr
+    assert "1 uncertain" in sent.stdout
+    assert f"digest uncertain {EDITION_NAME}" in sent.stderr
     assert _accepted(database) == READERS - 1

@@ -22,12 +22,11 @@ from subscribers.crypto.keys import KeyRing
 MAILCHIMP_HEADINGS = "Email Address,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID,EUID"
 
 
-def _run_cli(home: Path, *arguments: str, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+def _run_cli(home: Path, *arguments: str, largest_file: int) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, for which no file may grow beyond so many bytes."""
 
     def bound_files() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
     return subprocess.run(
         [sys.executable, "-m", "digest", *arguments],
@@ -56,7 +55,9 @@ def test_a_database_of_a_newer_version_is_one_sentence(database: Database, tmp_p
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
 
 
-def test_a_full_disk_ends_an_import_with_a_sentence_and_it_can_be_run_again(sqlite: Database, tmp_path: Path) -> None:
+def test_a_full_disk_ends_an_import_with_a_sentence_and_it_can_be_run_again(
+    sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sqlite.close()
     KeyRing.create(Settings(home=tmp_path).key_file)
     evidence = "2025-03-04 10:00:00,203.0.113.7,2025-03-04 10:05:00,203.0.113.7"
@@ -72,10 +73,12 @@ def test_a_full_disk_ends_an_import_with_a_sentence_and_it_can_be_run_again(sqli
     assert error.startswith("Error: The database cannot be written")
     assert error.endswith("run the same command again.")
 
-    unfinished = _run_cli(tmp_path, "subscribers", "import", "--list")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
+    unfinished = CliRunner().invoke(digest_command, ["subscribers", "import", "--list"])
     assert "nobody of it is mailed" in unfinished.stdout
-    done = _run_cli(tmp_path, *command)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(digest_command, command)
+    assert done.exit_code == 0, done.stderr
     with open_database(Settings(home=tmp_path).effective_database_url).read() as session:
         assert session.scalar(text("SELECT count(*) FROM person WHERE state = 'subscribed'")) == 3000
         assert session.scalar(text("SELECT count(*) FROM import_batch")) == 1
