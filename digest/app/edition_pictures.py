@@ -18,12 +18,12 @@ from digest.edition.composition import compose_edition, record_content
 from digest.edition.content import EditionPicture, PictureCuts
 from digest.edition.drafting import replace_fragments
 from digest.edition.edit_log import load_edits, proposal_hash_of, store_proposal
+from digest.edition.edit_values import encode_cuts
 from digest.edition.edits import EditDraft, EditKind
 from digest.edition.grown_proposal import pack_proposal
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import cut_article_picture, cut_uploaded_picture, prepare_pictures
 from digest.edition.queries import UNAPPROVED_STATES, find_edition
-from digest.edition.story_board import encode_cuts
 from digest.select.values import CandidateArticle
 from digest.store.models import Edition
 

@@ -6,34 +6,22 @@ Lives as long as one fold. An edit that can do nothing leaves all as it is and s
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from digest.edition.board_story import BoardStory, EditedPicture, Removal, StoryState, StoryText
-from digest.edition.content import LabelledBlock, PictureCuts
-from digest.edition.edits import (
-    BLOCK_PREFIX,
-    EDITION_TARGET,
-    OWN_STORY_PREFIX,
-    Edit,
-    EditionField,
-    EditKind,
-    StoryField,
-)
+from digest.edition.content import LabelledBlock
+from digest.edition.edit_values import decode_cuts, is_web_address, read_added_article
+from digest.edition.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditionField, EditKind, StoryField
 from digest.edition.grown_proposal import GrownProposal
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.rendering.sanitiser import RenderingError, sanitise_url
 from digest.select.stories import build_story_led_by
 from digest.select.story_links import StoryLink
-from digest.select.values import CandidateArticle, ScoredStory, Story
+from digest.select.values import ScoredStory, Story
 from digest.settings import SectionSettings
 
 MAX_TEXT_CHARACTERS = 10_000  # of one text of an edit; what is longer is cut
-_ARTICLE = TypeAdapter(CandidateArticle)
 _BLOCK = TypeAdapter(LabelledBlock)
-_CUTS = TypeAdapter(PictureCuts)
 _BLOCK_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 _NO_STORY = "none of this edition's stories holds that article"
 
@@ -310,7 +298,7 @@ class StoryBoard:
         """Take in a story that no source brought; into a section where the edit names one."""
         if self.find_story(edit.target) is not None:
             return "the article is among the edition's stories already"
-        article = _read_added_article(edit)
+        article = read_added_article(edit)
         if article is None:
             return "what was written about the story cannot be read"
         story = BoardStory(
@@ -354,7 +342,7 @@ class StoryBoard:
     def choose_picture(self, story: BoardStory, edit: Edit) -> str:
         """Show another picture, none, or describe it in other words; an empty value is the original."""
         try:
-            cuts = _CUTS.validate_python(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
+            cuts = decode_cuts(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
         except ValidationError:
             return "the picture cannot be read"
         alt, credit = (edit.text(name) if name in edit.value else None for name in ("alt", "credit"))
@@ -383,7 +371,7 @@ class StoryBoard:
             block = _BLOCK.validate_python({**edit.value, "id": name})
         except ValidationError:
             return "what was written about the block cannot be read"
-        if not block.headline or not _BLOCK_ID.fullmatch(name) or not (block.url == "" or _is_web_address(block.url)):
+        if not block.headline or not _BLOCK_ID.fullmatch(name) or not (block.url == "" or is_web_address(block.url)):
             return "a block has a headline, and its link is one of the web"
         self.blocks[name] = block
         return ""
@@ -391,44 +379,6 @@ class StoryBoard:
 
 def _name_lost_section(key: str) -> str:
     return f"its section, {key}, is in the settings no more"
-
-
-def encode_cuts(cuts: PictureCuts) -> dict[str, Any]:
-    """Return a picture's cuts as the value of an edit holds them."""
-    plain: dict[str, Any] = _CUTS.dump_python(cuts, mode="json")
-    return plain
-
-
-def _read_added_article(edit: Edit) -> CandidateArticle | None:
-    """Make the article of an added story; None where what was written cannot be one."""
-    described = edit.value.get("article")
-    known = described if isinstance(described, Mapping) else {}
-    defaults = {"summary": "", "source": "", "publisher": "", "dated_at": edit.at, "has_date": False}
-    try:
-        article = _ARTICLE.validate_python({"link": edit.target, **defaults, **known, "url": edit.target})
-    except ValidationError:
-        return None
-    moments = (article.dated_at, article.starts_at, article.ends_at)
-    days = [m.date() for m in moments if m] + [d.day for d in (article.deadline,) if d]
-    is_own = article.url.startswith(OWN_STORY_PREFIX) and article.link in {article.url, ""}
-    if not article.title.strip() or not all(1990 <= d.year <= 2100 for d in days):
-        return None
-    if not (is_own or (_is_web_address(article.url) and _is_web_address(article.link))):
-        return None
-    aware = {
-        name: moment.replace(tzinfo=UTC)
-        for name in ("dated_at", "starts_at", "ends_at")
-        if (moment := getattr(article, name)) and moment.tzinfo is None
-    }
-    return replace(article, **aware, link="" if is_own else article.link)
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        sanitise_url(url)
-    except RenderingError:
-        return False
-    return True
 
 
 # What changes one story, which the edit names; and what finds for itself what it is about.
