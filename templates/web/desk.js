@@ -27,12 +27,15 @@
   };
   const say = (text) => { find("#saved").textContent = text; };
 
-  // The picture's part goes by the form's buttons alone: a file and its words belong together.
-  const post = (form, extra) => {
+  const post = (form, fields) => {
     const body = new URLSearchParams();
-    for (const [name, value] of new FormData(form)) if (typeof value === "string" && name !== "picture") body.append(name, value);
-    for (const [name, value] of Object.entries(extra)) body.set(name, value);
+    for (const [name, value] of fields) body.append(name, value);
     return fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true });
+  };
+  // Of a form that saves itself goes what was left, beside what is hidden in it: what stood before, and what the page is.
+  const postLeft = (form, left) => {
+    const hidden = findAll("input[type=hidden]", form).map((input) => [input.name, input.value]);
+    return post(form, [...hidden, ...[...left].map(([control, value]) => [control.name, value])]);
   };
 
   // A conflict, a refusal, the end of a session: the server has a page for each, which a plain sending of the form shows.
@@ -48,7 +51,9 @@
 
   const send = (form, extra = {}, at = place) => inTurn(async () => {
     say("Saving…");
-    const answer = await post(form, extra);
+    const fields = new FormData(form);
+    for (const [name, value] of Object.entries(extra)) fields.set(name, value);
+    const answer = await post(form, fields);
     if (answer.type !== "opaqueredirect") return sendPlainly(form, extra);
     await showPreview(at);
     await refresh();
@@ -102,7 +107,8 @@
     const answer = await fetch(location.pathname + location.search, { redirect: "error" });
     if (!answer.ok) return location.reload();
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    // Before the swap: a field that is being typed in may begin to be saved by it, and says so then.
+    // It goes out: its page is another one.
+    if (!find("#desk[data-presence]", fresh)) return location.reload();
     const saved = find("#saved", fresh).textContent;
     swap(fresh);
     return saved;
@@ -113,20 +119,24 @@
     const held = document.activeElement, kept = describeFocus(held);
     const present = find("#present");
     document.title = fresh.title;
-    for (const selector of [".head", "#void", ".state", ".tabs", "#act", "#preview .title", "#preview .size", "#stories", "#edition", ".sticky"]) {
+    const parts = ["#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .title", "#preview .size", "#stories", "#edition", ".sticky"];
+    for (const selector of parts) {
       const old = find(selector), now = find(selector, fresh);
       if (!old || !now) continue;
       if (selector === "#stories" && old.contains(held) && held.matches("input, textarea, select")) continue;
       const top = old.scrollTop, open = findAll("details[open][id]", old).map((one) => one.id);
+      // A field that is taken out and put back was not left.
+      swapping = true;
       if (selector === "#edition") keepForms(old, now);
       old.replaceChildren(...now.childNodes);
+      swapping = false;
       for (const id of open) { const one = document.getElementById(id); if (one) one.open = true; }
       old.scrollTop = top;
     }
     find("#present").replaceWith(present);
     const frame = find(".frame iframe"), shown = find(".frame iframe", fresh);
     if (frame && shown) frame.title = shown.title;
-    desk.dataset.seq = find("#desk", fresh).dataset.seq;
+    for (const name of ["seq", "standing"]) desk.dataset[name] = find("#desk", fresh).dataset[name];
     for (const input of findAll("input[name=seq]")) input.value = desk.dataset.seq;
     showUnsaved();
     restoreFocus(held, kept);
@@ -176,7 +186,7 @@
   // --- saving on leaving a field ---------------------------------------------------------------------------
 
   const unsaved = new Set();
-  let leaving = false;
+  let leaving = false, swapping = false;
 
   const labelOf = (control) => {
     const label = find(".lab, legend", control.closest(".fld, fieldset") || control.form);
@@ -236,21 +246,30 @@
     showInbox(control.form);
     showUnsaved();
   });
-  document.addEventListener("change", (event) => {
-    const control = event.target;
-    if (!savesItself(control)) return;
+  // What was left in a form, as it was then: the field that is being typed in meanwhile is not among it.
+  const leftIn = (form, control) =>
+    [...unsaved].filter((one) => one.form === form && savesItself(one) && (one === control || one !== document.activeElement));
+  const onItsWay = new Map();
+  const saveLeft = (control) => {
+    if (swapping || !savesItself(control) || onItsWay.get(control) === control.value) return;
     unsaved.add(control);
-    const form = control.form, value = control.value;
+    const form = control.form, left = new Map(leftIn(form, control).map((one) => [one, one.value]));
+    for (const [one, value] of left) onItsWay.set(one, value);
     say("Saving…");
     inTurn(async () => {
-      const answer = await post(form, {});
+      const answer = await postLeft(form, left).finally(() => { for (const one of left.keys()) onItsWay.delete(one); });
       if (answer.type !== "opaqueredirect") return sendPlainly(form, {});
-      if (control.value === value) unsaved.delete(control);
+      for (const [one, value] of left) if (one.value === value) unsaved.delete(one);
       const row = form.closest("[data-place]");
       await showPreview(row ? row.dataset.place : "");
       const saved = await refresh();
-      note(control, unsaved.has(control) ? "Not saved yet" : saved);
+      for (const one of left.keys()) note(one, unsaved.has(one) ? "Not saved yet" : saved);
     });
+  };
+  document.addEventListener("change", (event) => saveLeft(event.target));
+  // Where the page was brought up to date around a field, its browser tells of no change on leaving it. Another window leaves no field.
+  document.addEventListener("focusout", (event) => {
+    if (unsaved.has(event.target) && document.activeElement !== event.target) saveLeft(event.target);
   });
   document.addEventListener("submit", (event) => {
     if (event.target.dataset.saves) leaving = true;
@@ -455,7 +474,7 @@
     const story = dragged.dataset.story, position = String(Math.max(0, at) + 1);
     const move = () => act(`move ${story}`, { section: place.section, position });
     // A slip of the hand moves a story: where that takes an approval back, it is asked first.
-    if (find(".head form[action$='/void']")) askFirst("This takes the approval back", "Move it all the same", move); else move();
+    if (find(".head .pill.ok")) askFirst("This takes the approval back", "Move it all the same", move); else move();
   });
   document.addEventListener("dragend", () => {
     clearMarks();
@@ -473,20 +492,42 @@
   const beat = async () => {
     if (document.hidden || Date.now() - lastBeat < 1000) return;
     lastBeat = Date.now();
+    const seq = desk.dataset.seq;
     const body = new URLSearchParams({ csrf_token: token(), place: placeNow() });
     const answer = await fetch(desk.dataset.presence, { method: "POST", body, redirect: "manual" }).catch(() => null);
     if (!answer) return;
     if (!answer.ok) { if (answer.status === 401) say("You are signed out. Sign in in another tab; what you typed stays here."); return; }
-    showPresent(await answer.json());
+    const now = await answer.json();
+    // Told before an act of one's own was: the page knows better.
+    if (waiting || seq !== desk.dataset.seq) now.standing.key = desk.dataset.standing;
+    showPresent(now);
+    showStanding(now.standing);
+  };
+  // A button keeps the focus where it is: a field that is being typed in is not left by it, and not saved.
+  const offerIt = () => {
+    const button = document.createElement("button");
+    Object.assign(button, { className: "lnk", type: "button", textContent: "Show it" });
+    button.addEventListener("mousedown", (event) => event.preventDefault());
+    button.addEventListener("click", () => {
+      find("#present").textContent = "";
+      inTurn(async () => { await showPreview(); await refresh(); });
+    });
+    return button;
+  };
+  // A colleague approved it, sent it back, took that back, or it goes out: the head says so, and offers no act that fitted before.
+  const showStanding = ({ key, badge, tone, words }) => {
+    const stands = find("#stands");
+    if (key === desk.dataset.standing || stands.dataset.key === key) return;
+    stands.dataset.key = key;
+    Object.assign(find(".head .pill"), { className: `pill ${tone}`, textContent: badge });
+    findAll(".head .plan:not(#stands), .head .go, .head form, .sticky .go, #void > *").forEach((one) => one.remove());
+    stands.replaceChildren(`${words} `, offerIt());
   };
   const showPresent = (now) => {
     const present = find("#present"), words = now.others.map((one) => [one.name, one.place].filter(Boolean).join(", "));
     const parts = words.length ? [`Also here: ${words.join("; ")}. `] : [];
     if (now.seq > Number(desk.dataset.seq) && !waiting) {
-      const button = document.createElement("button");
-      Object.assign(button, { className: "lnk", type: "button", textContent: "Show it" });
-      button.addEventListener("click", () => { present.textContent = ""; inTurn(async () => { await showPreview(); await refresh(); }); });
-      parts.push(`${now.changed}. `, button);
+      parts.push(`${now.changed}. `, offerIt());
     }
     if (present.textContent !== parts.map((part) => part.textContent || part).join("")) present.replaceChildren(...parts);
     findAll(".here").forEach((one) => one.remove());

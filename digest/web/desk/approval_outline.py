@@ -22,6 +22,11 @@ from subscribers.phrases import join_words, sentence
 _UNCHANGED = "Nothing: it says the same, word for word."
 _HEAD_TITLES = {"subject": "Subject", "preheader": "Preheader", "intro": "Intro", "editor": "Signature"}
 _FIELD_WORDS = {"why": "why it leads", "details": "date, credit or other publishers"}
+_GONE_WORDS = {
+    EditionState.SENDING: "It is going out. Nothing here can be changed any more.",
+    EditionState.SENT: "It was sent. Nothing here can be changed any more.",
+    EditionState.CANCELLED: "It was cancelled. Nothing here can be changed any more.",
+}
 _MOVING_KINDS = frozenset({EditKind.PLACE, EditKind.PIN, EditKind.RESTORE, EditKind.UNDER})
 _FIELD_KINDS = {"note": EditKind.NOTE, "picture": EditKind.PICTURE, "kicker": EditKind.TOPIC}
 
@@ -53,6 +58,7 @@ class ChangeRow:
 class ApprovalStanding:
     """How an edition's approval stands, in words. `badge` is empty where there is nothing to say, `tone` names its colour."""
 
+    key: str  # another one as soon as the head of the edition's page has to say something else of it
     badge: str
     tone: str
     void_title: str
@@ -84,6 +90,7 @@ def describe_approval_standing(
     if said == _UNCHANGED and overview.ended and overview.ended.state is ApprovalState.SUPERSEDED:
         reason = f"{reason} It says again what was approved, word for word, and is to be approved again all the same."
     return ApprovalStanding(
+        key=make_standing_key(overview),
         badge=badge,
         tone=tone,
         void_title=title,
@@ -96,6 +103,60 @@ def describe_approval_standing(
         changes=changes,
         changes_sentence=said,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StandingNews:
+    """How an edition's approval stands, for a page that was made before: in a badge with its tone, and a sentence on what happened."""
+
+    key: str
+    badge: str
+    tone: str
+    words: str
+
+
+def describe_standing_news(overview: ApprovalOverview, zone: ZoneInfo) -> StandingNews:
+    """Describe how an edition's approval stands, for the pages of it that are open."""
+    badge, tone = _choose_badge(overview)
+    gone = _GONE_WORDS.get(overview.edition.state)
+    if gone:
+        badge, tone = overview.edition.state.value.capitalize(), ""
+    words = gone or _describe_last_act(overview, zone)
+    return StandingNews(make_standing_key(overview), badge or "Draft", tone, words)
+
+
+def make_standing_key(overview: ApprovalOverview) -> str:
+    """Name how an edition's approval stands: the same as long as nobody approved it, sent it back, or took that back."""
+    state, newest = overview.edition.state, next(iter(overview.versions), None)
+    version = f"{newest.version} {newest.state} {len(newest.signatures)}" if newest else ""
+    # What lacks stories is a draft here: both offer the same.
+    coming = EditionState.DRAFT if state is EditionState.INCOMPLETE else state
+    return "; ".join([coming, version, *(str(note.id) for note in overview.open_notes)])
+
+
+def _describe_last_act(overview: ApprovalOverview, zone: ZoneInfo) -> str:
+    """Say who did what about a coming edition's approval last, and when."""
+
+    def say(act: str, actor: str | None, at: datetime | None) -> str:
+        who = name_actor(actor, overview.names) if actor else ""
+        return sentence(f"{act.format(who=who)}{f', {short_moment(at, zone)}' if at else ''}")
+
+    current, ended = overview.current, overview.ended
+    if overview.open_notes:
+        note = overview.open_notes[-1]
+        return say("Sent back by {who}", note.actor, note.at)
+    if current:
+        signed = join_words([name_actor(s.actor, overview.names) for s in current.signatures])
+        at = short_moment(current.stood_at or current.signatures[-1].at, zone)
+        if current.state is ApprovalState.WAITING:
+            return sentence(f"Approved by {signed}, {at}; another approval is needed")
+        return f"{sentence(f'Approved by {signed}, {at}')} A change takes the approval back."
+    if ended and ended.state is ApprovalState.TAKEN_BACK:
+        return say("{who} took the approval back", ended.ended_by, ended.ended_at)
+    if ended:
+        return say("{who} changed it, so the approval no longer counts", ended.ended_by, ended.ended_at)
+    done = overview.notes[-1] if overview.notes else None
+    return say("{who} marked the note as done", done.done_by, done.done_at) if done else "It is a draft."
 
 
 def _choose_badge(overview: ApprovalOverview) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Who else is here, what changed meanwhile, and the keys: as the page's script asks, without it."""
 
 import gzip
+import html
 import re
 import subprocess
 from datetime import timedelta
@@ -8,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from digest.app import approvals, editions
+from digest.app.edition_status import edition_status
 from digest.app.presence import KEPT_PERIOD, PRESENT_PERIOD
 from digest.store.account_models import Presence
+from digest.store.models import Edition, EditionState
 from digest.web.desk.keyboard import KEY_GROUPS
+from tests.actors import EDITOR
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek
 
@@ -55,6 +61,61 @@ def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek) -> None:
     heard = beat(week, "dana", place="")
     assert heard["seq"] == 1
     assert heard["changed"] == "Sam changed it, Nov 19, 5:35 p.m."
+
+
+def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: SetClock) -> None:
+    installation, name = week.installation, week.name
+    heard = []
+
+    def hear() -> dict[str, str]:
+        shown = re.search(r'data-standing="([^"]*)"', week.client().get(week.path).text)
+        told = beat(week, "dana", place="")["standing"]
+        assert shown is not None
+        assert html.unescape(shown[1]) == told["key"], "a page that is made now has nothing to hear"
+        assert told["key"] not in heard
+        heard.append(told["key"])
+        return {"badge": told["badge"], "tone": told["tone"], "words": told["words"]}
+
+    def approve() -> None:
+        mark = edition_status(installation, name, now=clock.now).content_hash
+        editions.approve_edition(installation, name, mark, actor=EDITOR, now=clock.now)
+
+    at = "Nov 19, 5:35 p.m."
+    assert hear() == {"badge": "Draft", "tone": "", "words": "It is a draft."}
+    approve()
+    words = f"Approved by Sam, {at} A change takes the approval back."
+    assert hear() == {"badge": "Approved", "tone": "ok", "words": words}
+    editions.void_approval(installation, name, actor=EDITOR, now=clock.now)
+    assert hear() == {"badge": "Approval void", "tone": "warn", "words": f"Sam took the approval back, {at}"}
+    approvals.send_back_edition(installation, name, "The lead is old.", actor=EDITOR, now=clock.now)
+    assert hear() == {"badge": "Sent back", "tone": "warn", "words": f"Sent back by Sam, {at}"}
+    note = approvals.list_open_notes(installation, name)[0].id
+    approvals.finish_note(installation, name, note, actor=EDITOR, now=clock.now)
+    approve()
+    hear()
+    week.act(f"drop {week.anchors('featured')[1]}", "dana")
+    assert hear()["words"] == f"Dana changed it, so the approval no longer counts, {at}"
+    approve()
+    hear()
+    for state, words in ((EditionState.SENDING, "It is going out."), (EditionState.SENT, "It was sent.")):
+        with installation.database.write() as session:
+            session.scalars(select(Edition)).one().state = state
+        told = beat(week, "dana", place="")["standing"]
+        assert told["words"] == f"{words} Nothing here can be changed any more."
+        assert told["key"] not in heard
+
+
+def test_a_note_that_is_done_is_heard_of_too(week: SampleWeek, clock: SetClock) -> None:
+    approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
+    note = approvals.list_open_notes(week.installation, week.name)[0].id
+    approvals.finish_note(week.installation, week.name, note, actor=EDITOR, now=clock.now)
+    words = "Sam marked the note as done, Nov 19, 5:35 p.m."
+    assert beat(week, "dana", place="")["standing"] | {"key": ""} == {
+        "key": "",
+        "badge": "Draft",
+        "tone": "",
+        "words": words,
+    }
 
 
 def test_an_unknown_place_is_no_fault(week: SampleWeek) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, expect
 
-from digest.app import editions
+from digest.app import approvals, editions
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.edition_status import edition_status
 from digest.store.engine import Database
@@ -313,10 +313,17 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     subject, notes = desk.get_by_label("Subject"), desk.locator("#head .lab em")
     subject.fill("Radios were off")
     subject.press("Tab")
-    desk.keyboard.type("And ports look at their cranes", delay=40)
-    desk.keyboard.press("Tab")
+    desk.keyboard.type("And ports look", delay=40)
     expect(notes.nth(0)).to_have_text(re.compile(r"^15 of 60 characters\. Saved "))
-    expect(notes.nth(1)).to_have_text(re.compile(r" of 90 characters\. Saved "))
+    # The page around it is up to date: the field that has the focus was not left, and is not saved half-typed.
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: preheader")
+    expect(notes.nth(1)).to_have_text("14 of 90 characters. Not saved yet")
+    desk.keyboard.type(" at their cranes", delay=40)
+    desk.keyboard.press("Tab")
+    expect(notes.nth(1)).to_have_text(re.compile(r"^30 of 90 characters\. Saved "))
+    expect(desk.locator("#unsaved")).to_have_text("")
+    written = [(edit.value["field"], edit.value["text"]) for edit in week.state.edits]
+    assert written == [("subject", "Radios were off"), ("preheader", "And ports look at their cranes")]
 
 
 def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:
@@ -336,10 +343,39 @@ def move_to_next_beat(page: Page) -> None:
     page.keyboard.press("j")
 
 
+def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) -> None:
+    """Let a colleague approve while something is typed: the head says so, and nothing typed is lost, or saved by looking."""
+    seq = week.state.last_seq
+    desk.goto(f"{address}{week.path}?open=head")
+    subject, acts, stands = desk.get_by_label("Subject"), desk.locator(".head .btn"), desk.locator("#stands")
+    subject.press("End")
+    desk.keyboard.type(" (typed)")
+    mark = edition_status(week.installation, week.name, now=later()).content_hash
+    editions.approve_edition(week.installation, week.name, mark, actor=ADMIN, now=later())
+    desk.clock.fast_forward(16_000)
+    expect(stands).to_contain_text(
+        "Approved by eve (at a terminal), Nov 19, 5:35 p.m. A change takes the approval back."
+    )
+    expect(desk.locator(".head .pill")).to_have_text("Approved")
+    expect(acts).to_have_text(["Send a test"])
+    stands.get_by_role("button", name="Show it").click()
+    expect(acts).to_have_text(["Send a test", "Take the approval back"])
+    expect(stands).to_be_empty()
+    expect(subject).to_have_value(re.compile(r" \(typed\)$"))
+    expect(subject).to_be_focused()
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: subject")
+    assert week.state.last_seq == seq
+    approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=ADMIN, now=later())
+    desk.clock.fast_forward(16_000)
+    expect(stands).to_contain_text("Sent back by eve (at a terminal)")
+    stands.get_by_role("button", name="Show it").click()
+    expect(desk.locator("#sent-back")).to_contain_text("The lead is old.")
+
+
 def test_two_editors_see_each_other_and_lose_nothing(
     browser: Browser, served: tuple[SampleWeek, str], desk: Page, faults: list[str]
 ) -> None:
-    week, _ = served
+    week, address = served
     other = open_context(browser, served, "sam", faults)
     sam = other.pages[0]
     first, second = week.anchors("featured")[:2]
@@ -375,6 +411,7 @@ def test_two_editors_see_each_other_and_lose_nothing(
     assert week.state.last_seq == seq + 1
     other.close()
     assert first != second
+    hear_of_approval_while_typing(desk, week, address)
 
 
 def test_letters_rest_when_they_are_switched_off(desk: Page, served: tuple[SampleWeek, str]) -> None:
