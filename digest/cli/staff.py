@@ -124,9 +124,7 @@ def prove(context: CommandContext, address: Address) -> None:
     click.echo(_LINK_MESSAGE)
 
 
-_LINK_MESSAGE = (
-    f"A link is on its way ('digest serve' or hls-scheduler mails it); it works for {PROOF_LINK_LIFETIME.days} days."
-)
+_LINK_MESSAGE = f"The mail with the link goes out while 'digest serve' or hls-scheduler runs; it works for {PROOF_LINK_LIFETIME.days} days."
 
 
 def _proof_status(member: StaffMember) -> str:

@@ -1,6 +1,7 @@
 """Reading `digest.toml` and the environment, which wins. Every problem is reported at once, by its key."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, EnvironmentFileError, read_environment_file
-from digest.settings.misspelt_names import find_key_line, find_variable_line, suggest_key, suggest_name
+from digest.settings.misspelt_names import suggest_key, suggest_name
 from digest.settings.model import SETTINGS_FILE_NAME, Settings
+from digest.settings.setting_lines import find_key_line, find_repeated_key, find_variable_line, read_lines
 from subscribers.errors import ApplicationError
 
 MAX_LINE_LENGTH = 10_000  # characters
@@ -121,7 +123,7 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], 
     try:
         settings = Settings.model_validate(values)
     except ValidationError as exc:
-        text = _read_text(file) if text is None else text
+        text = read_lines(file) if text is None else text
         problems += [_describe_problem(dict(e), file, text) for e in exc.errors(include_url=False, include_input=False)]
         raise SettingsError(_problem_report(file, problems)) from None  # the cause would print secrets
     if problems:
@@ -153,16 +155,20 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise SettingsError(f"{file}: not readable as TOML: {exc}") from exc
+        raise _explain_toml_error(file, text, str(exc)) from exc
     except RecursionError:
         raise SettingsError(f"{file}: not readable as TOML: too many brackets within each other.") from None
 
 
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
+def _explain_toml_error(file: Path, text: str, said: str) -> SettingsError:
+    """Say what keeps a text from being read; of what stands twice the name and both lines, in place of the parser's words."""
+    place = re.search(r"\(at line (\d+)", said)
+    second = int(place[1]) if place and said.startswith("Cannot ") else 0
+    if repeated := find_repeated_key(text, second):
+        name, first = repeated
+        remedy = "Put what stands under both into one." if name.startswith("[") else "Take one of the two lines out."
+        return SettingsError(f"{file}: {name} stands twice, on lines {first} and {second}.", remedy=remedy)
+    return SettingsError(f"{file}: not readable as TOML: {said}")
 
 
 def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:

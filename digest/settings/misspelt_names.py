@@ -1,19 +1,15 @@
-"""Names that settings do not have: which one was probably meant, and on which line of its file the wrong one stands."""
+"""Names that settings do not have: which one was probably meant."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from digest.settings.model import SettingsFile
+from digest.settings.setting_lines import KeyPath
 
 MIN_LIKENESS = 0.7  # of two names, as difflib measures it: 1 for the same
-_HEADER = re.compile(r"\s*(?P<open>\[\[?)\s*(?P<name>[\w.\"'-]+)\s*\]")
-_KEY = re.compile(r"\s*(?P<name>[\w\"'-]+)\s*=")
-
-KeyPath = Sequence[str | int]  # such as ("sources", 0, "publisher"), as pydantic names a place
 
 
 def suggest_name(name: str, known: Iterable[str], *, prefix: str = "") -> str:
@@ -58,31 +54,3 @@ def _find_model(annotation: Any) -> type[BaseModel] | None:
 def _has_key(table: str, key: str) -> bool:
     model = _find_table((table,))
     return model is not None and key in model.model_fields
-
-
-def find_key_line(text: str, path: KeyPath) -> int | None:
-    """Find on which line of a TOML text a key stands, counted from 1; None where it is not written on a line of its own."""
-    *above, name = path
-    names = [step for step in above if isinstance(step, str)]
-    wanted = (".".join(names), next((step for step in above if isinstance(step, int)), 0))
-    table, place, counts = "", 0, dict[str, int]()
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
-            table = _unquote(header["name"])
-            place = counts.get(table, 0) if header["open"] == "[[" else 0
-            counts[table] = place + 1
-            if not above and table == name:
-                return number
-        elif (key := _KEY.match(line)) and (table, place) == wanted and _unquote(key["name"]) == name:
-            return number
-    return None
-
-
-def find_variable_line(text: str, name: str) -> int | None:
-    """Find on which line of an environment file a variable is set, counted from 1; None where it is not."""
-    lines = enumerate(text.splitlines(), 1)
-    return next((number for number, line in lines if line.partition("=")[0].strip() == name), None)
-
-
-def _unquote(name: str) -> str:
-    return name.replace('"', "").replace("'", "")

@@ -16,6 +16,10 @@ from digest.settings import SettingsError, load_settings
         ),
         ("deep = " + "[" * 9_000, "too many brackets"),
         ("[publication\n", "not readable as TOML: Expected ']'"),
+        (
+            '[sender]\nlist_id = "a"\nlist_id = "b"\n',
+            "list_id stands twice, on lines 2 and 3. Take one of the two lines out.",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path: Path, text: str, reason: str) -> None:

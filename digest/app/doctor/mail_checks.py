@@ -22,6 +22,7 @@ from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerFacts
 from digest.deliver.providers.registry import provider_in_use
 from digest.settings import Settings, is_loopback
+from digest.settings.setting_lines import advise_key_change, advise_variable_change
 
 WEAK_BITS, SHORT_BITS = 1024, 2048  # RFC 8301, 3.2: fewer must not be used, fewer should not
 NULL_EXCHANGER = "."  # RFC 7505
@@ -294,10 +295,12 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     tags = record.tags if record else {}
     by_path = dmarc.are_aligned(names, author, _bounce_domain(settings), strict=tags.get("aspf") == "s")
     by_key = signer is not None and dmarc.are_aligned(names, author, signer.domain, strict=tags.get("adkim") == "s")
-    by_key_remedy = f"Write DIGEST_DKIM_DOMAIN={author} into {settings.environment_place}, and enter the record that 'digest doctor' prints then."
-    by_path_remedy = (
-        f'Let bounces return to {author}: write bounce_domain = "{author}" under [sender] in {settings.settings_place}.'
+    by_key_remedy = (
+        "Sign for that domain, then run 'digest doctor --online' again, which prints the record for the DNS: "
+        + advise_variable_change(settings, f"DIGEST_DKIM_DOMAIN={author}")
     )
+    bounce_line = f'bounce_domain = "{author}"'
+    by_path_remedy = f"Let bounces return to {author}: {advise_key_change(settings, 'sender', bounce_line)}"
     if by_key and by_path:
         yield report_fine(f"signature and return path speak for {author}")
     elif by_key:
@@ -314,7 +317,7 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_warning(f"{told}: only the return path does, and forwarded mail fails DMARC.", by_key_remedy)
     else:
         yield report_error(
-            f"neither signature nor return path speaks for {author}: DMARC fails.", f"{by_key_remedy} {by_path_remedy}"
+            f"neither signature nor return path speaks for {author}: DMARC fails.", f"{by_key_remedy}. {by_path_remedy}"
         )
 
 
@@ -328,7 +331,8 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     for domain in filter(None, domains):
         exchangers = names.find_exchangers(domain)
         remedy = (
-            f"Enter into the DNS, with the server that takes the domain's mail for MAILHOST: {domain}. MX 10 MAILHOST."
+            "Ask who runs your mailboxes (not who sends the newsletter) for the name of the server that takes the domain's mail, and "
+            f"enter into the DNS, with that name for MAILHOST: {domain}. MX 10 MAILHOST."
         )
         if exchangers == [NULL_EXCHANGER]:
             yield report_error(
@@ -344,11 +348,14 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             )
         elif lost := [host for host in exchangers if not names.find_addresses(host)]:
             yield report_error(
-                f"the MX record of {domain} names {lost[0]}, which has no address.",
-                f"Give {lost[0]} an A record in the DNS, or name another server in the MX record.",
+                f"the MX record of {domain} names {lost[0]}, which has no address, so mail to anybody there is lost.",
+                "Ask who runs your mailboxes (not who sends the newsletter) for the server's address, and enter into the DNS: "
+                f"{lost[0]}. A NUMBER; or, in place of the MX record: {domain}. MX 10 THEIR-SERVER.",
             )
         else:
-            yield report_fine(f"{exchangers[0]} takes mail for {domain}")
+            yield report_fine(
+                f"{exchangers[0]}, which the MX record of {domain} names, has an address; whether it takes mail was not tried"
+            )
 
 
 @doctor_check(

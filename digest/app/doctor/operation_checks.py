@@ -20,13 +20,16 @@ from digest.app.doctor.check_registry import (
     report_warning,
 )
 from digest.backups.last_backup import explain_missing_backup
+from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.run_file import list_abandoned_files
 from digest.edition.calendar_store import load_calendar
+from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from digest.store.staff import list_staff_members
 from subscribers.consent.preferences import list_unreadable_choices
+from subscribers.phrases import join_words
 from subscribers.store.models import Person, Seal
 
 NIGHTLY_JOB = "nightly"
@@ -39,19 +42,23 @@ MAX_NAMED = 5  # of what is found in one check
 
 @doctor_check(
     "staff",
-    "Run, with the admin's address for EMAIL: digest staff add EMAIL --role admin; the link in the mail that it sends proves the address.",
+    "Run, with the admin's address for EMAIL: digest staff add EMAIL --role admin; 'digest serve', which has to run, mails a link that "
+    "proves the address.",
 )
 def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether there is an admin whose address is proven, for alarms, seals and answers to readers."""
     with examined.installation.database.read() as session:
-        are_proven = [bool(member.proven_at) for member in list_staff_members(session) if member.role == "admin"]
-    if any(are_proven):
-        yield report_fine(f"{sum(are_proven)} who get alarms")
-    elif are_proven:
+        admins = [member for member in list_staff_members(session) if member.role == "admin"]
+        hold = installation_hold.current_hold(session)
+    unproven = [member.email for member in admins if not member.proven_at]
+    if len(unproven) < len(admins):
+        yield report_fine(f"{len(admins) - len(unproven)} who get alarms")
+    elif unproven:
+        released = "run 'digest release' (all is held, and no mail leaves), " if hold else ""
         yield report_warning(
-            "no admin has a proven address yet: nobody is told when something needs a person.",
-            "Open the link in the mail that 'digest serve' sends to the admin, unless all is held; 'digest staff prove EMAIL' "
-            "sends another.",
+            f"no admin has a proven address yet ({join_words(unproven[:MAX_NAMED])}): nobody is told when something needs a person.",
+            f"Mail has to leave: {released}let 'digest serve' run, and open the link that it mails to {unproven[0]} ('digest staff "
+            f"prove {unproven[0]}' asks for another). If that mailbox cannot be read, add another admin: digest staff add EMAIL --role admin",
         )
     else:
         yield report_warning("there is no admin: nobody is told when something needs a person.")
@@ -162,8 +169,9 @@ def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFindin
     if not settings.backup_passphrase_text:
         yield report_error(
             f"backups go to {folder}, and there is no passphrase to encrypt them with: none is made.",
-            f"Write DIGEST_BACKUP_PASSPHRASE='…' with a passphrase of your own into {settings.environment_place}, keep it where the "
-            "backups are not, and run: digest backup",
+            "Choose a passphrase and write it down away from the backups: without it nothing is restored. Then "
+            + advise_variable_change(settings, "DIGEST_BACKUP_PASSPHRASE='…'")
+            + "; and run: digest backup",
         )
     elif folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         yield report_error(

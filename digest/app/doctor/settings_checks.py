@@ -21,6 +21,7 @@ from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use
 from digest.settings import SettingsError, leads_to_this_machine, reload_settings
 from digest.settings.leftovers import list_foreign_texts, list_sample_addresses
+from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.templating import find_template_mistakes
 from subscribers.phrases import join_words
 
@@ -122,8 +123,8 @@ def check_postal_address(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     if not settings.file.sender.postal_address.strip():
         yield report_error(
             "sender.postal_address is empty: no edition can be approved without it.",
-            f'Write postal_address = "1 Main St, Springfield" with your own address under [sender] in {settings.settings_place}: a '
-            "street, a registered box or a commercial mail address.",
+            "Write your own, a street, a registered box or a commercial mail address: "
+            + advise_key_change(settings, "sender", 'postal_address = "1 Main St, Springfield"'),
         )
 
 
@@ -136,7 +137,8 @@ def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         wanted = "https://news.example.org" if leads_to_this_machine(base) else base.replace("http://", "https://", 1)
         yield report_error(
             f"DIGEST_BASE_URL is {base}: one-click links must be https before anything is mailed.",
-            f"Write DIGEST_BASE_URL={wanted} into {settings.environment_place}: the https address at which readers reach these pages.",
+            "Write the https address at which readers reach these pages: "
+            + advise_variable_change(settings, f"DIGEST_BASE_URL={wanted}"),
         )
     else:
         yield report_fine(f"links begin with {base}")
@@ -154,8 +156,8 @@ def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     yield report_warning(
         "DIGEST_BASE_URL is https, so a proxy stands before the pages, and limits.proxies is 0: all forms seem to come "
         "from the proxy, and the limits on one network count nobody or everybody.",
-        f"Write proxies = 1 under [limits] in {settings.settings_place} (or how many stand one behind the other); each must add the "
-        "address that it was asked from to X-Forwarded-For.",
+        "Let each proxy add the address that it was asked from to X-Forwarded-For, and write how many stand one behind the other: "
+        + advise_key_change(settings, "limits", "proxies = 1"),
     )
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError, SuppressionLists, split_mail_url
 from digest.settings import Settings
+from digest.settings.setting_lines import advise_variable_change
 from subscribers.reader_language import ENGLISH, ReaderLanguage
 
 # One line each: a folder beside this module, whose module `kind` declares the provider.
@@ -48,7 +49,7 @@ def provider_in_use(settings: Settings) -> ProviderKind:
     *examples, last = (example for kind in provider_kinds() for example in kind.url_examples)
     raise ProviderSettingsError(
         "DIGEST_MAIL_URL names no way for mail to go out.",
-        remedy=f"Write it into {settings.environment_place} as one of {', '.join(examples)} or {last}",
+        remedy=f"Write it as one of {', '.join(examples)} or {last}: {advise_variable_change(settings, 'DIGEST_MAIL_URL=…')}",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer, quote_record_text
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.settings import Settings
+from digest.settings.setting_lines import advise_key_change, advise_variable_change
 
 
 def load_provider_signer(settings: Settings) -> DkimSigner | None:
@@ -45,8 +46,9 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
             "signing",
             "warning",
             f"mail is signed for {signer.domain} and comes from {sender}: without a common domain DMARC fails.",
-            f"Sign with a key of {sender}: write DIGEST_DKIM_DOMAIN={sender} into {settings.environment_place}, and enter the record that "
-            f"'digest doctor' prints then into the DNS; or write from {signer.domain}: address under [sender] in {settings.settings_place}.",
+            f"Sign for {sender}, then run 'digest doctor --online' again, which prints the record for the DNS: "
+            f"{advise_variable_change(settings, f'DIGEST_DKIM_DOMAIN={sender}')}; or write from {signer.domain}: "
+            + advise_key_change(settings, "sender", f'address = "…@{signer.domain}"'),
         )
 
 

@@ -221,10 +221,20 @@ def lock_departure_log(world: FaultyInstallation) -> None:
 
 
 def misspell_setting(world: FaultyInstallation) -> None:
+    change_while_open(world, "postal_address", "postal_adress")
+
+
+def repeat_setting(world: FaultyInstallation) -> None:
+    line = 'postal_address = "1 Main St, Springfield"\n'
+    change_while_open(world, line, line * 2)
+
+
+def change_while_open(world: FaultyInstallation, old: str, new: str) -> None:
+    """Change the file under a process that began before."""
     installation = world.open()
-    world.replace_setting("postal_address", "postal_adress")
+    world.replace_setting(old, new)
     os.utime(world.home / "digest.toml", ns=(1, 1))
-    world.open = lambda: installation  # type: ignore[method-assign]  # a process that began before the file was changed
+    world.open = lambda: installation  # type: ignore[method-assign]
 
 
 def leave_old_backup(world: FaultyInstallation) -> None:
@@ -280,6 +290,11 @@ def remove_admin(world: FaultyInstallation) -> None:
 def forget_proof(world: FaultyInstallation) -> None:
     with world.database.write() as session:
         session.execute(text("UPDATE staff SET proven_at = NULL"))
+
+
+def hold_the_link_back(world: FaultyInstallation) -> None:
+    forget_proof(world)
+    hold(world)
 
 
 def set_mail(url: str) -> "Plant":
@@ -342,6 +357,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "the clock went back": (act_in_the_future, "clock", "timedatectl"),
     "the departure log is damaged": (damage_departure_log, "departure-log", "left.log back from a copy"),
     "the departure log cannot be written": (lock_departure_log, "departure-log", "chmod 600"),
+    "a setting stands twice": (repeat_setting, "settings", "on lines 9 and 10. Take one of the two lines out."),
     "a setting is misspelt": (misspell_setting, "settings", "Mend the keys"),
     "others may change the settings": (lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
     "no source": (
@@ -349,7 +365,14 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         "sources",
         "sources add",
     ),
-    "no postal address": (change("1 Main St, Springfield", ""), "postal-address", 'Write postal_address = "'),
+    "no postal address": (
+        change("1 Main St, Springfield", ""),
+        *("postal-address", 'digest.toml change line 9 to: postal_address = "'),
+    ),
+    "no postal address, and no line of it": (
+        change('postal_address = "1 Main St, Springfield"\n', ""),
+        *("postal-address", "add under [sender] in "),
+    ),
     "another name, and HLS.Today's words": (change("HLS.Today", "Vigie"), "own-texts", "Write your own"),
     "consent to nobody": (
         change(
@@ -362,12 +385,12 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "links without https": (
         set_environ(DIGEST_BASE_URL="http://news.hls.test"),
         "base-url",
-        "Write DIGEST_BASE_URL=https://news.hls.test into",
+        "digest.env: DIGEST_BASE_URL=https://news.hls.test",
     ),
     "a proxy that nobody declared": (
         change("proxies = 1", "proxies = 0"),
         "proxies",
-        "Write proxies = 1 under [limits]",
+        "digest.toml change line 35 to: proxies = 1",
     ),
     "a template with a mistake": (write_template_mistake, "templates", "Correct it"),
     "a logo that is not kept": (
@@ -380,11 +403,12 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "SendGrid's events are refused": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
     "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "openssl genrsa -out"),
     "others may read the DKIM key": (open_dkim_key, "signing", "chmod 600"),
-    "signed for another domain": (sign_for_a_stranger, "signing", "write DIGEST_DKIM_DOMAIN=hls.test into"),
+    "signed for another domain": (sign_for_a_stranger, "signing", "digest.env: DIGEST_DKIM_DOMAIN=hls.test"),
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
     "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
     "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "digest staff prove"),
+    "an admin who has not proven the address": (forget_proof, "staff", "digest staff prove eve@hls.test"),
+    "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),
     "the timetable stands still": (
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
         *("timetable", "digest serve"),
@@ -472,7 +496,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
     "backups without a passphrase": (
         change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),
-        *("backup-folder", "Write DIGEST_BACKUP_PASSPHRASE"),
+        *("backup-folder", "digest.env: DIGEST_BACKUP_PASSPHRASE"),
     ),
     "a backup folder that is none": (block_backup_folder, "backup-folder", "name another under [backup]"),
     "a section without a source": (change('section = "events"', 'section = "news"'), "unfed-section", "take"),

@@ -212,7 +212,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "an exchanger without address": (
         set_records("hls.test", "MX", "10 gone.hls.test."),
         "exchangers",
-        "Give gone.hls.test an A record",
+        "enter into the DNS: gone.hls.test. A NUMBER; or, in place of the MX record: hls.test. MX 10 THEIR-SERVER.",
     ),
     "no reverse name": (drop("25.2.0.192.in-addr.arpa", "PTR"), "reverse-name", "PTR record"),
     "a reverse name that leads elsewhere": (point_nowhere, "reverse-name", "PTR record"),

@@ -25,6 +25,7 @@ from python_http_client.exceptions import HTTPError
 from digest.deliver.providers.base import scrub_addresses
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.settings import Settings, is_loopback
+from digest.settings.setting_lines import advise_variable_change
 
 STEP_TIMEOUT = 30.0  # seconds for every step of a request
 MAX_RESPONSE_BYTES = 4_000_000  # bytes: a page of 500 bounces has some 200,000
@@ -113,8 +114,8 @@ def read_account(settings: Settings) -> tuple[str, str]:
     if settings.sendgrid_api_key is None:
         raise ProviderSettingsError(
             "DIGEST_SENDGRID_API_KEY: missing; sendgrid: needs it.",
-            remedy=f"Write DIGEST_SENDGRID_API_KEY=… into {settings.environment_place}: SendGrid makes a key under Settings, API Keys, "
-            "with the permission Mail Send.",
+            remedy="SendGrid makes a key under Settings, API Keys, with the permission Mail Send: "
+            + advise_variable_change(settings, "DIGEST_SENDGRID_API_KEY=…"),
         )
     host = urlsplit(settings.sendgrid_host)
     if host.scheme != "https" and not is_loopback(host.hostname or ""):

@@ -11,6 +11,7 @@ from digest.deliver.providers.sendgrid.api import open_api, read_account
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
 from digest.deliver.providers.sendgrid.provider import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, SendGridProvider
 from digest.settings import Settings, is_loopback
+from digest.settings.setting_lines import advise_variable_change
 from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
@@ -62,8 +63,8 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
             "provider-events",
             "warning",
             "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.",
-            f"Write DIGEST_SENDGRID_WEBHOOK_KEY=… into {settings.environment_place}: the verification key that SendGrid shows under "
-            "Settings, Mail Settings, Event Webhooks, once its Signed Event Webhook is on.",
+            "SendGrid shows the verification key under Settings, Mail Settings, Event Webhooks, once its Signed Event Webhook is on: "
+            + advise_variable_change(settings, "DIGEST_SENDGRID_WEBHOOK_KEY=…"),
         )
 
 

@@ -13,6 +13,7 @@ from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.connection_pool import split_into_pools
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.settings import Settings, is_loopback
+from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.reader_language import ReaderLanguage
 
 MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
@@ -83,8 +84,9 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
             "bounces",
             "warning",
             f"bounces go to {place} and are not read.",
-            f"Write host and user of the mailbox that they come to under [inbound] in {settings.settings_place}, and its password "
-            f"as DIGEST_INBOUND_PASSWORD=… into {settings.environment_place}.",
+            "Write down server, user and password of the mailbox that they come to: "
+            + advise_key_change(settings, "inbound", 'host = "…"', 'user = "…"')
+            + f"; {advise_variable_change(settings, 'DIGEST_INBOUND_PASSWORD=…')}",
         )
     elif not domain:
         yield kind.DoctorFinding(
@@ -92,8 +94,8 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
             "warning",
             "sender.bounce_domain is empty: bounces come back without proof of which message they speak, and "
             "count for nothing.",
-            f'Write bounce_domain = "…" under [sender] in {settings.settings_place}: a domain whose mail for bounce+…@ ends up in the '
-            "mailbox of [inbound].",
+            "Name a domain whose mail for bounce+…@ ends up in the mailbox of [inbound]: "
+            + advise_key_change(settings, "sender", 'bounce_domain = "…"'),
         )
 
 
