@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from digest.edition import calendar_store, release_calendar
 from digest.edition.release_calendar import PlannedRelease, ReleaseSteps, plan_steps
 from digest.settings import SettingsFile
-from digest.store.models import FIRST_LOOK_JOB, Edition, TimetableSlot
+from digest.store.models import Edition, TimetableSlot
+from digest.store.timetable_slots import find_timetable_start
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
 from subscribers.phrases import clock_hour, short_month_day
 
@@ -86,9 +87,7 @@ def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -
 
 def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Iterator[DueJob]:
     """Find the jobs whose last time is over for longer than they may be late, and that were not done since."""
-    since = session.scalar(
-        select(TimetableSlot.at).where(TimetableSlot.job == FIRST_LOOK_JOB).order_by(TimetableSlot.at).limit(1)
-    )
+    since = find_timetable_start(session)
     if since is None:
         return  # nobody has followed the timetable yet
     calendar = calendar_store.load_calendar(session, file)

@@ -14,6 +14,7 @@ from digest.app.editor_changes import CountedEdition, find_editor_counts, list_c
 from digest.app.installation import Installation
 from digest.app.readers import count_readers
 from digest.app.recent_counts import RecentCounts, count_edition
+from digest.app.release_starts import ReleaseStart, find_release_start
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.providers import registry
@@ -48,7 +49,7 @@ class EditionView:
     """An edition with all that the desk shows of it. `stories` are those that have a section.
 
     `editor_counts` is what editors changed of the version that stands, None where nobody counted. `goes_into_files`
-    where nobody is mailed: all that leaves is written into files.
+    where nobody is mailed: all that leaves is written into files. `release_start` is what it waits for once it is due.
     """
 
     edition: Edition
@@ -62,6 +63,12 @@ class EditionView:
     missed_sentence: str
     editor_counts: EditorCounts | None
     goes_into_files: bool
+    release_start: ReleaseStart
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether it is approved and does not go out yet."""
+        return self.edition.state is EditionState.APPROVED
 
 
 def read_edition(installation: Installation, name: str) -> Edition:
@@ -106,6 +113,7 @@ def view_edition(
             missed_sentence=explain_missed_release(edition, now),
             editor_counts=find_editor_counts(session, edition),
             goes_into_files=registry.writes_files(settings),
+            release_start=find_release_start(session),
         )
 
 

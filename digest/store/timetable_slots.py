@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import Session
 
 from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
@@ -97,11 +98,16 @@ def find_open_slot(database: Database, job: str) -> datetime | None:
     return newest.at if newest and newest.done_at is None else None
 
 
+def find_timetable_start(session: Session) -> datetime | None:
+    """Return the moment since which the timetable is followed; None where nobody ever has."""
+    query = select(TimetableSlot.at).where(TimetableSlot.job == FIRST_LOOK_JOB).order_by(TimetableSlot.at).limit(1)
+    return session.scalar(query)
+
+
 def ensure_timetable_start(database: Database, now: datetime) -> datetime:
     """Return the moment since which the timetable is followed: nothing is owed for the time before."""
-    query = select(TimetableSlot.at).where(TimetableSlot.job == FIRST_LOOK_JOB).order_by(TimetableSlot.at).limit(1)
     with database.read() as session:
-        since = session.scalar(query)
+        since = find_timetable_start(session)
     if since is None:
         with database.write() as session:
             session.add(TimetableSlot(job=FIRST_LOOK_JOB, at=now, owner="-", lease_until=now, done_at=now))

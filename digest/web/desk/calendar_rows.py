@@ -21,9 +21,9 @@ _STATE_WORDS = {
     EditionState.CANCELLED: "Cancelled.",
 }
 _DUE_WORDS = {
-    EditionState.DRAFT: "Due, and not approved: it goes out as soon as it is.",
+    EditionState.DRAFT: "Due, and not approved.",
     EditionState.INCOMPLETE: "Due, with too little to go out.",
-    EditionState.APPROVED: "Approved and due: it goes out within a minute, where sending is switched on.",
+    EditionState.APPROVED: "Approved and due, and not gone out yet.",
 }
 _CHANGEABLE = (None, EditionState.DRAFT, EditionState.INCOMPLETE)
 

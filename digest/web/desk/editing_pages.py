@@ -36,6 +36,7 @@ from digest.web.desk.edit_sentences import create_edit_writer
 from digest.web.desk.page_query import EditionPageQuery, read_page_query
 from digest.web.desk.picture_forms import RefusedPicture, change_picture, explain_refusal, read_picture_form
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, find_preview_view
+from digest.web.desk.release_words import describe_due_release
 from digest.web.desk.story_pool import POOL_FILTERS, POOL_ORDERS, find_pool_page, story_anchor
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
@@ -150,7 +151,7 @@ def render_edit_page(
         merge_choices=list_merge_choices(outline, pool),
         topic_choices=sorted({*pool.topics, *editing_state.list_topic_names(context.settings)}),
         readers=view.audience_size,
-        over=view.edition.release_at <= context.clock(),
+        due_words=describe_due_release(view, context.clock()),
         asked=query,
         filters=POOL_FILTERS,
         orders=POOL_ORDERS,

@@ -25,6 +25,7 @@ from digest.web.desk.editing_pages import render_edit_page
 from digest.web.desk.edition_outline import build_edition_outline, build_listed_story, summarise_checks
 from digest.web.desk.page_query import read_page_query
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
+from digest.web.desk.release_words import describe_due_release
 from digest.web.desk.status_rows import SentRow, build_source_rows, editor_counts_sentence, sources_sentence
 from digest.web.security import STRICT_POLICY
 from subscribers.errors import ApplicationError
@@ -118,7 +119,7 @@ def _edition_page(view: page_views.EditionView) -> str:
         octets=len(view.html.encode()),
         sent=SentRow(view.edition, view.departed.counts),
         missed=view.missed_sentence,
-        over=view.edition.release_at <= context.clock(),
+        due_words=describe_due_release(view, context.clock()),
         sending=view.departed.progress_sentence,
         changed=editor_counts_sentence(view.editor_counts) if view.editor_counts else "",
     )
@@ -162,7 +163,7 @@ def review(name: str) -> ResponseReturnValue:
         readers=view.audience_size,
         mark=view.content_hash,
         octets=len(view.html.encode()),
-        over=view.edition.release_at <= context.clock(),
+        due_words=describe_due_release(view, context.clock()),
         goes_into_files=view.goes_into_files,
         text_lines=view.text.count("\n"),
         standing=read_approval_standing(view.edition.name),

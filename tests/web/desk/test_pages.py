@@ -15,6 +15,7 @@ from digest.deliver.control import installation_hold
 from digest.edition import approval_proof
 from digest.edition.editor_changes import EditorCounts
 from digest.edition.placeholders import ALL_PLACEHOLDERS
+from digest.store import timetable_slots
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth
@@ -88,10 +89,21 @@ def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_termina
         assert f"digest cancel {name}" in text
 
 
-def test_a_draft_whose_release_is_over_goes_as_soon_as_it_is_approved(both: Any) -> None:
+def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(both: Any) -> None:
     name = both.edition(release_at=NOW - timedelta(hours=2))
-    for page in ("/desk/", f"/desk/editions/{name}/approve"):
-        assert re.search(r"readers?(</b>)?, less those who pause, as soon as it is approved", both.desk.get(page).text)
+
+    def assert_says(words: str) -> None:
+        for page in ("/desk/", f"/desk/editions/{name}/approve"):
+            shown = html.unescape(both.desk.get(page).text)
+            assert re.search(rf"readers?(</b>)?, less those who pause, {words}\.", shown)
+
+    assert_says(f"once it is approved and 'digest send {name}' is run")
+    timetable_slots.ensure_timetable_start(both.database, NOW)
+    assert_says("as soon as it is approved")
+    with both.database.write() as session:
+        installation_hold.hold_installation(session, "a test", actor="priya", now=NOW)
+    assert_says("once it is approved and mail may leave again")
+    page = f"/desk/editions/{name}/approve"
     assert "Nobody is mailed here" in both.desk.get(page).text
     assert "at once" in edition_status(both.install, name, now=NOW).release_sentence
 
