@@ -73,12 +73,16 @@ class ShownMoment:
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """What of a history is asked for. `moment` is the number of an edit, None for none; `who` an actor; `section` a key."""
+    """What of a history is asked for. `moment` is the number of an edit, None for none; `who` an actor; `section` a key.
+
+    `from_review` where the reader came from the page on which the edition is approved, and goes back there.
+    """
 
     moment: int | None = None
     who: str = ""
     section: str = ""
     whole: bool = False
+    from_review: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ def read_history_query(values: dict[str, str]) -> HistoryQuery:
         who=values.get("who", "")[:100],
         section=values.get("section", "")[:100],
         whole=values.get("whole") == "1",
+        from_review=values.get("back") == "review",
     )
 
 
@@ -73,7 +74,8 @@ def undo_edit(name: str) -> ResponseReturnValue:
         raise EditRefusedError(
             "Nothing was undone: somebody has changed the same thing since this page was opened. Look at it again first."
         )
-    return redirect(url_for("history.show_history", name=name, _anchor=f"edit-{seq}"), 303)
+    back = "review" if request.form.get("back") == "review" else None
+    return redirect(url_for("history.show_history", name=name, back=back, _anchor=f"edit-{seq}"), 303)
 
 
 @history_pages.post("/bring-back")

@@ -51,6 +51,20 @@ def test_the_history_tells_by_day_who_did_what(week: SampleWeek, clock: SetClock
     assert "staff 1" not in re.sub(r"<[^>]+>", "", page)
 
 
+def test_the_history_leads_back_to_the_review_for_whom_came_from_there(week: SampleWeek) -> None:
+    week.act(f"up {week.anchors('featured')[1]}", "sam")
+    client = week.client()
+    (link,) = re.findall(r'href="([^"]+)">What was edited, and by whom', client.get(f"{week.path}/approve").text)
+    page = client.get(html.unescape(link)).text
+    back = f'href="{week.path}/approve">Back to the review</a>'
+    assert back in page
+    (look,) = re.findall(r'href="([^"]*moment=1[^"]*)"', page)
+    assert back in client.get(html.unescape(look)).text
+    undone = press(week, "undo", edit=1, back="review").removeprefix("303 ").partition("#")[0]
+    assert back in client.get(undone).text
+    assert "Back to the review" not in client.get(f"{week.path}/history").text
+
+
 def test_an_undone_act_is_struck_and_says_by_whom(week: SampleWeek) -> None:
     week.act(f"drop {week.anchors('featured')[0]}")
     week.act("undo")
