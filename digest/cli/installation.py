@@ -18,6 +18,7 @@ from digest.app.doctor.examination import (
     examine_installation,
     examine_outside,
     explain_closed_installation,
+    explain_dns_lines,
     refer_to_first,
 )
 from digest.app.doctor.outside_world import OutsideWorld
@@ -127,6 +128,8 @@ def doctor(
     else:
         for finding in findings:
             click.echo(f"{finding.level:7} {finding.check}: {finding.sentence}")
+        if note := explain_dns_lines(findings):
+            click.echo(note)
     if any(finding.level == "error" for finding in findings):
         raise SystemExit(1)
 

@@ -13,17 +13,17 @@ MIN_LIKENESS = 0.7  # of two names, as difflib measures it: 1 for the same
 
 
 def suggest_name(name: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """Ask whether the nearest of the known names was meant, to end a sentence with; empty where none is near.
+    """Name the nearest of the known names, to end a sentence with; empty where none is near.
 
     A `prefix` that all names have is left out of the comparison: it would make any two of them alike.
     """
     bare = {each.removeprefix(prefix): each for each in known}
     near = get_close_matches(name.removeprefix(prefix), bare, n=1, cutoff=MIN_LIKENESS)
-    return f"; did you mean {bare[near[0]]}?" if near else ""
+    return f"; write {bare[near[0]]} in its place" if near else ""
 
 
 def suggest_key(path: KeyPath) -> str:
-    """Ask whether another key was meant than the one at a path of `digest.toml`, or say which table has it; else empty."""
+    """Name the key that was probably meant at a path of `digest.toml`, or say which table has it; else empty."""
     *above, name = path
     table = _find_table(above)
     if table is None:

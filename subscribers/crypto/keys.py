@@ -228,8 +228,8 @@ class KeyRing:
         if mode & 0o077:
             raise KeyFileError(
                 f"{path}: other users may read or write it (mode {mode:04o}).",
-                remedy=f"Run: chmod 600 {path}; and where others have used this machine, make new keys ('digest keys rotate --help' "
-                "names the kinds).",
+                remedy=f"Run: chmod 600 {path}; and if people whom you do not trust can sign in on this machine, make new keys too: "
+                "for kind in vault lookup session; do digest keys rotate $kind; done",
             )
         clear_text, under_passphrase = _open_key_text(str(path), text.decode("utf-8", "replace"), passphrase)
         keys = cls(_parse_key_text(str(path), clear_text), under_passphrase=under_passphrase)

@@ -36,17 +36,17 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, text: str, reason: str) 
     [
         (
             '[sender]\n# who\nreplyto = "a@b.test"\n',
-            "sender.replyto: no such setting; did you mean reply_to? (line 3 of {})",
+            "sender.replyto: no such setting; write reply_to in its place (line 3 of {})",
         ),
-        ('[sendr]\nname = "A"\n', "sendr: no such setting; did you mean sender? (line 1 of {})"),
+        ('[sendr]\nname = "A"\n', "sendr: no such setting; write sender in its place (line 1 of {})"),
         ('[publication]\npostal_address = "1 Pier"\n', "no such setting; it belongs under [sender] (line 2 of {})"),
         ('[sender]\nzzz = "1"\n', "sender.zzz: no such setting (line 2 of {})"),
         (
             '[[sources]]\nurl = "https://a.test/"\n\n[[sources]]\nurl = "https://b.test/"\n\nname = "B"\n\npublishr = "B"\n',
-            "sources[2].publishr: no such setting; did you mean publisher? (line 9 of {})",
+            "sources[2].publishr: no such setting; write publisher in its place (line 9 of {})",
         ),
         ('[publication]\ntimezone = "Mars"\n', "such as America/New_York (line 2 of {})"),
-        ('sender = {replyto = "a@b.test"}\n', "sender.replyto: no such setting; did you mean reply_to?"),
+        ('sender = {replyto = "a@b.test"}\n', "sender.replyto: no such setting; write reply_to in its place"),
     ],
 )
 def test_a_key_that_is_none_is_named_with_its_line_and_the_one_that_was_meant(
@@ -67,7 +67,10 @@ def test_a_variable_that_is_none_is_named_with_its_place_and_the_one_that_was_me
     with pytest.raises(SettingsError) as caught:
         load_settings(file, {"DIGEST_BASEURL": "https://a.test", "DIGEST_DATABSE": "x", "DIGEST_SPEED": "9"})
     said = str(caught.value)
-    assert f"DIGEST_MAILURL: no such setting; did you mean DIGEST_MAIL_URL? (line 2 of {environment_file})" in said
-    assert "DIGEST_BASEURL: no such setting; did you mean DIGEST_BASE_URL? (in the environment of this process)" in said
+    assert f"DIGEST_MAILURL: no such setting; write DIGEST_MAIL_URL in its place (line 2 of {environment_file})" in said
+    assert (
+        "DIGEST_BASEURL: no such setting; write DIGEST_BASE_URL in its place (in the environment of this process)"
+        in said
+    )
     assert "DIGEST_SPEED: no such setting (in the environment" in said
     assert "DIGEST_TEST" not in said

@@ -1,5 +1,6 @@
 """Running the doctor's checks over an installation, or over what keeps it from being opened."""
 
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,7 @@ from digest.app.installation import Installation
 from digest.deliver.providers.kind import DoctorFinding
 from digest.settings import SettingsError
 from subscribers.errors import ApplicationError
+from subscribers.phrases import end_sentence
 
 CHECK_MODULES = (
     installation_checks,
@@ -27,6 +29,7 @@ CHECK_MODULES = (
     site_checks,
 )  # importing them registers their checks
 
+DNS_LINE = re.compile(r"[\w-]\. (?:A|MX \d+|TXT) ")
 MAX_QUESTIONS = 6  # checks that ask outside at a time
 
 
@@ -76,8 +79,16 @@ def refer_to_first(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
     return referred
 
 
+def explain_dns_lines(findings: Iterable[DoctorFinding]) -> str:
+    """Say how the records that findings print are entered into a form; empty where none prints one."""
+    if any(DNS_LINE.search(finding.remedy) for finding in findings):
+        return "The DNS records above are written as in a zone file; in a form the dot at the end of a name may be left out."
+    return ""
+
+
 def explain_closed_installation(error: ApplicationError) -> list[DoctorFinding]:
     """Make a finding of what keeps an installation from being opened: its settings, or its folder and database."""
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
-    remedy = f"{(error.remedy or check.remedy).removesuffix('.')}. Nothing else was looked at."
+    advice = end_sentence(error.remedy or check.remedy)
+    remedy = f"{advice} Then run doctor again: nothing else was looked at yet."
     return [complete_finding(check, report_error(error.message, remedy))]

@@ -122,9 +122,11 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
         together = spf.survey_text(names, domain, spf.write_record(survey.records))
         missing = "" if _lets_sender_through(together, sender, addresses) else term
         record = spf.write_record(survey.records, missing)
+        added = f", and what sends now ({missing})," if missing else ""
         yield report_error(
             f"{domain} has {len(survey.records)} SPF records, so none of them counts.",
-            f"Take them out of the DNS and enter this one, which stands for all: {_record_line(domain, record)}",
+            f"Take them out of the DNS and enter this one, which lets through all that any of them named{added} and ends in "
+            f"{_explain_all_term(record, survey.records)}: {_record_line(domain, record)}",
         )
         return
     yield from (report_error(problem, remedy) for problem, remedy in survey.problems)
@@ -150,6 +152,19 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
         )
 
 
+def _explain_all_term(record: str, merged: list[str]) -> str:
+    """Name the last term of a record that others were merged into, and why it is that one."""
+    last = record.rpartition(" ")[2]
+    endings = {text.rpartition(" ")[2].lower() for text in merged}
+    if endings == {last}:
+        return f"{last}, as they do"
+    return (
+        f"{last} (treat others with suspicion), the milder of their endings"
+        if last == "~all"
+        else f"{last} (refuse others)"
+    )
+
+
 def _record_line(name: str, text: str) -> str:
     """Write a TXT record as a zone file and `digest setup` have it."""
     return f"{name}. TXT {quote_record_text(text)}"
@@ -169,7 +184,7 @@ def _shares_an_owner(host: str, included: list[str]) -> bool:
     return len(owner) == 2 and any(name.split(".")[-2:] == owner for name in included)
 
 
-@doctor_check("dkim-record", "Publish the TXT record that 'digest doctor' prints under signing.", is_online=True)
+@doctor_check("dkim-record", "Publish the TXT record that 'digest doctor --online' prints here.", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the DNS has the public half of every key that we sign with (RFC 6376)."""
     signer = load_signer(examined.installation.settings)
@@ -210,7 +225,7 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
         )
     wanted, published = dmarc.parse_tags(expected), "".join(tags["p"].split())
     if published != wanted["p"] and wanted["p"].startswith(published):
-        advice = f"{publish} (a string in the DNS takes 255 characters, so it is written as two or more, each in quotation marks)"
+        advice = f"A string in the DNS takes 255 characters, so the record is two strings or more, each in quotation marks. {publish}"
         yield report_error(
             f"{name} has our key, cut off after {len(published)} characters: no signature verifies.", advice
         )
@@ -251,7 +266,8 @@ def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
         line = _record_line(f"_dmarc.{domain}", f"v=DMARC1; p=none; rua=mailto:{reports}")
         remedy = (
-            f"Enter into the DNS, as the one DMARC record there, with an address of yours that takes reports: {line}"
+            "Large providers send daily reports to the address in it: leave it where somebody reads its mail, or write another of your "
+            f"domain. Enter into the DNS, as the one DMARC record there: {line}"
         )
         yield from (report_error(problem, remedy) for problem in problems)
         return
@@ -259,7 +275,8 @@ def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     yield from (report_warning(problem, f"Enter it into the DNS as: {corrected}") for problem in found.problems)
     yield from _judge_report_addresses(examined, found.record)
     tried = "; it is only tried (t=y)" if found.record.tags.get("t") == "y" else ""
-    yield report_fine(f"_dmarc.{found.record.domain} says {found.policy} for {domain}{tried}")
+    inherited = f" of {found.record.domain}" if found.record.domain != domain else ""
+    yield report_fine(f"{domain} has a DMARC policy{inherited} (p={found.policy}){tried}")
 
 
 def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcRecord) -> Iterator[DoctorFinding]:

@@ -255,7 +255,7 @@ def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[Doc
 
 
 ATTENTION_REMEDIES = {
-    "held": "'digest release' lets mail leave again.",
+    "held": "Ask who held it whether the reason is put right; 'digest release' lets mail leave again.",
     "paused": "'digest resume EDITION' goes on, 'digest cancel EDITION' calls the rest off.",
     "gone-articles": "Drop or replace them at the desk, and approve the edition again.",
     "signup-surge": "It ends by itself; where the readers are real, raise the limits that it names.",

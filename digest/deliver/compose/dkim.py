@@ -211,7 +211,7 @@ def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateK
 
 
 def _key_file_error(file: Path, reason: str, remedy: str = "") -> DkimError:
-    usual = f"{_MAKE_KEY} {file} 2048; and publish the record that 'digest doctor' prints then."
+    usual = f"{_MAKE_KEY} {file} 2048; and publish the record that 'digest doctor --online' prints then."
     return DkimError(f"DIGEST_DKIM_KEY_FILE: {file}: {reason}.", remedy=remedy or usual)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.audit import record_audit
 from digest.store.delivery_models import InstallationState
+from subscribers.phrases import end_sentence
 from subscribers.store.database import upsert
 
 # Where the database belongs: the name, machine or server that it was last opened on.
@@ -42,18 +43,22 @@ HOLD_STATE_KEY = "held"
 
 @dataclass(frozen=True, slots=True)
 class InstallationHold:
-    """Why nothing leaves, who said so, and since when."""
+    """Why nothing leaves, who said so, and since when. One of what `may_be_copy` was made by the program, not by somebody's wish."""
 
     reason: str
     actor: str
     since: datetime
+    may_be_copy: bool = False
 
     def __str__(self) -> str:
-        """Say it as one sentence, with what to do."""
-        why = f": {self.reason.rstrip('.')}" if self.reason else ""
-        return (
-            f"held by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC{why}. 'digest release' lets mail leave again."
-        )
+        """Say it as a sentence, with what to do: whoever held it knows whether that is put right."""
+        held = f"held by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
+        release = "'digest release' lets mail leave again."
+        if self.may_be_copy:
+            return f"{held}: {end_sentence(self.reason)} {release}"
+        if not self.reason:
+            return f"{held}, and no reason was given. Ask them whether it is over; then {release}"
+        return f'{held}, with the words "{self.reason.rstrip(".")}". Ask them whether that is put right; then {release}'
 
 
 def current_hold(session: Session) -> InstallationHold | None:
@@ -62,23 +67,24 @@ def current_hold(session: Session) -> InstallationHold | None:
     return None if stored is None else parse_hold(stored)
 
 
-def parse_hold(stored: Mapping[str, str]) -> InstallationHold:
+def parse_hold(stored: Mapping[str, Any]) -> InstallationHold:
     """Read a hold from the installation's state."""
-    return InstallationHold(stored["because"], stored["actor"], datetime.fromisoformat(stored["since"]))
+    since = datetime.fromisoformat(stored["since"])
+    return InstallationHold(stored["because"], stored["actor"], since, bool(stored.get("may_be_copy")))
 
 
-def hold_installation(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
+def hold_installation(session: Session, reason: str, *, actor: str, now: datetime, may_be_copy: bool = False) -> bool:
     """Hold the installation; False where it is held already: that hold stands as it was."""
     if current_hold(session) is not None:
         return False
-    stored = {"because": reason, "actor": actor, "since": now.isoformat()}
+    stored = {"because": reason, "actor": actor, "since": now.isoformat(), "may_be_copy": may_be_copy}
     write_installation_state(session, HOLD_STATE_KEY, stored, now=now)
     return True
 
 
 def hold_and_record(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
     """Hold the installation because it may be a copy, with an audit row; False where it is held already."""
-    changed = hold_installation(session, reason, actor=actor, now=now)
+    changed = hold_installation(session, reason, actor=actor, now=now, may_be_copy=True)
     if changed:
         record_audit(session, "held", "installation", {"because": reason}, actor=actor, now=now)
     return changed

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer, quote_record_text
+from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
@@ -38,8 +38,8 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
         return
     for key in signer.keys:
         name = f"{key.selector}._domainkey.{signer.domain}"
-        record = quote_record_text(key.dns_record())
-        yield DoctorFinding("signing", "ok", f"mail is signed; the DNS must have this record: {name}. TXT {record}")
+        told = f"mail is signed by {name}; 'digest doctor --online' says whether the DNS has its record"
+        yield DoctorFinding("signing", "ok", told)
     sender = settings.file.sender.address.rpartition("@")[2].lower()
     if sender != signer.domain and not sender.endswith(f".{signer.domain}"):
         yield DoctorFinding(
@@ -58,6 +58,6 @@ def _describe_signing(settings: Settings) -> str:
     file = settings.settings_place.parent / "dkim.pem"
     return (
         f"Run: openssl genrsa -out {file} 2048; chmod 600 {file}; write DIGEST_DKIM_DOMAIN={domain}, DIGEST_DKIM_SELECTOR=digest and "
-        f"DIGEST_DKIM_KEY_FILE={file} into {settings.environment_place}; and enter the record that 'digest doctor' prints then into "
+        f"DIGEST_DKIM_KEY_FILE={file} into {settings.environment_place}; and enter the record that 'digest doctor --online' prints then into "
         "the DNS. Or let your mail server sign."
     )

@@ -346,7 +346,11 @@ def block_backup_folder(world: FaultyInstallation) -> None:
 Plant = Callable[[FaultyInstallation], object]
 # What is planted, the check that names it, and what its sentence tells to do.
 OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
-    "others may read the key file": (open_key_file, "key-file", "chmod 600"),
+    "others may read the key file": (
+        open_key_file,
+        "key-file",
+        "for kind in vault lookup session; do digest keys rotate $kind; done",
+    ),
     "the key file is lost": (lose_keys, "key-file", "digest keys restore"),
     "the key file is damaged": (damage_keys, "key-file", "digest keys restore FILE --replace"),
     "the outbox cannot be written": (close_outbox, "home-folder", "chmod 700"),
@@ -438,7 +442,11 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "a run was killed": (leave_run_file, "dead-run", "digest send"),
     "choices cannot be read": (lambda w: w.add_person(choices={"hour": "noon"}), "choices", "/preferences"),
-    "the installation is held": (hold, "held", "digest release"),
+    "the installation is held": (
+        hold,
+        "held",
+        'with the words "a wrong date". Ask them whether that is put right; then',
+    ),
     "an edition rests": (
         add_rows(lambda: edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces")),
         *("paused", "digest resume"),

@@ -129,7 +129,15 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "no SPF": (drop(BOUNCE_DOMAIN, "TXT"), "spf", f'"v=spf1 a:{MAIL_HOST} -all"'),
     "two SPF records": (
         set_text(BOUNCE_DOMAIN, "v=spf1 mx:s.test ~all", "v=spf1 ip4:198.51.100.7 -all"),
-        *("spf", f'{BOUNCE_DOMAIN}. TXT "v=spf1 ip4:198.51.100.7 mx:s.test a:{MAIL_HOST} ~all"'),
+        "spf",
+        (
+            f"named, and what sends now (a:{MAIL_HOST}), and ends in ~all (treat others with suspicion), the milder of their endings: "
+            f'{BOUNCE_DOMAIN}. TXT "v=spf1 ip4:198.51.100.7 mx:s.test a:{MAIL_HOST} ~all"'
+        ),
+    ),
+    "two SPF records that end alike": (
+        set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} -all", "v=spf1 ip4:198.51.100.7 -all"),
+        *("spf", "lets through all that any of them named and ends in -all, as they do"),
     ),
     "SPF lets everybody through": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} +all"),
@@ -169,7 +177,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "no DKIM record": (drop(KEY_NAME, "TXT"), "dkim-record", f'{KEY_NAME}. TXT "v=DKIM1'),
     "two DKIM records": (set_text(KEY_NAME, "v=DKIM1; p=AAAA", "v=DKIM1; p=BBBB"), "dkim-record", "Enter this record"),
     "another DKIM key": (publish_key(2048), "dkim-record", "Enter this record"),
-    "a DKIM record that was cut off": (cut_key_off, "dkim-record", "255 characters"),
+    "a DKIM record that was cut off": (cut_key_off, "dkim-record", "in quotation marks. Enter this record"),
     "the sending host has no address": (drop(MAIL_HOST, "A"), "spf", "Give that name an address"),
     "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Enter this record"),
     "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Take t=y out"),
@@ -177,7 +185,11 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "a weak DKIM key": (publish_weak_key, "dkim-record", "2,048 bits"),
     "no DMARC": (
         drop("_dmarc.hls.test", "TXT"),
-        *("dmarc", '_dmarc.hls.test. TXT "v=DMARC1; p=none; rua=mailto:desk@hls.test"'),
+        "dmarc",
+        (
+            "write another of your domain. Enter into the DNS, as the one DMARC record there: "
+            '_dmarc.hls.test. TXT "v=DMARC1; p=none; rua=mailto:desk@hls.test"'
+        ),
     ),
     "two DMARC records": (
         set_text("_dmarc.hls.test", "v=DMARC1; p=none", "v=DMARC1; p=reject"),

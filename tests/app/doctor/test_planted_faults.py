@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from digest.app.disk_growth import forecast_days_left, record_free_space
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.examination import examine_outside, list_checks, refer_to_first, run_checks
+from digest.app.doctor.examination import examine_outside, explain_dns_lines, list_checks, refer_to_first, run_checks
 from digest.app.installation import Installation
 from digest.cli import digest
+from digest.deliver.providers.kind import DoctorFinding
 from digest.store.engine import Database, open_database
 from subscribers.crypto.keys import KeyRing
 from tests.app.doctor.outside import OutsideSetup, run_outside
@@ -100,12 +101,25 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
     (finding,) = json.loads(refused.output)["findings"]
     assert (finding["check"], finding["level"]) == ("settings", "error")
     assert "DIGEST_SPEED: no such setting" in finding["message"]
-    assert "Mend the keys" in finding["remedy"]
+    assert finding["remedy"] == "Mend the keys that are named. Then run doctor again: nothing else was looked at yet."
     monkeypatch.delenv("DIGEST_SPEED")
     monkeypatch.setenv("DIGEST_DATABASE_URL", f"sqlite:///{initialised_home}")
     (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
     assert finding["check"] == "database"
     assert "DIGEST_DATABASE_URL" in finding["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("remedy", "times"),
+    [
+        ('Enter into the DNS: _dmarc.hls.test. TXT "v=DMARC1; p=none"', 1),
+        ("enter into the DNS: mx.hls.test. A NUMBER", 1),
+        ("Run: chmod 600 keys.json", 0),
+    ],
+)
+def test_how_dns_records_are_entered_is_said_once_where_there_are_any(remedy: str, times: int) -> None:
+    finding = DoctorFinding("x", "error", "it is wrong.", remedy)
+    assert explain_dns_lines([finding, finding]).count("may be left out") == times
 
 
 @pytest.fixture(scope="module")
