@@ -1,15 +1,17 @@
-"""The deadlines and events of editions as a calendar (RFC 5545), for one edition and to follow.
+"""The deadlines and events of editions: where the mail has them, and as a calendar (RFC 5545), for one edition and to follow.
 
 It holds what editions say, and nobody's token: everybody gets the same bytes.
 """
 
 import hashlib
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from digest.app.installation import Installation
 from digest.app.page_views import find_public_edition, list_public_editions
 from digest.edition.content import EditionContent, EntryDate, SectionEntry
+from digest.edition.fragment_names import sections_of_fragment
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.template_filters import write_issue
 from digest.settings import Settings
@@ -44,6 +46,17 @@ def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
                 seen.add(key)
                 calendar.add_component(_write_event(settings, entry, entry.when, content, edition.release_at))
     return bytes(calendar.to_ical())
+
+
+def find_early_days(content: EditionContent) -> Mapping[str, date]:
+    """Return, by a section's key, until which day its entries stand among the dates that the mail sorts before the sections.
+
+    A section that has no entry among them is missing.
+    """
+    dates = arrange_mail(content).dates
+    if dates is None:
+        return {}
+    return {key: dates.last_day for dated in dates.entries for key in sections_of_fragment(dated.fragment)}
 
 
 def _open_calendar(settings: Settings, name: str) -> "Calendar":

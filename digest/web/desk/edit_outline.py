@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from zoneinfo import ZoneInfo
 
 from digest.app.clipboard import KeptClipping
+from digest.app.edition_dates import find_early_days
 from digest.edition.arrangement import ArrangedStory, Arrangement, RemovedStory
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
 from digest.edition.edits import Edit, EditKind
@@ -16,6 +18,7 @@ from digest.web.desk.edition_outline import concerns_entry, entry_meta
 from digest.web.desk.preview_places import name_preview_places
 from digest.web.desk.story_pool import PoolPage, PoolRow, complete_row, list_tray, story_anchor
 from digest.web.filters import count_with_noun, short_moment
+from subscribers.phrases import month_day
 
 _REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 REFILL_SENTENCES = {
@@ -102,12 +105,16 @@ class ShelvedRow:
 
 @dataclass(frozen=True, slots=True)
 class ArrangedSection:
-    """A section with its rows; `removed` are the stories that were dropped from it, the latest first."""
+    """A section with its rows; `removed` are the stories that were dropped from it, the latest first.
+
+    `early_until` is the day until which its entries stand before the sections in the mail, None where none does.
+    """
 
     settings: SectionSettings
     note: str
     rows: tuple[ArrangedRow, ...]
     removed: tuple[ShelvedRow, ...]
+    early_until: date | None
 
     @property
     def count(self) -> str:
@@ -120,6 +127,13 @@ class ArrangedSection:
         if self.is_placed_by_hand:
             return REFILL_SENTENCES[self.settings.refill]
         return f"By reads alone: nothing is put or moved here by hand. {READ_REFILL_SENTENCES[self.settings.refill]}"
+
+    @property
+    def dates_sentence(self) -> str:
+        """Which of its stories the mail sorts by date; empty where it keeps all in this order."""
+        if self.early_until is None:
+            return ""
+        return f"The mail sets what comes by {month_day(self.early_until)} before its sections, by date."
 
     @property
     def is_placed_by_hand(self) -> bool:
@@ -166,7 +180,7 @@ def build_edit_outline(
     edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
     left = list(findings)
     preview_places = name_preview_places(content)
-    writer = create_edit_writer(arrangement, sections)
+    writer, early_days = create_edit_writer(arrangement, sections), find_early_days(content)
     outline_sections = []
     for settings in sections:
         written = entries.get(settings.key)
@@ -188,6 +202,7 @@ def build_edit_outline(
                 written.note if written else settings.note,
                 tuple(rows),
                 tuple(_shelve(r, writer, zone) for r in arrangement.removed if r.section == settings.key),
+                early_days.get(settings.key),
             )
         )
     return EditOutline(

@@ -68,6 +68,16 @@ def test_the_list_says_when_an_event_takes_place_and_until_when_a_call_is_open(w
     assert re.search(r"<p>Deadline: \w+day, \w+ \d+", every)
 
 
+def test_a_section_of_dates_says_which_of_its_stories_the_mail_sorts_by_date_before_the_sections(
+    week: SampleWeek,
+) -> None:
+    mail = week.client().get(f"/desk/preview/{week.name}/text").text
+    (day,) = re.findall(r"deadlines and events to (\w+ \d+)", mail.lower())
+    rules = dict(re.findall(r'id="section-([\w-]+)".+?<p class="rule">(.*?)</p>', page(week)))
+    said = f"The mail sets what comes by {day.capitalize()} before its sections, by date."
+    assert {key for key, rule in rules.items() if said in rule} == {"events", "opportunities"}
+
+
 def test_how_much_there_is_to_look_at_leads_to_the_first_of_it(week: SampleWeek) -> None:
     anchor = week.anchors("featured")[2]
     week.client().post(f"{week.path}/story/{anchor}", data={"headline": "Cranes and modems " * 8, "was-headline": ""})
