@@ -110,9 +110,19 @@
     // It goes out: its page is another one.
     if (!find("#desk[data-presence]", fresh)) return location.reload();
     const saved = find("#saved", fresh).textContent;
+    await letGo;
     swap(fresh);
     return saved;
   };
+
+  // Nothing moves under a mouse that is pressed: what it was pressed on is what it is let go on. Dragging ends a press.
+  let letGo = Promise.resolve();
+  document.addEventListener("pointerdown", () => {
+    letGo = new Promise((done) => {
+      for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, () => setTimeout(done), { once: true });
+      setTimeout(done, 1000);
+    });
+  }, true);
 
   // What an editor is writing stays as it is; all around it becomes what the server says.
   const swap = (fresh) => {
@@ -198,7 +208,10 @@
   };
   const showUnsaved = () => {
     const left = [...unsaved].filter((control) => control.isConnected), names = [...new Set(left.map(labelOf))];
-    find("#unsaved").textContent = names.length ? `Not saved yet: ${names.join(", ")}` : "";
+    const words = names.length ? `Not saved yet: ${names.join(", ")}` : "";
+    Object.assign(find("#unsaved"), { textContent: words, title: words });
+    // What they would take back is not what is being typed.
+    for (const button of findAll(".state button[name=act]")) button.disabled = left.length > 0;
     // What is typed is saved on leaving its field: a picture alone is lost by closing.
     for (const link of findAll("a[data-close]")) {
       const isLost = left.some((control) => inPicture(control) && control.form === link.closest("form"));
@@ -274,6 +287,16 @@
   document.addEventListener("submit", (event) => {
     if (event.target.dataset.saves) leaving = true;
   });
+  // A menu that does not fit below its button opens above it; where it fits nowhere, it is scrolled to.
+  document.addEventListener("toggle", (event) => {
+    const menu = event.target.matches("details.more[open]") && find(".menu", event.target);
+    if (!menu) return;
+    menu.classList.remove("up");
+    const box = menu.getBoundingClientRect(), pane = menu.closest(".pane").getBoundingClientRect();
+    const top = find("summary", event.target).getBoundingClientRect().top;
+    if (box.bottom > Math.min(pane.bottom, innerHeight) && top - box.height > Math.max(pane.top, 0)) menu.classList.add("up");
+    menu.scrollIntoView({ block: "nearest" });
+  }, true);
   document.addEventListener("invalid", (event) => {
     const fold = event.target.closest("details");
     if (fold) fold.open = true;

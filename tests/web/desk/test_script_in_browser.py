@@ -219,6 +219,8 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     mail, last = desk.frame_locator(".frame iframe"), desk.locator("ol[data-section=topics] > li").last
     last_heading = mail.get_by_role("link", name=week.headlines("topics")[-1])
     last.get_by_text("More", exact=False).click()
+    # Low on the page the menu opens upward: its last act is not under the line of keys.
+    expect(last.get_by_role("button", name=re.compile("^Drop"))).to_be_in_viewport(ratio=1)
     last.get_by_role("link", name="Show in the preview").click()
     expect(last_heading).to_be_in_viewport()
     expect(last.locator("details.more > summary")).to_be_focused()
@@ -305,23 +307,33 @@ def edited_texts(week: SampleWeek) -> list[str]:
     return [text for stories in week.state.arrangement.sections.values() for s in stories for text in s.texts.values()]
 
 
+WHERE_IT_CLOSES = "document.querySelector('#head button[name=close]').getBoundingClientRect().top"
+
+
 def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     desk: Page, served: tuple[SampleWeek, str]
 ) -> None:
     week, address = served
     desk.goto(f"{address}{week.path}?open=head")
     subject, notes = desk.get_by_label("Subject"), desk.locator("#head .lab em")
+    undo, unsaved = desk.get_by_role("button", name=re.compile("^Undo")), desk.locator("#unsaved")
+    place = desk.evaluate(WHERE_IT_CLOSES)
     subject.fill("Radios were off")
     subject.press("Tab")
     desk.keyboard.type("And ports look", delay=40)
     expect(notes.nth(0)).to_have_text(re.compile(r"^15 of 60 characters\. Saved "))
     # The page around it is up to date: the field that has the focus was not left, and is not saved half-typed.
-    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: preheader")
+    expect(unsaved).to_have_text("Not saved yet: preheader")
+    expect(undo).to_be_disabled()
+    assert desk.evaluate(WHERE_IT_CLOSES) == place, "nothing moves below what is not saved yet"
     expect(notes.nth(1)).to_have_text("14 of 90 characters. Not saved yet")
     desk.keyboard.type(" at their cranes", delay=40)
     desk.keyboard.press("Tab")
     expect(notes.nth(1)).to_have_text(re.compile(r"^30 of 90 characters\. Saved "))
-    expect(desk.locator("#unsaved")).to_have_text("")
+    expect(unsaved).to_have_text("")
+    expect(undo).to_be_enabled()
+    expect(undo).to_have_attribute("title", "Undo “wrote the preheader”")
+    assert desk.evaluate(WHERE_IT_CLOSES) == place
     written = [(edit.value["field"], edit.value["text"]) for edit in week.state.edits]
     assert written == [("subject", "Radios were off"), ("preheader", "And ports look at their cranes")]
 
