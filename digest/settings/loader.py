@@ -167,7 +167,7 @@ def _explain_toml_error(file: Path, text: str, said: str) -> SettingsError:
     if repeated := find_repeated_key(text, second):
         name, first = repeated
         remedy = "Put what stands under both into one." if name.startswith("[") else "Take one of the two lines out."
-        return SettingsError(f"{file}: {name} stands twice, on lines {first} and {second}.", remedy=remedy)
+        return SettingsError(f"{file.absolute()}: {name} stands twice, on lines {first} and {second}.", remedy=remedy)
     return SettingsError(f"{file}: not readable as TOML: {said}")
 
 

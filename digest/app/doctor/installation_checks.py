@@ -93,7 +93,13 @@ def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if problem := page_views.find_schema_problem(installation):
         yield report_error(problem.message, problem.remedy)
         return
-    yield report_fine(f"the database answers; {page_views.count_active_sources(installation)} sources in it")
+    named, known = len(installation.settings.file.sources), page_views.count_active_sources(installation)
+    waiting = (
+        ""
+        if known >= named
+        else f" of the {named} that the settings name; the next 'digest collect' takes the others in"
+    )
+    yield report_fine(f"the database answers, and has {known} sources{waiting}")
     name = installation.database.engine.url.database if installation.database.engine.dialect.name == "sqlite" else ""
     file = Path(name or "")
     if name and file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:

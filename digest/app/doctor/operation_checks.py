@@ -24,6 +24,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.run_file import list_abandoned_files
 from digest.edition.calendar_store import load_calendar
+from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
@@ -71,8 +72,14 @@ def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     first = select(func.min(TimetableSlot.at)).where(TimetableSlot.job == FIRST_LOOK_JOB)
     with examined.installation.database.read() as session:
         since, last = session.scalar(first), session.scalar(newest)
-    if since is None:
-        yield report_fine("nobody has followed it yet; 'digest serve' does")
+        set_up_at = session.scalar(select(func.min(AuditEntry.at)))
+    if since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
+        yield report_warning(
+            f"nothing follows it since the first act here ({set_up_at:%Y-%m-%d %H:%M} UTC): nothing is collected, drafted or mailed "
+            "at its time."
+        )
+    elif since is None:
+        yield report_fine("nothing follows it yet, on an installation that is new; 'digest serve' does")
     elif examined.now - (last or since) > MAX_SILENCE:
         yield report_error(f"nothing that belongs to a night was done since {(last or since):%Y-%m-%d %H:%M} UTC.")
     else:
@@ -165,21 +172,27 @@ def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFindin
     settings = examined.installation.settings
     if not settings.file.backup.folder:
         return
+    yield _find_backup_obstacle(settings) or report_fine(
+        f"backups by the clock go to {settings.file.backup.folder}, encrypted"
+    )
+
+
+def _find_backup_obstacle(settings: Settings) -> DoctorFinding | None:
+    """Find what keeps backups by the clock from being made into the folder that is named for them."""
     folder = Path(settings.file.backup.folder)
     if not settings.backup_passphrase_text:
-        yield report_error(
+        return report_error(
             f"backups go to {folder}, and there is no passphrase to encrypt them with: none is made.",
             "Choose a passphrase and write it down away from the backups: without it nothing is restored. Then "
             + advise_variable_change(settings, "DIGEST_BACKUP_PASSPHRASE='…'")
             + "; and run: digest backup",
         )
-    elif folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        yield report_error(
+    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        return report_error(
             f"backups go to {folder}, which is no folder that can be written: none is made.",
             f"Run: sudo chown $(id -un) {folder}; or name another under [backup] in {settings.settings_place}.",
         )
-    else:
-        yield report_fine(f"backups by the clock go to {folder}, encrypted")
+    return None
 
 
 @doctor_check(
@@ -251,7 +264,13 @@ def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[Doc
     installation = examined.installation
     with installation.database.read() as session:
         found = find_attention(session, examined.now, installation.settings.file)
-    yield from (report_warning(finding.sentence) for finding in found if finding.kind == kind)
+    for finding in found:
+        if finding.kind == kind == "missing-backup" and _find_backup_obstacle(installation.settings):
+            yield report_warning(
+                "there is no recent backup: backup-folder stands in the way.", "Mend backup-folder first."
+            )
+        elif finding.kind == kind:
+            yield report_warning(finding.sentence)
 
 
 ATTENTION_REMEDIES = {

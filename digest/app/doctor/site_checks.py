@@ -131,18 +131,19 @@ def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     if _stays_here(examined):
         yield report_fine("links lead to this machine alone")
         return
-    alive = _visit(examined, "/healthz")
-    name, home = examined.installation.settings.file.publication.name, _visit(examined, "/")
+    base, name = examined.installation.settings.link_base, examined.installation.settings.file.publication.name
+    remedy = f"Point {urlsplit(base).hostname} (in the DNS) at this machine or its proxy, and let the proxy pass all below it on."
+    try:
+        alive, home = _visit(examined, "/healthz"), _visit(examined, "/")
+    except SiteError as exc:
+        yield report_error(exc.message, exc.remedy or remedy)
+        return
     if alive.status != 200 or alive.text.strip() != "alive":
-        yield report_error(
-            f"{examined.installation.settings.link_base}/healthz answers {alive.status}, and not as our pages do."
-        )
+        yield report_error(f"{base}/healthz answers {alive.status}, and not as our pages do.", remedy)
     elif home.status != 200 or name not in home.text:
-        yield report_error(
-            f"{examined.installation.settings.link_base}/ answers {home.status}, and is not the page of {name}."
-        )
+        yield report_error(f"{base}/ answers {home.status}, and is not the page of {name}.", remedy)
     else:
-        yield report_fine(f"{examined.installation.settings.link_base} is {name}")
+        yield report_fine(f"{base} is {name}")
 
 
 @doctor_check(
@@ -188,6 +189,7 @@ def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether browsers are told to use https alone (HSTS), and http leads there."""
     base = urlsplit(examined.installation.settings.link_base)
     if base.scheme != "https":
+        yield report_warning("it could not be looked at, for base-url stands in the way.", "Mend base-url first.")
         return
     header = _visit(examined, "/healthz").headers.get("strict-transport-security", "")
     seconds = header.partition("max-age=")[2].partition(";")[0].strip().strip('"')

@@ -212,6 +212,11 @@ def act_in_the_future(world: FaultyInstallation) -> None:
         record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW + HOUR)
 
 
+def act_long_ago(world: FaultyInstallation) -> None:
+    with world.database.write() as session:
+        record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW - 2 * DAY)
+
+
 def damage_departure_log(world: FaultyInstallation) -> None:
     (world.home / "left.log").write_text("{}\n{}\n")
 
@@ -334,6 +339,7 @@ def skip_two_releases(world: FaultyInstallation) -> None:
 
 def fail_backup(world: FaultyInstallation) -> None:
     world.replace_setting("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]')
+    world.environ["DIGEST_BACKUP_PASSPHRASE"] = "a rather long passphrase"
     world.remember(BACKUP_STATE_KEY, {"trouble": "/backups: no room.", "tried_at": NOW.isoformat()})
 
 
@@ -417,6 +423,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
         *("timetable", "digest serve"),
     ),
+    "nothing follows the timetable": (act_long_ago, "timetable", "Start 'digest serve'"),
     "a job hangs": (add_rows(lambda: slot("collect", NOW - 3 * HOUR, done=False)), "stuck-job", "journalctl -u digest"),
     "a step of the night failed": (
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
@@ -506,6 +513,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),
         *("backup-folder", "digest.env: DIGEST_BACKUP_PASSPHRASE"),
     ),
+    "a backup is missing that could not be made": (block_backup_folder, "missing-backup", "Mend backup-folder first"),
     "a backup folder that is none": (block_backup_folder, "backup-folder", "name another under [backup]"),
     "a section without a source": (change('section = "events"', 'section = "news"'), "unfed-section", "take"),
 }

@@ -229,7 +229,11 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "no reverse name": (drop("25.2.0.192.in-addr.arpa", "PTR"), "reverse-name", "PTR record"),
     "a reverse name that leads elsewhere": (point_nowhere, "reverse-name", "PTR record"),
     "a mail server without an address": (drop(MAIL_HOST, "A"), "reverse-name", "myhostname"),
-    "the mail server refuses the sign-in": (mail_over("digest:wrong"), "mail-server", "DIGEST_MAIL_URL"),
+    "the mail server refuses the sign-in": (
+        mail_over("digest:wrong"),
+        "mail-server",
+        "its shape is: smtps://USER:PASSWORD@127.0.0.1:",
+    ),
     "the mail server's certificate is for another name": (
         mail_over("digest:right", "localhost"),
         "mail-server",
@@ -259,7 +263,11 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         *("provider-account", "Authenticate hls.test"),
     ),
     "the site is not in the DNS": (drop(SITE_HOST, "A"), "site-address", f"{SITE_HOST}. A ADDRESS"),
-    "another site answers": (answer("GET /healthz", "200 OK", body="hello"), "site-address", "Point DIGEST_BASE_URL"),
+    "another site answers": (
+        answer("GET /healthz", "200 OK", body="hello"),
+        "site-address",
+        f"Point {SITE_HOST} (in the DNS)",
+    ),
     "the home is another's": (
         answer("GET /", "200 OK", body="Welcome to nginx!"),
         "site-address",
@@ -268,6 +276,10 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "a certificate for another name": (use_other_name, "site-certificate", "Renew it"),
     "the site's certificate ends": (age_certificates(14), "site-certificate", "certbot renew"),
     "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Let no proxy answer"),
+    "links without https": (
+        lambda w: w.change_settings(base_url=w.settings.base_url.replace("https", "http")),
+        *("site-https", "Mend base-url first"),
+    ),
     "no HSTS": (drop_hsts, "site-https", "Let the proxy pass the header on"),
     "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST to /u/"),
     "one-click is redirected": (

@@ -210,8 +210,8 @@ class SmtpProvider:
     def _sign_in_remedy(self) -> str:
         scheme = "smtps" if self._server.tls_mode == "implicit" else "smtp"
         return (
-            f"Correct user and password in DIGEST_MAIL_URL ({self._server.settings_place}): they stand between {scheme}:// and the host, "
-            "with a colon between them."
+            f"Correct user and password in the line DIGEST_MAIL_URL of {self._server.settings_place}; its shape is: "
+            f"{scheme}://USER:PASSWORD@{self._place}"
         )
 
     def _ensure_connection(self) -> SmtpConnection:

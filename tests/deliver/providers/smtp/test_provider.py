@@ -135,7 +135,8 @@ def test_what_is_about_us_stops_the_run_and_touches_nobody(
         handed = send_through(server, "ada@example.org", "bo@example.org")
     assert results_of(handed) == [UNTOUCHED, UNTOUCHED]
     assert says in handed.stop_reason
-    assert "@" not in handed.stop_reason
+    # The shape of DIGEST_MAIL_URL, which says what to correct, is nobody's address.
+    assert "@" not in handed.stop_reason.replace("smtp://USER:PASSWORD@", "")
     assert server.accepted_count == 0
 
 
