@@ -73,7 +73,7 @@ class EditOutcome:
 
     `stood_in` is the section in which the story stood that the edit names: empty where it stood in none, None where that is not
     known, because the edit was taken back or names no story. `came_up` are the canonical addresses of the stories that took the
-    place of what the edit dropped.
+    place of what the edit dropped, `came_first` says whether the story that it names stood first in its section after it.
     """
 
     edit: Edit
@@ -81,6 +81,7 @@ class EditOutcome:
     idle_reason: str = ""
     stood_in: str | None = None
     came_up: tuple[str, ...] = ()
+    came_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
         story = board.find_story(edit.target)
         stood_in = story.section if story else None
         idle_reason = board.apply_edit(edit)
-        outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, tuple(board.came_up.get(edit.seq, ()))))
+        came_up, came_first = tuple(board.came_up.get(edit.seq, ())), story is not None and board.stands_first(story)
+        outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first))
     return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
 
 

@@ -197,6 +197,10 @@ class StoryBoard:
         position = edit.number("position")
         return len(stories) if position is None else min(max(0, position), len(stories))
 
+    def stands_first(self, story: BoardStory) -> bool:
+        """Return whether a story is the first of a section."""
+        return bool(story.section) and self.sections[story.section][0] is story
+
     def _position_of(self, story: BoardStory) -> int:
         return self.sections[story.section].index(story) if story.section else 0
 

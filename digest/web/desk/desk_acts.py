@@ -1,6 +1,6 @@
 """What the buttons of the desk do, by the word that each sends; `editing_pages` answers them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from werkzeug.datastructures import MultiDict
@@ -10,9 +10,7 @@ from digest.app.edit_application import EditForm, EditResult
 from digest.app.editing_state import EditingState, EditRefusedError
 from digest.app.installation import Installation
 from digest.edition.edits import StoryField
-from digest.edition.kinds import SECTION_KINDS
-from digest.settings import SectionSettings
-from digest.web.desk.story_pool import find_fitting_sections, find_listed_story, find_story_url
+from digest.web.desk.story_pool import find_fitting_sections, find_lead_section, find_listed_story, find_story_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +46,6 @@ def find_anchored_story(state: EditingState, anchor: str) -> str:
             "Nothing was changed: that story is not in this edition's week any more. Open the page again."
         )
     return url
-
-
-def find_lead_section(sections: Sequence[SectionSettings]) -> str:
-    """Return the key of the section that leads the edition."""
-    return next((s.key for s in sections if SECTION_KINDS[s.kind].leads_edition), "")
 
 
 def _move_up(act: DeskAct) -> EditResult:

@@ -18,7 +18,7 @@ from digest.web.desk.edition_outline import concerns_entry, entry_meta
 from digest.web.desk.preview_places import name_preview_places
 from digest.web.desk.story_pool import PoolPage, PoolRow, complete_row, list_tray, story_anchor
 from digest.web.filters import count_with_noun, short_moment
-from subscribers.phrases import month_day
+from subscribers.phrases import join_words, month_day
 
 _REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 REFILL_SENTENCES = {
@@ -77,6 +77,14 @@ class ArrangedRow:
         elsewhere = f"Also stands in {self.also_in}" if self.also_in else ""
         summary = f"Summary from {self.entry.summary_lender}" if self.entry.summary_lender else ""
         return ". ".join(part for part in (entry_meta(self.entry), summary, elsewhere) if part)
+
+    @property
+    def lead_words(self) -> str:
+        """What the mail shows with it where it leads: ", with its picture and 2 related links"; empty for nothing more."""
+        related = len(self.entry.related) - len(self.story.supporting)
+        parts = ["its picture"] if self.entry.picture else []
+        parts += [count_with_noun(related, "related link")] if related > 0 else []
+        return f", with {join_words(parts)}" if parts else ""
 
     @property
     def has_picture_finding(self) -> bool:

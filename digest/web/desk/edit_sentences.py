@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from digest.edition.arrangement import Arrangement
 from digest.edition.edits import EDITION_TARGET, OWN_STORY_PREFIX, Edit, EditDraft, EditKind
 from digest.settings import SectionSettings
-from digest.web.desk.story_pool import find_listed_story
+from digest.web.desk.story_pool import find_lead_section, find_listed_story
 from digest.web.filters import count_with_noun
 from subscribers.phrases import join_words
 
@@ -31,6 +31,10 @@ class EditWriter:
     arrangement: Arrangement
     section_titles: Mapping[str, str]
     origins: Mapping[int, str] = field(default_factory=dict)  # the section in which a story stood, by the edit's number
+    lead_section: str = ""
+    came_first: frozenset[int] = (
+        frozenset()
+    )  # the numbers of the edits after which their story stood first in its section
 
     def describe(self, edit: Edit | EditDraft, edits: Sequence[Edit] = ()) -> str:
         """Describe an edit; `edits` are all of the edition, for one that takes others back."""
@@ -67,15 +71,14 @@ class EditWriter:
 
     def place(self, edit: Edit | EditDraft) -> str:
         """Say where a story was moved, and from where, as far as that is known."""
-        named, section = self.quote(edit.target), self._section(edit)
+        named, section, key = self.quote(edit.target), self._section(edit), edit.value.get("section")
         origin = self.origins.get(edit.seq) if isinstance(edit, Edit) else None
-        if origin is None or origin == edit.value.get("section"):
-            return f"moved {named} in {section}"
-        return (
-            f"moved {named} from {self.section_titles.get(origin, origin)} to {section}"
-            if origin
-            else (f"put {named} into {section}")
-        )
+        moved_from = f" from {self.section_titles.get(origin, origin)}" if origin and origin != key else ""
+        if isinstance(edit, Edit) and edit.seq in self.came_first and key == self.lead_section:
+            return f"made {named} the lead{', moved' if moved_from else ''}{moved_from}"
+        if moved_from:
+            return f"moved {named}{moved_from} to {section}"
+        return f"put {named} into {section}" if origin == "" else f"moved {named} in {section}"
 
     def drop(self, edit: Edit | EditDraft) -> str:
         """Say what was dropped."""
@@ -174,4 +177,6 @@ _DESCRIBED_KINDS: Mapping[str, Callable[[EditWriter, Edit | EditDraft], str]] = 
 def create_edit_writer(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> EditWriter:
     """Create the writer of an edition's history."""
     origins = {outcome.edit.seq: outcome.stood_in for outcome in arrangement.outcomes if outcome.stood_in is not None}
-    return EditWriter(arrangement, {section.key: section.title for section in sections}, origins)
+    came_first = frozenset(outcome.edit.seq for outcome in arrangement.outcomes if outcome.came_first)
+    titles = {section.key: section.title for section in sections}
+    return EditWriter(arrangement, titles, origins, find_lead_section(sections), came_first)

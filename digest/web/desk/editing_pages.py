@@ -24,7 +24,7 @@ from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.colleagues import sign_arrangement, sign_edit
-from digest.web.desk.desk_acts import EDITION_ACTS, STORY_ACTS, DeskAct, find_anchored_story, find_lead_section
+from digest.web.desk.desk_acts import EDITION_ACTS, STORY_ACTS, DeskAct, find_anchored_story
 from digest.web.desk.edit_outline import (
     build_edit_outline,
     list_clipped_rows,
@@ -37,7 +37,7 @@ from digest.web.desk.page_query import EditionPageQuery, read_page_query
 from digest.web.desk.picture_forms import RefusedPicture, change_picture, explain_refusal, read_picture_form
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 from digest.web.desk.release_words import describe_due_release
-from digest.web.desk.story_pool import POOL_FILTERS, POOL_ORDERS, find_pool_page, story_anchor
+from digest.web.desk.story_pool import POOL_FILTERS, POOL_ORDERS, find_lead_section, find_pool_page, story_anchor
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 

@@ -127,6 +127,11 @@ def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSetting
     return [section for section in list_hand_placed(sections) if SECTION_KINDS[section.kind].may_take(section, scored)]
 
 
+def find_lead_section(sections: Iterable[SectionSettings]) -> str:
+    """Return the key of the section that leads the edition."""
+    return next((s.key for s in sections if SECTION_KINDS[s.kind].leads_edition), "")
+
+
 def list_hand_placed(sections: Iterable[SectionSettings]) -> list[SectionSettings]:
     """List the sections into which editors put stories."""
     return [section for section in sections if SECTION_KINDS[section.kind].is_placed_by_hand]

@@ -85,7 +85,7 @@ def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_b
     write_head(week, subject="Cranes first")
     week.act(f"drop {week.anchors('events')[0]}", editor="sam")
     words = page(week, "dana")
-    assert "The approval by Sam of Nov 19, 5:35 p.m. no longer counts. Dana moved" in words
+    assert "The approval by Sam of Nov 19, 5:35 p.m. no longer counts. Dana made" in words
     assert re.search(r"What changed since the last approved version Version 1, Thursday, November 19, 5:35 p.m.", words)
     assert re.search(r"Subject Dana, Nov 19, 5:35 p.m. Was .* Is Cranes first", words)
     assert f"Featured 1 was moved Dana, Nov 19, 5:35 p.m. “{second}” stood as Featured 2." in words or (
@@ -95,7 +95,7 @@ def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_b
     assert "items are the same, word for word" in words
     edit_page = page(week, "dana", "")
     assert "Approval void" in edit_page
-    assert "no longer counts. Dana moved" in edit_page
+    assert "no longer counts. Dana made" in edit_page
     assert "Version 1 of No. 147, beside what it is now" in page(week, "dana", "/versions/1")
     frame = week.client().get(f"{week.path}/versions/1/mail").text
     assert frame == before

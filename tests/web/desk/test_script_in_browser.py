@@ -196,7 +196,7 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     # Whatever says how the approval stands comes with the rest of the page.
     expect(pill).to_have_text("Approval void")
     expect(pill).to_have_class("pill warn")
-    expect(desk.locator(".void")).to_contain_text("no longer counts. Dana moved")
+    expect(desk.locator(".void")).to_contain_text("no longer counts. Dana made")
     expect(desk.locator(".head").get_by_role("link", name="Review and approve")).to_have_count(1)
     expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(0)
     desk.get_by_role("button", name=re.compile("^Undo")).click()
