@@ -28,7 +28,7 @@ from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
-from digest.store.staff import list_staff_members
+from digest.store.staff import display_name_of, list_staff_members
 from subscribers.consent.preferences import list_unreadable_choices
 from subscribers.phrases import join_words
 from subscribers.store.models import Person, Seal
@@ -51,7 +51,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     with examined.installation.database.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
         hold = installation_hold.current_hold(session)
-    unproven = [member.email for member in admins if not member.proven_at]
+    unproven = [display_name_of(member.name, member.email) for member in admins if not member.proven_at]
     if len(unproven) < len(admins):
         yield report_fine(f"{len(admins) - len(unproven)} who get alarms")
     elif unproven:
@@ -59,7 +59,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_warning(
             f"no admin has a proven address yet ({join_words(unproven[:MAX_NAMED])}): nobody is told when something needs a person.",
             f"Mail has to leave: {released}let 'digest serve' run, and open the link that it mails to {unproven[0]} ('digest staff "
-            f"prove {unproven[0]}' asks for another). If that mailbox cannot be read, add another admin: digest staff add EMAIL --role admin",
+            "prove EMAIL' asks for another). If that mailbox cannot be read, add another admin: digest staff add EMAIL --role admin",
         )
     else:
         yield report_warning("there is no admin: nobody is told when something needs a person.")
