@@ -417,7 +417,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
     "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
     "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "digest staff prove eve@hls.test"),
+    "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
     "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),
     "the timetable stands still": (
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
