@@ -57,7 +57,7 @@ _CHECKS = {
     "sender": ("postal-address", "provider", "signing", "bounces", "provider-events", "bounce-mailbox"),
     "limits": ("proxies",),
     "alerts": ("staff",),
-    "backup": ("missing-backup", "backup"),
+    "backup": ("backup-folder", "missing-backup", "backup"),
 }
 
 

@@ -451,6 +451,8 @@
     for (const one of findAll(".seg a")) one.toggleAttribute("aria-current", false);
     link.setAttribute("aria-current", "true");
     frame.className = `frame ${key}`;
+    frame.removeAttribute("tabindex");
+    if (key === "text") frame.tabIndex = 0;
     const inner = find("iframe", frame);
     inner.src = inner.src.replace(/[^/?#]+(\?[^#]*)?(#.*)?$/, `${key}$1${place && `#${place}`}`);
     history.replaceState(null, "", link.href);

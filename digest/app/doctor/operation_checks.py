@@ -267,7 +267,7 @@ def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[Doc
     for finding in found:
         if finding.kind == kind == "missing-backup" and _find_backup_obstacle(installation.settings):
             yield report_warning(
-                "there is no recent backup: backup-folder stands in the way.", "Mend backup-folder first."
+                "none can be made by the clock: backup-folder stands in the way.", "Mend backup-folder first."
             )
         elif finding.kind == kind:
             yield report_warning(finding.sentence)

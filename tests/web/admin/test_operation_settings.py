@@ -115,7 +115,9 @@ def test_a_backup_is_made_in_the_background_and_the_page_says_what_came_of_it(fi
     press(client, "backup", "backup/now")
     filed.app.extensions["digest"].backups.wait()
     page = client.get("/admin/settings/backup").text
-    assert page.count("The backup of Nov 19 17:30 EST failed") == 2, "on top of every page, and with its remedy"
+    assert page.count("The backup of Nov 19 17:30 EST failed") == 1, "on top of every page"
+    assert "is no folder that can be written" in page, "why, with what to do"
+    assert "none can be made by the clock: backup-folder stands in the way." in page
     assert f"<dd>{file.name}</dd>" in page, "the one that was proved is still named"
 
 
