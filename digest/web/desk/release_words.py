@@ -5,9 +5,8 @@ from datetime import datetime, timedelta
 from digest.app.page_views import EditionView
 from digest.app.release_starts import ReleaseStart
 
-MAX_START_WAIT = timedelta(
-    minutes=2
-)  # the timetable looks every few seconds; after this something keeps the edition back
+# The timetable looks every few seconds; after this something keeps the edition back.
+MAX_START_WAIT = timedelta(minutes=2)
 
 
 def describe_due_release(view: EditionView, now: datetime) -> str:
