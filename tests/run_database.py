@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, inspect, make_url, text, update
 
 from digest.app import copy_guard
-from digest.deliver.control.installation_hold import IDENTITY_STATE_KEY
+from digest.deliver.control.installation_hold import IDENTITY_STATE_KEY, read_installation_state
 from digest.settings import Settings
 from digest.store.delivery_models import InstallationState
 from digest.store.engine import open_database
@@ -89,12 +89,13 @@ class HomeDatabases:
 
 
 def _settle(url: str, home: Path) -> None:
-    """Have a database that knows where it is at home be at home where it is."""
+    """Have a database that knows where it is at home be at home where it is; one that goes by its installation's name stays so."""
     database = open_database(url)
     identity = copy_guard.database_identity(database, Settings(home=home))
     moved = update(InstallationState).where(InstallationState.name == IDENTITY_STATE_KEY).values(value=identity)
     with database.write() as session:
-        session.execute(moved)
+        if "name" not in (read_installation_state(session, IDENTITY_STATE_KEY) or {}):
+            session.execute(moved)
     database.close()
 
 
