@@ -31,8 +31,9 @@ def move_settings_to_file() -> Callable[..., Any]:
     def reopen(world: Any, folder: Path, text: str = SETTINGS, **environment: str) -> Any:
         file = folder / "digest.toml"
         file.write_text(text, "utf-8")
-        home = world.install.settings.home
-        settings = load_settings(file, {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": BASE_URL} | environment)
+        now = world.install.settings
+        places = {"DIGEST_HOME": str(now.home), "DIGEST_DATABASE_URL": now.database_url, "DIGEST_BASE_URL": BASE_URL}
+        settings = load_settings(file, places | environment)
         install = Installation(settings, world.database)
         app = create_app(install, clock=lambda: NOW)
         app.testing = True
