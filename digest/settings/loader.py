@@ -70,8 +70,7 @@ def load_settings(
 
 def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[str, str]) -> str:
     suggested = suggest_name(name, (*ENVIRONMENT_FIELDS, *_OPERATORS_VARIABLES), prefix=ENVIRONMENT_PREFIX)
-    stands_in_file = not process_environ.get(name) and file.exists()
-    number = find_variable_line(file.read_text("utf-8"), name) if stands_in_file else None
+    number = None if process_environ.get(name) else find_variable_line(read_lines(file), name)
     place = f"line {number} of {file.absolute()}" if number else "in the environment of this process"
     return f"{name}: no such setting{suggested} ({place})"
 

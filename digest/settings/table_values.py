@@ -121,8 +121,9 @@ def _shorten_value(table: type[BaseModel], name: str, value: Any) -> Any:
 
 def shorten_logged_change(table: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a row of the audit log says of a change of a table, shortened: an older version may have written it whole."""
-    model = type(getattr(SettingsFile(), table)) if table in SettingsFile.model_fields else None
-    if model is None or not issubclass(model, BaseModel):
+    field = SettingsFile.model_fields.get(table)
+    model = field.annotation if field else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return detail
     return {
         name: shorten_values(model, value) if name in {"before", "after"} and isinstance(value, Mapping) else value
