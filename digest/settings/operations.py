@@ -69,9 +69,8 @@ class AlertSettings(values.SettingsTable):
     canary_minutes: int = Field(default=15, ge=0, le=24 * 60)
     seal_mail_days: int = Field(default=7, ge=0, le=366)
     mail: Literal["admins", "staff", "off"] = "admins"
-    webhook: Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST] = (
-        ""  # signed with DIGEST_ALERT_SECRET
-    )
+    # What it is sent is signed with DIGEST_ALERT_SECRET.
+    webhook: Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST] = ""
 
 
 class RetentionSettings(values.SettingsTable):
