@@ -22,6 +22,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
 from digest.store.engine import Database, migrate_schema, open_database
+from tests import seeded_randomness
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
 from tests.run_database import PARAMETER_KINDS, RUN_KIND, RUN_KINDS, HomeDatabases, run_on_server, sibling_database_url
@@ -51,9 +52,12 @@ MEMORY_FOLDER = Path("/dev/shm")  # of Linux
 SCRATCH_BYTES = 4 * 1024**3  # free in there: several times what the tests put there at a time
 _left_out_tests: set[str] = set()
 
-# How long an example takes says how busy the machine is.
+# How long an example takes says how busy the machine is. Examples, too, are the same in each run.
 hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "any machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=not seeded_randomness.TEST_SEED,
 )
 hypothesis.settings.load_profile("any machine")
 
@@ -98,9 +102,12 @@ def put_scratch_files_into_memory() -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY_FOLDER)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Choose where temporary files go; stop where all tests are demanded and a tool is missing."""
     put_scratch_files_into_memory()
+    # As a plugin: the hooks of this file are not called for what the whole session shares.
+    config.pluginmanager.register(seeded_randomness)
+    seeded_randomness.replace_randomness()
     # Collecting, and then each test, makes objects by the hundred thousand and keeps few: the garbage collector looks 50 times less
     # often than by default for those that refer to themselves.
     gc.set_threshold(35_000, 20, 20)
