@@ -4,7 +4,6 @@ APScheduler alone forgets what was missed while the process was down and runs 01
 it only ticks here: `digest.app.jobs` finds what the timetable owes and does it, each slot once.
 """
 
-import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
@@ -12,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -25,6 +23,7 @@ from digest.app.installation import Installation, open_installation
 from digest.app.storage_errors import explain_storage_error
 from digest.deliver.send.edition_run import SendReport
 from digest.settings import load_settings
+from digest.stop_signals import stop_on_signal
 from digest.store.engine import Database
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
@@ -241,17 +240,10 @@ def main() -> None:
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and sys.argv[1].startswith("-")):
         sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nFollows the timetable of the settings until stopped.")
     logs.configure_logging()
-    stopping = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
     try:
         settings = load_settings(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
         logs.configure_logging(log_format=settings.log_format)
-        with open_installation(settings) as installation:
+        with stop_on_signal() as stopping, open_installation(settings) as installation:
             _ = installation.keys  # a missing key file is said now, not at the first release
             scheduler = JobScheduler(jobs.JobContext(installation))
             scheduler.start()

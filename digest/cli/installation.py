@@ -27,10 +27,11 @@ from digest.app.installation import InstallationError, create_key_file, open_ins
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.cli.keys import show_new_keys
-from digest.cli.terminal import show_progress, stop_on_signal
+from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import DoctorFinding
 from digest.long_lived import set_long_lived_aside
 from digest.settings import SETTINGS_FILE_NAME, SettingsError, is_loopback, load_settings
+from digest.stop_signals import stop_on_signal
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
 

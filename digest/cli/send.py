@@ -7,8 +7,9 @@ import click
 from digest.app import last_look, sending
 from digest.app.edition_status import describe_delivery_counts, edition_status
 from digest.cli.context import CommandContext, pass_command_context
-from digest.cli.terminal import show_progress, stop_on_signal
+from digest.cli.terminal import show_progress
 from digest.deliver.send.edition_run import SendReport
+from digest.stop_signals import stop_on_signal
 from digest.store.delivery_models import DeliveryState
 
 EXIT_STILL_WAITING = 1  # or the counts do not balance, or not all of a test was accepted

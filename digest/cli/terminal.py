@@ -1,10 +1,7 @@
-"""The terminal: a progress bar for what runs long, tables, and the signals that stop a command."""
+"""The terminal: a progress bar for what runs long, and tables."""
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Protocol
 
 from rich.console import Console
@@ -33,24 +30,3 @@ def show_progress(label: str, *, shown: bool = True) -> Iterator[ProgressUpdate]
             bar.update(task, completed=done, total=total, last=last)
 
         yield count
-
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """Lend an event that is set by Ctrl+C or by a service manager's SIGTERM; a second one interrupts."""
-    stopping = threading.Event()
-
-    def handle_signal(_signal: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    previous_handlers = {number: signal.signal(number, handle_signal) for number in STOP_SIGNALS}
-    try:
-        yield stopping
-    finally:
-        for number, handler in previous_handlers.items():
-            signal.signal(number, handler)

@@ -5,7 +5,7 @@ import click
 from digest import logs
 from digest.app.jobs import WORKER_PARTS, JobContext
 from digest.cli.context import CommandContext, pass_command_context
-from digest.cli.terminal import stop_on_signal
+from digest.stop_signals import stop_on_signal
 from scheduler import JobScheduler
 
 

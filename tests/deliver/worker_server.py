@@ -20,8 +20,8 @@ from typing import IO
 from digest import logs
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
-from digest.cli.terminal import stop_on_signal
 from digest.settings import LimitSettings, Settings, load_settings
+from digest.stop_signals import stop_on_signal
 from digest.store.engine import open_database
 from scheduler import JobScheduler
 from tests.deliver.send_process import SendOptions
