@@ -132,7 +132,8 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], 
 
 # Read elsewhere than in Settings.
 _OPERATORS_VARIABLES = ("DIGEST_SETTINGS", "DIGEST_BACKUP_PASSPHRASE_FILE")
-_OTHER_VARIABLES = frozenset({*_OPERATORS_VARIABLES, "DIGEST_TEST_REQUIRE", "DIGEST_TEST_DATABASE"})
+_TEST_VARIABLES = ("DIGEST_TEST_REQUIRE", "DIGEST_TEST_DATABASE", "DIGEST_TEST_SEED")
+_OTHER_VARIABLES = frozenset({*_OPERATORS_VARIABLES, *_TEST_VARIABLES})
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -64,8 +64,10 @@ def test_a_variable_that_is_none_is_named_with_its_place_and_the_one_that_was_me
     file.touch()
     environment_file.touch(0o600)
     environment_file.write_text("# places\nDIGEST_MAILURL=outbox:\n")
+    of_tests = dict.fromkeys(("DIGEST_TEST_REQUIRE", "DIGEST_TEST_DATABASE", "DIGEST_TEST_SEED"), "all")
+    wrong = {"DIGEST_BASEURL": "https://a.test", "DIGEST_DATABSE": "x", "DIGEST_SPEED": "9"}
     with pytest.raises(SettingsError) as caught:
-        load_settings(file, {"DIGEST_BASEURL": "https://a.test", "DIGEST_DATABSE": "x", "DIGEST_SPEED": "9"})
+        load_settings(file, wrong | of_tests)
     said = str(caught.value)
     assert f"DIGEST_MAILURL: no such setting; write DIGEST_MAIL_URL in its place (line 2 of {environment_file})" in said
     assert (
