@@ -22,7 +22,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
 from digest.store.engine import Database, migrate_schema, open_database
-from tests import seeded_randomness
+from tests import parsed_routes, seeded_randomness
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
 from tests.run_database import PARAMETER_KINDS, RUN_KIND, RUN_KINDS, HomeDatabases, run_on_server, sibling_database_url
@@ -108,6 +108,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # As a plugin: the hooks of this file are not called for what the whole session shares.
     config.pluginmanager.register(seeded_randomness)
     seeded_randomness.replace_randomness()
+    parsed_routes.keep_parsed_routes()
     # Collecting, and then each test, makes objects by the hundred thousand and keeps few: the garbage collector looks 50 times less
     # often than by default for those that refer to themselves.
     gc.set_threshold(35_000, 20, 20)

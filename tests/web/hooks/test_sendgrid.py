@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
@@ -27,6 +28,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, Event, Inbound
 from digest.web.app import create_app
 from digest.web.hooks.pages import MAX_POST_BYTES
 from digest.web.server import MAX_BODY_BYTES, open_page_server
+from tests.conftest import WAIT_TIMEOUT
 from tests.web.conftest import ADA_ADDRESS, NOW
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -44,10 +46,11 @@ class Hook:
     """The application with a webhook key, and SendGrid's side of it."""
 
     install: Installation
+    app: Flask
 
     @property
     def client(self) -> FlaskClient:
-        return create_app(self.install, clock=lambda: NOW).test_client()
+        return self.app.test_client()
 
     def post(self, body: bytes = BODY, *, key: Any = KEY, at: datetime = NOW, **headers: str | None) -> TestResponse:
         stamp = headers.get("timestamp", str(int(at.timestamp()))) or ""
@@ -68,7 +71,8 @@ class Hook:
 
 def hook_of(world: Any, keys: str) -> Hook:
     settings = world.install.settings.model_copy(update={"sendgrid_webhook_key": keys})
-    return Hook(Installation(settings, world.database))
+    install = Installation(settings, world.database)
+    return Hook(install, create_app(install, clock=lambda: NOW))
 
 
 @pytest.fixture
@@ -184,13 +188,13 @@ def test_a_bounce_goes_all_the_way_to_the_reader_over_the_real_server(world: Any
     stamp = str(int(NOW.timestamp()))
     signed = b64encode(KEY.sign(stamp.encode() + body, ec.ECDSA(SHA256()))).decode()
     hook = hook_of(world, shown(KEY))
-    with open_page_server(create_app(hook.install, clock=lambda: NOW), "127.0.0.1", 0) as server:
+    with open_page_server(hook.app, "127.0.0.1", 0) as server:
         asked = urllib.request.Request(
             f"http://127.0.0.1:{server.port}/hooks/sendgrid",
             data=body,
             headers={TIMESTAMP_HEADER: stamp, SIGNATURE_HEADER: signed},
         )
-        with urllib.request.urlopen(asked, timeout=20) as answer:
+        with urllib.request.urlopen(asked, timeout=WAIT_TIMEOUT) as answer:
             assert answer.status == 200
     assert background.apply_inbound_events(hook.install, clock=lambda: NOW) == {
         "bounced": 1,
