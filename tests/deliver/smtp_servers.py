@@ -80,7 +80,7 @@ class DrippingReply(bytes):
 class ScriptedSmtpServer(ServedInThread, socketserver.ThreadingTCPServer):
     """An SMTP server that answers by a script: verb → replies, None to hang up. `accepted_count` counts what it accepted.
 
-    `offers` is what it offers in answer to EHLO. Every line that it read is in `received_lines`. After a message's first line
+    `offers` is what it offers in answer to EHLO. Every line that it read is in `received_lines`, those of messages are in `message_lines`. After a message's first line
     it hangs up with `hangs_up_in_message`, and takes hardly any more with `reads_slowly`.
     """
 
@@ -91,6 +91,7 @@ class ScriptedSmtpServer(ServedInThread, socketserver.ThreadingTCPServer):
         self.script = script
         self.default_replies = DEFAULT_REPLIES | ({"EHLO": b"250-here\r\n250 " + extensions} if extensions else {})
         self.received_lines: list[bytes] = []
+        self.message_lines: list[bytes] = []
         self.accepted_count = self.connection_count = self.quit_count = 0
         self.port = int(self.server_address[1])
         self.hangs_up_in_message = self.reads_slowly = False
@@ -153,6 +154,7 @@ class _SmtpSession(socketserver.StreamRequestHandler):
         while (line := self.rfile.readline()) != b".\r\n":
             if not line:
                 return False
+            self.server.message_lines.append(line)
         return self._send_reply("DOT")
 
 

@@ -81,16 +81,20 @@ class SmtpConnectionPool:
         running = [
             (n, c, c.send_in_steps(messages[n], marks)) for n, c in enumerate(self._connections[: len(messages)])
         ]
-        while running:
-            for number, connection, steps in running:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    outcomes[number] = end.value
-                except SmtpSessionError as refusal:
-                    outcomes[number] = MessageOutcome(HandoverResult.NOT_TRIED, str(refusal))
-                    refusals[connection] = refusal
-            running = [(number, c, steps) for number, c, steps in running if number not in outcomes]
+        try:
+            while running:
+                for number, connection, steps in running:
+                    try:
+                        next(steps)
+                    except StopIteration as end:
+                        outcomes[number] = end.value
+                    except SmtpSessionError as refusal:
+                        outcomes[number] = MessageOutcome(HandoverResult.NOT_TRIED, str(refusal))
+                        refusals[connection] = refusal
+                running = [(number, c, steps) for number, c, steps in running if number not in outcomes]
+        finally:
+            for _, _, steps in running:  # interrupted: none of them goes on
+                steps.close()
         return self._drop_refused_connections(tuple(outcomes[number] for number in range(len(messages))), refusals)
 
     def _drop_refused_connections(

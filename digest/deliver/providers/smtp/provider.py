@@ -134,6 +134,10 @@ class SmtpProvider:
             self._hang_up()
             marks.mark_begun(message)  # had the final dot gone out, sending it would not have failed
             return None
+        except BaseException:
+            # Interrupted: in the middle of a message QUIT would be a line of it, and no answer would come.
+            self._hang_up()
+            raise
         yield
         return self._read_final_outcome(connection, envelope.recipient)
 

@@ -146,3 +146,19 @@ def test_a_pool_that_took_several_rounds_leaves_the_rest_untried_where_something
 def test_connections_are_shared_out_over_two_pools(connections: int, shares: list[int]) -> None:
     server = SmtpServer("127.0.0.1", 25, "off")
     assert [crew.batch_size for crew in split_into_pools([SmtpProvider(server) for _ in range(connections)])] == shares
+
+
+@pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
+def test_whoever_interrupts_in_the_middle_of_messages_does_not_wait_for_the_server(offers: bytes) -> None:
+    """A goodbye would be a line of the message: the server goes on waiting for its end, and we for the answer."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with ScriptedSmtpServer({}, offers) as server:
+        crew = _crew(server)
+        with pytest.raises(KeyboardInterrupt):
+            crew.send_batch([outgoing_message(a) for a in ADDRESSES[:3]], MarkRecorder(on_dot=interrupt))
+        crew.close()
+        assert b"QUIT\r\n" not in server.message_lines
+    assert (server.connection_count, server.accepted_count, server.quit_count) == (3, 0, 0)
