@@ -68,25 +68,31 @@ class MessageReceiver:
         return file.read_bytes().count(b"\n") if file.exists() else 0
 
     @contextmanager
-    def rest(self) -> Iterator[None]:
-        """Let it write nothing down within the block, so that no send comes to its end."""
-        request_file = self.folder / "rest"
-        request_file.touch()
+    def rest(self, after: int = 0) -> Iterator[None]:
+        """Let it write nothing down within the block once it has so many messages, so that no send comes to its end."""
+        with self._asking("rest", after):
+            yield
+
+    @contextmanager
+    def hold_next_message(self, when: str, after: int) -> Iterator[Path]:
+        """Hold a message `before` or `after` it is written down, the next once there are so many; the path exists while it is held."""
+        held_file = self.folder / "held"
+        with self._asking(f"hold-{when}", after):
+            try:
+                yield held_file
+            finally:
+                held_file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _asking(self, name: str, after: int) -> Iterator[None]:
+        """Ask for something within the block by a file, which the recorder sees with its number in it."""
+        written = self.folder / "asking"
+        written.write_text(str(after), "ascii")
+        file = written.rename(self.folder / name)
         try:
             yield
         finally:
-            request_file.unlink()
-
-    @contextmanager
-    def hold_next_message(self, when: str) -> Iterator[Path]:
-        """Hold the next message `before` or `after` it is written down; the path exists once it is held."""
-        request_file, held_file = self.folder / f"hold-{when}", self.folder / "held"
-        request_file.touch()
-        try:
-            yield held_file
-        finally:
-            request_file.unlink(missing_ok=True)
-            held_file.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -270,31 +276,30 @@ def kill_at_boundaries(killable: KillableSend) -> list[str]:
 def kill_before_answer(killable: KillableSend, when: str) -> None:
     """Kill while a message is with the receiver and unanswered: `before` or `after` it is recorded."""
     doubts_before = killable.recover()
-    process = killable.start_process()
-    before = killable.receiver.count_accepted()
-    wait_until(lambda: killable.receiver.count_accepted() > before, process.is_alive)
-    with killable.receiver.hold_next_message(when) as held_file:
+    enough = killable.receiver.count_accepted() + killable.readers // 50
+    with killable.receiver.hold_next_message(when, after=enough) as held_file:
+        process = killable.start_process()
         wait_until(held_file.exists, process.is_alive)
         killable.kill(process)
         killable.check_after_kill()
-    wait_until(lambda: not held_file.exists())
     assert killable.recover() > doubts_before, "what was held is in doubt"
 
 
 def kill_at_random(killable: KillableSend, times: int, rng: random.Random) -> Sequence[int]:
     """Kill so many processes at random moments of their lives; return how many messages each left in doubt.
 
-    The moments are spread over three quarters of the send, so that a machine that is slow to kill still finds a process:
-    each comes a random instant after the receiver had so many messages.
-    Where it has them when the process starts, the instant falls into the process's first steps.
+    The moments are spread over three quarters of the send: each comes a random instant after the receiver had so many
+    messages. Where it has them when the process starts, the instant falls into the process's first steps. The last messages
+    the receiver takes from nobody who is to be killed, so that a machine that is slow to kill still finds a process.
     """
     doubts = [0]
     for enough in sorted(rng.sample(range(killable.readers * 3 // 4), times)):
-        process = killable.start_process()
-        while process.is_alive() and killable.receiver.count_accepted() < enough:
-            time.sleep(POLL_INTERVAL)
-        time.sleep(rng.uniform(0, MAX_KILL_DELAY))
-        killable.kill(process)
+        with killable.receiver.rest(after=killable.readers * 7 // 8):
+            process = killable.start_process()
+            while process.is_alive() and killable.receiver.count_accepted() < enough:
+                time.sleep(POLL_INTERVAL)
+            time.sleep(rng.uniform(0, MAX_KILL_DELAY))
+            killable.kill(process)
         killable.check_after_kill()
         doubts.append(killable.recover())
     in_doubt = [after - before for before, after in pairwise(doubts)]

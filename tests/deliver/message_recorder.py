@@ -6,8 +6,9 @@ A line of `FOLDER/accepted` for each message (its recipient) is with the operati
 a real server it accepts what it has whole, also when the sender is gone. A line of `FOLDER/moments` for each dot that comes by
 SMTP and each answer that goes out: the word, the recipient, the time in seconds since 1970. While `FOLDER/hold-before` or
 `FOLDER/hold-after` exists, the next message is held before or after it is written down: the file becomes `FOLDER/held`,
-and the server goes on with it when that is gone. While `FOLDER/rest` exists, no message is written down. `FOLDER/settle`
-becomes `FOLDER/settled` once no connection is open.
+and the server goes on with it when that is gone. While `FOLDER/rest` exists, no message is written down. A number in one of
+these files says how many messages are accepted before it counts. `FOLDER/settle` becomes `FOLDER/settled` once no connection
+is open.
 """
 
 import asyncio
@@ -31,25 +32,33 @@ class MessageRecorder:
         self._file = (folder / "accepted").open("ab", buffering=0)
         self._moments = (folder / "moments").open("ab", buffering=0)
         self._delay = delay
-        self._open_connections = 0
+        self._open_connections = self._accepted = 0
 
     async def record_message(self, recipients: Sequence[str]) -> None:
         """Write one line for each recipient, all at once."""
-        while (self._folder / "rest").exists():
+        while self._is_asked_to("rest"):
             await asyncio.sleep(_POLL_INTERVAL)
         await self._hold_if_wanted("before")
         await asyncio.sleep(self._delay)
         self._file.write("".join(f"{recipient}\n" for recipient in recipients).encode())
+        self._accepted += len(recipients)
         await self._hold_if_wanted("after")
         await asyncio.sleep(self._delay)
 
     async def _hold_if_wanted(self, when: str) -> None:
-        wanted, held = self._folder / f"hold-{when}", self._folder / "held"
-        if not wanted.exists():
+        if not self._is_asked_to(f"hold-{when}"):
             return
-        wanted.rename(held)
+        held = (self._folder / f"hold-{when}").rename(self._folder / "held")
         while held.exists():
             await asyncio.sleep(_POLL_INTERVAL)
+
+    def _is_asked_to(self, name: str) -> bool:
+        """Return whether a file with this name is there, and as many messages were accepted as it says."""
+        try:
+            least = (self._folder / name).read_text("ascii")
+        except FileNotFoundError:
+            return False
+        return self._accepted >= int(least)
 
     async def answer_settle_requests(self) -> None:
         """Tell whoever asks once nothing is under way."""

@@ -24,7 +24,8 @@ from tests.threaded_server import ServedInThread
 
 READERS = 300
 MANY = 1100  # some go ahead, and the rest waits for what they bring about
-AWAY = 2.0  # seconds
+AWAY = 1.0  # seconds for which it stays away after somebody noticed
+OUT_OF_REACH, BACK = "out of reach", "the database is back"  # what a send says
 SLOW = 0.01  # seconds that the receiver takes before it has a message, and again before it answers
 BUSY = 0.2  # seconds that a process waits for SQLite's lock
 SMALL = 64 * 1024  # octets: no file of the sending process may grow beyond that while its disk is full
@@ -51,6 +52,10 @@ class Line(ServedInThread, socketserver.ThreadingTCPServer):
 
     def verify_request(self, *_: Any) -> bool:
         return not self.cut
+
+    def mend(self) -> None:
+        """Let new connections through again."""
+        self.cut = False
 
     def fall(self) -> None:
         """Cut it: whatever is open breaks, and nothing new comes through."""
@@ -87,34 +92,44 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
     return prepare_sqlite(tmp_path_factory.mktemp("crowd"), READERS, kilobytes=4)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[OwnPostgresql]:
-    """Run a PostgreSQL for one test alone."""
+    """Run a PostgreSQL that may be stopped."""
     with run_own_postgresql() as running:
         yield running
+
+
+def _count_said(at: KillableSend, words: str) -> int:
+    return (at.options.home / "said").read_text("utf-8").count(words)
 
 
 @contextmanager
 def _in_the_middle(at: KillableSend, outages: int = 1, **told: float) -> Iterator[BaseProcess]:
     """Send; the block is what happens in the middle. Then the same process has to come to a good end."""
-    process = at.start_process(**told)
-    # Early on, so that the send is not over before something happens to it, on a busy machine too.
-    wait_until(lambda: at.receiver.count_accepted() >= READERS // 12, process.is_alive)
-    yield process
+    with at.receiver.rest(after=READERS // 12):  # until something has happened to it
+        process = at.start_process(**told)
+        wait_until(lambda: at.receiver.count_accepted() >= READERS // 12, process.is_alive)
+        yield process
     process.join(WAIT_TIMEOUT)
     assert process.exitcode == 0, at.log_tail()
     counts = at.check_against_receiver()
     assert counts[DeliveryState.ACCEPTED] == READERS == at.receiver.count_accepted()
-    said = at.log_tail()
-    assert said.count("out of reach") == said.count("the database is back") == outages, said
-    assert "Traceback" not in said
+    assert _count_said(at, OUT_OF_REACH) == _count_said(at, BACK) == outages, at.log_tail()
+    assert _count_said(at, "Traceback") == 0
 
 
-def _away(process: BaseProcess, *, back: Callable[[], Any] = lambda: None) -> None:
-    """Let time pass; the process has to be there still."""
+def _take_away(
+    at: KillableSend, process: BaseProcess, take: Callable[[], object], give_back: Callable[[], object]
+) -> None:
+    """Take the database away until the process has noticed, and a while longer, in which the process has to be there still."""
+    outages = _count_said(at, OUT_OF_REACH)
+    with at.receiver.rest():
+        take()
+    wait_until(lambda: _count_said(at, OUT_OF_REACH) > outages, process.is_alive)
     time.sleep(AWAY)
-    assert process.is_alive()
-    back()
+    assert process.is_alive(), at.log_tail()
+    give_back()
+    wait_until(lambda: _count_said(at, BACK) > outages, process.is_alive)
 
 
 def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql_url: str, tmp_path: Path) -> None:
@@ -125,11 +140,7 @@ def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql
         _in_the_middle(at, outages=2) as process,
     ):
         for _ in range(2):
-            line.fall()
-            _away(process)
-            line.cut = False
-            accepted_before = at.receiver.count_accepted()
-            wait_until(lambda before=accepted_before: at.receiver.count_accepted() > before, process.is_alive)  # type: ignore[misc]
+            _take_away(at, process, line.fall, line.mend)
 
 
 @pytest.mark.parametrize("mode", STOP_SIGNALS)
@@ -138,18 +149,14 @@ def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(
 ) -> None:
     url = prepare_postgresql(tmp_path, server.url, READERS, kilobytes=4).copy_into(tmp_path)
     with open_killable_send(smtp_route(4), tmp_path, url, READERS, SLOW) as at, _in_the_middle(at) as process:
-        with at.receiver.rest():
-            server.stop(mode)
-        _away(process, back=server.start)
+        _take_away(at, process, lambda: server.stop(mode), server.start)
 
 
 def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:
     with open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at:
-        other = sqlite3.connect(tmp_path / "digest.db", timeout=30, isolation_level=None)
+        other = sqlite3.connect(tmp_path / "digest.db", timeout=WAIT_TIMEOUT, isolation_level=None)
         with closing(other), _in_the_middle(at, lock_timeout=BUSY) as process:
-            other.execute("BEGIN IMMEDIATE")
-            _away(process)
-            other.execute("ROLLBACK")
+            _take_away(at, process, lambda: other.execute("BEGIN IMMEDIATE"), lambda: other.execute("ROLLBACK"))
 
 
 def test_a_full_disk_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:
@@ -157,11 +164,14 @@ def test_a_full_disk_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path
         open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at,
         _in_the_middle(at) as process,
     ):
-        assert process.pid is not None
-        _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (SMALL, most))
-        _away(process)
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
+        number = process.pid or 0
+        _, most = resource.prlimit(number, resource.RLIMIT_FSIZE)
+        _take_away(
+            at,
+            process,
+            lambda: resource.prlimit(number, resource.RLIMIT_FSIZE, (SMALL, most)),
+            lambda: resource.prlimit(number, resource.RLIMIT_FSIZE, (most, most)),
+        )
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
