@@ -10,11 +10,13 @@ from digest.app import staff
 from digest.app.editing_state import EditingState, preview_state, read_editing_state
 from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
-from digest.edition.composition import write_proposed_content
+from digest.edition.composition import write_edited_content
 from digest.edition.content import EditionContent
+from digest.edition.edits import EDITION_TARGET
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.edition.sent_back_notes import list_notes
+from digest.settings import Settings
 from digest.store.approval_models import SentBackNote
 from digest.store.models import AuditEntry, Edition
 
@@ -41,14 +43,11 @@ class NoteAct:
 
 @dataclass(frozen=True, slots=True)
 class EditionHistory:
-    """All that was done to an edition. `names` says how colleagues see each actor of the staff.
-
-    `proposed` is what the edition says without its editors.
-    """
+    """All that was done to an edition. `names` says how colleagues see each actor of the staff."""
 
     edition: Edition
     state: EditingState
-    proposed: EditionContent
+    settings: Settings
     approvals: tuple[ApprovalAct, ...]
     notes: tuple[NoteAct, ...]
     names: Mapping[str, str]
@@ -57,6 +56,15 @@ class EditionHistory:
     def can_change(self) -> bool:
         """Whether the edition can still be edited."""
         return self.edition.state in COMING_STATES
+
+    def write_head_before(self, seq: int) -> EditionContent:
+        """Write what the edition said before the edit of a number, were its subject, preheader and intro nobody's words.
+
+        A subject that nobody wrote is made of the headlines: those of that moment.
+        """
+        state = self.state
+        past = tuple(e for e in state.edits if e.seq < seq and e.target != EDITION_TARGET)
+        return write_edited_content(state.grown, past, state.identity, self.settings)
 
 
 def read_edition_history(installation: Installation, name: str) -> EditionHistory:
@@ -77,8 +85,8 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
         )
         approvals = tuple(ApprovalAct(e.at, e.actor, acts[e.act], _find_last_seq(state, e.at)) for e in entries)
         notes = tuple(_list_note_acts(state, list_notes(session, edition)))
-    proposed = write_proposed_content(state.grown, state.identity, installation.settings)
-    return EditionHistory(edition, state, proposed, approvals, notes, staff.read_display_names(installation))
+    names = staff.read_display_names(installation)
+    return EditionHistory(edition, state, installation.settings, approvals, notes, names)
 
 
 def _list_note_acts(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteAct]:

@@ -54,8 +54,15 @@ def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, set
 
 def write_proposed_content(grown: GrownProposal, identity: EditionIdentity, settings: Settings) -> EditionContent:
     """Write what an edition would say without its editors; its subject is not rendered."""
+    return write_edited_content(grown, (), identity, settings)
+
+
+def write_edited_content(
+    grown: GrownProposal, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
+) -> EditionContent:
+    """Write what an edition says by some of its edits; its subject is not rendered."""
     release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
-    return _write_content(arrange_edition(grown, (), settings.file, release_day), identity, settings)
+    return _write_content(arrange_edition(grown, edits, settings.file, release_day), identity, settings)
 
 
 def _write_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:

@@ -131,6 +131,24 @@ def edits_in_force(edits: Sequence[Edit]) -> tuple[Edit, ...]:
     return tuple(e for e in edits if e.seq not in undone and not e.is_undo)
 
 
+def find_text_before(edit: Edit, edits: Sequence[Edit], resolve: Callable[[str], str]) -> str | None:
+    """Return what editors had written where a text edit wrote, as it stood when that was made; None where it was the original.
+
+    Args:
+        edit: the text edit.
+        edits: all edits of the edition, in order. What took one of them back later does not count yet.
+        resolve: gives one name to all that name the same story.
+    """
+    earlier = edits_in_force([e for e in edits if e.seq < edit.seq])
+    field, target = edit.text("field"), resolve(edit.target)
+    texts = (
+        e.text("text")
+        for e in reversed(earlier)
+        if e.kind == EditKind.TEXT and e.text("field") == field and resolve(e.target) == target
+    )
+    return next(texts, "") or None
+
+
 def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
     """Return the topics that editors chose, by the URL of the article that each edit names: for what is proposed anew."""
     chosen = {e.target: e.text("topic") for e in edits_in_force(edits) if e.kind == EditKind.TOPIC}

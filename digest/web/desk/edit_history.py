@@ -2,14 +2,14 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from digest.app.edit_history import EditionHistory
 from digest.edition.arrangement import Arrangement, EditOutcome
-from digest.edition.edits import EDITION_TARGET, Edit, EditionField, EditKind, StoryField
+from digest.edition.edits import EDITION_TARGET, Edit, EditionField, EditKind, StoryField, find_text_before
 from digest.settings import SectionSettings
 from digest.web.desk.colleagues import name_actor
 from digest.web.desk.edit_sentences import EditWriter, create_edit_writer
@@ -19,6 +19,8 @@ from subscribers.phrases import clock_time, month_day
 MAX_SHOWN_ROWS = 40
 MAX_LISTED_CHANGES = 5  # of those that bringing a moment back takes out
 CONTEXT_WORDS = 6  # kept beside each changed passage of a text
+# Below this likeness two versions are read one after the other: mixed word by word, neither can be read.
+MIN_COMPARED_LIKENESS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,11 @@ class HistoryRow:
     is_undone: bool = False
     is_shown: bool = False
     can_undo: bool = False
+
+    @property
+    def is_rewritten_whole(self) -> bool:
+        """Whether a text was replaced by another one: nothing of it was kept."""
+        return {passage.kind for passage in self.passages} == {"was", "is"}
 
     @property
     def sentence_end(self) -> str:
@@ -132,7 +139,7 @@ def tell_history(
     if not query.section:
         rows += [row for row in _tell_other_acts(teller, query) if not query.who or row.who == teller.name(query.who)]
     rows.sort(key=lambda row: (row.at, row.seq, row.edit or 0), reverse=True)
-    shown = rows if query.whole else rows[:MAX_SHOWN_ROWS]
+    shown = [_add_passages(teller, row) for row in (rows if query.whole else rows[:MAX_SHOWN_ROWS])]
     days = groupby(shown, key=lambda row: row.at.astimezone(zone).date())
     people = {edit.actor: teller.name(edit.actor) for edit in teller.edits}
     return HistoryPage(
@@ -182,7 +189,6 @@ def _tell_edit(teller: HistoryTeller, outcome: EditOutcome, query: HistoryQuery)
         clock=clock_time(edit.at.astimezone(teller.zone)),
         who=teller.name(edit.actor),
         words=f"{_describe(teller, edit)}{_describe_refill(teller, outcome)}",
-        passages=_rewritten_passages(teller, edit),
         remark="You are looking at this moment." if is_shown else _remark(teller, outcome),
         is_undone=outcome.undone_by is not None,
         is_shown=is_shown,
@@ -213,34 +219,21 @@ def _remark(teller: HistoryTeller, outcome: EditOutcome) -> str:
     return f"Does nothing now: {outcome.idle_reason}." if outcome.idle_reason else ""
 
 
-def _rewritten_passages(teller: HistoryTeller, edit: Edit) -> tuple[ChangedPassage, ...]:
-    """Return what a text was and is, word by word; empty for any other act."""
-    if edit.kind != EditKind.TEXT:
-        return ()
-    original = _original_text(teller.history, edit)
-    was, now = _text_before(teller, edit, original), edit.text("text") or original
-    return compare_texts(was, now)
-
-
-def _text_before(teller: HistoryTeller, edit: Edit, original: str) -> str:
-    resolve = teller.history.state.arrangement.name_target
-    undone = {o.edit.seq for o in teller.history.state.arrangement.outcomes if o.undone_by}
-    before = (
-        e
-        for e in reversed(teller.edits)
-        if e.seq < edit.seq
-        and e.kind == EditKind.TEXT
-        and e.seq not in undone
-        and e.text("field") == edit.text("field")
-    )
-    last = next((e for e in before if resolve(e.target) == resolve(edit.target)), None)
-    return (last.text("text") or original) if last else original
+def _add_passages(teller: HistoryTeller, row: HistoryRow) -> HistoryRow:
+    """Say what a text was and is; any other act has none."""
+    edit = next((e for e in teller.edits if e.seq == row.edit and e.kind == EditKind.TEXT), None)
+    if edit is None:
+        return row
+    was = find_text_before(edit, teller.edits, teller.history.state.arrangement.name_target)
+    now = edit.text("text")
+    original = "" if was and now else _original_text(teller.history, edit)
+    return replace(row, passages=compare_texts(was or original, now or original))
 
 
 def _original_text(history: EditionHistory, edit: Edit) -> str:
-    """Return the text that stood there without its editors; empty where it has none."""
+    """Return the text that stood there without its editors when an edit was made; empty where it has none."""
     if edit.target == EDITION_TARGET:
-        said = history.proposed
+        said = history.write_head_before(edit.seq)
         own = {
             EditionField.SUBJECT: said.subject,
             EditionField.PREHEADER: said.preheader,
@@ -256,12 +249,17 @@ def _original_text(history: EditionHistory, edit: Edit) -> str:
 
 
 def compare_texts(was: str, now: str) -> tuple[ChangedPassage, ...]:
-    """Return two versions of a text as one list of passages: what was kept, shortened to a few words, what went, what came."""
+    """Return two versions of a text as one list of passages: what was kept, shortened to a few words, what went, what came.
+
+    Where most words differ, the old version stands whole before the new one.
+    """
     before, after = was.split(), now.split()
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    if matcher.ratio() < MIN_COMPARED_LIKENESS:
+        versions = (ChangedPassage("was", " ".join(before)), ChangedPassage("is", " ".join(after)))
+        return tuple(version for version in versions if version.text)
     passages = []
-    for tag, start, end, new_start, new_end in difflib.SequenceMatcher(
-        None, before, after, autojunk=False
-    ).get_opcodes():
+    for tag, start, end, new_start, new_end in matcher.get_opcodes():
         if tag == "equal":
             passages.append(ChangedPassage("kept", _shorten(before[start:end])))
             continue

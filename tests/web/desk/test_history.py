@@ -9,7 +9,7 @@ from digest.app.acts import Actor, Face, Role
 from digest.app.demo import SAMPLE_NOW
 from digest.app.edit_application import EditForm
 from digest.app.installation import Installation
-from digest.edition.edits import StoryField
+from digest.edition.edits import EditionField, StoryField
 from digest.store import staff
 from digest.web.desk.edit_history import ChangedPassage, compare_texts
 from tests.web.desk.conftest import SetClock
@@ -116,6 +116,23 @@ def test_a_moved_story_says_where_it_came_from_and_the_first_rewrite_of_the_head
     assert f"<del>{' '.join(intro.split()[:6])}" in html.unescape(week.client().get(f"{week.path}/history").text)
 
 
+def test_what_was_before_is_what_stood_then(week: SampleWeek) -> None:
+    """A subject that nobody wrote is made of the headlines of that moment; what was undone later stood there all the same."""
+    installation, form = week.installation, EditForm(week.name, as_editor(week), SAMPLE_NOW)
+    lead = week.state.arrangement.sections["featured"][0].url
+    editing.write_text(installation, form, lead, StoryField.HEADLINE, "Radios failed for eleven hours")
+    editing.write_edition_text(installation, form, EditionField.SUBJECT, "What silence costs")
+    editing.write_text(installation, form, lead, StoryField.HEADLINE, "Radios failed for twelve hours")
+    editing.write_edition_text(installation, form, EditionField.SUBJECT, None)
+    edit_reversal.undo_edit(installation, form, 1)
+    told = re.findall(r'<p class="passages[^>]*>(.*?)</p>', week.client().get(f"{week.path}/history").text)
+    assert [passages.strip() for passages in told[:3]] == [
+        "<del>What silence costs</del> <ins>Radios failed for twelve hours</ins>",
+        "Radios failed for <del>eleven</del> <ins>twelve</ins> hours",
+        "<del>Radios failed for eleven hours</del> <ins>What silence costs</ins>",
+    ]
+
+
 def test_two_versions_of_a_text_are_compared_word_by_word() -> None:
     assert compare_texts("a b c", "a x c") == (
         ChangedPassage("kept", "a"),
@@ -127,6 +144,12 @@ def test_two_versions_of_a_text_are_compared_word_by_word() -> None:
     kept = compare_texts(long, f"{long} end")[0].text
     assert kept.startswith("w0 w1 w2 w3 w4 w5 … ")
     assert kept.endswith("w38 w39")
+
+
+def test_a_text_that_was_written_anew_is_shown_whole_and_so_is_what_was_there() -> None:
+    was, now = "The week in brief, as every week.", "The radios were out as never before, in eleven counties."
+    assert compare_texts(was, now) == (ChangedPassage("was", was), ChangedPassage("is", now))
+    assert compare_texts("", now) == (ChangedPassage("is", now),)
 
 
 def test_looking_at_a_moment_shows_the_mail_of_then_and_changes_nothing(week: SampleWeek) -> None:
