@@ -12,7 +12,7 @@ from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
 from digest.edition.composition import write_edited_content
 from digest.edition.content import EditionContent
-from digest.edition.edits import EDITION_TARGET
+from digest.edition.edits import EDITION_TARGET, Edit, find_text_before
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.edition.sent_back_notes import list_notes
@@ -56,6 +56,10 @@ class EditionHistory:
     def can_change(self) -> bool:
         """Whether the edition can still be edited."""
         return self.edition.state in COMING_STATES
+
+    def find_text_before(self, edit: Edit) -> str | None:
+        """Return what editors had written where a text edit wrote, as it stood when that was made; None where it was the original."""
+        return find_text_before(edit, self.state.edits, self.state.arrangement.name_target)
 
     def write_head_before(self, seq: int) -> EditionContent:
         """Write what the edition said before the edit of a number, were its subject, preheader and intro nobody's words.

@@ -14,7 +14,9 @@ from digest.select.values import SummaryOrigin
 BlockKind = Literal["sponsor", "opportunity", "correction"]
 SPONSOR_BLOCK_ID = "sponsor"  # of the block that the settings hold
 CalendarDay = date  # for the class that has a field `date`
-MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90  # characters that the inbox of a phone shows
+# Characters that a list of mails shows: on a desktop, and of the preheader on a phone too, in two lines.
+MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90
+PHONE_SUBJECT_LENGTH = 40  # about; from 33 in Gmail on Android to 48 in Mail on an iPhone
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,9 @@
     const menu = link.closest("details");
     menu.open = false;
     find("summary", menu).focus();
-    leadTo(link.closest("[data-place]").dataset.place);
+    place = link.closest("[data-place]").dataset.place;
+    // A list of mails and the text part show no story: the view is changed for one that does.
+    if (find(".frame.inbox, .frame.text")) showView(find(".seg a")); else leadTo(place);
   });
 
   const refresh = async () => {
@@ -174,14 +176,16 @@
 
   const describeFocus = (held) => {
     const row = held.closest(ROWS), rows = findAll(ROWS, held.closest(".pane") || desk);
-    return { story: row && row.dataset.story, pane: held.closest(".pane"), place: rows.indexOf(row), act: held.name === "act" && held.value };
+    const menu = held.matches(".more > summary");
+    return { story: row && row.dataset.story, pane: held.closest(".pane"), place: rows.indexOf(row), menu, act: held.name === "act" && held.value };
   };
   const restoreFocus = (held, kept) => {
     if (held.isConnected && held !== document.body) { held.focus({ preventScroll: true }); return; }
     if (!kept.story) return;
     const rows = findAll(ROWS, kept.pane);
     const row = rows.find((one) => one.dataset.story === kept.story) || rows[Math.min(kept.place, rows.length - 1)];
-    const button = row && kept.act && findAll("button[name=act]:not([disabled])", row).find((one) => one.value === kept.act);
+    const button = row && (kept.menu ? find(".more > summary", row)
+      : kept.act && findAll("button[name=act]:not([disabled])", row).find((one) => one.value === kept.act));
     if (button && button.offsetParent) button.focus(); else if (row) focusRow(row);
   };
 
@@ -222,9 +226,10 @@
   const note = (control, words) => {
     const hint = find(".lab em", control.closest(".fld") || document.createElement("p"));
     if (!hint) return;
-    const { limit, unit = "characters" } = hint.dataset;
+    const { limit, unit = "characters", phone } = hint.dataset;
     const used = unit === "words" ? control.value.split(/\s+/).filter(Boolean).length : [...control.value].length;
-    const count = limit ? `${used} of ${limit} ${unit}` : hint.textContent.split(". ")[0];
+    const shown = phone && used > Number(phone) ? `, about ${phone} on a phone` : "";
+    const count = limit ? `${used} of ${limit} ${unit}${shown}` : hint.textContent.split(". ")[0];
     hint.classList.toggle("over", Boolean(limit) && used > Number(limit));
     hint.textContent = [count, words].filter(Boolean).join(". ");
   };
@@ -442,21 +447,22 @@
 
   // --- views, without loading the page again -----------------------------------------------------------------
 
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest(".seg a");
-    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || !find("#preview").offsetParent) return;
-    event.preventDefault();
+  const showView = (link) => {
     const key = new URL(link.href).searchParams.get("view") || "phone", frame = find(".frame");
     if (!frame) return location.assign(link.href);
     for (const one of findAll(".seg a")) one.toggleAttribute("aria-current", false);
     link.setAttribute("aria-current", "true");
     frame.className = `frame ${key}`;
-    frame.removeAttribute("tabindex");
-    if (key === "text") frame.tabIndex = 0;
     const inner = find("iframe", frame);
     inner.src = inner.src.replace(/[^/?#]+(\?[^#]*)?(#.*)?$/, `${key}$1${place && `#${place}`}`);
     history.replaceState(null, "", link.href);
     inTurn(refresh);
+  };
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest(".seg a");
+    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || !find("#preview").offsetParent) return;
+    event.preventDefault();
+    showView(link);
   });
 
   // --- dragging ----------------------------------------------------------------------------------------------

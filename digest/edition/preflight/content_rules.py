@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.collect.urls import canonical_url
-from digest.edition.content import MAX_PREHEADER_LENGTH, MAX_SUBJECT_LENGTH
+from digest.edition.content import MAX_PREHEADER_LENGTH, MAX_SUBJECT_LENGTH, PHONE_SUBJECT_LENGTH
 from digest.edition.kinds import lead_sections
 from digest.edition.preflight.rule_registry import (
     PreflightFinding,
@@ -52,7 +52,9 @@ def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if not line.strip():
         yield error_finding("The subject is empty.")
     if len(line) > MAX_SUBJECT_LENGTH:
-        yield warning_finding(f"The subject has {len(line)} characters; phones show {MAX_SUBJECT_LENGTH}.")
+        yield warning_finding(
+            f"The subject has {len(line)} characters; most programs show {MAX_SUBJECT_LENGTH}, a phone about {PHONE_SUBJECT_LENGTH}."
+        )
     if line.endswith("…"):
         yield warning_finding(f"“{line}” is cut off where the lead's headline goes on. Write a subject that ends.")
     if line and second.casefold().startswith(line.casefold()):

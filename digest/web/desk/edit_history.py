@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from digest.app.edit_history import EditionHistory
 from digest.edition.arrangement import Arrangement, EditOutcome
-from digest.edition.edits import EDITION_TARGET, Edit, EditionField, EditKind, StoryField, find_text_before
+from digest.edition.edits import EDITION_TARGET, Edit, EditionField, EditKind, StoryField
 from digest.settings import SectionSettings
 from digest.web.desk.colleagues import name_actor
 from digest.web.desk.edit_sentences import EditWriter, create_edit_writer
@@ -224,7 +224,7 @@ def _add_passages(teller: HistoryTeller, row: HistoryRow) -> HistoryRow:
     edit = next((e for e in teller.edits if e.seq == row.edit and e.kind == EditKind.TEXT), None)
     if edit is None:
         return row
-    was = find_text_before(edit, teller.edits, teller.history.state.arrangement.name_target)
+    was = teller.history.find_text_before(edit)
     now = edit.text("text")
     original = "" if was and now else _original_text(teller.history, edit)
     return replace(row, passages=compare_texts(was or original, now or original))

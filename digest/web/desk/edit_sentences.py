@@ -24,6 +24,23 @@ _FIELD_NAMES = {
 }
 
 
+# What each act is called where a word has to do: on the button that takes it back.
+_ACT_NAMES: Mapping[str, str] = {
+    EditKind.DROP: "drop",
+    EditKind.RESTORE: "put back",
+    EditKind.LEAD: "leading article",
+    EditKind.MERGE: "merge",
+    EditKind.SPLIT: "split",
+    EditKind.UNDER: "put under",
+    EditKind.PICTURE: "picture",
+    EditKind.TOPIC: "topic",
+    EditKind.ADD: "new story",
+    EditKind.BLOCK: "labelled block",
+    EditKind.NOTE: "note",
+    EditKind.REVERT: "bring back",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class EditWriter:
     """Writes edits as sentences without their subject: "moved “Ports get ten days” to Featured"."""
@@ -47,6 +64,16 @@ class EditWriter:
         if edit.kind == EditKind.REVERT:
             return "brought back an earlier state" if edit.undoes else "brought back the proposal"
         return "did something that this version does not know"
+
+    def name_act(self, edit: Edit) -> str:
+        """Name what an editor did in a word or two; of a text the field that was written."""
+        if edit.kind == EditKind.TEXT:
+            return _FIELD_NAMES.get(edit.text("field"), "text")
+        if edit.kind == EditKind.PLACE:
+            return "move" if self.origins.get(edit.seq) else "add"
+        if edit.kind == EditKind.PIN:
+            return "pin" if edit.flag("pinned", default=True) else "unpin"
+        return _ACT_NAMES.get(edit.kind, "change")
 
     def quote(self, target: str) -> str:
         """Quote the headline of the story that an article stands for, else name the address."""

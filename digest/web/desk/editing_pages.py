@@ -33,6 +33,7 @@ from digest.web.desk.edit_outline import (
     tray_sentence,
 )
 from digest.web.desk.edit_sentences import create_edit_writer
+from digest.web.desk.edition_outline import count_head_lengths
 from digest.web.desk.page_query import EditionPageQuery, read_page_query
 from digest.web.desk.picture_forms import RefusedPicture, change_picture, explain_refusal, read_picture_form
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, find_preview_view
@@ -138,12 +139,14 @@ def render_edit_page(
         edition=view.edition,
         state=state,
         content=content,
+        lengths=count_head_lengths(content),
         outline=outline,
         pool=pool,
         shown_place=outline.find_preview_place(query.open or query.show),
         summary=summarise_findings(outline),
         tray_sentence=tray_sentence(state.arrangement, context.zone),
         last_own=writer.describe(last_own, edits) if last_own else "",
+        last_own_name=writer.name_act(last_own) if last_own else "",
         last_undo=state.find_last_own_undo(actor),
         clippings=list_clipped_rows(clipboard.list_clippings(context.installation, current_actor()), outline, name),
         lead_section=find_lead_section(file.sections),

@@ -4,15 +4,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from digest.collect.urls import site_name
-from digest.edition.content import EditionContent, EditionSection, SectionEntry
+from digest.edition.content import (
+    MAX_PREHEADER_LENGTH,
+    MAX_SUBJECT_LENGTH,
+    PHONE_SUBJECT_LENGTH,
+    EditionContent,
+    EditionSection,
+    SectionEntry,
+)
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
 from digest.store.models import Edition, EditionStory
 from digest.web.filters import count_with_noun
 from subscribers.phrases import join_words
 
-# Limits that inboxes set; the counters beside the lines show them.
-MAX_SUBJECT_CHARACTERS, MAX_PREHEADER_CHARACTERS, MAX_INTRO_WORDS = 60, 90, 60
+MAX_INTRO_WORDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +84,12 @@ class ListedStory:
 
 @dataclass(frozen=True, slots=True)
 class LengthCounter:
-    """How long a line is, against what fits."""
+    """How long a line is, against what fits. `phone` is what a phone shows of it, about; 0 where it shows all that fits."""
 
     length: int
     limit: int
-    unit: str = ""
+    unit: str = "characters"
+    phone: int = 0
 
     @property
     def over(self) -> bool:
@@ -90,7 +97,26 @@ class LengthCounter:
         return self.length > self.limit
 
     def __str__(self) -> str:
-        return f"{self.length} of {self.limit}{f' {self.unit}' if self.unit else ''}"
+        count = f"{self.length} of {self.limit} {self.unit}"
+        return f"{count}, about {self.phone} on a phone" if self.phone and self.length > self.phone else count
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLengths:
+    """How long the lines of an edition's head are, against what inboxes show and readers read."""
+
+    subject: LengthCounter
+    preheader: LengthCounter
+    intro: LengthCounter
+
+
+def count_head_lengths(content: EditionContent) -> HeadLengths:
+    """Count the lines of an edition's head."""
+    return HeadLengths(
+        subject=LengthCounter(len(content.subject), MAX_SUBJECT_LENGTH, phone=PHONE_SUBJECT_LENGTH),
+        preheader=LengthCounter(len(content.preheader), MAX_PREHEADER_LENGTH),
+        intro=LengthCounter(len(content.intro.split()), MAX_INTRO_WORDS, "words"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +156,7 @@ class EditionOutline:
     """A whole edition."""
 
     content: EditionContent
-    subject: LengthCounter
-    preheader: LengthCounter
-    intro: LengthCounter
+    lengths: HeadLengths
     blocks: tuple[OutlineSection, ...]
 
 
@@ -145,9 +169,7 @@ def build_edition_outline(
     most = {s.key: s.most for s in sections}
     return EditionOutline(
         content=content,
-        subject=LengthCounter(len(content.subject), MAX_SUBJECT_CHARACTERS),
-        preheader=LengthCounter(len(content.preheader), MAX_PREHEADER_CHARACTERS),
-        intro=LengthCounter(len(content.intro.split()), MAX_INTRO_WORDS, "words"),
+        lengths=count_head_lengths(content),
         blocks=tuple(_build_outline_section(section, placed, most) for section in content.sections),
     )
 

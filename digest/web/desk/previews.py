@@ -26,11 +26,12 @@ _ALWAYS_TRUE_QUERY, _NEVER_TRUE_QUERY = "(min-width:0)", "(max-width:0)"
 
 @dataclass(frozen=True, slots=True)
 class PreviewView:
-    """One way to look at an edition; `says` explains it beside the picture."""
+    """One way to look at an edition; `says` explains it beside the picture, `has_places` whether it can be led to a story."""
 
     key: str
     title: str
     says: str
+    has_places: bool = True
 
 
 PREVIEW_VIEWS = (
@@ -38,8 +39,8 @@ PREVIEW_VIEWS = (
     PreviewView("wide", "Wide", "As a desktop program shows it, smaller"),
     PreviewView("dark", "Dark", "As a phone set to dark shows it"),
     PreviewView("noimages", "No images", "With pictures blocked, as many programs do at first"),
-    PreviewView("text", "Text", "The text part, whole"),
-    PreviewView("inbox", "Inbox", "The two lines in a list of mails"),
+    PreviewView("text", "Text", "The text part, whole", has_places=False),
+    PreviewView("inbox", "Inbox", "The two lines in a list of mails", has_places=False),
 )
 
 

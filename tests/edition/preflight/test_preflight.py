@@ -345,7 +345,7 @@ FAULTS = (
     ),
     Fault("held", FindingLevel.ERROR, "too few", lambda: replace(examined(), incomplete_reason="too few stories")),
     Fault("subject", FindingLevel.ERROR, "empty", _said(subject=" ")),
-    Fault("subject", FindingLevel.WARNING, "phones show", _said(subject="x" * 61)),
+    Fault("subject", FindingLevel.WARNING, "most programs show 60, a phone about 40", _said(subject="x" * 61)),
     Fault("subject", FindingLevel.WARNING, "repeats", _said(preheader=sound().subject + "!")),
     Fault("subject", FindingLevel.WARNING, "inboxes show", _said(preheader="y" * 91)),
     Fault(

@@ -132,7 +132,8 @@ def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: S
     before = week.headlines("featured")
     week.act(f"up {week.anchors('featured')[1]}")
     week.act(f"down {week.anchors('featured')[3]}", editor="sam")
-    assert "Undo “made “" in page(week)
+    assert 'title="Undo: made “' in page(week)
+    assert ">Undo: move</button>" in page(week)
     week.act("undo")
     assert week.headlines("featured")[:2] == before[:2]
     assert week.headlines("featured")[3:5] == [before[4], before[3]]
@@ -146,15 +147,15 @@ def test_what_leads_says_what_the_mail_shows_with_it_and_a_pinned_lead_keeps_its
     week.act(f"lead {fourth}")
     shown = page(week)
     assert "<b>Lead</b>, with its picture. " in shown
-    assert re.search("Undo “made “[^”]+” the lead”", shown)
+    assert re.search('title="Undo: made “[^”]+” the lead"', shown)
     week.act(f"lead {topic}")
     shown = page(week)
     assert "<b>Lead</b>. " in shown
-    assert re.search("Undo “made “[^”]+” the lead, moved from Topics”", shown)
+    assert re.search('title="Undo: made “[^”]+” the lead, moved from Topics"', shown)
     week.act(f"pin {topic}")
     week.act(f"lead {fourth}")
     assert week.anchors("featured")[:2] == [topic, fourth]
-    assert re.search("Undo “moved “[^”]+” in Featured”", page(week))
+    assert re.search('title="Undo: moved “[^”]+” in Featured"', page(week))
 
 
 def test_a_story_of_the_list_is_added_and_moved_to_any_section_and_place(week: SampleWeek) -> None:

@@ -182,6 +182,10 @@ def test_the_preview_leads_to_the_story_that_is_open_or_was_touched_last(week: S
     assert re.search(rf'href="[^"]*tab=preview&amp;show={second}#{second}">Show in the preview', page)
     assert f'{source}#{places[second]}"' in week.client().get(f"{week.path}?show={second}").text
     assert f'{source}#{places[first]}"' in week.client().get(f"{week.path}?open={first}&show={second}").text
+    # A list of mails shows no story: the link leads to a view that does.
+    page = week.client().get(f"{week.path}?view=inbox").text
+    assert re.search(rf'href="[^"]*\?tab=preview&amp;show={second}#{second}">Show in the preview', page)
+    assert f'view=dark&amp;show={second}#{second}">Show' in week.client().get(f"{week.path}?view=dark").text
     saved = week.client().post(
         f"{week.path}/story/{second}", data={"headline": "New", "was-headline": "", "close": "1"}
     )

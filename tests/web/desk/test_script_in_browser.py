@@ -218,10 +218,14 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     week, _ = served
     mail, last = desk.frame_locator(".frame iframe"), desk.locator("ol[data-section=topics] > li").last
     last_heading = mail.get_by_role("link", name=week.headlines("topics")[-1])
+    desk.keyboard.press("6")
+    expect(desk.locator("#preview .title small")).to_have_text("The two lines in a list of mails")
     last.get_by_text("More", exact=False).click()
     # Low on the page the menu opens upward: its last act is not under the line of keys.
     expect(last.get_by_role("button", name=re.compile("^Drop"))).to_be_in_viewport(ratio=1)
     last.get_by_role("link", name="Show in the preview").click()
+    # A list of mails shows no story.
+    expect(desk.locator("#preview .title small")).to_have_text("As a phone shows it")
     expect(last_heading).to_be_in_viewport()
     expect(last.locator("details.more > summary")).to_be_focused()
     follow(desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit"))
@@ -254,7 +258,10 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     expect(intro).to_be_focused()
     intro.fill("Radios were  out for\neleven hours.")
     expect(desk.locator("#head .lab em").nth(2)).to_have_text("6 of 60 words. Not saved yet")
+    subject.fill("Radios were out in eleven counties on Monday")
+    expect(desk.locator("#head .lab em").first).to_have_text("44 of 60 characters, about 40 on a phone. Not saved yet")
     subject.fill("Radios were out")
+    expect(desk.locator("#head .lab em").first).to_have_text("15 of 60 characters. Not saved yet")
     expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")
     expect(desk.get_by_role("img", name=re.compile("HLS.Today, Radios were out, "))).to_have_count(1)
     subject.press("Tab")
@@ -332,7 +339,8 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     expect(notes.nth(1)).to_have_text(re.compile(r"^30 of 90 characters\. Saved "))
     expect(unsaved).to_have_text("")
     expect(undo).to_be_enabled()
-    expect(undo).to_have_attribute("title", "Undo “wrote the preheader”")
+    expect(undo).to_have_text("Undo: preheader")
+    expect(undo).to_have_attribute("title", "Undo: wrote the preheader")
     assert desk.evaluate(WHERE_IT_CLOSES) == place
     written = [(edit.value["field"], edit.value["text"]) for edit in week.state.edits]
     assert written == [("subject", "Radios were off"), ("preheader", "And ports look at their cranes")]
