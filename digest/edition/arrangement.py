@@ -57,7 +57,7 @@ class ArrangedStory:
 class RemovedStory:
     """A story on the shelf: what an editor removed, by which edit, and from where (no section: from the tray or the left-out).
 
-    `came_up` is the canonical address of the story that took its place, empty where none did.
+    `came_up` is the canonical address of the story that took its place; empty where none did, which `unfilled` explains.
     """
 
     scored: ScoredStory
@@ -65,6 +65,7 @@ class RemovedStory:
     section: str
     position: int  # from 0
     came_up: str
+    unfilled: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ class EditOutcome:
 
     `stood_in` is the section in which the story stood that the edit names: empty where it stood in none, None where that is not
     known, because the edit was taken back or names no story. `came_up` are the canonical addresses of the stories that took the
-    place of what the edit dropped, `came_first` says whether the story that it names stood first in its section after it.
+    place of what the edit dropped, `unfilled` says why none did, `came_first` whether the story that it names stood first in its
+    section after it.
     """
 
     edit: Edit
@@ -82,6 +84,7 @@ class EditOutcome:
     stood_in: str | None = None
     came_up: tuple[str, ...] = ()
     came_first: bool = False
+    unfilled: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,8 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
         stood_in = story.section if story else None
         idle_reason = board.apply_edit(edit)
         came_up, came_first = tuple(board.came_up.get(edit.seq, ())), story is not None and board.stands_first(story)
-        outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first))
+        unfilled = board.unfilled.get(edit.seq, "")
+        outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled))
     return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
 
 
@@ -181,7 +185,9 @@ def _newest_first(pair: tuple[Removal, BoardStory]) -> tuple[int, str]:
 
 
 def _removed_story(removal: Removal, story: BoardStory) -> RemovedStory:
-    return RemovedStory(story.scored, removal.edit, removal.section, removal.position, removal.came_up)
+    return RemovedStory(
+        story.scored, removal.edit, removal.section, removal.position, removal.came_up, removal.unfilled
+    )
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> ArrangedStory:

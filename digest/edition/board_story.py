@@ -49,7 +49,7 @@ class EditedPicture:
 class Removal:
     """How a story was removed: by which edit, and from where; no section is the tray or the left-out.
 
-    `came_up` is the canonical address of the story that took its place, empty where none did.
+    `came_up` is the canonical address of the story that took its place; empty where none did, which `unfilled` explains.
     """
 
     edit: Edit
@@ -58,6 +58,7 @@ class Removal:
     state: StoryState
     main: "BoardStory | None" = None
     came_up: str = ""
+    unfilled: str = ""
 
 
 @dataclass(slots=True, eq=False)

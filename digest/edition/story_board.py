@@ -40,6 +40,7 @@ class StoryBoard:
         self.blocks = {block.id: block for block in blocks}
         self.links: list[StoryLink] = []  # what merges and splits decided, in their order
         self.came_up: dict[int, list[str]] = {}  # in place of dropped stories, by the edit's number
+        self.unfilled: dict[int, str] = {}  # why none came up, by the edit's number
         self._reserves = grown.proposal.reserves
         self._by_url: dict[str, BoardStory] = {}
         self._canonical_urls: dict[str, str] = {}  # by link as published
@@ -130,13 +131,17 @@ class StoryBoard:
         found = {id(s): s for url in edit.targets if (s := self.find_story(url)) and s.state is not StoryState.REMOVED}
         for story in found.values():
             section, position, state, main = story.section, self._position_of(story), story.state, story.main
+            following = self.find_next(section) if section else None
+            unfilled = self._explain_unfilled(section) if section and not following else ""
             self._take_away(story)
             story.state = StoryState.REMOVED
             story.edits.append(edit.seq)
-            came_up = self._take_next(section) if section else ""
+            came_up = self._insert_next(section, following) if following else ""
             if came_up:
                 self.came_up.setdefault(edit.seq, []).append(came_up)
-            story.removal = Removal(edit, section, position, state, main, came_up)
+            story.removal = Removal(edit, section, position, state, main, came_up, unfilled)
+            if unfilled:
+                self.unfilled[edit.seq] = unfilled
         return "" if found else "the story is not there, or was removed before"
 
     def restore_story(self, story: BoardStory, edit: Edit) -> str:
@@ -217,17 +222,30 @@ class StoryBoard:
         story.section, story.main, story.pinned_at = "", None, None
 
     def find_next(self, section: str) -> BoardStory | None:
-        """Find the story that comes up where one of a section is dropped: none that an editor has touched, none that came since."""
-        if self.settings[section].refill != "next":
+        """Find the story that comes up where one of a section is dropped: none that an editor has touched, none that came since.
+
+        None comes up in a section that has more than its maximum, by editors' will.
+        """
+        if self.settings[section].refill != "next" or self._is_overfull(section):
             return None
         reserve = (self.find_story(url) for url in self._reserves.get(section, ()))
         return next((s for s in reserve if s and s.state is StoryState.LEFT_OUT and not s.edits), None)
 
-    def _take_next(self, section: str) -> str:
-        """Let the next of a section come up; return its address, empty where none does."""
-        story = self.find_next(section)
-        if story is None:
+    def _is_overfull(self, section: str) -> bool:
+        return len(self.sections[section]) > self.settings[section].most
+
+    def _explain_unfilled(self, section: str) -> str:
+        """Say why no story comes up where one of a section is dropped; nothing where the section's rule is that none does."""
+        settings = self.settings[section]
+        if settings.refill != "next":
             return ""
+        if self._is_overfull(section):
+            left, most = len(self.sections[section]) - 1, settings.most
+            return f"{settings.title} still has {left}, {'its maximum' if left == most else f'more than its {most}'}"
+        return f"no other story of this draft fits {settings.title}"
+
+    def _insert_next(self, section: str, story: BoardStory) -> str:
+        """Let a story come up in a section; return its address."""
         key = SECTION_KINDS[self.settings[section].kind].order_key
         own, stories = key(story.scored), self.sections[section]
         later = (n for n, s in enumerate(stories) if own and key(s.scored) > own)

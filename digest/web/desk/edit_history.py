@@ -205,10 +205,10 @@ def _describe(teller: HistoryTeller, edit: Edit) -> str:
 
 
 def _describe_refill(teller: HistoryTeller, outcome: EditOutcome) -> str:
-    """Say what took the place of a story that was dropped from a section: ": “Ports get ten days” came up in its place"."""
+    """Say what took the place of a story that was dropped from a section: "; “Ports get ten days” came up in its place"."""
     if outcome.edit.kind != EditKind.DROP or not outcome.stood_in or outcome.idle_reason:
         return ""
-    return f": {teller.writer.describe_refill(outcome.came_up, len(outcome.edit.targets))}"
+    return f"; {teller.writer.describe_refill(outcome.came_up, outcome.unfilled, len(outcome.edit.targets))}"
 
 
 def _remark(teller: HistoryTeller, outcome: EditOutcome) -> str:

@@ -25,6 +25,7 @@ REFILL_SENTENCES = {
     "next": "If you drop one, the next by score comes up.",
     "none": "If you drop one, its place stays empty.",
 }
+OVERFULL_SENTENCE = "It has more than its maximum: if you drop one, none comes up."
 READ_REFILL_SENTENCES = REFILL_SENTENCES | {"next": "If you drop one, the next by reads comes up."}
 
 
@@ -133,7 +134,8 @@ class ArrangedSection:
     def refill_sentence(self) -> str:
         """What takes the place of a dropped story, and that nothing is put here by hand, where that is so."""
         if self.is_placed_by_hand:
-            return REFILL_SENTENCES[self.settings.refill]
+            is_overfull = len(self.rows) > self.settings.most
+            return OVERFULL_SENTENCE if is_overfull else REFILL_SENTENCES[self.settings.refill]
         return f"By reads alone: nothing is put or moved here by hand. {READ_REFILL_SENTENCES[self.settings.refill]}"
 
     @property
@@ -238,7 +240,7 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
 def _shelve(removed: RemovedStory, writer: EditWriter, zone: ZoneInfo) -> ShelvedRow:
     lead, at = removed.scored.story.lead, short_moment(removed.edit.at, zone)
     came_up = [removed.came_up] if removed.came_up else []
-    refill = f"{_capitalise_first(writer.describe_refill(came_up))}." if removed.section else ""
+    refill = f"{_capitalise_first(writer.describe_refill(came_up, removed.unfilled))}." if removed.section else ""
     return ShelvedRow(story_anchor(lead.url), lead.title, f"{removed.edit.actor}, {at}", refill)
 
 

@@ -113,10 +113,11 @@ class EditWriter:
         more = f" and {count_with_noun(len(others), 'other')}" if others else ""
         return f"dropped {self.quote(edit.target)}{more}"
 
-    def describe_refill(self, came_up: Sequence[str], dropped_count: int = 1) -> str:
-        """Say which stories took the place of dropped ones: "“Ports get ten days” came up in its place"."""
+    def describe_refill(self, came_up: Sequence[str], unfilled: str, dropped_count: int = 1) -> str:
+        """Say which stories took the place of dropped ones: "“Ports get ten days” came up in its place"; or why none did."""
         if not came_up:
-            return f"nothing came up in {'its' if dropped_count == 1 else 'their'} place"
+            why = f": {unfilled}" if unfilled else ""
+            return f"nothing came up in {'its' if dropped_count == 1 else 'their'} place{why}"
         named = join_words([self.quote(url) for url in came_up])
         return f"{named} came up in {'its' if dropped_count == 1 else 'their'} place"
 

@@ -112,6 +112,12 @@ def test_a_dropped_story_gives_its_place_to_the_next_and_is_put_back_from_the_sh
     assert "Removed lately: 1" in shown
     week.act(f"restore {anchor}")
     assert before[2] in week.headlines("featured")
+    # Now it has one more than its maximum: the next that goes makes room for none.
+    most = len(before)
+    assert "It has more than its maximum: if you drop one, none comes up." in page(week)
+    week.act(f"drop {anchor}", "sam")
+    assert len(week.headlines("featured")) == most
+    assert f"Nothing came up in its place: Featured still has {most}, its maximum." in unescape(page(week))
 
 
 def test_the_list_says_which_story_comes_up_next_and_that_nothing_is_left_to_come_up(week: SampleWeek) -> None:
@@ -125,7 +131,7 @@ def test_the_list_says_which_story_comes_up_next_and_that_nothing_is_left_to_com
     assert "Nothing came up" not in page(week)
     # No story is left that the section would take.
     week.act(f"drop {week.anchors('events')[0]}")
-    assert "Nothing came up in its place." in page(week)
+    assert "Nothing came up in its place: no other story of this draft fits Events." in page(week)
 
 
 def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: SampleWeek) -> None:
