@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from werkzeug.routing import BaseConverter, Rule
+from werkzeug.routing import BaseConverter, Map, Rule
 from werkzeug.routing.rules import RulePart
 
 _parse_route = Rule._parse_rule
@@ -22,7 +22,7 @@ class ParsedRoute:
     converters: dict[str, BaseConverter]
 
 
-_parsed_routes: dict[str, ParsedRoute] = {}
+_parsed_routes: dict[tuple[type[Map], str], ParsedRoute] = {}
 
 
 def _parse_once(self: Rule, rule: str) -> Iterable[RulePart]:
@@ -30,12 +30,13 @@ def _parse_once(self: Rule, rule: str) -> Iterable[RulePart]:
     route: Any = self
     if route.map.converters != route.map.default_converters:
         return _parse_route(self, rule)
-    known = _parsed_routes.get(rule)
+    key = type(route.map), rule
+    known = _parsed_routes.get(key)
     if known is None:
         start = len(route._trace)
         parts = tuple(_parse_route(self, rule))
         known = ParsedRoute(parts, tuple(route._trace[start:]), dict(route._converters))
-        _parsed_routes[rule] = known
+        _parsed_routes[key] = known
         return parts
     route._trace += known.trace
     route._converters |= known.converters

@@ -182,3 +182,14 @@ def test_every_form_of_a_reader_posts_to_a_route_of_ours(ground: tuple[Any, list
             endpoint, _ = adapter.match(action, method="POST")
             seen.add(endpoint)
     assert len(seen) >= 9
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**40])
+def test_a_number_that_no_row_can_have_has_no_page(both: Any, number: int) -> None:
+    admin = both.signed_in_client("admin")
+    numbered = [rule for rule in both.app.url_map.iter_rules() if "<int:" in rule.rule]
+    assert len(numbered) > 10
+    for rule in numbered:
+        path = path_of(rule, {name: str(number) for name in rule.arguments} | {"name": "2026-W47", "act": "role"})
+        for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+            assert admin.open(path, method=method).status_code in {404, 405}, (method, rule)

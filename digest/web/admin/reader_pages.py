@@ -14,11 +14,11 @@ from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.look_reasons import LOOK_REASONS
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
+from digest.web.routes import MAX_ROW_NUMBER
 from subscribers.consent.reader_list import ReaderFilter
 from subscribers.errors import RefusalError
 from subscribers.store.models import PersonState
 
-MAX_NUMBER = 2**31 - 1
 MAX_ORIGIN_LENGTH = 200
 _TAG_LENGTH = 32  # hex digits of a domain's keyed hash
 
@@ -119,7 +119,7 @@ def _parse_day(text: str) -> date | None:
 
 def _parse_number(text: str) -> int | None:
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 11 else 0
-    return number if 0 < number <= MAX_NUMBER else None
+    return number if 0 < number <= MAX_ROW_NUMBER else None
 
 
 def _is_tag(text: str) -> bool:
