@@ -160,7 +160,8 @@ def test_an_extra_edition_before_one_that_is_drafted_is_refused_and_one_without_
     with pytest.raises(CalendarError, match="2026-W47 is drafted already"):
         calendar.add_release(install, date(2026, 11, 18), time(12), actor=EDITOR, now=MONDAY)
     with install.database.read() as session:
-        acts = session.scalars(select(AuditEntry.act).where(AuditEntry.act.contains("release"))).all()
+        query = select(AuditEntry.act).where(AuditEntry.act.contains("release")).order_by(AuditEntry.id)
+        acts = session.scalars(query).all()
     assert acts == ["added release", "skipped release", "failed: added release"]
 
 

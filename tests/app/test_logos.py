@@ -2,7 +2,7 @@
 
 import io
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -86,9 +86,10 @@ def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, fu
 
 def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installation) -> None:
     rewrite(install, LOOK)
-    for colour in ("#111111", "#222222", "#111111"):
+    for minute, colour in enumerate(("#111111", "#222222", "#111111")):
         for name in ("vigie-light.png", "vigie-dark.png"):
-            keep_logo(install, ADMIN, name, draw_logo(colour, size=(300 + len(name), 90)), now=datetime.now(UTC))
+            logo_bytes = draw_logo(colour, size=(300 + len(name), 90))
+            keep_logo(install, ADMIN, name, logo_bytes, now=NOW + timedelta(minutes=minute))
     logo = install.settings.logo
     assert logo is not None
     with (

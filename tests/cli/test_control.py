@@ -43,7 +43,7 @@ def test_an_edition_is_paused_with_a_reason_that_status_shows_and_resumed(approv
     assert _run("resume").output == f"{NAME} was not paused.\n"
     assert json.loads(_run("status", "--json").output)["hindrance"] == ""
     with approved.database.read() as session:
-        acts = [a.act for a in session.scalars(select(AuditEntry)) if a.subject == NAME]
+        acts = [a.act for a in session.scalars(select(AuditEntry).order_by(AuditEntry.id)) if a.subject == NAME]
     assert acts[-2:] == ["paused", "resumed"]
 
 

@@ -84,11 +84,12 @@ def _run(*words: str) -> Result:
 
 
 def _stored(home: Path) -> tuple[dict[str, list[Any]], list[Any]]:
-    """Give every row by table, and the audit log apart."""
+    """Give every row by table, in an order that hangs on the rows alone, and the audit log apart."""
     engine = create_engine(load_settings().effective_database_url)
     with engine.connect() as connection:
         names = inspect(connection).get_table_names()
-        rows = {name: list(connection.execute(text(f"SELECT * FROM {name}"))) for name in names if name != "audit"}
+        tables = {name: connection.execute(text(f"SELECT * FROM {name}")) for name in names if name != "audit"}
+        rows = {name: sorted(map(tuple, found), key=repr) for name, found in tables.items()}
         audit = list(connection.execute(text("SELECT actor, act, subject, detail FROM audit ORDER BY id")))
     engine.dispose()
     return rows, audit

@@ -59,7 +59,9 @@ def test_two_workers_share_a_collection_and_one_goes_on_where_the_other_was_kill
     url = sibling_database_url(postgresql_url, f"collecting_{os.getpid()}")
     monkeypatch.setenv("DIGEST_DATABASE_URL", url)
     database = open_database(url)
-    ensure_timetable_start(database, datetime.now(UTC) - timedelta(hours=2))
+    # One collection is owed, of an hour ago, and no other within the next hours: one that came due meanwhile would visit all anew.
+    now = datetime.now(UTC)
+    ensure_timetable_start(database, now - timedelta(hours=2))
 
     def is_done() -> bool:
         with database.read() as session:
@@ -71,7 +73,8 @@ def test_two_workers_share_a_collection_and_one_goes_on_where_the_other_was_kill
             f'[[sources]]\nurl = "http://{host}:{port}/feed"\nname = "{host}"\npublisher = "P"\n' for host in HOSTS
         )
         limits = f'allow_networks = ["127.0.0.0/8"]\nfetch_workers = 1\nfetch_timeout = {WAIT_TIMEOUT}'
-        tables = f'[schedule]\ncollect = ["every 1h"]\n[limits]\n{limits}\n'
+        schedule = f'collect = ["daily {now - timedelta(hours=1):%H:%M}"]'
+        tables = f'[publication]\ntimezone = "UTC"\n[schedule]\n{schedule}\n[limits]\n{limits}\n'
         Path("digest.toml").write_text(tables + "\n".join(sources))
         with run_worker_server(part="collect") as server:
             killed, survivor = server.start_worker(), server.start_worker()

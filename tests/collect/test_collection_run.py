@@ -242,7 +242,9 @@ def test_a_page_that_is_back_is_withdrawn_no_more(database: Database) -> None:
     visited(database, web, STORY, now=NOON + timedelta(days=3))
     with database.read() as session:
         assert session.scalars(select(Article.withdrawn_at)).all() == [None]
-        history = [(c.field, c.before, c.after) for c in session.scalars(select(ArticleChange))]
+        history = [
+            (c.field, c.before, c.after) for c in session.scalars(select(ArticleChange).order_by(ArticleChange.id))
+        ]
     assert history == [("withdrawn", "", "404"), ("withdrawn", "withdrawn", "")]
 
 
@@ -297,7 +299,8 @@ def test_the_pages_of_advisories_say_whether_another_took_their_place(database: 
     assert check_pages(database, web, {a: a}, advisories=[a], workers=2, now=NOON) == {a: PageState(True)}
     assert superseded(database) == {a: "", b: ""}
     with database.read() as session:
-        changes = session.scalars(select(ArticleChange).where(ArticleChange.field == "superseded")).all()
+        query = select(ArticleChange).where(ArticleChange.field == "superseded").order_by(ArticleChange.id)
+        changes = session.scalars(query).all()
     assert [(change.before, change.after) for change in changes] == [("", said), (said, "")]
 
 

@@ -73,7 +73,7 @@ def drafted(install: Installation, now: datetime = NOW) -> Edition:
 
 def bodies(database: Database) -> list[tuple[str, str, str]]:
     with database.read() as session:
-        query = select(Fragment).order_by(Fragment.position)
+        query = select(Fragment).order_by(Fragment.edition_id, Fragment.position, Fragment.id)
         return [(f.kind, f.name, f.body) for f in session.scalars(query)]
 
 

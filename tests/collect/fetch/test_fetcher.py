@@ -11,7 +11,7 @@ from werkzeug import Request, Response
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.settings import LimitSettings
-from tests.conftest import WAIT_TIMEOUT
+from tests.conftest import WAIT_TIMEOUT, reserve_port
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT, fetch_redirects=3)
@@ -267,9 +267,9 @@ def test_an_international_host_is_asked_for_in_ascii(httpserver: HTTPServer) -> 
 
 
 def test_an_unknown_host_and_a_closed_port_have_their_own_reasons() -> None:
-    with HttpFetcher(LIMITS, AGENT, resolver=lambda *_: []) as http_fetcher:
+    with HttpFetcher(LIMITS, AGENT, resolver=lambda *_: []) as http_fetcher, reserve_port() as closed:
         assert failing(http_fetcher, "http://nowhere.example/").reason is FetchErrorReason.DNS
-        assert failing(http_fetcher, "http://127.0.0.1:1025/").reason is FetchErrorReason.CONNECT
+        assert failing(http_fetcher, f"http://127.0.0.1:{closed}/").reason is FetchErrorReason.CONNECT
 
 
 def test_plain_http_on_an_https_address_is_a_tls_failure(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:

@@ -11,7 +11,7 @@ from pytest_httpserver import HTTPServer
 from digest.collect.fetch.fetcher import HttpFetcher
 from digest.collect.fetch.robots_txt import CACHE_SECONDS, RobotsRules
 from digest.settings import LimitSettings
-from tests.conftest import WAIT_TIMEOUT
+from tests.conftest import WAIT_TIMEOUT, reserve_port
 
 LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
 
@@ -67,7 +67,8 @@ def test_no_rules_allow_all_and_a_failing_server_allows_nothing(
 
 
 def test_a_host_that_is_not_there_allows_nothing(fetcher: HttpFetcher) -> None:
-    assert not fetcher.may_read("http://127.0.0.1:1025/a")
+    with reserve_port() as closed:
+        assert not fetcher.may_read(f"http://127.0.0.1:{closed}/a")
     assert not fetcher.may_read("http://10.0.0.1/a")
     assert not fetcher.may_read("ftp://example.org/")
 
