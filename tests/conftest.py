@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
@@ -26,6 +26,7 @@ from tests import parsed_routes, seeded_randomness
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
 from tests.run_database import PARAMETER_KINDS, RUN_KIND, RUN_KINDS, HomeDatabases, run_on_server, sibling_database_url
+from tests.shared_statements import share_compiled_statements
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -220,20 +221,6 @@ def postgresql_template(postgresql_url: str) -> str:
     migrate_schema(database)
     database.close()
     return "template_of_tests"
-
-
-_first_engines: dict[str, Engine] = {}
-
-
-def share_compiled_statements(database: Database) -> Database:
-    """Give a database the dialect of the first of its kind, by which SQLAlchemy keeps the statements it has compiled."""
-    engine = database.engine
-    if engine.dialect.name not in _first_engines:
-        engine.connect().close()  # a dialect gets to know its server with the first connection
-        _first_engines[engine.dialect.name] = engine
-    first = _first_engines[engine.dialect.name]
-    engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
-    return database
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import count as count_forever
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_of_another_machine_nobody_knows_before_the_lease_is_over(database: Data
 def test_the_slot_of_another_machine_that_died_is_taken_over_within_a_minute_and_that_of_a_long_job_is_not(
     database: Database,
 ) -> None:
-    elsewhere, beats = ProcessOwner("elsewhere", 7), iter(range(1, 1000))
+    elsewhere, beats = ProcessOwner("elsewhere", 7), count_forever(1)
     assert timetable_slots.claim_slot(database, SLOT, elsewhere, NOON)
     with timetable_slots.keep_slot(
         database, SLOT, elsewhere, lambda: NOON + timedelta(minutes=next(beats)), interval=0.001

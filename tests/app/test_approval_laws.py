@@ -46,9 +46,9 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import ADMIN
 from tests.app.test_editing import ROOMY, TITLES
-from tests.conftest import share_compiled_statements
 from tests.edition.test_drafting import NOW, add, drafted
 from tests.run_database import run_on_server, sibling_database_url
+from tests.shared_statements import share_compiled_statements
 from tests.web.conftest import sample_evidence
 
 STAFF = tuple(Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))

@@ -33,7 +33,7 @@ def empty_url(postgresql_url: str) -> Iterator[str]:
     """Give the URL of a PostgreSQL database without any table."""
     run_on_server(postgresql_url, "CREATE DATABASE moved")
     yield sibling_database_url(postgresql_url, "moved")
-    run_on_server(postgresql_url, "DROP DATABASE moved")
+    run_on_server(postgresql_url, "DROP DATABASE moved WITH (FORCE)")
 
 
 @pytest.fixture

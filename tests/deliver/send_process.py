@@ -15,8 +15,8 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
 from digest.settings import LimitSettings, Settings
 from digest.store.engine import WRITER_TIMEOUT, open_database
-from tests.conftest import share_compiled_statements
 from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, ProcessStopper, watch_commits
+from tests.shared_statements import share_compiled_statements
 
 CANARY_MINUTES = 15
 SENDGRID_API_KEY = "SG.kept.secret"

@@ -17,7 +17,7 @@ from digest.app.installation import Installation, create_key_file, open_installa
 from digest.app.jobs import JobContext
 from digest.settings import Settings, load_settings
 from digest.store.process_owner import ProcessOwner
-from tests.conftest import share_compiled_statements
+from tests.shared_statements import share_compiled_statements
 from tests.soak.year_clock import SimulatedClock, SimulatedStop
 from tests.soak.year_world import FEED_NAMES
 

@@ -99,7 +99,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     server: str = request.getfixturevalue("postgresql_url")
     run_on_server(server, "CREATE DATABASE upgraded")
     yield sibling_database_url(server, "upgraded")
-    run_on_server(server, "DROP DATABASE upgraded")
+    run_on_server(server, "DROP DATABASE upgraded WITH (FORCE)")
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def old_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
             advance_sequence(connection, table)
     yield url
     if server:
-        run_on_server(server, "DROP DATABASE old")
+        run_on_server(server, "DROP DATABASE old WITH (FORCE)")
 
 
 def upgrade(*words: str) -> Result:

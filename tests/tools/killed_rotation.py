@@ -7,6 +7,7 @@ A step is anything that reaches the disk: a file opened for writing, renamed or 
 statement or a commit of the database. Prints how many copies there are.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from sqlalchemy import event
 from digest.store.engine import open_database
 from subscribers.crypto.keys import KeyKind
 from subscribers.store import key_rotation
+from tests.shared_statements import share_compiled_statements
 
 WATCHED_EVENTS = frozenset({"open", "os.rename", "os.remove", "os.link"})
 
@@ -41,23 +43,38 @@ class StepFuse:
 
 def rotate_with_fuse(home: Path, kind: KeyKind, steps: int) -> None:
     """Rotate with a fuse of so many steps."""
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    database = share_compiled_statements(open_database(f"sqlite:///{home / 'digest.db'}"))
     fuse = StepFuse(steps, home)
     for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
         event.listen(database.engine, name, fuse.count_step)
     sys.addaudithook(fuse.audit_hook)
-    key_rotation.BATCH_SIZE = 3  # so that a few people are several transactions
     key_rotation.rotate_key(database, home / "keys.json", kind)
     database.close()
 
 
+def rotate_once(home: Path, kind: KeyKind) -> None:
+    """Rotate a copy that survives, so that its statements are compiled when the others are forked."""
+    database = share_compiled_statements(open_database(f"sqlite:///{home / 'digest.db'}"))
+    key_rotation.rotate_key(database, home / "keys.json", kind)
+    database.close()
+
+
+def copy_installation(home: Path, name: str) -> Path:
+    """Copy database and keys into a folder of the home; return it."""
+    copy = home / name
+    copy.mkdir()
+    for file in ("digest.db", "keys.json"):
+        shutil.copy2(home / file, copy / file)
+    return copy
+
+
 def rotate_killed_copies(home: Path, kind: KeyKind) -> int:
     """Kill one copy after another until one survives; give how many there are."""
+    key_rotation.BATCH_SIZE = 3  # so that a few people are several transactions
+    rotate_once(copy_installation(home, "first"), kind)
+    gc.freeze()  # no child looks for garbage in what is here now
     for steps in range(500):
-        copy = home / f"died-{steps:03}"
-        copy.mkdir()
-        for name in ("digest.db", "keys.json"):
-            shutil.copy2(home / name, copy / name)
+        copy = copy_installation(home, f"died-{steps:03}")
         child = os.fork()
         if child == 0:
             try:

@@ -37,8 +37,8 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import DisclosureTotal, Person, PersonState
-from tests.conftest import share_compiled_statements
 from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup, delivery_settings
+from tests.shared_statements import share_compiled_statements
 
 KEPT = timedelta(days=400)
 LATE = RELEASE + KEPT + timedelta(days=1)

@@ -24,7 +24,7 @@ from tests.deliver.kill_harness import (
 )
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
 
-READERS = 1200  # a little more than make an edition large (`digest.deliver.plan.canary`)
+READERS = 1040  # a little more than make an edition large (`digest.deliver.plan.canary`), and two pages of planning
 KILLS = 10
 # Seconds that the receiver takes before and after it writes down, for a message a connection or a batch: some 800 messages a
 # second. Else it is all over before a process can be killed.

@@ -98,8 +98,7 @@ def victims(number: int) -> Iterable[str]:
     return (f"victim@v{n}.example" for n in range(number))
 
 
-def test_forms_that_are_turned_away_hold_up_nobody(both_sites: FloodedSite) -> None:
-    site = both_sites
+def test_forms_that_are_turned_away_hold_up_nobody(site: FloodedSite) -> None:
     statuses = Counter(site.sign_up(address, FLOODING[0]) for address in victims(505))
     assert statuses == {200: 30, 429: 475}
     site.tick_until_idle()
@@ -110,8 +109,7 @@ def test_forms_that_are_turned_away_hold_up_nobody(both_sites: FloodedSite) -> N
         assert rate_limits.find_open_alarm(session) is None
 
 
-def test_while_200_networks_flood_a_quiet_reader_is_mailed_within_five_minutes(both_sites: FloodedSite) -> None:
-    site = both_sites
+def test_while_200_networks_flood_a_quiet_reader_is_mailed_within_five_minutes(site: FloodedSite) -> None:
     addresses = iter(victims(10_000))
     taken = []
 

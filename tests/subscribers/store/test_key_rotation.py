@@ -30,6 +30,7 @@ from subscribers.store.key_rotation import rotate_key
 from subscribers.store.models import ConsentEvent, Person, PersonState, Suppression
 from subscribers.store.signup_models import RequestEvidence
 from tests.conftest import ROOT, forget_nowhere_else
+from tests.shared_statements import share_compiled_statements
 from tests.subscribers.stored_evidence import open_evidence
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -340,7 +341,7 @@ def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(tmp
 def _works_and_finishes(home: Path, kind: KeyKind, numbers: list[int]) -> bool:
     """Check one installation whose rotation was killed; say whether it had rows of both keys."""
     path = home / "keys.json"
-    database = open_database(f"sqlite:///{home / 'digest.db'}")
+    database = share_compiled_statements(open_database(f"sqlite:///{home / 'digest.db'}"))
     names = NAMES[: len(numbers)]
     keys = KeyRing.load(path)
     addresses = [f"{n}@{n}.example.org" for n in names]

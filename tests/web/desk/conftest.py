@@ -11,8 +11,8 @@ import pytest
 from digest.app.installation import Installation
 from digest.store.engine import open_database
 from digest.web.app import create_app
-from tests.conftest import share_compiled_statements
 from tests.run_database import HomeDatabases
+from tests.shared_statements import share_compiled_statements
 from tests.web.desk.sample_week import SampleWeek, build_sample_week, later
 
 Clock = Callable[[], datetime]

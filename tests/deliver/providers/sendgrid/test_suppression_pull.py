@@ -174,7 +174,8 @@ def test_the_next_pull_asks_only_for_what_is_new_and_three_days_more(world: Deli
     assert {a.query["end_time"] for a in fake.requests} == {int((NOW + timedelta(days=1)).timestamp())}
 
 
-def test_a_long_list_is_read_by_pages_and_goes_on_where_it_was_cut_short(world: DeliverySetup) -> None:
+def test_a_long_list_is_read_by_pages_and_goes_on_where_it_was_cut_short(one_world: DeliverySetup) -> None:
+    world = one_world
     people = world.add_readers(*(f"r{n}@example.org" for n in range(1_101)))
     with FakeSendGridAccount() as fake:
         for n in range(1_101):
