@@ -58,19 +58,40 @@
     await showPreview(at);
     await refresh();
   });
-  const act = (value, extra = {}) => {
+  const act = (value, extra = {}) => unlessApproved(() => {
     const [word, story] = value.split(" "), row = document.getElementById(story);
     if (row) row.setAttribute("aria-busy", "true");
     say("Saving…");
     // Where a story is dropped, the one that takes its place is looked at.
     const next = row && word === "drop" ? row.nextElementSibling || row.previousElementSibling : row;
-    return send(actForm(), { ...extra, act: value }, next && next.dataset.place || place).then(() => {
+    send(actForm(), { ...extra, act: value }, next && next.dataset.place || place).then(() => {
       const placed = find(`#edition [data-story="${story}"]`);
       if (!placed) return;
       placed.scrollIntoView({ block: "nearest" });
       if (placed.dataset.place !== place) leadTo(placed.dataset.place);
     });
+  });
+  // A colleague approved it since this page was made: what takes that back is asked first, once.
+  let agreed = "", asking = false;
+  const mustAsk = () => Boolean(find("#stands").dataset.approved) && find("#stands").dataset.key !== agreed;
+  const unlessApproved = (work) => {
+    if (!mustAsk()) return work();
+    if (asking) return;
+    asking = true;
+    const dialog = askFirst("This takes the approval back", "Change it all the same", () => {
+      agreed = find("#stands").dataset.key;
+      work();
+    });
+    dialog.addEventListener("close", () => { asking = false; });
   };
+  document.addEventListener("submit", (event) => {
+    const form = event.target, button = event.submitter;
+    const changes = form.id === "act" ? button && button.name === "act" : form.method === "post" && form.closest("#edition, #stories");
+    if (!changes || !mustAsk()) return;
+    event.preventDefault();
+    event.stopPropagation();
+    unlessApproved(() => { if (!button || button.isConnected) form.requestSubmit(button); });
+  }, true);
 
   // The preview leads to the story that was touched last: `place` is its id there, `looks` makes the address of a changed mail a new one.
   let place = new URL(find(".frame iframe")?.src || location.href).hash.slice(1), looks = 0;
@@ -206,9 +227,11 @@
     const label = find(".lab, legend", control.closest(".fld, fieldset") || control.form);
     const name = (label ? label.firstChild.textContent : control.name).trim().toLowerCase();
     const row = control.closest(ROWS);
-    if (!row) return name;
+    return row ? `${name} of ${placeOf(row)}` : name;
+  };
+  const placeOf = (row) => {
     const section = document.getElementById(`section-${row.parentElement.dataset.section}`);
-    return `${name} of ${find("h2", section).textContent} ${find(".n", row).textContent}`;
+    return `${find("h2", section).textContent} ${find(".n", row).textContent.trim()}`;
   };
   const showUnsaved = () => {
     const left = [...unsaved].filter((control) => control.isConnected), names = [...new Set(left.map(labelOf))];
@@ -271,6 +294,9 @@
   const saveLeft = (control) => {
     if (swapping || !savesItself(control) || onItsWay.get(control) === control.value) return;
     unsaved.add(control);
+    unlessApproved(() => saveAll(control));
+  };
+  const saveAll = (control) => {
     const form = control.form, left = new Map(leftIn(form, control).map((one) => [one, one.value]));
     for (const [one, value] of left) onItsWay.set(one, value);
     say("Saving…");
@@ -356,13 +382,14 @@
     heading.textContent = words;
     text.textContent = "The edition is a draft again then, and is to be approved again.";
     Object.assign(go, { className: "btn", type: "button", textContent: yes });
-    Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Leave it where it is" });
+    Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Leave it as it is" });
     go.addEventListener("click", () => { dialog.close(); work(); });
     leave.addEventListener("click", () => dialog.close());
     row.className = "row";
     row.append(go, leave);
     dialog.append(heading, text, row);
     leave.focus();
+    return dialog;
   };
   const askWhere = () => {
     const row = currentRow(), choices = find("#own select[name=section]");
@@ -505,7 +532,7 @@
     const story = dragged.dataset.story, position = String(Math.max(0, at) + 1);
     const move = () => act(`move ${story}`, { section: place.section, position });
     // A slip of the hand moves a story: where that takes an approval back, it is asked first.
-    if (find(".head .pill.ok")) askFirst("This takes the approval back", "Move it all the same", move); else move();
+    if (find(".head .pill.ok") && !mustAsk()) askFirst("This takes the approval back", "Move it all the same", move); else move();
   });
   document.addEventListener("dragend", () => {
     clearMarks();
@@ -515,24 +542,31 @@
 
   // --- who else is here ----------------------------------------------------------------------------------------
 
+  // What is open to be edited: who goes from story to story only looks.
   const placeNow = () => {
-    const at = document.activeElement.closest("[data-saves], li[data-story]") || find(".st.sel, form#head");
-    return at ? at.dataset.saves || at.dataset.story : "";
+    const at = document.activeElement.closest("form[data-saves]") || find("form#head, .st.sel form[data-saves]");
+    return at ? at.dataset.saves : "";
   };
-  let lastBeat = 0;
+  const placeWords = (at) => {
+    if (at === "head") return "in the subject and intro";
+    if (at === "block") return "in a labelled block";
+    const row = document.getElementById(at);
+    return row && row.matches(".st") ? `in ${placeOf(row)}` : "";
+  };
+  let lastBeat = 0, told = { revision: "" };
   const beat = async () => {
     if (document.hidden || Date.now() - lastBeat < 1000) return;
     lastBeat = Date.now();
     const seq = desk.dataset.seq;
-    const body = new URLSearchParams({ csrf_token: token(), place: placeNow() });
+    const body = new URLSearchParams({ csrf_token: token(), place: placeNow(), revision: told.revision });
     const answer = await fetch(desk.dataset.presence, { method: "POST", body, redirect: "manual" }).catch(() => null);
     if (!answer) return;
     if (!answer.ok) { if (answer.status === 401) say("You are signed out. Sign in in another tab; what you typed stays here."); return; }
-    const now = await answer.json();
+    // Where nothing is new the answer holds who is here, and no more.
+    told = { ...told, ...await answer.json() };
+    showPresent(told);
     // Told before an act of one's own was: the page knows better.
-    if (waiting || seq !== desk.dataset.seq) now.standing.key = desk.dataset.standing;
-    showPresent(now);
-    showStanding(now.standing);
+    if (!waiting && seq === desk.dataset.seq) showStanding(told.standing);
   };
   // A button keeps the focus where it is: a field that is being typed in is not left by it, and not saved.
   const offerIt = () => {
@@ -549,24 +583,24 @@
   const showStanding = ({ key, badge, tone, words }) => {
     const stands = find("#stands");
     if (key === desk.dataset.standing || stands.dataset.key === key) return;
-    stands.dataset.key = key;
+    Object.assign(stands.dataset, { key, approved: tone === "ok" ? "yes" : "" });
     Object.assign(find(".head .pill"), { className: `pill ${tone}`, textContent: badge });
     findAll(".head .plan:not(#stands), .head .go, .head form, .sticky .go, #void > *").forEach((one) => one.remove());
     stands.replaceChildren(`${words} `, offerIt());
   };
   const showPresent = (now) => {
-    const present = find("#present"), words = now.others.map((one) => [one.name, one.place].filter(Boolean).join(", "));
+    const present = find("#present"), words = now.others.map((one) => [one.name, one.at && placeWords(one.at)].filter(Boolean).join(", "));
     const parts = words.length ? [`Also here: ${words.join("; ")}. `] : [];
     if (now.seq > Number(desk.dataset.seq) && !waiting) {
       parts.push(`${now.changed}. `, offerIt());
     }
     if (present.textContent !== parts.map((part) => part.textContent || part).join("")) present.replaceChildren(...parts);
     findAll(".here").forEach((one) => one.remove());
-    for (const one of now.others.filter((other) => other.place)) {
+    for (const one of now.others.filter((other) => other.at)) {
       const row = document.getElementById(one.at), body = row && row.matches(".st") && find("h3", row);
       if (!body) continue;
       const here = document.createElement("p");
-      Object.assign(here, { className: "here", textContent: `${one.name} is at this story.` });
+      Object.assign(here, { className: "here", textContent: `${one.name} has this story open.` });
       body.after(here);
     }
     const tab = find(".tabs a"), count = find(".sig", tab), heading = find("#h-tray");

@@ -1,20 +1,18 @@
 """What the edition's page asks while it is open: who else is here, and what changed; and the page about its keys."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 
 from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import approvals, editing_state, presence, staff
-from digest.app.editing_state import EditingState, EditRefusedError
+from digest.app import approvals, editing_state, presence
+from digest.app.editing_state import EditRefusedError
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.desk.approval_outline import describe_standing_news
 from digest.web.desk.colleagues import name_actor
 from digest.web.desk.edit_outline import tray_sentence
 from digest.web.desk.keyboard import KEY_GROUPS
-from digest.web.desk.story_pool import story_anchor
 from digest.web.filters import short_moment
 
 live_pages = Blueprint("live", __name__, url_prefix="/desk")
@@ -22,42 +20,38 @@ live_pages = Blueprint("live", __name__, url_prefix="/desk")
 
 @live_pages.post("/editions/<name>/presence")
 def note_presence(name: str) -> ResponseReturnValue:
-    """Note that the page is open, and at which story; answer who else is here, the last edit, what waits, and how approval stands."""
+    """Note that the page is open, and what is being edited there; answer who else is here, and the rest where it is news to the page."""
     context, signed_in = web_context(), current_staff()
     if request.form.get("gone"):
         presence.end_presence(context.installation, signed_in, name)
         return "", 204
-    now = context.clock()
-    colleagues = presence.note_presence(context.installation, signed_in, name, request.form.get("place", ""), now=now)
-    standing = asdict(
-        describe_standing_news(approvals.read_approval_overview(context.installation, name), context.zone)
+    known, place = request.form.get("revision", ""), request.form.get("place", "")
+    present = presence.note_presence(
+        context.installation, signed_in, name, place, known_revision=known, now=context.clock()
     )
+    others = [{"name": colleague.name, "at": colleague.place} for colleague in present.colleagues]
+    news = {} if known == present.revision else _tell_news(name)
+    return jsonify(others=others, revision=present.revision, **news)
+
+
+def _tell_news(name: str) -> dict[str, object]:
+    """Tell the last edit of an edition, what waits, and how its approval stands."""
+    context = web_context()
+    overview = approvals.read_approval_overview(context.installation, name)
+    standing = asdict(describe_standing_news(overview, context.zone))
     try:
         state = editing_state.read_editing_state(context.installation, name)
     except EditRefusedError:
-        return jsonify(others=[], seq=0, changed="", tray=0, waiting="", standing=standing)
-    places = _name_places(state)
+        return {"seq": 0, "changed": "", "tray": 0, "waiting": "", "standing": standing}
     last = state.edits[-1] if state.edits else None
-    names = staff.read_display_names(context.installation)
-    return jsonify(
-        others=[{"name": c.name, "at": c.place, "place": places.get(c.place, "")} for c in colleagues],
-        seq=state.last_seq,
-        changed=f"{name_actor(last.actor, names)} changed it, {short_moment(last.at, context.zone)}" if last else "",
-        tray=len(state.arrangement.tray),
-        waiting=tray_sentence(state.arrangement, context.zone),
-        standing=standing,
-    )
-
-
-def _name_places(state: EditingState) -> Mapping[str, str]:
-    """Return where each story stands, by its anchor: "Topics 3"."""
-    titles = {section.key: section.title for section in web_context().settings.file.sections}
-    places = {
-        story_anchor(story.url): f"in {titles.get(key, key)} {number}"
-        for key, stories in state.arrangement.sections.items()
-        for number, story in enumerate(stories, 1)
+    who, at = (name_actor(last.actor, overview.names), short_moment(last.at, context.zone)) if last else ("", "")
+    return {
+        "seq": state.last_seq,
+        "changed": f"{who} changed it, {at}" if last else "",
+        "tray": len(state.arrangement.tray),
+        "waiting": tray_sentence(state.arrangement, context.zone),
+        "standing": standing,
     }
-    return places | {"head": "in the subject and intro"}
 
 
 @live_pages.get("/keys")

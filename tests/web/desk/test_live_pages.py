@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from digest.app import approvals, editions
 from digest.app.edition_status import edition_status
@@ -34,8 +34,9 @@ def beat(week: SampleWeek, editor: str, **fields: str) -> Any:
 def test_two_editors_see_each_other_and_where(week: SampleWeek) -> None:
     third = week.anchors("topics")[2]
     assert beat(week, "sam", place=third)["others"] == []
-    assert beat(week, "dana", place="")["others"] == [{"name": "Sam", "at": third, "place": "in Topics 3"}]
-    assert beat(week, "sam", place="head")["others"] == [{"name": "Dana", "at": "", "place": ""}]
+    assert beat(week, "dana", place="")["others"] == [{"name": "Sam", "at": third}]
+    assert beat(week, "sam", place="head")["others"] == [{"name": "Dana", "at": ""}]
+    assert beat(week, "dana", place="")["others"] == [{"name": "Sam", "at": "head"}]
 
 
 def test_whoever_closed_the_page_or_fell_silent_is_here_no_more(week: SampleWeek, clock: SetClock) -> None:
@@ -63,6 +64,45 @@ def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek) -> None:
     assert heard["changed"] == "Sam changed it, Nov 19, 5:35 p.m."
 
 
+def test_a_beat_without_news_reads_who_is_here_and_nothing_of_the_edition(week: SampleWeek, clock: SetClock) -> None:
+    week.act(f"up {week.anchors('featured')[1]}")
+    client = week.client()
+    first = client.post(f"{week.path}/presence").json
+    assert first is not None
+    known = first["revision"]
+    statements: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
+        statements.append(statement)
+
+    event.listen(week.installation.database.engine, "before_cursor_execute", note)
+    answer = client.post(f"{week.path}/presence", data={"place": "", "revision": known})
+    event.remove(week.installation.database.engine, "before_cursor_execute", note)
+    assert answer.json == {"others": [], "revision": known}
+    # The session, the edition's revision, one's own row, those of others.
+    assert len([said for said in statements if not said.startswith("BEGIN")]) == 4
+    assert not [said for said in statements if "proposal.body" in said or "edit.value" in said]
+    heard = {known}
+    for act in (lambda: week.act("undo"), lambda: note_wish(week, clock), lambda: approve(week, clock)):
+        act()
+        told = beat(week, "dana", place="", revision=known)
+        assert "standing" in told, "what changed is told"
+        known = told["revision"]
+        assert known not in heard
+        heard.add(known)
+
+
+def note_wish(week: SampleWeek, clock: SetClock) -> None:
+    approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
+    note = approvals.list_open_notes(week.installation, week.name)[0].id
+    approvals.finish_note(week.installation, week.name, note, actor=EDITOR, now=clock.now)
+
+
+def approve(week: SampleWeek, clock: SetClock) -> None:
+    mark = edition_status(week.installation, week.name, now=clock.now).content_hash
+    editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=clock.now)
+
+
 def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: SetClock) -> None:
     installation, name = week.installation, week.name
     heard = []
@@ -76,13 +116,9 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Set
         heard.append(told["key"])
         return {"badge": told["badge"], "tone": told["tone"], "words": told["words"]}
 
-    def approve() -> None:
-        mark = edition_status(installation, name, now=clock.now).content_hash
-        editions.approve_edition(installation, name, mark, actor=EDITOR, now=clock.now)
-
     at = "Nov 19, 5:35 p.m."
     assert hear() == {"badge": "Draft", "tone": "", "words": "It is a draft."}
-    approve()
+    approve(week, clock)
     words = f"Approved by Sam, {at} A change takes the approval back."
     assert hear() == {"badge": "Approved", "tone": "ok", "words": words}
     editions.void_approval(installation, name, actor=EDITOR, now=clock.now)
@@ -91,11 +127,11 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Set
     assert hear() == {"badge": "Sent back", "tone": "warn", "words": f"Sent back by Sam, {at}"}
     note = approvals.list_open_notes(installation, name)[0].id
     approvals.finish_note(installation, name, note, actor=EDITOR, now=clock.now)
-    approve()
+    approve(week, clock)
     hear()
     week.act(f"drop {week.anchors('featured')[1]}", "dana")
     assert hear()["words"] == f"Dana changed it, so the approval no longer counts, {at}"
-    approve()
+    approve(week, clock)
     hear()
     for state, words in ((EditionState.SENDING, "It is going out."), (EditionState.SENT, "It was sent.")):
         with installation.database.write() as session:
@@ -120,7 +156,7 @@ def test_a_note_that_is_done_is_heard_of_too(week: SampleWeek, clock: SetClock) 
 
 def test_an_unknown_place_is_no_fault(week: SampleWeek) -> None:
     beat(week, "sam", place="<script>" * 20)
-    assert beat(week, "dana", place="")["others"] == [{"name": "Sam", "at": ("<script>" * 20)[:40], "place": ""}]
+    assert beat(week, "dana", place="")["others"] == [{"name": "Sam", "at": ("<script>" * 20)[:40]}]
     assert week.client().post("/desk/editions/none/presence", data={"place": ""}).status_code == 404
 
 

@@ -187,7 +187,7 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     )
     expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(1)
     asked = desk.get_by_role("dialog", name="This takes the approval back")
-    for answer in ("Leave it where it is", "Move it all the same"):
+    for answer in ("Leave it as it is", "Move it all the same"):
         drag(desk, rows.nth(1).locator(".grip"), rows.nth(0))
         asked.get_by_role("button", name=answer).click()
         expect(asked).to_have_count(0)
@@ -378,6 +378,17 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
     )
     expect(desk.locator(".head .pill")).to_have_text("Approved")
     expect(acts).to_have_text(["Send a test"])
+    # What takes an approval back of which this page was not made is asked first, by whatever it is done.
+    asked = desk.get_by_role("dialog", name="This takes the approval back")
+    moves = desk.locator("ol[data-section=featured]").get_by_role("button", name=re.compile("^Up"))
+    for is_by_button in (False, True):
+        if is_by_button:
+            moves.nth(1).click()
+        else:
+            desk.keyboard.press("Tab")
+        asked.get_by_role("button", name="Leave it as it is").click()
+        expect(asked).to_have_count(0)
+    subject.focus()
     stands.get_by_role("button", name="Show it").click()
     expect(acts).to_have_text(["Send a test", "Take the approval back"])
     expect(stands).to_be_empty()
@@ -400,11 +411,16 @@ def test_two_editors_see_each_other_and_lose_nothing(
     sam = other.pages[0]
     first, second = week.anchors("featured")[:2]
     with sam.expect_response(answers_beat):
+        move_to_next_beat(sam)
+    move_to_next_beat(desk)
+    # Who goes from story to story only looks.
+    expect(desk.locator("#present")).to_have_text("Also here: Sam.")
+    with sam.expect_response(answers_beat):
         follow(sam.locator(f"#{second}").get_by_role("link", name="Edit"))
     sam.locator("li.st.sel input[name=headline]").focus()
     move_to_next_beat(desk)
     expect(desk.locator("#present")).to_contain_text("Also here: Sam, in Featured 2")
-    expect(desk.locator(f"#{second} .here")).to_have_text("Sam is at this story.")
+    expect(desk.locator(f"#{second} .here")).to_have_text("Sam has this story open.")
     order = shown(desk, "featured")
     sam.locator("li.st.sel input[name=headline]").fill("Sam wrote this")
     sam.locator("li.st.sel textarea[name=summary]").focus()
