@@ -180,7 +180,10 @@ def _forget_commitments(database: Database) -> None:
             )
 
 
-def test_chains_of_before_are_bound_once_in_steps_that_can_be_cut_short(database: Database) -> None:
+def test_chains_of_before_are_bound_once_in_steps_that_can_be_cut_short(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address_binding, "BATCH_SIZE", 20)
     numbers = [_add(database, f"reader{n}") for n in range(address_binding.BATCH_SIZE + 3)]
     _forget_commitments(database)
     assert _prove(database).address_fault_count == len(numbers)

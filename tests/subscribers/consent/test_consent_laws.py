@@ -43,6 +43,7 @@ from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import list_unfinished_imports, run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
+from tests.shared_statements import share_compiled_statements
 from tests.subscribers.ledger_replay import find_ledger_differences, fold_state, replay_ledger
 
 KEYS = KeyRing.from_seed(b"laws of consent")
@@ -119,7 +120,7 @@ class Life(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="laws-"))
         self.file = self.folder / "digest.db"
         shutil.copy(_template(), self.file)
-        self.database = open_database(f"sqlite:///{self.file}")
+        self.database = share_compiled_statements(open_database(f"sqlite:///{self.file}"))
         self.departure_log = DepartureLog(self.folder / "left.log", KEYS)
         self.now = START
         self.stories = {name: Story() for name in NAMES}

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from hypothesis import settings
@@ -26,6 +27,7 @@ from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.conftest import forget_nowhere_else
+from tests.shared_statements import share_compiled_statements
 
 KEYS = KeyRing.from_seed(b"stateful imports")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -60,6 +62,17 @@ def _crash_at(commit: int) -> Iterator[None]:
         event.remove(Session, "before_commit", count)
 
 
+@cache
+def _empty_database() -> bytes:
+    """Make the tables once; give the file."""
+    with tempfile.TemporaryDirectory(prefix="digest-imports-") as folder:
+        file = Path(folder) / "digest.db"
+        database = open_database(f"sqlite:///{file}")
+        Base.metadata.create_all(database.engine)
+        database.close()
+        return file.read_bytes()
+
+
 class Imports(RuleBasedStateMachine):
     """`gone` are those who may not come back, `granted` those whom a finished import may have put on the roll."""
 
@@ -67,8 +80,8 @@ class Imports(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="digest-imports-")
         self.path = Path(self.folder.name)
-        self.books = open_database(f"sqlite:///{self.path / 'digest.db'}")
-        Base.metadata.create_all(self.books.engine)
+        (self.path / "digest.db").write_bytes(_empty_database())
+        self.books = share_compiled_statements(open_database(f"sqlite:///{self.path / 'digest.db'}"))
         self.desk = ImportContext(self.books, KEYS, DepartureLog(self.path / "left.log", KEYS), "terminal:eve")
         self.gone: set[str] = set()
         self.granted: set[str] = set()
