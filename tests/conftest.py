@@ -48,6 +48,7 @@ LONG_TEST_FILES = (
     "test_journey_in_browser.py",
     "test_link_scanner.py",
     "test_reader_life.py",
+    "test_demo.py",  # begun last it was shared out, and each process made the demo for its share
 )
 MEMORY_FOLDER = Path("/dev/shm")  # of Linux
 SCRATCH_BYTES = 4 * 1024**3  # free in there: several times what the tests put there at a time

@@ -47,15 +47,25 @@ def both(database: Database, tmp_path: Path) -> WebSetup:
 @pytest.fixture
 def approved(both: WebSetup) -> WebSetup:
     """Give an installation whose edition is approved, with one uncertain message of it."""
-    name = both.edition()
-    content_hash = edition_status(both.install, name, now=NOW).content_hash
-    editions.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
-    with both.database.write() as session:
+    return approve_edition(both)
+
+
+@pytest.fixture
+def approved_once(one_database: Database, tmp_path: Path) -> WebSetup:
+    """Give the same on one database: for who may do what, in which a database has no say."""
+    return approve_edition(build_web_setup(one_database, tmp_path))
+
+
+def approve_edition(world: WebSetup) -> WebSetup:
+    name = world.edition()
+    content_hash = edition_status(world.install, name, now=NOW).content_hash
+    editions.approve_edition(world.install, name, content_hash, actor=EDITOR, now=NOW)
+    with world.database.write() as session:
         session.add(
             Delivery(id="a" * 26, purpose=f"edition:{name}", state=DeliveryState.UNCERTAIN, due_at=NOW, next_try_at=NOW)
         )
         session.execute(delete(AuditEntry))
-    return both
+    return world
 
 
 def audit_rows(database: Database) -> list[tuple[str, str, str, dict[str, Any]]]:
@@ -80,25 +90,25 @@ def test_before_approval_it_is_said_when_the_warm_up_spreads_it_over_days(both: 
 
 
 @pytest.mark.parametrize("act", ADMINS_ACTS)
-def test_what_an_editor_may_not_do_leaves_only_its_refusal(approved: WebSetup, act: str) -> None:
-    before = approved.dump()
+def test_what_an_editor_may_not_do_leaves_only_its_refusal(approved_once: WebSetup, act: str) -> None:
+    before = approved_once.dump()
     with pytest.raises(NotPermittedError, match="only an admin may do this"):
-        ADMINS_ACTS[act](approved.install, "2026-W47", EDITOR)
-    after = approved.dump()
+        ADMINS_ACTS[act](approved_once.install, "2026-W47", EDITOR)
+    after = approved_once.dump()
     subject = "installation" if act in {"held", "released"} else "2026-W47"
-    assert audit_rows(approved.database) == [
+    assert audit_rows(approved_once.database) == [
         (f"refused: {act}", EDITOR.name, subject, {"role": "editor", "needed": "admin"})
     ]
     assert after | {"audit": []} == before
-    assert not approved.install.settings.outbox_folder.exists()
+    assert not approved_once.install.settings.outbox_folder.exists()
 
 
 @pytest.mark.parametrize("act", ADMINS_ACTS)
-def test_what_an_admin_does_stands_in_the_audit_log_by_name(approved: WebSetup, act: str) -> None:
+def test_what_an_admin_does_stands_in_the_audit_log_by_name(approved_once: WebSetup, act: str) -> None:
     if act == "released":
-        hold.hold_installation(approved.install, reason="a doubt", actor=ADMIN, now=NOW)
-    ADMINS_ACTS[act](approved.install, "2026-W47", ADMIN)
-    assert audit_rows(approved.database)[-1][:2] == (act, ADMIN.name)
+        hold.hold_installation(approved_once.install, reason="a doubt", actor=ADMIN, now=NOW)
+    ADMINS_ACTS[act](approved_once.install, "2026-W47", ADMIN)
+    assert audit_rows(approved_once.database)[-1][:2] == (act, ADMIN.name)
 
 
 def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(both: WebSetup) -> None:

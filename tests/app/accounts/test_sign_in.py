@@ -1,4 +1,4 @@
-"""Signing in by password and code: what is taken, what is refused, and how often somebody may try. On both databases."""
+"""Signing in by password and code: what is taken, what is refused, and how often somebody may try."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -83,18 +83,31 @@ class Desk:
 
 
 @pytest.fixture
-def bare(database: Database, tmp_path: Path) -> Desk:
+def bare(one_database: Database, tmp_path: Path) -> Desk:
     """Give an installation with Sam, who has no way to sign in but a link."""
-    settings = Settings(home=tmp_path, base_url="http://localhost:8025")
-    KeyRing.create(settings.key_file)
-    desk = Desk(Installation(settings, database))
-    with database.write() as session:
-        session.add(StaffMember(email=SAM, role="editor", added_at=NOW, added_by="test", proven_at=NOW))
-    return desk
+    return open_desk(one_database, tmp_path)
 
 
 @pytest.fixture
 def desk(bare: Desk) -> Desk:
+    return set_up_password(bare)
+
+
+@pytest.fixture
+def desk_on_both(database: Database, tmp_path: Path) -> Desk:
+    """Give the same on each database: for what one stores, counts or refuses."""
+    return set_up_password(open_desk(database, tmp_path))
+
+
+def open_desk(database: Database, home: Path) -> Desk:
+    settings = Settings(home=home, base_url="http://localhost:8025")
+    KeyRing.create(settings.key_file)
+    with database.write() as session:
+        session.add(StaffMember(email=SAM, role="editor", added_at=NOW, added_by="test", proven_at=NOW))
+    return Desk(Installation(settings, database))
+
+
+def set_up_password(bare: Desk) -> Desk:
     member = bare.signed_in()
     own_account.begin_code_app(bare.install, member, now=bare.now)
     bare.secret = own_account.read_waiting_secret(bare.install, member)
@@ -103,16 +116,16 @@ def desk(bare: Desk) -> Desk:
     return bare
 
 
-def test_password_and_code_sign_in_once_a_code_and_with_a_fresh_token_each_time(desk: Desk) -> None:
-    code = desk.code()
-    first = desk.sign_in(code=f" {code[:3]} {code[3:]} ", email="Sam.Okafor@Newsroom.Example")
-    assert sign_in.find_signed_in(desk.install, first.token, now=desk.now) is not None
+def test_password_and_code_sign_in_once_a_code_and_with_a_fresh_token_each_time(desk_on_both: Desk) -> None:
+    code = desk_on_both.code()
+    first = desk_on_both.sign_in(code=f" {code[:3]} {code[3:]} ", email="Sam.Okafor@Newsroom.Example")
+    assert sign_in.find_signed_in(desk_on_both.install, first.token, now=desk_on_both.now) is not None
     with pytest.raises(SignInRefusedError, match="was used") as caught:
-        desk.sign_in(code=code)
+        desk_on_both.sign_in(code=code)
     assert caught.value.field == "code"
-    second = desk.sign_in()
+    second = desk_on_both.sign_in()
     assert first.token != second.token
-    assert desk.log() == [("password", True), ("password", False), ("password", True)]
+    assert desk_on_both.log() == [("password", True), ("password", False), ("password", True)]
 
 
 @pytest.mark.parametrize(
@@ -126,9 +139,9 @@ def test_password_and_code_sign_in_once_a_code_and_with_a_fresh_token_each_time(
         {"email": "", "password": "", "code": ""},
     ],
 )
-def test_a_wrong_address_and_a_wrong_password_are_answered_alike(desk: Desk, wrong: dict[str, Any]) -> None:
+def test_a_wrong_address_and_a_wrong_password_are_answered_alike(desk_on_both: Desk, wrong: dict[str, Any]) -> None:
     with pytest.raises(SignInRefusedError, match=r"^Address, password and code do not belong together\.") as caught:
-        desk.sign_in(**wrong)
+        desk_on_both.sign_in(**wrong)
     assert caught.value.field == ""
 
 
@@ -152,25 +165,31 @@ def test_a_code_of_a_neighbouring_step_works_and_of_a_farther_one_does_not(desk:
     assert desk.sign_in(code=app.at(desk.now - timedelta(seconds=30))).token
 
 
-def test_each_recovery_code_works_once_and_new_ones_end_the_old(desk: Desk) -> None:
-    assert len(set(desk.codes)) == code_apps.RECOVERY_CODES
-    assert desk.sign_in(code=desk.codes[0].upper().replace("-", " ")).token
+def test_each_recovery_code_works_once_and_new_ones_end_the_old(desk_on_both: Desk) -> None:
+    assert len(set(desk_on_both.codes)) == code_apps.RECOVERY_CODES
+    assert desk_on_both.sign_in(code=desk_on_both.codes[0].upper().replace("-", " ")).token
     with pytest.raises(SignInRefusedError):
-        desk.sign_in(code=desk.codes[0])
-    member = desk.signed_in()
-    assert own_account.view_own_account(desk.install, member, now=desk.now).recovery_codes_left == 9
-    fresh = own_account.replace_recovery_codes(desk.install, member, now=desk.now)
-    assert not set(fresh) & set(desk.codes)
+        desk_on_both.sign_in(code=desk_on_both.codes[0])
+    member = desk_on_both.signed_in()
+    assert own_account.view_own_account(desk_on_both.install, member, now=desk_on_both.now).recovery_codes_left == 9
+    fresh = own_account.replace_recovery_codes(desk_on_both.install, member, now=desk_on_both.now)
+    assert not set(fresh) & set(desk_on_both.codes)
     with pytest.raises(SignInRefusedError):
-        desk.sign_in(code=desk.codes[1])
-    assert desk.sign_in(code=fresh[1]).token
-    assert desk.log()[-1] == ("recovery code", True)
+        desk_on_both.sign_in(code=desk_on_both.codes[1])
+    assert desk_on_both.sign_in(code=fresh[1]).token
+    assert desk_on_both.log()[-1] == ("recovery code", True)
 
 
-def test_nothing_that_signs_in_is_stored_in_clear(desk: Desk) -> None:
-    begun = desk.sign_in()
-    secrets = [PASSWORD, desk.secret, begun.token, *desk.codes, *(code.replace("-", "") for code in desk.codes)]
-    with desk.install.database.engine.connect() as connection:
+def test_nothing_that_signs_in_is_stored_in_clear(desk_on_both: Desk) -> None:
+    begun = desk_on_both.sign_in()
+    secrets = [
+        PASSWORD,
+        desk_on_both.secret,
+        begun.token,
+        *desk_on_both.codes,
+        *(code.replace("-", "") for code in desk_on_both.codes),
+    ]
+    with desk_on_both.install.database.engine.connect() as connection:
         rows = [
             row
             for table in (StaffMember, StaffSession, CodeApp, RecoveryCode, SignIn, AuditEntry)
@@ -181,15 +200,15 @@ def test_nothing_that_signs_in_is_stored_in_clear(desk: Desk) -> None:
     assert HOME.address not in text
 
 
-def test_after_five_wrong_tries_a_browser_waits_and_every_other_goes_on(desk: Desk) -> None:
+def test_after_five_wrong_tries_a_browser_waits_and_every_other_goes_on(desk_on_both: Desk) -> None:
     for left in (4, 3, 2, 1, 0):
         with pytest.raises(SignInRefusedError, match=f"You have {left} more tr"):
-            desk.sign_in(password="wrong wrong wrong", code="000000")
+            desk_on_both.sign_in(password="wrong wrong wrong", code="000000")
     with pytest.raises(TooManyTriesError, match="Wait ten minutes"):
-        desk.sign_in()
-    assert desk.sign_in(visitor=Visitor("9.9.9.9", "elsewhere")).token
-    desk.steps += 20
-    assert desk.sign_in().token
+        desk_on_both.sign_in()
+    assert desk_on_both.sign_in(visitor=Visitor("9.9.9.9", "elsewhere")).token
+    desk_on_both.steps += 20
+    assert desk_on_both.sign_in().token
 
 
 def test_a_sign_in_takes_its_own_wrong_tries_back(desk: Desk) -> None:
@@ -200,33 +219,33 @@ def test_a_sign_in_takes_its_own_wrong_tries_back(desk: Desk) -> None:
         assert desk.sign_in().token
 
 
-def test_nobody_locks_a_colleague_out_of_a_browser_that_was_signed_in_before(desk: Desk) -> None:
-    desk.make_hash_cheap()
-    known = Visitor(HOME.address, HOME.user_agent, desk.sign_in().device)
-    desk.steps += 20
+def test_nobody_locks_a_colleague_out_of_a_browser_that_was_signed_in_before(desk_on_both: Desk) -> None:
+    desk_on_both.make_hash_cheap()
+    known = Visitor(HOME.address, HOME.user_agent, desk_on_both.sign_in().device)
+    desk_on_both.steps += 20
     for _ in range(try_limits.TRIES_PER_BROWSER):
         with pytest.raises(SignInRefusedError):
-            desk.sign_in(password="x", code="0", visitor=Visitor("8.8.4.77", "in the same office"))
+            desk_on_both.sign_in(password="x", code="0", visitor=Visitor("8.8.4.77", "in the same office"))
     for number in range(try_limits.TRIES_PER_ACCOUNT - try_limits.TRIES_PER_BROWSER - 1):
         with pytest.raises(SignInRefusedError):
-            desk.sign_in(password="x", code="0", visitor=Visitor(f"9.{number}.1.1", ""))
+            desk_on_both.sign_in(password="x", code="0", visitor=Visitor(f"9.{number}.1.1", ""))
     with pytest.raises(TooManyTriesError, match="a password works only in a browser that was signed in"):
-        desk.sign_in(visitor=Visitor("5.5.5.5", "a new phone"))
-    assert desk.sign_in(visitor=known).token
-    assert desk.signed_in().email, "a link works always"
+        desk_on_both.sign_in(visitor=Visitor("5.5.5.5", "a new phone"))
+    assert desk_on_both.sign_in(visitor=known).token
+    assert desk_on_both.signed_in().email, "a link works always"
 
 
-def test_one_network_tries_fifty_times_whatever_the_accounts(desk: Desk) -> None:
-    with desk.install.database.read() as session:
+def test_one_network_tries_fifty_times_whatever_the_accounts(desk_on_both: Desk) -> None:
+    with desk_on_both.install.database.read() as session:
         assert session.scalar(select(func.count()).select_from(RateLimitCount)) == 0
     for number in range(try_limits.TRIES_PER_NETWORK):
         with pytest.raises(SignInRefusedError):
-            desk.sign_in(email=f"guess{number}@newsroom.example", password="x", code="0")
+            desk_on_both.sign_in(email=f"guess{number}@newsroom.example", password="x", code="0")
     with pytest.raises(TooManyTriesError, match="from your network"):
-        desk.sign_in()
-    with desk.install.database.read() as session:
+        desk_on_both.sign_in()
+    with desk_on_both.install.database.read() as session:
         tags = "".join(session.scalars(select(RateLimitCount.tag)))
-        assert window_start(desk.now, TEN_MINUTES) in set(session.scalars(select(RateLimitCount.began)))
+        assert window_start(desk_on_both.now, TEN_MINUTES) in set(session.scalars(select(RateLimitCount.began)))
     assert "8.8.4" not in tags
     assert "newsroom" not in tags
 
@@ -248,13 +267,13 @@ def test_a_mark_of_a_browser_is_one_members_and_cannot_be_made_up(desk: Desk) ->
     assert read_device_mark(keys, mark, 1) != "", "a rotated key goes on verifying"
 
 
-def test_a_rotated_vault_key_encrypts_the_apps_secret_anew_at_the_next_sign_in(desk: Desk) -> None:
-    add_key(desk.install.settings.key_file, "vault")
-    desk.install.keys.of_kind("vault")
-    assert desk.sign_in().token
-    with desk.install.database.read() as session:
-        assert session.scalars(select(CodeApp.key_id)).one() == desk.install.keys.current("vault").id
-    assert desk.sign_in().token
+def test_a_rotated_vault_key_encrypts_the_apps_secret_anew_at_the_next_sign_in(desk_on_both: Desk) -> None:
+    add_key(desk_on_both.install.settings.key_file, "vault")
+    desk_on_both.install.keys.of_kind("vault")
+    assert desk_on_both.sign_in().token
+    with desk_on_both.install.database.read() as session:
+        assert session.scalars(select(CodeApp.key_id)).one() == desk_on_both.install.keys.current("vault").id
+    assert desk_on_both.sign_in().token
 
 
 REFUSED = (
@@ -287,20 +306,20 @@ def test_a_password_matches_itself_and_nothing_else(password: str) -> None:
     assert not passwords.matches_password(password, None)
 
 
-def test_the_present_app_works_until_a_code_of_the_new_one_is_right(desk: Desk) -> None:
-    member = desk.signed_in()
-    own_account.begin_code_app(desk.install, member, now=desk.now)
-    new_secret = own_account.read_waiting_secret(desk.install, member)
+def test_the_present_app_works_until_a_code_of_the_new_one_is_right(desk_on_both: Desk) -> None:
+    member = desk_on_both.signed_in()
+    own_account.begin_code_app(desk_on_both.install, member, now=desk_on_both.now)
+    new_secret = own_account.read_waiting_secret(desk_on_both.install, member)
     with pytest.raises(OwnAccountError, match="code is not right"):
-        own_account.set_password(desk.install, member, "", "000000", now=desk.now)
-    assert desk.sign_in().token, "the old app's code"
-    code = pyotp.TOTP(new_secret).at(desk.now)
-    assert own_account.set_password(desk.install, member, "", code, now=desk.now) == []
+        own_account.set_password(desk_on_both.install, member, "", "000000", now=desk_on_both.now)
+    assert desk_on_both.sign_in().token, "the old app's code"
+    code = pyotp.TOTP(new_secret).at(desk_on_both.now)
+    assert own_account.set_password(desk_on_both.install, member, "", code, now=desk_on_both.now) == []
     with pytest.raises(SignInRefusedError):
-        desk.sign_in()
-    desk.secret = new_secret
-    assert desk.sign_in().token
-    with desk.install.database.read() as session:
+        desk_on_both.sign_in()
+    desk_on_both.secret = new_secret
+    assert desk_on_both.sign_in().token
+    with desk_on_both.install.database.read() as session:
         assert session.scalar(select(func.count()).select_from(CodeApp)) == 1
 
 
@@ -316,18 +335,18 @@ def test_a_password_without_an_app_is_not_taken(bare: Desk) -> None:
         bare.sign_in(code="123456")
 
 
-def test_a_reset_takes_every_way_to_sign_in_and_ends_every_session(desk: Desk) -> None:
-    begun = desk.sign_in()
-    with desk.install.database.write() as session:
+def test_a_reset_takes_every_way_to_sign_in_and_ends_every_session(desk_on_both: Desk) -> None:
+    begun = desk_on_both.sign_in()
+    with desk_on_both.install.database.write() as session:
         session.add(Passkey(staff=1, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
-    staff_acts.reset_staff_sign_in(desk.install, ADMIN, read_address(SAM), now=desk.now)
-    assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is None
+    staff_acts.reset_staff_sign_in(desk_on_both.install, ADMIN, read_address(SAM), now=desk_on_both.now)
+    assert sign_in.find_signed_in(desk_on_both.install, begun.token, now=desk_on_both.now) is None
     with pytest.raises(SignInRefusedError):
-        desk.sign_in()
-    with desk.install.database.read() as session:
+        desk_on_both.sign_in()
+    with desk_on_both.install.database.read() as session:
         for table in (Passkey, CodeApp, RecoveryCode, StaffSession):
             assert session.scalar(select(func.count()).select_from(table)) == 0
-    assert desk.signed_in().email
+    assert desk_on_both.signed_in().email
 
 
 def test_only_an_admin_makes_links_and_resets(desk: Desk) -> None:
@@ -341,13 +360,13 @@ def test_only_an_admin_makes_links_and_resets(desk: Desk) -> None:
             act()
 
 
-def test_every_night_what_is_over_goes(desk: Desk) -> None:
-    desk.sign_in()
-    with desk.install.database.write() as session:
+def test_every_night_what_is_over_goes(desk_on_both: Desk) -> None:
+    desk_on_both.sign_in()
+    with desk_on_both.install.database.write() as session:
         session.add(UsedChallenge(hash="x" * 64, expires_at=NOW + timedelta(hours=1)))
     later = NOW + timedelta(days=91)
-    assert delete_old_sign_ins(desk.install, later).startswith("1 sessions that ran out and ")
-    with desk.install.database.read() as session:
+    assert delete_old_sign_ins(desk_on_both.install, later).startswith("1 sessions that ran out and ")
+    with desk_on_both.install.database.read() as session:
         for table in (StaffSession, SignIn, UsedChallenge):
             assert session.scalar(select(func.count()).select_from(table)) == 0
         assert session.scalar(select(func.count()).select_from(CodeApp)) == 1
