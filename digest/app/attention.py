@@ -25,7 +25,7 @@ from digest.edition.release_calendar import MAX_LATENESS
 from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
-from subscribers.phrases import clock_hour, join_words, weekday_month_day
+from subscribers.phrases import clock_hour, join_words, sentence, weekday_month_day
 from subscribers.signup import rate_limits
 
 MAX_SOURCES_NAMED = 3  # sources
@@ -106,7 +106,8 @@ def _find_passed_deadlines(session: Session, file: SettingsFile, now: datetime) 
         if deadline is not None and deadline <= now:
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
-            said = f"No. {edition.number} was to be approved by {by}, and is not: it goes out at its time, or later, once somebody approves it."
+            over = sentence(f"No. {edition.number} is not approved, and its deadline is over: {by}")
+            said = f"{over} It can be approved all the same, and goes out at its release time, or later."
             yield AttentionFinding("missed-deadline", said, edition.name)
 
 

@@ -11,7 +11,7 @@ from werkzeug.routing import RequestRedirect
 from digest.app.accounts import sign_in
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.accounts.visitor import Visitor
-from digest.app.acts import Actor
+from digest.app.acts import Actor, Role
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context
@@ -49,6 +49,11 @@ def current_staff() -> SignedInStaff:
 def current_actor() -> Actor:
     """Return who acts on a page of the staff."""
     return current_staff().actor
+
+
+def is_admin() -> bool:
+    """Return whether an admin is signed in, on a page of the staff."""
+    return current_actor().role is Role.ADMIN
 
 
 def current_visitor() -> Visitor:

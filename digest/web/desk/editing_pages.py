@@ -20,7 +20,7 @@ from digest.app.presence import HEARTBEAT_PERIOD
 from digest.edition.content import BlockKind, EditionContent, LabelledBlock
 from digest.edition.edits import EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import current_actor, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.colleagues import sign_arrangement, sign_edit
@@ -154,7 +154,7 @@ def render_edit_page(
         merge_choices=list_merge_choices(outline, pool),
         topic_choices=sorted({*pool.topics, *editing_state.list_topic_names(context.settings)}),
         readers=view.audience_size,
-        due_words=describe_due_release(view, context.clock()),
+        due_words=describe_due_release(view, context.clock(), is_admin=is_admin()),
         asked=query,
         filters=POOL_FILTERS,
         orders=POOL_ORDERS,

@@ -18,7 +18,7 @@ from digest.edition.approval import ApprovalError
 from digest.edition.content import EditionContent
 from digest.edition.queries import UnknownEditionError
 from digest.store.models import EditionState
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import current_actor, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.editing_pages import render_edit_page
@@ -119,7 +119,7 @@ def _edition_page(view: page_views.EditionView) -> str:
         octets=len(view.html.encode()),
         sent=SentRow(view.edition, view.departed.counts),
         missed=view.missed_sentence,
-        due_words=describe_due_release(view, context.clock()),
+        due_words=describe_due_release(view, context.clock(), is_admin=is_admin()),
         sending=view.departed.progress_sentence,
         changed=editor_counts_sentence(view.editor_counts) if view.editor_counts else "",
     )
@@ -163,7 +163,7 @@ def review(name: str) -> ResponseReturnValue:
         readers=view.audience_size,
         mark=view.content_hash,
         octets=len(view.html.encode()),
-        due_words=describe_due_release(view, context.clock()),
+        due_words=describe_due_release(view, context.clock(), is_admin=is_admin()),
         goes_into_files=view.goes_into_files,
         text_lines=view.text.count("\n"),
         standing=read_approval_standing(view.edition.name),

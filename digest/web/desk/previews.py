@@ -39,7 +39,7 @@ PREVIEW_VIEWS = (
     PreviewView("wide", "Wide", "As a desktop program shows it, smaller"),
     PreviewView("dark", "Dark", "As a phone set to dark shows it"),
     PreviewView("noimages", "No images", "With pictures blocked, as many programs do at first"),
-    PreviewView("text", "Text", "The text part, whole", has_places=False),
+    PreviewView("text", "Text", "As plain text, for readers who chose that", has_places=False),
     PreviewView("inbox", "Inbox", "The two lines in a list of mails", has_places=False),
 )
 

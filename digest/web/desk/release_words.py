@@ -9,27 +9,37 @@ from digest.app.release_starts import ReleaseStart
 MAX_START_WAIT = timedelta(minutes=2)
 
 
-def describe_due_release(view: EditionView, now: datetime) -> str:
-    """Say when an edition goes out whose release time is over: "as soon as it is approved"; empty before that time."""
+def describe_due_release(view: EditionView, now: datetime, *, is_admin: bool) -> str:
+    """Say when an edition goes out whose release time is over; empty before that time.
+
+    Where somebody has to run a command, an admin is told which, and an editor whom to ask.
+    """
     edition = view.edition
     if edition.release_at > now:
         return ""
     if view.is_approved:
-        return _describe_approved(view, now)
+        return _describe_approved(view, now, is_admin=is_admin)
     return {
         ReleaseStart.TIMETABLE: "as soon as it is approved",
-        ReleaseStart.COMMAND: f"once it is approved and 'digest send {edition.name}' is run",
+        ReleaseStart.COMMAND: f"once it is approved and {_describe_command(edition.name, is_admin=is_admin)}",
         ReleaseStart.END_OF_HOLD: "once it is approved and mail may leave again",
     }[view.release_start]
 
 
-def _describe_approved(view: EditionView, now: datetime) -> str:
+def _describe_approved(view: EditionView, now: datetime, *, is_admin: bool) -> str:
     edition, start = view.edition, view.release_start
     if start is ReleaseStart.COMMAND:
-        return f"once 'digest send {edition.name}' is run"
+        return f"once {_describe_command(edition.name, is_admin=is_admin)}"
     if start is ReleaseStart.END_OF_HOLD:
         return "once mail may leave again"
     since = max(edition.release_at, edition.approved_at or edition.release_at)
     if now - since <= MAX_START_WAIT:
         return "within a minute"
-    return "later than it should: ask an admin whether 'digest serve' or 'hls-scheduler' runs"
+    asked = "see" if is_admin else "ask an admin"
+    return f"later than it should: {asked} whether 'digest serve' or 'hls-scheduler' runs"
+
+
+def _describe_command(name: str, *, is_admin: bool) -> str:
+    if is_admin:
+        return f"'digest send {name}' is run"
+    return "an admin sends it: nothing goes out by itself here, so tell one"

@@ -395,7 +395,8 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     assert "A change below takes the approval back" in page(week)
     clock.now = week.state.identity.release_at
-    assert f"less those who pause, once 'digest send {week.name}' is run." in unescape(page(week))
+    said = "less those who pause, once an admin sends it: nothing goes out by itself here, so tell one."
+    assert said in unescape(page(week))
     timetable_slots.ensure_timetable_start(week.installation.database, clock.now)
     assert "less those who pause, within a minute." in page(week)
     clock.now += timedelta(minutes=5)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from digest.app.attention import attention_sentences
@@ -92,12 +93,13 @@ def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_termina
 def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(both: Any) -> None:
     name = both.edition(release_at=NOW - timedelta(hours=2))
 
-    def assert_says(words: str) -> None:
+    def assert_says(words: str, client: FlaskClient = both.desk) -> None:
         for page in ("/desk/", f"/desk/editions/{name}/approve"):
-            shown = html.unescape(both.desk.get(page).text)
+            shown = html.unescape(client.get(page).text)
             assert re.search(rf"readers?(</b>)?, less those who pause, {words}\.", shown)
 
-    assert_says(f"once it is approved and 'digest send {name}' is run")
+    assert_says("once it is approved and an admin sends it: nothing goes out by itself here, so tell one")
+    assert_says(f"once it is approved and 'digest send {name}' is run", both.signed_in_client("admin"))
     timetable_slots.ensure_timetable_start(both.database, NOW)
     assert_says("as soon as it is approved")
     with both.database.write() as session:
