@@ -37,14 +37,14 @@ class ReaderPages:
         return self.found[name]
 
     def link(self, page: str, at: Any = NOW) -> str:
-        """Answer forms, hand over mails, and give the path of a link in the newest."""
+        """Answer forms, hand over mails, and give the path of the link in what is new."""
         process_signup_requests(self.world.install, clock=lambda: at)
         send_due_notices(self.world.install, clock=lambda: at)
         fresh = set(self.world.install.settings.outbox_folder.rglob("*.eml")) - self.mails
         self.mails |= fresh
         text = "".join(file.read_text("ascii").replace("=\n", "").replace("=3D", "=") for file in fresh)
-        links: list[str] = re.findall(rf"(/{page}/[\w-]{{22}})", text)
-        return links[0]
+        (link,) = set(re.findall(rf"/{page}/[\w-]{{22}}", text))
+        return str(link)
 
 
 def visit_all(world: Any) -> dict[str, str]:

@@ -80,7 +80,8 @@ def test_every_proven_admin_gets_the_seal_once_a_week_and_nobody_else(both: Any)
         assert mail["List-Unsubscribe"] is None
         assert str(mail["Subject"]) == "Seal of the consent ledger: keep this mail"
     with both.database.read() as session:
-        audits = session.scalars(select(AuditEntry).where(AuditEntry.act == "seal mailed")).all()
+        mailed = select(AuditEntry).where(AuditEntry.act == "seal mailed").order_by(AuditEntry.id)
+        audits = session.scalars(mailed).all()
     assert [audit.detail for audit in audits] == [
         {"seal": every_night[0], "admins": [1, 2]},
         {"seal": every_night[7], "admins": [1, 2]},

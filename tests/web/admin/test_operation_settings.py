@@ -30,7 +30,7 @@ def press(client: Any, table: str, path: str) -> Any:
 
 def acts(world: Any, act: str) -> list[tuple[str, dict[str, Any]]]:
     with world.database.read() as session:
-        rows = session.scalars(select(AuditEntry).where(AuditEntry.act.like(f"%{act}")))
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.act.like(f"%{act}")).order_by(AuditEntry.id))
         return [(row.act, row.detail) for row in rows]
 
 

@@ -58,7 +58,7 @@ def member(world: Any) -> StaffMember:
 
 
 def mails(world: Any, now: datetime = NOW) -> list[EmailMessage]:
-    """Hand over what is due, and give all that lies in the outbox, oldest first."""
+    """Hand over what is due, and give all that lies in the outbox: oldest first, by the hour at which it was handed over."""
     background.send_due_notices(world.install, clock=lambda: now)
     with world.database.read() as session:
         sent = select(Delivery.id).where(Delivery.handed_at.is_not(None)).order_by(Delivery.handed_at)
@@ -139,7 +139,7 @@ def test_a_link_that_ran_out_was_replaced_or_is_a_former_members_proves_nothing(
     add(both)
     (first,) = mails(both)
     mail_again(both)
-    (_, second) = mails(both)
+    (_, second) = mails(both, NOW + timedelta(minutes=1))
     replaced = press_anyhow(both.client, link_of(first))
     assert (replaced.status_code, "does not work any more" in replaced.text) == (410, True)
     late = at(both, NOW + staff.PROOF_LINK_LIFETIME)

@@ -167,7 +167,8 @@ def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEditi
     assert len(sent.mailed()) == 4
     with sent.world.database.read() as session:
         states = session.scalars(select(Delivery.state).where(Delivery.purpose == f"correction:{made.id}")).all()
-        acts = session.scalars(select(AuditEntry.act).where(AuditEntry.subject == NAME)).all()
+        of_edition = select(AuditEntry.act).where(AuditEntry.subject == NAME).order_by(AuditEntry.id)
+        acts = session.scalars(of_edition).all()
     assert sorted(states) == ["accepted"] * 4 + ["withdrawn"]
     assert [act for act in acts if act.startswith("correct")] == ["corrected", "correction mailed"]
 
