@@ -29,6 +29,10 @@ SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 # It fetches and parses all style sheets anew for a rule that is off; media alone are for one that is on.
 AXE = {"resultTypes": ["violations"], "iframes": False, "preload": {"assets": ["media"]}}
 COLOUR_RULES = ["color-contrast", "link-in-text-block"]
+KEEP_FIRST_ROWS = """rows => {
+  for (const list of new Set([...document.querySelectorAll(rows)].map((row) => row.parentElement)))
+    [...list.children].filter((row) => row.matches(rows)).slice(1).forEach((row) => row.remove());
+}"""
 # A mail is shown inside a page that has the landmarks.
 AXE_MAIL = AXE | {"rules": {"region": {"enabled": False}}}
 
@@ -126,11 +130,18 @@ def excess_width(page: Page) -> str:
     return f"It is {width} pixels wide, in {space}." if width > space else ""
 
 
-def faulty_pages(page: Page, address: str, paths: list[str], *, widths: Collection[int] = ()) -> dict[str, str]:
-    """Open each page with all its details, and return the faults of those that have some, by path: see `page_faults`."""
+def faulty_pages(
+    page: Page, address: str, paths: list[str], *, widths: Collection[int] = (), fewer: str = ""
+) -> dict[str, str]:
+    """Open each page with all its details, and return the faults of those that have some, by path: see `page_faults`.
+
+    Of the rows that match `fewer`, the first of each list is looked at: for pages that differ in something else.
+    """
     found = {}
     for path in paths:
         page.goto(address + path)
+        if fewer:
+            page.evaluate(KEEP_FIRST_ROWS, fewer)
         open_all_details(page)
         if faults := page_faults(page, widths=widths):
             found[path] = faults
