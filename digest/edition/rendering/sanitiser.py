@@ -56,6 +56,8 @@ def sanitise_text(text: str) -> str:
 
 
 def _defuse_placeholders(text: str, tilde_substitute: str) -> str:
+    if "~" not in text:
+        return text
     for placeholder in placeholders.ALL_PLACEHOLDERS:
         text = text.replace(placeholder, placeholder.replace("~", tilde_substitute))
     return text

@@ -40,8 +40,8 @@ class EditionPageQuery:
 
     def but(self, **changed: str) -> dict[str, str]:
         """Return the address's query with some of it changed, and without what is the default."""
-        defaults, query = asdict(EditionPageQuery()), asdict(self) | changed
-        return {key: value for key, value in query.items() if value != defaults[key]}
+        query = {key: getattr(self, key) for key in _DEFAULTS} | changed
+        return {key: value for key, value in query.items() if value != _DEFAULTS[key]}
 
     @property
     def omitted(self) -> tuple[str, ...]:
@@ -52,6 +52,9 @@ class EditionPageQuery:
     def pool(self) -> PoolQuery:
         """What the list of stories is asked for."""
         return PoolQuery(self.filter, self.order, self.topic_filter, self.q, int(self.start or 0))
+
+
+_DEFAULTS: dict[str, str] = asdict(EditionPageQuery())
 
 
 def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
