@@ -79,16 +79,21 @@ def logo_address(name: str) -> str:
     return f"logo:{name}"
 
 
+def cut_address(source_url: str, shape: CropShape) -> str:
+    """Return the `source_url` of a picture's cut."""
+    return f"{source_url}#{shape}"
+
+
 def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     """Cut a kept picture to a shape of the mail, covering all of it; a small one is enlarged.
 
-    Its `source_url` is the picture's with `#lead` or `#thumb`.
+    Its `source_url` is the picture's with `#lead` or `#thumb` (`cut_address`).
 
     Raises:
         ImageError: `body` is no picture.
     """
     encoded = client.crop_in_child(body, shape)
-    return PreparedImage(**asdict(encoded), source_url=f"{source_url}#{shape}")
+    return PreparedImage(**asdict(encoded), source_url=cut_address(source_url, shape))
 
 
 def draw_card(source_url: str, picture: bytes, words: CardWords) -> PreparedImage:

@@ -1,13 +1,16 @@
 """The pictures of an edition: found or fetched, cut to the mail's shapes, and stored."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+
+from sqlalchemy.orm import Session
 
 from digest.collect.encoded_image import CropShape, ImageError
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.collect.images import (
     PreparedImage,
     crop_image,
+    cut_address,
     fetch_image,
     find_image,
     prepare_uploaded_image,
@@ -57,20 +60,22 @@ def list_pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[C
 def cut_article_picture(
     database: Database, fetcher: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
 ) -> PictureCuts:
-    """Return the cuts of an article's picture, fetched where it is not kept yet.
+    """Return the cuts of an article's picture: fetched where it is not kept yet, and cut where its cuts are not.
 
     Raises:
         FetchError: it could not be fetched.
         ImageError: what came is no usable picture.
     """
     url = candidate.image or ""
+    alt, publisher = candidate.image_alt or "", candidate.publisher
+    credit = settings.reader_language.gettext("Picture: %(publisher)s", publisher=publisher) if publisher else ""
     with database.read() as session:
         row = find_image(session, url)
+        if row and (kept := _find_cuts(session, url, since=row.made_at)):
+            return _describe_cuts(kept, alt, credit)
         body = row.body if row else b""
     whole = None if body else fetch_image(fetcher, url, settings.file.limits)
-    publisher = candidate.publisher
-    credit = settings.reader_language.gettext("Picture: %(publisher)s", publisher=publisher) if publisher else ""
-    return _store_cuts(database, url, body, whole, candidate.image_alt or "", credit, now)
+    return _store_cuts(database, url, body, whole, alt, credit, now)
 
 
 def cut_uploaded_picture(
@@ -85,17 +90,25 @@ def cut_uploaded_picture(
     return _store_cuts(database, whole.source_url, b"", whole, alt, credit, now)
 
 
+def _find_cuts(session: Session, url: str, *, since: datetime) -> dict[CropShape, str] | None:
+    """Return the hashes of a kept picture's cuts; None where one is not kept, or may be of a picture of before `since`."""
+    rows = {shape: find_image(session, cut_address(url, shape)) for shape in CropShape}
+    hashes = {shape: row.hash for shape, row in rows.items() if row and row.made_at >= since}
+    return hashes if hashes.keys() == rows.keys() else None
+
+
+def _describe_cuts(hashes: Mapping[CropShape, str], alt: str, credit: str) -> PictureCuts:
+    return PictureCuts(
+        EditionPicture(hashes[CropShape.LEAD], *LEAD_SIZE, alt=alt, credit=credit),
+        EditionPicture(hashes[CropShape.THUMB], *THUMB_SIZE, alt=alt, credit=credit),
+    )
+
+
 def _store_cuts(
     database: Database, url: str, body: bytes, whole: PreparedImage | None, alt: str, credit: str, now: datetime
 ) -> PictureCuts:
-    cuts = [
-        crop_image(url, body or (whole.body if whole else b""), shape) for shape in (CropShape.LEAD, CropShape.THUMB)
-    ]
+    cuts = {shape: crop_image(url, body or (whole.body if whole else b""), shape) for shape in CropShape}
     with database.write() as session:
-        for picture in [*([whole] if whole else []), *cuts]:
+        for picture in [*([whole] if whole else []), *cuts.values()]:
             store_image(session, picture, now)
-    lead, thumb = cuts
-    return PictureCuts(
-        EditionPicture(lead.hash, *LEAD_SIZE, alt=alt, credit=credit),
-        EditionPicture(thumb.hash, *THUMB_SIZE, alt=alt, credit=credit),
-    )
+    return _describe_cuts({shape: picture.hash for shape, picture in cuts.items()}, alt, credit)

@@ -41,7 +41,7 @@ from digest.settings import (
 )
 from digest.store.approval_models import Approval, ApprovedFragment
 from digest.store.engine import Database
-from digest.store.models import Article, Edition, EditionState, EditionStory, Fragment, Source
+from digest.store.models import Article, Edition, EditionState, EditionStory, Fragment, MediaFile, Source
 from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN
 from tests.collect.stored_documents import store_document
@@ -102,13 +102,24 @@ def test_sources_in_another_order_give_the_same_bytes(
     other.close()
 
 
-def test_drafting_again_replaces_the_draft_and_says_the_same(one_database: Database) -> None:
+def test_drafting_again_replaces_the_draft_says_the_same_and_cuts_no_picture_whose_cuts_are_kept(
+    one_database: Database,
+) -> None:
     install = collected(one_database, sample_settings())
     first = drafted(install)
     before = bodies(one_database)
+    is_cut = MediaFile.source_url.contains("#")
+    with one_database.write() as session:
+        gone, *others = session.scalars(select(MediaFile).where(is_cut).order_by(MediaFile.hash))
+        assert others
+        session.delete(gone)
+        pictures_of_others = ~is_cut & (MediaFile.source_url != gone.source_url.partition("#")[0])
+        session.execute(update(MediaFile).where(pictures_of_others).values(body=b"no picture that could be cut"))
     second = drafted(install)
     assert (second.id, second.name, second.number) == (first.id, "2026-W47", 147)
     assert bodies(one_database) == before
+    with one_database.read() as session:
+        assert session.get(MediaFile, gone.hash), "what is not kept any more is cut again"
 
 
 def test_the_operators_own_subject_is_the_subject(one_database: Database, tmp_path: Path) -> None:
