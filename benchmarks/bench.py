@@ -30,7 +30,7 @@ from benchmarks import (
     workers,
 )
 from benchmarks.results import ResultSheet
-from benchmarks.sizes import FULL, QUICK, BenchmarkSize
+from benchmarks.sizes import FULL, QUICK, BenchmarkSize, measure_sizes
 from digest import logs
 from digest.edition.content import EditionContent
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
@@ -43,8 +43,8 @@ EDITION_FILE = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.js
 def measure_selection(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Collect, group and rank the articles of 100 feeds."""
     few, many = size.articles
-    collected_few, collected_many = (collection.measure_collection(number)[0] for number in size.articles)
-    selected_few, selected_many = map(selection.select_in_subprocess, size.articles)
+    (collected_few, _), (collected_many, _) = measure_sizes(size.articles, collection.measure_collection)
+    selected_few, selected_many = measure_sizes(size.articles, selection.select_in_subprocess)
     parsed = peers.parse_with_feedparser(collection.made_up_feeds(few).values())
     sheet.add_result(
         f"collect {few:,} articles of 100 feeds, the children that parse counted",

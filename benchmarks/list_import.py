@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from benchmarks.page_server import ClickResults, run_digest_serve, unsubscribe_m
 from benchmarks.peak_memory import peak_memory_mb
 from benchmarks.results import ResultSheet
 from benchmarks.sample_installation import KEYS, benchmark_settings, create_populated_database
-from benchmarks.sizes import FULL, BenchmarkSize
+from benchmarks.sizes import FULL, BenchmarkSize, measure_sizes
 from digest.store.engine import open_database
 from subscribers.consent import audience
 from subscribers.consent.departure_log import DepartureLog
@@ -172,8 +173,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize, kinds: tuple[str, ...] = DATAB
     """Measure both sizes on each database, and put the results beside their bars."""
     usual = _peer_result(size.peer_items)
     for kind in kinds:
-        measured = {rows: measure_list_import(kind, rows) for rows in dict.fromkeys(size.import_rows)}
-        few, many = (measured[rows] for rows in size.import_rows)
+        few, many = measure_sizes(size.import_rows, partial(measure_list_import, kind))
         _add_results(sheet, kind, few, many, usual)
         if kind in size.page_databases:
             _add_page_results(sheet, kind, *measure_page_import(kind, size.import_rows[1]))

@@ -4,7 +4,7 @@ from benchmarks import peers
 from benchmarks.isolated_send import send_in_subprocess
 from benchmarks.results import ResultSheet
 from benchmarks.sample_installation import benchmark_settings, copied_installation
-from benchmarks.sizes import FULL, BenchmarkSize
+from benchmarks.sizes import FULL, BenchmarkSize, measure_sizes
 
 MAX_MEMORY_GROWTH = 1.1  # the bar: of the peak at a tenth of the readers
 MAX_MEMORY_MB = 250.0  # MB
@@ -12,7 +12,7 @@ MAX_MEMORY_MB = 250.0  # MB
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure both sizes, and put the peaks beside their bar."""
-    few, many = (send_in_subprocess(readers) for readers in size.readers)
+    few, many = measure_sizes(size.readers, send_in_subprocess)
     with copied_installation(few.readers) as home:
         peer = peers.hold_list_in_memory(benchmark_settings(home).effective_database_url)
     bar_met = many.peak <= few.peak * MAX_MEMORY_GROWTH and many.peak < MAX_MEMORY_MB

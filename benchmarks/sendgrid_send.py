@@ -5,7 +5,7 @@ from benchmarks.isolated_send import BATCH_SIZE, SendResult, measure_send, send_
 from benchmarks.receiver_process import run_receiver
 from benchmarks.results import ResultSheet
 from benchmarks.sample_installation import copied_installation
-from benchmarks.sizes import FULL, BenchmarkSize
+from benchmarks.sizes import FULL, BenchmarkSize, measure_sizes
 
 MIN_READERS_PER_SECOND = 12_000  # readers a second
 MIN_RATE_RATIO = (
@@ -34,7 +34,7 @@ def measure_slow_provider(readers: int, connections: int) -> float:
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure both sizes, and put the rates beside their bars."""
-    few, many = (measure_sendgrid_send(readers) for readers in size.readers)
+    few, many = measure_sizes(size.readers, measure_sendgrid_send)
     with run_receiver("fake_provider") as provider:
         peer = peers.send_with_sendgrid_helpers(provider.url, size.peer_items, BATCH_SIZE)
     slow, fast = many.readers / many.seconds, few.readers / few.seconds

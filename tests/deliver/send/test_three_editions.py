@@ -164,7 +164,8 @@ def test_of_three_editions_each_alarm_rings_where_it_should_and_everybody_who_ca
     name, server.refuses_us = publication.begin_week(1), True
     stopped = publication.send(name)
     assert "for what we are" in stopped.wait_reason
-    assert stopped.delivery_counts[DeliveryState.WAITING] > READERS // 2
+    # Five refusals come within the first hundred; what was claimed and on the way by then went out.
+    assert stopped.delivery_counts[DeliveryState.WAITING] > READERS // 8
     with pytest.raises(SendError, match="is paused"):
         publication.send(name)
     server.refuses_us = False
