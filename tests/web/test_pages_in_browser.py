@@ -202,7 +202,9 @@ def test_axe_finds_nothing_none_scrolls_sideways_asks_elsewhere_or_breaks_its_ow
     sign_in(context, world, address, "admin")
     for path in paths(world)[quarter::4]:
         tab = without_pictures if "noimages" in path else page  # there the pictures are to be refused
-        found |= faulty_pages(tab, address, [path], widths=(1440, 390))
+        # Its rows stand in each view of the edition's page as they stand in the first.
+        fewer = "" if path == f"/desk/?view={PREVIEW_VIEWS[0].key}" else "li.row, li.tale"
+        found |= faulty_pages(tab, address, [path], widths=(1440, 390), fewer=fewer)
         wide = [excess_width(tab) for _ in show_views(tab, (320, 761, 1181), ["light"])]
         found |= {f"{path}, in other widths": fault for fault in wide if fault}
     page.goto(f"{address}/editions/2026-W46/as-sent")

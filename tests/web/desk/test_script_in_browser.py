@@ -16,9 +16,10 @@ from digest.app.edition_status import edition_status
 from digest.store.engine import Database
 from digest.web.server import open_page_server
 from tests.actors import ADMIN, EDITOR
-from tests.browser import axe_report, follow, page_faults, sign_in
+from tests.browser import axe_report, follow, keep_first_rows, page_faults, sign_in
 from tests.conftest import reserve_port
 from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later
+from tests.web.desk.test_desk_in_browser import LIKE_ROWS
 
 pytestmark = pytest.mark.chromium
 
@@ -150,6 +151,7 @@ def test_keys_show_views_and_the_list_of_keys(desk: Page) -> None:
     desk.keyboard.press("?")
     keys = desk.get_by_role("dialog", name="Keys")
     expect(keys).to_contain_text("next story, previous story")
+    keep_first_rows(desk, LIKE_ROWS)
     assert axe_report(desk) == ""
     desk.keyboard.press("Escape")
     expect(keys).to_have_count(0)
@@ -300,6 +302,7 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     expect(desk.get_by_role("alert")).to_contain_text("The picture was not saved.")
     expect(description).to_be_focused()
     assert desk.url == f"{address}{week.path}?open={anchor}"
+    keep_first_rows(desk, LIKE_ROWS)
     assert axe_report(desk) == ""
 
 
