@@ -44,8 +44,26 @@ def open_browser(path: str) -> Iterator[Browser]:
     """Start the Chromium at `path`; it ends with the block."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM_FLAGS), timeout=PAGE_TIMEOUT)
+        make_patient(browser)
         yield browser
         browser.close()
+
+
+def make_patient(browser: Browser) -> None:
+    """Have whatever is done in the browser wait as long as what is looked for: by default half as long, which a busy machine needs."""
+    new_context, new_page = browser.new_context, browser.new_page
+
+    def open_context(**options: Any) -> BrowserContext:
+        context = new_context(**options)
+        context.set_default_timeout(PAGE_TIMEOUT)
+        return context
+
+    def open_page(**options: Any) -> Page:
+        page = new_page(**options)
+        page.context.set_default_timeout(PAGE_TIMEOUT)
+        return page
+
+    browser.new_context, browser.new_page = open_context, open_page  # type: ignore[method-assign]
 
 
 def follow(locator: Locator, key: str = "") -> None:
