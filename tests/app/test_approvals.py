@@ -28,13 +28,23 @@ DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number 
 
 
 @pytest.fixture
-def install(database: Database, tmp_path: Path) -> Installation:
+def install(one_database: Database, tmp_path: Path) -> Installation:
     """Give an installation with a draft of five stories and three editors, where one has to approve."""
+    return draft_for_editors(one_database, tmp_path)
+
+
+@pytest.fixture
+def install_on_both(database: Database, tmp_path: Path) -> Installation:
+    """Give the same on each database: for what the rows of versions and notes say later."""
+    return draft_for_editors(database, tmp_path)
+
+
+def draft_for_editors(database: Database, home: Path) -> Installation:
     for hours, title in enumerate(TITLES, 1):
         add(database, title, dated=NOW - timedelta(hours=hours), found=NOW)
     sender = ROOMY.file.sender.model_copy(update={"postal_address": "1 Main St, Springfield"})
     file = ROOMY.file.model_copy(update={"sender": sender})
-    installation = Installation(ROOMY.model_copy(update={"home": tmp_path, "file": file}), database)
+    installation = Installation(ROOMY.model_copy(update={"home": home, "file": file}), database)
     KeyRing.create(installation.settings.key_file)
     drafted(installation)
     with database.write() as session:
@@ -80,8 +90,8 @@ def test_who_edited_last_may_not_approve_and_a_colleague_may(install: Installati
     assert edition_of(install).state == EditionState.APPROVED
 
 
-def test_two_approve_and_neither_edited_last(install: Installation) -> None:
-    both = wants_two(install)
+def test_two_approve_and_neither_edited_last(install_on_both: Installation) -> None:
+    both = wants_two(install_on_both)
     write_intro(both, DANA, "Good morning.")
     approve(both, PRIYA)
     assert edition_of(both).state == EditionState.DRAFT
@@ -96,24 +106,26 @@ def test_two_approve_and_neither_edited_last(install: Installation) -> None:
         approve(both, SAM)
 
 
-def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(install: Installation) -> None:
-    approve(install, DANA)
-    approvals.send_back_edition(install, "current", " Check the <b>cranes</b>\nwith Sam. ", actor=PRIYA, now=LATER)
-    assert edition_of(install).state == EditionState.DRAFT
-    assert version_states(install) == [ApprovalState.TAKEN_BACK]
+def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(install_on_both: Installation) -> None:
+    approve(install_on_both, DANA)
+    approvals.send_back_edition(
+        install_on_both, "current", " Check the <b>cranes</b>\nwith Sam. ", actor=PRIYA, now=LATER
+    )
+    assert edition_of(install_on_both).state == EditionState.DRAFT
+    assert version_states(install_on_both) == [ApprovalState.TAKEN_BACK]
     with pytest.raises(ApprovalError, match="sent back with a note that is not done"):
-        approve(install, DANA)
-    with install.database.read() as session:
+        approve(install_on_both, DANA)
+    with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
         assert (note.text, note.actor, note.done_at) == ("Check the cranes with Sam.", PRIYA.name, None)
         assert [a.detail for a in session.scalars(select(AuditEntry)) if a.act == "sent back"] == [{"note": note.id}]
-    approvals.finish_note(install, "current", note.id, actor=SAM, now=LATER)
-    approve(install, DANA)
-    with install.database.read() as session:
+    approvals.finish_note(install_on_both, "current", note.id, actor=SAM, now=LATER)
+    approve(install_on_both, DANA)
+    with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
         assert (note.done_by, note.done_at) == (SAM.name, LATER)
     with pytest.raises(SentBackError, match="done already"):
-        approvals.finish_note(install, "current", note.id, actor=SAM, now=LATER)
+        approvals.finish_note(install_on_both, "current", note.id, actor=SAM, now=LATER)
 
 
 def test_sending_back_what_only_one_approved_ends_that_and_leaves_what_was_approved_before(
@@ -144,25 +156,27 @@ def test_what_has_gone_out_is_not_sent_back(install: Installation) -> None:
         approvals.send_back_edition(install, "current", "Too late", actor=PRIYA, now=LATER)
 
 
-def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_of(install: Installation) -> None:
-    editing.drop_stories(install, form(actor=DANA), url_of(TITLES[4]))
-    approve(install, PRIYA)
-    approved, said, before = bodies(install.database), headlines(install), edition_of(install)
-    write_intro(install, DANA, "After all")
-    editing.drop_stories(install, form(actor=DANA), url_of(TITLES[0]))
-    assert bodies(install.database) != approved
-    assert approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=LATER) == 1
-    assert (bodies(install.database), headlines(install)) == (approved, said)
-    after = edition_of(install)
+def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_of(
+    install_on_both: Installation,
+) -> None:
+    editing.drop_stories(install_on_both, form(actor=DANA), url_of(TITLES[4]))
+    approve(install_on_both, PRIYA)
+    approved, said, before = bodies(install_on_both.database), headlines(install_on_both), edition_of(install_on_both)
+    write_intro(install_on_both, DANA, "After all")
+    editing.drop_stories(install_on_both, form(actor=DANA), url_of(TITLES[0]))
+    assert bodies(install_on_both.database) != approved
+    assert approvals.reinstate_last_approval(install_on_both, "current", actor=SCHEDULER, now=LATER) == 1
+    assert (bodies(install_on_both.database), headlines(install_on_both)) == (approved, said)
+    after = edition_of(install_on_both)
     assert (after.state, after.approved_by, after.approved_at) == (EditionState.APPROVED, before.approved_by, LATER)
-    with install.database.read() as session:
+    with install_on_both.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        approval_proof.verify_approval(session, edition, settings=install.settings, keys=install.keys)
+        approval_proof.verify_approval(session, edition, settings=install_on_both.settings, keys=install_on_both.keys)
         last = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
     assert last is not None
     assert (last.act, last.actor, last.detail["version"]) == ("reinstated an approval", "scheduler", 1)
-    write_intro(install, DANA, "Once more")
-    assert version_states(install) == [ApprovalState.SUPERSEDED]
+    write_intro(install_on_both, DANA, "Once more")
+    assert version_states(install_on_both) == [ApprovalState.SUPERSEDED]
 
 
 def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None:

@@ -41,7 +41,7 @@ def install(database: Database) -> Installation:
 
 @pytest.fixture
 def one_install(one_database: Database) -> Installation:
-    """Give the same on one database: for what is refused before one is asked."""
+    """Give the same on one database: for what the fold of edits decides, or what is refused before a row is written."""
     return draft_five_stories(one_database)
 
 
@@ -108,11 +108,11 @@ def stored_content(install: Installation) -> EditionContent:
         return EditionContent.from_json(session.scalars(select(Edition)).one().content)
 
 
-def test_the_next_story_comes_up_for_a_dropped_one_and_goes_again_with_the_undo(install: Installation) -> None:
+def test_the_next_story_comes_up_for_a_dropped_one_and_goes_again_with_the_undo(one_install: Installation) -> None:
     file = ROOMY.file.model_copy(
         update={"sections": [s.model_copy(update={"most": 3}) for s in ROOMY.file.sections[:1]]}
     )
-    small = Installation(ROOMY.model_copy(update={"file": file}), install.database)
+    small = Installation(ROOMY.model_copy(update={"file": file}), one_install.database)
     drafted(small, NOW)
     before = headlines(small)
     editing.drop_stories(small, form(), url_of(before[0]))
@@ -123,25 +123,27 @@ def test_the_next_story_comes_up_for_a_dropped_one_and_goes_again_with_the_undo(
     assert headlines(small) == before
 
 
-def test_undo_takes_back_ones_own_acts_one_after_the_other_and_redo_brings_them_again(install: Installation) -> None:
-    before = bodies(install.database)
-    editing.write_edition_text(install, form(), EditionField.INTRO, "One")
-    editing.write_edition_text(install, form(actor=COLLEAGUE), EditionField.PREHEADER, "A colleague's")
-    only_colleague = stored_content_after_undo(install)
-    editing.write_edition_text(install, form(), EditionField.INTRO, "Two")
-    both = bodies(install.database)
-    edit_reversal.undo_last(install, form())
-    edit_reversal.undo_last(install, form())
-    assert stored_content(install) == only_colleague
+def test_undo_takes_back_ones_own_acts_one_after_the_other_and_redo_brings_them_again(
+    one_install: Installation,
+) -> None:
+    before = bodies(one_install.database)
+    editing.write_edition_text(one_install, form(), EditionField.INTRO, "One")
+    editing.write_edition_text(one_install, form(actor=COLLEAGUE), EditionField.PREHEADER, "A colleague's")
+    only_colleague = stored_content_after_undo(one_install)
+    editing.write_edition_text(one_install, form(), EditionField.INTRO, "Two")
+    both = bodies(one_install.database)
+    edit_reversal.undo_last(one_install, form())
+    edit_reversal.undo_last(one_install, form())
+    assert stored_content(one_install) == only_colleague
     with pytest.raises(EditRefusedError, match="nothing to take back"):
-        edit_reversal.undo_last(install, form())
-    edit_reversal.redo_last(install, form())
-    edit_reversal.redo_last(install, form())
-    assert bodies(install.database) == both
-    edit_reversal.bring_back(install, form(), 0)
-    assert bodies(install.database) == before
+        edit_reversal.undo_last(one_install, form())
+    edit_reversal.redo_last(one_install, form())
+    edit_reversal.redo_last(one_install, form())
+    assert bodies(one_install.database) == both
+    edit_reversal.bring_back(one_install, form(), 0)
+    assert bodies(one_install.database) == before
     with pytest.raises(EditRefusedError, match="Nothing has changed"):
-        edit_reversal.bring_back(install, form(), 0)
+        edit_reversal.bring_back(one_install, form(), 0)
 
 
 def stored_content_after_undo(install: Installation) -> EditionContent:
@@ -178,42 +180,42 @@ def test_what_went_out_or_was_cancelled_is_not_edited(install: Installation, sta
         assert session.scalars(select(EditionEdit)).all() == []
 
 
-def test_too_few_stories_left_make_an_edition_incomplete_and_enough_a_draft_again(install: Installation) -> None:
+def test_too_few_stories_left_make_an_edition_incomplete_and_enough_a_draft_again(one_install: Installation) -> None:
     file = ROOMY.file.model_copy(update={"select": ROOMY.file.select.model_copy(update={"minimum": 5})})
-    strict = Installation(ROOMY.model_copy(update={"file": file}), install.database)
+    strict = Installation(ROOMY.model_copy(update={"file": file}), one_install.database)
     dropped = editing.drop_stories(strict, form(), url_of(TITLES[0]))
     assert dropped.state.arrangement.incomplete_reason.startswith("4 news stories are too few")
-    with install.database.read() as session:
+    with one_install.database.read() as session:
         assert session.scalars(select(Edition)).one().state == EditionState.INCOMPLETE
     editing.restore_story(strict, form(), url_of(TITLES[0]))
-    with install.database.read() as session:
+    with one_install.database.read() as session:
         assert session.scalars(select(Edition)).one().state == EditionState.DRAFT
 
 
-def test_the_second_to_change_the_same_text_is_shown_both_and_nothing_is_overwritten(install: Installation) -> None:
-    state = editing_state.read_editing_state(install, "current")
+def test_the_second_to_change_the_same_text_is_shown_both_and_nothing_is_overwritten(one_install: Installation) -> None:
+    state = editing_state.read_editing_state(one_install, "current")
     url = url_of(TITLES[0])
-    editing.write_text(install, form(state), url, StoryField.HEADLINE, "Mine")
-    result = editing.write_text(install, form(state, COLLEAGUE), url, StoryField.HEADLINE, "Theirs")
+    editing.write_text(one_install, form(state), url, StoryField.HEADLINE, "Mine")
+    result = editing.write_text(one_install, form(state, COLLEAGUE), url, StoryField.HEADLINE, "Theirs")
     assert result.edit is None
     assert result.conflict is not None
     assert (result.conflict.standing.text("text"), result.conflict.wanted.value["text"]) == ("Mine", "Theirs")
     assert result.before is not None
     assert StoryField.HEADLINE not in (story.texts if (story := result.before.find_story(url)) else {})
-    assert "Mine" in headlines(install)
-    chosen = editing.write_text(install, form(result.state, COLLEAGUE), url, StoryField.HEADLINE, "Theirs")
+    assert "Mine" in headlines(one_install)
+    chosen = editing.write_text(one_install, form(result.state, COLLEAGUE), url, StoryField.HEADLINE, "Theirs")
     assert chosen.edit is not None
-    assert "Theirs" in headlines(install)
+    assert "Theirs" in headlines(one_install)
 
 
-def test_changes_of_different_things_on_one_state_are_merged(install: Installation) -> None:
-    state = editing_state.read_editing_state(install, "current")
+def test_changes_of_different_things_on_one_state_are_merged(one_install: Installation) -> None:
+    state = editing_state.read_editing_state(one_install, "current")
     url = url_of(TITLES[0])
     results = [
-        editing.write_text(install, form(state), url, StoryField.HEADLINE, "A headline"),
-        editing.write_text(install, form(state, COLLEAGUE), url, StoryField.SUMMARY, "A summary"),
-        editing.move_story(install, form(state), url_of(headlines(install)[-1]), steps=-2),
-        editing.pin_story(install, form(state, COLLEAGUE), url, pinned=True),
+        editing.write_text(one_install, form(state), url, StoryField.HEADLINE, "A headline"),
+        editing.write_text(one_install, form(state, COLLEAGUE), url, StoryField.SUMMARY, "A summary"),
+        editing.move_story(one_install, form(state), url_of(headlines(one_install)[-1]), steps=-2),
+        editing.pin_story(one_install, form(state, COLLEAGUE), url, pinned=True),
     ]
     assert [r.edit.seq for r in results if r.edit] == [1, 2, 3, 4]
     story = results[-1].state.arrangement.find_story(url)
@@ -237,12 +239,12 @@ def test_two_editors_at_the_same_moment_lose_nothing(install: Installation) -> N
     assert bodies(install.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
 
 
-def test_a_text_that_stands_already_is_no_edit(install: Installation) -> None:
+def test_a_text_that_stands_already_is_no_edit(one_install: Installation) -> None:
     url = url_of(TITLES[0])
-    assert editing.write_text(install, form(), url, StoryField.KICKER, None).edit is None
-    assert editing.write_text(install, form(), url, StoryField.KICKER, "Tunnels").edit is not None
-    assert editing.write_text(install, form(), url, StoryField.KICKER, " Tunnels ").edit is None
-    assert editing.write_text(install, form(), url, StoryField.KICKER, None).edit is not None
+    assert editing.write_text(one_install, form(), url, StoryField.KICKER, None).edit is None
+    assert editing.write_text(one_install, form(), url, StoryField.KICKER, "Tunnels").edit is not None
+    assert editing.write_text(one_install, form(), url, StoryField.KICKER, " Tunnels ").edit is None
+    assert editing.write_text(one_install, form(), url, StoryField.KICKER, None).edit is not None
 
 
 IDLE_ACTS: dict[str, Callable[[Installation], EditResult]] = {
@@ -264,18 +266,18 @@ def test_an_act_that_would_do_nothing_is_refused_with_the_reason(one_install: In
     assert editing_state.read_editing_state(one_install, "current").edits == ()
 
 
-def test_a_story_of_ones_own_is_placed_merged_and_taken_back(install: Installation) -> None:
+def test_a_story_of_ones_own_is_placed_merged_and_taken_back(one_install: Installation) -> None:
     url = "https://elsewhere.example.org/flood"
     article = {"url": url, "title": "Flood <b>seen</b> from above", "publisher": "Elsewhere", "summary": "Water."}
-    editing.write_story(install, form(), article, section="featured")
-    assert headlines(install)[-1] == "Flood seen from above"
-    merged = editing.merge_stories(install, form(), url_of("Hurricane Nadia turns toward Bermuda"), url)
+    editing.write_story(one_install, form(), article, section="featured")
+    assert headlines(one_install)[-1] == "Flood seen from above"
+    merged = editing.merge_stories(one_install, form(), url_of("Hurricane Nadia turns toward Bermuda"), url)
     story = merged.state.arrangement.find_story(url)
     assert story is not None
     assert [a.publisher for a in story.original.story.members] == ["A Press", "Elsewhere"]
-    assert "Flood seen from above" not in headlines(install)
-    split = editing.split_story(install, form(), url_of("Hurricane Nadia turns toward Bermuda"), url)
+    assert "Flood seen from above" not in headlines(one_install)
+    split = editing.split_story(one_install, form(), url_of("Hurricane Nadia turns toward Bermuda"), url)
     assert url in {out.scored.story.lead.url for out in split.state.arrangement.left_out}
     for _ in range(3):
-        edit_reversal.undo_last(install, form())
-    assert sorted(headlines(install)) == sorted(TITLES)
+        edit_reversal.undo_last(one_install, form())
+    assert sorted(headlines(one_install)) == sorted(TITLES)

@@ -18,11 +18,11 @@ from digest.edition.edits import StoryField
 from digest.edition.queries import find_edition
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionProposal, EditionState
-from tests.app.test_approvals import DANA, PRIYA, approve, edition_of, install
+from tests.app.test_approvals import DANA, PRIYA, approve, edition_of, install, install_on_both
 from tests.app.test_editing import form, headlines, url_of
 from tests.edition.test_drafting import NOW
 
-__all__ = ["install"]
+__all__ = ["install", "install_on_both"]
 
 
 def counts_of(installation: Installation) -> list[EditorCounts | None]:
@@ -32,24 +32,26 @@ def counts_of(installation: Installation) -> list[EditorCounts | None]:
         return [EditorCounts.from_json(v.editor_counts) if v.editor_counts else None for v in versions]
 
 
-def test_each_version_keeps_what_editors_had_changed_when_it_was_approved(install: Installation) -> None:
-    proposed = headlines(install)
-    approve(install, PRIYA)
+def test_each_version_keeps_what_editors_had_changed_when_it_was_approved(install_on_both: Installation) -> None:
+    proposed = headlines(install_on_both)
+    approve(install_on_both, PRIYA)
     untouched = EditorCounts(len(proposed), len(proposed), dropped=0, moved=0, added=0, rewritten=0)
-    assert counts_of(install) == [untouched]
-    editing.drop_stories(install, form(actor=DANA), url_of(proposed[0]))
-    editing.write_text(install, form(actor=DANA), url_of(proposed[1]), StoryField.HEADLINE, "A headline of ours")
-    approve(install, PRIYA)
+    assert counts_of(install_on_both) == [untouched]
+    editing.drop_stories(install_on_both, form(actor=DANA), url_of(proposed[0]))
+    editing.write_text(
+        install_on_both, form(actor=DANA), url_of(proposed[1]), StoryField.HEADLINE, "A headline of ours"
+    )
+    approve(install_on_both, PRIYA)
     edited = EditorCounts(len(proposed), len(proposed) - 2, dropped=1, moved=0, added=0, rewritten=1)
-    assert counts_of(install) == [edited, untouched]
-    with install.database.read() as session:
+    assert counts_of(install_on_both) == [edited, untouched]
+    with install_on_both.database.read() as session:
         assert find_editor_counts(session, find_edition(session, "current")) == edited
         assert list_counted_editions(session) == []
-    with install.database.write() as session:
+    with install_on_both.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
-    with install.database.read() as session:
+    with install_on_both.database.read() as session:
         assert [(one.name, one.counts) for one in list_counted_editions(session)] == [
-            (edition_of(install).name, edited)
+            (edition_of(install_on_both).name, edited)
         ]
 
 
@@ -63,9 +65,9 @@ def test_an_edition_of_before_proposals_is_approved_and_not_counted(install: Ins
         list_editor_picks(install, "current")
 
 
-def test_the_newest_editions_are_listed_and_no_more_than_a_page_shows(install: Installation) -> None:
-    row = edition_of(install)
-    with install.database.write() as session:
+def test_the_newest_editions_are_listed_and_no_more_than_a_page_shows(install_on_both: Installation) -> None:
+    row = edition_of(install_on_both)
+    with install_on_both.database.write() as session:
         for week in range(MAX_COUNTED_EDITIONS + 3):
             release_at = row.release_at - timedelta(weeks=week + 1)
             older = Edition(
@@ -82,7 +84,7 @@ def test_the_newest_editions_are_listed_and_no_more_than_a_page_shows(install: I
                     content=row.content, edit_seq=0, made_at=NOW, editor_counts=counted,
                 )
             )  # fmt: skip
-    with install.database.read() as session:
+    with install_on_both.database.read() as session:
         names = [one.name for one in list_counted_editions(session)]
     assert names == [f"old-{week}" for week in range(MAX_COUNTED_EDITIONS + 1) if week != 1]
 

@@ -23,7 +23,7 @@ from subscribers.consent.preferences import Preferences
 from subscribers.consent.seals import find_stable_point, prove_ledger
 from subscribers.store.models import Person
 from tests.actors import ADMIN
-from tests.conftest import ROOT
+from tests.conftest import ROOT, WAIT_TIMEOUT
 
 
 def demo(folder: Path, *more: str) -> Result:
@@ -146,9 +146,12 @@ def test_the_web_copy_holds_nothing_of_a_reader_and_its_pictures_are_there(made:
 
 @pytest.mark.spamassassin
 def test_spamassassin_finds_little(made: Path) -> None:
-    for message in messages(made)[:3]:
-        done = subprocess.run(["spamassassin", "-L", "-t"], input=message, capture_output=True, check=True, timeout=60)
-        report = done.stdout.decode("utf-8", "replace")
-        points = re.search(r"\((-?[\d.]+) points, [\d.]+ required\)", report)
-        assert points, report
-        assert float(points[1]) <= 2, report
+    # As a mailbox, for it takes a second to load its rules. A line of a message that begins with "From " would begin another.
+    read = [re.sub(rb"(?m)^From ", b">From ", message.replace(b"\r\n", b"\n")) for message in messages(made)[:3]]
+    mailbox = b"".join(b"From digest@news.example.org Fri Nov 20 11:00:00 2026\n" + message + b"\n" for message in read)
+    command = ["spamassassin", "-L", "-t", "--mbox"]
+    done = subprocess.run(command, input=mailbox, capture_output=True, check=True, timeout=2 * WAIT_TIMEOUT)
+    report = done.stdout.decode("utf-8", "replace")
+    points = re.findall(r"\((-?[\d.]+) points, [\d.]+ required\)", report)
+    assert len(points) == len(read) == 3, report
+    assert max(map(float, points)) <= 2, report
