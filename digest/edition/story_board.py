@@ -3,26 +3,22 @@
 Lives as long as one fold. An edit that can do nothing leaves all as it is and says why.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from pydantic import TypeAdapter, ValidationError
-
-from digest.edition.board_story import BoardStory, EditedPicture, Removal, StoryState, StoryText
+from digest.edition.board_story import BoardStory, Removal, StoryState
 from digest.edition.content import LabelledBlock
-from digest.edition.edit_values import decode_cuts, is_web_address, read_added_article
-from digest.edition.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditionField, EditKind, StoryField
+from digest.edition.edit_values import read_added_article
+from digest.edition.edits import EDITION_TARGET, Edit, EditKind
 from digest.edition.grown_proposal import GrownProposal
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.written_edits import WRITTEN_CHANGES, change_block, write_edition_text, write_story_text
 from digest.select.stories import build_story_led_by
 from digest.select.story_links import StoryLink
 from digest.select.values import ScoredStory, Story
 from digest.settings import SectionSettings
 
-MAX_TEXT_CHARACTERS = 10_000  # of one text of an edit; what is longer is cut
-_BLOCK = TypeAdapter(LabelledBlock)
-_BLOCK_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 _NO_STORY = "none of this edition's stories holds that article"
 
 
@@ -88,7 +84,9 @@ class StoryBoard:
     def apply_edit(self, edit: Edit) -> str:
         """Apply one edit that is in force; return why it does nothing, empty where it did."""
         if change := _STORY_CHANGES.get(edit.kind):
-            reason = self._change_story(change, edit)
+            reason = self._change_story(partial(change, self), edit)
+        elif write := WRITTEN_CHANGES.get(edit.kind):
+            reason = self._change_story(write, edit)
         elif apply := _APPLIED_KINDS.get(edit.kind):
             reason = apply(self, edit)
         else:
@@ -96,12 +94,12 @@ class StoryBoard:
         self._settle_pins()
         return reason
 
-    def _change_story(self, change: "Callable[[StoryBoard, BoardStory, Edit], str]", edit: Edit) -> str:
+    def _change_story(self, change: Callable[[BoardStory, Edit], str], edit: Edit) -> str:
         """Change the story that an edit names, and note the edit with it."""
         story = self.find_story(edit.target)
         if story is None:
             return _NO_STORY
-        reason = change(self, story, edit)
+        reason = change(story, edit)
         if not reason:
             story.edits.append(edit.seq)
         return reason
@@ -334,69 +332,17 @@ class StoryBoard:
             self._insert(story, section, self._wanted_position(edit, section))
         return ""
 
-    # --- what is written ---
+    # --- what is written: `written_edits` ---
 
     def write_text(self, edit: Edit) -> str:
         """Write a text of a story or of the edition; without a text the original comes back."""
-        name, text = edit.text("field"), edit.value.get("text")
-        written = text[:MAX_TEXT_CHARACTERS] if isinstance(text, str) else None
         if edit.target == EDITION_TARGET:
-            return self._write_edition_text(name, written)
-        story = self.find_story(edit.target)
-        if story is None:
-            return _NO_STORY
-        if name not in set(StoryField):
-            return f"a story has no text called {name}"
-        if name == StoryField.HEADLINE and not (written or "").strip():
-            written = None
-        story.texts.append(StoryText(name, written, edit.target, edit.seq))
-        story.edits.append(edit.seq)
-        return ""
-
-    def _write_edition_text(self, name: str, written: str | None) -> str:
-        if name not in set(EditionField):
-            return f"an edition has no text called {name}"
-        self.texts.pop(name, None)
-        if written is not None and (name != EditionField.SUBJECT or written.strip()):
-            self.texts[name] = written
-        return ""
-
-    def choose_picture(self, story: BoardStory, edit: Edit) -> str:
-        """Show another picture, none, or describe it in other words; an empty value is the original."""
-        try:
-            cuts = decode_cuts(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
-        except ValidationError:
-            return "the picture cannot be read"
-        alt, credit = (edit.text(name) if name in edit.value else None for name in ("alt", "credit"))
-        hidden = not edit.flag("shown", default=True)
-        story.picture = EditedPicture(hidden, cuts, alt, credit)
-        return ""
-
-    def choose_topic(self, story: BoardStory, edit: Edit) -> str:
-        """Give a story another topic; without one its own comes back."""
-        story.topic = edit.text("topic") or None
-        return ""
-
-    def write_note(self, story: BoardStory, edit: Edit) -> str:
-        """Write the editor's note under a story."""
-        story.note = edit.text("text")[:MAX_TEXT_CHARACTERS]
-        return ""
+            return write_edition_text(self.texts, edit)
+        return self._change_story(write_story_text, edit)
 
     def write_block(self, edit: Edit) -> str:
         """Write a labelled block, or take it out of this edition."""
-        name = edit.target.removeprefix(BLOCK_PREFIX)
-        if not edit.target.startswith(BLOCK_PREFIX) or not name:
-            return "it names no block"
-        if edit.flag("removed", default=False):
-            return "" if self.blocks.pop(name, None) else "there is no such block"
-        try:
-            block = _BLOCK.validate_python({**edit.value, "id": name})
-        except ValidationError:
-            return "what was written about the block cannot be read"
-        if not block.headline or not _BLOCK_ID.fullmatch(name) or not (block.url == "" or is_web_address(block.url)):
-            return "a block has a headline, and its link is one of the web"
-        self.blocks[name] = block
-        return ""
+        return change_block(self.blocks, edit)
 
 
 def _name_lost_section(key: str) -> str:
@@ -410,9 +356,6 @@ _STORY_CHANGES: Mapping[str, Callable[[StoryBoard, BoardStory, Edit], str]] = {
     EditKind.PIN: StoryBoard.pin_story,
     EditKind.MERGE: StoryBoard.merge_stories,
     EditKind.SPLIT: StoryBoard.split_story,
-    EditKind.PICTURE: StoryBoard.choose_picture,
-    EditKind.TOPIC: StoryBoard.choose_topic,
-    EditKind.NOTE: StoryBoard.write_note,
 }
 _APPLIED_KINDS: Mapping[str, Callable[[StoryBoard, Edit], str]] = {
     EditKind.DROP: StoryBoard.drop_stories,
