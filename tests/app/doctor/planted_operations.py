@@ -98,6 +98,7 @@ class FaultyInstallation:
     def make_sound(cls, home: Path, database: Database) -> "FaultyInstallation":
         home.chmod(0o700)
         (home / "digest.toml").write_text(SOUND_SETTINGS)
+        (home / "digest.toml").chmod(0o644)  # whatever the umask of who runs the tests
         KeyRing.create(home / "keys.json")
         world = cls(home, database, {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": "https://news.hls.test"})
         world.add(StaffMember(email="eve@hls.test", role="admin", added_at=NOW, added_by="x", proven_at=NOW))
