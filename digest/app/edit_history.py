@@ -1,7 +1,7 @@
 """The history of an edition as its editors see it: every act with who did it, and how the edition stood after any of them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import select
@@ -43,7 +43,10 @@ class NoteAct:
 
 @dataclass(frozen=True, slots=True)
 class EditionHistory:
-    """All that was done to an edition. `names` says how colleagues see each actor of the staff."""
+    """All that was done to an edition. `names` says how colleagues see each actor of the staff.
+
+    `written_heads` are what `write_head_before` has written so far, by the number of the last edit that counts in each.
+    """
 
     edition: Edition
     state: EditingState
@@ -51,6 +54,7 @@ class EditionHistory:
     approvals: tuple[ApprovalAct, ...]
     notes: tuple[NoteAct, ...]
     names: Mapping[str, str]
+    written_heads: dict[int, EditionContent] = field(default_factory=dict)
 
     @property
     def can_change(self) -> bool:
@@ -68,7 +72,10 @@ class EditionHistory:
         """
         state = self.state
         past = tuple(e for e in state.edits if e.seq < seq and e.target != EDITION_TARGET)
-        return write_edited_content(state.grown, past, state.identity, self.settings)
+        last = past[-1].seq if past else 0
+        if last not in self.written_heads:
+            self.written_heads[last] = write_edited_content(state.grown, past, state.identity, self.settings)
+        return self.written_heads[last]
 
 
 def read_edition_history(installation: Installation, name: str) -> EditionHistory:
