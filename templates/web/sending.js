@@ -17,8 +17,9 @@
   const look = async () => {
     if (stopped || document.hidden) return;
     const answer = await fetch(location.pathname + location.search, { redirect: "error" });
+    const text = await answer.text();
     if (!answer.ok || stopped) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const page = new DOMParser().parseFromString(text, "text/html");
     const phase = page.getElementById("sending");
     const typed = document.getElementById("number");
     if (!phase || phase.dataset.phase !== head.dataset.phase) {
@@ -30,6 +31,10 @@
       if (fresh) put(old, fresh);
     }
   };
+
+  // To load the page anew while a button or a link is followed would be not to follow it.
+  window.addEventListener("beforeunload", () => { stopped = true; });
+  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
   const later = () => setTimeout(() => look().catch(() => {}).finally(() => { if (!stopped) later(); }), SECONDS * 1000);
   later();

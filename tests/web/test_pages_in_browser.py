@@ -405,3 +405,27 @@ def test_the_desk_is_used_by_keyboard_alone(browser: Browser, served: tuple[Any,
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
     assert outline == "2px"
     context.close()
+
+
+def test_a_page_that_renews_itself_stops_where_a_button_or_a_link_is_followed(
+    browser: Browser, one_database: Any, tmp_path: Path, build_world: Any
+) -> None:
+    """To load it anew then would be not to follow it."""
+    world = build_world(one_database, tmp_path)
+    path = f"/desk/editions/{world.edition(state=EditionState.APPROVED)}/sending"
+    asked: list[str] = []
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        address = f"http://127.0.0.1:{serving.port}"
+        context = browser.new_context()
+        sign_in(context, world, address)
+        page = context.new_page()
+        page.clock.install()  # the page's clock: moved on instead of waited for
+        page.goto(address + path)
+        with page.expect_response(address + path):
+            page.clock.fast_forward(4_000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.evaluate("dispatchEvent(new Event('beforeunload'))")
+        page.clock.fast_forward(4_000)
+        page.evaluate("fetch('/healthz').then((answer) => answer.text())")
+        assert asked == [f"{address}/healthz"]
+        context.close()
