@@ -1,9 +1,11 @@
 """What the server that sending processes are forked from imports: it sends once, which fills what a process keeps.
 
-Mappers are configured, providers imported and statements compiled (those of SQLite): else each process would do it again.
+Mappers are configured, providers and PostgreSQL's dialect imported and statements compiled (those of SQLite): else each process
+would do it again.
 """
 
 import gc
+import importlib
 import io
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -22,6 +24,7 @@ def send_to_one_reader() -> None:
 
 
 send_to_one_reader()
+importlib.import_module("sqlalchemy.dialects.postgresql.psycopg")
 # What is here now lives as long as any process: no child looks for garbage in it, and seldom for new (see `tests/conftest.py`).
 gc.freeze()
 gc.set_threshold(35_000, 20, 20)
