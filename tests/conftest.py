@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+import structlog
 from click.testing import CliRunner
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
@@ -104,9 +105,20 @@ def put_scratch_files_into_memory() -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY_FOLDER)
 
 
+def log_plain_tracebacks() -> None:
+    """Have events written as structlog does by default, but exceptions as Python does.
+
+    Processes of the product write them so, too. By default rich paints them, which takes a second each.
+    """
+    *processors, _ = structlog.get_config()["processors"]
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*processors, renderer])
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Choose where temporary files go; stop where all tests are demanded and a tool is missing."""
     put_scratch_files_into_memory()
+    log_plain_tracebacks()
     # As a plugin: the hooks of this file are not called for what the whole session shares.
     config.pluginmanager.register(seeded_randomness)
     seeded_randomness.replace_randomness()
