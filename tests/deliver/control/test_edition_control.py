@@ -380,7 +380,8 @@ def test_a_mailbox_that_the_server_does_not_know_is_never_mailed_again(world: De
         assert (told.cause, told.detail["status"]) == (FailureCause.NO_MAILBOX, "550 5.1.1")
 
 
-def test_a_mailbox_that_stays_full_until_the_message_expires_is_one_strike(world: DeliverySetup) -> None:
+def test_a_mailbox_that_stays_full_until_the_message_expires_is_one_strike(one_world: DeliverySetup) -> None:
+    world = one_world
     world.add_readers("ada@example.org")
     full = ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER, reply="452 4.2.2 mailbox full"), name="smtp")
     for _ in range(100):

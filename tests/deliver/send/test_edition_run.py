@@ -76,8 +76,9 @@ def _state(world: DeliverySetup) -> EditionState:
 
 
 def test_each_of_two_hundred_readers_gets_one_message_and_no_trace_of_another(
-    world: DeliverySetup, arrived: Arrived
+    one_world: DeliverySetup, arrived: Arrived
 ) -> None:
+    world = one_world
     addresses = {f"reader{n:03}.x{n * 7919 % 1000:03}@d{n:03}.example.org" for n in range(200)}
     numbers = world.add_readers(*sorted(addresses))
     report = _send(world)
@@ -397,7 +398,8 @@ def test_a_run_that_must_stop_keeps_everybody_waiting(world: DeliverySetup) -> N
         assert {d.tries for d in session.scalars(select(Delivery))} == {0}
 
 
-def test_a_refusal_for_now_is_tried_again_later_and_given_up_after_three_days(world: DeliverySetup) -> None:
+def test_a_refusal_for_now_is_tried_again_later_and_given_up_after_three_days(one_world: DeliverySetup) -> None:
+    world = one_world
     world.add_readers("ada@example.org")
     tries = 0
     while (

@@ -15,9 +15,9 @@ from subscribers.address import read_address
 from subscribers.consent import ledger, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import undo
+from subscribers.lifecycle import expiry, undo
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.expiry import ADDRESS_BATCH_SIZE, ADDRESS_RETENTION, delete_expired_addresses
+from subscribers.lifecycle.expiry import ADDRESS_RETENTION, delete_expired_addresses
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
@@ -215,15 +215,15 @@ class _Failing:
 
 
 def test_a_run_that_is_cut_short_is_finished_by_the_next(
-    database: Database, keys: KeyRing, departure_log: DepartureLog
+    database: Database, keys: KeyRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(expiry, "ADDRESS_BATCH_SIZE", 25)
     with database.write() as session:
-        for n in range(ADDRESS_BATCH_SIZE + 20):
+        for n in range(45):
             number = manual_signup.add_subscriber(session, keys, f"r{n}@example.org", evidence=YES, now=NOW).number
             person = ledger.lock_person(session, number)
             assert person is not None
             ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, NOW)
-    del departure_log
     with pytest.raises(ConnectionError):
         delete_expired_addresses(_Failing(database, 1), now=LATER)  # type: ignore[arg-type]
     assert delete_expired_addresses(database, now=LATER) == 20
