@@ -80,6 +80,7 @@
     asking = true;
     const dialog = askFirst("This takes the approval back", "Change it all the same", () => {
       agreed = find("#stands").dataset.key;
+      for (const input of findAll("input[name=unapproved]")) input.value = "";
       work();
     });
     dialog.addEventListener("close", () => { asking = false; });
@@ -171,6 +172,8 @@
     if (frame && shown) frame.title = shown.title;
     for (const name of ["seq", "standing"]) desk.dataset[name] = find("#desk", fresh).dataset[name];
     for (const input of findAll("input[name=seq]")) input.value = desk.dataset.seq;
+    const unapproved = find("input[name=unapproved]", actForm()).value;
+    for (const input of findAll("input[name=unapproved]")) input.value = unapproved;
     showUnsaved();
     restoreFocus(held, kept);
   };

@@ -11,7 +11,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app import clipboard, editing, editing_state, page_views, staff
+from digest.app import approvals, clipboard, editing, editing_state, page_views, staff
 from digest.app.edit_application import EditForm, EditResult
 from digest.app.editing_state import EditingState, EditRefusedError
 from digest.app.installation import Installation
@@ -20,8 +20,10 @@ from digest.app.presence import HEARTBEAT_PERIOD
 from digest.edition.content import BlockKind, EditionContent, LabelledBlock
 from digest.edition.edits import EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
+from digest.store.models import EditionState
 from digest.web.auth.access import current_actor, is_admin
 from digest.web.context import web_context
+from digest.web.desk.approval_outline import describe_standing_news
 from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.colleagues import sign_arrangement, sign_edit
 from digest.web.desk.desk_acts import EDITION_ACTS, STORY_ACTS, DeskAct, find_anchored_story
@@ -39,6 +41,7 @@ from digest.web.desk.picture_forms import RefusedPicture, change_picture, explai
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 from digest.web.desk.release_words import describe_due_release
 from digest.web.desk.story_pool import POOL_FILTERS, POOL_ORDERS, find_lead_section, find_pool_page, story_anchor
+from subscribers.errors import RefusalError
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
@@ -53,8 +56,42 @@ def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
     return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=edit_page_url(name)), 409
 
 
+class UnseenApprovalError(RefusalError):
+    """The edition was approved since the page was made on which somebody changes it."""
+
+
+@editing_pages.app_errorhandler(UnseenApprovalError)
+def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
+    """Ask whether an approval that the page did not show is to be taken back by the change."""
+    context, name = web_context(), (request.view_args or {})["name"]
+    news = describe_standing_news(approvals.read_approval_overview(context.installation, name), context.zone)
+    left = {"csrf_token", "unapproved"}
+    page = render_template(
+        "web/desk/edit_approved.html",
+        words=news.words,
+        fields=[(key, value) for key, value in request.form.items(multi=True) if key not in left],
+        has_file=any(file.filename for file in request.files.values()),
+        again=request.path,
+        back=edit_page_url(name),
+    )
+    return page, 409
+
+
 def read_edit_form(name: str) -> EditForm:
-    """Return who acts on which edition, and the number of the last edit that their page knew."""
+    """Return who acts on which edition, and the number of the last edit that their page knew.
+
+    Raises:
+        UnseenApprovalError: it was approved since their page was made.
+    """
+    if request.form.get("unapproved"):
+        edition = page_views.read_edition(web_context().installation, name)
+        if edition.state is EditionState.APPROVED:
+            raise UnseenApprovalError(f"{edition.name} was approved meanwhile.")
+    return read_own_form(name)
+
+
+def read_own_form(name: str) -> EditForm:
+    """Return who acts on which edition, for what changes nothing of it."""
     seq = request.form.get("seq", "")
     based_on = int(seq) if seq.isascii() and seq.isdigit() and len(seq) < 10 else None
     return EditForm(name, current_actor(), web_context().clock(), based_on)

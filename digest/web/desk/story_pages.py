@@ -9,7 +9,7 @@ from digest.collect.parsed_document import SummaryBasis
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.desk_acts import find_anchored_story
-from digest.web.desk.editing_pages import answer_edit, edit_page_url, read_edit_form
+from digest.web.desk.editing_pages import answer_edit, edit_page_url, read_edit_form, read_own_form
 from digest.web.desk.story_pool import list_hand_placed, story_anchor
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
@@ -60,7 +60,7 @@ def add_story(name: str) -> ResponseReturnValue:
 @story_pages.post("/clipboard")
 def change_clipboard(name: str) -> ResponseReturnValue:
     """Copy a story to one's own clipboard, or take something off it."""
-    installation, form, fields = web_context().installation, read_edit_form(name), request.form
+    installation, form, fields = web_context().installation, read_own_form(name), request.form
     if number := fields.get("remove", ""):
         if number.isascii() and number.isdigit() and len(number) < 10:
             clipboard.remove_clipping(installation, form, int(number))

@@ -394,6 +394,14 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     mark = edition_status(week.installation, week.name, now=later()).content_hash
     editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     assert "A change below takes the approval back" in page(week)
+    # Who did not see it yet is asked, and loses nothing by that.
+    act, client = {"act": f"up {week.anchors('featured')[1]}", "unapproved": "1", "seq": "0"}, week.client()
+    asked = client.post(f"{week.path}/act", data=act)
+    assert (asked.status_code, week.state.approved) == (409, True)
+    assert "Approved by Sam, Nov 19, 5:35 p.m." in asked.text
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asked.text))
+    assert {key: fields.get(key, "") for key in act} == act | {"unapproved": ""}
+    assert client.post(f"{week.path}/clipboard", data=act | {"keep": week.anchors("featured")[1]}).status_code == 303
     clock.now = week.state.identity.release_at
     said = "less those who pause, once an admin sends it: nothing goes out by itself here, so tell one."
     assert said in unescape(page(week))
