@@ -80,7 +80,7 @@ class PreparedWeek:
     def drop_copy(self, number: int) -> None:
         """Drop the database of a copy."""
         if self.server:
-            run_on_server(self.server, f"DROP DATABASE laws_{number}")
+            run_on_server(self.server, f"DROP DATABASE laws_{number} WITH (FORCE)")
 
 
 def open_week(home: Path, database_url: str, approvers: Literal[1, 2] = 1) -> Installation:

@@ -35,7 +35,7 @@ def socket_folder(postgresql_url: str) -> Iterator[str]:
     """Make the user that the document speaks of; return where the server listens."""
     run_on_server(postgresql_url, "CREATE ROLE digest LOGIN")
     yield str(make_url(postgresql_url).query["host"])
-    run_on_server(postgresql_url, "DROP DATABASE IF EXISTS digest", "DROP ROLE digest")
+    run_on_server(postgresql_url, "DROP DATABASE IF EXISTS digest WITH (FORCE)", "DROP ROLE digest")
 
 
 @pytest.mark.sqlite  # is where it moves from
