@@ -55,9 +55,10 @@ def show_recipients(name: str, number: int) -> ResponseReturnValue:
 def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
     context = web_context()
     counted = context.recipient_counts.find_or_begin(context.installation, name, number, now=context.clock())
-    page = render_template("web/desk/correction.html", counted=counted, refusal=refusal)
+    is_done = counted.count.is_done  # before its numbers are read: a count that ends meanwhile is looked at once more
+    page = render_template("web/desk/correction.html", counted=counted, is_done=is_done, refusal=refusal)
     answer = make_response(page)
-    if not counted.count.is_done:
+    if not is_done:
         answer.headers["Refresh"] = str(REFRESH_SECONDS)
     return answer
 

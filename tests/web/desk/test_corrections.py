@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -18,7 +18,7 @@ from digest.app.acts import Actor, Face, Role
 from digest.app.corrections import CorrectionError, CorrectionForm
 from digest.app.installation import open_installation
 from digest.app.jobs import JobContext, run_job
-from digest.app.recipient_counts import COUNT_LIFETIME, RecipientCounts
+from digest.app.recipient_counts import COUNT_LIFETIME, CountedCorrection, RecipientCount, RecipientCounts
 from digest.cli import digest
 from digest.deliver.plan.correction_plan import read_recipient_pages
 from digest.deliver.providers.registry import open_provider
@@ -139,6 +139,36 @@ def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_i
     assert again.thread is not None
     again.thread.join(WAIT_TIMEOUT)
     assert (begun.audience.recipients, again.audience.recipients) == (5, 4)
+
+
+class EndingCount:
+    """A count that ends between the first look at it and the next, and the counts that it stands for."""
+
+    def __init__(self, counted: CountedCorrection) -> None:
+        self.counted, self.looks = counted, 0
+
+    def find_or_begin(self, *_: object, **__: object) -> CountedCorrection:
+        return replace(self.counted, count=cast("RecipientCount", self))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.counted.count, name)
+
+    @property
+    def is_done(self) -> bool:
+        self.looks += 1
+        return self.looks > 1
+
+
+def test_a_count_that_ends_while_its_page_is_made_is_looked_at_once_more(world: Any) -> None:
+    world.edition(state=EditionState.SENT)
+    made = corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
+    count = EndingCount(RecipientCounts().find_or_begin(world.install, NAME, made.seq, now=NOW))
+    world.app.extensions["digest"] = replace(world.app.extensions["digest"], recipient_counts=count)
+    path = f"/desk/editions/{NAME}/corrections/{made.seq}"
+    page = world.desk.get(path)
+    assert ("Counting who got the error" in page.text, page.headers.get("Refresh")) == (True, "1")
+    page = world.desk.get(path)
+    assert ("0 readers got the error" in page.text, page.headers.get("Refresh")) == (True, None)
 
 
 def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEdition) -> None:
