@@ -116,17 +116,21 @@ def axe_report(page: Page, options: dict[str, Any] = AXE) -> str:
 def page_faults(page: Page, options: dict[str, Any] = AXE, *, widths: Collection[int] = ()) -> str:
     """Return what axe finds on the page, and whether it scrolls sideways; nothing where all is well.
 
-    With `widths` it is looked at in each of them, light and dark; without, as it stands. Axe tries all its rules once in each
-    width, and those that look at colours in both schemes: a scheme changes nothing else.
+    With `widths` it is looked at in each of them, light and dark; without, as it stands. Axe tries all its rules in the
+    narrowest and in the widest, and those that look at colours in both schemes: a scheme changes nothing else. What a width in
+    between shows, one of these shows too, but it may be too narrow for it.
     """
     if not widths:
         return axe_report(page, options) + excess_width(page)
-    colours_alone = options | {"runOnly": COLOUR_RULES}
-    views = (
-        (view, axe_report(page, options if view[1] == SCHEMES[0] else colours_alone) + excess_width(page))
-        for view in show_views(page, widths)
-    )
+    outermost = {min(widths), max(widths)}
+    views = ((view, _view_faults(page, options, view, outermost)) for view in show_views(page, widths))
     return "\n".join(f"{width} pixels, {scheme}: {faults}" for (width, scheme), faults in views if faults)
+
+
+def _view_faults(page: Page, options: dict[str, Any], view: tuple[int, Scheme], outermost: Collection[int]) -> str:
+    width, scheme = view
+    rules = options if scheme == SCHEMES[0] else options | {"runOnly": COLOUR_RULES}
+    return (axe_report(page, rules) if width in outermost else "") + excess_width(page)
 
 
 def show_views(
