@@ -22,8 +22,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
-from digest.store.engine import Database, migrate_schema, open_database
+from digest.store.engine import Database, open_database
 from tests import parsed_routes, seeded_randomness
+from tests.migrated_databases import migrated_file, migrated_template
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
 from tests.run_database import PARAMETER_KINDS, RUN_KIND, RUN_KINDS, HomeDatabases, run_on_server, sibling_database_url
@@ -218,22 +219,14 @@ def postgresql_url() -> Iterator[str]:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Migrate one empty SQLite database, for tests to copy."""
     path = tmp_path_factory.mktemp("template") / "digest.db"
-    database = open_database(f"sqlite:///{path}")
-    migrate_schema(database)
-    with database.engine.connect() as connection:
-        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-    database.close()
+    path.write_bytes(migrated_file())
     return path
 
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql_url: str) -> str:
     """Migrate one empty PostgreSQL database, for tests to copy; give its name."""
-    run_on_server(postgresql_url, "CREATE DATABASE template_of_tests")
-    database = open_database(sibling_database_url(postgresql_url, "template_of_tests"))
-    migrate_schema(database)
-    database.close()
-    return "template_of_tests"
+    return migrated_template(postgresql_url)
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from benchmarks.sample_installation import benchmark_settings, create_ready_database
-from digest.store.engine import migrate_schema, open_database
+from tests.migrated_databases import migrated_file, migrated_template
 from tests.run_database import run_on_server, sibling_database_url
 
 _database_numbers = count()
@@ -23,33 +21,11 @@ class PreparedDatabase:
     copy_into: Callable[[Path], str]
 
 
-@cache
-def _migrated_file() -> bytes:
-    """Migrate an empty SQLite database once; return its file."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "digest.db"
-        database = open_database(f"sqlite:///{file}")
-        migrate_schema(database)
-        database.close()
-        return file.read_bytes()
-
-
-@cache
-def _migrated_template(server_url: str) -> str:
-    """Migrate an empty database on a server once; return its name."""
-    name = "crowd_of_nobody"
-    run_on_server(server_url, f"CREATE DATABASE {name} TEMPLATE template0")
-    database = open_database(sibling_database_url(server_url, name))
-    migrate_schema(database)
-    database.close()
-    return name
-
-
 def prepare_sqlite(folder: Path, readers: int, kilobytes: int) -> PreparedDatabase:
     """Prepare one in a file."""
     settings = benchmark_settings(folder)
     settings.home.mkdir(parents=True, exist_ok=True)
-    (folder / "digest.db").write_bytes(_migrated_file())
+    (folder / "digest.db").write_bytes(migrated_file())
     create_ready_database(settings, readers, kilobytes=kilobytes).close()
 
     def copy(home: Path) -> str:
@@ -62,7 +38,7 @@ def prepare_sqlite(folder: Path, readers: int, kilobytes: int) -> PreparedDataba
 def prepare_postgresql(folder: Path, server_url: str, readers: int, kilobytes: int) -> PreparedDatabase:
     """Prepare one in a running server."""
     template = f"crowd_{next(_database_numbers)}"
-    run_on_server(server_url, f"CREATE DATABASE {template} TEMPLATE {_migrated_template(server_url)}")
+    run_on_server(server_url, f"CREATE DATABASE {template} TEMPLATE {migrated_template(server_url)}")
     prepared = sibling_database_url(server_url, template)
     create_ready_database(
         benchmark_settings(folder).model_copy(update={"database_url": prepared}), readers, kilobytes=kilobytes

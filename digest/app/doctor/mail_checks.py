@@ -120,7 +120,7 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
     addresses = names.find_addresses(sender)
     if len(survey.records) > 1:
         together = spf.survey_text(names, domain, spf.write_record(survey.records))
-        missing = "" if _lets_sender_through(together, sender, addresses) else term
+        missing = "" if together.includes_owner(sender) or together.lets_through(addresses) else term
         record = spf.write_record(survey.records, missing)
         added = f", and what sends now ({missing})," if missing else ""
         yield report_error(
@@ -135,7 +135,7 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
         yield report_error(f"SPF of {domain} ends in +all: it lets everybody through.", corrected)
     elif survey.all_qualifier in {"", "?"} and not survey.included:
         yield report_warning(f"SPF of {domain} says nothing of others.", corrected)
-    if sender in survey.included or _shares_an_owner(sender, survey.included):
+    if survey.includes_owner(sender):
         yield report_fine(f"SPF of {domain} includes what sends for it")
     elif not addresses and term.startswith("a:"):
         yield report_error(
@@ -168,20 +168,6 @@ def _explain_all_term(record: str, merged: list[str]) -> str:
 def _record_line(name: str, text: str) -> str:
     """Write a TXT record as a zone file and `digest setup` have it."""
     return f"{name}. TXT {quote_record_text(text)}"
-
-
-def _lets_sender_through(survey: spf.SpfSurvey, sender: str, addresses: list[str]) -> bool:
-    includes = sender in survey.included or _shares_an_owner(sender, survey.included)
-    return includes or survey.lets_through(addresses)
-
-
-def _shares_an_owner(host: str, included: list[str]) -> bool:
-    """Say whether a record includes a domain of the host's owner, by the last two labels.
-
-    Who relays mail takes it by one host, and sends it from others.
-    """
-    owner = host.split(".")[-2:]
-    return len(owner) == 2 and any(name.split(".")[-2:] == owner for name in included)
 
 
 @doctor_check("dkim-record", "Publish the TXT record that 'digest doctor --online' prints here.", is_online=True)

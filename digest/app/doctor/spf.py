@@ -35,6 +35,16 @@ class SpfSurvey:
         numbers = [ip_address(address) for address in addresses]
         return any(number in network for number in numbers for network in self.networks)
 
+    def includes_owner(self, host: str) -> bool:
+        """Say whether the record includes a host, or a domain of its owner, by the last two labels.
+
+        Who relays mail takes it by one host, and sends it from others.
+        """
+        owner = host.split(".")[-2:]
+        return host in self.included or (
+            len(owner) == 2 and any(name.split(".")[-2:] == owner for name in self.included)
+        )
+
 
 def find_spf_records(names: NameLookup, domain: str) -> list[str]:
     """Find the SPF records of a domain; there may be one (RFC 7208, 4.5)."""

@@ -1,0 +1,34 @@
+"""Migrated, empty databases to copy: migrating takes a second, and each process of the tests does it once for each kind."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy import text
+
+from digest.store.engine import migrate_schema, open_database
+from tests.run_database import run_on_server, sibling_database_url
+
+
+@cache
+def migrated_file() -> bytes:
+    """Migrate an empty SQLite database; return its file."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "digest.db"
+        database = open_database(f"sqlite:///{file}")
+        migrate_schema(database)
+        with database.engine.connect() as connection:
+            connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        database.close()
+        return file.read_bytes()
+
+
+@cache
+def migrated_template(server_url: str) -> str:
+    """Migrate an empty database on a PostgreSQL server; return its name."""
+    name = "template_of_tests"
+    run_on_server(server_url, f"CREATE DATABASE {name} TEMPLATE template0")
+    database = open_database(sibling_database_url(server_url, name))
+    migrate_schema(database)
+    database.close()
+    return name
