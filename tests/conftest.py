@@ -24,7 +24,7 @@ from sqlalchemy.exc import ProgrammingError
 from digest.edition.content import EditionContent
 from digest.store.engine import Database, open_database
 from tests import parsed_routes, seeded_randomness
-from tests.migrated_databases import migrated_file, migrated_template
+from tests.migrated_databases import migrated_template, write_migrated_file
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
 from tests.run_database import PARAMETER_KINDS, RUN_KIND, RUN_KINDS, HomeDatabases, run_on_server, sibling_database_url
@@ -219,7 +219,7 @@ def postgresql_url() -> Iterator[str]:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Migrate one empty SQLite database, for tests to copy."""
     path = tmp_path_factory.mktemp("template") / "digest.db"
-    path.write_bytes(migrated_file())
+    write_migrated_file(path)
     return path
 
 

@@ -10,9 +10,14 @@ from digest.store.engine import migrate_schema, open_database
 from tests.run_database import run_on_server, sibling_database_url
 
 
+def write_migrated_file(file: Path) -> None:
+    """Write a migrated, empty SQLite database into a file that is its owner's alone, as the product makes them."""
+    file.touch(mode=0o600)
+    file.write_bytes(_migrated_file())
+
+
 @cache
-def migrated_file() -> bytes:
-    """Migrate an empty SQLite database; return its file."""
+def _migrated_file() -> bytes:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "digest.db"
         database = open_database(f"sqlite:///{file}")

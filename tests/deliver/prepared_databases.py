@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.sample_installation import benchmark_settings, create_ready_database
-from tests.migrated_databases import migrated_file, migrated_template
+from tests.migrated_databases import migrated_template, write_migrated_file
 from tests.run_database import run_on_server, sibling_database_url
 
 _database_numbers = count()
@@ -25,7 +25,7 @@ def prepare_sqlite(folder: Path, readers: int, kilobytes: int) -> PreparedDataba
     """Prepare one in a file."""
     settings = benchmark_settings(folder)
     settings.home.mkdir(parents=True, exist_ok=True)
-    (folder / "digest.db").write_bytes(migrated_file())
+    write_migrated_file(folder / "digest.db")
     create_ready_database(settings, readers, kilobytes=kilobytes).close()
 
     def copy(home: Path) -> str:
