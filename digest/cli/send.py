@@ -25,8 +25,9 @@ Examples:
   digest send current --test          to the staff whose address is proven; a draft too
   digest send current --test --to sam@news.example.org
 
-Sending can be interrupted at any moment and started again: nobody gets it twice. What a crash leaves in
-doubt is listed by 'digest uncertain'. From another terminal: 'digest status', 'digest pause', 'digest cancel'.
+Sending can be interrupted at any moment and started again, and several processes may send at a time: nobody
+gets it twice, and what another is handing over is waited for. What a crash leaves in doubt is listed by
+'digest uncertain'. From another terminal: 'digest status', 'digest pause', 'digest cancel'.
 Exit codes: 0 nothing waits any more (a test: all of it was accepted), 1 something still waits (was not), or
 the delivery counts do not balance, 2 wrong use or it may not be sent, 3 nothing waits any more, but of some messages
 nobody knows whether they arrived ('digest uncertain')."""
@@ -74,7 +75,11 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
 
 
 def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport | None:
-    """Send; with `wait`, stay until nothing waits, something goes wrong or a signal comes. None: that came before all."""
+    """Send until nothing is due; return None where a signal came before all.
+
+    What another process is handing over is waited for, its lease at the longest, for the outcome is known then. With
+    `wait`, stay until nothing waits, something goes wrong or a signal comes.
+    """
     installation, report, waiting_for = context.installation, None, ""
     with stop_on_signal() as stopping, show_progress(f"Sending {name}") as progress:
         while not stopping.is_set():
@@ -90,9 +95,9 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
                     sleep=stopping.wait,
                     stopping=stopping.is_set,
                 )
-                if not wait or report.stop_reason or not report.delivery_counts.open:
+                if report.stop_reason or not report.delivery_counts.open or not (wait or report.ends_elsewhere):
                     break
-                reason = f"{report.wait_reason or 'the rest is due later'}{_resume_time(report, context)}"
+                reason = f"{_reason_for_rest(report)}{_resume_time(report, context)}"
                 if report.next_due_at is not None:
                     seconds = max(1.0, min(60.0, (report.next_due_at - context.now()).total_seconds()))
             if reason != waiting_for:
@@ -100,6 +105,13 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
                 waiting_for = reason
             stopping.wait(seconds)
     return report
+
+
+def _reason_for_rest(report: SendReport) -> str:
+    """Say why some of an edition is still open."""
+    if report.ends_elsewhere:
+        return "another process, such as 'digest serve', is handing over the last messages"
+    return report.wait_reason or "the rest is due later"
 
 
 def _resume_time(report: SendReport, context: CommandContext) -> str:

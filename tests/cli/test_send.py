@@ -19,7 +19,9 @@ from digest.cli import digest
 from digest.deliver.control import edition_control, installation_hold
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
-from tests.deliver.smtp_servers import ScriptedSmtpServer
+from tests.conftest import WAIT_TIMEOUT
+from tests.deliver.kill_harness import wait_until
+from tests.deliver.smtp_servers import HeldReply, ScriptedSmtpServer
 
 READERS = 6
 
@@ -116,3 +118,19 @@ def test_what_is_uncertain_has_an_exit_code_of_its_own(
     assert "1 uncertain" in sent.stdout
     assert f"digest uncertain {EDITION_NAME}" in sent.stderr
     assert _accepted(database) == READERS - 1
+
+
+def test_what_another_process_is_handing_over_is_waited_for(
+    installed: tuple[Database, Mapping[str, str]], server: ScriptedSmtpServer
+) -> None:
+    database, environment = installed
+    server.script["DOT"] = [answer := HeldReply(b"250 taken")]
+    with _sending(environment) as first:
+        wait_until(lambda: bool(server.message_lines))
+        with _sending(environment) as second:
+            assert "another process" in _next_wait(second)
+            answer.may_come.set()
+            printed, errors = second.communicate(timeout=WAIT_TIMEOUT)
+        first.communicate(timeout=WAIT_TIMEOUT)
+    assert (first.returncode, second.returncode, _accepted(database)) == (0, 0, READERS), errors
+    assert f"{READERS} accepted." in printed

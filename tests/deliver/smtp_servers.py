@@ -3,6 +3,7 @@
 import socket
 import socketserver
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -77,6 +78,13 @@ class DrippingReply(bytes):
     """A reply of which one byte comes after the other, and never the last."""
 
 
+class HeldReply(bytes):
+    """A reply that comes once `may_come` is set."""
+
+    def __init__(self, _reply: bytes) -> None:
+        self.may_come = threading.Event()
+
+
 class ScriptedSmtpServer(ServedInThread, socketserver.ThreadingTCPServer):
     """An SMTP server that answers by a script: verb → replies, None to hang up. `accepted_count` counts what it accepted.
 
@@ -128,6 +136,8 @@ class _SmtpSession(socketserver.StreamRequestHandler):
         reply = self.server.next_reply(verb)
         if reply is None:
             return False
+        if isinstance(reply, HeldReply):
+            reply.may_come.wait(WAIT_TIMEOUT)
         if verb in {"MAIL", "RCPT"}:
             self.has_recipient = verb == "RCPT" and reply.startswith(b"25")
         if verb == "DOT":

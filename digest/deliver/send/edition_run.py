@@ -71,6 +71,12 @@ class SendReport:
         """How many messages left in this run."""
         return self.results[HandoverResult.ACCEPTED] + self.results[HandoverResult.UNCERTAIN]
 
+    @property
+    def ends_elsewhere(self) -> bool:
+        """Whether nothing waits any more, but another process is handing over the last messages at this moment."""
+        counts = self.delivery_counts
+        return 0 < counts.open == counts[DeliveryState.HANDING_OVER]
+
 
 def run_edition(
     database: Database,
