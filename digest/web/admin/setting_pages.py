@@ -48,14 +48,16 @@ def show_settings(table: str) -> ResponseReturnValue:
     context, backups = web_context(), None
     if table == "backup":
         backups = context.backups.view(context.installation, current_actor(), now=context.clock())
+    renews = backups is not None and backups.progress is not None
     page = _settings_page(
         _require_table(table),
         saved=request.args.get("saved") == "1",
         tested=request.args.get("tested") == "1",
         backups=backups,
+        renews=renews,
     )
     answer = make_response(page)
-    if backups is not None and backups.progress is not None:
+    if renews:
         answer.headers["Refresh"] = str(REFRESH_SECONDS)
     return answer
 
@@ -147,6 +149,7 @@ def _settings_page(
     saved: bool = False,
     tested: bool = False,
     backups: BackupView | None = None,
+    renews: bool = False,
 ) -> str:
     context, actor, now = web_context(), current_actor(), web_context().clock()
     view = setting_changes.view_settings(context.installation, actor, table, now=now)
@@ -169,6 +172,7 @@ def _settings_page(
         saved=saved,
         tested=tested,
         backups=backups,
+        renews=renews,
         is_preview=form is not None and bool(pairs),
         pairs=pairs,
         zone=context.zone,

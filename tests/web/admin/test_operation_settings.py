@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,10 @@ import pytest
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
+from digest.app import background_backups
+from digest.app.backups import back_up_into_folder
 from digest.store.models import AuditEntry
+from tests.conftest import WAIT_TIMEOUT
 from tests.web.admin.test_setting_pages import submit
 
 SECRETS = {"DIGEST_ALERT_SECRET": "s3cret-of-alerts", "DIGEST_BACKUP_PASSPHRASE": "s3cret-of-backups"}
@@ -90,6 +95,32 @@ def test_without_a_secret_or_a_passphrase_the_pages_name_the_variable(
     assert submit(client, "backup", folder=str(tmp_path / "backups")).status_code == 303
     stopped = press(client, "backup", "backup/now")
     assert (stopped.status_code, "DIGEST_BACKUP_PASSPHRASE is not set" in stopped.text) == (409, True)
+
+
+def test_while_a_backup_is_made_the_page_renews_itself_and_lets_nothing_be_typed(
+    filed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, backups = filed.signed_in_client("admin"), filed.app.extensions["digest"].backups
+    assert submit(client, "backup", folder=str(tmp_path / "backups")).status_code == 303
+    may_end = threading.Event()
+
+    def back_up_slowly(*words: Any, progress: Callable[[int, int], None], **named: Any) -> object:
+        progress(3, 12)
+        assert may_end.wait(WAIT_TIMEOUT)
+        return back_up_into_folder(*words, progress=progress, **named)
+
+    monkeypatch.setattr(background_backups, "back_up_into_folder", back_up_slowly)
+    press(client, "backup", "backup/now")
+    answer = client.get("/admin/settings/backup")
+    assert "Refresh" in answer.headers
+    assert "<fieldset disabled>" in answer.text
+    assert "Save the backups" not in answer.text
+    may_end.set()
+    backups.wait()
+    answer = client.get("/admin/settings/backup")
+    assert "Refresh" not in answer.headers
+    assert "<fieldset disabled>" not in answer.text
+    assert "Save the backups" in answer.text
 
 
 def test_a_backup_is_made_in_the_background_and_the_page_says_what_came_of_it(filed: Any, tmp_path: Path) -> None:
