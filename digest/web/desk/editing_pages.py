@@ -63,18 +63,22 @@ class UnseenApprovalError(RefusalError):
 @editing_pages.app_errorhandler(UnseenApprovalError)
 def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
     """Ask whether an approval that the page did not show is to be taken back by the change."""
+    return approved_meanwhile_page(edit_page_url((request.view_args or {})["name"])), 409
+
+
+def approved_meanwhile_page(back: str) -> str:
+    """Return the page that asks it; who leaves the edition as it is goes to `back`."""
     context, name = web_context(), (request.view_args or {})["name"]
     news = describe_standing_news(approvals.read_approval_overview(context.installation, name), context.zone)
     left = {"csrf_token", "unapproved"}
-    page = render_template(
+    return render_template(
         "web/desk/edit_approved.html",
         words=news.words,
         fields=[(key, value) for key, value in request.form.items(multi=True) if key not in left],
         has_file=any(file.filename for file in request.files.values()),
         again=request.path,
-        back=edit_page_url(name),
+        back=back,
     )
-    return page, 409
 
 
 def read_edit_form(name: str) -> EditForm:

@@ -4,11 +4,11 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from digest.app import edit_history, edit_reversal
-from digest.app.edit_application import EditForm
 from digest.app.editing_state import EditRefusedError
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.edit_history import HistoryQuery, tell_history
+from digest.web.desk.editing_pages import UnseenApprovalError, approved_meanwhile_page, read_edit_form
 from digest.web.desk.previews import preview_response
 
 history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>/history")
@@ -23,6 +23,12 @@ def answer_refused_act(error: EditRefusedError) -> ResponseReturnValue:
     return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 409
 
 
+@history_pages.errorhandler(UnseenApprovalError)
+def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
+    """Ask whether an approval that the page did not show is to be taken back by the act."""
+    return approved_meanwhile_page(url_for("history.show_history", name=(request.view_args or {})["name"])), 409
+
+
 @history_pages.get("")
 def show_history(name: str) -> ResponseReturnValue:
     """Show what was done to an edition, and one moment of it beside."""
@@ -33,7 +39,7 @@ def show_history(name: str) -> ResponseReturnValue:
     return render_template(
         "web/desk/history.html",
         edition=history.edition,
-        last_seq=history.state.last_seq,
+        state=history.state,
         can_change=history.can_change,
         page=page,
         asked=query,
@@ -65,7 +71,7 @@ def show_moment(name: str, seq: int) -> Response:
 @history_pages.post("/undo")
 def undo_edit(name: str) -> ResponseReturnValue:
     """Take back one act of the history, whoever did it."""
-    installation, form = web_context().installation, _edit_form(name)
+    installation, form = web_context().installation, read_edit_form(name)
     seq = _read_number(request.form.get("edit", ""))
     if seq is None:
         raise EditRefusedError("Nothing was undone: choose the change first.")
@@ -81,13 +87,9 @@ def undo_edit(name: str) -> ResponseReturnValue:
 @history_pages.post("/bring-back")
 def bring_back(name: str) -> ResponseReturnValue:
     """Bring back the edition as it stood at a moment; what came since is taken out, and stays in the history."""
-    installation, form = web_context().installation, _edit_form(name)
+    installation, form = web_context().installation, read_edit_form(name)
     seq = _read_number(request.form.get("moment", ""))
     if seq is None:
         raise EditRefusedError("Nothing was brought back: choose the moment first.")
     edit_reversal.bring_back(installation, form, seq)
     return redirect(url_for("desk.edition", name=name), 303)
-
-
-def _edit_form(name: str) -> EditForm:
-    return EditForm(name, current_actor(), web_context().clock(), _read_number(request.form.get("seq", "")))

@@ -41,6 +41,7 @@ def fetch_story(name: str) -> ResponseReturnValue:
         sections=list_hand_placed(context.settings.file.sections),
         back=back,
         seq=request.form.get("seq", ""),
+        unapproved=request.form.get("unapproved", ""),
     )
 
 

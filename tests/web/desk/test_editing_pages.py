@@ -272,10 +272,12 @@ def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek,
     httpserver.expect_request("/ferry").respond_with_data(PAGE, content_type="text/html")
     limits = week.installation.settings.file.limits
     limits.allow_networks.append("127.0.0.0/8")
-    found = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": httpserver.url_for("/ferry")})
+    asked = {"seq": 0, "unapproved": "1", "url": httpserver.url_for("/ferry")}
+    found = week.client().post(f"{week.path}/fetch", data=asked)
     assert "Ferry deckhands get the drill they asked for" in found.text
     assert week.state.last_seq == 0
     form = {k: unescape(v) for k, v in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', found.text)}
+    assert form["unapproved"] == "1", "an approval that came meanwhile is asked about"
     corrected = {"title": "Deckhands get their drill", "summary": "On the real stairs.", "section": "featured"}
     assert week.client().post(f"{week.path}/stories", data={**form, **corrected}).status_code == 303
     assert "Deckhands get their drill" in week.headlines("featured")

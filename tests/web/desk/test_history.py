@@ -223,9 +223,23 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
     settings = week.installation.settings.model_copy(update={"base_url": "https://news.example.org"})
     installation = Installation(settings, week.installation.database)
     editing.pin_story(installation, EditForm(week.name, as_editor(week), SAMPLE_NOW), first_url(week), pinned=True)
+    page = week.client().get(f"{week.path}/history").text
+    assert set(re.findall(r'name="unapproved" value="(.*?)"', page)) == {"1"}
     mark = page_views.view_edition(installation, week.name, now=SAMPLE_NOW).content_hash
     editions.approve_edition(installation, week.name, mark, actor=as_editor(week, "sam"), now=SAMPLE_NOW)
     assert any("Sam approved it." in told for told in acts(week))
+    # Who opened the history before is asked first; who opens it now reads it there.
+    asked = press(week, "undo", edit=1, unapproved="1")
+    assert asked.startswith("409")
+    assert "Approved by Sam" in asked
+    assert f'action="{week.path}/history/undo"' in asked
+    assert f'href="{week.path}/history">Leave it as it is' in asked
+    assert week.state.approved
+    page = week.client().get(f"{week.path}/history").text
+    assert "takes the approval back" in page
+    assert set(re.findall(r'name="unapproved" value="(.*?)"', page)) == {""}
+    assert press(week, "undo", edit=1, unapproved="").startswith("303")
+    assert not week.state.approved
 
 
 def first_url(week: SampleWeek) -> str:
