@@ -197,28 +197,30 @@ def read_version_html(installation: Installation, name: str, number: int) -> str
         return approval.read_version(session, version).join("html") if version else None
 
 
-def approval_sentences(overview: ApprovalOverview) -> list[str]:
-    """Say who has approved an edition as it stands, and who still may; and what it was sent back for."""
+def approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+    """Say who has approved an edition as it stands, and who still may; and what it was sent back for. `viewer` is "you"."""
     names = overview.names
     notes = [f"{names.get(n.actor, n.actor)} sent it back: “{n.text}” It is not done yet." for n in overview.open_notes]
-    return [*notes, *approver_sentences(overview)]
+    return [*notes, *approver_sentences(overview, viewer)]
 
 
-def approver_sentences(overview: ApprovalOverview) -> list[str]:
-    """Say who has approved a draft as it stands, and who still may; nothing of any other edition."""
+def approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+    """Say who has approved a draft as it stands, and who still may; nothing of any other edition. `viewer` is "you"."""
     rule, names = overview.rule, overview.names
     if overview.edition.state != EditionState.DRAFT:
         return []
-    signed, eligible = ([names.get(actor, actor) for actor in actors] for actors in (rule.signed, rule.list_eligible()))
     sentences = []
     if rule.needed > 1:
-        by = f": {join_words(signed)} approved this version" if signed else ""
-        sentences.append(f"{len(signed)} of {rule.needed} approvals{by}.")
+        signed = join_words([names.get(actor, actor) for actor in rule.signed])
+        sentences.append(
+            f"{len(rule.signed)} of {rule.needed} approvals{f': {signed} approved this version' if signed else ''}."
+        )
     if rule.last_editor and rule.is_barred_by_edit(rule.last_editor):
         last = names.get(rule.last_editor, rule.last_editor)
-        sentences.append(f"{last} edited last, so {last} cannot approve.")
-    if eligible:
-        sentences.append(f"{join_words(eligible)} can approve.")
+        you = "You edited last, so you cannot approve."
+        sentences.append(you if rule.last_editor == viewer else f"{last} edited last, so {last} cannot approve.")
+    if eligible := sorted(rule.list_eligible(), key=lambda actor: actor != viewer):
+        sentences.append(f"{join_words(['You' if a == viewer else names.get(a, a) for a in eligible])} can approve.")
     elif rule.staff:
         sentences.append("Nobody else on the staff can approve: invite a colleague, or let somebody else edit last.")
     return sentences

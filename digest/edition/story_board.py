@@ -244,10 +244,8 @@ class StoryBoard:
 
     def _insert_next(self, section: str, story: BoardStory) -> str:
         """Let a story come up in a section; return its address."""
-        key = SECTION_KINDS[self.settings[section].kind].order_key
-        own, stories = key(story.scored), self.sections[section]
-        later = (n for n, s in enumerate(stories) if own and key(s.scored) > own)
-        self._insert(story, section, next(later, len(stories)))
+        kind, placed = SECTION_KINDS[self.settings[section].kind], [s.scored for s in self.sections[section]]
+        self._insert(story, section, kind.find_ordered_position(story.scored, placed))
         return story.story.lead.url
 
     # --- what a story is made of ---

@@ -64,6 +64,12 @@ class SectionPicker:
         del scored
         return ()
 
+    def find_ordered_position(self, scored: ScoredStory, stories: Sequence[ScoredStory]) -> int:
+        """Return the position at which a story that is added keeps a section of this kind in order; else its end."""
+        own = self.order_key(scored)
+        later = (n for n, story in enumerate(stories) if own and self.order_key(story) > own)
+        return next(later, len(stories))
+
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why a story is none for this kind at all; empty when it may be."""
         del scored, now

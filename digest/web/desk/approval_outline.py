@@ -11,7 +11,7 @@ from digest.edition.arrangement import ArrangedStory
 from digest.edition.content import EditionContent
 from digest.edition.content_changes import ChangeKind, ContentChange, ItemPlace
 from digest.edition.edits import EDITION_TARGET, Edit, EditKind
-from digest.store.approval_models import ApprovalState
+from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import EditionState
 from digest.web.desk.colleagues import name_actor
 from digest.web.desk.edit_history import ChangedPassage, compare_texts
@@ -65,6 +65,7 @@ class ApprovalStanding:
     void_reason: str
     sentences: tuple[str, ...]
     approvers: str  # who has approved it and who still may; empty where it is no draft
+    signed: str  # by whom it is approved, or begins to be; empty where nobody has
     refusal: str
     compared_version: int  # 0: none was approved yet
     compared_at: datetime | None
@@ -97,6 +98,7 @@ def describe_approval_standing(
         void_reason=reason,
         sentences=tuple(sentences),
         approvers=approvers,
+        signed=_name_signers(overview.current, overview.names) if overview.current else "",
         refusal=overview.rule.explain_refusal(actor),
         compared_version=overview.compared.version if overview.compared else 0,
         compared_at=overview.compared.stood_at if overview.compared else None,
@@ -146,7 +148,7 @@ def _describe_last_act(overview: ApprovalOverview, zone: ZoneInfo) -> str:
         note = overview.open_notes[-1]
         return say("Sent back by {who}", note.actor, note.at)
     if current:
-        signed = join_words([name_actor(s.actor, overview.names) for s in current.signatures])
+        signed = _name_signers(current, overview.names)
         at = short_moment(current.stood_at or current.signatures[-1].at, zone)
         if current.state is ApprovalState.WAITING:
             return sentence(f"Approved by {signed}, {at}; another approval is needed")
@@ -157,6 +159,11 @@ def _describe_last_act(overview: ApprovalOverview, zone: ZoneInfo) -> str:
         return say("{who} changed it, so the approval no longer counts", ended.ended_by, ended.ended_at)
     done = overview.notes[-1] if overview.notes else None
     return say("{who} marked the note as done", done.done_by, done.done_at) if done else "It is a draft."
+
+
+def _name_signers(version: Approval, names: Mapping[str, str]) -> str:
+    """Name who has approved a version."""
+    return join_words([name_actor(signature.actor, names) for signature in version.signatures])
 
 
 def _choose_badge(overview: ApprovalOverview) -> tuple[str, str]:

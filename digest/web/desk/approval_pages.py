@@ -61,7 +61,7 @@ def read_approval_standing(name: str, state: EditingState | None = None) -> Appr
 
 def describe_standing(overview: ApprovalOverview, state: EditingState | None = None) -> ApprovalStanding:
     """Describe how an edition's approval stands for who is signed in."""
-    context = web_context()
+    context, viewer = web_context(), current_actor().name
     state = state or editing_state.find_editing_state(context.installation, overview.edition)
     sections = context.settings.file.sections
     return describe_approval_standing(
@@ -69,9 +69,9 @@ def describe_standing(overview: ApprovalOverview, state: EditingState | None = N
         state,
         EditionContent.from_json(overview.edition.content),
         writer=create_edit_writer(state.arrangement, sections) if state else None,
-        sentences=approvals.approval_sentences(overview),
-        approvers=" ".join(approvals.approver_sentences(overview)),
-        actor=current_actor().name,
+        sentences=approvals.approval_sentences(overview, viewer),
+        approvers=" ".join(approvals.approver_sentences(overview, viewer)),
+        actor=viewer,
         zone=context.zone,
     )
 

@@ -10,6 +10,7 @@ from digest.app.edit_application import EditForm, EditResult
 from digest.app.editing_state import EditingState, EditRefusedError
 from digest.app.installation import Installation
 from digest.edition.edits import StoryField
+from digest.edition.kinds import SECTION_KINDS
 from digest.web.desk.story_pool import find_fitting_sections, find_lead_section, find_listed_story, find_story_url
 
 
@@ -70,13 +71,16 @@ def _make_lead(act: DeskAct) -> EditResult:
 
 
 def _add(act: DeskAct) -> EditResult:
-    """Put a story of the list at the end of the first section that it fits."""
+    """Put a story of the list into the first section that it fits: where its date belongs, else at the end."""
     sections = act.installation.settings.file.sections
     scored = find_listed_story(act.state.arrangement, act.url)
     fits = find_fitting_sections(scored, sections) if scored else []
-    if not fits:
+    if not scored or not fits:
         raise EditRefusedError("Nothing was changed: no section of this edition takes that story.")
-    return editing.place_story(act.installation, act.form, act.url, section=fits[0].key)
+    placed = act.state.arrangement.sections.get(fits[0].key, ())
+    position = SECTION_KINDS[fits[0].kind].find_ordered_position(scored, [story.original for story in placed])
+    after = None if position == len(placed) else placed[position - 1].url if position else ""
+    return editing.place_story(act.installation, act.form, act.url, section=fits[0].key, after=after)
 
 
 def _drop(act: DeskAct) -> EditResult:

@@ -42,4 +42,4 @@ def _describe_approved(view: EditionView, now: datetime, *, is_admin: bool) -> s
 def _describe_command(name: str, *, is_admin: bool) -> str:
     if is_admin:
         return f"'digest send {name}' is run"
-    return "an admin sends it: nothing goes out by itself here, so tell one"
+    return "you have told an admin to send it: nothing goes out by itself here"

@@ -66,8 +66,9 @@ def test_who_edited_last_is_told_why_they_may_not_approve_and_a_colleague_may(we
     assert "disabled" in button(week, "dana")
     words = page(week, "dana")
     assert "You were the last to edit it: somebody else has to approve it." in words
-    who_can = "Dana edited last, so Dana cannot approve. Sam can approve."
+    who_can = "You edited last, so you cannot approve. Sam can approve."
     assert who_can in words
+    assert "Dana edited last, so Dana cannot approve. You can approve." in page(week, "sam")
     assert who_can in week.client().get(week.path).text
     refused = approve(week, "dana")
     assert refused.status_code == 409
@@ -150,7 +151,7 @@ def test_an_empty_note_is_refused_and_a_version_that_is_not_there_is_not_found(w
 def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
     week = with_two_approvers(week)
     write_head(week, "dana", subject="Cranes first")
-    assert "0 of 2 approvals. Dana edited last, so Dana cannot approve. Sam and Priya can approve." in page(week, "sam")
+    assert "0 of 2 approvals. Dana edited last, so Dana cannot approve. You and Priya can approve." in page(week, "sam")
     assert approve(week, "sam").status_code == 303
     assert not week.state.approved
     words = page(week, "sam")

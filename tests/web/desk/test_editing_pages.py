@@ -13,7 +13,9 @@ from sqlalchemy import event
 
 from digest.app import editions
 from digest.app.edition_status import edition_status
+from digest.edition.kinds import SECTION_KINDS
 from digest.store import timetable_slots
+from digest.web.desk.story_pool import story_anchor
 from tests.actors import EDITOR
 from tests.conftest import ROOT
 from tests.web.desk.conftest import SetClock
@@ -171,6 +173,18 @@ def test_a_story_of_the_list_is_added_and_moved_to_any_section_and_place(week: S
     assert any(listed[0] in week.anchors(key) for key in week.state.arrangement.sections)
     week.act(f"move {listed[0]}", section="topics", position="1")
     assert week.anchors("topics")[0] == listed[0]
+
+
+def test_a_story_of_the_list_stands_where_its_date_belongs(week: SampleWeek) -> None:
+    kind, before = SECTION_KINDS["opportunities"], week.anchors("opportunities")
+    for anchor in before[:-1]:
+        week.act(f"drop {anchor}")
+    for anchor in before[1:-1] + before[:1]:
+        week.act(f"add {anchor}")
+    stories = week.state.arrangement.sections["opportunities"]
+    assert len(stories) >= 3
+    assert {story_anchor(story.url) for story in stories} >= set(before)
+    assert stories == tuple(sorted(stories, key=lambda story: kind.order_key(story.original)))
 
 
 def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None:
@@ -405,7 +419,7 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     assert {key: fields.get(key, "") for key in act} == act | {"unapproved": ""}
     assert client.post(f"{week.path}/clipboard", data=act | {"keep": week.anchors("featured")[1]}).status_code == 303
     clock.now = week.state.identity.release_at
-    said = "less those who pause, once an admin sends it: nothing goes out by itself here, so tell one."
+    said = "less those who pause, once you have told an admin to send it: nothing goes out by itself here."
     assert said in unescape(page(week))
     timetable_slots.ensure_timetable_start(week.installation.database, clock.now)
     assert "less those who pause, within a minute." in page(week)

@@ -98,7 +98,7 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(both: Any)
             shown = html.unescape(client.get(page).text)
             assert re.search(rf"readers?(</b>)?, less those who pause, {words}\.", shown)
 
-    assert_says("once it is approved and an admin sends it: nothing goes out by itself here, so tell one")
+    assert_says("once it is approved and you have told an admin to send it: nothing goes out by itself here")
     assert_says(f"once it is approved and 'digest send {name}' is run", both.signed_in_client("admin"))
     timetable_slots.ensure_timetable_start(both.database, NOW)
     assert_says("as soon as it is approved")
