@@ -11,7 +11,7 @@ from digest.edition.arrangement import ArrangedStory
 from digest.edition.content import EditionContent
 from digest.edition.content_changes import ChangeKind, ContentChange, ItemPlace
 from digest.edition.edits import EDITION_TARGET, Edit, EditKind
-from digest.store.approval_models import Approval, ApprovalState
+from digest.store.approval_models import ApprovalState
 from digest.store.models import EditionState
 from digest.web.desk.colleagues import name_actor
 from digest.web.desk.edit_history import ChangedPassage, compare_texts
@@ -98,7 +98,7 @@ def describe_approval_standing(
         void_reason=reason,
         sentences=tuple(sentences),
         approvers=approvers,
-        signed=_name_signers(overview.current, overview.names) if overview.current else "",
+        signed=_name_signers(overview),
         refusal=overview.rule.explain_refusal(actor),
         compared_version=overview.compared.version if overview.compared else 0,
         compared_at=overview.compared.stood_at if overview.compared else None,
@@ -148,7 +148,7 @@ def _describe_last_act(overview: ApprovalOverview, zone: ZoneInfo) -> str:
         note = overview.open_notes[-1]
         return say("Sent back by {who}", note.actor, note.at)
     if current:
-        signed = _name_signers(current, overview.names)
+        signed = _name_signers(overview)
         at = short_moment(current.stood_at or current.signatures[-1].at, zone)
         if current.state is ApprovalState.WAITING:
             return sentence(f"Approved by {signed}, {at}; another approval is needed")
@@ -161,9 +161,10 @@ def _describe_last_act(overview: ApprovalOverview, zone: ZoneInfo) -> str:
     return say("{who} marked the note as done", done.done_by, done.done_at) if done else "It is a draft."
 
 
-def _name_signers(version: Approval, names: Mapping[str, str]) -> str:
-    """Name who has approved a version."""
-    return join_words([name_actor(signature.actor, names) for signature in version.signatures])
+def _name_signers(overview: ApprovalOverview) -> str:
+    """Name who has approved an edition as it stands; empty where nobody has."""
+    signatures = overview.current.signatures if overview.current else ()
+    return join_words([name_actor(signature.actor, overview.names) for signature in signatures])
 
 
 def _choose_badge(overview: ApprovalOverview) -> tuple[str, str]:
