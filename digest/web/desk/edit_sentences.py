@@ -105,7 +105,10 @@ class EditWriter:
             return f"made {named} the lead{', moved' if moved_from else ''}{moved_from}"
         if moved_from:
             return f"moved {named}{moved_from} to {section}"
-        return f"put {named} into {section}" if origin == "" else f"moved {named} in {section}"
+        if origin == "":
+            return f"put {named} into {section}"
+        position = edit.value.get("position")
+        return f"moved {named} {f'to place {position + 1} of' if isinstance(position, int) else 'in'} {section}"
 
     def drop(self, edit: Edit | EditDraft) -> str:
         """Say what was dropped."""

@@ -110,7 +110,7 @@ def test_a_moved_story_says_where_it_came_from_and_the_first_rewrite_of_the_head
     told = acts(week)
     assert re.search(r"Dana brought back \d+:\d\d p\.m\. ", told[0])
     assert "Dana moved" in told[2]
-    assert " in Featured." in told[2]
+    assert " to place 3 of Featured." in told[2]
     assert "Dana put" in told[3]
     assert re.search(r"Dana moved “.*” from Topics to Featured\.", told[4])
     assert f"<del>{' '.join(intro.split()[:6])}" in html.unescape(week.client().get(f"{week.path}/history").text)
