@@ -32,6 +32,19 @@ SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 # axe cannot look into frames whose scripts are off, and says so: the mail in them has tests of its own.
 # It fetches and parses all style sheets anew for a rule that is off; media alone are for one that is on.
 AXE = {"resultTypes": ["violations"], "iframes": False, "preload": {"assets": ["media"]}}
+# axe parses the colours of each element and of all that lies behind it, by the thousand a page: mostly the same few.
+KEEP_PARSED_COLOURS = """(() => {
+  const known = new Map(), colour = axe.commons.color.Color.prototype, parse = colour.parseString;
+  colour.parseString = function (text) {
+    if (known.has(text)) [this.r, this.g, this.b, this.alpha] = known.get(text);
+    else {
+      parse.call(this, text);
+      known.set(text, [this.r, this.g, this.b, this.alpha]);
+    }
+    return this;
+  };
+})();"""
+LOAD_AXE = f"{AXE_SCRIPT}\n{KEEP_PARSED_COLOURS}"
 COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 KEEP_FIRST_ROWS = """rows => {
   for (const list of new Set([...document.querySelectorAll(rows)].map((row) => row.parentElement)))
@@ -111,8 +124,8 @@ def sign_in(context: BrowserContext, world: Any, address: str, role: str = "edit
 def axe_report(page: Page, options: dict[str, Any] = AXE) -> str:
     """Return what axe finds on the page as it stands; nothing where it finds nothing."""
     # Axe().run() of axe_playwright_python loads axe for every look and hands over all that passed: three times the work.
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE_SCRIPT)
+    if not page.evaluate("'beginAxe' in window && beginAxe() || 'axe' in window"):
+        page.evaluate(LOAD_AXE)
     violations = page.evaluate("options => axe.run(document, options).then(found => found.violations)", options)
     return str(AxeResults({"violations": violations}).generate_report()) if violations else ""
 
@@ -164,6 +177,9 @@ def faulty_pages(
     Of the rows that match `fewer`, the first of each list is looked at: for pages that differ in something else.
     """
     found = {}
+    if not page.evaluate("'beginAxe' in window"):
+        # The browser keeps axe for the pages to come: otherwise half a megabyte goes to it for each of them.
+        page.add_init_script(f"window.beginAxe = () => {{ if (!window.axe) {{ {LOAD_AXE} }} }}")
     for path in paths:
         page.goto(address + path)
         if fewer:
