@@ -23,7 +23,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
 from digest.store.engine import Database, open_database
-from tests import parsed_routes, seeded_randomness
+from tests import parsed_routes, replayed_migrations, seeded_randomness
 from tests.migrated_databases import migrated_template, write_migrated_file
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
@@ -124,6 +124,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(seeded_randomness)
     seeded_randomness.replace_randomness()
     parsed_routes.keep_parsed_routes()
+    replayed_migrations.keep_migration_statements()
     # Collecting, and then each test, makes objects by the hundred thousand and keeps few: the garbage collector looks 50 times less
     # often than by default for those that refer to themselves.
     gc.set_threshold(35_000, 20, 20)
