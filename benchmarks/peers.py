@@ -2,6 +2,9 @@
 
 Each is the way that a library's own documentation shows, without delivery counts, encryption, or consent: less than we do. They are
 measured in the same run as ours, so that a ratio holds on any machine.
+
+Each imports its libraries itself: none of them is in the memory of another's process, and Premailer keeps what it parsed as the
+product has it keep it, whichever of the two renders first.
 """
 
 import csv
@@ -17,13 +20,6 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 
-import feedparser
-import sendgrid
-from email_validator import validate_email
-from flask import Flask, request
-from jinja2 import Environment
-from premailer import transform
-from sendgrid.helpers.mail import From, Header, Mail, Personalization, Substitution, To
 from sqlalchemy import String, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -81,6 +77,9 @@ def send_with_smtplib(port: int, readers: int) -> float:
 
 def render_per_reader(readers: int) -> tuple[float, float]:
     """Render a page of 40 KB a reader with Jinja2, and inline its CSS with premailer; µs of each a reader."""
+    from jinja2 import Environment
+    from premailer import transform
+
     page = Environment(autoescape=True).from_string(
         "<html><head><style>td{padding:0 0 12px}</style></head><body><table>{% for story in stories %}"
         "<tr><td>{{ story }}</td></tr>{% endfor %}</table><p><a href='{{ leave }}'>Leave</a></p></body></html>"
@@ -98,6 +97,9 @@ def render_per_reader(readers: int) -> tuple[float, float]:
 
 def send_with_sendgrid_helpers(host: str, readers: int, batch_size: int) -> float:
     """Hand readers over in batches with the official package's own helpers; readers a second."""
+    import sendgrid
+    from sendgrid.helpers.mail import From, Header, Mail, Personalization, Substitution, To
+
     texts = edition_bodies()
     client = sendgrid.SendGridAPIClient(api_key="SG.bench", host=host)
     began = time.perf_counter()
@@ -120,6 +122,8 @@ def send_with_sendgrid_helpers(host: str, readers: int, batch_size: int) -> floa
 
 def import_with_orm(path: Path, rows: int) -> float:
     """Read so many rows of a list, judge the addresses, and add each as an object of the ORM; rows a second."""
+    from email_validator import validate_email
+
     with tempfile.TemporaryDirectory() as folder, path.open(newline="") as file:
         engine = create_engine(f"sqlite:///{folder}/peer.db")
         PeerBase.metadata.create_all(engine)
@@ -147,6 +151,8 @@ def import_with_orm(path: Path, rows: int) -> float:
 
 def receive_with_flask(posts: Iterable[tuple[bytes, Mapping[str, str]]]) -> float:
     """Take posts of events in a page of Flask that adds each as an object of the ORM, unproved; posts a second."""
+    from flask import Flask, request
+
     with tempfile.TemporaryDirectory() as folder:
         engine = create_engine(f"sqlite:///{folder}/peer.db")
         PeerBase.metadata.create_all(engine)
@@ -170,6 +176,8 @@ def receive_with_flask(posts: Iterable[tuple[bytes, Mapping[str, str]]]) -> floa
 
 def parse_with_feedparser(documents: Iterable[bytes]) -> float:
     """Parse feeds with feedparser and do nothing with what they say; seconds of CPU."""
+    import feedparser
+
     began = time.process_time()
     for document in documents:
         assert feedparser.parse(document).entries

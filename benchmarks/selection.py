@@ -22,6 +22,7 @@ from digest.settings import DEFAULT_SECTIONS, SelectionSettings
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 FEEDS = 100
 VOCABULARY = 60_000
+WORDS_PER_ARTICLE = 40  # that are drawn for it; its own 28 are taken of those of all
 TOPIC_WORDS = (
     "ransomware",
     "hurricane",
@@ -42,7 +43,8 @@ def made_up_articles(number: int, seed: int = 1) -> list[CandidateArticle]:
     Words follow Zipf's law, as they do in news, so that common words are as common as there.
     """
     chance = random.Random(seed)
-    common = [f"w{int(math.exp(chance.random() * math.log(VOCABULARY)))}" for _ in range(200_000)]
+    drawn = min(200_000, number * WORDS_PER_ARTICLE)
+    common = [f"w{int(math.exp(chance.random() * math.log(VOCABULARY)))}" for _ in range(drawn)]
     themes = [[f"theme{n}x{k}" for k in range(14)] for n in range(number // 9)]
     return [_made_up_article(n, chance, common, themes) for n in range(number)]
 
