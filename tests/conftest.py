@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,9 +125,10 @@ def pytest_configure(config: pytest.Config) -> None:
     seeded_randomness.replace_randomness()
     parsed_routes.keep_parsed_routes()
     replayed_migrations.keep_migration_statements()
-    # Collecting, and then each test, makes objects by the hundred thousand and keeps few: the garbage collector looks 50 times less
-    # often than by default for those that refer to themselves.
+    # Each test makes objects by the ten thousand and keeps few: the garbage collector looks 50 times less often than by default for
+    # those that refer to themselves, and not at all until the tests are collected (`pytest_collection`).
     gc.set_threshold(35_000, 20, 20)
+    gc.disable()
     if RUN_KIND not in RUN_KINDS:
         pytest.exit(f"DIGEST_TEST_DATABASE={RUN_KIND}: write sqlite or postgresql", 3)
     missing = [name for name in TOOL_COMMANDS if not has_tool(name)]
@@ -150,10 +151,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
 
 
-def pytest_collection_finish() -> None:
-    """Keep the garbage collector from looking again and again at what lives as long as the process."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from what collecting makes, while it makes it and later: nearly all lives as long as the process."""
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
