@@ -4,6 +4,9 @@ Keys, tokens, nonces and the order of readers come from `os.urandom` and `secret
 run to run, and one in some hundred runs meets what its writer did not think of. Here they come from a seed and the name of
 the test or of the fixture that is being set up. `DIGEST_TEST_SEED=…` takes another seed: what fails then fails again under
 the same seed. Processes that a test starts draw their own.
+
+Hypothesis also mixes in the constants that it reads in the source of whatever was imported by then. Which parts of the product that
+is hangs on the tests that ran before in the same process: it does without them.
 """
 
 import os
@@ -13,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis.internal.conjecture import providers
 
 TEST_SEED = os.environ.get("DIGEST_TEST_SEED", "")
 _generator = random.Random()
@@ -40,6 +44,7 @@ def replace_randomness() -> None:
     """Have this process draw its random bytes from the seed, also where `secrets` and `uuid` draw them."""
     seed_randomness("collection")
     os.urandom = random._urandom = _generator.randbytes  # type: ignore[attr-defined]
+    providers._get_local_constants = lambda: providers._local_constants  # where nothing is put
 
 
 @pytest.hookimpl(tryfirst=True)
