@@ -1,10 +1,11 @@
 """What somebody should look at now, one sentence each: the desk, `digest status` and `digest doctor` say the same."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from digest.app.coming_steps import explain_missed_run, find_missed_runs
@@ -20,7 +21,7 @@ from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition.calendar_store import find_deadline
 from digest.edition.content import EditionContent
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.queries import UNAPPROVED_STATES, explain_missed_release
+from digest.edition.queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
 from digest.edition.release_calendar import MAX_LATENESS
 from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -74,9 +75,11 @@ def find_attention(
 
     `each_source` gives a finding for each source that is dead, in place of one for all.
     """
-    findings = [*_find_in_sending(session, now, pause_told), *_find_in_lists(session, now, each_source=each_source)]
+    editions = session.scalars(_select_open_editions()).all()
+    findings = [*_find_in_sending(session, editions, now, pause_told)]
+    findings += _find_in_lists(session, now, each_source=each_source)
     if file:
-        findings += (f for f in _find_passed_deadlines(session, file, now) if f.subject != deadline_told)
+        findings += (f for f in _find_passed_deadlines(session, editions, file, now) if f.subject != deadline_told)
         findings += [AttentionFinding("unfed-section", said) for said in explain_unfed_sections(file)]
         findings += [
             AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
@@ -98,11 +101,18 @@ def attention_sentences(
     return [finding.sentence for finding in found]
 
 
-def _find_passed_deadlines(session: Session, file: SettingsFile, now: datetime) -> Iterator[AttentionFinding]:
+@cache  # every page of the desk asks
+def _select_open_editions() -> Select[Edition]:
+    return select(Edition).where(Edition.state.not_in(FINISHED_STATES)).order_by(Edition.release_at)
+
+
+def _find_passed_deadlines(
+    session: Session, editions: Sequence[Edition], file: SettingsFile, now: datetime
+) -> Iterator[AttentionFinding]:
     """Find the coming editions whose deadline is over and that nobody has approved."""
-    coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now - MAX_LATENESS)
-    for edition in session.scalars(coming.order_by(Edition.release_at)):
-        deadline = find_deadline(session, file, edition)
+    for edition in editions:
+        is_coming = edition.state in UNAPPROVED_STATES and edition.release_at > now - MAX_LATENESS
+        deadline = find_deadline(session, file, edition) if is_coming else None
         if deadline is not None and deadline <= now:
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
@@ -123,28 +133,31 @@ def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:
             )
 
 
-def _find_in_sending(session: Session, now: datetime, pause_told: str) -> Iterator[AttentionFinding]:
+def _find_in_sending(
+    session: Session, editions: Sequence[Edition], now: datetime, pause_told: str
+) -> Iterator[AttentionFinding]:
     """Find what keeps editions from going out."""
     hold = installation_hold.current_hold(session)
     if hold is not None:
         yield AttentionFinding("held", f"Nothing leaves: {hold}")
-    resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
-    for edition in session.scalars(resting.order_by(Edition.release_at)):
-        if edition.name != pause_told:
+    for edition in editions:
+        is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
+        if is_resting and edition.name != pause_told:
             said = send_blocked_reason(edition.name, edition, None, called=f"No. {edition.number}")
             yield AttentionFinding("paused", said, edition.name)
     if hold is None:
-        yield from _find_stuck_sends(session, now)
-    yield from _find_gone_articles(session)
-    for edition in session.scalars(select(Edition).where(Edition.state == EditionState.APPROVED)):
+        yield from _find_stuck_sends(session, editions, now)
+    yield from _find_gone_articles(session, editions)
+    for edition in editions:
         if words := explain_missed_release(edition, now):
             yield AttentionFinding("missed-release", f"No. {edition.number} did not go out. {words}", edition.name)
 
 
-def _find_stuck_sends(session: Session, now: datetime) -> Iterator[AttentionFinding]:
+def _find_stuck_sends(session: Session, editions: Sequence[Edition], now: datetime) -> Iterator[AttentionFinding]:
     """Find the editions that go out and have not moved for an hour, though mails of them are due and nothing lets them wait."""
-    sending = select(Edition).where(Edition.state == EditionState.SENDING, Edition.paused_at.is_(None))
-    for edition in session.scalars(sending.order_by(Edition.release_at)):
+    for edition in editions:
+        if edition.state != EditionState.SENDING or edition.paused_at is not None:
+            continue
         progress = read_progress(session, edition.name)
         moved_at = max(edition.release_at, progress.reported_at) if progress else edition.release_at
         is_waiting = progress is not None and progress.resumes_at is not None and progress.resumes_at > now
@@ -188,10 +201,10 @@ def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) ->
         yield AttentionFinding("dead-source", said)
 
 
-def _find_gone_articles(session: Session) -> Iterator[AttentionFinding]:
+def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterator[AttentionFinding]:
     """Find the articles that the last look found gone and that still stand in an edition that is to be approved again."""
-    for edition in session.scalars(select(Edition).where(Edition.state.in_(UNAPPROVED_STATES))):
-        look = article_looks.read_look(session, edition.name)
+    for edition in editions:
+        look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
         if look is None or not look.gone:
             continue
         linked = EditionContent.from_json(edition.content).linked_articles

@@ -6,8 +6,9 @@ and `record_visit_failure` write it down.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason
@@ -131,15 +132,18 @@ def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, j
 
 def list_source_problems(session: Session, now: datetime) -> list[Source]:
     """List the sources that an editor should know of: failing for a week, refusing, or gone. Longest first."""
-    query = select(Source).where(
-        Source.active, Source.health.in_([SourceHealth.FAILING, SourceHealth.REFUSING, SourceHealth.GONE])
-    )
     problems = [
         row
-        for row in session.scalars(query)
+        for row in session.scalars(_select_bad_sources())
         if row.health is not SourceHealth.FAILING or (row.failing_since or now) <= now - FAILURE_GRACE
     ]
     return sorted(problems, key=lambda row: (row.failing_since or now, row.url))
+
+
+@cache  # every page of the desk asks
+def _select_bad_sources() -> Select[Source]:
+    bad = [SourceHealth.FAILING, SourceHealth.REFUSING, SourceHealth.GONE]
+    return select(Source).where(Source.active, Source.health.in_(bad))
 
 
 def describe_source_health(source: Source, now: datetime) -> str:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from digest.edition.calendar_store import load_calendar
@@ -35,13 +36,18 @@ def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
     if name == "current":
         edition = find_current_edition(session)
     else:
-        query = select(Edition).where(Edition.name == name)
-        edition = session.scalar(query.with_for_update() if lock else query)
+        edition = session.scalar(_select_edition(lock=lock), {"edition_name": name})
     if edition is None:
         names = session.scalars(select(Edition.name).order_by(Edition.release_at.desc()).limit(5)).all()
         advice = f"The last are {', '.join(names)}." if names else "There is none yet: run 'digest draft'."
         raise UnknownEditionError(f"No edition is called {name}. {advice}")
     return edition
+
+
+@cache  # whatever is done to an edition asks for it
+def _select_edition(*, lock: bool) -> Select[Edition]:
+    query = select(Edition).where(Edition.name == bindparam("edition_name"))
+    return query.with_for_update() if lock else query
 
 
 def release_slot(release_at: datetime) -> str:

@@ -2,10 +2,11 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from digest.store.account_models import StaffSession
@@ -41,19 +42,24 @@ def begin_session(session: Session, member: StaffMember, *, network: str, browse
 
 def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffSession, StaffMember] | None:
     """Find the session of a token that has not run out, with its member; None where there is none."""
-    query = (
+    parameters = {"token_hash": hash_session_token(token), **_alive_at(now)}
+    row = session.execute(_select_session(), parameters).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+@cache  # every page of the staff asks
+def _select_session() -> Select[StaffSession, StaffMember]:
+    return (
         select(StaffSession, StaffMember)
         .join(StaffMember, StaffMember.id == StaffSession.staff)
-        .where(StaffSession.hash == hash_session_token(token), _is_alive(now), StaffMember.removed_at.is_(None))
+        .where(StaffSession.hash == bindparam("token_hash"), _is_alive(), StaffMember.removed_at.is_(None))
     )
-    row = session.execute(query).one_or_none()
-    return (row[0], row[1]) if row else None
 
 
 def list_sessions(session: Session, staff: int, *, now: datetime) -> Sequence[StaffSession]:
     """Return a member's sessions that have not run out, the one used last first."""
-    query = select(StaffSession).where(StaffSession.staff == staff, _is_alive(now))
-    return session.scalars(query.order_by(StaffSession.used_at.desc(), StaffSession.id.desc())).all()
+    query = select(StaffSession).where(StaffSession.staff == staff, _is_alive())
+    return session.scalars(query.order_by(StaffSession.used_at.desc(), StaffSession.id.desc()), _alive_at(now)).all()
 
 
 def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
@@ -93,13 +99,20 @@ def end_every_session(session: Session) -> int:
 
 def delete_old_sessions(session: Session, *, now: datetime) -> int:
     """Delete the sessions that have run out; return how many they were."""
-    return _delete_sessions(session, ~_is_alive(now))
+    return _delete_sessions(session, ~_is_alive(), _alive_at(now))
 
 
-def _is_alive(now: datetime) -> ColumnElement[bool]:
-    return (StaffSession.began_at > now - SESSION_LIFETIME) & (StaffSession.used_at > now - IDLE_LIMIT)
+def _is_alive() -> ColumnElement[bool]:
+    """Build the condition; `_alive_at` gives its parameters."""
+    return (StaffSession.began_at > bindparam("began_after")) & (StaffSession.used_at > bindparam("used_after"))
 
 
-def _delete_sessions(session: Session, condition: ColumnElement[bool]) -> int:
+def _alive_at(now: datetime) -> dict[str, datetime]:
+    return {"began_after": now - SESSION_LIFETIME, "used_after": now - IDLE_LIMIT}
+
+
+def _delete_sessions(
+    session: Session, condition: ColumnElement[bool], parameters: Mapping[str, datetime] | None = None
+) -> int:
     statement = delete(StaffSession).where(condition)
-    return session.connection().execute(statement).rowcount
+    return session.connection().execute(statement, parameters).rowcount

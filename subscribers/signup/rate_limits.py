@@ -9,9 +9,10 @@ import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Literal
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
@@ -176,8 +177,16 @@ def count_signups_last_hour(session: Session, *, now: datetime) -> int:
 
 def sum_counts(session: Session, scope: str, tag: str, since: datetime) -> int:
     """Return how often something happened in the windows that began at `since` or later."""
-    conditions = (RateLimitCount.scope == scope, RateLimitCount.tag == tag, RateLimitCount.began >= since)
-    return session.scalar(select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(*conditions)) or 0
+    return session.scalar(_select_sum(), {"counted_scope": scope, "counted_tag": tag, "since": since}) or 0
+
+
+@cache  # every form asks several times
+def _select_sum() -> Select[int]:
+    return select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(
+        RateLimitCount.scope == bindparam("counted_scope"),
+        RateLimitCount.tag == bindparam("counted_tag"),
+        RateLimitCount.began >= bindparam("since"),
+    )
 
 
 def window_start(now: datetime, window: timedelta) -> datetime:
@@ -203,9 +212,12 @@ def list_recent_mails(session: Session, mailbox_tag: str, *, now: datetime) -> l
 
 def find_open_alarm(session: Session) -> SignupAlarm | None:
     """Return the alarm that is on, for a page that shows it."""
-    return session.scalar(
-        select(SignupAlarm).where(SignupAlarm.kind == SURGE_ALARM_KIND, SignupAlarm.ended_at.is_(None)).limit(1)
-    )
+    return session.scalar(_select_open_alarm())
+
+
+@cache  # every page of the desk asks
+def _select_open_alarm() -> Select[SignupAlarm]:
+    return select(SignupAlarm).where(SignupAlarm.kind == SURGE_ALARM_KIND, SignupAlarm.ended_at.is_(None)).limit(1)
 
 
 def describe_alarm(alarm: SignupAlarm) -> str:

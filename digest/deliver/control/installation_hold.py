@@ -7,9 +7,10 @@ anybody, or for an hour in which nobody knows what is wrong.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from digest.store.audit import record_audit
@@ -23,7 +24,13 @@ IDENTITY_STATE_KEY = "at home"
 
 def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | None:
     """Return the state of a name, or None."""
-    return session.scalar(select(InstallationState.value).where(InstallationState.name == key))
+    stored: Mapping[str, Any] | None = session.scalar(_select_state(), {"state_name": key})
+    return stored
+
+
+@cache  # every page of the desk asks for several
+def _select_state() -> Select[dict[str, Any]]:
+    return select(InstallationState.value).where(InstallationState.name == bindparam("state_name"))
 
 
 def write_installation_state(session: Session, key: str, value: Mapping[str, Any], *, now: datetime) -> None:

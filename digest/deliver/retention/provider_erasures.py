@@ -9,9 +9,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 import structlog
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import Select, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
@@ -125,13 +126,7 @@ def forward_erasures(
 
 def stuck_erasures_warnings(session: Session) -> Iterator[str]:
     """Describe, a sentence a provider, the erasures that it did not accept in two nights."""
-    stuck = (
-        select(ProviderErasure.provider, func.count(), func.min(ProviderErasure.asked_at))
-        .where(ProviderErasure.tries >= 2)
-        .group_by(ProviderErasure.provider)
-        .order_by(ProviderErasure.provider)
-    )
-    for name, count, first in session.execute(stuck):
+    for name, count, first in session.execute(_select_stuck_erasures()):
         provider = find_provider(name)
         if provider is not None and provider.erasures is not None:
             yield (
@@ -139,6 +134,16 @@ def stuck_erasures_warnings(session: Session) -> Iterator[str]:
                 f"on {first + ERASURE_KEPT_FOR:%Y-%m-%d}: the log of the night says why. "
                 f"The key needs {provider.erasures.needed_permission}."
             )
+
+
+@cache  # every page of the desk asks
+def _select_stuck_erasures() -> Select[str, int, datetime]:
+    return (
+        select(ProviderErasure.provider, func.count(), func.min(ProviderErasure.asked_at))
+        .where(ProviderErasure.tries >= 2)
+        .group_by(ProviderErasure.provider)
+        .order_by(ProviderErasure.provider)
+    )
 
 
 def _claim_next_erasure(
