@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from importlib import resources
 from pathlib import Path
 
+import lxml.html
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pydantic import SecretStr
@@ -16,11 +18,12 @@ from sqlalchemy import select
 
 import scheduler
 from digest.app.background import process_signup_requests, send_due_notices
-from digest.app.demo import SAMPLE_NOW
+from digest.app.demo import DEMO_ACTOR, SAMPLE_NOW
 from digest.app.edition_status import edition_status
-from digest.app.editions import approve_edition
+from digest.app.editions import approve_edition, draft_next_edition
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.store.engine import open_database
 from digest.web.app import create_app
 from digest.web.server import open_page_server
@@ -38,6 +41,32 @@ RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)  # 6 a.m. in the publication's 
 READER = "nora.quist@harbor.example"
 PHONE = ViewportSize(width=390, height=844)
 CHOICES = {"omit": ["events"], "short": True}
+# What the reader is told at each step: English words, and French ones. Spaces of any kind count as one, and letters of any case.
+WORDS = {
+    "home": ("Every Friday, by mail", "Chaque vendredi, par courriel"),
+    "asked": ("Check your inbox", "Regardez votre messagerie"),
+    "mail to confirm": ("You are not on the list yet", "pas encore sur la liste"),
+    "confirm": ("You are not on the list yet", "pas encore sur la liste"),
+    "confirmed": ("No. 147 comes Friday, November 20, 2026", "Le nº 147 paraît le vendredi 20 novembre 2026"),
+    "welcome": ("What you agreed to", "Ce que vous avez accepté"),
+    "contents": ("In this issue", "Au sommaire"),
+    "lead": ("Why it leads: our editors featured it", "Pourquoi en tête : la rédaction"),
+    "dates": ("Deadlines and events to December 4", "au 4 décembre"),
+    "asked for": ("November 19, 2026, at news.example.org", "19 novembre 2026, sur news.example.org"),
+    "choices": ("What you want to read", "Ce que vous voulez lire"),
+    "choices changed": ("Your choices changed", "Vos choix ont changé"),
+    "leave": ("Leave HLS.Today?", "Quitter HLS.Today ?"),
+    "left": ("You are off the list", "êtes plus sur la liste"),
+    "back": ("You are on the list again", "Vous êtes de nouveau sur la liste"),
+    "mail with my data": (
+        "It opens everything that HLS.Today holds about you",
+        "Il ouvre tout ce que HLS.Today détient sur vous",
+    ),
+    "my data": ("Where your address has been", "Où votre adresse est passée"),
+    "delivered": ("To deliver No. 147", "Pour vous remettre le nº 147"),
+    "erase": ("Erase everything?", "Tout effacer ?"),
+    "erased": ("Everything is erased", "Tout est effacé"),
+}
 
 
 @dataclass
@@ -66,6 +95,24 @@ class ReadersTown:
         """Return all that the reader got."""
         return [message_from_bytes(octets, policy=policy.default) for _, _, octets in self.mail.messages]
 
+    def show(self, page: Page, step: str) -> None:
+        """Expect a page that is in the publication's language and tells a step in its words."""
+        expect(page.locator("html")).to_have_attribute("lang", self.language)
+        expect(page.locator("main")).to_contain_text(WORDS[step][self.language == "fr"], ignore_case=True)
+
+    def tell(self, message: EmailMessage, *steps: str) -> None:
+        """Expect a mail that tells steps in the words of the publication's language, as HTML and as text, and in no other's."""
+        html, plain = (message.get_body((kind,)) for kind in ("html", "plain"))
+        assert html is not None
+        assert plain is not None
+        page = lxml.html.document_fromstring(html.get_content())
+        assert page.get("lang") == self.language
+        for text in (page.text_content(), plain.get_content()):
+            said = " ".join(text.split()).casefold()
+            for english, french in (WORDS[step] for step in steps):
+                found = {language for language, words in (("en", english), ("fr", french)) if words.casefold() in said}
+                assert found == {self.language}, (english, french)
+
     def person(self) -> Person:
         with self.installation.database.read() as session:
             return session.scalars(select(Person)).one()
@@ -93,6 +140,9 @@ def town(
         file = old.file.model_copy(update={"publication": publication, "schedule": schedule})
         url = SecretStr(f"smtp://127.0.0.1:{port}?connections=1&starttls=off")
         installation = Installation(old.model_copy(update={"home": home, "file": file, "mail_url": url}), database)
+        if request.param != "en":
+            fetcher = BundledFetcher(resources.files("digest").joinpath("sample"))
+            draft_next_edition(installation, actor=DEMO_ACTOR, now=SAMPLE_NOW, fetcher=fetcher)
         mark = edition_status(installation, drafted.name, now=SAMPLE_NOW).content_hash
         approve_edition(installation, drafted.name, mark, actor=EDITOR, now=SAMPLE_NOW)
         with open_page_server(create_app(installation, clock=clock), "127.0.0.1", 0) as serving:
@@ -128,22 +178,30 @@ def test_a_reader_signs_up_chooses_forwards_leaves_comes_back_and_is_erased(
 def sign_up(page: Page, town: ReadersTown) -> None:
     """From the home page by its field, the mailed link and the button of its page onto the list."""
     page.goto(town.address)
-    expect(page.locator("html")).to_have_attribute("lang", town.language)
+    town.show(page, "home")
     page.locator("form.get-form input[type=email]").first.fill(READER)
     follow(page.locator("form.get-form button").first)
     expect(page.get_by_role("status")).to_be_visible()
-    page.goto(town.address + link_to(town.next_mail(), "confirm"))
+    town.show(page, "asked")
+    request = town.next_mail()
+    town.tell(request, "mail to confirm")
+    page.goto(town.address + link_to(request, "confirm"))
+    town.show(page, "confirm")
     assert town.person().state == PersonState.REQUESTED, "a link that is opened changes nothing"
     follow(page.locator("form .btn.go"))
     expect(page.get_by_role("status")).to_be_visible()
+    town.show(page, "confirmed")
     assert town.person().state == PersonState.SUBSCRIBED
-    assert link_to(town.next_mail(), "preferences"), "the welcome leads to the choices"
+    welcome = town.next_mail()
+    town.tell(welcome, "welcome")
+    assert link_to(welcome, "preferences"), "the welcome leads to the choices"
 
 
 def get_the_edition(town: ReadersTown) -> EmailMessage:
     """Let the hour of release come; return the edition as the reader got it."""
     town.clock.now = RELEASE
     edition = town.next_mail()
+    town.tell(edition, "contents", "lead", "dates", "asked for")
     assert edition["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     return edition
 
@@ -151,21 +209,22 @@ def get_the_edition(town: ReadersTown) -> EmailMessage:
 def choose_sections(page: Page, town: ReadersTown, edition: EmailMessage) -> None:
     """By the link in the edition to the choices: one section less, and the five-minute edition."""
     page.goto(town.address + link_to(edition, "preferences"))
+    town.show(page, "choices")
     page.locator("input[name=section][value=events]").uncheck()
     page.locator("input[name=short]").check()
     follow(page.locator("form .btn.go").first)
     expect(page.get_by_role("status")).to_be_visible()
     assert town.person().choices == CHOICES
-    town.next_mail()  # a change of choices is told the owner of the address
+    town.tell(town.next_mail(), "choices changed")
 
 
 def forward_to_a_stranger(browser: Browser, town: ReadersTown, edition: EmailMessage) -> None:
     """Whoever has the forwarded mail looks at its links: nothing changes, and no page of theirs shows the address."""
     context = browser.new_context(java_script_enabled=False, viewport=PHONE)
     page = context.new_page()
-    for path in ("preferences", "u"):
+    for path, step in (("preferences", "choices"), ("u", "leave")):
         page.goto(town.address + link_to(edition, path))
-        expect(page.locator("html")).to_have_attribute("lang", town.language)
+        town.show(page, step)
         expect(page.locator("main")).not_to_contain_text(READER)
     context.close()
     assert (town.person().state, town.person().choices) == (PersonState.SUBSCRIBED, CHOICES)
@@ -176,9 +235,11 @@ def leave_and_undo(page: Page, town: ReadersTown, edition: EmailMessage) -> None
     page.goto(town.address + link_to(edition, "u"))
     follow(page.locator("form .btn.go"))
     expect(page.get_by_role("status")).to_be_visible()
+    town.show(page, "left")
     assert town.person().state == PersonState.WITHDRAWN
     follow(page.locator("form .btn"))
     expect(page.get_by_role("status")).to_be_visible()
+    town.show(page, "back")
     assert (town.person().state, town.person().choices) == (PersonState.SUBSCRIBED, CHOICES)
 
 
@@ -187,12 +248,18 @@ def see_the_record_and_erase(page: Page, town: ReadersTown, edition: EmailMessag
     page.goto(town.address + link_to(edition, "preferences"))
     follow(page.locator("form[action$='/my-data'] button"))
     expect(page.get_by_role("status")).to_be_visible()
-    page.goto(town.address + link_to(town.next_mail(), "my-data"))
+    mail = town.next_mail()
+    town.tell(mail, "mail with my data")
+    page.goto(town.address + link_to(mail, "my-data"))
+    town.show(page, "my data")
+    town.show(page, "delivered")
     handed_over = {message["Message-ID"].strip("<>") for message in town.messages()}
     expect(page.locator("table.log small")).to_have_count(len(handed_over))
     follow(page.locator("a[href$='/erase']"))
+    town.show(page, "erase")
     follow(page.locator("form .btn.go"))
     expect(page.get_by_role("status")).to_be_visible()
+    town.show(page, "erased")
     person = town.person()
     assert (person.ciphertext, person.lookup, person.choices) == (None, None, {})
     page.goto(town.address + link_to(edition, "preferences"))
