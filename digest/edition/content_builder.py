@@ -1,6 +1,6 @@
 """From an arrangement to the words of an edition: pure, so that the same arrangement gives the same edition."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -9,8 +9,10 @@ from digest.collect.parsed_document import SummaryBasis
 from digest.collect.urls import strip_tracking
 from digest.edition import content
 from digest.edition.arrangement import ArrangedStory, Arrangement
+from digest.edition.content import EntryDate
 from digest.edition.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.rendering.mail_layout import find_next_deadline
 from digest.select.story_similarity import MAX_RELATED
 from digest.select.values import SummaryOrigin
 from digest.settings import SectionSettings, SettingsFile
@@ -18,6 +20,8 @@ from subscribers.reader_language import ReaderLanguage
 
 # Adults who read English non-fiction silently: M. Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
 WORDS_PER_MINUTE = 238
+MAX_TRIED_HEADLINES = 5  # of which a preheader names two
+_SENTENCE_ENDS = (".", "?", "!", "…")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +56,15 @@ def build_content(
     leading_first = sorted(sections, key=lambda s: not SECTION_KINDS[s.kind].leads_edition)
     headlines = [e.headline for s in leading_first for e in s.entries]
     subject = truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name
+    deadline = find_next_deadline(sections)
+    preheader = compose_preheader(headlines[1:], deadline.when if deadline else None, language)
     written = arrangement.texts
     intro = written.get(EditionField.INTRO, file.publication.intro)
     return content.EditionContent(
         name=identity.name,
         number=identity.number,
         subject=written.get(EditionField.SUBJECT, subject),
-        preheader=written.get(EditionField.PREHEADER, compose_preheader(headlines[1:], language)),
+        preheader=written.get(EditionField.PREHEADER, preheader),
         date=language.weekday_date(release_at),
         minutes=count_reading_minutes(intro, sections, arrangement.blocks),
         intro=intro,
@@ -118,20 +124,32 @@ def truncate_text(text: str, max_length: int) -> str:
     return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,;:.-\u2013\u2014") + "…"
 
 
-def compose_preheader(headlines: list[str], language: ReaderLanguage) -> str:
-    """Name what else the edition holds, in at most 90 characters: never the subject again."""
+def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: ReaderLanguage) -> str:
+    """Name what else the edition holds, never the subject again, in at most 90 characters: up to two headlines and the next deadline.
+
+    The deadline has its room first. Of the headlines after the first, the earliest that fits as a whole is named.
+    """
+    due = ""
+    if deadline:
+        due = language.gettext("Next deadline: %(day)s", day=language.short_month_day(deadline.day))
     if not headlines:
-        return ""
-    around = len(language.gettext("Also: %(headlines)s", headlines=""))
+        return due
     separator = language.pgettext("between headlines", "; ")
-    first = truncate_text(headlines[0], content.MAX_PREHEADER_LENGTH - around)
-    line = language.gettext("Also: %(headlines)s", headlines=first)
-    for other in headlines[1:3]:
-        longer = f"{line}{separator}{other}"
-        if len(longer) > content.MAX_PREHEADER_LENGTH:
-            break
-        line = longer
-    return line
+    around = len(language.gettext("Also: %(headlines)s", headlines="")) + len(_join_sentences("", due, language))
+    room = content.MAX_PREHEADER_LENGTH - around
+    named = truncate_text(headlines[0], room)
+    fitting = (f"{named}{separator}{other}" for other in headlines[1:MAX_TRIED_HEADLINES])
+    named = next((longer for longer in fitting if len(longer) <= room), named)
+    return _join_sentences(language.gettext("Also: %(headlines)s", headlines=named), due, language)
+
+
+def _join_sentences(first: str, second: str, language: ReaderLanguage) -> str:
+    """Join two sentences of which the first, a headline, may have no full stop, and either may be empty."""
+    if not second:
+        return first
+    if first.endswith(_SENTENCE_ENDS):
+        return f"{first} {second}"
+    return language.gettext("%(first)s. %(second)s", first=first, second=second)
 
 
 def count_reading_minutes(

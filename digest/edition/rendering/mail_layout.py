@@ -109,13 +109,13 @@ class MailLayout:
 
 def arrange_mail(content: EditionContent) -> MailLayout:
     """Arrange an edition for the mail: every entry stands once, but for its line on the first screen."""
-    dated = sorted(_list_dated(content), key=_date_order)
+    dated = sorted(_list_dated(content.sections), key=_date_order)
     dates = _choose_early_dates(content, dated)
     leading = next(iter(lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
     return MailLayout(
         contents=_list_contents(leading),
-        next_deadline=next((d for d in dated if d.when.kind == "deadline"), None),
+        next_deadline=find_next_deadline(content.sections),
         lead=LeadStory(section_fragment_name([leading.key]), leading.entries[0]) if leading else None,
         dates=dates,
         sections=sections,
@@ -152,7 +152,7 @@ def describe_best(content: EditionContent, page: str, today: date) -> dict[str, 
         facts[f"{name}_url"] = entry.url or page
         published = ", ".join(part for part in (entry.source, entry.date) if part)
         facts[f"{name}_note"] = " · ".join(part for part in (entry.kicker, published) if part)
-    deadline = next((d for d in sorted(_list_dated(content), key=_date_order) if _is_due(d, today)), None)
+    deadline = next((d for d in sorted(_list_dated(content.sections), key=_date_order) if _is_due(d, today)), None)
     if deadline:
         facts |= {"deadline": deadline.entry.headline, "deadline_when": deadline.when.text}
         facts["deadline_url"] = deadline.entry.url or page
@@ -163,8 +163,14 @@ def _is_due(dated: DatedEntry, today: date) -> bool:
     return dated.when.kind == "deadline" and dated.when.day >= today
 
 
-def _list_dated(content: EditionContent) -> Iterator[DatedEntry]:
-    for section in content.sections:
+def find_next_deadline(sections: Iterable[EditionSection]) -> DatedEntry | None:
+    """Return the deadline that the first screen names: the earliest of all sections."""
+    deadlines = (d for d in _list_dated(sections) if d.when.kind == "deadline")
+    return min(deadlines, key=_date_order, default=None)
+
+
+def _list_dated(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
+    for section in sections:
         for place, entry in enumerate(section.entries, 1):
             if entry.when:
                 yield DatedEntry(section_fragment_name([section.key], f"date-{place}"), entry, entry.when)
