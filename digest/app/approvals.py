@@ -74,7 +74,8 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
     with REINSTATE.steps(installation.database, actor, name, now=now) as audit:
         for _ in range(_MAX_ATTEMPTS):
             state = editing_state.read_editing_state(installation, name)
-            version = _read_sendable(installation, name)
+            # Before anything is taken out of the draft: what editors changed stays where no version can stand again.
+            version = _read_reinstatable(installation, name)
             state = _bring_back_draft(installation, state, version, actor, now)
             with installation.database.write() as session:
                 edition = find_edition(session, name, lock=True)
@@ -88,9 +89,11 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
         raise editing_state.EditRefusedError("Others changed the edition faster than this could be done. Try it again.")
 
 
-def _read_sendable(installation: Installation, name: str) -> Approval:
+def _read_reinstatable(installation: Installation, name: str) -> Approval:
+    settings, keys = installation.settings, installation.keys
     with installation.database.read() as session:
-        found = approval.find_sendable_approval(session, find_edition(session, name))
+        edition = find_edition(session, name)
+        found = approval_proof.find_reinstatable_approval(session, edition, settings=settings, keys=keys)
     if found is None:
         raise approval.ApprovalError(f"No version of {name} was approved that may still be sent.")
     return found

@@ -14,7 +14,9 @@ from digest.app import approvals, calendar
 from digest.app.acts import SCHEDULER
 from digest.app.installation import Installation
 from digest.app.staff_mail import queue_staff_mail
-from digest.edition import approval, calendar_store
+from digest.edition import calendar_store
+from digest.edition.approval import ApprovalError
+from digest.edition.approval_proof import find_reinstatable_approval
 from digest.edition.content import EditionContent
 from digest.edition.queries import UNAPPROVED_STATES, find_edition, release_slot
 from digest.edition.release_calendar import (
@@ -70,17 +72,26 @@ def remind_editors(installation: Installation, *, now: datetime) -> str:
 
 
 def decide_deadline(installation: Installation, *, now: datetime) -> str:
-    """Do what the settings say with an edition that is not approved at its deadline, or at its release; say what."""
+    """Do what the settings say with an edition that is not approved at its deadline, or at its release; say what.
+
+    Where its last approved version can be sent no more, say because the sender's address is another, it waits and the editors
+    read why.
+    """
+    obstacle = ""
     with installation.database.read() as session:
         step = _find_step(session, installation, "deadline", now)
         if step is None or step.edition is None:
             return "nothing to decide"
+        settings, rule = installation.settings, installation.settings.file.schedule.at_deadline
+        has_version = False
+        if DeadlineDecision(rule) is DeadlineDecision.SEND_VERSION:
+            try:
+                found = find_reinstatable_approval(session, step.edition, settings=settings, keys=installation.keys)
+                has_version = found is not None
+            except ApprovalError as exc:
+                obstacle = str(exc)
         decision = decide_at_deadline(
-            installation.settings.file.schedule.at_deadline,
-            unapproved=step.unapproved,
-            has_version=approval.find_sendable_approval(session, step.edition) is not None,
-            release_at=step.release.release_at,
-            now=now,
+            rule, unapproved=step.unapproved, has_version=has_version, release_at=step.release.release_at, now=now
         )
     name = step.edition.name
     if decision is DeadlineDecision.NOTHING:
@@ -92,7 +103,7 @@ def decide_deadline(installation: Installation, *, now: datetime) -> str:
     is_news = decision is not DeadlineDecision.WAIT or step.at == step.deadline
     if is_news:
         with installation.database.write() as session:
-            _mail_editors(session, installation, step, str(decision), now)
+            _mail_editors(session, installation, step, str(decision), now, obstacle=obstacle)
     return f"{name}: {decision}"
 
 
@@ -110,14 +121,19 @@ def _find_step(session: Session, installation: Installation, job: str, now: date
 # --- the mails -----------------------------------------------------------------------------------------------
 
 
-def _mail_editors(session: Session, installation: Installation, step: _DueStep, what: str, now: datetime) -> int:
-    """Queue a mail for every proven member, once for each moment; return for how many."""
-    facts = _mail_facts(installation, step, what)
+def _mail_editors(
+    session: Session, installation: Installation, step: _DueStep, what: str, now: datetime, *, obstacle: str = ""
+) -> int:
+    """Queue a mail for every proven member, once for each moment; return for how many.
+
+    `obstacle` says why the last approved version cannot go out, where the settings want that.
+    """
+    facts = _mail_facts(installation, step, what, obstacle)
     occasion = f"{release_slot(step.release.release_at)}-{what}-{step.at:%Y%m%d%H%M}"
     return queue_staff_mail(session, installation, MAIL_KIND, occasion, facts, now=now)
 
 
-def _mail_facts(installation: Installation, step: _DueStep, what: str) -> dict[str, str]:
+def _mail_facts(installation: Installation, step: _DueStep, what: str, obstacle: str) -> dict[str, str]:
     file, edition = installation.settings.file, step.edition
     zone = file.publication.zone
     words = write_words(
@@ -126,6 +142,7 @@ def _mail_facts(installation: Installation, step: _DueStep, what: str) -> dict[s
         release=_write_moment(step.release.release_at.astimezone(zone)),
         deadline=_write_moment(step.deadline.astimezone(zone)),
         rule=file.schedule.at_deadline,
+        obstacle=obstacle,
     )
     shown = EditionContent.from_json(edition.content) if edition and what != DeadlineDecision.SKIP else None
     page = f"editions/{edition.name}" if edition and shown else "calendar"
@@ -158,8 +175,9 @@ _OTHERWISE = {
 }
 
 
-def write_words(what: str, *, number: str, release: str, deadline: str, rule: str) -> DeadlineWords:
+def write_words(what: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = "") -> DeadlineWords:
     """Write the words of a reminder (`remind`, `missing` where nothing is drafted) or of what a deadline decided."""
+    unsendable = f"Its last approved version cannot go out in its place: {obstacle} " if obstacle else ""
     return {
         "remind": DeadlineWords(
             f"{number} waits for approval until {deadline}",
@@ -175,7 +193,7 @@ def write_words(what: str, *, number: str, release: str, deadline: str, rule: st
         DeadlineDecision.WAIT: DeadlineWords(
             f"{number} is not approved, and waits",
             "The deadline is over",
-            f"Nobody has approved {number} by {deadline}. It goes out {release}, or as soon as somebody has approved it.",
+            f"Nobody has approved {number} by {deadline}. {unsendable}It goes out {release}, or as soon as somebody has approved it.",
         ),
         DeadlineDecision.SKIP: DeadlineWords(
             f"{number} is skipped: nobody approved it",

@@ -99,6 +99,21 @@ def _count_signers(approval: Approval, keys: KeyRing) -> int:
     return len(signers)
 
 
+def find_reinstatable_approval(
+    session: Session, edition: Edition, *, settings: Settings, keys: KeyRing
+) -> Approval | None:
+    """Find the version that may stand again in place of an unapproved draft; None where there is none.
+
+    Raises:
+        ApprovalError: there is one, and it is not what was approved, cannot be sent as things are now, or leaves a gap.
+    """
+    approval = find_sendable_approval(session, edition)
+    if approval is not None:
+        check_window(session, edition)
+        verify_version(session, edition, approval, settings=settings, keys=keys)
+    return approval
+
+
 def reinstate_approval(
     session: Session, edition: Edition, *, settings: Settings, keys: KeyRing, now: datetime
 ) -> Approval:
@@ -109,11 +124,9 @@ def reinstate_approval(
     """
     # Nobody else decides about it until this commits.
     session.refresh(edition, with_for_update=True)
-    approval = find_sendable_approval(session, edition)
+    approval = find_reinstatable_approval(session, edition, settings=settings, keys=keys)
     if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE} or approval is None:
         raise ApprovalError(f"{edition.name} is {edition.state}, and no version of it can stand again.")
-    check_window(session, edition)
-    verify_version(session, edition, approval, settings=settings, keys=keys)
     supersede_approval(session, edition, actor=None, now=now, because="the deadline passed before it was approved")
     approval.state, approval.ended_at, approval.ended_by, approval.ended_by_edit = (
         ApprovalState.STANDING,

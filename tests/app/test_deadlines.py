@@ -41,7 +41,7 @@ from digest.settings.edition import DeadlineRule
 from digest.store import timetable_slots
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState, Source
+from digest.store.models import AuditEntry, Edition, EditionState, Source
 from digest.timetable import DueJob
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
@@ -293,6 +293,29 @@ def test_a_version_that_was_taken_back_never_goes_out(start_week: StartWeek) -> 
     week.run_until(RELEASE + STEP)
     assert week.states == {"2027-W11": EditionState.DRAFT}
     assert week.mails("edition") == []
+
+
+def test_a_version_that_can_be_sent_no_more_keeps_the_draft_as_it_is_and_the_editors_read_why(
+    start_week: StartWeek,
+) -> None:
+    week = start_week("send-last-approved")
+    week.run_until(RELEASE - timedelta(hours=12))
+    week.write_subject("2027-W11", "As it was approved")
+    week.approve("2027-W11")
+    week.write_subject("2027-W11", "Changed since")
+    settings = week.install.settings
+    sender = settings.file.sender.model_copy(update={"reply_to": "others@news.example.org"})
+    file = settings.file.model_copy(update={"sender": sender})
+    week.install = Installation(settings.model_copy(update={"file": file}), week.install.database)
+    week.run_until(RELEASE + STEP)
+    assert week.states == {"2027-W11": EditionState.DRAFT}
+    assert week.mails("edition") == []
+    assert "No. 147 is not approved, and waits" in week.mails("notice")
+    with week.install.database.read() as session:
+        assert session.scalars(select(Edition.subject).where(Edition.name == "2027-W11")).one() == "Changed since"
+        assert not [act for act in session.scalars(select(AuditEntry.act)) if act.startswith("failed")]
+    notices = [path.read_text("utf-8") for path in (settings.home / "outbox").rglob("*.eml")]
+    assert any("last approved version cannot go out in its place" in notice for notice in notices)
 
 
 def test_a_moved_an_extra_and_a_skipped_edition_each_go_their_whole_way(start_week_on_both: StartWeek) -> None:
