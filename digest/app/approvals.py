@@ -187,6 +187,12 @@ def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote
         return sent_back_notes.list_open_notes(session, edition) if edition.state in COMING_STATES else ()
 
 
+def list_all_open_notes(installation: Installation) -> tuple[tuple[SentBackNote, Edition], ...]:
+    """List the notes that nobody has marked as done, each with its edition; none of one that has gone out."""
+    with installation.database.read() as session:
+        return sent_back_notes.list_all_open_notes(session)
+
+
 def read_version_html(installation: Installation, name: str, number: int) -> str | None:
     """Return the mail of an approved version as HTML; None where there is none of that number.
 

@@ -117,7 +117,8 @@ def _find_passed_deadlines(
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
             over = sentence(f"No. {edition.number} is not approved, and its deadline is over: {by}")
-            said = f"{over} It can be approved all the same, and goes out at its release time, or later."
+            goes = "" if edition.release_at <= now else ", and goes out at its release time"
+            said = f"{over} It can be approved all the same{goes}."
             yield AttentionFinding("missed-deadline", said, edition.name)
 
 

@@ -24,6 +24,13 @@ def list_open_notes(session: Session, edition: Edition) -> tuple[SentBackNote, .
     return tuple(session.scalars(query.order_by(SentBackNote.id)))
 
 
+def list_all_open_notes(session: Session) -> tuple[tuple[SentBackNote, Edition], ...]:
+    """List the notes that nobody has marked as done, each with its edition, which has not gone out; the oldest first."""
+    query = select(SentBackNote, Edition).join(Edition, Edition.id == SentBackNote.edition_id)
+    open_notes = query.where(SentBackNote.done_at.is_(None), Edition.state.in_(COMING_STATES))
+    return tuple((note, edition) for note, edition in session.execute(open_notes.order_by(SentBackNote.id)))
+
+
 def list_notes(session: Session, edition: Edition) -> tuple[SentBackNote, ...]:
     """List every note of an edition, the oldest first."""
     query = select(SentBackNote).where(SentBackNote.edition_id == edition.id)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import PendingDeparture
 from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.undo import REPORTED_METHOD
 from subscribers.store.models import ConsentKind, Person, PersonState
 
 
@@ -79,7 +80,7 @@ def _apply_unsubscribe(
 ) -> tuple[bool, PendingDeparture | None]:
     if person.state in ledger.DEPARTED_STATES:
         return False, None
-    body = {"method": f"provider: {report.reporter}", **report.detail}
+    body = {"method": f"{REPORTED_METHOD}{report.reporter}", **report.detail}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
     return True, PendingDeparture.of_person(person, "left")
 

@@ -20,6 +20,8 @@ from subscribers.store.one_time_tokens import LinkStage, OneTimePurpose, TokenLo
 
 UNDO_PERIOD = timedelta(days=7)
 UNDOABLE_METHODS = frozenset({"one-click", "page"})  # what a reader did, a reader may take back; an admin's act not
+# Begins the method of a departure that was reported: whoever holds a forwarded mail can forge such a report by mail.
+REPORTED_METHOD = "provider: "
 # A second press of "Unsubscribe" ends what the first was answered with, and not what was mailed to the owner.
 _ON_PAGE: OneTimePurpose = "undo on page"
 _BY_MAIL: OneTimePurpose = "undo by mail"
@@ -37,7 +39,7 @@ class UndoLink:
 def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datetime | None:
     """Return until when a person's leaving can be taken back; None where it cannot, or no longer.
 
-    Who left by their own hand may for 7 days, unless they were erased or complained since: both move a person on
+    Who left by their own hand, or by somebody's report, may for 7 days, unless they were erased or complained since: both move a person on
     from `withdrawn`, for good.
     """
     departure = _find_undoable_departure(session, number, now=now)
@@ -49,7 +51,8 @@ def _find_undoable_departure(session: Session, number: int, *, now: datetime) ->
     if person is None or person.state != PersonState.WITHDRAWN or person.ciphertext is None:
         return None
     last = ledger.find_last_event(session, number, {ConsentKind.WITHDRAWN})
-    if last is None or json.loads(last.body).get("method") not in UNDOABLE_METHODS:
+    method = json.loads(last.body).get("method", "") if last is not None else ""
+    if last is None or not (method in UNDOABLE_METHODS or method.startswith(REPORTED_METHOD)):
         return None
     return last if now < last.at + UNDO_PERIOD else None
 

@@ -9,7 +9,6 @@ from digest.app import approvals, editing_state, staff
 from digest.app.approvals import ApprovalOverview
 from digest.app.editing_state import EditingState
 from digest.edition.content import EditionContent
-from digest.edition.queries import UnknownEditionError
 from digest.edition.sent_back_notes import SentBackError
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
@@ -31,19 +30,20 @@ def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
 
 @approval_pages.app_context_processor
 def provide_open_notes() -> dict[str, Callable[[], Sequence[dict[str, object]]]]:
-    """Lend the layout the notes that stand above every page of an edition until they are done."""
+    """Lend the layout the notes that stand above every page of the desk until they are done; on an edition's pages its own."""
 
     def open_notes() -> Sequence[dict[str, object]]:
-        name = "current" if request.endpoint == "desk.index" else (request.view_args or {}).get("name")
-        if not name or not request.path.startswith("/desk"):
+        if not request.path.startswith("/desk"):
             return ()
-        installation = web_context().installation
-        try:
-            notes = approvals.list_open_notes(installation, name)
-        except UnknownEditionError:
-            return ()
+        installation, arguments = web_context().installation, request.view_args or {}
+        own = arguments.get("name") if request.path.startswith("/desk/editions/") else None
+        notes = approvals.list_all_open_notes(installation)
         names = staff.read_display_names(installation) if notes else {}
-        return [{"note": note, "who": name_actor(note.actor, names), "edition": name} for note in notes]
+        return [
+            {"note": note, "who": name_actor(note.actor, names), "edition": edition}
+            for note, edition in notes
+            if own in {None, "current", edition.name}
+        ]
 
     return {"open_notes": open_notes}
 

@@ -215,10 +215,10 @@ class _PhaseTeller:
         return f"Cancelled: {many} did not get {self._number}", f"{had} had gone out before, and stay out."
 
     def _tell_draft(self) -> tuple[str, str]:
-        state = self.view.edition.state.name.lower()
+        is_draft = self.view.edition.state is EditionState.DRAFT
         return (
             f"{self._number} does not go out yet",
-            f"It is {state}. Once it is approved, this page shows how it goes.",
+            f"It is {'a draft' if is_draft else 'held back: it has too few stories'}. Once it is approved, this page shows how it goes.",
         )
 
 
@@ -295,7 +295,7 @@ def _count_others(view: SendingView) -> str:
     """Name those who are owed nothing any more: they left, had nothing in their sections, were called off."""
     words = {
         DeliveryState.WITHDRAWN: "left the list in time",
-        DeliveryState.SKIPPED: "wanted none of it, or rest",
+        DeliveryState.SKIPPED: "paused, or left out all its sections",
         DeliveryState.CANCELLED: "called off",
         DeliveryState.EXPIRED: "tried for three days in vain",
     }

@@ -118,6 +118,9 @@ def test_a_note_stands_on_top_of_every_page_of_the_edition_until_it_is_done(week
     assert week.client("sam").post(f"{week.path}/send-back", data=note).status_code == 303
     said = "Sam sent this back on Thursday, November 19, 5:35 p.m. ET."
     assert said in page(week, "dana", rest)
+    elsewhere = "Sam sent No. 147 back on Thursday"
+    for path in () if rest else ("calendar", "sent", "sources", "mails/"):
+        assert elsewhere in week.client().get(f"/desk/{path}").text, path
     (done,) = re.findall(r'action="([^"]*/notes/\d+/done)"', week.client().get(f"{week.path}{rest}").text)
     assert week.client("dana").post(done).status_code == 303
     assert said not in page(week, "dana", rest)

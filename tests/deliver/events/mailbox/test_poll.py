@@ -35,6 +35,7 @@ from subscribers.consent import suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.lifecycle.undo import find_undo_deadline
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import Base, Person, PersonState
 from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
@@ -181,6 +182,11 @@ def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_compl
     mailbox.poll()
     assert mailbox.apply() == {"unsubscribed": 1, "person left": 1}
     assert mailbox.state == PersonState.WITHDRAWN
+    # Whoever was forwarded a mail can forge such a report: the owner may take it back, as any other departure.
+    with mailbox.world.database.read() as session:
+        until = find_undo_deadline(session, mailbox.person, now=LATER)
+    assert until is not None
+    assert until > LATER + timedelta(days=6)
 
 
 def reply(
