@@ -188,9 +188,10 @@ def store_edition(
     release_at: datetime = RELEASE,
     subject: str = "Ports get ten days to check their crane links",
     without_sections: bool = False,
+    content: EditionContent | None = None,
 ) -> str:
-    """Store an edition as drafting does, and give its name."""
-    content = sample_content(store_picture(install.database), name, number, subject)
+    """Store an edition as drafting does, with the sample's content or another, and give its name."""
+    content = content or sample_content(store_picture(install.database), name, number, subject)
     content = replace(content, sections=()) if without_sections else content
     pieces = render_once(content, install.settings)
     with install.database.write() as session:

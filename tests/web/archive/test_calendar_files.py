@@ -1,12 +1,14 @@
-"""Deadlines and events as a calendar: for one edition and to follow, read back by the library and by hand."""
+"""Deadlines and events as a calendar: for one edition and to follow, read back by icalendar, by vobject, and by hand."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import vobject
 from icalendar import Calendar
 
 from digest.store.models import EditionState
 
+DATES = ("dtstart", "dtend", "dtstamp")
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 
 
@@ -42,6 +44,27 @@ def test_the_calendar_to_follow_has_each_date_once_as_the_newest_edition_has_it(
     assert len({event["uid"] for event in events}) == len(events) == 4, "two of each edition that went out"
     assert "2026-W47" not in str(events)
     assert not any(mark in str(events) for mark in ("token", "leave", "preferences"))
+
+
+def test_another_parser_finds_the_same_events(world: Any) -> None:
+    """vobject shares no line with icalendar, by which the files are written and read above."""
+    world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(weeks=1))
+    world.edition(name="2026-W47", number=147, state=EditionState.SENT)
+    for path, count in (("/calendar.ics", 4), ("/editions/2026-W47.ics", 2)):
+        body = world.client.get(path).data
+        ours, theirs = Calendar.from_ical(body), vobject.readOne(body.decode(), validate=True)
+        assert theirs.version.value == "2.0"
+        assert theirs.prodid.value == str(ours["prodid"])
+        found = [
+            (e.uid.value, e.summary.value, e.dtstart.value, e.dtend.value, e.dtstamp.value, e.url.value)
+            for e in theirs.vevent_list
+        ]
+        expected = [
+            (*(str(e[name]) for name in ("uid", "summary")), *(e.decoded(n) for n in DATES), str(e["url"]))
+            for e in ours.walk("VEVENT")
+        ]
+        assert found == expected, path
+        assert len(found) == count
 
 
 def test_an_edition_that_has_not_gone_out_has_no_calendar(world: Any) -> None:
