@@ -99,3 +99,17 @@ def test_a_second_rendering_parses_no_declaration_anew(full_content: EditionCont
     assert len(held) < cache.maxsize / 2, "an edition of twice the size fits as well"
     assert render_edition(full_content, frame, templates) == first
     assert set(cache) == held
+
+
+def test_a_style_sheet_that_several_pages_have_is_applied_to_each_and_pictures_that_float_are_aligned() -> None:
+    css = "img{border:0} .left{float:left} @media print{.left{float:none}}"
+    head = f'<head><style data-premailer="ignore">.kept{{color:#111}}</style><style>{css}</style></head>'
+    first, second, third = (
+        lxml_html.document_fromstring(inline_css(f"<html>{head}<body><img {attributes}></body></html>"))
+        for attributes in ('class="left"', 'src="a"', 'class="left" src="b"')
+    )
+    aligned = [(page.find(".//img").get("style"), page.find(".//img").get("align")) for page in (first, second, third)]
+    assert aligned == [("border:0;float:left", "left"), ("border:0", None), ("border:0;float:left", "left")]
+    kept = ["".join(page.find(".//head").itertext()) for page in (first, second, third)]
+    assert "@media print" in kept[0]
+    assert kept[0] == kept[1] == kept[2]

@@ -9,12 +9,13 @@ import logging
 import os
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from digest.edition.rendering.sanitiser import RenderingError
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
+    from premailer import Premailer
 
 KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
 _CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
@@ -39,28 +40,47 @@ def inline_css(html: str) -> str:
         raise RenderingError(
             f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was inlined before, or mail/edition/body.html lost it"
         )
-    # Read when Premailer is imported: it would keep 128 parsed styles, fewer than an edition has, and parse all anew.
-    os.environ.setdefault("PREMAILER_CACHE_MAXSIZE", "1024")
-    # Premailer and lxml take half a second to import, which commands that render nothing do without.
+    # lxml and Premailer take half a second to import, which commands that render nothing do without.
     from lxml import etree
-    from premailer import Premailer
 
     root = etree.fromstring(html.strip(), etree.HTMLParser())
-    Premailer(
+    # Each picture's style would be parsed to look for it.
+    premailer = _create_premailer(root, align_floating_images="float" in html.lower())
+    premailer._parse_style_rules = _parse_style_sheet  # noqa: SLF001 - see there
+    premailer.transform(pretty_print=False)
+    _drop_unused_classes(root)
+    _drop_misplaced_attributes(root)
+    _minify_page(root)
+    out: bytes = etree.tostring(root.getroottree(), method="html", encoding="utf-8")
+    return out.decode("utf-8")
+
+
+def _create_premailer(root: "_Element | None", *, align_floating_images: bool = False) -> "Premailer":
+    # Read when Premailer is imported: it would keep 128 parsed styles, fewer than an edition has, and parse all anew.
+    os.environ.setdefault("PREMAILER_CACHE_MAXSIZE", "1024")
+    from premailer import Premailer
+
+    return Premailer(
         root,
         allow_network=False,
         strip_important=False,
         disable_validation=True,
         cache_css_parsing=True,
         cssutils_logging_level=logging.CRITICAL,
+        align_floating_images=align_floating_images,
         # Our templates write these two for Outlook; from CSS they would become "auto" and "100%".
         disable_basic_attributes=["width", "height"],
-    ).transform(pretty_print=False)
-    _drop_unused_classes(root)
-    _drop_misplaced_attributes(root)
-    _minify_page(root)
-    out: bytes = etree.tostring(root.getroottree(), method="html", encoding="utf-8")
-    return out.decode("utf-8")
+    )
+
+
+@lru_cache(maxsize=16)
+def _parse_style_sheet(css: str, index: int) -> tuple[list[Any], list[Any]]:
+    """Return what Premailer makes of a style sheet, the page's `index`th: the rules to inline, and those that stay.
+
+    It keeps a parsed style sheet, but writes its rules anew for each page, which takes longer than to apply them.
+    """
+    rules: tuple[list[Any], list[Any]] = _create_premailer(None)._parse_style_rules(css, index)  # noqa: SLF001 - see above
+    return rules
 
 
 def _drop_unused_classes(root: "_Element") -> None:
