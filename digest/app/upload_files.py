@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from digest.app.installation import Installation
-from subscribers.transfer.formats import STATUS_WORDS, ColumnMeaning, list_column_meanings
-from subscribers.transfer.list_file import FileSurvey, read_headings, read_rows
+from subscribers.transfer.formats import MASKED_ADDRESS, STATUS_WORDS, ColumnMeaning, list_column_meanings
+from subscribers.transfer.list_file import FileSurvey, read_rows
 from subscribers.transfer.options import ImportOptions
 
 UPLOAD_LIFETIME = timedelta(days=7)  # since it was last touched
@@ -81,7 +81,7 @@ class ListUpload:
 
 def read_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
     """Give the columns of a file, with masked examples from its first rows."""
-    headings = read_headings(survey) or ["(no heading)"] * survey.layout.width
+    headings = survey.layout.headings or ["(no heading)"] * survey.layout.width
     values: list[list[str]] = [[] for _ in range(survey.layout.width)]
     for _, fields in islice(read_rows(survey), EXAMPLE_ROWS):
         for column, text in zip(values, fields, strict=False):
@@ -98,7 +98,7 @@ def mask_example(text: str) -> str:
     if not stripped:
         return ""
     if "@" in stripped:
-        return "•••@•••"
+        return MASKED_ADDRESS
     if _CLEAR_EXAMPLE.fullmatch(stripped) or stripped.lower().replace("_", " ") in STATUS_WORDS:
         return stripped
     return f"{stripped[0]}••" if stripped[0].isalnum() else "•••"

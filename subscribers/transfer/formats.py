@@ -39,6 +39,7 @@ _WORDS_BY_STATUS = {
     RowStatus.BLOCKED: "blocklisted;blacklisted;blocked;suppressed;spammy",
 }
 STATUS_WORDS = {word: status for status, words in _WORDS_BY_STATUS.items() for word in words.split(";")}
+MASKED_ADDRESS = "•••@•••"
 _BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 _EMAIL_HEADINGS = ("email address", "email", "e mail", "e mail address", "mail", "address")
 _STATUS_HEADINGS = ("status", "global status", "list status", "subscriber type", "subscription status")
@@ -156,8 +157,8 @@ class ColumnLayout:
     """Which column (from 0) means what. `file_status` is what every row says before its own columns are read.
 
     `has_heading` is False for a bare list of addresses; `width` is the number of columns; `backslash_quotes` tells that
-    quotation marks inside quotes are written with a backslash. `headings` are those of the file, `status_words` what words
-    mean in this file alone.
+    quotation marks inside quotes are written with a backslash. `headings` are those of the file as a page may show them,
+    `status_words` what words mean in this file alone.
     """
 
     origin: str
@@ -217,7 +218,7 @@ def recognise_layout(
         file_status=file_status or _status_from_file_name(form.origin, file_name),
         status_columns=_find_columns(headings, (*_STATUS_HEADINGS, *form.status_headings)),
         backslash_quotes=form.backslash_quotes,
-        headings=tuple(text.lstrip("\ufeff").strip() for text in first_row),
+        headings=tuple(mask_heading(text) for text in first_row),
         status_words=form.status_words,
         **columns,
     )
@@ -297,6 +298,11 @@ def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeanin
     columns: dict[str, Any] = {name: next(iter(places[each]), None) for each, name in _FIELDS_OF_ONE.items()}
     columns |= {name: places[each] for each, name in _FIELDS_OF_SEVERAL.items()}
     return replace(layout, **columns)
+
+
+def mask_heading(text: str) -> str:
+    """Return a heading as a page, a note or a message may show it: one with an @ may be somebody's address. Pure."""
+    return MASKED_ADDRESS if "@" in text else text.lstrip("\ufeff").strip()
 
 
 def normalise_heading(text: str) -> str:

@@ -1,5 +1,8 @@
 """How often somebody may try to sign in. Nobody can lock a colleague out: a browser that was signed in before is counted apart.
 
+Such a browser has its own five tries in ten minutes, on the account that it was signed in to. What others try, on that account or
+from its network, does not count against it.
+
 A try is counted before it is judged, so that a hundred at once are not judged as one; a sign-in takes its own tries back.
 See https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies.
 """
@@ -19,7 +22,7 @@ from subscribers.store.signup_models import RateLimitCount
 
 HOUR = timedelta(hours=1)
 TRIES_PER_BROWSER = 5  # in ten minutes, on one account: by its mark, else by its network
-TRIES_PER_NETWORK = 50  # in ten minutes, on whatever account
+TRIES_PER_NETWORK = 50  # in ten minutes, on whatever account, from browsers that were never signed in to it
 TRIES_PER_ACCOUNT = 100  # in an hour, from browsers that were never signed in
 
 
@@ -51,21 +54,26 @@ def count_try(
         raise TooManyTriesError(
             f"Those were {TRIES_PER_BROWSER} tries. Wait ten minutes, then try again. A passkey or a sign-in link works meanwhile."
         )
+    if not device:
+        _count_unknown_browser(session, network, _tag(keys, "account", account), now)
+    increment_count(session, "sign-in browser", browser, now=now, window=TEN_MINUTES)
+    return TryCount(browser, TRIES_PER_BROWSER - used - 1)
+
+
+def _count_unknown_browser(session: Session, network: str, account: str, now: datetime) -> None:
+    """Count a try of a browser that was never signed in, by the tags of its network and of the account."""
     if sum_counts(session, "sign-in network", network, window_start(now, TEN_MINUTES)) >= TRIES_PER_NETWORK:
         raise TooManyTriesError(
-            "Too many tries came from your network. Wait ten minutes, then try again. A passkey works meanwhile."
+            "Too many tries came from your network. For ten minutes a password works only in a browser that was signed in "
+            "before; a passkey or a sign-in link works everywhere."
         )
-    account_tag = _tag(keys, "account", account)
-    if not device and sum_counts(session, "sign-in account", account_tag, window_start(now, HOUR)) >= TRIES_PER_ACCOUNT:
+    if sum_counts(session, "sign-in account", account, window_start(now, HOUR)) >= TRIES_PER_ACCOUNT:
         raise TooManyTriesError(
             "Too many tries were made on this account. Within the hour a password works only in a browser that was signed in "
             "before; a passkey or a sign-in link works everywhere."
         )
-    increment_count(session, "sign-in browser", browser, now=now, window=TEN_MINUTES)
     increment_count(session, "sign-in network", network, now=now, window=TEN_MINUTES)
-    if not device:
-        increment_count(session, "sign-in account", account_tag, now=now, window=HOUR)
-    return TryCount(browser, TRIES_PER_BROWSER - used - 1)
+    increment_count(session, "sign-in account", account, now=now, window=HOUR)
 
 
 def forget_tries(session: Session, counted: TryCount) -> None:

@@ -238,11 +238,13 @@ def test_nobody_locks_a_colleague_out_of_a_browser_that_was_signed_in_before(des
 def test_one_network_tries_fifty_times_whatever_the_accounts(desk: Desk) -> None:
     with desk.install.database.read() as session:
         assert session.scalar(select(func.count()).select_from(RateLimitCount)) == 0
+    known = Visitor(HOME.address, HOME.user_agent, make_device_mark(desk.install.keys, 1))
     for number in range(try_limits.TRIES_PER_NETWORK):
         with pytest.raises(SignInRefusedError):
             desk.sign_in(email=f"guess{number}@newsroom.example", password="x", code="0")
     with pytest.raises(TooManyTriesError, match="from your network"):
         desk.sign_in()
+    assert desk.sign_in(visitor=known).token, "the same network, in a browser that was signed in before"
     with desk.install.database.read() as session:
         tags = "".join(session.scalars(select(RateLimitCount.tag)))
         assert window_start(desk.now, TEN_MINUTES) in set(session.scalars(select(RateLimitCount.began)))
