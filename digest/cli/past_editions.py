@@ -48,7 +48,7 @@ def import_editions(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Import past editions from their pages or saved HTML files: their stories count as told, and numbers go on from theirs."""
+    """Import past editions from their pages, saved HTML files or mails (.eml): their stories count as told; numbers go on from theirs."""
     listed = [line.strip() for line in list_file.read_text("utf-8").splitlines()] if list_file else []
     named = [*places, *(line for line in listed if line and not line.startswith("#"))]
     if not named:

@@ -1,6 +1,7 @@
 """Editions of before this installation: read from files and pages, and what they keep from coming again."""
 
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,47 @@ def test_a_page_is_fetched_and_what_cannot_be_read_is_said_while_the_others_go_o
     with install.database.read() as session:
         (edition,) = session.scalars(select(PastEdition))
         assert (edition.address, edition.name) == (httpserver.url_for("/146"), "2026-W46")
+
+
+def test_a_link_in_a_sentence_is_no_story_and_one_behind_a_label_is(install: Installation, tmp_path: Path) -> None:
+    prose = """<p>Also reported by the <a href="https://c.example.org/t">Harbor Safety Board</a>, <a
+    href="https://d.example.org/t">National Border Digest</a> and others</p>
+    <p>It was a long night. <a href="https://e.example.org/drill">Read more</a></p>
+    <p>From the county: <a href="https://f.example.org/shelters">Six shelters were warm by nightfall</a></p>
+    <p><a href="https://watch.example.org/146.ics">Add these to your calendar</a></p>
+    <p>Anything missing? <a href="https://watch.example.org/contact">Write to the editors</a></p></body>"""
+    text = PAGE.format(head="").replace("<h2>Hospital", "<h2>Drill closes the harbor</h2>" + prose + "<h2>Hospital")
+    (report,) = run_import(install, saved(tmp_path, text), dry_run=True)
+    assert report.page is not None
+    assert [(story.url, story.headline) for story in report.page.stories] == [
+        ("https://a.example.org/tunnel", "Border tunnel found under a market hall"),
+        ("https://e.example.org/drill", "Drill closes the harbor"),
+        ("https://f.example.org/shelters", "Six shelters were warm by nightfall"),
+        ("https://b.example.org/hospital", "Hospital network recovers from ransomware"),
+    ]
+
+
+def test_a_message_is_read_as_it_arrived(install: Installation, tmp_path: Path) -> None:
+    page = PAGE.format(head=CANONICAL).replace("Friday, November 13, 2026", "Café à la carte")
+    message = EmailMessage()
+    message["Subject"], message["Date"] = "The Watch, Issue 146", "Fri, 13 Nov 2026 11:00:00 +0000"
+    message["To"] = "pat@county.example"
+    message.set_content("In plain words.")
+    message.add_alternative(page, subtype="html", cte="quoted-printable")
+    (tmp_path / "146.eml").write_bytes(message.as_bytes())
+    (report,) = run_import(install, str(tmp_path / "146.eml"))
+    assert report.page is not None, report.refusal
+    assert [story.url for story in report.page.stories] == [
+        "https://a.example.org/tunnel",
+        "https://b.example.org/hospital",
+    ]
+    assert report.page.released_at == datetime(2026, 11, 13, 11, tzinfo=UTC)
+    message = EmailMessage()
+    message["Subject"], message["To"] = "The Watch, Issue 146", "pat@county.example"
+    message.set_content("In plain words.")
+    (tmp_path / "text.eml").write_bytes(message.as_bytes())
+    (refused,) = run_import(install, str(tmp_path / "text.eml"))
+    assert "no HTML part" in refused.refusal
 
 
 def test_the_reader_whose_copy_was_saved_is_not_stored(install: Installation, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
-"""Reads the page, or the mail's HTML, of a newsletter that went out before: its date, number, and the stories that it linked."""
+"""Reads the page, or the mail, of a newsletter that went out before: its date, number, and the stories that it linked."""
 
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from email import message_from_bytes, policy
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +30,7 @@ _WRITTEN_DAY = re.compile(
 _HEAD_CHARACTERS = 3_000  # of the text, in which an edition says its number and its date
 _SERVICE_WORDS = re.compile(
     r"\b(?:unsubscribe|preferences|view (?:this|it|in|online)|in your browser|forward|privacy|subscribe|advertis\w+|sign up|"
-    r"contact us|terms|share (?:this|on)|follow us|update your|leave the list)\b",
+    r"contact us|terms|share (?:this|on)|follow us|update your|leave the list|write to (?:us|the editors?)|to your calendar)\b",
     re.IGNORECASE,
 )
 _MORE_WORDS = re.compile(r"^(?:read|continue|learn|see|full|more|details|go to|open)\b", re.IGNORECASE)
@@ -40,6 +42,14 @@ _SOCIAL_SITES = {
     *("threads.net", "bsky.app", "mastodon.social", "pinterest.com", "whatsapp.com", "t.me"),
 }
 _HEADINGS = {"h1", "h2", "h3", "h4", "h5"}
+_LINE_ENDS = {"br", "hr", "table", "ul", "ol"}
+_BLOCKS = _HEADINGS | {"p", "li", "td", "th", "div", "section", "article", "dt", "dd", "blockquote", "body"}
+_MAX_PIECES_BEFORE = 20  # of text, in front of a link, that are looked at
+_WORDS_OF_PROSE = 3  # in front of a link, from which on it stands in a sentence and is no headline
+# How what stands in front of a headline ends: "Port authority: ".
+_LABEL_END = re.compile(r"[:\u2013\u2014|\u00bb\u203a-]\s*$")
+_FEED_ENDINGS = (".ics", ".xml", ".rss", ".atom", ".json")
+_MAIL_HEADER = re.compile(rb"\A(?:From [^\n]+\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2}")
 
 
 def read_past_edition(
@@ -47,11 +57,13 @@ def read_past_edition(
 ) -> PastEditionPage:
     """Read a past edition; of a saved file (`url` is file:) relative links stand at the address that it names.
 
-    A saved mail names the reader whom it was sent to: mail addresses in its texts and links are dropped.
+    A saved mail may be the message as it arrived (.eml) or its HTML alone. It names the reader whom it was sent to: mail addresses in its texts and links are dropped.
 
     Raises:
         ParseError: it is no HTML, or no story can be made out in it.
     """
+    if _MAIL_HEADER.match(body):
+        body, content_type, charset = _read_mail_html(body), "text/html", "utf-8"
     saved = url.startswith("file:")
     address = drop_address_parameters((find_document_url(body) or "") if saved else url)
     root = read_html_tree(text_cleanup.shorten_references(decode_document(body, charset, content_type)))
@@ -73,6 +85,19 @@ def read_past_edition(
     )
 
 
+def _read_mail_html(body: bytes) -> bytes:
+    """Return the HTML of a message, with its subject as the title and its date in front where it says none."""
+    message = message_from_bytes(body, policy=policy.default)
+    part = message.get_body(("html",))
+    if part is None:
+        raise ParseError("The mail has no HTML part. Give the web page of that edition.")
+    payload = part.get_payload(decode=True)
+    text = decode_document(payload if isinstance(payload, bytes) else b"", part.get_content_charset(), "text/html")
+    sent = message["Date"].datetime if message["Date"] is not None else None
+    stated = f'<meta property="article:published_time" content="{sent:%Y-%m-%dT%H:%M:%S%z}">' if sent else ""
+    return f"{stated}{text}".encode()
+
+
 def _find_date(meta: dict[str, str], head: str, now: datetime) -> datetime | None:
     written = _WRITTEN_DAY.search(head)
     for text in (meta.get("article:published_time"), written[0] if written else None):
@@ -83,7 +108,10 @@ def _find_date(meta: dict[str, str], head: str, now: datetime) -> datetime | Non
 
 
 def _list_links(root: Any, base: str) -> Iterator[tuple[str, str, str]]:
-    """Give every link as (address, headline, summary); one that only says "Read more" has the heading above it."""
+    """Give every link as (address, headline, summary).
+
+    One that only says "Read more" has the heading above it; one in the middle of a sentence has none.
+    """
     heading = ""
     for element in root.iter():
         if not isinstance(element.tag, str) or element.tag in {"script", "style"}:
@@ -97,7 +125,38 @@ def _list_links(root: Any, base: str) -> Iterator[tuple[str, str, str]]:
             continue
         text = _text_of(element)
         is_more = bool(_MORE_WORDS.match(text)) and len(text.split()) <= _MIN_HEADLINE_WORDS + 2
-        yield link, heading if is_more or not text else text, _summary_after(element)
+        if is_more or not text:
+            text = heading
+        elif _stands_in_a_sentence(element):
+            text = ""
+        yield link, text, _summary_after(element)
+
+
+def _stands_in_a_sentence(link: Any) -> bool:
+    """Return whether words stand in front of a link in its paragraph: "Also reported by", not "Ports: "."""
+    pieces: list[str] = []
+    if next(link.iterancestors(*_HEADINGS), None) is not None:
+        return False
+    for text in islice(_texts_before(link), _MAX_PIECES_BEFORE):
+        pieces.insert(0, text)
+        before = text_cleanup.normalise_text(" ".join(pieces))
+        if len(before.split()) >= _WORDS_OF_PROSE:
+            return not _LABEL_END.search(before)
+    return False
+
+
+def _texts_before(link: Any) -> Iterator[str]:
+    """Give the pieces of text in front of a link, the nearest first, as far as its paragraph or line goes."""
+    element = link
+    while element is not None and element.tag not in _BLOCKS:
+        for sibling in element.itersiblings(preceding=True):
+            yield sibling.tail or ""
+            if sibling.tag in _BLOCKS or sibling.tag in _LINE_ENDS:
+                return
+            yield sibling.text_content() if isinstance(sibling.tag, str) else ""
+        element = element.getparent()
+        if element is not None:
+            yield element.text or ""
 
 
 def _text_of(element: Any) -> str:
@@ -119,7 +178,8 @@ def _choose_stories(links: list[tuple[str, str, str]], address: str) -> Iterator
     for link, headline, summary in links:
         if _COUNTERS.search(link) or _SERVICE_WORDS.search(headline) or len(headline.split()) < _MIN_HEADLINE_WORDS:
             continue
-        if site_name(link) in _SOCIAL_SITES or urlsplit(link).path in {"", "/"}:
+        path = urlsplit(link).path
+        if site_name(link) in _SOCIAL_SITES or path in {"", "/"} or path.endswith(_FEED_ENDINGS):
             continue
         url = drop_address_parameters(canonical_url(link))
         if url not in seen and url != own_page and len(seen) < MAX_STORIES:
