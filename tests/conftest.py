@@ -378,9 +378,10 @@ def initialised_home(
 
 @pytest.fixture
 def new_home(tmp_path: Path, home_databases: HomeDatabases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the home of an installation that is to be made, as `DIGEST_HOME`, and work beside it."""
+    """Give a home with an empty database and neither settings nor keys, as `DIGEST_HOME`, and work beside it."""
     home = tmp_path / "home"
-    home_databases.create_bare(home)
+    home.mkdir(mode=0o700)
+    home_databases.create(home)
     enter_home(home, home_databases, monkeypatch)
     yield home
     home_databases.drop(home)

@@ -81,7 +81,7 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
     fetching: AbstractContextManager[ContentFetcher] = (
         open_fetcher(settings) if live_settings else nullcontext(BundledFetcher(_bundled_file("sample")))
     )
-    with open_installation(settings) as installation, fetching as fetcher:
+    with open_installation(settings, may_create=True) as installation, fetching as fetcher:
         edition = _run_week(installation, fetcher, report, now)
         _add_sample_staff(installation, now)
         web_copy = _write_web_copy(installation, edition)

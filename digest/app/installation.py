@@ -7,12 +7,13 @@ from functools import cached_property
 from pathlib import Path
 
 import structlog
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest.app import copy_guard
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
 from digest.store.audit import record_audit
-from digest.store.engine import Database, migrate_schema, open_database
+from digest.store.engine import Database, has_schema, migrate_schema, open_database
 from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
@@ -141,22 +142,28 @@ ShowProgress = Callable[[str], AbstractContextManager[Callable[[int, int], None]
 def open_installation(
     settings: Settings,
     *,
+    may_create: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None),
 ) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
 
-    A database that is opened somewhere else than last time is held: see `digest.app.copy_guard`. After an upgrade from before
+    Where there is none it is refused and nothing is made, unless `may_create`: what makes installations says so. A database that is opened somewhere else than last time is held: see `digest.app.copy_guard`. After an upgrade from before
     consents were bound to addresses that is done first, with `show_progress`.
 
     Raises:
-        InstallationError: its folder or its database is out of reach.
+        InstallationError: there is none, or its folder or its database is out of reach.
     """
-    create_home_folder(settings.home)
+    if may_create:
+        create_home_folder(settings.home)
+    else:
+        refuse_missing_files(settings)
     with ExitStack() as opened:
         try:
             database = open_database(settings.effective_database_url)
             opened.callback(database.close)
+            if not may_create and not has_schema(database):
+                raise _missing_installation(settings, "its database is empty")
             migrate_schema(database)
             copy_guard.hold_if_copied(database, settings, now=clock())
         except OSError as exc:
@@ -194,6 +201,28 @@ def _bind_older_consents(
             detail = {"people": bound}
             record_audit(session, "consents bound to addresses", "ledger", detail, actor="upgrade", now=clock())
         log.info("consents bound to addresses", people=bound)
+
+
+def refuse_missing_files(settings: Settings) -> None:
+    """Refuse a folder in which there is no installation, before opening a database would make one.
+
+    Raises:
+        InstallationError: the folder, or the file of the database, is not there.
+    """
+    if not settings.home.is_dir():
+        raise _missing_installation(settings, "there is no such folder")
+    url = make_url(settings.effective_database_url)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        raise _missing_installation(settings, f"there is no {url.database}")
+
+
+def _missing_installation(settings: Settings, reason: str) -> InstallationError:
+    variables = "DIGEST_HOME and DIGEST_DATABASE_URL" if settings.database_url else "DIGEST_HOME"
+    return InstallationError(
+        f"{settings.home.absolute()}: no installation is here, for {reason}.",
+        remedy=f"Check {variables} (in {settings.environment_place}, or in the environment, which wins); to make a new installation run "
+        "'digest init' or 'digest setup', to bring one back 'digest restore FILE'.",
+    )
 
 
 def create_home_folder(home: Path) -> None:

@@ -8,7 +8,13 @@ from pathlib import Path
 from sqlalchemy import Connection, func, make_url, select, table
 
 from digest.app.acts import Actor
-from digest.app.installation import Installation, InstallationError, ShowProgress, create_home_folder, open_installation
+from digest.app.installation import (
+    Installation,
+    InstallationError,
+    ShowProgress,
+    open_installation,
+    refuse_missing_files,
+)
 from digest.backups import creation
 from digest.backups.archive import BackupError
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
@@ -56,7 +62,7 @@ def upgrade_installation(
         SchemaTooNewError: a newer version has worked with it.
         BackupError: somebody works with it, or it cannot be backed up; nothing has changed. Or rows are missing afterwards.
     """
-    create_home_folder(settings.home)
+    refuse_missing_files(settings)
     with closing(open_database(settings.effective_database_url)) as database:
         before = read_schema_revision(database)
         refuse_newer_schema(before)

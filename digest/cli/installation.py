@@ -64,7 +64,7 @@ def init(context: CommandContext, target: Path | None) -> None:
             f"{target}: written, with the sources of homeland-security news; change sender and publication first"
         )
     settings = load_settings(target)
-    with open_installation(settings) as installation:
+    with open_installation(settings, may_create=True) as installation:
         new_keys = create_key_file(installation)
     show_new_keys(settings.key_file, new_keys.to_json() if new_keys else None)
     click.echo(

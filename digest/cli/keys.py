@@ -8,6 +8,7 @@ import click
 from rich.table import Column, Table
 
 from digest.app import keys as key_acts
+from digest.app.installation import open_installation
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.cli.terminal import show_progress
@@ -107,11 +108,13 @@ Exit codes:
 @pass_command_context
 def restore_key_file(context: CommandContext, file: IO[str], replace: bool) -> None:
     """Put a recovery copy (FILE, or - for standard input) back as the key file, if the database was written with it."""
-    installation = context.installation
-    result = key_acts.restore_keys(installation, context.actor, file.read(), replace=replace, now=context.now())
+    # After a loss the keys may come back before the database does.
+    with open_installation(context.settings, may_create=True) as installation:
+        actor = context.identify_actor(installation)
+        result = key_acts.restore_keys(installation, actor, file.read(), replace=replace, now=context.now())
     if result.aside:
         click.echo(f"The key file that was there is now {result.aside}.")
-    click.echo(f"{installation.settings.key_file}: the keys are back. Start 'digest serve' anew, if it runs.")
+    click.echo(f"{context.settings.key_file}: the keys are back. Start 'digest serve' anew, if it runs.")
     for key in result.lost_keys:
         click.echo(
             f"The copy is older than the key {key}: what was made with that one, such as links in mails, is no longer known."

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, create_engine, delete, event, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, create_engine, delete, event, inspect, select, text, tuple_
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
@@ -270,6 +270,15 @@ def read_schema_revision(database: Database) -> str | None:
             return revision
     except DBAPIError:
         return None
+
+
+def has_schema(database: Database) -> bool:
+    """Whether the database was ever given a schema.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: it does not answer.
+    """
+    return read_schema_revision(database) is not None or inspect(database.engine).has_table("alembic_version")
 
 
 @cache

@@ -21,7 +21,7 @@ file_mark = pytest.mark.sqlite  # files are copied, moved and put back; PostgreS
 
 
 def open_at(home: Path, **said: str) -> InstallationHold | None:
-    with open_installation(Settings(home=home, **said)) as install, install.database.read() as session:  # type: ignore[arg-type]
+    with open_installation(Settings(home=home, **said), may_create=True) as install, install.database.read() as session:  # type: ignore[arg-type]
         return installation_hold.current_hold(session)
 
 

@@ -177,12 +177,13 @@ def test_a_source_is_removed_after_a_question_and_its_visits_stay_counted(run: R
 
 
 def test_testing_a_source_stores_nothing(run: Run, feed: str, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     result = run("sources", "test", feed)
     assert result.exit_code == 0
     assert "2026-11-15 09:00  Port reopens" in result.output
     assert "item 2 rejected" in result.output
     assert json.loads(run("sources", "test", feed, "--json").output)["items"][0]["title"] == "Port reopens"
-    assert not (tmp_path / "home").exists()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_the_list_shows_how_each_source_is(run: Run, feed: str, httpserver: HTTPServer) -> None:

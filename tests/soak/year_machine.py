@@ -102,7 +102,7 @@ def set_up_machine(
         "DIGEST_DATABASE_URL": database_url,
     }
     place = MachinePlace(file, environment)
-    with open_installation(place.read_settings(), clock=clock) as installation:
+    with open_installation(place.read_settings(), may_create=True, clock=clock) as installation:
         create_key_file(installation)
     return place
 

@@ -48,7 +48,7 @@ def carry_out_setup(plan: SetupPlan, find_actor: Callable[[Installation], Actor]
     signer = load_plan_signer(settings)
     changed = [file.path.name for file in plan.files if file.change != "same"]
     try:
-        with open_installation(settings) as installation:
+        with open_installation(settings, may_create=True) as installation:
             new_keys = create_key_file(installation)
             if changed:
                 actor = find_actor(installation)

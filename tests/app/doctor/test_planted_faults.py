@@ -13,15 +13,16 @@ from click.testing import CliRunner
 from digest.app.disk_growth import forecast_days_left, record_free_space
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import examine_outside, explain_dns_lines, list_checks, refer_to_first, run_checks
-from digest.app.installation import Installation
+from digest.app.installation import Installation, InstallationError, open_installation
 from digest.cli import digest
 from digest.deliver.providers.kind import DoctorFinding
-from digest.store.engine import Database, open_database
+from digest.settings import Settings
+from digest.store.engine import Database, has_schema, open_database
 from subscribers.crypto.keys import KeyRing
 from tests.app.doctor.outside import OutsideSetup, run_outside
 from tests.app.doctor.planted_operations import NOW, OPERATIONS_FAULTS, FaultyInstallation
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS
-from tests.run_database import HomeDatabases
+from tests.run_database import HomeDatabases, sibling_database_url
 
 # Whose fault is a machine's, or planted in a test of its own.
 UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth"}
@@ -196,3 +197,41 @@ def test_the_command_asks_outside_when_it_is_told_to(
 def test_every_check_has_a_planted_fault() -> None:
     planted = {check for _, check, _ in (*OPERATIONS_FAULTS.values(), *OUTSIDE_FAULTS.values())}
     assert set(list_checks()) - planted == UNPLANTED_CHECKS
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("doctor",),
+        ("doctor", "--json"),
+        ("status",),
+        ("upgrade",),
+        ("hold", "--because", "a wrong date"),
+        ("migrate", "--to", "sqlite:///new.db", "--yes"),
+    ],
+)
+def test_where_no_installation_is_a_command_says_so_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Whether the folder is missing, or there is one without a database; only what makes an installation may make one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DIGEST_DATABASE_URL", raising=False)
+    (tmp_path / "empty").mkdir()
+    for name, reason in (("mistyped", "there is no such folder"), ("empty", "there is no ")):
+        monkeypatch.setenv("DIGEST_HOME", str(tmp_path / name))
+        refused = CliRunner().invoke(digest, words)
+        assert refused.exit_code != 0
+        for part in (f"{tmp_path / name}: no installation is here, for {reason}", "Check DIGEST_HOME", "'digest init'"):
+            assert part in refused.output
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_an_empty_database_on_a_server_is_no_installation(postgresql_url: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database_url=sibling_database_url(postgresql_url, "postgres"))
+    refused = pytest.raises(
+        InstallationError, match=r"its database is empty.*Check DIGEST_HOME and DIGEST_DATABASE_URL"
+    )
+    with refused, open_installation(settings):
+        pass
+    with closing(open_database(settings.effective_database_url)) as database:
+        assert not has_schema(database)

@@ -228,7 +228,7 @@ def test_the_first_start_binds_before_anything_else_and_without_the_keys_waits(t
         labels.append(label)
         yield lambda done, total: labels.append(f"{done} of {total}")
 
-    with open_installation(settings) as installation:
+    with open_installation(settings, may_create=True) as installation:
         KeyRing.create(settings.key_file)
         keys = installation.keys
         _add(installation.database, "ada", keys)
