@@ -185,7 +185,7 @@ def count_recipients(installation: Installation, name: str, number: int) -> Corr
     with installation.database.read() as session:
         edition = find_edition(session, name)
         correction = find_correction(session, edition, number)
-    pages = read_recipient_pages(installation.database, correction, edition)
+    pages = read_recipient_pages(installation.database, correction, edition, installation.settings)
     return CorrectionRecipients(edition, correction, sum((page.counts for page in pages), CorrectionAudience()))
 
 
@@ -226,17 +226,20 @@ def _plan_mails(
     installation: Installation, correction: Correction, edition: Edition, clock: Callable[[], datetime]
 ) -> int:
     database, keys, settings = installation.database, installation.keys, installation.settings
+    with database.read() as session:
+        # What readers have before them; the archive may have said something else meanwhile.
+        sent = corrections.find_sent_text(session, correction, edition)
     facts = {
         "number": str(edition.number),
         "headline": correction.headline,
-        "was": correction.was,
+        "was": sent,
         "becomes": correction.becomes,
         "why": correction.note,
         "signature": corrections.sign_correction(correction, settings.file.publication.zone, settings.reader_language),
         "address": f"{settings.link_base}/editions/{edition.name}",
     }
     queued = 0
-    for page in read_recipient_pages(database, correction, edition):
+    for page in read_recipient_pages(database, correction, edition, settings):
         for start in range(0, len(page.recipients), _WRITE_PAGE):
             people = page.recipients[start : start + _WRITE_PAGE]
             requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]

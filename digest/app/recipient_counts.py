@@ -40,7 +40,7 @@ class RecipientCount:
         """Count to the end, page by page."""
         counts = CorrectionAudience()
         try:
-            for page in read_recipient_pages(installation.database, correction, edition):
+            for page in read_recipient_pages(installation.database, correction, edition, installation.settings):
                 counts += page.counts
                 self.looked_at += page.counts.looked_at
                 pause()

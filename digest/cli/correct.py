@@ -91,6 +91,6 @@ def describe_recipients(counted: CorrectionRecipients) -> str:
     """Say in a sentence who got an error."""
     got = counted.audience
     return (
-        f"{got.accepted:,} accepted and {got.uncertain:,} uncertain messages held the story; "
-        f"{got.gone:,} of those readers have left since, and {got.left_out:,} had left its section out."
+        f"{got.accepted:,} accepted and {got.uncertain:,} uncertain messages held the error; "
+        f"{got.gone:,} of those readers have left since. {got.spared:,} messages did not hold it."
     )

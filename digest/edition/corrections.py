@@ -6,7 +6,7 @@ What was approved never changes. A correction is kept beside it, and shown with 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
@@ -78,6 +78,13 @@ def _correctable_story(
         if (correction.url, correction.section) == (entry.url, key):
             texts[correction.field] = correction.becomes
     return CorrectableStory(entry.url, key, title, entry.headline, texts["headline"], texts["summary"])
+
+
+def find_sent_text(session: Session, correction: Correction, edition: Edition) -> str:
+    """Return what a corrected text said as it went out: of one that was corrected before, not what that correction made of it."""
+    stories = list_correctable_stories(read_sent_content(session, edition), ())
+    sent = (s for s in stories if (s.url, s.section) == (correction.url, correction.section))
+    return next((story.text_of(cast("CorrectedField", correction.field)) for story in sent), correction.was)
 
 
 def sign_correction(correction: Correction, zone: ZoneInfo, language: ReaderLanguage) -> str:

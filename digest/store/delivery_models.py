@@ -56,6 +56,8 @@ class Delivery(Base):
     reply: Mapped[str] = mapped_column(Text, default="")  # scrubbed of addresses
     handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the last time
     first_handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # its Date, whenever it is repeated
+    # Of an edition: the variant that was handed over the last time (`VariantKey.as_text`); NULL before 0036, and of other mails.
+    variant: Mapped[str | None] = mapped_column(Text)
 
 
 class EditionFigures(Base):

@@ -31,6 +31,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0021 moves no row: nothing was corrected before.
 0024 moves no row: it gives the names of fragments more room.
 0019 moves no row: whose words the summary of an article of before is stays unknown until its source is read again.
+0036 moves no row: which variant a reader got of an edition of before is not known.
 0012 adds the tables of staff accounts and moves no row: who was on the staff before signs in by a link first.
 """
 

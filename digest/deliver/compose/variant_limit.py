@@ -17,6 +17,17 @@ class VariantKey(NamedTuple):
     text_only: bool
     is_short: bool
 
+    def as_text(self) -> str:
+        """Return the form that is stored with a delivery: "events+featured/text/short"; empty for the full variant."""
+        flags = ("/text" if self.text_only else "", "/short" if self.is_short else "")
+        return "".join(("+".join(sorted(self.omitted)), *flags))
+
+    @classmethod
+    def from_text(cls, stored: str) -> "VariantKey":
+        """Read the stored form."""
+        keys, *flags = stored.split("/")
+        return cls(frozenset(filter(None, keys.split("+"))), "text" in flags, "short" in flags)
+
 
 FULLEST_VARIANTS = tuple(VariantKey(frozenset(), text_only, is_short=False) for text_only in (False, True))
 

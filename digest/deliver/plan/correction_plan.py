@@ -1,21 +1,26 @@
-"""Who got an error: the readers whose message of an edition held the story, by what they had chosen when it left."""
+"""Who got an error: the readers whose message of an edition said what is corrected, by the variant that each was given."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from digest.deliver.compose.variant_limit import FULLEST_VARIANTS, MAX_VARIANTS, VariantKey, choose_variants
+from digest.deliver.compose.variants import EditionVariants, count_wanted_variants, create_variants
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.store.approval_models import Approval, ApprovedFragment
+from digest.deliver.plan.error_places import ErrorPlaces
+from digest.edition.approval import read_mailable
+from digest.edition.corrections import find_sent_text
+from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition
 from subscribers.consent import audience
 from subscribers.consent.choice_history import find_choices_at
+from subscribers.consent.preferences import Preferences
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 # Of an uncertain one nobody knows: who may have got the error gets the correction.
@@ -33,7 +38,7 @@ class CorrectionAudience:
 
     accepted: int = 0
     uncertain: int = 0
-    left_out: int = 0  # had chosen not to get the section, or the five-minute edition without it
+    spared: int = 0  # their message did not say it
     gone: int = 0
 
     @property
@@ -43,15 +48,15 @@ class CorrectionAudience:
 
     @property
     def looked_at(self) -> int:
-        """How many had the edition, with the story in it or without."""
-        return self.accepted + self.uncertain + self.left_out
+        """How many had the edition, with the error in it or without."""
+        return self.accepted + self.uncertain + self.spared
 
     def __add__(self, other: "CorrectionAudience") -> "CorrectionAudience":
         """Add up two pages."""
         return CorrectionAudience(
             self.accepted + other.accepted,
             self.uncertain + other.uncertain,
-            self.left_out + other.left_out,
+            self.spared + other.spared,
             self.gone + other.gone,
         )
 
@@ -64,21 +69,62 @@ class RecipientPage:
     counts: CorrectionAudience
 
 
-def read_recipient_pages(database: Database, correction: Correction, edition: Edition) -> Iterator[RecipientPage]:
+def read_recipient_pages(
+    database: Database, correction: Correction, edition: Edition, settings: Settings
+) -> Iterator[RecipientPage]:
     """Read who got the error, a page of at most 1,000 readers at a time, each in a transaction of its own."""
+    with database.read() as session:
+        spread = _read_error_spread(session, correction, edition, settings)
     after = 0
     while True:
         with database.read() as session:
             rows = _read_deliveries(session, edition, after)
             if not rows:
                 return
-            yield _sort_page(session, correction, rows, stands_in_short=_stands_in_short(session, correction, edition))
+            yield _sort_page(session, spread, rows)
         after = rows[-1].person
+
+
+@dataclass(frozen=True)
+class _ErrorSpread:
+    """Which variants of an edition hold the error, each decided once; and what tells the variant where none was noted."""
+
+    places: ErrorPlaces
+    variants: EditionVariants
+    likely_kept: (
+        frozenset[VariantKey] | None
+    )  # that the edition had, by what is chosen today; None: whatever was asked for
+    _decided: dict[VariantKey, bool] = field(default_factory=dict)
+
+    def reaches_variant(self, variant: VariantKey) -> bool:
+        """Return whether the message of a variant held the error."""
+        if variant not in self._decided:
+            self._decided[variant] = self.places.stand_in(variant)
+        return self._decided[variant]
+
+    def reaches_chooser(self, preferences: Preferences) -> bool:
+        """Return whether a reader with these choices got the error, where nobody noted the variant; rather one too many."""
+        wanted = self.variants.find_wanted_variant(preferences)
+        full = VariantKey(frozenset(), wanted.text_only, is_short=False)
+        return self.reaches_variant(wanted if self.likely_kept is None or wanted in self.likely_kept else full)
+
+
+def _read_error_spread(session: Session, correction: Correction, edition: Edition, settings: Settings) -> _ErrorSpread:
+    mailable = read_mailable(session, edition, settings)
+    variants = create_variants(mailable, settings)
+    wanted = count_wanted_variants(session, variants)
+    # Of an edition with fewer than it may have, every variant that can be asked for was there.
+    kept = choose_variants(wanted) if len(wanted) > MAX_VARIANTS - len(FULLEST_VARIANTS) else None
+    return _ErrorSpread(
+        places=ErrorPlaces(mailable, correction.url, find_sent_text(session, correction, edition), correction.becomes),
+        variants=variants,
+        likely_kept=kept,
+    )
 
 
 def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence[Any]:
     query = (
-        select(Delivery.person, Delivery.state, Delivery.handed_at, Delivery.due_at)
+        select(Delivery.person, Delivery.state, Delivery.handed_at, Delivery.due_at, Delivery.variant)
         .where(
             Delivery.purpose == edition_purpose(edition.name), Delivery.person > after, Delivery.state.in_(GOT_STATES)
         )
@@ -88,32 +134,24 @@ def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence
     return session.execute(query).all()
 
 
-def _stands_in_short(session: Session, correction: Correction, edition: Edition) -> bool:
-    """Whether the five-minute edition said what is corrected, in any version that was approved."""
-    query = (
-        select(ApprovedFragment.body)
-        .join(Approval, Approval.id == ApprovedFragment.approval_id)
-        .where(Approval.edition_id == edition.id, ApprovedFragment.kind == "short-text")
-    )
-    # The text is folded at 72 columns.
-    return any(" ".join(correction.was.split()) in " ".join(body.split()) for body in session.scalars(query))
-
-
-def _sort_page(
-    session: Session, correction: Correction, rows: Sequence[Any], *, stands_in_short: bool
-) -> RecipientPage:
-    moments: Mapping[int, datetime] = {row.person: row.handed_at or row.due_at for row in rows}
-    choices = find_choices_at(session, moments)
+def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> RecipientPage:
+    # Those of before the variant was noted.
+    unnoted = {row.person: row.handed_at or row.due_at for row in rows if row.variant is None}
+    choices = find_choices_at(session, unnoted)
     got = [
         row
         for row in rows
-        if correction.section not in choices[row.person].omit and (stands_in_short or not choices[row.person].short)
+        if (
+            spread.reaches_chooser(choices[row.person])
+            if row.variant is None
+            else spread.reaches_variant(VariantKey.from_text(row.variant))
+        )
     ]
     mailable = audience.filter_mailable(session, [row.person for row in got])
     counts = CorrectionAudience(
         accepted=sum(row.state is DeliveryState.ACCEPTED for row in got),
         uncertain=sum(row.state is DeliveryState.UNCERTAIN for row in got),
-        left_out=len(rows) - len(got),
+        spared=len(rows) - len(got),
         gone=len(got) - len(mailable),
     )
     return RecipientPage(tuple(row.person for row in got if row.person in mailable), counts)

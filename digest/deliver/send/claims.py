@@ -100,14 +100,32 @@ _FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
 _IS_WAITING = _columns.state == DeliveryState.WAITING
 _POSTPONE = _UpdateById(_IS_WAITING, next_try_at=bindparam("retry_at"))
 _SET_ASIDE = _UpdateById(_IS_WAITING, state=bindparam("new_state"))
-_TAKE_LEASE = _UpdateById(
-    _IS_WAITING,
-    state=DeliveryState.HANDING_OVER,
-    owner=bindparam("owner_name"),
-    lease_until=bindparam("leased_until"),
-    handed_at=bindparam("claimed_at"),
-    first_handed_at=func.coalesce(_columns.first_handed_at, bindparam("claimed_at", type_=UtcDateTime())),
-    transport=bindparam("provider_name"),
+_LEASE_VALUES: dict[str, Any] = {
+    "state": DeliveryState.HANDING_OVER,
+    "owner": bindparam("owner_name"),
+    "lease_until": bindparam("leased_until"),
+    "handed_at": bindparam("claimed_at"),
+    "first_handed_at": func.coalesce(_columns.first_handed_at, bindparam("claimed_at", type_=UtcDateTime())),
+    "transport": bindparam("provider_name"),
+}
+_TAKE_LEASE = _UpdateById(_IS_WAITING, **_LEASE_VALUES)
+# On PostgreSQL one statement, however many variants there are.
+_leased = (
+    func.unnest(
+        bindparam("delivery_ids", type_=postgresql.ARRAY(String())),
+        bindparam("variant_texts", type_=postgresql.ARRAY(String())),
+    )
+    .table_valued(column("delivery_id", String()), column("variant_text", String()))
+    .render_derived(name="leased")
+)
+_TAKE_READER_LEASE, _TAKE_READER_LEASES = (
+    CompiledStatement(
+        update(_columns.id.table).where(_IS_WAITING, _columns.id == id_).values(variant=variant, **_LEASE_VALUES)
+    )
+    for id_, variant in (
+        (bindparam("delivery_id"), bindparam("variant_text", type_=String())),
+        (_leased.c.delivery_id, _leased.c.variant_text),
+    )
 )
 _IS_OWN_CLAIM = (
     _columns.owner == bindparam("owner_name"),
@@ -275,7 +293,7 @@ def _sort_due_rows(
         else:
             postponed.append((row.id, until))
     postpone(session, postponed)
-    take_leases(session, lease, [d.delivery_id for d in going], now=now)
+    _take_reader_leases(session, lease, going, variants, now=now)
     set_aside(session, aside)
     return going
 
@@ -290,13 +308,45 @@ def _state_for_reader(reader: AudienceMember | None, variants: EditionVariants, 
 
 def take_leases(session: Session, lease: LeaseTerms, delivery_ids: Iterable[str], *, now: datetime) -> None:
     """Claim waiting deliveries that this transaction has locked, for the time of the lease."""
-    terms = {
+    terms = _lease_terms(lease, now)
+    _update_waiting_rows(session, _TAKE_LEASE, [(id_, terms) for id_ in delivery_ids])
+
+
+def _lease_terms(lease: LeaseTerms, now: datetime) -> dict[str, Any]:
+    return {
         "owner_name": lease.owner,
         "leased_until": now + lease.duration,
         "claimed_at": now,
         "provider_name": lease.provider_name,
     }
-    _update_waiting_rows(session, _TAKE_LEASE, [(id_, terms) for id_ in delivery_ids])
+
+
+def _take_reader_leases(
+    session: Session, lease: LeaseTerms, going: Sequence[ReaderDelivery], variants: EditionVariants, *, now: datetime
+) -> None:
+    """Claim deliveries of an edition as `take_leases` does, and note which variant each reader is given."""
+    if not going:
+        return
+    ids, texts = [delivery.delivery_id for delivery in going], _list_variant_texts(going, variants)
+    terms = _lease_terms(lease, now)
+    if is_postgresql(session):
+        rows = [terms | {"delivery_ids": ids, "variant_texts": texts}]
+        changed = _TAKE_READER_LEASES.execute_many(session, rows)
+    else:
+        rows = [terms | {"delivery_id": id_, "variant_text": text} for id_, text in zip(ids, texts, strict=True)]
+        changed = _TAKE_READER_LEASE.execute_many(session, rows)
+    _check_all_waited(changed, len(going))
+
+
+def _list_variant_texts(going: Sequence[ReaderDelivery], variants: EditionVariants) -> list[str]:
+    preferences, variant_text, texts = None, "", []
+    for delivery in going:
+        # Readers who chose nothing share one object.
+        if delivery.reader.preferences is not preferences:
+            preferences = delivery.reader.preferences
+            variant_text = variants.find_variant(preferences).as_text()
+        texts.append(variant_text)
+    return texts
 
 
 def postpone(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
@@ -313,8 +363,11 @@ def _update_waiting_rows(
     session: Session, statement: _UpdateById, changes: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> None:
     if changes:
-        changed = statement.update_rows(session, changes)
-        assert changed == len(changes), f"{changed} of {len(changes)} rows waited: another claimed them meanwhile"
+        _check_all_waited(statement.update_rows(session, changes), len(changes))
+
+
+def _check_all_waited(changed: int, expected: int) -> None:
+    assert changed == expected, f"{changed} of {expected} rows waited: another claimed them meanwhile"
 
 
 def record_results(session: Session, owner: str, state_changes: Sequence[tuple[str, StateChange]]) -> None:

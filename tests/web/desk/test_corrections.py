@@ -175,7 +175,7 @@ def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEditi
     made = sent.correct()
     got = corrections.count_recipients(sent.install, NAME, made.seq).audience
     # Ada, text, gone, out-since and leaves-late had the story for certain; "without" and "back" had no Featured.
-    assert (got.accepted, got.uncertain, got.gone, got.left_out, got.recipients) == (5, 1, 1, 2, 5)
+    assert (got.accepted, got.uncertain, got.gone, got.spared, got.recipients) == (5, 1, 1, 2, 5)
     assert corrections.mail_correction(sent.install, NAME, made.seq, actor=EDITOR, now=LATER)
     context = JobContext(sent.install, lambda: LATER)
     assert run_job(context, "plan_corrections") == "5 corrections queued"
@@ -211,7 +211,11 @@ def test_a_reader_of_the_five_minute_edition_gets_what_stood_in_it_corrected(sen
     for made in (summary, headline):
         with sent.install.database.read() as session:
             edition = find_edition(session, NAME)
-            pages = list(read_recipient_pages(sent.install.database, session.get_one(Correction, made.id), edition))
+            pages = list(
+                read_recipient_pages(
+                    sent.install.database, session.get_one(Correction, made.id), edition, sent.install.settings
+                )
+            )
         reached[made.field] = {number for page in pages for number in page.recipients}
     assert reached["headline"] - reached["summary"] == {sent.numbers["text"]}
 
