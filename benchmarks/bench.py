@@ -15,6 +15,7 @@ from statistics import median
 
 from benchmarks import (
     collection,
+    command_start,
     concurrent_load,
     list_import,
     long_send,
@@ -100,6 +101,7 @@ def measure_rendering(sheet: ResultSheet, size: BenchmarkSize) -> None:
 PARTS: dict[str, Callable[[ResultSheet, BenchmarkSize], None]] = {
     "choosing": measure_selection,
     "rendering": measure_rendering,
+    "starting": command_start.main,
     "splicing": splicing.main,
     "sign-up": signup_timing.main,
     "smtp": smtp_send.main,

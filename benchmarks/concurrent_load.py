@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from benchmarks.list_import import import_in_subprocess, write_list
-from benchmarks.page_server import run_digest_serve, unsubscribe_meanwhile
+from benchmarks.page_server import CLICKS_BAR, run_digest_serve, unsubscribe_meanwhile
 from benchmarks.postfix_tools import PostfixTools
 from benchmarks.results import ResultSheet
 from benchmarks.sample_installation import benchmark_settings, create_ready_database, loopback_mail_url
@@ -42,7 +42,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
                 sent, took = _count_accepted(database) - before, time.perf_counter() - began
                 over = _count_waiting(database) == 0
     what = "one-click POST during a send and an import, SQLite"
-    sheet.add_result(what, str(clicks), "p99 < 500 ms, none fails", bar_met=clicks.bar_met)
+    sheet.add_result(what, str(clicks), CLICKS_BAR, bar_met=clicks.bar_met)
     sheet.print_note(
         f"meanwhile {sent / took:,.0f} messages a second in the process that serves{' (it ended before)' if over else ''}, "
         f"{rows / imported.seconds:,.0f} rows a second, longest transaction {imported.longest * 1000:.0f} ms"

@@ -67,33 +67,36 @@ class DiscardingProvider:
         """Nothing is held open."""
 
 
-def send_in_subprocess(readers: int, provider_url: str = "") -> SendResult:
-    """Send an edition to so many readers: to the provider at an address, or nowhere."""
+def send_in_subprocess(
+    readers: int, provider_url: str = "", *, batch_size: int = BATCH_SIZE, connections: int = 1
+) -> SendResult:
+    """Send an edition to so many readers: to the provider at an address, so many a request and requests at a time; or nowhere."""
     with copied_installation(readers) as home:
         command = [sys.executable, "-m", "benchmarks.isolated_send", str(home), provider_url]
+        command += [str(connections), str(batch_size)]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     sent = SendResult(**json.loads(told))
     assert sent.readers == readers, f"{sent}"
     return sent
 
 
-def _open_provider(settings: Settings, provider_url: str, connections: int) -> Provider:
+def _open_provider(settings: Settings, provider_url: str, connections: int, batch_size: int) -> Provider:
     if not provider_url:
         return ParallelProvider([DiscardingProvider(), DiscardingProvider()])
     way = {
-        "mail_url": SecretStr(f"sendgrid:?batch={BATCH_SIZE}&connections={connections}"),
+        "mail_url": SecretStr(f"sendgrid:?batch={batch_size}&connections={connections}"),
         "sendgrid_host": provider_url,
         "sendgrid_api_key": SecretStr("SG.bench"),
     }
     return open_provider(settings.model_copy(update=way))
 
 
-def measure_send(home: Path, provider_url: str, connections: int = 1) -> SendResult:
-    """Plan and send in this process, with so many requests at a time."""
+def measure_send(home: Path, provider_url: str, connections: int = 1, batch_size: int = BATCH_SIZE) -> SendResult:
+    """Plan and send in this process, with so many requests at a time, of so many readers each."""
     settings = benchmark_settings(home)
     database = open_database(settings.effective_database_url)
     plan_deliveries(database, EDITION_NAME, KEYS, settings, now=RELEASE)
-    with closing(_open_provider(settings, provider_url, connections)) as provider:
+    with closing(_open_provider(settings, provider_url, connections, batch_size)) as provider:
         began, cpu = time.perf_counter(), time.process_time()
         report = run_edition(database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC))
         took, worked = time.perf_counter() - began, time.process_time() - cpu
@@ -104,4 +107,4 @@ def measure_send(home: Path, provider_url: str, connections: int = 1) -> SendRes
 
 if __name__ == "__main__":
     logs.configure_logging(logging.WARNING)
-    print(json.dumps(asdict(measure_send(Path(sys.argv[1]), sys.argv[2]))))
+    print(json.dumps(asdict(measure_send(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))))

@@ -7,7 +7,7 @@ from benchmarks.sample_installation import benchmark_settings, copied_installati
 from benchmarks.sizes import FULL, BenchmarkSize, measure_sizes
 
 MAX_MEMORY_GROWTH = 1.1  # the bar: of the peak at a tenth of the readers
-MAX_MEMORY_MB = 250.0  # MB
+MAX_MEMORY_MB = 150.0  # MB
 
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:

@@ -14,11 +14,15 @@ class BenchmarkSize:
     # Of two numbers the second is ten times the first; one number twice is measured once.
     articles: tuple[int, int]
     spliced_messages: int
+    command_starts: int  # of each command
     signup_rounds: int  # answers to a sign-up, of each standing
     messages: int  # of a send over SMTP, and how many such sends
     smtp_rounds: int
     sessions: tuple[int, ...]
     readers: tuple[int, int]  # of a send over SendGrid, of one whose memory is measured, of a long one
+    shown_batches: tuple[
+        tuple[int, int], ...
+    ]  # readers a request to SendGrid and requests at a time, which no bar judges
     long_send_databases: tuple[str, ...]  # from which the larger number is sent over SMTP
     import_rows: tuple[int, int]  # of an import
     worker_counts: tuple[int, ...]  # processes that send at once, each twice the one before
@@ -44,11 +48,13 @@ def measure_sizes(sizes: tuple[int, int], measure: Callable[[int], Result]) -> t
 FULL = BenchmarkSize(
     articles=(5_000, 50_000),
     spliced_messages=2_000,
+    command_starts=9,
     signup_rounds=400,
     messages=20_000,
     smtp_rounds=3,
     sessions=(8, 50),
     readers=(100_000, 1_000_000),
+    shown_batches=((250, 1), (1_000, 4)),
     long_send_databases=("sqlite", "postgresql"),
     import_rows=(100_000, 1_000_000),
     worker_counts=(1, 2, 4),
@@ -64,11 +70,13 @@ FULL = BenchmarkSize(
 QUICK = BenchmarkSize(
     articles=(100, 100),
     spliced_messages=20,
+    command_starts=1,
     signup_rounds=4,
     messages=20,
     smtp_rounds=2,
     sessions=(4,),
     readers=(100, 100),
+    shown_batches=((25, 2),),
     long_send_databases=("sqlite",),
     import_rows=(200, 200),
     worker_counts=(1, 2),

@@ -61,6 +61,8 @@ MIN_RATIOS = {  # of the rate of smtp-source, by database, sessions and signatur
     ("postgresql", 8, UNSIGNED): 0.5,
     ("sqlite", 50, SIGNED): 0.45,
 }
+# Of listmonk 6.2 on PostgreSQL 15 by sessions, in rounds with smtp-source of their own: docs/benchmarks.md, Peers.
+LISTMONK_RATIOS = {8: 0.45, 50: 0.52}
 MIN_COMMAND_RATIO = 0.7  # of a whole `digest send`
 
 
@@ -222,12 +224,15 @@ def _add_case(
 ) -> None:
     ratio, bar = median(each.ratio for each in times), MIN_RATIOS.get((case.kind, case.sessions, case.signature))
     rate = size.messages / median(each.peer_seconds for each in times)
+    peer = f"smtp-source -d {rate:,.0f}/s; smtplib with a message built per reader {usual:,.0f}/s"
+    if case.signature == UNSIGNED and case.sessions in LISTMONK_RATIOS:
+        peer += f"; listmonk {LISTMONK_RATIOS[case.sessions]} of smtp-source, measured apart"
     sheet.add_result(
         f"SMTP, {case.signature}, {case.sessions} sessions, {DATABASE_NAMES[case.kind]}",
         f"{ratio:.2f} of smtp-source",
         "" if bar is None else f">= {bar}",
         bar_met=None if bar is None else ratio >= bar,
-        peer=f"smtp-source -d {rate:,.0f}/s; smtplib with a message built per reader {usual:,.0f}/s",
+        peer=peer,
     )
     mine = size.messages / median(each.seconds for each in times)
     cpu = median(each.cpu_seconds for each in times) / size.messages * 1e6

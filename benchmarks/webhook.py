@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import func, insert, select, text
 
 from benchmarks import peers
-from benchmarks.page_server import ClickResults, run_digest_serve, unsubscribe_meanwhile
+from benchmarks.page_server import CLICKS_BAR, ClickResults, run_digest_serve, unsubscribe_meanwhile
 from benchmarks.results import ResultSheet
 from benchmarks.sample_installation import KEYS, benchmark_settings, create_populated_database
 from benchmarks.sizes import FULL, BenchmarkSize
@@ -185,9 +185,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     )
     repeated = f"{rates['added']:.0f} rows added, {rates['repeat']:,.0f} events/s"
     sheet.add_result("webhook, the same again", repeated, "0 rows added", bar_met=rates["added"] == 0)
-    sheet.add_result(
-        "one-click POST during the webhook's posts", str(clicks), "p99 < 500 ms, none fails", bar_met=clicks.bar_met
-    )
+    sheet.add_result("one-click POST during the webhook's posts", str(clicks), CLICKS_BAR, bar_met=clicks.bar_met)
 
 
 if __name__ == "__main__":
