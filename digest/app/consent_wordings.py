@@ -41,12 +41,7 @@ def view_wordings(installation: Installation, actor: Actor, *, now: datetime) ->
 
 
 def current_wording(settings: Settings) -> WordingText:
-    """Return the words that somebody who signs up now agrees to: the publisher's, or else those that are shipped."""
+    """Return the words that somebody who signs up now agrees to: the publisher's, or else those that are shipped for its timetable."""
     publication = settings.file.publication
-    # Translators: {name} stands for the publication's name. Readers agree to this sentence: every word counts.
-    shipped = settings.reader_language.gettext(
-        "Yes, send me {name} by mail, once a week. I can leave at any time, with one click in every mail. "
-        "My address is used for this mail alone and is shared with nobody."
-    )
-    template = settings.file.wordings.consent or shipped
+    template = settings.file.wordings.consent or settings.mail_frequency.consent
     return wordings.write_wording(template, name=publication.name, language=publication.language)

@@ -32,10 +32,11 @@ from digest.deliver.providers import registry
 from digest.deliver.send.rate_limiter import read_first_handover
 from digest.deliver.send.rate_limits import count_sending_days
 from digest.edition import approval, drafting
-from digest.edition.content import EditionContent
+from digest.edition.content import EditionContent, read_sections
 from digest.edition.edit_log import load_edits
 from digest.edition.edits import find_chosen_urls
 from digest.edition.fragment_names import list_omitted_fragments
+from digest.edition.kinds import lead_sections
 from digest.edition.mailable_edition import FragmentKind, MailableEdition
 from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
@@ -232,8 +233,10 @@ def _read_previous_edition(session: Session, edition: Edition) -> rule_registry.
     before = session.scalars(query).one_or_none()
     if before is None:
         return None
-    # Of another time's content one text is enough: it need not be whole by today's rules.
-    return rule_registry.PreviousEdition(before.number, str(before.content.get("intro", "")))
+    # Of another time's content these are enough: it need not be whole by today's rules.
+    leading = next(iter(lead_sections(read_sections(before.content))), None)
+    first = leading.entries[0].headline if leading and leading.entries else ""
+    return rule_registry.PreviousEdition(before.number, str(before.content.get("intro", "")), first)
 
 
 def _recently_sent_stories(

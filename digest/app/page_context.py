@@ -58,7 +58,7 @@ def build_page_context(installation: Installation, clock: Callable[[], datetime]
         forget_deliveries=make_erasure_callback(installation.keys, clock),
         controller=data_controller(settings),
         base_url=settings.link_base,
-        release_days=tuple(sorted(settings.file.schedule.release_rule.days)),
+        release_days=settings.mail_frequency.days,
         bounds=signup_limits(settings),
         contact_quota=NetworkQuota(limits.contact_per_network, limits.contact_first, limits.contact_further),
         evidence_retention=timedelta(days=settings.file.retention.evidence_days),

@@ -27,6 +27,7 @@ from digest.settings.edition import (
 )
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME
 from digest.settings.look import LogoPair, LookSettings
+from digest.settings.mail_frequency import MailFrequency
 from digest.settings.operations import (
     AlertSettings,
     BackupSettings,
@@ -175,6 +176,11 @@ class Settings(values.SettingsTable):
     def reader_language(self) -> ReaderLanguage:
         """What readers are written to in: `publication.language`, with its messages."""
         return load_language(self.file.publication.language, self.templates)
+
+    @property
+    def mail_frequency(self) -> MailFrequency:
+        """How often readers are promised mail: by the timetable of releases, in their language."""
+        return MailFrequency(tuple(sorted(self.file.schedule.release_rule.days)), self.reader_language)
 
     @property
     def effective_database_url(self) -> str:

@@ -26,6 +26,7 @@ from digest.edition.rendering.fragments import (
 )
 from digest.edition.rendering.sanitiser import RenderingError
 from digest.settings import Settings
+from digest.settings.mail_frequency import MailFrequency
 
 OURS = Settings.model_validate(
     {
@@ -166,6 +167,18 @@ def test_placeholders_come_through_unchanged_where_they_belong(pieces: tuple[Ren
         assert f"https://news.example.org/preferences/{placeholders.PREFERENCES_PLACEHOLDER}" in foot
         assert f"You asked for this weekly mail on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}." in foot
         assert not any(mark in body for mark in placeholders.ALL_PLACEHOLDERS)
+
+
+def test_the_foot_promises_as_many_mails_as_the_timetable_brings(
+    full_content: EditionContent, pages: Environment, pieces: tuple[RenderedFragment, ...]
+) -> None:
+    alone = replace(full_content, sections=full_content.sections[:1], blocks=())
+    twice = render_edition(alone, replace(FRAME, frequency=MailFrequency((0, 3))), pages)
+    for kind in ("html", "web", "text"):
+        assert "One mail a week, no spam. We give" in " ".join(of(pieces, kind, "foot").split())
+        foot = " ".join(of(twice, kind, "foot").split())
+        assert "2 mails a week, no spam. We give" in foot
+        assert "weekly" not in foot
 
 
 def test_no_text_is_of_size_nought_which_rspamd_takes_for_hidden_words(pieces: tuple[RenderedFragment, ...]) -> None:

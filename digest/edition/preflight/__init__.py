@@ -4,4 +4,4 @@ Every rule has a name, a level and a section in `docs/preflight.md`. An edition 
 error cannot be approved.
 """
 
-from digest.edition.preflight import content_rules, contrast_rules, message_rules  # noqa: F401 - each registers its rules
+from digest.edition.preflight import content_rules, contrast_rules, message_rules, opening_rules  # noqa: F401 - each registers its rules

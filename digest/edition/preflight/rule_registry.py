@@ -55,10 +55,11 @@ class SentStory:
 
 @dataclass(frozen=True, slots=True)
 class PreviousEdition:
-    """The edition that went out before: its number, and its intro."""
+    """The edition that went out before: its number, its intro, and the headline that its mail began with."""
 
     number: int
     intro: str
+    first_headline: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ both in it; the two are then told apart, and cut into pieces, at comments that t
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from digest.edition.rendering.sanitiser import RenderingError, sanitise_content,
 from digest.edition.rendering.template_filters import join_address_lines, template_filters, write_issue
 from digest.edition.rendering.web_edition import render_page_fragments
 from digest.settings import LogoPair, LookSettings, Settings
+from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment
 from subscribers.reader_language import ENGLISH, ReaderLanguage
 
@@ -61,6 +62,7 @@ class PublicationFrame:
     look: LookSettings
     logo: LogoPair | None = None
     reader_language: ReaderLanguage = ENGLISH
+    frequency: MailFrequency = field(default_factory=MailFrequency)
 
     @property
     def start(self) -> str:
@@ -100,6 +102,7 @@ def publication_frame(settings: Settings) -> PublicationFrame:
         look=settings.file.look,
         logo=settings.logo,
         reader_language=settings.reader_language,
+        frequency=settings.mail_frequency,
     )
 
 

@@ -230,6 +230,18 @@ def _html(before: str, after: str) -> Callable[[], PreflightInput]:
     return lambda: replace(examined(), message=message_of(sound(), edit=edit))
 
 
+def _opening(words: str) -> Callable[[], PreflightInput]:
+    """Put a line of an own template above the masthead."""
+    return _html('<div role="main"', f'<p style="margin:0">{words}</p><div role="main"')
+
+
+def bare(**changes: object) -> PreflightInput:
+    """Examine an edition of one story and no date: neither a list of headlines nor a deadline stands on its first screen."""
+    featured = sound().sections[0]
+    lead = replace(featured, entries=(replace(featured.entries[0], when=None),))
+    return examined(replace(sound(), sections=(lead,), **changes))  # type: ignore[arg-type]
+
+
 LONG = "Ports " + "get ten days to check the remote links on their cranes and " * 3
 FAULTS = (
     Fault("size", FindingLevel.ERROR, "102 KB", _long_html(104)),
@@ -361,6 +373,24 @@ FAULTS = (
         "that of No. 146",
         lambda: replace(examined(), previous_edition=PreviousEdition(146, f" {sound().intro}\n")),
     ),
+    Fault("first-sentence", FindingLevel.WARNING, "“View in browser”, which is no news", _opening("View in browser")),
+    Fault("first-sentence", FindingLevel.WARNING, "“6-minute read · Read on the web”, which", lambda: bare(intro="")),
+    Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
+    Fault("first-sentence", FindingLevel.WARNING, "repeats the preheader", lambda: bare(preheader="Good morning.")),
+    Fault(
+        "first-sentence",
+        FindingLevel.WARNING,
+        "is that of No. 146",
+        lambda: replace(
+            examined(), previous_edition=PreviousEdition(146, "Another intro.", sound().sections[0].entries[0].headline)
+        ),
+    ),
+    Fault(
+        "first-sentence",
+        FindingLevel.WARNING,
+        "is that of No. 146",
+        lambda: replace(bare(), previous_edition=PreviousEdition(146, "Good morning. Another week.")),
+    ),
     Fault(
         "bare-headlines",
         FindingLevel.WARNING,
@@ -474,6 +504,12 @@ def test_a_planted_fault_is_found_by_its_rule(fault: Fault) -> None:
     findings: tuple[PreflightFinding, ...] = run_preflight_rules(fault.plant())
     mine = [f for f in findings if f.rule == fault.rule and f.level == fault.level]
     assert any(fault.words in f.message for f in mine), findings
+
+
+def test_the_first_sentence_may_be_the_headline_that_the_subject_says_too_or_the_intro() -> None:
+    same = replace(examined(), content=replace(sound(), subject=sound().sections[0].entries[0].headline))
+    assert [f for f in run_preflight_rules(same) if f.rule == "first-sentence"] == []
+    assert [f for f in run_preflight_rules(bare()) if f.rule == "first-sentence"] == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""The rule over the first sentence that readers see: what Apple's and Gmail's summaries read first, as they skip the hidden preheader."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from digest.edition.content import EditionContent
+from digest.edition.preflight.rule_registry import PreflightFinding, PreflightInput, preflight_rule, warning_finding
+from digest.edition.rendering.inline_markup import strip_inline_markup
+from digest.edition.rendering.mail_layout import find_next_deadline
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+_HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+_BREAKING_TAGS = _HEADINGS | {"article", "blockquote", "br", "div", "hr", "li", "ol", "p", "table", "td", "tr", "ul"}
+_UNSEEN_TAGS = frozenset({"script", "style", "template", "title"})
+_COMPARED_WORDS = 5  # at the start of a sentence: enough to tell whose it is
+_MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
+
+
+@preflight_rule("first-sentence")
+def check_first_sentence(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """The first sentence below the masthead is news of this edition: no "View in browser", no line that the inbox shows beside it, not last week's."""
+    content, before = examined.content, examined.previous_edition
+    line = find_first_line(examined.tree, content, examined.file.publication.name)
+    headlines = {_words(e.headline) for section in content.sections for e in section.entries}
+    words, sentence = _words(line), _words(_first_sentence(line))
+    if not words:
+        yield warning_finding("Below the masthead nothing is written: summaries of mail programs have nothing to say.")
+    elif words not in headlines and not _says_deadline(words, content) and not _opens_intro(words, content):
+        yield warning_finding(
+            f"The first sentence that readers see is “{line}”, which is no news of this edition, and summaries of mail programs begin "
+            "with it. Write an intro, or feature a second story; what a template of your own says there belongs further down."
+        )
+    # The subject is the lead's headline unless an editor wrote another, so the list of headlines may begin with it.
+    elif words not in headlines and sentence == _words(content.subject):
+        yield warning_finding(f"The first sentence that readers see, “{line}”, repeats the subject.")
+    elif sentence == _words(content.preheader):
+        yield warning_finding(f"The first sentence that readers see, “{line}”, repeats the preheader.")
+    elif before is not None and sentence in (_words(before.first_headline), _words(_first_sentence(before.intro))):
+        yield warning_finding(f"The first sentence that readers see, “{line}”, is that of No. {before.number}.")
+
+
+def find_first_line(tree: "_Element", content: EditionContent, publication_name: str) -> str:
+    """Return the first line that is seen below masthead and labels ("In this issue"); empty where there is none."""
+    headlines = {_words(e.headline) for section in content.sections for e in section.entries}
+    for tag, line in _list_seen_lines(tree):
+        words = _words(line)
+        is_label = tag in _HEADINGS and words not in headlines
+        if words and not is_label and words != _words(publication_name) and not _is_issue_line(words, content):
+            return line
+    return ""
+
+
+def _list_seen_lines(tree: "_Element") -> Iterator[tuple[str, str]]:
+    """List the lines of text as they are seen, each with the tag of the block that it stands in."""
+    gathered: list[str] = []
+
+    def take_line() -> str:
+        line = " ".join("".join(gathered).split())
+        gathered.clear()
+        return line
+
+    def walk(element: "_Element", block: str) -> Iterator[tuple[str, str]]:
+        tag = element.tag
+        if isinstance(tag, str) and tag not in _UNSEEN_TAGS and not _is_hidden(element):
+            breaks = tag in _BREAKING_TAGS
+            inner = tag if breaks else block
+            if breaks and (line := take_line()):
+                yield block, line
+            gathered.append(element.text or "")
+            for child in element:
+                yield from walk(child, inner)
+            if breaks and (line := take_line()):
+                yield inner, line
+        gathered.append(element.tail or "")
+
+    yield from walk(tree, "")
+
+
+def _is_hidden(element: "_Element") -> bool:
+    style = re.sub(r"\s", "", str(element.get("style") or "")).lower()
+    return "hidden" in element.attrib or "display:none" in style or element.get("aria-hidden") == "true"
+
+
+def _is_issue_line(words: tuple[str, ...], content: EditionContent) -> bool:
+    """Return whether a line is number and date alone, as a masthead has them."""
+    number = str(content.number)
+    others = [word for word in words if word != number and word not in _words(content.date)]
+    return number in words and len(others) <= _MAX_LABEL_WORDS
+
+
+def _says_deadline(words: tuple[str, ...], content: EditionContent) -> bool:
+    deadline = find_next_deadline(content.sections)
+    return deadline is not None and set(_words(deadline.when.text)) <= set(words)
+
+
+def _opens_intro(words: tuple[str, ...], content: EditionContent) -> bool:
+    return bool(words) and _words(strip_inline_markup(content.intro))[:_COMPARED_WORDS] == words[:_COMPARED_WORDS]
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=[.!?…])\s", text.strip(), maxsplit=1)[0]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", text.casefold()))
