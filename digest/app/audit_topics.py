@@ -95,6 +95,7 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
         "staff link mailed": "mailed {} the invitation again",
         "staff address proven": "proved their address",
         "sign-in link made": "made a sign-in link for {}",
+        "staff signed out": "ended the sessions of {}",
         "sign-in reset": "reset how {} signs in",
         "signed in": "signed in",
         "sessions ended": "ended sessions of {}",

@@ -34,6 +34,7 @@ from digest.store.alert_models import Alert, AlertPost
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
+from digest.store.staff import forget_removed_addresses
 from subscribers.consent import consent_days, disclosures, seals
 from subscribers.lifecycle import expiry
 from subscribers.reader_language import ENGLISH
@@ -245,12 +246,16 @@ def pull_suppression_lists(installation: Installation, now: datetime, *, from_be
 
 
 def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
-    """Delete the staff's sessions that ran out, and what their log keeps of sign-ins of more than 90 days ago."""
+    """Delete the staff's sessions that ran out, and what their log keeps of sign-ins of more than 90 days ago.
+
+    So are addresses of who was removed from the staff, which older versions kept.
+    """
     old = SignIn.at < now - LOG_RETENTION
     deleted = installation.database.delete_in_batches(SignIn, old, size=DELETE_BATCH_SIZE)
     with installation.database.write() as session:
         ended = staff_sessions.delete_old_sessions(session, now=now)
         delete_old_challenges(session, now=now)
+        forget_removed_addresses(session)
     return f"{ended:,} sessions that ran out and {deleted:,} old sign-ins deleted"
 
 

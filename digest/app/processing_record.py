@@ -105,7 +105,7 @@ def _describe_activities(settings: Settings) -> tuple[ProcessingActivity, ...]:
             "legitimate interest: article 6(1)(f)",
             "the staff",
             "address, name, ways to sign in; what they did, and when",
-            "sign-ins 90 days; the log and the number as long as the installation exists",
+            "the address and ways to sign in until removal; sign-ins 90 days; the log, number and name as long as the installation exists",
         ),
     )
 

@@ -21,6 +21,7 @@ REMOVE = Act("staff removed", Role.ADMIN)
 MAIL_LINK = Act("staff link mailed", Role.ADMIN)
 LIST = Act("staff listed", Role.ADMIN)
 CHANGE_ROLE = Act("staff role changed", Role.ADMIN)
+SIGN_OUT = Act("staff signed out", Role.ADMIN)
 RESET = Act("sign-in reset", Role.ADMIN)
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
@@ -54,7 +55,7 @@ def add_staff_member(
 
 
 def remove_staff_member(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
-    """Let a member go: nothing of theirs signs in any more, no link works, and no mail goes to them.
+    """Let a member go: nothing of theirs signs in any more, no link works, no mail goes to them, and their address is forgotten.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -98,6 +99,20 @@ def change_staff_role(
             member.role = role
             draft.detail["sessions"] = end_sessions(session, member.id)
         return member
+
+
+def end_staff_sessions(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> int:
+    """End every session of a member, who may sign in again as before; return how many they were.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    with SIGN_OUT.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        member = staff.require_staff_member(session, address.mailbox)
+        ended = end_sessions(session, member.id)
+        draft.subject, draft.detail = staff.staff_actor(member), {"sessions": ended}
+        return ended
 
 
 def reset_staff_sign_in(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:

@@ -101,7 +101,9 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
         return
     table = Table("No.", "Address", "Name", "Role", "Proven", "Added by")
     for member in members:
-        table.add_row(str(member.id), member.email, member.name, member.role, _proof_status(member), member.added_by)
+        table.add_row(
+            str(member.id), _address_of(member), member.name, member.role, _proof_status(member), member.added_by
+        )
     table_console().print(table)
 
 
@@ -109,7 +111,7 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
 @email_argument
 @pass_command_context
 def remove(context: CommandContext, address: Address) -> None:
-    """Let EMAIL go, signed out everywhere. The number and the address stay on record, for the audit log speaks of them."""
+    """Let EMAIL go, signed out everywhere. The address goes; the number and the name stay on record, for the audit log speaks of them."""
     member = staff_acts.remove_staff_member(context.installation, context.actor, address, now=context.now())
     click.echo(f"Removed: staff {member.id}.")
 
@@ -133,6 +135,11 @@ def _proof_status(member: StaffMember) -> str:
     return f"{member.proven_at:%Y-%m-%d}" if member.proven_at else "not yet"
 
 
+def _address_of(member: StaffMember) -> str:
+    """Return the address of a member; nothing of one who was removed."""
+    return "" if member.removed_at is not None else member.email
+
+
 def _member_as_json(member: StaffMember) -> dict[str, object]:
     names = ("email", "name", "role", "added_by", "added_at", "proven_at", "removed_at")
-    return {"number": member.id} | {name: getattr(member, name) for name in names}
+    return {"number": member.id} | {name: getattr(member, name) for name in names} | {"email": _address_of(member)}

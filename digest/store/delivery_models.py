@@ -194,14 +194,15 @@ class StaffMember(Base):
     """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
 
     A staff member's address is a sign-in name and stored in clear, here alone; no reader's ever is. Everything else
-    names them by number, so the row stays when they leave: the audit log refers to it.
+    names them by number, so the row stays when they leave, as the audit log refers to it; in place of the address it
+    says `staff 3` then.
     """
 
     __tablename__ = "staff"
     __table_args__ = (UniqueConstraint("email", name="uq_staff_one_row_an_address"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    email: Mapped[str] = mapped_column(String(320))  # case-folded
+    email: Mapped[str] = mapped_column(String(320))  # case-folded; of who was removed, no address
     name: Mapped[str] = mapped_column(String(80), default="", server_default="")  # as colleagues see it
     role: Mapped[str] = mapped_column(String(20))  # editor | admin
     added_at: Mapped[Moment]

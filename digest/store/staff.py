@@ -1,7 +1,7 @@
 """The staff: who works on the newsletter, and whether an address is theirs.
 
-A member's address stands in the clear in the staff table and nowhere else. The audit log, chains and logs name a
-member by number (`staff 3`), so a row stays when somebody goes. How they sign in: `digest.app.accounts`.
+A member's address stands in the clear in the staff table and nowhere else, and goes with their removal. The audit log, chains
+and logs name a member by number (`staff 3`), so the row stays, with the name that they had given. How they sign in: `digest.app.accounts`.
 """
 
 import secrets
@@ -59,7 +59,7 @@ class ProofLink:
     @property
     def masked_email(self) -> str:
         """The member's address as a page may show it."""
-        return mask_address(self.member.email) if self.member else ""
+        return mask_address(self.member.email) if self.member and not self.member.removed_at else ""
 
 
 def staff_actor(member: StaffMember) -> str:
@@ -109,24 +109,21 @@ def list_proven_staff(session: Session) -> list[StaffMember]:
 def add_staff_member(
     session: Session, address: Address, role: StaffRole, queue: QueueMail, *, actor: str, now: datetime, name: str = ""
 ) -> StaffMember:
-    """Take somebody on, and queue the mail with the link that proves the address. Who comes back keeps their number.
+    """Take somebody on, and queue the mail with the link that proves the address. Who comes back gets another number.
 
     Raises:
         StaffError: the address is on the staff already.
     """
     email = address.canonical
+    forget_removed_addresses(session)
     member = session.scalar(select(StaffMember).where(StaffMember.email == email).with_for_update())
-    if member is not None and member.removed_at is None:
+    if member is not None:
         raise StaffError(
             f"{staff_actor(member)} has this address already, as {member.role}. For another role: 'digest staff role'; "
             "'digest staff prove' mails the link again."
         )
-    if member is None:
-        member = StaffMember(email=email)
-        session.add(member)
-    member.role, member.added_at, member.added_by = role, now, actor
-    member.name = name or member.name or ""
-    member.proven_at = member.removed_at = None
+    member = StaffMember(email=email, role=role, added_at=now, added_by=actor, name=name)
+    session.add(member)
     session.flush()
     _audit_staff_change(session, "staff added", member, {"role": role}, actor=actor, now=now)
     _queue_proof_mail(session, member, queue, now=now)
@@ -146,11 +143,21 @@ def mail_proof_link(session: Session, member: StaffMember, queue: QueueMail, *, 
 
 
 def remove_staff_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
-    """Let a member go: no link of theirs works, and no mail goes to them any more."""
+    """Let a member go: no link of theirs works, no mail goes to them any more, and their address is kept nowhere."""
     _end_open_links(session, member, now)
     end_links(session, member, SIGN_IN_PURPOSE, now)
-    member.removed_at, member.proven_at = now, None
+    member.removed_at, member.proven_at, member.email = now, None, staff_actor(member)
     _audit_staff_change(session, "staff removed", member, {"role": member.role}, actor=actor, now=now)
+
+
+def forget_removed_addresses(session: Session) -> int:
+    """Forget the addresses of members who were removed by an older version, which kept them; return of how many."""
+    kept = (StaffMember.removed_at.is_not(None), StaffMember.email.contains("@"))
+    members = session.scalars(select(StaffMember).where(*kept)).all()
+    for member in members:
+        member.email = staff_actor(member)
+    session.flush()
+    return len(members)
 
 
 def look_up_proof_link(session: Session, token: str, *, now: datetime) -> ProofLink:

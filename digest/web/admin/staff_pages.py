@@ -53,14 +53,14 @@ def show_member(number: int) -> ResponseReturnValue:
     return _member_page(_find_row(number))
 
 
-@admin_pages.post("/staff/<int:number>/<any(role, invitation, link, reset, removal):act>")
+@admin_pages.post("/staff/<int:number>/<any(role, invitation, link, sessions, reset, removal):act>")
 def change_member(number: int, act: str) -> ResponseReturnValue:
     """Do one of the acts of an admin on a member."""
     context, actor = web_context(), current_actor()
     row, now = _find_row(number), context.clock()
-    address, link = staff_acts.read_member_address(row.member.email), ""
+    address, link, ended = staff_acts.read_member_address(row.member.email), "", 0
     own = number == current_staff().member_id
-    if own and act in {"role", "reset", "removal"}:
+    if own and act in {"role", "sessions", "reset", "removal"}:
         return _member_page(row, refusal=StaffError("Ask another admin: nobody changes their own place here.")), 409
     try:
         if act == "role":
@@ -70,6 +70,8 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
             staff_acts.change_staff_role(context.installation, actor, address, staff_acts.STAFF_ROLES[role], now=now)
         elif act == "invitation":
             staff_acts.mail_proof_link(context.installation, actor, address, now=now)
+        elif act == "sessions":
+            ended = staff_acts.end_staff_sessions(context.installation, actor, address, now=now)
         elif act == "removal":
             staff_acts.remove_staff_member(context.installation, actor, address, now=now)
             return redirect(url_for("admin.list_staff"), 303)
@@ -79,7 +81,7 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
             link = sign_in.make_sign_in_link(context.installation, actor, row.member.email, now=now)
     except (StaffError, OwnAccountError) as exc:
         return _member_page(_find_row(number), refusal=exc), 409
-    return _member_page(_find_row(number), link=link, done=act)
+    return _member_page(_find_row(number), link=link, done=act, ended=ended)
 
 
 def _find_row(number: int) -> StaffOverview:
@@ -91,5 +93,7 @@ def _find_row(number: int) -> StaffOverview:
     return row
 
 
-def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None, link: str = "", done: str = "") -> str:
-    return render_template("web/admin/member.html", row=row, refusal=refusal, link=link, done=done)
+def _member_page(
+    row: StaffOverview, *, refusal: RefusalError | None = None, link: str = "", done: str = "", ended: int = 0
+) -> str:
+    return render_template("web/admin/member.html", row=row, refusal=refusal, link=link, done=done, ended=ended)

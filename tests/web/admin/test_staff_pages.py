@@ -112,6 +112,22 @@ def test_another_role_ends_the_sessions_and_a_removal_closes_the_desk(world: Any
     assert "eve@" not in admin.get("/admin/staff").text
 
 
+def test_an_admin_ends_a_colleagues_sessions_and_leaves_the_ways_to_sign_in(world: Any) -> None:
+    admin, editor, phone = world.signed_in_client("admin"), world.desk, world.desk
+    number = member(world, "eve@newsroom.example").id
+    with world.database.write() as session:
+        session.add(Passkey(staff=number, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
+    path = f"/admin/staff/{number}/sessions"
+    assert editor.post(path, data=token_of(admin)).status_code in {400, 403}
+    page = admin.post(path, data=token_of(admin)).text
+    assert ("is signed out everywhere" in page, "2 sessions ended" in page, "1 passkey" in page) == (True, True, True)
+    assert re.search(r"The address is proven since [^.]+, 2026\.\s+Signs in by 1 passkey\.", page)
+    assert [client.get("/desk/").status_code for client in (editor, phone, admin)] == [303, 303, 200]
+    with world.database.read() as session:
+        row = session.scalars(select(AuditEntry).where(AuditEntry.act == "staff signed out")).one()
+    assert (row.subject, row.detail) == (f"staff {number}", {"sessions": 2})
+
+
 def test_a_reset_takes_the_ways_to_sign_in_and_shows_a_link_once(world: Any) -> None:
     admin, editor = world.signed_in_client("admin"), world.desk
     number = member(world, "eve@newsroom.example").id
@@ -129,7 +145,7 @@ def test_a_reset_takes_the_ways_to_sign_in_and_shows_a_link_once(world: Any) -> 
     assert again.post(path, data=fields_of(again.get(path).text)).status_code == 303
 
 
-@pytest.mark.parametrize("act", ["role", "reset", "removal"])
+@pytest.mark.parametrize("act", ["role", "sessions", "reset", "removal"])
 def test_nobody_changes_their_own_place(world: Any, act: str) -> None:
     admin = world.signed_in_client("admin")
     number = member(world, "ann@newsroom.example").id
