@@ -30,7 +30,7 @@ from digest.store.models import Edition, EditionState
 from subscribers.phrases import hour_in_zone, weekday_month_day
 
 MAIL_KIND: Literal["deadline"] = "deadline"
-_MAX_LISTED = 6  # headlines of a section in a mail's preview
+_MAX_LISTED = 6  # stories of a section in a mail's preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _mail_facts(installation: Installation, step: _DueStep, what: str, obstacle:
         "address": f"{installation.settings.link_base}/desk/{page}",
         "subject": shown.subject if shown else "",
         "preheader": shown.preheader if shown else "",
-        "preview": write_outline(shown) if shown else "",
+        "preview": write_preview(shown) if shown else "",
     }
 
 
@@ -214,11 +214,14 @@ def _write_moment(local: datetime) -> str:
     return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
 
 
-def write_outline(content: EditionContent) -> str:
-    """Write what stands in an edition: its sections, each with its headlines."""
-    lines = []
+def write_preview(content: EditionContent) -> str:
+    """Write what stands in an edition: its intro, and of each section the first stories with their summaries."""
+    lines = [content.intro, ""]
     for section in content.sections:
-        headlines = [f"{number}. {entry.headline}" for number, entry in enumerate(section.entries[:_MAX_LISTED], 1)]
-        more = len(section.entries) - len(headlines)
-        lines += [section.title.upper(), *headlines, *([f"and {more} more"] if more else []), ""]
+        lines.append(section.title.upper())
+        for number, entry in enumerate(section.entries[:_MAX_LISTED], 1):
+            lines += [f"{number}. {entry.headline}", *([entry.summary] if entry.summary else [])]
+        more = len(section.entries) - _MAX_LISTED
+        lines += [f"and {more} more"] if more > 0 else []
+        lines.append("")
     return "\n".join(lines).strip()

@@ -209,7 +209,7 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
             "address": desk_page,
             "subject": _SAMPLE_HEADLINE,
             "preheader": "Also: a flood drill by night; a call for radio repairs",
-            "preview": f"1. {_SAMPLE_HEADLINE}",
+            "preview": "Inspectors look at every bridge by May.\n\nFEATURED STORIES\n1. " + _SAMPLE_HEADLINE,
         },
         "gone": {
             "edition": "2026-W47",

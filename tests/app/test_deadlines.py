@@ -390,6 +390,8 @@ def test_what_a_deadline_decides(
 def test_a_reminder_that_runs_twice_mails_once_and_says_what_is_in_the_edition(start_week: StartWeek) -> None:
     week = start_week("skip")
     week.run_until(RELEASE - timedelta(hours=12))
+    intro = "An intro that says what the week held."
+    editing.write_edition_text(week.install, EditForm("2027-W11", EDITOR, week.now), EditionField.INTRO, intro)
     week.now = RELEASE - timedelta(hours=11)
     assert [deadlines.remind_editors(week.install, now=week.now) for _ in range(2)] == ["1 reminded", "0 reminded"]
     jobs.send_notices(JobContext(week.install, week.clock))
@@ -401,7 +403,8 @@ def test_a_reminder_that_runs_twice_mails_once_and_says_what_is_in_the_edition(s
     assert page is not None
     for body in (text.get_content(), page.get_content()):
         words = " ".join(body.split())
-        assert f"1. {EARLY}" in words
+        assert f"1. {EARLY} {SUMMARIES[EARLY]}" in words
+        assert f"{intro} FEATURED" in words
         assert "it is skipped, and its week goes into the next edition" in words
         assert "https://news.example.org/desk/editions/2027-W11" in words
         assert "reader@county.example" not in words
