@@ -51,7 +51,7 @@ def describe_edition_page(
     issue = f"{publication.name} {language.gettext('No. %(number)s', number=content.number)}"
     day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
     description = language.gettext(
-        "%(issue)s, %(day)s: %(text)s",
+        "%(issue)s, %(day)s. %(text)s",
         issue=issue,
         day=day,
         text=content.preheader or content.intro or publication.tagline,

@@ -261,7 +261,11 @@ def _list_outside_settings(settings: Settings, table: str) -> list[OutsideSettin
         ],
         "alerts": [("The secret that signs posts", "alert_secret", "set" if settings.alert_secret else "not set")],
         "backup": [
-            ("The passphrase", "backup_passphrase", "set" if settings.backup_passphrase else "not set: none is made")
+            (
+                "The passphrase",
+                "backup_passphrase",
+                "set" if settings.backup_passphrase else "not set: no backups are made",
+            )
         ],
     }
     return [

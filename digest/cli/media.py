@@ -19,7 +19,7 @@ Examples:
   digest media add logo-light.png logo-dark.png
 
 Of each file is kept a clean copy under its own name, for look.logo and look.logo_dark in digest.toml. A logo stands 30 pixels
-high in the masthead, at most 200 wide; the file needs 60 pixels of height, to be sharp on every screen. What is transparent stays so.
+high in the masthead, at most 200 wide; the file needs 60 pixels of height, to be sharp on every screen. Transparent parts stay transparent.
 Exit codes: 0 all kept, 2 one cannot be the logo (it says why)."""
 )
 @click.argument(

@@ -168,7 +168,7 @@ def describe_preferences(
 ) -> str:
     """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
     if not preferences.is_readable:
-        return language.gettext("What was chosen cannot be read. No edition is mailed until it is chosen anew.")
+        return language.gettext("The choices cannot be read. No edition is mailed until they are made again.")
     kept = [title for key, title in sections if key not in preferences.omit]
     what = language.gettext("every section") if len(kept) == len(sections) else language.join_words(kept)
     if preferences.short:

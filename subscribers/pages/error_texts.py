@@ -17,7 +17,7 @@ ERROR_TEXTS = {
     ),
     413: (
         mark_message("That was too much"),
-        mark_message("The form holds more than we read. Shorten it, and send it again."),
+        mark_message("The form is longer than we accept. Shorten it, and send it again."),
     ),
     500: (
         mark_message("Something broke on our side"),

@@ -171,7 +171,7 @@ def _read_hour(form: MultiDict[str, str], language: ReaderLanguage) -> tuple[int
     if not (text.isascii() and text.isdecimal() and len(text) <= 2 and int(text) <= 23):
         return FormProblem(language.gettext("The hour must be one of those in the list."), "hour")
     if zone not in known_zones():
-        words = language.gettext("The hour needs a place whose clock it is meant by. Choose one from the list.")
+        words = language.gettext("The hour needs a time zone. Choose a place from the list.")
         return FormProblem(words, "hour")
     return int(text), zone
 

@@ -346,7 +346,7 @@ def test_a_reader_has_their_record_shown_and_prints_it(
         page = without_scripts.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.goto(f"http://127.0.0.1:{serving.port}{mailed_links(world)[0]}")
-        follow(page.get_by_role("button", name="Show it to print"))
+        follow(page.get_by_role("button", name="Printable version"))
         expect(page.get_by_role("heading", level=1)).to_have_text("What is held of one person")
         expect(page.locator("main")).to_contain_text("ada.lovelace@analytical.example")
         box = page.locator("main").bounding_box()

@@ -206,16 +206,16 @@ def leaves_and_takes_it_back(home: House, page: Page, edition: EmailMessage) -> 
     assert standing(home) == PersonState.WITHDRAWN
     (undo,) = home.mails()
     page.goto(home.address + link_in(undo, "undo"))
-    press(page, "Yes, put me back on the list", "You are on the list again")
+    press(page, "Yes, put me back on the list", "You will get the next edition as before")
     page.goto(link)
     press(page, "Unsubscribe", "You are off the list")
-    press(page, "Undo", "You are on the list again")
+    press(page, "Undo", "You will get the next edition as before")
     assert standing(home) == PersonState.SUBSCRIBED
 
 
 def erases_herself(home: House, page: Page, mine: str, edition: EmailMessage) -> None:
     page.goto(home.address + mine)
-    follow(page.get_by_role("link", name="Erase me"))
+    follow(page.get_by_role("link", name="Erase my data"))
     press(page, "Erase everything", "Your data is erased")
     assert standing(home) == PersonState.ERASED
     for link in (one_click(edition), link_in(edition, "preferences"), mine):

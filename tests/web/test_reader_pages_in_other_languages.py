@@ -8,6 +8,7 @@ from typing import Any
 
 import lxml.html
 import pytest
+from icalendar import Calendar
 from lxml import etree
 from playwright.sync_api import Browser, Route
 
@@ -16,7 +17,7 @@ from digest.store.engine import open_database
 from digest.web.archive.site_parts import describe_signup
 from digest.web.server import open_page_server
 from subscribers.pages.preferences import zones_by_region
-from tests.pseudo_language import find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue
+from tests.pseudo_language import OPENING, find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue
 from tests.run_database import HomeDatabases
 from tests.web.conftest import build_web_setup, sample_content, sample_evidence, store_picture
 from tests.web.reader_pages import WRITTEN_BY_STAFF, visit_all
@@ -102,6 +103,34 @@ def test_no_text_of_a_feed_is_left_in_english(toured: tuple[Any, dict[str, str]]
         ]
         shown = [read_visible_texts(text) if "<" in text else text for text in texts if text.strip()]
         assert [left for text in shown if (left := find_untranslated(text, known))] == [], name
+
+
+def test_no_text_of_the_json_feed_is_left_in_english(toured: tuple[Any, dict[str, str]]) -> None:
+    world, pages = toured
+    known = list_content(world)
+    feed = json.loads(pages["/feed.json"])
+    assert feed["language"] == MADE_UP
+    texts = [feed["title"], feed["description"], *(author["name"] for author in feed["authors"])]
+    assert len(feed["items"]) == 2
+    for item in feed["items"]:
+        texts += [item["title"], item["summary"], read_visible_texts(item["content_html"])]
+    assert [left for text in texts if (left := find_untranslated(text, known))] == []
+
+
+def test_no_text_of_a_calendar_is_left_in_english(toured: tuple[Any, dict[str, str]]) -> None:
+    """What programs show: the calendar's name, and each event's title, place and description."""
+    world, pages = toured
+    known = list_content(world)
+    for name, count in (("/calendar.ics", 4), ("/editions/2026-W47.ics", 2)):
+        calendar = Calendar.from_ical(pages[name])
+        texts = [str(calendar["x-wr-calname"])]
+        events = calendar.walk("VEVENT")
+        assert len(events) == count
+        for event in events:
+            texts += [str(event[field]) for field in ("summary", "description", "location") if field in event]
+        assert [left for text in texts if (left := find_untranslated(text, known))] == [], name
+        assert OPENING in str(calendar["x-wr-calname"]) or name == "/calendar.ics", "it names its edition"
+        assert all(OPENING in str(event["description"]) for event in events), "each names its edition"
 
 
 def test_what_is_kept_of_a_reader_is_told_in_the_language_whatever_was_written_down(

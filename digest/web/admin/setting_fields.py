@@ -31,7 +31,7 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
         SettingField("tagline", "One line about it", hint="For the archive and its feed."),
         SettingField("site", "Web site", hint="Linked from mail and pages."),
         SettingField("about", "One sentence in the foot of the mail", "lines"),
-        SettingField("editor", "Signs the intro", hint="Empty: nobody signs."),
+        SettingField("editor", "Signs the intro", hint="Leave it empty for no signature."),
         SettingField("intro", "Intro that a new draft starts with", "lines", "At most 60 words."),
         SettingField(
             "language", "Language", hint="What readers are written to in: en, fr, or one that you have a catalogue for."
@@ -58,7 +58,7 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
         SettingField(
             "logo", "Logo", hint="Upload it on this page, or name one that is kept. Empty: the publication's name."
         ),
-        SettingField("logo_dark", "Logo on dark screens", hint="Both, or none."),
+        SettingField("logo_dark", "Logo on dark screens", hint="Set both logos, or neither."),
     ),
     "wordings": (
         SettingField(
@@ -71,12 +71,12 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
     "schedule": (
         SettingField("release", "Goes out", "rule"),
         SettingField("draft", "Draft is made", "rule"),
-        SettingField("deadline_hours", "Approve by", "number", "So many hours before the usual hour of release."),
+        SettingField("deadline_hours", "Approve by", "number", "Hours before the usual time of release."),
         SettingField(
             "reminder_hours",
             "Remind editors",
             "numbers",
-            "So many hours before it, if it is not approved; several with commas between. Empty: never.",
+            "Hours before that, if it is not approved yet; separate several with commas. Leave it empty for none.",
         ),
         SettingField(
             "at_deadline",
@@ -123,28 +123,32 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
         SettingField("signups_alarm", "Sign-ups an hour that raise the alarm", "number"),
         SettingField("signups_waiting", "Sign-ups that may wait for an answer", "number"),
         SettingField("contact_per_network", "Messages to the editors an hour from one network", "number"),
-        SettingField("proxies", "Proxies before the pages", "number", "How many entries of X-Forwarded-For are true."),
+        SettingField(
+            "proxies", "Proxies before the pages", "number", "How many entries of X-Forwarded-For can be trusted."
+        ),
     ),
     "alerts": (
         SettingField(
             "mail",
             "Who is told by mail",
             "choice",
-            "Only whose address is proven.",
+            "Only those who have proven their address.",
             choices=(("admins", "Admins"), ("staff", "All of the staff"), ("off", "Nobody")),
         ),
-        SettingField("webhook", "Posted to", hint="An https address; empty: nowhere."),
+        SettingField("webhook", "Posted to", hint="An https address; leave it empty for none."),
     ),
     "backup": (
         SettingField(
-            "folder", "Folder", hint="On this server, a path from the root; best another disk. Empty: none is made."
+            "folder",
+            "Folder",
+            hint="On this server, a path from the root; best another disk. Leave it empty to make none.",
         ),
         SettingField("at", "A backup is made", "rules", "One time a line: daily 02:30, or mon,thu 17:30."),
-        SettingField("daily", "Days of which the newest is kept", "number"),
-        SettingField("weekly", "Weeks of which the newest is kept", "number"),
+        SettingField("daily", "Daily backups to keep", "number"),
+        SettingField("weekly", "Weekly backups to keep", "number"),
         SettingField(
             "monthly",
-            "Months of which the newest is kept",
+            "Monthly backups to keep",
             "number",
             "They hold addresses longer than 30 days after their owners left.",
         ),
@@ -154,7 +158,7 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
             "approvers",
             "Approvers needed",
             "choice",
-            "They approve the same bytes; who edited last is none of them, unless one works alone.",
+            "All approve the same bytes; whoever edited last does not count, unless they work alone.",
             choices=(("1", "One"), ("2", "Two")),
         ),
     ),

@@ -251,7 +251,7 @@ def test_a_link_to_data_runs_out_after_a_day(opened: tuple[Any, str]) -> None:
     for path in ("", "/erase"):
         over = at(world, NOW + timedelta(hours=25)).get(f"/my-data/{secret}{path}")
         assert over.status_code == 410
-        assert "This link ran out" in over.text
+        assert "This link has expired" in over.text
 
 
 def test_who_left_may_still_see_and_erase_their_data(world: Any) -> None:
@@ -357,7 +357,7 @@ def ask_again(world: Any) -> None:
 
 @pytest.mark.parametrize(
     ("meanwhile", "status", "words"),
-    [(subscribe, 409, "history of its own"), (leave, 410, "ran out"), (ask_again, 410, "ran out")],
+    [(subscribe, 409, "history of its own"), (leave, 410, "has expired"), (ask_again, 410, "has expired")],
 )
 def test_a_move_that_has_become_impossible_is_explained_and_changes_nothing(
     opened: tuple[Any, str], meanwhile: Callable[[Any], None], status: int, words: str

@@ -84,10 +84,10 @@ def test_saving_again_does_not_move_the_weeks_of_a_fortnightly_reader(world: Any
 def test_who_made_choices_that_cannot_be_read_is_asked_to_choose_anew(world: Any) -> None:
     with world.database.write() as session:
         session.execute(text("UPDATE person SET choices = '{\"omit\": 7}' WHERE number = :ada"), {"ada": world.ada})
-    assert "Please choose anew." in world.client.get(path_of(world)).text
+    assert "Please choose again." in world.client.get(path_of(world)).text
     assert "Saved." in world.client.post(path_of(world), data={"section": SECTIONS}).text
     assert chosen(world) == Preferences()
-    assert "Please choose anew." not in world.client.get(path_of(world)).text
+    assert "Please choose again." not in world.client.get(path_of(world)).text
 
 
 def test_each_place_is_offered_once_by_its_present_name_and_the_common_ones_first() -> None:
@@ -111,8 +111,8 @@ def test_a_zone_of_an_older_machine_stays_chosen(world: Any) -> None:
         ({"section": ["no-such-section"]}, "Choose at least one section"),
         ({"section": SECTIONS, "hour": "25", "zone": "UTC"}, "must be one of those in the list"),
         ({"section": SECTIONS, "hour": "\u0663", "zone": "UTC"}, "must be one of those in the list"),
-        ({"section": SECTIONS, "hour": "6", "zone": "../../etc/passwd"}, "needs a place"),
-        ({"section": SECTIONS, "hour": "6"}, "needs a place"),
+        ({"section": SECTIONS, "hour": "6", "zone": "../../etc/passwd"}, "needs a time zone"),
+        ({"section": SECTIONS, "hour": "6"}, "needs a time zone"),
         ({"section": SECTIONS, "pause_until": "soon"}, "cannot be read"),
         ({"section": SECTIONS, "pause_until": "2026-11-19"}, "must lie between tomorrow and a year from now"),
         ({"section": SECTIONS, "pause_until": "2031-01-01"}, "must lie between tomorrow and a year from now"),

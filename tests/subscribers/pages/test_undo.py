@@ -72,7 +72,7 @@ def test_the_answer_to_the_form_that_left_takes_it_back_by_a_token_of_its_own(bo
         session.get_one(Person, both.ada).choices = {"text_only": True}
     undone = both.client.post(leave_by_page(both))
     assert undone.status_code == 200
-    assert "You are on the list again" in undone.text
+    assert "You will get the next edition as before" in undone.text
     assert "Set-Cookie" not in undone.headers
     assert state_of(both) == PersonState.SUBSCRIBED
     assert links(both) == [("withdrawn", {"method": "page"}), ("undone", {"method": "page", "actor": "reader"})]
@@ -109,7 +109,7 @@ def test_who_did_not_leave_on_the_page_takes_it_back_by_one_mail_to_the_owner(bo
     before = both.dump()
     assert "Yes, put me back on the list" in both.client.get(path).text
     assert both.dump() == before
-    assert "You are on the list again" in both.client.post(path).text
+    assert "You will get the next edition as before" in both.client.post(path).text
     assert state_of(both) == PersonState.SUBSCRIBED
     assert links(both)[1] == ("undone", {"method": "link mailed to the owner", "actor": "reader"})
     assert "There is nothing to undo" in both.client.post(path).text

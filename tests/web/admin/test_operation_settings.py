@@ -50,7 +50,7 @@ def test_a_webhook_is_saved_and_a_signed_test_is_posted_to_it(filed: Any, httpse
     assert filed.install.settings.file.alerts.mail == "staff"
     taken = press(client, "alerts", "alerts/test")
     page = client.get(taken.location).text
-    assert "The webhook took the test." in page
+    assert "The webhook accepted the test." in page
     for shown in (page[page.index("Try the webhook") :], client.get("/admin/audit").text):
         assert f"{httpserver.url_for('/')}…" in shown
         assert "/hook" not in shown, "its path is a secret"

@@ -128,7 +128,7 @@ def test_a_source_is_changed_and_removed_and_the_operators_words_stay(filed: Any
     tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', shown)[0] for name in ("csrf_token", "fingerprint")}
     late = client.post(path, data=tokens | DESCRIBED)
     assert (late.status_code, "Somebody else changed this" in late.text) == (409, True)
-    assert "No story of an edition to come rests on it." in client.get(f"{path}/remove").text
+    assert "No story of a coming edition depends on it." in client.get(f"{path}/remove").text
     removed = submit(client, f"{path}/remove", on=f"{path}/remove")
     assert "Alpha is removed. Its articles stay." in client.get(removed.location).text
     assert file.read_text("utf-8") == SETTINGS + "\n# The press, as agreed\n\n"

@@ -195,6 +195,15 @@ def test_search_engines_are_told_where_the_public_pages_are(weeks: Any) -> None:
     assert [path for path in paths if path.startswith(tuple(closed))] == []
 
 
+def test_every_page_names_both_feeds_in_its_head(world: Any) -> None:
+    for path in ("/", "/subscribe", "/topics"):
+        named = page_of(world, path).xpath("//head/link[@rel='alternate']")
+        assert {(link.get("type"), link.get("href")) for link in named} == {
+            ("application/atom+xml", "/feed.atom"),
+            ("application/feed+json", "/feed.json"),
+        }
+
+
 def test_the_home_has_the_field_the_newest_edition_and_the_last_six(weeks: Any) -> None:
     page = page_of(weeks, "/")
     assert page.xpath("//h1/text()") == ["The homeland-security week in one read"]

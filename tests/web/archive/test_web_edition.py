@@ -75,7 +75,7 @@ def test_what_the_page_says_of_itself_is_whole_and_names_public_addresses(world:
     assert page.xpath("//link[@rel='canonical']/@href") == [address]
     assert (said["og:title"], said["og:url"]) == (HEADLINE, address)
     assert page.findtext(".//title") == HEADLINE, "with the issue's name it would be longer than search engines show"
-    assert said["description"].startswith("HLS.Today No. 147, November 20, 2026: Also: 41,000 homes")
+    assert said["description"].startswith("HLS.Today No. 147, November 20, 2026. Also: 41,000 homes")
     data = json.loads(page.xpath("//script[@type='application/ld+json']")[0].text)
     assert (data["@type"], data["issueNumber"], data["url"]) == ("PublicationIssue", "147", address)
     assert data["datePublished"] == "2026-11-20T06:00:00-05:00"

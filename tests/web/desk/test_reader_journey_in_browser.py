@@ -57,7 +57,7 @@ WORDS = {
     "choices changed": ("Your choices changed", "Vos choix ont changé"),
     "leave": ("Leave HLS.Today?", "Quitter HLS.Today ?"),
     "left": ("You are off the list", "êtes plus sur la liste"),
-    "back": ("You are on the list again", "Vous êtes de nouveau sur la liste"),
+    "back": ("You will get the next edition as before", "Vous êtes de nouveau sur la liste"),
     "mail with my data": (
         "It opens everything that HLS.Today holds about you",
         "Il ouvre tout ce que HLS.Today détient sur vous",
