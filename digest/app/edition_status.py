@@ -9,7 +9,7 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, 
 from digest.deliver.send.progress import SendProgress, describe_progress, read_progress
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval
-from digest.edition.queries import find_edition
+from digest.edition.queries import find_current_edition, find_edition
 from digest.store.models import EditionState
 from subscribers.consent import audience
 from subscribers.phrases import weekday_date
@@ -81,3 +81,16 @@ def describe_delivery_counts(counts: DeliveryCounts) -> str:
     """Say delivery counts in one sentence; states in which nobody is are left out."""
     parts = [f"{count:,} {state}" for state, count in counts.by_state.items() if count]
     return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."
+
+
+def find_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
+    """Say where an edition stands; None where `current` is asked for and there is no edition yet.
+
+    Raises:
+        UnknownEditionError: another was named, and there is none of that name.
+    """
+    if name == "current":
+        with installation.database.read() as session:
+            if find_current_edition(session) is None:
+                return None
+    return edition_status(installation, name, now=now)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from digest.app.attention import attention_sentences
 from digest.app.coming_steps import list_coming_steps
-from digest.app.edition_status import describe_delivery_counts, edition_status
+from digest.app.edition_status import EditionStatus, describe_delivery_counts, find_edition_status
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.deliver.send.progress import SendProgress
 from digest.store.delivery_models import DeliveryState
@@ -20,7 +20,7 @@ Examples:
   digest status
   digest status 2026-W47 --json
 
-Exit codes: 0 shown, 2 there is no such edition."""
+Exit codes: 0 shown (there may be no edition yet), 2 there is none of the name that was given."""
 )
 @click.argument("edition", default="current")
 @click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
@@ -28,26 +28,27 @@ Exit codes: 0 shown, 2 there is no such edition."""
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands, what needs somebody, and what happens in the coming fortnight."""
     now = context.now()
-    overview = edition_status(context.installation, edition, now=now)
+    overview = find_edition_status(context.installation, edition, now=now)
     with context.installation.database.read() as session:
         file = context.installation.settings.file
         attention = attention_sentences(session, now, file)
         coming = list_coming_steps(session, file, now)
     if as_json:
-        print_json(
-            {
-                "edition": overview.name,
-                "state": overview.state,
-                "mark": overview.content_hash,
-                "attention": attention,
-                "next": [{"at": step.at, "what": step.what} for step in coming],
-                "planned": overview.delivery_counts.planned,
-                "hindrance": overview.blocked_reason,
-                "sending": _progress_as_json(overview.progress, now),
-                **{str(state): count for state, count in overview.delivery_counts.by_state.items()},
-            }
-        )
+        steps = [{"at": step.at, "what": step.what} for step in coming]
+        print_json(_describe_as_json(overview, now) | {"attention": attention, "next": steps})
         return
+    if overview is None:
+        click.echo("There is no edition yet: the timetable drafts the first, or 'digest draft' does now.")
+    else:
+        _show_edition(overview)
+    for sentence in attention:
+        click.echo(sentence)
+    click.echo("What happens next:")
+    for step in coming:
+        click.echo(f"  {step.describe(file)}")
+
+
+def _show_edition(overview: EditionStatus) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("edition", f"{overview.name} (No. {overview.number})")
     table.add_row("state", overview.state)
@@ -61,11 +62,20 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
         click.echo(
             f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by a log or by your word."
         )
-    for sentence in attention:
-        click.echo(sentence)
-    click.echo("What happens next:")
-    for step in coming:
-        click.echo(f"  {step.describe(file)}")
+
+
+def _describe_as_json(overview: EditionStatus | None, now: datetime) -> dict[str, object]:
+    if overview is None:
+        return {"edition": None}
+    return {
+        "edition": overview.name,
+        "state": overview.state,
+        "mark": overview.content_hash,
+        "planned": overview.delivery_counts.planned,
+        "hindrance": overview.blocked_reason,
+        "sending": _progress_as_json(overview.progress, now),
+        **{str(state): count for state, count in overview.delivery_counts.by_state.items()},
+    }
 
 
 def _progress_as_json(progress: SendProgress | None, now: datetime) -> dict[str, object] | None:

@@ -88,3 +88,20 @@ def test_status_says_what_happens_next(initialised_home: Path) -> None:
     assert "is drafted" in said
     coming = json.loads(CliRunner().invoke(digest, ["status", "2026-W47", "--json"]).output)["next"]
     assert {"at", "what"} == coming[0].keys()
+
+
+def test_status_of_an_installation_without_an_edition_says_so_and_what_holds_it_and_what_comes(
+    initialised_home: Path,
+) -> None:
+    assert initialised_home.is_dir()
+    assert CliRunner().invoke(digest, ["hold", "--because", "a wrong date"]).exit_code == 0
+    said = CliRunner().invoke(digest, ["status"])
+    assert said.exit_code == 0, said.output
+    assert said.output.startswith("There is no edition yet: ")
+    assert "a wrong date" in said.output
+    assert "is drafted" in said.output.partition("What happens next:\n")[2]
+    found = json.loads(CliRunner().invoke(digest, ["status", "--json"]).output)
+    assert found["edition"] is None
+    assert "a wrong date" in " ".join(found["attention"])
+    assert found["next"]
+    assert CliRunner().invoke(digest, ["status", "2026-W47"]).exit_code == 2
