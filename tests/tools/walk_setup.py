@@ -1,10 +1,11 @@
-"""Walk docs/setup.md as a new operator does, from `digest setup` to the first edition: `python -m tests.tools.walk_setup DIGEST`.
+"""Walk docs/setup.md as a new operator does, from `digest setup` to the first edition: `python -m tests.tools.walk_setup DIGEST [WHEEL]`.
 
-DIGEST is the program, best one that was installed from the wheel alone. Everything is real and on this machine: PostgreSQL, a mail server
+DIGEST is the program, best one that was installed from the wheel alone; of the WHEEL an image is built where docker runs. Everything is real and on this machine: PostgreSQL, a mail server
 that keeps what it gets, `digest serve`, nginx with a certificate that signed itself, a sign-up form of another page. What a missing tool
 leaves out is named in the last line.
 """
 
+import json
 import os
 import re
 import shutil
@@ -54,6 +55,7 @@ def main() -> None:
         walk.leave_by_one_click()
         walk.check_logs()
         walk.run("backup", str(walk.scratch / "backup.zip"))
+        walk.check_container(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     print(
         f"walked docs/setup.md in {time.monotonic() - began:.0f} s; left out: {'; '.join(walk.left_out) or 'nothing'}"
     )
@@ -122,13 +124,61 @@ class SetupWalk:
             self._tool("caddy", "validate", "--adapter", "caddyfile", "--config", str(deploy / "Caddyfile"))
         else:
             self.left_out.append("caddy")
-        if (
-            shutil.which("docker")
-            and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
-        ):
+        if self._can("docker", "compose", "version"):
             self._tool("docker", "compose", "--file", str(deploy / "compose.yaml"), "config", "--quiet")
         else:
-            self.left_out.append("docker")
+            self.left_out.append("docker compose")
+
+    def check_container(self, wheel: Path | None) -> None:
+        """Build the image as the step says, and have it look at an installation of its own, as closed in as compose.yaml has it."""
+        if why := self._find_container_hindrance(wheel):
+            self.left_out.append(why)
+            return
+        assert wheel is not None
+        folder, image = self.scratch / "contained", f"digest-walk-{os.getpid()}"
+        answers = self.scratch / "contained.toml"
+        text = re.sub(r"(?m)^database = .*$", 'database = "sqlite"', (self.scratch / "answers.toml").read_text("utf-8"))
+        answers.touch(mode=0o600)
+        answers.write_text(text, "utf-8")
+        printed = self.run("setup", "--folder", str(folder), "--batch", "--answers", str(answers))
+        (owner,) = re.findall(rf"chown -R (\d+:\d+) {re.escape(str(folder))}", printed)
+        self._tool("chown", "-R", owner, str(folder))
+        self.scratch.chmod(0o755)  # whoever works in the container has to pass through it
+        shutil.copy(wheel, folder / "deploy")
+        self._tool("docker", "build", "--tag", image, "--file", f"{folder}/deploy/Containerfile", f"{folder}/deploy")
+        try:
+            assert "digest" in self._tool("docker", "run", "--rm", image, "--version")
+            closed = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
+            mounted = ("docker", "run", "--rm", *closed, "--volume", f"{folder}:{folder}")
+            if not self._can(*mounted, "--user", "0:0", "--entrypoint", "ls", image, f"{folder}/digest.toml"):
+                self.left_out.append("an installation in docker, whose daemon does not see this machine's files")
+                return
+            command = [*mounted, image, "doctor", "--json"]
+            looked = subprocess.run(command, capture_output=True, text=True, check=False)
+            levels = {finding["check"]: finding["level"] for finding in json.loads(looked.stdout)["findings"]}
+            assert (levels["database"], levels["key-file"], levels["home-folder"]) == ("ok",) * 3, looked.stdout
+        finally:
+            subprocess.run(["docker", "image", "rm", "--force", image], capture_output=True, check=False)
+
+    def _find_container_hindrance(self, wheel: Path | None) -> str:
+        """Say why no image can be built here; empty where one can."""
+        if not self._can("docker", "info"):
+            return "docker"
+        if wheel is None:
+            return "docker: no WHEEL was named"
+        base = re.findall(r"(?m)^FROM (\S+)$", (self.folder / "deploy" / "Containerfile").read_text("utf-8"))[0]
+        if not self._can("docker", "pull", "--quiet", base):
+            return f"docker: {base} cannot be had"
+        if not self._can(
+            "docker", "run", "--rm", base, "pip", "download", "--quiet", "--no-deps", "--dest", "/tmp", "click"
+        ):
+            return "docker: its containers reach no packages"
+        return ""
+
+    @staticmethod
+    def _can(*command: str) -> bool:
+        found = shutil.which(command[0])
+        return bool(found) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     @staticmethod
     def _tool(*command: str) -> str:
@@ -144,6 +194,7 @@ class SetupWalk:
         certificate = write_certificate(self.scratch / "certificate.pem")
         if self.has_nginx:
             configuration = self._write_nginx_configuration(certificate)
+            self._check_first_part_of_nginx(configuration)
             self._tool("nginx", "-t", "-c", str(configuration))
             stack.enter_context(run_process(["nginx", "-c", str(configuration)], self.scratch, log))
             self.client = httpx.Client(base_url=self.base_url, verify=str(certificate), follow_redirects=True)
@@ -160,6 +211,17 @@ class SetupWalk:
             return None
 
         wait_until(is_ready, "the pages")
+
+    def _check_first_part_of_nginx(self, configuration: Path) -> None:
+        """What certbot needs before there is a certificate is a configuration too, made by the line of the step."""
+        (script,) = re.findall(r"sed '([^']+)' \S+/nginx\.conf", self.steps)
+        file = self.scratch / "digest.conf"
+        whole = file.read_text("utf-8")
+        file.write_text(self._tool("sed", script, str(file)), "utf-8")
+        self._tool("nginx", "-t", "-c", str(configuration))
+        assert "acme-challenge" in file.read_text("utf-8")
+        assert "ssl_certificate" not in file.read_text("utf-8")
+        file.write_text(whole, "utf-8")
 
     def _write_nginx_configuration(self, certificate: Path) -> Path:
         """Put the written file into a main one of its own, with this machine's ports, certificate and folders."""

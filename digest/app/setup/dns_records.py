@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from digest.app.setup.answers import SetupAnswers
 from digest.deliver.compose.dkim import DkimSigner, quote_record_text
 from digest.settings import is_loopback
+
+EXAMPLE_ADDRESS = "192.0.2.1"  # RFC 5737: it is nobody's, and stands for this machine's
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,9 @@ def list_dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Sequen
     records = []
     if answers.is_behind_proxy:
         records.append(
-            DnsRecord(answers.host, "A", "192.0.2.1", "the pages; put this machine's address in, and an AAAA beside it")
+            DnsRecord(
+                answers.host, "A", EXAMPLE_ADDRESS, "the pages; put this machine's address in, and an AAAA beside it"
+            )
         )
     if answers.mail == "outbox":
         return records
@@ -43,7 +48,12 @@ def list_dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Sequen
                 )
                 for key in signer.keys
             ]
+    note = "what comes back; for MAILHOST put in the server that takes this domain's mail: whoever runs your mailboxes knows it"
+    records.append(DnsRecord(domain, "MX", "10 MAILHOST.", note))
     policy = f'"v=DMARC1; p=none; rua=mailto:{answers.reply_to}"'
     note = "DMARC; p=quarantine once the reports show that all your mail passes"
     records.append(DnsRecord(f"_dmarc.{domain}", "TXT", policy, note))
+    if answers.mail == "smtp" and is_loopback(answers.smtp_host):
+        note = "PTR, set by whoever gave you the address: this machine's address leads to the mail server's name, and that back to it"
+        records.append(DnsRecord(ip_address(EXAMPLE_ADDRESS).reverse_pointer, "PTR", f"{answers.host}.", note))
     return records

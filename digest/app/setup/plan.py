@@ -26,6 +26,10 @@ DKIM_KEY_NAME = "dkim.pem"
 DKIM_SELECTOR = "digest"
 PAGE_PORT = 8025
 SYSTEM_USER = "digest"
+CONTAINER_USER = (
+    10025  # user and group in the container where the folder is root's, who is none there; no account has to be of it
+)
+DATABASE_PORT = 54320  # of the compose file's PostgreSQL, on loopback: 5432 may be this machine's own
 DEPLOYED_FILES = ("digest.service", "nginx.conf", "Caddyfile", "Containerfile", "compose.yaml")
 _RSA_BITS = 2048  # RFC 8301
 _SECRET_LINE = re.compile(r"^([ +-]?[A-Z_]*(?:PASSWORD|API_KEY|PASSPHRASE|WEBHOOK_KEY)=).*|(://[^:@/\s]*:)[^@\s]*@")
@@ -75,9 +79,20 @@ class SetupPlan:
         return Path(self.variables["DIGEST_HOME"])
 
     @property
+    def container_user(self) -> tuple[int, int]:
+        """User and group of the container: the folder's owner, unless that is root."""
+        return choose_container_user(self.folder)
+
+    @property
     def variables(self) -> Mapping[str, str]:
         """The variables of digest.env as they are to be."""
         return parse_variables(next(file.after for file in self.files if file.path.name == ENVIRONMENT_FILE_NAME))
+
+
+def choose_container_user(folder: Path) -> tuple[int, int]:
+    """Choose as whom a container works in a folder: without capabilities root could not read what is another's there."""
+    owner = folder.stat()
+    return (owner.st_uid, owner.st_gid) if owner.st_uid else (CONTAINER_USER, CONTAINER_USER)
 
 
 def _mask_secret(match: re.Match[str]) -> str:
@@ -181,7 +196,7 @@ def _plan_deployment(
     """Plan what runs the program: the operator copies from here what their machine uses."""
     place = folder / "deploy"
     program = Path(sys.executable).parent / "digest"
-    owner = folder.stat()
+    user_id, group_id = choose_container_user(folder)
     writable = [Path(settings.file.backup.folder)] if settings.file.backup.folder else []
     writable += [home.absolute()] if not home.absolute().is_relative_to(folder) else []
     facts = {
@@ -193,8 +208,9 @@ def _plan_deployment(
         "settings_file": settings_file,
         "program": program,
         "system_user": SYSTEM_USER,
-        "user_id": owner.st_uid,
-        "group_id": owner.st_gid,
+        "database_port": DATABASE_PORT,
+        "user_id": user_id,
+        "group_id": group_id,
         "below_home": any(path.is_relative_to(home) for path in (folder, program) for home in ("/home", "/root")),
     }
     environment = create_jinja_environment(settings.templates)
@@ -203,7 +219,8 @@ def _plan_deployment(
         yield PlannedFile(place / name, _read(place / name), text)
     password_file = place / "postgresql.env"
     present = _read(password_file)
-    yield PlannedFile(password_file, present, present or _make_database_variables(), 0o600, is_key=True)
+    wanted = present.replace("@database/", f"@127.0.0.1:{DATABASE_PORT}/") if present else _make_database_variables()
+    yield PlannedFile(password_file, present, wanted, 0o600, is_key=True)
 
 
 def _make_database_variables() -> str:
@@ -211,7 +228,7 @@ def _make_database_variables() -> str:
     return (
         "# The database of compose.yaml. A password that is changed here has to be changed in the database too.\n"
         f"POSTGRES_USER=digest\nPOSTGRES_DB=digest\nPOSTGRES_PASSWORD={password}\n"
-        f"DIGEST_DATABASE_URL=postgresql+psycopg://digest:{password}@database/digest\n"
+        f"DIGEST_DATABASE_URL=postgresql+psycopg://digest:{password}@127.0.0.1:{DATABASE_PORT}/digest\n"
     )
 
 

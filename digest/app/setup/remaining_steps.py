@@ -10,6 +10,10 @@ from digest.app.setup.plan import SYSTEM_USER, SetupPlan
 from digest.deliver.compose.dkim import DkimSigner
 from digest.settings import SETTINGS_FILE_NAME
 
+# Both as nginx.conf has them.
+CHALLENGE_FOLDER = "/var/www/html"
+CERTIFICATE_MARK = "From here on the certificate is needed"
+
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
@@ -46,7 +50,7 @@ def _remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str) -
     if answers.mail == "sendgrid":
         yield _sendgrid_step(answers)
     yield SetupStep(
-        f"Give the folder to a user of its own, and start the service (or, with containers: cd {folder / 'deploy'} && docker compose up -d).",
+        "Give the folder to a user of its own, and start the service.",
         (
             f"useradd --system --home-dir {folder} --shell /usr/sbin/nologin {SYSTEM_USER}",
             f"chown -R {SYSTEM_USER}: {folder}",
@@ -54,6 +58,7 @@ def _remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str) -
             "systemctl daemon-reload && systemctl enable --now digest",
         ),
     )
+    yield _container_step(plan, digest)
     if answers.is_behind_proxy:
         yield _web_server_step(answers, folder)
     yield SetupStep(
@@ -61,7 +66,10 @@ def _remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str) -
         "invitation that is mailed to you then proves the address.",
         (f"cd {folder}", f"{digest} staff add {you} --role admin", f"{digest} staff link {you}"),
     )
-    yield SetupStep("Let the program look for what would go wrong, and mend what it names.", (f"{digest} doctor",))
+    yield SetupStep(
+        "Let the program look for what would go wrong, here and, once the DNS knows the records, outside; mend what it names.",
+        (f"{digest} doctor", f"{digest} doctor --online"),
+    )
     if answers.mail == "smtp":
         yield SetupStep(
             "Have bounces and complaints read: give them a mailbox ([inbound], see docs/sending.md, What comes back)."
@@ -101,11 +109,30 @@ def _remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str) -
 
 def _web_server_step(answers: SetupAnswers, folder: Path) -> SetupStep:
     return SetupStep(
-        "Put a web server with a certificate before it: nginx, or Caddy, which gets the certificate by itself.",
+        "Put a web server with a certificate before it. Either nginx: first its part for port 80 alone, by which certbot proves the name "
+        "now and at each renewal, then all of it. Or Caddy, which gets the certificate by itself.",
         (
-            f"certbot certonly --standalone -d {answers.host}",
+            "; nginx",
+            f"install -d {CHALLENGE_FOLDER}",
+            f"sed '/{CERTIFICATE_MARK}/,$d' {folder}/deploy/nginx.conf > /etc/nginx/conf.d/digest.conf && nginx -t && systemctl reload nginx",
+            f"certbot certonly --webroot -w {CHALLENGE_FOLDER} -d {answers.host} --deploy-hook 'systemctl reload nginx'",
             f"cp {folder}/deploy/nginx.conf /etc/nginx/conf.d/digest.conf && nginx -t && systemctl reload nginx",
+            "; Caddy",
             f"cp {folder}/deploy/Caddyfile /etc/caddy/Caddyfile && systemctl reload caddy",
+        ),
+    )
+
+
+def _container_step(plan: SetupPlan, digest: str) -> SetupStep:
+    deploy, (user, group) = plan.folder / "deploy", plan.container_user
+    return SetupStep(
+        "Or, in place of the step before, with containers and their PostgreSQL: copy the wheel beside the Containerfile, give the folder to "
+        f"the containers' user, make the database, start. From then on type, in {deploy}, docker compose run --rm digest where these steps "
+        f"say {digest}; files that a command reads lie in {plan.folder}.",
+        (
+            f"cp hls_digest-*.whl {deploy}/",
+            f"chown -R {user}:{group} {plan.folder}",
+            f"cd {deploy} && docker compose build && docker compose run --rm digest init && docker compose up -d",
         ),
     )
 

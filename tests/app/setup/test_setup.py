@@ -1,6 +1,7 @@
 """`digest setup` asks once, shows what would change, writes what an installation needs, and may be run again."""
 
 import re
+import shutil
 from email import message_from_bytes
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
 from digest.app.installation import open_installation
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers
+from digest.app.setup.dns_records import list_dns_records
+from digest.app.setup.plan import CONTAINER_USER, plan_setup
 from digest.app.setup.warm_up import propose_warm_up
 from digest.cli import digest
 from digest.deliver.compose.dkim import load_signer
@@ -278,3 +281,64 @@ def test_nginx_takes_every_upload_that_the_pages_take_and_no_longer_form(made: t
             needed = ROUTE_RULES[rule.endpoint].max_bytes if rule.endpoint in ROUTE_RULES else None
             prefix = max((p for p in sizes if rule.rule.startswith(p)), key=len)
             assert sizes[prefix] >= (needed or 0), rule.rule
+
+
+def test_certbot_proves_the_name_where_nginx_serves_it_and_nginx_reads_the_new_certificate(
+    made: tuple[Path, str],
+) -> None:
+    """A port that certbot opened itself would be nginx's; the part of the file before the mark needs no certificate."""
+    nginx = (made[0] / "deploy" / "nginx.conf").read_text("utf-8")
+    root = re.search(r"acme-challenge/ \{\s+root (\S+);", nginx)
+    assert root
+    (certbot,) = re.findall(r"certbot certonly .*", made[1])
+    assert (
+        certbot
+        == f"certbot certonly --webroot -w {root[1]} -d news.harbor.example --deploy-hook 'systemctl reload nginx'"
+    )
+    (mark,) = re.findall(r"sed '/(.+?)/,\$d'", made[1])
+    first, _, rest = nginx.partition(mark)
+    assert "acme-challenge" in first
+    assert first.count("{") == first.count("}")
+    assert "ssl_certificate" in rest
+    assert "ssl_certificate" not in first
+
+
+def test_the_container_works_as_the_owner_of_its_folder_and_finds_what_the_answers_name(
+    made: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Without capabilities root reads nothing of another's; `localhost` is the machine's, of which the mail server is."""
+    folder, printed = made
+    deploy = folder / "deploy"
+    (user,) = re.findall(r"(?m)^USER (\d+:\d+)$", (deploy / "Containerfile").read_text("utf-8"))
+    owner = folder.stat()
+    assert user == (f"{owner.st_uid}:{owner.st_gid}" if owner.st_uid else f"{CONTAINER_USER}:{CONTAINER_USER}")
+    for line in (f"chown -R {user} {folder}", f"cp hls_digest-*.whl {deploy}/", "docker compose run --rm digest init"):
+        assert line in printed
+    compose = yaml_services((deploy / "compose.yaml").read_text("utf-8"))
+    assert "network_mode: host" in compose["digest"]
+    assert "env_file: postgresql.env" in compose["digest"]
+    (port,) = re.findall(r"127\.0\.0\.1:(\d+):5432", compose["database"])
+    variables = (deploy / "postgresql.env").read_text("utf-8")
+    assert f"@127.0.0.1:{port}/digest\n" in variables
+    older = tmp_path / "older"
+    shutil.copytree(folder, older)
+    (older / "deploy" / "postgresql.env").write_text(variables.replace(f"127.0.0.1:{port}", "database"), "utf-8")
+    planned = plan_setup(
+        older, older / "digest.toml", complete_answers(ANSWERS, {}), load_settings(folder / "digest.toml", {})
+    )
+    assert [file.after for file in planned.files if file.path.name == "postgresql.env"] == [variables]
+
+
+def yaml_services(text: str) -> dict[str, str]:
+    """Return the lines of each service of a compose file."""
+    services = text.partition("services:\n")[2].partition("\nvolumes:")[0]
+    return dict(re.findall(r"(?m)^  (\w+):\n((?:    .*\n?)+)", services))
+
+
+def test_the_records_are_those_that_the_doctor_looks_for(made: tuple[Path, str]) -> None:
+    """A mail server on this machine has to have its own address's name; of another's its owner sees to it."""
+    assert "news.harbor.example. MX 10 MAILHOST." in made[1]
+    assert " PTR " not in made[1]
+    own = complete_answers(ANSWERS | {"smtp_host": "localhost"}, {})
+    assert "1.2.0.192.in-addr.arpa. PTR news.harbor.example." in [str(record) for record in list_dns_records(own, None)]
+    assert "digest doctor --online\n" in made[1]

@@ -24,8 +24,8 @@ def test_the_guide_is_what_setup_prints(tmp_path: Path) -> None:
 
 
 def mask_key(text: str) -> str:
-    """Leave the key out, which is another one each time."""
-    return re.sub(r'p=[^"]*" "[^"]*"', 'p=…"', text)
+    """Leave the key out, which is another one each time, and the containers' user, who is whoever owns the folder unless that is root."""
+    return re.sub(r"chown -R \d+:\d+", "chown -R USER:GROUP", re.sub(r'p=[^"]*" "[^"]*"', 'p=…"', text))
 
 
 def unwrap(text: str) -> str:
