@@ -210,7 +210,7 @@ def show_addresses(
         NotPermittedError: the member is no admin.
         UnknownPersonError: nobody has any of these numbers.
     """
-    subject = f"person {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} people"
+    subject = _name_subject(numbers[0]) if len(numbers) == 1 else f"{len(numbers)} people"
     with SHOW_ADDRESS.transaction(installation.database, staff.actor, subject, now=now) as (session, draft):
         there = select(Person.number).where(Person.number.in_(numbers[:MAX_ADDRESSES]), Person.ciphertext.is_not(None))
         shown = list(session.scalars(there.order_by(Person.number)))
@@ -219,8 +219,16 @@ def show_addresses(
         disclosures.record_disclosures(
             session, shown, to_whom=STAFF_RECIPIENT, why=reason, reference=look_reference(staff), now=now
         )
-        draft.detail = {"why": reason} | ({"people": shown} if len(numbers) > 1 else {})
+        draft.detail, draft.changed = {"why": reason}, False
+        # A row for each: the log is searched by subject.
+        for number in shown:
+            draft.subject = _name_subject(number)
+            draft.record(session)
         return len(shown)
+
+
+def _name_subject(number: int) -> str:
+    return f"person {number}"
 
 
 def find_shown_addresses(

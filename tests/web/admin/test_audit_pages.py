@@ -1,15 +1,21 @@
 """The audit log's pages: by person, act, subject and date; its check; its export; who may see it."""
 
 import csv
+import importlib
 import io
+import pkgutil
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, text, update
 
+import digest
+from digest import app
 from digest.app import audit_log, audit_topics
+from digest.app.acts import Act
 from digest.store.audit import record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import AuditEntry
@@ -30,6 +36,26 @@ def record(world: Any, *rows: tuple[str, str, str, dict[str, Any]], at: datetime
 def rows_of(page: str) -> list[str]:
     table_rows = re.findall(r"<tr><td class=\"when\">(.*?)</tr>", page, re.DOTALL)
     return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in table_rows]
+
+
+def list_acts() -> set[str]:
+    """List every act that the product writes into the log: those of `Act`, and those of rows that are written beside them."""
+    modules = [importlib.import_module(found.name) for found in pkgutil.walk_packages(app.__path__, "digest.app.")]
+    values = [value for module in modules for value in vars(module).values()]
+    values += [each for value in values if isinstance(value, dict) for each in value.values()]
+    acts = {value.name for value in values if isinstance(value, Act)}
+    for file in Path(digest.__file__).parent.rglob("*.py"):
+        acts.update(re.findall(r"record_audit\(\s*session, \"([^\"]+)\"", file.read_text(encoding="utf-8")))
+        acts.update(re.findall(r"_audit_staff_change\(session, \"([^\"]+)\"", file.read_text(encoding="utf-8")))
+    return {act.removeprefix("refused: ") for act in acts}
+
+
+def test_every_act_has_a_topic_and_a_sentence() -> None:
+    acts = list_acts()
+    assert {"source removed", "staff added", "signed in", "upgraded", "uncertain sent again"} <= acts
+    topics = audit_topics.TOPICS.keys() - {audit_topics.REFUSED}
+    assert {act for act in acts if sum(audit_topics.belongs_to(act, topic) for topic in topics) != 1} == set()
+    assert {act for act in acts if audit_topics.describe_act(act)[1] == f"{act}: "} == set()
 
 
 def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) -> None:
