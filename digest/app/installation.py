@@ -7,13 +7,16 @@ from functools import cached_property
 from pathlib import Path
 
 import structlog
-from sqlalchemy import make_url
+from sqlalchemy import make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from digest.app import copy_guard
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
 from digest.store.audit import record_audit
+from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database, has_schema, migrate_schema, open_database
+from digest.store.models import Edition
 from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
@@ -24,6 +27,10 @@ from subscribers.store.key_check import check_keys, holds_people
 LIVE_TABLES = tuple(name for name in SettingsFile.model_fields if name != "inbound")
 
 log = structlog.get_logger("installation")
+
+_PUT_KEYS_BACK = (
+    "Put the recovery copy, which 'digest init' printed when it made the keys, back: digest keys restore FILE"
+)
 
 FileStamp = tuple[int, int, int]
 
@@ -239,14 +246,25 @@ def create_home_folder(home: Path) -> None:
         ) from exc
 
 
+def _holds_work(session: Session) -> bool:
+    """Say whether an editor or an admin has begun to work with the database."""
+    return any(session.scalar(select(table.id).limit(1)) is not None for table in (StaffMember, Edition))
+
+
 def missing_key_file(file: Path, database: Database) -> InstallationError:
-    """Say what to do where there is no key file: new keys are no remedy beside a database that holds people."""
+    """Say what to do where there is no key file: new keys are no remedy beside a database that was worked with."""
     with database.read() as session:
         if holds_people(session):
             return InstallationError(
                 f"{file}: the key file is missing, and the database holds people whom nobody knows without it: new keys would "
                 "bring back those who left.",
-                remedy="Put the recovery copy, which 'digest init' printed when it made the keys, back: digest keys restore FILE",
+                remedy=_PUT_KEYS_BACK,
+            )
+        if _holds_work(session):
+            return InstallationError(
+                f"{file}: the key file is missing, and the database holds editions or staff: with new keys no approval could be "
+                "proved and nobody's sign-in read.",
+                remedy=_PUT_KEYS_BACK,
             )
     return InstallationError(f"{file}: no key file.", remedy="Run 'digest init' first.")
 
@@ -264,6 +282,6 @@ def create_key_file(installation: Installation) -> KeyRing | None:
         _ = installation.keys  # raises where they are not the database's
         return None
     with installation.database.read() as session:
-        if holds_people(session):
+        if holds_people(session) or _holds_work(session):
             raise missing_key_file(settings.key_file, installation.database)
     return KeyRing.create(settings.key_file, settings.key_passphrase_text)

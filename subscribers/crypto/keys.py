@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self, get_args
 
+import structlog
+
 from subscribers.crypto import key_file
 from subscribers.crypto.passphrase import PassphraseError, is_protected, open_text, protect_text
 from subscribers.errors import ApplicationError
@@ -31,6 +33,8 @@ PUT_COPY_BACK = (
     "Put the recovery copy, which 'digest init' printed when it made the keys, back: digest keys restore FILE --replace"
 )
 _FileStamp = tuple[int, int, int]
+
+log = structlog.get_logger("keys")
 
 
 class KeyFileError(ApplicationError):
@@ -100,7 +104,8 @@ class KeyRing:
     """All keys of an installation. It lives as long as the process.
 
     Keys are added and never taken away. One that was loaded from a file follows it: a process that runs on
-    while another rotates keys reads what the other writes, and finds people by their new hashes.
+    while another rotates keys reads what the other writes, and finds people by their new hashes. A file that lacks a key of
+    ours is another installation's, or an older copy: it is not taken, and the process goes on with the keys that it has.
     """
 
     __slots__ = ("_file", "_passphrase", "_snapshot", "_stamp", "under_passphrase")
@@ -163,9 +168,16 @@ class KeyRing:
             status = self._file.stat()
             if self._stamp == (stamp := _file_stamp(status)):
                 return False
-            self._snapshot, self._stamp = _KeySnapshot.build(self.load(self._file, self._passphrase).all), stamp
+            replaced = _KeySnapshot.build(self.load(self._file, self._passphrase).all)
         except (OSError, KeyFileError):
             return False  # whoever mends the file must not stop readers from leaving meanwhile
+        self._stamp = stamp
+        if not self._snapshot.by_id.keys() <= replaced.by_id.keys():
+            log.error(
+                "the key file was replaced by one that lacks keys in use: it is not taken", what_to_do=PUT_COPY_BACK
+            )
+            return False
+        self._snapshot = replaced
         return True
 
     def with_new_key(self, kind: KeyKind) -> Self:

@@ -12,6 +12,7 @@ from digest.app.installation import Installation, InstallationError, create_key_
 from digest.app.keys import restore_keys
 from digest.cli import digest as digest_command
 from digest.settings import Settings
+from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent.suppression import suppress_without_log
@@ -65,6 +66,15 @@ def test_without_the_key_file_the_advice_is_the_recovery_copy_and_no_new_keys(
     advice = [f"{finding.message} {finding.remedy}" for finding in errors]
     assert any("digest keys restore FILE" in message for message in advice)
     assert not any("Run 'digest init'" in message for message in advice)
+
+
+def test_beside_staff_no_new_keys_are_made_either(one_database: Database, tmp_path: Path) -> None:
+    installation = _installation(one_database, tmp_path)
+    with one_database.write() as session:
+        session.add(StaffMember(email="eve@newsroom.example", name="Eve", role="admin", added_by="test", added_at=NOW))
+    with pytest.raises(InstallationError, match="holds editions or staff"):
+        create_key_file(installation)
+    assert not installation.settings.key_file.exists()
 
 
 def test_other_keys_stop_everything_about_people(one_database: Database, tmp_path: Path, recovery_copy: str) -> None:

@@ -188,6 +188,23 @@ def test_a_key_file_that_is_gone_or_damaged_for_a_moment_stops_no_running_proces
     assert _number(one_database, running, "ada") == ada
 
 
+def test_a_key_file_that_lacks_keys_in_use_is_not_taken_by_a_running_process(
+    one_database: Database, path: Path
+) -> None:
+    running, older = KeyRing.load(path), path.read_text()
+    (ada,) = _add(one_database, running, "ada")
+    rotate_key(one_database, path, "vault")
+    assert _number(one_database, running, "ada") == ada
+    newer, mine = path.read_text(), running.all
+    for text in (KeyRing.generate().to_json(), older):
+        key_file.replace_file(path, text)
+        assert _number(one_database, running, "ada") == ada
+        assert running.of_kind("vault") == tuple(key for key in mine if key.kind == "vault")
+    key_file.replace_file(path, newer)
+    key_rotation.add_key(path, "vault")
+    assert len(running.of_kind("vault")) == 3, "its own file is followed again"
+
+
 @pytest.mark.parametrize("kind", ["vault", "lookup"])
 def test_a_rotation_that_is_cut_short_is_finished_before_a_new_key_is_made(
     one_database: Database, path: Path, kind: KeyKind
