@@ -71,6 +71,16 @@ def zone_label(name: str) -> str:
     return f"{parts[-1]} ({', '.join(parts[:-1])})" if parts[1:] else parts[0]
 
 
+def name_language(code: str) -> str:
+    """Return the English name of a language by its tag (BCP 47), "French" of "fr"; the tag itself where it has none."""
+    from babel import Locale, UnknownLocaleError  # where somebody asks: commands start without it
+
+    try:
+        return Locale.parse(code, sep="-").get_display_name("en") or code
+    except (ValueError, UnknownLocaleError):
+        return code
+
+
 def join_words(words: Sequence[str], more: int = 0) -> str:
     """Write "a", "a and b" or "a, b and c"; with `more` left unnamed, "a, b and 4 more"."""
     parts = [*words, f"{more} more"] if more else list(words)

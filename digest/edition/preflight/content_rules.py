@@ -16,6 +16,7 @@ from digest.edition.preflight.rule_registry import (
     preflight_rule,
     warning_finding,
 )
+from subscribers.phrases import name_language
 
 MAX_HEADLINE_LENGTH = 110  # characters; a phone shows more as a wall of bold text
 
@@ -31,8 +32,20 @@ def check_completeness(examined: PreflightInput) -> Iterator[PreflightFinding]:
 def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The masthead names the day on which the edition goes out."""
     day, departure_day = examined.content.date, examined.departure_day
-    if departure_day and day != departure_day:
+    # In another language the same day is written otherwise, which the rule language says.
+    if departure_day and day != departure_day and examined.speaks_its_language:
         yield warning_finding(f"The masthead says {day}, and the edition goes out on {departure_day}.")
+
+
+@preflight_rule("language")
+def check_language(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """The edition was drafted in the language that the publication has now."""
+    if not examined.speaks_its_language:
+        drafted, wanted = examined.drafted_language, examined.file.publication.language
+        yield error_finding(
+            f"The edition was drafted in {name_language(drafted)}, and the publication is in {name_language(wanted)} now: its readers would "
+            "get a mail in two languages. Draft the edition again."
+        )
 
 
 @preflight_rule("sending-days", is_for_admins=True)

@@ -115,6 +115,17 @@ class PreflightInput:
         return self._decoded_part("text/plain")
 
     @cached_property
+    def drafted_language(self) -> str:
+        """The language (BCP 47) that the HTML part says it is in; empty where it says none."""
+        return str(self.tree.get("lang") or "")
+
+    @property
+    def speaks_its_language(self) -> bool:
+        """Whether the edition was drafted in the language that the settings give the publication now."""
+        language = self.file.publication.language
+        return not self.drafted_language or self.drafted_language.casefold() == language.casefold()
+
+    @cached_property
     def drafted_base(self) -> str:
         """The base URL that the links of the HTML part lead to, as the unsubscribe link shows it."""
         url = str(self.parsed_message.get("List-Unsubscribe", "")).strip("<>")

@@ -102,6 +102,12 @@ def _of_another_name() -> PreflightInput:
     return replace(examined(), file=SETTINGS.file.model_copy(update={"publication": publication}))
 
 
+def _in_french() -> PreflightInput:
+    """Examine an English edition of a publication that became French."""
+    publication = SETTINGS.file.publication.model_copy(update={"language": "fr"})
+    return replace(examined(), file=SETTINGS.file.model_copy(update={"publication": publication}))
+
+
 def first_entry(content: EditionContent, change: Callable[[SectionEntry], SectionEntry]) -> EditionContent:
     """Change the lead."""
     featured = content.sections[0]
@@ -250,6 +256,12 @@ FAULTS = (
         FindingLevel.WARNING,
         "and the edition goes out on Saturday, November 21",
         lambda: replace(examined(), departure_day="Saturday, November 21, 2026"),
+    ),
+    Fault(
+        "language",
+        FindingLevel.ERROR,
+        "drafted in English, and the publication is in French now",
+        lambda: replace(_in_french(), departure_day="vendredi 20 novembre 2026"),
     ),
     Fault(
         "sending-days",
@@ -510,6 +522,11 @@ def test_the_first_sentence_may_be_the_headline_that_the_subject_says_too_or_the
     same = replace(examined(), content=replace(sound(), subject=sound().sections[0].entries[0].headline))
     assert [f for f in run_preflight_rules(same) if f.rule == "first-sentence"] == []
     assert [f for f in run_preflight_rules(bare()) if f.rule == "first-sentence"] == []
+
+
+def test_an_edition_in_another_language_is_told_of_that_and_not_of_a_day_that_is_the_same() -> None:
+    found = run_preflight_rules(replace(_in_french(), departure_day="vendredi 20 novembre 2026"))
+    assert [f.rule for f in found] == ["language"]
 
 
 @pytest.mark.parametrize(
