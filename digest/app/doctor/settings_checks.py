@@ -20,7 +20,7 @@ from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use
 from digest.settings import SettingsError, leads_to_this_machine, reload_settings
-from digest.settings.leftovers import list_foreign_texts, list_sample_addresses
+from digest.settings.leftovers import list_foreign_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.templating import find_template_mistakes
 from subscribers.phrases import join_words
@@ -88,17 +88,22 @@ def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check("own-texts", "Write your own into digest.toml, or under Settings.")
 def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether a publication of another name still says what HLS.Today says, or has the sample's addresses."""
+    """Whether a publication of another name still says what HLS.Today or its sample says, or has the sample's addresses or sources."""
     file, place = examined.installation.settings.file, examined.installation.settings.settings_place
     if texts := list_foreign_texts(file):
         yield report_error(
-            f"the publication is {file.publication.name}, and {join_words(texts)} still say what HLS.Today says.",
+            f"the publication is {file.publication.name}, and {join_words(texts)} still say what HLS.Today or its sample says.",
             f'Write your own for each into {place}: publication.tagline, say, is the line tagline = "…" under [publication].',
         )
     if addresses := list_sample_addresses(file):
         yield report_error(
             f"{join_words(addresses)} still end in the sample's news.example.org: no answer would reach you.",
             f"Write names at a domain of your own under [sender] in {place}.",
+        )
+    if sources := list_sample_sources(file):
+        yield report_warning(
+            f"sources of the sample are left, whose publishers are invented: {join_words(sources)}.",
+            f"Take their [[sources]] out of {place}, or each out under Sources at the desk.",
         )
 
 

@@ -15,7 +15,7 @@ from digest.edition.preflight.rule_registry import (
     warning_finding,
 )
 from digest.edition.rendering.template_filters import join_address_lines
-from digest.settings.leftovers import list_foreign_texts, list_sample_addresses
+from digest.settings.leftovers import list_foreign_texts, list_sample_addresses, list_sample_sources
 from subscribers.phrases import join_words
 
 # Gmail shows the first 102 KB of a message's HTML and hides the rest, unsubscribe link and all.
@@ -41,15 +41,20 @@ def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 @preflight_rule("own-texts", is_for_admins=True)
 def check_own_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """A publication of another name than the default says nothing of HLS.Today, and has addresses of its own."""
+    """A publication of another name than the default says nothing of HLS.Today or its sample, and has addresses and sources of its own."""
     name = examined.file.publication.name
     if texts := list_foreign_texts(examined.file):
         yield error_finding(
-            f"The publication is {name}, and {join_words(texts)} still say what HLS.Today says. Write your own into digest.toml, and draft again."
+            f"The publication is {name}, and {join_words(texts)} still say what HLS.Today or its sample says. Write your own into "
+            "digest.toml, and draft again."
         )
     if addresses := list_sample_addresses(examined.file):
         yield warning_finding(
             f"{join_words(addresses)} still end in the sample's news.example.org. Write your own into digest.toml."
+        )
+    if sources := list_sample_sources(examined.file):
+        yield warning_finding(
+            f"Sources of the sample are left, whose publishers are invented: {join_words(sources)}. Take them out of digest.toml."
         )
 
 
