@@ -1,6 +1,8 @@
 """What everybody may read: the editions that went out, their feed, their pictures, our style sheets."""
 
+import gzip
 import re
+from functools import lru_cache
 
 from flask import Blueprint, Response, abort, redirect, render_template, request
 from markupsafe import Markup, escape
@@ -232,9 +234,19 @@ def script_file(name: str) -> Response:
 def _give_named_text(text: str | None, mimetype: str) -> Response:
     if text is None:
         abort(404)
-    response = Response(text, mimetype=mimetype)
+    # Only what is the same for everybody is compressed: see docs/decisions/0050-compressed-answers.md.
+    is_compressed = request.accept_encodings["gzip"] > 0
+    response = Response(_compress_text(text) if is_compressed else text, mimetype=mimetype)
+    if is_compressed:
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["Vary"] = "Accept-Encoding"
     response.headers["Cache-Control"] = CACHE_FOREVER
     return response
+
+
+@lru_cache(maxsize=16)  # more than there are style sheets and scripts
+def _compress_text(text: str) -> bytes:
+    return gzip.compress(text.encode(), mtime=0)
 
 
 def use_local_picture_urls(html: str) -> str:

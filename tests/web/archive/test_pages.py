@@ -1,3 +1,4 @@
+import gzip
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -99,6 +100,20 @@ def test_a_style_sheet_keeps_its_name_as_long_as_its_text(world: Any) -> None:
     assert answer.mimetype == "text/css"
     assert "immutable" in answer.headers["Cache-Control"]
     assert world.client.get("/style/reader-000000000000.css").status_code == 404
+
+
+def test_styles_and_scripts_are_compressed_for_who_accepts_it_and_pages_are_not(world: Any) -> None:
+    context = world.app.extensions["digest"]
+    for path in (f"/style/{context.styles.public_names['desk']}", f"/script/{context.scripts.public_names['desk']}"):
+        plain = world.client.get(path)
+        packed = world.client.get(path, headers={"Accept-Encoding": "br, gzip;q=0.8"})
+        refused = world.client.get(path, headers={"Accept-Encoding": "gzip;q=0"})
+        assert gzip.decompress(packed.data) == plain.data == refused.data
+        assert len(packed.data) * 3 < len(plain.data)
+        assert [answer.headers.get("Content-Encoding") for answer in (plain, packed, refused)] == [None, "gzip", None]
+        assert {answer.headers["Vary"] for answer in (plain, packed)} == {"Accept-Encoding"}
+    page = world.desk.get("/desk/", headers={"Accept-Encoding": "gzip"})
+    assert (page.status_code, "Content-Encoding" in page.headers) == (200, False)
 
 
 PAGES = (
