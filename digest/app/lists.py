@@ -53,18 +53,24 @@ def rehearse_import(
     *,
     now: datetime,
     progress: RowProgress,
+    keep_rejects: bool = False,
 ) -> ImportReport:
-    """Go through a file and count what an import would do. Nothing is written.
+    """Go through a file and count what an import would do. Nothing is written, but with `keep_rejects` the rows that it would leave out.
 
     Raises:
         NotPermittedError: the actor is no admin.
         ListFileError: the file cannot be read as a list, or changed meanwhile.
+        OSError: the file of the rejected rows could not be written.
     """
     IMPORT.check_role(installation.database, actor, "a list", now=now)
     survey = survey_file(file, options)
-    return imports.rehearse_import(
-        _import_context(installation, actor), survey, options, now=now, progress=_count_rows(survey, progress)
-    )
+    context, count_rows = _import_context(installation, actor), _count_rows(survey, progress)
+    if not keep_rejects:
+        return imports.rehearse_import(context, survey, options, now=now, progress=count_rows)
+    path = rejected_rows_path(file, rehearsed=True)
+    path.unlink(missing_ok=True)
+    with _open_reject_writer(survey, path) as write_reject:
+        return imports.rehearse_import(context, survey, options, now=now, on_reject=write_reject, progress=count_rows)
 
 
 def import_list(
@@ -88,7 +94,7 @@ def import_list(
         draft.detail = {"origin": survey.layout.origin, "options": options.as_json()}
         with (
             announce_import(installation.database, survey.file_hash, now=now) as renew,
-            _open_reject_writer(survey) as write_reject,
+            _open_reject_writer(survey, rejected_rows_path(file)) as write_reject,
         ):
             count_rows = _count_rows(survey, progress)
 
@@ -118,15 +124,14 @@ def _count_rows(survey: FileSurvey, progress: RowProgress) -> Callable[[int], No
     return lambda row: progress(row, survey.rows + 1)
 
 
-def rejected_rows_path(file: Path) -> Path:
-    """Name the file of the rows of a list that an import left out."""
-    return file.with_name(f"{file.name}.rejected.csv")
+def rejected_rows_path(file: Path, *, rehearsed: bool = False) -> Path:
+    """Name the file of the rows of a list that an import left out, or that a dry run says it would."""
+    return file.with_name(f"{file.name}.{'would-be-' if rehearsed else ''}rejected.csv")
 
 
 @contextmanager
-def _open_reject_writer(survey: FileSurvey) -> Iterator[RejectCallback]:
+def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallback]:
     """Lend a function that writes a rejected row, whole, to a file beside the list, for its owner's eyes only."""
-    path = rejected_rows_path(survey.path)
     with ExitStack() as stack:
         writers: list[Any] = []
 

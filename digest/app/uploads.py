@@ -268,7 +268,9 @@ def work_on_upload(settings: Settings, actor: Actor, upload: ListUpload, now: da
             came, _ = lists.import_list(installation, actor, upload.file, upload.options, now=now, progress=report)
             return replace(upload, stage=UploadStage.DONE, found=_describe_report(came), rows=came.survey.rows)
         with TRY.steps(database, actor, f"upload {upload.name}", now=now) as draft:
-            tried = lists.rehearse_import(installation, actor, upload.file, upload.options, now=now, progress=report)
+            tried = lists.rehearse_import(
+                installation, actor, upload.file, upload.options, now=now, progress=report, keep_rejects=True
+            )
             draft.detail = {"counts": tried.as_json()}
         return replace(upload, stage=UploadStage.TRIED, found=_describe_report(tried), rows=tried.survey.rows)
 
@@ -292,15 +294,17 @@ def open_rejected_rows(
 ) -> Iterator[str]:
     """Return the rows that an import left out, as lines of CSV that no spreadsheet executes. They hold addresses.
 
+    Before the import is through they are those that the last dry run would leave out.
+
     Raises:
         NotPermittedError: the actor is no admin.
         UnknownUploadError: there is none of that name.
         UploadError: no row was left out.
     """
     upload = uploads.find(installation, actor, name, now=now)
-    file = lists.rejected_rows_path(upload.file)
-    if not file.exists():
-        raise UploadError("No row was left out, or the import is not through.")
+    file = lists.rejected_rows_path(upload.file, rehearsed=upload.stage is not UploadStage.DONE)
+    if upload.stage in (UploadStage.NEW, UploadStage.TRYING) or not file.exists():
+        raise UploadError("No row was left out, or the list has not been tried yet.")
     with TAKE_REJECTS.steps(installation.database, actor, f"upload {name}", now=now):
         return _read_harmless_lines(file)
 

@@ -95,16 +95,19 @@ def rehearse_import(
     options: ImportOptions,
     *,
     now: datetime,
+    on_reject: RejectCallback = lambda *_: None,
     progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
     """Go through a file and count what an import would do. Nothing is written.
+
+    `on_reject` and `progress` are called as by `run_import`.
 
     Raises:
         ListFileError: the file changed meanwhile.
     """
     report = ImportReport(survey)
     with closing(SeenAddresses()) as seen:
-        for rows, through in _read_chunks(report, now, lambda *_: None, lambda: MAX_STEP_ROWS):
+        for rows, through in _read_chunks(report, now, on_reject, lambda: MAX_STEP_ROWS):
             for decided in decide_rows(
                 context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
             ):
