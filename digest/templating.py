@@ -1,6 +1,8 @@
 """Where templates are found, and the one way a Jinja environment is made."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType, TracebackType
 from typing import NoReturn
@@ -14,6 +16,7 @@ from jinja2 import (
     TemplateError,
     TemplateNotFound,
     TemplateSyntaxError,
+    nodes,
     select_autoescape,
 )
 from jinja2.bccache import Bucket
@@ -47,6 +50,24 @@ class TemplateCodeCache(BytecodeCache):
 
 
 _code_cache = TemplateCodeCache()
+_TEMPLATE_SUFFIXES = frozenset({".html", ".txt"})
+# What Jinja and Flask hand to every template of theirs.
+_ALWAYS_THERE = frozenset(
+    {
+        "caller",
+        "config",
+        "csrf_token",
+        "g",
+        "get_flashed_messages",
+        "kwargs",
+        "loop",
+        "request",
+        "self",
+        "session",
+        "super",
+    }
+    | {"url_for", "varargs"}
+)
 _NO_BREAK = Markup("&nbsp;")
 
 
@@ -59,10 +80,12 @@ class OperatorTemplates(Environment):
             super().handle_exception(source)
         except TemplateError as exc:
             what = f"there is no template {exc}" if isinstance(exc, TemplateNotFound) else exc.message
-            raise TemplateMistakeError(
-                f"{_locate_mistake(exc)}: {what}. Correct it; or take the file out of DIGEST_TEMPLATES, and the one that comes with "
-                "the program is used."
-            ) from exc
+            raise TemplateMistakeError(_describe_mistake(_locate_mistake(exc), str(what))) from exc
+
+
+def _describe_mistake(place: str, what: str) -> str:
+    """Say what is wrong with a template of the operator's own, where, and what to do."""
+    return f"{place}: {what}. Correct it; or take the file out of DIGEST_TEMPLATES, and the one that comes with the program is used."
 
 
 def _locate_mistake(error: TemplateError) -> str:
@@ -139,13 +162,46 @@ def keep_unbroken(text: str) -> Markup:
 
 
 def find_template_mistakes(operator_folder: Path) -> list[str]:
-    """Parse every template in the operator's folder, and say what is wrong with those that are none."""
+    """Say what is wrong with every template in the operator's folder that cannot be parsed, or that uses a name which no shipped one does."""
     environment, mistakes = create_jinja_environment(operator_folder), []
-    for file in sorted(path for path in operator_folder.rglob("*") if path.suffix in {".html", ".txt"}):
+    for file in sorted(path for path in operator_folder.rglob("*") if path.suffix in _TEMPLATE_SUFFIXES):
         try:
-            environment.parse(file.read_text("utf-8"), file.name, str(file))
+            parsed = environment.parse(file.read_text("utf-8"), file.name, str(file))
         except TemplateMistakeError as exc:
             mistakes.append(str(exc))
         except (OSError, UnicodeDecodeError):
             mistakes.append(f"{file}: it cannot be read as a text in UTF-8.")
+        else:
+            name = file.relative_to(operator_folder)
+            # One that stands in for no shipped template gets its names from whichever includes it.
+            if (find_template_folder() / name).is_file():
+                mistakes += _list_unknown_names(parsed, file, _known_names(name.parts[0]) | environment.globals.keys())
     return mistakes
+
+
+def _list_unknown_names(parsed: nodes.Template, file: Path, known: AbstractSet[str]) -> Iterator[str]:
+    """Say which names nobody hands to a template; rendering it would fail there, for readers first."""
+    own = {name.name for name in parsed.find_all(nodes.Name) if name.ctx != "load"}
+    own |= {macro.name for macro in parsed.find_all(nodes.Macro)}
+    own |= {imported.target for imported in parsed.find_all(nodes.Import)}
+    for imported in parsed.find_all(nodes.FromImport):
+        own |= {name if isinstance(name, str) else name[1] for name in imported.names}
+    # A template may ask whether a name is there.
+    asking: list[nodes.Node | None] = [
+        test.node for test in parsed.find_all(nodes.Test) if test.name in {"defined", "undefined"}
+    ]
+    asking += [filtered.node for filtered in parsed.find_all(nodes.Filter) if filtered.name in {"default", "d"}]
+    own |= {node.name for node in asking if isinstance(node, nodes.Name)}
+    for name in parsed.find_all(nodes.Name):
+        if name.name not in known and name.name not in own:
+            own.add(name.name)  # once a template
+            yield _describe_mistake(f"{file}, line {name.lineno}", f"'{name.name}' is undefined")
+
+
+@lru_cache(maxsize=4)
+def _known_names(area: str) -> frozenset[str]:
+    """List every name that the shipped templates of an area (mail, web) use, and those that are always there."""
+    environment, folder, names = create_jinja_environment(), find_template_folder() / area, set(_ALWAYS_THERE)
+    for file in (path for path in folder.rglob("*") if path.suffix in _TEMPLATE_SUFFIXES):
+        names |= {name.name for name in environment.parse(file.read_text("utf-8")).find_all(nodes.Name)}
+    return frozenset(names)

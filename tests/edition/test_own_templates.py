@@ -1,5 +1,6 @@
 """A mistake in a template of the operator's own is one sentence with the file and the line."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,12 @@ from digest.edition.rendering.fragments import (
 )
 from digest.settings import Settings
 from digest.store.engine import Database
-from digest.templating import TemplateMistakeError, create_jinja_environment
+from digest.templating import (
+    TemplateMistakeError,
+    create_jinja_environment,
+    find_template_folder,
+    find_template_mistakes,
+)
 from digest.web.app import create_app
 from subscribers.crypto.keys import KeyRing
 
@@ -76,6 +82,41 @@ def test_the_doctor_finds_what_is_no_template(one_database: Database, tmp_path: 
         "error.html",
         "privacy.html",
     ]
+
+
+def test_every_broken_template_is_named_also_one_that_fails_only_when_it_is_shown(
+    one_database: Database, tmp_path: Path
+) -> None:
+    settings, own = Settings(home=tmp_path, templates=tmp_path / "own"), tmp_path / "own"
+    KeyRing.create(settings.key_file)
+    broken = {
+        "mail/edition/subject.txt": "{{ content.sujbect }}",
+        "mail/welcome/body.txt": "Hello\n{{ fatcs.name }}",
+        "web/error.html": "{% if %}",
+        "web/home.html": "<p>{{ site.name }}</p>\n<p>{{ zork.bork }}</p>",
+    }
+    for name, text in broken.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(text)
+    findings = examine_installation(Installation(settings, one_database))
+    errors = sorted(f.message for f in findings if f.level == "error" and str(own) in f.message)
+    assert [error.partition(". Correct it")[0] for error in errors] == [
+        f"{own}/mail/edition/subject.txt, line 1: 'digest.edition.content.EditionContent object' has no attribute 'sujbect'",
+        f"{own}/mail/welcome/body.txt, line 2: 'fatcs' is undefined",
+        f"{own}/web/error.html, line 1: Expected an expression, got 'end of statement block'",
+        f"{own}/web/home.html, line 2: 'zork' is undefined",
+    ]
+
+
+def test_no_shipped_template_is_called_broken_nor_one_that_sets_or_asks_for_its_own_names(tmp_path: Path) -> None:
+    shutil.copytree(find_template_folder(), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "web" / "privacy.html").write_text(
+        '{% extends "web/reader.html" %}{% set mine = 1 %}{% macro bold(what) %}<b>{{ what }}</b>{% endmacro %}'
+        '{% from "web/signup_form.html" import signup_form as form with context %}'
+        "{% block main %}{{ bold(mine) }}{{ form }}{% if theirs is defined %}{{ theirs }}{% endif %}{{ url_for('x') }}"
+        "{% for one in site.sections %}{{ loop.index }}{{ one }}{% endfor %}{{ other|default('') }}{% endblock %}"
+    )
+    assert find_template_mistakes(tmp_path) == []
 
 
 def test_the_doctor_makes_every_mail_with_them(one_database: Database, tmp_path: Path) -> None:

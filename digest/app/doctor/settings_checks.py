@@ -66,7 +66,8 @@ def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     folder = settings.templates
     if folder is None:
         return
-    mistakes = find_template_mistakes(folder) or list(find_rendering_mistakes(settings))
+    # Each once: a file that cannot be parsed fails in every mail too, in the same words.
+    mistakes = tuple(dict.fromkeys((*find_template_mistakes(folder), *find_rendering_mistakes(settings))))
     yield from (report_error(mistake) for mistake in mistakes)
     if not mistakes:
         yield report_fine(f"{folder}: your own templates can be read, and every mail was made with them")
