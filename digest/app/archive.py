@@ -1,6 +1,6 @@
 """What readers' public pages list: editions, feeds, topics, what a search finds. Every look reads a bounded number of rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,9 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.installation import Installation
-from digest.app.web_editions import LINE_COLUMNS, EditionLine
+from digest.app.web_editions import LINE_COLUMNS, EditionLine, make_edition_line
 from digest.edition import corrections
 from digest.edition.content import EditionContent
+from digest.edition.corrected_content import correct_content
 from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
@@ -43,12 +44,13 @@ class EditionList:
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """What the home shows: the newest edition with what it says, the last few, how many there are, and which comes next."""
+    """What the home shows: the newest edition with what it says now, the last few, how many there are, and which comes next."""
 
     newest: EditionContent | None
     layout: MailLayout | None
     editions: EditionList
     upcoming: UpcomingEdition
+    corrected_at: Mapping[str, datetime]  # of the newest edition's stories, by their links, when each was corrected
 
     @property
     def lead_anchor(self) -> str:
@@ -99,12 +101,14 @@ def read_home(installation: Installation, *, now: datetime) -> HomePage:
     """Read what the home shows."""
     with installation.database.read() as session:
         editions = _list_editions(session, None, HOME_EDITIONS)
-        content = None
+        content, made = None, tuple[Correction, ...]()
         if editions.editions:
-            newest = session.scalar(select(Edition.content).where(Edition.name == editions.editions[0].name))
-            content = EditionContent.from_json(newest or {})
+            newest = session.scalars(select(Edition).where(Edition.name == editions.editions[0].name)).one()
+            made = corrections.list_corrections(session, newest)
+            content = correct_content(EditionContent.from_json(newest.content), made)
         upcoming = find_upcoming_edition(session, installation.settings, now)
-    return HomePage(content, arrange_mail(content) if content else None, editions, upcoming)
+    corrected_at = {c.url: c.at for c in sorted(made, key=lambda c: c.at)}
+    return HomePage(content, arrange_mail(content) if content else None, editions, upcoming, corrected_at)
 
 
 def list_editions(installation: Installation, *, before: int | None) -> EditionList:
@@ -118,7 +122,9 @@ def _list_editions(session: Session, before: int | None, limit: int) -> EditionL
     query = select(*LINE_COLUMNS).where(public).order_by(Edition.release_at.desc(), Edition.id.desc())
     if before is not None:
         query = query.where(Edition.number < before)
-    lines = [EditionLine(*row) for row in session.execute(query.limit(limit + 1))]
+    rows = list(session.execute(query.limit(limit + 1)))
+    made = corrections.list_corrections_by_edition(session, [row.name for row in rows])
+    lines = [make_edition_line(row, made.get(row.name, ())) for row in rows]
     count = session.scalar(select(func.count()).select_from(Edition).where(public)) or 0
     return EditionList(tuple(lines[:limit]), count, lines[limit - 1].number if len(lines) > limit else None)
 
@@ -127,7 +133,8 @@ def list_edition_lines(installation: Installation) -> list[EditionLine]:
     """List every edition that anybody may read, the newest first: for the map of the site."""
     query = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc())
     with installation.database.read() as session:
-        return [EditionLine(*row) for row in session.execute(query)]
+        made = corrections.list_corrections_by_edition(session)
+        return [make_edition_line(row, made.get(row.name, ())) for row in session.execute(query)]
 
 
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
@@ -144,10 +151,10 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
                 ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
                 for c in made
             ]
-            content = EditionContent.from_json(edition.content)
+            content = correct_content(EditionContent.from_json(edition.content), made)
             found.append(
                 FeedEdition(
-                    EditionLine(edition.name, edition.number, edition.subject, edition.preheader, edition.release_at),
+                    make_edition_line([getattr(edition, column.key) for column in LINE_COLUMNS], made),
                     tuple(e.headline for section in content.sections for e in section.entries),
                     correct_page_piece(bodies.get(edition.id, ""), shown, language, with_notes=True),
                     made,

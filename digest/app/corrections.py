@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app import edit_application, editing, editing_state
+from digest.app import edit_application, editing, editing_state, web_editions
 from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
@@ -16,8 +16,10 @@ from digest.app.staff import find_chosen_name
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
 from digest.deliver.send import notice_queue
 from digest.edition import corrections
+from digest.edition.content import EditionContent
 from digest.edition.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
 from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.edition.story_archive import archive_edition
 from digest.store.correction_models import Correction
@@ -110,6 +112,11 @@ def correct_story(
         archive_edition(session, edition, corrections.list_corrections(session, edition))
         audit.detail = {"correction": correction.id, "story": story.url[:200], "field": form.field}
         session.expunge(correction)
+        lead = arrange_mail(EditionContent.from_json(edition.content)).lead
+        # The card beside links shows the headline of the story that leads.
+        is_on_card = form.field == "headline" and lead is not None and lead.entry.url == story.url
+    if is_on_card:
+        web_editions.store_card(installation, name, now=now)
     if form.is_carried:
         _carry_into_draft(installation, correction, edition, actor, now)
     return correction

@@ -4,17 +4,19 @@ It holds what editions say, and nobody's token: everybody gets the same bytes.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from digest.app.installation import Installation
-from digest.app.page_views import find_public_edition, list_public_editions
+from digest.app.page_views import find_public_edition, list_edition_corrections, list_public_editions
 from digest.edition.content import EditionContent, EntryDate, SectionEntry
+from digest.edition.corrected_content import correct_content, find_corrected_at
 from digest.edition.fragment_names import sections_of_fragment
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.template_filters import write_issue
 from digest.settings import Settings
+from digest.store.correction_models import Correction
 
 if TYPE_CHECKING:
     from icalendar import Calendar, Event
@@ -27,11 +29,12 @@ def build_edition_calendar(installation: Installation, name: str) -> bytes | Non
     edition = find_public_edition(installation, name)
     if edition is None:
         return None
-    settings, content = installation.settings, EditionContent.from_json(edition.content)
+    settings, made = installation.settings, list_edition_corrections(installation, [name]).get(name, ())
+    content = correct_content(EditionContent.from_json(edition.content), made)
     dates = arrange_mail(content).dates
     calendar = _open_calendar(settings, _name_issue(settings, content))
     for dated in dates.entries if dates else ():
-        calendar.add_component(_write_event(settings, dated.entry, dated.when, content, edition.release_at))
+        calendar.add_component(_write_event(settings, dated.entry, dated.when, content, edition.release_at, made))
     return bytes(calendar.to_ical())
 
 
@@ -39,12 +42,15 @@ def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
     """Write all dates of the newest editions; what several of them name stands as the newest has it."""
     settings, seen = installation.settings, set[str]()
     calendar = _open_calendar(settings, settings.file.publication.name)
-    for edition in list_public_editions(installation, max_editions):
-        content = EditionContent.from_json(edition.content)
+    editions = list_public_editions(installation, max_editions)
+    corrections = list_edition_corrections(installation, [edition.name for edition in editions])
+    for edition in editions:
+        made = corrections.get(edition.name, ())
+        content = correct_content(EditionContent.from_json(edition.content), made)
         for entry in (e for section in content.sections for e in section.entries):
             if entry.when and (key := entry.url or entry.headline) not in seen:
                 seen.add(key)
-                calendar.add_component(_write_event(settings, entry, entry.when, content, edition.release_at))
+                calendar.add_component(_write_event(settings, entry, entry.when, content, edition.release_at, made))
     return bytes(calendar.to_ical())
 
 
@@ -77,17 +83,23 @@ def _open_calendar(settings: Settings, name: str) -> "Calendar":
 
 
 def _write_event(
-    settings: Settings, entry: SectionEntry, when: EntryDate, content: EditionContent, released_at: datetime
+    settings: Settings,
+    entry: SectionEntry,
+    when: EntryDate,
+    content: EditionContent,
+    released_at: datetime,
+    made: Sequence[Correction],
 ) -> "Event":
     """Write one date: a moment where it is known, else a whole day; a deadline blocks nobody's time."""
     from icalendar import Event, vText
 
     event, base = Event(), settings.link_base
+    corrected_at = find_corrected_at(made, entry.url) if entry.url else None
     event.add(
         "uid", f"{hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:24]}@{base.split('//')[-1]}"
     )
     event.add("dtstamp", released_at)
-    event.add("last-modified", released_at)
+    event.add("last-modified", corrected_at or released_at)
     event.add("summary", entry.headline if when.kind == "event" else _name_deadline(settings, entry, when))
     if when.moment:
         event.add("dtstart", when.moment)
@@ -101,9 +113,18 @@ def _write_event(
     if entry.url:
         event.add("url", entry.url)
     source = f"{_name_issue(settings, content)}: {base}/editions/{content.name}"
-    event.add("description", vText("\n".join([when.text, *entry.details, *filter(None, [entry.summary]), source])))
+    lines = [when.text, *entry.details, entry.summary, _date_correction(settings, corrected_at), source]
+    event.add("description", vText("\n".join(filter(None, lines))))
     event.add("transp", "TRANSPARENT")
     return event
+
+
+def _date_correction(settings: Settings, corrected_at: datetime | None) -> str:
+    if corrected_at is None:
+        return ""
+    language = settings.reader_language
+    day = language.full_date(corrected_at.astimezone(settings.file.publication.zone))
+    return language.gettext("Corrected %(day)s", day=day)
 
 
 def _name_issue(settings: Settings, content: EditionContent) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from digest.app.web_editions import EditionPage
-from digest.edition.content import EditionPicture, SectionEntry
+from digest.edition.content import EditionPicture, SectionEntry, truncate_text
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
 from digest.edition.rendering.template_filters import without_weekday
@@ -47,7 +48,15 @@ def describe_edition_page(
     """Write the head of an edition's page; `base` is the public address without a slash at its end."""
     content, address = page.content, f"{base}/editions/{page.line.name}"
     lead = arrange_mail(content).lead
-    headline = lead.entry.headline if lead else content.subject
+    plain_headline = lead.entry.headline if lead else content.subject
+    correction = (page.line.corrected_at, publication.zone, language)
+    headline = mark_title(plain_headline, *correction)
+    if page.line.corrected_at:
+        # Where search engines cut a title off, the mark would be gone: the headline is cut before it.
+        room = MAX_TITLE_LENGTH - len(mark_title("", *correction))
+        short_headline = mark_title(truncate_text(plain_headline, room), *correction)
+    else:
+        short_headline = headline
     issue = f"{publication.name} {language.gettext('No. %(number)s', number=content.number)}"
     day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
     description = language.gettext(
@@ -64,7 +73,7 @@ def describe_edition_page(
     )
     entries = list(_list_entries(page))
     return PageMetadata(
-        title=_choose_title(headline, issue, publication.name),
+        title=_choose_title(short_headline, issue, publication.name),
         headline=headline,
         description=_shorten(description, MAX_DESCRIPTION_LENGTH),
         address=address,
@@ -74,8 +83,16 @@ def describe_edition_page(
     )
 
 
+def mark_title(title: str, corrected_at: datetime | None, zone: ZoneInfo, language: ReaderLanguage) -> str:
+    """Mark the title of what was corrected with the day, where nothing else can stand beside it: in feeds, in the head of a page."""
+    if corrected_at is None:
+        return title
+    day = language.full_date(corrected_at.astimezone(zone))
+    return language.gettext("%(title)s (corrected %(day)s)", title=title, day=day)
+
+
 def _choose_title(headline: str, issue: str, name: str) -> str:
-    """Write the title with as much of the issue's name as search engines show of it; the headline is never cut."""
+    """Write the title with as much of the issue's name as search engines show of it; here nothing is cut."""
     longest_first = (f"{headline} · {issue}", f"{headline} · {name}")
     return next((title for title in longest_first if len(title) <= MAX_TITLE_LENGTH), headline)
 
@@ -115,7 +132,7 @@ def _link_data(
         "@type": "PublicationIssue",
         "@id": address,
         "url": address,
-        "name": page.content.subject,
+        "name": mark_title(page.content.subject, page.line.corrected_at, zone, language),
         "issueNumber": str(page.content.number),
         "inLanguage": publication.language,
         "datePublished": page.line.release_at.astimezone(zone).isoformat(),

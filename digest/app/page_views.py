@@ -1,6 +1,6 @@
 """What pages show: values read in one look, never acts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ from digest.edition.mailable_edition import MailableEdition
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
 from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
+from digest.store.correction_models import Correction
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
 from subscribers.errors import ApplicationError
@@ -204,6 +205,12 @@ def list_public_editions(installation: Installation, most: int) -> list[Edition]
     )
     with installation.database.read() as session:
         return list(session.scalars(query.limit(most)))
+
+
+def list_edition_corrections(installation: Installation, names: Collection[str]) -> dict[str, tuple[Correction, ...]]:
+    """List the corrections of editions by their names; an edition without one is missing."""
+    with installation.database.read() as session:
+        return corrections.list_corrections_by_edition(session, names)
 
 
 def find_public_edition(installation: Installation, name: str) -> Edition | None:

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 import structlog
 from sqlalchemy import select
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session, undefer
 from digest.app.installation import Installation
 from digest.collect.encoded_image import CardWords, ImageError
 from digest.collect.images import PreparedImage, draw_card, find_image, store_image
-from digest.edition import approval, corrections
+from digest.edition import approval, corrected_content, corrections
 from digest.edition.content import EditionContent
 from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
@@ -36,6 +37,12 @@ class EditionLine:
     subject: str
     preheader: str
     release_at: datetime
+    corrected_at: datetime | None = None  # the last time; subject and preview line read as they were corrected
+
+    @property
+    def changed_at(self) -> datetime:
+        """When it last said something else."""
+        return self.corrected_at or self.release_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,17 @@ class CardRequest:
 LINE_COLUMNS = (Edition.name, Edition.number, Edition.subject, Edition.preheader, Edition.release_at)
 
 
+def make_edition_line(row: Sequence[Any], made: Sequence[Correction]) -> EditionLine:
+    """Make the line of an edition of a row of `LINE_COLUMNS`, with its corrections in it."""
+    line = EditionLine(*row)
+    return replace(
+        line,
+        subject=corrected_content.correct_line(line.subject, made),
+        preheader=corrected_content.correct_line(line.preheader, made),
+        corrected_at=corrected_content.find_corrected_at(made),
+    )
+
+
 def read_edition_page(installation: Installation, name: str, *, now: datetime) -> EditionPage | None:
     """Read the page of an edition that anybody may read, or None."""
     settings = installation.settings
@@ -90,10 +108,10 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
             return None
         made = corrections.list_corrections(session, edition)
         mailable = approval.read_mailable(session, edition, settings)
-        content = EditionContent.from_json(edition.content)
+        content = corrected_content.correct_content(EditionContent.from_json(edition.content), made)
         previous, following = _find_neighbour(session, edition, later=False), _find_neighbour(session, edition)
         page = EditionPage(
-            line=EditionLine(edition.name, edition.number, edition.subject, edition.preheader, edition.release_at),
+            line=make_edition_line([getattr(edition, column.key) for column in LINE_COLUMNS], made),
             content=content,
             pieces={piece.name: piece.body for piece in mailable.pieces if piece.kind == "page"},
             corrections=made,
@@ -150,7 +168,9 @@ def store_card(installation: Installation, name: str, *, now: datetime) -> None:
     settings = installation.settings
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        request = request_card(EditionContent.from_json(edition.content), settings.file.publication.name, settings)
+        made = corrections.list_corrections(session, edition)
+        content = corrected_content.correct_content(EditionContent.from_json(edition.content), made)
+        request = request_card(content, settings.file.publication.name, settings)
         if find_image(session, request.address):
             return
         picture = session.get(MediaFile, request.picture, options=[undefer(MediaFile.body)])

@@ -16,7 +16,8 @@ Examples:
       --note "We wrote 41,000." --carry
   digest correct 2026-W47 --mail 1
 
-In the archive the old text stays, struck through, with the date and your name; the feed says so. Without --story and
+On the edition's page the old text stays, struck through, with the date and your name; elsewhere the right text stands with
+the date, and the feed says what was wrong. Without --story and
 --mail the corrections made so far are listed. Exit codes: 0 done, 1 not confirmed or refused, 2 wrong use."""
 )
 @click.argument("edition")

@@ -196,3 +196,11 @@ class RenderedFragment:
     kind: str
     name: str
     body: str
+
+
+def truncate_text(text: str, max_length: int) -> str:
+    """Shorten to `max_length` characters at a word's end, with an ellipsis where anything was cut."""
+    if len(text) <= max_length:
+        return text
+    head = text[: max_length - 1]
+    return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,;:.-\u2013\u2014") + "…"

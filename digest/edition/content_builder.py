@@ -55,7 +55,7 @@ def build_content(
     )
     leading_first = sorted(sections, key=lambda s: not SECTION_KINDS[s.kind].leads_edition)
     headlines = [e.headline for s in leading_first for e in s.entries]
-    subject = truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name
+    subject = content.truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name
     deadline = find_next_deadline(sections)
     preheader = compose_preheader(headlines[1:], deadline.when if deadline else None, language)
     written = arrangement.texts
@@ -116,14 +116,6 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.Se
     )
 
 
-def truncate_text(text: str, max_length: int) -> str:
-    """Shorten to `max_length` characters at a word's end, with an ellipsis where anything was cut."""
-    if len(text) <= max_length:
-        return text
-    head = text[: max_length - 1]
-    return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,;:.-\u2013\u2014") + "…"
-
-
 def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: ReaderLanguage) -> str:
     """Name what else the edition holds, never the subject again, in at most 90 characters: up to two headlines and the next deadline.
 
@@ -137,7 +129,7 @@ def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, lang
     separator = language.pgettext("between headlines", "; ")
     around = len(language.gettext("Also: %(headlines)s", headlines="")) + len(_join_sentences("", due, language))
     room = content.MAX_PREHEADER_LENGTH - around
-    named = truncate_text(headlines[0], room)
+    named = content.truncate_text(headlines[0], room)
     fitting = (f"{named}{separator}{other}" for other in headlines[1:MAX_TRIED_HEADLINES])
     named = next((longer for longer in fitting if len(longer) <= room), named)
     return _join_sentences(language.gettext("Also: %(headlines)s", headlines=named), due, language)

@@ -3,7 +3,7 @@
 What was approved never changes. A correction is kept beside it, and shown with it: the old text struck through, dated and signed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, cast, get_args
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.approval import find_standing_approval
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
+from digest.edition.corrected_content import correct_entry
 from digest.edition.queries import OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
@@ -46,6 +47,19 @@ def list_corrections(session: Session, edition: Edition) -> tuple[Correction, ..
     return tuple(session.scalars(query))
 
 
+def list_corrections_by_edition(
+    session: Session, names: Collection[str] | None = None
+) -> dict[str, tuple[Correction, ...]]:
+    """List the corrections of editions by name, or of all; an edition without one is missing."""
+    query = select(Edition.name, Correction).join(Correction, Correction.edition_id == Edition.id)
+    if names is not None:
+        query = query.where(Edition.name.in_(names))
+    found: dict[str, tuple[Correction, ...]] = {}
+    for name, correction in session.execute(query.order_by(Correction.edition_id, Correction.seq)):
+        found[name] = (*found.get(name, ()), correction)
+    return found
+
+
 def next_correction_number(session: Session, edition: Edition) -> int:
     """Number the corrections of an edition from 1."""
     last = session.scalar(select(func.max(Correction.seq)).where(Correction.edition_id == edition.id))
@@ -73,11 +87,8 @@ def list_correctable_stories(
 def _correctable_story(
     key: str, title: str, entry: SectionEntry, corrections: Sequence[Correction]
 ) -> CorrectableStory:
-    texts = {"headline": entry.headline, "summary": entry.summary}
-    for correction in corrections:
-        if (correction.url, correction.section) == (entry.url, key):
-            texts[correction.field] = correction.becomes
-    return CorrectableStory(entry.url, key, title, entry.headline, texts["headline"], texts["summary"])
+    now = correct_entry(entry, corrections)
+    return CorrectableStory(entry.url, key, title, entry.headline, now.headline, now.summary)
 
 
 def find_sent_text(session: Session, correction: Correction, edition: Edition) -> str:

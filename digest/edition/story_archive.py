@@ -15,6 +15,7 @@ from sqlalchemy import Float, Integer, Select, column, delete, func, insert, sel
 from sqlalchemy.orm import Session
 
 from digest.edition.content import SectionEntry, read_sections
+from digest.edition.corrected_content import correct_entry
 from digest.edition.queries import PUBLIC_STATES
 from digest.edition.rendering.anchors import story_anchor
 from digest.store.archive_models import ArchivedStory
@@ -53,6 +54,12 @@ class ArchiveMatch:
     story: ArchivedStory
     edition: str
     number: int
+    corrected_at: datetime | None = None  # the last time; it reads as it was corrected
+
+    @property
+    def changed_at(self) -> datetime:
+        """When it last said something else."""
+        return self.corrected_at or self.story.released_at
 
     @property
     def path(self) -> str:
@@ -93,17 +100,15 @@ def split_query(typed: str) -> tuple[str, ...]:
 
 def archive_edition(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
     """Store the stories of an edition as its page says them, in place of those that are there."""
-    corrected = {(c.section, c.url, c.field): c.becomes for c in corrections}
-    entries = [(section.key, entry) for section in read_sections(edition.content) for entry in section.entries]
+    made = tuple(corrections)
+    entries = [entry for section in read_sections(edition.content) for entry in section.entries]
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
-    rows = [_row_values(edition, n, entry, key, corrected) for n, (key, entry) in enumerate(entries)]
+    rows = [_row_values(edition, n, correct_entry(entry, made)) for n, entry in enumerate(entries)]
     if rows:
         session.execute(insert(ArchivedStory), rows)
 
 
-def _row_values(
-    edition: Edition, position: int, entry: SectionEntry, section: str, corrected: dict[tuple[str, str, str], str]
-) -> dict[str, Any]:
+def _row_values(edition: Edition, position: int, entry: SectionEntry) -> dict[str, Any]:
     when = entry.when
     return {
         "edition_id": edition.id,
@@ -111,8 +116,8 @@ def _row_values(
         "released_at": edition.release_at,
         "anchor": story_anchor(entry),
         "url": entry.url,
-        "headline": corrected.get((section, entry.url, "headline"), entry.headline),
-        "summary": corrected.get((section, entry.url, "summary"), entry.summary),
+        "headline": entry.headline,
+        "summary": entry.summary,
         "topic": entry.kicker[:100],
         "topic_key": topic_key(entry.kicker),
         "source": entry.source[:200],
@@ -122,7 +127,12 @@ def _row_values(
 
 
 def _select_public(query: StoryQuery) -> Select[Any]:
-    columns: tuple[Any, ...] = (ArchivedStory, Edition.name, Edition.number)
+    corrected_at = (
+        select(func.max(Correction.at))
+        .where(Correction.edition_id == ArchivedStory.edition_id, Correction.url == ArchivedStory.url)
+        .scalar_subquery()
+    )
+    columns: tuple[Any, ...] = (ArchivedStory, Edition.name, Edition.number, corrected_at)
     found = (
         select(*columns).join(Edition, Edition.id == ArchivedStory.edition_id).where(Edition.state.in_(PUBLIC_STATES))
     )

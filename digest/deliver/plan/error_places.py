@@ -7,6 +7,7 @@ from html import unescape
 
 from digest.deliver.compose.variant_limit import VariantKey
 from digest.edition.content import RenderedFragment
+from digest.edition.corrected_content import correct_quote
 from digest.edition.fragment_names import list_omitted_fragments
 from digest.edition.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitiser import sanitise_text
@@ -14,8 +15,6 @@ from digest.edition.rendering.sanitiser import sanitise_text
 _TAG = re.compile(r"<[^>]*>")
 # Lines are folded and words bound together as a part and a language ask for it.
 _BETWEEN_LETTERS = re.compile("[\\s\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{WORD JOINER}\N{SOFT HYPHEN}]+")
-_ELLIPSIS = "…"
-_MIN_CUT_LENGTH = 8  # letters of a cut text that tell it from others
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,7 @@ class ErrorPlaces:
 def says_text(line: str, sent: str, becomes: str) -> bool:
     """Return whether a line says a text, whole, or cut by an ellipsis behind a word in which it differs from the corrected one."""
     said, wanted, right = _squeeze(line), _squeeze(sent), _squeeze(becomes)
-    if wanted in said:
-        return True
-    ends = [at for at, letter in enumerate(said) if letter == _ELLIPSIS]
-    return any(
-        said[:end].endswith(wanted[:length]) and not right.startswith(wanted[:length])
-        for end in ends
-        for length in range(_MIN_CUT_LENGTH, min(end, len(wanted)) + 1)
-    )
+    return wanted in said or correct_quote(said, wanted, right) != said
 
 
 def _read_words(piece: RenderedFragment) -> str:

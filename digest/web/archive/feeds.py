@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 from digest.app.archive import FeedEdition, TopicPage
+from digest.app.page_metadata import mark_title
 from digest.app.web_editions import EditionLine
 from digest.settings import PublicationSettings
 from subscribers.reader_language import ReaderLanguage
@@ -27,7 +28,13 @@ def build_atom_feed(
     _add_text(root, "updated", _timestamp(max((e.updated_at for e in editions), default=_LONG_AGO)))
     for edition in editions:
         address = f"{base}/editions/{edition.line.name}"
-        entry = _add_entry(root, address, edition.line.subject, edition.published_at, edition.updated_at)
+        entry = _add_entry(
+            root,
+            address,
+            mark_title(edition.line.subject, edition.line.corrected_at, publication.zone, language),
+            edition.published_at,
+            edition.updated_at,
+        )
         _add_text(entry, "summary", "\n".join(_summarise(edition, publication.zone, language)))
         if edition.html:
             content = ET.SubElement(entry, "content", type="html")
@@ -39,11 +46,10 @@ def build_topic_feed(page: TopicPage, publication: PublicationSettings, base: st
     """Write the feed of a topic's stories; each is named by its place in its edition."""
     address, title = f"{base}/topics/{page.topic.key}", f"{publication.name}: {page.topic.name}"
     root = _open_feed(publication, f"{address}.atom", address, title, "")
-    _add_text(root, "updated", _timestamp(max((f.story.released_at for f in page.stories), default=_LONG_AGO)))
+    _add_text(root, "updated", _timestamp(max((f.changed_at for f in page.stories), default=_LONG_AGO)))
     for found in page.stories:
-        entry = _add_entry(
-            root, f"{base}{found.path}", found.story.headline, found.story.released_at, found.story.released_at
-        )
+        title = mark_title(found.story.headline, found.corrected_at, publication.zone, language)
+        entry = _add_entry(root, f"{base}{found.path}", title, found.story.released_at, found.changed_at)
         if found.story.url:
             ET.SubElement(entry, "link", rel="related", href=found.story.url)
         said = " · ".join(
@@ -81,7 +87,7 @@ def _write_json_item(edition: FeedEdition, address: str, zone: ZoneInfo, languag
     item = {
         "id": address,
         "url": address,
-        "title": edition.line.subject,
+        "title": mark_title(edition.line.subject, edition.line.corrected_at, zone, language),
         "summary": said,
         "date_published": _timestamp(edition.published_at),
         "date_modified": _timestamp(edition.updated_at),
@@ -110,7 +116,7 @@ def build_site_map(lines: Iterable[EditionLine], topic_keys: Iterable[str], page
     for line in lines:
         url = ET.SubElement(root, "url")
         _add_text(url, "loc", f"{base}/editions/{line.name}")
-        _add_text(url, "lastmod", _timestamp(line.release_at))
+        _add_text(url, "lastmod", _timestamp(line.changed_at))
     return _write_xml(root)
 
 

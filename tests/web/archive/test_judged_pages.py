@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from digest.app.corrections import CorrectionForm, correct_story
 from digest.store.models import EditionState
+from tests.actors import EDITOR
 from tests.html_judge import find_html_faults
 from tests.web.conftest import RELEASE
 
@@ -19,5 +21,8 @@ PATHS = (
 @pytest.mark.node
 def test_the_judge_of_html_finds_nothing_on_the_public_pages(world: Any, tmp_path: Path) -> None:
     world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
-    world.edition(state=EditionState.SENT)
+    name = world.edition(state=EditionState.SENT)
+    # Dated on every page that has the story.
+    form = CorrectionForm(f"https://fema.example/{name}", "headline", "New flood maps move 4,100 homes", "Not 41,000.")
+    correct_story(world.install, name, form, actor=EDITOR, now=RELEASE + timedelta(days=1))
     assert find_html_faults({path: world.client.get(path).text for path in PATHS}, tmp_path) == ""

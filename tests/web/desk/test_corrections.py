@@ -1,11 +1,14 @@
 """An error in an edition that went out: corrected in the archive, carried on, and mailed to exactly those who got it."""
 
+import html
+import json
 import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
+from itertools import pairwise
 from typing import Any, cast
 from xml.etree import ElementTree as ET
 
@@ -24,6 +27,8 @@ from digest.deliver.plan.correction_plan import read_recipient_pages
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
 from digest.edition import approval
+from digest.edition.content import EditionContent, EditionSection, SectionEntry
+from digest.edition.corrected_content import correct_content, correct_quote
 from digest.edition.corrections import load_carried_blocks
 from digest.edition.queries import find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
@@ -243,6 +248,61 @@ def test_in_the_archive_the_old_text_is_struck_dated_and_signed_and_the_approved
     page = sent.world.client.get(f"/editions/{NAME}").text
     assert "This edition has 2 corrections." in page
     assert f"<del>{WRONG}</del>" in page
+
+
+CRANES, EXERCISE = "https://cisa.example/2026-W47/cranes", "https://events.example/2026-W47"
+LEAD, RIGHT_LEAD = (f"Ports get {days} days to check the remote links on their cranes" for days in ("ten", "fifty"))
+CUT_LEAD, RIGHT_CUT = "Ports get ten days to check the remote links…", "Ports get fifty days to check the remote…"
+DATED = "orrected November 22, 2026"
+
+
+def test_wherever_a_corrected_text_is_shown_it_is_the_right_one_and_dated(world: Any) -> None:
+    store_edition(world.install, state=EditionState.SENT, subject=CUT_LEAD)
+
+    def look(path: str) -> str:
+        return html.unescape(world.client.get(path).text)
+
+    lists = ("/", "/editions", "/search?q=ports+cranes", "/topics/maritime", "/topics/maritime.atom")
+    assert [path for path in lists if "ten days" not in look(path) or DATED in look(path)] == []
+    for url, text in ((CRANES, RIGHT_LEAD), (EXERCISE, "Port resilience exercise, closed to observers")):
+        form = CorrectionForm(url, "headline", text, "It was wrong.")
+        corrections.correct_story(world.install, NAME, form, actor=EDITOR, now=LATER)
+    for path in lists:
+        page = look(path)
+        assert (path, "ten days" in page, "fifty days" in page, DATED in page) == (path, False, True, True)
+    home = look("/")
+    assert home.count(f"C{DATED}") == 4, "the newest edition, its lead, its event among the dates, its line in the list"
+    title = f"{RIGHT_CUT} (c{DATED})"
+    assert f"<title>{title}</title>" in look("/feed.atom")
+    assert [item["title"] for item in world.client.get("/feed.json").json["items"]] == [title]
+    page = look(f"/editions/{NAME}")
+    head = page[: page.index("</head>")]
+    assert f"<title>Ports get fifty days to check the… (c{DATED})</title>" in head, "in 70 characters"
+    assert f'<meta property="og:title" content="{RIGHT_LEAD} (c{DATED})">' in head
+    data = json.loads(re.findall(r"ld\+json\">(.*?)</script>", head)[0])
+    assert (data["name"], data["hasPart"][0]["name"]) == (title, RIGHT_LEAD)
+    # The picture that other sites show is drawn anew.
+    assert 'property="og:image:width" content="1200"' in head
+    for calendar in ("/calendar.ics", f"/editions/{NAME}.ics"):
+        dates = look(calendar).replace("\r\n ", "").replace("\\,", ",")
+        assert "SUMMARY:Port resilience exercise, closed to observers" in dates
+        assert f"C{DATED}" in dates
+
+
+def test_a_correction_reads_on_in_every_section_and_after_another_one() -> None:
+    texts = ("Nine of ten ports closed", "Eight of ten ports closed", "Seven ports closed")
+    made = [
+        Correction(url=MAPS, section="featured", field="headline", was=was, becomes=becomes, at=LATER)
+        for was, becomes in pairwise(texts)
+    ]
+    twice = (SectionEntry(texts[0], MAPS), SectionEntry("Another title", MAPS), SectionEntry(texts[0], CRANES))
+    sections = tuple(EditionSection(key, "featured", key, "", twice) for key in ("featured", "most-read"))
+    content = EditionContent(NAME, 147, texts[0], "Also: Nine of ten ports…", "Friday", 1, "", "", sections)
+    now = correct_content(content, made)
+    assert (now.subject, now.preheader) == (texts[2], "Also: Seven ports…")
+    read = [[entry.headline for entry in section.entries] for section in now.sections]
+    assert read == [[texts[2], "Another title", texts[0]]] * 2
+    assert correct_quote("Nine…", texts[0], texts[1]) == "Nine…", "too little to tell it by"
 
 
 def test_the_feed_says_that_an_edition_was_corrected(sent: SentEdition) -> None:
