@@ -70,7 +70,9 @@ class BackgroundBackups:
         if not settings.file.backup.folder:
             raise BackupError("Name a folder and save it first.")
         if not settings.backup_passphrase_text:
-            raise BackupError("DIGEST_BACKUP_PASSPHRASE is not set, so none can be made. Set it and start again.")
+            raise BackupError(
+                "DIGEST_BACKUP_PASSPHRASE is not set, so none can be made. Set it in digest.env and start again."
+            )
         with self._lock:
             if self._progress is not None:
                 raise BackupRunsError("A backup is being made already.")

@@ -17,7 +17,7 @@ from digest.deliver.control import installation_hold
 from digest.settings import Settings
 from digest.store.engine import Database
 
-COPY_GUARD_ACTOR = "the copy fence"
+COPY_GUARD_ACTOR = "the copy guard"
 _MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))  # machine-id(5)
 _DIFFERENCE_TEXTS = {
     "name": "under another name ({})",

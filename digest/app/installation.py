@@ -15,7 +15,7 @@ from digest.app import copy_guard
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember
-from digest.store.engine import Database, has_schema, migrate_schema, open_database
+from digest.store.engine import Database, describe_driver_error, has_schema, migrate_schema, open_database
 from digest.store.models import Edition
 from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
 from subscribers.consent.departure_log import DepartureLog
@@ -180,9 +180,9 @@ def open_installation(
             ) from exc
         except SQLAlchemyError as exc:
             # The URL may hold a password, so only what the driver said is shown.
-            reason = str(exc.orig).strip() if isinstance(exc, DBAPIError) else type(exc).__name__
+            reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
             raise InstallationError(
-                f"The database cannot be opened: {reason}",
+                f"The database cannot be opened: {reason}.",
                 remedy=f"Look at DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether its server runs.",
             ) from exc
         installation = Installation(settings, database)

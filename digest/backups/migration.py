@@ -24,7 +24,7 @@ from digest.deliver.control import installation_hold
 from digest.store.audit import chain_audit_entries, record_audit
 from digest.store.audit_chain import include_audit_fault
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.engine import Database, open_database, upgrade_schema
+from digest.store.engine import Database, describe_driver_error, open_database, upgrade_schema
 from subscribers.consent import seals
 from subscribers.crypto.keys import KeyRing
 
@@ -112,7 +112,7 @@ def move_database(
                 with source.write() as undoing:
                     installation_hold.release_installation(undoing)
             if isinstance(exc, DBAPIError):
-                raise BackupError(f"the other database refuses: {str(exc.orig).splitlines()[0]}") from exc
+                raise BackupError(f"the other database refuses: {describe_driver_error(exc)}") from exc
             raise
     return MigrationResult({name: hash_.rows for name, hash_ in hashes.items()}, proof)
 
@@ -149,7 +149,7 @@ def _open_target(url: URL) -> Iterator[Database]:
         for path in file.parent.glob(f"{file.name}*") if file is not None else ():
             path.unlink()
         if isinstance(exc, DBAPIError):
-            reason = str(exc.orig).strip().splitlines()[0]
+            reason = describe_driver_error(exc)
             raise BackupError(f"the other database cannot be opened: {reason}") from exc
         raise
 

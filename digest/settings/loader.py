@@ -140,7 +140,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return _parse_toml(file.read_text("utf-8"), file)
     except UnicodeDecodeError as exc:
-        raise SettingsError(f"{file}: not readable as TOML: {exc}") from exc
+        line = exc.object[: exc.start].count(b"\n") + 1
+        raise SettingsError(
+            f"{file.absolute()}: not readable as TOML, at line {line}: it is not UTF-8.",
+            remedy="Save the file as UTF-8.",
+        ) from exc
     except OSError as exc:
         raise SettingsError(f"{file}: can't be read: {exc.strerror}") from exc
 
@@ -150,14 +154,17 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > MAX_LINE_LENGTH:
             raise SettingsError(
-                f"{file}: line {number} has {len(line):,} characters, and may have {MAX_LINE_LENGTH:,}. Break it up."
+                f"{file}: line {number} has {len(line):,} characters, and may have {MAX_LINE_LENGTH:,}.",
+                remedy="Break it up.",
             )
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise _explain_toml_error(file, text, str(exc)) from exc
     except RecursionError:
-        raise SettingsError(f"{file}: not readable as TOML: too many brackets within each other.") from None
+        raise SettingsError(
+            f"{file}: not readable as TOML: too many brackets within each other.", remedy="Take brackets out."
+        ) from None
 
 
 def _explain_toml_error(file: Path, text: str, said: str) -> SettingsError:
@@ -168,7 +175,9 @@ def _explain_toml_error(file: Path, text: str, said: str) -> SettingsError:
         name, first = repeated
         remedy = "Put what stands under both into one." if name.startswith("[") else "Take one of the two lines out."
         return SettingsError(f"{file.absolute()}: {name} stands twice, on lines {first} and {second}.", remedy=remedy)
-    return SettingsError(f"{file}: not readable as TOML: {said}")
+    words, _, at = said.partition(" (at ")
+    where = at.rstrip(")") or "end of document"
+    return SettingsError(f"{file.absolute()}: not readable as TOML, at {where}: {words}.", remedy="Mend it there.")
 
 
 def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:

@@ -215,6 +215,12 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
     return Database(engine)
 
 
+def describe_driver_error(error: DBAPIError) -> str:
+    """Return in one line what a database's driver said first, without a period: it goes on with questions and other addresses tried."""
+    lines = str(error.orig).strip().splitlines() or [type(error).__name__]
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in lines[0]).split()).rstrip(".:")
+
+
 class SchemaTooNewError(ApplicationError):
     """The database belongs to a newer version of this program."""
 

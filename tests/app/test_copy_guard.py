@@ -126,4 +126,4 @@ def test_postgresql_knows_another_server_and_another_database(postgresql: Databa
         acts = session.execute(text("SELECT act, actor FROM audit")).all()
     assert held is not None
     assert "this may be a copy" in held.reason
-    assert [tuple(row) for row in acts] == [("held", "the copy fence")]
+    assert [tuple(row) for row in acts] == [("held", "the copy guard")]

@@ -15,7 +15,8 @@ from digest.settings import SettingsError, load_settings
             "line 2 has 200,003 characters, and may have 10,000",
         ),
         ("deep = " + "[" * 9_000, "too many brackets"),
-        ("[publication\n", "not readable as TOML: Expected ']'"),
+        ("[publication\n", "not readable as TOML, at line 1, column 13: Expected ']'"),
+        ("[sender]\nname =", "at end of document: Invalid value. Mend it there."),
         (
             '[sender]\nlist_id = "a"\nlist_id = "b"\n',
             "list_id stands twice, on lines 2 and 3. Take one of the two lines out.",
@@ -29,6 +30,15 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, text: str, reason: str) 
         load_settings(file, {})
     assert f"{file}: " in str(caught.value)
     assert reason in str(caught.value)
+
+
+def test_a_file_in_another_encoding_is_named_with_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "digest.toml"
+    file.write_bytes('[sender]\nname = "Büro"\n'.encode("latin-1"))
+    with pytest.raises(
+        SettingsError, match=r"toml: not readable as TOML, at line 2: it is not UTF-8\. Save the file as UTF-8\."
+    ):
+        load_settings(file, {})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Long runs that prove what the tests prove in small: `make soak`. It writes its table into docs/soak.md.
 
-    python -m tests.soak.soak [--kills 50] [--readers 20000] [--messages 10000] [--fuzz-seconds 300] [--seed N]
+    python -m tests.soak.soak [--kills 32] [--readers 6000] [--messages 10000] [--fuzz-seconds 300] [--seed N]
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written
 
 Kills at random moments of a large send over each way out and on each database, every message of a large send looked at,
@@ -57,6 +57,7 @@ from tests.soak.year_results import record_years
 ROUTES = (smtp_route(50), smtp_route(8), sendgrid_route(100), smtp_route(1))
 RECEIVER_DELAYS = {"smtp": 0.0, "sendgrid": 0.005}  # seconds that the receiver takes, else it is all over too soon
 UNSUBSCRIBE_CLICKS = 50
+KILLED_READERS, KILLS = 6_000, 32  # of each send that is killed, as docs/soak.md has them
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ A process that sends is killed (SIGKILL) at random moments of a whole send, and 
 is a process of its own that writes down what it accepts before it answers. After **every** kill the delivery counts are
 compared with what it has: they balance, nobody was accepted twice, nobody who is said to have it has not, nobody who has
 it is said to wait. At the end everybody was accepted or is in doubt by name. A seed gives the same moments again, as far as
-machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N`.
+machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --readers {readers} --kills {kills} --seed N`.
 
 {table}
 
@@ -221,8 +222,8 @@ is read in the process itself, and may take two seconds of processor time at mos
 def main() -> None:
     """Run it all; the page is written after each step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--readers", type=int, default=20_000)
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--readers", type=int, default=KILLED_READERS)
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--fuzz-seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
@@ -249,7 +250,8 @@ def main() -> None:
             _print_progress(f"{way.name}, {database}, seed {seed} …")
             rows.append(run_killed_send(way, database, crowd, arguments.kills, seed).table_row)
             _print_progress(rows[-1])
-            write_section("Kills", KILLS_SECTION.format(table="\n".join([TABLE_HEAD, *rows])), origin)
+            told = {"readers": arguments.readers, "kills": arguments.kills, "table": "\n".join([TABLE_HEAD, *rows])}
+            write_section("Kills", KILLS_SECTION.format(**told), origin)
     _print_progress("four workers …")
     record_result(run_worker_kills(READERS, RATE_LIMIT, KILL_INTERVAL, arguments.seed), origin)
     _print_progress("the simulated years …")

@@ -148,13 +148,15 @@ class SetupWalk:
         self._tool("docker", "build", "--tag", image, "--file", f"{folder}/deploy/Containerfile", f"{folder}/deploy")
         try:
             assert "digest" in self._tool("docker", "run", "--rm", image, "--version")
-            closed = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
-            mounted = ("docker", "run", "--rm", *closed, "--volume", f"{folder}:{folder}")
-            if not self._can(*mounted, "--user", "0:0", "--entrypoint", "ls", image, f"{folder}/digest.toml"):
+            start = ("docker", "run", "--rm", "--volume", f"{folder}:{folder}")
+            # With root's capabilities: whether the files are there, not who may read them.
+            if not self._can(*start, "--user", "0:0", "--entrypoint", "ls", image, f"{folder}/digest.toml"):
                 self.left_out.append("an installation in docker, whose daemon does not see this machine's files")
                 return
-            command = [*mounted, image, "doctor", "--json"]
+            closed = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
+            command = [*start, *closed, image, "doctor", "--json"]
             looked = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert looked.returncode in {0, 1}, looked.stdout + looked.stderr
             levels = {finding["check"]: finding["level"] for finding in json.loads(looked.stdout)["findings"]}
             assert (levels["database"], levels["key-file"], levels["home-folder"]) == ("ok",) * 3, looked.stdout
         finally:

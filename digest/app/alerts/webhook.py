@@ -201,7 +201,7 @@ def explain_webhook_refusal(settings: Settings, webhook: str) -> str:
     It is looked up under the guards of what goes out, so that a name of a closed network is told before an alert is lost.
     """
     if settings.alert_secret is None:
-        return "DIGEST_ALERT_SECRET is not set, so no post could be signed. Set it in the environment and start again."
+        return "DIGEST_ALERT_SECRET is not set, so no post could be signed. Set it in digest.env and start again."
     try:
         address = policy.parse_web_address(webhook)
         port = address.port or (443 if address.scheme == "https" else 80)

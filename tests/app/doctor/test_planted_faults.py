@@ -108,6 +108,21 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
     (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
     assert finding["check"] == "database"
     assert "DIGEST_DATABASE_URL" in finding["remedy"]
+    monkeypatch.setenv("DIGEST_DATABASE_URL", "postgresql+psycopg://eve:hid-den@127.0.0.1:1/digest")
+    (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
+    assert finding["check"] == "database"
+    assert finding["message"].startswith("The database cannot be opened: ")
+    assert finding["message"].endswith(" refused.")
+    assert f"{finding['message']}{finding['remedy']}".isprintable()
+    assert f"{finding['message']} {finding['remedy']}".lower().count("server run") == 1
+    Path("digest.toml").write_text("[publication]\nname = HLS\n")
+    (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
+    assert finding["check"] == "settings"
+    assert (
+        finding["message"]
+        == f"{Path('digest.toml').absolute()}: not readable as TOML, at line 2, column 8: Invalid value."
+    )
+    assert finding["remedy"].startswith("Mend it there. Then run doctor again")
 
 
 @pytest.mark.parametrize(

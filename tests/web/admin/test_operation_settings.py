@@ -156,6 +156,6 @@ def test_no_secret_stands_in_a_page_and_an_editor_gets_neither(filed: Any) -> No
     client, editor = filed.signed_in_client("admin"), filed.desk
     for table, variable in (("alerts", "DIGEST_ALERT_SECRET"), ("backup", "DIGEST_BACKUP_PASSPHRASE")):
         page = client.get(f"/admin/settings/{table}").text
-        assert re.search(rf"<b>set</b><br><small>{variable}, set in the environment", page)
+        assert re.search(rf"<b>set</b><br><small>{variable}, set in <code>digest.env</code> or the environment", page)
         assert "s3cret" not in page
         assert editor.get(f"/admin/settings/{table}").status_code == 403

@@ -195,7 +195,7 @@ def test_what_the_environment_decides_and_what_the_doctor_says_stand_beside_it(f
     client = filed.signed_in_client("admin")
     publication, sender = (client.get(f"/admin/settings/{table}").text for table in ("publication", "sender"))
     assert "https://news.example.org</b>" in publication
-    assert "DIGEST_BASE_URL, set in the environment" in publication
+    assert "DIGEST_BASE_URL, set in <code>digest.env</code> or the environment" in publication
     assert "DIGEST_MAIL_URL, its default" in sender
     assert 'name="base_url"' not in publication
     assert submit(client, "sender", postal_address="").status_code == 303
