@@ -91,7 +91,7 @@ def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> I
         ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
     """
     if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
-        raise ImageError("it is SVG or a page, not a photograph; SVG can carry scripts and no mail shows it")
+        raise ImageError("it is SVG or a page, and neither is shown in mail: save the picture as PNG or JPEG")
     try:
         # Pillow only warns between one and two times its own bound; no warning of a bomb is to be ignored.
         warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -110,7 +110,11 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
             "30 pixels high it would be 233 wide, and the masthead has room for 200",
         ),
         ("low.png", draw_logo("#000000", (100, 40)), "100 x 40 pixels: too low to be sharp (60 pixels are needed)"),
-        ("drawn.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is SVG or a page"),
+        (
+            "drawn.svg",
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "it is SVG or a page, and neither is shown in mail: save the picture as PNG or JPEG",
+        ),
         ("a logo.png", draw_logo("#000000"), "'a logo.png' cannot stand in [look]"),
     ],
 )

@@ -110,9 +110,12 @@ def test_no_feed_can_plant_a_placeholder(kind: str, title: str, url: str) -> Non
 
 
 def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionContent) -> None:
+    planted = "<!--cut foot-->\x1efoot\x1e<!--web-->"
     entries = tuple(
-        replace(e, headline="<!--cut foot-->\x1efoot\x1e<!--web-->") for e in full_content.sections[0].entries
+        replace(e, headline=planted, picture=e.picture and replace(e.picture, alt=planted))
+        for e in full_content.sections[0].entries
     )
+    assert entries[0].picture, "whose description stands in an attribute"
     hostile = replace(full_content, sections=(replace(full_content.sections[0], entries=entries),))
     names = [p.name for p in render_edition(hostile, publication_frame(OURS), PAGES) if p.kind == "text"]
     assert names == [

@@ -24,6 +24,9 @@ _SPACE_INSENSITIVE_TAGS = frozenset({"table", "tbody", "tr", "head", "html"})
 _CELLS = frozenset({"td", "th", "tr"})
 _ATTRIBUTE_PLACES = {"valign": _CELLS, "bgcolor": _CELLS | {"table", "body"}}
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
+# libxml2 writes "<" in an attribute as it is, but in addresses as %3C.
+_ATTRIBUTES_WITH_ANGLES = "//@*[contains(., '<')][not(name() = 'href' or name() = 'src' or name() = 'action')]"
+_ANGLE_STAND_IN = "\ufdd0"  # no character (Unicode, 23.7)
 
 
 # An edition is rendered again and again between two edits: to be looked at, to be checked, to be approved.
@@ -51,8 +54,15 @@ def inline_css(html: str) -> str:
     _drop_unused_classes(root)
     _drop_misplaced_attributes(root)
     _minify_page(root)
+    _mask_angles(root)
     out: bytes = etree.tostring(root.getroottree(), method="html", encoding="utf-8")
-    return out.decode("utf-8")
+    return out.decode("utf-8").replace(_ANGLE_STAND_IN, "&lt;")
+
+
+def _mask_angles(root: "_Element") -> None:
+    """Let a stand-in take the place of "<" in attributes: what is cut by comments must find none in an article's words."""
+    for value in root.xpath(_ATTRIBUTES_WITH_ANGLES):
+        value.getparent().set(value.attrname, value.replace("<", _ANGLE_STAND_IN))
 
 
 def _create_premailer(root: "_Element | None", *, align_floating_images: bool = False) -> "Premailer":
