@@ -46,7 +46,7 @@ bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
 soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messages, fuzz all parsers, simulate eight years; writes docs/soak.md
 	@$(BIN)/python -m tests.soak.soak
 
-pictures: $(VENV)/.stamp  ## Take the pictures of the README and of docs/editors.md from the running product (needs Chromium)
+pictures: $(VENV)/.stamp  ## Take the pictures of the README, docs/editors.md and docs/admins.md from the running product (needs Chromium)
 	@$(BIN)/python -m tests.tools.take_screenshots
 
 wheel: $(VENV)/.stamp  ## Build the wheel into ./dist

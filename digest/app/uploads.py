@@ -91,8 +91,10 @@ class ListUploads:
                 file = folder / safe_file_name(file_name)
                 keep_stream(stream, file)
                 found = _survey_in_child(file)
-            except BaseException:
+            except BaseException as exc:
                 shutil.rmtree(folder, ignore_errors=True)
+                if isinstance(exc, UploadError):
+                    draft.detail = {"because": str(exc)}
                 raise
             upload = ListUpload(name, file, actor.name, now, found.columns, rows=found.rows)
             upload = replace(upload, found={"origin": found.origin, "warnings": list(found.warnings)})
@@ -257,7 +259,8 @@ def _survey_in_child(file: Path) -> UploadSurvey:
     try:
         return run_in_child(survey_upload, file, on_progress=lambda: None, stop_asked=threading.Event())
     except WorkFailedError as exc:
-        raise UploadError(str(exc)) from None
+        reason = str(exc)
+        raise UploadError(reason[:1].upper() + reason[1:]) from None
 
 
 def work_on_upload(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:

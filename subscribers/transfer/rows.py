@@ -73,8 +73,11 @@ class UnknownWordError(RowError):
     def __init__(self, column: str, word: str) -> None:
         self.column = column
         self.word = word if len(word) <= MAX_WORD_LENGTH and "@" not in word and word.isprintable() else ""
-        said = f"“{self.word}” is a word" if self.word else "there is a text"
-        super().__init__(f"{said} that we do not know, in the column “{column}”: say what it means, or mend the row")
+        super().__init__(
+            f"“{self.word}” in the column “{column}” is no status that is known: say what it means, or mend the row"
+            if self.word
+            else f"what stands in the column “{column}” is no status, but a long text or an address: mend the row"
+        )
 
 
 class LikelySlipError(RowError):

@@ -234,7 +234,9 @@ def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]
         elif parts.scheme == "http":
             if examined.links_may_stay_here and address.startswith(examined.base):
                 continue
-            yield warning_finding(f"{address} is plain http: who carries the mail's reader there can read along.")
+            yield warning_finding(
+                f"{address} is plain http: whoever stands between the reader and that site can read along."
+            )
         elif parts.scheme not in {"https", "mailto"} or (parts.scheme == "https" and not parts.hostname):
             yield error_finding(f"{address} is no web or mail address.")
 

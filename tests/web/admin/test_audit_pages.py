@@ -64,6 +64,7 @@ def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) 
     record(both, ("scheduler", "ledger sealed", "ledger", {"people": 3}), at=NOW - timedelta(days=3))
     record(both, looked, ("terminal:eve", "approve", "2026-W47", {}), ("staff 1", "refused: list exported", "list", {}))
     page = client.get("/admin/audit").text
+    assert ">Check now</button>" in page, "it was never checked"
     assert rows_of(page) == [
         "5:30 p.m. ET ann tried “list exported”: list Refused. 4",
         "5:30 p.m. ET eve at a terminal approved 2026-W47 3",

@@ -113,6 +113,7 @@ def test_a_mailchimp_export_is_mapped_tried_and_imported(both: Any) -> None:
 def test_columns_with_other_headings_are_mapped_by_hand(world: Any) -> None:
     client = world.signed_in_client("admin")
     path = upload(client, "email,joined,opted in\nada2@county.example,2024-01-01,2024-01-02\n")
+    assert "It is a plain list" in client.get(path).text
     assert table_of(post_step(world, client, path, "try")) == {"Agreed, without evidence": "1"}
     mapped = post_step(world, client, path, "try", **{"column-1": "requested at", "column-2": "confirmed at"})
     assert table_of(mapped) == {"Agreed, with evidence": "1"}
@@ -184,8 +185,8 @@ def test_departures_that_a_list_names_are_counted_where_an_admin_looks(world: An
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "the file is empty"),
-        ("name,city\nAda,London\n", "no column holds addresses"),
+        ("", "The file is empty"),
+        ("name,city\nAda,London\n", "No column holds addresses"),
         ("PK\x03\x04x", "spreadsheet"),
     ],
 )
@@ -195,6 +196,9 @@ def test_what_is_no_list_is_refused_and_not_kept(world: Any, text: str, why: str
     answer = client.post("/admin/import", data=token_of(client) | {"file": file}, content_type="multipart/form-data")
     assert (answer.status_code, why in answer.text) == (400, True)
     assert not list(world.install.settings.uploads_folder.iterdir())
+    with world.database.read() as session:
+        row = session.scalars(select(AuditEntry)).one()
+    assert (row.act, why in row.detail["because"]) == ("failed: list uploaded", True)
 
 
 def test_uploads_go_a_week_after_their_last_use(world: Any) -> None:

@@ -107,6 +107,7 @@ def test_the_page_counts_all_that_is_planned_and_says_how_long_it_takes(going: A
     assert "They went ahead: 27 accepted, 3 refused. The rest was let go Nov 19, 5:25 p.m." in page
     assert "1 uncertain" in page
     assert "digest uncertain 2026-W47" in page
+    assert "under Admin, Deliveries they say what became of each" in page
 
 
 def test_before_the_wait_is_over_the_page_says_what_the_rest_waits_for(going: Any) -> None:
