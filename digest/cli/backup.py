@@ -14,6 +14,7 @@ from digest.backups.restore import RestoreResult
 from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 from subscribers.consent.seals import LedgerProof
+from subscribers.errors import ApplicationError
 
 FILE_PATH = click.Path(dir_okay=False, path_type=Path)
 
@@ -73,10 +74,19 @@ def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest,
         return
     click.echo(
         f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes; read again and proved.\n"
-        f"Its addresses open with {context.settings.key_file} alone: keep a copy of that file elsewhere."
+        f"{_describe_keys(context)}"
     )
     if is_encrypted:
         click.echo("It is encrypted: nobody opens it without the passphrase, so keep that elsewhere too.")
+
+
+def _describe_keys(context: CommandContext) -> str:
+    """Say with which keys the addresses of a backup open: not with a file that belongs to another database."""
+    try:
+        _ = context.installation.keys
+    except ApplicationError as exc:
+        return f"Its addresses do not open with {context.settings.key_file}. {exc}"
+    return f"Its addresses open with {context.settings.key_file} alone: keep a copy of that file elsewhere."
 
 
 @click.command(

@@ -559,6 +559,12 @@ def test_the_commands_say_what_they_did_and_what_to_do_next(
     assert "before-" in found["aside"]
     assert run(other, "restore", "nothing.zip").exit_code == 1
     assert "Nothing leaves: held by" in run(other, "status", "2026-W47").output
+    assert "Its addresses open with" in made.output
+    (other / "keys.json").unlink()
+    KeyRing.create(other / "keys.json")
+    foreign = run(other, "backup", "foreign.zip")
+    assert "do not open with" in foreign.output
+    assert "not this database's" in foreign.output
 
 
 def test_every_table_is_in_an_archive(small: WebSetup, tmp_path: Path) -> None:
