@@ -264,7 +264,8 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
 
 def correct_it_for_those_who_got_the_error(served: ServedWeek, dana: Page, looking: Page) -> None:
     """Correct a story; exactly those who got the error get the correction, each once."""
-    path, story = f"{served.week.path}/corrections", served.week.entry("featured", 1)
+    # The preview line, which readers without Featured have too, names the first two.
+    path, story = f"{served.week.path}/corrections", served.week.entry("featured", 2)
     wrong = story["headline"]
     served.clock.now = AFTERWARDS
     served.leave("leaver")
