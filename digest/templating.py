@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, TracebackType
@@ -176,6 +177,7 @@ def find_template_mistakes(operator_folder: Path) -> list[str]:
             # One that stands in for no shipped template gets its names from whichever includes it.
             if (find_template_folder() / name).is_file():
                 mistakes += _list_unknown_names(parsed, file, _known_names(name.parts[0]) | environment.globals.keys())
+                mistakes += _list_unknown_site_fields(parsed, file) if name.parts[0] == "web" else ()
     return mistakes
 
 
@@ -196,6 +198,16 @@ def _list_unknown_names(parsed: nodes.Template, file: Path, known: AbstractSet[s
         if name.name not in known and name.name not in own:
             own.add(name.name)  # once a template
             yield _describe_mistake(f"{file}, line {name.lineno}", f"'{name.name}' is undefined")
+
+
+def _list_unknown_site_fields(parsed: nodes.Template, file: Path) -> Iterator[str]:
+    """Say what a page asks of `site`, which every page is handed, that it does not have."""
+    from subscribers.pages.context import SiteDetails  # brings Flask along: commands start without it
+
+    known = {field.name for field in fields(SiteDetails)}
+    for asked in parsed.find_all(nodes.Getattr):
+        if isinstance(asked.node, nodes.Name) and asked.node.name == "site" and asked.attr not in known:
+            yield _describe_mistake(f"{file}, line {asked.lineno}", f"'site' has no attribute '{asked.attr}'")
 
 
 @lru_cache(maxsize=4)

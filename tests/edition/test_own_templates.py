@@ -93,6 +93,7 @@ def test_every_broken_template_is_named_also_one_that_fails_only_when_it_is_show
         "mail/edition/subject.txt": "{{ content.sujbect }}",
         "mail/welcome/body.txt": "Hello\n{{ fatcs.name }}",
         "web/error.html": "{% if %}",
+        "web/contact.html": "{{ site.nmae }}",
         "web/home.html": "<p>{{ site.name }}</p>\n<p>{{ zork.bork }}</p>",
     }
     for name, text in broken.items():
@@ -103,6 +104,7 @@ def test_every_broken_template_is_named_also_one_that_fails_only_when_it_is_show
     assert [error.partition(". Correct it")[0] for error in errors] == [
         f"{own}/mail/edition/subject.txt, line 1: 'digest.edition.content.EditionContent object' has no attribute 'sujbect'",
         f"{own}/mail/welcome/body.txt, line 2: 'fatcs' is undefined",
+        f"{own}/web/contact.html, line 1: 'site' has no attribute 'nmae'",
         f"{own}/web/error.html, line 1: Expected an expression, got 'end of statement block'",
         f"{own}/web/home.html, line 2: 'zork' is undefined",
     ]
