@@ -1,14 +1,14 @@
 """Look at the mail in every way that it is met, and measure it: `make look` writes pictures and a table into ./look.
 
-What a machine lacks (Node, Java with VNU_JAR, SpamAssassin, rspamd, Chromium's pictures excepted) stands in the table as left out.
+What a machine lacks (Node, Java with VNU_JAR, Lighthouse, SpamAssassin, rspamd, Chromium's pictures excepted) stands in the table as left out.
 """
 
+import argparse
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +25,9 @@ from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import describe_draft
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import Settings
+from digest.store.engine import migrate_schema, open_database
 from digest.store.models import Edition, EditionState
+from digest.web.server import open_page_server
 from subscribers.consent.preferences import Preferences
 from tests.browser import AXE_MAIL, axe_report, excess_width, open_browser
 from tests.conftest import ROOT, find_tool, has_tool
@@ -33,10 +35,16 @@ from tests.settings.test_look import TEAL
 from tests.tools import look_measures
 from tests.tools.shown_mail import ShownMail
 from tests.tools.spam_filters import ask_rspamd, ask_spamassassin
+from tests.web.conftest import build_web_setup
 
 NO_CHOICES, FIVE_MINUTES = Preferences(), Preferences(short=True)
 WIDTHS = (320, 390, 640, 1200)
 ENTRIES = 30
+LIGHTHOUSE = (
+    *("lighthouse", "--quiet", "--output=json", "--only-categories=accessibility,best-practices,seo"),
+    "--chrome-flags=--headless=new --no-sandbox",
+)
+LIGHTHOUSE_WANTED = "≥ 95 each"
 _STYLE_BLOCK = re.compile(r"<style.*?</style>", re.DOTALL)
 _MEDIA_RULE = re.compile(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*\s*\}")
 
@@ -190,6 +198,30 @@ def measure_spam(message: bytes, folder: Path) -> Iterator[Measure]:
         yield Measure(title, str(report), f"≤ {limit}", report.points <= limit)
 
 
+def measure_pages(content: EditionContent, folder: Path) -> Iterator[Measure]:
+    """Ask Lighthouse about home, edition and sign-up, as they are served."""
+    if not shutil.which("lighthouse"):
+        yield Measure("Lighthouse, three pages", "left out: not installed", LIGHTHOUSE_WANTED)
+        return
+    database = open_database(f"sqlite:///{folder}/pages.db")
+    migrate_schema(database)
+    world = build_web_setup(database, folder)
+    world.edition(state=EditionState.SENT, content=replace(content, name="2026-W47", number=147))
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        for path in ("/", "/editions/2026-W47", "/subscribe"):
+            said = _run([*LIGHTHOUSE, f"http://127.0.0.1:{serving.port}{path}"])
+            if not said.startswith("{"):
+                yield Measure(
+                    f"Lighthouse, {path}", f"did not run: {said.strip()[-200:]}", LIGHTHOUSE_WANTED, holds=False
+                )
+                continue
+            report = json.loads(said)
+            scores = {name: round(100 * (c["score"] or 0)) for name, c in report["categories"].items()}
+            found = ", ".join(f"{name} {score}" for name, score in scores.items())
+            yield Measure(f"Lighthouse, {path}", found, LIGHTHOUSE_WANTED, min(scores.values()) >= 95)
+    database.close()
+
+
 def _run(command: list[str], stdin: bytes | None = None) -> str:
     done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=180)
     return done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace")
@@ -204,7 +236,11 @@ def write_table(measures: list[Measure]) -> str:
 
 def main() -> None:
     """Take the pictures, and write and print the table; exit 1 where a measure does not hold."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "look")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path("look"), help="where pictures and table go: ./look"
+    )
+    folder: Path = parser.parse_args().folder
     folder.mkdir(exist_ok=True)
     content, ours, other = load_content(), build_settings({}), build_settings(TEAL)
     message, html = compose_message(content, ours)
@@ -230,6 +266,7 @@ def main() -> None:
         ]
     with tempfile.TemporaryDirectory() as scratch:
         measures += [*measure_judges(html, Path(scratch)), *measure_spam(message, Path(scratch))]
+        measures += measure_pages(content, Path(scratch))
     table = write_table(measures)
     (folder / "measures.md").write_text(table, "utf-8")
     print(table)
