@@ -129,7 +129,7 @@ def ground(world: Any) -> tuple[Any, list[Rule], list[str], list[str]]:
 
 
 @settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.data())
 def test_no_request_is_answered_with_a_fault_of_ours(

@@ -24,19 +24,20 @@ allow_networks = ["127.0.0.0/8"]
 """
 
 
+def move_settings(world: Any, folder: Path, text: str = SETTINGS, **environment: str) -> Any:
+    """Open an installation again, with its settings in a file beside its database."""
+    file = folder / "digest.toml"
+    file.write_text(text, "utf-8")
+    now = world.install.settings
+    places = {"DIGEST_HOME": str(now.home), "DIGEST_DATABASE_URL": now.database_url, "DIGEST_BASE_URL": BASE_URL}
+    settings = load_settings(file, places | environment)
+    install = Installation(settings, world.database)
+    app = create_app(install, clock=lambda: NOW)
+    app.testing = True
+    return replace(world, install=install, app=app)
+
+
 @pytest.fixture(scope="session")
 def move_settings_to_file() -> Callable[..., Any]:
     """Give the function that opens an installation again, with its settings in a file beside its database."""
-
-    def reopen(world: Any, folder: Path, text: str = SETTINGS, **environment: str) -> Any:
-        file = folder / "digest.toml"
-        file.write_text(text, "utf-8")
-        now = world.install.settings
-        places = {"DIGEST_HOME": str(now.home), "DIGEST_DATABASE_URL": now.database_url, "DIGEST_BASE_URL": BASE_URL}
-        settings = load_settings(file, places | environment)
-        install = Installation(settings, world.database)
-        app = create_app(install, clock=lambda: NOW)
-        app.testing = True
-        return replace(world, install=install, app=app)
-
-    return reopen
+    return move_settings
