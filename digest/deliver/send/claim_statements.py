@@ -1,0 +1,168 @@
+"""The statements by which deliveries are claimed and their results recorded, each compiled once: `claims` runs them."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    String,
+    any_,
+    bindparam,
+    case,
+    column,
+    func,
+    inspect,
+    or_,
+    outerjoin,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
+
+from digest.store.delivery_models import Delivery, DeliveryState
+from subscribers.consent import audience
+from subscribers.store.compiled_statements import CompiledStatement
+from subscribers.store.database import is_postgresql
+from subscribers.store.models import Person, UtcDateTime
+
+_columns = inspect(Delivery).local_table.c
+
+# Rows are changed by their id, one by one: given a list of ids, SQLite would look for them among all that wait.
+_SELECT_WAITING = (
+    select(
+        _columns.id,
+        _columns.message_id,
+        _columns.tries,
+        _columns.due_at,
+        _columns.next_try_at,
+        _columns.first_handed_at,
+        *audience.audience_columns(),
+    )
+    .select_from(outerjoin(_columns.id.table, Person, Person.number == _columns.person))
+    .where(
+        _columns.state == DeliveryState.WAITING,
+        _columns.purpose == bindparam("purpose_name"),
+        _columns.next_try_at <= bindparam("horizon"),
+    )
+    .limit(bindparam("max_rows"))
+    .with_for_update(skip_locked=True, of=_columns.id.table)  # PostgreSQL; SQLite has one writer anyway
+)
+SELECT_DUE = CompiledStatement(_SELECT_WAITING.order_by(_columns.next_try_at))
+# Ids are keyed hashes: the first of them are spread over the list.
+SELECT_SPREAD = _SELECT_WAITING.order_by(
+    _columns.domain_tag.in_(bindparam("avoided_domains", expanding=True)), _columns.id
+)
+
+
+class UpdateById:
+    """An UPDATE of rows by id: row by row on SQLite; on PostgreSQL one statement for all with the same values.
+
+    On PostgreSQL every statement is work for the planner, which shares our cores.
+    """
+
+    def __init__(self, *guard: ColumnElement[bool], **values: Any) -> None:
+        change = update(_columns.id.table).where(*guard).values(**values)
+        several = any_(bindparam("delivery_id", type_=postgresql.ARRAY(String())))
+        self._single_row = CompiledStatement(change.where(_columns.id == bindparam("delivery_id")))
+        self._many_rows = CompiledStatement(change.where(_columns.id == several))
+
+    def update_rows(self, session: Session, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+        """Update rows, given as (id, values), all with the same names; return how many changed."""
+        if not is_postgresql(session):
+            return self._single_row.execute_many(session, [{"delivery_id": id_, **values} for id_, values in changes])
+        ids_by_values: dict[tuple[tuple[str, Any], ...], list[str]] = {}
+        for id_, values in changes:
+            ids_by_values.setdefault(tuple(values.items()), []).append(id_)
+        rows = [{"delivery_id": ids, **dict(values)} for values, ids in ids_by_values.items()]
+        return self._many_rows.execute_many(session, rows)
+
+
+# Of a claim whose message never left: None if it was the first.
+_FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
+_IS_WAITING = _columns.state == DeliveryState.WAITING
+POSTPONE = UpdateById(_IS_WAITING, next_try_at=bindparam("retry_at"))
+SET_ASIDE = UpdateById(_IS_WAITING, state=bindparam("new_state"))
+_LEASE_VALUES: dict[str, Any] = {
+    "state": DeliveryState.HANDING_OVER,
+    "owner": bindparam("owner_name"),
+    "lease_until": bindparam("leased_until"),
+    "handed_at": bindparam("claimed_at"),
+    "first_handed_at": func.coalesce(_columns.first_handed_at, bindparam("claimed_at", type_=UtcDateTime())),
+    "transport": bindparam("provider_name"),
+}
+TAKE_LEASE = UpdateById(_IS_WAITING, **_LEASE_VALUES)
+# On PostgreSQL one statement, however many variants there are.
+_leased = (
+    func.unnest(
+        bindparam("delivery_ids", type_=postgresql.ARRAY(String())),
+        bindparam("variant_texts", type_=postgresql.ARRAY(String())),
+    )
+    .table_valued(column("delivery_id", String()), column("variant_text", String()))
+    .render_derived(name="leased")
+)
+TAKE_READER_LEASE, TAKE_READER_LEASES = (
+    CompiledStatement(
+        update(_columns.id.table).where(_IS_WAITING, _columns.id == id_).values(variant=variant, **_LEASE_VALUES)
+    )
+    for id_, variant in (
+        (bindparam("delivery_id"), bindparam("variant_text", type_=String())),
+        (_leased.c.delivery_id, _leased.c.variant_text),
+    )
+)
+_IS_OWN_CLAIM = (
+    _columns.owner == bindparam("owner_name"),
+    # Past its lease the row became uncertain; the run that claimed it knows better.
+    or_(_columns.state == DeliveryState.HANDING_OVER, _columns.state == DeliveryState.UNCERTAIN),
+)
+
+
+def _result_update(
+    delivery_id: ColumnElement[str],
+    new_state: ColumnElement[Any],
+    new_reply: ColumnElement[str],
+    added_tries: ColumnElement[int],
+    retry_at: ColumnElement[datetime],
+) -> CompiledStatement:
+    """Return the UPDATE that records the result of a claim."""
+    change = update(_columns.id.table).where(_columns.id == delivery_id, *_IS_OWN_CLAIM)
+    return CompiledStatement(
+        change.values(
+            state=new_state,
+            reply=new_reply,
+            tries=_columns.tries + added_tries,
+            next_try_at=func.coalesce(retry_at, _columns.next_try_at),
+            first_handed_at=case((added_tries == 0, _FIRST_HANDED_BEFORE), else_=_columns.first_handed_at),
+            owner=None,
+            lease_until=None,
+        )
+    )
+
+
+RESULT_TYPES: dict[str, TypeEngine[Any]] = {
+    "delivery_id": String(),
+    "new_state": String(),
+    "new_reply": String(),
+    "added_tries": Integer(),
+    "retry_at": UtcDateTime(),
+}
+RECORD_RESULT = _result_update(*(bindparam(name, type_=type_) for name, type_ in RESULT_TYPES.items()))
+# One statement on PostgreSQL, however different the replies are.
+_results = (
+    func.unnest(*(bindparam(name, type_=postgresql.ARRAY(type_)) for name, type_ in RESULT_TYPES.items()))
+    .table_valued(*(column(name, type_) for name, type_ in RESULT_TYPES.items()))
+    .render_derived(name="result")
+)
+RECORD_RESULTS = _result_update(*(_results.c[name] for name in RESULT_TYPES))
+UNDO_CLAIM = UpdateById(
+    *_IS_OWN_CLAIM,
+    state=bindparam("new_state"),
+    owner=None,
+    lease_until=None,
+    handed_at=None,
+    first_handed_at=_FIRST_HANDED_BEFORE,
+    transport="",
+)
