@@ -202,16 +202,16 @@ def is_swallowed(week: GrowingWeek, history: tuple[Edit, ...], edit: Edit, draft
     weeks,
     st.lists(
         st.tuples(
-            effective_drafts(["story 0", "story 1", "story 2"]),
+            effective_drafts(["story 0", "story 1"]),
             st.sampled_from(["staff 1", "staff 2"]),
             st.integers(0, 3),
-            st.sampled_from([False, False, True]),
+            st.booleans(),
         ),
-        min_size=2,
+        min_size=4,
         max_size=7,
     ),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_two_editors_whose_forms_are_late_lose_nothing(
     week: GrowingWeek, acts: list[tuple[EditDraft, str, int, bool]]
 ) -> None:
@@ -236,6 +236,9 @@ def test_two_editors_whose_forms_are_late_lose_nothing(
                 assert (standing.kind, standing.value.get("field")) == (draft.kind, draft.value.get("field"))
             continue
         for edit in unseen:
+            # Two stories at one place stand one below the other, whoever came first.
+            if draft.kind == EditKind.PLACE and edit.target != draft.target:
+                continue
             same = (edit.kind, edit.target, edit.value) == (draft.kind, draft.target, draft.value)
             assert same or not is_swallowed(week, history, edit, draft), (edit, draft)
         history = followed(history, draft, actor)
