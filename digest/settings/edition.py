@@ -14,14 +14,14 @@ from subscribers.reader_language import ReaderLanguage, mark_message, writing_di
 class PublicationSettings(values.SettingsTable):
     """What the newsletter is and who makes it."""
 
-    name: str = "HLS.Today"
-    tagline: str = "The homeland-security week in one read"
-    site: str = "https://hls.today/"
+    name: values.SingleLine = "HLS.Today"
+    tagline: values.SingleLine = "The homeland-security week in one read"
+    site: Annotated[str, AfterValidator(values.check_web_address)] = "https://hls.today/"
     about: str = (
         "HLS.Today covers news and information on homeland security and public safety "
         "for people in the public and private sectors."
     )
-    editor: str = ""
+    editor: values.SingleLine = ""
     language: str = "en"
     timezone: Annotated[str, AfterValidator(values.check_time_zone)] = "America/New_York"
     intro: str = ""
@@ -47,7 +47,7 @@ class WordingSettings(values.SettingsTable):
 class SenderSettings(values.SettingsTable):
     """Who the mail comes from. Sending to the world demands `address` and `postal_address`."""
 
-    name: str = "HLS.Today"
+    name: values.SingleLine = "HLS.Today"
     address: str = "digest@news.example.org"
     reply_to: str = "editors@news.example.org"
     postal_address: str = ""
@@ -102,9 +102,9 @@ class SectionSettings(values.SettingsTable):
     """One block of the edition. `kind = "stories"` is the operator's own, filled from `topics`."""
 
     key: str = Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")
-    title: str
+    title: values.SingleLine
     kind: SectionKindName
-    note: str = ""
+    note: values.SingleLine = ""
     most: int = Field(default=5, ge=1, le=40)
     topics: list[str] = []
     refill: Literal["next", "none"] = "next"  # what takes the place of a story that an editor dropped
@@ -139,8 +139,8 @@ DEFAULT_SECTIONS = (
 class SponsorSettings(values.SettingsTable):
     """One labelled, paid block; `name` is who pays."""
 
-    name: str
-    headline: str
+    name: values.SingleLine
+    headline: values.SingleLine
     text: str
     url: Annotated[str, AfterValidator(values.check_web_address)]
 
@@ -155,8 +155,8 @@ class SourceSettings(values.SettingsTable):
     """
 
     url: Annotated[str, AfterValidator(values.check_web_address)]
-    name: str
-    publisher: str
+    name: values.SingleLine
+    publisher: values.SingleLine
     section: Literal["news", "products", "events", "opportunities"] = "news"
     weight: float = Field(default=1.0, ge=0.0, le=3.0)
     primary: bool = False

@@ -24,6 +24,14 @@ class SettingsTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def join_lines(text: str) -> str:
+    """Return a text on one line: it stands in a mail's header, a calendar's field or a list, where a line break begins another."""
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+SingleLine = Annotated[str, AfterValidator(join_lines)]
+
+
 def check_time_zone(name: str) -> str:
     """Check a time zone of the IANA database.
 
@@ -68,7 +76,8 @@ def check_web_address(text: str) -> str:
         parts = urlsplit(text)
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    # urlsplit leaves line breaks out without a word.
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not text.isprintable():
         raise ValueError(f"{text!r} is no http or https address")
     return text
 

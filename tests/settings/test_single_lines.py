@@ -1,0 +1,28 @@
+"""Settings that stand in headers, calendars and links: one line, and an address of the web."""
+
+from pathlib import Path
+
+import pytest
+
+from digest.settings import SettingsError, load_settings
+
+
+def test_a_name_over_several_lines_stands_on_one(tmp_path: Path) -> None:
+    file = tmp_path / "digest.toml"
+    file.write_text(
+        '[publication]\nname = "The week\\r\\nBcc: x@y.example"\ntagline = """\nOne\n  read\n"""\n'
+        '[sender]\nname = "The\\u2028week"\n',
+        "utf-8",
+    )
+    settings = load_settings(file, {}).file
+    assert settings.publication.name == "The week Bcc: x@y.example"
+    assert settings.publication.tagline == "One read"
+    assert settings.sender.name == "The week"
+
+
+@pytest.mark.parametrize("site", ["javascript:alert(1)", "//hls.example", "https://hls.example/\\r\\nX: y", ""])
+def test_the_publications_site_is_an_address_of_the_web(tmp_path: Path, site: str) -> None:
+    file = tmp_path / "digest.toml"
+    file.write_text(f'[publication]\nsite = "{site}"\n', "utf-8")
+    with pytest.raises(SettingsError, match=r"publication\.site"):
+        load_settings(file, {})
