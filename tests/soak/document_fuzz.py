@@ -26,6 +26,7 @@ import httpx
 from PIL import Image
 
 from digest import logs
+from digest.app.doctor.received_message import MessageFileError, ReceivedMessage, examine_message
 from digest.app.installation import Installation
 from digest.backups.archive import ArchiveReader, BackupError
 from digest.collect.encoded_image import CardWords, CropShape, ImageError
@@ -230,6 +231,7 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
         ),
         FuzzedParser("robots.txt", _ROBOTS_SEEDS, _read_robots),
         FuzzedParser("bounces and complaints", _mail_seeds(), _read_mail),
+        FuzzedParser("received messages", [*_mail_seeds(), _RECEIVED_SEED], _examine_mail, (MessageFileError,)),
         FuzzedParser("posts of SendGrid", [_WEBHOOK_SEED], lambda body: parse_webhook_body(body, NOW)),
         FuzzedParser("mail logs", _LOG_SEEDS, from_file(_read_log), (MailLogError,)),
         FuzzedParser("lists", _LIST_SEEDS, from_file(lambda file: list(read_rows(survey_file(file)))), (ListFileError,)),
@@ -284,6 +286,26 @@ _READERSHIP_SEEDS = [
     b'url,views\n/a/b,"1,234"\nhttps://hls.example/c,7\n',
     "Seite;Aufrufe\n/ä;1.234\n".encode("utf-16"),
 ]
+
+
+_RECEIVED_SEED = b"""Authentication-Results: mx.example.com; spf=pass smtp.mailfrom=b@news.example.org; dkim=pass header.d=news.example.org; dmarc=pass\r
+ARC-Seal: i=1; a=rsa-sha256; cv=none; d=list.example.net; s=k; b=QUJD\r
+DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=news.example.org; s=digest; h=from:to:list-unsubscribe:list-unsubscribe-post;\r
+ bh=QUJD; b=QUJD\r
+From: HLS.Today <digest@news.example.org>\r
+To: reader@elsewhere.example\r
+List-Unsubscribe: <https://news.example.org/u/abc>\r
+List-Unsubscribe-Post: List-Unsubscribe=One-Click\r
+MIME-Version: 1.0\r
+Content-Type: text/html; charset=utf-8\r
+Content-Transfer-Encoding: quoted-printable\r
+\r
+<p>Ports get ten days =E2=80=94 <a href=3D"https://u1.ct.sendgrid.net/ls/click?x">Read</a></p>\r
+"""
+
+
+def _examine_mail(body: bytes) -> object:
+    return examine_message(ReceivedMessage(body, Settings()))
 
 
 def _mail_seeds() -> list[bytes]:

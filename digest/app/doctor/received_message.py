@@ -3,14 +3,10 @@
 Nothing of it is printed but domains, results and header names: it was sent to somebody.
 """
 
-import email
-import email.policy
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.utils import parseaddr
 from functools import cached_property
 
 import dkim
@@ -19,12 +15,15 @@ from digest.app.doctor import dmarc
 from digest.app.doctor.check_registry import complete_finding, report_error, report_fine, report_warning
 from digest.app.doctor.outside_world import LookupFailedError, OutsideWorld
 from digest.deliver.compose.dkim import load_signer
+from digest.deliver.events.mailbox.mime import MimePart, parse_mime, read_mailbox
 from digest.deliver.providers.kind import DoctorFinding
 from digest.settings import Settings
 from subscribers.errors import ApplicationError
 
 MAX_MESSAGE_BYTES = 20_000_000
 MAX_HTML_BYTES, MANY_HTML_BYTES = 102 * 1024, 80 * 1024  # Gmail cuts there; see docs/preflight.md
+_MAX_SIGNATURES = 10
+_MAX_DEPTH = 3  # of parts within parts: mixed, related, alternative
 ONE_CLICK_FIELDS = ("list-unsubscribe", "list-unsubscribe-post")
 METHODS = ("spf", "dkim", "dmarc")
 _RESULT = re.compile(r"\b(spf|dkim|dmarc)\s*=\s*([a-z]+)", re.IGNORECASE)
@@ -69,31 +68,29 @@ class ReceivedMessage:
     trusted_server: str = ""
 
     @cached_property
-    def message(self) -> EmailMessage:
-        """The message as a mail program reads it."""
-        return email.message_from_bytes(self.raw, policy=email.policy.default)
+    def _mime(self) -> MimePart:
+        return parse_mime(self.raw)
 
     def list_values(self, name: str) -> list[str]:
         """List the values of a field, unfolded, the topmost first."""
-        plain = email.message_from_bytes(self.raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", policy=email.policy.compat32)
-        return [re.sub(r"\r?\n[ \t]+", " ", str(value)).strip() for value in plain.get_all(name, [])]
+        return self._mime.fields.all(name.lower())
 
     @cached_property
     def author_domain(self) -> str:
         """The domain of From."""
-        return parseaddr((self.list_values("From") or [""])[0])[1].rpartition("@")[2].lower()
+        return read_mailbox((self.list_values("From") or [""])[0]).rpartition("@")[2].lower()
 
     @cached_property
     def html(self) -> bytes:
         """The HTML part, decoded; empty where there is none."""
-        part = self.message.get_body(("html",))
-        content = part.get_payload(decode=True) if part is not None else b""
-        return content if isinstance(content, bytes) else b""
+        part = _find_html_part(self._mime)
+        return part.decoded_body(MAX_MESSAGE_BYTES) if part is not None else b""
 
     @cached_property
     def signatures(self) -> tuple[MessageSignature, ...]:
         """The DKIM signatures, the topmost first, each verified where its key is known."""
-        return tuple(self._verify(at, value) for at, value in enumerate(self.list_values("DKIM-Signature")))
+        values = self.list_values("DKIM-Signature")[:_MAX_SIGNATURES]  # each is computed over the whole body
+        return tuple(self._verify(at, value) for at, value in enumerate(values))
 
     def _verify(self, at: int, value: str) -> MessageSignature:
         tags = dmarc.parse_tags(value)
@@ -128,6 +125,14 @@ class ReceivedMessage:
             return dmarc.are_aligned(self.world.names, self.author_domain, domain, strict=False)
         pair = sorted((self.author_domain, domain), key=len)
         return bool(domain) and (pair[0] == pair[1] or pair[1].endswith(f".{pair[0]}"))
+
+
+def _find_html_part(part: MimePart, depth: int = 0) -> MimePart | None:
+    """Find the HTML of a message, or of one of its parts."""
+    if part.media_type == "text/html":
+        return part
+    inner = part.parts() if depth < _MAX_DEPTH else []
+    return next((found for one in inner if (found := _find_html_part(one, depth + 1))), None)
 
 
 MessageCheckFunction = Callable[[ReceivedMessage], Iterator[DoctorFinding]]
@@ -263,7 +268,7 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
     if aligned := [domain for domain in domains if received.is_aligned(domain)]:
         yield report_fine(f"the signature of {aligned[0]} speaks for {received.author_domain}")
         return
-    path = parseaddr((received.list_values("Return-Path") or [""])[0])[1].rpartition("@")[2].lower()
+    path = read_mailbox((received.list_values("Return-Path") or [""])[0]).rpartition("@")[2].lower()
     if path and received.is_aligned(path):
         yield report_warning(f"no signature speaks for {received.author_domain}; only the return path at {path} does.")
     else:

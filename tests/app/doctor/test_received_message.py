@@ -219,3 +219,12 @@ def test_the_command_reads_a_file_or_what_is_piped_in(tmp_path: Path) -> None:
 def test_what_is_no_message_is_refused(settings: Settings) -> None:
     with pytest.raises(MessageFileError):
         examine_message(ReceivedMessage(b"\x89PNG", settings))
+
+
+def test_a_hostile_message_is_examined_with_bounded_work(settings: Settings) -> None:
+    part = b"--x\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
+    head = b"From: " + b"(" * 900 + b"\r\nFrom: ada@example.org\r\nContent-Type: multipart/mixed; boundary=x\r\n"
+    findings = examine_message(
+        ReceivedMessage(head + b"DKIM-Signature: v=1\r\n" * 50 + b"\r\n" + part * 20_000, settings)
+    )
+    assert {finding.check for finding in findings} == set(MESSAGE_CHECKS)

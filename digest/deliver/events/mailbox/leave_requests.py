@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
-from email.utils import getaddresses
 
-from digest.deliver.events.mailbox.mime import HeaderFields, MimePart
+from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, read_mailboxes
 from subscribers.address import Address, AddressError, read_address
 
 # A line asks to leave if it holds one of the first words, and else nothing but the second ones: by language, without accents.
@@ -71,9 +70,9 @@ def read_leave_request(mail: MimePart) -> LeaveRequest | None:
     """Return the request that a mail by a person is; None where it is none, or its sender cannot be told."""
     if not any(map(asks_to_leave, _telling_lines(mail))):
         return None
-    senders = getaddresses([value[:1000] for value in mail.fields.all("from")])
+    senders = read_mailboxes(mail.fields.all("from"))
     try:
-        return LeaveRequest(read_address(senders[0][1])) if len(senders) == 1 else None
+        return LeaveRequest(read_address(senders[0])) if len(senders) == 1 else None
     except AddressError:
         return None
 

@@ -8,15 +8,17 @@ import binascii
 import quopri
 import re
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import getaddresses
 from functools import cached_property
 
 MAX_HEAD_BYTES = 100_000  # bytes of the fields of a message or a part
 MAX_FIELDS = 1000
 MAX_PARTS = 20
 MAX_DECODED_BYTES = 100_000  # bytes of a part that is decoded
+_MAX_ADDRESS_LENGTH = 1000  # characters of a field that names addresses
 _MAX_CONTENT_TYPE_LENGTH = 2000  # characters of a Content-Type: its parser's work grows with the square
 _HEAD_END = re.compile(rb"\A\r?\n|\n\r?\n")
 _FIELD = re.compile(r"([!-9;-~]{1,80})[ \t]*:(.*)", re.DOTALL)
@@ -76,9 +78,9 @@ class MimePart:
             return []
         return [parse_mime(raw) for raw in _split_at_boundary(self.body, boundary.encode("utf-8", "replace"))]
 
-    def decoded_body(self) -> bytes:
-        """Return the body, its transfer encoding decoded (RFC 2045, 6); what cannot be decoded is empty."""
-        encoding, body = self.fields.first("content-transfer-encoding").lower(), self.body[:MAX_DECODED_BYTES]
+    def decoded_body(self, limit: int = MAX_DECODED_BYTES) -> bytes:
+        """Return the body up to `limit` bytes, its transfer encoding decoded (RFC 2045, 6); what cannot be decoded is empty."""
+        encoding, body = self.fields.first("content-transfer-encoding").lower(), self.body[:limit]
         if encoding == "quoted-printable":
             return quopri.decodestring(body)
         if encoding != "base64":
@@ -91,6 +93,19 @@ class MimePart:
     def field_groups(self) -> list[HeaderFields]:
         """Return the groups of fields in the body of a report, separated by empty lines (RFC 3464, 2.1)."""
         return [HeaderFields(group) for group in _EMPTY_LINES.split(self.decoded_body(), maxsplit=MAX_PARTS)]
+
+
+def read_mailboxes(values: Iterable[str]) -> list[str]:
+    """Return the addresses that fields name; none where they cannot be read."""
+    try:
+        return [address for _, address in getaddresses([value[:_MAX_ADDRESS_LENGTH] for value in values])]
+    except RecursionError:  # comments within comments: Python's parser goes down with them
+        return []
+
+
+def read_mailbox(value: str) -> str:
+    """Return the address of a field that names one mailbox; empty where it cannot be read."""
+    return next(iter(read_mailboxes([value])), "")
 
 
 def parse_mime(raw: bytes) -> MimePart:

@@ -6,7 +6,6 @@ Only fields are read that are meant for machines. The one exception is `parse_le
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from email.utils import parseaddr
 
 from digest.deliver.events.delivery_event import EventKind
 from digest.deliver.events.failure_causes import (
@@ -16,7 +15,7 @@ from digest.deliver.events.failure_causes import (
     format_reply_codes,
     parse_reply_codes,
 )
-from digest.deliver.events.mailbox.mime import HeaderFields, MimePart
+from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, read_mailbox
 from digest.deliver.providers.base import scrub_addresses
 
 _DELIVERY_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
@@ -123,7 +122,7 @@ def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> Re
     form, _, reason = group.first("diagnostic-code").partition(";")
     status = group.first("status").partition(" ")[0]  # some systems write a comment after it
     code, statuses = parse_reply_codes(status, reason if form.strip().lower() == "smtp" else "")
-    for address in (final, original, parseaddr(returned_fields.first("to"))[1]):
+    for address in (final, original, read_mailbox(returned_fields.first("to"))):
         reason = scrub_addresses(reason, address)
     cause = _failure_cause(code, statuses, forwarded=bool(original) and original != final)
     cause = cause if kind is EventKind.BOUNCED else FailureCause.NONE

@@ -267,6 +267,7 @@ HOSTILE = {
     "parameters of RFC 2231": b"Content-Type: multipart/report; boundary*=x-martian''%FF; report-type*0*=utf-8'';\n\n",
     "base64 that is none": b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n--x\n"
     b"Content-Type: message/delivery-status\nContent-Transfer-Encoding: base64\n\n\xff===A",
+    "a sender of comments within comments": b"From: " + b"(" * 1000 + b"\nSubject: unsubscribe\n\nunsubscribe\n",
     "nothing": b"",
 }
 
