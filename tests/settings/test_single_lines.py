@@ -11,13 +11,14 @@ def test_a_name_over_several_lines_stands_on_one(tmp_path: Path) -> None:
     file = tmp_path / "digest.toml"
     file.write_text(
         '[publication]\nname = "The week\\r\\nBcc: x@y.example"\ntagline = """\nOne\n  read\n"""\n'
-        '[sender]\nname = "The\\u2028week"\n',
+        '[sender]\nname = "The\\u2028week"\nreply_to = "a@b.example\\r\\nBcc: x@y.example"\n',
         "utf-8",
     )
     settings = load_settings(file, {}).file
     assert settings.publication.name == "The week Bcc: x@y.example"
     assert settings.publication.tagline == "One read"
     assert settings.sender.name == "The week"
+    assert settings.sender.reply_to == "a@b.example Bcc: x@y.example"
 
 
 @pytest.mark.parametrize("site", ["javascript:alert(1)", "//hls.example", "https://hls.example/\\r\\nX: y", ""])
