@@ -48,8 +48,8 @@ class SenderSettings(values.SettingsTable):
     """Who the mail comes from. Sending to the world demands `address` and `postal_address`."""
 
     name: values.SingleLine = "HLS.Today"
-    address: values.SingleLine = "digest@news.example.org"
-    reply_to: values.SingleLine = "editors@news.example.org"
+    address: values.Mailbox = "digest@news.example.org"
+    reply_to: values.Mailbox = "editors@news.example.org"
     postal_address: str = ""
     list_id: values.SingleLine = "weekly.news.example.org"  # RFC 2919: constant for the list's life
     # Bounces come back to this domain; empty: to `address`.

@@ -32,6 +32,20 @@ def join_lines(text: str) -> str:
 SingleLine = Annotated[str, AfterValidator(join_lines)]
 
 
+def check_mailbox(text: str) -> str:
+    """Check an address that stands in header fields (RFC 5322, 3.4.1); an empty one says that there is none yet.
+
+    Raises:
+        ValueError: it holds what an address cannot.
+    """
+    if not text.isascii() or not text.isprintable() or re.search(r"[<>\s\"]", text):
+        raise ValueError(f"{text!r} is no mail address; write it alone, such as editors@news.example.org")
+    return text
+
+
+Mailbox = Annotated[str, AfterValidator(check_mailbox)]
+
+
 def check_time_zone(name: str) -> str:
     """Check a time zone of the IANA database.
 
