@@ -1,5 +1,6 @@
 """What counts as an address that mail can be sent to, in one place; no error text ever holds the address."""
 
+import re
 from dataclasses import dataclass
 
 from subscribers.errors import RefusalError
@@ -7,6 +8,8 @@ from subscribers.reader_language import mark_message
 
 # Characters of a whole address: RFC 5321 4.5.3.1.3, without the angle brackets.
 MAX_ADDRESS_LENGTH = 254
+# The specials of RFC 5322, 3.2.3, but for the dot and the @, and blanks.
+_ENDS_AN_ADDRESS = re.compile(r'[\s()<>\[\]:;,\\"]')
 
 
 class AddressError(RefusalError):
@@ -50,6 +53,14 @@ def read_address(text: str, *, label: str = "") -> Address:
         prefix = f"{label}: " if label else ""
         raise AddressError(prefix + _describe_problem(typed))
     return address
+
+
+def fits_angle_brackets(text: str) -> bool:
+    """Return whether a text may stand between the angle brackets of a header field.
+
+    It is an address (RFC 5322, 3.4.1) or the id of a list (RFC 2919, 2); neither of them quoted, nor a domain literal.
+    """
+    return text.isascii() and text.isprintable() and not _ENDS_AN_ADDRESS.search(text)
 
 
 def mask_address(address: str) -> str:

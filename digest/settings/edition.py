@@ -48,10 +48,10 @@ class SenderSettings(values.SettingsTable):
     """Who the mail comes from. Sending to the world demands `address` and `postal_address`."""
 
     name: values.SingleLine = "HLS.Today"
-    address: values.Mailbox = "digest@news.example.org"
-    reply_to: values.Mailbox = "editors@news.example.org"
+    address: values.MailAddress = "digest@news.example.org"
+    reply_to: values.MailAddress = "editors@news.example.org"
     postal_address: str = ""
-    list_id: values.SingleLine = "weekly.news.example.org"  # RFC 2919: constant for the list's life
+    list_id: values.ListId = "weekly.news.example.org"  # RFC 2919: constant for the list's life
     # Bounces come back to this domain; empty: to `address`.
     bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = ""
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from digest.timetable import parse_schedule_rule
+from subscribers.address import fits_angle_brackets
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 DOMAIN_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
@@ -32,18 +33,30 @@ def join_lines(text: str) -> str:
 SingleLine = Annotated[str, AfterValidator(join_lines)]
 
 
-def check_mailbox(text: str) -> str:
-    """Check an address that stands in header fields (RFC 5322, 3.4.1); an empty one says that there is none yet.
+def check_mail_address(text: str) -> str:
+    """Check an address that stands in header fields, without a display name; an empty one says that there is none yet.
 
     Raises:
         ValueError: it holds what an address cannot.
     """
-    if not text.isascii() or not text.isprintable() or re.search(r"[<>\s\"]", text):
+    if not fits_angle_brackets(text):
         raise ValueError(f"{text!r} is no mail address; write it alone, such as editors@news.example.org")
     return text
 
 
-Mailbox = Annotated[str, AfterValidator(check_mailbox)]
+def check_list_id(text: str) -> str:
+    """Check the id of a list (RFC 2919, 2); an empty one says that there is none yet.
+
+    Raises:
+        ValueError: it holds what a List-Id cannot.
+    """
+    if not fits_angle_brackets(text) or "@" in text:
+        raise ValueError(f"{text!r} is no List-Id; write one such as weekly.news.example.org")
+    return text
+
+
+MailAddress = Annotated[str, AfterValidator(check_mail_address)]
+ListId = Annotated[str, AfterValidator(check_list_id)]
 
 
 def check_time_zone(name: str) -> str:

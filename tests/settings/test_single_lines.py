@@ -30,10 +30,22 @@ def test_the_publications_site_is_an_address_of_the_web(tmp_path: Path, site: st
 
 @pytest.mark.parametrize("key", ["address", "reply_to"])
 @pytest.mark.parametrize(
-    "wrong", ["a><img src=x>@b.example", "a@b.example\\r\\nBcc: x@y.example", "The Desk <a@b.example>"]
+    "wrong",
+    [
+        *("a><img src=x>@b.example", "a@b.example\\r\\nBcc: x@y.example", "The Desk <a@b.example>"),
+        *("a@b.example,c@b.example", '\\"a@b.example', "a@b.example(desk)", "\\u00e9@b.example"),
+    ],
 )
 def test_an_address_of_the_sender_holds_what_a_header_can(tmp_path: Path, key: str, wrong: str) -> None:
     file = tmp_path / "digest.toml"
     file.write_text(f'[sender]\n{key} = "{wrong}"\n', "utf-8")
     with pytest.raises(SettingsError, match=rf"sender\.{key}.*no mail address"):
+        load_settings(file, {})
+
+
+@pytest.mark.parametrize("wrong", ["The weekly <weekly.b.example>", "a@b.example", "weekly b.example", "b\\r\\nX: y"])
+def test_a_list_id_holds_what_a_header_can(tmp_path: Path, wrong: str) -> None:
+    file = tmp_path / "digest.toml"
+    file.write_text(f'[sender]\nlist_id = "{wrong}"\n', "utf-8")
+    with pytest.raises(SettingsError, match=r"sender\.list_id.*no List-Id"):
         load_settings(file, {})

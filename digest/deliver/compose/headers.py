@@ -11,6 +11,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from subscribers.address import fits_angle_brackets
 from subscribers.errors import ApplicationError
 
 HEADER_LINE_LENGTH = 78  # characters a line should have at most (RFC 5322, 2.1.1)
@@ -59,7 +60,7 @@ def mailbox_value(name: str, display_name: str, address: str) -> str:
 
 
 def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
-    if not address.isascii() or not address.isprintable() or re.search(r"[<>\s]", address):
+    if not fits_angle_brackets(address):
         raise HeaderError(f"{name}: the address in it has characters that an address cannot have")
     phrase = _display_phrase(" ".join(display_name.split()), first_width=ENCODED_WORD_LENGTH - len(name) - 2)
     return _fold_words([*phrase, f"<{address}>"], HEADER_LINE_LENGTH - len(name) - 2)

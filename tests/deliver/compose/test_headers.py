@@ -74,7 +74,13 @@ def test_a_value_that_would_break_out_of_its_field_is_refused(value: str) -> Non
         headers.header_field("X-Test", value)
 
 
-@pytest.mark.parametrize("address", ["a@x.org>\r\nBcc: b@x.org", "a b@x.org", "a@x.org, b@x.org", "\u00e9@x.org"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("a@x.org>\r\nBcc: b@x.org", "a b@x.org", "a@x.org, b@x.org", "\u00e9@x.org"),
+        *("a@x.org,b@x.org", '"a@x.org', "a@x.org(b)", "a\\@x.org"),
+    ],
+)
 def test_an_address_that_would_break_out_of_its_field_is_refused(address: str) -> None:
     with pytest.raises(HeaderError, match="From"):
         headers.mailbox_field("From", "Desk", address)
