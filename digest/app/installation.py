@@ -9,7 +9,6 @@ from pathlib import Path
 import structlog
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from digest.app import copy_guard
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
@@ -246,13 +245,15 @@ def create_home_folder(home: Path) -> None:
         ) from exc
 
 
-def _holds_work(session: Session) -> bool:
-    """Say whether an editor or an admin has begun to work with the database."""
-    return any(session.scalar(select(table.id).limit(1)) is not None for table in (StaffMember, Edition))
-
-
 def missing_key_file(file: Path, database: Database) -> InstallationError:
-    """Say what to do where there is no key file: new keys are no remedy beside a database that was worked with."""
+    """Say what to do where there is no key file."""
+    return _refusal_of_new_keys(file, database) or InstallationError(
+        f"{file}: no key file.", remedy="Run 'digest init' first."
+    )
+
+
+def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | None:
+    """Return why new keys are no remedy beside a database that was worked with; None where it was not."""
     with database.read() as session:
         if holds_people(session):
             return InstallationError(
@@ -260,13 +261,13 @@ def missing_key_file(file: Path, database: Database) -> InstallationError:
                 "bring back those who left.",
                 remedy=_PUT_KEYS_BACK,
             )
-        if _holds_work(session):
+        if any(session.scalar(select(table.id).limit(1)) is not None for table in (StaffMember, Edition)):
             return InstallationError(
                 f"{file}: the key file is missing, and the database holds editions or staff: with new keys no approval could be "
                 "proved and nobody's sign-in read.",
                 remedy=_PUT_KEYS_BACK,
             )
-    return InstallationError(f"{file}: no key file.", remedy="Run 'digest init' first.")
+    return None
 
 
 def create_key_file(installation: Installation) -> KeyRing | None:
@@ -281,7 +282,6 @@ def create_key_file(installation: Installation) -> KeyRing | None:
     if settings.key_file.exists():
         _ = installation.keys  # raises where they are not the database's
         return None
-    with installation.database.read() as session:
-        if holds_people(session) or _holds_work(session):
-            raise missing_key_file(settings.key_file, installation.database)
+    if refusal := _refusal_of_new_keys(settings.key_file, installation.database):
+        raise refusal
     return KeyRing.create(settings.key_file, settings.key_passphrase_text)
