@@ -17,10 +17,11 @@ from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.send import claims, edition_run, staff_test
 from digest.deliver.send.edition_run import SendReport
+from digest.deliver.send.run_file import list_abandoned_files
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.queries import explain_missed_release, find_edition
-from digest.store.delivery_models import DeliveryState, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
 
@@ -94,6 +95,20 @@ def resting_reason(installation: Installation, name: str) -> str:
         edition = find_edition(session, name)
         hold = installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         return "" if edition.state is EditionState.CANCELLED else send_blocked_reason(name, edition, hold)
+
+
+def ends_elsewhere(installation: Installation, name: str, *, now: datetime) -> bool:
+    """Return whether all that is open of an edition is being handed over by processes that live: no run is of use yet.
+
+    It only looks. Once it says no, `send_edition` closes the edition, sends what waits again, or finds what became of the rest.
+    """
+    purpose = edition_purpose(name)
+    with installation.database.read() as session:
+        if not count_deliveries(session, purpose).last_are_leaving:
+            return False
+        if claims.has_orphans(session, Delivery.purpose == purpose, now=now):
+            return False
+    return not list_abandoned_files(installation.settings.runs_folder)
 
 
 def list_test_recipients(installation: Installation) -> list[StaffMember]:

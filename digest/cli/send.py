@@ -14,7 +14,7 @@ from digest.store.delivery_models import DeliveryState
 
 EXIT_STILL_WAITING = 1  # or the counts do not balance, or not all of a test was accepted
 EXIT_UNCERTAIN = 3  # nothing waits, and nobody knows whether all of it arrived
-REST_POLL_SECONDS = 2.0  # between two looks whether an edition still rests
+POLL_SECONDS = 2.0  # between two looks whether an edition still rests, or others still hand its last messages over
 
 
 @click.command(
@@ -84,7 +84,7 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
     with stop_on_signal() as stopping, show_progress(f"Sending {name}") as progress:
         while not stopping.is_set():
             resting = sending.resting_reason(installation, name) if wait else ""
-            reason, seconds = resting, REST_POLL_SECONDS
+            reason, seconds = resting, POLL_SECONDS
             if not resting:
                 report = sending.send_edition(
                     installation,
@@ -104,6 +104,8 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
                 click.echo(f"Waiting: {reason}", err=True)
                 waiting_for = reason
             stopping.wait(seconds)
+            while not stopping.is_set() and sending.ends_elsewhere(installation, name, now=context.now()):
+                stopping.wait(POLL_SECONDS)
     return report
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import sleep
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +17,9 @@ from sqlalchemy import func, select
 from benchmarks.page_server import command_environment
 from benchmarks.sample_installation import EDITION_NAME, benchmark_settings, create_ready_database
 from digest.cli import digest
+from digest.cli.send import POLL_SECONDS
 from digest.deliver.control import edition_control, installation_hold
+from digest.deliver.send.progress import SendProgress, read_progress
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from tests.conftest import WAIT_TIMEOUT
@@ -68,6 +71,11 @@ def _accepted(database: Database) -> int:
     with database.read() as session:
         taken = select(func.count()).where(Delivery.state == DeliveryState.ACCEPTED)
         return session.scalar(taken) or 0
+
+
+def _progress(database: Database) -> SendProgress | None:
+    with database.read() as session:
+        return read_progress(session, EDITION_NAME)
 
 
 def test_waiting_outlasts_a_hold_and_a_pause_and_then_sends(installed: tuple[Database, Mapping[str, str]]) -> None:
@@ -129,8 +137,26 @@ def test_what_another_process_is_handing_over_is_waited_for(
         wait_until(lambda: bool(server.message_lines))
         with _sending(environment) as second:
             assert "another process" in _next_wait(second)
+            told = _progress(database)
+            sleep(2.5 * POLL_SECONDS)
+            assert _progress(database) == told, "it only looks meanwhile"
             answer.may_come.set()
             printed, errors = second.communicate(timeout=WAIT_TIMEOUT)
         first.communicate(timeout=WAIT_TIMEOUT)
     assert (first.returncode, second.returncode, _accepted(database)) == (0, 0, READERS), errors
     assert f"{READERS} accepted." in printed
+
+
+def test_the_end_of_the_other_process_is_noticed_before_its_lease_runs_out(
+    installed: tuple[Database, Mapping[str, str]], server: ScriptedSmtpServer
+) -> None:
+    database, environment = installed
+    server.script["DOT"] = [HeldReply(b"250 taken")]
+    with _sending(environment) as first:
+        wait_until(lambda: bool(server.message_lines))
+        with _sending(environment) as second:
+            _next_wait(second)
+            first.kill()
+            printed, errors = second.communicate(timeout=WAIT_TIMEOUT)
+    assert (second.returncode, _accepted(database)) == (3, READERS - 1), errors
+    assert "1 uncertain" in printed

@@ -53,6 +53,11 @@ class DeliveryCounts:
         """How many wait or are being handed over."""
         return self.by_state[DeliveryState.WAITING] + self.by_state[DeliveryState.HANDING_OVER]
 
+    @property
+    def last_are_leaving(self) -> bool:
+        """Whether nothing waits any more, and the last messages are being handed over."""
+        return 0 < self.open == self.by_state[DeliveryState.HANDING_OVER]
+
 
 def edition_purpose(edition: str) -> str:
     """Return the purpose of an edition's deliveries."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
@@ -264,15 +264,25 @@ def mark_orphans_uncertain(session: Session, condition: ColumnElement[bool], *, 
     Nobody can know whether the message left, so it is not sent again automatically. What the file of a dead run tells is to be
     recorded before (`dead_runs`).
     """
+    session.execute(
+        update(Delivery)
+        .where(_is_orphan(session, condition, now))
+        .values(state=DeliveryState.UNCERTAIN, reply="the process that handed it over ended without a word")
+    )
+
+
+def has_orphans(session: Session, condition: ColumnElement[bool], *, now: datetime) -> bool:
+    """Return whether `mark_orphans_uncertain` would find any."""
+    orphans = select(Delivery.id).where(_is_orphan(session, condition, now))
+    return session.scalar(orphans.limit(1)) is not None
+
+
+def _is_orphan(session: Session, condition: ColumnElement[bool], now: datetime) -> ColumnElement[bool]:
     this_process = this_process_owner()
     claimed = (Delivery.state == DeliveryState.HANDING_OVER, condition)
     owners = session.scalars(select(Delivery.owner).where(*claimed).distinct())
     dead = [name for name in owners if name and this_process.knows_dead(name)]
-    session.execute(
-        update(Delivery)
-        .where(*claimed, or_(Delivery.lease_until < now, Delivery.owner.in_(dead)))
-        .values(state=DeliveryState.UNCERTAIN, reply="the process that handed it over ended without a word")
-    )
+    return and_(*claimed, or_(Delivery.lease_until < now, Delivery.owner.in_(dead)))
 
 
 def next_due_time(session: Session, purpose: str) -> datetime | None:

@@ -73,9 +73,8 @@ class SendReport:
 
     @property
     def ends_elsewhere(self) -> bool:
-        """Whether nothing waits any more, but another process is handing over the last messages at this moment."""
-        counts = self.delivery_counts
-        return 0 < counts.open == counts[DeliveryState.HANDING_OVER]
+        """Whether another process is handing over the last messages: this run is over, and has none of them."""
+        return self.delivery_counts.last_are_leaving
 
 
 def run_edition(
