@@ -11,6 +11,16 @@ _FRIDAY = 4
 
 
 @dataclass(frozen=True, slots=True)
+class _FrequencyPhrases:
+    """One frequency in the places of a sentence: "2 mails a week", "on Mondays …", "Mondays …", "2 times a week"."""
+
+    mails: str
+    each: str
+    days: str
+    often: str
+
+
+@dataclass(frozen=True, slots=True)
 class MailFrequency:
     """On which weekdays an edition is released (Monday is 0; none: by no weekday), in a language's words."""
 
@@ -25,31 +35,17 @@ class MailFrequency:
     @property
     def mails(self) -> str:
         """What readers are promised, as a sentence begins: "One mail a week", "2 mails a week"."""
-        if not self.days:
-            return self.language.gettext("One mail an edition")
-        if self.is_weekly:
-            return self.language.gettext("One mail a week")
-        if self._is_daily:
-            return self.language.gettext("One mail a day")
-        return self.language.ngettext("%(num)s mail a week", "%(num)s mails a week", len(self.days))
+        return self._phrases.mails
 
     @property
     def each(self) -> str:
         """What completes "one …": "every Friday", "on Mondays and Thursdays"."""
-        if not self.days:
-            return self.language.gettext("as it comes")
-        if self.is_weekly:
-            weekday = self.language.weekday(_A_MONDAY + timedelta(days=self.days[0]))
-            return self.language.gettext("every %(weekday)s", weekday=weekday)
-        if self._is_daily:
-            return self.language.gettext("every day")
-        return self.language.gettext("on %(days)s", days=self._named_days)
+        return self._phrases.each
 
     @property
     def promise(self) -> str:
         """What stands above a field to sign up: "One mail, Fridays"."""
-        days = self.each if not self.days or self._is_daily else self._named_days
-        return self.language.gettext("One mail, %(days)s", days=days)
+        return self.language.gettext("One mail, %(days)s", days=self._phrases.days)
 
     @property
     def consent(self) -> str:
@@ -67,20 +63,28 @@ class MailFrequency:
         return self.language.gettext(
             "Yes, send me {name} by mail, %(often)s. I can leave at any time, with one click in every mail. "
             "My address is used for this mail alone and is shared with nobody.",
-            often=self._often,
+            often=self._phrases.often,
         )
 
     @property
-    def _often(self) -> str:
-        if not self.days:
-            return self.language.gettext("as it comes")
-        if self._is_daily:
-            return self.language.gettext("every day")
-        return self.language.ngettext("%(num)s time a week", "%(num)s times a week", len(self.days))
-
-    @property
-    def _is_daily(self) -> bool:
-        return len(self.days) == 7
+    def _phrases(self) -> _FrequencyPhrases:
+        language, count = self.language, len(self.days)
+        days, often = self._named_days, language.ngettext("%(num)s time a week", "%(num)s times a week", count)
+        match count:
+            case 0:
+                mails = language.gettext("One mail an edition")
+                each = days = often = language.gettext("as it comes")
+            case 1:
+                mails = language.gettext("One mail a week")
+                weekday = language.weekday(_A_MONDAY + timedelta(days=self.days[0]))
+                each = language.gettext("every %(weekday)s", weekday=weekday)
+            case 7:
+                mails = language.gettext("One mail a day")
+                each = days = often = language.gettext("every day")
+            case _:
+                mails = language.ngettext("%(num)s mail a week", "%(num)s mails a week", count)
+                each = language.gettext("on %(days)s", days=days)
+        return _FrequencyPhrases(mails, each, days, often)
 
     @property
     def _named_days(self) -> str:
