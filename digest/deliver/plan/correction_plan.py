@@ -91,9 +91,8 @@ class _ErrorSpread:
 
     places: ErrorPlaces
     variants: EditionVariants
-    likely_kept: (
-        frozenset[VariantKey] | None
-    )  # that the edition had, by what is chosen today; None: whatever was asked for
+    # Those that the edition had, by what is chosen today; None: whatever was asked for.
+    likely_kept: frozenset[VariantKey] | None
     _decided: dict[VariantKey, bool] = field(default_factory=dict)
 
     def reaches_variant(self, variant: VariantKey) -> bool:
