@@ -25,7 +25,7 @@ from digest.web.desk.editing_pages import render_edit_page
 from digest.web.desk.edition_outline import build_edition_outline, build_listed_story, summarise_checks
 from digest.web.desk.page_query import read_page_query
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
-from digest.web.desk.release_words import describe_due_release
+from digest.web.desk.release_words import describe_due_release, describe_release
 from digest.web.desk.status_rows import SentRow, build_source_rows, editor_counts_sentence, sources_sentence
 from digest.web.security import STRICT_POLICY
 from subscribers.errors import ApplicationError
@@ -160,10 +160,9 @@ def review(name: str) -> ResponseReturnValue:
         "web/desk/approve.html",
         edition=view.edition,
         checks=summarise_checks(view.findings, outline),
-        readers=view.audience_size,
         mark=view.content_hash,
         octets=len(view.html.encode()),
-        due_words=describe_due_release(view, context.clock(), is_admin=is_admin()),
+        release=describe_release(view, context.clock(), context.zone, is_admin=is_admin()),
         goes_into_files=view.goes_into_files,
         text_lines=view.text.count("\n"),
         standing=read_approval_standing(view.edition.name),

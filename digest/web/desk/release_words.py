@@ -1,12 +1,43 @@
-"""When an edition whose release time is over goes out, as the end of a sentence: pure."""
+"""When an edition goes out, and to whom: pure."""
 
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from digest.app.page_views import EditionView
 from digest.app.release_starts import ReleaseStart
+from digest.store.models import EditionState
+from digest.web.filters import count_with_noun, day_and_hour
 
 # The timetable looks every few seconds; after this something keeps the edition back.
 MAX_START_WAIT = timedelta(minutes=2)
+
+
+def describe_release(view: EditionView, now: datetime, zone: ZoneInfo, *, is_admin: bool) -> str:
+    """Say in sentences to whom and when an edition goes out, whatever became of it: what its approval is about."""
+    edition = view.edition
+    number, release = f"No. {edition.number}", day_and_hour(edition.release_at, zone)
+    if edition.state is EditionState.SENT:
+        return f"{number} went out {day_and_hour(edition.sent_at or edition.release_at, zone)}."
+    due = f"It {'was' if edition.release_at <= now else 'is'} due {release}."
+    if words := _describe_other_than_going(view):
+        return f"{number} {words}. {due}"
+    readers = f"{count_with_noun(view.audience_size, 'reader')}, less those who pause"
+    if words := describe_due_release(view, now, is_admin=is_admin):
+        return f"{number} goes to {readers}, {words}. {due}"
+    return f"{number} goes to {readers}, on {release}."
+
+
+def _describe_other_than_going(view: EditionView) -> str:
+    """Say what became of an edition that goes out neither at its time nor once it is approved; empty of any other."""
+    if view.missed_sentence:
+        return "does not go out by itself any more"
+    if view.is_approved and view.edition.paused_at:
+        return "is paused"
+    return {
+        EditionState.INCOMPLETE: "has too little to go out",
+        EditionState.SENDING: "is going out",
+        EditionState.CANCELLED: "is cancelled",
+    }.get(view.edition.state, "")
 
 
 def describe_due_release(view: EditionView, now: datetime, *, is_admin: bool) -> str:

@@ -82,6 +82,7 @@ def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_termina
         session.scalars(select(Edition)).one().approved_at = NOW - timedelta(days=2)
     both.edition(name="2026-W48")
     assert "<b>Missed.</b>" in both.desk.get(f"/desk/editions/{name}").text
+    assert "does not go out by itself any more. It was due" in both.desk.get(f"/desk/editions/{name}/approve").text
     with both.database.read() as session:
         (sentence,) = attention_sentences(session, NOW)
     for text in (html.unescape(both.desk.get("/desk/").text), sentence):
@@ -108,6 +109,32 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(both: Any)
     page = f"/desk/editions/{name}/approve"
     assert "Nobody is mailed here" in both.desk.get(page).text
     assert "at once" in edition_status(both.install, name, now=NOW).release_sentence
+
+
+def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> None:
+    name = world.edition(state=EditionState.APPROVED, release_at=NOW - timedelta(hours=2))
+    path = f"/desk/editions/{name}"
+
+    def shown(page: str, **columns: Any) -> str:
+        with world.database.write() as session:
+            session.execute(update(Edition).values(approved_at=NOW, **columns))
+        text = html.unescape(re.sub("</?b>", "", world.desk.get(page).text))
+        return text.partition('<p class="plan">' if page == path else '<p class="said">')[2].partition("</p>")[0]
+
+    due = "It was due Thursday, November 19, 3:30 p.m. ET."
+    goes = "goes to 1 reader, less those who pause, once you have told an admin to send it: nothing goes out by itself here."
+    assert f"{due} It {goes}" in shown(path)
+    assert f"No. 147 {goes} {due}" in shown(f"{path}/approve")
+    assert f"{due} It is paused." in shown(path, paused_at=NOW)
+    assert f"No. 147 is paused. {due}" in shown(f"{path}/approve")
+    ended = {
+        f"No. 147 is going out. {due}": EditionState.SENDING,
+        "No. 147 went out Thursday, November 19, 5:30 p.m. ET.": EditionState.SENT,
+        f"No. 147 is cancelled. {due}": EditionState.CANCELLED,
+        f"No. 147 has too little to go out. {due}": EditionState.INCOMPLETE,
+    }
+    for sentence, state in ended.items():
+        assert sentence in shown(f"{path}/approve", state=state, sent_at=NOW, paused_at=None)
 
 
 def test_the_stories_are_filtered_and_searched_by_the_address(both: Any) -> None:
