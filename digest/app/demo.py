@@ -88,7 +88,9 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
         if live_settings is None:
             _draft_next_week(installation, report)
             people = add_year(installation, DEMO_ACTOR, now)
-            report(f"Added a year of totals and {people:,} invented people, who have all paused their mail.")
+            report(
+                f"Added a year of totals and {people:,} invented people; who of them is on the list has paused their mail."
+            )
         return DemoResult(edition, web_copy, settings)
 
 

@@ -1,49 +1,32 @@
-"""The demo's year: 12,000 invented people and what a list of that size brings in a year, so that the pages for admins have something to show.
+"""The demo's year: what a list of 12,000 brings in a year, so that the pages for admins have something to show.
 
-The people come by an import like any other, at addresses under names that nobody can own (RFC 2606), and all have paused their mail, so that the demo
-writes files for the sample's readers alone. What happened before the sample's week stands as totals, as a night would have counted it.
+It stands as totals, as each night would have counted it; of the last thirty days the people are there too (`demo_people`).
 """
 
-import csv
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app import lists
 from digest.app.acts import Actor
+from digest.app.demo_people import ARRIVALS, DayCount, add_people
 from digest.app.installation import Installation
 from digest.app.maintenance import GROWTH_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
 from digest.edition.windows import name_edition
 from digest.store.delivery_models import EditionFigures
 from digest.store.models import Edition, Source, SourceDay
-from subscribers.consent import consent_days, ledger
-from subscribers.consent.preferences import Preferences
-from subscribers.store.models import ConsentEvent, ConsentKind, Person
-from subscribers.transfer.options import ImportOptions
+from subscribers.consent import consent_days
+from subscribers.store.models import ConsentEvent, ConsentKind
 
-PEOPLE = 12_000
 DAYS = 365
+PEOPLE_DAYS = 30  # the last ones, whose people are there
 SOURCE_DAYS = 56
-PAUSED_FOR = timedelta(days=3650)
 _SEED = 147
-_PEOPLE_A_STEP = 1000
-_FIRST_NAMES = ("ada", "ben", "carla", "dmitri", "elena", "farid", "grace", "hiro", "ines", "jonas", "kofi", "lena")
-_LAST_NAMES = ("alder", "brook", "castro", "dunn", "egger", "frost", "grant", "holm", "ivers", "jensen", "kerr", "lund")
-_DOMAINS = (
-    "example.org",
-    "example.com",
-    "county.example.org",
-    "port.example.net",
-    "hospital.example.org",
-    "fire.example.net",
-)
 _SITE = "https://hls-today.example.org"
 # Ways, with about how many forms a day come in by each, and the part of them that is confirmed.
 _WAYS = ((f"{_SITE}/subscribe", 12.0, 0.6), (f"{_SITE}/events", 4.0, 0.7), (f"{_SITE}/archive", 2.0, 0.5))
@@ -51,88 +34,36 @@ _PAPER_WAY = "sign-up sheet, Forum on emergency management"
 
 
 def add_year(installation: Installation, actor: Actor, now: datetime) -> int:
-    """Add the invented people and the totals of the year before `now`; return how many people were added."""
+    """Add the totals of the year before `now`, and invented people; return how many people were added."""
     rng = random.Random(_SEED)  # noqa: S311 - the same year each time, and nothing secret
     zone = installation.settings.file.publication.zone
-    people = _import_people(installation, actor, rng, now)
-    _pause_people(installation, people, now)
+    today = now.astimezone(zone).date()
+    year = [count for number in range(DAYS, 0, -1) for count in _invent_day(rng, today - timedelta(days=number))]
+    recent = [count for count in year if count.day >= today - timedelta(days=PEOPLE_DAYS)]
+    people = add_people(installation, actor, rng, recent, now)
     with installation.database.write() as session:
         through = session.scalar(select(func.max(ConsentEvent.id))) or 0
         write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
-        readers = _write_days(session, rng, now.astimezone(zone).date())
+        readers = _write_days(session, year, today)
         _write_editions(session, rng, zone, readers)
-        _write_source_days(session, rng, now.astimezone(zone).date())
-    return len(people)
+        _write_source_days(session, rng, today)
+    return people
 
 
-def _import_people(installation: Installation, actor: Actor, rng: random.Random, now: datetime) -> list[int]:
-    file = installation.settings.home / "invented-people.csv"
-    try:
-        _write_list(file, rng, now)
-        report, _ = lists.import_list(installation, actor, file, ImportOptions(), now=now, progress=lambda *_: None)
-    finally:
-        file.unlink(missing_ok=True)
-    with installation.database.read() as session:
-        return list(session.scalars(select(Person.number).where(Person.batch == report.batch).order_by(Person.number)))
-
-
-def _write_list(file: Path, rng: random.Random, now: datetime) -> None:
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("email", "created_at", "confirmed_at"))
-        for number in range(PEOPLE):
-            asked = now - timedelta(minutes=rng.randrange(60, DAYS * 24 * 60))
-            name = f"{rng.choice(_FIRST_NAMES)}.{rng.choice(_LAST_NAMES)}.{number}@{rng.choice(_DOMAINS)}"
-            confirmed = asked + timedelta(minutes=rng.randrange(1, 50))
-            writer.writerow((name, asked.isoformat(timespec="seconds"), confirmed.isoformat(timespec="seconds")))
-
-
-def _pause_people(installation: Installation, people: list[int], now: datetime) -> None:
-    """Have everybody pause, each by a link of their chain: `change_preferences` for a thousand at once."""
-    paused = Preferences(pause_until=(now + PAUSED_FOR).date()).as_json()
-    body = ledger.canonical_json({"before": {}, "after": paused})
-    for begin in range(0, len(people), _PEOPLE_A_STEP):
-        step = people[begin : begin + _PEOPLE_A_STEP]
-        with installation.database.write() as session:
-            links = list(_build_pauses(session, step, body, now))
-            changed = [{"number": link.event["person"], "choices": paused, **link.person} for link in links]
-            ledger.write_links(session, [link.event for link in links], changed_people=changed)
-
-
-def _build_pauses(session: Session, people: list[int], body: str, now: datetime) -> Iterator[ledger.NewLink]:
-    columns = (ConsentEvent.person, ConsentEvent.seq, ConsentEvent.commitment, Person.state, Person.chain_head)
-    events = select(*columns).join(Person, Person.number == ConsentEvent.person).where(ConsentEvent.person.in_(people))
-    last = {row.person: row for row in session.execute(events.order_by(ConsentEvent.seq))}
-    for row in last.values():
-        yield ledger.build_link(
-            row.person,
-            row.state,
-            ConsentKind.CHOICES_CHANGED,
-            body,
-            now,
-            seq=row.seq + 1,
-            previous=row.chain_head,
-            commitment=row.commitment,
-        )
-
-
-def _write_days(session: Session, rng: random.Random, today: date) -> dict[date, int]:
+def _write_days(session: Session, year: Sequence[DayCount], today: date) -> dict[date, int]:
     """Write what each day brought, and how many readers it ended with; the last day ends with those who are there."""
     counts: Counter[consent_days.DayKey] = Counter()
-    change: dict[date, int] = {}
-    for number in range(DAYS, 0, -1):
-        day = today - timedelta(days=number)
-        change[day] = 0
-        for kind, way, count in _invent_day(rng, day):
-            counts[day, kind.value, way] += count
-            if kind in (ConsentKind.CONFIRMED, ConsentKind.ATTESTED):
-                change[day] += count
-            elif kind is not ConsentKind.REQUESTED:
-                change[day] -= count
+    change: Counter[date] = Counter()
+    for day, kind, way, times in year:
+        counts[day, kind.value, way] += times
+        if kind in ARRIVALS:
+            change[day] += times
+        elif kind is not ConsentKind.REQUESTED:
+            change[day] -= times
     consent_days.add_day_counts(session, counts)
     readers = consent_days.record_reader_count(session, today)
     by_day: dict[date, int] = {today: readers}
-    for day in sorted(change, reverse=True):
+    for day in (today - timedelta(days=number) for number in range(1, DAYS + 1)):
         by_day[day] = readers
         readers = max(0, readers - change[day])
     consent_days.add_day_counts(
@@ -141,18 +72,18 @@ def _write_days(session: Session, rng: random.Random, today: date) -> dict[date,
     return by_day
 
 
-def _invent_day(rng: random.Random, day: date) -> Iterator[tuple[ConsentKind, str, int]]:
+def _invent_day(rng: random.Random, day: date) -> Iterator[DayCount]:
     busy = 1.6 if day.weekday() in (4, 5) else 0.8  # on the day of the mail, and the day after, it is passed on
     for way, forms, confirmed in _WAYS:
         asked = round(rng.gauss(forms * busy, forms / 4))
         if asked > 0:
-            yield ConsentKind.REQUESTED, way, asked
-            yield ConsentKind.CONFIRMED, way, round(asked * confirmed)
-            yield ConsentKind.WITHDRAWN, way, round(asked * rng.uniform(0.1, 0.25))
+            yield DayCount(day, ConsentKind.REQUESTED, way, asked)
+            yield DayCount(day, ConsentKind.CONFIRMED, way, round(asked * confirmed))
+            yield DayCount(day, ConsentKind.WITHDRAWN, way, round(asked * rng.uniform(0.1, 0.25)))
     if day.day == 12:
-        yield ConsentKind.ATTESTED, _PAPER_WAY, rng.randrange(20, 60)
+        yield DayCount(day, ConsentKind.ATTESTED, _PAPER_WAY, rng.randrange(20, 60))
     if rng.random() < 0.3:
-        yield ConsentKind.BOUNCED, _WAYS[0][0], rng.randrange(1, 4)
+        yield DayCount(day, ConsentKind.BOUNCED, _WAYS[0][0], rng.randrange(1, 4))
 
 
 def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, readers: dict[date, int]) -> None:

@@ -105,7 +105,7 @@ def view_growth(installation: Installation, actor: Actor, *, now: datetime) -> G
     today = now.astimezone(zone).date()
     with installation.database.read() as session:
         figures = load_edition_figures(session, SHOWN_EDITIONS)
-        readers = _load_reader_counts(session, today)
+        readers = _load_reader_counts(session)
         # The week is that of the last count, so that the numbers of one sentence speak of the same days.
         last = readers[-1][0] if readers else today
         week = _sum_kinds(session, last - timedelta(days=6), last)
@@ -125,10 +125,14 @@ def view_growth(installation: Installation, actor: Actor, *, now: datetime) -> G
 _BROUGHT = (ConsentKind.IMPORTED, ConsentKind.ATTESTED)
 
 
-def _load_reader_counts(session: Session, today: date) -> tuple[tuple[date, int], ...]:
-    since = today - timedelta(days=SHOWN_DAYS)
-    query = select(ConsentDay.day, ConsentDay.count).where(ConsentDay.kind == READERS_KIND, ConsentDay.day >= since)
-    return tuple((day, count) for day, count in session.execute(query.order_by(ConsentDay.day)))
+def _load_reader_counts(session: Session) -> tuple[tuple[date, int], ...]:
+    """Load the counts of a year by day. The year ends with the last count, however long ago that was."""
+    counted = select(ConsentDay.day, ConsentDay.count).where(ConsentDay.kind == READERS_KIND)
+    last = session.execute(counted.order_by(ConsentDay.day.desc()).limit(1)).first()
+    if last is None:
+        return ()
+    query = counted.where(ConsentDay.day >= last.day - timedelta(days=SHOWN_DAYS)).order_by(ConsentDay.day)
+    return tuple((day, count) for day, count in session.execute(query))
 
 
 def _sum_kinds(session: Session, first: date, last: date) -> dict[str, int]:

@@ -2,13 +2,14 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from digest.app import editing_state, editions
 from digest.app.demo import SAMPLE_NOW
@@ -21,7 +22,7 @@ from digest.edition.queries import find_edition
 from digest.settings import load_settings
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.seals import find_stable_point, prove_ledger
-from subscribers.store.models import Person
+from subscribers.store.models import Person, PersonState
 from tests.actors import ADMIN
 from tests.conftest import ROOT, WAIT_TIMEOUT
 
@@ -119,12 +120,32 @@ def test_a_year_of_invented_people_is_there_and_only_the_samples_readers_get_fil
     with open_installation(settings) as install:
         year = view_growth(install, ADMIN, now=SAMPLE_NOW)
         with install.database.read() as session:
-            paused = [Preferences.from_json(choices) for choices in session.scalars(select(Person.choices))]
+            people = list(session.scalars(select(Person)))
             proof = prove_ledger(session, install.keys, through=find_stable_point(install.database))
-    assert (len(year.readers), year.readers[-1][1], len(year.standings)) == (366, 12_012, 10)
+    on_list = [person for person in people if person.state is PersonState.SUBSCRIBED]
+    assert (len(year.readers), year.readers[-1][1], len(year.standings)) == (366, len(on_list), 10)
     assert {standing.number for standing in year.standings} == set(range(137, 147))
-    assert sum(preferences.is_paused(SAMPLE_NOW.date()) for preferences in paused) == 12_001
-    assert proof.sound, "everybody has paused by a link of their own chain"
+    paused = [Preferences.from_json(person.choices).is_paused(SAMPLE_NOW.date()) for person in on_list]
+    assert (len(on_list) > 12_000, paused.count(False)) == (True, 11), "all but the sample's readers pause"
+    assert proof.sound, "whatever happened to somebody is a link of their own chain"
+
+
+def test_the_people_of_the_last_thirty_days_are_those_that_the_totals_count(made: Path) -> None:
+    settings = load_settings(made / "digest.toml", {}).model_copy(update={"home": made})
+    with open_installation(settings) as install:
+        counted = view_growth(install, ADMIN, now=SAMPLE_NOW).ways
+        with install.database.read() as session:
+            last_of_list = session.scalar(select(func.max(Person.number)).where(Person.batch.is_not(None)))
+            after_it = select(Person.asked_where, Person.state, Person.asked_at).where(Person.number > last_of_list)
+            newcomers = session.execute(after_it).all()
+            states = Counter(session.scalars(select(Person.state)))
+    ways = [way for way in counted if way.confirmed or way.brought]
+    assert len(ways) == 4
+    for way in ways:
+        came = [row for row in newcomers if row.asked_where == way.way and row.state is not PersonState.REQUESTED]
+        in_thirty_days = [row for row in came if row.asked_at > SAMPLE_NOW - timedelta(days=30)]
+        assert len(in_thirty_days) == way.confirmed + way.brought, way
+    assert min(states[state] for state in PersonState if state is not PersonState.UNVERIFIED) >= 3
 
 
 def test_the_demo_clears_only_what_a_demo_made(tmp_path: Path) -> None:

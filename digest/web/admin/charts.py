@@ -12,7 +12,9 @@ from markupsafe import Markup
 _SVG = "{http://www.w3.org/2000/svg}"
 _DROPPED = {f"{_SVG}{name}" for name in ("defs", "script", "style", "title", "desc")}
 _OVERLAYS = {"tooltip", "titles", "plot overlay"}
-_LINE_BEGIN = re.compile(r"M\s*([\d.]+)[ ,]+([\d.]+)")
+_LINE_BEGIN = re.compile(r"^M\s*([\d.]+)[ ,]+([\d.]+)")
+_LINE_END = re.compile(r"([\d.]+)[ ,]+([\d.]+)\s*$")
+_END_SPACE = 64  # pixels beside a line, for the number that it ends with
 _LABEL_SIZE = 13  # pixels, as the style sheet sets them
 
 
@@ -46,15 +48,23 @@ def draw_line(
     shown_labels: Sequence[str] = (),
     size: tuple[int, int] = (540, 190),
 ) -> Markup:
-    """Draw values as a line from 0 up, with a dashed limit; `sentence` says what there is to see, `write` writes a number."""
+    """Draw values as a line from 0 up, with its last number beside its end, and a dashed limit.
+
+    `sentence` says what there is to see, `write` writes a number.
+    """
     pygal = _load_pygal()
     top = max([*(value for value in values if value is not None), limit.value * 1.2 if limit else 0, 0])
-    chart = pygal.Line(**_options(size, top, write), show_dots=False)
+    chart = pygal.Line(**_options(size, top, write), show_dots=False, margin_right=_END_SPACE)
     _label_axis(chart, labels, shown_labels)
     chart.add("values", list(values))
     if limit:
         chart.add("limit", [limit.value] * len(labels))
-    return _clean_svg(chart.render(is_unicode=True), sentence, size, words_on_limit=limit.words if limit else "")
+    words_on_limit = limit.words if limit else ""
+    last = values[-1] if values else None
+    words_at_end = "" if last is None else write(last)
+    return _clean_svg(
+        chart.render(is_unicode=True), sentence, size, words_on_limit=words_on_limit, words_at_end=words_at_end
+    )
 
 
 def draw_bars(
@@ -115,7 +125,9 @@ def list_ticks(top: float) -> list[float]:
     return [round(step * number, 9) for number in range(steps + 1)]
 
 
-def _clean_svg(text: str, sentence: str, size: tuple[int, int], *, words_on_limit: str = "") -> Markup:
+def _clean_svg(
+    text: str, sentence: str, size: tuple[int, int], *, words_on_limit: str = "", words_at_end: str = ""
+) -> Markup:
     """Take out what a page may not hold, and say in words what the picture shows."""
     root = etree.fromstring(text.encode())
     for node in list(root.iter()):
@@ -125,8 +137,8 @@ def _clean_svg(text: str, sentence: str, size: tuple[int, int], *, words_on_limi
     for node in root.iter():
         node.attrib.pop("style", None)
         node.attrib.pop("id", None)
-    if words_on_limit:
-        _write_on_limit(root, words_on_limit)
+    _write_beside_line(root, "serie-1", _LINE_BEGIN, words_on_limit, offset=(6, -6), style="limit-words")
+    _write_beside_line(root, "serie-0", _LINE_END, words_at_end, offset=(6, 4), style="end-words")
     root.set("role", "img")
     root.set("aria-label", sentence)
     root.set("class", "pygal-chart wide" if size[0] > 600 else "pygal-chart")
@@ -134,13 +146,15 @@ def _clean_svg(text: str, sentence: str, size: tuple[int, int], *, words_on_limi
     return Markup(etree.tostring(root, encoding="unicode"))  # noqa: S704 - lxml has escaped every text
 
 
-def _write_on_limit(root: Any, words: str) -> None:
-    """Write words above the beginning of the second line, the limit."""
+def _write_beside_line(
+    root: Any, series: str, point: re.Pattern[str], words: str, *, offset: tuple[int, int], style: str
+) -> None:
+    """Write words beside the first or the last point of a line, whichever `point` finds in its path."""
     for path in root.iter(f"{_SVG}path"):
-        begin = _LINE_BEGIN.match(path.get("d", ""))
-        if "serie-1" in path.getparent().get("class", "").split() and begin:
-            x, y = (float(number) for number in begin.groups())
-            text = etree.SubElement(path.getparent(), f"{_SVG}text", x=f"{x + 6:.1f}", y=f"{y - 6:.1f}")
-            text.set("class", "limit-words")
+        found = point.search(path.get("d", ""))
+        if words and found and series in path.getparent().get("class", "").split():
+            x, y = (float(number) + distance for number, distance in zip(found.groups(), offset, strict=True))
+            text = etree.SubElement(path.getparent(), f"{_SVG}text", x=f"{x:.1f}", y=f"{y:.1f}")
+            text.set("class", style)
             text.text = words
             return

@@ -140,6 +140,12 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
     assert page.headers["Content-Security-Policy"].count("style-src 'self'") == 1
 
 
+def test_a_year_is_compared_however_long_ago_the_last_count_was(world: Any) -> None:
+    fill_year(world)
+    view = view_growth(world.install, ADMIN, now=NOW + timedelta(days=9))
+    assert (view.readers_before(365), len(view.readers)) == (635, 366)
+
+
 def test_an_installation_without_any_count_says_when_there_will_be_some(world: Any) -> None:
     page = world.signed_in_client("admin").get("/admin/growth").text
     assert "every night counts what the day brought, first tonight" in page
@@ -163,6 +169,7 @@ def test_a_chart_says_what_it_shows_and_holds_nothing_that_the_policy_forbids() 
     assert 'aria-label="From &lt;b&gt;1&lt;/b&gt; to 3"' in line
     assert "A &amp; B, 0.3 %" in line
     assert "0.4 %" in line
+    assert 'class="end-words">0.3 %</text>' in line, "the last number stands beside the end of its line"
 
 
 @pytest.mark.parametrize(

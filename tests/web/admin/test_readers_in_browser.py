@@ -68,6 +68,8 @@ def served(
         for number, readers in enumerate((1, 1, 2)):
             day = NOW.date() - timedelta(days=14 - 7 * number)
             session.add(ConsentDay(day=day, kind="readers", way="", count=readers))
+        way = "https://alpha.example.org/a-path-without-any-place-to-break-it"
+        session.add(ConsentDay(day=NOW.date(), kind="requested", way=way, count=1234))
     count_growth(world.install, NOW)
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         yield world, f"http://127.0.0.1:{serving.port}"
