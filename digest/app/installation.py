@@ -14,7 +14,16 @@ from digest.app import copy_guard
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember
-from digest.store.engine import Database, describe_driver_error, has_schema, migrate_schema, open_database
+from digest.store.engine import (
+    Database,
+    describe_driver_error,
+    has_schema,
+    migrate_schema,
+    newest_schema_revision,
+    open_database,
+    read_schema_revision,
+    refuse_newer_schema,
+)
 from digest.store.models import Edition
 from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
 from subscribers.consent.departure_log import DepartureLog
@@ -30,6 +39,8 @@ log = structlog.get_logger("installation")
 _PUT_KEYS_BACK = (
     "Put the recovery copy, which 'digest init' printed when it made the keys, back: digest keys restore FILE"
 )
+
+BRING_SCHEMA_UP = "Stop what works with it and run 'digest upgrade': it backs the database up, brings its schema up to date and proves it."
 
 FileStamp = tuple[int, int, int]
 
@@ -149,16 +160,20 @@ def open_installation(
     settings: Settings,
     *,
     may_create: bool = False,
+    may_migrate: bool = True,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None),
 ) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
 
-    Where there is none it is refused and nothing is made, unless `may_create`: what makes installations says so. A database that is opened somewhere else than last time is held: see `digest.app.copy_guard`. After an upgrade from before
-    consents were bound to addresses that is done first, with `show_progress`.
+    Where there is none it is refused and nothing is made, unless `may_create`: what makes installations says so. What only looks says that
+    it may not migrate: an older schema is refused then, and left as it is. A database that is opened somewhere else than last time is held
+    all the same, so that whoever looks at a copy is told: see `digest.app.copy_guard`. After an upgrade from before consents were bound to
+    addresses that is done first, with `show_progress`.
 
     Raises:
-        InstallationError: there is none, or its folder or its database is out of reach.
+        InstallationError: there is none, its folder or its database is out of reach, or its schema is older and may not be migrated.
+        SchemaTooNewError: a newer version has worked with it.
     """
     if may_create:
         create_home_folder(settings.home)
@@ -170,7 +185,10 @@ def open_installation(
             opened.callback(database.close)
             if not may_create and not has_schema(database):
                 raise _missing_installation(settings, "its database is empty")
-            migrate_schema(database)
+            if may_migrate:
+                migrate_schema(database)
+            else:
+                _refuse_other_schema(settings, database)
             copy_guard.hold_if_copied(database, settings, now=clock())
         except OSError as exc:
             raise InstallationError(
@@ -185,8 +203,20 @@ def open_installation(
                 remedy=f"Look at DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether its server runs.",
             ) from exc
         installation = Installation(settings, database)
-        _bind_older_consents(installation, clock, show_progress)
+        if may_migrate:
+            _bind_older_consents(installation, clock, show_progress)
         yield installation
+
+
+def _refuse_other_schema(settings: Settings, database: Database) -> None:
+    revision = read_schema_revision(database)
+    refuse_newer_schema(revision)
+    if revision != newest_schema_revision():
+        raise InstallationError(
+            f"{settings.home}: the schema of its database is older ({revision or 'none'}) than this program's "
+            f"({newest_schema_revision()}), and was left as it is.",
+            remedy=BRING_SCHEMA_UP,
+        )
 
 
 def _bind_older_consents(

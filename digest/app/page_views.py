@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, undefer
 
 from digest.app.editions import gather_preflight_facts
 from digest.app.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
-from digest.app.installation import Installation
+from digest.app.installation import BRING_SCHEMA_UP, Installation
 from digest.app.readers import count_readers
 from digest.app.recent_counts import RecentCounts, count_edition
 from digest.app.release_starts import ReleaseStart, find_release_start
@@ -277,7 +277,7 @@ def find_schema_problem(installation: Installation) -> ApplicationError | None:
     if revision == needed:
         return None
     advice = (
-        "Run 'digest init' with this version: it brings the schema up to date."
+        BRING_SCHEMA_UP
         if revision < needed or revision == "empty"
         else "Start this process again with the version that the database was brought up to."
     )

@@ -78,6 +78,16 @@ class CommandContext:
         return self._opened[0]
 
     @property
+    def installation_as_it_is(self) -> "Installation":
+        """The installation for a command that only looks; nothing is brought up to date before.
+
+        Raises:
+            InstallationError: its folder or database is out of reach, or its schema is older than this program's.
+            UnknownStaffError: nobody on the staff has the address that was named.
+        """
+        return self._open(may_migrate=False)[0]
+
+    @property
     def actor(self) -> "Actor":
         """Who acts: the staff member who was named, else whoever sits at this terminal."""
         return self._opened[1]
@@ -85,9 +95,12 @@ class CommandContext:
     @cached_property
     def _opened(self) -> "tuple[Installation, Actor]":
         """The installation with who acts on it: nothing of it is lent to somebody unknown."""
+        return self._open()
+
+    def _open(self, *, may_migrate: bool = True) -> "tuple[Installation, Actor]":
         from digest.app.installation import open_installation
 
-        opened = open_installation(self.settings, show_progress=_show_progress)
+        opened = open_installation(self.settings, may_migrate=may_migrate, show_progress=_show_progress)
         installation = click.get_current_context().find_root().with_resource(opened)
         return installation, self.identify_actor(installation)
 

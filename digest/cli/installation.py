@@ -138,7 +138,7 @@ def doctor(
 def _examine_installation(context: CommandContext, world: OutsideWorld | None) -> list[DoctorFinding]:
     """Examine the installation, or what keeps it closed; with a world ask that too, and show how far it is."""
     try:
-        installation = context.installation
+        installation = context.installation_as_it_is
     except (SettingsError, InstallationError) as exc:
         return explain_closed_installation(exc)
     findings = examine_installation(installation)

@@ -27,10 +27,10 @@ Exit codes: 0 shown (there may be no edition yet), 2 there is none of the name t
 @pass_command_context
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands, what needs somebody, and what happens in the coming fortnight."""
-    now = context.now()
-    overview = find_edition_status(context.installation, edition, now=now)
-    with context.installation.database.read() as session:
-        file = context.installation.settings.file
+    now, installation = context.now(), context.installation_as_it_is
+    overview = find_edition_status(installation, edition, now=now)
+    with installation.database.read() as session:
+        file = installation.settings.file
         attention = attention_sentences(session, now, file)
         coming = list_coming_steps(session, file, now)
     if as_json:

@@ -16,7 +16,7 @@ from digest.app.storage_errors import StorageError, explain_storage_error
 from digest.cli import digest as digest_command
 from digest.cli.lazy_group import ErrorReportingGroup
 from digest.settings import Settings
-from digest.store.engine import Database, SchemaTooNewError, open_database
+from digest.store.engine import Database, SchemaTooNewError, newest_schema_revision, open_database
 from subscribers.crypto.keys import KeyRing
 
 MAILCHIMP_HEADINGS = "Email Address,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID,EUID"
@@ -53,6 +53,24 @@ def test_a_database_of_a_newer_version_is_one_sentence(database: Database, tmp_p
     assert (refused.exit_code, refused.output.count("\n")) == (2, 1), refused.output
     with database.engine.begin() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_a_command_that_looks_leaves_an_older_schema_as_it_is(
+    command: str, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0035'"))
+    monkeypatch.chdir(tmp_path)
+    url = database.engine.url.render_as_string(hide_password=False)
+    environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_DATABASE_URL": url}
+    refused = CliRunner().invoke(digest_command, [command], env=environment)
+    assert (refused.exit_code, refused.output.count("\n")) == (1 if command == "doctor" else 2, 1), refused.output
+    assert f"older (0035) than this program's ({newest_schema_revision()})" in refused.output
+    assert "'digest upgrade'" in refused.output
+    with database.engine.begin() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0035"
+        assert connection.scalar(text("SELECT count(*) FROM memo")) == 0
 
 
 def test_a_full_disk_ends_an_import_with_a_sentence_and_it_can_be_run_again(

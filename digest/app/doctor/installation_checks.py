@@ -85,7 +85,8 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check(
-    "database", "Look at DIGEST_DATABASE_URL, and whether its server runs; 'digest init' brings up the schema."
+    "database",
+    "Look at DIGEST_DATABASE_URL, and whether its server runs; 'digest upgrade' brings the schema up to date.",
 )
 def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the database answers with the schema of this version, and can be written by nobody else."""

@@ -363,7 +363,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "the outbox cannot be written": (close_outbox, "home-folder", "chmod 700"),
     "others may look into the outbox": (open_outbox, "home-folder", "chmod 700"),
     "others may write the database": (open_database_file, "database", "chmod 600"),
-    "the database was never migrated": (forget_schema, "database", "digest init"),
+    "the database was never migrated": (forget_schema, "database", "digest upgrade"),
     "a row of the audit log was changed": (forge_audit, "audit-log", "Compare it with a backup"),
     "the clock went back": (act_in_the_future, "clock", "timedatectl"),
     "the departure log is damaged": (damage_departure_log, "departure-log", "left.log back from a copy"),
