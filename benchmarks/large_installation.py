@@ -5,8 +5,9 @@ by the product.
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,12 +27,13 @@ from digest.collect.fetch.bundled_fetcher import INDEX_FILE, BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.kept_counts import keep_delivery_counts
 from digest.edition import approval
-from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.content import EditionContent, LabelledBlock, RenderedFragment
 from digest.edition.drafting import replace_fragments
 from digest.edition.edits import StoryField
 from digest.edition.queries import release_slot
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.windows import next_window
+from digest.select.values import CandidateArticle
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, StaffMember
@@ -45,7 +47,10 @@ EDITION_FILE = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.js
 LAST_READER = "last.reader@domain1.example.org"
 EDITOR, ADMIN = "eve@newsroom.example", "ann@newsroom.example"
 LEFT_OUT_PER_EDITION = 300  # stories of a past edition that it did not take
-EDITS = 12  # of the draft
+EDITS = 12  # headlines of the draft that are written anew
+# Of the draft: its stories, as many as all sections hold together where nothing is set; and its labelled blocks.
+STORIES, BLOCKS = 33, 3
+LATE = 10  # one of so many articles of the week comes after the draft was touched
 WEEK = timedelta(days=7)
 
 
@@ -80,8 +85,7 @@ def create_large_installation(settings: Settings, size: InstallationSize) -> Lar
     staff = _add_staff(database)
     departed = _store_past_editions(installation, size, staff)
     _write_rows_for_everybody(database, departed, size.readers)
-    _store_articles(database, size.articles)
-    draft = _draft_week(installation, staff)
+    draft = _draft_week(installation, staff, size.articles)
     _copy_left_out_stories(database, draft)
     keep_delivery_counts(database, now=NOW)
     if database.engine.dialect.name == "postgresql":  # what its own processes do within minutes
@@ -292,21 +296,23 @@ def _write_rows_for_everybody(database: Database, edition: str, readers: int) ->
 # --- the week that is arranged -------------------------------------------------------------------------------
 
 
-def _store_articles(database: Database, number: int) -> None:
-    """Store a week's articles of 100 sources."""
-    articles = made_up_articles(number)
+def _store_sources(database: Database, names: Iterable[str]) -> dict[str, int]:
+    """Store sources; give the numbers of their rows by name."""
+    sources = {name: Source(url=f"https://{name}.example.org/rss", name=name) for name in names}
     with database.write() as session:
-        sources = {
-            name: Source(url=f"https://{name}.example.org/rss", name=name) for name in {a.source for a in articles}
-        }
         for n, source in enumerate(sources.values()):
             source.publisher, source.topics, source.images = f"Publisher {n}", {}, "none"
             source.health, source.good_at, source.tried_at = SourceHealth.GOOD, NOW, NOW
         session.add_all(sources.values())
         session.flush()
+        return {name: source.id for name, source in sources.items()}
+
+
+def _store_articles(database: Database, articles: Iterable[CandidateArticle], sources: Mapping[str, int]) -> None:
+    with database.write() as session:
         rows = [
             {
-                "source_id": sources[article.source].id,
+                "source_id": sources[article.source],
                 "key": hashlib.sha256(article.url.encode()).hexdigest(),
                 "url": article.url,
                 "link": article.link,
@@ -323,19 +329,50 @@ def _store_articles(database: Database, number: int) -> None:
         session.execute(insert(Article), rows)
 
 
-def _draft_week(installation: Installation, staff: Actor) -> str:
-    """Draft the week's edition, and let an editor have written and moved things in it; give its name."""
+def _draft_week(installation: Installation, staff: Actor, articles: int) -> str:
+    """Draft a week's edition from articles of 100 sources, and let an editor work on it before the last come; give its name."""
+    week = made_up_articles(articles)
+    sources = _store_sources(installation.database, sorted({article.source for article in week}))
+    late = len(week) // LATE
+    _store_articles(installation.database, week[late:], sources)
     with TemporaryDirectory(prefix="digest-bench-") as folder:  # a web in which every page is out of reach
         (Path(folder) / INDEX_FILE).write_text("{}")
         fetcher = BundledFetcher(Path(folder))
         name = editions.draft_next_edition(installation, actor=staff, now=NOW, fetcher=fetcher).name
-    state = editing_state.read_editing_state(installation, name)
-    stories = [story.url for placed in state.arrangement.sections.values() for story in placed]
-    for n in range(EDITS):
-        form = EditForm(name, staff, NOW + timedelta(minutes=n))
-        url = stories[n % len(stories)]
-        editing.write_text(installation, form, url, StoryField.HEADLINE, f"What an editor wrote, the {n}th time")
+        _work_on_draft(installation, staff, name)
+        _store_articles(installation.database, week[:late], sources)
+        editions.draft_next_edition(installation, actor=staff, now=NOW + timedelta(hours=1), fetcher=fetcher)
     return name
+
+
+def _work_on_draft(installation: Installation, staff: Actor, name: str) -> None:
+    """Fill a draft by hand, with labelled blocks; then write headlines."""
+    moments = (NOW + timedelta(seconds=n) for n in itertools.count())
+    stories = _list_placed(installation, name)
+    left_out = [
+        out.scored.story.lead.url for out in editing_state.read_editing_state(installation, name).arrangement.left_out
+    ]
+    for url in left_out[: max(0, STORIES - len(stories))]:
+        editing.place_story(installation, EditForm(name, staff, next(moments)), url, section="topics")
+    for n in range(BLOCKS):
+        block = LabelledBlock(
+            f"block-{n}",
+            "sponsor",
+            f"What sponsor {n} sells",
+            "Its name",
+            "What it is good for.",
+            "https://example.org/",
+        )
+        editing.write_block(installation, EditForm(name, staff, next(moments)), block)
+    stories = _list_placed(installation, name)
+    for n in range(EDITS):
+        form, words = EditForm(name, staff, next(moments)), f"What an editor wrote, the {n}th time"
+        editing.write_text(installation, form, stories[n % len(stories)], StoryField.HEADLINE, words)
+
+
+def _list_placed(installation: Installation, name: str) -> list[str]:
+    arrangement = editing_state.read_editing_state(installation, name).arrangement
+    return [story.url for placed in arrangement.sections.values() for story in placed]
 
 
 def _copy_left_out_stories(database: Database, draft: str) -> None:

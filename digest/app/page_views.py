@@ -175,16 +175,20 @@ def read_counted_editions(installation: Installation) -> Sequence[CountedEdition
 
 @dataclass(frozen=True, slots=True)
 class StoryPage:
-    """The stories that fit a search, best first and cut at a limit, and how many fit in all."""
+    """One page of the stories that fit a search, the best first, and how many fit in all; `next_start` is None on the last page."""
 
     stories: tuple[EditionStory, ...]
     count: int
+    next_start: int | None
 
 
 def find_stories(
-    installation: Installation, edition: Edition, *, placed: bool | None, words: str, limit: int
+    installation: Installation, edition: Edition, *, placed: bool | None, words: str, start: int, limit: int
 ) -> StoryPage:
-    """Find an edition's stories: all, those with a section or those without, whose title or address holds `words`."""
+    """Find an edition's stories, the best first: all, those with a section or those without, whose title or address holds `words`.
+
+    A page that would begin after the last one begins with that.
+    """
     query = select(EditionStory).where(EditionStory.edition_id == edition.id)
     if placed is not None:
         query = query.where(EditionStory.section.is_not(None) == placed)
@@ -194,8 +198,12 @@ def find_stories(
         query = query.where(title | url)
     with installation.database.read() as session:
         count = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-        rows = session.scalars(query.order_by(EditionStory.score.desc(), EditionStory.id).limit(limit))
-        return StoryPage(tuple(rows), count)
+        start = min(start, max(0, count - 1))
+        rows = tuple(
+            session.scalars(query.order_by(EditionStory.score.desc(), EditionStory.id).offset(start).limit(limit))
+        )
+        following = start + len(rows)
+        return StoryPage(rows, count, following if following < count else None)
 
 
 def list_public_editions(installation: Installation, most: int) -> list[Edition]:

@@ -174,6 +174,7 @@
     for (const input of findAll("input[name=seq]")) input.value = desk.dataset.seq;
     const unapproved = find("input[name=unapproved]", actForm()).value;
     for (const input of findAll("input[name=unapproved]")) input.value = unapproved;
+    makeMenus();
     showUnsaved();
     restoreFocus(held, kept);
   };
@@ -211,6 +212,33 @@
     const button = row && (kept.menu ? find(".more > summary", row)
       : kept.act && findAll("button[name=act]:not([disabled])", row).find((one) => one.value === kept.act));
     if (button && button.offsetParent) button.focus(); else if (row) focusRow(row);
+  };
+
+  // --- the rows' menus ---------------------------------------------------------------------------------------
+
+  // Without this a row's menu is a link to the page with that menu open; with it the menu opens where it is.
+  const makeMenus = () => {
+    for (const link of findAll("a[data-more]")) {
+      const menu = document.createElement("details"), summary = document.createElement("summary");
+      menu.className = "more";
+      menu.dataset.unfit = link.dataset.more;
+      summary.className = link.className;
+      summary.append(...link.childNodes);
+      menu.append(summary);
+      link.replaceWith(menu);
+    }
+  };
+  const fillMenu = (row) => {
+    const menu = find("details.more", row);
+    if (!menu || find(".menu", menu)) return;
+    const template = find("#menu"), fresh = document.importNode(template.content, true);
+    for (const word of menu.dataset.unfit.split(" ")) find(`[value^="${word} "]`, fresh)?.remove();
+    for (const part of findAll("a, button", fresh)) {
+      const name = part.matches("a") ? "href" : "value";
+      part.setAttribute(name, part.getAttribute(name).replaceAll(template.dataset.story, row.dataset.story));
+      find(".hidden", part).append(find("h3", row).textContent);
+    }
+    menu.append(fresh);
   };
 
   document.addEventListener("submit", (event) => {
@@ -323,8 +351,9 @@
   });
   // A menu that does not fit below its button opens above it; where it fits nowhere, it is scrolled to.
   document.addEventListener("toggle", (event) => {
-    const menu = event.target.matches("details.more[open]") && find(".menu", event.target);
-    if (!menu) return;
+    if (!event.target.matches("details.more[open]")) return;
+    fillMenu(event.target.closest(ROWS));
+    const menu = find(".menu", event.target);
     menu.classList.remove("up");
     const box = menu.getBoundingClientRect(), pane = menu.closest(".pane").getBoundingClientRect();
     const top = find("summary", event.target).getBoundingClientRect().top;
@@ -364,11 +393,17 @@
   const press = (...words) => {
     const row = currentRow();
     if (!row) return;
+    fillMenu(row);
     const buttons = findAll("button[name=act]:not([disabled])", row);
     const button = buttons.find((one) => words.some((word) => one.value === `${word} ${row.dataset.story}`));
     if (button) button.click();
   };
   const follow = (selector, root = document) => { const link = root && find(selector, root); if (link) link.click(); };
+  const keepStory = () => {
+    const row = currentRow();
+    if (row) fillMenu(row);
+    follow("button[name=keep]", row);
+  };
 
   const openDialog = (title) => {
     const dialog = document.createElement("dialog");
@@ -448,7 +483,7 @@
 
   const KEYS = {
     j: () => step(1), k: () => step(-1), m: askWhere, A: askWhere, l: () => press("lead"), p: () => press("pin", "unpin"),
-    x: () => press("drop"), c: () => follow("button[name=keep]", currentRow()), a: () => press("add"), e: () => follow(".acts a", currentRow()),
+    x: () => press("drop"), c: keepStory, a: () => press("add"), e: () => follow(".acts a", currentRow()),
     z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),
     "/": () => find("input[name=q]").focus(), "?": showKeys, g: () => { going = Date.now(); },
   };
@@ -630,6 +665,7 @@
     navigator.sendBeacon(desk.dataset.presence, new URLSearchParams({ csrf_token: token(), gone: "1" }));
   });
   document.documentElement.classList.add("quick");
+  makeMenus();
   for (const part of findAll("form[data-saves] [data-fresh=picture]")) demandWords(part.closest("form"));
   showUnsaved();
   beat();

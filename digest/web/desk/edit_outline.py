@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from digest.app.clipboard import KeptClipping
@@ -16,7 +17,7 @@ from digest.settings import SectionSettings
 from digest.web.desk.edit_sentences import EditWriter, create_edit_writer
 from digest.web.desk.edition_outline import concerns_entry, entry_meta
 from digest.web.desk.preview_places import name_preview_places
-from digest.web.desk.story_pool import PoolPage, PoolRow, complete_row, list_tray, story_anchor
+from digest.web.desk.story_pool import MAX_POOL_STORIES, PoolPage, PoolRow, complete_row, list_tray, story_anchor
 from digest.web.filters import count_with_noun, short_moment
 from subscribers.phrases import join_words, month_day
 
@@ -153,10 +154,11 @@ class ArrangedSection:
 
 @dataclass(frozen=True, slots=True)
 class EditOutline:
-    """The edition's sections, its shelf, its tray and its blocks."""
+    """The edition's sections, its shelf, its tray and its blocks. Of the tray there is one page: `tray_count` is how many wait in it."""
 
     sections: tuple[ArrangedSection, ...]
     tray: tuple[PoolRow, ...]
+    tray_count: int
     removed: tuple[ShelvedRow, ...]
     blocks: tuple[LabelledBlock, ...]
     general_findings: tuple[PreflightFinding, ...]
@@ -217,7 +219,8 @@ def build_edit_outline(
         )
     return EditOutline(
         tuple(outline_sections),
-        tuple(complete_row(row, sections, zone) for row in list_tray(arrangement)),
+        tuple(complete_row(row, sections, zone) for row in islice(list_tray(arrangement), MAX_POOL_STORIES)),
+        len(arrangement.tray),
         tuple(_shelve(removed, writer, zone) for removed in arrangement.removed),
         arrangement.blocks,
         tuple(left),

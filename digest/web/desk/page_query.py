@@ -10,7 +10,7 @@ from digest.web.desk.previews import find_preview_view
 from digest.web.desk.story_pool import POOL_FILTERS, POOL_ORDERS, PoolQuery
 
 PAGE_TABS = ("stories", "edition", "preview")
-PANELS = ("move", "under", "merge", "tray")  # tray: all that waits, no question
+PANELS = ("more", "move", "under", "merge", "tray", "clipboard")  # tray, clipboard: all that is there, no question
 MAX_WORDS_LENGTH, MAX_OMITTED = 100, 40
 _SECTION_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|block-[a-z0-9-]{1,40}")

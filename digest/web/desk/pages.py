@@ -27,12 +27,12 @@ from digest.web.desk.page_query import read_page_query
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
 from digest.web.desk.release_words import describe_due_release, describe_release
 from digest.web.desk.status_rows import SentRow, build_source_rows, editor_counts_sentence, sources_sentence
+from digest.web.desk.story_pool import MAX_POOL_STORIES
 from digest.web.security import STRICT_POLICY
 from subscribers.errors import ApplicationError
 
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
 
-MAX_LISTED_STORIES = 100  # stories in the list
 _PLACED = {"used": True, "left-out": False}  # of the filters; the others show all
 STORY_FILTERS = (("unused", "All"), ("used", "Used"), ("left-out", "Left out"))
 
@@ -101,7 +101,12 @@ def _edition_page(view: page_views.EditionView) -> str:
         return render_edit_page(view, state, query)
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     page = page_views.find_stories(
-        context.installation, view.edition, placed=_PLACED.get(query.filter), words=query.q, limit=MAX_LISTED_STORIES
+        context.installation,
+        view.edition,
+        placed=_PLACED.get(query.filter),
+        words=query.q,
+        start=query.pool.start,
+        limit=MAX_POOL_STORIES,
     )
     titles = {block.section.key: block.section.title for block in outline.blocks}
     return render_template(
@@ -112,6 +117,7 @@ def _edition_page(view: page_views.EditionView) -> str:
         readers=view.audience_size,
         stories=[build_listed_story(story, titles) for story in page.stories],
         stories_count=page.count,
+        next_start=page.next_start,
         asked=query,
         filters=STORY_FILTERS,
         views=PREVIEW_VIEWS,

@@ -15,7 +15,7 @@ from tests.web.desk.sample_week import SampleWeek, build_sample_week
 
 pytestmark = pytest.mark.chromium
 
-LIKE_ROWS = "li.st:not(.sel, :has(form.move)), li.cand"
+LIKE_ROWS = "li.st:not(.sel, :has(form.move, details[open])), li.cand"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def states(week: SampleWeek) -> list[str]:
     """Give the addresses of the page's states but the first."""
     first, second = week.anchors("featured")[:2]
     queries = ["?tab=stories&filter=all", f"?open={first}", "?open=head", "?tab=preview&view=dark"]
-    panels = (f"?panel={panel}&about={second}" for panel in ("move", "under", "merge"))
+    panels = (f"?panel={panel}&about={second}" for panel in ("more", "move", "under", "merge"))
     return [*(week.path + query for query in (*queries, *panels)), "/desk/mails/welcome?view=dark"]
 
 
@@ -64,7 +64,10 @@ def test_an_editor_arranges_and_writes_without_scripts(browser: Browser, served:
     first, second, third, *_ = week.headlines("featured")
     follow(row(page, second).get_by_role("button", name="Up"))
     assert week.headlines("featured")[:2] == [second, first]
-    row(page, third).locator("details.more summary").click()
+    follow(row(page, third).get_by_role("link", name="More for"))
+    follow(row(page, third).get_by_role("button", name="Pin at this place"))
+    expect(row(page, third)).to_contain_text("Pinned.")
+    follow(row(page, third).get_by_role("link", name="More for"))
     follow(row(page, third).get_by_role("link", name="Move to…"))
     row(page, third).get_by_label("Move to").select_option("topics")
     row(page, third).get_by_label("place").fill("1")

@@ -1,21 +1,26 @@
 """The desk's acts through its pages: each button and form does to the real edition what it says, and a page keeps its place."""
 
 import io
+import itertools
 import re
 from datetime import timedelta
 from html import unescape
+from importlib import resources
 from typing import Any
 
 import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from digest.app import editions
+from digest.app.demo import DEMO_ACTOR
 from digest.app.edition_status import edition_status
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.edition.kinds import SECTION_KINDS
 from digest.store import timetable_slots
-from digest.web.desk.story_pool import story_anchor
+from digest.store.models import Article, Source
+from digest.web.desk.story_pool import MAX_POOL_STORIES, story_anchor
 from tests.actors import EDITOR
 from tests.conftest import ROOT
 from tests.web.desk.conftest import SetClock
@@ -24,6 +29,9 @@ from tests.web.desk.sample_week import SampleWeek, later
 PAGE = """<html lang="en"><head><title>Ferry deckhands get the drill they asked for</title></head><body><article>
 <h1>Ferry deckhands get the drill they asked for</h1><time datetime="2026-11-18T09:00:00Z">Nov 18</time>
 <p>{}</p></article></body></html>""".format("Crews train on the real stairs from now on, said the line. " * 12)
+
+
+UNLIKE_WORDS = ("Anvils", "barges", "cellos", "dunes", "eels", "fjords")
 
 
 def jpeg() -> io.BytesIO:
@@ -47,6 +55,83 @@ def test_a_story_moves_up_and_down_and_the_page_comes_back_to_it(week: SampleWee
     assert week.headlines("featured") == [second, first, *rest]
     week.act(f"down {anchor}")
     assert week.headlines("featured") == [first, second, *rest]
+
+
+def test_a_row_names_its_story_where_one_acts_on_it_and_its_menu_is_sent_once_for_all(week: SampleWeek) -> None:
+    shown = page(week)
+    rows = re.findall(r'<li class="st" id="(s[0-9a-f]{12})".*?</li>', shown, re.DOTALL)
+    assert len(rows) > 12
+    for row in re.findall(r'<li class="st" id="s[0-9a-f]{12}".*?</li>', shown, re.DOTALL):
+        headline = re.search(r"<h3>(.*?)</h3>", row)
+        assert headline is not None
+        assert row.count(headline[1]) == 5, "itself, and Edit, Up, Down and More"
+        assert len(row) < 1500, (
+            "5,000 articles leave 150 KB for a page with its styles and scripts: benchmarks/pages.py"
+        )
+    first, second, third, *_ = week.anchors("featured")
+
+    def acts_of(anchor: str) -> set[str]:
+        """Give what stands in the menu of a story, where the page is asked for that."""
+        menu = re.search(
+            rf'id="{anchor}".*?<details class="more" open>(.*?)</details>',
+            page(week, f"?panel=more&about={anchor}"),
+            re.DOTALL,
+        )
+        assert menu is not None
+        assert menu[1].count(anchor) >= 7
+        return set(re.findall(r'name="act" value="([a-z]+) ', menu[1]))
+
+    assert acts_of(first) == {"pin", "drop"}
+    week.act(f"pin {second}")
+    assert acts_of(second) == {"lead", "unpin", "drop"}
+    assert acts_of(third) == {"lead", "pin", "drop"}
+    # The menu does not stay open where something was done by it.
+    form = re.search(r'<form id="act".*?</form>', page(week, f"?view=dark&panel=more&about={third}"), re.DOTALL)
+    assert form is not None
+    assert dict(re.findall(r'name="(view|panel|about)" value="([^"]*)"', form[0])) == {"view": "dark"}
+
+
+def test_a_long_tray_and_a_full_clipboard_are_shown_in_part_and_the_rest_is_found(week: SampleWeek) -> None:
+    add_articles(week, MAX_POOL_STORIES + 5)
+    shown = page(week)
+    assert f"{MAX_POOL_STORIES + 5} stories new since" in shown
+    assert f">Show {MAX_POOL_STORIES} of {MAX_POOL_STORIES + 5}</a>" in shown
+    tray = re.search(r'<section class="tray".*?</section>', page(week, "?panel=tray"), re.DOTALL)
+    assert tray is not None
+    assert tray[0].count("<li ") == MAX_POOL_STORIES
+    assert "5 more are in the list below, among the unused." in tray[0]
+    found = [page(week, f"?q=waited+for&start={start}") for start in (0, MAX_POOL_STORIES)]
+    assert sum(one.count('<li class="cand"') for one in found) == MAX_POOL_STORIES + 5
+    for anchor in re.findall(r'<li class="cand" data-story="([^"]+)"', found[0])[:25]:
+        week.client().post(f"{week.path}/clipboard", data={"keep": anchor})
+    assert (page(week).count(">Take off<"), page(week, "?panel=clipboard").count(">Take off<")) == (20, 25)
+    assert 'panel=clipboard#clipboard">Show all 25</a>' in page(week)
+
+
+def add_articles(week: SampleWeek, many: int) -> None:
+    """Let an editor touch the draft, and articles that nobody retells come after that."""
+    week.act(f"up {week.anchors('featured')[1]}")
+    with week.installation.database.write() as session:
+        source = session.scalars(select(Source.id)).first()
+        found = later() + timedelta(minutes=1)
+        session.add_all(
+            Article(
+                source_id=source,
+                key=f"waited-{n}",
+                url=f"https://late.example.org/{n}",
+                link=f"https://late.example.org/{n}",
+                title=f"{words} waited for",
+                summary="",
+                categories=[],
+                dated_at=later(),
+                date_basis="published",
+                found_at=found,
+                seen_at=found,
+            )
+            for n, words in enumerate(itertools.islice(map(" ".join, itertools.permutations(UNLIKE_WORDS, 3)), many))
+        )
+    fetcher = BundledFetcher(resources.files("digest").joinpath("sample"))
+    editions.draft_next_edition(week.installation, actor=DEMO_ACTOR, now=later() + timedelta(hours=1), fetcher=fetcher)
 
 
 def test_the_buttons_that_the_guide_names_in_its_first_steps_stand_on_the_pages(week: SampleWeek) -> None:

@@ -19,9 +19,10 @@ from digest.edition.placeholders import ALL_PLACEHOLDERS
 from digest.store import timetable_slots
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth
+from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, Fragment, Source, SourceHealth
 from digest.web.desk.previews import PREVIEW_VIEWS, prepare_preview_html
 from digest.web.desk.status_rows import editor_counts_sentence
+from digest.web.desk.story_pool import MAX_POOL_STORIES
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.signup_models import SignupAlarm
 from tests.web.desk.sample_week import unmarked
@@ -148,6 +149,37 @@ def test_the_stories_are_filtered_and_searched_by_the_address(both: Any) -> None
     assert "1 story" in found
     assert "No story fits" in both.desk.get("/desk/?q=%25").text
     assert both.desk.get("/desk/?filter=x&tab=y&view=z").status_code == 200
+
+
+def test_the_stories_of_a_departed_edition_come_in_pages_and_each_of_them_is_reached(both: Any) -> None:
+    name = both.edition(state=EditionState.SENT)
+    with both.database.write() as session:
+        edition = session.scalars(select(Edition)).one().id
+        session.add_all(
+            EditionStory(
+                edition_id=edition,
+                position=0,
+                title=f"Left out, number {n}",
+                url=f"https://rail.example/{n}",
+                score=n / 10,
+                terms=[],
+                reason="It was long.",
+                members=[],
+            )
+            for n in range(2 * MAX_POOL_STORIES)
+        )
+    path, seen = f"/desk/editions/{name}?filter=left-out&amp;tab=stories", []
+    for _ in range(3):
+        page = both.desk.get(html.unescape(path)).text
+        seen += re.findall(r'<h3><a href="https://rail.example/([^"]+)"', page)
+        following = re.search(r'<p class="fold"><a href="([^"]+)">Next (\d+) of 81</a>', page)
+        if following is None:
+            break
+        path = following[1]
+    assert seen == ["bulletin", *(str(n) for n in reversed(range(2 * MAX_POOL_STORIES)))]
+    # A search begins at its own first page, and an address beyond the last shows the last story.
+    assert 'name="start"' not in both.desk.get(html.unescape(path)).text
+    assert "number 0<" in both.desk.get(f"/desk/editions/{name}?start=900").text
 
 
 def test_a_finding_leads_to_the_place_it_speaks_of(world: Any) -> None:

@@ -175,7 +175,7 @@ def test_what_stands_twice_has_two_places_and_what_has_no_link_is_found_by_its_h
 
 def test_the_preview_leads_to_the_story_that_is_open_or_was_touched_last(week: SampleWeek) -> None:
     first, second = week.anchors("topics")[:2]
-    page = week.client().get(week.path).text
+    page = week.client().get(f"{week.path}?panel=more&about={second}").text
     places = dict(re.findall(r'data-story="([^"]+)" data-place="([^"]+)"', page))
     source = f'src="/desk/preview/{week.name}/phone'
     assert f'{source}"' in page
@@ -183,9 +183,10 @@ def test_the_preview_leads_to_the_story_that_is_open_or_was_touched_last(week: S
     assert f'{source}#{places[second]}"' in week.client().get(f"{week.path}?show={second}").text
     assert f'{source}#{places[first]}"' in week.client().get(f"{week.path}?open={first}&show={second}").text
     # A list of mails shows no story: the link leads to a view that does.
-    page = week.client().get(f"{week.path}?view=inbox").text
+    page = week.client().get(f"{week.path}?view=inbox&panel=more&about={second}").text
     assert re.search(rf'href="[^"]*\?tab=preview&amp;show={second}#{second}">Show in the preview', page)
-    assert f'view=dark&amp;show={second}#{second}">Show' in week.client().get(f"{week.path}?view=dark").text
+    page = week.client().get(f"{week.path}?view=dark&panel=more&about={second}").text
+    assert f'view=dark&amp;show={second}#{second}">Show' in page
     saved = week.client().post(
         f"{week.path}/story/{second}", data={"headline": "New", "was-headline": "", "close": "1"}
     )
