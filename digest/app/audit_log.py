@@ -1,6 +1,5 @@
 """The audit log, for admins: pages of it by person, act, subject and date; its proof; and its export."""
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from digest.settings.table_values import shorten_logged_change
 from digest.store.audit_chain import AuditProof, prove_audit_log
 from digest.store.models import AuditEntry
 from digest.store.staff import display_name_of, list_staff_members, require_staff_member, staff_actor
-from subscribers.transfer.exports import escape_formula
+from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 SHOW_LOG = Act("audit log shown", Role.ADMIN)
 CHECK_LOG = Act("audit log checked", Role.ADMIN)
@@ -217,11 +216,11 @@ def export_audit_log(
     """
     with EXPORT_LOG.transaction(installation.database, actor, "audit log", now=now) as (_, draft):
         draft.detail = {"why": reason}
-    writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow(EXPORT_COLUMNS)
+    writer = SpreadsheetCsvWriter(file)
+    writer.write_row(EXPORT_COLUMNS)
     count = 0
     for row in iterate_audit_log(installation, actor, wanted, now=now):
-        writer.writerow(_as_csv_row(row))
+        writer.write_row(_as_csv_row(row))
         count += 1
     return count
 
@@ -229,5 +228,5 @@ def export_audit_log(
 def _as_csv_row(row: AuditEntry) -> Sequence[Any]:
     said = read_detail(row)
     detail = audit_topics.UNREADABLE if said is None else json.dumps(said, sort_keys=True, ensure_ascii=False)
-    texts = [escape_formula(text) for text in (row.actor, row.act, row.subject, detail)]
-    return (row.seq, row.at.isoformat(timespec="milliseconds"), *texts, row.previous, row.hash)
+    at = row.at.isoformat(timespec="milliseconds")
+    return (row.seq, at, row.actor, row.act, row.subject, detail, row.previous, row.hash)

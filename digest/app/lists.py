@@ -1,13 +1,12 @@
 """Lists that come and go, by an admin: imports, exports, the question to the unverified, a provider's suppressions."""
 
-import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from digest.app import maintenance
 from digest.app.acts import Act, Actor, AuditDraft, Role
@@ -25,6 +24,7 @@ from subscribers.transfer.import_report import ImportReport, RejectCallback
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
 from subscribers.transfer.options import ImportOptions
+from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 IMPORT = Act("list imported", Role.ADMIN)
 ABANDON = Act("import abandoned", Role.ADMIN)
@@ -133,15 +133,15 @@ def rejected_rows_path(file: Path, *, rehearsed: bool = False) -> Path:
 def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallback]:
     """Lend a function that writes a rejected row, whole, to a file beside the list, for its owner's eyes only."""
     with ExitStack() as stack:
-        writers: list[Any] = []
+        writers: list[SpreadsheetCsvWriter] = []
 
         def write_reject(number: int, reason: str, fields: Sequence[str]) -> None:
             if not writers:
                 # An earlier run may have left one.
                 path.unlink(missing_ok=True)
-                writers.append(csv.writer(stack.enter_context(_create_private_file(path))))
-                writers[0].writerow(["row", "reason", *read_headings(survey)])
-            writers[0].writerow([number, reason, *fields])
+                writers.append(SpreadsheetCsvWriter(stack.enter_context(_create_private_file(path))))
+                writers[0].write_row(["row", "reason", *read_headings(survey)])
+            writers[0].write_row([number, reason, *fields])
 
         yield write_reject
 

@@ -32,11 +32,11 @@ from digest.app.upload_files import (
 from digest.settings import Settings
 from digest.store.engine import open_database
 from subscribers.errors import ApplicationError, RefusalError
-from subscribers.transfer.exports import escape_formula
 from subscribers.transfer.formats import ColumnMeaning, check_column_meanings
 from subscribers.transfer.import_report import ImportReport
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
+from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 UPLOAD = Act("list uploaded", Role.ADMIN)
 TRY = Act("import tried", Role.ADMIN)
@@ -315,8 +315,8 @@ def open_rejected_rows(
 def _read_harmless_lines(file: Path) -> Iterator[str]:
     with file.open(encoding="utf-8", newline="") as rows:
         for fields in csv.reader(rows):
-            line = io.StringIO()
-            csv.writer(line, lineterminator="\r\n").writerow(map(escape_formula, fields))
+            line = io.StringIO(newline="")
+            SpreadsheetCsvWriter(line).write_row(fields)
             yield line.getvalue()
 
 

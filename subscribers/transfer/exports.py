@@ -4,7 +4,6 @@ A record's fields are named after ISO/IEC TS 27560:2023 (header, processing, par
 the W3C's Data Privacy Vocabulary spells them.
 """
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.store import people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ListExport, ListExportPart, Person
+from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 RECORD_SCHEMA = "ISO/IEC TS 27560:2023"
 EXPORT_COLUMNS = ("email", "asked_at", "asked_where")
@@ -139,8 +139,8 @@ def export_list(
     Each part is on record before its addresses are written: a crash leaves people who were told of one
     disclosure too many, never of one too few.
     """
-    writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow(EXPORT_COLUMNS)
+    writer = SpreadsheetCsvWriter(file)
+    writer.write_row(EXPORT_COLUMNS)
     with database.write() as session:
         export = ListExport(
             at=now, to_whom=recipient.to_whom, why=recipient.why, reference=recipient.reference, people=0
@@ -155,9 +155,7 @@ def export_list(
             bits = _number_bitmap(reader.number for reader, _ in readers)
             session.add(ListExportPart(export=name, first=first, bits=bits))
         for reader, address in readers:
-            writer.writerow(
-                (escape_formula(address), format_moment(reader.asked_at), escape_formula(reader.asked_where))
-            )
+            writer.write_row((address, format_moment(reader.asked_at), reader.asked_where))
         result.people += len(readers)
         progress(result.people)
     with database.write() as session:
@@ -197,11 +195,6 @@ def _number_bitmap(numbers: Iterable[int]) -> bytes:
         place = number % _PART_SIZE
         bits[place // 8] |= 1 << place % 8
     return bytes(bits)
-
-
-def escape_formula(text: str) -> str:
-    """Keep a spreadsheet from taking a value for a formula (an address may begin with = or +)."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _event_as_json(event: ConsentEvent) -> dict[str, Any]:

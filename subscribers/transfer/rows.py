@@ -12,6 +12,7 @@ from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
 from subscribers.errors import ApplicationError
 from subscribers.transfer.formats import STATUS_WORDS, ColumnLayout, RowStatus
+from subscribers.transfer.spreadsheet_csv import unescape_address
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
 _CASE_INSENSITIVE_NAMES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
@@ -102,7 +103,7 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
         fields = _fit_to_width(fields, layout)
     claim = _strongest_status(layout, fields)
     try:
-        address = read_address_fast(fields[layout.email])
+        address = read_address_fast(unescape_address(fields[layout.email]))
     except AddressError as exc:
         raise RowError(str(exc)) from None
     return ImportRow(

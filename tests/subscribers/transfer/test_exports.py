@@ -27,6 +27,8 @@ from subscribers.transfer.exports import (
     build_person_record,
     export_list,
 )
+from subscribers.transfer.list_file import read_rows, survey_file
+from subscribers.transfer.rows import parse_row
 from tests.conftest import forget_nowhere_else
 
 KEYS = KeyRing.from_seed(b"export tests")
@@ -130,6 +132,27 @@ def test_a_file_that_breaks_off_has_told_at_least_those_whose_addresses_it_holds
 def test_an_address_is_no_formula(one_database: Database) -> None:
     _add(one_database, "=cmd")
     assert _export(one_database)[0][0] == "'=cmd@example.org"
+
+
+def test_no_cell_of_an_export_is_a_formula_where_semicolons_part_the_cells(one_database: Database) -> None:
+    (ada,) = _add(one_database, "ada")
+    with one_database.write() as session:
+        session.get_one(Person, ada).asked_where = "Expo;=cmd|' /C calc'!A0;x"
+    file = io.StringIO(newline="")
+    export_list(one_database, KEYS, file, ExportRecipient("us", "a try"), now=NOW)
+    cells = [cell for line in csv.reader(io.StringIO(file.getvalue()), delimiter=";") for cell in line]
+    assert [cell[:5] for cell in cells if "cmd" in cell] == ["'=cmd"]
+
+
+def test_an_exported_address_comes_back_as_it_was(one_database: Database, tmp_path: Path) -> None:
+    _add(one_database, "+cmd")
+    file = tmp_path / "list.csv"
+    with file.open("w", newline="") as stream:
+        export_list(one_database, KEYS, stream, ExportRecipient("us", "a try"), now=NOW)
+    survey = survey_file(file)
+    assert [
+        parse_row(survey.layout, fields, number, now=NOW).address.mailbox for number, fields in read_rows(survey)
+    ] == ["+cmd@example.org"]
 
 
 def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(database: Database) -> None:
