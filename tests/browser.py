@@ -6,6 +6,7 @@ to another page, and look by `expect`, which waits; `tests/test_browser_tests.py
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import Any, Literal
 
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
@@ -92,26 +93,91 @@ def follow(locator: Locator, key: str = "") -> None:
             locator.click()
 
 
-def tab_to(target: Locator, within: int = 200) -> Locator:
-    """Press Tab, so many times at most, until the target has the focus."""
+# More tabs than these, from one place of a page to the next that somebody wants, are no way for people.
+TABS_AT_MOST = 60
+TAKES_FOCUS = "element => element === document.activeElement"
+GROUP_TAKES_FOCUS = """radio => {
+  const at = document.activeElement;
+  return at.type === 'radio' && at.name === radio.name && at.form === radio.form;
+}"""
+IS_PAST_HEAD = """element => document.activeElement === document.body && !location.hash
+  && document.querySelector('.skip') !== null && element.closest('main') !== null"""
+
+
+def tab_to(target: Locator, within: int = TABS_AT_MOST, *, takes_focus: str = TAKES_FOCUS) -> Locator:
+    """Press Tab, so many times at most, until the target has the focus; on a fresh page past its head, where that leads to it."""
     expect(target).to_have_count(1)
+    page = target.page
+    if target.evaluate(IS_PAST_HEAD):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+        page.keyboard.press("Enter")
+    element = target.element_handle()
     for _ in range(within):
-        target.page.keyboard.press("Tab")
-        if target.evaluate("element => element === document.activeElement"):
+        page.keyboard.press("Tab")
+        if element.evaluate(takes_focus):
             return target
     raise AssertionError(f"{within} tabs do not lead to {target}")
 
 
-def press_by_keyboard(target: Locator) -> None:
+def press_by_keyboard(target: Locator, within: int = TABS_AT_MOST) -> None:
     """Reach a button or a link by Tab, press Enter on it, and wait until the page that it leads to has loaded."""
-    follow(tab_to(target), "Enter")
+    tab_to(target, within)
+    enter_by_keyboard(target.page)
 
 
-def write_by_keyboard(field: Locator, text: str) -> None:
+def enter_by_keyboard(page: Page) -> None:
+    """Press Enter where the focus is, and wait until the page that it leads to has loaded."""
+    with page.expect_navigation(timeout=PAGE_TIMEOUT):
+        page.keyboard.press("Enter")
+
+
+def download_by_keyboard(button: Locator) -> str:
+    """Reach a button by Tab, press Enter on it, and return the text of the file that it gives."""
+    tab_to(button)
+    with button.page.expect_download() as given:
+        button.page.keyboard.press("Enter")
+    return given.value.path().read_text("utf-8")
+
+
+def write_by_keyboard(field: Locator, text: str, within: int = TABS_AT_MOST) -> None:
     """Reach a field by Tab, and write a text over what stands in it."""
-    tab_to(field)
+    tab_to(field, within)
     field.page.keyboard.press("ControlOrMeta+A")
     field.page.keyboard.type(text)
+
+
+def write_day_by_keyboard(field: Locator, day: date) -> None:
+    """Reach a field for a day by Tab, and type month, day and year: one after the other, as Chromium asks for them."""
+    tab_to(field)
+    field.page.keyboard.type(f"{day:%m%d%Y}")
+    expect(field).to_have_value(day.isoformat())
+
+
+def tick_by_keyboard(box: Locator) -> None:
+    """Reach a box by Tab, and tick it by Space; one that is ticked already is an error of the test."""
+    expect(box).not_to_be_checked()
+    tab_to(box).page.keyboard.press("Space")
+    expect(box).to_be_checked()
+
+
+def choose_by_keyboard(radio: Locator) -> None:
+    """Reach a group of radio buttons by Tab, go to one by the arrow keys, and choose it by Space."""
+    tab_to(radio, takes_focus=GROUP_TAKES_FOCUS)
+    while not radio.evaluate(TAKES_FOCUS):
+        radio.page.keyboard.press("ArrowDown")
+    radio.page.keyboard.press("Space")
+    expect(radio).to_be_checked()
+
+
+def select_by_keyboard(select: Locator, label: str) -> None:
+    """Reach a list of choices by Tab, and type as much of one as finds it."""
+    tab_to(select)
+    for letter in label:
+        select.page.keyboard.press(letter)
+        if select.evaluate("list => list.selectedOptions[0].label") == label:
+            return
+    raise AssertionError(f"typing does not find {label}")
 
 
 def sign_in(context: BrowserContext, world: Any, address: str, role: str = "editor") -> None:

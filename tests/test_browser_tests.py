@@ -27,6 +27,34 @@ WAITING_FORMS = {
     "text_content": "to_have_text(…) or to_contain_text(…)",
 }
 
+# What has the mouse, or a script that sets the focus, do what a journey by the keyboard is to prove.
+NO_KEYS = frozenset(
+    {
+        *(
+            "check",
+            "click",
+            "dblclick",
+            "dispatch_event",
+            "drag_to",
+            "fill",
+            "focus",
+            "follow",
+            "hover",
+            "press_sequentially",
+        ),
+        *("select_option", "select_text", "set_checked", "tap", "uncheck"),
+    }
+)
+BY_KEYBOARD_ALONE = ("tests/web/admin/test_morning_in_browser.py", "tests/web/staff_ways.py")
+
+
+def keyless_acts(tree: ast.AST) -> Iterator[str]:
+    """Name what is not done by the keyboard, with its line."""
+    for node in ast.walk(tree):
+        name = _method_of(node) or (ast.unparse(node.func) if isinstance(node, ast.Call) else "")
+        if name in NO_KEYS or (name == "press" and not ast.unparse(node.func).endswith("keyboard.press")):  # type: ignore[attr-defined]
+            yield f"line {node.lineno}: {name}() is not done by the keyboard"  # type: ignore[attr-defined]
+
 
 def hasty_looks(tree: ast.AST) -> Iterator[str]:
     """Name what looks at a page without waiting, with its line and what waits."""
@@ -95,6 +123,25 @@ def test_a_browser_test_waits_for_what_it_looks_at(path: str) -> None:
 def test_a_planted_hasty_look_is_found_and_what_waits_is_named(planted: str, waiting: str) -> None:
     (fault,) = hasty_looks(ast.parse(planted))
     assert waiting in fault
+
+
+@pytest.mark.parametrize("path", BY_KEYBOARD_ALONE)
+def test_a_journey_by_the_keyboard_takes_nothing_else(path: str) -> None:
+    assert list(keyless_acts(browser_tests()[path])) == []
+
+
+@pytest.mark.parametrize(
+    "planted", ["button.click()", "follow(button)", "box.press('Space')", "page.get_by_label('Why').fill('x')"]
+)
+def test_a_planted_act_without_keys_is_found(planted: str) -> None:
+    assert len([*keyless_acts(ast.parse(planted))]) == 1
+
+
+def test_keys_are_let_be() -> None:
+    assert (
+        list(keyless_acts(ast.parse("page.keyboard.press('Tab')\npress_by_keyboard(button)\nwrite_by_keyboard(a, b)")))
+        == []
+    )
 
 
 def test_what_waits_is_let_be() -> None:

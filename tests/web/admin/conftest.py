@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,23 @@ allow_networks = ["127.0.0.0/8"]
 """
 
 
-def move_settings(world: Any, folder: Path, text: str = SETTINGS, **environment: str) -> Any:
+def move_settings(
+    world: Any,
+    folder: Path,
+    text: str = SETTINGS,
+    *,
+    base_url: str = BASE_URL,
+    clock: Callable[[], datetime] = lambda: NOW,
+    **environment: str,
+) -> Any:
     """Open an installation again, with its settings in a file beside its database."""
     file = folder / "digest.toml"
     file.write_text(text, "utf-8")
     now = world.install.settings
-    places = {"DIGEST_HOME": str(now.home), "DIGEST_DATABASE_URL": now.database_url, "DIGEST_BASE_URL": BASE_URL}
+    places = {"DIGEST_HOME": str(now.home), "DIGEST_DATABASE_URL": now.database_url, "DIGEST_BASE_URL": base_url}
     settings = load_settings(file, places | environment)
     install = Installation(settings, world.database)
-    app = create_app(install, clock=lambda: NOW)
+    app = create_app(install, clock=clock)
     app.testing = True
     return replace(world, install=install, app=app)
 

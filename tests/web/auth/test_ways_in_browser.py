@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
@@ -22,27 +21,13 @@ from digest.store.models import AuditEntry
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from tests.actors import ADMIN
-from tests.browser import follow, open_all_details, page_faults, show_views
+from tests.browser import follow, open_all_details, page_faults, press_by_keyboard, show_views
 from tests.conftest import reserve_port
+from tests.web.staff_ways import NOW, PASSWORD, Clock, sign_in_by_keyboard
 
 pytestmark = pytest.mark.chromium
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 EVE = "eve@newsroom.example"
-PASSWORD = "plum tractor window nine"
-
-
-@dataclass
-class Clock:
-    """The hour that the served pages go by."""
-
-    now: datetime = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **by: int) -> None:
-        self.now += timedelta(**by)
 
 
 @dataclass
@@ -438,14 +423,8 @@ def test_signing_in_needs_no_mouse(served: Served, context: BrowserContext) -> N
     sign_in_by_link(page, served)
     secret = set_up_password(page)
     page.goto(f"{served.base}/desk/security")
-    follow(page.get_by_role("button", name="Sign out").first, key="Enter")
+    press_by_keyboard(page.get_by_role("button", name="Sign out").first)
     served.clock.advance(minutes=1)
     expect(page).to_have_url(f"{served.base}/desk/sign-in")
-    for text in (EVE, PASSWORD, pyotp.TOTP(secret).at(served.clock.now)):
-        while page.evaluate("document.activeElement.tagName") != "INPUT" or page.evaluate(
-            "document.activeElement.value"
-        ):
-            page.keyboard.press("Tab")
-        page.keyboard.type(text)
-    page.keyboard.press("Enter")
+    sign_in_by_keyboard(page, EVE, secret, served.clock.now)
     expect(page).to_have_url(f"{served.base}/desk/")

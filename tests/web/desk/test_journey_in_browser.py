@@ -161,9 +161,13 @@ def open_desk(browser: Browser, served: ServedWeek, editor: str, *, scripts: boo
     return context.new_page()
 
 
+# Tabs: each link of the mail that the page frames is one.
+PAST_THE_MAIL = 200
+
+
 def write_intro(page: Page, edition: str, text: str) -> None:
     """Write the intro of the mail, as an editor does without scripts."""
-    page.goto(f"{edition}?open=head")
+    page.goto(f"{edition}?open=head#head")
     write_by_keyboard(page.get_by_label("Intro"), text)
     press_by_keyboard(page.get_by_role("button", name="Save and close"))
 
@@ -171,7 +175,7 @@ def write_intro(page: Page, edition: str, text: str) -> None:
 def approve(page: Page, edition: str, badge: str) -> None:
     """Press the button of the approve page, and expect how the edition stands then."""
     page.goto(f"{edition}/approve")
-    press_by_keyboard(page.get_by_role("button", name="Approve No. 147"))
+    press_by_keyboard(page.get_by_role("button", name="Approve No. 147"), within=PAST_THE_MAIL)
     expect(page.locator(".head .pill")).to_have_text(badge)
 
 
@@ -207,7 +211,7 @@ def approve_after_a_word_and_a_note(served: ServedWeek, dana: Page, sam: Page, p
     expect(dana.frame_locator("iframe").last.get_by_text("twelve hours")).to_be_visible()
 
     sam.goto(f"{edition}/approve")
-    write_by_keyboard(sam.get_by_label("What should change"), "Twelve, says who?")
+    write_by_keyboard(sam.get_by_label("What should change"), "Twelve, says who?", within=PAST_THE_MAIL)
     press_by_keyboard(sam.get_by_role("button", name="Send back with this note"))
     expect(sam.locator(".sent-back")).to_contain_text("Sam sent this back")
     stood = [path, f"{path}/approve", f"{path}/versions/1", f"{path}/history"]

@@ -1,0 +1,58 @@
+"""How the staff comes in, as tests in a browser share it: password and code by the keyboard, and the hour that pages go by."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyotp
+from playwright.sync_api import Page, expect
+
+from digest.app.accounts import own_account, sign_in
+from digest.store.account_models import StaffSession
+from tests.browser import enter_by_keyboard, write_by_keyboard
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+PASSWORD = "plum tractor window nine"
+
+
+@dataclass
+class Clock:
+    """The hour that the served pages go by."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: int) -> None:
+        self.now += timedelta(**by)
+
+
+def give_password(world: Any, token: str, now: datetime) -> str:
+    """Give the member of a session a password and an app that makes codes, and end the session; return the app's secret."""
+    member = sign_in.find_signed_in(world.install, token, now=now)
+    assert member is not None
+    own_account.begin_code_app(world.install, member, now=now)
+    secret = own_account.read_waiting_secret(world.install, member)
+    own_account.set_password(world.install, member, PASSWORD, pyotp.TOTP(secret).at(now), now=now)
+    with world.database.write() as session:
+        session.delete(session.get_one(StaffSession, member.session_id))
+    return secret
+
+
+def sign_in_by_keyboard(page: Page, email: str, secret: str, now: datetime) -> None:
+    """Sign in where a page asks for it, by password and code."""
+    write_by_keyboard(page.get_by_label("Your email"), email)
+    _write_password_and_code(page, secret, now)
+
+
+def confirm_by_keyboard(page: Page, secret: str, now: datetime) -> None:
+    """Sign in anew where a page asks for it before it shows an address, by password and code."""
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in again")
+    _write_password_and_code(page, secret, now)
+
+
+def _write_password_and_code(page: Page, secret: str, now: datetime) -> None:
+    write_by_keyboard(page.get_by_label("Password"), PASSWORD)
+    write_by_keyboard(page.get_by_label("Code from your app"), pyotp.TOTP(secret).at(now))
+    enter_by_keyboard(page)
