@@ -77,6 +77,7 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
         "collected": "collected articles",
         "pictures fetched": "fetched pictures for {}",
         "uncertain taken as accepted": "took uncertain mails of {} as arrived",
+        "uncertain taken as lost": "took uncertain {} as lost",
         "uncertain sent again": "had uncertain mails of {} sent again",
         "uncertain settled by a log": "settled uncertain mails of {} by a log",
         "skipped release": "skipped the release {}",

@@ -22,7 +22,11 @@ from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.refusals import RefusalGroup, group_refusals, name_known_domains
 from digest.deliver.send.staff_test import TEST_PURPOSE_PREFIX
-from digest.deliver.send.uncertain_deliveries import UncertainDelivery, read_uncertain_deliveries
+from digest.deliver.send.uncertain_deliveries import (
+    UncertainDelivery,
+    read_uncertain_deliveries,
+    read_uncertain_notices,
+)
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import ALARMING_EVENTS, Delivery, DeliveryState, Event
 from digest.store.models import Edition
@@ -97,12 +101,16 @@ class StaffTestCounts:
 
 @dataclass(frozen=True, slots=True)
 class DeliveriesView:
-    """A page of editions, newest first, and all that stands under them. `older_than` is where to go on; None at the end."""
+    """A page of editions, newest first, and all that stands under them. `older_than` is where to go on; None at the end.
+
+    `notice_doubts` are the earliest uncertain mails that are of no edition.
+    """
 
     editions: tuple[EditionDeliveries, ...]
     older_than: int | None
     chosen: ChosenEdition | None
     notices: tuple[NoticeCounts, ...]
+    notice_doubts: tuple[UncertainDelivery, ...]
     tests: tuple[StaffTestCounts, ...]
     hold: InstallationHold | None
 
@@ -144,6 +152,7 @@ def view_deliveries(
             older_than=rows[PAGE_SIZE - 1].number if len(rows) > PAGE_SIZE else None,
             chosen=chosen,
             notices=tuple(filter(None, (_count_notices(session, kind) for kind in NOTICE_KINDS))),
+            notice_doubts=tuple(read_uncertain_notices(session, limit=MAX_DOUBTS)),
             tests=_list_tests(session),
             hold=installation_hold.current_hold(session),
         )

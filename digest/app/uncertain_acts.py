@@ -1,9 +1,11 @@
-"""The acts of staff on what is uncertain of an edition: list it, and resolve it by an admin's word or by a mail server's log."""
+"""The acts of staff on what is uncertain: list it, and resolve it by an admin's word; an edition's by a mail server's log too."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
 from itertools import islice
 from pathlib import Path
+
+from sqlalchemy.orm import Session
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
@@ -14,7 +16,7 @@ from digest.deliver.retention import kept_counts
 from digest.deliver.send import log_evidence, uncertain_deliveries
 from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.log_evidence import LogEvidence
-from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
+from digest.deliver.send.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
@@ -31,6 +33,12 @@ def list_uncertain(installation: Installation, name: str, *, now: datetime) -> l
     name = edition_name(installation, name)
     recover_dead_runs(installation.database, installation.settings, installation.keys, now=now)
     return uncertain_deliveries.list_uncertain_deliveries(installation.database, name, now=now)
+
+
+def list_uncertain_notices(installation: Installation, *, now: datetime) -> list[UncertainDelivery]:
+    """List the uncertain deliveries of notices, earliest first; what a dead process was handing over is, too."""
+    recover_dead_runs(installation.database, installation.settings, installation.keys, now=now)
+    return uncertain_deliveries.list_uncertain_notices(installation.database, now=now)
 
 
 def resend_risk(installation: Installation) -> str:
@@ -53,19 +61,61 @@ def resolve_uncertain(
     Raises:
         UnknownEditionError: there is none of that name.
         EditionControlError: it is cancelled and nothing of it may be sent again.
+        UnfitResolutionError: it would count as lost.
     """
-    name, database = edition_name(installation, name), installation.database
-    resolved = 0
-    with RESOLVE[resolution].steps(database, actor, name, now=clock()) as audit:
+    name = edition_name(installation, name)
+
+    def resolve_page(session: Session, page: Sequence[str]) -> list[str]:
+        ids = uncertain_deliveries.resolve_uncertain(session, name, page, resolution, now=clock())
+        if ids:
+            kept_counts.recount_kept(session, name, now=clock())
+        return ids
+
+    return _resolve_pages(installation, name, delivery_ids, resolution, resolve_page, reason, actor, clock)
+
+
+def resolve_uncertain_notices(
+    installation: Installation,
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
+    *,
+    reason: str,
+    actor: Actor,
+    clock: Callable[[], datetime],
+) -> int:
+    """Resolve uncertain notices by an admin's word; return how many. Those not uncertain any more stay as they are.
+
+    Raises:
+        UnfitResolutionError: they would be sent again.
+    """
+
+    def resolve_page(session: Session, page: Sequence[str]) -> list[str]:
+        return uncertain_deliveries.resolve_uncertain_notices(session, page, resolution, now=clock())
+
+    return _resolve_pages(installation, NOTICES, delivery_ids, resolution, resolve_page, reason, actor, clock)
+
+
+def _resolve_pages(
+    installation: Installation,
+    subject: str,
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
+    resolve_page: Callable[[Session, Sequence[str]], list[str]],
+    reason: str,
+    actor: Actor,
+    clock: Callable[[], datetime],
+) -> int:
+    """Resolve deliveries by a word, 1,000 a transaction, each with its audit row; return how many."""
+    database, resolved = installation.database, 0
+    with RESOLVE[resolution].steps(database, actor, subject, now=clock()) as audit:
         audit.changed = False
         remaining = iter(delivery_ids)
         while page := list(islice(remaining, MAX_TRANSACTION_ROWS)):
             with database.write() as session:
-                ids = uncertain_deliveries.resolve_uncertain(session, name, page, resolution, now=clock())
+                ids = resolve_page(session, page)
                 audit.detail = {"because": reason, "deliveries": ids}
                 if ids:
                     audit.record(session)
-                    kept_counts.recount_kept(session, name, now=clock())
             resolved += len(ids)
     return resolved
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,7 +15,7 @@ from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, check_reason, pass_command_context, print_json
 from digest.cli.lazy_group import CommandRefusedError
 from digest.deliver.send.log_evidence import LogEvidence, LogVerdict
-from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
+from digest.deliver.send.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
 from subscribers.phrases import sentence
 
 MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
@@ -36,10 +37,13 @@ Examples:
   digest uncertain 2026-W47 --accept all --because "the server's log has them all"
   digest uncertain 2026-W47 --again silent --because "a day without a word from SendGrid"
   digest uncertain 2026-W47 --again tvlhxkq2yd7m5c3zwj6rn4bgae --because "its log ends before it"
+  digest uncertain notices
+  digest uncertain notices --lost all --because "the reader asked once more"
 
 A message is uncertain where the connection or the process died while it was handed over. The log of a Postfix settles
 most: --from-log shows what it says, asks once, and then settles that. Give all its files, rotated ones too. Over SendGrid wait
-for its events. "silent" are those of which nothing was heard for 24 hours, though others that were sent beside them were.
+for its events. "silent" are those of which nothing was heard for 24 hours, though others that were sent beside them were. "notices" are the mails of no edition: what they were written from goes with their try, so they arrived
+or are lost, and are not sent again.
 
 \b
 Exit codes:
@@ -47,9 +51,10 @@ Exit codes:
   1  one of those named is not uncertain, or was settled meanwhile; or you said no
   2  wrong use, or the edition is cancelled"""
 )
-@click.argument("edition", default="current")
+@click.argument("edition", default="current", metavar="[EDITION|notices]")
 @click.option("--accept", multiple=True, metavar="ID|all", help="Take it as accepted. Repeatable.")
 @click.option("--again", multiple=True, metavar="ID|all|silent", help="Send it again. Repeatable.")
+@click.option("--lost", multiple=True, metavar="ID|all", help="Take it as lost: notices alone. Repeatable.")
 @click.option(
     "--from-log",
     "log_files",
@@ -76,6 +81,7 @@ def uncertain(
     edition: str,
     accept: tuple[str, ...],
     again: tuple[str, ...],
+    lost: tuple[str, ...],
     log_files: tuple[Path, ...],
     log_zone: ZoneInfo | None,
     log_silence: int,
@@ -83,16 +89,27 @@ def uncertain(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """List the uncertain messages of an EDITION, and settle them by a log or by your word. No address is shown."""
-    if bool(accept) + bool(again) + bool(log_files) > 1:
-        raise click.UsageError("Give --accept, --again or --from-log: one word at a time.")
-    if (accept or again) and not because:
+    """List the uncertain messages of an EDITION, or of notices, and settle them by a log or by your word. No address is shown."""
+    of_notices = edition == NOTICES
+    if bool(accept) + bool(again) + bool(lost) + bool(log_files) > 1:
+        raise click.UsageError("Give --accept, --again, --lost or --from-log: one word at a time.")
+    if of_notices and (again or log_files):
+        raise click.UsageError("Notices are settled by --accept or --lost: what they were written from is gone.")
+    if lost and not of_notices:
+        raise click.UsageError("--lost is for notices alone: an edition's mail is sent again, by --again.")
+    if (accept or again or lost) and not because:
         raise click.UsageError("Say why with --because: it stands in the audit log.")
-    name = edition_name(context.installation, edition)
-    candidates = uncertain_acts.list_uncertain(context.installation, name, now=context.now())
-    if accept or again:
-        resolution = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
-        chosen = _select_deliveries(name, candidates, accept or again)
+    name = NOTICES if of_notices else edition_name(context.installation, edition)
+    candidates = _list_candidates(context, name)
+    if accept or again or lost:
+        resolution = (
+            UncertainResolution.ACCEPTED
+            if accept
+            else UncertainResolution.SEND_AGAIN
+            if again
+            else UncertainResolution.LOST
+        )
+        chosen = _select_deliveries(name, candidates, accept or again or lost)
         _resolve_deliveries(context, name, chosen, resolution, because=because or "", yes=yes, as_json=as_json)
     elif log_files:
         evidence = uncertain_acts.examine_mail_log(
@@ -108,6 +125,12 @@ def uncertain(
         print_json([_delivery_as_json(delivery) for delivery in candidates], indent=2)
     else:
         _print_deliveries(name, candidates)
+
+
+def _list_candidates(context: CommandContext, name: str) -> list[UncertainDelivery]:
+    if name == NOTICES:
+        return uncertain_acts.list_uncertain_notices(context.installation, now=context.now())
+    return uncertain_acts.list_uncertain(context.installation, name, now=context.now())
 
 
 def _select_deliveries(
@@ -137,11 +160,16 @@ def _resolve_deliveries(
     if deliveries and not yes:
         risk = _describe_risk(len(deliveries), resolution, uncertain_acts.resend_risk(context.installation))
         click.confirm(f"{risk} Go on?", abort=True, err=True)
-    resolved = uncertain_acts.resolve_uncertain(
+    ids = [delivery.delivery_id for delivery in deliveries]
+    resolve_all = (
+        uncertain_acts.resolve_uncertain_notices
+        if name == NOTICES
+        else partial(uncertain_acts.resolve_uncertain, name=name)
+    )
+    resolved = resolve_all(
         context.installation,
-        name,
-        [delivery.delivery_id for delivery in deliveries],
-        resolution,
+        delivery_ids=ids,
+        resolution=resolution,
         reason=because,
         actor=context.actor,
         clock=context.now,
@@ -200,6 +228,8 @@ def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str
     these = f"{count:,} message{'s' if count > 1 else ''}"
     if resolution is UncertainResolution.ACCEPTED:
         return f"{these} will count as accepted: whoever did not get it, will not get it any more."
+    if resolution is UncertainResolution.LOST:
+        return f"{these} will count as lost: nothing is sent again."
     twice = f"{these} will be sent again: whoever got it already, gets it twice"
     return f"{twice}{resend_risk}"
 
@@ -208,10 +238,12 @@ def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Non
     if not candidates:
         click.echo(f"Nothing is uncertain of {name}.")
         return
-    table = Table(Column("Delivery", no_wrap=True), "Handed over (UTC)", "Over", "What was said")
+    kind_column = ["Kind"] if name == NOTICES else []
+    table = Table(Column("Delivery", no_wrap=True), *kind_column, "Handed over (UTC)", "Over", "What was said")
     for delivery in candidates[:MAX_ROWS_SHOWN]:
         at = f"{delivery.handed_at:%Y-%m-%d %H:%M:%S}" if delivery.handed_at else ""
-        table.add_row(delivery.delivery_id, at, delivery.provider_name, delivery.reply)
+        kind = [delivery.kind] if kind_column else []
+        table.add_row(delivery.delivery_id, *kind, at, delivery.provider_name, delivery.reply)
     table_console().print(table)
     if len(candidates) > MAX_ROWS_SHOWN:
         click.echo(f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more: --json lists them all.")
@@ -220,11 +252,15 @@ def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Non
             f"Of {silent:,} nothing was heard for 24 hours, though others that were sent beside them were reported: most "
             f"likely they were never taken. 'digest uncertain {name} --again silent --because …' sends them again."
         )
-    click.echo(f"{len(candidates):,} uncertain. Settle them with --accept or --again: see 'digest uncertain --help'.")
+    other_word = "--lost" if name == NOTICES else "--again"
+    click.echo(
+        f"{len(candidates):,} uncertain. Settle them with --accept or {other_word}: see 'digest uncertain --help'."
+    )
 
 
 def _delivery_as_json(candidate: UncertainDelivery) -> dict[str, object]:
-    return {
+    kind: dict[str, object] = {"kind": candidate.kind} if candidate.kind else {}
+    return kind | {
         "delivery": candidate.delivery_id,
         "handed_at": candidate.handed_at,
         "over": candidate.provider_name,

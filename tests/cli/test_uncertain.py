@@ -104,6 +104,27 @@ def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: In
     assert run("uncertain").output == f"Nothing is uncertain of {NAME}.\n"
 
 
+def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_are(install: Installation) -> None:
+    notices = {"n" * 26: "ask:1", "o" * 26: "data:2"}
+    with install.database.write() as session:
+        for delivery, purpose in notices.items():
+            due = {"due_at": RELEASE, "next_try_at": RELEASE, "handed_at": RELEASE}
+            session.add(Delivery(id=delivery, purpose=purpose, state=DeliveryState.UNCERTAIN, reply="cut", **due))
+    assert f"(5: 3 of {NAME}, 2 of notices)" in run("doctor").output
+    listed = run("uncertain", "notices")
+    assert all(words in listed.output for words in (*notices, " ask ", " data ", "--lost"))
+    assert [row["kind"] for row in json.loads(run("uncertain", "notices", "--json").output)] == ["ask", "data"]
+    assert "what they were written from is gone" in run("uncertain", "notices", "--again", "all", *WHY).output
+    assert "an edition's mail is sent again" in run("uncertain", NAME, "--lost", "all", *WHY).output
+    assert run("uncertain", "notices", "--accept", IDS[0], *WHY, "--yes").exit_code == 1
+    assert "1 of notices taken as accepted." in run("uncertain", "notices", "--accept", "n" * 26, *WHY, "--yes").output
+    lost = run("uncertain", "notices", "--lost", "all", *WHY, said="y\n")
+    assert "1 message will count as lost: nothing is sent again." in lost.output
+    assert states(install) == ["uncertain"] * 3 + ["accepted", "expired"]
+    assert run("uncertain", "notices").output == "Nothing is uncertain of notices.\n"
+    assert f"(3: 3 of {NAME})" in run("doctor").output
+
+
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [

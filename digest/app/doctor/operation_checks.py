@@ -1,6 +1,7 @@
 """How the installation is run: who is told, what the timetable did, what waits, and what needs a person."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.run_file import list_abandoned_files
+from digest.deliver.send.uncertain_deliveries import NOTICES
 from digest.edition.calendar_store import load_calendar
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
@@ -227,16 +229,23 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 
 @doctor_check(
-    "uncertain", "'digest uncertain EDITION' names them, and what can be said of each; Deliveries under Admin does too."
+    "uncertain",
+    "'digest uncertain EDITION' names them, 'digest uncertain notices' those of no edition, and what can be said of each; Deliveries under Admin does too.",
 )
 def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether it is known of every message whether it left."""
     # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
     silent = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < examined.now)
     with examined.installation.database.read() as session:
-        count = session.scalar(select(func.count()).where((Delivery.state == DeliveryState.UNCERTAIN) | silent))
-    if count:
-        yield report_warning(f"nobody knows of some messages whether they arrived ({count:,}).")
+        condition = (Delivery.state == DeliveryState.UNCERTAIN) | silent
+        counted = session.execute(select(Delivery.purpose, func.count()).where(condition).group_by(Delivery.purpose))
+        counts: Counter[str] = Counter()
+        for purpose, count in counted:
+            kind, _, name = purpose.partition(":")
+            counts[name if kind == "edition" else NOTICES] += count
+    if counts:
+        named = ", ".join(f"{count:,} of {name}" for name, count in counts.most_common(MAX_NAMED))
+        yield report_warning(f"nobody knows of some messages whether they arrived ({counts.total():,}: {named}).")
 
 
 @doctor_check("dead-run", "The next 'digest send EDITION', or 'digest serve', reads what they tell and removes them.")

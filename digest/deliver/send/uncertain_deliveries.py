@@ -1,8 +1,8 @@
-"""Resolving uncertain deliveries by an admin's word: accepted, or to be sent again.
+"""Resolving uncertain deliveries by an admin's word: accepted, to be sent again, or lost.
 
 A delivery is uncertain if it was handed over and no answer came. Events resolve most (`events.processor`), a mail
 server's log many (`log_evidence`); for the others only a person can weigh a message that never came against one that
-comes twice.
+comes twice. What a notice was written from goes with its try, so that one is not sent again: it arrived, or is lost.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
@@ -23,10 +23,18 @@ from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
+from subscribers.errors import RefusalError
 
 SILENT_AFTER = timedelta(hours=24)  # by then a provider has reported what it took
 NEIGHBOUR_REACH = timedelta(minutes=10)  # messages of one run
 ACCEPTED_BY_WORD = "taken as accepted, by an admin's word"
+LOST_BY_WORD = "taken as lost, by an admin's word"
+# What stands in place of an edition's name for all mails that are no edition: notices, corrections, tests.
+NOTICES = "notices"
+
+
+class UnfitResolutionError(RefusalError):
+    """What is uncertain cannot be resolved in this way."""
 
 
 class UncertainResolution(StrEnum):
@@ -34,6 +42,7 @@ class UncertainResolution(StrEnum):
 
     ACCEPTED = "taken as accepted"
     SEND_AGAIN = "sent again"
+    LOST = "taken as lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,7 @@ class UncertainDelivery:
     """An uncertain delivery: when and by which provider it was handed over, and the reply. It names nobody.
 
     Of one that `is_silent` nothing was heard for a day, though the provider reported others of that time: most likely
-    it never had it.
+    it never had it. `kind` says which notice it is; it is empty for an edition's.
     """
 
     delivery_id: str
@@ -50,6 +59,7 @@ class UncertainDelivery:
     reply: str
     person: int | None
     is_silent: bool = False
+    kind: str = ""
 
 
 def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime) -> list[UncertainDelivery]:
@@ -73,6 +83,30 @@ def read_uncertain_deliveries(
     uncertain = [UncertainDelivery(*row) for row in session.execute(query)]
     silent = _find_silent_times(session, purpose, uncertain, now)
     return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
+
+
+def list_uncertain_notices(database: Database, *, now: datetime) -> list[UncertainDelivery]:
+    """List the uncertain deliveries of notices, the earliest first; those of dead processes become uncertain first."""
+    with database.write() as session:
+        claims.mark_orphans_uncertain(session, _is_no_edition(), now=now)
+        return read_uncertain_notices(session)
+
+
+def read_uncertain_notices(session: Session, *, limit: int | None = None) -> list[UncertainDelivery]:
+    """Read the uncertain deliveries of notices, the earliest first; what a dead process left may not be among them yet."""
+    columns = (Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
+    query = (
+        select(*columns, Delivery.purpose)
+        .where(_is_no_edition(), Delivery.state == DeliveryState.UNCERTAIN)
+        .order_by(Delivery.handed_at, Delivery.id)
+        .limit(limit)
+    )
+    return [UncertainDelivery(*row[:5], kind=row.purpose.partition(":")[0]) for row in session.execute(query)]
+
+
+def _is_no_edition() -> ColumnElement[bool]:
+    """Tell the deliveries that are of no edition, by ranges of the index of states and purposes."""
+    return or_(Delivery.purpose < edition_purpose(""), Delivery.purpose >= "edition;")  # the sign after the colon
 
 
 def _find_silent_times(
@@ -113,6 +147,8 @@ def resolution_values(resolution: UncertainResolution, due_at: datetime, now: da
     no_claim = {"owner": None, "lease_until": None}
     if resolution is UncertainResolution.ACCEPTED:
         return {"state": DeliveryState.ACCEPTED, "reply": ACCEPTED_BY_WORD, **no_claim}
+    if resolution is UncertainResolution.LOST:
+        return {"state": DeliveryState.EXPIRED, "reply": LOST_BY_WORD, **no_claim}
     goes_at = max(due_at, now)
     return {"state": DeliveryState.WAITING, "due_at": goes_at, "next_try_at": goes_at, **no_claim}
 
@@ -127,14 +163,45 @@ def resolve_uncertain(
     Raises:
         UnknownEditionError: there is no such edition.
         EditionControlError: it is cancelled and nothing of it may be sent again.
+        UnfitResolutionError: it would count as lost, though it can be sent again.
     """
+    if resolution is UncertainResolution.LOST:
+        raise UnfitResolutionError(
+            "An edition's mail is sent again where it never arrived; only notices count as lost."
+        )
     row = _lock_edition(session, edition, resolution)
-    due_times = _lock_uncertain(session, edition, delivery_ids)
+    resolved = _resolve_locked(session, Delivery.purpose == edition_purpose(edition), delivery_ids, resolution, now)
+    if resolved and resolution is UncertainResolution.SEND_AGAIN:
+        reopen_sent_edition(row)
+    return resolved
+
+
+def resolve_uncertain_notices(
+    session: Session, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
+) -> list[str]:
+    """Resolve deliveries of notices, 1,000 at most; return the ids of those that were still uncertain.
+
+    Raises:
+        UnfitResolutionError: they would be sent again.
+    """
+    if resolution is UncertainResolution.SEND_AGAIN:
+        raise UnfitResolutionError(
+            "What a notice was written from is gone: it cannot be sent again, only asked for anew."
+        )
+    return _resolve_locked(session, _is_no_edition(), delivery_ids, resolution, now)
+
+
+def _resolve_locked(
+    session: Session,
+    condition: ColumnElement[bool],
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
+    now: datetime,
+) -> list[str]:
+    due_times = _lock_uncertain(session, condition, delivery_ids)
     if due_times:
         changes = [{"id": id_, **resolution_values(resolution, due_at, now)} for id_, due_at in due_times.items()]
         session.execute(update(Delivery), changes)
-        if resolution is UncertainResolution.SEND_AGAIN:
-            reopen_sent_edition(row)
     return list(due_times)
 
 
@@ -145,8 +212,10 @@ def _lock_edition(session: Session, name: str, resolution: UncertainResolution) 
     return edition
 
 
-def _lock_uncertain(session: Session, edition: str, delivery_ids: Sequence[str]) -> dict[str, datetime]:
+def _lock_uncertain(
+    session: Session, condition: ColumnElement[bool], delivery_ids: Sequence[str]
+) -> dict[str, datetime]:
     """Lock those that are uncertain now; return when each is due. A row that another transaction has locked is about to change."""
-    uncertain = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.UNCERTAIN)
+    uncertain = (condition, Delivery.state == DeliveryState.UNCERTAIN)
     query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
     return {row.id: row.due_at for row in session.execute(query.with_for_update(skip_locked=True))}

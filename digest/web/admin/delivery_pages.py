@@ -21,6 +21,7 @@ from digest.web.context import web_context
 from subscribers.errors import ApplicationError
 
 _WORDS = {"arrived": UncertainResolution.ACCEPTED, "again": UncertainResolution.SEND_AGAIN}
+_NOTICE_WORDS = {"arrived": UncertainResolution.ACCEPTED, "lost": UncertainResolution.LOST}
 _FIELD_PREFIX = "word-"
 
 
@@ -38,16 +39,30 @@ def settle_doubts(name: str) -> ResponseReturnValue:
         reason = read_reason(request.form.get("reason", ""))
         settled = 0
         for word, resolution in _WORDS.items():
-            ids = [
-                field.removeprefix(_FIELD_PREFIX) for field, value in request.form.items() if _says(field, value, word)
-            ]
-            if ids:
+            if ids := _read_ids(word):
                 settled += uncertain_acts.resolve_uncertain(
                     context.installation, name, ids, resolution, reason=reason, actor=actor, clock=context.clock
                 )
     except (ReasonError, EditionControlError) as exc:
         return _deliveries_page(name, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
     return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
+
+
+@admin_pages.post("/deliveries/notices/doubts")
+def settle_notice_doubts() -> ResponseReturnValue:
+    """Settle uncertain notices by the member's word; the rest stays uncertain."""
+    context, actor = web_context(), current_actor()
+    try:
+        reason = read_reason(request.form.get("reason", ""))
+    except ReasonError as exc:
+        return _deliveries_page("", refusal=exc), 400
+    settled = 0
+    for word, resolution in _NOTICE_WORDS.items():
+        if ids := _read_ids(word):
+            settled += uncertain_acts.resolve_uncertain_notices(
+                context.installation, ids, resolution, reason=reason, actor=actor, clock=context.clock
+            )
+    return redirect(url_for("admin.list_deliveries", settled=settled), 303)
 
 
 @admin_pages.post("/deliveries/<name>/silence")
@@ -107,8 +122,10 @@ def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
     )
 
 
-def _says(field: str, value: str, word: str) -> bool:
-    return field.startswith(_FIELD_PREFIX) and value == word
+def _read_ids(word: str) -> list[str]:
+    """Return the deliveries of the form of which the member said this word."""
+    chosen = [field for field, value in request.form.items() if field.startswith(_FIELD_PREFIX) and value == word]
+    return [field.removeprefix(_FIELD_PREFIX) for field in chosen]
 
 
 @admin_pages.post("/deliveries/<any(hold, release):act>")
@@ -145,6 +162,7 @@ def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> s
         view=view,
         words=reader_words,
         refusal=refusal,
+        max_doubts=delivery_views.MAX_DOUBTS,
         settled=digits["settled"],
         fresh=current_staff().is_fresh(context.clock()),
     )

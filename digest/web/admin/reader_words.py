@@ -81,7 +81,16 @@ _NOTICE_WORDS = {
     "leave": "The answer to a mail that asked to leave",
     "undo": "The link that takes their leaving back",
     "correction": "The correction of an edition that they got",
+    "contact": "What somebody wrote by the contact form",
+    "staff": "A member's invitation or link",
+    "seal": "The nightly seal",
+    "gone": "That articles of an edition are gone",
+    "alarm": "That an edition paused itself",
+    "alert": "That something needs somebody",
+    "deadline": "That an edition is due",
+    "test": "A test of an edition",
 }
+STAFF_NOTICES = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "test"})
 _CHAIN_WORDS: Mapping[ConsentKind, tuple[str, str]] = {
     ConsentKind.REQUESTED: ("Asked", "for the mail."),
     ConsentKind.CONFIRMED: ("Confirmed", "by their own word. From now on this address may be mailed."),

@@ -171,6 +171,7 @@ ROUTE_RULES = {
     "admin.find_reader": ADMIN_FRESH,
     "admin.list_deliveries": ADMIN,
     "admin.settle_doubts": ADMIN,
+    "admin.settle_notice_doubts": ADMIN,
     "admin.send_silent_again": ADMIN,
     "admin.examine_log": ADMIN_LIST,
     "admin.show_log_evidence": ADMIN,

@@ -10,10 +10,12 @@ from sqlalchemy import select
 
 from digest.app.maintenance import keep_edition_counts
 from digest.app.uncertain_acts import resolve_uncertain
+from digest.deliver.compose.notice_mail import TO_STAFF
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
+from digest.web.admin.reader_words import STAFF_NOTICES, describe_notice
 from subscribers.address import read_address
 from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.signup.manual_signup import add_subscriber
@@ -163,6 +165,42 @@ def test_all_mail_is_held_with_a_reason_and_released(both: Any) -> None:
 @pytest.mark.parametrize("path", ["/admin/deliveries", "/admin/deliveries?edition=2026-W47"])
 def test_an_editor_does_not_see_deliveries(world: Any, path: str) -> None:
     assert world.desk.get(path).status_code == 403
+
+
+def test_doubts_of_notices_are_settled_as_arrived_or_lost_and_none_is_sent_again(both: Any) -> None:
+    people = fill(both)
+    kinds = {210: "ask:1", 211: "data:2", 212: "correction:3", 213: "seal:1-x", 214: f"test:{NEW}:efgh"}
+    with both.database.write() as session:
+        for number, purpose in kinds.items():
+            person = people[0] if number < 213 else None
+            session.add(delivery(number, purpose, DeliveryState.UNCERTAIN, person, reply="no answer"))
+    admin, path = both.signed_in_client("admin"), "/admin/deliveries/notices/doubts"
+    page = admin.get("/admin/deliveries").text
+    assert ">5 uncertain <small>Notices" in page
+    for held in ("The one question to somebody", "The link to their data", "The nightly seal", "A test of an edition"):
+        assert re.search(rf"<td>{held}", page)
+    decisions = {210: "arrived", 211: "lost", 212: "", 213: "again", 214: "lost", 3: "arrived", 200: "lost"}
+    words = {f"word-d{number:025d}": word for number, word in decisions.items()}
+    assert post(admin, path, **words, reason="").status_code == 400
+    answer = post(admin, path, **words, reason="asked them")
+    assert "3 uncertain mails settled." in admin.get(answer.headers["Location"]).text
+    with both.database.read() as session:
+        states = [session.get_one(Delivery, f"d{number:025d}").state for number in decisions]
+        audit = session.scalars(select(AuditEntry).order_by(AuditEntry.id)).all()
+    assert [str(state) for state in states] == [
+        *("accepted", "expired", "uncertain", "uncertain", "expired"),
+        *("uncertain", "accepted"),
+    ]
+    assert [(row.act, row.subject, len(row.detail["deliveries"])) for row in audit] == [
+        ("uncertain taken as accepted", "notices", 1),
+        ("uncertain taken as lost", "notices", 2),
+    ]
+    assert audit[0].detail["because"] == "asked them"
+
+
+def test_each_mail_to_staff_alone_has_its_words() -> None:
+    assert TO_STAFF | {"test"} == STAFF_NOTICES
+    assert not [kind for kind in STAFF_NOTICES if describe_notice(kind).startswith("A mail (")]
 
 
 def test_silent_doubts_are_sent_again_together(world: Any) -> None:
