@@ -22,7 +22,7 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.reader_language import mark_message
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
 from subscribers.store import people
-from subscribers.store.models import Person
+from subscribers.store.models import Person, PersonState
 from subscribers.transfer.exports import DataController, build_person_record, disclosure_as_json
 
 ADD = Act("subscriber added", Role.ADMIN)
@@ -143,8 +143,10 @@ def render_record_page(installation: Installation, record: Mapping[str, Any]) ->
 
 def erase_subscriber(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
-) -> int:
-    """Erase one person, by their address or number; give the number. A keyed hash of the address keeps later imports away.
+) -> tuple[int, bool]:
+    """Erase one person, by their address or number; give the number, and whether they were there to be erased.
+
+    A keyed hash of the address keeps later imports away.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -155,7 +157,7 @@ def erase_subscriber(
         keys = installation.keys
         number = _find_person(session, keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
-        erase_person(
+        draft.changed = erase_person(
             session,
             keys,
             installation.departure_log,
@@ -165,13 +167,15 @@ def erase_subscriber(
             now=now,
             address=whom if isinstance(whom, Address) else None,
         )
-        return number
+        return number, draft.changed
 
 
 def suppress_address(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
-) -> None:
+) -> bool:
     """Suppress one address, whether or not it is on the list, or that of a person's number: nothing brings it back.
+
+    Return whether it was mailed, or could have come back, until now.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -181,7 +185,7 @@ def suppress_address(
     with SUPPRESS.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
         address = whom if isinstance(whom, Address) else _decrypt_address_of(session, installation.keys, whom)
         number = people.find_person_number(session, installation.keys, address)
-        suppression.suppress_address(
+        draft.changed = suppression.suppress_address(
             session,
             installation.keys,
             address,
@@ -189,9 +193,11 @@ def suppress_address(
             actor=actor.name,
             now=now,
             departure_log=installation.departure_log,
+            method=f"admin: {reason}",
         )
         draft.subject = AN_ADDRESS if number is None else f"person {number}"
         draft.detail = {"why": reason}
+        return draft.changed
 
 
 def allow_signup(
@@ -213,20 +219,22 @@ def allow_signup(
 
 def renew_person_links(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
-) -> int:
-    """Renew one person's links, so that those of the mails so far leave and do no more; give their number.
+) -> tuple[int, bool]:
+    """Renew one person's links, so that those of the mails so far leave and do no more; give their number, and whether it did.
 
-    `whom` is their address or their number.
+    `whom` is their address or their number. Who is erased has no links.
 
     Raises:
         NotPermittedError: the actor is no admin.
         UnknownPersonError: nobody of this address is on the list.
     """
     with RENEW_LINKS.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
-        number = _find_person(session, installation.keys, whom).number
-        my_data.renew_links(session, number)
-        draft.subject, draft.detail = f"person {number}", {"why": reason}
-        return number
+        person = _find_person(session, installation.keys, whom)
+        draft.changed = person.state is not PersonState.ERASED
+        if draft.changed:
+            my_data.renew_links(session, person.number)
+        draft.subject, draft.detail = f"person {person.number}", {"why": reason}
+        return person.number, draft.changed
 
 
 def mail_data_link(

@@ -194,6 +194,19 @@ def find_refusal_cause(reply: str, event_causes: Sequence[str]) -> FailureCause:
     return failure_cause(*parse_reply_codes("", reply)) or FailureCause.NONE
 
 
+def check_reader(installation: Installation, staff: SignedInStaff, number: int, *, now: datetime) -> None:
+    """Refuse a number that is nobody's.
+
+    Raises:
+        NotPermittedError: the member is no admin.
+        UnknownPersonError: nobody has this number.
+    """
+    SHOW_RECORD.check_role(installation.database, staff.actor, _name_subject(number), now=now)
+    with installation.database.read() as session:
+        if session.get(Person, number) is None:
+            raise UnknownPersonError("Nobody has this number.")
+
+
 def look_reference(staff: SignedInStaff) -> str:
     """Return the id under which the addresses that a member is shown in one sign-in are disclosed."""
     return f"{staff.actor.name}, sign-in {staff.session_id}"

@@ -121,8 +121,11 @@ def suppress_address(
     actor: str,
     now: datetime,
     departure_log: DepartureLog,
-) -> None:
-    """Suppress an address, and the person behind it if there is one. Doing it twice changes nothing.
+    method: str = "",
+) -> bool:
+    """Suppress an address, and the person behind it if there is one; return whether anything changed.
+
+    `method` says how and why, as the person's chain keeps it, and holds no address.
 
     What is new goes into the departure log before the caller commits, and the caller answers only after that (see
     `lifecycle.unsubscribe`).
@@ -130,19 +133,28 @@ def suppress_address(
     Raises:
         OSError: the departure log could not be written.
     """
-    departure = suppress_without_log(session, keys, address, reason=reason, actor=actor, now=now)
+    departure = suppress_without_log(session, keys, address, reason=reason, actor=actor, now=now, method=method)
     departure_log.append(departure, at=now)
+    return departure is not None
 
 
 def suppress_without_log(
-    session: Session, keys: KeyRing, address: Address, *, reason: SuppressionReason, actor: str, now: datetime
+    session: Session,
+    keys: KeyRing,
+    address: Address,
+    *,
+    reason: SuppressionReason,
+    actor: str,
+    now: datetime,
+    method: str = "",
 ) -> PendingDeparture | None:
     """Suppress an address as `suppress_address` does; the caller writes the departure that this returns to the log."""
     hashes = hash_address(keys, address)
     raised = suppress_hashes(session, hashes.suppressions, reason, now)
     number = people.find_person_number(session, keys, address)
     person = ledger.lock_person(session, number) if number else None
-    recorded = person is not None and _record_suppression(session, person, reason, actor, graver=raised, now=now)
+    cause = {"reason": reason, "actor": actor} | ({"method": method} if method else {})
+    recorded = person is not None and _record_suppression(session, person, reason, cause, graver=raised, now=now)
     if not (raised or recorded):
         return None
     kind = DEPARTURE_KINDS[reason]
@@ -164,12 +176,13 @@ def suppress_person(
     if person.lookup is not None:
         key = keys.current("suppression")
         raised = suppress_hashes(session, [(departure_hash(key, person.lookup), key.id)], reason, now)
-    recorded = _record_suppression(session, person, reason, actor, graver=raised, now=now)
+    cause = {"reason": reason, "actor": actor}
+    recorded = _record_suppression(session, person, reason, cause, graver=raised, now=now)
     return PendingDeparture.of_person(person, DEPARTURE_KINDS[reason]) if raised or recorded else None
 
 
 def _record_suppression(
-    session: Session, person: Person, reason: SuppressionReason, actor: str, *, graver: bool, now: datetime
+    session: Session, person: Person, reason: SuppressionReason, cause: dict[str, str], *, graver: bool, now: datetime
 ) -> bool:
     """Append to a person's chain that they are suppressed; a complaint also where something lighter did that before."""
     complaint = reason in COMPLAINT_REASONS
@@ -177,7 +190,7 @@ def _record_suppression(
     if person.state in final_states:
         return False
     kind = ConsentKind.COMPLAINED if complaint else ConsentKind.SUPPRESSED
-    ledger.append_event(session, person, kind, {"reason": reason, "actor": actor}, now)
+    ledger.append_event(session, person, kind, cause, now)
     return True
 
 

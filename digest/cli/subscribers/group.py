@@ -261,8 +261,8 @@ Exit codes:
 @pass_command_context
 def erase(context: CommandContext, whom: Address | int, reason: str) -> None:
     """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
-    number = people.erase_subscriber(context.installation, context.actor, whom, reason, now=context.now())
-    click.echo(f"Erased: person {number}.")
+    number, was_there = people.erase_subscriber(context.installation, context.actor, whom, reason, now=context.now())
+    click.echo(f"Erased: person {number}." if was_there else f"Person {number} had been erased before.")
 
 
 @subscribers.command(
@@ -277,12 +277,12 @@ Exit codes:
   2  wrong use"""
 )
 @email_argument
-@reason_option("audit log")
+@reason_option("ledger")
 @pass_command_context
 def suppress(context: CommandContext, address: Address, reason: str) -> None:
     """Bar one address, whether or not it is on the list: no import and no form brings it back."""
-    people.suppress_address(context.installation, context.actor, address, reason, now=context.now())
-    click.echo("Suppressed.")
+    changed = people.suppress_address(context.installation, context.actor, address, reason, now=context.now())
+    click.echo("Suppressed." if changed else "It had been suppressed before.")
 
 
 @subscribers.command(
@@ -322,5 +322,5 @@ Exit codes:
 @pass_command_context
 def renew_links(context: CommandContext, address: Address, reason: str) -> None:
     """Renew one person's links: those in mails that they forwarded can then unsubscribe them, and change nothing."""
-    number = people.renew_person_links(context.installation, context.actor, address, reason, now=context.now())
+    number, _ = people.renew_person_links(context.installation, context.actor, address, reason, now=context.now())
     click.echo(f"Renewed: person {number}. The next mail to them holds the new link.")

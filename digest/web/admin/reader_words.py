@@ -119,6 +119,9 @@ _STATE_SENTENCES: Mapping[PersonState, str] = {
 }
 
 
+ADMIN_METHOD = "admin: "  # what the method of a link begins with where an admin acted
+
+
 def describe_standing(record: ReaderRecord) -> str:
     """Say where a person stands, as the end of a sentence that begins with them."""
     return "is part of an import that is not finished" if record.in_progress else _STATE_SENTENCES[record.state]
@@ -130,6 +133,10 @@ def describe_link(link: ConsentLink) -> tuple[str, str, str]:
     fields = link.fields
     place, method, reason = (fields.get(name, "") for name in ("page", "method", "reason"))
     known = [f"Where: {place or fields['where']}." if place or fields.get("where") else ""]
+    # What an admin said when they acted stands as the method of the link.
+    own_words = method.removeprefix(ADMIN_METHOD) if method.startswith(ADMIN_METHOD) else ""
+    if own_words:
+        method, reason = "", f"by an admin: {own_words}"
     known.append(f"How: {method.rstrip('.')}." if method else "")
     known.append(f"Why: {reason.rstrip('.')}." if reason else "")
     if wording := fields.get("wording"):

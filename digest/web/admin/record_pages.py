@@ -25,12 +25,16 @@ DATA_REQUEST_REASON = "to answer your request for your data"
 
 @dataclass(frozen=True, slots=True)
 class RecordAct:
-    """One act on a person as its page says it: what it is called, what will happen, its button, and what is said afterwards."""
+    """One act on a person as its page says it: what it is called, what will happen, its button, and what is said afterwards.
+
+    `unchanged` is said instead of `done` where there was nothing to do any more: a stale page, or a form that was sent twice.
+    """
 
     title: str
     consequence: str
     button: str
     done: str
+    unchanged: str
     is_grave: bool = False
 
 
@@ -40,18 +44,21 @@ RECORD_ACTS = {
         "It counts as if they had left by themselves, from now on. They may sign up again; no import brings them back.",
         "Take off the list",
         "This reader is off the list.",
+        "Nothing was changed: this reader was off the list before.",
     ),
     "stop": RecordAct(
         "Never mail reader {number} again",
         "Their address is suppressed: no import and no form brings it back. Only an admin can allow a new sign-up.",
         "Never mail this address again",
         "This address is not mailed any more.",
+        "Nothing was changed: mail to this address was stopped before.",
     ),
     "links": RecordAct(
         "Renew the links in the mails of reader {number}",
         "The links in mails so far will leave the list and do no more: for somebody who forwarded one. The next mail has new ones.",
         "Renew the links",
         "The links are renewed. The next mail holds the new ones.",
+        "Nothing was changed: this reader is erased, and their links with them.",
     ),
     "erase": RecordAct(
         "Erase reader {number}",
@@ -59,6 +66,7 @@ RECORD_ACTS = {
         "brings them back. This cannot be undone.",
         "Erase everything",
         "This reader is erased.",
+        "Nothing was changed: this reader was erased before.",
         is_grave=True,
     ),
 }
@@ -90,6 +98,7 @@ def _record_page(number: int, *, refusal: RefusalError | None = None, done: str 
     )
 
 
+_UNCHANGED_PREFIX = "unchanged-"
 _LINK_WORDS = {
     DataLinkOutcome.QUEUED: "A link to their data is on its way to the reader. It works once, for 24 hours.",
     DataLinkOutcome.UNREACHABLE: "Nothing was mailed: this reader has no address that may be written to.",
@@ -101,6 +110,8 @@ _LINK_WORDS = {
 def _done_words(done: str) -> str:
     if done in RECORD_ACTS:
         return RECORD_ACTS[done].done
+    if done.removeprefix(_UNCHANGED_PREFIX) in RECORD_ACTS:
+        return RECORD_ACTS[done.removeprefix(_UNCHANGED_PREFIX)].unchanged
     if done in {"added", "known"}:
         return (
             "This reader is added." if done == "added" else "This reader was on the list already. Nothing was changed."
@@ -129,6 +140,7 @@ def show_address(number: int) -> ResponseReturnValue:
 
 
 def _reason_page(number: int, *, refusal: RefusalError | None = None) -> str:
+    _check_reader(number)
     return render_template("web/admin/look.html", number=number, reasons=LOOK_REASONS, refusal=refusal)
 
 
@@ -147,18 +159,19 @@ def act_on_reader(number: int, act: str) -> ResponseReturnValue:
         reason = read_reason(request.form.get("reason", ""))
         _check_typed_number(number, act)
         if act == "leave":
-            people.withdraw_person(installation, actor, number, reason, now=now)
+            _, changed = people.withdraw_person(installation, actor, number, reason, now=now)
         elif act == "stop":
-            people.suppress_address(installation, actor, number, reason, now=now)
+            changed = people.suppress_address(installation, actor, number, reason, now=now)
         elif act == "links":
-            people.renew_person_links(installation, actor, number, reason, now=now)
+            _, changed = people.renew_person_links(installation, actor, number, reason, now=now)
         else:
-            people.erase_subscriber(installation, actor, number, reason, now=now)
+            _, changed = people.erase_subscriber(installation, actor, number, reason, now=now)
     except ReasonError as exc:
         return _act_page(number, act, refusal=exc), 400
     except UnknownPersonError as exc:
         return _record_page(number, refusal=exc), 409
-    return redirect(url_for("admin.show_reader", number=number, done=act), 303)
+    done = act if changed else f"{_UNCHANGED_PREFIX}{act}"
+    return redirect(url_for("admin.show_reader", number=number, done=done), 303)
 
 
 def _check_typed_number(number: int, act: str) -> None:
@@ -167,7 +180,17 @@ def _check_typed_number(number: int, act: str) -> None:
         raise ReasonError(f"Type the number {number}, so that nobody is erased by a slip.")
 
 
+def _check_reader(number: int) -> None:
+    """Answer "not found" where nobody has a number."""
+    context = web_context()
+    try:
+        reader_records.check_reader(context.installation, current_staff(), number, now=context.clock())
+    except UnknownPersonError:
+        abort(404, "No reader has this number.")
+
+
 def _act_page(number: int, act: str, *, refusal: RefusalError | None = None) -> str:
+    _check_reader(number)
     return render_template(
         "web/admin/reader_act.html", number=number, act=act, words=RECORD_ACTS[act], refusal=refusal, form=request.form
     )
@@ -176,6 +199,7 @@ def _act_page(number: int, act: str, *, refusal: RefusalError | None = None) -> 
 @admin_pages.get("/readers/<int(max=2147483647):number>/request")
 def ask_how_to_answer(number: int) -> ResponseReturnValue:
     """Say how a reader's request for their data can be answered."""
+    _check_reader(number)
     return render_template("web/admin/data_request.html", number=number)
 
 

@@ -85,7 +85,8 @@ def test_owners_who_put_their_choices_back_renew_their_links_with_them(
 
 
 def test_an_admin_renews_the_links_of_one_person(world: Any) -> None:
-    assert people.renew_person_links(world.install, ADMIN, read_address(ADA), "asked by mail", now=NOW) == world.ada
+    renewed = people.renew_person_links(world.install, ADMIN, read_address(ADA), "asked by mail", now=NOW)
+    assert renewed == (world.ada, True)
     assert world.client.get(f"/preferences/{world.token('preferences')}").status_code == 410
     with pytest.raises(people.UnknownPersonError):
         people.renew_person_links(world.install, ADMIN, read_address("bo@okapi.example.org"), "asked", now=NOW)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from digest.app.accounts.sign_in import FRESH_PERIOD
 from digest.deliver.send import notices
@@ -14,7 +14,7 @@ from digest.store.models import AuditEntry, EditionState
 from subscribers.address import read_address
 from subscribers.consent import disclosures, suppression
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
-from subscribers.store.models import Disclosure, Person, PersonState
+from subscribers.store.models import ConsentEvent, Disclosure, Person, PersonState
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -217,6 +217,35 @@ def test_acts_on_a_reader_ask_why_and_stand_in_the_audit_log(
     assert state_of(both, both.ada) is state
     assert acts(both) == [(audited, f"person {both.ada}")]
     assert 'class="note ok"' in admin.get(answer.headers["Location"]).text
+
+
+@pytest.mark.parametrize("act", ["leave", "stop", "links", "erase"])
+def test_an_act_that_finds_nothing_to_do_says_so_and_is_not_audited(both: Any, act: str) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    first, number = "erase" if act == "links" else act, str(both.ada)
+    post(admin, f"{record}/{first}", reason="asked by phone", number=number)
+    audited, links = acts(both), chain_length(both)
+    answer = post(admin, f"{record}/{act}", reason="asked by phone", number=number)
+    assert "Nothing was changed: " in admin.get(answer.headers["Location"]).text
+    assert (acts(both), chain_length(both)) == (audited, links)
+
+
+def chain_length(world: Any) -> int:
+    with world.database.read() as session:
+        return session.scalar(select(func.count()).where(ConsentEvent.person == world.ada)) or 0
+
+
+def test_nothing_is_asked_about_a_number_that_is_nobodys(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    for page in ("leave", "stop", "links", "erase", "address", "request"):
+        assert admin.get(f"/admin/readers/999999/{page}").status_code == 404
+        assert admin.get(f"/admin/readers/{world.ada}/{page}").status_code == 200
+
+
+def test_why_mail_was_stopped_stands_in_the_record(world: Any) -> None:
+    admin, record = world.signed_in_client("admin"), f"/admin/readers/{world.ada}"
+    post(admin, f"{record}/stop", reason="threatened to sue")
+    assert "Why: by an admin: threatened to sue." in admin.get(record).text
 
 
 def test_nobody_is_erased_without_their_number_being_typed(world: Any) -> None:
