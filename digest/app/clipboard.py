@@ -38,8 +38,10 @@ def keep_story(installation: Installation, form: EditForm, url: str) -> None:
     """Put a story of an edition on the actor's clipboard.
 
     Raises:
+        NotPermittedError: the actor is no editor.
         EditRefusedError: the edition has no such story, or the clipboard is full.
     """
+    CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
     state = read_editing_state(installation, form.edition)
     name = state.arrangement.name_target(url)
     title = next((a.title for s in state.grown.list_scored() for a in s.story.members if a.url == name), "")
@@ -54,8 +56,10 @@ def keep_text(installation: Installation, form: EditForm, target: str, field: st
     """Put a text that was written for a story or the edition on the actor's clipboard.
 
     Raises:
+        NotPermittedError: the actor is no editor.
         EditRefusedError: it is empty, or the clipboard is full.
     """
+    CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
     written = clean_typed_text(text)
     if not written or field not in _FIELDS:
         raise EditRefusedError("There is no text to keep.")

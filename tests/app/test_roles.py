@@ -1,0 +1,284 @@
+"""Who may do what: every act of `digest.app` that is handed who acts, found by itself, with the role that it takes.
+
+A new act without a row fails, and so does a row without an act. Which pages are whose is the law of `digest.web.auth.route_rules`.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select, text
+
+import digest.app
+from digest.app import copy_guard
+from digest.app.accounts.sign_in import SignedInStaff
+from digest.app.acts import Actor, Face, NotPermittedError, Role
+from digest.app.corrections import CorrectionForm
+from digest.app.edit_application import EditForm
+from digest.app.installation import Installation
+from digest.app.uploads import ListUploads
+from digest.deliver.send.uncertain_deliveries import UncertainResolution
+from digest.edition.content import LabelledBlock
+from digest.settings import Settings
+from digest.store.engine import Database
+from digest.store.models import AuditEntry
+from subscribers.address import Address, read_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.models import Base
+from tests.web.conftest import NOW, store_edition, web_settings
+
+EMAIL = "sam@news.example.org"
+OTHER_DATABASE = "sqlite:////nowhere/other.db"
+NOBODY = cast("Role", "reader")  # a role that is none of ours, and may do nothing
+
+# The acts of each module by the role that they take; an admin may do what an editor may.
+TAKES_ADMIN = {
+    "accounts.sign_in": "make_sign_in_link",
+    "address_searches": "AddressSearches.begin",
+    "alerts.webhook": "send_test_post",
+    "audit_log": "check_audit_log export_audit_log find_actor iterate_audit_log view_audit_log",
+    "background": "process_inbound_mail",
+    "background_backups": "BackgroundBackups.begin BackgroundBackups.view",
+    "backups": "back_up_into_folder check_may_restore create_backup",
+    "consent_wordings": "view_wordings",
+    "database_moves": "migrate_installation",
+    "delivery_views": "list_silent_doubts view_deliveries",
+    "demo_year": "add_year",
+    "examined_logs": "ExaminedLogs.examine",
+    "growth": "view_growth",
+    "health_reports": "HealthReports.begin",
+    "hold": "hold_installation release_installation",
+    "keys": "list_keys protect_keys restore_keys rotate_key unprotect_keys",
+    "lists": "abandon_import ask_unverified_people count_unfinished_import count_unverified_people export_list import_list list_unfinished_imports pull_suppressions rehearse_import view_imports write_list",
+    "logo_uploads": "replace_logos",
+    "logos": "keep_logo",
+    "own_templates": "copy_templates",
+    "people": "add_person allow_signup count_people erase_subscriber find_person mail_data_link renew_person_links show_person suppress_address verify_ledger withdraw_person",
+    "processing_record": "view_processing_record",
+    "reader_records": "show_addresses view_reader_record",
+    "readers": "view_reader_list",
+    "sending": "cancel_edition send_edition",
+    "setting_changes": "change_sections change_settings preview_schedule view_settings",
+    "setup.completion": "check_may_set_up",
+    "sources": "add_described_source add_source change_source import_opml import_opml_bytes remove_source",
+    "staff": "add_staff_member change_staff_role end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
+    "uncertain_acts": "resolve_by_log resolve_uncertain",
+    "uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop open_rejected_rows",
+}
+TAKES_EDITOR = {
+    "accounts.own_account": "add_own_passkey change_own_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",
+    "approvals": "finish_note reinstate_last_approval send_back_edition",
+    "calendar": "add_release move_release restore_release skip_release",
+    "clipboard": "keep_story keep_text remove_clipping",
+    "corrections": "correct_story mail_correction",
+    "edit_application": "apply_decision apply_edit",
+    "edit_reversal": "bring_back redo_last undo_edit undo_last",
+    "editing": "choose_lead choose_topic drop_stories merge_stories move_story pin_story place_story put_under remove_block restore_story split_story write_block write_edition_text write_note write_story write_text",
+    "edition_pictures": "describe_picture fetch_missing_pictures hide_picture reset_picture show_article_picture upload_picture",
+    "editions": "approve_edition collect_articles draft_next_edition void_approval",
+    "last_look": "look_again",
+    "past_editions": "import_past_editions",
+    "presence": "switch_letter_keys",
+    "sending": "pause_edition resume_edition send_test",
+    "source_overview": "view_source",
+    "sources": "list_sources",
+    "story_fetch": "fetch_story",
+}
+WITHOUT_ROLE = {
+    **dict.fromkeys(
+        (
+            "accounts.own_account.view_own_account",
+            "accounts.own_account.acknowledge_failures",
+            "accounts.own_account.begin_code_app",
+            "accounts.own_account.read_waiting_secret",
+            "accounts.own_account.describe_code_app",
+            "accounts.own_account.offer_passkey",
+            "accounts.sign_in.confirm_by_password",
+            "accounts.sign_in.offer_challenge",
+            "accounts.sign_in.confirm_by_passkey",
+            "accounts.sign_in.sign_out",
+            "address_searches.AddressSearches.find",
+            "examined_logs.ExaminedLogs.find",
+            "clipboard.list_clippings",
+            "presence.note_presence",
+            "presence.end_presence",
+            "reader_records.look_reference",
+            "reader_records.find_shown_addresses",
+            "staff.find_chosen_name",
+        ),
+        "it shows or changes what is the actor's own, or what they have just asked for",
+    ),
+    "backups.restore_backup": "no installation is open meanwhile: backups.check_may_restore asks before",
+    "setup.completion.carry_out_setup": "it asks setup.completion.check_may_set_up, of whom it finds once there is an installation",
+    "upgrade.upgrade_installation": "staff cannot be looked up before: whoever can run it sits at the terminal",
+    "demo_people.add_people": "the demo's own people, taken in by lists.import_list, which asks",
+    "examined_logs.ExaminedLogs.settle": "of a log that ExaminedLogs.examine kept, by uncertain_acts.resolve_by_log; both ask",
+    "last_look.look_before_sending": "it looks whether there is a reason, and asks last_look.look_again",
+    "uploads.work_on_upload": "the child's part of uploads.ListUploads.begin, by lists.rehearse_import and import_list, which ask",
+}
+
+
+def list_names(table: dict[str, str]) -> set[str]:
+    return {f"{module}.{name}" for module, names in table.items() for name in names.split()}
+
+
+@dataclass(frozen=True)
+class StaffWorld:
+    """An installation with an edition, and who comes to it with a role."""
+
+    installation: Installation
+    edition: str
+
+    def actor(self, role: Role) -> Actor:
+        return Actor("staff 9", role, Face.DESK)
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Give every row but the audit log's."""
+        with self.installation.database.engine.connect() as connection:
+            return {
+                name: [tuple(row) for row in connection.execute(text(f'SELECT * FROM "{name}"'))]
+                for name in Base.metadata.tables
+                if name != "audit"
+            }
+
+    def argument(self, name: str, hint: Any, role: Role) -> Any:
+        """Make an argument by its name or kind; one that is not known here may not be looked at."""
+        by_name: dict[str, Any] = {
+            "name": self.edition,
+            "edition": self.edition,
+            "numbers": (1,),
+            "article": {},
+            "values": {},
+            "password": "four words that nobody guesses",
+            "url": OTHER_DATABASE,
+            "clock": lambda: NOW,
+            "find_actor": lambda _: self.actor(role),
+        }
+        by_kind: dict[Any, Any] = {
+            Installation: self.installation,
+            Settings: self.installation.settings,
+            Actor: self.actor(role),
+            EditForm: EditForm(self.edition, self.actor(role), NOW),
+            SignedInStaff: SignedInStaff(9, 9, EMAIL, "", role, NOW),
+            Path: self.installation.settings.key_file,  # one that is there
+            Address: read_address(EMAIL),
+            LabelledBlock: LabelledBlock("a", "sponsor", "A headline"),
+            CorrectionForm: CorrectionForm("https://hls.today/a", "summary", "It is so.", "It was not."),
+            ListUploads: ListUploads(),
+            UncertainResolution: UncertainResolution.ACCEPTED,
+            datetime: NOW,
+            date: NOW.date(),
+            time: time(6),
+            int: 1,
+            bool: False,
+            bytes: b"<opml/>",
+            str: EMAIL,
+        }
+        choices = typing.get_args(hint)
+        if typing.get_origin(hint) in {types.UnionType, typing.Union}:
+            return None if type(None) in choices else self.argument(name, choices[0], role)
+        if typing.get_origin(hint) is Literal:
+            return choices[0]
+        return by_name.get(name, by_kind.get(hint, Untouched()))
+
+
+class Untouched:
+    """An argument that may not be looked at: the role comes first."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(f"{name} of an argument was asked for before the role was")
+
+
+def list_acts() -> dict[str, Callable[..., Any]]:
+    """Find the public functions and methods of `digest.app` that are handed who acts."""
+    return {name: act for module in _list_modules() for name, act in _list_functions(module) if _takes_actor(act)}
+
+
+def _list_modules() -> Iterator[types.ModuleType]:
+    for found in pkgutil.walk_packages(digest.app.__path__, "digest.app."):
+        if found.name != "digest.app.acts":  # what acts are made of
+            yield importlib.import_module(found.name)
+
+
+def _list_functions(module: types.ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
+    place = module.__name__.removeprefix("digest.app.")
+    for name, value in vars(module).items():
+        if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
+            continue
+        if inspect.isfunction(value):
+            yield f"{place}.{name}", value
+        elif inspect.isclass(value):
+            for method, function in vars(value).items():
+                if inspect.isfunction(function) and not method.startswith("_"):
+                    yield f"{place}.{name}.{method}", function
+
+
+def _takes_actor(act: Callable[..., Any]) -> bool:
+    return any(_holds_actor(parameter.annotation) for parameter in inspect.signature(act).parameters.values())
+
+
+def _holds_actor(hint: Any) -> bool:
+    """Whether it is an actor, what holds one, or what finds one."""
+    if isinstance(hint, list):
+        return any(_holds_actor(part) for part in hint)
+    return hint in (Actor, EditForm, SignedInStaff) or any(_holds_actor(part) for part in typing.get_args(hint))
+
+
+def call(world: StaffWorld, act: Callable[..., Any], role: Role) -> str:
+    """Call an act as somebody with a role; give the role that the refusal names, empty where it is not refused."""
+    plain, named = [], {}
+    for parameter in inspect.signature(act).parameters.values():
+        if parameter.name == "self":
+            owner = act.__qualname__.partition(".")[0]
+            plain.append(getattr(importlib.import_module(act.__module__), owner)())
+        elif parameter.default is parameter.empty and parameter.kind is parameter.KEYWORD_ONLY:
+            named[parameter.name] = world.argument(parameter.name, parameter.annotation, role)
+        elif parameter.default is parameter.empty:
+            plain.append(world.argument(parameter.name, parameter.annotation, role))
+    try:
+        answer = act(*plain, **named)
+        next(answer) if inspect.isgenerator(answer) else None
+    except NotPermittedError as exc:
+        return str(exc).partition("only an ")[2].partition(" ")[0]
+    return ""
+
+
+@pytest.fixture
+def staffed(one_database: Database, tmp_path: Path) -> StaffWorld:
+    """Give an installation at home where it is, with an edition, on a database of the run's kind."""
+    url = one_database.engine.url.render_as_string(hide_password=False)
+    settings = web_settings(tmp_path).model_copy(update={"database_url": url})
+    KeyRing.create(settings.key_file)
+    copy_guard.hold_if_copied(one_database, settings, now=NOW)
+    # A passphrase, for `keys protect`: of a file that has none it is not looked at.
+    installation = Installation(settings.model_copy(update={"key_passphrase": SecretStr("a")}), one_database)
+    return StaffWorld(installation, store_edition(installation))
+
+
+def test_every_act_that_is_handed_who_acts_has_a_rule() -> None:
+    admin, editor = list_names(TAKES_ADMIN), list_names(TAKES_EDITOR)
+    assert not admin & editor
+    assert not (admin | editor) & set(WITHOUT_ROLE)
+    assert set(list_acts()) == admin | editor | set(WITHOUT_ROLE)
+
+
+def test_an_act_refuses_who_lacks_its_role_before_it_does_anything(staffed: StaffWorld) -> None:
+    acts, before = list_acts(), staffed.dump()
+    needed = dict.fromkeys(list_names(TAKES_ADMIN), "admin") | dict.fromkeys(list_names(TAKES_EDITOR), "editor")
+    assert {name: call(staffed, acts[name], NOBODY) for name in needed} == needed
+    by_editor = {name: call(staffed, acts[name], Role.EDITOR) for name in list_names(TAKES_ADMIN)}
+    assert set(by_editor.values()) == {"admin"}
+    assert staffed.dump() == before
+    with staffed.installation.database.read() as session:
+        told = session.scalars(select(AuditEntry.act)).all()
+    assert len(told) == len(needed) + len(by_editor)
+    assert all(act.startswith("refused: ") for act in told)
