@@ -16,7 +16,7 @@ from digest.deliver.control import installation_hold
 from digest.settings.table_values import shorten_logged_change
 from digest.store.audit_chain import AuditProof, prove_audit_log
 from digest.store.models import AuditEntry
-from digest.store.staff import display_name_of, list_staff_members, require_staff_member, staff_actor
+from digest.store.staff import name_staff, require_staff_member, staff_actor
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 SHOW_LOG = Act("audit log shown", Role.ADMIN)
@@ -88,11 +88,7 @@ def view_audit_log(
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     with installation.database.read() as session:
         rows, next_below, is_cut = _read_page(session, wanted, below)
-        names = {
-            staff_actor(member): display_name_of(member.name, member.email)
-            for member in list_staff_members(session, include_removed=True)
-        }
-        return AuditPage(rows, next_below, is_cut, names, _read_check(session))
+        return AuditPage(rows, next_below, is_cut, name_staff(session), _read_check(session))
 
 
 def read_detail(row: AuditEntry) -> Mapping[str, Any] | None:

@@ -18,9 +18,11 @@ from digest.deliver.retention.delivery_disclosures import delivery_disclosures
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import Edition
+from digest.store.staff import name_staff
 from subscribers.consent import chain_verification, disclosures, ledger
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
+from subscribers.consent.wordings import find_recorded_words
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import my_data
 from subscribers.store import people
@@ -35,11 +37,18 @@ MAX_ADDRESSES = 100  # shown by one act
 
 @dataclass(frozen=True, slots=True)
 class ConsentLink:
-    """One link of a consent chain: what happened, and the fields of it that are plain text."""
+    """One link of a consent chain: what happened, and the fields of it that are plain text.
+
+    `words` are those that it proves, `is_consent` says whether somebody agreed by it; `batch` and `row` are the import's that brought it.
+    """
 
     at: datetime
     kind: ConsentKind
     fields: dict[str, str]
+    words: str = ""
+    is_consent: bool = False
+    batch: int | None = None
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,10 @@ class ShownAddress:
 
 @dataclass(frozen=True, slots=True)
 class ReaderRecord:
-    """All that an admin is shown of one person. `fault` says what is wrong with their chain or address; empty where nothing is."""
+    """All that an admin is shown of one person.
+
+    `fault` says what is wrong with their chain or address; empty where nothing is. `names` are those of the staff by actor.
+    """
 
     number: int
     state: PersonState
@@ -86,6 +98,7 @@ class ReaderRecord:
     mail_count: int
     disclosures: tuple[AddressDisclosure, ...]
     disclosure_count: int
+    names: dict[str, str]
 
 
 def view_reader_record(
@@ -135,12 +148,16 @@ def view_reader_record(
             mail_count=mail_count,
             disclosures=tuple(passages[:limit]),
             disclosure_count=len(passages),
+            names=name_staff(session),
         )
 
 
 def _read_link(event: ConsentEvent) -> ConsentLink:
     body: dict[str, Any] = json.loads(event.body)
-    return ConsentLink(event.at, event.kind, {name: value for name, value in body.items() if isinstance(value, str)})
+    texts = {name: value for name, value in body.items() if isinstance(value, str)}
+    batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
+    words, is_consent = find_recorded_words(body), event.kind in ledger.GRANT_KINDS
+    return ConsentLink(event.at, event.kind, texts, words, is_consent, batch, row)
 
 
 def _stands_since(links: Sequence[ConsentLink], person: Person) -> datetime:

@@ -101,6 +101,12 @@ def list_staff_members(session: Session, *, include_removed: bool = False) -> li
     return list(session.scalars(query if include_removed else query.where(StaffMember.removed_at.is_(None))))
 
 
+def name_staff(session: Session) -> dict[str, str]:
+    """Give the names by which colleagues see the staff, and those who were on it, by the names that logs and chains have for them."""
+    members = list_staff_members(session, include_removed=True)
+    return {staff_actor(member): display_name_of(member.name, member.email) for member in members}
+
+
 def list_proven_staff(session: Session) -> list[StaffMember]:
     """Give those of the staff who have answered from their address, by number."""
     return [member for member in list_staff_members(session) if member.proven_at]

@@ -11,8 +11,9 @@ from subscribers.reader_language import ENGLISH, ReaderLanguage, mark_message
 from subscribers.store.models import ConsentEvent
 
 _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
+_WORDS_AGREED_TO = mark_message("Words agreed to")
+_WORDS_SHOWN = mark_message("Words shown")
 _FIELD_LABELS = {
-    "wording": mark_message("Words agreed to"),
     "wording_version": mark_message("Version of the words"),
     "wording_hash": mark_message("SHA-256 of the words"),
     "language": mark_message("Language"),
@@ -142,7 +143,11 @@ def make_record_readable(record: Mapping[str, Any], language: ReaderLanguage = E
 
 def _event_entry(event: Mapping[str, Any], language: ReaderLanguage) -> RecordEntry:
     details = dict(event["details"])
-    labelled = [
+    agreed, words = event["event_type"] in _GRANT_KINDS, details.pop("wording", "")
+    # A list that shows no evidence says nothing of words; where somebody agreed, it is told that nobody recorded them.
+    known = agreed or "wording_hash" in details
+    labelled = [(language.translate_text(_WORDS_AGREED_TO if agreed else _WORDS_SHOWN), words if known else "")]
+    labelled += [
         (language.translate_text(name), details.pop(key)) for key, name in _FIELD_LABELS.items() if key in details
     ]
     unlabelled = [(key.replace("_", " "), details[key]) for key in sorted(details)]
@@ -152,7 +157,7 @@ def _event_entry(event: Mapping[str, Any], language: ReaderLanguage) -> RecordEn
         (language.gettext("Hash before it"), event["previous_hash"]),
     ]
     what = language.translate_text(event["event_type"])
-    if event["event_type"] in _GRANT_KINDS:
+    if agreed:
         what = language.gettext("%(event)s (consent)", event=what)
     facts = _format_pairs([*labelled, *unlabelled, *chain], language)
     return RecordEntry(_format_moment(event["event_time"]), what, facts)

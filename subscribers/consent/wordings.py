@@ -6,9 +6,10 @@ text that comes back has the version that it had: it is known by its hash. Each 
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -56,6 +57,15 @@ class Wording:
             "wording_hash": self.hash,
             "language": self.language,
         }
+
+
+def find_recorded_words(body: Mapping[str, Any]) -> str:
+    """Return the words that a link of a chain proves; empty where it holds none. Pure.
+
+    A link of an import says under `wording` that nobody recorded them: words that were shown stand beside their hash.
+    """
+    words = body.get("wording")
+    return words if isinstance(words, str) and body.get("wording_hash") else ""
 
 
 def hash_wording(text: str) -> str:

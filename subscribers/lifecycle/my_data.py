@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
+from subscribers.consent.wordings import find_recorded_words
 from subscribers.crypto.link_tokens import next_generation
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.reader_language import ReaderLanguage, mark_message
@@ -21,13 +22,14 @@ DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN}) 
 
 @dataclass(frozen=True, slots=True)
 class ConsentHistoryEntry:
-    """One event of a consent, in words. `wording` is what was agreed to, empty where nothing was."""
+    """One event of a consent, in words. `wording` is what was agreed to or shown, `words_unknown` says that nobody recorded it."""
 
     at: datetime
     what: str
     how: str
     where: str
     wording: str
+    words_unknown: bool
     version: str
 
 
@@ -112,7 +114,8 @@ def _history_entry(event: ConsentEvent, language: ReaderLanguage) -> ConsentHist
         what=language.translate_text(_KIND_SENTENCES[event.kind]),
         how=_describe_method(_text_value(body, "method"), language),
         where=_text_value(body, "where") or _text_value(body, "page"),
-        wording=_text_value(body, "wording"),
+        wording=find_recorded_words(body),
+        words_unknown=event.kind in ledger.GRANT_KINDS and bool(body.get("wording")) and not body.get("wording_hash"),
         version=_text_value(body, "wording_version"),
     )
 

@@ -8,6 +8,7 @@ from digest.app.reader_records import ConsentLink, ReaderRecord, SentMail
 from digest.app.readers import LastEdition
 from digest.deliver.events.failure_causes import FailureCause
 from digest.store.delivery_models import DeliveryState
+from digest.web.filters import hour_with_zone, short_day
 from subscribers.consent.reader_list import ListedReader
 from subscribers.phrases import short_month_day
 from subscribers.store.models import ConsentKind, PersonState
@@ -127,8 +128,11 @@ def describe_standing(record: ReaderRecord) -> str:
     return "is part of an import that is not finished" if record.in_progress else _STATE_SENTENCES[record.state]
 
 
-def describe_link(link: ConsentLink) -> tuple[str, str, str]:
-    """Say what happened in one link of a consent chain: its first words, the rest of the sentence, and how it is known."""
+def describe_link(link: ConsentLink, names: Mapping[str, str], zone: ZoneInfo) -> tuple[str, str, str]:
+    """Say what happened in one link of a consent chain: its first words, the rest of the sentence, and how it is known.
+
+    `names` are those of the staff by actor.
+    """
     first, rest = _CHAIN_WORDS[link.kind]
     fields = link.fields
     place, method, reason = (fields.get(name, "") for name in ("page", "method", "reason"))
@@ -139,9 +143,36 @@ def describe_link(link: ConsentLink) -> tuple[str, str, str]:
         method, reason = "", f"by an admin: {own_words}"
     known.append(f"How: {method.rstrip('.')}." if method else "")
     known.append(f"Why: {reason.rstrip('.')}." if reason else "")
-    if wording := fields.get("wording"):
-        known.append(f"Agreed to, in these words: “{wording}” Wording {fields.get('wording_version', '')}.")
+    known += [
+        f"{label}: {short_day(datetime.fromisoformat(fields[name]), zone)}, {hour_with_zone(datetime.fromisoformat(fields[name]), zone)}."
+        for name, label in _MOMENT_WORDS.items()
+        if name in fields
+    ]
+    known.append(_describe_words(link))
+    known.append(_describe_actor(link, names))
     return first, rest, " ".join(filter(None, known))
+
+
+_MOMENT_WORDS = {"requested_at": "Asked", "agreed_at": "Agreed", "left_at": "Left there"}
+
+
+def _describe_words(link: ConsentLink) -> str:
+    """Say to which words somebody agreed, or which they were shown; of what nobody recorded, that it is not recorded."""
+    if link.words:
+        label = "Agreed to, in these words" if link.is_consent else "The words shown"
+        return f"{label}: “{link.words}” Wording {link.fields.get('wording_version', '')}."
+    missing = link.fields.get("wording", "") if link.is_consent else ""
+    return f"The words that they agreed to: {missing}." if missing else ""
+
+
+def _describe_actor(link: ConsentLink, names: Mapping[str, str]) -> str:
+    """Say who did it, where it was not the person: a colleague by name; and by which row of which import."""
+    actor = link.fields.get("actor", "")
+    who = names.get(actor, actor)
+    if link.batch is not None:
+        row = f"row {link.row:,} of " if link.row is not None else ""
+        return f"By {row}import {link.batch}{f', brought in by {who}' if who else ''}."
+    return f"By: {who}." if actor in names else ""
 
 
 def describe_notice(kind: str) -> str:

@@ -90,6 +90,7 @@ def _record_page(number: int, *, refusal: RefusalError | None = None, done: str 
         "web/admin/reader.html",
         record=record,
         words=reader_words,
+        zone=context.zone,
         acts=RECORD_ACTS,
         fresh=current_staff().is_fresh(now),
         hidden=request.args.get("address") == "hidden",

@@ -3,19 +3,28 @@
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import func, select
 
+from digest.app import lists
 from digest.app.accounts.sign_in import FRESH_PERIOD
+from digest.app.acts import Actor, Face, Role
+from digest.app.reader_records import ConsentLink
 from digest.deliver.send import notices
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, EditionState
+from digest.store.staff import require_staff_member, staff_actor
+from digest.web.admin import reader_words
 from subscribers.address import read_address
 from subscribers.consent import disclosures, suppression
+from subscribers.lifecycle import my_data
+from subscribers.reader_language import ENGLISH
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
-from subscribers.store.models import ConsentEvent, Disclosure, Person, PersonState
-from tests.web.conftest import ADA_ADDRESS, sample_evidence
+from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, Person, PersonState
+from subscribers.transfer.options import ImportOptions
+from tests.web.conftest import ADA_ADDRESS, MEMBERS, sample_evidence
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 BO_ADDRESS = "bo.bell@county.example"
@@ -187,6 +196,39 @@ def test_the_record_tells_consent_mails_and_passages_in_words(both: Any) -> None
     assert re.search(r"The receipt of their consent</th><td[^>]*>Accepted at try 2, then reported as unwanted", page)
     assert "To deliver No. 147" in page
     assert "Every section" in page
+
+
+def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -> None:
+    client, staff = world.signed_in_client("admin"), _admin(world)
+    file = world.install.settings.home / "audience.csv"
+    file.write_text(
+        "Email Address,OPTIN_TIME,CONFIRM_TIME\n"
+        "eve@county.example,2024-03-02 14:11:05,2024-03-02 14:12:00\nbo@county.example,,\n",
+        "utf-8",
+    )
+    lists.import_list(world.install, staff, file, ImportOptions(), now=NOW, progress=lambda *_: None)
+    agreed, listed = (client.get(f"/admin/readers/{number}").text for number in (world.ada + 1, world.ada + 2))
+    assert "in these words" not in agreed
+    assert "The words that they agreed to: not recorded by Mailchimp." in agreed
+    assert "Asked: Mar 2, 2024, 9:11 a.m. ET. Agreed: Mar 2, 2024, 9:12 a.m. ET." in agreed
+    assert "By row 2 of import 1, brought in by " in agreed
+    assert "staff " not in re.findall(r"brought in by ([^.]*)", agreed)[0]
+    assert ("agreed to" in listed, "By row 3 of import 1" in listed) == (False, True)
+    # What the person themselves is shown.
+    with world.database.read() as session:
+        history = my_data.list_consent_history(session, world.ada + 1, ENGLISH)
+    assert [(entry.wording, entry.words_unknown) for entry in history] == [("", True)]
+
+
+def _admin(world: Any) -> Actor:
+    with world.database.read() as session:
+        return Actor(staff_actor(require_staff_member(session, MEMBERS["admin"])), Role.ADMIN, Face.DESK)
+
+
+def test_the_words_of_a_question_are_no_agreed_words() -> None:
+    link = ConsentLink(NOW, ConsentKind.REQUESTED, {"wording_version": "3"}, words="Yes.")
+    known = reader_words.describe_link(link, {}, ZoneInfo("America/New_York"))[2]
+    assert known == "The words shown: “Yes.” Wording 3."
 
 
 def test_a_record_that_was_tampered_with_says_so(both: Any) -> None:
