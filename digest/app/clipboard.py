@@ -1,7 +1,9 @@
 """An editor's own clipboard: stories put aside, and texts that lost against a colleague's. It outlives the session."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -11,14 +13,14 @@ from digest.app.edit_application import EditForm
 from digest.app.editing import clean_typed_text
 from digest.app.editing_state import EditRefusedError, read_editing_state
 from digest.app.installation import Installation
-from digest.edition.edits import EditionField, StoryField
+from digest.edition.edits import EditionField, EditKind, StoryField
 from digest.edition.queries import find_edition
 from digest.store.models import Clipping, Edition
 
 CLIP = Act("clipboard", Role.EDITOR)
 MAX_CLIPPINGS = 100  # of one editor
 MAX_TARGET_CHARACTERS = 1000  # longer than any address that is in use, and an index can hold it
-_FIELDS = frozenset({*StoryField, *EditionField, "note"})
+_FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,14 @@ def keep_story(installation: Installation, form: EditForm, url: str) -> None:
     _keep(installation, form, name, "", title)
 
 
+def find_field(kind: str, value: Mapping[str, Any]) -> str:
+    """Return as what the text of an edit is kept on a clipboard; empty where it writes none."""
+    field = str(value.get("field", "")) if kind == EditKind.TEXT else str(kind)
+    return field if field in _FIELDS else ""
+
+
 def keep_text(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
-    """Put a text that was written for a story or the edition on the actor's clipboard.
+    """Put a text that was written for a story, a labelled block or the edition on the actor's clipboard.
 
     Raises:
         NotPermittedError: the actor is no editor.
@@ -82,6 +90,21 @@ def _keep(installation: Installation, form: EditForm, target: str, field: str, t
         session.add(
             Clipping(owner=form.actor.name, edition_id=edition.id, at=form.now, target=target, field=field, text=text)
         )
+
+
+def remove_text(installation: Installation, form: EditForm, target: str, field: str) -> bool:
+    """Take a text off the actor's own clipboard; False where it is not there."""
+    with CLIP.transaction(installation.database, form.actor, form.edition, now=form.now) as (session, audit):
+        edition = find_edition(session, form.edition)
+        own = delete(Clipping).where(
+            Clipping.owner == form.actor.name,
+            Clipping.edition_id == edition.id,
+            Clipping.target == target,
+            Clipping.field == field,
+        )
+        removed = session.execute(own.returning(Clipping.id)).scalar() is not None
+        audit.subject, audit.detail, audit.changed = edition.name, {"taken off": field}, removed
+    return removed
 
 
 def list_clippings(installation: Installation, actor: Actor) -> tuple[KeptClipping, ...]:

@@ -249,22 +249,30 @@ def _shelve(removed: RemovedStory, writer: EditWriter, zone: ZoneInfo) -> Shelve
 
 @dataclass(frozen=True, slots=True)
 class ClippedRow:
-    """One thing on an editor's clipboard: a story of this edition has an anchor, and a place where it stands in a section."""
+    """One thing on an editor's clipboard: a story of this edition has an anchor, and a place where it stands in a section.
+
+    `is_text` is whether it is a text that its editor wrote, to be read and copied whole.
+    """
 
     id: int
     text: str
     note: str
     anchor: str = ""
     place: str = ""
+    is_text: bool = False
 
 
 def list_clipped_rows(clippings: Iterable[KeptClipping], outline: EditOutline, edition: str) -> tuple[ClippedRow, ...]:
     """Describe an editor's clipboard beside an edition; what came from another edition can be read, and taken off."""
     rows = []
     for clipping in clippings:
-        anchor = story_anchor(clipping.target) if clipping.edition == edition and not clipping.field else ""
+        anchor = story_anchor(clipping.target) if clipping.edition == edition else ""
         place = next((label.partition(":")[0] for a, label in outline.placed_choices if a == anchor), "")
-        note = f"Stands in {place}" if place else clipping.field or ("" if anchor else f"From No. {clipping.number}")
+        if clipping.field:
+            of = f" of {place}" if place else "" if anchor else f", from No. {clipping.number}"
+            rows.append(ClippedRow(clipping.id, clipping.text, f"Your {clipping.field}{of}", is_text=True))
+            continue
+        note = f"Stands in {place}" if place else "" if anchor else f"From No. {clipping.number}"
         rows.append(ClippedRow(clipping.id, clipping.text, note, anchor, place))
     return tuple(rows)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from digest.edition.arrangement import Arrangement
@@ -41,6 +42,13 @@ _ACT_NAMES: Mapping[str, str] = {
 }
 
 
+def name_written(kind: str, value: Mapping[str, Any]) -> str:
+    """Name what an edit writes: of a text its field."""
+    if kind == EditKind.TEXT:
+        return _FIELD_NAMES.get(str(value.get("field")), "text")
+    return _ACT_NAMES.get(kind, "change")
+
+
 @dataclass(frozen=True, slots=True)
 class EditWriter:
     """Writes edits as sentences without their subject: "moved “Ports get ten days” to Featured"."""
@@ -67,13 +75,11 @@ class EditWriter:
 
     def name_act(self, edit: Edit) -> str:
         """Name what an editor did in a word or two; of a text the field that was written."""
-        if edit.kind == EditKind.TEXT:
-            return _FIELD_NAMES.get(edit.text("field"), "text")
         if edit.kind == EditKind.PLACE:
             return "move" if self.origins.get(edit.seq) else "add"
         if edit.kind == EditKind.PIN:
             return "pin" if edit.flag("pinned", default=True) else "unpin"
-        return _ACT_NAMES.get(edit.kind, "change")
+        return name_written(edit.kind, edit.value)
 
     def quote(self, target: str) -> str:
         """Quote the headline of the story that an article stands for, else name the address."""

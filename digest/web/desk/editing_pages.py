@@ -1,9 +1,8 @@
 """What editors do to an edition at the desk: every act is a form, answered by the page that it came from, or by a conflict."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from typing import get_args
 from urllib.parse import urlencode
 
@@ -18,15 +17,17 @@ from digest.app.installation import Installation
 from digest.app.page_views import EditionView
 from digest.app.presence import HEARTBEAT_PERIOD
 from digest.edition.content import BlockKind, EditionContent, LabelledBlock
-from digest.edition.edits import EditionField, EditKind, StoryField
+from digest.edition.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.store.models import EditionState
 from digest.web.auth.access import current_actor, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval_outline import describe_standing_news
 from digest.web.desk.approval_pages import read_approval_standing
-from digest.web.desk.colleagues import sign_arrangement, sign_edit
+from digest.web.desk.colleagues import sign_arrangement
+from digest.web.desk.conflict_pages import FieldWrite, WrittenFields, show_conflicts, take_off_clipboard, write_fields
 from digest.web.desk.desk_acts import EDITION_ACTS, STORY_ACTS, DeskAct, find_anchored_story
+from digest.web.desk.edit_conflicts import RefusedWrite
 from digest.web.desk.edit_outline import (
     build_edit_outline,
     list_clipped_rows,
@@ -37,7 +38,13 @@ from digest.web.desk.edit_outline import (
 from digest.web.desk.edit_sentences import create_edit_writer
 from digest.web.desk.edition_outline import count_head_lengths
 from digest.web.desk.page_query import EditionPageQuery, read_page_query
-from digest.web.desk.picture_forms import RefusedPicture, change_picture, explain_refusal, read_picture_form
+from digest.web.desk.picture_forms import (
+    PictureForm,
+    RefusedPicture,
+    change_picture,
+    explain_refusal,
+    read_picture_form,
+)
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 from digest.web.desk.release_words import describe_due_release
 from digest.web.desk.story_pool import POOL_FILTERS, POOL_ORDERS, find_lead_section, find_pool_page, story_anchor
@@ -129,7 +136,11 @@ def act(name: str) -> ResponseReturnValue:
 def answer_edit(name: str, result: EditResult, anchor: str) -> ResponseReturnValue:
     """Go back to the page that the form stood on, at the story that was touched; or show both versions."""
     if result.conflict:
-        return _conflict_page(name, result), 409
+        known = read_own_form(name).based_on
+        refused = RefusedWrite((), result.state.last_seq if known is None else known, result)
+        return show_conflicts(name, [refused], back=edit_page_url(name)), 409
+    if result.edit and "chosen" in request.form:
+        take_off_clipboard(name, result.edit)
     return redirect(edit_page_url(name, anchor, show=anchor), 303)
 
 
@@ -137,30 +148,6 @@ def edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
     """Return the address of the page that a form stood on, at a story of it."""
     path, query = url_for("desk.edition", name=name), urlencode(read_page_query(request.form).but(**changed))
     return f"{path}{'?' if query else ''}{query}{'#' if anchor else ''}{anchor}"
-
-
-def _conflict_page(name: str, result: EditResult) -> str:
-    """Show what stands and what was wanted side by side; neither is chosen beforehand."""
-    conflict, state, context = result.conflict, result.state, web_context()
-    assert conflict is not None
-    writer = create_edit_writer(state.arrangement, context.settings.file.sections)
-    wanted_text = conflict.wanted.value.get("text") if conflict.wanted.kind == EditKind.TEXT else None
-    standing_text = conflict.standing.value.get("text") if conflict.standing.kind == EditKind.TEXT else None
-    fields = [(key, value) for key, value in request.form.items(multi=True) if key not in {"csrf_token", "seq"}]
-    return render_template(
-        "web/desk/edit_conflict.html",
-        name=name,
-        state=state,
-        standing=sign_edit(conflict.standing, staff.read_display_names(context.installation)),
-        standing_words=writer.describe(conflict.standing, state.edits),
-        standing_text=standing_text,
-        wanted_words=writer.describe(conflict.wanted, state.edits),
-        wanted_text=wanted_text,
-        headline=writer.find_headline(conflict.wanted.target),
-        fields=fields,
-        again=request.path,
-        back=edit_page_url(name),
-    )
 
 
 def render_edit_page(
@@ -227,20 +214,26 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
     installation, picture = web_context().installation, read_picture_form(request.form, request.files)
-    for write in _list_written_fields(request.form):
-        result = write(installation, form, url)
-        if result.conflict:
-            return _conflict_page(name, result), 409
-        form = replace(form, state=result.state)
+    written = write_fields(form, request.form, _list_story_writes(installation, request.form, url))
     if picture and not picture.is_untouched:
         try:
-            result = change_picture(installation, form, url, picture)
+            shown = write_fields(written.form, request.form, [_write_picture(installation, url, picture)])
         except EditRefusedError as error:
-            return _picture_refused_page(name, RefusedPicture(anchor, picture, explain_refusal(error, picture))), 409
-        if result.conflict:
-            return _conflict_page(name, result), 409
+            if not written.refused:
+                refused = RefusedPicture(anchor, picture, explain_refusal(error, picture))
+                return _picture_refused_page(name, refused), 409
+        else:
+            written = WrittenFields(shown.form, (*written.saved, *shown.saved), (*written.refused, *shown.refused))
     close = "close" in request.form
-    return redirect(edit_page_url(name, anchor, open="" if close else anchor, show=anchor if close else ""), 303)
+    back = edit_page_url(name, anchor, open="" if close else anchor, show=anchor if close else "")
+    if written.refused:
+        return show_conflicts(name, written.refused, saved=written.saved, back=back), 409
+    return redirect(back, 303)
+
+
+def _write_picture(installation: Installation, url: str, picture: PictureForm) -> FieldWrite:
+    names = ("picture", "alt", "credit", "was-alt", "was-credit")
+    return FieldWrite(names, lambda form: change_picture(installation, form, url, picture))
 
 
 def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
@@ -251,35 +244,40 @@ def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
     return render_edit_page(view, editing_state.read_editing_state(context.installation, name), query, refused)
 
 
-def _list_written_fields(fields: Mapping[str, str]) -> Iterator[Callable[[Installation, EditForm, str], EditResult]]:
+def _differs(fields: Mapping[str, str], name: str) -> bool:
+    """Whether a field differs from what stood when the page was made."""
+    return name in fields and fields[name] != fields.get(f"was-{name}")
+
+
+def _list_story_writes(installation: Installation, fields: Mapping[str, str], url: str) -> Iterator[FieldWrite]:
     """List the acts that write what differs from what stood when the page was made; an empty text brings the original back."""
 
-    def differs(name: str) -> bool:
-        return name in fields and fields[name] != fields.get(f"was-{name}")
+    def write_text(field: StoryField) -> FieldWrite:
+        text = fields[field].strip() or None
+        return FieldWrite((field,), lambda form: editing.write_text(installation, form, url, field, text))
 
-    yield from (
-        partial(editing.write_text, field=field, text=fields[field].strip() or None)
-        for field in STORY_FIELDS
-        if differs(field)
-    )
-    if differs("topic"):
-        yield partial(editing.choose_topic, topic=fields["topic"])
-    if differs("note"):
-        yield partial(editing.write_note, text=fields["note"])
+    yield from (write_text(field) for field in STORY_FIELDS if _differs(fields, field))
+    if _differs(fields, "topic"):
+        yield FieldWrite(("topic",), lambda form: editing.choose_topic(installation, form, url, fields["topic"]))
+    if _differs(fields, "note"):
+        yield FieldWrite(("note",), lambda form: editing.write_note(installation, form, url, fields["note"]))
 
 
 @editing_pages.post("/head")
 def save_head(name: str) -> ResponseReturnValue:
     """Save the subject, the preheader and the intro; an empty one brings the original back."""
-    installation, form = web_context().installation, read_edit_form(name)
-    for field in HEAD_FIELDS:
-        if field not in request.form or request.form[field] == request.form.get(f"was-{field}"):
-            continue
-        written = request.form[field].strip()
-        result = editing.write_edition_text(installation, form, field, written or None)
-        if result.conflict:
-            return _conflict_page(name, result), 409
-    return redirect(edit_page_url(name, "head", open="" if "close" in request.form else "head", show=""), 303)
+    installation, fields = web_context().installation, request.form
+
+    def write_text(field: EditionField) -> FieldWrite:
+        text = fields[field].strip() or None
+        return FieldWrite((field,), lambda form: editing.write_edition_text(installation, form, field, text))
+
+    writes = [write_text(field) for field in HEAD_FIELDS if _differs(fields, field)]
+    written = write_fields(read_edit_form(name), fields, writes)
+    back = edit_page_url(name, "head", open="" if "close" in fields else "head", show="")
+    if written.refused:
+        return show_conflicts(name, written.refused, saved=written.saved, back=back), 409
+    return redirect(back, 303)
 
 
 @editing_pages.post("/block/<block_id>")

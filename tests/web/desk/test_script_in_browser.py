@@ -444,7 +444,7 @@ def test_two_editors_see_each_other_and_lose_nothing(
     expect(sam.locator("#unsaved")).to_have_text("")
     desk.locator("li.st.sel textarea[name=summary]").fill("Dana's summary.")
     desk.locator("li.st.sel input[name=headline]").focus()
-    expect(desk.get_by_role("heading", level=1)).to_contain_text("changed the same")
+    expect(desk.get_by_role("heading", level=1)).to_have_text("Two versions of one summary")
     expect(desk.locator("main")).to_contain_text("Dana's summary.")
     expect(desk.locator("main")).to_contain_text("Sam's second summary.")
     assert week.state.last_seq == seq + 1
