@@ -201,6 +201,9 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     install_reader_filters(env, lambda: app.extensions["reader_language"], lambda: page_context.site.zone)
     for moment_filter in filters.MOMENT_FILTERS:
         env.filters[moment_filter.__name__] = _in_zone(moment_filter)
+    env.filters["short_moment"] = lambda moment: filters.short_moment(
+        moment, page_context.site.zone, now=page_context.clock()
+    )
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
     env.filters["mark_words"] = mark_words

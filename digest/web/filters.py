@@ -1,6 +1,6 @@
 """How pages write days, hours, numbers and names: English, absolute, in the publication's zone."""
 
-from datetime import datetime
+from datetime import date, datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -60,10 +60,16 @@ def day_and_hour(moment: datetime, zone: ZoneInfo) -> str:
     return f"{local:%A}, {month_day(local)}, {hour_with_zone(moment, zone)}"
 
 
-def short_moment(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "Nov 20, 6:00 a.m." for tables that name their zone once."""
+def short_moment(moment: datetime, zone: ZoneInfo, *, now: datetime | None = None) -> str:
+    """Write "Nov 20, 6:00 a.m." for tables that name their zone once; "Nov 20, 2025, 6:00 a.m." where `now` is another year's."""
     local = moment.astimezone(zone)
-    return f"{short_month_day(local)}, {clock_time(local)}"
+    day = short_month_day(local) if now is None else day_seen_from(local.date(), now.astimezone(zone).date())
+    return f"{day}, {clock_time(local)}"
+
+
+def day_seen_from(day: date, today: date) -> str:
+    """Write "Nov 20", or "Nov 20, 2025" where today is of another year."""
+    return short_month_day(day) if day.year == today.year else f"{short_month_day(day)}, {day.year}"
 
 
 def count_with_noun(count: int, singular: str, plural: str = "") -> str:
@@ -97,15 +103,5 @@ def groups_of_four(text: str) -> str:
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
-MOMENT_FILTERS = (
-    long_day,
-    date_of,
-    month_day_of,
-    month_of,
-    weekday_of,
-    short_day,
-    hour_with_zone,
-    day_and_hour,
-    short_moment,
-)
+MOMENT_FILTERS = (long_day, date_of, month_day_of, month_of, weekday_of, short_day, hour_with_zone, day_and_hour)
 PLAIN_FILTERS = (count_with_noun, groups_of_four, kilobytes, thousands, url_without_scheme, word_mark)

@@ -8,7 +8,8 @@ from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.charts import LimitLine, draw_bars, draw_line
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.filters import count_with_noun
+from digest.web.filters import count_with_noun, day_seen_from
+from subscribers.phrases import short_month_day
 
 # Sender guidelines of the receivers: Gmail, support.google.com/a/answer/81126; Yahoo, senders.yahooinc.com; as of November 2026.
 RECEIVER_COMPLAINT_LIMIT = 0.003
@@ -20,11 +21,13 @@ WIDE_CHART = (900, 250)
 def show_growth() -> str:
     """Show who came and left, what receivers said, when the last edition went and what was read."""
     context = web_context()
-    view = view_growth(context.installation, current_actor(), now=context.clock())
+    now = context.clock()
+    view, today = view_growth(context.installation, current_actor(), now=now), now.astimezone(context.zone).date()
     return render_template(
         "web/admin/growth.html",
         view=view,
         title=describe_growth(view.readers[-1][1] if view.readers else 0, view.readers_before(7)),
+        counted_on=day_seen_from(view.readers[-1][0], today) if view.readers else "",
         year=view.readers_before(365),
         charts={
             "readers": _draw_readers(view),
@@ -62,9 +65,11 @@ def _draw_readers(view: GrowthView) -> Markup | None:
     weeks = view.weekly_readers
     if len(weeks) < 2:
         return None
-    labels = [f"{day:%b} {day.day}" for day, _ in weeks]
+    # Of the first weeks of the months, which the axis names, January's has the year: all have no room beside each other.
+    labels = [f"{short_month_day(day)}, {day.year}" if day.month == 1 else short_month_day(day) for day, _ in weeks]
     firsts = [label for (day, _), label in zip(weeks, labels, strict=True) if day.day <= 7]
-    sentence = f"Readers, a week apart: from {weeks[0][1]:,} on {labels[0]} to {weeks[-1][1]:,} on {labels[-1]}"
+    begin, end = (f"{count:,} on {short_month_day(day)}, {day.year}" for day, count in (weeks[0], weeks[-1]))
+    sentence = f"Readers, a week apart: from {begin} to {end}"
     counts = [count for _, count in weeks]
     return draw_line(sentence, labels, counts, write=_write_count, shown_labels=firsts, size=WIDE_CHART)
 

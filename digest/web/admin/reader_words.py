@@ -8,9 +8,8 @@ from digest.app.reader_records import ConsentLink, ReaderRecord, SentMail
 from digest.app.readers import LastEdition
 from digest.deliver.events.failure_causes import FailureCause
 from digest.store.delivery_models import DeliveryState
-from digest.web.filters import hour_with_zone, short_day
+from digest.web.filters import day_seen_from, hour_with_zone, short_day
 from subscribers.consent.reader_list import ListedReader
-from subscribers.phrases import short_month_day
 from subscribers.store.models import ConsentKind, PersonState
 
 STATE_WORDS: Mapping[PersonState, str] = {
@@ -39,7 +38,7 @@ def describe_state(reader: ListedReader, now: datetime, zone: ZoneInfo) -> str:
     until = reader.preferences.pause_until
     today = now.astimezone(zone).date()
     if reader.state is PersonState.SUBSCRIBED and until and reader.preferences.is_paused(today):
-        return f"Paused until {short_month_day(until)}{'' if until.year == today.year else f', {until.year}'}"
+        return f"Paused until {day_seen_from(until, today)}"
     return STATE_WORDS[reader.state]
 
 

@@ -76,7 +76,7 @@ def _build_source_row(source: Source, now: datetime, zone: ZoneInfo) -> SourceRo
         state=state,
         tone=tone,
         words=words,
-        good=short_moment(source.good_at, zone) if source.good_at else "never",
+        good=short_moment(source.good_at, zone, now=now) if source.good_at else "never",
         next_try=_write_next_try(source, now, zone),
     )
 
@@ -84,7 +84,7 @@ def _build_source_row(source: Source, now: datetime, zone: ZoneInfo) -> SourceRo
 def _write_next_try(source: Source, now: datetime, zone: ZoneInfo) -> str:
     if source.next_try_at is None or not source.active:
         return ""
-    return short_moment(source.next_try_at, zone) if source.next_try_at > now else "at the next collection"
+    return short_moment(source.next_try_at, zone, now=now) if source.next_try_at > now else "at the next collection"
 
 
 def sources_sentence(rows: Sequence[SourceRow]) -> str:
@@ -104,7 +104,7 @@ def sources_sentence(rows: Sequence[SourceRow]) -> str:
 
 def _source_status(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, str, str]:
     """Give state, tone and words. The stored message of a bad visit says already what to do about it."""
-    begun = short_moment(source.failing_since or now, zone)
+    begun = short_moment(source.failing_since or now, zone, now=now)
     since = f" Since {begun.removesuffix('.')}."  # an hour ends with a full stop of its own: "7:00 p.m."
     message = sentence(source.message)
     if not source.active:

@@ -131,11 +131,13 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
     event.remove(world.database.engine, "before_cursor_execute", note_statement)
     assert "<h1>7 more readers than last week</h1>" in page.text
     assert "1,000 on Nov 19, 365 more than a year ago" in page.text
+    assert "Readers, a week apart: from 636 on Nov 20, 2025 to 1,000 on Nov 19, 2026" in page.text
     assert "2 other ways" in page.text
     assert "Why there are no open or click rates." in page.text
     assert [s for s in statements if re.search(r"FROM (consent_event|delivery|event)\b", s)] == []
     drawn = re.findall(r"<svg.*?</svg>", page.text, re.DOTALL)
     assert len(drawn) == 5
+    assert re.findall(r">((?:Dec|Jan|Feb) [1-7](?:, 2026)?)<", drawn[0]) == ["Dec 4", "Jan 1, 2026", "Feb 5"]
     assert not re.search(r"<script|<style|style=|javascript|xlink", page.text)
     assert page.headers["Content-Security-Policy"].count("style-src 'self'") == 1
 

@@ -403,6 +403,8 @@ def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:
     assert numbers == [[*range(500, 450, -1)], [450, 449]]
     assert 'href="/desk/sent?before=edition-49">Older editions</a>' in newest
     assert "Older editions" not in older
+    assert re.findall(r'<td class="when">(.+)</td>', older) == ["Dec 4, 2025, 5:30 p.m.", "Nov 27, 2025, 5:30 p.m."]
+    assert '<td class="when">Nov 12, 5:30 p.m.</td>' in newest
     assert 'href="/desk/sent">The newest editions</a>' in older
     assert "No older edition went out." in client.get("/desk/sent?before=edition-51").text
     assert client.get("/desk/sent?before=never").status_code == 404
