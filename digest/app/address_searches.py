@@ -46,6 +46,7 @@ class SearchStage(StrEnum):
     RUNNING = "running"
     DONE = "done"
     STOPPED = "stopped"  # by whoever began it
+    REPLACED = "replaced"  # by the next search of the same sign-in
     FULL = "full"  # more were found than are shown
     FAILED = "failed"
 
@@ -64,6 +65,7 @@ class AddressSearch:
     stage: SearchStage = SearchStage.RUNNING
     seconds: float = 0.0  # that it has taken so far
     stop_asked: threading.Event = field(default_factory=threading.Event)
+    is_replaced: bool = False  # that it is asked to stop because another was begun
     thread: threading.Thread | None = None
 
     @property
@@ -85,7 +87,7 @@ class AddressSearch:
                 work, installation.settings, self.part, on_progress=note_step, stop_asked=self.stop_asked
             )
         except WorkStoppedError:
-            self.stage = SearchStage.STOPPED
+            self.stage = SearchStage.REPLACED if self.is_replaced else SearchStage.STOPPED
         except Exception as exc:  # noqa: BLE001 - nobody waits for this thread: the page says that it failed
             log.error("a search of addresses failed", error=type(exc).__name__)  # noqa: TRY400 - the child has said more
             self.stage = SearchStage.FAILED
@@ -135,7 +137,8 @@ class AddressSearches:
         with self._lock:
             self._drop_old(now)
             for earlier in self._searches.values():
-                if earlier.session_id == staff.session_id:
+                if earlier.session_id == staff.session_id and not earlier.stop_asked.is_set():
+                    earlier.is_replaced = True
                     earlier.stop_asked.set()
             others = [
                 s for s in self._searches.values() if s.stage is SearchStage.RUNNING and not s.stop_asked.is_set()

@@ -36,11 +36,15 @@ class ReaderFilter:
 
 @dataclass(frozen=True, slots=True)
 class ListedReader:
-    """One row of the list. `since` is from when on they stand where they do; `in_progress` that their import is not done."""
+    """One row of the list. `since` is from when on they stand where they do, `asked_at` when they asked, which a list is filtered by.
+
+    `in_progress` says that their import is not done.
+    """
 
     number: int
     state: PersonState
     since: datetime
+    asked_at: datetime
     asked_where: str
     batch: int | None
     preferences: Preferences
@@ -140,6 +144,7 @@ def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedRead
             number=row.number,
             state=row.state,
             since=since.get(row.number, row.asked_at),
+            asked_at=row.asked_at,
             asked_where=row.asked_where,
             batch=row.batch,
             preferences=Preferences.from_stored(row.choices),

@@ -110,6 +110,15 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
     assert listed(state="nonsense", since="yesterday") == [bo, both.ada]
 
 
+def test_the_list_shows_the_day_that_it_is_filtered_by(world: Any) -> None:
+    add(world, BO_ADDRESS, agreed_at=datetime(2025, 3, 2, 15, tzinfo=UTC))
+    admin = world.signed_in_client("admin")
+    page = admin.get("/admin/readers?came=Border+expo&since=2025-03-02").text
+    assert '<td data-label="Since:">Nov 19, 2026</td>' in page
+    assert '<td data-label="Asked:">Mar 2, 2025</td>' in page
+    assert "/admin/readers/1" not in admin.get("/admin/readers?came=Border+expo&since=2025-03-03").text
+
+
 def test_a_domain_that_is_none_is_said_on_the_page(world: Any) -> None:
     answer = post(world.signed_in_client("admin"), "/admin/readers/filter", domain="not a domain")
     assert (answer.status_code, "This is no domain" in answer.text) == (400, True)

@@ -150,6 +150,21 @@ def test_a_running_search_shows_how_far_it_is_and_can_be_stopped(world: Any) -> 
     assert search.stage is SearchStage.STOPPED
 
 
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [(SearchStage.STOPPED, "You stopped it."), (SearchStage.REPLACED, "It stopped when you began another search.")],
+)
+def test_a_search_that_ended_early_does_not_say_that_nobody_matches(world: Any, stage: SearchStage, says: str) -> None:
+    admin = world.signed_in_client("admin")
+    location = begin(world, admin, "hopsital")
+    # As it ends where it is stopped in the middle, which `wait_for_go_on` proves of the search itself.
+    search = searches_of(world)._searches[location.rpartition("/")[2]]
+    search.stage, search.total = stage, search.looked_at + 1000
+    page = admin.get(location).text
+    assert (says in page, "Nobody found so far" in page, "s address holds" in page) == (True, True, False)
+    assert "You stopped it." not in page or stage is SearchStage.STOPPED
+
+
 def test_a_new_search_stops_the_earlier_one_and_two_colleagues_are_enough(world: Any) -> None:
     add(world, GWEN)
     searches = AddressSearches(work=wait_for_go_on)
@@ -165,7 +180,7 @@ def test_a_new_search_stops_the_earlier_one_and_two_colleagues_are_enough(world:
         search.thread.join(PATIENCE)
         return search.stage
 
-    assert stage_at_end(names[1], 2) is SearchStage.STOPPED
+    assert stage_at_end(names[1], 2) is SearchStage.REPLACED
     (world.install.settings.home / "go-on").touch()
     assert (stage_at_end(names[0], 1), stage_at_end(again, 2)) == (SearchStage.DONE, SearchStage.DONE)
 
