@@ -143,6 +143,7 @@ ROUTE_RULES = {
     "admin.invite": ADMIN_FRESH,
     "admin.show_member": ADMIN,
     "admin.change_member": ADMIN_FRESH,
+    "admin.ask_before_grave_act": ADMIN_FRESH,
     "admin.show_growth": ADMIN,
     "admin.show_health": ADMIN,
     "admin.begin_examination": ADMIN,

@@ -11,12 +11,13 @@ from digest.app.maintenance import count_growth
 from digest.app.setting_changes import EDITABLE_TABLES
 from digest.collect.sources import sync_sources
 from digest.store.audit import record_audit
+from digest.store.delivery_models import DeliveryState
 from digest.store.models import Source
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.postfix_lines import iso_line, log_text
 from tests.html_judge import find_html_faults
 from tests.web.admin.conftest import SETTINGS
-from tests.web.admin.test_delivery_pages import NEW, NOW, fill, post
+from tests.web.admin.test_delivery_pages import NEW, NOW, delivery, fill, post
 from tests.web.admin.test_import_pages import mailchimp_list, post_step, upload
 from tests.web.admin.test_search_pages import begin
 
@@ -33,6 +34,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
     with world.database.write() as session:
         sync_sources(session, world.install.settings)
         session.add(Source(url="https://beta.example/feed", name="Beta", publisher="Beta", topics=[], active=False))
+        session.add(delivery(300, "ask:1", DeliveryState.UNCERTAIN, world.ada))
         record_audit(session, "subscriber address shown", "person 1", {"why": "<asked>"}, actor="staff 1", now=NOW)
     count_growth(world.install, NOW)
     client = world.signed_in_client("admin")
@@ -56,7 +58,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
         begin(world, client, "analytical"),
         *("/admin/import", listed, "/admin/deliveries", "/admin/growth", "/admin/health", "/admin/processing"),
         post(client, f"/admin/deliveries/{NEW}/log", file=log).headers["Location"],
-        *("/admin/audit", "/admin/audit/export", "/admin/staff", "/admin/staff/1"),
+        *("/admin/audit", "/admin/audit/export", "/admin/staff", "/admin/staff/1", "/admin/staff/1/reset"),
         *(f"/admin/settings/{table}" for table in EDITABLE_TABLES),
         *("/desk/sources", "/admin/sources/1", "/admin/sources/1/remove", "/admin/sources/add"),
     ]

@@ -47,7 +47,8 @@ def mails(world: Any) -> list[EmailMessage]:
 
 def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(both: Any) -> None:
     admin = both.signed_in_client("admin")
-    assert invite(admin, "Sam.Okafor@Newsroom.example", name=" Sam\tOkafor ").status_code == 303
+    invited = invite(admin, "Sam.Okafor@Newsroom.example", name=" Sam\tOkafor ")
+    assert "An invitation to Sam Okafor is on its way." in admin.get(invited.headers["Location"]).text
     page = admin.get("/admin/staff").text
     assert ("Sam Okafor" in page, "Invited Nov 19, 2026" in page) == (True, True)
     (mail,) = mails(both)
@@ -107,7 +108,8 @@ def test_another_role_ends_the_sessions_and_a_removal_closes_the_desk(world: Any
     assert editor.get("/desk/").status_code == 303
     editor = world.desk
     assert editor.get("/admin/staff").status_code == 200
-    assert admin.post(f"/admin/staff/{number}/removal", data=token_of(admin)).status_code == 303
+    removed = admin.post(f"/admin/staff/{number}/removal", data=token_of(admin) | {"number": str(number)})
+    assert f"Staff {number} is removed" in admin.get(removed.headers["Location"]).text
     assert editor.get("/desk/").status_code == 303
     assert "eve@" not in admin.get("/admin/staff").text
 
@@ -134,7 +136,7 @@ def test_a_reset_takes_the_ways_to_sign_in_and_shows_a_link_once(world: Any) -> 
     with world.database.write() as session:
         session.add(Passkey(staff=number, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
     assert "1 passkey" in admin.get("/admin/staff").text
-    page = admin.post(f"/admin/staff/{number}/reset", data=token_of(admin))
+    page = admin.post(f"/admin/staff/{number}/reset", data=token_of(admin) | {"number": str(number)})
     assert page.headers["Cache-Control"] == "no-store"
     (path,) = re.findall(r"https://news\.example\.org(/desk/link/[\w-]{22})", page.text)
     assert editor.get("/desk/").status_code == 303
@@ -153,6 +155,20 @@ def test_nobody_changes_their_own_place(world: Any, act: str) -> None:
     assert (answer.status_code, "Ask another admin" in answer.text) == (409, True)
     assert member(world, "ann@newsroom.example").role == "admin"
     assert admin.get("/admin/staff").status_code == 200
+
+
+@pytest.mark.parametrize(("act", "title"), [("reset", "Take all ways to sign in from"), ("removal", "Remove")])
+def test_a_grave_act_on_a_member_has_its_page_and_wants_their_number(world: Any, act: str, title: str) -> None:
+    admin, editor = world.signed_in_client("admin"), world.desk
+    number = member(world, "eve@newsroom.example").id
+    path = f"/admin/staff/{number}/{act}"
+    assert f'href="{path}"' in admin.get(f"/admin/staff/{number}").text
+    assert f"<h1>{title} " in admin.get(path).text
+    for typed in ("", f"{number}0"):
+        answer = admin.post(path, data=token_of(admin) | {"number": typed})
+        assert (answer.status_code, f"Type the number {number}" in answer.text) == (400, True)
+    assert (editor.get("/desk/").status_code, member(world, "eve@newsroom.example").role) == (200, "editor")
+    assert admin.get(f"/admin/staff/99/{act}").status_code == 404
 
 
 def test_what_changes_the_staff_asks_for_a_fresh_sign_in_and_leads_back(world: Any) -> None:

@@ -137,6 +137,7 @@ def forms(week: SampleWeek, tmp_path: Path) -> FormWorld:
         for place, person in enumerate(numbers):
             state = DeliveryState.UNCERTAIN if place % 2 else DeliveryState.ACCEPTED
             session.add(delivery(place, f"edition:{SENT}", state, person))
+        session.add(delivery(300, "data:1", DeliveryState.UNCERTAIN, numbers[0]))
         member = staff.add_staff_member(
             session, read_address("bo@newsroom.example"), "editor", queue, actor="test", now=NOW
         ).id
