@@ -212,6 +212,33 @@ def change_source(
         return draft.changed
 
 
+def use_new_address(
+    installation: Installation, actor: Actor, url: str, new_url: str, *, fingerprint: str, now: datetime
+) -> None:
+    """Write into the settings file where a source has moved to; its row stays, with its articles and its health.
+
+    `new_url` is the address that the actor was shown.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: it has not moved there, or another source has that address.
+        SettingsValueError: it is no address of a source.
+        SettingsConflictError: somebody else changed the source meanwhile.
+        SettingsError: the settings file cannot be read or written.
+    """
+    CHANGE.check_role(installation.database, actor, url, now=now)
+    with installation.database.read() as session:
+        moved = session.scalars(select(Source.moved_to).where(Source.url == url)).first()
+        taken = session.scalars(select(Source.name).where(Source.url == new_url)).first()
+    if moved != new_url:
+        raise SourceRefusedError(f"{url} does not say that it has moved to {new_url}. Look at the source again.")
+    if taken is not None:
+        raise SourceRefusedError(
+            f"{new_url} is the address of another source already, {taken!r}: add that again if need be, and remove this one."
+        )
+    change_source(installation, actor, url, {"url": new_url}, fingerprint=fingerprint, now=now)
+
+
 def remove_source(installation: Installation, actor: Actor, url: str, *, now: datetime) -> SourceSettings:
     """Take a source out of the settings file, and return it as it stood there; its articles stay.
 

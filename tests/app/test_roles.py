@@ -64,14 +64,14 @@ TAKES_ADMIN = {
     "own_templates": "copy_templates",
     "people": "add_person allow_signup count_people erase_subscriber find_person mail_data_link renew_person_links show_person suppress_address verify_ledger withdraw_person",
     "processing_record": "view_processing_record",
-    "reader_records": "show_addresses view_reader_record",
+    "reader_records": "check_reader show_addresses view_reader_record",
     "readers": "view_reader_list",
     "sending": "cancel_edition send_edition",
     "setting_changes": "change_sections change_settings preview_schedule view_settings",
     "setup.completion": "check_may_set_up",
-    "sources": "add_described_source add_source change_source import_opml import_opml_bytes remove_source",
+    "sources": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
     "staff": "add_staff_member change_staff_role end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
-    "uncertain_acts": "resolve_by_log resolve_uncertain",
+    "uncertain_acts": "resolve_by_log resolve_uncertain resolve_uncertain_notices",
     "uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop open_rejected_rows",
 }
 TAKES_EDITOR = {

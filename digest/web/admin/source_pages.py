@@ -54,6 +54,25 @@ def change_source(number: int) -> ResponseReturnValue:
     return redirect(url_for("admin.show_source", number=number, saved="1"), 303)
 
 
+@admin_pages.post("/sources/<int:number>/address")
+def use_new_address(number: int) -> ResponseReturnValue:
+    """Take over the address that a source has moved to."""
+    context, view, form = web_context(), _view(number), request.form
+    try:
+        _require_file()
+        sources.use_new_address(
+            context.installation,
+            current_actor(),
+            view.row.url,
+            form.get("address", ""),
+            fingerprint=form.get("fingerprint", ""),
+            now=context.clock(),
+        )
+    except (SettingsError, SourceRefusedError) as exc:
+        return _source_page(_view(number), refusal=exc), 409
+    return redirect(url_for("admin.show_source", number=number, saved="address"), 303)
+
+
 @admin_pages.post("/sources/<int:number>/test")
 def try_source(number: int) -> ResponseReturnValue:
     """Visit a source now, and show what would come in; nothing is stored."""

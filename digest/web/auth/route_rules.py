@@ -149,6 +149,7 @@ ROUTE_RULES = {
     "admin.begin_examination": ADMIN,
     "admin.show_source": ADMIN,
     "admin.change_source": ADMIN,
+    "admin.use_new_address": ADMIN,
     "admin.try_source": ADMIN,
     "admin.ask_before_removing_source": ADMIN,
     "admin.remove_source": ADMIN,

@@ -111,7 +111,11 @@ def _source_status(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, 
         return "Off", "quiet", "It stands in the settings no more. Its articles are kept."
     match source.health:
         case SourceHealth.GOOD:
-            moved = f"It has moved to {source.moved_to}: put that address in digest.toml." if source.moved_to else ""
+            moved = (
+                f"It has moved to {source.moved_to}: an admin takes that address over on its page."
+                if source.moved_to
+                else ""
+            )
             return "Good", "ok", moved
         case SourceHealth.NEW:
             return "New", "quiet", "Not visited yet. The next collection does, or 'digest collect' now."

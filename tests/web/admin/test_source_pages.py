@@ -14,7 +14,16 @@ from digest.app import source_overview
 from digest.collect.source_days import SourceWeek, count_visit, read_source_weeks
 from digest.collect.sources import sync_sources
 from digest.settings import load_settings
-from digest.store.models import Article, AuditEntry, Edition, EditionState, EditionStory, Source, SourceDay
+from digest.store.models import (
+    Article,
+    AuditEntry,
+    Edition,
+    EditionState,
+    EditionStory,
+    Source,
+    SourceDay,
+    SourceHealth,
+)
 from tests.actors import ADMIN
 from tests.web.admin.conftest import SETTINGS
 from tests.web.conftest import NOW
@@ -135,6 +144,50 @@ def test_a_source_is_changed_and_removed_and_the_operators_words_stay(filed: Any
     assert client.get(f"{path}/remove").status_code == 404
     assert "The settings do not name it any more" in client.get(path).text
     assert [act for act, _ in acts(filed)] == ["source changed", "failed: source changed", "source removed"]
+
+
+def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_stay(filed: Any, tmp_path: Path) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path, new = f"/admin/sources/{number}", "https://alpha.example/news/feed"
+    assert "Use the new address" not in client.get(path).text
+    with filed.database.write() as session:
+        source = session.get_one(Source, number)
+        source.moved_to, source.health, source.good_at = new, SourceHealth.GOOD, NOW
+        article = Article(source_id=number, key="1", url="https://alpha.example/1", title="x", link="")
+        article.dated_at = article.found_at = article.seen_at = NOW
+        article.categories, article.date_basis = [], "stated"
+        session.add(article)
+    assert "Use the new address" in client.get(path).text
+    another = submit(client, f"{path}/address", on=path, address="https://elsewhere.example/feed")
+    assert (another.status_code, "does not say that it has moved to" in another.text) == (409, True)
+    answer = submit(client, f"{path}/address", on=path, address=new)
+    assert answer.status_code == 303
+    page = client.get(answer.location).text
+    assert "It is read at the new address; its articles stay with it." in page
+    assert "Use the new address" not in page
+    text = (tmp_path / "digest.toml").read_text("utf-8")
+    assert text == OWN.replace("https://alpha.example/feed", new)
+    with filed.database.read() as session:
+        kept = session.scalars(select(Source)).one()
+        assert (kept.id, kept.url, kept.moved_to, kept.active) == (number, new, None, True)
+        assert (kept.health, kept.good_at) == (SourceHealth.GOOD, NOW)
+        assert session.scalars(select(Article.source_id)).all() == [number]
+        audited = session.scalars(select(AuditEntry).where(AuditEntry.act == "source changed")).one()
+        assert audited.detail == {"before": {"url": "https://alpha.example/feed"}, "after": {"url": new}}
+    again = submit(client, f"{path}/address", on=path, address=new)
+    assert again.status_code == 409
+
+
+def test_an_address_that_another_source_has_is_not_taken_over(filed: Any, tmp_path: Path) -> None:
+    number, new = source_number(filed, "https://alpha.example/feed"), "https://alpha.example/news/feed"
+    with filed.database.write() as session:
+        session.get_one(Source, number).moved_to = new
+        session.add(Source(url=new, name="Alpha News", publisher="Alpha", topics={}, active=False))
+    path = f"/admin/sources/{number}"
+    answer = submit(filed.signed_in_client("admin"), f"{path}/address", on=path, address=new)
+    assert answer.status_code == 409
+    assert "is the address of another source already, &#39;Alpha News&#39;" in answer.text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
 
 
 def test_a_source_is_tried_and_nothing_is_stored(filed: Any, site: str, httpserver: HTTPServer) -> None:
