@@ -11,6 +11,7 @@ MailKind = Literal[
     "confirm",
     "remind",
     "ask",
+    "stay",
     "known",
     "link",
     "welcome",

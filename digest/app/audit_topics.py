@@ -49,6 +49,7 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
         "sign-up allowed": "let {} sign up again",
         "links renewed": "renewed the links of {}",
         "people re-asked": "asked people without evidence whether they want the mail",
+        "silent readers asked": "asked silent readers whether they still want the mail",
         "erasure passed on": "passed {} on",
         "erasure not passed on": "could not pass {} on",
         "consents bound to addresses": "bound consents to their addresses",

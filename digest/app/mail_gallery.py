@@ -52,6 +52,9 @@ READER_MAILS = (
     GalleryMail("known", "On the list already", "To a reader who asked again."),
     GalleryMail("link", "New links", "To a reader who lost the links."),
     GalleryMail("ask", "Permission", "Once, to somebody on a list from elsewhere whose consent nothing shows."),
+    GalleryMail(
+        "stay", "Still wanted?", "Once, to a reader from whom nothing was heard for long, where an admin asks."
+    ),
     GalleryMail("choices", "Choices changed", "To a reader, at most once a day, when choices were changed."),
     GalleryMail("data", "My data", "To a reader who asked for the link to their data."),
     GalleryMail("move", "New address", "To the new address of a reader who moves."),
@@ -176,6 +179,12 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
             "deadline_when": language.weekday_month_day(date(2026, 12, 2)),
             "deadline_url": f"{base}/editions/2026-W47",
             "newest_url": f"{base}/editions/2026-W47",
+        },
+        "stay": {
+            **asked,
+            "asked_day": language.full_date(_SAMPLE_SIGNUP.date()),
+            "url": f"{base}/stay/SAMPLE",
+            "takes_off": "yes",
         },
         "known": {},
         "link": {},

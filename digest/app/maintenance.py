@@ -36,7 +36,7 @@ from digest.store.audit_chain import prove_audit_log
 from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
 from digest.store.staff import forget_removed_addresses
 from subscribers.consent import consent_days, disclosures, seals
-from subscribers.lifecycle import expiry
+from subscribers.lifecycle import expiry, silent_readers
 from subscribers.reader_language import ENGLISH
 from subscribers.store.models import ConsentDay, Seal
 from subscribers.transfer.imports import drop_import_salts
@@ -123,6 +123,12 @@ def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
 def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str:
     """Let go of addresses that nobody confirmed in 7 days, and of what was kept of forms for a set time."""
     return f"{expiry.expire_unconfirmed(installation.database, now=now):,} unconfirmed sign-ups deleted"
+
+
+def settle_silence_questions(installation: Installation, now: datetime) -> str:
+    """End the questions to silent readers that ran out, and take off the list who was told that no answer does that."""
+    gone = silent_readers.settle_unanswered(installation.database, installation.departure_log, now=now)
+    return f"{gone:,} readers taken off who did not answer"
 
 
 def delete_departed_addresses(installation: Installation, now: datetime) -> str:
@@ -287,6 +293,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     seal_consent_ledger,
     aggregate_old_disclosures,
     delete_unconfirmed_signups,
+    settle_silence_questions,
     delete_departed_addresses,
     suppress_bouncing_addresses,
     aggregate_old_deliveries,

@@ -1,4 +1,4 @@
-"""Getting on the list: the form, its answer, the page with the one button, and the lost link.
+"""Getting on the list and staying there: the form, its answer, the pages with the one button, and the lost link.
 
 The form may stand on any page (docs/embedding.md), so a foreign page can send it. That needs no protection: all
 that a form can do is to have one mail sent to the owner of an address, within limits, and only the link in that
@@ -18,6 +18,8 @@ from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, mask_
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.wordings import WordingText
+from subscribers.lifecycle import silent_readers
+from subscribers.lifecycle.silent_readers import StayLink
 from subscribers.pages.context import (
     describe_address_problem,
     page_context,
@@ -31,6 +33,7 @@ from subscribers.signup.confirmation import ConfirmationStage
 from subscribers.signup.rate_limits import SubmissionOutcome
 from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.signup.request_queue import FormSubmission
+from subscribers.store.one_time_tokens import LinkStage
 from subscribers.store.signup_models import FormKind
 
 signup_pages = Blueprint("signup", __name__)
@@ -102,6 +105,34 @@ def submit_confirmation(token: str) -> Response:
         )
     with page_context.database.read() as session:
         return _confirmation_page(session, link)
+
+
+@signup_pages.get("/stay/<token>")
+def ask_to_stay(token: str) -> Response:
+    """Ask a reader of whom nothing was heard for long whether they still want the mail. Nothing is changed before the button is pressed."""
+    with page_context.database.read() as session:
+        return _stay_page(silent_readers.look_up_stay_link(session, token, now=page_context.clock()))
+
+
+@signup_pages.post("/stay/<token>")
+def stay_now(token: str) -> Response:
+    """Write down that they do. Twice is once."""
+    with page_context.database.write() as session:
+        link = silent_readers.keep_subscription(
+            session,
+            page_context.keys,
+            token,
+            origin=_request_origin(),
+            evidence_retention=page_context.evidence_retention,
+            now=page_context.clock(),
+        )
+    return _stay_page(link)
+
+
+def _stay_page(link: StayLink) -> Response:
+    if link.stage is LinkStage.UNKNOWN:
+        return unknown_link_page()
+    return render_page("web/stay.html", 410 if link.stage is LinkStage.OVER else 200, link=link, stage=str(link.stage))
 
 
 def _read_address_field() -> Address | str:

@@ -111,7 +111,7 @@ def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLook
     )
 
 
-_REQUEST_FIELDS = ("wording", "wording_version", "wording_hash", "language", "page", "where", "asked_at")
+REQUEST_FIELDS = ("wording", "wording_version", "wording_hash", "language", "page", "where", "asked_at")
 
 
 def _record_consent(
@@ -128,7 +128,7 @@ def _record_consent(
     request = ledger.read_event_body(session, person.number, seq)
     salt = evidence.new_salt()
     body: dict[str, Any] = {
-        **{key: request[key] for key in _REQUEST_FIELDS},
+        **{key: request[key] for key in REQUEST_FIELDS},
         "method": "double opt-in",
         "actor": "reader",
         "request": seq,
@@ -140,5 +140,5 @@ def _record_consent(
     event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)
     evidence.store_evidence(session, keys, event, origin, salt=salt, until=now + evidence_retention)
     person.asked_at, person.asked_where = datetime.fromisoformat(request["asked_at"]), request["where"][:200]
-    facts = {**{key: request[key] for key in _REQUEST_FIELDS}, "confirmed_at": now.isoformat()}
+    facts = {**{key: request[key] for key in REQUEST_FIELDS}, "confirmed_at": now.isoformat()}
     queue(session, MailRequest("welcome", person.number, str(event.seq), facts))

@@ -24,10 +24,15 @@ OneTimePurpose = Literal[
     "undo on page",
     "undo by mail",
     "restore choices",
+    "stay",
     "erase",
     "sign in",
     "staff address",
 ]
+_SETTLED_AT_END: tuple[OneTimePurpose, ...] = (
+    "confirm",
+    "stay",
+)  # by `lifecycle.expiry` and `lifecycle.silent_readers`
 TOKEN_LENGTH = 22  # characters: 128 bits in base64url
 TOKEN_RETENTION = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
 LINKS_PER_WEEK = 3  # of one purpose, to one person, where others than the owner can have them mailed
@@ -162,9 +167,9 @@ def list_open_tokens(
 
 
 def delete_old_tokens(session: Session, *, now: datetime) -> None:
-    """Drop tokens that ended long ago, or ran out long ago; confirmations only after `lifecycle.expiry` expired them."""
+    """Drop tokens that ended long ago, or ran out long ago; those whose end has consequences only after they had them."""
     old = now - TOKEN_RETENTION
-    ran_out = (OneTimeToken.expires_at < old) & (OneTimeToken.purpose != "confirm")
+    ran_out = (OneTimeToken.expires_at < old) & OneTimeToken.purpose.not_in(_SETTLED_AT_END)
     session.execute(delete(OneTimeToken).where((OneTimeToken.ended_at < old) | ran_out))
 
 

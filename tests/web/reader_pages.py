@@ -7,11 +7,13 @@ from typing import Any
 from sqlalchemy import select
 
 from digest.app.background import process_signup_requests, send_due_notices
+from digest.app.silent_readers import ask_silent_readers
 from digest.store.models import EditionState
 from digest.web.app import create_app
 from subscribers.crypto.link_tokens import make_link_token
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Disclosure, DisclosureTotal, Person
+from tests.actors import ADMIN
 from tests.web.conftest import NOW, RELEASE
 
 BO = "bo.peep@county.example"
@@ -25,7 +27,7 @@ class ReaderPages:
         self.world = world
         self.found: dict[str, str] = {}
         self.client = world.client
-        self.afterwards = create_app(world.install, clock=lambda: NOW + timedelta(days=9)).test_client()
+        self.afterwards = create_app(world.install, clock=lambda: NOW + timedelta(days=31)).test_client()
         self.mails: set[Any] = set()
 
     def visit(self, name: str, path: str, status: int = 200, *, later: bool = False, **form: Any) -> str:
@@ -61,6 +63,7 @@ def visit_all(world: Any) -> dict[str, str]:
         )
     _visit_public_pages(tour)
     _sign_up(tour)
+    _stay(tour)
     _choose(tour)
     _see_data(tour)
     _leave(tour)
@@ -119,6 +122,18 @@ def _sign_up(tour: ReaderPages) -> None:
         tour.visit(f"contact, {name}", "/contact", 400, data=data)
     tour.visit("contact sent", "/contact", data={"message": "Hello"})
     tour.visit("contact sent, answer", "/contact", data={"message": "Hello", "email": BO})
+
+
+def _stay(tour: ReaderPages) -> None:
+    world = tour.world
+    with world.database.write() as session:
+        session.get_one(Person, world.ada).asked_at = NOW - timedelta(days=1200)
+    ask_silent_readers(world.install, ADMIN, 2, takes_off=True, limit=1, now=NOW)
+    link = tour.link("stay")
+    tour.visit("stay", link)
+    tour.visit("stay ran out", link, 410, later=True)
+    tour.visit("stayed", link, data={})
+    tour.visit("stayed before", link)
 
 
 def _choose(tour: ReaderPages) -> None:

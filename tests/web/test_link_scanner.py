@@ -24,6 +24,7 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences
 from subscribers.lifecycle import address_change, choice_changes, my_data, undo
+from subscribers.lifecycle.silent_readers import SilenceQuestion, queue_silence_questions
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup import request_queue
@@ -32,6 +33,7 @@ from subscribers.signup.rate_limits import SignupLimits
 from subscribers.signup.request_processor import RequestProcessor
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
+from subscribers.store.models import Person
 
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -153,6 +155,15 @@ def mail_links(world: Any) -> list[str]:
         )
         request_queue.enqueue_request(session, request_queue.prepare_request(keys, form), SignupLimits())
     RequestProcessor(world.database, keys, SignupLimits(), timedelta(days=90), queue).process_pending(lambda: NOW)
+    with world.database.write() as session:
+        session.get_one(Person, world.ada).asked_at = NOW - timedelta(days=1200)
+    question, wording = (
+        SilenceQuestion(NOW - timedelta(days=800), takes_off=True),
+        current_wording(world.install.settings),
+    )
+    queue_silence_questions(
+        world.database, queue, question, wording=wording, page="/stay", actor="a test", limit=1, now=NOW
+    )
     paths = {
         "/confirm/{}": "confirm",
         "/address/{}": "move",
@@ -160,6 +171,7 @@ def mail_links(world: Any) -> list[str]:
         "/my-data/{}/erase": "data",
         "/undo/{}": "undo",
         "/restore/{}": "choices",
+        "/stay/{}": "stay",
         "/staff/{}": "staff",
         "/desk/link/{}": "sign in",
     }

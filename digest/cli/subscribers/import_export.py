@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from digest.app import lists
+from digest.app import lists, silent_readers
+from digest.app.silent_readers import MOST_YEARS
 from digest.cli.context import CommandContext, check_reason, pass_command_context
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
@@ -225,6 +226,7 @@ DEFAULT_BATCH_SIZE = 500
 Examples:
   digest subscribers ask                 says how many could be asked, and asks you first
   digest subscribers ask --most 50 --yes
+  digest subscribers ask --silent 3      readers who have done nothing for three years
 
 \b
 Exit codes:
@@ -239,20 +241,43 @@ Exit codes:
     type=click.IntRange(1),
     help="How many people at most: a new sender does well to begin with few.",
 )
+@click.option(
+    "--silent",
+    "years",
+    type=click.IntRange(1, MOST_YEARS),
+    help="Ask readers instead who have done nothing for so many years: no consent, no choice, no move.",
+)
+@click.option("--take-off", is_flag=True, help="With --silent: who does not answer in 30 days is taken off the list.")
 @click.option("--yes", is_flag=True, help="Do not ask before anybody is mailed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @pass_command_context
-def ask(context: CommandContext, most: int, yes: bool, as_json: bool) -> None:
+def ask(context: CommandContext, most: int, years: int | None, take_off: bool, yes: bool, as_json: bool) -> None:
     """Ask those whom a list named without evidence whether they want the mail: each of them once, for ever.
 
     They answer with the button on the confirmation page. Who does not within seven days is emptied, and is never
     asked again. Who is not asked within 30 days of the import is emptied too.
+
+    With --silent, readers of whom nothing was heard for long are asked whether they still want it: once, until they do
+    something again. They stay on the list, whatever they answer, unless --take-off says otherwise; the mail then says so too.
     """
+    if take_off and years is None:
+        raise click.UsageError("--take-off belongs to --silent.")
     installation, actor, now = context.installation, context.actor, context.now()
-    candidates = lists.count_unverified_people(installation, actor, now=now)
-    if candidates and not yes:
-        click.confirm(f"{candidates:,} people could be asked. Mail up to {most:,} of them?", abort=True, err=True)
-    asked = lists.ask_unverified_people(installation, actor, limit=most, now=now) if candidates else 0
+    if years is None:
+        candidates = lists.count_unverified_people(installation, actor, now=now)
+    else:
+        candidates = silent_readers.count_silent_readers(installation, actor, years, now=now)
+    asked = 0
+    if candidates:
+        if not yes:
+            fate = " Who does not answer in 30 days is taken off." if take_off else ""
+            question = f"{candidates:,} people could be asked. Mail up to {most:,} of them?{fate}"
+            click.confirm(question, abort=True, err=True)
+        asked = (
+            lists.ask_unverified_people(installation, actor, limit=most, now=now)
+            if years is None
+            else silent_readers.ask_silent_readers(installation, actor, years, takes_off=take_off, limit=most, now=now)
+        )
     if as_json:
         click.echo(json.dumps({"could": candidates, "asked": asked}))
     elif candidates:

@@ -19,7 +19,7 @@ from digest.settings import Settings
 from subscribers.reader_language import ENGLISH, ReaderLanguage
 
 TO_SUBSCRIBERS = frozenset(
-    {"known", "link", "welcome", "choices", "leave", "correction"}
+    {"known", "link", "welcome", "choices", "leave", "stay", "correction"}
 )  # who gets these can leave by one click
 # Who makes the newsletter reads English.
 TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline"})

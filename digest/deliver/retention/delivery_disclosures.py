@@ -35,6 +35,7 @@ _PURPOSE_TEXTS = {
     "confirm": mark_message("To ask whether you want our mail"),
     "remind": mark_message("To remind you of that question"),
     "ask": mark_message("To ask, once, whether you want our mail: a list named your address"),
+    "stay": mark_message("To ask whether you still want our mail"),
     "known": mark_message("To say that you are on the list already"),
     "link": mark_message("To send you the link to your choices"),
     "welcome": mark_message("To send you your receipt"),

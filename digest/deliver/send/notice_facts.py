@@ -19,7 +19,14 @@ from subscribers.consent.preferences import describe_preferences
 from subscribers.lifecycle import choice_changes
 
 # which page a token opens; all others confirm
-_TOKEN_PAGES = {"data": "my-data", "move": "address", "undo": "undo", "choices": "restore", "staff": "staff"}
+_TOKEN_PAGES = {
+    "data": "my-data",
+    "move": "address",
+    "undo": "undo",
+    "choices": "restore",
+    "stay": "stay",
+    "staff": "staff",
+}
 SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
 CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
 DEADLINE_FACTS = ("title", "heading", "say", "state", "button", "subject", "preheader", "preview")
@@ -33,6 +40,7 @@ _PLAIN_FACTS = (
     "masked",
     "reply",
     "role",
+    "takes_off",
     *SEAL_FACTS,
     *GONE_FACTS,
     *ALARM_FACTS,
@@ -64,6 +72,8 @@ def write_template_facts(database: Database, settings: Settings, notice: Claimed
     for name in ("asked_at", "confirmed_at", "sealed_at"):
         if name in stored:
             facts[name] = language.moment(datetime.fromisoformat(stored[name]).astimezone(zone))
+    if notice.kind == "stay":
+        facts["asked_day"] = language.full_date(datetime.fromisoformat(stored["asked_at"]).astimezone(zone).date())
     facts |= {name: stored[name] for name in _PLAIN_FACTS if name in stored}
     if notice.kind == "choices":
         return facts | _choice_facts(database, settings, notice)

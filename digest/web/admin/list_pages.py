@@ -68,11 +68,25 @@ def ask_before_asking() -> ResponseReturnValue:
 @admin_pages.post("/readers/ask")
 def ask_unverified() -> ResponseReturnValue:
     """Queue the one question whether they want the mail, for some of those whom a list named without evidence."""
-    context, most = web_context(), request.form.get("most", "").replace(",", "").strip()
-    if not (most.isascii() and most.isdigit() and len(most) < 6 and 0 < int(most) <= MAX_QUESTIONS):
-        return _asking_page(refusal=ReasonError(f"Say how many: a number from 1 to {MAX_QUESTIONS:,}.")), 400
-    asked = lists.ask_unverified_people(context.installation, current_actor(), limit=int(most), now=context.clock())
+    context = web_context()
+    try:
+        most = read_most(request.form.get("most", ""))
+    except ReasonError as exc:
+        return _asking_page(refusal=exc), 400
+    asked = lists.ask_unverified_people(context.installation, current_actor(), limit=most, now=context.clock())
     return redirect(url_for("admin.ask_before_asking", asked=asked), 303)
+
+
+def read_most(text: str) -> int:
+    """Read how many are to be asked at most.
+
+    Raises:
+        ReasonError: it is no number that one press may have.
+    """
+    digits = text.replace(",", "").strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 6 and 0 < int(digits) <= MAX_QUESTIONS):
+        raise ReasonError(f"Say how many: a number from 1 to {MAX_QUESTIONS:,}.")
+    return int(digits)
 
 
 def _asking_page(*, refusal: RefusalError | None = None) -> str:

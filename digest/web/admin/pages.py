@@ -12,6 +12,7 @@ from digest.web.admin import (
     record_pages,
     search_pages,
     setting_pages,
+    silence_pages,
     source_pages,
     staff_pages,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "record_pages",
     "search_pages",
     "setting_pages",
+    "silence_pages",
     "source_pages",
     "staff_pages",
 ]

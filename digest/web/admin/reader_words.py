@@ -71,6 +71,7 @@ _NOTICE_WORDS = {
     "confirm": "The question whether they want our mail",
     "remind": "A reminder of that question",
     "ask": "The one question to somebody whom a list named",
+    "stay": "The question whether they still want the mail",
     "known": "That they are on the list already",
     "link": "The link to their choices",
     "welcome": "The receipt of their consent",

@@ -52,6 +52,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
             "/admin/readers/add",
             "/admin/readers/export",
             "/admin/readers/ask",
+            "/admin/readers/silent",
             "/admin/readers/allow",
         ),
         *(record + act for act in ("", "/address", "/request", "/leave", "/stop", "/links", "/erase")),

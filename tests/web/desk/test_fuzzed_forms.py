@@ -18,6 +18,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from digest.app.acts import Role
+from digest.app.consent_wordings import current_wording
 from digest.store import staff
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
@@ -25,7 +26,7 @@ from digest.web.auth.route_rules import ROUTE_RULES
 from subscribers.address import read_address
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences
-from subscribers.lifecycle import address_change, choice_changes, undo
+from subscribers.lifecycle import address_change, choice_changes, silent_readers, undo
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import add_subscriber
@@ -149,6 +150,11 @@ def forms(week: SampleWeek, tmp_path: Path) -> FormWorld:
         choice_changes.save_choices(session, numbers[3], Preferences(text_only=True), queue, now=NOW)
         restore_token = mailed[-1].context["token"]
         undo_token = undo.issue_undo_token(session, numbers[1], now=NOW)
+    silent = silent_readers.SilenceQuestion(NOW - timedelta(days=100), takes_off=True)
+    wording = current_wording(setup.install.settings)
+    silent_readers.queue_silence_questions(
+        setup.database, queue, silent, wording=wording, page=f"{SITE}/stay", actor="test", limit=1, now=NOW
+    )
     tokens = {
         "u": setup.token("leave", numbers[4]),
         "preferences": setup.token("preferences", numbers[4]),
@@ -157,6 +163,7 @@ def forms(week: SampleWeek, tmp_path: Path) -> FormWorld:
         "confirm": issue(setup, "confirm", None, "1"),
         "address": move_token,
         "restore": restore_token,
+        "stay": mailed[-1].context["token"],
         "link": issue(setup, "sign in", None, str(member)),
         "staff": issue(setup, "staff address", None, str(member)),
     }
@@ -312,7 +319,7 @@ class FormRun:
 
     def send_without_page(self, paths: list[str]) -> None:
         """Send what no page has shown: empty, with hostile words, and with the values that such forms mostly have."""
-        names = ("edit", "moment", "seq", "reason", "name", "password", "url", "code", "most")
+        names = ("edit", "moment", "seq", "reason", "name", "password", "url", "code", "most", "years")
         for path in paths:
             form = PageForm(
                 self.app.url_map.bind("").match(path, "POST")[0], path, tuple((n, "1", "text") for n in names)
@@ -423,7 +430,13 @@ def paths_without_form(run: FormRun, forms: FormWorld) -> list[str]:
     )
     return [
         *(draft + act for act in acts),
-        *(f"{sent}/corrections/1", f"/admin/deliveries/{SENT}/silence", "/admin/sources", "/admin/readers/ask"),
+        *(
+            f"{sent}/corrections/1",
+            f"/admin/deliveries/{SENT}/silence",
+            "/admin/sources",
+            "/admin/readers/ask",
+            "/admin/readers/silent",
+        ),
         *("/admin/settings/alerts/test", f"{found}/addresses", f"{found}/stop", log),
         *(f"{listed}/rejected", f"{listed}/stop", f"{listed}/remove", "/admin/import/unfinished/1/abandon"),
         *("/desk/confirm", "/desk/confirm/passkey", "/desk/security/seen", "/desk/security/recovery-codes"),

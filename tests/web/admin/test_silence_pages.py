@@ -1,0 +1,45 @@
+"""Silent readers, for admins: counted, then asked as the admin says."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from digest.store.delivery_models import Delivery
+from digest.store.models import AuditEntry
+from subscribers.store.models import ConsentEvent, Person
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+PATH = "/admin/readers/silent"
+
+
+def post_form(client: Any, action: str, **fields: str) -> Any:
+    """Send a form of the page to one of its goals."""
+    (token, *_) = re.findall(r'name="csrf_token" value="([^"]+)"', client.get(PATH).text)
+    return client.post(PATH + action, data={"csrf_token": token} | fields)
+
+
+def test_silent_readers_are_counted_and_asked_as_the_admin_says(world: Any) -> None:
+    with world.database.write() as session:
+        session.get_one(Person, world.ada).asked_at = NOW - timedelta(days=1200)
+        session.query(ConsentEvent).update({"at": NOW - timedelta(days=1200)})
+    client = world.signed_in_client("admin")
+    assert "Ask silent readers…" in client.get("/admin/readers").text
+    nobody = client.get(PATH).text
+    assert "Mail them the question" not in nobody, "first they are counted"
+    counted = post_form(client, "/count", years="3")
+    assert "<b>1 reader has</b> been silent for 3 years or longer" in counted.text
+    assert "Nobody has been silent for 5 years" in post_form(client, "/count", years="5").text
+    for wrong in ({"years": "0"}, {"years": "two"}, {}):
+        assert post_form(client, "/count", **wrong).status_code == 400
+    refused = post_form(client, "", years="3", most="lots")
+    assert (refused.status_code, "Say how many" in refused.text) == (400, True)
+    answer = post_form(client, "", years="3", most="50", unanswered="taken off")
+    assert "1 question is queued. An answer counts for 30 days." in client.get(answer.headers["Location"]).text
+    with world.database.read() as session:
+        assert session.scalars(select(Delivery.purpose).where(Delivery.purpose.startswith("stay:"))).all()
+        row = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
+    assert (row.act, row.detail) == ("silent readers asked", {"asked": 1, "years": 3, "takes off": True})
+    assert "asked silent readers whether they still want the mail" in client.get("/admin/audit").text
+    assert world.signed_in_client("editor").get(PATH).status_code == 403
