@@ -33,6 +33,7 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
         "uploads listed": "looked at uploaded lists",
         "upload removed": "removed {}",
         "rejected rows taken": "took the rows that were left out of {}",
+        "row outcomes taken": "took what every row of {} came to",
         "data link mailed": "mailed {} the link to their data",
         "suppressions pulled": "took over the suppressions of {}",
         "audit log exported": "exported the audit log",

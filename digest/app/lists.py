@@ -19,11 +19,12 @@ from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
 from subscribers.transfer import exports, imports
 from subscribers.transfer.abandonment import AbandonmentResult, abandon_batch, count_batch_people
-from subscribers.transfer.decisions import RowOutcome
+from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.import_report import ImportReport, RejectCallback
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
 from subscribers.transfer.options import ImportOptions
+from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 IMPORT = Act("list imported", Role.ADMIN)
@@ -53,24 +54,26 @@ def rehearse_import(
     *,
     now: datetime,
     progress: RowProgress,
-    keep_rejects: bool = False,
+    outcomes: Path | None = None,
 ) -> ImportReport:
-    """Go through a file and count what an import would do. Nothing is written, but with `keep_rejects` the rows that it would leave out.
+    """Go through a file and count what an import would do. Nothing is written, but into `outcomes` what every row would come to.
 
     Raises:
         NotPermittedError: the actor is no admin.
         ListFileError: the file cannot be read as a list, or changed meanwhile.
-        OSError: the file of the rejected rows could not be written.
+        OSError: the account of the rows could not be written.
     """
     IMPORT.check_role(installation.database, actor, "a list", now=now)
     survey = survey_file(file, options)
-    context, count_rows = _import_context(installation, actor), _count_rows(survey, progress)
-    if not keep_rejects:
-        return imports.rehearse_import(context, survey, options, now=now, progress=count_rows)
-    path = rejected_rows_path(file, rehearsed=True)
-    path.unlink(missing_ok=True)
-    with _open_reject_writer(survey, path) as write_reject:
-        return imports.rehearse_import(context, survey, options, now=now, on_reject=write_reject, progress=count_rows)
+    with _open_outcomes(outcomes) as account:
+        return imports.rehearse_import(
+            _import_context(installation, actor),
+            survey,
+            options,
+            now=now,
+            outcomes=account,
+            progress=_count_rows(survey, progress),
+        )
 
 
 def import_list(
@@ -81,13 +84,17 @@ def import_list(
     *,
     now: datetime,
     progress: RowProgress,
+    outcomes: Path | None = None,
+    keep_rejects: bool = True,
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or go on with an import of it; give the file of the rejected rows too, where there are any.
+
+    The rejected rows stand whole beside the list, unless `keep_rejects` is false; what every row came to goes into `outcomes`, by number.
 
     Raises:
         NotPermittedError: the actor is no admin.
         ListFileError: the file cannot be read as a list, changed meanwhile, or its import was begun otherwise.
-        OSError: the departure log, or the file of the rejected rows, could not be written.
+        OSError: the departure log, the file of the rejected rows, or the account of the rows could not be written.
     """
     with IMPORT.steps(installation.database, actor, "a list", now=now) as draft:
         survey = survey_file(file, options)
@@ -95,6 +102,7 @@ def import_list(
         with (
             announce_import(installation.database, survey.file_hash, now=now) as renew,
             _open_reject_writer(survey, rejected_rows_path(file)) as write_reject,
+            _open_outcomes(outcomes) as account,
         ):
             count_rows = _count_rows(survey, progress)
 
@@ -107,7 +115,8 @@ def import_list(
                 survey,
                 options,
                 now=now,
-                on_reject=write_reject,
+                on_reject=write_reject if keep_rejects else lambda *_: None,
+                outcomes=account,
                 progress=note_step,
             )
         draft.subject, draft.changed = f"import {report.batch}", not report.already_imported
@@ -121,12 +130,35 @@ def _import_context(installation: Installation, actor: Actor) -> ImportContext:
 
 
 def _count_rows(survey: FileSurvey, progress: RowProgress) -> Callable[[int], None]:
-    return lambda row: progress(row, survey.rows + 1)
+    """Count rows as people do: the heading, which has a number in the file, is none."""
+    heading = int(survey.layout.has_heading)
+    return lambda row: progress(max(0, min(row - heading, survey.rows)), survey.rows)
 
 
-def rejected_rows_path(file: Path, *, rehearsed: bool = False) -> Path:
-    """Name the file of the rows of a list that an import left out, or that a dry run says it would."""
-    return file.with_name(f"{file.name}.{'would-be-' if rehearsed else ''}rejected.csv")
+def write_row_outcomes(account: Path, file: Path, name_outcome: Callable[[RowReason], str]) -> None:
+    """Write the account of a list's rows to a new CSV file that its owner alone can read, and remove the account.
+
+    Raises:
+        ExportFileError: the file is there already, or cannot be made.
+    """
+    with create_export_file(file) as csv_file:
+        write_outcomes(csv_file, read_outcomes(account), name_outcome)
+    account.unlink()
+
+
+def rejected_rows_path(file: Path) -> Path:
+    """Name the file of the rows of a list that an import left out."""
+    return file.with_name(f"{file.name}.rejected.csv")
+
+
+@contextmanager
+def _open_outcomes(path: Path | None) -> Iterator[OutcomeFile | None]:
+    """Lend the account of a list's rows in a file; none where nobody asked for it."""
+    if path is None:
+        yield None
+        return
+    with OutcomeFile(path) as account:
+        yield account
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The files of uploaded lists: a folder for each below `uploads` in the home folder, which the service's user alone can read.
 
-Such a folder holds the file, a note of where it stands (`upload.json`), and, after an import, the rows that were left out. It holds addresses
+Such a folder holds the file, a note of where it stands (`upload.json`), and what its rows came to, by their numbers. It holds addresses
 by nature, so it is in no backup, and it goes a week after it was last touched.
 """
 
@@ -24,8 +24,14 @@ UPLOAD_LIFETIME = timedelta(days=7)  # since it was last touched
 EXAMPLE_ROWS = 200  # that are looked at for examples
 EXAMPLES_SHOWN = 3
 _NOTE_FILE = "upload.json"
+_NEW_NOTE_FILE = "upload.new"  # until it is whole
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]+")
-_CLEAR_EXAMPLE = re.compile(r"[\d\s:.,/+TZ-]{1,40}|[0-9A-Fa-f:.]{2,45}")
+# A time, with or without its zone; a number of three digits at most. A longer one may be a telephone's, with dots or colons a network's.
+_CLEAR_EXAMPLE = re.compile(
+    r"\d{4}-\d\d-\d\d([ T]\d\d?(:\d\d){1,2}(\.\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?|\d{1,2}/\d{1,2}/\d{4}( \d\d?(:\d\d){1,2})?|\d{1,3}"
+)
+_NUMBER_LIKE = re.compile(r"(?=.*\d)[\d\s:.,/+()TZ-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
+_LONGEST_SHAPE = 20  # characters of a number of which its shape is shown
 
 
 class UploadStage(StrEnum):
@@ -93,7 +99,11 @@ def read_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
 
 
 def mask_example(text: str) -> str:
-    """Return a field as an example may show it: times, numbers and words of a status in clear, of anything else its first letter. Pure."""
+    """Return a field as an example may show it. Pure.
+
+    Times, short numbers and words of a status stand in clear; of a longer number and of a network address the shape is left, of
+    anything else the first letter.
+    """
     stripped = text.strip()
     if not stripped:
         return ""
@@ -101,6 +111,8 @@ def mask_example(text: str) -> str:
         return MASKED_ADDRESS
     if _CLEAR_EXAMPLE.fullmatch(stripped) or stripped.lower().replace("_", " ") in STATUS_WORDS:
         return stripped
+    if _NUMBER_LIKE.fullmatch(stripped):
+        return re.sub(r"[0-9A-Fa-f]", "•", stripped[:_LONGEST_SHAPE])
     return f"{stripped[0]}••" if stripped[0].isalnum() else "•••"
 
 
@@ -120,7 +132,7 @@ def safe_file_name(file_name: str) -> str:
     """Return a file's name without its folder and without what could be an address: Mailchimp says in it what a file holds."""
     bare = file_name.replace("\\", "/").rpartition("/")[2]
     name = _UNSAFE.sub("_", "" if "@" in bare else bare).strip(". ")[:100]
-    return "list.csv" if not name or name == _NOTE_FILE else name
+    return "list.csv" if not name or name in (_NOTE_FILE, _NEW_NOTE_FILE) else name
 
 
 def keep_stream(stream: IO[bytes], file: Path) -> None:
@@ -138,7 +150,7 @@ def write_note(upload: ListUpload) -> None:
         "options": upload.options.as_json(),
     }
     note = upload.file.parent / _NOTE_FILE
-    partial = note.with_suffix(".new")
+    partial = note.with_name(_NEW_NOTE_FILE)
     partial.write_text(json.dumps(fields, ensure_ascii=False), encoding="utf-8")
     partial.replace(note)
 

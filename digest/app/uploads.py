@@ -1,15 +1,15 @@
 """Lists that are uploaded: taken in, tried without writing, imported in a child, stopped and gone on with, removed."""
 
-import csv
 import io
 import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,18 +32,21 @@ from digest.app.upload_files import (
 from digest.settings import Settings
 from digest.store.engine import open_database
 from subscribers.errors import ApplicationError, RefusalError
+from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import ColumnMeaning, check_column_meanings
 from subscribers.transfer.import_report import ImportReport
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
-from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
+from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, RowAccount, read_outcomes, write_outcomes
 
 UPLOAD = Act("list uploaded", Role.ADMIN)
 TRY = Act("import tried", Role.ADMIN)
 REMOVE = Act("upload removed", Role.ADMIN)
 TAKE_REJECTS = Act("rejected rows taken", Role.ADMIN)
+TAKE_OUTCOMES = Act("row outcomes taken", Role.ADMIN)
 SHOW = Act("uploads listed", Role.ADMIN)
 
+_ROWS_A_PIECE = 2000  # of a file of outcomes
 _NAME = re.compile(r"[0-9a-f]{16}")
 
 log = structlog.get_logger("uploads")
@@ -268,12 +271,24 @@ def work_on_upload(settings: Settings, actor: Actor, upload: ListUpload, now: da
     with closing(open_database(settings.effective_database_url)) as database:
         installation = Installation(settings, database)
         if upload.stage is UploadStage.IMPORTING:
-            came, _ = lists.import_list(installation, actor, upload.file, upload.options, now=now, progress=report)
+            came, _ = lists.import_list(
+                installation,
+                actor,
+                upload.file,
+                upload.options,
+                now=now,
+                progress=report,
+                outcomes=_outcomes_path(upload, came_in=True),
+                keep_rejects=False,
+            )
             return replace(upload, stage=UploadStage.DONE, found=_describe_report(came), rows=came.survey.rows)
         with TRY.steps(database, actor, f"upload {upload.name}", now=now) as draft:
+            trying = _outcomes_path(upload, came_in=False).with_suffix(".new")
             tried = lists.rehearse_import(
-                installation, actor, upload.file, upload.options, now=now, progress=report, keep_rejects=True
+                installation, actor, upload.file, upload.options, now=now, progress=report, outcomes=trying
             )
+            # One of a dry run that broke off is none.
+            trying.replace(_outcomes_path(upload, came_in=False))
             draft.detail = {"counts": tried.as_json()}
         return replace(upload, stage=UploadStage.TRIED, found=_describe_report(tried), rows=tried.survey.rows)
 
@@ -292,32 +307,55 @@ def _describe_report(report: ImportReport) -> dict[str, Any]:
     }
 
 
-def open_rejected_rows(
-    installation: Installation, uploads: ListUploads, actor: Actor, name: str, *, now: datetime
+def write_row_outcomes(
+    installation: Installation,
+    uploads: ListUploads,
+    actor: Actor,
+    name: str,
+    name_outcome: Callable[[RowReason], str],
+    *,
+    left_out: bool,
+    now: datetime,
 ) -> Iterator[str]:
-    """Return the rows that an import left out, as lines of CSV that no spreadsheet executes. They hold addresses.
+    """Give the pieces of a CSV file of what every row of a list came to and why, or those alone that were left out.
 
-    Before the import is through they are those that the last dry run would leave out.
+    It names rows by their numbers: no address is in it. Before the import is through, it is what the last dry run says
+    that they would come to. `name_outcome` has the words of whoever asks.
 
     Raises:
         NotPermittedError: the actor is no admin.
         UnknownUploadError: there is none of that name.
-        UploadError: no row was left out.
+        UploadError: there is no account of its rows.
     """
     upload = uploads.find(installation, actor, name, now=now)
-    file = lists.rejected_rows_path(upload.file, rehearsed=upload.stage is not UploadStage.DONE)
-    if upload.stage in (UploadStage.NEW, UploadStage.TRYING) or not file.exists():
-        raise UploadError("No row was left out, or the list has not been tried yet.")
-    with TAKE_REJECTS.steps(installation.database, actor, f"upload {name}", now=now):
-        return _read_harmless_lines(file)
+    if not has_row_outcomes(upload):
+        raise UploadError("There is no account of its rows: the list has not been tried yet, or came in before.")
+    with (TAKE_REJECTS if left_out else TAKE_OUTCOMES).steps(installation.database, actor, f"upload {name}", now=now):
+        accounts = read_outcomes(_outcomes_path(upload, came_in=upload.stage is UploadStage.DONE))
+    return _write_pieces((each for each in accounts if not left_out or each.reason is RowReason.REJECTED), name_outcome)
 
 
-def _read_harmless_lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8", newline="") as rows:
-        for fields in csv.reader(rows):
-            line = io.StringIO(newline="")
-            SpreadsheetCsvWriter(line).write_row(fields)
-            yield line.getvalue()
+def _write_pieces(accounts: Iterator[RowAccount], name_outcome: Callable[[RowReason], str]) -> Iterator[str]:
+    """Write rows as CSV, some thousand at a time: the file grows with the list, what is held does not."""
+    headings: Sequence[str] = OUTCOME_COLUMNS
+    while True:
+        piece, file = list(islice(accounts, _ROWS_A_PIECE)), io.StringIO(newline="")
+        write_outcomes(file, piece, name_outcome, headings=headings)
+        yield file.getvalue()
+        if len(piece) < _ROWS_A_PIECE:
+            return
+        headings = ()
+
+
+def has_row_outcomes(upload: ListUpload) -> bool:
+    """Return whether there is an account of what every row of a list comes to, or would come to."""
+    is_whole = upload.stage not in (UploadStage.NEW, UploadStage.TRYING)
+    return is_whole and _outcomes_path(upload, came_in=upload.stage is UploadStage.DONE).exists()
+
+
+def _outcomes_path(upload: ListUpload, *, came_in: bool) -> Path:
+    """Name the account of a dry run, or that of the import itself, which goes on when the import does."""
+    return upload.file.with_name(f"{upload.file.name}.{'outcomes' if came_in else 'would-be-outcomes'}")
 
 
 def map_columns(upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions) -> ImportOptions:

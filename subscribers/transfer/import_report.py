@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from subscribers.address import Address
-from subscribers.transfer.decisions import RowOutcome
+from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.list_file import FileSurvey
+from subscribers.transfer.outcome_file import OutcomeFile
 from subscribers.transfer.rows import ImportRow, RowError, UnknownWordError
 
 # RFC 2142, and what else is usually read by several people or by a program.
@@ -49,6 +50,7 @@ def is_disposable_address(address: Address) -> bool:
 MAX_PROBLEMS = 10
 MAX_COUNTED_REASONS = 50  # reasons, words and domains that are counted apart
 ROW_FLAGS = ("role addresses", "disposable addresses", "confirmed without a network address")
+VOUCHED_ROWS = "vouched for"  # of those that are subscribed
 
 RejectCallback = Callable[[int, str, Sequence[str]], None]
 ImportProgress = Callable[[int], None]
@@ -62,7 +64,7 @@ class ImportReport:
 
     `problems` are the first rejected rows: number and reason. `batch` is None in a dry run. `already_imported` tells
     that this very file was brought in before, and nothing was done. `longest_write` is the longest write transaction
-    in seconds.
+    in seconds. `outcomes` is where every row's outcome is noted, if somebody asked for it.
     """
 
     survey: FileSurvey
@@ -75,14 +77,31 @@ class ImportReport:
     started_at: datetime | None = None
     already_imported: bool = False
     longest_write: float = 0.0
+    outcomes: OutcomeFile | None = None
 
     def as_json(self) -> dict[str, int]:
         """Return every count, zeros too, in a fixed order."""
-        return {name: self.counts[name] for name in (*map(str, RowOutcome), *ROW_FLAGS)}
+        return {name: self.counts[name] for name in (*map(str, RowOutcome), *ROW_FLAGS, VOUCHED_ROWS)}
+
+    def settle_row(self, row: ImportRow, reason: RowReason, detail: str = "") -> None:
+        """Count a row under what it comes to, and note why."""
+        count_row(self.counts, row, reason)
+        self.note_outcome(row.number, reason, detail)
+
+    def note_outcome(self, number: int, reason: RowReason, detail: str = "") -> None:
+        """Note what a row comes to, where an account is kept."""
+        if self.outcomes is not None:
+            self.outcomes.note(number, reason, detail)
+
+    def add_blank(self, number: int, *, counted: bool) -> None:
+        """Count a row in which nothing stands."""
+        self.counts[RowOutcome.BLANK] += counted
+        self.note_outcome(number, RowReason.BLANK)
 
     def add_reject(self, number: int, error: RowError, *, counted: bool) -> None:
         """Count a rejected row, its reason and the unknown word in it, and remember the first."""
         self.counts[RowOutcome.REJECTED] += counted
+        self.note_outcome(number, RowReason.REJECTED, str(error))
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append((number, str(error)))
         _count_one_of(self.reasons, str(error))
@@ -100,11 +119,15 @@ def _count_one_of(counts: Counter[Any], key: object) -> None:
         counts[key] += 1
 
 
-def count_row(counts: Counter[str], row: ImportRow, outcome: RowOutcome, *, by: int = 1) -> None:
+def count_row(counts: Counter[str], row: ImportRow, reason: RowReason, *, by: int = 1) -> None:
     """Count a row under its outcome (-1 takes it back); those of people who are taken in also under their marks."""
+    outcome = reason.outcome
+    assert outcome is not None, "a row that is judged comes to something"
     counts[outcome] += by
     if outcome not in _ADDED_OUTCOMES:
         return
+    if reason is RowReason.ATTESTED:
+        counts[VOUCHED_ROWS] += by
     if is_role_address(row.address):
         counts[ROW_FLAGS[0]] += by
     if is_disposable_address(row.address):

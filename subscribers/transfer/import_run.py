@@ -95,6 +95,7 @@ class ImportRun:
         step = self._build_step(decided)
         self.finish_pending_write()
         _count_rows(self._report.counts, decided)
+        self._note_outcomes(decided)
         self._start_write(decided, step, Counter(self._report.counts), None if later else last_row)
         if later:
             self.finish_pending_write()
@@ -115,6 +116,7 @@ class ImportRun:
             for counts in (self._report.counts, flight.counts):
                 _count_rows(counts, rows_to_retry, by=-1)
                 _count_rows(counts, anew)
+            self._note_outcomes(anew)
             self._start_write(anew, self._build_step(anew), flight.counts, flight.last_row)
         raise ListFileError("others keep changing the same people: run the command again in a while.")
 
@@ -124,9 +126,17 @@ class ImportRun:
         )
         if self._needs_lookup:
             self._needs_lookup = any(
-                row.existing is not None or row.decision.outcome is RowOutcome.LEFT_OR_SUPPRESSED for row in decided
+                row.existing is not None or row.decision.reason.outcome is RowOutcome.LEFT_OR_SUPPRESSED
+                for row in decided
             )
         return decided
+
+    def _note_outcomes(self, rows: list[DecidedRow]) -> None:
+        """Note what rows come to before they are written: of what is committed nothing may be missing from the account."""
+        if self._report.outcomes is not None:
+            for row in rows:
+                self._report.outcomes.note(row.row.number, row.decision.reason)
+            self._report.outcomes.flush()
 
     def _start_write(
         self, rows: list[DecidedRow], step: import_store.ImportStep, counts: Counter[str], last_row: int | None
@@ -259,7 +269,7 @@ def decide_rows(
 
 def _count_rows(counts: Counter[str], rows: Sequence[DecidedRow], *, by: int = 1) -> None:
     for row in rows:
-        count_row(counts, row.row, row.decision.outcome, by=by)
+        count_row(counts, row.row, row.decision.reason, by=by)
 
 
 def _rows_to_retry(pending: _PendingWrite) -> list[DecidedRow]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -18,22 +19,30 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger
 from subscribers.crypto.stored_addresses import hash_addresses
 from subscribers.store.models import ImportBatch
-from subscribers.transfer.decisions import RowOutcome
+from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.domain_slips import find_likely_domain
 from subscribers.transfer.formats import DEPARTURE_STATUSES
-from subscribers.transfer.import_report import ImportProgress, ImportReport, RejectCallback, count_row
+from subscribers.transfer.import_report import ImportProgress, ImportReport, RejectCallback
 from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
 from subscribers.transfer.import_store import lock_if_unfinished
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.options import ImportOptions
+from subscribers.transfer.outcome_file import OutcomeFile
 from subscribers.transfer.row_builder import BatchDetails
 from subscribers.transfer.rows import ImportRow, LikelySlipError, RowError, is_blank_row, parse_row
 
 _HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
 
 
+class SeenRow(NamedTuple):
+    """An earlier row of the same address: whether it says that they left, and its number."""
+
+    departed: bool
+    row: int
+
+
 class SeenAddresses:
-    """Keyed hashes in a file of their own that has no name and vanishes when it is closed. Use it in one thread.
+    """Keyed hashes, and which row had them, in a file that has no name and vanishes when it is closed. Use it in one thread.
 
     Among a million addresses two share 60 bits with a chance of one in two million.
     """
@@ -42,30 +51,35 @@ class SeenAddresses:
         self._connection = sqlite3.connect("", isolation_level=None)  # "" is SQLite's word for a private file
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-4000"):
             self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.execute("CREATE TABLE seen (hash INTEGER PRIMARY KEY, departed INTEGER NOT NULL)")
+        self._connection.execute(
+            "CREATE TABLE seen (hash INTEGER PRIMARY KEY, departed INTEGER NOT NULL, row INTEGER NOT NULL)"
+        )
 
     def close(self) -> None:
         """Drop what was remembered."""
         self._connection.close()
 
-    def remember(self, addresses: Sequence[tuple[str, bool]]) -> list[bool | None]:
-        """Remember addresses, each a keyed hash in hex and whether its row says that they left.
+    def remember(self, rows: Sequence[HashedRow]) -> list[SeenRow | None]:
+        """Remember the addresses of rows.
 
         Returns:
-            For each, in order: None the first time, else whether an earlier row said that they left.
+            For each, in order: None the first time, else the earlier row that counts: the first that says they left, or the first.
         """
-        hashes = [int(lookup[:_HASH_DIGITS], 16) for lookup, _ in addresses]
+        hashes = [int(address_hashes.lookup[:_HASH_DIGITS], 16) for _, address_hashes in rows]
         places = ",".join("?" * len(hashes))
-        rows = self._connection.execute(f"SELECT hash, departed FROM seen WHERE hash IN ({places})", hashes)  # noqa: S608 (question marks only)
-        departed_by_hash: dict[int, bool] = {number: bool(departed) for number, departed in rows}
-        earlier, changed = [], {}
-        for number, (_, departed) in zip(hashes, addresses, strict=True):
-            before = departed_by_hash.get(number)
+        known = self._connection.execute(f"SELECT hash, departed, row FROM seen WHERE hash IN ({places})", hashes)  # noqa: S608 (question marks only)
+        seen_by_hash = {number: SeenRow(bool(departed), row) for number, departed, row in known}
+        earlier: list[SeenRow | None] = []
+        changed: dict[int, SeenRow] = {}
+        for number, (row, _) in zip(hashes, rows, strict=True):
+            before, departed = seen_by_hash.get(number), row.status in DEPARTURE_STATUSES
             earlier.append(before)
-            if before is None or (departed and not before):
-                departed_by_hash[number] = changed[number] = departed
+            if before is None or (departed and not before.departed):
+                seen_by_hash[number] = changed[number] = SeenRow(departed, row.number)
         self._connection.execute("BEGIN")
-        self._connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", changed.items())
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", ((number, *seen) for number, seen in changed.items())
+        )
         self._connection.execute("COMMIT")
         return earlier
 
@@ -95,23 +109,26 @@ def rehearse_import(
     options: ImportOptions,
     *,
     now: datetime,
-    on_reject: RejectCallback = lambda *_: None,
+    outcomes: OutcomeFile | None = None,
     progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
-    """Go through a file and count what an import would do. Nothing is written.
+    """Go through a file and count what an import would do. Nothing is written but the account of the rows in `outcomes`.
 
-    `on_reject` and `progress` are called as by `run_import`.
+    `progress` is called as by `run_import`.
 
     Raises:
         ListFileError: the file changed meanwhile.
+        OSError: the account could not be written.
     """
-    report = ImportReport(survey)
+    report = ImportReport(survey, outcomes=outcomes)
+    if outcomes is not None:
+        outcomes.clear()
     with closing(SeenAddresses()) as seen:
-        for rows, through in _read_chunks(report, now, on_reject, lambda: MAX_STEP_ROWS):
+        for rows, through in _read_chunks(report, now, lambda *_: None, lambda: MAX_STEP_ROWS):
             for decided in decide_rows(
                 context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
             ):
-                count_row(report.counts, decided.row, decided.decision.outcome)
+                report.settle_row(decided.row, decided.decision.reason)
             progress(through)
     return report
 
@@ -123,25 +140,32 @@ def run_import(
     *,
     now: datetime,
     on_reject: RejectCallback,
+    outcomes: OutcomeFile | None = None,
     progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
     """Import a file, or go on with an import of it that was not finished.
 
     Events and people get the time `now`. `on_reject` is called with number, reason and fields of each row that is not
-    taken, on a second run again; `progress` with the number of the last processed row.
+    taken, on a second run again; `progress` with the number of the last processed row. What becomes of every row is noted
+    in `outcomes`: a second run goes on with the account of the first.
 
     Raises:
         ListFileError: the file changed meanwhile, an import of it was begun with other options, or this one was dropped.
-        OSError: the departure log could not be written.
+        OSError: the departure log, or the account of the rows, could not be written.
     """
     report, batch, reached = _open_batch(context, survey, options, now)
     if report.already_imported:
         return report
+    report.outcomes = outcomes
+    if outcomes is not None and not reached:
+        outcomes.clear()
     with closing(SeenAddresses()) as seen, closing(ImportRun(context, report, batch)) as run:
         for rows, through in _read_chunks(report, now, on_reject, lambda: run.step_size, reached=reached):
             hashed = _hash_rows(context, rows)
             if rows[-1].number <= reached:
-                seen.remember([(hashes.lookup, row.status in DEPARTURE_STATUSES) for row, hashes in hashed])
+                seen.remember(hashed)
+                if outcomes is not None:
+                    outcomes.note_settled(row.number for row in rows)
             else:
                 run.process_rows(_drop_duplicates(report, seen, hashed), through)
             progress(through)
@@ -255,7 +279,7 @@ def _read_chunks(
     number = 0
     for number, fields in read_rows(report.survey):
         if is_blank_row(fields):
-            report.counts[RowOutcome.BLANK] += number > reached
+            report.add_blank(number, counted=number > reached)
             continue
         try:
             row = parse_row(layout, fields, number, now=now)
@@ -281,14 +305,12 @@ def _hash_rows(context: ImportContext, rows: Sequence[ImportRow]) -> list[Hashed
 
 def _drop_duplicates(report: ImportReport, seen: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:
     """Leave out rows whose address came by before: the first row counts, and the first that says they left."""
-    earlier = seen.remember([(hashes.lookup, row.status in DEPARTURE_STATUSES) for row, hashes in rows])
     kept = []
-    for (row, hashes), before in zip(rows, earlier, strict=True):
+    for (row, hashes), before in zip(rows, seen.remember(rows), strict=True):
         departs = row.status in DEPARTURE_STATUSES
-        if before is None or (departs and not before):
+        if before is None or (departs and not before.departed):
             kept.append((row, hashes))
         else:
-            count_row(
-                report.counts, row, RowOutcome.LEFT_OR_SUPPRESSED if before and not departs else RowOutcome.DUPLICATE
-            )
+            left = before.departed and not departs
+            report.settle_row(row, RowReason.LEFT_BY_EARLIER_ROW if left else RowReason.DUPLICATE, str(before.row))
     return kept

@@ -13,7 +13,7 @@ from digest.cli.context import CommandContext, check_reason, pass_command_contex
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import ProviderSettingsError
-from subscribers.transfer.decisions import RowOutcome
+from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
 from subscribers.transfer.import_report import MAX_PROBLEMS, ROW_FLAGS, ImportReport
@@ -68,6 +68,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
 Examples:
   digest subscribers import subscribed_members.csv                look at it first
   digest subscribers import subscribed_members.csv --commit       then do it
+  digest subscribers import subscribed_members.csv --outcomes rows.csv      what every row would come to, and why
   digest subscribers import unsubscribed_members.csv --commit     those who left stay away
   digest subscribers import expo.csv --attest "signed paper list, Border Expo 2026" --commit
   digest subscribers import --list                                which were not finished?
@@ -101,6 +102,11 @@ Exit codes:
 @click.option(
     "--leave-out-slips", is_flag=True, help="Reject rows whose domain is most likely mistyped, such as gmial.com."
 )
+@click.option(
+    "--outcomes",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what every row comes to, and why, to a new FILE as CSV: by its number, without the address.",
+)
 @click.option("--list", "list_", is_flag=True, help="Say which imports were not finished.")
 @click.option("--abandon", type=int, metavar="IMPORT", help="Drop an import that was not finished.")
 @click.option("--yes", is_flag=True, help="Do not ask before an import is dropped.")
@@ -117,6 +123,7 @@ def import_list(
     whole: str | None,
     need_network: bool,
     leave_out_slips: bool,
+    outcomes: Path | None,
     as_json: bool,
 ) -> None:
     """Bring a list in: of Mailchimp, MailPoet, listmonk, Ghost, Substack, Buttondown, beehiiv, Kit, or any CSV with addresses.
@@ -134,7 +141,7 @@ def import_list(
         abandon_import(context, abandon, confirmed=yes)
         return
     options = ImportOptions(attest, RowStatus(whole) if whole else None, need_network, leave_out_slips=leave_out_slips)
-    report, rejected_file = _run_import(context, file, options, commit=commit)
+    report, rejected_file = _run_import(context, file, options, commit=commit, outcomes=outcomes)
     if as_json:
         click.echo(json.dumps(_import_as_json(report, rejected_file)))
         return
@@ -145,21 +152,42 @@ def import_list(
 
 
 def _run_import(
-    context: CommandContext, file: Path, options: ImportOptions, *, commit: bool
+    context: CommandContext, file: Path, options: ImportOptions, *, commit: bool, outcomes: Path | None
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or only count what that would do; name the file of its rejected rows."""
     installation, actor, now = context.installation, context.actor, context.now()
+    if outcomes is not None and outcomes.exists():
+        raise CommandRefusedError(f"{outcomes}: is there already. Name a file that does not exist yet.")
+    # An import that is interrupted leaves it: the next run goes on with it.
+    account = outcomes.with_name(f"{outcomes.name}.part") if outcomes is not None else None
+    rejected_file = None
     try:
         with show_progress("Importing" if commit else "Looking") as progress:
             if commit:
-                return lists.import_list(installation, actor, file, options, now=now, progress=progress)
-            return lists.rehearse_import(installation, actor, file, options, now=now, progress=progress), None
+                report, rejected_file = lists.import_list(
+                    installation, actor, file, options, now=now, progress=progress, outcomes=account
+                )
+            else:
+                report = lists.rehearse_import(
+                    installation, actor, file, options, now=now, progress=progress, outcomes=account
+                )
     except ListFileError as exc:
         raise CommandRefusedError(f"{file.name}: {exc}") from exc
     except KeyboardInterrupt:
         raise CommandRefusedError(
             "Interrupted: nobody of this file is mailed yet. Run the same command again to go on."
         ) from None
+    if outcomes is not None and account is not None:
+        if report.already_imported:
+            account.unlink()
+        else:
+            lists.write_row_outcomes(account, outcomes, _name_outcome)
+    return report, rejected_file
+
+
+def _name_outcome(reason: RowReason) -> str:
+    """Return what a row comes to, in the words under which the report counts it."""
+    return _OUTCOME_TEXTS[reason.outcome][0] if reason.outcome is not None else "not on record"
 
 
 def _import_as_json(report: ImportReport, rejected_file: Path | None) -> dict[str, Any]:

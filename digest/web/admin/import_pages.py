@@ -88,19 +88,25 @@ def remove_upload(name: str) -> ResponseReturnValue:
     return redirect(url_for("admin.list_imports"), 303)
 
 
-@admin_pages.post("/import/<name>/rejected")
-def take_rejected_rows(name: str) -> ResponseReturnValue:
-    """Give the rows that were left out, with their reasons, as a CSV file that no spreadsheet executes."""
-    context = web_context()
+@admin_pages.post("/import/<name>/<any(outcomes, rejected):which>")
+def take_row_outcomes(name: str, which: str) -> ResponseReturnValue:
+    """Give what every row comes to and why, or those alone that are left out, as a CSV file that no spreadsheet executes."""
+    context, left_out = web_context(), which == "rejected"
     _find_upload(name)
     try:
-        lines = uploads.open_rejected_rows(
-            context.installation, context.uploads, current_actor(), name, now=context.clock()
+        pieces = uploads.write_row_outcomes(
+            context.installation,
+            context.uploads,
+            current_actor(),
+            name,
+            import_words.name_outcome,
+            left_out=left_out,
+            now=context.clock(),
         )
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
-    answer = Response(lines, mimetype="text/csv")
-    answer.headers["Content-Disposition"] = 'attachment; filename="left-out.csv"'
+    answer = Response(pieces, mimetype="text/csv")
+    answer.headers["Content-Disposition"] = f'attachment; filename="{"left-out" if left_out else "rows"}.csv"'
     return answer
 
 
@@ -174,6 +180,7 @@ def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> 
         "web/admin/upload.html",
         upload=upload,
         words=import_words,
+        has_outcomes=uploads.has_row_outcomes(upload),
         departures=[status for status in RowStatus if status in DEPARTURE_STATUSES],
         fresh=current_staff().is_fresh(web_context().clock()),
         refusal=refusal,

@@ -144,9 +144,7 @@ def describe_link(link: ConsentLink, names: Mapping[str, str], zone: ZoneInfo) -
     known.append(f"How: {method.rstrip('.')}." if method else "")
     known.append(f"Why: {reason.rstrip('.')}." if reason else "")
     known += [
-        f"{label}: {short_day(datetime.fromisoformat(fields[name]), zone)}, {hour_with_zone(datetime.fromisoformat(fields[name]), zone)}."
-        for name, label in _MOMENT_WORDS.items()
-        if name in fields
+        f"{label}: {_read_moment(fields[name], zone)}." for name, label in _MOMENT_WORDS.items() if name in fields
     ]
     known.append(_describe_words(link))
     known.append(_describe_actor(link, names))
@@ -154,6 +152,15 @@ def describe_link(link: ConsentLink, names: Mapping[str, str], zone: ZoneInfo) -
 
 
 _MOMENT_WORDS = {"requested_at": "Asked", "agreed_at": "Agreed", "left_at": "Left there"}
+
+
+def _read_moment(text: str, zone: ZoneInfo) -> str:
+    """Write a moment of a link in the publication's zone; what is none (the record may be damaged) stands as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{short_day(moment, zone)}, {hour_with_zone(moment, zone)}"
 
 
 def _describe_words(link: ConsentLink) -> str:

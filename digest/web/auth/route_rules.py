@@ -142,7 +142,7 @@ ROUTE_RULES = {
     "admin.work_on_upload": ADMIN_FRESH,
     "admin.stop_upload": ADMIN,
     "admin.remove_upload": ADMIN,
-    "admin.take_rejected_rows": ADMIN_FRESH,
+    "admin.take_row_outcomes": ADMIN_FRESH,
     "admin.abandon_import": ADMIN_FRESH,
     "admin.list_staff": ADMIN,
     "admin.invite": ADMIN_FRESH,

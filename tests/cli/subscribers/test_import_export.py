@@ -67,6 +67,21 @@ def test_rejected_rows_stand_in_a_file_for_their_owner_alone(home: Path) -> None
     assert second == ["4", "there is no @, so it is no e-mail address", "zebra", *[""] * 5]
 
 
+def test_what_every_row_comes_to_is_written_for_a_dry_run_and_an_import_alike(home: Path) -> None:
+    for name, commit in (("tried.csv", []), ("done.csv", ["--commit"])):
+        assert _run("import", "list.csv", "--outcomes", name, *commit).exit_code == 0
+    tried, done = (list(csv.reader(Path(name).read_text().splitlines())) for name in ("tried.csv", "done.csv"))
+    assert tried == done
+    assert done[0] == ["row", "outcome", "why"]
+    assert ["4", "rejected", "there is no @, so it is no e-mail address"] in done
+    assert stat.S_IMODE(Path("done.csv").stat().st_mode) == 0o600
+    assert "@" not in "".join(cell.replace("no @", "") for row in done for cell in row)
+    assert not list(Path().glob("*.part*"))
+    refused = _run("import", "list.csv", "--outcomes", "done.csv")
+    assert refused.exit_code == 1
+    assert "is there already" in refused.output
+
+
 def test_counts_come_as_json(home: Path) -> None:
     said = json.loads(_run("import", "list.csv", "--json").output)
     assert (said["origin"], said["rows"], said["batch"]) == ("Mailchimp", 3, None)

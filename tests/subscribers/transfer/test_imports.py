@@ -29,6 +29,7 @@ from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
 from subscribers.transfer.imports import drop_import_salts, list_unfinished_imports, rehearse_import, run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
+from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes
 from tests.conftest import ROOT, forget_nowhere_else
 from tests.run_database import read_stored_bytes
 
@@ -60,7 +61,8 @@ DEFAULT_OPTIONS = ImportOptions()
 
 def _import(context: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS, **more: Any) -> ImportReport:
     survey = survey_file(path, options)
-    return run_import(context, survey, options, now=NOW, on_reject=more.get("reject", lambda *_: None))
+    reject = more.get("reject", lambda *_: None)
+    return run_import(context, survey, options, now=NOW, on_reject=reject, outcomes=more.get("outcomes"))
 
 
 def _rehearse(context: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS) -> ImportReport:
@@ -173,7 +175,7 @@ def test_an_admin_may_attest_for_those_who_are_named_but_for_nobody_who_never_an
     path = _list(tmp_path, "ada@example.org,subscribed,A", "bo@example.org,unconfirmed,B", heading=heading)
     assert _counts(_import(context, path)) == {"unverified": 2}
     attested = _import(context, path, ImportOptions(attest_reason="signed list, Denver 2026"))
-    assert _counts(attested) == {"subscribed": 1, "known": 1}
+    assert _counts(attested) == {"subscribed": 1, "vouched for": 1, "known": 1}
     assert [link.kind for link in _chain(context, "ada")] == [ConsentKind.LISTED, ConsentKind.ATTESTED]
     assert json.loads(_chain(context, "ada")[1].body)["method"] == "attested by terminal:eve: signed list, Denver 2026"
     assert _on_roll(context) == {"ada@example.org"}
@@ -488,6 +490,7 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
+from subscribers.transfer.outcome_file import OutcomeFile
 url, path, log = sys.argv[1:]
 keys = KeyRing.from_seed(b"import tests")
 for seconds in sys.stdin:
@@ -496,7 +499,7 @@ for seconds in sys.stdin:
         signal.setitimer(signal.ITIMER_PROF, float(seconds))
         desk = ImportContext(open_database(url), keys, DepartureLog(Path(log), keys), "terminal:eve")
         run_import(desk, survey_file(Path(path)), ImportOptions(), now=datetime.fromisoformat("2026-11-20T12:00:00+00:00"),
-                   on_reject=lambda *_: None)
+                   on_reject=lambda *_: None, outcomes=OutcomeFile(Path(path + ".outcomes")))
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
@@ -506,7 +509,10 @@ def test_a_killed_import_leaves_nobody_to_be_mailed_and_is_completed_by_the_next
     small: ImportContext, tmp_path: Path
 ) -> None:
     path = _long_list(tmp_path, rows=6 * MAX_STEP_ROWS)
-    expected = _counts(_rehearse(small, path))
+    with OutcomeFile(tmp_path / "tried") as outcomes:
+        survey = survey_file(path)
+        expected = _counts(rehearse_import(small, survey, DEFAULT_OPTIONS, now=NOW, outcomes=outcomes))
+    would_be = list(read_outcomes(tmp_path / "tried"))
     chance, killed = random.Random(7), 0
     url = str(small.database.engine.url)  # type: ignore[attr-defined]
     command = [sys.executable, "-c", WRITER, url, str(path), str(small.departure_log.path)]
@@ -520,8 +526,12 @@ def test_a_killed_import_leaves_nobody_to_be_mailed_and_is_completed_by_the_next
                 done = not list_unfinished_imports(session) and session.scalar(select(func.count()).select_from(Person))
                 assert done or audience.count_audience(session) == 0
     assert killed
-    report = _import(small, path)
+    account = path.with_name(f"{path.name}.outcomes")
+    with OutcomeFile(account) as outcomes:
+        report = _import(small, path, outcomes=outcomes)
     assert _counts(report) == expected
+    # Whatever run settled a row, the account says what it came to.
+    assert list(read_outcomes(account)) == would_be
     with small.database.read() as session:
         assert audience.count_audience(session) == expected["subscribed"]
     _assert_sound(small)
