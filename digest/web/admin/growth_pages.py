@@ -65,8 +65,8 @@ def _draw_readers(view: GrowthView) -> Markup | None:
     weeks = view.weekly_readers
     if len(weeks) < 2:
         return None
-    # Of the first weeks of the months, which the axis names, January's has the year: all have no room beside each other.
-    labels = [f"{short_month_day(day)}, {day.year}" if day.month == 1 else short_month_day(day) for day, _ in weeks]
+    # The axis names the first weeks of the months, and the year instead of January's day: there is no room for both.
+    labels = [f"{day:%b %Y}" if day.month == 1 and day.day <= 7 else short_month_day(day) for day, _ in weeks]
     firsts = [label for (day, _), label in zip(weeks, labels, strict=True) if day.day <= 7]
     begin, end = (f"{count:,} on {short_month_day(day)}, {day.year}" for day, count in (weeks[0], weeks[-1]))
     sentence = f"Readers, a week apart: from {begin} to {end}"

@@ -137,7 +137,7 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
     assert [s for s in statements if re.search(r"FROM (consent_event|delivery|event)\b", s)] == []
     drawn = re.findall(r"<svg.*?</svg>", page.text, re.DOTALL)
     assert len(drawn) == 5
-    assert re.findall(r">((?:Dec|Jan|Feb) [1-7](?:, 2026)?)<", drawn[0]) == ["Dec 4", "Jan 1, 2026", "Feb 5"]
+    assert re.findall(r">((?:Dec|Jan|Feb) \d+)<", drawn[0]) == ["Dec 4", "Jan 2026", "Feb 5"]
     assert not re.search(r"<script|<style|style=|javascript|xlink", page.text)
     assert page.headers["Content-Security-Policy"].count("style-src 'self'") == 1
 
