@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.app.storage_errors import explain_storage_error
+from digest.deliver.providers.base import scrub_addresses
 from digest.store.audit import record_audit
 from digest.store.engine import Database
 from digest.store.staff import find_staff_member, staff_actor
@@ -82,11 +83,21 @@ def identify_staff(database: Database, email: str, *, claimant: Actor, subject: 
     return Actor(staff_actor(member), Role(member.role), claimant.face)
 
 
+MAX_MESSAGE_LENGTH = 300  # of why an act failed
 log = structlog.get_logger("acts")
 
 
 class NotPermittedError(ApplicationError):
     """The actor's role does not allow the act."""
+
+
+def _describe_failure(exc: BaseException) -> dict[str, str]:
+    """Say why an act failed, for the audit log. Other errors than our own may quote anything: of these the log has the name alone."""
+    failure = {"error": type(exc).__name__}
+    if isinstance(exc, ApplicationError) and (message := exc.message or str(exc)):
+        # Of a member of the staff it may hold the address.
+        failure["message"] = scrub_addresses(message)[:MAX_MESSAGE_LENGTH]
+    return failure
 
 
 @dataclass(slots=True)
@@ -164,7 +175,7 @@ class Act:
         try:
             yield draft
         except BaseException as exc:
-            draft.act, draft.detail = f"failed: {self.name}", draft.detail | {"error": type(exc).__name__}
+            draft.act, draft.detail = f"failed: {self.name}", draft.detail | _describe_failure(exc)
             try:
                 with database.write() as session:
                     draft.record(session)

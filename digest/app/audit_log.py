@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import IO, Any
 
@@ -14,7 +14,7 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
 from digest.settings.table_values import shorten_logged_change
-from digest.store.audit_chain import AuditProof, prove_audit_log
+from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, prove_audit_log, read_checked_end
 from digest.store.models import AuditEntry
 from digest.store.staff import name_staff, require_staff_member, staff_actor
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
@@ -25,7 +25,6 @@ EXPORT_LOG = Act("audit log exported", Role.ADMIN)
 
 PAGE_SIZE = 50  # rows
 MAX_EXAMINED = 2000  # rows that one page looks at; the next page goes on below
-CHECK_STATE_KEY = "audit log check"
 EXPORT_COLUMNS = ("row", "at", "actor", "act", "subject", "detail", "previous", "hash")
 TERMINAL_ACTORS = "terminal:"  # what every name of who sits at a terminal begins with
 
@@ -190,8 +189,12 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
 
 
 def remember_check(session: Session, proof: AuditProof, *, now: datetime) -> None:
-    """Keep what a check found: the page shows it, and when that was."""
+    """Keep what a check found: the page shows it, and when that was. Where the log holds, the next check looks for its end again."""
     found = {"at": now.isoformat(), "rows": proof.rows, "sealed": proof.sealed_through, "fault": proof.fault}
+    if not proof.fault:
+        found["end"] = {"rows": proof.rows, "head": proof.head, "at": now.isoformat()}
+    elif (checked := read_checked_end(session)) is not None:
+        found["end"] = asdict(checked)
     installation_hold.write_installation_state(session, CHECK_STATE_KEY, found, now=now)
 
 

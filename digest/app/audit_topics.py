@@ -149,7 +149,22 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
 }
 _TOPIC_OF_ACT = {act: topic for topic, phrases in _PHRASES_BY_TOPIC.items() for act in phrases}
 _PHRASES = {act: phrase for phrases in _PHRASES_BY_TOPIC.values() for act, phrase in phrases.items()}
-_HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people"})
+_HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message"})
+
+
+def list_acts_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
+    """List the acts of each topic with what the actor did, "…" for the subject, in alphabetical order of the words."""
+    return {
+        topic: tuple(
+            sorted(((act, phrase.replace("{}", "…")) for act, phrase in phrases.items()), key=lambda pair: pair[1])
+        )
+        for topic, phrases in _PHRASES_BY_TOPIC.items()
+    }
+
+
+def is_known_act(act: str) -> bool:
+    """Say whether the log may have an act of this name."""
+    return act in _PHRASES
 
 
 def belongs_to(act: str, topic: str) -> bool:
@@ -208,10 +223,12 @@ def describe_detail(detail: object) -> tuple[str, str]:
     if not isinstance(detail, Mapping):
         return "", UNREADABLE
     reason = detail.get("why") or detail.get("because") or ""
-    rest = [
+    message = detail.get("message", "")
+    rest = [str(message)] if message else []
+    rest += [
         f"{name}: {_write_value(value)}"
         for name, value in detail.items()
-        if name not in _HIDDEN_DETAIL and value not in ({}, [], "")
+        if name not in _HIDDEN_DETAIL and value not in ({}, [], "") and not (message and name == "error")
     ]
     return str(reason), ", ".join(rest)
 

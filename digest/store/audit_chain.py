@@ -1,19 +1,26 @@
-"""The audit log read back as it is stored, and judged row by row: against the row before it, and against the nightly seals."""
+"""The audit log read back as it is stored, and judged row by row: against the row before it, the nightly seals, and the last check.
+
+Rows that are taken from the end leave a chain that holds, and the seal of the night may not have covered them yet: so a check remembers
+how far the log went and what its last row was.
+"""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.store.audit import hash_audit_entry
+from digest.store.delivery_models import InstallationState
 from digest.store.models import AuditEntry
 from subscribers.consent.chain_verification import read_raw_rows
 from subscribers.consent.seals import LedgerProof
 from subscribers.store.models import Seal
 
+CHECK_STATE_KEY = "audit log check"
 _PAGE_SIZE = 1000
 _COLUMNS = ("seq", "@at", "'actor", "'act", "'subject", "'CAST(detail AS TEXT)", "'previous", "'hash")
 
@@ -22,18 +29,36 @@ _COLUMNS = ("seq", "@at", "'actor", "'act", "'subject", "'CAST(detail AS TEXT)",
 class AuditProof:
     """What a check of the audit log found: how many rows it has, and what is wrong first; empty where all holds.
 
-    `sealed_through` is the row up to which the newest seal covers the log.
+    `sealed_through` is the row up to which the newest seal covers the log, `head` the hash of the last row.
     """
 
     rows: int
     fault: str
     sealed_through: int = 0
+    head: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedEnd:
+    """Where the log ended when it was last found to hold: how many rows it had, the hash of the last, and when that was."""
+
+    rows: int
+    head: str
+    at: str
+
+
+def read_checked_end(session: Session) -> CheckedEnd | None:
+    """Return where the log ended when it was last found to hold; None where no check remembered that."""
+    query = select(InstallationState.value).where(InstallationState.name == CHECK_STATE_KEY)
+    stored = (session.scalar(query) or {}).get("end")
+    return CheckedEnd(stored["rows"], stored["head"], stored["at"]) if stored else None
 
 
 def prove_audit_log(session: Session) -> AuditProof:
-    """Check every row of the audit log against the one before it, and the seals against the rows that they cover."""
+    """Check every row against the one before it, the seals against the rows that they cover, and the end against the last check's."""
     seals = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None)).order_by(Seal.id)
     sealed = {row.log_through: row for row in session.execute(seals)}
+    checked = read_checked_end(session)
     rows, head, fault = 0, "", ""
     for row in _stream_rows(session):
         rows += 1
@@ -45,11 +70,14 @@ def prove_audit_log(session: Session) -> AuditProof:
         if seal is not None and seal.log_head != head:
             fault = f"row {rows:,} is not the one that the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers"
             break
+        if checked is not None and rows == checked.rows and head != checked.head:
+            fault = f"row {rows:,} is not the one that the check of {_write_minute(checked.at)} UTC found"
+            break
     if not fault:
-        fault = _find_missing_rows(session, rows, sealed)
+        fault = _find_missing_rows(session, rows, sealed, checked)
     total = session.scalar(select(func.count()).select_from(AuditEntry)) or 0
     through = session.scalar(select(func.max(Seal.log_through))) or 0
-    return AuditProof(total, f"audit log: {fault}" if fault else "", through)
+    return AuditProof(total, f"audit log: {fault}" if fault else "", through, head)
 
 
 def include_audit_fault(session: Session, proof: LedgerProof) -> LedgerProof:
@@ -80,9 +108,18 @@ def _find_row_fault(row: list[Any], place: int, head: str) -> str:
     return ""
 
 
-def _find_missing_rows(session: Session, rows: int, uncovered: dict[int | None, Any]) -> str:
+def _write_minute(at: str) -> str:
+    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _find_missing_rows(
+    session: Session, rows: int, uncovered: dict[int | None, Any], checked: CheckedEnd | None
+) -> str:
     for through, seal in uncovered.items():
         if through:
             return f"rows after {rows:,} are missing; the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers row {through:,}"
+    if checked is not None and checked.rows > rows:
+        found = f"the check of {_write_minute(checked.at)} UTC found {checked.rows:,} rows"
+        return f"rows after {rows:,} are missing; {found}"
     stray = session.scalar(select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None)))
     return "" if stray is None else f"the row with id {stray} is in no chain: it was not written by this program"

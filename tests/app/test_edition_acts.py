@@ -149,10 +149,14 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
         sending.cancel_edition(install, name, actor=ADMIN, now=NOW)
     with approved.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.APPROVED))
-    assert audit_rows(approved.database) == [
-        ("failed: approve", EDITOR.name, name, {"error": "ApprovalError"}),
-        ("failed: cancelled", ADMIN.name, name, {"error": "EditionControlError"}),
-    ]
+    (approve, cancel) = audit_rows(approved.database)
+    assert approve[:3] == ("failed: approve", EDITOR.name, name)
+    assert (approve[3]["error"], approve[3]["message"].startswith("2026-W47")) == ("ApprovalError", True)
+    assert cancel[:3] == ("failed: cancelled", ADMIN.name, name)
+    assert cancel[3] == {
+        "error": "EditionControlError",
+        "message": "2026-W47 is sent: there is nothing left to cancel.",
+    }
     assert approved.dump() | {"audit": []} == before
 
 

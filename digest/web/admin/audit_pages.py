@@ -94,7 +94,7 @@ def _read_query(values: Any) -> dict[str, str]:
     for name in ("from", "to"):
         if _parse_day(query[name]) is None:
             query[name] = ""
-    if query["what"] not in audit_topics.TOPICS:
+    if query["what"] not in audit_topics.TOPICS and not audit_topics.is_known_act(query["what"]):
         query["what"] = ""
     # No address belongs into a URL, and no subject holds one.
     return {name: text for name, text in query.items() if text and "@" not in text}
@@ -102,9 +102,11 @@ def _read_query(values: Any) -> dict[str, str]:
 
 def _read_filter(query: dict[str, str]) -> AuditFilter:
     first, last = _parse_day(query.get("from", "")), _parse_day(query.get("to", ""))
+    what = query.get("what", "")
     return AuditFilter(
         actor=query.get("who", ""),
-        topic=query.get("what", ""),
+        topic=what if what in audit_topics.TOPICS else "",
+        act="" if what in audit_topics.TOPICS else what,
         subject=audit_topics.read_subject(query.get("about", "")),
         since=_midnight(first) if first else None,
         until=_midnight(last + timedelta(days=1)) if last else None,

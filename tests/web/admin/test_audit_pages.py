@@ -1,6 +1,7 @@
 """The audit log's pages: by person, act, subject and date; its check; its export; who may see it."""
 
 import csv
+import html
 import importlib
 import io
 import pkgutil
@@ -10,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 
 import digest
 from digest import app
 from digest.app import audit_log, audit_topics
-from digest.app.acts import Act
+from digest.app.acts import Act, Role
 from digest.store.audit import record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import AuditEntry
+from digest.store.staff import StaffError
+from tests.actors import ADMIN
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
@@ -80,6 +83,9 @@ def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) 
         (f"about=Reader+{both.ada}", ["2"]),
         ("to=2026-11-18", ["1"]),
         ("from=2026-11-19&what=approvals", ["3"]),
+        ("what=approve", ["3"]),
+        ("what=list+exported", ["4"]),
+        ("what=list+imported", []),
         ("from=nonsense&what=nonsense&at=x&row=y", ["4", "3", "2", "1"]),
     ):
         assert [row.split()[-1] for row in rows_of(client.get(f"/admin/audit?{query}").text)] == numbers, query
@@ -147,6 +153,33 @@ def test_a_check_says_how_far_the_chain_holds_and_names_the_row_where_it_does_no
     assert (
         "<b>The log does not hold: row 1 was changed: it is not what was hashed.</b>" in client.get("/admin/audit").text
     )
+
+
+def test_rows_that_are_taken_from_the_end_are_missed_by_every_later_check(both: Any) -> None:
+    client = both.signed_in_client("admin")
+    record(both, *[("staff 1", f"act {n}", "list", {}) for n in range(6)])
+    client.post("/admin/audit/check", data=token_of(client))
+    assert "Unbroken from row 1 to 6." in client.get("/admin/audit").text
+    with both.database.write() as session:
+        session.execute(delete(AuditEntry).where(AuditEntry.seq > 4))
+    for _ in range(2):  # a check that finds it forgets nothing
+        client.post("/admin/audit/check", data=token_of(client))
+        page = client.get("/admin/audit").text
+        assert "rows after 4 are missing; the check of 2026-11-19 22:30 UTC found 6 rows" in page
+    record(both, *[("staff 1", f"other {n}", "list", {}) for n in range(3)])
+    client.post("/admin/audit/check", data=token_of(client))
+    assert "row 6 is not the one that the check of 2026-11-19 22:30 UTC found" in client.get("/admin/audit").text
+
+
+def test_a_failed_act_says_why_and_holds_no_address(world: Any) -> None:
+    now = {"now": NOW}
+    with pytest.raises(StaffError), Act("staff added", Role.ADMIN).transaction(world.database, ADMIN, "staff", **now):
+        raise StaffError("sam@newsroom.example is on the staff already.")
+    with pytest.raises(ValueError, match="ada"), Act("backed up", Role.ADMIN).steps(world.database, ADMIN, "x", **now):
+        raise ValueError("ada@okapi.example")
+    page = rows_of(world.signed_in_client("admin").get("/admin/audit").text)
+    assert "Failed. <address> is on the staff already." in html.unescape(page[1])
+    assert "Failed. error: ValueError" in page[0]
 
 
 def test_an_export_takes_a_reason_and_no_spreadsheet_executes_it(world: Any) -> None:
