@@ -265,6 +265,7 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
         **dict.fromkeys(("admin.show_source", "admin.ask_before_removing_source"), first),
         **dict.fromkeys(("approvals.show_version", "approvals.show_version_mail"), first),
         "admin.show_member": [{"number": 1}, {"number": 2}],
+        "admin.ask_before_grave_act": [{"number": number, "act": "reset"} for number in (1, 2)],
     }
     opened: Counter[str] = Counter()
     for rule in app.url_map.iter_rules():
