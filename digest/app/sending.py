@@ -144,6 +144,17 @@ def send_test(
         )
 
 
+def read_test_report(installation: Installation, name: str, serial: str) -> StaffTestReport | None:
+    """Read what came of a test of an edition; None where there was none of that serial.
+
+    Raises:
+        UnknownEditionError: there is no such edition.
+    """
+    name = edition_name(installation, name)
+    with installation.database.read() as session:
+        return staff_test.read_test_report(session, name, serial, installation.keys)
+
+
 @dataclass(frozen=True, slots=True)
 class PauseResult:
     """An edition that was to be paused or resumed: whether that changed anything, and how many deliveries wait."""

@@ -56,11 +56,15 @@ class StaffTestResult:
 
 @dataclass(frozen=True, slots=True)
 class StaffTestReport:
-    """What came of a test, by staff member. `stopped` is empty or says why not all of them were tried."""
+    """What came of a test, by staff member. `stopped` is empty or says why not all of them were tried.
+
+    `serial` tells it from the other tests of its edition.
+    """
 
     edition: str
     tested: tuple[StaffTestResult, ...]
     stopped: str = ""
+    serial: str = ""
 
     @property
     def arrived(self) -> bool:
@@ -145,7 +149,21 @@ def hand_over_test(
     )
     hand_over_batches(run, partial(_claim_mails, run), _make_tasks)
     log.info("test sent", edition=test.edition, mails=len(test.mails), stopped=run.stop_reason)
-    return StaffTestReport(test.edition, _read_results(run, test.mails), run.stop_reason)
+    serial = test.purpose.rpartition(":")[2]
+    return StaffTestReport(test.edition, _read_results(run, test.mails), run.stop_reason, serial)
+
+
+def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) -> StaffTestReport | None:
+    """Read what came of a test to those who are still on the staff; None where there was none, or nobody of it is left."""
+    purpose = f"{TEST_PURPOSE_PREFIX}{name}:{serial}"
+    rows = {row.id: row for row in session.scalars(select(Delivery).where(Delivery.purpose == purpose))}
+    members = [(member, make_delivery_id(keys, purpose, member.id)) for member in staff.list_proven_staff(session)]
+    tested = tuple(
+        StaffTestResult(member.email, rows[number].state, rows[number].reply)
+        for member, number in members
+        if number in rows
+    )
+    return StaffTestReport(name, tested, serial=serial) if tested else None
 
 
 def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:

@@ -18,7 +18,7 @@ from digest.edition.approval import ApprovalError
 from digest.edition.content import EditionContent
 from digest.edition.queries import UnknownEditionError
 from digest.store.models import EditionState
-from digest.web.auth.access import current_actor, is_admin
+from digest.web.auth.access import current_actor, current_staff, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.editing_pages import render_edit_page
@@ -238,23 +238,41 @@ def sent() -> ResponseReturnValue:
 
 @desk_pages.get("/editions/<name>/test")
 def before_test(name: str) -> ResponseReturnValue:
-    """Say to whom a test would go, with the button that sends it."""
-    return _test_mail_page(name)
+    """Ask to whom a test goes, to oneself unless others are chosen; after one, show what came of it."""
+    serial = request.args.get("sent", "")
+    report = sending.read_test_report(web_context().installation, name, serial) if serial else None
+    return _test_mail_page(name, report=report)
 
 
 @desk_pages.post("/editions/<name>/test")
 def submit_test_mail(name: str) -> ResponseReturnValue:
-    """Send the edition as it stands to the staff, and show what came of it."""
-    context = web_context()
+    """Send the edition as it stands to those of the staff who were chosen, and lead to what came of it."""
+    context, chosen = web_context(), request.form.getlist("to")
+    members = sending.list_test_recipients(context.installation)
+    to = [member.email for member in members if str(member.id) in chosen]
+    if members and not to:
+        return _test_mail_page(name, error="Nobody was chosen. Tick to whom the test goes."), 409
     try:
-        report = sending.send_test(context.installation, name, actor=current_actor(), clock=context.clock)
+        report = sending.send_test(context.installation, name, to=to, actor=current_actor(), clock=context.clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
-    return _test_mail_page(name, report=report)
+    if report.stopped:
+        # Why it stopped is written nowhere: it is said once.
+        return _test_mail_page(name, report=report), 409
+    return redirect(url_for("desk.before_test", name=name, sent=report.serial), 303)
 
 
 def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: str = "") -> str:
-    installation = web_context().installation
+    installation, own = web_context().installation, current_staff().member_id
     row = page_views.read_edition(installation, name)
-    members = sending.list_test_recipients(installation)
-    return render_template("web/desk/test.html", edition=row, members=members, report=report, why=error)
+    tested = {result.email for result in report.tested} if report else set()
+    members = sorted(sending.list_test_recipients(installation), key=lambda member: member.id != own)
+    return render_template(
+        "web/desk/test.html",
+        edition=row,
+        members=members,
+        chosen={str(m.id) for m in members if (m.email in tested if tested else m.id == own)},
+        own=own,
+        report=report,
+        why=error,
+    )

@@ -281,16 +281,44 @@ def test_the_desk_says_to_whom_a_test_goes_and_its_button_sends_it(proven: Any) 
     assert f'href="{path}"' in client.get("/desk/").text
     before = proven.dump()
     page = client.get(path).text
-    assert (SAM in page, "Send the test to 1 address" in page) == (True, True)
+    assert (f"{SAM}, you" in page, ">Send the test<" in page) == (True, True)
     assert proven.dump() == before
-    answer = client.post(path, data=fields_of(page))
-    assert answer.status_code == 200
-    assert "The test is out" in answer.text
+    answer = client.post(path, data=fields_of(page) | {"to": chosen_in(page)})
+    assert answer.status_code == 303
+    shown = client.get(answer.location).text
+    assert "The test is out" in shown
+    assert re.search(rf"{SAM}</th><td><span class=\"pill ok\">Accepted", shown)
     (mail,) = in_outbox(proven)
     assert str(mail["To"]) == SAM
     with proven.database.read() as session:
         assert session.scalars(select(Edition.state)).one() is EditionState.DRAFT
     assert audits(proven)[-1] == ("staff 1", "test", "2026-W47")
+
+
+def chosen_in(page: str) -> list[str]:
+    return re.findall(r'name="to" value="(\d+)" checked', page)
+
+
+def test_a_test_goes_to_oneself_unless_colleagues_are_chosen(proven: Any) -> None:
+    with proven.database.write() as session:
+        session.add(
+            StaffMember(email="kim@newsroom.example", role="admin", added_at=NOW, proven_at=NOW, added_by="a test")
+        )
+    client, path = signed_in(proven), "/desk/editions/2026-W47/test"
+    page = client.get(path).text
+    assert "kim@newsroom.example, admin" in page
+    own = chosen_in(page)
+    everybody = re.findall(r'name="to" value="(\d+)"', page)
+    assert (len(own), len(everybody)) == (1, 2)
+    nobody = client.post(path, data=fields_of(page) | {"to": ["999"]})
+    assert (nobody.status_code, "Nobody was chosen" in nobody.text) == (409, True)
+    assert in_outbox(proven) == []
+    client.post(path, data=fields_of(page) | {"to": own})
+    assert [str(mail["To"]) for mail in in_outbox(proven)] == [SAM]
+    both = client.get(client.post(path, data=fields_of(page) | {"to": everybody}).location).text
+    assert sorted(str(mail["To"]) for mail in in_outbox(proven)) == ["kim@newsroom.example", SAM, SAM]
+    assert chosen_in(both) == everybody, "once more goes to the same"
+    assert "The test is out" not in client.get(f"{path}?sent=00000000").text
 
 
 def test_a_form_from_elsewhere_sends_no_test(proven: Any) -> None:

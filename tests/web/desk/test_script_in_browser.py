@@ -515,6 +515,7 @@ def test_on_postgresql_an_editor_signs_in_arranges_writes_looks_and_tests_and_a_
             expect(page.locator("#unsaved")).to_be_empty()
             assert week.headlines("featured")[:2] == ["Ten days for every crane modem", first]
             page.goto(f"{page.url.partition('?')[0]}/test")
+            page.get_by_label(EDITORS["sam"]).check()
             follow(page.get_by_role("button", name="Send the test"))
             expect(page.get_by_role("row", name=EDITORS["dana"])).to_contain_text("Accepted")
             follow(colleague.get_by_role("link", name="Review and approve").first)
