@@ -8,6 +8,7 @@
   const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
   const actForm = () => document.getElementById("act");
   const token = () => find("input[name=csrf_token]", actForm()).value;
+  const SIGNED_OUT = "You are signed out. Sign in in another tab; what you typed stays here.";
   const letters = desk.dataset.letters === "on";
   // A refusal answers a form with the page: its address becomes the page's own, which can be loaded again.
   if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page);
@@ -27,44 +28,71 @@
   };
   const say = (text) => { find("#saved").textContent = text; };
 
-  const post = (form, fields) => {
+  const post = async (form, fields) => {
     const body = new URLSearchParams();
     for (const [name, value] of fields) body.append(name, value);
-    return fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true });
+    const once = () => fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true });
+    const answer = await once();
+    if (answer.status !== 400) return answer;
+    // Whoever signed in again meanwhile has another token than their page.
+    const fresh = await fetch(location.pathname + location.search), given = fresh.ok && find("#act [name=csrf_token]", parse(await fresh.text()));
+    if (!given) return answer;
+    for (const input of findAll("input[name=csrf_token]")) input.value = given.value;
+    body.set("csrf_token", token());
+    return once();
+  };
+  const parse = (text) => new DOMParser().parseFromString(text, "text/html");
+  const hide = (form, name, value) => {
+    const input = document.createElement("input");
+    Object.assign(input, { type: "hidden", name, value });
+    form.append(input);
   };
   // Of a form that saves itself goes what was left, beside what is hidden in it: what stood before, and what the page is.
-  const postLeft = (form, left) => {
+  const fieldsLeft = (form, left) => {
     const hidden = findAll("input[type=hidden]", form).map((input) => [input.name, input.value]);
-    return post(form, [...hidden, ...[...left].map(([control, value]) => [control.name, value])]);
+    return [...hidden, ...[...left].map(([control, value]) => [control.name, value])];
   };
 
-  // A conflict, a refusal, the end of a session: the server has a page for each, which a plain sending of the form shows.
-  const sendPlainly = (form, extra) => {
-    for (const [name, value] of Object.entries(extra)) {
-      const input = document.createElement("input");
-      Object.assign(input, { type: "hidden", name, value });
-      form.append(input);
+  // A conflict, a refusal: the server has a page for each, which a plain sending of the same fields shows. Whoever is signed out, or
+  // writes on in the next field, stays: what was refused is sent again with that.
+  const showRefusal = async (answer, form, fields, left = new Map()) => {
+    if (answer.status === 401) return say(SIGNED_OUT);
+    const held = document.activeElement;
+    if (unsaved.has(held) && savesItself(held) && held.value !== left.get(held)) {
+      return say(`Not saved: ${find("h1", parse(await answer.text())).textContent}. Leave this field to see it.`);
     }
-    leaving = true;
-    HTMLFormElement.prototype.submit.call(form);
+    const plain = document.createElement("form");
+    Object.assign(plain, { method: "post", action: form.action });
+    for (const [name, value] of fields) hide(plain, name, name === "csrf_token" ? token() : value);
+    document.body.append(plain);
+    leaving = [...unsaved].every((control) => !control.isConnected || left.has(control));
+    HTMLFormElement.prototype.submit.call(plain);
   };
 
   const send = (form, extra = {}, at = place) => inTurn(async () => {
+    // By then it may stand first or last.
+    if (find(`button[value="${extra.act}"]:disabled`)) return;
     say("Saving…");
     const fields = new FormData(form);
     for (const [name, value] of Object.entries(extra)) fields.set(name, value);
     const answer = await post(form, fields);
-    if (answer.type !== "opaqueredirect") return sendPlainly(form, extra);
+    if (answer.type !== "opaqueredirect") return showRefusal(answer, form, fields);
     await showPreview(at);
     await refresh();
   });
+  const underWay = new Set();
   const act = (value, extra = {}) => unlessApproved(() => {
+    // Pressed twice, it is done once; up and down go on.
+    if (underWay.has(value)) return;
+    if (value.includes(" ") && !/^(up|down) /.test(value)) underWay.add(value);
     const [word, story] = value.split(" "), row = document.getElementById(story);
     if (row) row.setAttribute("aria-busy", "true");
     say("Saving…");
     // Where a story is dropped, the one that takes its place is looked at.
     const next = row && word === "drop" ? row.nextElementSibling || row.previousElementSibling : row;
     send(actForm(), { ...extra, act: value }, next && next.dataset.place || place).then(() => {
+      underWay.delete(value);
+      row?.removeAttribute("aria-busy");
       const placed = find(`#edition [data-story="${story}"]`);
       if (!placed) return;
       placed.scrollIntoView({ block: "nearest" });
@@ -130,7 +158,7 @@
   const refresh = async () => {
     const answer = await fetch(location.pathname + location.search, { redirect: "error" });
     if (!answer.ok) return location.reload();
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = parse(await answer.text());
     // It goes out: its page is another one.
     if (!find("#desk[data-presence]", fresh)) return location.reload();
     const saved = find("#saved", fresh).textContent;
@@ -179,6 +207,13 @@
     restoreFocus(held, kept);
   };
 
+  // What is written on an older state than the page has now says on which, where somebody changed the same since: it is shown both.
+  const squeeze = (text) => text.trim().replace(/\s+/g, " ");
+  const keepBasis = (form, name, isSame = false) => {
+    const basis = form.elements.namedItem(`seq-${name}`);
+    if (!isSame && !basis) hide(form, `seq-${name}`, desk.dataset.seq);
+    if (isSame && basis) basis.remove();
+  };
   const isHeld = (part) => part.contains(document.activeElement) || [...unsaved].some((control) => part.contains(control));
   const keepForms = (old, fresh) => {
     for (const mine of findAll("form[data-saves]", old)) {
@@ -187,7 +222,16 @@
       for (const control of findAll("[name]", theirs)) {
         const own = mine.elements.namedItem(control.name);
         if (!own || own instanceof RadioNodeList || own === document.activeElement || unsaved.has(own)) continue;
-        if (inPicture(own) && isHeld(own.closest("[data-fresh]"))) continue;
+        const field = own.name.startsWith("was-") && mine.elements.namedItem(own.name.slice(4));
+        if (inPicture(own)) {
+          const held = isHeld(own.closest("[data-fresh]"));
+          keepBasis(mine, "picture", !held);
+          if (held) continue;
+        } else if (field) {
+          const isSame = squeeze(own.value) === squeeze(control.value) || !(field === document.activeElement || unsaved.has(field));
+          keepBasis(mine, field.name, isSame);
+          if (!isSame) continue;
+        }
         if (own.value !== control.value) { own.value = control.value; note(own, ""); }
       }
       for (const said of findAll("[data-fresh]", theirs)) {
@@ -241,6 +285,11 @@
     menu.append(fresh);
   };
 
+  // The second of two quick clicks is on whatever has come under the mouse by then.
+  document.addEventListener("click", (event) => {
+    const button = event.detail > 1 && event.target.closest("button[name=act]");
+    if (button && button.value.includes(" ")) event.preventDefault();
+  }, true);
   document.addEventListener("submit", (event) => {
     if (event.target.id !== "act" || !event.submitter || event.submitter.name !== "act") return;
     event.preventDefault();
@@ -332,9 +381,14 @@
     for (const [one, value] of left) onItsWay.set(one, value);
     say("Saving…");
     inTurn(async () => {
-      const answer = await postLeft(form, left).finally(() => { for (const one of left.keys()) onItsWay.delete(one); });
-      if (answer.type !== "opaqueredirect") return sendPlainly(form, {});
-      for (const [one, value] of left) if (one.value === value) unsaved.delete(one);
+      const fields = fieldsLeft(form, left);
+      const answer = await post(form, fields).finally(() => { for (const one of left.keys()) onItsWay.delete(one); });
+      if (answer.type !== "opaqueredirect") return showRefusal(answer, form, fields, left);
+      for (const [one, value] of left) {
+        if (one.value === value) { unsaved.delete(one); keepBasis(form, inPicture(one) ? "picture" : one.name, true); }
+        const was = form.elements.namedItem(`was-${one.name}`);
+        if (was) was.value = value;
+      }
       const row = form.closest("[data-place]");
       await showPreview(row ? row.dataset.place : "");
       const saved = await refresh();
@@ -462,7 +516,7 @@
   const showKeys = async () => {
     const answer = await fetch(desk.dataset.keys);
     if (!answer.ok) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const page = parse(await answer.text());
     const dialog = openDialog("Keys"), close = document.createElement("button");
     Object.assign(close, { className: "btn", textContent: "Close", autofocus: true });
     close.addEventListener("click", () => dialog.close());
@@ -507,7 +561,8 @@
     if (!letters || isCommand || event.altKey) return;
     if (Date.now() - going < 1500 && goTo[event.key]) { going = 0; return go(event.key); }
     const does = KEYS[event.key];
-    if (does) { event.preventDefault(); does(); }
+    // A key that is held down does no act again and again.
+    if (does) { event.preventDefault(); if (!event.repeat || "jk".includes(event.key)) does(); }
   });
 
   // --- views, without loading the page again -----------------------------------------------------------------
@@ -599,7 +654,7 @@
     const body = new URLSearchParams({ csrf_token: token(), place: placeNow(), revision: told.revision });
     const answer = await fetch(desk.dataset.presence, { method: "POST", body, redirect: "manual" }).catch(() => null);
     if (!answer) return;
-    if (!answer.ok) { if (answer.status === 401) say("You are signed out. Sign in in another tab; what you typed stays here."); return; }
+    if (!answer.ok) { if (answer.status === 401) say(SIGNED_OUT); return; }
     // Where nothing is new the answer holds who is here, and no more.
     told = { ...told, ...await answer.json() };
     showPresent(told);

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, Route, expect
 
 from digest.app import approvals, editions
 from digest.app.accounts.sign_in import make_sign_in_link
@@ -451,6 +451,112 @@ def test_two_editors_see_each_other_and_lose_nothing(
     other.close()
     assert first != second
     hear_of_approval_while_typing(desk, week, address)
+
+
+def write_as_sam(week: SampleWeek, anchor: str, **fields: str) -> None:
+    """Let Sam save fields of a story elsewhere."""
+    client = week.client("sam")
+    week.app.config["WTF_CSRF_ENABLED"] = False
+    answer = client.post(f"{week.path}/story/{anchor}", data={"seq": str(week.state.last_seq), **fields})
+    week.app.config["WTF_CSRF_ENABLED"] = True
+    assert answer.status_code == 303
+
+
+def hold_first(page: Page, url: str) -> list[Route]:
+    """Hold back the first that the page sends there; give all that it has sent."""
+    sent: list[Route] = []
+
+    def answer(route: Route) -> None:
+        sent.append(route)
+        if len(sent) > 1:
+            route.continue_()
+
+    page.route(url, answer)
+    return sent
+
+
+def test_what_is_typed_while_a_colleague_writes_is_neither_lost_nor_stored_over_theirs(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    first, heading = week.anchors("featured")[0], desk.get_by_role("heading", level=1)
+    headline, summary = (desk.locator(f"li.st.sel [name={name}]") for name in ("headline", "summary"))
+    note, saved, unsaved = (desk.locator(place) for place in ("li.st.sel [name=note]", "#saved", "#unsaved"))
+    story = f"{address}{week.path}?open={first}"
+    desk.goto(story)
+    write_as_sam(week, first, headline="Sam's headline", summary="Sam's summary.")
+    # The answer is slow, and meanwhile the next field is written.
+    sent = hold_first(desk, "**/story/*")
+    headline.fill("Dana's headline")
+    headline.press("Tab")
+    summary.fill("Dana's sum")
+    expect(saved).to_have_text("Saving…")
+    sent[0].continue_()
+    expect(saved).to_have_text("Not saved: Two versions of one headline. Leave this field to see it.")
+    expect(summary).to_be_focused()
+    desk.keyboard.type("mary.")
+    note.focus()
+    expect(heading).to_have_text("Two versions of the headline and the summary")
+    for words in ("Sam's headline", "Sam's summary.", "Dana's headline", "Dana's summary."):
+        expect(desk.locator("main")).to_contain_text(words)
+    entry = week.entry("featured", 0)
+    assert (entry["headline"], entry["summary"]) == ("Sam's headline", "Sam's summary.")
+    desk.unroute("**/story/*")
+    # The page is brought up to date around a text that a colleague has changed since it was begun.
+    desk.goto(story)
+    note.fill("From us.")
+    write_as_sam(week, first, summary="Sam's second summary.")
+    summary.focus()
+    desk.keyboard.type("Dana adds. ")
+    expect(note.locator("xpath=..").locator("em")).to_contain_text("Saved ")
+    expect(unsaved).to_contain_text("summary of Featured 1")
+    note.focus()
+    expect(heading).to_have_text("Two versions of one summary")
+    expect(desk.locator("main")).to_contain_text("Dana adds.")
+    assert week.entry("featured", 0)["summary"] == "Sam's second summary."
+    # A session that ends keeps the page, and what is typed on it is saved in the next one.
+    desk.goto(story)
+    summary.fill("Dana's last word.")
+    desk.context.clear_cookies()
+    note.focus()
+    expect(saved).to_have_text("You are signed out. Sign in in another tab; what you typed stays here.")
+    expect(unsaved).to_contain_text("summary of Featured 1")
+    sign_in(desk.context, week, address, "dana")
+    summary.focus()
+    note.focus()
+    expect(unsaved).to_have_text("")
+    assert week.entry("featured", 0)["summary"] == "Dana's last word."
+
+
+def test_what_is_pressed_twice_is_done_once(desk: Page, served: tuple[SampleWeek, str]) -> None:
+    week, address = served
+    desk.goto(f"{address}{week.path}?filter=left-out")
+    desk.get_by_role("button", name="Use it").first.dblclick()
+    expect(desk.locator("#saved")).to_contain_text("Saved")
+    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_have_text("Undo: add")
+    assert week.state.last_seq == 1
+    sent = hold_first(desk, "**/act")
+    desk.keyboard.press("Escape")
+    desk.locator("ol[data-section=featured] > li").nth(1).evaluate("e => { e.tabIndex = -1; e.focus() }")
+    for _ in range(3):
+        desk.keyboard.press("x")
+    sent[0].continue_()
+    expect(desk.locator("#removed summary")).to_have_text("Removed lately: 1")
+    desk.locator("#removed summary").click()
+    desk.get_by_role("button", name="Put back").dblclick()
+    expect(desk.locator("#removed")).to_have_count(0)
+    # The second to last of a section, moved down twice before the first is answered, stays at its end.
+    desk.unroute("**/act")
+    sent = hold_first(desk, "**/act")
+    rows = desk.locator("ol[data-section=featured] > li")
+    rows.nth(-2).evaluate("e => { e.tabIndex = -1; e.focus() }")
+    moved = shown(desk, "featured")[-2]
+    desk.keyboard.press("Alt+ArrowDown")
+    desk.keyboard.press("Alt+ArrowDown")
+    sent[0].continue_()
+    expect(rows.last).to_contain_text(moved)
+    expect(desk.locator("#saved")).to_contain_text("Saved")
+    assert (week.state.last_seq, len(sent)) == (4, 1)
 
 
 def test_letters_rest_when_they_are_switched_off(desk: Page, served: tuple[SampleWeek, str]) -> None:
