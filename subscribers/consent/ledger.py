@@ -37,6 +37,8 @@ _STATE_AFTER = {
     ConsentKind.SUPPRESSED: PersonState.SUPPRESSED,
     ConsentKind.ERASED: PersonState.ERASED,
 }
+# Nobody agreed to mail before it: 1970-01-01 is a computer's zero, 0001-01-01 another's.
+EARLIEST_CONSENT = datetime(1971, 1, 1, tzinfo=UTC)
 PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not theirs: we asked them
 # Links of these kinds may carry another commitment than the link before them.
 ADDRESS_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.ADDRESS_CHANGED})

@@ -62,10 +62,14 @@ def add_subscriber(
 
     Raises:
         AddressError: the text is no address.
-        SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future.
+        SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future, or of a time before there was mail.
     """
     if evidence.agreed_at > now:
         raise SignupRefusedError("the consent's date lies in the future: give the day on which the person agreed.")
+    if evidence.agreed_at < ledger.EARLIEST_CONSENT:
+        raise SignupRefusedError(
+            "the consent's date lies before there was mail: give the day on which the person agreed."
+        )
     parsed = read_address(address)
     if (suppressed := suppression.find_suppression(session, keys, parsed)) is not None:
         raise SignupRefusedError(

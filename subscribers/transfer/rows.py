@@ -10,6 +10,7 @@ from email_validator import EmailNotValidError, validate_email
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
+from subscribers.consent.ledger import EARLIEST_CONSENT
 from subscribers.errors import ApplicationError
 from subscribers.transfer.formats import STATUS_WORDS, ColumnLayout, RowStatus
 from subscribers.transfer.spreadsheet_csv import unescape_address
@@ -144,7 +145,7 @@ def parse_row_time(text: str) -> datetime | None:
             raise ValueError("no time") from None
         moment = datetime.fromisoformat("".join(match.groups()))
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment if moment.year > 1970 else None  # 1970-01-01 is a computer's zero, nobody's consent
+    return moment if moment >= EARLIEST_CONSENT else None
 
 
 def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:

@@ -157,6 +157,7 @@ def test_who_left_by_their_own_service_is_no_person_to_bring_in(
         ("NULL", None),
         ("0000-00-00 00:00:00", None),
         ("1970-01-01 00:00:00", None),
+        ("0001-01-01 00:00:00", None),
     ],
 )
 def test_times_are_read_as_the_services_write_them(text: str, expected: datetime | None) -> None:

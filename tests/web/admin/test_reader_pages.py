@@ -367,6 +367,7 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
         ({"address": "nobody"}, "there is no @"),
         ({"on": "soon"}, "Give the day"),
         ({"on": "2027-01-01"}, "lies in the future"),
+        ({"on": "0001-01-01"}, "lies before there was mail"),
         ({"wording": " "}, "in which words"),
         ({"where": "bo@x.example"}, "no address among them"),
     ],
