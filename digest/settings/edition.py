@@ -14,7 +14,7 @@ from subscribers.reader_language import ReaderLanguage, mark_message, writing_di
 class PublicationSettings(values.SettingsTable):
     """What the newsletter is and who makes it."""
 
-    name: values.SingleLine = "HLS.Today"
+    name: values.FilledLine = "HLS.Today"
     tagline: values.SingleLine = "The homeland-security week in one read"
     site: Annotated[str, AfterValidator(values.check_web_address)] = "https://hls.today/"
     about: str = (
@@ -62,7 +62,7 @@ DeadlineRule = Literal["wait", "skip", "send-last-approved"]
 class ScheduleSettings(values.SettingsTable):
     """When things happen, in the publication's zone; see `digest.timetable` for the form."""
 
-    collect: list[values.RuleText] = ["daily 05:00", "daily 17:00"]
+    collect: list[values.VisitRule] = ["daily 05:00", "daily 17:00"]
     draft: values.RuleText = "thu 17:30"
     release: values.RuleText = "fri 06:00"
     # Before the release: when every article is looked at again; 0: never.
@@ -101,8 +101,8 @@ SectionKindName = Literal["featured", "most-read", "topics", "products", "events
 class SectionSettings(values.SettingsTable):
     """One block of the edition. `kind = "stories"` is the operator's own, filled from `topics`."""
 
-    key: str = Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")
-    title: values.SingleLine
+    key: Annotated[str, AfterValidator(values.check_section_key)]
+    title: values.FilledLine
     kind: SectionKindName
     note: values.SingleLine = ""
     most: int = Field(default=5, ge=1, le=40)

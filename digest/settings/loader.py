@@ -196,10 +196,32 @@ def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
     return f"{key}: {described}" if key else described
 
 
+# What is wrong with a value, by pydantic's kinds of error, with the facts that it gives: its own words are for programmers.
+_ERROR_WORDS = {
+    "extra_forbidden": "no such setting",
+    "missing": "it is missing",
+    "int_parsing": "write a whole number",
+    "int_type": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_parsing": "write a number",
+    "float_type": "write a number",
+    "finite_number": "write a number",
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "string_type": "write a text, in quotation marks",
+    "string_too_long": "write at most {max_length} characters",
+    "greater_than": "it must be more than {gt:g}",
+    "greater_than_equal": "it must be {ge:g} or more",
+    "less_than": "it must be less than {lt:g}",
+    "less_than_equal": "it must be {le:g} at most",
+    "literal_error": "write {expected}",
+}
+
+
 def describe_value_error(error: Mapping[str, Any]) -> str:
     """Return what one of pydantic's errors says is wrong with a value, without the name of its key."""
-    is_unknown = error["type"] == "extra_forbidden"
-    return "no such setting" if is_unknown else str(error["msg"]).removeprefix("Value error, ")
+    words = _ERROR_WORDS.get(error["type"])
+    return str(error["msg"]).removeprefix("Value error, ") if words is None else words.format(**error.get("ctx", {}))
 
 
 def _problem_report(file: Path, problems: list[str]) -> str:

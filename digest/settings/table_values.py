@@ -155,7 +155,9 @@ def _collect_problems(error: ValidationError) -> dict[str, str]:
     problems: dict[str, str] = {}
     for found in error.errors(include_url=False, include_input=False):
         field, *steps = found["loc"] or ("",)
-        within = "".join(f"{step + 1}: " if isinstance(step, int) else f"{step}: " for step in steps)
+        # The key of a table of names is named as what it is looked up by: `gmail` of `gmail = 5`.
+        named = (step for step in steps if step != "[key]")
+        within = "".join(f"{step + 1}: " if isinstance(step, int) else f"{step}: " for step in named)
         text = within + describe_value_error(dict(found))
         problems[str(field)] = f"{problems[str(field)]}; {text}" if str(field) in problems else text
     return problems

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -15,6 +16,7 @@ from subscribers.address import fits_angle_brackets
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 DOMAIN_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
 SELECTOR_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
 # Printable ASCII without what IMAP gives a meaning (RFC 3501, 5.1): no quote, backslash, wildcard or ampersand
 FOLDER_PATTERN = r"^[ !#$'()+-\[\]-~]{1,100}$"
 
@@ -30,7 +32,19 @@ def join_lines(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
+def check_filled(text: str) -> str:
+    """Check that a text is not empty.
+
+    Raises:
+        ValueError: it is.
+    """
+    if not text:
+        raise ValueError("it cannot be empty")
+    return text
+
+
 SingleLine = Annotated[str, AfterValidator(join_lines)]
+FilledLine = Annotated[SingleLine, AfterValidator(check_filled)]
 
 
 def check_mail_address(text: str) -> str:
@@ -57,6 +71,19 @@ def check_list_id(text: str) -> str:
 
 MailAddress = Annotated[str, AfterValidator(check_mail_address)]
 ListId = Annotated[str, AfterValidator(check_list_id)]
+
+
+def check_section_key(key: str) -> str:
+    """Check the key by which a section is known for ever, in addresses of pages too.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _SECTION_KEY_PATTERN.fullmatch(key):
+        raise ValueError(
+            "write a key of small letters, digits and hyphens that begins with a letter, such as border-security; 39 characters at most"
+        )
+    return key
 
 
 def check_time_zone(name: str) -> str:
@@ -147,3 +174,19 @@ def shorten_address(address: str, *, host_only: bool = False) -> str:
 
 NetworkText = Annotated[str, checked_by(ipaddress.ip_network)]  # such as 10.0.0.0/8
 RuleText = Annotated[str, checked_by(parse_schedule_rule)]
+MIN_VISIT_PERIOD = timedelta(minutes=5)
+
+
+def check_visit_rule(text: str) -> str:
+    """Check a rule by which other people's sites are visited.
+
+    Raises:
+        ValueError: it is none, or visits them more often than they can be asked to bear.
+    """
+    period = parse_schedule_rule(text).period
+    if period is not None and period < MIN_VISIT_PERIOD:
+        raise ValueError(f"{text!r} is too often for other people's sites: every 5m at most")
+    return text
+
+
+VisitRule = Annotated[str, AfterValidator(check_visit_rule)]

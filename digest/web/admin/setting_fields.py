@@ -192,6 +192,17 @@ def show_fields(
     return shown
 
 
+def describe_saved(table: str, values: Any, form: Mapping[str, str]) -> dict[str, str]:
+    """Say of each field what is saved, where something else was typed: for a form that came after another one."""
+    typed = read_values(table, form)
+    saved = {field.name: write_value(field, getattr(values, field.name)) for field in FORM_FIELDS[table]}
+    return {
+        field.name: f"Saved meanwhile: {saved[field.name] or 'nothing'}"
+        for field in FORM_FIELDS[table]
+        if field.name in typed and typed[field.name] != _read_value(field, saved[field.name])
+    }
+
+
 def write_value(field: SettingField, value: Any) -> str:
     """Write a value as its field shows it."""
     if field.kind == "rules":
@@ -241,12 +252,14 @@ def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
     rows: list[tuple[float, int, dict[str, Any]]] = []
     for number in range(MAX_SECTIONS):
         key = form.get(f"{number}.key", "").strip()
-        if not key or form.get(f"{number}.out"):
-            continue
         values: dict[str, Any] = {
             name: form.get(f"{number}.{name}", "").strip() for name in ("title", "kind", "note", "most", "refill")
         }
         topics = [topic.strip() for topic in form.get(f"{number}.topics", "").split(",") if topic.strip()]
+        # A new one with anything written into it is meant, and told that it lacks a key.
+        is_meant = key or values["title"] or values["note"] or topics
+        if not is_meant or form.get(f"{number}.out"):
+            continue
         rows.append((_read_place(form.get(f"{number}.place", "")), number, {"key": key, "topics": topics} | values))
     return [values for _, _, values in sorted(rows, key=lambda row: row[:2])]
 

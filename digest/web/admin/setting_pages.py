@@ -86,7 +86,9 @@ def change_settings(table: str) -> ResponseReturnValue:
     except SettingsValueError as exc:
         return _settings_page(table, form=form, problems=exc.problems), 400
     except SettingsConflictError as exc:
-        return _settings_page(table, refusal=exc), 409
+        # The places of sections are those of a list that is another now: what was typed would stand at the wrong ones.
+        kept = None if table == "sections" else form
+        return _settings_page(table, form=kept, refusal=exc, shows_saved=kept is not None), 409
     except SettingsError as exc:
         return _settings_page(table, form=form, refusal=exc), 409
     return redirect(url_for("admin.show_settings", table=table, saved="1" if changed else None), 303)
@@ -144,6 +146,7 @@ def _settings_page(
     *,
     form: Mapping[str, str] | None = None,
     problems: Mapping[str, str] | None = None,
+    shows_saved: bool = False,
     refusal: ApplicationError | None = None,
     pairs: Sequence[ReleasePair] = (),
     saved: bool = False,
@@ -155,6 +158,8 @@ def _settings_page(
     view = setting_changes.view_settings(context.installation, actor, table, now=now)
     if table == "backup" and backups is None:
         backups = context.backups.view(context.installation, actor, now=now)
+    if shows_saved and form is not None:
+        problems = setting_fields.describe_saved(table, view.values, form)
     names = staff.read_display_names(context.installation)
     if table == "schedule" and not pairs and not problems and not view.values.release_rule.period:  # type: ignore[union-attr]
         pairs = setting_changes.preview_schedule(context.installation, actor, {}, now=now)
