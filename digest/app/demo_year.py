@@ -44,31 +44,35 @@ def add_year(installation: Installation, actor: Actor, now: datetime) -> int:
     with installation.database.write() as session:
         through = session.scalar(select(func.max(ConsentEvent.id))) or 0
         write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
-        readers = _write_days(session, year, today)
+        readers = _write_days(session, year, today, through=through)
         _write_editions(session, rng, zone, readers)
         _write_source_days(session, rng, today)
     return people
 
 
-def _write_days(session: Session, year: Sequence[DayCount], today: date) -> dict[date, int]:
+def _write_days(session: Session, year: Sequence[DayCount], today: date, *, through: int) -> dict[date, int]:
     """Write what each day brought, and how many readers it ended with; the last day ends with those who are there."""
     counts: Counter[consent_days.DayKey] = Counter()
-    change: Counter[date] = Counter()
+    joined: Counter[date] = Counter()
+    went: Counter[date] = Counter()
     for day, kind, way, times in year:
         counts[day, kind.value, way] += times
         if kind in ARRIVALS:
-            change[day] += times
+            joined[day] += times
         elif kind is not ConsentKind.REQUESTED:
-            change[day] -= times
+            went[day] += times
     consent_days.add_day_counts(session, counts)
-    readers = consent_days.record_reader_count(session, today)
+    readers = consent_days.record_reader_count(session, today, after=through)
     by_day: dict[date, int] = {today: readers}
     for day in (today - timedelta(days=number) for number in range(1, DAYS + 1)):
         by_day[day] = readers
-        readers = max(0, readers - change[day])
-    consent_days.add_day_counts(
-        session, {(day, consent_days.READERS_KIND, ""): count for day, count in by_day.items() if day != today}
-    )
+        readers = max(0, readers - joined[day] + went[day])
+    for night_kind, by_night in (
+        (consent_days.READERS_KIND, by_day),
+        (consent_days.JOINED_KIND, joined),
+        (consent_days.WENT_KIND, went),
+    ):
+        consent_days.add_day_counts(session, {(day, night_kind, ""): by_night[day] for day in by_day if day != today})
     return by_day
 
 

@@ -1,5 +1,6 @@
 """Growth and standing: who came, who left, what receivers said, when an edition went, what was read. Each look reads kept counts."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,7 +14,7 @@ from digest.app.installation import Installation
 from digest.deliver.retention.edition_figures import load_edition_figures
 from digest.store.delivery_models import EditionFigures
 from digest.store.models import Article
-from subscribers.consent.consent_days import READERS_KIND
+from subscribers.consent.consent_days import JOINED_KIND, NIGHT_KINDS, READERS_KIND, WENT_KIND
 from subscribers.store.models import ConsentDay, ConsentKind
 
 LOOK = Act("growth looked at", Role.ADMIN)
@@ -66,13 +67,13 @@ class ReadArticle:
 class GrowthView:
     """All that the page shows.
 
-    `readers` are the counts of the last year by day, `came` and `left` those of the seven days to the last of them, `hours`
-    those of the newest edition by the clock of the zone.
+    `readers` are the counts of the last year by day; `came` and `went` who came onto the list and went off it in the week to the last
+    of them, None where no night counted that yet. `hours` are those of the newest edition by the clock of the zone.
     """
 
     readers: tuple[tuple[date, int], ...]
-    came: int
-    left: int
+    came: int | None
+    went: int | None
     ways: tuple[WayCount, ...]
     standings: tuple[EditionStanding, ...]
     hours: tuple[tuple[datetime, int], ...]
@@ -82,10 +83,8 @@ class GrowthView:
 
     def readers_before(self, days: int) -> int | None:
         """Return how many readers there were so many days before the last count; None where nobody counted then."""
-        if not self.readers:
-            return None
-        wanted = self.readers[-1][0] - timedelta(days=days)
-        return next((count for day, count in reversed(self.readers) if day <= wanted), None)
+        earlier = _find_earlier_count(self.readers, days)
+        return None if earlier is None else earlier[1]
 
     @property
     def weekly_readers(self) -> tuple[tuple[date, int], ...]:
@@ -106,13 +105,11 @@ def view_growth(installation: Installation, actor: Actor, *, now: datetime) -> G
     with installation.database.read() as session:
         figures = load_edition_figures(session, SHOWN_EDITIONS)
         readers = _load_reader_counts(session)
-        # The week is that of the last count, so that the numbers of one sentence speak of the same days.
-        last = readers[-1][0] if readers else today
-        week = _sum_kinds(session, last - timedelta(days=6), last)
+        came, went = _count_week(session, readers)
         return GrowthView(
             readers=readers,
-            came=sum(week.get(kind.value, 0) for kind in (ConsentKind.CONFIRMED, *_BROUGHT, ConsentKind.UNDONE)),
-            left=sum(week.get(kind.value, 0) for kind in (ConsentKind.WITHDRAWN, ConsentKind.SUPPRESSED)),
+            came=came,
+            went=went,
             ways=_count_ways(session, today),
             standings=tuple(_judge_editions(session, figures, zone, today)),
             hours=_local_hours(figures[-1].hours, zone) if figures else (),
@@ -135,16 +132,36 @@ def _load_reader_counts(session: Session) -> tuple[tuple[date, int], ...]:
     return tuple((day, count) for day, count in session.execute(query))
 
 
-def _sum_kinds(session: Session, first: date, last: date) -> dict[str, int]:
-    query = select(ConsentDay.kind, func.sum(ConsentDay.count)).where(ConsentDay.day.between(first, last))
-    return {kind: int(count) for kind, count in session.execute(query.group_by(ConsentDay.kind))}
+def _find_earlier_count(readers: Sequence[tuple[date, int]], days: int) -> tuple[date, int] | None:
+    """Find the count of so many days before the last one, or the nearest before that."""
+    if not readers:
+        return None
+    wanted = readers[-1][0] - timedelta(days=days)
+    return next((counted for counted in reversed(readers) if counted[0] <= wanted), None)
+
+
+def _count_week(session: Session, readers: Sequence[tuple[date, int]]) -> tuple[int | None, int | None]:
+    """Count who came and who went between the two counts of readers that the page compares; None where a night between did not."""
+    if not readers:
+        return None, None
+    earlier = _find_earlier_count(readers, 7)
+    nights = {day for day, _ in readers if earlier is None or day > earlier[0]}
+    moved = select(ConsentDay.day, ConsentDay.kind, ConsentDay.count).where(
+        ConsentDay.day.between(min(nights), max(nights)), ConsentDay.kind.in_((JOINED_KIND, WENT_KIND))
+    )
+    totals: Counter[str] = Counter()
+    counted = set()
+    for day, kind, count in session.execute(moved):
+        totals[kind] += count
+        counted.add(day)
+    return (None, None) if nights - counted else (totals[JOINED_KIND], totals[WENT_KIND])
 
 
 def _count_ways(session: Session, today: date) -> tuple[WayCount, ...]:
     """Count by way who came in the last days, the busiest first; what is beyond `SHOWN_WAYS` is one row."""
     query = (
         select(ConsentDay.way, ConsentDay.kind, func.sum(ConsentDay.count))
-        .where(ConsentDay.day > today - timedelta(days=WAY_DAYS), ConsentDay.kind != READERS_KIND)
+        .where(ConsentDay.day > today - timedelta(days=WAY_DAYS), ConsentDay.kind.not_in(NIGHT_KINDS))
         .group_by(ConsentDay.way, ConsentDay.kind)
     )
     by_way: dict[str, dict[str, int]] = {}

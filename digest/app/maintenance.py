@@ -165,19 +165,21 @@ def count_growth(installation: Installation, now: datetime) -> str:
     database, zone = installation.database, installation.settings.file.publication.zone
     with database.read() as session:
         begin, end = _read_counted_through(session), consent_days.find_settled_event(session, now)
-    counted = 0
+    counted, today = 0, now.astimezone(zone).date()
     for after in range(begin, end, consent_days.EVENTS_A_STEP):
         through = min(after + consent_days.EVENTS_A_STEP, end)
         with database.read() as session:
             counts = consent_days.count_consent_events(session, zone, after=after, through=through)
+            joined, went = consent_days.count_moves(session, after=after, through=through)
         with database.write() as session:
             if _read_counted_through(session) != after:
                 break  # somebody else counts at the same time
-            consent_days.add_day_counts(session, counts)
+            moves = {(today, consent_days.JOINED_KIND, ""): joined, (today, consent_days.WENT_KIND, ""): went}
+            consent_days.add_day_counts(session, {**counts, **moves})
             write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
         counted += sum(counts.values())
     with database.write() as session:
-        consent_days.record_reader_count(session, now.astimezone(zone).date())
+        consent_days.record_reader_count(session, today, after=_read_counted_through(session))
     editions = edition_figures.keep_edition_figures(database, now=now)
     return f"{counted:,} consent events and {editions} editions counted for growth"
 

@@ -125,6 +125,8 @@ def test_a_year_of_invented_people_is_there_and_only_the_samples_readers_get_fil
     on_list = [person for person in people if person.state is PersonState.SUBSCRIBED]
     assert (len(year.readers), year.readers[-1][1], len(year.standings)) == (366, len(on_list), 10)
     assert {standing.number for standing in year.standings} == set(range(137, 147))
+    grown = year.readers[-1][1] - (year.readers_before(7) or 0)
+    assert grown == (year.came or 0) - (year.went or 0) != 0, "one sentence speaks of the same people"
     paused = [Preferences.from_json(person.choices).is_paused(SAMPLE_NOW.date()) for person in on_list]
     assert (len(on_list) > 12_000, paused.count(False)) == (True, 11), "all but the sample's readers pause"
     assert proof.sound, "whatever happened to somebody is a link of their own chain"

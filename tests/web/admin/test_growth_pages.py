@@ -8,15 +8,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import event, select
 
+from digest.app import people
 from digest.app.growth import view_growth
 from digest.app.maintenance import count_growth
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
 from digest.store.models import Edition, EditionState
 from digest.web.admin.charts import LimitLine, draw_bars, draw_line, list_ticks
 from digest.web.admin.growth_pages import describe_growth, write_percent
-from subscribers.consent import consent_days
+from subscribers.consent import consent_days, ledger
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.signup.manual_signup import add_subscriber
-from subscribers.store.models import ConsentDay
+from subscribers.store.models import ConsentDay, ConsentKind
 from tests.actors import ADMIN
 from tests.web.conftest import NOW, RELEASE, sample_evidence
 
@@ -42,7 +44,7 @@ def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
     count_growth(both.install, NOW)
     first = kept_counts(both)
     assert first[DAY, "attested", "hls.today"] == 2, "the newest minutes wait for the next night"
-    assert first[DAY, "readers", ""] == 4
+    assert first[DAY, "readers", ""] == 3, "and so does what they brought"
     count_growth(both.install, NOW)
     assert kept_counts(both) == first
     count_growth(both.install, LATER)
@@ -57,11 +59,46 @@ def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
     assert sum(counts.get((DAY, "attested", "hls.today"), 0) for counts in parts) == 3
 
 
-def test_who_came_and_left_are_those_of_the_week_of_the_last_count(both: Any) -> None:
-    add_readers(both, 2, NOW - timedelta(hours=1))
+def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
+    """Somebody leaves, bounces, complains, is barred, is erased from the list, or after leaving; and comes back: each counts once."""
     count_growth(both.install, NOW)
+    add_readers(both, 6, NOW + timedelta(hours=1))
+    left, bounced, complained, barred, erased, back = range(both.ada + 1, both.ada + 7)
+    at = NOW + timedelta(hours=2)
+
+    def report(session: Any, number: int, kind: FeedbackKind) -> None:
+        said = FeedbackReport(number, kind, at, "test", {})
+        assert apply_feedback_report(session, both.install.keys, said, now=at)[0]
+
+    with both.database.write() as session:
+        report(session, bounced, FeedbackKind.BOUNCED)
+        report(session, complained, FeedbackKind.COMPLAINED)
+    people.withdraw_person(both.install, ADMIN, left, "asked", now=at)
+    people.erase_subscriber(both.install, ADMIN, left, "asked", now=at)
+    people.suppress_address(both.install, ADMIN, barred, "asked", now=at)
+    people.erase_subscriber(both.install, ADMIN, erased, "asked", now=at)
+    people.withdraw_person(both.install, ADMIN, back, "asked", now=at)
+    with both.database.write() as session:
+        undone = ledger.lock_person(session, back)
+        assert undone is not None
+        ledger.append_event(session, undone, ConsentKind.UNDONE, {}, at)
+    for night in range(1, 8):
+        # The newest minutes of a night wait for the next one, and so does their part of the count of readers.
+        add_readers(both, night % 2, NOW + timedelta(days=night, minutes=-5))
+        count_growth(both.install, NOW + timedelta(days=night))
     view = view_growth(both.install, ADMIN, now=NOW + timedelta(days=20))
-    assert (view.readers[-1][0], view.came) == (DAY, kept_counts(both)[DAY, "attested", "hls.today"])
+    assert (view.readers_before(7), view.readers[-1][1]) == (1, 1 + 6 - 5 + 3)
+    assert (view.came, view.went) == (6 + 1 + 3, 6)
+    page = both.signed_in_client("admin").get("/admin/growth").text
+    assert "4 more readers than last week" in page
+    assert "10 came onto the list, and 6 went off it" in page
+
+
+def test_a_week_in_which_a_night_counted_no_moves_says_nothing_of_them(world: Any) -> None:
+    fill_year(world)
+    view = view_growth(world.install, ADMIN, now=NOW)
+    assert (view.came, view.went) == (None, None)
+    assert "went off it" not in world.signed_in_client("admin").get("/admin/growth").text
 
 
 def hand_over(world: Any, name: str) -> None:
