@@ -73,7 +73,7 @@ TAKES_ADMIN = {
     "sources": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
     "staff": "add_staff_member change_staff_role end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
     "uncertain_acts": "resolve_by_log resolve_uncertain resolve_uncertain_notices",
-    "uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop open_rejected_rows",
+    "uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop write_row_outcomes",
 }
 TAKES_EDITOR = {
     "accounts.own_account": "add_own_passkey change_own_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",
