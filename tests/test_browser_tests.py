@@ -45,7 +45,11 @@ NO_KEYS = frozenset(
         *("select_option", "select_text", "set_checked", "tap", "uncheck"),
     }
 )
-BY_KEYBOARD_ALONE = ("tests/web/admin/test_morning_in_browser.py", "tests/web/staff_ways.py")
+BY_KEYBOARD_ALONE = (
+    "tests/web/admin/test_morning_in_browser.py",
+    "tests/web/desk/test_editors_week_in_browser.py",
+    "tests/web/staff_ways.py",
+)
 
 
 def keyless_acts(tree: ast.AST) -> Iterator[str]:

@@ -181,7 +181,10 @@
     const held = document.activeElement, kept = describeFocus(held);
     const present = find("#present");
     document.title = fresh.title;
-    const parts = ["#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .title", "#preview .size", "#stories", "#edition", ".sticky"];
+    const parts = [
+      "#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .title", "#preview .elsewhere", "#preview .size",
+      "#stories", "#edition", ".sticky",
+    ];
     for (const selector of parts) {
       const old = find(selector), now = find(selector, fresh);
       if (!old || !now) continue;
@@ -418,10 +421,10 @@
     const fold = event.target.closest("details");
     if (fold) fold.open = true;
   }, true);
-  // A link waits until what was typed is saved.
+  // A link waits until what was typed is saved; one to another view leaves no page.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
-    if (!link || !waiting || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (!link || !waiting || showsView(link) || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     queue.then(() => { location.assign(link.href); });
   });
@@ -453,11 +456,18 @@
     if (button) button.click();
   };
   const follow = (selector, root = document) => { const link = root && find(selector, root); if (link) link.click(); };
-  const keepStory = () => {
+  const followInMenu = (selector) => {
     const row = currentRow();
     if (row) fillMenu(row);
-    follow("button[name=keep]", row);
+    follow(selector, row);
   };
+  // The keyboard goes to a part of the page, out of whatever is folded; where that lies behind a tab, with the page that shows it.
+  const reach = (selector, tab) => {
+    const part = find(selector);
+    for (let fold = part.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    if (part.offsetParent) part.focus(); else queue.then(() => { location.assign(`${findAll(".tabs a")[tab].href}#${part.id}`); });
+  };
+  const writeHead = () => { if (find("#head-subject")) reach("#head-subject", 1); else follow(".mailhead a"); };
 
   const openDialog = (title) => {
     const dialog = document.createElement("dialog");
@@ -524,22 +534,27 @@
   };
   const close = () => {
     const row = currentRow(), field = document.activeElement.form;
-    const link = find(".form a.quiet", (row && find(".form", row) && row) || (field && field.parentElement) || find(".st.sel") || find("#edition"));
+    const near = (row && find(".form, .move", row) && row) || (field && field.parentElement) || find(".st.sel") || find("#edition");
+    const link = find(".move a.quiet, .form a.quiet", near);
     if (link) link.click();
   };
-  const goTo = { e: "Edition", c: "Calendar", o: "Sources", t: "Sent", a: "Admin" };
+  const goTo = {
+    e: "Edition", c: "Calendar", o: "Sources", t: "Sent", a: "Admin", s: "Send a test", r: "Review and approve", h: "History",
+  };
   let going = 0;
   const go = (key) => {
-    const link = findAll(".top nav a").find((one) => one.textContent.trim() === goTo[key]);
+    const link = findAll(".top nav a, .head a, .state a").find((one) => one.textContent.trim() === goTo[key]);
     if (link) link.click();
   };
   const view = (number) => { const link = findAll(".seg a")[number - 1]; if (link) link.click(); };
 
   const KEYS = {
     j: () => step(1), k: () => step(-1), m: askWhere, A: askWhere, l: () => press("lead"), p: () => press("pin", "unpin"),
-    x: () => press("drop"), c: keepStory, a: () => press("add"), e: () => follow(".acts a", currentRow()),
+    x: () => press("drop"), c: () => followInMenu("button[name=keep]"), a: () => press("add"), e: () => follow(".acts a", currentRow()),
+    u: () => followInMenu("a[href*='panel=under']"), M: () => followInMenu("a[href*='panel=merge']"),
     z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),
-    "/": () => find("input[name=q]").focus(), "?": showKeys, g: () => { going = Date.now(); },
+    s: writeHead, b: () => reach("#new-block", 1), n: () => reach("#own-url", 0), v: () => reach(".seg [aria-current]", 2),
+    "/": () => reach("#words", 0), "?": showKeys, g: () => { going = Date.now(); },
   };
   for (const number of [1, 2, 3, 4, 5, 6]) KEYS[number] = () => view(number);
 
@@ -567,6 +582,7 @@
 
   // --- views, without loading the page again -----------------------------------------------------------------
 
+  const showsView = (link) => link.matches(".seg a") && find("#preview").offsetParent;
   const showView = (link) => {
     const key = new URL(link.href).searchParams.get("view") || "phone", frame = find(".frame");
     if (!frame) return location.assign(link.href);
@@ -580,7 +596,7 @@
   };
   document.addEventListener("click", (event) => {
     const link = event.target.closest(".seg a");
-    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || !find("#preview").offsetParent) return;
+    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || !showsView(link)) return;
     event.preventDefault();
     showView(link);
   });
@@ -723,5 +739,8 @@
   makeMenus();
   for (const part of findAll("form[data-saves] [data-fresh=picture]")) demandWords(part.closest("form"));
   showUnsaved();
+  // The row that the address names is the keyboard's.
+  const named = document.getElementById(location.hash.slice(1));
+  if (named && named.matches(ROWS) && document.activeElement === document.body) focusRow(named);
   beat();
 })();

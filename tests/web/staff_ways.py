@@ -1,7 +1,10 @@
-"""How the staff comes in, as tests in a browser share it: password and code by the keyboard, and the hour that pages go by."""
+"""How the staff comes in, as tests in a browser share it: invitations, passkeys by Chromium's virtual authenticator, password and code by the keyboard, and the hour that pages go by."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
 from typing import Any
 
 import pyotp
@@ -26,6 +29,41 @@ class Clock:
 
     def advance(self, **by: int) -> None:
         self.now += timedelta(**by)
+
+
+def add_authenticator(page: Page) -> Any:
+    """Give the page a device that makes passkeys; return the session that commands it."""
+    commands = page.context.new_cdp_session(page)
+    commands.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }
+    commands.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    return commands
+
+
+def find_invitations(mails: Iterable[bytes]) -> dict[str, str]:
+    """Give the path that each invitation among some mails leads to, by the address that it went to."""
+    paths = {}
+    for octets in mails:
+        mail = message_from_bytes(octets, policy=policy.default)
+        body = mail.get_body(("plain",))
+        found = re.search(r"/staff/[\w-]{22}", body.get_content()) if body else None
+        if found:
+            paths[str(mail["To"])] = found[0]
+    return paths
+
+
+def read_app_secret(page: Page) -> str:
+    """Read the secret that a page shows as text, as somebody types it into their app for codes."""
+    code = page.locator("code.secret")
+    expect(code).to_be_visible()
+    return code.inner_text().replace(" ", "")
 
 
 def give_password(world: Any, token: str, now: datetime) -> str:

@@ -26,7 +26,9 @@ KEY_GROUPS = (
         (
             KeyBinding(("J", "K"), "next story, previous story"),
             KeyBinding(("/",), "search the week's stories"),
+            KeyBinding(("V",), "the preview and what it shows"),
             KeyBinding(("G",), "Edition, Calendar, Sources, Sent, Admin", ("E", "C", "O", "T", "A")),
+            KeyBinding(("G",), "Send a test, Review, History", ("S", "R", "H")),
             KeyBinding(("1", "2", "3", "4", "5", "6"), "preview: phone, wide, dark, no images, text, inbox"),
             KeyBinding(("?",), "this list; Esc closes it"),
         ),
@@ -37,6 +39,8 @@ KEY_GROUPS = (
             KeyBinding(("Alt ↑", "Alt ↓"), "one place up, one place down"),
             KeyBinding(("M",), "move to a section and place"),
             KeyBinding(("L",), "make it the lead"),
+            KeyBinding(("U",), "put it under another story"),
+            KeyBinding(("Shift M",), "merge another story into it"),
             KeyBinding(("P",), "pin at this place; again to let go"),
             KeyBinding(("X",), "drop; it goes to “Removed lately”"),
             KeyBinding(("C",), "copy to your clipboard"),
@@ -48,6 +52,9 @@ KEY_GROUPS = (
         "Write",
         (
             KeyBinding(("E",), "edit the story"),
+            KeyBinding(("S",), "edit the subject, the preheader and the intro"),
+            KeyBinding(("N",), "a story of your own: by its address, or written"),
+            KeyBinding(("B",), "write a labelled block"),
             KeyBinding(("Ctrl Enter",), "save and close"),
             KeyBinding(("Esc",), "close; asks if something is not saved"),
             KeyBinding(("Z",), "undo my last act"),

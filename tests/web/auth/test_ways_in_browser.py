@@ -1,10 +1,9 @@
-"""The ways in, in a real browser: passkeys with Chromium's virtual authenticator, password and code, recovery codes, by keyboard too."""
+"""The ways in, in a real browser: passkeys with Chromium's virtual authenticator, password and code, recovery codes. By keyboard: `tests/web/desk/test_editors_week_in_browser.py`."""
 
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select
 
-from digest.app import background
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.installation import Installation
 from digest.store.account_models import Passkey, SignIn, StaffSession
@@ -21,9 +19,9 @@ from digest.store.models import AuditEntry
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from tests.actors import ADMIN
-from tests.browser import follow, open_all_details, page_faults, press_by_keyboard, show_views
+from tests.browser import follow, open_all_details, page_faults, show_views
 from tests.conftest import reserve_port
-from tests.web.staff_ways import NOW, PASSWORD, Clock, sign_in_by_keyboard
+from tests.web.staff_ways import NOW, PASSWORD, Clock, add_authenticator, read_app_secret
 
 pytestmark = pytest.mark.chromium
 
@@ -64,22 +62,6 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context()
     yield context
     context.close()
-
-
-def add_authenticator(page: Page) -> Any:
-    """Give the page a device that makes passkeys; return the session that commands it."""
-    commands = page.context.new_cdp_session(page)
-    commands.send("WebAuthn.enable")
-    options = {
-        "protocol": "ctap2",
-        "transport": "internal",
-        "hasResidentKey": True,
-        "hasUserVerification": True,
-        "isUserVerified": True,
-        "automaticPresenceSimulation": True,
-    }
-    commands.send("WebAuthn.addVirtualAuthenticator", {"options": options})
-    return commands
 
 
 def sign_in_by_link(page: Page, served: Served) -> None:
@@ -207,7 +189,7 @@ def set_up_password(page: Page) -> str:
     follow(page.get_by_role("button", name="Set up"))
     assert page.locator("img.qr").evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     page.get_by_text("Type it instead").click()
-    secret = page.locator("code.secret").inner_text().replace(" ", "")
+    secret = read_app_secret(page)
     page.get_by_label("New password").fill(PASSWORD)
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
     follow(page.get_by_role("button", name="Set up"))
@@ -229,7 +211,7 @@ def test_password_with_code_and_a_recovery_code_sign_in_without_scripts(served: 
     sign_in_by_link(page, served)
     follow(page.get_by_role("button", name="Set up"))
     page.get_by_text("Type it instead").click()
-    secret = (page.locator("code.secret").text_content() or "").replace(" ", "")
+    secret = read_app_secret(page)
     page.get_by_label("New password").fill("password1234")
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
     follow(page.get_by_role("button", name="Set up"))
@@ -359,72 +341,3 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(served: Served, browser:
 
 WIDTHS = (320, 768, 1440)
 PICTURES = os.environ.get("PICTURES_FOLDER", "")
-
-
-def read_invitations(served: Served) -> dict[str, str]:
-    """Hand the invitations over, and give the path of each by the address it went to."""
-    background.send_due_notices(served.world.install, clock=served.clock)
-    paths = {}
-    for file in (served.world.install.settings.outbox_folder / "notice").glob("*.eml"):
-        mail = message_from_bytes(file.read_bytes(), policy=policy.default)
-        body = mail.get_body(("plain",))
-        assert body is not None
-        paths[str(mail["To"])] = re.findall(r"/staff/[\w-]{22}", body.get_content())[0]
-    return paths
-
-
-def test_two_editors_are_invited_and_come_by_passkey_and_by_password(served: Served, browser: Browser) -> None:
-    served.world.session_cookie("admin")
-    admin = browser.new_context().new_page()
-    admin.goto(make_sign_in_link(served.world.install, ADMIN, "ann@newsroom.example", now=NOW))
-    follow(admin.get_by_role("button", name="Sign in"))
-    for name in ("Kim", "Lou"):
-        admin.goto(f"{served.base}/admin/staff")
-        admin.get_by_label("Email").fill(f"{name.lower()}@newsroom.example")
-        admin.get_by_label("Name").fill(name)
-        admin.get_by_label("Editor", exact=True).check()
-        follow(admin.get_by_role("button", name="Mail an invitation"))
-        expect(admin.get_by_role("rowheader", name=name)).to_be_visible()
-    paths = read_invitations(served)
-    assert set(paths) == {"kim@newsroom.example", "lou@newsroom.example"}
-
-    kim, lou = browser.new_context().new_page(), browser.new_context().new_page()
-    add_authenticator(kim)
-    for page, path in ((kim, paths["kim@newsroom.example"]), (lou, paths["lou@newsroom.example"])):
-        page.goto(served.base + path)
-        follow(page.get_by_role("button", name="This is my address"))
-        expect(page).to_have_url(f"{served.base}/desk/security")
-    add_passkey(kim, served)
-    sign_out(kim)
-    use_passkey(kim)
-    expect(kim).to_have_url(f"{served.base}/desk/")
-    secret = set_up_password(lou)
-    lou.goto(f"{served.base}/desk/security")
-    sign_out(lou)
-    served.clock.advance(minutes=1)
-    fill_sign_in(lou, served, pyotp.TOTP(secret).at(served.clock.now), email="lou@newsroom.example")
-    expect(lou).to_have_url(f"{served.base}/desk/")
-
-    kim.goto(f"{served.base}/desk/editions/2026-W47/test")
-    follow(kim.get_by_role("button", name="Send the test"))
-    expect(kim.get_by_role("heading", name="The test is out")).to_be_visible()
-    (tested,) = [row for row in rows(served, select(AuditEntry)) if row.act == "test"]
-    assert tested.actor == served.world.name_member("kim@newsroom.example")
-    admin.goto(f"{served.base}/admin/staff")
-    table = admin.locator("main table")
-    expect(table).to_contain_text("1 passkey")
-    expect(table).to_contain_text("password and code")
-    for page in (admin, kim, lou):
-        page.context.close()
-
-
-def test_signing_in_needs_no_mouse(served: Served, context: BrowserContext) -> None:
-    page = context.new_page()
-    sign_in_by_link(page, served)
-    secret = set_up_password(page)
-    page.goto(f"{served.base}/desk/security")
-    press_by_keyboard(page.get_by_role("button", name="Sign out").first)
-    served.clock.advance(minutes=1)
-    expect(page).to_have_url(f"{served.base}/desk/sign-in")
-    sign_in_by_keyboard(page, EVE, secret, served.clock.now)
-    expect(page).to_have_url(f"{served.base}/desk/")

@@ -55,6 +55,31 @@ def row(page: Page, headline: str) -> Any:
     return page.locator("li.st").filter(has_text=headline).first
 
 
+def merge_split_and_put_under(page: Page, week: SampleWeek) -> None:
+    """Two stories become one, one becomes two, and one stands under another: by links, lists and buttons."""
+    (stays, gone), lead = week.headlines("topics")[:2], week.headlines("featured")[0]
+    follow(row(page, stays).get_by_role("link", name="More for"))
+    follow(row(page, stays).get_by_role("link", name="Merge with another story"))
+    page.get_by_label("The other").select_option(week.anchors("topics")[1])
+    follow(page.get_by_role("button", name="Merge", exact=True))
+    assert week.headlines("topics")[0] == stays
+    assert gone not in week.headlines("topics")
+    follow(row(page, stays).get_by_role("link", name="Edit"))
+    articles = page.locator("li.st.sel input[name=article]")
+    page.locator("li.st.sel").get_by_text("tell this story").click()
+    taken_out = articles.last.get_attribute("value")
+    assert taken_out is not None
+    articles.last.check()
+    follow(page.get_by_role("button", name="Split off the ticked"))
+    assert week.state.arrangement.name_target(taken_out) == taken_out
+    follow(page.get_by_role("link", name="Close without saving"))
+    follow(row(page, stays).get_by_role("link", name="More for"))
+    follow(row(page, stays).get_by_role("link", name="Put under another story"))
+    page.get_by_label("Under").select_option(week.anchors("featured")[0])
+    follow(page.get_by_role("button", name="Put it there"))
+    expect(row(page, lead)).to_contain_text(f"Under it: {stays}")
+
+
 def test_an_editor_arranges_and_writes_without_scripts(browser: Browser, served: tuple[SampleWeek, str]) -> None:
     week, address = served
     context = browser.new_context(java_script_enabled=False, viewport={"width": 1440, "height": 900})
@@ -80,6 +105,13 @@ def test_an_editor_arranges_and_writes_without_scripts(browser: Browser, served:
     follow(page.get_by_role("button", name=re.compile("Undo")))
     assert first in week.headlines("featured")
     follow(page.get_by_role("button", name=re.compile("^(Add|Use it)")).first)
+    merge_split_and_put_under(page, week)
+    page.get_by_text("Add a story of your own").click()
+    page.get_by_text("Write one yourself").click()
+    own = page.locator("#own details form")
+    own.get_by_label("Headline").fill("From the desk itself")
+    follow(own.get_by_role("button", name="Add it"))
+    assert "From the desk itself" in week.headlines("featured")
     follow(page.get_by_role("link", name="Review and approve").first)
     expect(page.locator("main")).to_contain_text("Review and approve No. 147")
     context.close()

@@ -4,21 +4,17 @@ import io
 import re
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, Route, expect
 
 from digest.app import approvals, editions
-from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.edition_status import edition_status
-from digest.store.engine import Database
 from digest.web.server import open_page_server
 from tests.actors import ADMIN, EDITOR
 from tests.browser import axe_report, follow, keep_first_rows, page_faults, sign_in
-from tests.conftest import reserve_port
-from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later
+from tests.web.desk.sample_week import SampleWeek, later
 from tests.web.desk.test_desk_in_browser import LIKE_ROWS
 
 pytestmark = pytest.mark.chromium
@@ -89,9 +85,11 @@ SAVED = ("Saved Nov 19, 5:35 p.m.", "Not saved: the server does not answer. What
 PRESENT = ("", "Also here: Sam Whitfield, at “Ports get ten days to check the remote links”")
 
 
-def test_an_editor_arranges_by_keys_alone(desk: Page, served: tuple[SampleWeek, str]) -> None:
+def test_what_can_be_pressed_keeps_its_place_while_an_editor_arranges_by_keys(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
     week, _ = served
-    first, second, third, *_ = week.headlines("featured")
+    first, second, *_ = week.headlines("featured")
     desk.keyboard.press("j")
     desk.keyboard.press("j")
     desk.keyboard.press("Alt+ArrowUp")
@@ -108,20 +106,6 @@ def test_an_editor_arranges_by_keys_alone(desk: Page, served: tuple[SampleWeek, 
             )
     desk.keyboard.press("Shift+Z")
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
-    desk.keyboard.press("p")
-    expect(desk.locator("ol[data-section=featured] li").first).to_contain_text("Pinned.")
-    desk.keyboard.press("p")
-    expect(desk.locator("ol[data-section=featured] li").first).not_to_contain_text("Pinned.")
-    desk.keyboard.press("x")
-    expect(desk.locator("#removed")).to_contain_text(second)
-    assert second not in week.headlines("featured")
-    assert third in week.headlines("featured")
-    desk.keyboard.press("m")
-    dialog = desk.get_by_role("dialog", name="Move this story")
-    dialog.get_by_label("Move to").select_option("topics")
-    dialog.get_by_label("place").fill("1")
-    desk.keyboard.press("Enter")
-    expect(desk.locator("ol[data-section=topics] h3").first).to_have_text(first)
 
 
 def test_a_story_of_the_list_is_added_by_keys(desk: Page, served: tuple[SampleWeek, str]) -> None:
@@ -412,7 +396,7 @@ def test_two_editors_see_each_other_and_lose_nothing(
     week, address = served
     other = open_context(browser, served, "sam", faults)
     sam = other.pages[0]
-    first, second = week.anchors("featured")[:2]
+    second = week.anchors("featured")[1]
     with sam.expect_response(answers_beat):
         move_to_next_beat(sam)
     move_to_next_beat(desk)
@@ -433,23 +417,7 @@ def test_two_editors_see_each_other_and_lose_nothing(
     assert shown(desk, "featured") == order
     desk.get_by_role("button", name="Show it").click()
     expect(desk.locator("#edition")).to_contain_text("Sam wrote this")
-    # Both write the same field: the second is shown both.
-    sam.locator("li.st.sel textarea[name=summary]").fill("Sam's summary.")
-    sam.locator("li.st.sel input[name=headline]").focus()
-    expect(sam.locator("#unsaved")).to_have_text("")
-    seq = week.state.last_seq
-    desk.goto(desk.url.partition("#")[0].partition("?")[0] + f"?open={second}")
-    sam.locator("li.st.sel textarea[name=summary]").fill("Sam's second summary.")
-    sam.locator("li.st.sel input[name=headline]").focus()
-    expect(sam.locator("#unsaved")).to_have_text("")
-    desk.locator("li.st.sel textarea[name=summary]").fill("Dana's summary.")
-    desk.locator("li.st.sel input[name=headline]").focus()
-    expect(desk.get_by_role("heading", level=1)).to_have_text("Two versions of one summary")
-    expect(desk.locator("main")).to_contain_text("Dana's summary.")
-    expect(desk.locator("main")).to_contain_text("Sam's second summary.")
-    assert week.state.last_seq == seq + 1
     other.close()
-    assert first != second
     hear_of_approval_while_typing(desk, week, address)
 
 
@@ -590,44 +558,3 @@ def test_axe_finds_nothing_on_history_previews_and_keys(browser: Browser, served
             found[path] = faults
     context.close()
     assert found == {}
-
-
-def test_on_postgresql_an_editor_signs_in_arranges_writes_looks_and_tests_and_a_colleague_approves(
-    browser: Browser, postgresql: Database, tmp_path: Path
-) -> None:
-    with reserve_port() as port:
-        week = build_sample_week(postgresql, tmp_path, base_url=f"http://localhost:{port}")
-        week.app.config["WTF_CSRF_ENABLED"] = True
-        links = [make_sign_in_link(week.installation, ADMIN, email, now=later()) for email in EDITORS.values()]
-        with open_page_server(week.app, "127.0.0.1", port):
-            pages = [browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in links]
-            for page, link in zip(pages, links, strict=True):
-                page.goto(link)
-                follow(page.get_by_role("button", name="Sign in"))
-                follow(page.get_by_role("link", name="Edition", exact=True))
-            page, colleague = pages
-            first, second, *_ = week.headlines("featured")
-            page.keyboard.press("j")
-            page.keyboard.press("j")
-            page.keyboard.press("Alt+ArrowUp")
-            featured = page.locator("ol[data-section=featured] h3")
-            expect(featured.nth(1)).to_have_text(first)
-            follow(page.locator("li.st").filter(has_text=second).get_by_role("link", name="Edit").first)
-            headline = page.locator("li.st.sel input[name=headline]")
-            headline.fill("Ten days for every crane modem")
-            headline.press("Tab")
-            mail = page.frame_locator("#preview iframe")
-            expect(mail.get_by_text("Ten days for every crane modem").first).to_be_visible()
-            expect(page.locator("#unsaved")).to_be_empty()
-            assert week.headlines("featured")[:2] == ["Ten days for every crane modem", first]
-            page.goto(f"{page.url.partition('?')[0]}/test")
-            page.get_by_label(EDITORS["sam"]).check()
-            follow(page.get_by_role("button", name="Send the test"))
-            expect(page.get_by_role("row", name=EDITORS["dana"])).to_contain_text("Accepted")
-            follow(colleague.get_by_role("link", name="Review and approve").first)
-            follow(colleague.get_by_role("button", name="Approve No. 147"))
-            expect(colleague.locator(".head .pill")).to_have_text("Approved")
-            for one in pages:
-                one.context.close()
-    tests = [mail.read_text("utf-8") for mail in sorted(week.installation.settings.outbox_folder.glob("test/*.eml"))]
-    assert len(tests) == len(EDITORS)
