@@ -89,7 +89,10 @@ class EditOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """What stands where. `blocks` are those that run on the day of the release. `sections` has every section of the settings, also an empty one."""
+    """What stands where. `sections` has every section of the settings, also an empty one.
+
+    `blocks` are those that run on the day of the release, `resting_blocks` those that run on other days.
+    """
 
     sections: Mapping[str, tuple[ArrangedStory, ...]]
     left_out: tuple[LeftOutStory, ...]
@@ -97,6 +100,7 @@ class Arrangement:
     removed: tuple[RemovedStory, ...]  # the latest first
     texts: Mapping[str, str]  # of the edition, by `EditionField`
     blocks: tuple[LabelledBlock, ...]
+    resting_blocks: tuple[LabelledBlock, ...]
     pictures: Mapping[str, PictureCuts]  # by the `image` of the leads in `sections`
     outcomes: tuple[EditOutcome, ...]
     links: tuple[StoryLink, ...]  # what editors put together or apart, for what is grouped anew
@@ -170,6 +174,7 @@ def _read_arrangement(
         removed=tuple(_removed_story(removal, s) for removal, s in sorted(removals, key=_newest_first)),
         texts=board.texts,
         blocks=tuple(block for block in board.blocks.values() if block.runs_on(release_day)),
+        resting_blocks=tuple(block for block in board.blocks.values() if not block.runs_on(release_day)),
         pictures=pictures,
         outcomes=outcomes,
         links=tuple(board.links),

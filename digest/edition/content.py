@@ -140,6 +140,10 @@ class LabelledBlock:
         """Return whether it runs in an edition that is released on a day of the publication's calendar."""
         return (self.first_day or day) <= day <= (self.last_day or day)
 
+    def is_over(self, day: date) -> bool:
+        """Return whether it runs neither on a day nor later."""
+        return self.last_day is not None and self.last_day < day
+
 
 @dataclass(frozen=True, slots=True)
 class EditionContent:

@@ -20,7 +20,7 @@ _SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
 
 
 def load_running_blocks(session: Session, release_at: datetime, day: date) -> tuple[LabelledBlock, ...]:
-    """Return the blocks of earlier editions that run in the one of a release; `day` is its day in the publication's zone."""
+    """Return the blocks of earlier editions that run in the one of a release, or later; `day` is its day in the publication's zone."""
     with_blocks = select(EditionEdit.edition_id).where(EditionEdit.kind == EditKind.BLOCK)
     query = (
         select(Edition)
@@ -33,4 +33,4 @@ def load_running_blocks(session: Session, release_at: datetime, day: date) -> tu
         for edit in edits_in_force(load_edits(session, edition)):
             if edit.kind == EditKind.BLOCK and edit.target != _SETTINGS_BLOCK:
                 board.apply_edit(edit)
-    return tuple(block for block in board.blocks.values() if block.runs_on(day))
+    return tuple(block for block in board.blocks.values() if not block.is_over(day))

@@ -82,6 +82,8 @@ def change_block(blocks: MutableMapping[str, LabelledBlock], edit: Edit) -> str:
         return "what was written about the block cannot be read"
     if not block.headline or not _BLOCK_ID.fullmatch(name) or not (block.url == "" or is_web_address(block.url)):
         return "a block has a headline, and its link is one of the web"
+    if block.first_day and block.last_day and block.last_day < block.first_day:
+        return "its last day is before its first"
     blocks[name] = block
     return ""
 

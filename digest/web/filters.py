@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup, escape
 
 from digest.collect.urls import site_name
+from digest.edition.content import LabelledBlock
 from subscribers.phrases import (
     clock_time,
     full_date,
@@ -98,10 +99,16 @@ def word_mark(name: str) -> Markup:
     return Markup("{}<i>{}</i>{}").format(before, dot, after) if dot else escape(name)
 
 
+def days_of_block(block: LabelledBlock) -> str:
+    """Write from when to when a labelled block runs: "from Dec 20, 2026 to Jan 3, 2027"."""
+    parts = (("from", block.first_day), ("to" if block.first_day else "until", block.last_day))
+    return " ".join(f"{word} {short_month_day(day)}, {day.year}" for word, day in parts if day)
+
+
 def groups_of_four(text: str) -> str:
     """Write "abcd efgh ij": for somebody who types it."""
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
 MOMENT_FILTERS = (long_day, date_of, month_day_of, month_of, weekday_of, short_day, hour_with_zone, day_and_hour)
-PLAIN_FILTERS = (count_with_noun, groups_of_four, kilobytes, thousands, url_without_scheme, word_mark)
+PLAIN_FILTERS = (count_with_noun, days_of_block, groups_of_four, kilobytes, thousands, url_without_scheme, word_mark)

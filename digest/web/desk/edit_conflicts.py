@@ -218,11 +218,11 @@ def _list_in_force(arrangement: Arrangement) -> list[Edit]:
 
 
 def _read_block(target: str, arrangement: Arrangement) -> dict[str, str]:
-    # Those that an arrangement lists run on the day of its release: one that somebody wrote for another day is an edit alone.
     written = [e for e in _list_in_force(arrangement) if e.kind == EditKind.BLOCK and e.target == target]
     if written:
         return _list_block_lines(written[-1].value)
-    block = next((b for b in arrangement.blocks if f"{BLOCK_PREFIX}{b.id}" == target), None)
+    known = (*arrangement.blocks, *arrangement.resting_blocks)
+    block = next((b for b in known if f"{BLOCK_PREFIX}{b.id}" == target), None)
     return _list_block_lines({name: getattr(block, name) for name in _BLOCK_LINES}) if block else {}
 
 

@@ -161,6 +161,7 @@ class EditOutline:
     tray_count: int
     removed: tuple[ShelvedRow, ...]
     blocks: tuple[LabelledBlock, ...]
+    resting_blocks: tuple[LabelledBlock, ...]
     general_findings: tuple[PreflightFinding, ...]
 
     @property
@@ -223,6 +224,7 @@ def build_edit_outline(
         len(arrangement.tray),
         tuple(_shelve(removed, writer, zone) for removed in arrangement.removed),
         arrangement.blocks,
+        arrangement.resting_blocks,
         tuple(left),
     )
 

@@ -366,6 +366,26 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     assert "Write it as 2026-11-20" in bad.text
 
 
+def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(week: SampleWeek) -> None:
+    block = {"kind": "sponsor", "headline": "Radios for all", "name": "Okapi", "text": "", "url": ""}
+
+    def write(**days: str) -> Any:
+        return week.client().post(f"{week.path}/block/radios", data={"seq": week.state.last_seq, **block, **days})
+
+    refused = write(first_day="2026-12-20", last_day="2026-11-20")
+    assert "its last day is before its first" in refused.text
+    assert write(first_day="2026-12-20", last_day="2027-01-03").status_code == 303
+    text = page(week)
+    assert "Not in this edition: it runs from Dec 20, 2026 to Jan 3, 2027" in text
+    assert f'action="{week.path}/block/radios"' in text
+    assert "Radios for all" not in week.client().get(f"/desk/preview/{week.name}/phone").text
+    assert write(last_day="2020-01-01").status_code == 303
+    assert "Not in this edition: it runs until Jan 1, 2020" in page(week)
+    assert write().status_code == 303
+    assert "Not in this edition" not in page(week)
+    assert "Radios for all" in week.client().get(f"/desk/preview/{week.name}/phone").text
+
+
 def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/robots.txt").respond_with_data("", status=404)
     httpserver.expect_request("/ferry").respond_with_data(PAGE, content_type="text/html")
