@@ -253,6 +253,9 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
     post(f"{uploaded}/try", **{"column-0": "address", "column-1": "nothing", "column-2": "status"})
     app.extensions["digest"].uploads.wait(uploaded.rpartition("/")[2])
     left.keep("note of an upload", next(install.settings.uploads_folder.glob("*/upload.json")).read_bytes())
+    left.keep("outcomes of rows", next(install.settings.uploads_folder.glob("*/*.would-be-outcomes")).read_bytes())
+    for which in ("outcomes", "rejected"):
+        left.keep("outcomes of rows", client.post(f"{uploaded}/{which}", data=form).data)
     with install.database.write() as session:
         session.add(Source(name="Port News", publisher="Port News", url="https://port.example/feed", topics=[]))
     # Before anybody was shown an address, no page of the staff holds one.
@@ -489,6 +492,7 @@ def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
 
 WHERE = (
     *("database", "backup", "left.log", "logs at DEBUG", "pages", "error pages", "admin pages", "note of an upload"),
+    "outcomes of rows",
     *("import report", "nightly", "repr"),
     *("exception: no address", "exception: the database", "exception: the vault"),
     "exception: import into a broken database",
