@@ -4,9 +4,10 @@ A click does not wait for the page that it leads to, and a look at the page righ
 to another page, and look by `expect`, which waits; `tests/test_browser_tests.py` refuses the looks that do not.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from itertools import product
 from typing import Any, Literal
 
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
@@ -50,6 +51,14 @@ COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 KEEP_FIRST_ROWS = """rows => {
   for (const list of new Set([...document.querySelectorAll(rows)].map((row) => row.parentElement)))
     [...list.children].filter((row) => row.matches(rows)).slice(1).forEach((row) => row.remove());
+}"""
+SHOW_IN_PLACE = """text => {
+  const shown = new DOMParser().parseFromString(text, 'text/html');
+  const sheet = (of) => of.querySelector('link[rel=stylesheet]').getAttribute('href');
+  if (sheet(shown) !== sheet(document)) throw new Error(`it has another style sheet: ${sheet(shown)}`);
+  document.title = shown.title;
+  document.documentElement.lang = shown.documentElement.lang;
+  document.body.replaceWith(document.adoptNode(shown.body));
 }"""
 # A mail is shown inside a page that has the landmarks.
 AXE_MAIL = AXE | {"rules": {"region": {"enabled": False}}}
@@ -196,18 +205,30 @@ def axe_report(page: Page, options: dict[str, Any] = AXE) -> str:
     return str(AxeResults({"violations": violations}).generate_report()) if violations else ""
 
 
-def page_faults(page: Page, options: dict[str, Any] = AXE, *, widths: Collection[int] = ()) -> str:
+def page_faults(
+    page: Page, options: dict[str, Any] = AXE, *, widths: Collection[int] = (), in_another_state: bool = False
+) -> str:
     """Return what axe finds on the page, and whether it scrolls sideways; nothing where all is well.
 
     With `widths` it is looked at in each of them, light and dark; without, as it stands. Axe tries all its rules in the
     narrowest and in the widest, and those that look at colours in both schemes: a scheme changes nothing else. What a width in
-    between shows, one of these shows too, but it may be too narrow for it.
+    between shows, one of these shows too, but it may be too narrow for it. Another state of a page that was looked at like that
+    is tried by all rules once: in the narrowest in light, or in the widest in dark where the page before it ended there.
     """
     if not widths:
         return axe_report(page, options) + excess_width(page)
-    outermost = {min(widths), max(widths)}
-    views = ((view, _view_faults(page, options, view, outermost)) for view in show_views(page, widths))
-    return "\n".join(f"{width} pixels, {scheme}: {faults}" for (width, scheme), faults in views if faults)
+    outermost = (min(widths), max(widths))
+    if in_another_state:
+        is_back = page.viewport_size is not None and page.viewport_size["width"] == outermost[1]
+        tried, scheme = outermost[is_back], SCHEMES[is_back]
+        views = [(width, scheme) for width in sorted(widths, key=lambda width: abs(width - tried))]
+        looks = [
+            (view, (axe_report(page, options) if view[0] == tried else "") + excess_width(page))
+            for view in show_each(page, views)
+        ]
+    else:
+        looks = [(view, _view_faults(page, options, view, outermost)) for view in show_views(page, widths)]
+    return "\n".join(f"{width} pixels, {scheme}: {faults}" for (width, scheme), faults in looks if faults)
 
 
 def _view_faults(page: Page, options: dict[str, Any], view: tuple[int, Scheme], outermost: Collection[int]) -> str:
@@ -220,13 +241,19 @@ def show_views(
     page: Page, widths: Collection[int], schemes: Collection[Scheme] = SCHEMES
 ) -> Iterator[tuple[int, Scheme]]:
     """Show the page in each width (in pixels), in each scheme, one after the other: it is loaded once for all of them."""
-    for width in widths:
-        page.set_viewport_size({"width": width, "height": 900})
-        for scheme in schemes:
+    return show_each(page, product(widths, schemes))
+
+
+def show_each(page: Page, views: Iterable[tuple[int, Scheme]]) -> Iterator[tuple[int, Scheme]]:
+    """Show the page in one view after the other."""
+    for width, scheme in views:
+        if page.viewport_size != {"width": width, "height": 900}:
+            page.set_viewport_size({"width": width, "height": 900})
+        seen = "[innerWidth, matchMedia('(prefers-color-scheme: dark)').matches]"
+        if page.evaluate(seen)[1] != (scheme == "dark"):
             page.emulate_media(color_scheme=scheme)
-            is_dark = "matchMedia('(prefers-color-scheme: dark)').matches"
-            assert page.evaluate(f"[innerWidth, {is_dark}]") == [width, scheme == "dark"]
-            yield width, scheme
+        assert page.evaluate(seen) == [width, scheme == "dark"]
+        yield width, scheme
 
 
 def excess_width(page: Page) -> str:
@@ -259,6 +286,11 @@ def faulty_pages(
 def keep_first_rows(page: Page, rows: str) -> None:
     """Take the rows that match out of a page, but for the first of each list: where they are looked at elsewhere."""
     page.evaluate(KEEP_FIRST_ROWS, rows)
+
+
+def show_in_place(page: Page, text: str) -> None:
+    """Show a page in place of one that is loaded and has the same style sheet: neither that nor axe is fetched and read again."""
+    page.evaluate(SHOW_IN_PLACE, text)
 
 
 def open_all_details(page: Page) -> None:

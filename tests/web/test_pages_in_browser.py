@@ -102,8 +102,6 @@ def paths(world: Any) -> list[str]:
         "/desk/sent",
         "/desk/security",
         "/desk/security/passkeys/add",
-        "/admin/staff",
-        "/admin/staff/1",
         "/desk/editions/none",
         "/desk/preview/2026-W47/inbox",
     ]
