@@ -80,6 +80,11 @@ class VersionPair:
         return self.write.conflict.wanted.kind in {EditKind.TEXT, EditKind.NOTE}
 
     @property
+    def marks_new(self) -> bool:
+        """Whether some words of either are marked as new."""
+        return any(is_new for line in (*self.standing, *self.wanted) for _, is_new in line.words)
+
+    @property
     def wanted_text(self) -> str:
         """What was written, as one text."""
         return " / ".join(line.text for line in self.wanted if line.text)

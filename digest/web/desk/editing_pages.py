@@ -53,14 +53,43 @@ from subscribers.errors import RefusalError
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
 STORY_FIELDS = tuple(StoryField)
+# What is typed in the forms of the desk, by its field's name.
+TYPED_FIELDS = {
+    "title": "Headline",
+    "headline": "Headline",
+    "summary": "Summary",
+    "kicker": "Kicker",
+    "why": "Why it leads",
+    "note": "Note",
+    "subject": "Subject",
+    "preheader": "Preheader",
+    "intro": "Intro",
+    "name": "Who pays, or offers",
+    "text": "Text",
+    "url": "Link",
+    "publisher": "Publisher",
+    "first_day": "First day",
+    "last_day": "Last day",
+}
 HEAD_FIELDS = (EditionField.SUBJECT, EditionField.PREHEADER, EditionField.INTRO)
 
 
 @editing_pages.app_errorhandler(EditRefusedError)
 def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
-    """Say why an act could not be done, and lead back."""
-    name = (request.view_args or {})["name"]
-    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=edit_page_url(name)), 409
+    """Say why an act could not be done, and lead back; what was typed stands there to be corrected and sent again."""
+    name, fields = (request.view_args or {})["name"], list(request.form.items(multi=True))
+    typed = [(key, TYPED_FIELDS[key], text) for key, text in fields if key in TYPED_FIELDS]
+    has_text = any(text.strip() for _, _, text in typed)
+    page = render_template(
+        "web/desk/edit_refused.html",
+        name=name,
+        why=str(error),
+        back=edit_page_url(name),
+        typed=typed if has_text else [],
+        hidden=[(key, text) for key, text in fields if key not in TYPED_FIELDS and key != "csrf_token"],
+        again=request.path,
+    )
+    return page, 409
 
 
 class UnseenApprovalError(RefusalError):

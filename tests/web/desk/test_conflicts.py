@@ -92,8 +92,10 @@ def test_who_keeps_a_colleagues_version_decides_the_rest_and_finds_their_own_on_
 
 
 def test_a_third_version_takes_the_place_of_both(two: TwoEditors) -> None:
-    two.save("sam", headline="Sam's headline")
+    two.save("sam", headline=f"{two.was['was-headline']} now")
     answer = two.save("dana", headline="Dana's headline")
+    assert "<ins>now</ins>" in answer.text
+    assert "New words are underlined." in answer.text
     (third,) = read_forms(answer.text, "Use the third")
     assert two.choose("dana", third, headline="A headline of both").status_code == 303
     assert two.week.headlines("featured")[0] == "A headline of both"
@@ -125,6 +127,7 @@ def test_both_subjects_are_shown_with_what_stood_before(two: TwoEditors) -> None
     assert said.startswith("Two versions of the subject and the intro")
     assert all(f"{editor}'s {field}" in said for editor in ("sam", "dana") for field in ("subject", "intro"))
     assert "Before both of you: “Stood”." in said
+    assert "underlined" not in said
 
 
 def test_both_blocks_are_shown_and_none_is_taken_out_by_a_choice(two: TwoEditors) -> None:

@@ -361,9 +361,20 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     block = {"kind": "opportunity", "headline": "Grants open", "name": "FEMA", "text": "Until May.", "url": ""}
     week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, **block})
     assert "Grants open" in page(week)
-    bad = week.client().post(f"{week.path}/block/grants", data={**block, "first_day": "tomorrow"})
+    # What is refused stands on the page as it was typed, to be corrected and sent again.
+    block |= {"text": "Until June.", "first_day": "tomorrow", "seq": str(week.state.last_seq)}
+    bad = week.client().post(f"{week.path}/block/grants", data=block)
     assert bad.status_code == 409
     assert "Write it as 2026-11-20" in bad.text
+    assert ">Until June.</textarea>" in bad.text
+    assert 'name="first_day" value="tomorrow"' in bad.text
+    sent = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', bad.text)) | {"text": "Until June.", "first_day": ""}
+    assert sent.items() >= (block | {"first_day": ""}).items()
+    assert week.client().post(f"{week.path}/block/grants", data=sent).status_code == 303
+    assert "Until June." in page(week)
+    assert ">Wrong</textarea>" not in wrong.text
+    assert 'name="title" value="Wrong"' in wrong.text
+    assert "What you typed" not in week.act("up s000000000000").text
 
 
 def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(week: SampleWeek) -> None:
