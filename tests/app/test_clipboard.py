@@ -50,7 +50,7 @@ def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation)
         KeptClipping(kept[1].id, "2026-W47", 1, NOW, URL, "", kept[1].text),
     )
     (row,) = list_clipped_rows(
-        clipboard.list_clippings(install, EDITOR), EditOutline((), (), 0, (), (), (), ()), "2026-W48"
+        clipboard.list_clippings(install, EDITOR), EditOutline((), (), 0, (), (), (), {}, ()), "2026-W48"
     )
     assert (row.note, row.anchor) == ("From No. 1", "")
 

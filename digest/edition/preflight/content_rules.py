@@ -10,6 +10,9 @@ from digest.collect.urls import canonical_url
 from digest.edition.content import MAX_PREHEADER_LENGTH, MAX_SUBJECT_LENGTH, PHONE_SUBJECT_LENGTH
 from digest.edition.kinds import lead_sections
 from digest.edition.preflight.rule_registry import (
+    INTRO_PLACE,
+    PREHEADER_PLACE,
+    SUBJECT_PLACE,
     PreflightFinding,
     PreflightInput,
     error_finding,
@@ -63,17 +66,22 @@ def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """There is a whole subject of at most 60 characters, and a preheader that says something else."""
     line, second = examined.content.subject, examined.content.preheader
     if not line.strip():
-        yield error_finding("The subject is empty.")
+        yield error_finding("The subject is empty.", SUBJECT_PLACE)
     if len(line) > MAX_SUBJECT_LENGTH:
         yield warning_finding(
-            f"The subject has {len(line)} characters; most programs show {MAX_SUBJECT_LENGTH}, a phone about {PHONE_SUBJECT_LENGTH}."
+            f"The subject has {len(line)} characters; most programs show {MAX_SUBJECT_LENGTH}, a phone about {PHONE_SUBJECT_LENGTH}.",
+            SUBJECT_PLACE,
         )
     if line.endswith("…"):
-        yield warning_finding(f"“{line}” is cut off where the lead's headline goes on. Write a subject that ends.")
+        yield warning_finding(
+            f"“{line}” is cut off where the lead's headline goes on. Write a subject that ends.", SUBJECT_PLACE
+        )
     if line and second.casefold().startswith(line.casefold()):
-        yield warning_finding("The preheader repeats the subject.")
+        yield warning_finding("The preheader repeats the subject.", PREHEADER_PLACE)
     if len(second) > MAX_PREHEADER_LENGTH:
-        yield warning_finding(f"The preheader has {len(second)} characters; inboxes show {MAX_PREHEADER_LENGTH}.")
+        yield warning_finding(
+            f"The preheader has {len(second)} characters; inboxes show {MAX_PREHEADER_LENGTH}.", PREHEADER_PLACE
+        )
 
 
 @preflight_rule("intro")
@@ -81,7 +89,9 @@ def check_intro_repetition(examined: PreflightInput) -> Iterator[PreflightFindin
     """The intro is not word for word that of the edition before."""
     before, intro = examined.previous_edition, examined.content.intro
     if before is not None and intro.strip() and intro.split() == before.intro.split():
-        yield warning_finding(f"The intro is word for word that of No. {before.number}. Write one for this week.")
+        yield warning_finding(
+            f"The intro is word for word that of No. {before.number}. Write one for this week.", INTRO_PLACE
+        )
 
 
 @preflight_rule("bare-headlines")

@@ -26,6 +26,10 @@ class FindingLevel(StrEnum):
     WARNING = "warning"
 
 
+# Where a finding is, if it is about the head of the mail; else it is named by its section's title.
+HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheader", "Intro"
+
+
 @dataclass(frozen=True, slots=True)
 class PreflightFinding:
     """One thing that a rule found: what is wrong, where, and what to do; `is_for_admins` where no editor can mend it."""

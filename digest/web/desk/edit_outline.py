@@ -12,7 +12,7 @@ from digest.edition.arrangement import ArrangedStory, Arrangement, RemovedStory
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
 from digest.edition.edits import Edit, EditKind
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
+from digest.edition.preflight.rule_registry import HEAD_PLACES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
 from digest.web.desk.edit_sentences import EditWriter, create_edit_writer
 from digest.web.desk.edition_outline import concerns_entry, entry_meta
@@ -125,6 +125,7 @@ class ArrangedSection:
     rows: tuple[ArrangedRow, ...]
     removed: tuple[ShelvedRow, ...]
     early_until: date | None
+    findings: tuple[PreflightFinding, ...] = ()  # about the section as a whole
 
     @property
     def count(self) -> str:
@@ -162,6 +163,7 @@ class EditOutline:
     removed: tuple[ShelvedRow, ...]
     blocks: tuple[LabelledBlock, ...]
     resting_blocks: tuple[LabelledBlock, ...]
+    head_findings: Mapping[str, tuple[PreflightFinding, ...]]  # by `HEAD_PLACES`
     general_findings: tuple[PreflightFinding, ...]
 
     @property
@@ -191,7 +193,9 @@ def build_edit_outline(
     entries = {section.key: section for section in content.sections}
     places = _list_places(arrangement, sections)
     edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
-    left = list(findings)
+    found = list(findings)
+    heads = {place: tuple(f for f in found if f.where == place) for place in HEAD_PLACES}
+    left = [f for f in found if f.where not in heads]
     preview_places = name_preview_places(content)
     writer, early_days = create_edit_writer(arrangement, sections), find_early_days(content)
     outline_sections = []
@@ -209,6 +213,8 @@ def build_edit_outline(
             is_regrouped = any(edits[seq].kind in _REGROUPING_KINDS for seq in story.edits)
             place = preview_places[settings.key, number]
             rows.append(ArrangedRow(story, entry, anchor, number, is_last, own, also, signatures, place, is_regrouped))
+        about_it = tuple(f for f in left if f.where == settings.title)
+        left = [f for f in left if f not in about_it]
         outline_sections.append(
             ArrangedSection(
                 settings,
@@ -216,6 +222,7 @@ def build_edit_outline(
                 tuple(rows),
                 tuple(_shelve(r, writer, zone) for r in arrangement.removed if r.section == settings.key),
                 early_days.get(settings.key),
+                about_it,
             )
         )
     return EditOutline(
@@ -225,6 +232,7 @@ def build_edit_outline(
         tuple(_shelve(removed, writer, zone) for removed in arrangement.removed),
         arrangement.blocks,
         arrangement.resting_blocks,
+        heads,
         tuple(left),
     )
 
@@ -311,12 +319,18 @@ def summarise_findings(outline: EditOutline) -> FindingSummary:
         for row in section.rows
         for finding in row.findings
     ]
-    titles = {section.settings.title: f"section-{section.settings.key}" for section in outline.sections}
+    heads = [("head", place, finding) for place, found in outline.head_findings.items() for finding in found]
+    sections = [
+        (f"section-{section.settings.key}", section.settings.title, finding)
+        for section in outline.sections
+        for finding in section.findings
+    ]
     general = [
-        (titles.get(f.where, "faults" if f.level == FindingLevel.ERROR else "looks"), f.where or "The edition", f)
+        ("faults" if f.level == FindingLevel.ERROR else "looks", f.where or "The edition", f)
         for f in outline.general_findings
     ]
-    listed = [(f.level, (anchor, f"{where}: {f.message}")) for anchor, where, f in (*placed, *general)]
+    everything = (*heads, *placed, *sections, *general)
+    listed = [(f.level, (anchor, f"{where}: {f.message}")) for anchor, where, f in everything]
     return FindingSummary(
         tuple(pair for level, pair in listed if level == FindingLevel.ERROR),
         tuple(pair for level, pair in listed if level != FindingLevel.ERROR),

@@ -377,6 +377,20 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     assert "What you typed" not in week.act("up s000000000000").text
 
 
+def test_a_finding_stands_at_its_place_with_the_way_to_mend_it(week: SampleWeek) -> None:
+    week.client().post(f"{week.path}/head", data={"seq": 0, "subject": "Long " * 20})
+    seventh = next(s.scored.story.lead.url for s in week.state.arrangement.left_out)
+    week.act(f"add {story_anchor(seventh)}")
+    text = page(week)
+    head = text[text.index('<dl class="mailhead"') : text.index("</dl>")]
+    assert "The subject has 99 characters" in head
+    assert f'{week.path}?open=head#head-subject">Write it</a>' in head
+    (section,) = re.findall(
+        r'<div class="sec" id="section-([\w-]+)">(?:(?!<ol).)*entries; the settings allow \d', text, re.DOTALL
+    )
+    assert f'href="#{week.anchors(section)[-1]}">To its last story</a>' in text
+
+
 def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(week: SampleWeek) -> None:
     block = {"kind": "sponsor", "headline": "Radios for all", "name": "Okapi", "text": "", "url": ""}
 
