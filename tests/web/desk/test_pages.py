@@ -1,6 +1,7 @@
 import copy
 import html
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from digest.app.mail_gallery import fill_invented_reader
 from digest.app.page_views import DEPARTED_PAGE_SIZE
 from digest.deliver.control import installation_hold
 from digest.edition import approval_proof
+from digest.edition.content import LabelledBlock
 from digest.edition.editor_changes import EditorCounts
 from digest.edition.placeholders import ALL_PLACEHOLDERS
 from digest.store import timetable_slots
@@ -25,6 +27,7 @@ from digest.web.desk.status_rows import editor_counts_sentence
 from digest.web.desk.story_pool import MAX_POOL_STORIES
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.signup_models import SignupAlarm
+from tests.web.conftest import sample_content, store_picture
 from tests.web.desk.sample_week import unmarked
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -311,6 +314,25 @@ def test_a_form_from_elsewhere_changes_nothing(world: Any, act: str) -> None:
     assert answer.status_code == 400
     assert "This page stood open too long" in answer.text
     assert world.dump() == before
+
+
+def test_what_was_written_here_without_a_link_is_no_link(world: Any) -> None:
+    content = sample_content(store_picture(world.database), "2026-W47", 147, "Ports")
+    first, *rest = content.sections[0].entries
+    written = replace(content.sections[0], entries=(replace(first, url=""), *rest))
+    block = LabelledBlock(
+        id="offer", kind="opportunity", headline="A course for dispatchers", text="In spring.", url=""
+    )
+    name = world.edition(content=replace(content, sections=(written, *content.sections[1:]), blocks=(block,)))
+    with world.database.write() as session:
+        values = {"url": "own:5c01aa90c62a", "members": ["own:5c01aa90c62a"]}
+        session.execute(update(EditionStory).where(EditionStory.title == first.headline).values(**values))
+    page = world.desk.get(f"/desk/editions/{name}").text
+    assert f"<h3>{html.escape(first.headline)}</h3>" in page
+    assert "<h3>A course for dispatchers</h3>" in page
+    assert "Written here, 1 article" in page
+    assert 'href="own:' not in page
+    assert 'href=""' not in page
 
 
 def test_unknown_editions_and_views_are_said_to_be_unknown(world: Any) -> None:
