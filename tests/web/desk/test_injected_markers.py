@@ -1,0 +1,216 @@
+"""What anybody writes into any field, and what comes from outside, is words wherever it is shown: in pages, mail, feeds and archive."""
+
+from collections.abc import Iterator
+from email import message_from_bytes, policy
+from itertools import chain
+
+import pytest
+from playwright.sync_api import Browser, Dialog, Route, expect
+from pytest_httpserver import HTTPServer
+
+from digest.store.engine import open_database
+from tests.browser import open_all_details
+from tests.injected_markers import KEY, MarkerJudge, list_plantable_forms, make_marker
+from tests.run_database import HomeDatabases
+from tests.shared_statements import share_compiled_statements
+from tests.web.desk.marked_installation import MarkedInstallation, live_through_a_week, open_marked_installation
+from tests.web.desk.page_forms import SITE
+
+# Fields of which no page, mail or file shows what was written, by the reason.
+UNSEEN: dict[str, tuple[str, ...]] = {
+    "a number, and nothing else is taken": (
+        *("settings publication: first_number", "settings look: bar", "settings sections: #.most", "settings sections: #.place"),
+        *(f"settings schedule: {name}" for name in ("deadline_hours", "last_look_minutes", "reminder_hours")),
+        *(f"settings backup: {name}" for name in ("daily", "weekly", "monthly")),
+        *(f"settings limits: {name}" for name in ("send_per_hour", "send_per_second", "warm_up", "proxies", "contact_per_network")),
+        *(f"settings limits: signups_{name}" for name in ("alarm", "first", "further", "per_domain", "per_network", "waiting")),
+        *("admin.act_on_reader: number", "admin.change_member: number", "admin.add_source: weight", "admin.change_source: weight"),
+    ),
+    "a colour, a rule of times, a language, a zone, a key or the name of a kept file, and nothing else is taken": (
+        *(f"settings look: {name}" for name in ("accent", "accent_dark", "label", "label_dark", "tint", "logo", "logo_dark")),
+        *("settings schedule: collect", "settings backup: at", "settings publication: language", "settings publication: timezone"),
+        "settings sections: #.key",
+    ),
+    "a password or a code, which nothing shows": (
+        *("auth.submit_password: password", "auth.submit_password: code"),
+        *("auth.submit_new_password: password", "auth.submit_new_password: code"),
+    ),
+    "the key of a device comes with it: tests/web/auth gives it one": ("auth.submit_passkey: name",),
+    "it is looked up, and pages hold no address": (
+        *("admin.find_reader: address", "admin.begin_search: part", "admin.filter_readers: domain", "admin.allow_address: address"),
+        "signup.request_lost_link: email",
+    ),
+    "who fills it is a machine, and gets nothing": (
+        *("signup.submit_signup: website", "signup.request_lost_link: website", "readers.write_to_the_editors: website"),
+    ),
+    "the reader's own record has it alone: tests/subscribers/pages": ("admin.add_reader: language",),
+    "a file keeps no name": ("admin.examine_log: file", "admin.import_opml: file", "editing.save_story: file"),
+    "what was found there is shown, with an address of its own": ("admin.look_for_feeds: address",),
+    "only names that are known are kept of it": ("outside: user agent",),
+    "only the codes of a reply are kept": ("outside: webhook, reason", "outside: webhook, response", "outside: webhook, status"),
+    "it names, it is kept or it is compared, and is shown nowhere": (
+        *(f"outside: feed, {name}" for name in ("author", "category", "id")),
+        *(f"outside: atom, {name}" for name in ("author", "id", "name")),
+        *(f"outside: json, {name}" for name in ("author", "id", "name", "tag")),
+        *(f"outside: page, {name}" for name in ("author", "description", "text", "title")),
+        *("outside: event, id", "outside: list of readers, name"),
+    ),
+    "a row of a list is named by its number": ("outside: list of readers, address", "outside: list of readers, status"),
+    "an answer that something is not there does not repeat it": tuple(
+        f"path: {place}" for place in ("/", "/admin/settings/", "/desk/editions/", "/desk/mails/", "/editions/", "/topics/", "/u/")
+    ),
+    "what its page does not know is as if it were not there": tuple(
+        f"query: {name}"
+        for name in (
+            *("ask", "at", "back", "below", "came", "clock", "day", "domain", "done", "filter", "from", "import", "moment", "next"),
+            *("omit", "open", "order", "page", "panel", "release", "removed", "row", "saved", "show", "since", "sort", "start"),
+            *("state", "tab", "taken_back", "to", "topic", "view", "what"),
+        )
+    ),
+}  # fmt: skip
+# Routes whose forms hold no text, or that take no form of a page; every route is reached in test_fuzzed_forms.py.
+UNMET = frozenset(
+    {
+        *("admin.abandon_import", "admin.ask_unverified", "admin.back_up_now", "admin.begin_examination"),
+        *(
+            "admin.remove_source",
+            "admin.remove_upload",
+            "admin.settle_by_log",
+            "admin.stop_search",
+            "admin.stop_upload",
+        ),
+        *(
+            "auth.confirm_passkey",
+            "auth.end_other_sessions",
+            "auth.end_session",
+            "auth.remove_passkey",
+            "auth.sign_out",
+        ),
+        *(
+            "auth.submit_failures_seen",
+            "auth.submit_recovery_codes",
+            "corrections.mail_to_recipients",
+            "desk.pause_or_resume",
+        ),
+        *("desk.submit_approval", "desk.void", "editing.choose_lead", "history.bring_back", "live.note_presence"),
+        *("admin.use_new_address", "admin.ask_silent_readers", "signup.stay_now"),
+        *("readers.mail_undo_link", "sending.cancel", "sending.hold_or_release", "signup.submit_confirmation"),
+        "auth.confirm_password",  # a password alone
+        "hooks.receive_events",  # whose words come by `hear_from_outside`
+    }
+)
+# What holds nobody's words, or stands nowhere in this week.
+UNOPENED = frozenset(
+    {
+        *("archive.icon", "archive.picture_file", "archive.robots", "archive.script_file", "archive.style_sheet"),
+        *(
+            "auth.draw_app_secret",
+            "auth.show_confirm",
+            "health.report_liveness",
+            "health.report_metrics",
+            "health.report_readiness",
+        ),
+        *("admin.ask_before_asking", "readers.show_how_things_stand", "readers.show_preferences_again"),
+    }
+)
+# Whose forms are refused in the end: a device, a code of this minute and a password are asked for.
+REFUSED = frozenset({"auth.submit_new_password", "auth.submit_passkey", "auth.submit_password"})
+
+
+@pytest.fixture(scope="module")
+def marked(
+    make_httpserver: HTTPServer, home_databases: HomeDatabases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MarkedInstallation]:
+    """Live through a week in which every field was marked."""
+    home = tmp_path_factory.mktemp("marked")
+    database = share_compiled_statements(open_database(home_databases.create(home)))
+    run, clock = open_marked_installation(home, database, make_httpserver)
+    yield live_through_a_week(run, clock)
+    database.close()
+    home_databases.drop(home)
+
+
+def test_no_marker_is_more_than_words(marked: MarkedInstallation) -> None:
+    assert not marked.run.judge.faults
+
+
+def test_every_field_is_seen_again_or_named_with_the_reason_why_not(marked: MarkedInstallation) -> None:
+    assert marked.marked_fields - marked.seen_fields == set(chain.from_iterable(UNSEEN.values()))
+    assert len(marked.seen_fields) > 90
+    # What forms write alone, without addresses' queries and what comes from outside.
+    typed = [field for field in marked.seen_fields if not field.startswith(("outside:", "query:"))]
+    assert len(typed) > 70
+
+
+def test_every_form_with_a_text_is_filled_and_taken(marked: MarkedInstallation) -> None:
+    run = marked.run
+    routes = {rule.endpoint for rule in run.app.url_map.iter_rules() if "POST" in (rule.methods or ())}
+    assert routes - {key[0] for key in run.known} == UNMET
+    assert run.refused - run.taken == REFUSED
+    assert not run.waiting
+
+
+def test_every_page_is_looked_at(marked: MarkedInstallation) -> None:
+    routes = {rule.endpoint for rule in marked.run.app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    assert routes - marked.opened_routes == UNOPENED
+
+
+def test_mail_of_every_kind_left_with_markers_in_it(marked: MarkedInstallation) -> None:
+    subjects = [str(message_from_bytes(raw, policy=policy.default)["Subject"]) for raw in marked.mails.values()]
+    for words in (
+        "Confirm that you want",
+        "You are invited to the desk",
+        "Correction to No. ",
+        "A message from the contact form",
+    ):
+        assert any(subject.startswith(words) for subject in subjects), words
+    assert sum(bool(KEY.search(raw.decode())) for raw in marked.mails.values()) == len(marked.mails)
+
+
+@pytest.mark.chromium
+def test_no_marker_runs_in_a_browser_that_no_policy_protects(marked: MarkedInstallation, browser: Browser) -> None:
+    pages: dict[str, str | bytes] = {**marked.find_richest_pages(most=8)}
+    pages |= {f"/mail/{number}": html for number, html in enumerate(marked.read_mail_pages())}
+    client, ran = marked.run.client, list[str]()
+
+    def answer(route: Route) -> None:
+        path = route.request.url.removeprefix(SITE)
+        if path in pages:
+            route.fulfill(body=pages[path], content_type="text/html; charset=utf-8")
+        elif route.request.method == "GET" and route.request.url.startswith(SITE):
+            found = client.get(path)
+            route.fulfill(status=found.status_code, body=found.data, content_type=found.content_type)
+        else:
+            route.abort()
+
+    def note(dialog: Dialog) -> None:
+        ran.append(dialog.message)
+        dialog.dismiss()
+
+    context = browser.new_context(bypass_csp=True)
+    context.route("**/*", answer)
+    page = context.new_page()
+    page.on("dialog", note)
+    for path in pages:
+        page.goto(SITE + path)
+        open_all_details(page)
+        expect(page.locator("body")).to_contain_text("onerror=alert")
+    assert ran == []
+    # What would have been seen of one that is more than words.
+    with page.expect_event("dialog"):
+        page.set_content(make_marker("mk0000x"))
+    context.close()
+
+
+@pytest.mark.parametrize(("kind", "body"), [*list_plantable_forms("mk0001x")])
+def test_what_is_more_than_a_word_is_found(kind: str, body: str) -> None:
+    judge = MarkerJudge()
+    judge.look_at_answer("there", kind, (), body.encode())
+    assert judge.faults
+
+
+@pytest.mark.parametrize("header", [("X-Injected", "1"), ("Location", "javascript:alert(1)"), ("X-Name", "a\r\nb")])
+def test_a_header_that_is_more_than_a_word_is_found(header: tuple[str, str]) -> None:
+    judge = MarkerJudge()
+    judge.look_at_answer("there", "text/html", [header], b"<p>x</p>")
+    assert judge.faults
