@@ -92,7 +92,9 @@ def find_tool(name: str) -> str | None:
 def has_tool(name: str) -> bool:
     """Say whether an outside tool, with the packages it needs, is here."""
     if name == "node":
-        return bool(find_tool(name)) and (Path(__file__).parent / "node" / "node_modules").is_dir()
+        folder = Path(__file__).parent / "node"
+        wanted = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
+        return bool(find_tool(name)) and all((folder / "node_modules" / package).is_dir() for package in wanted)
     return bool(find_tool(name))
 
 

@@ -502,23 +502,23 @@
       label.append(text, " ", control);
       return label;
     };
-    const section = choices.cloneNode(true), place = document.createElement("input");
-    Object.assign(place, { type: "number", min: "1", max: "99", name: "position", className: "in auto" });
+    const section = choices.cloneNode(true), number = document.createElement("input");
+    Object.assign(number, { type: "number", min: "1", max: "99", name: "position", className: "in auto" });
     section.className = "in auto";
     const list = row.parentElement.dataset.section;
-    if (list) { section.value = list; if (section.selectedIndex < 0) section.selectedIndex = 0; place.value = find(".n", row).textContent.trim(); }
+    if (list) { section.value = list; if (section.selectedIndex < 0) section.selectedIndex = 0; number.value = find(".n", row).textContent.trim(); }
     const move = document.createElement("button"), cancel = document.createElement("button");
     Object.assign(move, { className: "btn", textContent: "Move" });
     Object.assign(cancel, { className: "btn quiet", type: "button", textContent: "Cancel" });
     cancel.addEventListener("click", () => dialog.close());
     const heading = document.createElement("h2");
     heading.textContent = find("h3, b", row).textContent;
-    form.append(labelled("Move to", section), labelled("place", place), move, cancel);
+    form.append(labelled("Move to", section), labelled("place", number), move, cancel);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       dialog.close();
       focusRow(row);
-      act(`move ${row.dataset.story}`, { section: section.value, position: place.value });
+      act(`move ${row.dataset.story}`, { section: section.value, position: number.value });
     });
     dialog.append(heading, form);
     section.focus();
@@ -625,21 +625,21 @@
     event.dataTransfer.setData("text/plain", dragged.dataset.story);
   });
   document.addEventListener("dragover", (event) => {
-    const place = dragged && target(event);
-    if (!place) return;
+    const over = dragged && target(event);
+    if (!over) return;
     event.preventDefault();
     clearMarks();
-    place.row.classList.add(place.after ? "drop-after" : "drop-before");
+    over.row.classList.add(over.after ? "drop-after" : "drop-before");
   });
   document.addEventListener("drop", (event) => {
-    const place = dragged && target(event);
-    if (!place) return;
+    const over = dragged && target(event);
+    if (!over) return;
     event.preventDefault();
-    const rows = findAll("li.st[data-story]", find(`ol[data-section="${place.section}"]`) || document.createElement("ol"))
+    const rows = findAll("li.st[data-story]", find(`ol[data-section="${over.section}"]`) || document.createElement("ol"))
       .filter((one) => one !== dragged);
-    const at = rows.indexOf(place.row) + (place.after ? 1 : 0);
+    const at = rows.indexOf(over.row) + (over.after ? 1 : 0);
     const story = dragged.dataset.story, position = String(Math.max(0, at) + 1);
-    const move = () => act(`move ${story}`, { section: place.section, position });
+    const move = () => act(`move ${story}`, { section: over.section, position });
     // A slip of the hand moves a story: where that takes an approval back, it is asked first.
     if (find(".head .pill.ok") && !mustAsk()) askFirst("This takes the approval back", "Move it all the same", move); else move();
   });
@@ -672,7 +672,8 @@
     if (!answer) return;
     if (!answer.ok) { if (answer.status === 401) say(SIGNED_OUT); return; }
     // Where nothing is new the answer holds who is here, and no more.
-    told = { ...told, ...await answer.json() };
+    const heard = await answer.json();
+    told = { ...told, ...heard };
     showPresent(told);
     // Told before an act of one's own was: the page knows better.
     if (!waiting && seq === desk.dataset.seq) showStanding(told.standing);
