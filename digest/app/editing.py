@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from digest.app.edit_application import EditForm, EditResult, apply_decision, apply_edit
@@ -196,17 +197,28 @@ def write_note(installation: Installation, form: EditForm, url: str, text: str) 
 
 def write_block(installation: Installation, form: EditForm, block: LabelledBlock) -> EditResult:
     """Write a labelled block, in place of the one of its id."""
+    block = replace(
+        block,
+        headline=clean_typed_text(block.headline),
+        name=clean_typed_text(block.name),
+        text=clean_typed_text(block.text),
+        url=block.url.strip(),
+    )
     value = {
         "kind": block.kind,
-        "headline": clean_typed_text(block.headline),
-        "name": clean_typed_text(block.name),
-        "text": clean_typed_text(block.text),
-        "url": block.url.strip(),
+        "headline": block.headline,
+        "name": block.name,
+        "text": block.text,
+        "url": block.url,
         "after": block.after,
         "first_day": block.first_day.isoformat() if block.first_day else None,
         "last_day": block.last_day.isoformat() if block.last_day else None,
     }
-    return apply_edit(installation, form, EditDraft(EditKind.BLOCK, f"{history.BLOCK_PREFIX}{block.id}", value))
+    draft = EditDraft(EditKind.BLOCK, f"{history.BLOCK_PREFIX}{block.id}", value)
+    # As a text: a field that is left unchanged is no edit.
+    return apply_decision(
+        installation, form, lambda state: None if state.arrangement.find_block(block.id) == block else draft
+    )
 
 
 def remove_block(installation: Installation, form: EditForm, block_id: str) -> EditResult:

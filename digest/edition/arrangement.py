@@ -112,6 +112,10 @@ class Arrangement:
         """Return one name for all that name the same story; anything else is its own name."""
         return self.story_names.get(target, target)
 
+    def find_block(self, block_id: str) -> LabelledBlock | None:
+        """Find a labelled block, also one that does not run in this edition."""
+        return next((block for block in (*self.blocks, *self.resting_blocks) if block.id == block_id), None)
+
     def find_story(self, url: str) -> ArrangedStory | None:
         """Find the story of the edition that holds an article, also under another; None where it is not in the edition."""
         name = self.name_target(url)

@@ -50,7 +50,8 @@
   // Of a form that saves itself goes what was left, beside what is hidden in it: what stood before, and what the page is.
   const fieldsLeft = (form, left) => {
     const hidden = findAll("input[type=hidden]", form).map((input) => [input.name, input.value]);
-    return [...hidden, ...[...left].map(([control, value]) => [control.name, value])];
+    const choice = [...left.keys()].some(inPicture) ? [["picture", "shown"]] : [];
+    return [...hidden, ...choice, ...[...left].map(([control, value]) => [control.name, value])];
   };
 
   // A conflict, a refusal: the server has a page for each, which a plain sending of the same fields shows. Whoever is signed out, or
@@ -192,7 +193,7 @@
       const top = old.scrollTop, open = findAll("details[open][id]", old).map((one) => one.id);
       // A field that is taken out and put back was not left.
       swapping = true;
-      if (selector === "#edition") keepForms(old, now);
+      keepForms(old, now);
       old.replaceChildren(...now.childNodes);
       swapping = false;
       for (const id of open) { const one = document.getElementById(id); if (one) one.open = true; }
@@ -218,17 +219,26 @@
     if (isSame && basis) basis.remove();
   };
   const isHeld = (part) => part.contains(document.activeElement) || [...unsaved].some((control) => part.contains(control));
+  const pictureWords = (form) => [find("img.shown", form)?.getAttribute("src"),
+    ...["was-alt", "was-credit"].map((name) => squeeze(form.elements.namedItem(name).value))].join();
   const keepForms = (old, fresh) => {
     for (const mine of findAll("form[data-saves]", old)) {
-      const theirs = findAll("form[data-saves]", fresh).find((one) => one.getAttribute("action") === mine.getAttribute("action"));
+      const theirs = findAll("form[data-saves]", fresh).find((one) => one.getAttribute("action") === mine.getAttribute("action"))
+        || mine.matches("[data-blank]") && find("form[data-blank]", fresh);
       if (!theirs) continue;
+      const fold = theirs.closest("details");
+      if (fold) fold.open = mine.closest("details").open;
+      if (!theirs.matches("[data-blank]")) {
+        mine.removeAttribute("data-blank");
+        find("#new-block", mine)?.removeAttribute("id");
+      }
       for (const control of findAll("[name]", theirs)) {
         const own = mine.elements.namedItem(control.name);
         if (!own || own instanceof RadioNodeList || own === document.activeElement || unsaved.has(own)) continue;
         const field = own.name.startsWith("was-") && mine.elements.namedItem(own.name.slice(4));
         if (inPicture(own)) {
           const held = isHeld(own.closest("[data-fresh]"));
-          keepBasis(mine, "picture", !held);
+          keepBasis(mine, "picture", !held || pictureWords(mine) === pictureWords(theirs));
           if (held) continue;
         } else if (field) {
           const isSame = squeeze(own.value) === squeeze(control.value) || !(field === document.activeElement || unsaved.has(field));
@@ -263,7 +273,7 @@
 
   // --- the rows' menus ---------------------------------------------------------------------------------------
 
-  // Without this a row's menu is a link to the page with that menu open; with it the menu opens where it is.
+  // Without this a row's menu is a link.
   const makeMenus = () => {
     for (const link of findAll("a[data-more]")) {
       const menu = document.createElement("details"), summary = document.createElement("summary");
@@ -306,10 +316,15 @@
   const unsaved = new Set();
   let leaving = false, swapping = false;
 
-  const labelOf = (control) => {
+  const nameOf = (control) => {
     const label = find(".lab, legend", control.closest(".fld, fieldset") || control.form);
-    const name = (label ? label.firstChild.textContent : control.name).trim().toLowerCase();
-    const row = control.closest(ROWS);
+    return (label ? label.firstChild.textContent : control.name).trim();
+  };
+  const labelOf = (control) => {
+    const name = nameOf(control).toLowerCase();
+    const row = control.closest(ROWS), block = control.closest("details.block");
+    if (block) return `${name} of ${find("summary b", block)?.textContent || "another block"}`;
+    if (control.form.dataset.saves === "own") return `${name} of your own story`;
     return row ? `${name} of ${placeOf(row)}` : name;
   };
   const placeOf = (row) => {
@@ -321,7 +336,7 @@
     const words = names.length ? `Not saved yet: ${names.join(", ")}` : "";
     Object.assign(find("#unsaved"), { textContent: words, title: words });
     // What they would take back is not what is being typed.
-    for (const button of findAll(".state button[name=act]")) button.disabled = left.length > 0;
+    for (const button of findAll(".state button[name=act]")) button.disabled = left.some((control) => control.form.dataset.saves !== "own");
     // What is typed is saved on leaving its field: a picture alone is lost by closing.
     for (const link of findAll("a[data-close]")) {
       const isLost = left.some((control) => inPicture(control) && control.form === link.closest("form"));
@@ -335,7 +350,8 @@
     const { limit, unit = "characters", phone } = hint.dataset;
     const used = unit === "words" ? control.value.split(/\s+/).filter(Boolean).length : [...control.value].length;
     const shown = phone && used > Number(phone) ? `, about ${phone} on a phone` : "";
-    const count = limit ? `${used} of ${limit} ${unit}${shown}` : hint.textContent.split(". ")[0];
+    hint.dataset.says ??= hint.textContent;
+    const count = limit ? `${used} of ${limit} ${unit}${shown}` : hint.dataset.says;
     hint.classList.toggle("over", Boolean(limit) && used > Number(limit));
     hint.textContent = [count, words].filter(Boolean).join(". ");
   };
@@ -345,8 +361,20 @@
     for (const part of findAll("[data-shows]", line)) part.textContent = form.elements.namedItem(part.dataset.shows).value;
     line.setAttribute("aria-label", `In the inbox of a phone: ${findAll("b, span", line).map((part) => part.textContent).join(", ")}`);
   };
-  const savesItself = (control) =>
-    control.form && control.form.dataset.saves && control.form.dataset.saves !== "block" && !inPicture(control) && control.name;
+  const showsPicture = (form) => Boolean(find("img.shown", form)) && find("input[value=shown]", form).checked;
+  const savesItself = (control) => {
+    const form = control.form, saves = form && control.name && form.dataset.saves;
+    if (!saves || saves === "own") return false;
+    return !inPicture(control) || ["alt", "credit"].includes(control.name) && showsPicture(form);
+  };
+  // A block is whole or not at all.
+  const isWhole = (control) => {
+    const wrong = control.form.dataset.saves === "block" && find("input:invalid", control.form);
+    if (!wrong) return true;
+    if (wrong !== control) note(control, `Not saved yet: look at “${nameOf(wrong)}”`);
+    note(wrong, wrong.validationMessage);
+    return false;
+  };
   // Choosing a file chooses "an upload", and choosing another picture lets go of the file; words stay with the picture they describe.
   const demandWords = (form) => { form.elements.namedItem("alt").required = find("input[value=upload]", form).checked; };
   const matchChoice = (control) => {
@@ -377,28 +405,35 @@
   const saveLeft = (control) => {
     if (swapping || !savesItself(control) || onItsWay.get(control) === control.value) return;
     unsaved.add(control);
+    if (!isWhole(control)) return showUnsaved();
     unlessApproved(() => saveAll(control));
   };
   const saveAll = (control) => {
     const form = control.form, left = new Map(leftIn(form, control).map((one) => [one, one.value]));
+    if ([...left.keys()].some(inPicture)) {
+      for (const name of ["alt", "credit"]) left.set(form.elements.namedItem(name), form.elements.namedItem(name).value);
+    }
     for (const [one, value] of left) onItsWay.set(one, value);
     say("Saving…");
     inTurn(async () => {
       const fields = fieldsLeft(form, left);
       const answer = await post(form, fields).finally(() => { for (const one of left.keys()) onItsWay.delete(one); });
-      if (answer.type !== "opaqueredirect") return showRefusal(answer, form, fields, left);
+      if (answer.type !== "opaqueredirect") {
+        return showRefusal(answer, form, form.dataset.saves === "block" ? [...new FormData(form)] : fields, left);
+      }
       for (const [one, value] of left) {
         if (one.value === value) { unsaved.delete(one); keepBasis(form, inPicture(one) ? "picture" : one.name, true); }
         const was = form.elements.namedItem(`was-${one.name}`);
         if (was) was.value = value;
       }
       const row = form.closest("[data-place]");
-      await showPreview(row ? row.dataset.place : "");
+      await showPreview(row ? row.dataset.place : form.id === "head" ? "" : place);
       const saved = await refresh();
       for (const one of left.keys()) note(one, unsaved.has(one) ? "Not saved yet" : saved);
     });
   };
-  document.addEventListener("change", (event) => saveLeft(event.target));
+  // A day changes with each digit that is typed of it.
+  document.addEventListener("change", (event) => { if (event.target.type !== "date") saveLeft(event.target); });
   // Where the page was brought up to date around a field, its browser tells of no change on leaving it. Another window leaves no field.
   document.addEventListener("focusout", (event) => {
     if (unsaved.has(event.target) && document.activeElement !== event.target) saveLeft(event.target);

@@ -60,7 +60,7 @@ def write_fields(form: EditForm, fields: MultiDict[str, str], writes: Iterable[F
     """
     saved, refused = [], []
     for each in writes:
-        own = _find_known(fields, each.names[0])
+        own = find_known(fields, each.names[0])
         known = form.based_on if own is None else own
         result = each.write(replace(form, based_on=known))
         form = replace(form, state=result.state)
@@ -73,7 +73,8 @@ def write_fields(form: EditForm, fields: MultiDict[str, str], writes: Iterable[F
     return WrittenFields(form, tuple(saved), tuple(refused))
 
 
-def _find_known(fields: MultiDict[str, str], name: str) -> int | None:
+def find_known(fields: MultiDict[str, str], name: str) -> int | None:
+    """Return the number of the last edit that a field was written on, None where that is its page's."""
     text = fields.get(f"seq-{name}", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
@@ -118,7 +119,8 @@ def _list_own_fields(pair: VersionPair) -> list[tuple[str, str]]:
     """List the fields by which what was wanted is sent again, on the state that the page shows."""
     if not pair.write.names:
         left = {"csrf_token", "seq", "chosen"}
-        return [*((key, text) for key, text in request.form.items(multi=True) if key not in left), ("chosen", "all")]
+        fields = request.form.items(multi=True)
+        return [*((k, text) for k, text in fields if k not in left and not k.startswith("seq-")), ("chosen", "all")]
     own = [(key, request.form[key]) for key in pair.write.names if key in request.form]
     return [*own, ("chosen", pair.write.names[0])]
 

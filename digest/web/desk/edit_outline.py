@@ -155,7 +155,7 @@ class ArrangedSection:
 
 @dataclass(frozen=True, slots=True)
 class EditOutline:
-    """The edition's sections, its shelf, its tray and its blocks. Of the tray there is one page: `tray_count` is how many wait in it."""
+    """The edition's sections, its shelf, its tray and its blocks, also those that do not run in it. Of the tray there is one page: `tray_count` is how many wait in it."""
 
     sections: tuple[ArrangedSection, ...]
     tray: tuple[PoolRow, ...]

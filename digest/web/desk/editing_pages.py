@@ -1,5 +1,6 @@
 """What editors do to an edition at the desk: every act is a form, answered by the page that it came from, or by a conflict."""
 
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
@@ -25,7 +26,14 @@ from digest.web.context import web_context
 from digest.web.desk.approval_outline import describe_standing_news
 from digest.web.desk.approval_pages import read_approval_standing
 from digest.web.desk.colleagues import sign_arrangement
-from digest.web.desk.conflict_pages import FieldWrite, WrittenFields, show_conflicts, take_off_clipboard, write_fields
+from digest.web.desk.conflict_pages import (
+    FieldWrite,
+    WrittenFields,
+    find_known,
+    show_conflicts,
+    take_off_clipboard,
+    write_fields,
+)
 from digest.web.desk.desk_acts import EDITION_ACTS, STORY_ACTS, DeskAct, find_anchored_story
 from digest.web.desk.edit_conflicts import RefusedWrite
 from digest.web.desk.edit_outline import (
@@ -209,6 +217,8 @@ def render_edit_page(
         lead_section=find_lead_section(file.sections),
         picture_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_pictures},
         merge_choices=list_merge_choices(outline, pool),
+        # By chance: two editors who each write another block do not write the same.
+        next_block_id=f"block-{secrets.token_hex(4)}",
         topic_choices=sorted({*pool.topics, *editing_state.list_topic_names(context.settings)}),
         readers=view.audience_size,
         due_words=describe_due_release(view, context.clock(), is_admin=is_admin()),
@@ -311,22 +321,34 @@ def save_head(name: str) -> ResponseReturnValue:
 
 @editing_pages.post("/block/<block_id>")
 def save_block(name: str, block_id: str) -> ResponseReturnValue:
-    """Write a labelled block, or take it out."""
+    """Write a labelled block, or take it out. What a form does not say stays as it stands: a field that is left is sent alone."""
     installation, form = web_context().installation, read_edit_form(name)
     if "remove" in request.form:
         return answer_edit(name, editing.remove_block(installation, form, block_id), "blocks")
-    fields = request.form
-    block = LabelledBlock(
-        id=block_id,
-        kind=_read_block_kind(fields.get("kind", "")),
-        headline=fields.get("headline", ""),
-        name=fields.get("name", ""),
-        text=fields.get("text", ""),
-        url=fields.get("url", ""),
-        first_day=_read_day(fields.get("first_day", "")),
-        last_day=_read_day(fields.get("last_day", "")),
-    )
+    state = editing_state.read_editing_state(installation, name)
+    standing = state.arrangement.find_block(block_id) or LabelledBlock(block_id, "sponsor", "")
+    block = _read_block(request.form, standing)
+    known = [seq for field in _BLOCK_FIELDS if (seq := find_known(request.form, field)) is not None]
+    form = replace(form, state=state, based_on=min(known, default=form.based_on))
     return answer_edit(name, editing.write_block(installation, form, block), "blocks")
+
+
+_BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "first_day", "last_day")
+
+
+def _read_block(fields: Mapping[str, str], standing: LabelledBlock) -> LabelledBlock:
+    """Return a block with what a form says of it."""
+    return LabelledBlock(
+        id=standing.id,
+        kind=_read_block_kind(fields.get("kind", standing.kind)),
+        headline=fields.get("headline", standing.headline),
+        name=fields.get("name", standing.name),
+        text=fields.get("text", standing.text),
+        url=fields.get("url", standing.url),
+        after=standing.after,
+        first_day=_read_day(fields["first_day"]) if "first_day" in fields else standing.first_day,
+        last_day=_read_day(fields["last_day"]) if "last_day" in fields else standing.last_day,
+    )
 
 
 def _read_block_kind(text: str) -> BlockKind:

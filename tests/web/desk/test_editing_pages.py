@@ -17,6 +17,7 @@ from digest.app import editions
 from digest.app.demo import DEMO_ACTOR
 from digest.app.edition_status import edition_status
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.edition.content import LabelledBlock
 from digest.edition.kinds import SECTION_KINDS
 from digest.store import timetable_slots
 from digest.store.models import Article, Source
@@ -376,6 +377,35 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     assert 'name="title" value="Wrong"' in wrong.text
     assert "What you typed" not in week.act("up s000000000000").text
 
+    # A field that is left is sent alone, and what stands already is no edit.
+    seq = week.state.last_seq
+    for fields in ({"text": "Until <b>July</b>."}, {"text": "Until July."}, {"headline": "Grants open"}):
+        assert (
+            week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, **fields}).status_code
+            == 303
+        )
+    grants = week.state.arrangement.find_block("grants")
+    assert grants == LabelledBlock("grants", "opportunity", "Grants open", "FEMA", "Until July.")
+    assert week.state.last_seq == seq + 1
+    assert week.client().post(f"{week.path}/block/nothing", data={"text": "No headline."}).status_code == 409
+    week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, "first_day": "2027-01-01"})
+    assert re.search(r"<b>Grants open</b>[^\n]*Not in this edition", page(week))
+    # A field that was written on an older state than its page has now is no overwriting of what a colleague wrote since.
+    old = week.state.last_seq
+    week.client("sam").post(f"{week.path}/block/grants", data={"seq": old, "text": "By Sam."})
+    late = {"seq": old + 1, "text": "By Dana.", "seq-text": old}
+    both = week.client().post(f"{week.path}/block/grants", data=late)
+    assert (both.status_code, "By Sam." in both.text, "By Dana." in both.text) == (409, True, True)
+    again = dict(
+        re.findall(
+            r'name="((?!was-)[\w-]+)" value="([^"]*)"', both.text.partition("Use mine")[0].rpartition("<form")[2]
+        )
+    )
+    assert week.client().post(f"{week.path}/block/grants", data=again).status_code == 303
+    assert week.state.arrangement.resting_blocks[0].text == "By Dana."
+    new = {re.search(r'data-blank[^>]*/block/(block-[0-9a-f]+)"', page(week, editor=who))[1] for who in ("dana", "sam")}  # type: ignore[index]
+    assert len(new) == 2, "two who write a block at the same time write two"
+
 
 def test_a_finding_stands_at_its_place_with_the_way_to_mend_it(week: SampleWeek) -> None:
     week.client().post(f"{week.path}/head", data={"seq": 0, "subject": "Long " * 20})
@@ -393,6 +423,7 @@ def test_a_finding_stands_at_its_place_with_the_way_to_mend_it(week: SampleWeek)
 
 def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(week: SampleWeek) -> None:
     block = {"kind": "sponsor", "headline": "Radios for all", "name": "Okapi", "text": "", "url": ""}
+    block |= {"first_day": "", "last_day": ""}
 
     def write(**days: str) -> Any:
         return week.client().post(f"{week.path}/block/radios", data={"seq": week.state.last_seq, **block, **days})

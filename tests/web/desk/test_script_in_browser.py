@@ -301,6 +301,100 @@ def edited_texts(week: SampleWeek) -> list[str]:
     return [text for stories in week.state.arrangement.sections.values() for s in stories for text in s.texts.values()]
 
 
+def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_not_is_named(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    unsaved, blocks = desk.locator("#unsaved"), desk.locator("details.block")
+    before, known = week.state.last_seq, len(week.state.arrangement.blocks)
+    blank = blocks.filter(has_text="Write another block")
+    blank.locator("summary").click()
+    # A block without a headline is none: what is typed waits, is named, and says where to look.
+    blank.locator("input[name=name]").fill("Anvil Fire Supply")
+    blank.locator("input[name=name]").press("Tab")
+    expect(unsaved).to_have_text("Not saved yet: who pays, or offers of another block")
+    expect(blank.locator(".lab em").nth(1)).to_have_text("Not saved yet: look at “Headline”")
+    # Whatever else is done meanwhile, the page around it is brought up to date and leaves it as it is.
+    desk.locator("ol[data-section=featured] > li").nth(1).get_by_role("button", name="Up").click()
+    expect(desk.locator("#saved")).to_have_text(re.compile("^Saved "))
+    expect(blank.locator("input[name=name]")).to_have_value("Anvil Fire Supply")
+    assert week.state.last_seq == before + 1
+    blank.locator("input[name=headline]").fill("Pumps that start")
+    blank.locator("input[name=headline]").press("Tab")
+    expect(unsaved).to_have_text("")
+    written = blocks.filter(has=desk.locator("summary", has_text="Pumps that start"))
+    expect(written.locator("summary")).to_contain_text("Sponsor, Anvil Fire Supply")
+    expect(written.locator(".lab em").nth(2)).to_have_text(re.compile("^Saved "))
+    expect(written.locator("textarea[name=text]")).to_be_focused()
+    expect(written.get_by_role("button", name="Take it out")).to_have_count(1)
+    expect(blank.locator("input[name=headline]")).to_have_value("")
+    mail = desk.frame_locator(".frame iframe")
+    expect(mail.get_by_text("Pumps that start").first).to_be_attached()
+    written.locator("select[name=kind]").select_option("opportunity")
+    expect(written.locator("summary")).to_contain_text("Opportunity")
+    link = written.locator("input[name=url]")
+    link.fill("anvil.example")
+    link.press("Tab")
+    expect(unsaved).to_have_text("Not saved yet: link of Pumps that start")
+    link.fill("https://anvil.example.org/")
+    # A day is saved when its field is left, not with each digit; its block stays in sight where it then runs later.
+    written.locator("input[name=first_day]").focus()
+    desk.keyboard.type("11302026")
+    written.locator("textarea[name=text]").focus()
+    expect(written.locator("summary")).to_contain_text("Not in this edition")
+    expect(unsaved).to_have_text("")
+    written.locator("input[name=name]").fill("Anvil")
+    written.locator("textarea[name=text]").focus()
+    expect(written.locator("summary")).to_contain_text("Opportunity, Anvil.")
+    state = week.state
+    assert [edit.kind for edit in state.edits[before + 1 :]] == ["block"] * 5
+    (block,) = state.arrangement.resting_blocks
+    assert (block.kind, block.headline, block.name, block.url) == (
+        *("opportunity", "Pumps that start", "Anvil", "https://anvil.example.org/"),
+    )
+    assert (str(block.first_day), len(state.arrangement.blocks)) == ("2026-11-30", known)
+    type_an_own_story(desk, week)
+    write_words_of_a_picture(desk, week, address)
+
+
+def type_an_own_story(desk: Page, week: SampleWeek) -> None:
+    """A story of one's own is added by its button: what was typed stands until then, and is named."""
+    desk.locator("#own > summary").click()
+    desk.get_by_text("Write one yourself").click()
+    desk.locator("#own input[name=title]").fill("From our desk")
+    desk.keyboard.press("Tab")
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: headline of your own story")
+    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_be_enabled()
+    rows, second = desk.locator("ol[data-section=featured] > li"), week.anchors("featured")[1]
+    rows.nth(1).get_by_role("button", name="Up").click()
+    expect(rows.first).to_have_attribute("id", second)
+    expect(desk.locator("#own input[name=title]")).to_have_value("From our desk")
+    desk.locator("#own input[name=title]").fill("")
+
+
+def write_words_of_a_picture(desk: Page, week: SampleWeek, address: str) -> None:
+    """Write a picture's description and credit by leaving their fields; the file that is chosen next waits for the button."""
+    desk.on("dialog", Dialog.accept)
+    index = next(n for n, entry in enumerate(week.entries("featured")) if entry.get("picture"))
+    anchor = week.anchors("featured")[index]
+    desk.goto(f"{address}{week.path}?open={anchor}")
+    desk.locator(f"#picture-{anchor} > summary").click()
+    alt, credit = desk.locator("input[name=alt]"), desk.locator("input[name=credit]")
+    first = alt.input_value()
+    seq = week.state.last_seq
+    for words in ("Two cranes at dusk", first, "Two cranes at dawn"):
+        alt.fill(words)
+        alt.press("Tab")
+        expect(desk.locator("#unsaved")).to_have_text("")
+        assert week.entry("featured", index)["picture"]["alt"] == words
+    credit.fill("Port of Ellery")
+    credit.press("Tab")
+    expect(desk.locator("#unsaved")).to_have_text("")
+    picture = week.entry("featured", index)["picture"]
+    assert (picture["alt"], picture["credit"]) == ("Two cranes at dawn", "Port of Ellery")
+    assert week.state.last_seq == seq + 4
+
+
 WHERE_IT_CLOSES = "document.querySelector('#head button[name=close]').getBoundingClientRect().top"
 
 
