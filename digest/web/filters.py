@@ -10,9 +10,11 @@ from digest.collect.urls import site_name
 from digest.edition.content import LabelledBlock
 from subscribers.phrases import (
     clock_time,
+    end_sentence,
     full_date,
     hour_in_zone,
     month_day,
+    sentence,
     short_month_day,
     weekday_date,
     weekday_month_day,
@@ -73,6 +75,12 @@ def day_seen_from(day: date, today: date) -> str:
     return short_month_day(day) if day.year == today.year else f"{short_month_day(day)}, {day.year}"
 
 
+def refusal_sentence(refusal: object) -> str:
+    """Write a refusal as a sentence: many are written to follow a word, as a command says them. The name of a setting stays as it is."""
+    text = str(refusal)
+    return sentence(text) if text.split(" ", 1)[0].isalpha() else text
+
+
 def count_with_noun(count: int, singular: str, plural: str = "") -> str:
     """Write "1 reader" or "12,408 readers"."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
@@ -111,4 +119,14 @@ def groups_of_four(text: str) -> str:
 
 
 MOMENT_FILTERS = (long_day, date_of, month_day_of, month_of, weekday_of, short_day, hour_with_zone, day_and_hour)
-PLAIN_FILTERS = (count_with_noun, days_of_block, groups_of_four, kilobytes, thousands, url_without_scheme, word_mark)
+PLAIN_FILTERS = (
+    count_with_noun,
+    days_of_block,
+    end_sentence,
+    groups_of_four,
+    kilobytes,
+    refusal_sentence,
+    thousands,
+    url_without_scheme,
+    word_mark,
+)

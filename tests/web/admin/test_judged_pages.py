@@ -1,6 +1,7 @@
 """The pages for admins as html-validate sees them: every one, with something on it."""
 
 import io
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,9 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
     ]
     answers = {path: client.get(path) for path in paths}
     assert {path: answer.status_code for path, answer in answers.items() if answer.status_code != 200} == {}
+    assert [path for path, answer in answers.items() if re.search(r"\w\.\.(?![./\w])", answer.text)] == [], (
+        "two full stops"
+    )
     routes = world.app.url_map.bind("localhost")
     seen = {routes.match(path.partition("?")[0])[0] for path in paths}
     there = {rule.endpoint for rule in world.app.url_map.iter_rules() if "GET" in (rule.methods or ())}

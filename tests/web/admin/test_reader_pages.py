@@ -2,12 +2,14 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import func, select
 
+from digest import templating
 from digest.app import lists
 from digest.app.accounts.sign_in import FRESH_PERIOD
 from digest.app.acts import Actor, Face, Role
@@ -17,6 +19,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, EditionState
 from digest.store.staff import require_staff_member, staff_actor
 from digest.web.admin import reader_words
+from digest.web.filters import refusal_sentence
 from subscribers.address import read_address
 from subscribers.consent import disclosures, suppression
 from subscribers.lifecycle import my_data
@@ -293,6 +296,25 @@ def test_nothing_is_asked_about_a_number_that_is_nobodys(world: Any) -> None:
         assert admin.get(f"/admin/readers/{world.ada}/{page}").status_code == 200
 
 
+def test_a_refusal_begins_with_a_capital_letter_on_a_page(world: Any) -> None:
+    admin, evidence = world.signed_in_client("admin"), {"wording": "Yes", "where": "Expo", "method": "list"}
+    post(admin, f"/admin/readers/{world.ada}/stop", reason="asked")
+    refused = post(admin, "/admin/readers/add", address=ADA_ADDRESS, on="2026-05-01", **evidence)
+    assert (refused.status_code, "<p>This address is suppressed" in refused.text) == (400, True)
+
+
+def test_every_page_writes_its_refusal_as_a_sentence() -> None:
+    assert refusal_sentence("this is no domain") == "This is no domain."
+    assert refusal_sentence("backup.folder names no folder.") == "backup.folder names no folder."
+    pages = Path(templating.__file__).parent.parent / "templates" / "web"
+    raw = [
+        page.name
+        for page in pages.rglob("*.html")
+        if re.search(r"\{\{ *refusal *\}\}", page.read_text(encoding="utf-8"))
+    ]
+    assert (len(list(pages.rglob("*.html"))) > 50, raw) == (True, [])
+
+
 def test_why_mail_was_stopped_stands_in_the_record(world: Any) -> None:
     admin, record = world.signed_in_client("admin"), f"/admin/readers/{world.ada}"
     post(admin, f"{record}/stop", reason="threatened to sue")
@@ -364,7 +386,7 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"address": "nobody"}, "there is no @"),
+        ({"address": "nobody"}, "There is no @"),
         ({"on": "soon"}, "Give the day"),
         ({"on": "2027-01-01"}, "lies in the future"),
         ({"on": "0001-01-01"}, "lies before there was mail"),
