@@ -1,5 +1,6 @@
 """What left, for admins: editions and notices with their counts, doubts that wait for a word, the hold."""
 
+from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
@@ -44,7 +45,7 @@ def settle_doubts(name: str) -> ResponseReturnValue:
                     context.installation, name, ids, resolution, reason=reason, actor=actor, clock=context.clock
                 )
     except (ReasonError, EditionControlError) as exc:
-        return _deliveries_page(name, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
+        return _deliveries_page(name, typed=request.form, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
     return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
 
 
@@ -55,7 +56,7 @@ def settle_notice_doubts() -> ResponseReturnValue:
     try:
         reason = read_reason(request.form.get("reason", ""))
     except ReasonError as exc:
-        return _deliveries_page("", refusal=exc), 400
+        return _deliveries_page("", typed=request.form, refusal=exc), 400
     settled = 0
     for word, resolution in _NOTICE_WORDS.items():
         if ids := _read_ids(word):
@@ -77,7 +78,7 @@ def send_silent_again(name: str) -> ResponseReturnValue:
             context.installation, name, silent, again, reason=reason, actor=actor, clock=context.clock
         )
     except (ReasonError, EditionControlError) as exc:
-        return _deliveries_page(name, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
+        return _deliveries_page(name, typed=request.form, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
     return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
 
 
@@ -136,14 +137,16 @@ def hold_or_release(act: str) -> ResponseReturnValue:
         try:
             reason = read_reason(request.form.get("reason", ""))
         except ReasonError as exc:
-            return _deliveries_page("", refusal=exc), 400
+            return _deliveries_page("", typed=request.form, refusal=exc), 400
         hold.hold_installation(context.installation, reason=reason, actor=actor, now=context.clock())
     else:
         hold.release_installation(context.installation, actor=actor, now=context.clock())
     return redirect(url_for("admin.list_deliveries", _anchor="hold"), 303)
 
 
-def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> str:
+def _deliveries_page(
+    name: str, *, typed: Mapping[str, str] | None = None, refusal: ApplicationError | None = None
+) -> str:
     context, below, settled = web_context(), request.args.get("below", ""), request.args.get("settled", "")
     digits: dict[str, Any] = {
         field: int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
@@ -161,6 +164,7 @@ def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> s
         "web/admin/deliveries.html",
         view=view,
         words=reader_words,
+        typed=typed or {},
         refusal=refusal,
         max_doubts=delivery_views.MAX_DOUBTS,
         settled=digits["settled"],

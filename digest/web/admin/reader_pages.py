@@ -80,6 +80,8 @@ def render_reader_list(*, refusal: RefusalError | None = None, at_fault: str = "
         zone=context.zone,
         fresh=current_staff().is_fresh(now),
         reasons=LOOK_REASONS,
+        # Never a whole address: a page that shows one is a look at it.
+        typed=request.form if at_fault in {"part", "domain"} else {},
         refusal=refusal,
         at_fault=at_fault,
     )

@@ -142,7 +142,9 @@ def show_address(number: int) -> ResponseReturnValue:
 
 def _reason_page(number: int, *, refusal: RefusalError | None = None) -> str:
     _check_reader(number)
-    return render_template("web/admin/look.html", number=number, reasons=LOOK_REASONS, refusal=refusal)
+    return render_template(
+        "web/admin/look.html", number=number, reasons=LOOK_REASONS, typed=request.form, refusal=refusal
+    )
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, stop, links, erase):act>")

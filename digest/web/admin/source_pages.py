@@ -48,7 +48,9 @@ def change_source(number: int) -> ResponseReturnValue:
     except SettingsValueError as exc:
         return _source_page(view, form=form, problems=exc.problems), 400
     except SettingsConflictError as exc:
-        return _source_page(_view(number), refusal=exc), 409
+        current = _view(number)
+        saved = _describe_saved(current, form)
+        return _source_page(current, form=form, problems=saved, refusal=exc), 409
     except (SettingsError, SourceRefusedError) as exc:
         return _source_page(view, form=form, refusal=exc), 409
     return redirect(url_for("admin.show_source", number=number, saved="1"), 303)
@@ -197,6 +199,27 @@ def _read_values(form: Mapping[str, str]) -> dict[str, Any]:
         values["name"] = form.get("url", "")[: _MAX_LENGTHS["name"]] or "Without a name"
     values["publisher"] = values.get("publisher") or values["name"]
     return values | {name: form.get(name) == "1" for name in _MARKS}
+
+
+def _describe_saved(view: SourceView, form: Mapping[str, str]) -> dict[str, str]:
+    """Say of each field what is saved, where something else was typed: for a form that came after another one."""
+    saved = view.configured.model_dump() if view.configured else {}
+    typed = _read_values(form)
+    differing = (name for name, value in typed.items() if name in saved and not _is_same(value, saved[name]))
+    return {name: f"Saved meanwhile: {_write_value(saved[name])}" for name in differing}
+
+
+def _is_same(typed: Any, saved: Any) -> bool:
+    try:
+        return bool(type(saved)(typed) == saved)  # "1.0" is 1
+    except ValueError:
+        return False
+
+
+def _write_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "nothing"
 
 
 def _source_page(

@@ -100,6 +100,10 @@ def test_doubts_are_settled_by_a_word_each_with_a_reason(both: Any) -> None:
     admin, path = both.signed_in_client("admin"), f"/admin/deliveries/{NEW}/doubts"
     words = {f"word-d{3:025d}": "arrived", f"word-d{4:025d}": "again", f"word-d{5:025d}": ""}
     assert post(admin, path, **words, reason="").status_code == 400
+    refused = post(admin, path, **words, reason="ada@example.org asked")
+    checked = re.findall(r'name="(word-[^"]+)" value="([^"]*)" checked', refused.text)
+    assert (refused.status_code, dict(checked)) == (400, words), "what was chosen stays"
+    assert re.findall(r'name="reason" value="([^"]*)"', refused.text) == ["ada@example.org asked"]
     answer = post(admin, path, **words, reason="looked into the log")
     assert answer.headers["Location"] == f"/admin/deliveries?edition={NEW}&settled=2"
     assert "2 uncertain mails settled." in admin.get(answer.headers["Location"]).text

@@ -109,11 +109,13 @@ def test_a_search_without_a_match_says_so(world: Any) -> None:
 def test_what_cannot_be_searched_for_is_refused(world: Any, part: str) -> None:
     answer = post(world.signed_in_client("admin"), "/admin/readers/search", part=part, why="A reader asked")
     assert (answer.status_code, "Give 4 to 100" in answer.text) == (400, True)
+    assert re.search(r'value="A reader asked" checked', answer.text)
 
 
 def test_a_search_asks_why(world: Any) -> None:
     answer = post(world.signed_in_client("admin"), "/admin/readers/search", part="hospital")
     assert (answer.status_code, "Say why" in answer.text) == (400, True)
+    assert re.search(r'name="part"[^>]* value="hospital"', answer.text), "what was typed stays"
 
 
 def test_more_than_a_hundred_found_asks_for_a_longer_part(world: Any) -> None:

@@ -146,6 +146,23 @@ def test_a_source_is_changed_and_removed_and_the_operators_words_stay(filed: Any
     assert [act for act, _ in acts(filed)] == ["source changed", "failed: source changed", "source removed"]
 
 
+def test_what_is_typed_of_a_source_stays_where_a_colleague_was_first(filed: Any, tmp_path: Path) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path = f"/admin/sources/{number}"
+    shown = re.findall(r'name="fingerprint" value="([^"]+)"', client.get(path).text)[0]
+    theirs = {"name": "Alpha", "publisher": "Alpha Group", "section": "news", "weight": "1.0", "images": "none"}
+    assert submit(client, path, on=path, **theirs).status_code == 303
+    mine = theirs | {"publisher": "Alpha Press", "weight": "2.5", "primary": "1"}
+    answer = submit(client, path, on=path, **mine, fingerprint=shown)
+    assert answer.status_code == 409
+    assert re.search(r'id="weight"[^>]*value="2.5"', answer.text), "what was typed stays"
+    assert re.findall(r"Saved meanwhile: ([^<]+)<", answer.text) == ["Alpha Group", "1", "no"]
+    again = re.findall(r'name="fingerprint" value="([^"]+)"', answer.text)[0]
+    assert submit(client, path, on=path, **mine, fingerprint=again).status_code == 303
+    [source] = load_settings(tmp_path / "digest.toml", {}).file.sources
+    assert (source.publisher, source.weight, source.primary) == ("Alpha Press", 2.5, True)
+
+
 def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_stay(filed: Any, tmp_path: Path) -> None:
     client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
     path, new = f"/admin/sources/{number}", "https://alpha.example/news/feed"
