@@ -45,7 +45,9 @@ def settle_doubts(name: str) -> ResponseReturnValue:
                     context.installation, name, ids, resolution, reason=reason, actor=actor, clock=context.clock
                 )
     except (ReasonError, EditionControlError) as exc:
-        return _deliveries_page(name, typed=request.form, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
+        return _deliveries_page(name, typed=request.form, refusal=exc), 409 if isinstance(
+            exc, EditionControlError
+        ) else 400
     return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
 
 
@@ -78,7 +80,9 @@ def send_silent_again(name: str) -> ResponseReturnValue:
             context.installation, name, silent, again, reason=reason, actor=actor, clock=context.clock
         )
     except (ReasonError, EditionControlError) as exc:
-        return _deliveries_page(name, typed=request.form, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
+        return _deliveries_page(name, typed=request.form, refusal=exc), 409 if isinstance(
+            exc, EditionControlError
+        ) else 400
     return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
 
 
