@@ -101,6 +101,10 @@ def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> I
             return _orient_and_shrink(image, max_size)
     except ImageError:
         raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
+        raise ImageError(
+            f"it has more than {min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):,} pixels: save it smaller"
+        ) from exc
     except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
         # What Pillow does not know at all, it names by where it lies in memory.
         detail = "" if isinstance(exc, UnidentifiedImageError) else f" ({type(exc).__name__}: {exc})"
@@ -109,7 +113,7 @@ def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> I
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
-        raise ImageError(f"{image.width} x {image.height} pixels, more than {max_pixels:,}")
+        raise ImageError(f"{image.width} x {image.height} pixels, more than {max_pixels:,}: save it smaller")
 
 
 def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:

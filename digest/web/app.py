@@ -38,7 +38,7 @@ from digest.web.auth.access import (
 )
 from digest.web.auth.blueprint import auth_pages
 from digest.web.auth.cookies import CookieScope
-from digest.web.auth.route_rules import check_route_rules
+from digest.web.auth.route_rules import ROUTE_RULES, check_route_rules
 from digest.web.context import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, WebContext, web_context
 from digest.web.desk.approval_pages import approval_pages
 from digest.web.desk.calendar_pages import calendar_pages
@@ -234,11 +234,23 @@ def _error_page(error: HTTPException) -> Response:
         title, what = _EXPIRED_FORM_TEXT
     elif at_desk and status == 404 and error.description:
         what = error.description
+    elif at_desk and status == 413 and request.endpoint and (limit := ROUTE_RULES[request.endpoint].max_bytes):
+        title, what = _describe_long_file(limit)
     response = _error_response(status, title, what, at_desk=at_desk)
     allowed = dict(error.get_headers(request.environ)).get("Allow")
     if allowed:  # RFC 9110, 15.5.6
         response.headers["Allow"] = allowed
     return response
+
+
+def _describe_long_file(limit: int) -> tuple[str, str]:
+    return (
+        "That file is too large",
+        (
+            f"At most {limit // 1_000_000} MB are taken, so nothing of the form was saved. Go back a page: what you typed stands there. "
+            "Choose a smaller file, or save it smaller first."
+        ),
+    )
 
 
 def _template_mistake_page(error: TemplateMistakeError) -> Response:

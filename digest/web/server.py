@@ -69,9 +69,17 @@ class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has n
         super().parse_header(header_plus)
         is_long = self.chunked or self.content_length >= MAX_BODY_BYTES
         limit = self._server.find_file_limit(self.path, self.headers.get("COOKIE", "")) if is_long else 0
-        if limit:
-            self.has_file = True
-            self.adj = _adjust_waitress(limit + 1)
+        if not limit:
+            return
+        self.has_file = True
+        self.adj = _adjust_waitress(limit + 1)
+        if self.content_length > limit:
+            self._leave_body()
+
+    def _leave_body(self) -> None:
+        """Have the pages answer, who refuse the form by its length, and close: what follows is no request."""
+        self.body_rcv, self.content_length, self.expect_continue = None, 0, False
+        self.headers["CONNECTION"] = "close"
 
 
 class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types

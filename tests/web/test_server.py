@@ -109,16 +109,39 @@ def test_a_long_body_is_taken_from_the_staff_alone_and_where_a_file_may_come(wor
             assert _post_file(serving.port, path, headers, len(body), body) == 400
 
 
+def test_a_file_that_is_too_large_is_refused_by_a_page_that_says_what_to_do(world: Any) -> None:
+    headers = {"Cookie": "=".join(world.session_cookie()), "Expect": "100-continue"}
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=WAIT_TIMEOUT)
+        # What comes after the header is body, whatever it looks like.
+        _send_form(
+            connection, f"/desk/editions/{world.edition()}/story/head", headers, 30_000_000, b"GET / HTTP/1.1\r\n\r\n"
+        )
+        answer = connection.getresponse()
+        page = answer.read().decode()
+        assert (answer.status, answer.headers["Connection"]) == (413, "close")
+        connection.close()
+    assert "<h1>That file is too large</h1>" in page
+    assert "At most 12 MB are taken, so nothing of the form was saved." in page
+    assert "To the edition on the desk" in page
+
+
 def _post_file(port: int, path: str, headers: dict[str, str], size: int, body: bytes) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_TIMEOUT)
+    _send_form(connection, path, headers, size, body)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def _send_form(
+    connection: http.client.HTTPConnection, path: str, headers: dict[str, str], size: int, body: bytes
+) -> None:
     connection.putrequest("POST", path)
     form = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": str(size)}
     for field, value in {**headers, **form}.items():
         connection.putheader(field, value)
     connection.endheaders(body)
-    status = connection.getresponse().status
-    connection.close()
-    return status
 
 
 def test_waitress_writes_no_path_of_a_page(world: Any, caplog: pytest.LogCaptureFixture) -> None:
