@@ -12,7 +12,7 @@
   const letters = desk.dataset.letters === "on";
   // A refusal answers a form with the page: its address becomes the page's own, which can be loaded again.
   if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page);
-  const ROWS = "li.st[data-story], li.cand[data-story]";
+  const ROWS = "li[data-story]";
 
   // --- sending a form, and showing what came of it ---------------------------------------------------------
 
@@ -265,7 +265,8 @@
     if (held.isConnected && held !== document.body) { held.focus({ preventScroll: true }); return; }
     if (!kept.story) return;
     const rows = findAll(ROWS, kept.pane);
-    const row = rows.find((one) => one.dataset.story === kept.story) || rows[Math.min(kept.place, rows.length - 1)];
+    // A story that waits stands in the tray and in the list.
+    const row = [rows[kept.place], ...rows].find((one) => one?.dataset.story === kept.story) || rows[Math.min(kept.place, rows.length - 1)];
     const button = row && (kept.menu ? find(".more > summary", row)
       : kept.act && findAll("button[name=act]:not([disabled])", row).find((one) => one.value === kept.act));
     if (button && button.offsetParent) button.focus(); else if (row) focusRow(row);
@@ -477,9 +478,11 @@
   };
   const currentRow = () => document.activeElement.closest(ROWS);
   const step = (by) => {
-    const row = currentRow();
-    const rows = findAll(ROWS, row ? row.closest(".pane") : find("#edition")).filter((one) => one.offsetParent);
-    const next = row ? rows[rows.indexOf(row) + by] : rows[by > 0 ? 0 : rows.length - 1];
+    // From where the keyboard is: the row, or what lies between rows; from anywhere else into the edition.
+    const held = document.activeElement, at = currentRow() || held, pane = held.closest("#stories, #edition");
+    const rows = findAll(ROWS, pane || find("#edition")).filter((one) => one.offsetParent);
+    const isAhead = (one) => at !== one && Boolean(at.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) === by > 0;
+    const ahead = pane ? rows.filter(isAhead) : rows, next = ahead.at(by > 0 ? 0 : -1);
     if (next) focusRow(next);
   };
   const press = (...words) => {

@@ -112,6 +112,11 @@ def test_a_long_tray_and_a_full_clipboard_are_shown_in_part_and_the_rest_is_foun
 def add_articles(week: SampleWeek, many: int) -> None:
     """Let an editor touch the draft, and articles that nobody retells come after that."""
     week.act(f"up {week.anchors('featured')[1]}")
+    collect_articles(week, many)
+
+
+def collect_articles(week: SampleWeek, many: int) -> None:
+    """Let articles come that nobody retells."""
     with week.installation.database.write() as session:
         source = session.scalars(select(Source.id)).first()
         found = later() + timedelta(minutes=1)

@@ -16,6 +16,7 @@ from tests.actors import ADMIN, EDITOR
 from tests.browser import axe_report, follow, keep_first_rows, page_faults, sign_in
 from tests.web.desk.sample_week import SampleWeek, later
 from tests.web.desk.test_desk_in_browser import LIKE_ROWS
+from tests.web.desk.test_editing_pages import collect_articles
 
 pytestmark = pytest.mark.chromium
 
@@ -123,6 +124,47 @@ def test_a_story_of_the_list_is_added_by_keys(desk: Page, served: tuple[SampleWe
     expect(row).to_be_in_viewport()
     desk.keyboard.press("z")
     expect(row).to_have_count(0)
+
+
+def test_keys_lead_on_from_where_the_keyboard_is(desk: Page, served: tuple[SampleWeek, str]) -> None:
+    week, _ = served
+    desk.keyboard.press("j")
+    desk.keyboard.press("Alt+ArrowDown")
+    expect(desk.locator("#saved")).to_contain_text("Saved")
+    collect_articles(week, 3)
+    desk.reload()
+    expect(desk.locator(".tray li")).to_have_count(3)
+    first, second, third = desk.locator(".tray li b").all_text_contents()
+    # In the tray, from the button that Tab leads to.
+    desk.locator(".tray button").first.focus()
+    desk.keyboard.press("j")
+    expect(desk.locator(".tray li").nth(1)).to_be_focused()
+    desk.keyboard.press("a")
+    expect(desk.locator("#edition li.st").filter(has=desk.get_by_role("heading", name=second))).to_have_count(1)
+    expect(desk.locator(".tray li b")).to_have_text([first, third])
+    expect(desk.locator(".tray li").nth(1)).to_be_focused()
+    # In the list, after a search.
+    desk.keyboard.press("/")
+    desk.keyboard.type("waited")
+    with desk.expect_navigation():
+        desk.keyboard.press("Enter")
+    expect(desk.locator("#found")).to_be_focused()
+    expect(desk.locator("#words")).to_be_in_viewport()
+    desk.keyboard.press("j")
+    expect(desk.locator("li.cand").first).to_be_focused()
+    # In the field that was asked for, and after what was done, at the row that it was done to.
+    row = desk.locator("#edition li.st").nth(1)
+    row.evaluate("row => { row.tabIndex = -1; row.focus(); }")
+    with desk.expect_navigation():
+        desk.keyboard.press("e")
+    expect(desk.locator("li.st.sel input[name=headline]")).to_be_focused()
+    expect(desk.locator("li.st.sel h3")).to_be_in_viewport()
+    for keys in ("Control+Enter", "c"):
+        with desk.expect_navigation():
+            desk.keyboard.press(keys)
+        expect(row).to_be_focused()
+    desk.keyboard.press("j")
+    expect(desk.locator("#edition li.st").nth(2)).to_be_focused()
 
 
 def test_keys_show_views_and_the_list_of_keys(desk: Page) -> None:
