@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 
 from sqlalchemy import Select, func, select
@@ -26,7 +26,8 @@ from digest.edition.release_calendar import MAX_LATENESS
 from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
-from subscribers.phrases import clock_hour, join_words, sentence, weekday_month_day
+from digest.store.staff import display_name_of, list_staff_members, staff_actor
+from subscribers.phrases import clock_hour, end_sentence, hour_in_zone, join_words, sentence, weekday_month_day
 from subscribers.signup import rate_limits
 
 MAX_SOURCES_NAMED = 3  # sources
@@ -54,12 +55,14 @@ ATTENTION_KINDS = {
 class AttentionFinding:
     """One thing that somebody should look at: a name of `ATTENTION_KINDS`, and what it is and what to do, in a sentence.
 
-    `subject` tells it from others of its kind, where there may be several.
+    `subject` tells it from others of its kind, where there may be several. `page_sentence` is for the desk's pages, where the
+    sentence speaks of commands, UTC or the audit log's names for people; empty where it does not.
     """
 
     kind: str
     sentence: str
     subject: str = ""
+    page_sentence: str = ""
 
 
 def find_attention(
@@ -76,11 +79,12 @@ def find_attention(
     `each_source` gives a finding for each source that is dead, in place of one for all.
     """
     editions = session.scalars(_select_open_editions()).all()
-    findings = [*_find_in_sending(session, editions, now, pause_told)]
-    findings += _find_in_lists(session, now, each_source=each_source)
+    zone: tzinfo = file.publication.zone if file else UTC
+    findings = [*_find_in_sending(session, editions, now, pause_told, zone)]
+    findings += _find_in_lists(session, now, zone, each_source=each_source)
     if file:
         findings += (f for f in _find_passed_deadlines(session, editions, file, now) if f.subject != deadline_told)
-        findings += [AttentionFinding("unfed-section", said) for said in explain_unfed_sections(file)]
+        findings += _find_unfed_sections(file)
         findings += [
             AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
             for slot in find_missed_runs(session, file, now)
@@ -99,6 +103,14 @@ def attention_sentences(
     """
     found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     return [finding.sentence for finding in found]
+
+
+def page_sentences(
+    session: Session, now: datetime, file: SettingsFile, *, pause_told: str = "", deadline_told: str = ""
+) -> list[str]:
+    """Give the sentences as the desk's pages say them, with places to click, the publication's time and colleagues' names."""
+    found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
+    return [finding.page_sentence or finding.sentence for finding in found]
 
 
 @cache  # every page of the desk asks
@@ -124,37 +136,66 @@ def _find_passed_deadlines(
 
 def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:
     """Say of each section that takes articles of sources of its own that no source is one; none without any source."""
+    return (finding.sentence for finding in _find_unfed_sections(file))
+
+
+def _find_unfed_sections(file: SettingsFile) -> Iterator[AttentionFinding]:
     fed = {source.section for source in file.sources}
     for section in file.sections if fed else ():
         wanted = SECTION_KINDS[section.kind].source_section
         if wanted not in fed:
-            yield (
+            yield AttentionFinding(
+                "unfed-section",
                 f'{section.title} has no source: add one with section = "{wanted}" to digest.toml, or take the section '
-                "out of [[sections]]."
+                "out of [[sections]].",
+                page_sentence=f"{section.title} has no source: an admin adds one that brings {wanted} under Sources, or takes the "
+                "section out under Admin, Settings, Sections.",
             )
 
 
 def _find_in_sending(
-    session: Session, editions: Sequence[Edition], now: datetime, pause_told: str
+    session: Session, editions: Sequence[Edition], now: datetime, pause_told: str, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
     """Find what keeps editions from going out."""
     hold = installation_hold.current_hold(session)
     if hold is not None:
-        yield AttentionFinding("held", f"Nothing leaves: {hold}")
+        yield AttentionFinding("held", f"Nothing leaves: {hold}", page_sentence=_explain_hold(session, hold, zone))
     for edition in editions:
         is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
         if is_resting and edition.name != pause_told:
             said = send_blocked_reason(edition.name, edition, None, called=f"No. {edition.number}")
-            yield AttentionFinding("paused", said, edition.name)
+            reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
+            on_page = f"No. {edition.number} is paused{reason} Its page at the desk lets it go on."
+            yield AttentionFinding("paused", said, edition.name, on_page)
     if hold is None:
-        yield from _find_stuck_sends(session, editions, now)
+        yield from _find_stuck_sends(session, editions, now, zone)
     yield from _find_gone_articles(session, editions)
     for edition in editions:
         if words := explain_missed_release(edition, now):
             yield AttentionFinding("missed-release", f"No. {edition.number} did not go out. {words}", edition.name)
 
 
-def _find_stuck_sends(session: Session, editions: Sequence[Edition], now: datetime) -> Iterator[AttentionFinding]:
+def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo) -> str:
+    began = f"Nothing leaves since {_write_moment(hold.since, zone)}"
+    release = "an admin lets mail leave again under Admin, Deliveries."
+    if hold.may_be_copy:
+        return f"{began}: {end_sentence(hold.reason)} {release[0].upper()}{release[1:]}"
+    members = list_staff_members(session, include_removed=True)
+    names = {staff_actor(member): display_name_of(member.name, member.email) for member in members}
+    who = names.get(hold.actor, hold.actor)
+    if not hold.reason:
+        return f"{began}: {who} holds it, and gave no reason. Ask them whether it is over; then {release}"
+    return f"{began}: {who} holds it, with the words “{hold.reason.rstrip('.')}”. Ask them whether that is put right; then {release}"
+
+
+def _write_moment(at: datetime, zone: tzinfo) -> str:
+    local = at.astimezone(zone)
+    return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
+
+
+def _find_stuck_sends(
+    session: Session, editions: Sequence[Edition], now: datetime, zone: tzinfo
+) -> Iterator[AttentionFinding]:
     """Find the editions that go out and have not moved for an hour, though mails of them are due and nothing lets them wait."""
     for edition in editions:
         if edition.state != EditionState.SENDING or edition.paused_at is not None:
@@ -168,17 +209,26 @@ def _find_stuck_sends(session: Session, editions: Sequence[Edition], now: dateti
         purpose = Delivery.purpose == edition_purpose(edition.name)
         if count := session.scalar(select(func.count()).where(purpose, *due)):
             why = f" It said: {progress.wait_reason}." if progress and progress.wait_reason else ""
-            said = f"No. {edition.number} stands still since {moved_at:%Y-%m-%d %H:%M} UTC, and {count:,} of its mails are due.{why}"
-            yield AttentionFinding("stuck-send", said, edition.name)
+            said, on_page = (
+                f"No. {edition.number} stands still since {since}, and {count:,} of its mails are due.{why}"
+                for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
+            )
+            yield AttentionFinding("stuck-send", said, edition.name, on_page)
 
 
-def _find_in_lists(session: Session, now: datetime, *, each_source: bool) -> Iterator[AttentionFinding]:
+def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source: bool) -> Iterator[AttentionFinding]:
     """Find what is wrong with sign-ups, imports, sources and the provider's lists."""
     alarm = rate_limits.find_open_alarm(session)
     if alarm is not None:
-        yield AttentionFinding("signup-surge", rate_limits.describe_alarm(alarm))
+        since = _write_moment(alarm.at, zone)
+        on_page = rate_limits.describe_alarm(alarm, since=since, remedy="raise them under Admin, Settings, Limits")
+        yield AttentionFinding("signup-surge", rate_limits.describe_alarm(alarm), page_sentence=on_page)
     for unfinished in list_idle_imports(session, now):
-        yield AttentionFinding("unfinished-import", unfinished.sentence, f"import {unfinished.batch}")
+        on_page = (
+            f"Import {unfinished.batch} ({unfinished.origin}, begun {_write_moment(unfinished.started_at, zone)}) was not finished: "
+            "nobody of it is mailed. An admin goes on with the same file, or drops it, under Admin, Import."
+        )
+        yield AttentionFinding("unfinished-import", unfinished.sentence, f"import {unfinished.batch}", on_page)
     yield from _find_dead_sources(session, now, each_source=each_source)
     for kind in provider_kinds():
         if kind.suppressions and (trouble := kind.suppressions.last_trouble(session)):
@@ -186,6 +236,7 @@ def _find_in_lists(session: Session, now: datetime, *, each_source: bool) -> Ite
                 "suppression-lists",
                 f"{kind.title}'s lists were not read whole last time: {trouble}. The next night tries again, or 'digest subscribers pull'.",
                 kind.title,
+                f"{kind.title}'s lists were not read whole last time: {trouble}. The next night tries again.",
             )
     for said in provider_erasures.stuck_erasures_warnings(session):
         yield AttentionFinding("stuck-erasures", said)
@@ -199,7 +250,8 @@ def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) ->
     if dead and not each_source:
         names = join_words([s.name for s in dead[:MAX_SOURCES_NAMED]], more=max(0, len(dead) - MAX_SOURCES_NAMED))
         said = f"Nothing comes in from {names}: see Sources at the desk, or 'digest sources list'."
-        yield AttentionFinding("dead-source", said)
+        on_page = f"Nothing comes in from {names}: Sources says why."
+        yield AttentionFinding("dead-source", said, page_sentence=on_page)
 
 
 def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterator[AttentionFinding]:

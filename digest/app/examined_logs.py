@@ -17,6 +17,7 @@ from typing import IO
 from digest.app import uncertain_acts
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.installation import Installation
+from digest.deliver.events.postfix_log import MailLogError, UnreadableLogError
 from digest.deliver.send.log_evidence import LogEvidence
 from subscribers.errors import RefusalError
 
@@ -51,27 +52,31 @@ class ExaminedLogs:
         installation: Installation,
         staff: SignedInStaff,
         edition: str,
-        streams: Sequence[IO[bytes]],
+        uploads: Sequence[tuple[str, IO[bytes]]],
         *,
         zone: tzinfo | None,
         now: datetime,
     ) -> str:
-        """Examine uploaded logs; give the name under which what they say is found.
+        """Examine uploaded logs, each with the name that its owner knows it by; give the name under which what they say is found.
 
         Raises:
             NotPermittedError: the member is no admin.
-            LogUploadError: there is no file, or too many.
-            MailLogError: a file cannot be read, or its times are not those of our clock.
+            LogUploadError: there is no file, or too many, one that is no log, or whose times are not those of our clock.
         """
         uncertain_acts.RESOLVE_BY_LOG.check_role(installation.database, staff.actor, edition, now=now)
-        if not 0 < len(streams) <= MAX_LOG_FILES:
+        if not 0 < len(uploads) <= MAX_LOG_FILES:
             raise LogUploadError(f"Choose the server's log files, rotated ones too: {MAX_LOG_FILES} at most.")
         # mkdtemp's folder is closed to other users.
         with tempfile.TemporaryDirectory(prefix=".log-", dir=installation.settings.home) as folder:
-            files = [_keep_log(Path(folder) / str(place), stream) for place, stream in enumerate(streams)]
-            evidence = uncertain_acts.examine_mail_log(
-                installation, edition, files, zone=zone, longest_silence=LOG_SILENCE, now=now
-            )
+            files = [_keep_log(Path(folder) / str(place), stream) for place, (_, stream) in enumerate(uploads)]
+            try:
+                evidence = uncertain_acts.examine_mail_log(
+                    installation, edition, files, zone=zone, longest_silence=LOG_SILENCE, now=now
+                )
+            except UnreadableLogError as exc:
+                raise LogUploadError(f"“{uploads[files.index(exc.file)][0]}”: {exc.why}") from None
+            except MailLogError as exc:
+                raise LogUploadError(f"{exc.message} Choose the zone that its times are written in.") from None
         name = secrets.token_urlsafe(12)
         with self._lock:
             self._drop_old(now)

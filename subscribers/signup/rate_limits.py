@@ -220,13 +220,16 @@ def _select_open_alarm() -> Select[SignupAlarm]:
     return select(SignupAlarm).where(SignupAlarm.kind == SURGE_ALARM_KIND, SignupAlarm.ended_at.is_(None)).limit(1)
 
 
-def describe_alarm(alarm: SignupAlarm) -> str:
-    """Describe an alarm that is on, and what to do."""
-    since = f"{alarm.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+_RAISE_LIMITS = "raise limits.signups_first, limits.signups_further and limits.signups_alarm"
+
+
+def describe_alarm(alarm: SignupAlarm, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
+    """Describe an alarm that is on, and what to do; `since` writes its beginning, in UTC by default."""
+    since = since or f"{alarm.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return (
         f"Sign-ups surge since {since}, up to {alarm.detail['most']:,} forms in an hour. The first form of each network is "
         "answered before all others, and what is over the limits is turned away. It ends by itself; where the readers "
-        "are real, raise limits.signups_first, limits.signups_further and limits.signups_alarm."
+        f"are real, {remedy}."
     )
 
 

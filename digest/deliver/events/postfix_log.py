@@ -43,6 +43,14 @@ class MailLogError(ApplicationError):
     """A file cannot be read as a mail log; the message names it and says why."""
 
 
+class UnreadableLogError(MailLogError):
+    """One file cannot be read; `why` says what is the matter without its name."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(f"{file}: {why}")
+        self.file, self.why = file, why
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedMessage:
     """What the log says last of one message that Postfix accepted; `status` is an enhanced code (RFC 3463), or empty."""
@@ -147,7 +155,7 @@ def _open_log(file: Path) -> Iterator[BinaryIO]:
             with gzip.open(raw) as lines:
                 yield lines  # type: ignore[misc]  # a GzipFile is read like any binary file
     except (OSError, EOFError, zlib.error) as exc:
-        raise MailLogError(f"{file}: cannot be read ({getattr(exc, 'strerror', None) or exc}).") from None
+        raise UnreadableLogError(file, f"cannot be read ({getattr(exc, 'strerror', None) or exc}).") from None
 
 
 def _first_time(file: Path, clock: "_Clock") -> datetime:
@@ -155,7 +163,7 @@ def _first_time(file: Path, clock: "_Clock") -> datetime:
         for line in lines:
             if at := clock.read_time(line):
                 return at
-    raise MailLogError(f"{file}: no line of it begins with a time, as those of a syslog do.")
+    raise UnreadableLogError(file, "no line of it begins with a time, as those of a syslog do.")
 
 
 @dataclass(slots=True)

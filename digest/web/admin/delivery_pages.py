@@ -7,11 +7,10 @@ from typing import Any
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import delivery_views, hold, uncertain_acts
+from digest.app import delivery_views, hold, staff, uncertain_acts
 from digest.app.examined_logs import LogUploadError
 from digest.app.reasons import ReasonError, read_reason
 from digest.deliver.control.edition_control import EditionControlError
-from digest.deliver.events.postfix_log import MailLogError
 from digest.deliver.send.log_evidence import LogVerdict
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
 from digest.edition.queries import UnknownEditionError
@@ -24,6 +23,7 @@ from subscribers.errors import ApplicationError
 _WORDS = {"arrived": UncertainResolution.ACCEPTED, "again": UncertainResolution.SEND_AGAIN}
 _NOTICE_WORDS = {"arrived": UncertainResolution.ACCEPTED, "lost": UncertainResolution.LOST}
 _FIELD_PREFIX = "word-"
+MAX_FILE_NAME = 100  # characters of an upload's name that an answer shows
 
 
 @admin_pages.get("/deliveries")
@@ -91,10 +91,10 @@ def examine_log(name: str) -> ResponseReturnValue:
     """Take a mail server's log, and lead to what it says; nothing is settled yet."""
     context = web_context()
     zone = {"utc": UTC, "publication": context.zone}.get(request.form.get("zone", ""))
-    files = [file.stream for file in request.files.getlist("file") if file.filename]
+    files = [(file.filename[:MAX_FILE_NAME], file.stream) for file in request.files.getlist("file") if file.filename]
     try:
         log = context.logs.examine(context.installation, current_staff(), name, files, zone=zone, now=context.clock())
-    except (LogUploadError, MailLogError, UnknownEditionError) as exc:
+    except (LogUploadError, UnknownEditionError) as exc:
         return _deliveries_page("" if isinstance(exc, UnknownEditionError) else name, refusal=exc), 400
     return redirect(url_for("admin.show_log_evidence", name=log), 303)
 
@@ -168,6 +168,7 @@ def _deliveries_page(
         "web/admin/deliveries.html",
         view=view,
         words=reader_words,
+        names=staff.read_display_names(context.installation) if view.hold else {},
         typed=typed or {},
         refusal=refusal,
         max_doubts=delivery_views.MAX_DOUBTS,

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from digest.app import editing_state, editions, page_views, sending, source_overview
-from digest.app.attention import attention_sentences
+from digest.app.attention import page_sentences
 from digest.app.edition_status import edition_status
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
@@ -63,9 +63,7 @@ def provide_attention_sentences() -> dict[str, Callable[[str], list[str]]]:
         context = web_context()
         with context.database.read() as session:
             file = context.installation.settings.file
-            return attention_sentences(
-                session, context.clock(), file, pause_told=pause_told, deadline_told=deadline_told
-            )
+            return page_sentences(session, context.clock(), file, pause_told=pause_told, deadline_told=deadline_told)
 
     return {"attention": sentences}
 

@@ -57,9 +57,7 @@ def editor_counts_sentence(counts: EditorCounts) -> str:
     )
 
 
-_FAILING_ADVICE = (
-    "Open it in a browser: if it has moved, put the new address in digest.toml; if it is gone, take it out."
-)
+_FAILING_ADVICE = "Open it in a browser: if it has moved, an admin adds it anew by its new address; if it is gone, an admin removes it."
 _TONE_ORDER = {"bad": 0, "warn": 1, "ok": 2, "quiet": 3}
 
 

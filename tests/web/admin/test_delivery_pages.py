@@ -158,7 +158,9 @@ def test_all_mail_is_held_with_a_reason_and_released(both: Any) -> None:
     assert "Nothing has gone out yet" in admin.get("/admin/deliveries").text
     assert post(admin, "/admin/deliveries/hold", reason=" ").status_code == 400
     assert post(admin, "/admin/deliveries/hold", reason="a wrong list").status_code == 303
-    assert "Nothing leaves this installation" in admin.get("/admin/deliveries").text
+    page = admin.get("/admin/deliveries").text
+    assert "Nothing leaves this installation" in page
+    assert not re.search(r"by staff \d|staff \d holds", page), "a colleague is named, not numbered"
     assert post(admin, "/admin/deliveries/release").status_code == 303
     with both.database.read() as session:
         assert installation_hold.current_hold(session) is None
@@ -236,6 +238,10 @@ def test_a_mail_servers_log_is_uploaded_shown_and_settles(both: Any) -> None:
     log = write_log(both)
     admin = both.signed_in_client("admin")
     assert post(admin, f"/admin/deliveries/{NEW}/log").status_code == 400
+    letter = (io.BytesIO(b"Dear all,\n"), "letter.txt")
+    refused = post(admin, f"/admin/deliveries/{NEW}/log", file=letter)
+    assert (refused.status_code, "“letter.txt”: no line of it begins with a time" in refused.text) == (400, True)
+    assert ".log-" not in refused.text
     shown = post(admin, f"/admin/deliveries/{NEW}/log", file=(io.BytesIO(log), "mail.log"))
     place = shown.headers["Location"]
     page = admin.get(place).text

@@ -52,7 +52,11 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.desk.get(path).text
         assert "up to 640 forms in an hour. The first form of each network is answered" in page
-        assert "Nothing leaves: held by eve@news.example.org" in page
+        assert "Nothing leaves since " in page
+        assert (
+            "holds it, with the words “a restored copy”. Ask them whether that is put right; then an admin lets" in page
+        )
+        assert not re.search(r'class="attention"[^>]*>[^<]*(UTC|staff \d|&#39;digest )', page)
     with world.database.write() as session:
         session.execute(update(SignupAlarm).values(ended_at=NOW))
         installation_hold.release_installation(session)
@@ -383,7 +387,7 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
     assert "Since Nov 11, 5:30 p.m., 14 tries." in page
     assert "Failing for a week" in page
     assert "14 tries" in page
-    assert "put the new address in" in page
+    assert "if it has moved, an admin adds it anew by its new address" in page
     assert "Nov 19, 2:30 p.m." in page
 
 
