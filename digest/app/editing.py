@@ -21,6 +21,8 @@ from digest.edition.kinds import SECTION_KINDS
 _PASTED_INLINE = re.compile(r"</?(?:[abisu]|em|font|span|strong)(?:\s[^<>]*)?>", re.IGNORECASE)
 _PASTED_BLOCK = re.compile(r"</?(?:p|br|div|h[1-6]|li|ol|ul)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 
+_PARAGRAPH_END = re.compile(r"\r?\n[ \t]*\r?\n|</?p(?:\s[^<>]*)?>", re.IGNORECASE)
+
 
 # --- where a story stands ------------------------------------------------------------------------------------
 
@@ -164,12 +166,16 @@ def write_text(installation: Installation, form: EditForm, url: str, field: Stor
 
 
 def write_edition_text(installation: Installation, form: EditForm, field: EditionField, text: str | None) -> EditResult:
-    """Write the subject, the preheader, the intro or its signature; None brings the original back."""
+    """Write the subject, the preheader, the intro or its signature; None brings the original back.
+
+    An intro keeps its paragraphs; an empty one is none at all.
+    """
     return _write_text(installation, form, history.EDITION_TARGET, field, text)
 
 
 def _write_text(installation: Installation, form: EditForm, target: str, field: str, text: str | None) -> EditResult:
-    written = None if text is None else clean_typed_text(text)
+    clean = clean_typed_paragraphs if field == EditionField.INTRO else clean_typed_text
+    written = None if text is None else clean(text)
     draft = EditDraft(EditKind.TEXT, target, {"field": str(field), "text": written})
     # A field that is saved on leaving it comes here unchanged more often than not.
     return apply_decision(
@@ -231,6 +237,11 @@ def remove_block(installation: Installation, form: EditForm, block_id: str) -> E
 def clean_typed_text(text: str) -> str:
     """Return a text that was typed or pasted, on one line and without a paste's mark-up."""
     return normalise_text(_PASTED_BLOCK.sub(" ", _PASTED_INLINE.sub("", text)))
+
+
+def clean_typed_paragraphs(text: str) -> str:
+    """Return a text that was typed or pasted with a blank line between its paragraphs, each as `clean_typed_text` has it."""
+    return "\n\n".join(filter(None, map(clean_typed_text, _PARAGRAPH_END.split(text))))
 
 
 def _without_none(value: Mapping[str, Any]) -> dict[str, Any]:

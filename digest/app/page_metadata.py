@@ -63,7 +63,7 @@ def describe_edition_page(
         "%(issue)s, %(day)s. %(text)s",
         issue=issue,
         day=day,
-        text=content.preheader or content.intro or publication.tagline,
+        text=content.preheader or " ".join(content.intro.split()) or publication.tagline,
     )
     picture = _choose_picture(
         page,

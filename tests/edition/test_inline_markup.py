@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html as lxml_html
 
-from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
+from digest.edition.rendering.inline_markup import render_inline_markup, split_paragraphs, strip_inline_markup
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,8 @@ def test_no_text_whatever_makes_another_element_or_address(text: str) -> None:
     assert all(a.get("href").startswith(("http://", "https://", "mailto:")) for a in tree.iter("a"))
     assert {name for e in tree.iter() for name in e.attrib} <= {"href", "class"}
     strip_inline_markup(text)
+
+
+def test_blank_lines_part_paragraphs() -> None:
+    assert split_paragraphs("One\nline.\n \n\nTwo.\n") == ["One\nline.", "Two."]
+    assert split_paragraphs(" ") == []

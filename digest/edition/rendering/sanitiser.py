@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from digest.collect.urls import ascii_host
 from digest.edition import placeholders
 from digest.edition.content import EditionContent
+from digest.edition.rendering.inline_markup import split_paragraphs
 from subscribers.errors import ApplicationError
 
 # Left as they are in an address: RFC 3986's unreserved and reserved characters and the percent sign, without
@@ -30,12 +31,13 @@ class RenderingError(ApplicationError):
 
 
 def sanitise_content(content: EditionContent) -> EditionContent:
-    """Return the same edition with every text and address made harmless.
+    """Return the same edition with every text and address made harmless; the intro alone keeps its paragraphs.
 
     Raises:
         RenderingError: an address is not one of the web.
     """
     clean: dict[str, Any] = _sanitise_value(content.as_json())
+    clean["intro"] = "\n\n".join(filter(None, map(sanitise_text, split_paragraphs(content.intro))))
     return EditionContent.from_json(clean)
 
 

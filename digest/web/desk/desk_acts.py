@@ -9,7 +9,7 @@ from digest.app import edit_reversal, editing, editing_state
 from digest.app.edit_application import EditForm, EditResult
 from digest.app.editing_state import EditingState, EditRefusedError
 from digest.app.installation import Installation
-from digest.edition.edits import StoryField
+from digest.edition.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.web.desk.story_pool import find_fitting_sections, find_lead_section, find_listed_story, find_story_url
 
@@ -131,6 +131,10 @@ def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
     return editing.drop_stories(installation, replace(form, state=state), *waiting)
 
 
+def _original_intro(installation: Installation, form: EditForm) -> EditResult:
+    return editing.write_edition_text(installation, form, EditionField.INTRO, None)
+
+
 STORY_ACTS: Mapping[str, Callable[[DeskAct], EditResult]] = {
     "add": _add,
     "up": _move_up,
@@ -151,4 +155,5 @@ EDITION_ACTS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
     "undo": edit_reversal.undo_last,
     "redo": edit_reversal.redo_last,
     "leave-out": _leave_tray_out,
+    "original-intro": _original_intro,
 }

@@ -161,7 +161,8 @@ class EditWriter:
         """Say which text was written."""
         name = _FIELD_NAMES.get(str(edit.value.get("field")), "text")
         of = "" if edit.target == EDITION_TARGET else f" of {self.quote(edit.target)}"
-        verb = "brought back the original" if edit.value.get("text") is None else "wrote the"
+        text = edit.value.get("text")
+        verb = "brought back the original" if text is None else "wrote the" if text else "left out the"
         return f"{verb} {name}{of}"
 
     def picture(self, edit: Edit | EditDraft) -> str:

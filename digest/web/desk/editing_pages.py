@@ -205,6 +205,7 @@ def render_edit_page(
         state=state,
         content=content,
         lengths=count_head_lengths(content),
+        draft_intro=file.publication.intro,
         outline=outline,
         pool=pool,
         shown_place=outline.find_preview_place(query.open or query.show),
@@ -285,7 +286,9 @@ def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
 
 def _differs(fields: Mapping[str, str], name: str) -> bool:
     """Whether a field differs from what stood when the page was made."""
-    return name in fields and fields[name] != fields.get(f"was-{name}")
+    if name not in fields:
+        return False
+    return fields[name].splitlines() != fields.get(f"was-{name}", "").splitlines() or f"was-{name}" not in fields
 
 
 def _list_story_writes(installation: Installation, fields: Mapping[str, str], url: str) -> Iterator[FieldWrite]:
@@ -304,11 +307,11 @@ def _list_story_writes(installation: Installation, fields: Mapping[str, str], ur
 
 @editing_pages.post("/head")
 def save_head(name: str) -> ResponseReturnValue:
-    """Save the subject, the preheader and the intro; an empty one brings the original back."""
+    """Save the subject, the preheader and the intro; an empty subject or preheader brings the original back, no intro is none."""
     installation, fields = web_context().installation, request.form
 
     def write_text(field: EditionField) -> FieldWrite:
-        text = fields[field].strip() or None
+        text = fields[field].strip() or ("" if field is EditionField.INTRO else None)
         return FieldWrite((field,), lambda form: editing.write_edition_text(installation, form, field, text))
 
     writes = [write_text(field) for field in HEAD_FIELDS if _differs(fields, field)]

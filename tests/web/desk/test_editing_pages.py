@@ -329,6 +329,38 @@ def test_the_head_of_the_mail_is_written(week: SampleWeek) -> None:
     assert "And water" in shown
 
 
+def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_it(week: SampleWeek) -> None:
+    client = week.client()
+
+    def write(intro: str, was: str) -> str:
+        answer = client.post(f"{week.path}/head", data={"seq": week.state.last_seq, "intro": intro, "was-intro": was})
+        assert answer.status_code == 303
+        return page(week, "?open=head")
+
+    drafts = week.installation.settings.file.publication.intro
+    assert drafts
+    shown = write("Two  *ports*.\r\nStill one.\r\n \r\n<p>Then <b>water</b>.</p>", drafts)
+    assert "blank line begins a paragraph" in shown
+    assert ">Two *ports*. Still one.\n\nThen water.</textarea>" in shown
+    mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
+    assert re.search(r"<p[^>]*>Two <em[^>]*>ports</em>\. Still one\.</p>\s*<p[^>]*>Then water\.</p>", mail)
+    assert (
+        "Two ports. Still one.\n\nThen water.\n"
+        in editions.edition_bytes(week.installation, week.name, "text").decode()
+    )
+    # A browser sends what was left alone with other line ends.
+    last = week.state.last_seq
+    write("Two *ports*. Still one.\r\n\r\nThen water.", "Two *ports*. Still one.\n\nThen water.")
+    assert week.state.last_seq == last
+    shown = write("", "Two *ports*. Still one.\n\nThen water.")
+    assert re.search(r'name="intro"[^>]*></textarea>', shown)
+    assert "left out the intro" in shown
+    assert drafts not in client.get(f"/desk/preview/{week.name}/phone").text
+    assert 'value="original-intro "' in shown
+    week.act("original-intro")
+    assert re.search(rf'name="intro"[^>]*>{re.escape(drafts)}</textarea>', unescape(page(week, "?open=head")))
+
+
 def test_who_is_second_to_change_the_same_sees_both_versions_and_can_use_theirs(week: SampleWeek) -> None:
     anchor, original = week.anchors("featured")[0], week.headlines("featured")[0]
     fields = {"headline": "Dana's headline", "was-headline": original}
