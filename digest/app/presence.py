@@ -58,19 +58,32 @@ def note_presence(
         seen = {"place": place[:MAX_PLACE_LENGTH], "seen_at": now}
         row = upsert(session, Presence).values(staff=signed_in.member_id, edition_id=edition_id, **seen)
         session.execute(row.on_conflict_do_update(index_elements=["staff", "edition_id"], set_=seen))
-        others = session.execute(
-            select(StaffMember.name, StaffMember.email, Presence.place)
-            .join(Presence, Presence.staff == StaffMember.id)
-            .where(
-                Presence.edition_id == edition_id,
-                Presence.seen_at > now - PRESENT_PERIOD,
-                StaffMember.id != signed_in.member_id,
-                StaffMember.removed_at.is_(None),
-            )
-            .order_by(StaffMember.id)
+        return EditionPresence(_load_colleagues(session, signed_in, edition_id, now), revision)
+
+
+def list_colleagues(
+    installation: Installation, signed_in: SignedInStaff, edition_id: int, *, now: datetime
+) -> tuple[PresentColleague, ...]:
+    """List who else has an edition open; nothing is noted."""
+    with installation.database.read() as session:
+        return _load_colleagues(session, signed_in, edition_id, now)
+
+
+def _load_colleagues(
+    session: Session, signed_in: SignedInStaff, edition_id: int, now: datetime
+) -> tuple[PresentColleague, ...]:
+    others = session.execute(
+        select(StaffMember.name, StaffMember.email, Presence.place)
+        .join(Presence, Presence.staff == StaffMember.id)
+        .where(
+            Presence.edition_id == edition_id,
+            Presence.seen_at > now - PRESENT_PERIOD,
+            StaffMember.id != signed_in.member_id,
+            StaffMember.removed_at.is_(None),
         )
-        colleagues = tuple(PresentColleague(display_name_of(own, email), at) for own, email, at in others)
-        return EditionPresence(colleagues, revision)
+        .order_by(StaffMember.id)
+    )
+    return tuple(PresentColleague(display_name_of(own, email), at) for own, email, at in others)
 
 
 def _read_revision(session: Session, name: str) -> tuple[int, str]:

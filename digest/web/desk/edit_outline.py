@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from digest.app.clipboard import KeptClipping
 from digest.app.edition_dates import find_early_days
+from digest.app.presence import PresentColleague
 from digest.edition.arrangement import ArrangedStory, Arrangement, RemovedStory
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
 from digest.edition.edits import Edit, EditKind
@@ -291,6 +292,14 @@ def list_merge_choices(outline: EditOutline, pool: PoolPage) -> tuple[tuple[str,
     """List the stories that one may be merged with: those of the edition, then those of the list: anchor and headline."""
     listed = tuple((row.anchor, row.headline) for row in pool.rows if not row.place)
     return (*outline.placed_choices, *listed)
+
+
+def present_sentence(colleagues: Sequence[PresentColleague], outline: EditOutline) -> str:
+    """Say who else has the edition open, and where, as the script says it; empty where nobody has."""
+    places = {anchor: f"in {label.partition(':')[0]}" for anchor, label in outline.placed_choices}
+    places |= {"head": "in the subject and intro", "block": "in a labelled block"}
+    named = [", ".join(filter(None, (one.name, places.get(one.place)))) for one in colleagues]
+    return f"Also here: {'; '.join(named)}." if named else ""
 
 
 @dataclass(frozen=True, slots=True)

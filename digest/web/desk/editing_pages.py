@@ -11,7 +11,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app import approvals, clipboard, editing, editing_state, page_views, staff
+from digest.app import approvals, clipboard, editing, editing_state, page_views, presence, staff
 from digest.app.edit_application import EditForm, EditResult
 from digest.app.editing_state import EditingState, EditRefusedError
 from digest.app.installation import Installation
@@ -21,7 +21,7 @@ from digest.edition.content import BlockKind, EditionContent, LabelledBlock
 from digest.edition.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.store.models import EditionState
-from digest.web.auth.access import current_actor, is_admin
+from digest.web.auth.access import current_actor, current_staff, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval_outline import describe_standing_news
 from digest.web.desk.approval_pages import read_approval_standing
@@ -40,6 +40,7 @@ from digest.web.desk.edit_outline import (
     build_edit_outline,
     list_clipped_rows,
     list_merge_choices,
+    present_sentence,
     summarise_findings,
     tray_sentence,
 )
@@ -211,6 +212,11 @@ def render_edit_page(
         shown_place=outline.find_preview_place(query.open or query.show),
         summary=summarise_findings(outline),
         tray_sentence=tray_sentence(state.arrangement, context.zone),
+        present=present_sentence(
+            presence.list_colleagues(context.installation, current_staff(), view.edition.id, now=context.clock()),
+            outline,
+        ),
+        place="block" if query.open.startswith("block-") else query.open,
         last_own=writer.describe(last_own, edits) if last_own else "",
         last_own_name=writer.name_act(last_own) if last_own else "",
         last_undo=state.find_last_own_undo(actor),

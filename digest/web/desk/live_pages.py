@@ -34,6 +34,14 @@ def note_presence(name: str) -> ResponseReturnValue:
     return jsonify(others=others, revision=present.revision, **news)
 
 
+@live_pages.get("/editions/<name>/seen")
+def note_look(name: str) -> ResponseReturnValue:
+    """Note that the page is open in a browser without scripts, which asks for this as for a picture."""
+    context, place = web_context(), request.args.get("place", "")
+    presence.note_presence(context.installation, current_staff(), name, place, known_revision="", now=context.clock())
+    return "", 204
+
+
 def _tell_news(name: str) -> dict[str, object]:
     """Tell the last edit of an edition, what waits, and how its approval stands."""
     context = web_context()

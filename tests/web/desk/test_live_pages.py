@@ -44,6 +44,19 @@ def test_whoever_closed_the_page_or_fell_silent_is_here_no_more(week: SampleWeek
     assert beat(week, "dana", place="")["others"] == []
 
 
+def test_without_scripts_the_page_itself_says_who_is_here_and_is_seen(week: SampleWeek, clock: SetClock) -> None:
+    third, client = week.anchors("topics")[2], week.client("sam")
+    page = client.get(f"{week.path}?open={third}").text
+    seen = re.search(r'<noscript><img src="([^"]+)" alt=""', page)
+    assert seen is not None
+    assert client.get(html.unescape(seen[1])).status_code == 204
+    title = next(s.title for s in week.installation.settings.file.sections if s.key == "topics")
+    assert f">Also here: Sam, in {title} 3.</span>" in week.client().get(week.path).text
+    assert "Also here" not in client.get(week.path).text, "looking alone notes nothing"
+    clock.now += PRESENT_PERIOD
+    assert "Also here" not in week.client().get(week.path).text
+
+
 def test_rows_of_presence_are_deleted_after_a_day(week: SampleWeek, clock: SetClock) -> None:
     beat(week, "sam", place="")
     clock.now += KEPT_PERIOD + timedelta(seconds=1)
