@@ -20,6 +20,7 @@ from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.urls import absolute_url, site_name
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
+from digest.settings.loader import describe_value_error
 from digest.settings.table_values import describe_change, read_source_values, shorten_values
 from digest.store.models import Source
 from subscribers.errors import RefusalError
@@ -168,7 +169,8 @@ def import_opml_bytes(
         draft.changed = bool(added)
         if added:
             _append_sources(installation, added, draft)
-    return OpmlImport(len(added), len(document.feeds) - len(added) - len(refusals), tuple(refusals))
+    unreadable = [f"Outline {entry.place}, {entry.reason}" for entry in document.rejected]
+    return OpmlImport(len(added), len(document.feeds) - len(added) - len(refusals), (*unreadable, *refusals))
 
 
 def add_described_source(installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime) -> int:
@@ -296,7 +298,7 @@ def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSet
     try:
         return SourceSettings.model_validate(values)
     except ValidationError as exc:
-        raise SourceRefusedError(f"{url}: {exc.errors()[0]['msg']}") from exc
+        raise SourceRefusedError(f"{url}: {describe_value_error(dict(exc.errors()[0]))}") from exc
 
 
 def _append_sources(installation: Installation, added: list[SourceSettings], draft: AuditDraft) -> None:

@@ -228,10 +228,16 @@ def test_a_list_of_feeds_goes_out_and_comes_in_again(filed: Any, tmp_path: Path)
     written = client.get("/admin/sources.opml")
     assert 'xmlUrl="https://alpha.example/feed"' in written.text
     assert written.headers["Content-Disposition"] == 'attachment; filename="sources.opml"'
-    more = written.text.replace("</body>", '<outline text="Beta" xmlUrl="https://beta.example/feed"/></body>')
+    outlines = [
+        '<outline text="Folder"><outline text="Beta" xmlUrl="https://beta.example/feed"/></outline>',
+        '<outline text="Evil" xmlUrl="javascript:alert(1)"/>',
+        '<outline text="Empty" type="rss"/>',
+    ]
+    more = written.text.replace("</body>", f"{''.join(outlines)}</body>")
     more += " " * 100_000  # longer than a form without a file may be
     answer = submit(client, "/admin/sources/opml", section="events", file=(io.BytesIO(more.encode()), "list.opml"))
-    assert "1 source added.</b> 1 were listed already, 0 left out" in answer.text
+    assert "1 source added.</b> 1 was listed already, 2 left out" in answer.text
+    assert re.findall(r"Outline (\d+), “(\w+)”: it has no address", answer.text) == [("4", "Evil"), ("5", "Empty")]
     assert load_settings(tmp_path / "digest.toml", {}).file.sources[1].section == "events"
     wrong = submit(client, "/admin/sources/opml", section="news", file=(io.BytesIO(FEED.encode()), "feed.xml"))
     assert (wrong.status_code, "is no list of feeds" in wrong.text) == (409, True)
