@@ -57,13 +57,14 @@ def fetch_story(
         raise EditRefusedError("That is no web address. It begins with https:// or http://.")
     fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
     with fetcher_context as active_fetcher:
-        item = _read_article(active_fetcher, url, now)
+        item, site = _read_article(active_fetcher, url, now)
     name = state.arrangement.name_target(item.url)
     known = name if item.url in state.arrangement.story_names else ""
-    return FoundStory(_describe_item(installation, item), known)
+    return FoundStory(_describe_item(installation, item, site), known)
 
 
-def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> ParsedItem:
+def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[ParsedItem, str]:
+    """Fetch and read an article; with it comes what its page calls its site."""
     advice = "Look at it in a browser, and write the story yourself: it can be given its link."
     try:
         if not fetcher.may_read(url):
@@ -78,10 +79,10 @@ def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> ParsedIte
         raise EditRefusedError(f"The page could not be read: {exc} {advice}") from exc
     if document.kind is not DocumentKind.PAGE or not document.items:
         raise EditRefusedError(f"No article can be made out at that address. {advice}")
-    return document.items[0]
+    return document.items[0], document.site
 
 
-def _describe_item(installation: Installation, item: ParsedItem) -> dict[str, Any]:
+def _describe_item(installation: Installation, item: ParsedItem, site_title: str) -> dict[str, Any]:
     site = site_name(item.url)
     with installation.database.read() as session:
         sources = session.scalars(select(Source).where(Source.active).order_by(Source.id))
@@ -94,8 +95,8 @@ def _describe_item(installation: Installation, item: ParsedItem) -> dict[str, An
         "title": item.title,
         "summary": item.summary,
         "summary_basis": item.summary_basis.value,
-        "source": source.name if source else site,
-        "publisher": source.publisher if source else site,
+        "source": source.name if source else site_title or site,
+        "publisher": source.publisher if source else site_title or site,
         "credit": item.credit,
         "image": item.image_url if may_picture else None,
         "image_alt": item.image_alt if may_picture else None,

@@ -111,8 +111,8 @@ class RejectedEntry:
 class ParsedDocument:
     """All that one document held. `item_count` counts the items seen, taken or not.
 
-    `next_url` is the next page of a paged answer; `feeds` are other feeds that a page or OPML names.
-    `refresh_seconds` is the least time between visits that the publisher asks for, in seconds.
+    `site` is what a page calls the site that it belongs to. `next_url` is the next page of a paged answer; `feeds` are other feeds
+    that a page or OPML names. `refresh_seconds` is the least time between visits that the publisher asks for, in seconds.
     """
 
     kind: DocumentKind
@@ -123,6 +123,7 @@ class ParsedDocument:
     refresh_seconds: int | None = None
     next_url: str | None = None
     feeds: tuple["FeedLink", ...] = ()
+    site: str = ""
 
     @property
     def item_count(self) -> int:
@@ -146,6 +147,7 @@ def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
     head = {
         "kind": document.kind.value,
         "title": document.title,
+        "site": document.site,
         "language": document.language,
         "refresh_seconds": document.refresh_seconds,
         "next_url": document.next_url,
@@ -176,6 +178,7 @@ def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
             items=tuple(map(_decode_item, body.splitlines())),
             rejected=tuple(RejectedEntry(int(place), str(reason)) for place, reason in head["rejected"]),
             title=str(head["title"]),
+            site=str(head["site"]),
             language=head["language"],
             refresh_seconds=head["refresh_seconds"],
             next_url=head["next_url"],

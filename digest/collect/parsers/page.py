@@ -62,6 +62,7 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
         items=items,
         rejected=rejected,
         title=text_cleanup.clean_title(page_head.first_xpath_text(root, "//title/text()")),
+        site=page_head.name_site(page_head.read_meta_elements(root)),
         language=normalise_language(root.get("lang") or root.get("xml:lang")),
         feeds=feeds,
     )

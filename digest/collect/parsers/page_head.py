@@ -17,6 +17,8 @@ _DATE_META_NAMES = (
     *("dc.date.issued", "dcterms.created", "dc.date", "pubdate", "publish-date", "date"),
 )
 
+_MAX_SITE_CHARACTERS = 100
+
 
 def first_xpath_text(root: Any, path: str) -> str:
     """Return the first text that an XPath finds, "" where there is none."""
@@ -31,6 +33,12 @@ def read_meta_elements(root: Any) -> dict[str, str]:
         if (value := (element.get("content") or "").strip()) and name:
             metas.setdefault(name.strip().lower(), value)
     return metas
+
+
+def name_site(meta: dict[str, str]) -> str:
+    """Return what a page calls the site that it belongs to; "" where it does not say."""
+    name = meta.get("og:site_name") or meta.get("application-name") or ""
+    return text_cleanup.clean_title(escape(name, quote=False))[:_MAX_SITE_CHARACTERS]
 
 
 def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:

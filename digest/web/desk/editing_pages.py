@@ -77,6 +77,7 @@ TYPED_FIELDS = {
     "text": "Text",
     "url": "Link",
     "publisher": "Publisher",
+    "day": "Date",
     "first_day": "First day",
     "last_day": "Last day",
 }
@@ -355,8 +356,8 @@ def _read_block(fields: Mapping[str, str], standing: LabelledBlock) -> LabelledB
         text=fields.get("text", standing.text),
         url=fields.get("url", standing.url),
         after=standing.after,
-        first_day=_read_day(fields["first_day"]) if "first_day" in fields else standing.first_day,
-        last_day=_read_day(fields["last_day"]) if "last_day" in fields else standing.last_day,
+        first_day=read_day(fields["first_day"]) if "first_day" in fields else standing.first_day,
+        last_day=read_day(fields["last_day"]) if "last_day" in fields else standing.last_day,
     )
 
 
@@ -365,7 +366,12 @@ def _read_block_kind(text: str) -> BlockKind:
     return kinds.get(text, "sponsor")
 
 
-def _read_day(text: str) -> date | None:
+def read_day(text: str) -> date | None:
+    """Read a day of a form; None where it is empty.
+
+    Raises:
+        EditRefusedError: it is no day.
+    """
     if not text.strip():
         return None
     try:

@@ -1,5 +1,9 @@
 """Stories that no source brought, at an address that is fetched while the editor waits, and what an editor keeps of them."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime, time
+from typing import Any
+
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
@@ -9,7 +13,7 @@ from digest.collect.parsed_document import SummaryBasis
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.desk_acts import find_anchored_story
-from digest.web.desk.editing_pages import answer_edit, edit_page_url, read_edit_form, read_own_form
+from digest.web.desk.editing_pages import answer_edit, edit_page_url, read_day, read_edit_form, read_own_form
 from digest.web.desk.story_pool import list_hand_placed, story_anchor
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
@@ -17,7 +21,6 @@ story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 # What a story that was found or written may say of its article; the rest is decided by the edit.
 _ARTICLE_FIELDS = (
     *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit", "image", "image_alt"),
-    *("dated_at", "has_date"),
 )
 
 
@@ -36,8 +39,14 @@ def fetch_story(name: str) -> ResponseReturnValue:
     return render_template(
         "web/desk/found_story.html",
         name=name,
-        article={key: value for key, value in found.article.items() if value and key in _ARTICLE_FIELDS},
+        article={
+            key: value
+            for key, value in found.article.items()
+            if value and key in (*_ARTICLE_FIELDS, "dated_at", "has_date")
+        },
         is_known=bool(found.story_url),
+        day=_find_day(found.article),
+        topics=sorted(editing_state.list_topic_names(context.settings)),
         sections=list_hand_placed(context.settings.file.sections),
         back=back,
         seq=request.form.get("seq", ""),
@@ -45,16 +54,36 @@ def fetch_story(name: str) -> ResponseReturnValue:
     )
 
 
+def _find_day(article: Mapping[str, Any]) -> str:
+    """Return the day of an article as a form has it, in the publication's zone; empty where none was found."""
+    moment = article.get("dated_at")
+    return datetime.fromisoformat(moment).astimezone(web_context().zone).date().isoformat() if moment else ""
+
+
+def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
+    """Return what a form says of an article's moment: as it was found, unless its day was corrected; then its noon."""
+    if fields.get("day", "").strip() == fields.get("was-day", "").strip():
+        return {name: fields[name] for name in ("dated_at", "has_date") if fields.get(name)}
+    day = read_day(fields["day"]) if "day" in fields else None
+    if day is None:
+        return {}
+    noon = datetime.combine(day, time(12), web_context().zone)
+    return {"dated_at": noon.astimezone(UTC).isoformat(), "has_date": True}
+
+
 @story_pages.post("/stories")
 def add_story(name: str) -> ResponseReturnValue:
     """Add a story that no source brought."""
     installation, form, fields = web_context().installation, read_edit_form(name), request.form
-    article = {key: fields[key].strip() for key in _ARTICLE_FIELDS if fields.get(key, "").strip()}
+    article: dict[str, object] = {key: fields[key].strip() for key in _ARTICLE_FIELDS if fields.get(key, "").strip()}
+    article |= _read_moment(fields)
     if "title" not in article:
         raise EditRefusedError("Nothing was changed: write a headline first.")
     if fields.get("summary", "").strip() != fields.get("was-summary", "").strip():
         article["summary_basis"] = SummaryBasis.EDITOR
-    result = editing.write_story(installation, form, article, section=fields.get("section", ""))
+    result = editing.write_story(
+        installation, form, article, section=fields.get("section", ""), topic=fields.get("topic", "")
+    )
     return answer_edit(name, result, story_anchor(result.edit.target) if result.edit else "")
 
 

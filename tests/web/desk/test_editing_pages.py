@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek, later
 
-PAGE = """<html lang="en"><head><title>Ferry deckhands get the drill they asked for</title></head><body><article>
+PAGE = """<html lang="en"><head><meta property="og:site_name" content="The Ferry Line"><title>Ferry deckhands get the drill they asked for</title></head><body><article>
 <h1>Ferry deckhands get the drill they asked for</h1><time datetime="2026-11-18T09:00:00Z">Nov 18</time>
 <p>{}</p></article></body></html>""".format("Crews train on the real stairs from now on, said the line. " * 12)
 
@@ -491,8 +491,15 @@ def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek,
     form = {k: unescape(v) for k, v in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', found.text)}
     assert form["unapproved"] == "1", "an approval that came meanwhile is asked about"
     corrected = {"title": "Deckhands get their drill", "summary": "On the real stairs.", "section": "featured"}
+    assert 'name="publisher" value="The Ferry Line"' in found.text, "as the page names its site"
+    assert 'name="day" value="2026-11-18"' in found.text
+    corrected |= {"day": "2026-11-16", "topic": "Cybersecurity"}
+    wrong = week.client().post(f"{week.path}/stories", data={**form, **corrected, "day": "Monday"})
+    assert (wrong.status_code, "“Monday” is no day" in wrong.text) == (409, True)
     assert week.client().post(f"{week.path}/stories", data={**form, **corrected}).status_code == 303
     assert "Deckhands get their drill" in week.headlines("featured")
+    (entry,) = (e for e in week.entries("featured") if e["headline"] == "Deckhands get their drill")
+    assert (entry["date"], entry["kicker"]) == ("Nov 16", "Cybersecurity")
     again = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": httpserver.url_for("/ferry")})
     assert "week has it already" in again.text
 
