@@ -20,6 +20,7 @@ _BLOCK_LINES = {
     "headline": "Headline",
     "text": "Text",
     "url": "Link",
+    "after": "Stands after",
     "first_day": "First day",
     "last_day": "Last day",
 }

@@ -343,7 +343,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     return answer_edit(name, editing.write_block(installation, form, block), "blocks")
 
 
-_BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "first_day", "last_day")
+_BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "after", "first_day", "last_day")
 
 
 def _read_block(fields: Mapping[str, str], standing: LabelledBlock) -> LabelledBlock:
@@ -355,7 +355,7 @@ def _read_block(fields: Mapping[str, str], standing: LabelledBlock) -> LabelledB
         name=fields.get("name", standing.name),
         text=fields.get("text", standing.text),
         url=fields.get("url", standing.url),
-        after=standing.after,
+        after=fields.get("after", standing.after),
         first_day=read_day(fields["first_day"]) if "first_day" in fields else standing.first_day,
         last_day=read_day(fields["last_day"]) if "last_day" in fields else standing.last_day,
     )

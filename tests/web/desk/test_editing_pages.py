@@ -458,6 +458,25 @@ def test_a_finding_stands_at_its_place_with_the_way_to_mend_it(week: SampleWeek)
     assert f'href="#{week.anchors(section)[-1]}">To its last story</a>' in text
 
 
+def test_a_block_moves_behind_another_section(week: SampleWeek) -> None:
+    block = {"kind": "sponsor", "headline": "Radios for all", "name": "Okapi", "text": "", "url": ""}
+    client, path = week.client(), f"{week.path}/block/radios"
+    client.post(path, data={"seq": 0, **block})
+
+    key = "products"
+    title = next(section.title for section in week.installation.settings.file.sections if section.key == key)
+
+    def stands_behind() -> bool:
+        mail = " ".join(editions.edition_bytes(week.installation, week.name, "text").decode().split())
+        return mail.index("Radios for all") > mail.rindex(week.headlines(key)[0])
+
+    assert not stands_behind()
+    assert f'<option value="{key}">{title}</option>' in unescape(page(week, "?open=block-radios"))
+    client.post(path, data={"seq": week.state.last_seq, "after": key})
+    assert stands_behind()
+    assert f'<option value="{key}" selected>{title}</option>' in unescape(page(week, "?open=block-radios"))
+
+
 def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(week: SampleWeek) -> None:
     block = {"kind": "sponsor", "headline": "Radios for all", "name": "Okapi", "text": "", "url": ""}
     block |= {"first_day": "", "last_day": ""}
