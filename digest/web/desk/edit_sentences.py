@@ -73,14 +73,6 @@ class EditWriter:
             return "brought back an earlier state" if edit.undoes else "brought back the proposal"
         return "did something that this version does not know"
 
-    def name_act(self, edit: Edit) -> str:
-        """Name what an editor did in a word or two; of a text the field that was written."""
-        if edit.kind == EditKind.PLACE:
-            return "move" if self.origins.get(edit.seq) else "add"
-        if edit.kind == EditKind.PIN:
-            return "pin" if edit.flag("pinned", default=True) else "unpin"
-        return name_written(edit.kind, edit.value)
-
     def quote(self, target: str) -> str:
         """Quote the headline of the story that an article stands for, else name the address."""
         headline = self.find_headline(target)

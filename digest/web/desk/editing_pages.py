@@ -219,7 +219,6 @@ def render_edit_page(
         ),
         place="block" if query.open.startswith("block-") else query.open,
         last_own=writer.describe(last_own, edits) if last_own else "",
-        last_own_name=writer.name_act(last_own) if last_own else "",
         last_undo=state.find_last_own_undo(actor),
         clippings=list_clipped_rows(clipboard.list_clippings(context.installation, current_actor()), outline, name),
         lead_section=find_lead_section(file.sections),

@@ -462,7 +462,7 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     expect(notes.nth(1)).to_have_text(re.compile(r"^30 of 90 characters\. Saved "))
     expect(unsaved).to_have_text("")
     expect(undo).to_be_enabled()
-    expect(undo).to_have_text("Undo: preheader")
+    expect(undo).to_have_text("Undo: wrote the preheader")
     expect(undo).to_have_attribute("title", "Undo: wrote the preheader")
     assert desk.evaluate(WHERE_IT_CLOSES) == place
     written = [(edit.value["field"], edit.value["text"]) for edit in week.state.edits]
@@ -473,6 +473,13 @@ def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:
     follow(desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit"))
     headline = desk.locator("li.st.sel input[name=headline]")
     headline.press_sequentially("x")
+    # On a phone it is named right above the foot's buttons.
+    desk.set_viewport_size({"width": 360, "height": 800})
+    expect(desk.locator("#unsaved")).to_be_in_viewport()
+    named, foot = desk.locator("#unsaved").bounding_box(), desk.locator(".sticky").bounding_box()
+    assert named is not None
+    assert foot is not None
+    assert abs(named["y"] + named["height"] - foot["y"]) < 1
     desk.on("dialog", Dialog.dismiss)
     with desk.expect_event("dialog") as asked:
         desk.evaluate("location.assign('/desk/sources')")
@@ -637,7 +644,7 @@ def test_what_is_pressed_twice_is_done_once(desk: Page, served: tuple[SampleWeek
     desk.goto(f"{address}{week.path}?filter=left-out")
     desk.get_by_role("button", name="Use it").first.dblclick()
     expect(desk.locator("#saved")).to_contain_text("Saved")
-    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_have_text("Undo: add")
+    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_have_text(re.compile("^Undo: put “.+” into "))
     assert week.state.last_seq == 1
     sent = hold_first(desk, "**/act")
     desk.keyboard.press("Escape")
