@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import bindparam, func, insert, select, text, update
 from sqlalchemy.orm import Session
@@ -22,9 +23,11 @@ from benchmarks.selection import NOW, made_up_articles
 from digest.app import corrections, editing, editing_state, editions
 from digest.app.acts import Actor, Face, Role
 from digest.app.edit_application import EditForm
+from digest.app.growth import SHOWN_DAYS
 from digest.app.installation import Installation
 from digest.collect.fetch.bundled_fetcher import INDEX_FILE, BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.retention.edition_figures import keep_edition_figures
 from digest.deliver.retention.kept_counts import keep_delivery_counts
 from digest.edition import approval
 from digest.edition.content import EditionContent, LabelledBlock, RenderedFragment
@@ -40,8 +43,9 @@ from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal,
 from digest.store.engine import Database, migrate_schema
 from digest.store.models import Article, AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
 from digest.store.staff import staff_actor
+from subscribers.consent.consent_days import JOINED_KIND, READERS_KIND, WENT_KIND, DayKey, add_day_counts
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
-from subscribers.store.models import Person, UtcDateTime
+from subscribers.store.models import ConsentKind, Person, UtcDateTime
 
 EDITION_FILE = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.json"
 LAST_READER = "last.reader@domain1.example.org"
@@ -88,6 +92,8 @@ def create_large_installation(settings: Settings, size: InstallationSize) -> Lar
     draft = _draft_week(installation, staff, size.articles)
     _copy_left_out_stories(database, draft)
     keep_delivery_counts(database, now=NOW)
+    keep_edition_figures(database, now=NOW)
+    _write_year(database, size.readers, settings.file.publication.zone)
     if database.engine.dialect.name == "postgresql":  # what its own processes do within minutes
         with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             connection.execute(text("VACUUM ANALYZE"))
@@ -291,6 +297,22 @@ def _write_rows_for_everybody(database: Database, edition: str, readers: int) ->
         typed = [bindparam(name, type_=UtcDateTime) for name in used if name in moments]
         with database.write() as session:
             session.execute(sql.bindparams(*typed), used)
+
+
+_WAYS = 12  # by which somebody comes each day: more than Growth names
+
+
+def _write_year(database: Database, readers: int, zone: ZoneInfo) -> None:
+    """Write what the nights of a year counted: who came by each way, who left, how many there were."""
+    today = NOW.astimezone(zone).date()
+    kinds = (ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN)
+    counts: dict[DayKey, int] = {}
+    for back in range(SHOWN_DAYS):
+        day = today - timedelta(days=back)
+        counts |= {(day, kind.value, f"https://way{n}.example.org/"): 3 - n % 2 for kind in kinds for n in range(_WAYS)}
+        counts |= {(day, JOINED_KIND, ""): 30, (day, WENT_KIND, ""): 30, (day, READERS_KIND, ""): readers}
+    with database.write() as session:
+        add_day_counts(session, counts)
 
 
 # --- the week that is arranged -------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ MAX_P99_MS, MAX_PREVIEW_MS = 300.0, 150.0  # milliseconds
 MAX_PAGE_BYTES = 150_000
 MAX_SEARCH_SECONDS = 10.0
 FIRST_LOOKS = 10
+GROWTH_CHARTS = 5
 MAX_RENEWING_SECONDS = 300.0  # of a page that shows how far a search or a count is
 # What a page shows besides its first view, by the page's endpoint: queries of its address.
 VIEWS: Mapping[str, Sequence[str]] = {
@@ -308,6 +309,12 @@ class PageBench:
                 raise SystemExit(f"an edit answers {saved.status_code}, and the preview does not show it")
         return times
 
+    def require_full_growth(self) -> None:
+        """End where Growth lacks one of its charts: an empty page is no measure of it."""
+        charts = self.clients[Role.ADMIN].get("/admin/growth").text.count("<svg")
+        if charts < GROWTH_CHARTS:
+            raise SystemExit(f"Growth shows {charts} of its {GROWTH_CHARTS} charts: this home lacks what they draw")
+
 
 def count_queries_of_small_home(kind: str) -> dict[str, int]:
     """Return how many queries each page takes in a home with little in it, by label."""
@@ -340,6 +347,7 @@ def measure_kind(sheet: ResultSheet, size: BenchmarkSize, kind: str, kept: Path 
     few = {} if size.page_home == QUICK.page_home else count_queries_of_small_home(kind)
     with lend_home(size, kind, kept) as home:
         bench = PageBench(home)
+        bench.require_full_growth()
         pages = list(bench.list_pages())
         times = bench.measure_pages(size.page_rounds, pages)
         preview = bench.measure_preview(size.page_rounds)
