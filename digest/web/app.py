@@ -204,6 +204,9 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     env.filters["short_moment"] = lambda moment: filters.short_moment(
         moment, page_context.site.zone, now=page_context.clock()
     )
+    env.filters["recent_moment"] = lambda moment: filters.recent_moment(
+        moment, page_context.site.zone, now=page_context.clock()
+    )
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
     env.filters["mark_words"] = mark_words

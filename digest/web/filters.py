@@ -70,6 +70,12 @@ def short_moment(moment: datetime, zone: ZoneInfo, *, now: datetime | None = Non
     return f"{day}, {clock_time(local)}"
 
 
+def recent_moment(moment: datetime, zone: ZoneInfo, *, now: datetime) -> str:
+    """Write "6:00 a.m." of a moment of today, else as `short_moment` does."""
+    is_today = moment.astimezone(zone).date() == now.astimezone(zone).date()
+    return clock_time(moment.astimezone(zone)) if is_today else short_moment(moment, zone, now=now)
+
+
 def day_seen_from(day: date, today: date) -> str:
     """Write "Nov 20", or "Nov 20, 2025" where today is of another year."""
     return short_month_day(day) if day.year == today.year else f"{short_month_day(day)}, {day.year}"

@@ -740,7 +740,7 @@
     const present = find("#present"), words = now.others.map((one) => [one.name, one.at && placeWords(one.at)].filter(Boolean).join(", "));
     const parts = words.length ? [`Also here: ${words.join("; ")}. `] : [];
     if (now.seq > Number(desk.dataset.seq) && !waiting) {
-      parts.push(`${now.changed}. `, offerIt());
+      parts.push(`${now.changed} `, offerIt());
     }
     if (present.textContent !== parts.map((part) => part.textContent || part).join("")) present.replaceChildren(...parts);
     findAll(".here").forEach((one) => one.remove());

@@ -169,18 +169,27 @@ def act(name: str) -> ResponseReturnValue:
         raise NotFound(f"The desk has no act called {word[:20]}.")
     form, state, url = read_story_form(name, anchor)
     result = STORY_ACTS[word](DeskAct(installation, form, state, url, request.form))
-    return answer_edit(name, result, story_anchor(result.state.arrangement.name_target(url)))
+    return _answer_story_edit(name, result, anchor, url)
 
 
-def answer_edit(name: str, result: EditResult, anchor: str) -> ResponseReturnValue:
-    """Go back to the page that the form stood on, at the story that was touched; or show both versions."""
+def _answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
+    """Go back to the story that was touched: it may be called by another of its articles now, and stays open where it was."""
+    named = story_anchor(result.state.arrangement.name_target(url))
+    return answer_edit(name, result, named, **({"open": named} if request.form.get("open") == anchor else {}))
+
+
+def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> ResponseReturnValue:
+    """Go back to the page that the form stood on, at the story that was touched; or show both versions.
+
+    `changed` is what its address has otherwise now.
+    """
     if result.conflict:
         known = read_own_form(name).based_on
         refused = RefusedWrite((), result.state.last_seq if known is None else known, result)
         return show_conflicts(name, [refused], back=edit_page_url(name)), 409
     if result.edit and "chosen" in request.form:
         take_off_clipboard(name, result.edit)
-    return redirect(edit_page_url(name, anchor, show=anchor), 303)
+    return redirect(edit_page_url(name, anchor, show=anchor, **changed), 303)
 
 
 def edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
@@ -247,7 +256,7 @@ def choose_lead(name: str, anchor: str) -> ResponseReturnValue:
     """Let another of its articles lead a story."""
     form, _, url = read_story_form(name, anchor)
     result = editing.choose_lead(web_context().installation, form, url, article=request.form.get("lead", ""))
-    return answer_edit(name, result, story_anchor(result.state.arrangement.name_target(url)))
+    return _answer_story_edit(name, result, anchor, url)
 
 
 # --- what is written -----------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from digest.web.desk.approval_outline import describe_standing_news
 from digest.web.desk.colleagues import name_actor
 from digest.web.desk.edit_outline import tray_sentence
 from digest.web.desk.keyboard import KEY_GROUPS
-from digest.web.filters import short_moment
+from digest.web.filters import recent_moment
+from subscribers.phrases import end_sentence
 
 live_pages = Blueprint("live", __name__, url_prefix="/desk")
 
@@ -52,10 +53,14 @@ def _tell_news(name: str) -> dict[str, object]:
     except EditRefusedError:
         return {"seq": 0, "changed": "", "tray": 0, "waiting": "", "standing": standing}
     last = state.edits[-1] if state.edits else None
-    who, at = (name_actor(last.actor, overview.names), short_moment(last.at, context.zone)) if last else ("", "")
+    who, at = (
+        (name_actor(last.actor, overview.names), recent_moment(last.at, context.zone, now=context.clock()))
+        if last
+        else ("", "")
+    )
     return {
         "seq": state.last_seq,
-        "changed": f"{who} changed it, {at}" if last else "",
+        "changed": end_sentence(f"{who} changed it, {at}") if last else "",
         "tray": len(state.arrangement.tray),
         "waiting": tray_sentence(state.arrangement, context.zone),
         "standing": standing,

@@ -477,6 +477,16 @@ def test_a_block_moves_behind_another_section(week: SampleWeek) -> None:
     assert f'<option value="{key}" selected>{title}</option>' in unescape(page(week, "?open=block-radios"))
 
 
+def test_a_story_stays_open_by_its_new_name_where_another_article_leads_it(week: SampleWeek) -> None:
+    stories = [story for placed in week.state.arrangement.sections.values() for story in placed]
+    story = next(s for s in stories if len(s.original.story.members) > 1)
+    anchor = story_anchor(story.url)
+    data = {"seq": 0, "open": anchor, "lead": story.original.story.members[1].url}
+    answer = week.client().post(f"{week.path}/lead/{anchor}", data=data)
+    assert answer.status_code == 303
+    assert 'data-saves="s' in week.client().get(answer.location).text, "its form"
+
+
 def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(week: SampleWeek) -> None:
     block = {"kind": "sponsor", "headline": "Radios for all", "name": "Okapi", "text": "", "url": ""}
     block |= {"first_day": "", "last_day": ""}

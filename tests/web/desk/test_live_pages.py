@@ -65,12 +65,16 @@ def test_rows_of_presence_are_deleted_after_a_day(week: SampleWeek, clock: SetCl
         assert session.query(Presence).count() == 1
 
 
-def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek) -> None:
+def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek, clock: SetClock) -> None:
     assert beat(week, "dana", place="")["seq"] == 0
     week.act(f"drop {week.anchors('featured')[1]}", "sam")
     heard = beat(week, "dana", place="")
     assert heard["seq"] == 1
-    assert heard["changed"] == "Sam changed it, Nov 19, 5:35 p.m."
+    assert heard["changed"] == "Sam changed it, 5:35 p.m."
+    assert ">Saved 5:35 p.m.</span>" in week.client().get(week.path).text
+    clock.now += timedelta(days=1)
+    assert beat(week, "dana", place="")["changed"] == "Sam changed it, Nov 19, 5:35 p.m."
+    assert ">Saved Nov 19, 5:35 p.m.</span>" in week.client().get(week.path).text
 
 
 def test_a_beat_without_news_reads_who_is_here_and_nothing_of_the_edition(week: SampleWeek, clock: SetClock) -> None:

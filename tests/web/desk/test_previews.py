@@ -136,6 +136,11 @@ def test_the_edition_page_shows_the_mail_of_a_reader_who_left_sections_out_and_k
     assert f'src="/desk/preview/{week.name}/phone"' in whole
 
 
+def test_the_read_aloud_order_is_that_of_the_reader_who_was_chosen(week: SampleWeek) -> None:
+    shown = week.client().get(f"{week.path}?omit=topics").text
+    assert f'{week.path}/preview?view=aloud&omit=topics">Read-aloud order</a>' in unescape(shown)
+
+
 def test_the_edition_page_of_a_reader_who_left_everything_out_says_that_they_get_no_mail(week: SampleWeek) -> None:
     keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(week.path).text)
     page = week.client().get(f"{week.path}?omit={','.join(keys)}").text
