@@ -90,7 +90,9 @@ def find_attention(
             for slot in find_missed_runs(session, file, now)
         ]
         if missing := explain_missing_backup(session, file, now):
-            findings.append(AttentionFinding("missing-backup", missing))
+            way = "The button under Admin, Settings, Backups"
+            on_page = explain_missing_backup(session, file, now, way=way)
+            findings.append(AttentionFinding("missing-backup", missing, page_sentence=on_page))
     return findings
 
 

@@ -55,22 +55,25 @@ def find_last_proof(session: Session) -> datetime | None:
     return read_backup_outcome(session).proved_at
 
 
-def explain_missing_backup(session: Session, file: SettingsFile, now: datetime) -> str:
-    """Explain why the newest backup by the clock is not there; empty where it is, and where none is wanted."""
+def explain_missing_backup(session: Session, file: SettingsFile, now: datetime, *, way: str = "'digest backup'") -> str:
+    """Explain why the newest backup by the clock is not there; empty where it is, and where none is wanted.
+
+    `way` is what makes one, with which a sentence begins.
+    """
     zone = file.publication.zone
     if not file.backup.folder:
         return ""
     outcome = read_backup_outcome(session)
     if outcome.trouble and outcome.tried_at:
         at = f"{outcome.tried_at.astimezone(zone):%b %d %H:%M %Z}"
-        return f"The backup of {at} failed: {end_sentence(outcome.trouble)} 'digest backup' tries again now."
+        return f"The backup of {at} failed: {end_sentence(outcome.trouble)} {way} tries again now."
     proved_at = outcome.proved_at
     if proved_at is None:
-        return "No backup was made yet. 'digest backup' makes one now."
+        return f"No backup was made yet. {way} makes one now."
     if proved_at < max(rule.latest_time(now - MAX_BACKUP_LATENESS, zone) for rule in file.backup.rules):
         local = proved_at.astimezone(zone)
         return (
             f"The last backup is of {local:%b %d %H:%M %Z}, and another was due since. Does 'digest serve' or "
-            "'hls-scheduler' run? 'digest backup' makes one now."
+            f"'hls-scheduler' run? {way} makes one now."
         )
     return ""

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from sqlalchemy import select, text
 
 from digest.app import backups, jobs
-from digest.app.attention import attention_sentences
+from digest.app.attention import attention_sentences, page_sentences
 from digest.app.installation import Installation
 from digest.app.jobs import JobContext
 from digest.backups import encrypted_file
@@ -66,6 +66,9 @@ def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one
     install: Installation, folder: Path
 ) -> None:
     assert missing(install) == ["No backup was made yet. 'digest backup' makes one now."]
+    with install.database.read() as session:
+        on_page = page_sentences(session, NOW, install.settings.file)
+    assert "No backup was made yet. The button under Admin, Settings, Backups makes one now." in on_page
     assert run_job(install) == "digest-20261119T223000Z.zip.age: proved, 0 older ones deleted"
     assert missing(install) == []
     assert [file.stat().st_mode & 0o777 for file in sorted(folder.iterdir())] == [0o600]
