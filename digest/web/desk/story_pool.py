@@ -17,7 +17,7 @@ from subscribers.phrases import join_words
 from subscribers.reader_language import ENGLISH
 
 ANCHOR_LENGTH = 12
-MAX_POOL_STORIES = 40  # stories of one page of the list
+MAX_POOL_STORIES = 30  # stories of one page of the list
 POOL_FILTERS = (("unused", "Unused"), ("used", "Used"), ("left-out", "Left out"), ("all", "All"))
 POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
 
@@ -58,6 +58,16 @@ class PoolRow:
         first, others = self.scored.story.lead.publisher, len(self.scored.story.publishers) - 1
         return f"{first} and {others} more" if others else first
 
+    @property
+    def terms(self) -> str:
+        """What its score is made of: "coverage 12.0, freshness 8.2"; what gives and takes nothing is left out."""
+        return ", ".join(f"{term.name} {term.points:.1f}" for term in self.scored.terms if term.points)
+
+    @property
+    def reads(self) -> int | None:
+        """How often the most read of its articles was read; None where nobody counted."""
+        return max((m.views for m in self.scored.story.members if m.views is not None), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class PoolPage:
@@ -75,6 +85,11 @@ class PoolPage:
         """Where the next page begins; None on the last."""
         following = self.start + len(self.rows)
         return following if following < self.count else None
+
+    @property
+    def earlier_start(self) -> int | None:
+        """Where the page before begins; None on the first."""
+        return max(0, self.start - MAX_POOL_STORIES) if self.start else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +221,7 @@ def _by_age(row: PoolRow) -> tuple[float, str]:
 
 
 def _by_reads(row: PoolRow) -> tuple[float, float, str]:
-    reads = max((m.views or 0) for m in row.scored.story.members)
-    return (-reads, *_by_score(row))
+    return (-(row.reads or 0), *_by_score(row))
 
 
 _POOL_ORDER_KEYS = {"score": _by_score, "newest": _by_age, "read": _by_reads}

@@ -19,6 +19,7 @@ from digest.app.edition_status import edition_status
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.edition.content import LabelledBlock
 from digest.edition.kinds import SECTION_KINDS
+from digest.select.values import ScoredStory
 from digest.store import timetable_slots
 from digest.store.models import Article, Source
 from digest.web.desk.story_pool import MAX_POOL_STORIES, story_anchor
@@ -152,6 +153,48 @@ def test_the_buttons_that_the_guide_names_in_its_first_steps_stand_on_the_pages(
     words = " ".join(re.sub(r"<[^>]+>", " ", unescape(shown + client.get("/desk/security").text)).split())
     assert len(named) > 12
     assert {name for name in named if name.replace("No. 148", "No. 147") not in words} == set()
+
+
+def test_each_story_of_the_list_and_the_tray_says_what_its_score_is_made_of_and_how_often_it_was_read(
+    week: SampleWeek,
+) -> None:
+    shown = page(week, "?filter=all&order=read")
+    listed = {story_anchor(s.story.lead.url): s for s in list_scored(week)}
+    rows = re.findall(r'<li class="cand[^"]*" data-story="([^"]+)">(.*?)</li>', shown, re.DOTALL)
+    assert len(rows) == MAX_POOL_STORIES
+    for anchor, row in rows:
+        scored = listed[anchor]
+        for term in scored.terms:
+            assert (f"{term.name} {term.points:.1f}" in row.lower()) == bool(term.points)
+        reads = max((m.views for m in scored.story.members if m.views is not None), default=None)
+        assert re.findall(r"<p>([\d,]+) reads?\. ", row) == ([] if reads is None else [f"{reads:,}"])
+    assert f"{max(m.views or 0 for s in listed.values() for m in s.story.members):,} reads" in rows[0][1]
+    add_articles(week, 2)
+    tray = re.search(r'<section class="tray".*?</section>', page(week), re.DOTALL)
+    assert tray is not None
+    assert len(re.findall(r"Score \d+\\.\d: \w+[^<]*freshness \d+\\.\d", tray[0])) == 2
+
+
+def list_scored(week: SampleWeek) -> list[ScoredStory]:
+    """List all that the list of stories can show."""
+    arrangement = week.state.arrangement
+    placed = [s.placed.scored for stories in arrangement.sections.values() for s in stories]
+    under = [u.placed.scored for stories in arrangement.sections.values() for s in stories for u in s.supporting]
+    return [*placed, *under, *(out.scored for out in arrangement.left_out)]
+
+
+def test_the_list_goes_back_as_well_as_on(week: SampleWeek) -> None:
+    first = page(week, "?filter=all")
+    assert ">Earlier stories</a>" not in first
+    following = re.search(r'<p class="fold"><a href="([^"]+)">Next', first)
+    assert following is not None
+    second = week.client().get(unescape(following[1])).text
+    back = re.search(r'<a href="([^"]+)">Earlier stories</a>', second)
+    assert back is not None
+    anchors = [re.findall(r'<li class="cand[^"]*" data-story="([^"]+)"', one) for one in (first, second)]
+    assert (
+        re.findall(r'class="cand[^"]*" data-story="([^"]+)"', week.client().get(unescape(back[1])).text) == anchors[0]
+    )
 
 
 def test_the_list_says_when_an_event_takes_place_and_until_when_a_call_is_open(week: SampleWeek) -> None:

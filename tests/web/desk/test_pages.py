@@ -179,7 +179,7 @@ def test_the_stories_of_a_departed_edition_come_in_pages_and_each_of_them_is_rea
     for _ in range(3):
         page = both.desk.get(html.unescape(path)).text
         seen += re.findall(r'<h3><a href="https://rail.example/([^"]+)"', page)
-        following = re.search(r'<p class="fold"><a href="([^"]+)">Next (\d+) of 81</a>', page)
+        following = re.search(r'<p class="fold"><a href="([^"]+)">Next (\d+) of 61</a>', page)
         if following is None:
             break
         path = following[1]
