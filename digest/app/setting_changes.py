@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from digest.settings.table_values import (
 )
 from digest.settings.values import SettingsTable
 from digest.store.models import AuditEntry, Edition, EditionState
-from digest.timetable import ScheduleRule
+from digest.timetable import ScheduleRule, parse_schedule_rule
 
 CHANGE = Act("settings changed", Role.ADMIN)
 LOOK = Act("settings looked at", Role.ADMIN)
@@ -47,6 +47,7 @@ EDITABLE_TABLES = (
     "backup",
 )
 LISTED_CHANGES = 5
+MIN_VISIT_PERIOD = timedelta(minutes=5)
 PREVIEWED_RELEASES = 10
 _SECRET_FIELDS = ("alert_secret", "backup_passphrase")
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
@@ -160,12 +161,21 @@ def _check_against_installation(installation: Installation, table: str, values: 
     settings = installation.settings
     if table == "publication" and "language" in values:
         _check_language(installation, values["language"])
+    if table == "schedule":
+        _check_visits(values.get("collect", ()))
     webhook = values.get("webhook", "")
     if table == "alerts" and webhook and (problem := explain_webhook_refusal(settings, webhook)):
         raise SettingsValueError({"webhook": problem})
     folder = values.get("folder", "")
     if table == "backup" and folder and not Path(folder).is_absolute():
         raise SettingsValueError({"folder": f"{folder!r} is no path from the root, such as /backups/digest."})
+
+
+def _check_visits(rules: Sequence[str]) -> None:
+    """Answer visits that other people's sites cannot be asked to bear; whoever writes the file knows what they do."""
+    periods = [(rule, parse_schedule_rule(rule).period) for rule in rules]
+    if often := next((rule for rule, period in periods if period and period < MIN_VISIT_PERIOD), ""):
+        raise SettingsValueError({"collect": f"{often!r} is too often for other people's sites: every 5m at most"})
 
 
 def _check_language(installation: Installation, code: str) -> None:

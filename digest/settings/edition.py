@@ -62,7 +62,7 @@ DeadlineRule = Literal["wait", "skip", "send-last-approved"]
 class ScheduleSettings(values.SettingsTable):
     """When things happen, in the publication's zone; see `digest.timetable` for the form."""
 
-    collect: list[values.VisitRule] = ["daily 05:00", "daily 17:00"]
+    collect: list[values.RuleText] = ["daily 05:00", "daily 17:00"]
     draft: values.RuleText = "thu 17:30"
     release: values.RuleText = "fri 06:00"
     # Before the release: when every article is looked at again; 0: never.

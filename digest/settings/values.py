@@ -3,7 +3,6 @@
 import ipaddress
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -174,19 +173,3 @@ def shorten_address(address: str, *, host_only: bool = False) -> str:
 
 NetworkText = Annotated[str, checked_by(ipaddress.ip_network)]  # such as 10.0.0.0/8
 RuleText = Annotated[str, checked_by(parse_schedule_rule)]
-MIN_VISIT_PERIOD = timedelta(minutes=5)
-
-
-def check_visit_rule(text: str) -> str:
-    """Check a rule by which other people's sites are visited.
-
-    Raises:
-        ValueError: it is none, or visits them more often than they can be asked to bear.
-    """
-    period = parse_schedule_rule(text).period
-    if period is not None and period < MIN_VISIT_PERIOD:
-        raise ValueError(f"{text!r} is too often for other people's sites: every 5m at most")
-    return text
-
-
-VisitRule = Annotated[str, AfterValidator(check_visit_rule)]
