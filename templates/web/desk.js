@@ -123,7 +123,7 @@
     unlessApproved(() => { if (!button || button.isConnected) form.requestSubmit(button); });
   }, true);
 
-  // The preview leads to the story that was touched last: `place` is its id there, `looks` makes the address of a changed mail a new one.
+  // The preview leads to the story that was touched last: `place` is its id there, `looks` renews the address of a changed mail.
   let place = new URL(find(".frame iframe")?.src || location.href).hash.slice(1), looks = 0;
   const leadTo = (at) => {
     const frame = find(".frame iframe");
@@ -168,7 +168,7 @@
     return saved;
   };
 
-  // Nothing moves under a mouse that is pressed: what it was pressed on is what it is let go on. Dragging ends a press.
+  // Nothing moves under a mouse that is pressed. Dragging ends a press.
   let letGo = Promise.resolve();
   document.addEventListener("pointerdown", () => {
     letGo = new Promise((done) => {
@@ -399,7 +399,7 @@
     showInbox(control.form);
     showUnsaved();
   });
-  // What was left in a form, as it was then: the field that is being typed in meanwhile is not among it.
+  // What was left in a form, as it was then, without the field that is typed in meanwhile.
   const leftIn = (form, control) =>
     [...unsaved].filter((one) => one.form === form && savesItself(one) && (one === control || one !== document.activeElement));
   const onItsWay = new Map();
@@ -435,14 +435,14 @@
   };
   // A day changes with each digit that is typed of it.
   document.addEventListener("change", (event) => { if (event.target.type !== "date") saveLeft(event.target); });
-  // Where the page was brought up to date around a field, its browser tells of no change on leaving it. Another window leaves no field.
+  // Where the page was renewed around a field, its browser tells of no change on leaving it. Another window leaves no field.
   document.addEventListener("focusout", (event) => {
     if (unsaved.has(event.target) && document.activeElement !== event.target) saveLeft(event.target);
   });
   document.addEventListener("submit", (event) => {
     if (event.target.dataset.saves) leaving = true;
   });
-  // A menu that does not fit below its button opens above it; where it fits nowhere, it is scrolled to.
+  // A menu opens above its button where there is no room below it; without any, it is scrolled to.
   document.addEventListener("toggle", (event) => {
     if (!event.target.matches("details.more[open]")) return;
     fillMenu(event.target.closest(ROWS));
@@ -571,6 +571,8 @@
     dialog.append(find("#keys", page), close);
   };
   const close = () => {
+    const menu = find(".more[open] > summary");
+    if (menu) { menu.focus(); return menu.click(); }
     const row = currentRow(), field = document.activeElement.form;
     const near = (row && find(".form, .move", row) && row) || (field && field.parentElement) || find(".st.sel") || find("#edition");
     const link = find(".move a.quiet, .form a.quiet", near);
@@ -614,7 +616,7 @@
     if (!letters || isCommand || event.altKey) return;
     if (Date.now() - going < 1500 && goTo[event.key]) { going = 0; return go(event.key); }
     const does = KEYS[event.key];
-    // A key that is held down does no act again and again.
+    // A key that is held down acts once.
     if (does) { event.preventDefault(); if (!event.repeat || "jk".includes(event.key)) does(); }
   });
 

@@ -251,6 +251,10 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     last.get_by_text("More", exact=False).click()
     # Low on the page the menu opens upward: its last act is not under the line of keys.
     expect(last.get_by_role("button", name=re.compile("^Drop"))).to_be_in_viewport(ratio=1)
+    desk.keyboard.press("Escape")
+    expect(last.locator("details.more")).not_to_have_attribute("open", "")
+    expect(last.locator("details.more > summary")).to_be_focused()
+    desk.keyboard.press("Enter")
     last.get_by_role("link", name="Show in the preview").click()
     # A list of mails shows no story.
     expect(desk.locator("#preview .title small")).to_have_text("As a phone shows it")
