@@ -1,6 +1,7 @@
 """What every page is handed: the installation, a clock and the style sheets, put together once by `app`."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,7 +27,14 @@ STYLE_SHEET_FILES = {
     "desk": ("base.css", "desk.css", "edit.css", "views.css", "admin.css"),
     "inbox": ("base.css", "inbox.css"),
 }
+# A line of its own that is for whoever reads the source: a browser is sent none.
+_COMMENT_LINE = re.compile(r"(?m)^[ \t]*//.*\n")
 SCRIPT_FILES = {"desk": ("desk.js",), "sending": ("sending.js",), "passkey": ("passkey.js",)}
+
+
+def strip_comment_lines(script: str) -> str:
+    """Leave out the lines of a script that are comments alone."""
+    return _COMMENT_LINE.sub("", script)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,8 @@ class PublicFiles:
                 name, ""
             )
             suffix = files[-1].rpartition(".")[2]
+            if suffix == "js":
+                text = strip_comment_lines(text)
             names[name] = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.{suffix}"
             texts[names[name]] = text
         return cls(names, texts)

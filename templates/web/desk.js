@@ -157,7 +157,9 @@
   });
 
   const refresh = async () => {
-    const answer = await fetch(location.pathname + location.search, { redirect: "error" });
+    const shown = new URL(location.href);
+    if (listed) shown.searchParams.set("rows", listed);
+    const answer = await fetch(shown, { redirect: "error" });
     if (!answer.ok) return location.reload();
     const fresh = parse(await answer.text());
     // It goes out: its page is another one.
@@ -166,6 +168,18 @@
     await letGo;
     swap(fresh);
     return saved;
+  };
+
+  // Where the list ends more of it comes, and what came stays.
+  let listed = 0;
+  const sight = new IntersectionObserver(([seen]) => {
+    if (!seen.isIntersecting || seen.target.contains(document.activeElement)) return;
+    listed = seen.target.dataset.rows;
+    inTurn(refresh);
+  });
+  const watchList = () => {
+    sight.disconnect();
+    for (const more of findAll("#more[data-rows]")) sight.observe(more);
   };
 
   // Nothing moves under a mouse that is pressed. Dragging ends a press.
@@ -207,6 +221,7 @@
     const unapproved = find("input[name=unapproved]", actForm()).value;
     for (const input of findAll("input[name=unapproved]")) input.value = unapproved;
     makeMenus();
+    watchList();
     showUnsaved();
     restoreFocus(held, kept);
   };
@@ -645,14 +660,17 @@
 
   let dragged = null;
   const clearMarks = () => findAll(".drop-before, .drop-after").forEach((one) => one.classList.remove("drop-before", "drop-after"));
+  // A section by reads alone is no choice for a story of one's own either.
+  const takes = (section) => section && find(`#own option[value="${section}"]`);
   const target = (event) => {
     const row = event.target.closest("li.st[data-story]");
-    if (row && row !== dragged) {
+    if (row && row !== dragged && takes(row.parentElement.dataset.section)) {
       const box = row.getBoundingClientRect();
       return { row, section: row.parentElement.dataset.section, after: event.clientY > box.top + box.height / 2 };
     }
     const head = event.target.closest(".sec[id^=section-]") || (event.target.closest("p.none") || event.target).previousElementSibling;
-    return head && head.matches(".sec[id^=section-]") ? { row: head, section: head.id.slice(8), after: true } : null;
+    const section = head && head.matches(".sec[id^=section-]") && head.id.slice(8);
+    return takes(section) ? { row: head, section, after: true } : null;
   };
   document.addEventListener("pointerdown", (event) => {
     const row = event.target.closest(".grip") ? event.target.closest("li.st") : event.target.closest("li.cand, .tray li");
@@ -778,6 +796,7 @@
   });
   document.documentElement.classList.add("quick");
   makeMenus();
+  watchList();
   for (const part of findAll("form[data-saves] [data-fresh=picture]")) demandWords(part.closest("form"));
   showUnsaved();
   // The row that the address names is the keyboard's.

@@ -22,6 +22,8 @@ class EditionPageQuery:
 
     `show` is the anchor of the story that the preview leads to, where none is open.
 
+    `rows` is how many stories the list shows where more came as one scrolled: no link carries that along.
+
     `omit` are the keys of the sections without which the mail is shown, with commas between.
     """
 
@@ -37,10 +39,11 @@ class EditionPageQuery:
     about: str = ""
     omit: str = ""
     show: str = ""
+    rows: str = ""
 
     def but(self, **changed: str) -> dict[str, str]:
         """Return the address's query with some of it changed, and without what is the default."""
-        query = {key: getattr(self, key) for key in _DEFAULTS} | changed
+        query = {key: getattr(self, key) for key in _CARRIED} | changed
         return {key: value for key, value in query.items() if value != _DEFAULTS[key]}
 
     @property
@@ -51,15 +54,15 @@ class EditionPageQuery:
     @property
     def pool(self) -> PoolQuery:
         """What the list of stories is asked for."""
-        return PoolQuery(self.filter, self.order, self.topic_filter, self.q, int(self.start or 0))
+        return PoolQuery(self.filter, self.order, self.topic_filter, self.q, int(self.start or 0), int(self.rows or 0))
 
 
 _DEFAULTS: dict[str, str] = asdict(EditionPageQuery())
+_CARRIED = _DEFAULTS.keys() - {"rows"}
 
 
 def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
     """Read a query from an address or a form; anything unknown is the default."""
-    start = values.get("start", "")
     return EditionPageQuery(
         tab=_known_or_default(values.get("tab"), PAGE_TABS, "edition"),
         view=find_preview_view(values.get("view")).key,
@@ -67,17 +70,22 @@ def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
         order=_known_or_default(values.get("order"), [key for key, _ in POOL_ORDERS], "score"),
         topic_filter=" ".join(values.get("topic_filter", "").split())[:MAX_WORDS_LENGTH],
         q=" ".join(values.get("q", "").split())[:MAX_WORDS_LENGTH],
-        start=start if start.isascii() and start.isdigit() and len(start) < 6 else "",
+        start=_known_number(values.get("start", "")),
         open=_known_anchor(values.get("open", "")),
         panel=_known_or_default(values.get("panel"), PANELS, ""),
         about=_known_anchor(values.get("about", "")),
         omit=_read_omitted(values),
         show=_known_anchor(values.get("show", "")),
+        rows=_known_number(values.get("rows", "")),
     )
 
 
 def _known_or_default(value: str | None, allowed: Collection[str], default: str) -> str:
     return value if value is not None and value in allowed else default
+
+
+def _known_number(value: str) -> str:
+    return value if value.isascii() and value.isdigit() and len(value) < 6 else ""
 
 
 def _read_omitted(values: Mapping[str, str]) -> str:

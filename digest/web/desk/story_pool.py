@@ -18,6 +18,7 @@ from subscribers.reader_language import ENGLISH
 
 ANCHOR_LENGTH = 12
 MAX_POOL_STORIES = 30  # stories of one page of the list
+MAX_SCROLLED_STORIES = 90  # and of one to which more came as one scrolled: then a link leads on
 POOL_FILTERS = (("unused", "Unused"), ("used", "Used"), ("left-out", "Left out"), ("all", "All"))
 POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
 
@@ -87,9 +88,20 @@ class PoolPage:
         return following if following < self.count else None
 
     @property
+    def next_count(self) -> int:
+        """How many stories the next page shows."""
+        return min(MAX_POOL_STORIES, self.count - self.start - len(self.rows))
+
+    @property
     def earlier_start(self) -> int | None:
         """Where the page before begins; None on the first."""
         return max(0, self.start - MAX_POOL_STORIES) if self.start else None
+
+    @property
+    def scrolled_rows(self) -> int | None:
+        """How many stories the page shows once more come as one scrolls; None where a link leads on."""
+        more = len(self.rows) + MAX_POOL_STORIES
+        return more if more <= MAX_SCROLLED_STORIES else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,7 @@ class PoolQuery:
     topic: str = ""
     words: str = ""
     start: int = 0
+    rows: int = MAX_POOL_STORIES
 
 
 def list_tray(arrangement: Arrangement) -> Iterator[PoolRow]:
@@ -171,9 +184,10 @@ def find_pool_page(
     wanted = [r for r in kinds.get(query.filter, rows) if _fits_query(r, query)]
     wanted.sort(key=_POOL_ORDER_KEYS.get(query.order, _by_score))
     start = min(max(0, query.start), max(0, len(wanted) - 1))
+    shown = min(max(query.rows, MAX_POOL_STORIES), MAX_SCROLLED_STORIES)
     publishers = {p for r in rows for p in r.scored.story.publishers}
     return PoolPage(
-        tuple(complete_row(row, sections, zone) for row in wanted[start : start + MAX_POOL_STORIES]),
+        tuple(complete_row(row, sections, zone) for row in wanted[start : start + shown]),
         len(wanted),
         start,
         {key: len(found) for key, found in kinds.items()},

@@ -186,7 +186,7 @@ def list_scored(week: SampleWeek) -> list[ScoredStory]:
 def test_the_list_goes_back_as_well_as_on(week: SampleWeek) -> None:
     first = page(week, "?filter=all")
     assert ">Earlier stories</a>" not in first
-    following = re.search(r'<p class="fold"><a href="([^"]+)">Next', first)
+    following = re.search(r'<p class="fold" id="more"[^>]*><a href="([^"]+)">Next', first)
     assert following is not None
     second = week.client().get(unescape(following[1])).text
     back = re.search(r'<a href="([^"]+)">Earlier stories</a>', second)
@@ -195,6 +195,20 @@ def test_the_list_goes_back_as_well_as_on(week: SampleWeek) -> None:
     assert (
         re.findall(r'class="cand[^"]*" data-story="([^"]+)"', week.client().get(unescape(back[1])).text) == anchors[0]
     )
+
+
+def test_the_list_shows_as_many_as_came_while_one_scrolled(week: SampleWeek) -> None:
+    def anchors(text: str) -> list[str]:
+        return re.findall(r'<li class="cand[^"]*" data-story="([^"]+)"', text)
+
+    first = page(week, "?filter=all")
+    following = re.search(r'<p class="fold" id="more" data-rows="(\d+)"><a href="([^"]+)">Next', first)
+    assert following is not None
+    assert int(following[1]) == 2 * MAX_POOL_STORIES
+    second = week.client().get(unescape(following[2])).text
+    both = page(week, f"?filter=all&rows={following[1]}")
+    assert anchors(both) == [*anchors(first), *anchors(second)]
+    assert not re.search(r"[?;]rows=", both), "what came as one scrolled goes into no link"
 
 
 def test_the_list_says_when_an_event_takes_place_and_until_when_a_call_is_open(week: SampleWeek) -> None:

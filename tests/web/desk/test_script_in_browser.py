@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, 
 
 from digest.app import approvals, editions
 from digest.app.edition_status import edition_status
+from digest.web.desk.story_pool import MAX_POOL_STORIES
 from digest.web.server import open_page_server
 from tests.actors import ADMIN, EDITOR
 from tests.browser import axe_report, follow, keep_first_rows, page_faults, sign_in
@@ -165,6 +166,28 @@ def test_keys_lead_on_from_where_the_keyboard_is(desk: Page, served: tuple[Sampl
         expect(row).to_be_focused()
     desk.keyboard.press("j")
     expect(desk.locator("#edition li.st").nth(2)).to_be_focused()
+
+
+def test_the_list_comes_as_one_scrolls_and_stays_when_a_story_is_added(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    desk.goto(f"{address}{week.path}?filter=all")
+    rows = desk.locator("#found > li")
+    expect(rows).to_have_count(MAX_POOL_STORIES)
+    desk.locator("#more").scroll_into_view_if_needed()
+    everything = int(desk.evaluate("document.querySelector('.chips [aria-current]').textContent.match(/\\d+/)[0]"))
+    expect(rows).to_have_count(everything)
+    late = rows.filter(has=desk.get_by_role("button")).last
+    headline = late.locator("h3").inner_text()
+    late.get_by_role("button").click()
+    expect(desk.locator("#edition li.st").filter(has=desk.get_by_role("heading", name=headline))).to_have_count(1)
+    expect(rows).to_have_count(everything)
+    read, top = desk.locator("ol[data-section=most-read] > li").first, week.state.last_seq
+    drag(desk, desk.locator("ol[data-section=featured] .grip").first, read)
+    desk.keyboard.press("z")
+    expect(desk.locator("#edition li.st").filter(has=desk.get_by_role("heading", name=headline))).to_have_count(0)
+    assert week.state.last_seq == top + 1, "nothing is dropped where reads alone decide"
 
 
 def test_keys_show_views_and_the_list_of_keys(desk: Page) -> None:
