@@ -111,6 +111,7 @@ WITHOUT_ROLE = {
             "examined_logs.ExaminedLogs.find",
             "clipboard.list_clippings",
             "presence.note_presence",
+            "presence.list_colleagues",
             "presence.end_presence",
             "reader_records.look_reference",
             "reader_records.find_shown_addresses",

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html as lxml_html
 
-from digest.edition.rendering.inline_markup import render_inline_markup, split_paragraphs, strip_inline_markup
+from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
+from digest.edition.rendering.paragraphs import split_paragraphs
 
 
 @pytest.mark.parametrize(

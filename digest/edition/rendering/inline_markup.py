@@ -1,6 +1,5 @@
 """The little Markdown that an intro may hold: *emphasis*, **strong emphasis** and [links](https://…); all else is text."""
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -9,7 +8,6 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 _LINK_STARTS = ("https://", "http://", "mailto:")
-_BLANK_LINES = re.compile(r"\n\s*\n")
 
 
 @lru_cache(maxsize=1)
@@ -41,11 +39,6 @@ def strip_inline_markup(text: str) -> str:
             parts.append(f" ({addresses.pop()})")
         parts.append(token.content)
     return "".join(parts)
-
-
-def split_paragraphs(text: str) -> list[str]:
-    """Return the paragraphs of a text, which blank lines part."""
-    return [paragraph.strip() for paragraph in _BLANK_LINES.split(text) if paragraph.strip()]
 
 
 def _inline_tokens(tokens: Sequence[Token]) -> Iterable[Token]:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from digest.collect.urls import ascii_host
 from digest.edition import placeholders
 from digest.edition.content import EditionContent
-from digest.edition.rendering.inline_markup import split_paragraphs
+from digest.edition.rendering.paragraphs import split_paragraphs
 from subscribers.errors import ApplicationError
 
 # Left as they are in an address: RFC 3986's unreserved and reserved characters and the percent sign, without

@@ -15,8 +15,9 @@ from digest.edition.content import EditionLink, EditionPicture, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.section_kind import summary_note
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
-from digest.edition.rendering.inline_markup import render_inline_markup, split_paragraphs, strip_inline_markup
+from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
 from digest.edition.rendering.mail_layout import EarlyDates
+from digest.edition.rendering.paragraphs import split_paragraphs
 from digest.edition.rendering.text_lines import wrap_text
 from subscribers.reader_language import ReaderLanguage
 

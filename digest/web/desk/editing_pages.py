@@ -347,8 +347,19 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     standing = state.arrangement.find_block(block_id) or LabelledBlock(block_id, "sponsor", "")
     block = _read_block(request.form, standing)
     known = [seq for field in _BLOCK_FIELDS if (seq := find_known(request.form, field)) is not None]
-    form = replace(form, state=state, based_on=min(known, default=form.based_on))
+    # Fields that were begun before the form's own last saving name an older state, and know what stands all the same.
+    based_on = state.last_seq if _was_written_on(request.form, standing) else min(known, default=form.based_on)
+    form = replace(form, state=state, based_on=based_on)
     return answer_edit(name, editing.write_block(installation, form, block), "blocks")
+
+
+def _was_written_on(fields: Mapping[str, str], block: LabelledBlock) -> bool:
+    """Return whether a form says of each field of a block what stands there."""
+    return all(
+        f"was-{field}" in fields
+        and fields[f"was-{field}"].splitlines() == str(getattr(block, field) or "").splitlines()
+        for field in _BLOCK_FIELDS
+    )
 
 
 _BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "after", "first_day", "last_day")

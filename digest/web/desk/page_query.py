@@ -58,7 +58,7 @@ class EditionPageQuery:
 
 
 _DEFAULTS: dict[str, str] = asdict(EditionPageQuery())
-_CARRIED = _DEFAULTS.keys() - {"rows"}
+_CARRIED = tuple(key for key in _DEFAULTS if key != "rows")
 
 
 def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:

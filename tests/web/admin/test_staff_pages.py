@@ -76,7 +76,7 @@ def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(both: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"email": "nobody"}, "there is no @"),
+        ({"email": "nobody"}, "There is no @"),
         ({"email": ""}, "no @"),
         ({"name": "x" * 61}, "too many for a name"),
         ({"email": "ann@newsroom.example"}, "has this address already"),

@@ -565,6 +565,20 @@ def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(we
     assert "Radios for all" in week.client().get(f"/desk/preview/{week.name}/phone").text
 
 
+def test_a_block_that_its_own_form_saved_before_is_no_second_version(week: SampleWeek) -> None:
+    fields = {"kind": "sponsor", "headline": "Radios", "name": "", "text": "", "url": "", "after": ""}
+    path = f"{week.path}/block/radios"
+    week.client().post(path, data={"seq": 0, **fields})
+    days = {"first_day": "2026-11-19", "last_day": ""}
+    was = {f"was-{name}": value for name, value in (fields | {"first_day": "", "last_day": ""}).items()}
+    begun = {"seq-first_day": "0"}
+    saved = week.client().post(path, data={"seq": week.state.last_seq, **begun, **was, **fields, **days})
+    assert saved.status_code == 303
+    week.client("sam").post(path, data={"seq": week.state.last_seq, **fields, "headline": "By Sam"})
+    late = week.client().post(path, data={"seq": 1, **begun, **was, **fields, "last_day": "2026-12-01"})
+    assert (late.status_code, "Two versions of one labelled block" in late.text) == (409, True)
+
+
 def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/robots.txt").respond_with_data("", status=404)
     httpserver.expect_request("/ferry").respond_with_data(PAGE, content_type="text/html")

@@ -146,7 +146,7 @@ def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -
         assert f"<b>{answer}</b>" in page
     assert f"It paused itself: {reason}" in page
     assert page.count(reason) == 2, "under the heading, and in what happened"
-    assert f"No. 147 is paused: {reason} &#39;digest resume 2026-W47&#39;" in going.desk.get("/desk/sent").text
+    assert f"No. 147 is paused: {reason} Its page at the desk lets it go on." in going.desk.get("/desk/sent").text
     assert page.count(">Let it go on</button>") == 1
 
 
