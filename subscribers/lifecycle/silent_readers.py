@@ -16,11 +16,12 @@ from sqlalchemy.orm import Session, aliased
 
 from subscribers.consent import audience, evidence, ledger
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.consent.wordings import WordingText, register_wording
+from subscribers.consent.wordings import WordingText
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
-from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.mail_requests import QueueMail
 from subscribers.signup.confirmation import REQUEST_FIELDS
+from subscribers.signup.permission_pass import queue_question
 from subscribers.store import one_time_tokens
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
@@ -126,28 +127,17 @@ def _queue_question(
     still_silent = session.scalar(_query_silent(question.silent_since).where(Person.number == number))
     if person is None or still_silent is None:
         return False
-    body = {
-        **register_wording(session, wording, now).as_json(),
-        "page": page,
-        "where": person.asked_where,
+    said = {
         "method": SILENCE_METHOD,
         "actor": actor,
-        "asked_at": now.isoformat(timespec="milliseconds"),
         "silent_since": question.silent_since.isoformat(timespec="milliseconds"),
         "takes_off": question.takes_off,
     }
-    seq = ledger.append_event(session, person, ConsentKind.RE_ASKED, body, now).seq
-    expires_at = now + ANSWER_PERIOD
-    token = one_time_tokens.issue_token(session, STAY_PURPOSE, number, now=now, expires_at=expires_at, serial=str(seq))
-    facts = {
-        "token": token,
-        "wording": wording.text,
-        "where": person.asked_where,
-        "asked_at": person.asked_at.isoformat(),
-        "expires_at": expires_at.isoformat(),
-        "takes_off": "yes" if question.takes_off else "",
-    }
-    queue(session, MailRequest("stay", number, str(seq), facts))
+    # The mail names the day on which they first asked for it.
+    facts = {"asked_at": person.asked_at.isoformat(), "takes_off": "yes" if question.takes_off else ""}
+    queue_question(
+        session, queue, person, "stay", STAY_PURPOSE, ANSWER_PERIOD, wording, page, said=said, facts=facts, now=now
+    )
     return True
 
 

@@ -4,8 +4,9 @@ Without their yes nothing is ever sent to them. Who does not answer in seven day
 stays keeps every later list from having them asked again.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -21,6 +22,7 @@ from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.store import one_time_tokens, people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.store.one_time_tokens import OneTimePurpose
 
 BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a queued mail
 
@@ -87,24 +89,40 @@ def _queue_permission_mail(
     lately = any(kind in STRANGER_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now))
     if lately or suppression.find_suppression(session, keys, address) is not None:
         return False
+    said = {"method": PERMISSION_METHOD, "actor": actor}
+    queue_question(session, queue, person, "ask", "confirm", CONFIRMATION_LIFETIME, wording, page, said=said, now=now)
+    rate_limits.record_signup_mail(session, tag, "ask", now)
+    return True
+
+
+def queue_question(
+    session: Session,
+    queue: QueueMail,
+    person: Person,
+    kind: Literal["ask", "stay"],
+    purpose: OneTimePurpose,
+    lifetime: timedelta,
+    wording: WordingText,
+    page: str,
+    *,
+    said: Mapping[str, Any],
+    facts: Mapping[str, str] | None = None,
+    now: datetime,
+) -> None:
+    """Ask somebody who did not ask us: a link of their chain says so, and the mail of a kind has a token that lives so long.
+
+    `said` is what the link says beside the words and where they stand, `facts` what the mail says beside them, or in their place.
+    """
     body = {
         **register_wording(session, wording, now).as_json(),
         "page": page,
         "where": person.asked_where,
-        "method": PERMISSION_METHOD,
-        "actor": actor,
         "asked_at": now.isoformat(timespec="milliseconds"),
+        **said,
     }
-    seq = ledger.append_event(session, person, ConsentKind.RE_ASKED, body, now).seq
-    expires_at = now + CONFIRMATION_LIFETIME
-    token = one_time_tokens.issue_token(session, "confirm", number, now=now, expires_at=expires_at, serial=str(seq))
-    facts = {
-        "token": token,
-        "wording": wording.text,
-        "where": person.asked_where,
-        "asked_at": body["asked_at"],
-        "expires_at": expires_at.isoformat(),
-    }
-    rate_limits.record_signup_mail(session, tag, "ask", now)
-    queue(session, MailRequest("ask", number, str(seq), facts))
-    return True
+    serial = str(ledger.append_event(session, person, ConsentKind.RE_ASKED, body, now).seq)
+    expires_at = now + lifetime
+    token = one_time_tokens.issue_token(session, purpose, person.number, now=now, expires_at=expires_at, serial=serial)
+    told = {"token": token, "wording": wording.text, "where": person.asked_where, "asked_at": body["asked_at"]}
+    told |= {"expires_at": expires_at.isoformat()} | dict(facts or {})
+    queue(session, MailRequest(kind, person.number, serial, told))
