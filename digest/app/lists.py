@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +16,7 @@ from digest.app.installation import Installation
 from digest.app.running_imports import announce_import, is_running
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.send import notice_queue
+from digest.store.engine import open_database
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
 from subscribers.transfer import exports, imports
@@ -126,7 +128,13 @@ def import_list(
 
 
 def _import_context(installation: Installation, actor: Actor) -> ImportContext:
-    return ImportContext(installation.database, installation.keys, installation.departure_log, actor.name)
+    return ImportContext(
+        installation.database,
+        installation.keys,
+        installation.departure_log,
+        actor.name,
+        partial(open_database, installation.settings.effective_database_url),
+    )
 
 
 def _count_rows(survey: FileSurvey, progress: RowProgress) -> Callable[[int], None]:

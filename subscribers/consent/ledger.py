@@ -8,10 +8,10 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Dialect, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from subscribers.store.compiled_statements import insert_many
+from subscribers.store.compiled_statements import Columns, bind_columns, insert_bound, insert_many
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, table_of
 
 # The tables rather than the classes: the ORM would go through the rows one by one.
@@ -120,28 +120,45 @@ def build_link(
     """
     at = truncate_to_millisecond(at)
     link_hash = hash_link(number, seq, kind, at, body=body, previous=previous, commitment=commitment)
-    event = {"person": number, "seq": seq, "kind": kind, "at": at, "body": body}
-    event |= {"commitment": commitment, "previous": previous}
+    event = {
+        "person": number,
+        "seq": seq,
+        "kind": kind,
+        "at": at,
+        "body": body,
+        "commitment": commitment,
+        "previous": previous,
+        "hash": link_hash,
+    }
     person: dict[str, Any] = {"state": next_state(state, kind), "chain_head": link_hash}
     if kind is ConsentKind.CONFIRMED:
         # Their own word counts, whatever becomes of the import that named them first.
         person["batch"] = None
-    return NewLink(event | {"hash": link_hash}, person)
+    return NewLink(event, person)
+
+
+class FirstLinks(NamedTuple):
+    """People who are new and the first links of their chains, by column, as the driver takes them."""
+
+    people: Columns
+    events: Columns
+
+
+def bind_first_links(dialect: Dialect, people: Columns, events: Columns) -> FirstLinks:
+    """Bring people who are new, and the first links of their chains, to what the driver takes; there may be many."""
+    return FirstLinks(bind_columns(dialect, _PERSON_TABLE, people), bind_columns(dialect, _EVENT_TABLE, events))
+
+
+def write_first_links(session: Session, links: FirstLinks) -> None:
+    """Write people who are new, each with the first link of their chain."""
+    insert_bound(session, _PERSON_TABLE, links.people)
+    insert_bound(session, _EVENT_TABLE, links.events)
 
 
 def write_links(
-    session: Session,
-    events: Sequence[dict[str, Any]],
-    *,
-    new_people: Sequence[dict[str, Any]] = (),
-    changed_people: Sequence[dict[str, Any]] = (),
+    session: Session, events: Sequence[dict[str, Any]], *, changed_people: Sequence[dict[str, Any]] = ()
 ) -> None:
-    """Write many links at once, with the rows of their people as they are afterwards; see `build_link`.
-
-    `new_people` hold all columns, `changed_people` their `number` and the columns that change.
-    """
-    if new_people:
-        insert_many(session, _PERSON_TABLE, new_people)
+    """Write many links at once, with what they change in the rows of their people, their `number` among it; see `build_link`."""
     rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for person in changed_people:
         rows_by_columns.setdefault(tuple(sorted(person)), []).append({**person, "changed_number": person["number"]})
@@ -174,14 +191,18 @@ def hash_link(
 ) -> str:
     """Compute the hash (64 hex digits) of one link from everything that it says."""
     return hash_raw_link(
-        person, seq, kind, format_moment(at), body=body, previous=previous, commitment=commitment or ""
+        person, seq, kind, _format_shared_moment(at), body=body, previous=previous, commitment=commitment or ""
     )
 
 
-@lru_cache(maxsize=64)
 def format_moment(at: datetime) -> str:
     """Write a moment as links and records keep it: 2026-11-20T12:00:00.123+00:00."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")
+    in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return in_utc.isoformat(timespec="milliseconds")
+
+
+# The links of one act share their moment.
+_format_shared_moment = lru_cache(maxsize=64)(format_moment)
 
 
 def hash_raw_link(person: int, seq: int, kind: str, moment: str, *, body: str, previous: str, commitment: str) -> str:

@@ -1,13 +1,15 @@
 """Addresses at rest: encrypted for one person, and found again by keyed hashes."""
 
-import hmac
 import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from subscribers.address import Address, read_address
-from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_bytes
+from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_many
+from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing, SecretKey
+
+_SALT_LENGTH = 16  # bytes
 
 
 class AddressHashes(NamedTuple):
@@ -24,7 +26,15 @@ class AddressHashes(NamedTuple):
 
 def encrypt_address(keys: KeyRing, address: Address, number: int) -> tuple[bytes, str]:
     """Encrypt the address of person `number`; return the ciphertext and the id of the key."""
-    return encrypt_bytes(keys, address.mailbox.encode("ascii"), bound_to=f"person {number}")
+    (ciphertext,), key_id = encrypt_addresses(keys, [(address, number)])
+    return ciphertext, key_id
+
+
+def encrypt_addresses(keys: KeyRing, addresses: Iterable[tuple[Address, int]]) -> tuple[list[bytes], str]:
+    """Encrypt addresses, each for the person of a number; return the ciphertexts in order, and the id of the key."""
+    return encrypt_many(
+        keys, [(address.mailbox.encode("ascii"), _person_binding(number)) for address, number in addresses]
+    )
 
 
 def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) -> str:
@@ -34,7 +44,7 @@ def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) ->
         DecryptionError: the ciphertext was changed, or belongs to another person.
         KeyFileError: the key is not in the key file.
     """
-    person = f"person {number}"
+    person = _person_binding(number)
     return decrypt_bytes(keys, encrypted, bound_to=person, label=f"the address of {person}").decode("ascii")
 
 
@@ -63,14 +73,24 @@ def departure_hash(key: SecretKey, lookup: str) -> str:
     return _keyed_hash(key, b"left", lookup)
 
 
+def _person_binding(number: int) -> str:
+    return f"person {number}"
+
+
 def new_address_salt() -> bytes:
     """Draw the salt of one person's commitments: 128 bits, without which nobody can try addresses against them."""
-    return secrets.token_bytes(16)
+    return new_address_salts(1)[0]
+
+
+def new_address_salts(count: int) -> list[bytes]:
+    """Draw so many salts at once."""
+    random_bytes = secrets.token_bytes(_SALT_LENGTH * count)
+    return [random_bytes[at : at + _SALT_LENGTH] for at in range(0, len(random_bytes), _SALT_LENGTH)]
 
 
 def commit_address(key: SecretKey, mailbox: str, salt: bytes) -> str:
     """Return the commitment (64 hex digits) of a consent to `mailbox`, the address as mail goes to it."""
-    return hmac.digest(key.secret, b"commitment\0" + salt + mailbox.encode("ascii"), "sha256").hex()
+    return keyed_hash(key.secret, b"commitment\0", salt + mailbox.encode("ascii"))
 
 
 def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressHashes]:
@@ -84,10 +104,11 @@ def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressH
     suppression_keys = [(key, key.id) for key in keys.of_kind("suppression")]
     hashes = []
     for address in addresses:
-        current = _keyed_hash(current_key, b"address", address.canonical)
-        older = tuple(_keyed_hash(key, b"address", address.canonical) for key in older_keys)
+        canonical = address.canonical
+        current = _keyed_hash(current_key, b"address", canonical)
+        older = tuple([_keyed_hash(key, b"address", canonical) for key in older_keys])
         logged = [(departure_hash(key, lookup), id_) for key, id_ in suppression_keys for lookup in (*older, current)]
-        direct = [(suppression_hash(key, address), id_) for key, id_ in suppression_keys]
+        direct = [(_keyed_hash(key, b"suppressed", canonical), id_) for key, id_ in suppression_keys]
         hashes.append(AddressHashes(current, key_id, older, (*logged, *direct)))
     return hashes
 
@@ -98,4 +119,4 @@ def hash_address(keys: KeyRing, address: Address) -> AddressHashes:
 
 
 def _keyed_hash(key: SecretKey, purpose: bytes, text: str) -> str:
-    return hmac.digest(key.secret, purpose + b"\0" + text.encode(), "sha256").hex()
+    return keyed_hash(key.secret, purpose + b"\0", text.encode())

@@ -22,7 +22,6 @@ from sqlalchemy import (
     Table,
     any_,
     func,
-    literal,
     select,
 )
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -31,6 +30,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from subscribers.store.database import is_postgresql
 
+Columns = Mapping[str, Sequence[Any]]  # the values of rows, by column
 StatementRow = Any  # a named tuple of the columns that were asked for
 _Conversion = Callable[[Any], Any] | None
 
@@ -151,19 +151,35 @@ Column = InstrumentedAttribute[Any]
 def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
     """Ask whether a text column is one of many hashes, written in hex, which travel as one parameter."""
     if is_postgresql(session):
-        # An array, no text that is cast to one: a plan without an index would read that text anew for every row. A join
-        # with the hashes instead would read the whole table.
-        return column == any_(literal(list(hashes), ARRAY(String)))
+        # One text: to write an array, the driver looks at each of its values. Plan such a query anew each time it is run
+        # (`custom_plans`), or without an index the text would be taken apart for every row.
+        return column == any_(func.string_to_array(",".join(hashes), ",", type_=ARRAY(String)))
     return column.in_(select(func.json_each(json.dumps(hashes)).table_valued("value").c.value))
 
 
-def insert_many(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that all have the same columns: by a repeated statement, or by COPY on PostgreSQL."""
-    columns = _bind_columns(session, table, rows)
-    if is_postgresql(session):
-        _copy_rows(session, f"COPY {table.name} ({', '.join(columns)}) FROM STDIN", zip(*columns.values(), strict=True))
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """Return the values of rows, which all have the same columns, by column."""
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+def bind_columns(dialect: Dialect, table: Table, columns: Columns) -> Columns:
+    """Bring values to what the driver takes, as the columns' types do for SQLAlchemy."""
+    return {name: _bind_values(table, name, dialect, values) for name, values in columns.items()}
+
+
+def insert_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that all have the same columns; there may be none."""
+    insert_bound(session, table, bind_columns(session.get_bind().dialect, table, columns_of(rows)))
+
+
+def insert_bound(session: Session, table: Table, columns: Columns) -> None:
+    """Insert rows that `bind_columns` has prepared: by a repeated statement, or by COPY on PostgreSQL."""
+    if not any(columns.values()):
         return
-    _execute_for_rows(session, _insert_statement(table, columns), columns)
+    if is_postgresql(session):
+        _copy_rows(session, table, columns)
+    else:
+        _execute_for_rows(session, _insert_statement(table, columns), columns)
 
 
 def insert_missing(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -171,7 +187,7 @@ def insert_missing(session: Session, table: Table, rows: Sequence[dict[str, Any]
 
     A repeated statement on SQLite, on PostgreSQL one that takes an array a column.
     """
-    columns = _bind_columns(session, table, rows)
+    columns = bind_columns(session.get_bind().dialect, table, columns_of(rows))
     if not is_postgresql(session):
         _execute_for_rows(session, f"{_insert_statement(table, columns)} ON CONFLICT DO NOTHING", columns)
         return
@@ -186,31 +202,29 @@ def _insert_statement(table: Table, names: Collection[str]) -> str:
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})"  # noqa: S608 (names of ours)
 
 
-def _execute_for_rows(session: Session, statement: str, columns: Mapping[str, Sequence[Any]]) -> None:
+def _execute_for_rows(session: Session, statement: str, columns: Columns) -> None:
     session.connection().exec_driver_sql(statement, list(zip(*columns.values(), strict=True)))
 
 
-def _bind_columns(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
-    """Bring the values of rows to what the driver takes; return them by column."""
-    dialect = session.get_bind().dialect
-    return {name: _bind_values(table, name, dialect, [row[name] for row in rows]) for name in rows[0]}
-
-
-def _copy_rows(session: Session, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+def _copy_rows(session: Session, table: Table, columns: Columns) -> None:
     """Send rows by COPY, which SQLAlchemy does not know; its errors become the ones that SQLAlchemy would raise."""
     dialect = session.get_bind().dialect
     driver = session.connection().connection.driver_connection
     assert driver is not None
     assert dialect.dbapi is not None
+    statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
+    # Neither side then writes or reads a value as text. VARCHAR(64) is sent as any other VARCHAR.
+    types = [table.c[name].type.compile(dialect).partition("(")[0].lower() for name in columns]
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
+            copy.set_types(types)
+            for row in zip(*columns.values(), strict=True):
                 copy.write_row(row)
     except dialect.dbapi.Error as exc:
         raise DBAPIError.instance(statement, None, exc, dialect.dbapi.Error, dialect=dialect) from exc
 
 
-def _bind_values(table: Table, name: str, dialect: Dialect, values: list[Any]) -> Sequence[Any]:
+def _bind_values(table: Table, name: str, dialect: Dialect, values: Sequence[Any]) -> Sequence[Any]:
     """Bring a column's values to what the driver takes, as the column's type does for SQLAlchemy; bytes both take as they are."""
     if isinstance(table.c[name].type, LargeBinary):
         return values

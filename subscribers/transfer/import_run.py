@@ -1,22 +1,16 @@
 """An import under way: rows are processed some at a time, each time in one short transaction."""
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-from sqlalchemy import update
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from subscribers.consent.departure_log import DepartureKind, DepartureLog, PendingDeparture
 from subscribers.consent.suppression import DEPARTURE_KINDS
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import AddressHashes
 from subscribers.store.database import PeopleDatabase, is_postgresql
-from subscribers.store.models import ConsentKind, ImportBatch
+from subscribers.store.models import ConsentKind
 from subscribers.transfer import import_store
 from subscribers.transfer.decisions import ExistingPerson, RowOutcome, decide_row
 from subscribers.transfer.import_report import ImportReport, count_row
@@ -24,6 +18,8 @@ from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.row_builder import BatchDetails, DecidedRow, ImportRowBuilder
 from subscribers.transfer.rows import ImportRow
+from subscribers.transfer.step_writer import ImportWriter, StepProgress, StepWriter
+from subscribers.transfer.writer_process import DatabaseOpener, WriterProcess
 
 MAX_STEP_ROWS = 1000  # rows a step: the most that one transaction may hold
 _MIN_STEP_ROWS = 100
@@ -31,28 +27,31 @@ _MIN_STEP_ROWS = 100
 _SQLITE_STEP_SECONDS = 0.05
 _POSTGRESQL_STEP_SECONDS = 0.08  # PostgreSQL's go on
 _NUMBERS_RESERVED = 20_000  # people's numbers taken at a time
-_CHECKPOINT_STEPS = 8  # steps: of SQLite's log some 40 MB
+_MAX_STEPS_AHEAD = 3  # steps handed over and not finished: a checkpoint of SQLite takes as long as two
 _MAX_TRIES = 40
-_TRANSIENT_SQLSTATES = frozenset({"55P03", "40P01", "40001"})  # PostgreSQL: lock not available, deadlock, serialization
+_PROCESS_ROWS = 20_000  # rows for which it is worth while to start a process that writes
 
 HashedRow = tuple[ImportRow, AddressHashes]
 
 
 @dataclass(frozen=True, slots=True)
 class ImportContext:
-    """The context of an import. `actor` is who does it, and stands in every person's chain."""
+    """The context of an import. `actor` is who does it, and stands in every person's chain.
+
+    A long list is written by a process of its own, which opens the database by `open_database`; without that, by this one.
+    """
 
     database: PeopleDatabase
     keys: KeyRing
     departure_log: DepartureLog
     actor: str
+    open_database: DatabaseOpener | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _PendingWrite:
-    """A step that is being written: what it processes, the counts that go with it, the row that is then reached."""
+class _StepInFlight:
+    """A step that is handed over: what it processes, the counts that go with it, the row that is then reached."""
 
-    future: Future[list[DecidedRow]]
     rows: list[DecidedRow]
     counts: Counter[str]
     last_row: int | None
@@ -61,29 +60,28 @@ class _PendingWrite:
 class ImportRun:
     """One import under way, to be used in one thread as a context.
 
-    While a step is written, the next one is read, judged and encrypted. What a step in flight changes is seen when the
-    next one is written: `import_store.write_step` then gives back what no longer holds. For the same reason nobody is looked
+    While a step is written, the next ones are read, judged and encrypted. What a step in flight changes is seen when those
+    after it are written: `import_store.write_step` then refuses what no longer holds. For the same reason nobody is looked
     up beforehand while a list brings strangers only. `step_size` is the pace that the database bears, in rows.
     """
 
-    def __init__(self, context: ImportContext, report: ImportReport, batch: BatchDetails) -> None:
+    def __init__(self, context: ImportContext, report: ImportReport, batch: BatchDetails, *, reached: int) -> None:
         self.step_size = MAX_STEP_ROWS
         self._context = context
         self._report = report
         self._batch = batch
         self._row_builder = ImportRowBuilder(context.keys, batch)
-        self._numbers: Iterator[int] = iter(())
-        self._numbers_left = 0
-        self._steps_written = 0
+        self._numbers: Sequence[int] = ()
         self._needs_lookup = True
         with context.database.read() as session:
             self._is_postgresql = is_postgresql(session)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="import")
-        self._pending: _PendingWrite | None = None
+        self._writer = _open_writer(context, batch, reached=reached, rows=report.survey.rows)
+        self._in_flight: deque[_StepInFlight] = deque()
+        self._attempt = 1
 
     def close(self) -> None:
-        """Wait for the write that is under way, and end the thread that writes."""
-        self._writer.shutdown()
+        """Wait for the steps in flight, and end the process that writes."""
+        self._writer.close()
 
     def process_rows(self, rows: Sequence[HashedRow], last_row: int) -> None:
         """Process a chunk of rows, and remember that the file is processed through row `last_row`.
@@ -93,32 +91,61 @@ class ImportRun:
         first, later = _split_repeated(rows)
         decided = self._decide_rows(first)
         step = self._build_step(decided)
-        self.finish_pending_write()
+        while len(self._in_flight) >= _MAX_STEPS_AHEAD:
+            self._finish_first_step()
         _count_rows(self._report.counts, decided)
         self._note_outcomes(decided)
-        self._start_write(decided, step, Counter(self._report.counts), None if later else last_row)
+        flight = _StepInFlight(decided, Counter(self._report.counts), None if later else last_row)
+        self._hand_over(flight, step)
+        self._in_flight.append(flight)
         if later:
-            self.finish_pending_write()
+            self.finish_steps()
             self.process_rows(later, last_row)
 
-    def finish_pending_write(self) -> None:
-        """Wait for the step in flight. What others have overtaken is judged again until it is written."""
+    def finish_steps(self) -> None:
+        """Wait for all steps in flight. What others have overtaken is judged again until it is written."""
+        while self._in_flight:
+            self._finish_first_step()
+
+    def _finish_first_step(self) -> None:
+        flight = self._in_flight.popleft()
+        if self._finish_handed_over():
+            return
+        flights = [flight, *self._in_flight]
+        while self._in_flight:  # those behind it come back unwritten
+            self._in_flight.popleft()
+            self._finish_handed_over()
+        for place in range(len(flights)):
+            self._write_again(flights[place:])
+
+    def _write_again(self, flights: Sequence[_StepInFlight]) -> None:
+        """Judge the first of some steps again until it is written; the counts of those behind it hold its own."""
+        rows = flights[0].rows
         for tried in range(_MAX_TRIES):
-            if self._pending is None:
-                return
-            flight, self._pending = self._pending, None
-            rows_to_retry = _rows_to_retry(flight)
-            if not rows_to_retry:
-                continue
             time.sleep(0.01 * tried)
+            self._attempt += 1
             self._needs_lookup = True
-            anew = self._decide_rows([(row.row, row.hashes) for row in rows_to_retry])
-            for counts in (self._report.counts, flight.counts):
-                _count_rows(counts, rows_to_retry, by=-1)
+            anew = self._decide_rows([(row.row, row.hashes) for row in rows])
+            for counts in (self._report.counts, *(flight.counts for flight in flights)):
+                _count_rows(counts, rows, by=-1)
                 _count_rows(counts, anew)
             self._note_outcomes(anew)
-            self._start_write(anew, self._build_step(anew), flight.counts, flight.last_row)
+            self._hand_over(replace(flights[0], rows=anew), self._build_step(anew))
+            if self._finish_handed_over():
+                return
+            rows = anew
         raise ListFileError("others keep changing the same people: run the command again in a while.")
+
+    def _hand_over(self, flight: _StepInFlight, step: import_store.ImportStep) -> None:
+        self._log_departures(flight.rows)
+        self._writer.start_step(step, StepProgress(dict(flight.counts), flight.last_row, self._attempt))
+
+    def _finish_handed_over(self) -> bool:
+        """Wait for the first step that was handed over; return whether it is written."""
+        result = self._writer.finish_step()
+        if result.written:
+            self._adjust_step_size(result.seconds)
+        return result.written
 
     def _decide_rows(self, rows: Sequence[HashedRow]) -> list[DecidedRow]:
         decided = decide_rows(
@@ -138,76 +165,39 @@ class ImportRun:
                 self._report.outcomes.note(row.row.number, row.decision.reason)
             self._report.outcomes.flush()
 
-    def _start_write(
-        self, rows: list[DecidedRow], step: import_store.ImportStep, counts: Counter[str], last_row: int | None
-    ) -> None:
-        self._pending = _PendingWrite(self._submit_write(step, dict(counts), last_row), rows, counts, last_row)
-
-    def _submit_write(self, *step: Any) -> Future[list[DecidedRow]]:
-        """Begin to write a step.
-
-        PostgreSQL's server works aside. SQLite works in our process, where a second thread would wait for Python's
-        lock at each row, its transaction open; only its commit, which waits for the disk, is left to one.
-        """
-        if self._is_postgresql:
-            return self._writer.submit(lambda: self._commit_step(*self._write_step(*step)))
-        try:
-            return self._writer.submit(self._commit_step, *self._write_step(*step))
-        except (IntegrityError, OperationalError) as exc:
-            failed: Future[list[DecidedRow]] = Future()
-            failed.set_exception(exc)
-            return failed
-
-    def _write_step(
-        self, step: import_store.ImportStep, counts: dict[str, int], last_row: int | None
-    ) -> tuple[ExitStack, float, list[DecidedRow]]:
-        """Write one step with its counts into a transaction that stays open; return what is to be judged again."""
-        self._log_departures(step)
-        with ExitStack() as stack:
-            session = stack.enter_context(self._context.database.write())
-            began = time.monotonic()
-            if not import_store.lock_if_unfinished(session, self._batch.id):
-                raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
-            rows_to_retry = import_store.write_step(session, step, now=self._batch.now)
-            if not rows_to_retry and last_row is not None:
-                mine = update(ImportBatch).where(ImportBatch.id == self._batch.id)
-                session.execute(mine.values(counts=counts, reached=last_row))
-            return stack.pop_all(), began, rows_to_retry
-
-    def _commit_step(self, transaction: ExitStack, began: float, rows_to_retry: list[DecidedRow]) -> list[DecidedRow]:
-        transaction.close()
-        self._adjust_step_size(time.monotonic() - began)
-        self._steps_written += 1
-        if self._steps_written % _CHECKPOINT_STEPS == 0:
-            import_store.checkpoint_sqlite(self._context.database)
-        return rows_to_retry
-
     def _build_step(self, rows: list[DecidedRow]) -> import_store.ImportStep:
         new = [row for row in rows if row.existing is None and row.decision.event_kind is not None]
         changing = [row for row in rows if row.existing is not None and (row.decision.event_kind or row.decision.adopt)]
-        barring = [row for row in rows if row.decision.suppression_reason is not None]
-        self._reserve_numbers(len(new))
-        people, events = self._row_builder.build_people(new, self._numbers)
+        people, events = self._row_builder.build_people(new, self._take_numbers(len(new)))
         return import_store.ImportStep(
-            new, people, events, changing, [self._row_builder.build_change(row) for row in changing], barring
+            newcomers=[row.hashes for row in new],
+            people=people,
+            events=events,
+            changes=[self._row_builder.build_change(row) for row in changing],
+            suppressions=[
+                import_store.RequestedSuppression(row.hashes, row.decision.suppression_reason, row.existing is not None)
+                for row in rows
+                if row.decision.suppression_reason is not None
+            ],
         )
 
-    def _reserve_numbers(self, count: int) -> None:
-        """See to it that so many numbers are at hand; a few that are left over are given up."""
-        if count > self._numbers_left:
-            take = max(count, min(_NUMBERS_RESERVED, self._report.survey.rows))
+    def _take_numbers(self, count: int) -> Sequence[int]:
+        """Return so many numbers for people to come; a few that are left over are given up."""
+        if count > len(self._numbers):
+            reserved = max(count, min(_NUMBERS_RESERVED, self._report.survey.rows))
             with self._context.database.write() as session:
-                self._numbers = iter(import_store.reserve_person_numbers(session, take))
-            self._numbers_left = take
-        self._numbers_left -= count
+                self._numbers = import_store.reserve_person_numbers(session, reserved)
+        taken, self._numbers = self._numbers[:count], self._numbers[count:]
+        return taken
 
-    def _log_departures(self, step: import_store.ImportStep) -> None:
+    def _log_departures(self, rows: Sequence[DecidedRow]) -> None:
         """Write departures down before they are committed (see `lifecycle.unsubscribe`): our own people's, and every complaint.
 
         A list of those who left somewhere else may be long, and can be brought in again after a restore.
         """
         departed = {}
-        for row in (*step.changed_rows, *step.suppressed_rows):
+        # Most rows are those of strangers who come.
+        for row in (row for row in rows if row.existing is not None or row.decision.suppression_reason is not None):
             kind = _departure_kind(row)
             if kind is not None:
                 person, hashes = row.existing, row.hashes
@@ -222,6 +212,12 @@ class ImportRun:
             self.step_size = max(_MIN_STEP_ROWS, self.step_size // 2)
         elif seconds < bearable / 2:
             self.step_size = min(MAX_STEP_ROWS, self.step_size + 50)
+
+
+def _open_writer(context: ImportContext, batch: BatchDetails, *, reached: int, rows: int) -> ImportWriter:
+    if context.open_database is not None and rows >= _PROCESS_ROWS:
+        return WriterProcess(context.open_database, batch.id, reached=reached, now=batch.now)
+    return StepWriter(context.database, batch.id, reached=reached, now=batch.now)
 
 
 def _departure_kind(row: DecidedRow) -> DepartureKind | None:
@@ -250,8 +246,7 @@ def decide_rows(
     suppressed: dict[str, str] = {}
     if rows and needs_lookup:
         hashes = [address_hashes for _, address_hashes in rows]
-        with context.database.read() as session:
-            import_store.force_custom_plans(session)
+        with context.database.read() as session, import_store.custom_plans(session):
             existing = import_store.find_existing_people(session, hashes)
             suppressed = import_store.find_suppression_reasons(session, hashes)
             chains = import_store.load_event_chains(session, [person.number for person in existing.values()])
@@ -272,25 +267,8 @@ def _count_rows(counts: Counter[str], rows: Sequence[DecidedRow], *, by: int = 1
         count_row(counts, row.row, row.decision.reason, by=by)
 
 
-def _rows_to_retry(pending: _PendingWrite) -> list[DecidedRow]:
-    """Return what a step did not write: some of it, or all where somebody held what it needed."""
-    try:
-        return pending.future.result()
-    except (IntegrityError, OperationalError) as exc:
-        if not _is_transient(exc):
-            raise
-        return pending.rows
-
-
 def _split_repeated(rows: Sequence[HashedRow]) -> tuple[list[HashedRow], list[HashedRow]]:
     """Part the first row of each address from those that follow it."""
     first: dict[str, HashedRow] = {}
     later = [hashed_row for hashed_row in rows if first.setdefault(hashed_row[1].lookup, hashed_row) is not hashed_row]
     return list(first.values()), later
-
-
-def _is_transient(exc: DBAPIError) -> bool:
-    """Return whether trying again helps: somebody else was there first, or holds what we need."""
-    if isinstance(exc, IntegrityError):
-        return True
-    return getattr(exc.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES or "locked" in str(exc.orig)

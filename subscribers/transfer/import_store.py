@@ -1,37 +1,52 @@
 """The database's side of an import: what is known of some addresses, and everything of a step in one commit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import compress
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
+from subscribers.consent.suppression import SuppressionReason
 from subscribers.crypto.stored_addresses import AddressHashes
-from subscribers.store.compiled_statements import matches_any
+from subscribers.store.compiled_statements import Columns, matches_any
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, ImportBatch, Person
 from subscribers.transfer.decisions import ConsentEventSummary, ExistingPerson
-from subscribers.transfer.row_builder import DecidedRow, PersonChange
+from subscribers.transfer.row_builder import PersonChange
 
 _LOCK_TIMEOUT = "200ms"
-_FORCE_CUSTOM_PLAN = func.set_config("plan_cache_mode", "force_custom_plan", True)
+_PLAN_CACHE_MODE = "plan_cache_mode"
 _CACHE_KIB = 32_000  # KiB
+
+
+class OvertakenError(Exception):
+    """Somebody else changed what a step was decided on."""
+
+
+class RequestedSuppression(NamedTuple):
+    """An address that a row asks not to be mailed, and whether it is that of a person who is there."""
+
+    hashes: AddressHashes
+    reason: SuppressionReason
+    of_person: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ImportStep:
-    """What one commit is to write. `new_rows` and `people` belong together, and so do `people` and `events`."""
+    """What one commit is to write. It may go to another process: addresses stand in it as hashes and ciphertexts alone.
 
-    new_rows: Sequence[DecidedRow]
-    people: Sequence[dict[str, Any]]
-    events: Sequence[dict[str, Any]]
-    changed_rows: Sequence[DecidedRow]
+    `newcomers` belong to the rows of `people`, and those to the rows of `events`.
+    """
+
+    newcomers: Sequence[AddressHashes]
+    people: Columns
+    events: Columns
     changes: Sequence[PersonChange]
-    suppressed_rows: Sequence[DecidedRow]
+    suppressions: Sequence[RequestedSuppression]
 
 
 def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, ExistingPerson]:
@@ -77,11 +92,16 @@ def find_suppression_reasons(session: Session, hashes: Sequence[AddressHashes]) 
     return {address.lookup: row.reason for address, row in zip(hashes, rows, strict=True) if row is not None}
 
 
-def reserve_person_numbers(session: Session, count: int) -> range | list[int]:
+def reserve_person_numbers(session: Session, count: int) -> Sequence[int]:
     """Take numbers for people to come: sealing needs them before the rows are there. Unused ones stay unused."""
     if is_postgresql(session):
-        query = text("SELECT nextval(pg_get_serial_sequence('person', 'number')) FROM generate_series(1, :several)")
-        return [int(number) for number in session.scalars(query, {"several": count})]
+        # OFFSET 0 has the sequence's name looked up once.
+        query = text(
+            "SELECT array_agg(nextval(name)) FROM generate_series(1, :several),"
+            " (SELECT CAST(pg_get_serial_sequence('person', 'number') AS regclass) AS name OFFSET 0) AS sequence"
+        )
+        numbers: list[int] = session.execute(query, {"several": count}).scalar_one()
+        return numbers
     # AUTOINCREMENT keeps its counter in an ordinary table that may be written (https://sqlite.org/autoinc.html).
     add = text("UPDATE sqlite_sequence SET seq = seq + :several WHERE name = 'person' RETURNING seq")
     last = session.scalar(add, {"several": count})
@@ -91,31 +111,28 @@ def reserve_person_numbers(session: Session, count: int) -> range | list[int]:
     return range(int(last) - count + 1, int(last) + 1)
 
 
-def lock_if_unfinished(session: Session, batch: int) -> bool:
-    """Return whether an import goes on, and let nobody drop it before our commit."""
-    query = select(ImportBatch.done_at).where(ImportBatch.id == batch).with_for_update()
-    return session.execute(query).scalar_one() is None
+def lock_unfinished_batch(session: Session, batch: int) -> int | None:
+    """Return the row that an import has reached, None where it goes on no more; let nobody drop it before our commit."""
+    query = select(ImportBatch.done_at, ImportBatch.reached).where(ImportBatch.id == batch).with_for_update()
+    row = session.execute(query).one()
+    return row.reached if row.done_at is None else None
 
 
-def write_step(session: Session, step: ImportStep, *, now: datetime) -> list[DecidedRow]:
-    """Write a step, as far as it still holds.
+def write_step(session: Session, step: ImportStep, links: ledger.FirstLinks, *, now: datetime) -> None:
+    """Write a step, of which `links` are people and events (`ledger.bind_first_links`).
 
-    Returns:
-        The rows whose people or suppressions are no longer what was decided on: they are to be judged again.
+    Raises:
+        OvertakenError: it no longer holds; the transaction is to be rolled back, and the step judged again.
     """
     _lock_suppressions(session)
-    overtaken = _find_overtaken(session, step)
-    if overtaken:
-        step = _without_overtaken(step, overtaken)
-    ledger.write_links(session, step.events, new_people=step.people)
-    late = _write_changes(session, step)
-    requested = [
-        (row.hashes.suppressions, row.decision.suppression_reason)
-        for row in step.suppressed_rows
-        if row not in late and row.decision.suppression_reason is not None
-    ]
-    suppression.store_suppressions(session, requested, now)
-    return [*overtaken.values(), *late]
+    with custom_plans(session):
+        _check_strangers(session, step)
+        _lock_changed_people(session, step)
+    ledger.write_first_links(session, links)
+    events = [change.event_values for change in step.changes if change.event_values is not None]
+    ledger.write_links(session, events, changed_people=[change.person_values for change in step.changes])
+    suppressions = [(wish.hashes.suppressions, wish.reason) for wish in step.suppressions]
+    suppression.store_suppressions(session, suppressions, now)
 
 
 def _lock_suppressions(session: Session) -> None:
@@ -125,16 +142,23 @@ def _lock_suppressions(session: Session) -> None:
     and waits for us: theirs goes through, and the step is tried again.
     """
     if is_postgresql(session):
-        session.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True), _FORCE_CUSTOM_PLAN))
+        session.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True)))
         session.execute(text("LOCK TABLE suppression IN SHARE ROW EXCLUSIVE MODE"))
     else:
         _defer_checkpoints(session)
 
 
-def force_custom_plans(session: Session) -> None:
-    """Have PostgreSQL plan each look for the table as it is now: a plan kept from its first rows reads it whole."""
+@contextmanager
+def custom_plans(session: Session) -> Iterator[None]:
+    """Have PostgreSQL plan each look for the table as it is now: a plan kept from its first rows reads it whole.
+
+    For looks alone: else the check of a foreign key would be planned anew for each row that is written.
+    """
     if is_postgresql(session):
-        session.execute(select(_FORCE_CUSTOM_PLAN))
+        session.execute(select(func.set_config(_PLAN_CACHE_MODE, "force_custom_plan", True)))
+    yield
+    if is_postgresql(session):
+        session.execute(select(func.set_config(_PLAN_CACHE_MODE, "auto", True)))
 
 
 def _defer_checkpoints(session: Session) -> None:
@@ -162,50 +186,39 @@ def checkpoint_sqlite(database: PeopleDatabase) -> None:
             session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
 
 
-def _find_overtaken(session: Session, step: ImportStep) -> dict[str, DecidedRow]:
-    """Find whom somebody else added or suppressed since the step was decided.
+def _check_strangers(session: Session, step: ImportStep) -> None:
+    """Look whether somebody else added or suppressed one of those who were not there when the step was decided.
 
     A person added under the current key needs no look: the unique look-up refuses ours, and the step is judged anew.
+
+    Raises:
+        OvertakenError: somebody did.
     """
-    strangers = [*step.new_rows, *(row for row in step.suppressed_rows if row.existing is None)]
+    wishes = [wish for wish in step.suppressions if not wish.of_person]
+    strangers = [*((hashes, "") for hashes in step.newcomers), *((wish.hashes, wish.reason) for wish in wishes)]
     if not strangers:
-        return {}
-    suppressed = find_suppression_reasons(session, [row.hashes for row in strangers])
-    lookups = [old for row in step.new_rows for old in row.hashes.older_lookups]
-    lookups += [old for row in step.suppressed_rows for old in (row.hashes.lookup, *row.hashes.older_lookups)]
-    taken_lookups: set[str | None] = set()
-    if lookups:
-        taken_lookups.update(session.scalars(select(Person.lookup).where(matches_any(session, Person.lookup, lookups))))
-    return {
-        row.hashes.lookup: row
-        for row in strangers
-        if _is_suppressed(row, suppressed)
-        or not taken_lookups.isdisjoint((row.hashes.lookup, *row.hashes.older_lookups))
-    }
+        return
+    suppressed = find_suppression_reasons(session, [hashes for hashes, _ in strangers])
+    # A suppression that the row itself would make graver does not stand in its way.
+    if any(
+        hashes.lookup in suppressed and not suppression.is_graver(reason, suppressed[hashes.lookup])
+        for hashes, reason in strangers
+    ):
+        raise OvertakenError
+    lookups = [old for hashes in step.newcomers for old in hashes.older_lookups]
+    lookups += [old for wish in wishes for old in (wish.hashes.lookup, *wish.hashes.older_lookups)]
+    if lookups and session.scalar(select(Person.number).where(matches_any(session, Person.lookup, lookups)).limit(1)):
+        raise OvertakenError
 
 
-def _is_suppressed(row: DecidedRow, suppressed: dict[str, str]) -> bool:
-    """Return whether a suppression stands in the way of a row: one that the row itself would make graver does not."""
-    reason = suppressed.get(row.hashes.lookup)
-    return reason is not None and not suppression.is_graver(row.decision.suppression_reason or "", reason)
+def _lock_changed_people(session: Session, step: ImportStep) -> None:
+    """Lock the people whose chains are to grow.
 
-
-def _without_overtaken(step: ImportStep, overtaken: dict[str, DecidedRow]) -> ImportStep:
-    stays = [row.hashes.lookup not in overtaken for row in step.new_rows]
-    return ImportStep(
-        list(compress(step.new_rows, stays)),
-        list(compress(step.people, stays)),
-        list(compress(step.events, stays)),
-        step.changed_rows,
-        step.changes,
-        [row for row in step.suppressed_rows if row.hashes.lookup not in overtaken],
-    )
-
-
-def _write_changes(session: Session, step: ImportStep) -> list[DecidedRow]:
-    """Write the links of people who were there; return those whose chain has grown meanwhile."""
+    Raises:
+        OvertakenError: one of the chains has grown since the step was decided.
+    """
     if not step.changes:
-        return []
+        return
     query = (
         select(Person.number, Person.chain_head)
         .where(Person.number.in_([change.number for change in step.changes]))
@@ -213,8 +226,5 @@ def _write_changes(session: Session, step: ImportStep) -> list[DecidedRow]:
         .with_for_update()
     )
     heads = {row.number: row.chain_head for row in session.execute(query)}
-    sound = [change for change in step.changes if heads.get(change.number) == change.expected_head]
-    events = [change.event_values for change in sound if change.event_values is not None]
-    ledger.write_links(session, events, changed_people=[change.person_values for change in sound])
-    pairs = zip(step.changed_rows, step.changes, strict=True)
-    return [changed_row for changed_row, change in pairs if heads.get(change.number) != change.expected_head]
+    if any(heads.get(change.number) != change.expected_head for change in step.changes):
+        raise OvertakenError

@@ -24,12 +24,13 @@ from subscribers.transfer.domain_slips import find_likely_domain
 from subscribers.transfer.formats import DEPARTURE_STATUSES
 from subscribers.transfer.import_report import ImportProgress, ImportReport, RejectCallback
 from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
-from subscribers.transfer.import_store import lock_if_unfinished
+from subscribers.transfer.import_store import lock_unfinished_batch
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile
 from subscribers.transfer.row_builder import BatchDetails
 from subscribers.transfer.rows import ImportRow, LikelySlipError, RowError, is_blank_row, parse_row
+from subscribers.transfer.writer_process import rare_garbage_collection
 
 _HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
 
@@ -159,7 +160,11 @@ def run_import(
     report.outcomes = outcomes
     if outcomes is not None and not reached:
         outcomes.clear()
-    with closing(SeenAddresses()) as seen, closing(ImportRun(context, report, batch)) as run:
+    with (
+        rare_garbage_collection(),
+        closing(SeenAddresses()) as seen,
+        closing(ImportRun(context, report, batch, reached=reached)) as run,
+    ):
         for rows, through in _read_chunks(report, now, on_reject, lambda: run.step_size, reached=reached):
             hashed = _hash_rows(context, rows)
             if rows[-1].number <= reached:
@@ -169,9 +174,9 @@ def run_import(
             else:
                 run.process_rows(_drop_duplicates(report, seen, hashed), through)
             progress(through)
-        run.finish_pending_write()
+        run.finish_steps()
     with context.database.write() as session:
-        if not lock_if_unfinished(session, batch.id):
+        if lock_unfinished_batch(session, batch.id) is None:
             raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
         row = session.get_one(ImportBatch, batch.id)
         row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count

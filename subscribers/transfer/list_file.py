@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -199,7 +200,7 @@ def _csv_options(separator: str, layout: ColumnLayout | None) -> dict[str, Any]:
 
 
 def _read_lines(file: IO[str]) -> Iterator[str]:
-    for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_LENGTH), ""), start=1):
+    for number, line in enumerate(iter(partial(file.readline, _MAX_LINE_LENGTH), ""), start=1):
         if len(line) >= _MAX_LINE_LENGTH:
             raise ListFileError(f"line {number} has more than {_MAX_LINE_LENGTH:,} characters: this is no table.")
         yield line

@@ -1,7 +1,7 @@
 """From decisions to rows: addresses encrypted, links hashed. All the cryptography of an import, outside any transaction."""
 
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 
 from subscribers.address import Address
 from subscribers.consent import ledger
+from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import (
     AddressHashes,
     commit_address,
     domain_tag,
-    encrypt_address,
-    new_address_salt,
+    encrypt_addresses,
+    new_address_salts,
 )
+from subscribers.store.compiled_statements import Columns, columns_of
 from subscribers.store.models import ConsentKind, PersonState
 from subscribers.transfer.decisions import ExistingPerson, RowDecision
 from subscribers.transfer.formats import RowStatus
@@ -67,23 +69,29 @@ class ImportRowBuilder:
         self._asked_where = f"{batch.origin} (imported)"
         self._domain_tag = lru_cache(maxsize=20_000)(lambda domain: domain_tag(keys, Address("x", domain)))
 
-    def build_people(
-        self, rows: Sequence[DecidedRow], numbers: Iterator[int]
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Make the rows of people who are new, each with the first link of their chain."""
-        people, events = [], []
-        for row in rows:
-            kind = row.decision.event_kind
-            assert kind is not None
-            number = next(numbers)
-            person = self._person_values(number, row)
-            commitment = commit_address(self._commitment_key, row.row.address.mailbox, person["salt"])
-            link = self._build_link(
-                number, PersonState.REQUESTED, kind, row.row, seq=1, previous="", commitment=commitment
-            )
-            people.append(person | link.person)
-            events.append(link.event)
-        return people, events
+    def build_people(self, rows: Sequence[DecidedRow], numbers: Sequence[int]) -> tuple[Columns, Columns]:
+        """Make the rows of people who are new, and those of the first links of their chains; both by column."""
+        addresses = [row.row.address for row in rows]
+        ciphertexts, key_id = encrypt_addresses(self._keys, zip(addresses, numbers, strict=True))
+        salts = new_address_salts(len(rows))
+        links = [
+            self._build_first_link(number, row, commit_address(self._commitment_key, row.row.address.mailbox, salt))
+            for number, row, salt in zip(numbers, rows, salts, strict=True)
+        ]
+        people = {
+            "number": numbers,
+            "lookup": [row.hashes.lookup for row in rows],
+            "lookup_key": [row.hashes.lookup_key for row in rows],
+            "domain_tag": [self._domain_tag(address.domain) for address in addresses],
+            "ciphertext": ciphertexts,
+            "key_id": [key_id] * len(rows),
+            "salt": salts,
+            "choices": [_NO_PREFERENCES] * len(rows),
+            "asked_at": [self._asked_at(row.row) for row in rows],
+            "asked_where": [self._asked_where] * len(rows),
+            "batch": [self._batch.id] * len(rows),
+        }
+        return {**people, **columns_of([link.person for link in links])}, columns_of([link.event for link in links])
 
     def build_change(self, row: DecidedRow) -> PersonChange:
         """Make what an import does to a person who is there already."""
@@ -110,21 +118,10 @@ class ImportRowBuilder:
             person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where}
         return PersonChange(existing.number, existing.chain_head, person, event)
 
-    def _person_values(self, number: int, row: DecidedRow) -> dict[str, Any]:
-        ciphertext, key_id = encrypt_address(self._keys, row.row.address, number)
-        return {
-            "number": number,
-            "lookup": row.hashes.lookup,
-            "lookup_key": row.hashes.lookup_key,
-            "domain_tag": self._domain_tag(row.row.address.domain),
-            "ciphertext": ciphertext,
-            "key_id": key_id,
-            "salt": new_address_salt(),
-            "choices": _NO_PREFERENCES,
-            "asked_at": self._asked_at(row.row),
-            "asked_where": self._asked_where,
-            "batch": self._batch.id,
-        }
+    def _build_first_link(self, number: int, row: DecidedRow, commitment: str) -> ledger.NewLink:
+        kind = row.decision.event_kind
+        assert kind is not None
+        return self._build_link(number, PersonState.REQUESTED, kind, row.row, seq=1, previous="", commitment=commitment)
 
     def _build_link(
         self,
@@ -196,7 +193,7 @@ class ImportRowBuilder:
 
     def _network_digest(self, number: int, address: str) -> str:
         """Digest a network address with the batch's salt and our key: with neither can it be guessed back."""
-        return hmac.digest(self._salt, b"%d\0" % number + address.lower().encode(), "sha256").hex()[:32]
+        return keyed_hash(self._salt, b"", b"%d\0" % number + address.lower().encode())[:32]
 
     def _asked_at(self, row: ImportRow) -> datetime:
         return row.confirmed_at or row.requested_at or self._batch.now

@@ -125,7 +125,7 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
 
 def is_blank_row(fields: Sequence[str]) -> bool:
     """Return whether a row holds nothing: such rows are passed over."""
-    return not any(fields) or not any(field.strip() for field in fields)
+    return not any(map(str.strip, fields))
 
 
 def parse_row_time(text: str) -> datetime | None:
@@ -135,11 +135,11 @@ def parse_row_time(text: str) -> datetime | None:
         ValueError: something stands there, and it is no time that can be read in one way only.
     """
     stripped = text.strip()
-    if stripped.lower() in _EMPTY_WORDS:
-        return None
     try:
         moment = datetime.fromisoformat(stripped)
     except ValueError:
+        if stripped.lower() in _EMPTY_WORDS:
+            return None
         match = _GO_TIME.fullmatch(stripped)
         if match is None:
             raise ValueError("no time") from None

@@ -11,6 +11,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import lookup_hash
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store import people
+from subscribers.store.compiled_statements import columns_of
 from subscribers.store.models import Person, PersonState
 from subscribers.transfer.import_store import reserve_person_numbers
 
@@ -40,5 +41,6 @@ def add_many_subscribers(
         columns = {column.key: getattr(person, column.key) for column in Person.__table__.columns}
         rows.append(columns | link.person)
         events.append(link.event)
-    ledger.write_links(session, events, new_people=rows)
+    dialect = session.get_bind().dialect
+    ledger.write_first_links(session, ledger.bind_first_links(dialect, columns_of(rows), columns_of(events)))
     return numbers

@@ -1,3 +1,4 @@
+import hmac
 import json
 import shutil
 import stat
@@ -8,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subscribers.address import Address, AddressError, read_address
+from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KEY_KINDS, LATER_KINDS, DecryptionError, KeyFileError, KeyRing, SecretKey
 from subscribers.crypto.stored_addresses import (
     decrypt_address,
     domain_tag,
     encrypt_address,
+    encrypt_addresses,
     lookup_hash,
+    new_address_salts,
     suppression_hash,
 )
 from subscribers.store.key_rotation import add_key
@@ -45,6 +49,23 @@ def test_a_flipped_bit_does_not_open() -> None:
 def test_the_same_address_is_encrypted_differently_each_time() -> None:
     address = read_address("ada@example.org")
     assert encrypt_address(KEYS, address, 7)[0] != encrypt_address(KEYS, address, 7)[0]
+
+
+def test_addresses_encrypted_together_share_no_random_bytes_and_open_each_for_its_person() -> None:
+    addresses = [Address("ada", f"county{number}.example.org") for number in range(1, 51)]
+    ciphertexts, key_id = encrypt_addresses(KEYS, zip(addresses, range(1, 51), strict=True))
+    assert len({ciphertext[:12] for ciphertext in ciphertexts}) == 50  # the nonces
+    opened = [decrypt_address(KEYS, (sealed, key_id), number) for number, sealed in enumerate(ciphertexts, start=1)]
+    assert opened == [address.mailbox for address in addresses]
+    salts = new_address_salts(50)
+    assert len(set(salts)) == 50
+    assert {len(salt) for salt in salts} == {16}
+
+
+@given(st.binary(min_size=1, max_size=80), st.binary(max_size=20), st.binary(max_size=200))
+def test_a_keyed_hash_is_hmac_sha256(secret: bytes, prefix: bytes, text: bytes) -> None:
+    assert keyed_hash(secret, prefix, text) == hmac.digest(secret, prefix + text, "sha256").hex()
+    assert keyed_hash(secret, prefix, text) == keyed_hash(secret, prefix, text)
 
 
 def test_a_successor_seals_and_the_old_key_still_opens() -> None:

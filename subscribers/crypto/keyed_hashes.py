@@ -1,0 +1,17 @@
+"""HMAC-SHA256 (RFC 2104) of many short texts under one key."""
+
+import hmac
+from functools import lru_cache
+
+
+def keyed_hash(secret: bytes, prefix: bytes, text: bytes) -> str:
+    """Return the HMAC-SHA256 (64 hex digits) of `prefix` and `text`; the prefix keeps apart what one key is used for."""
+    # A copy takes two thirds of the time of `hmac.digest`, and keeps Python's lock, which another thread may be slow to give back.
+    hasher = _start_hash(secret, prefix).copy()
+    hasher.update(text)
+    return hasher.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _start_hash(secret: bytes, prefix: bytes) -> hmac.HMAC:
+    return hmac.new(secret, prefix, "sha256")

@@ -1,0 +1,143 @@
+"""Writing the steps of an import, each in one transaction that stays short."""
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from subscribers.consent import ledger
+from subscribers.store.database import PeopleDatabase
+from subscribers.store.models import ImportBatch
+from subscribers.transfer import import_store
+from subscribers.transfer.import_store import ImportStep
+from subscribers.transfer.list_file import ListFileError
+
+_CHECKPOINT_STEPS = 8  # steps: of SQLite's log some 40 MB
+_TRANSIENT_SQLSTATES = frozenset({"55P03", "40P01", "40001"})  # PostgreSQL: lock not available, deadlock, serialization
+
+
+class StepProgress(NamedTuple):
+    """What is committed with a step: all counts up to it, and the row that is then reached.
+
+    The row is None where others up to it are still to follow.
+
+    Steps are handed over ahead. Of one `attempt`, what follows a step that could not be written is not written either, or its rows
+    would be passed over. All of them are judged again, and handed over with the next attempt.
+    """
+
+    counts: Mapping[str, int]
+    last_row: int | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What became of a step: whether it is written, and the seconds of its transaction.
+
+    It is not where others overtook it or held what it needed, or where it followed one that is not.
+    """
+
+    written: bool
+    seconds: float = 0.0
+
+
+_NOT_WRITTEN = StepResult(written=False)
+
+
+class ImportWriter(Protocol):
+    """Writes the steps of one import in order, here or elsewhere."""
+
+    def start_step(self, step: ImportStep, progress: StepProgress) -> None:
+        """Take a step, to be written once those before it are."""
+
+    def finish_step(self) -> StepResult:
+        """Return what became of the first step of those taken that was not asked for yet, once it is known."""
+
+    def close(self) -> None:
+        """Wait for the steps that were taken, and end."""
+
+
+class StepWriter:
+    """Writes the steps of one import in this process, each at once. Use it in one thread."""
+
+    def __init__(self, database: PeopleDatabase, batch: int, *, reached: int, now: datetime) -> None:
+        self._database = database
+        self._batch = batch
+        self._reached = reached
+        self._now = now
+        with database.read() as session:
+            self._dialect = session.get_bind().dialect
+        self._steps_written = 0
+        self._failed_attempt = 0
+        self._results: deque[StepResult] = deque()
+
+    def start_step(self, step: ImportStep, progress: StepProgress) -> None:
+        """Write a step; see `write_step`."""
+        self._results.append(self.write_step(step, progress))
+
+    def finish_step(self) -> StepResult:
+        """Return what became of the first step that was not asked for yet."""
+        return self._results.popleft()
+
+    def close(self) -> None:
+        """Nothing is under way."""
+
+    def write_step(self, step: ImportStep, progress: StepProgress) -> StepResult:
+        """Write a step if it still holds.
+
+        Raises:
+            ListFileError: the import was dropped meanwhile, or another process is at work on it.
+            sqlalchemy.exc.DBAPIError: the database refused, or is gone.
+        """
+        if progress.attempt == self._failed_attempt:
+            return _NOT_WRITTEN
+        try:
+            seconds = self._write_in_transaction(step, progress)
+        except import_store.OvertakenError:
+            return self._fail(progress)
+        except (IntegrityError, OperationalError) as exc:
+            if not _is_transient(exc):
+                raise
+            return self._fail(progress)
+        self._steps_written += 1
+        if self._steps_written % _CHECKPOINT_STEPS == 0:
+            import_store.checkpoint_sqlite(self._database)
+        return StepResult(written=True, seconds=seconds)
+
+    def _write_in_transaction(self, step: ImportStep, progress: StepProgress) -> float:
+        """Write a step and its progress; return the seconds of the transaction."""
+        reached = self._reached
+        # Before the transaction: it is shorter then, and SQLite's other writers get between two steps.
+        links = ledger.bind_first_links(self._dialect, step.people, step.events)
+        with self._database.write() as session:
+            began = time.monotonic()
+            reached_before = import_store.lock_unfinished_batch(session, self._batch)
+            if reached_before is None:
+                raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
+            if reached_before != reached:
+                raise ListFileError(
+                    "another process is at work on this import: wait for it, and run the command again."
+                )
+            import_store.write_step(session, step, links, now=self._now)
+            if progress.last_row is not None:
+                reached = progress.last_row
+                mine = update(ImportBatch).where(ImportBatch.id == self._batch)
+                session.execute(mine.values(counts=dict(progress.counts), reached=reached))
+        self._reached = reached
+        return time.monotonic() - began
+
+    def _fail(self, progress: StepProgress) -> StepResult:
+        self._failed_attempt = progress.attempt
+        return _NOT_WRITTEN
+
+
+def _is_transient(exc: DBAPIError) -> bool:
+    """Return whether trying again helps: somebody else was there first, or holds what we need."""
+    if isinstance(exc, IntegrityError):
+        return True
+    return getattr(exc.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES or "locked" in str(exc.orig)
