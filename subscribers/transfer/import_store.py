@@ -131,8 +131,10 @@ def write_step(session: Session, step: ImportStep, links: ledger.FirstLinks, *, 
     ledger.write_first_links(session, links)
     events = [change.event_values for change in step.changes if change.event_values is not None]
     ledger.write_links(session, events, changed_people=[change.person_values for change in step.changes])
-    suppressions = [(wish.hashes.suppressions, wish.reason) for wish in step.suppressions]
-    suppression.store_suppressions(session, suppressions, now)
+    if step.suppressions:
+        with custom_plans(session):
+            suppressions = [(wish.hashes.suppressions, wish.reason) for wish in step.suppressions]
+            suppression.store_suppressions(session, suppressions, now)
 
 
 def _lock_suppressions(session: Session) -> None:
