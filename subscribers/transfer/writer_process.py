@@ -82,9 +82,10 @@ class WriterProcess:
             raise self._report_end() from None
 
     def _report_end(self) -> ListFileError:
+        code = self._process.wait()
+        how = f"was ended from outside (signal {-code})" if code < 0 else f"broke off (exit code {code})"
         return ListFileError(
-            f"the process that writes was ended from outside (exit code {self._process.wait()}): "
-            "run the command again, and the import goes on where it stopped."
+            f"the process that writes {how}: run the command again, and the import goes on where it stopped."
         )
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -174,6 +175,14 @@ def test_a_writer_that_is_killed_ends_the_import_which_the_next_run_completes(
         assert audience.count_audience(session) == 0
     assert _counts(_import(context, path)) == expected
     _assert_sound(context)
+
+
+def test_a_writer_that_breaks_off_is_told_apart_from_one_that_was_killed(
+    context: ImportContext, tmp_path: Path
+) -> None:
+    opener: Any = partial(int, "no database")
+    with pytest.raises(ListFileError, match=r"broke off \(exit code 1\)"):
+        _import(replace(context, open_database=opener), _list(tmp_path))
 
 
 def _note_writers(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
