@@ -133,7 +133,7 @@ def write_step(session: Session, step: ImportStep, links: ledger.FirstLinks, *, 
     ledger.write_links(session, events, changed_people=[change.person_values for change in step.changes])
     if step.suppressions:
         with custom_plans(session):
-            suppressions = [(wish.hashes.suppressions, wish.reason) for wish in step.suppressions]
+            suppressions = [(requested.hashes.suppressions, requested.reason) for requested in step.suppressions]
             suppression.store_suppressions(session, suppressions, now)
 
 
@@ -196,8 +196,11 @@ def _check_strangers(session: Session, step: ImportStep) -> None:
     Raises:
         OvertakenError: somebody did.
     """
-    wishes = [wish for wish in step.suppressions if not wish.of_person]
-    strangers = [*((hashes, "") for hashes in step.newcomers), *((wish.hashes, wish.reason) for wish in wishes)]
+    unknown = [requested for requested in step.suppressions if not requested.of_person]
+    strangers = [
+        *((hashes, "") for hashes in step.newcomers),
+        *((requested.hashes, requested.reason) for requested in unknown),
+    ]
     if not strangers:
         return
     suppressed = find_suppression_reasons(session, [hashes for hashes, _ in strangers])
@@ -208,7 +211,7 @@ def _check_strangers(session: Session, step: ImportStep) -> None:
     ):
         raise OvertakenError
     lookups = [old for hashes in step.newcomers for old in hashes.older_lookups]
-    lookups += [old for wish in wishes for old in (wish.hashes.lookup, *wish.hashes.older_lookups)]
+    lookups += [old for requested in unknown for old in (requested.hashes.lookup, *requested.hashes.older_lookups)]
     if lookups and session.scalar(select(Person.number).where(matches_any(session, Person.lookup, lookups)).limit(1)):
         raise OvertakenError
 

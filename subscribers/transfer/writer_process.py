@@ -4,15 +4,14 @@ It needs no key, and sees no address. Both sides exchange pickles over its stand
 ends with its input, so with the process that started it, however that ended; a step that is under way then is committed first.
 """
 
-import gc
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from queue import SimpleQueue
 from typing import IO
@@ -23,8 +22,6 @@ from subscribers.store.database import PeopleDatabase
 from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.step_writer import StepProgress, StepResult, StepWriter
-
-_GARBAGE_THRESHOLD = 100_000  # objects: those of some steps
 
 DatabaseOpener = Callable[[], PeopleDatabase]
 """Opens a database where it is called. It can be pickled: a function of a module, or a partial of one."""
@@ -117,17 +114,6 @@ def _pickle_answer(writer: StepWriter, step: ImportStep, progress: StepProgress)
         return pickle.dumps(writer.write_step(step, progress))
     except (ListFileError, DBAPIError) as exc:
         return pickle.dumps(exc)
-
-
-@contextmanager
-def rare_garbage_collection() -> Iterator[None]:
-    """Look for cycles of objects less often: rows are in none, and to go through them took an eighth of an import's time."""
-    usual = gc.get_threshold()
-    gc.set_threshold(_GARBAGE_THRESHOLD, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
 
 
 def _main() -> None:
