@@ -227,7 +227,7 @@ def _store_version(
     session: Session, edition: Edition, pieces: tuple[RenderedFragment, ...], settings: Settings
 ) -> None:
     """Approve an edition as it stands, and let it have gone out."""
-    replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
+    replace_fragments(session, edition, pieces)
     session.flush()
     approved_at = edition.release_at - timedelta(hours=2)
     mark = approval.current_content_hash(session, edition, settings)

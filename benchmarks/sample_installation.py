@@ -11,11 +11,13 @@ from tempfile import TemporaryDirectory
 from pydantic import SecretStr
 from sqlalchemy import insert, text
 
-from digest.edition import approval, placeholders
-from digest.edition.content import EditionContent
+from digest.edition import approval
+from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.drafting import replace_fragments
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.settings import AlertSettings, ScheduleSettings, SenderSettings, Settings, SettingsFile
 from digest.store.engine import Database, migrate_schema, open_database
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
@@ -126,7 +128,9 @@ def store_approved_edition(
     opens_at: datetime | None = None,
 ) -> None:
     """Store an edition that is released at `now` and approved; it covers what came since `opens_at`, else a week."""
-    foot = f"Asked for on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}: https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} {placeholders.PREFERENCES_PLACEHOLDER}\n"
+    foot = SlottedText.from_parts(
+        ["Asked for on ", SIGNUP_SLOT, ": https://news.example.org/u/", LEAVE_SLOT, " ", PREFERENCES_SLOT, "\n"]
+    )
     with database.write() as session:
         edition = Edition(
             slot=now.isoformat(),
@@ -143,10 +147,15 @@ def store_approved_edition(
         )
         session.add(edition)
         session.flush()
-        for kind, body in edition_bodies(kilobytes).items():
-            for place, (part, said) in enumerate({"section:featured": body, "foot": foot}.items()):
-                fragment = {"kind": kind, "name": part, "position": place, "body": said}
-                session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(said), **fragment))
+        replace_fragments(
+            session,
+            edition,
+            [
+                RenderedFragment(kind, name, said.text, said.slots)
+                for kind, body in edition_bodies(kilobytes).items()
+                for name, said in (("section:featured", SlottedText(body)), ("foot", foot))
+            ],
+        )
         session.flush()
         mark = approval.current_content_hash(session, edition, settings)
         approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=now)

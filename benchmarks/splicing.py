@@ -11,7 +11,7 @@ from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variants import fill_placeholders
-from digest.edition import placeholders
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from subscribers.address import read_address
 from subscribers.consent.audience import AudienceMember
 from subscribers.consent.preferences import Preferences
@@ -25,17 +25,17 @@ EDITION_DATE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 
 
 def _sample_template() -> MessageTemplate:
-    """A template of the size of a whole edition: 70 KB of HTML, 12 KB of text, each placeholder where it stands."""
-    links = f"https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} https://news.example.org/preferences/{placeholders.PREFERENCES_PLACEHOLDER}"
-    foot = f"You asked for it on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}. {links}\n"
+    """A template of the size of a whole edition: 70 KB of HTML, 12 KB of text, with its slots."""
+    foot: tuple[str | Slot, ...] = ("You asked for it on ", SIGNUP_SLOT, ". https://news.example.org/u/", LEAVE_SLOT)
+    foot = (*foot, " https://news.example.org/preferences/", PREFERENCES_SLOT, "\n")
     row = '<td style="padding:0 0 12px;font:16px/1.5 Georgia,serif">A story, told in a few words — é.</td>\n'
     return MessageTemplate(
         subject="Ports reopen — and six more stories",
         sender_name="HLS.Today",
         sender_address="digest@news.example.org",
         reply_to="editors@news.example.org",
-        text="A story, told in a few words — é.\n" * 320 + foot,
-        html=foot + row * 700 + foot,
+        text=SlottedText.from_parts(["A story, told in a few words — é.\n" * 320, *foot]),
+        html=SlottedText.from_parts([*foot, row * 700, *foot]),
         list_id=("HLS.Today", "weekly.news.example.org"),
         unsubscribe_url_prefix="https://news.example.org/u/",
     )

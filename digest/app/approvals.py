@@ -13,6 +13,7 @@ from digest.app.edit_application import EditForm
 from digest.app.editing_state import EditingState
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
+from digest.app.mail_gallery import fill_invented_reader
 from digest.edition import approval, approval_proof, sent_back_notes
 from digest.edition.approvers import ApproverRule
 from digest.edition.content import EditionContent
@@ -203,7 +204,9 @@ def read_version_html(installation: Installation, name: str, number: int) -> str
         edition = find_edition(session, name)
         query = select(Approval).where(Approval.edition_id == edition.id, Approval.version == number)
         version = session.scalar(query)
-        return approval.read_version(session, version).join("html") if version else None
+        if version is None:
+            return None
+        return fill_invented_reader(approval.read_version(session, version).join("html"), installation.settings)
 
 
 def approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:

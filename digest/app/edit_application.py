@@ -143,5 +143,5 @@ def _store_edit(
     append_edit(session, edition, edit)
     record_content(edition, composed)
     update_story_rows(session, edition, before=state.arrangement, after=composed.arrangement)
-    replace_fragments(session, edition, ((f.kind, f.name, f.body) for f in composed.fragments))
+    replace_fragments(session, edition, composed.fragments)
     audit.record(session)

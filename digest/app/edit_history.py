@@ -10,6 +10,7 @@ from digest.app import staff
 from digest.app.editing_state import EditingState, preview_state, read_editing_state
 from digest.app.editions import APPROVE, VOID_APPROVAL
 from digest.app.installation import Installation
+from digest.app.mail_gallery import fill_invented_reader
 from digest.edition.composition import write_edited_content
 from digest.edition.content import EditionContent
 from digest.edition.edits import EDITION_TARGET, Edit, find_text_before
@@ -119,4 +120,5 @@ def render_moment(installation: Installation, name: str, seq: int) -> str:
         UnknownEditionError: there is none of that name.
         EditRefusedError: it was drafted by a version that had no edits.
     """
-    return join_fragments(preview_state(installation, name, seq=seq).fragments, "html")
+    html = join_fragments(preview_state(installation, name, seq=seq).fragments, "html")
+    return fill_invented_reader(html, installation.settings)

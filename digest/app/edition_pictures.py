@@ -194,7 +194,7 @@ def fetch_missing_pictures(installation: Installation, form: EditForm, *, fetche
                     continue
                 store_proposal(session, edition, pack_proposal(grown))
                 record_content(edition, composed)
-                replace_fragments(session, edition, ((f.kind, f.name, f.body) for f in composed.fragments))
+                replace_fragments(session, edition, composed.fragments)
                 audit.subject, audit.detail = state.name, {"pictures": len(found)}
                 audit.changed = bool(found)
             return len(found)

@@ -20,6 +20,7 @@ from digest.app.acts import Act, Actor, Face, Role
 from digest.app.edition_status import edition_name
 from digest.app.editor_changes import count_draft_changes
 from digest.app.installation import Installation
+from digest.app.mail_gallery import fill_invented_reader
 from digest.app.readers import count_readers
 from digest.app.web_editions import store_card
 from digest.collect import collection_run
@@ -37,7 +38,7 @@ from digest.edition.edit_log import load_edits
 from digest.edition.edits import find_chosen_urls
 from digest.edition.fragment_names import list_omitted_fragments
 from digest.edition.kinds import lead_sections
-from digest.edition.mailable_edition import FragmentKind, MailableEdition
+from digest.edition.mailable_edition import MAIL_KINDS, FragmentKind, MailableEdition, has_old_placeholders
 from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
@@ -198,6 +199,7 @@ def gather_preflight_facts(
     sending_days, readers = _count_sending_days(installation, session, edition, now)
     return rule_registry.PreflightInput(
         message=compose_specimen(mailable, edition, installation.settings),
+        parts={kind: mailable.join(kind) for kind in MAIL_KINDS if any(p.kind == kind for p in mailable.pieces)},
         content=content,
         file=installation.settings.file,
         base=installation.settings.link_base,
@@ -213,6 +215,7 @@ def gather_preflight_facts(
         goes_into_files=registry.writes_files(installation.settings),
         sending_days=sending_days,
         readers=readers,
+        has_old_placeholders=has_old_placeholders(mailable.pieces),
     )
 
 
@@ -365,4 +368,4 @@ def edition_bytes(
         kind: FragmentKind = output_format
         if short and any(p.kind == "short" for p in mailable.pieces):
             kind = "short" if output_format == "html" else "short-text" if output_format == "text" else kind
-        return mailable.join(kind, omitted).encode()
+        return fill_invented_reader(mailable.join(kind, omitted), installation.settings).encode()

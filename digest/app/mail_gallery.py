@@ -9,11 +9,11 @@ from digest.app.consent_wordings import current_wording
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import signup_text
-from digest.edition import placeholders
 from digest.edition.content import EditionContent, EditionLink, EditionSection, EntryDate, LabelledBlock, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.section_kind import join_date_parts
 from digest.edition.mailable_edition import join_fragments
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.fragments import (
     create_mail_environment,
     publication_frame,
@@ -74,12 +74,23 @@ STAFF_MAILS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ShownMail:
+    """An email as an invented subscriber gets it."""
+
+    subject: str
+    sender_name: str
+    sender_address: str
+    text: str
+    html: str
+
+
 def find_gallery_mail(key: str) -> GalleryMail | None:
     """Return a mail of the gallery by its key; None for an unknown one."""
     return next((mail for mail in (*READER_MAILS, *STAFF_MAILS) if mail.key == key), None)
 
 
-def compose_gallery_mail(settings: Settings, key: str) -> MessageTemplate:
+def compose_gallery_mail(settings: Settings, key: str) -> ShownMail:
     """Compose one mail of the gallery with its invented facts.
 
     Raises:
@@ -90,17 +101,15 @@ def compose_gallery_mail(settings: Settings, key: str) -> MessageTemplate:
         made = _compose_edition(settings)
     else:
         made = NoticeComposer.from_settings(settings).compose_notice(key, sample_facts(settings)[key])
-    text, html = (fill_invented_reader(part, settings) for part in (made.text, made.html or ""))
-    return replace(made, text=text, html=html)
+    text, html = (fill_invented_reader(part, settings) for part in (made.text, made.html or SlottedText("")))
+    return ShownMail(made.subject, made.sender_name, made.sender_address, text, html)
 
 
-def fill_invented_reader(text: str, settings: Settings) -> str:
-    """Fill what a mail says of its reader with invented facts: when and where they asked for it, and what their links hold."""
+def fill_invented_reader(text: SlottedText, settings: Settings) -> str:
+    """Fill the slots for an invented subscriber: when and where they signed up, and a token in their links."""
     language = settings.reader_language
     asked = signup_text(_SAMPLE_SIGNUP, language.gettext("your sign-up page"), _SAMPLE_ZONE, language)
-    for placeholder in placeholders.ALL_PLACEHOLDERS:
-        text = text.replace(placeholder, "SAMPLE" if placeholder.endswith("-token~") else asked)
-    return text
+    return text.fill({LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE", SIGNUP_SLOT: asked})
 
 
 def compose_subject(settings: Settings, key: str) -> str:

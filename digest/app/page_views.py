@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, undefer
 from digest.app.editions import gather_preflight_facts
 from digest.app.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
 from digest.app.installation import BRING_SCHEMA_UP, Installation
+from digest.app.mail_gallery import fill_invented_reader
 from digest.app.readers import count_readers
 from digest.app.recent_counts import RecentCounts, count_edition
 from digest.app.release_starts import ReleaseStart, find_release_start
@@ -102,8 +103,8 @@ def view_edition(
             findings=_find_faults(installation, session, edition, mailable, now),
             audience_size=readers[PersonState.SUBSCRIBED],
             content_hash=content_hash,
-            html=mailable.join("html"),
-            text=mailable.join("text"),
+            html=fill_invented_reader(mailable.join("html"), settings),
+            text=fill_invented_reader(mailable.join("text"), settings),
             departed=_departed_edition(
                 session,
                 edition,
@@ -237,7 +238,7 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
         edition = _find_public_edition(session, name)
         if edition is None:
             return None
-        html = approval.read_mailable(session, edition, installation.settings).join("web")
+        html = approval.read_mailable(session, edition, installation.settings).join("web").text
         zone, language = installation.settings.file.publication.zone, installation.settings.reader_language
         shown = [
             ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))

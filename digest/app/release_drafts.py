@@ -77,7 +77,7 @@ def store_moved_draft(session: Session, moved: MovedDraft, now: datetime) -> Non
     edition.slot, edition.name = release_slot(identity.release_at), identity.name
     edition.release_at = identity.release_at
     record_content(edition, moved.composed)
-    replace_fragments(session, edition, ((f.kind, f.name, f.body) for f in moved.composed.fragments))
+    replace_fragments(session, edition, moved.composed.fragments)
     session.flush()
     supersede_outdated_approval(session, edition, now=now)
 

@@ -10,6 +10,7 @@ import click
 
 from digest.app import approvals, editions
 from digest.app.edition_status import edition_status
+from digest.app.installation import Installation
 from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
 from digest.edition.approval import ApprovalError
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
@@ -212,12 +213,24 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool, note: 
         else:
             click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
     else:
-        overview = edition_status(installation, edition, now=now)
-        if overview.state != EditionState.DRAFT:
-            raise ApprovalError(f"{overview.name} is {overview.state}: only a draft can be approved.")
-        for sentence in approvals.approval_sentences(approvals.read_approval_overview(installation, edition)):
-            click.echo(sentence)
-        click.echo(
-            f"{overview.release_sentence}\nIts content hash is {overview.content_hash[:7]}. To approve exactly this:\n"
-            f"  digest approve {overview.name} {overview.content_hash[:7]}"
-        )
+        _show_what_to_approve(installation, edition, now)
+
+
+def _show_what_to_approve(installation: Installation, edition: str, now: datetime) -> None:
+    """Print who has approved a draft, what became of that, and the command that approves it.
+
+    Raises:
+        ApprovalError: it's no draft.
+    """
+    overview = edition_status(installation, edition, now=now)
+    if overview.state != EditionState.DRAFT:
+        raise ApprovalError(f"{overview.name} is {overview.state}: only a draft can be approved.")
+    standing = approvals.read_approval_overview(installation, edition)
+    if standing.ended and not standing.ended.ended_by and standing.ended.ended_because:
+        click.echo(f"The approval no longer counts: {standing.ended.ended_because}.")
+    for sentence in approvals.approval_sentences(standing):
+        click.echo(sentence)
+    click.echo(
+        f"{overview.release_sentence}\nIts content hash is {overview.content_hash[:7]}. To approve exactly this:\n"
+        f"  digest approve {overview.name} {overview.content_hash[:7]}"
+    )

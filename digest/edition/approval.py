@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 
 from digest.edition.approvers import ApproverRule
 from digest.edition.content import RenderedFragment
-from digest.edition.mailable_edition import MailableEdition, describe_draft
+from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
+from digest.edition.placeholders import SlotPositions, pack_slots, unpack_slots
 from digest.edition.queries import last_cut_off_before, load_rendered_fragments
 from digest.edition.windows import next_window
 from digest.settings import Settings
@@ -38,9 +39,16 @@ class ApprovalError(ApplicationError):
     """The edition cannot be approved, or is not what was approved; the message says why and what to do."""
 
 
-def hash_fragment_body(text: str) -> str:
-    """Return the hash of a fragment's body."""
+def hash_text(text: str) -> str:
+    """Return the hash of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_fragment(body: str, slots: SlotPositions | None = ()) -> str:
+    """Return the hash of a fragment's text and slots, as JSON. One from before 0037 has the hash of its text."""
+    if slots is None:
+        return hash_text(body)
+    return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
 
 
 def approval_statement(mailable: MailableEdition, release_at: datetime, approvers: int) -> dict[str, Any]:
@@ -56,7 +64,7 @@ def approval_statement(mailable: MailableEdition, release_at: datetime, approver
         "reply_to": mailable.reply_to,
         "list": [mailable.list_name, mailable.list_id, mailable.base_url],
         "fragments": list_fragment_hashes(mailable.pieces),
-        "web": hash_fragment_body(mailable.join("web")),
+        "web": hash_text(mailable.join("web").text),
     }
 
 
@@ -66,7 +74,7 @@ def _utc_text(moment: datetime) -> str:
 
 def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
     """List kind, name and hash of each piece, kind by kind, in the order of the mail."""
-    return [[p.kind, p.name, hash_fragment_body(p.body)] for p in sorted(pieces, key=lambda p: p.kind)]
+    return [[p.kind, p.name, hash_fragment(p.body, p.slots)] for p in sorted(pieces, key=lambda p: p.kind)]
 
 
 def content_hash_of(statement: dict[str, Any]) -> str:
@@ -129,7 +137,7 @@ def read_version(session: Session, approval: Approval) -> MailableEdition:
         list_name=stated["list"][0],
         list_id=stated["list"][1],
         base_url=stated["list"][2],
-        pieces=tuple(RenderedFragment(row.kind, row.name, row.body) for row in rows),
+        pieces=tuple(RenderedFragment(row.kind, row.name, row.body, unpack_slots(row.slots)) for row in rows),
     )
 
 
@@ -181,7 +189,7 @@ def sign_approval(
     It stands, and the edition is approved, once as many have signed as the settings ask for.
 
     Raises:
-        ApprovalError: it is no draft, another edition covers its week or leaves a gap before it, it has changed since
+        ApprovalError: it is no draft, an older version drafted it, another edition covers its week or leaves a gap before it, it has changed since
             `content_hash` was shown, a note with which it was sent back is not done, or the actor may not approve it
             (`ApproverRule`).
     """
@@ -192,6 +200,8 @@ def sign_approval(
     check_window(session, edition)
     statement = _state_draft(session, edition, settings)
     current_hash = content_hash_of(statement)
+    if has_old_placeholders(load_rendered_fragments(session, edition)):
+        raise ApprovalError(f"{edition.name} was drafted by an older version. Draft it again, then approve it.")
     if len(content_hash) < MIN_HASH_DIGITS or not current_hash.startswith(content_hash.lower()):
         raise ApprovalError(
             f"{edition.name} has changed: you looked at {content_hash[:7] or 'nothing'}, now it is {current_hash[:7]}. "
@@ -273,7 +283,14 @@ def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any
     session.flush()
     pieces = load_rendered_fragments(session, edition)
     rows = [
-        {"approval_id": approval.id, "kind": p.kind, "name": p.name, "position": n, "body": p.body}
+        {
+            "approval_id": approval.id,
+            "kind": p.kind,
+            "name": p.name,
+            "position": n,
+            "body": p.body,
+            "slots": pack_slots(p.slots),
+        }
         for n, p in enumerate(pieces)
     ]
     if rows:

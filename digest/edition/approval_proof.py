@@ -12,7 +12,7 @@ from digest.edition.approval import (
     content_hash_of,
     find_sendable_approval,
     find_standing_approval,
-    hash_fragment_body,
+    hash_text,
     list_fragment_hashes,
     list_moved_parts,
     read_version,
@@ -20,7 +20,7 @@ from digest.edition.approval import (
     signature_payload,
     supersede_approval,
 )
-from digest.edition.mailable_edition import MailableEdition, describe_draft
+from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState
@@ -45,11 +45,20 @@ def verify_version(
     """Return what an approved version holds, after proving that all of it was approved by as many as it took.
 
     Raises:
-        ApprovalError: something is different now.
+        ApprovalError: something is different now, or it was approved with the placeholders of an older version.
     """
     mailable = read_version(session, approval)
     if fault := _find_fault(approval, mailable, edition, settings, keys):
         raise ApprovalError(f"{edition.name} is not what was approved ({str(approval.content_hash)[:7]}): {fault}")
+    if has_old_placeholders(mailable.pieces):
+        raise ApprovalError(
+            f"{edition.name} was approved with the placeholders of an older version, which any text could contain, so it can't be sent. "
+            + (
+                f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
+                if edition.state in {EditionState.SENDING, EditionState.SENT}
+                else "Draft it again and approve it again."
+            )
+        )
     return mailable
 
 
@@ -74,7 +83,7 @@ def _find_fault(
     changes += list_moved_parts(stated, edition)
     if list_fragment_hashes(mailable.pieces) != stated["fragments"]:
         changes.append("its text")
-    elif "web" in stated and hash_fragment_body(mailable.join("web")) != stated["web"]:
+    elif "web" in stated and hash_text(mailable.join("web").text) != stated["web"]:
         changes.append("its web copy")
     return f"{' and '.join(changes)} changed. {anew}" if changes else ""
 

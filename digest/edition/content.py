@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from digest.edition.placeholders import SlotPositions, SlottedText
 from digest.select.values import SummaryOrigin
 
 BlockKind = Literal["sponsor", "opportunity", "correction"]
@@ -195,11 +196,20 @@ def read_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RenderedFragment:
-    """One rendered fragment before it is stored: `kind` is html, text, web or page."""
+    """A rendered fragment: `kind` is html, text, web, page, short, or short-text; `body` is its text without the slots.
+
+    `slots` is None in a fragment that a version before 0037 stored: its placeholders were markers in the text, so it's never sent.
+    """
 
     kind: str
     name: str
     body: str
+    slots: SlotPositions | None = ()
+
+    @property
+    def slotted(self) -> SlottedText:
+        """The text with its slots."""
+        return SlottedText(self.body, self.slots or ())
 
 
 def truncate_text(text: str, max_length: int) -> str:

@@ -18,11 +18,11 @@ from digest.collect.page_check import check_pages
 from digest.collect.urls import strip_tracking
 from digest.edition import candidates as gathering
 from digest.edition import queries
-from digest.edition.approval import hash_fragment_body, supersede_outdated_approval
+from digest.edition.approval import hash_fragment, supersede_outdated_approval
 from digest.edition.arrangement import arrange_edition
 from digest.edition.calendar_store import load_calendar, name_release
 from digest.edition.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
-from digest.edition.content import LabelledBlock
+from digest.edition.content import LabelledBlock, RenderedFragment
 from digest.edition.content_builder import EditionIdentity
 from digest.edition.corrections import load_carried_blocks
 from digest.edition.edit_log import load_edits, load_proposal, store_proposal
@@ -30,6 +30,7 @@ from digest.edition.edits import Edit, find_topic_overrides
 from digest.edition.grown_proposal import GrownProposal, PackedProposal, grow_proposal, pack_proposal
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import list_pictured_articles, prepare_pictures
+from digest.edition.placeholders import pack_slots
 from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.edition.running_blocks import load_running_blocks
 from digest.edition.windows import EditionWindow, next_window
@@ -149,7 +150,7 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
     freeze_word_table(session, draft.plan.window, draft.plan.words)
     store_proposal(session, edition, draft.packed)
     replace_story_rows(session, edition, draft.composed.arrangement)
-    replace_fragments(session, edition, ((f.kind, f.name, f.body) for f in draft.composed.fragments))
+    replace_fragments(session, edition, draft.composed.fragments)
     supersede_outdated_approval(session, edition, now=now)
     return DraftResult(
         name=edition.name,
@@ -306,12 +307,18 @@ def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
     return here.order_by(Edition.slot != slot).limit(1)
 
 
-def replace_fragments(session: Session, edition: Edition, fragments: Iterable[tuple[str, str, str]]) -> None:
-    """Store an edition's rendered pieces, given as (kind, name, body) in order, in place of those it had."""
+def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
+    """Store an edition's rendered fragments, in order, in place of those it had."""
     session.execute(delete(Fragment).where(Fragment.edition_id == edition.id))
-    for position, (kind, name, body) in enumerate(fragments):
+    for position, fragment in enumerate(fragments):
         session.add(
             Fragment(
-                edition_id=edition.id, kind=kind, name=name, position=position, body=body, hash=hash_fragment_body(body)
+                edition_id=edition.id,
+                kind=fragment.kind,
+                name=fragment.name,
+                position=position,
+                body=fragment.body,
+                slots=pack_slots(fragment.slots),
+                hash=hash_fragment(fragment.body, fragment.slots),
             )
         )

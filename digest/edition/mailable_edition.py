@@ -7,11 +7,13 @@ from html import unescape
 from typing import Literal
 
 from digest.edition.content import RenderedFragment
+from digest.edition.placeholders import SlottedText, join_slotted_texts
 from digest.settings import Settings
 from digest.store.models import Edition
 
 # The last two are the five-minute edition, as HTML and as text.
 FragmentKind = Literal["html", "text", "web", "page", "short", "short-text"]
+MAIL_KINDS: tuple[FragmentKind, ...] = ("html", "text", "short", "short-text")
 _REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
 _HREF = re.compile(r'\shref="([^"]+)"')
 _WEB_LINK = re.compile(r"https?://", re.IGNORECASE)
@@ -19,17 +21,17 @@ _WEB_LINK = re.compile(r"https?://", re.IGNORECASE)
 
 def join_fragments(
     fragments: Collection[RenderedFragment], kind: FragmentKind, omit: Collection[str] = frozenset()
-) -> str:
-    """Join pieces into a whole page of one kind, without the pieces that `omit` names.
+) -> SlottedText:
+    """Join fragments into a whole page of one kind, without those that `omit` names.
 
     Raises:
         ValueError: `omit` names the head or the foot, without which there is no page.
     """
     if _REQUIRED_FRAGMENTS & set(omit):
         raise ValueError(f"head and foot can't be left out of a page (omit: {', '.join(sorted(omit))})")
-    web = {p.name: p.body for p in fragments if p.kind == "web"} if kind == "web" else {}
+    web = {p.name: p for p in fragments if p.kind == "web"} if kind == "web" else {}
     base = "html" if kind == "web" else kind
-    return "".join(web.get(p.name, p.body) for p in fragments if p.kind == base and p.name not in omit)
+    return join_slotted_texts(web.get(p.name, p).slotted for p in fragments if p.kind == base and p.name not in omit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,14 @@ class MailableEdition:
     base_url: str
     pieces: tuple[RenderedFragment, ...]
 
-    def join(self, kind: FragmentKind, omit: Collection[str] = frozenset()) -> str:
+    def join(self, kind: FragmentKind, omit: Collection[str] = frozenset()) -> SlottedText:
         """Join its pieces into a whole page of one kind; see `join_fragments`."""
         return join_fragments(self.pieces, kind, omit)
+
+
+def has_old_placeholders(fragments: Iterable[RenderedFragment]) -> bool:
+    """Return whether a version before 0037 rendered any of the fragments. Any text could contain its placeholders, so none is sent."""
+    return any(fragment.slots is None for fragment in fragments)
 
 
 def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:

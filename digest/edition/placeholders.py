@@ -1,13 +1,78 @@
-"""The places in a rendered edition that sending fills in for one reader.
+"""Text with slots: the spots in a rendered text that sending fills in for one subscriber.
 
-A placeholder is made of characters that need no escaping in HTML, in a URL or in quoted-printable, so that it
-comes through rendering and inlining unchanged. A provider that fills them itself gets the same placeholders.
+A slot isn't written in the text. It's a position beside it, so no text can be read as a slot. Only templates create slots:
+they write marks that contain a nonce (`rendering.slot_marks`), which nobody else knows.
 """
 
-LEAVE_PLACEHOLDER = "~leave-token~"  # the reader's one-click token, 22 characters, after `/u/`
-PREFERENCES_PLACEHOLDER = "~preferences-token~"  # the reader's token after `/preferences/`
-# "March 4, 2026, at hls.today": when and where the reader asked for the mail.
-SIGNUP_ORIGIN_PLACEHOLDER = "~asked-for-it~"
-SIGNUP_HTML_PLACEHOLDER = "~asked-for-it-html~"  # takes its place in HTML parts, where the words are escaped
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
-ALL_PLACEHOLDERS = (LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER, SIGNUP_ORIGIN_PLACEHOLDER, SIGNUP_HTML_PLACEHOLDER)
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What goes into a spot."""
+
+    name: str
+
+
+LEAVE_SLOT = Slot("leave-token")  # the subscriber's one-click token, 22 characters, after `/u/`
+PREFERENCES_SLOT = Slot("preferences-token")  # the subscriber's token after `/preferences/`
+SIGNUP_SLOT = Slot("asked-for-it")  # "March 4, 2026, at hls.today": when and where the subscriber signed up
+
+SlotPositions = tuple[tuple[int, Slot], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlottedText:
+    """A text, and its slots with their offsets in it, in characters, in ascending order."""
+
+    text: str
+    slots: SlotPositions = ()
+
+    @classmethod
+    def from_parts(cls, parts: Iterable[str | Slot]) -> "SlottedText":
+        """Build a text from its literal parts and slots in order."""
+        literals, slots, offset = list[str](), list[tuple[int, Slot]](), 0
+        for part in parts:
+            if isinstance(part, Slot):
+                slots.append((offset, part))
+            else:
+                literals.append(part)
+                offset += len(part)
+        return cls("".join(literals), tuple(slots))
+
+    def parts(self) -> Iterator[str | Slot]:
+        """Yield the literal parts, none of them empty, and the slots in order."""
+        start = 0
+        for offset, slot in self.slots:
+            if offset > start:
+                yield self.text[start:offset]
+            yield slot
+            start = offset
+        if start < len(self.text):
+            yield self.text[start:]
+
+    def fill(self, values: Mapping[Slot, str]) -> str:
+        """Return the text with a value in each slot."""
+        return "".join(values[part] if isinstance(part, Slot) else part for part in self.parts())
+
+    def fill_some(self, values: Mapping[Slot, str]) -> "SlottedText":
+        """Fill the slots that have a value; keep the others."""
+        return SlottedText.from_parts(values.get(p, p) if isinstance(p, Slot) else p for p in self.parts())
+
+
+def join_slotted_texts(texts: Iterable[SlottedText]) -> SlottedText:
+    """Concatenate texts with their slots."""
+    return SlottedText.from_parts(chain.from_iterable(text.parts() for text in texts))
+
+
+def pack_slots(slots: SlotPositions | None) -> list[list[Any]] | None:
+    """Return the plain form of slots that is stored and hashed: offset and name of each."""
+    return None if slots is None else [[offset, slot.name] for offset, slot in slots]
+
+
+def unpack_slots(packed: Iterable[tuple[int, str]] | None) -> SlotPositions | None:
+    """Read the plain form back."""
+    return None if packed is None else tuple((offset, Slot(name)) for offset, name in packed)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.calendar_store import load_calendar
 from digest.edition.content import RenderedFragment
+from digest.edition.placeholders import unpack_slots
 from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState, Fragment
@@ -124,7 +125,7 @@ def explain_missed_release(edition: Edition, now: datetime) -> str:
 def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
     """Return an edition's stored fragments as rendering gave them, in order."""
     query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.position, Fragment.id)
-    return tuple(RenderedFragment(f.kind, f.name, f.body) for f in session.scalars(query))
+    return tuple(RenderedFragment(f.kind, f.name, f.body, unpack_slots(f.slots)) for f in session.scalars(query))
 
 
 @dataclass(frozen=True, slots=True)

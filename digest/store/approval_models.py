@@ -84,6 +84,7 @@ class ApprovedFragment(Base):
     name: Mapped[str] = mapped_column(String(500))
     position: Mapped[int]
     body: Mapped[str] = mapped_column(Text)
+    slots: Mapped[list[tuple[int, str]] | None] = mapped_column(JSON(none_as_null=True))  # as in `Fragment`
 
 
 class SentBackNote(Base):

@@ -323,7 +323,9 @@ class Fragment(Base):
     kind: Mapped[str] = mapped_column(String(10))  # html | text | web | page | short | short-text
     name: Mapped[str] = mapped_column(String(500))  # digest.edition.fragment_names
     position: Mapped[int]
-    body: Mapped[str] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)  # without the slots
+    # [offset in body, name]; NULL in one from before 0037, whose placeholders are markers in its body
+    slots: Mapped[list[tuple[int, str]] | None] = mapped_column(JSON(none_as_null=True))
     hash: Mapped[str] = mapped_column(String(64))
 
 

@@ -32,12 +32,13 @@ from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendError, run_edition
-from digest.edition import approval, placeholders
+from digest.edition import approval
 from digest.edition.approval import ApprovalError
 from digest.edition.drafting import DraftError
 from digest.edition.edits import EditionField
 from digest.edition.fragment_names import list_omitted_fragments
 from digest.edition.mailable_edition import FragmentKind, MailableEdition
+from digest.edition.placeholders import Slot, SlottedText
 from digest.edition.release_calendar import DeadlineDecision
 from digest.edition.sent_back_notes import SentBackError
 from digest.settings import ApprovalSettings
@@ -63,7 +64,6 @@ READERS = {
     "bo@example.org": Preferences(text_only=True),
     "cy@example.org": Preferences(omit=frozenset({"topics"})),
 }
-MAIL_PLACEHOLDERS = re.compile("|".join(re.escape(p) for p in placeholders.ALL_PLACEHOLDERS))
 
 
 @dataclass(frozen=True)
@@ -426,7 +426,7 @@ class WatchedEdition:
                 v for v in self.versions if joined_for(message, v.seen) == joined_for(message, version.seen)
             ]
             assert is_made_of(message, version.seen)
-        assert editions.edition_bytes(install, self.name, "web").decode() == version.seen.join("web")
+        assert editions.edition_bytes(install, self.name, "web").decode() == version.seen.join("web").text
         self.is_sent = True
         self.done["sent" if is_whole else "sent in part"] += 1
 
@@ -448,17 +448,17 @@ def read_outbox(folder: Path) -> list[EmailMessage]:
     return messages
 
 
-def joined_for(message: EmailMessage, version: MailableEdition) -> tuple[str, ...]:
-    """Return subject and texts of a version as they are joined for the reader of a message, with the placeholders in them."""
+def joined_for(message: EmailMessage, version: MailableEdition) -> tuple[str, tuple[SlottedText, ...]]:
+    """Return subject and texts of a version as they are joined for the reader of a message, with the slots in them."""
     choices = READERS[str(message["To"])] or Preferences()
     omitted = list_omitted_fragments((piece.name for piece in version.pieces), choices.omit)
     kinds: tuple[FragmentKind, ...] = ("text",) if choices.text_only else ("text", "html")
-    return (version.subject, *(version.join(kind, omitted).strip() for kind in kinds))
+    return version.subject, tuple(version.join(kind, omitted) for kind in kinds)
 
 
 def is_made_of(message: EmailMessage, version: MailableEdition) -> bool:
     """Whether a message's bytes are those of a version as the reader's choices join it, but for what is filled in for one reader."""
-    subject, *texts = joined_for(message, version)
+    subject, texts = joined_for(message, version)
     parts = [part for part in message.walk() if part.get_content_maintype() == "text"]
     assert [part.get_content_subtype() for part in parts] == ["plain", "html"][: len(texts)]
     return str(message["Subject"]) == subject and all(
@@ -466,17 +466,16 @@ def is_made_of(message: EmailMessage, version: MailableEdition) -> bool:
     )
 
 
-def octet_pattern(joined: str) -> re.Pattern[bytes]:
-    """Return what the bytes of a part must be: those of the fragments, with something short in place of each placeholder."""
-    return re.compile(
-        b".{1,200}?".join(re.escape(piece.encode()) for piece in MAIL_PLACEHOLDERS.split(joined)), re.DOTALL
-    )
+def octet_pattern(joined: SlottedText) -> re.Pattern[bytes]:
+    """Return what the bytes of a part must be: those of the fragments, with something short in each slot."""
+    parts = (b".{1,200}?" if isinstance(part, Slot) else re.escape(part.encode()) for part in joined.parts())
+    return re.compile(rb"\s*%s\s*" % b"".join(parts), re.DOTALL)
 
 
 def decode_part(part: Message) -> bytes:
     octets = part.get_payload(decode=True)
     assert isinstance(octets, bytes)
-    return octets.replace(b"\r\n", b"\n").strip()
+    return octets.replace(b"\r\n", b"\n")
 
 
 # --- sequences -----------------------------------------------------------------------------------------------

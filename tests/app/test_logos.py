@@ -74,7 +74,7 @@ def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, fu
     pieces = render_edition(
         full_content, publication_frame(install.settings), create_mail_environment(install.settings)
     )
-    html = join_fragments(pieces, "html")
+    html = join_fragments(pieces, "html").text
     assert f'src="https://news.example.org/media/{logo.light}" width="112" height="30" alt="Vigie"' in html
     assert html.count(f"/media/{logo.dark}") == 1
     assert html.count("logo-d{display:block!important}") == 2, "by its own scheme, and in Outlook.com's"

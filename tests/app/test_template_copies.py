@@ -79,7 +79,7 @@ def test_the_gallery_has_every_mail_that_there_are_templates_for() -> None:
 def test_every_mail_of_the_gallery_is_whole_and_has_no_facts_that_its_templates_do_not_use(kind: str) -> None:
     mail = compose_gallery_mail(SETTINGS, kind)
     assert mail.subject.strip()
-    assert mail.html is not None
+    assert mail.html
     for part in (mail.subject, mail.text, mail.html):
         assert not re.search(r"~fact|\{\{|\bNone\b|\[\[", part)
     assert find_gallery_mail(kind) is not None

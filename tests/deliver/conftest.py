@@ -16,10 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from digest.edition import approval, placeholders
+from digest.edition import approval
+from digest.edition.content import RenderedFragment
+from digest.edition.drafting import replace_fragments
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.settings import AlertSettings, PublicationSettings, SenderSettings, Settings, SettingsFile
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -75,13 +78,15 @@ class DeliverySetup:
         return numbers
 
 
-def _fragment_body(kind: str, name: str) -> str:
-    text = f"{name}: caf\u00e9, a line that is long enough to need a soft break somewhere before its end = 76.\n"
+def _make_fragment(kind: str, name: str) -> RenderedFragment:
+    parts: list[str | Slot] = [
+        f"{name}: caf\u00e9, a line that is long enough to need a soft break somewhere before its end = 76."
+    ]
     if name == "foot":
-        text += f"You asked for it on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}.\n"
-        text += f"Leave: https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} or choose: "
-        text += f"https://news.example.org/preferences/{placeholders.PREFERENCES_PLACEHOLDER}\n"
-    return text if kind == "text" else f'<p id="{name}">{text.strip()}</p>'
+        parts += ["\nYou asked for it on ", SIGNUP_SLOT, ".\nLeave: https://news.example.org/u/", LEAVE_SLOT]
+        parts += [" or choose: https://news.example.org/preferences/", PREFERENCES_SLOT]
+    whole = SlottedText.from_parts([*parts, "\n"] if kind == "text" else [f'<p id="{name}">', *parts, "</p>"])
+    return RenderedFragment(kind, name, whole.text, whole.slots)
 
 
 def _draft_edition(name: str, release_at: datetime) -> Edition:
@@ -155,11 +160,8 @@ def store_approved_edition(database: Database, settings: Settings, name: str, re
         edition = _draft_edition(name, release_at)
         session.add(edition)
         session.flush()
-        for kind in ("html", "text"):
-            for place, part in enumerate(["head", *(f"section:{s}" for s in SECTIONS), "foot"]):
-                body = _fragment_body(kind, part)
-                columns = {"kind": kind, "name": part, "position": place, "body": body}
-                session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(body), **columns))
+        names = ["head", *(f"section:{s}" for s in SECTIONS), "foot"]
+        replace_fragments(session, edition, [_make_fragment(kind, name) for kind in ("html", "text") for name in names])
         session.flush()
         content_hash = approval.current_content_hash(session, edition, settings)
         approval.sign_approval(

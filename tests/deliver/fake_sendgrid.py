@@ -61,7 +61,7 @@ def _personalization_fault(personalization: dict[str, Any], seen_addresses: set[
     if address.lower() in seen_addresses or address.startswith("bad"):
         return "to.0.email"
     seen_addresses.add(address.lower())
-    groups = [personalization["substitutions"], personalization["custom_args"], personalization["headers"]]
+    groups = [personalization["substitutions"], personalization["custom_args"], personalization.get("headers", {})]
     if not all(isinstance(v, str) for g in groups for v in g.values()):
         return "substitutions"
     return None if len(json.dumps(personalization["substitutions"])) <= 10_000 else "substitutions"

@@ -2,7 +2,6 @@
 
 import pytest
 
-from digest.edition import placeholders
 from tests.deliver.message_lint import message_faults
 
 LINK = b"https://news.example.org/u/" + b"l" * 22
@@ -36,7 +35,6 @@ def test_a_message_that_keeps_to_everything_has_no_fault() -> None:
         (b"text\r\n", "caf\u00e9\r\n".encode(), "not ASCII"),
         (b"text\r\n", b"t" * 79 + b"\r\n", "more than 78"),
         (b"text\r\n", b"t" * 77 + b"\r\n", "more than 76"),
-        (b"text\r\n", placeholders.LEAVE_PLACEHOLDER.encode() + b"\r\n", "a placeholder that was not filled in"),
         (b"To: ada", b"To: bo@example.org\r\nTo: ada", "to stands 2 times"),
         (b"Reply-To: editors@news.example.org\r\n", b"", "reply-to stands 0 times"),
         (b"Ports_reopen", b"P" * 64, "encoded word of more than 75"),

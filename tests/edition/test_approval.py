@@ -33,8 +33,8 @@ def drafted(database: Database) -> Database:
         session.flush()
         for position, name in enumerate(("head", "foot")):
             body = f"<p>{name}</p>"
-            columns = {"kind": "html", "name": name, "position": position, "body": body}
-            session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(body), **columns))
+            columns = {"kind": "html", "name": name, "position": position, "body": body, "slots": []}
+            session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment(body), **columns))
     return database
 
 

@@ -54,7 +54,7 @@ def test_every_block_stands_labelled_after_its_section_in_html_and_text(
     ]
     assert names[names.index("section:events") + 1] == "block:grant"
     assert names == [p.name for p in pieces if p.kind == "text"]
-    html, text = join_fragments(pieces, "html"), join_fragments(pieces, "text")
+    html, text = join_fragments(pieces, "html").text, join_fragments(pieces, "text").text
     words = " ".join(lxml_html.document_fromstring(html).text_content().split())
     assert "Opportunity · from County Fund Grants for rural fire services Until Friday." in words.replace("\xa0", " ")
     assert "Sponsor Radios & more" in words.replace("\xa0", " ")
@@ -83,7 +83,7 @@ def test_a_story_without_a_page_is_no_link_and_its_note_stands_under_it(
     )
     pieces = render_edition(replace(full_content, sections=(replace(section, entries=own),), blocks=()), FRAME, pages)
     for kind in ("html", "web", "text"):
-        body = join_fragments(pieces, kind)
+        body = join_fragments(pieces, kind).text
         assert all(f"Note {n}: we were there." in body.replace("\xa0", " ") for n in range(len(own)))
     piece = "".join(p.body for p in pieces if p.kind == "html" and section.key in sections_of_fragment(p.name))
     tree = lxml_html.fragment_fromstring(piece, create_parent="div")
@@ -144,5 +144,5 @@ def test_a_borrowed_summary_names_its_publisher_in_both_parts_and_the_links_own_
     sections = (replace(featured, entries=(borrowed, own, *others)), *full_content.sections[1:])
     pieces = render_edition(replace(full_content, sections=sections), FRAME, pages)
     for kind in ("html", "text"):
-        assert join_fragments(pieces, kind).count("Summary from Harbor Log") == 1
-        assert join_fragments(pieces, kind).count("Summary from") == 1
+        assert join_fragments(pieces, kind).text.count("Summary from Harbor Log") == 1
+        assert join_fragments(pieces, kind).text.count("Summary from") == 1

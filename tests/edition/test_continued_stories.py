@@ -42,12 +42,12 @@ def test_every_news_section_says_what_is_new_and_links_the_earlier_edition(
     entries[place] = replace(entries[place], since=SINCE)
     pieces = render_edition(edition_with(kind, tuple(entries), full_content), publication_frame(OURS), pages)
     for form in ("html", "web"):
-        page = lxml_html.document_fromstring(join_fragments(pieces, form))
+        page = lxml_html.document_fromstring(join_fragments(pieces, form).text)
         (link,) = page.xpath(f"//a[@href='{ARCHIVE}']")
         assert link.text_content() == SINCE.headline
         said = " ".join(link.getparent().text_content().split())
         assert said == "Since No. 146: Power is back (Times, Nov 18). Then: Nadia nears <Port> Ellery"
-    text = join_fragments(pieces, "text")
+    text = join_fragments(pieces, "text").text
     assert f"Since No. 146: Power is back (Times, Nov 18). Then: Nadia nears <Port>\nEllery\n{ARCHIVE}\n" in text
 
 

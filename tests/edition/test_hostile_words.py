@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import html as lxml_html
 
-from digest.edition import placeholders
 from digest.edition.content import EditionContent, EditionLink, EditionSection, EntryDate, SectionEntry
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
@@ -25,7 +24,7 @@ NASTY = (
     "<!--cut foot--> --> <!--web--> <!--/mail-->",
     "{{ 7*7 }} {% raw %}",
     "]]> </style> </title> &lt;b&gt; &amp;amp;",
-    "~leave-token~ ~~leave-token~~ ~preferences-token~ ~asked-for-it~",
+    "~leave-token~ ~preferences-token~",
     "\x1efoot\x1e \x00\x08\x1b[31m",
     "\u202eevil\u202c \u2066x\u2069 وزارة الداخلية ערים",
     "🚨👨‍👩‍👧‍👦" + "W" * 300,
@@ -83,7 +82,7 @@ def test_hostile_words_come_out_inert_and_every_link_is_kept(
     )
     pieces = render_edition(edition(kind, entry), publication_frame(OURS), PAGES)
     for form in ("html", "web"):
-        tree = lxml_html.document_fromstring(join_fragments(pieces, form))
+        tree = lxml_html.document_fromstring(join_fragments(pieces, form).text)
         assert not list(tree.iter("script", "img", "iframe", "object"))
         assert not tree.xpath("//@*[starts-with(name(), 'on')]")
         hrefs = tree.xpath("//a/@href")
@@ -92,21 +91,7 @@ def test_hostile_words_come_out_inert_and_every_link_is_kept(
             assert sanitise_url(also) in hrefs
         visible_text = "".join(tree.xpath("//body//text()")).replace("\xa0", " ")
         assert " ".join(sanitise_text(title).replace("\xa0", " ").split()) in " ".join(visible_text.split())
-    assert sanitise_url(url) in join_fragments(pieces, "text").splitlines()
-
-
-@settings(max_examples=12, deadline=None)
-@given(kind=KINDS, title=words, url=urls)
-def test_no_feed_can_plant_a_placeholder(kind: str, title: str, url: str) -> None:
-    def count(entry: SectionEntry) -> list[int]:
-        pieces = render_edition(edition(kind, entry), publication_frame(OURS), PAGES)
-        return [
-            join_fragments(pieces, form).count(m) for form in ("html", "text") for m in placeholders.ALL_PLACEHOLDERS
-        ]
-
-    planted = "".join(placeholders.ALL_PLACEHOLDERS) + title
-    hostile = SectionEntry(headline=planted, url=f"{url}~leave-token~", kicker=planted, summary=planted, source=planted)
-    assert count(hostile) == count(SectionEntry(headline="x", url="https://example.org/", kicker="y"))
+    assert sanitise_url(url) in join_fragments(pieces, "text").text.splitlines()
 
 
 def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionContent) -> None:
@@ -139,7 +124,6 @@ def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(full_cont
     [
         ("https://example.org/a?b=c&d=%20#e", "https://example.org/a?b=c&d=%20#e"),
         ("https://bücher.example/ü ü", "https://xn--bcher-kva.example/%C3%BC%20%C3%BC"),
-        ("https://example.org/~leave-token~", "https://example.org/%7Eleave-token%7E"),
         ("https://example.org/~me", "https://example.org/~me"),
         (' https://example.org/"><b ', "https://example.org/%22%3E%3Cb"),
     ],

@@ -7,6 +7,7 @@ from lxml import html as lxml_html
 
 from digest.edition.content import EditionContent, RenderedFragment
 from digest.edition.mailable_edition import join_fragments
+from digest.edition.placeholders import SlottedText
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.sanitiser import RenderingError
@@ -28,7 +29,7 @@ def test_the_mail_stays_far_below_what_gmail_clips(
     full_content: EditionContent, pieces: tuple[RenderedFragment, ...]
 ) -> None:
     assert sum(len(s.entries) for s in full_content.sections) >= 25
-    assert len(join_fragments(pieces, "html").encode()) <= 80 * 1024
+    assert len(join_fragments(pieces, "html").text.encode()) <= 80 * 1024
 
 
 def test_the_kept_style_block_is_whole_and_wins(pieces: tuple[RenderedFragment, ...]) -> None:
@@ -43,7 +44,7 @@ def test_the_kept_style_block_is_whole_and_wins(pieces: tuple[RenderedFragment, 
 
 
 def test_attributes_made_of_css_stand_only_where_html_has_them(pieces: tuple[RenderedFragment, ...]) -> None:
-    page = lxml_html.document_fromstring(join_fragments(pieces, "html"))
+    page = lxml_html.document_fromstring(join_fragments(pieces, "html").text)
     assert {e.tag for e in page.xpath("//*[@valign]")} <= {"td", "tr"}
     assert {e.tag for e in page.xpath("//*[@bgcolor]")} == {"body", "table", "td"}
 
@@ -67,7 +68,7 @@ def test_every_colour_is_turned_in_the_dark_and_by_outlook_com() -> None:
 
 
 def test_the_page_fetches_nothing_but_our_pictures(pieces: tuple[RenderedFragment, ...]) -> None:
-    html = join_fragments(pieces, "html")
+    html = join_fragments(pieces, "html").text
     tree = lxml_html.document_fromstring(html)
     assert not re.search(r"<link|<script|\{\{|%7B%7B|url\(", html)
     assert all(src.startswith("https://news.example.org/media/") for src in tree.xpath("//@src"))
@@ -76,7 +77,7 @@ def test_the_page_fetches_nothing_but_our_pictures(pieces: tuple[RenderedFragmen
 
 
 def test_classes_that_no_client_rule_needs_are_gone(pieces: tuple[RenderedFragment, ...]) -> None:
-    html = join_fragments(pieces, "html")
+    html = join_fragments(pieces, "html").text
     css = "".join(re.findall(r"<style>(.*?)</style>", html, flags=re.DOTALL))
     used = set(" ".join(lxml_html.document_fromstring(html).xpath("//@class")).split())
     assert used
@@ -105,7 +106,9 @@ def test_a_style_sheet_that_several_pages_have_is_applied_to_each_and_pictures_t
     css = "img{border:0} .left{float:left} @media print{.left{float:none}}"
     head = f'<head><style data-premailer="ignore">.kept{{color:#111}}</style><style>{css}</style></head>'
     first, second, third = (
-        lxml_html.document_fromstring(inline_css(f"<html>{head}<body><img {attributes}></body></html>"))
+        lxml_html.document_fromstring(
+            inline_css(SlottedText(f"<html>{head}<body><img {attributes}></body></html>")).text
+        )
         for attributes in ('class="left"', 'src="a"', 'class="left" src="b"')
     )
     aligned = [(page.find(".//img").get("style"), page.find(".//img").get("align")) for page in (first, second, third)]

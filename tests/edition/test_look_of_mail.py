@@ -22,13 +22,13 @@ def as_message(html: str) -> bytes:
 
 def test_every_colour_of_an_edition_is_the_publishers_and_can_be_read(full_content: EditionContent) -> None:
     pieces = render_edition(full_content, publication_frame(SETTINGS), create_mail_environment(SETTINGS))
-    html = join_fragments(pieces, "html")
+    html = join_fragments(pieces, "html").text
     colours = {colour.upper() for colour in re.findall(r"#[0-9A-Fa-f]{6}\b", html)}
     assert not colours & OURS
     assert {value for value in TEAL.values() if str(value).startswith("#")} <= colours
     assert "Georgia" not in html
     assert "border-top:4px solid #00606B" in html
-    examined = PreflightInput(as_message(html), full_content, SETTINGS.file, SETTINGS.link_base)
+    examined = PreflightInput(as_message(html), {}, full_content, SETTINGS.file, SETTINGS.link_base)
     assert not list(check_contrast(examined))
 
 
@@ -37,7 +37,7 @@ def test_a_notice_wears_it_too() -> None:
     facts = dict.fromkeys(names, "https://news.example.org/confirm/x")
     html = NoticeComposer.from_settings(SETTINGS).compose_notice("confirm", facts).html
     assert html is not None
-    colours = {colour.upper() for colour in re.findall(r"#[0-9A-Fa-f]{6}\b", html)}
+    colours = {colour.upper() for colour in re.findall(r"#[0-9A-Fa-f]{6}\b", html.text)}
     assert not colours & OURS
     assert {"#00606B", "#6FD0DB"} <= colours
 

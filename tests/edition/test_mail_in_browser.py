@@ -26,12 +26,16 @@ OURS = Settings.model_validate(
 
 @pytest.fixture(scope="module")
 def mail(full_content: EditionContent) -> str:
-    return join_fragments(render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "html")
+    return join_fragments(
+        render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "html"
+    ).text
 
 
 @pytest.fixture(scope="module")
 def web_copy(full_content: EditionContent) -> str:
-    return join_fragments(render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "web")
+    return join_fragments(
+        render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "web"
+    ).text
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,7 @@ def odd_mail(full_content: EditionContent) -> str:
         for section in full_content.sections
     )
     content = replace(full_content, sections=sections, intro="W" * 200)
-    return join_fragments(render_edition(content, publication_frame(OURS), create_mail_environment(OURS)), "html")
+    return join_fragments(render_edition(content, publication_frame(OURS), create_mail_environment(OURS)), "html").text
 
 
 @pytest.mark.chromium

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 from lxml import html as lxml_html
 
-from digest.edition import placeholders
 from digest.edition.content import EditionContent, EditionSection, RenderedFragment
 from digest.edition.fragment_names import list_omitted_fragments
 from digest.edition.mailable_edition import join_fragments
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.rendering import fragments
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import (
@@ -111,9 +111,10 @@ def test_the_pieces_joined_are_the_inlined_page_without_its_markers(
 ) -> None:
     whole: list[str] = []
 
-    def spy(source: str) -> str:
-        whole.append(inline_css(source))
-        return whole[-1]
+    def spy(source: SlottedText) -> SlottedText:
+        inlined = inline_css(source)
+        whole.append(inlined.text)
+        return inlined
 
     monkeypatch.setattr(fragments, "inline_css", spy)
     pieces = render_edition(full_content, FRAME, pages)
@@ -123,7 +124,7 @@ def test_the_pieces_joined_are_the_inlined_page_without_its_markers(
         for other in others:
             expected = re.sub(f"<!--{other}-->.*?<!--/{other}-->", "", expected, flags=re.DOTALL)
         expected = re.sub(r"<!--cut [a-z0-9:.+-]+-->|<!--/?(?:mail|full|short)-->", "", expected)
-        assert join_fragments(pieces, kind) == expected  # type: ignore[arg-type]  # two of its kinds
+        assert join_fragments(pieces, kind).text == expected  # type: ignore[arg-type]  # two of its kinds
 
 
 def test_the_same_content_gives_the_same_bytes(
@@ -138,8 +139,8 @@ def test_the_same_content_gives_the_same_bytes(
 def test_any_sections_can_be_left_out(pieces_of_all: tuple[RenderedFragment, ...], omitted_keys: set[str]) -> None:
     omit = list_omitted_fragments(NAMES, omitted_keys)
     for kind in ("html", "web"):
-        assert unbalanced(join_fragments(pieces_of_all, kind, omit)) == []
-    text = join_fragments(pieces_of_all, "text", omit)
+        assert unbalanced(join_fragments(pieces_of_all, kind, omit).text) == []
+    text = join_fragments(pieces_of_all, "text", omit).text
     assert "\n\n\n\n" not in text, "never more than two blank lines"
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
@@ -159,14 +160,17 @@ def test_a_page_without_head_or_foot_is_refused(pieces: tuple[RenderedFragment, 
         join_fragments(pieces, "html", {"foot"})
 
 
-def test_placeholders_come_through_unchanged_where_they_belong(pieces: tuple[RenderedFragment, ...]) -> None:
-    for kind in ("html", "text"):
-        foot = of(pieces, kind, "foot")
-        body = join_fragments(pieces, kind).replace(foot, "")
-        assert f"https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER}" in foot
-        assert f"https://news.example.org/preferences/{placeholders.PREFERENCES_PLACEHOLDER}" in foot
-        assert f"You asked for this weekly mail on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}." in foot
-        assert not any(mark in body for mark in placeholders.ALL_PLACEHOLDERS)
+def test_slots_are_in_the_foot_where_its_links_end_and_the_sign_up_is_named(
+    pieces: tuple[RenderedFragment, ...],
+) -> None:
+    for piece in pieces:
+        assert not piece.slots or (piece.name == "foot" and piece.kind in {"html", "text", "short", "short-text"})
+    for kind in ("html", "text", "short", "short-text"):
+        (foot,) = (piece.slotted for piece in pieces if (piece.kind, piece.name) == (kind, "foot"))
+        filled = foot.fill({LEAVE_SLOT: "L" * 22, PREFERENCES_SLOT: "P" * 22, SIGNUP_SLOT: "that day"})
+        assert f"https://news.example.org/u/{'L' * 22}" in filled
+        assert f"https://news.example.org/preferences/{'P' * 22}" in filled
+        assert "You asked for this weekly mail on that day." in filled
 
 
 def test_the_foot_promises_as_many_mails_as_the_timetable_brings(
@@ -182,14 +186,14 @@ def test_the_foot_promises_as_many_mails_as_the_timetable_brings(
 
 
 def test_no_text_is_of_size_nought_which_rspamd_takes_for_hidden_words(pieces: tuple[RenderedFragment, ...]) -> None:
-    html = join_fragments(pieces, "html")
+    html = join_fragments(pieces, "html").text
     assert len(re.findall(r"font-size:\d", html)) > 50
     assert not re.search(r"font-size:0(?![.\d])", html)
 
 
 def test_the_web_copy_is_the_mail_without_what_is_personal(pieces: tuple[RenderedFragment, ...]) -> None:
-    web, mail = join_fragments(pieces, "web"), join_fragments(pieces, "html")
-    assert not any(mark in web for mark in placeholders.ALL_PLACEHOLDERS)
+    web, mail = join_fragments(pieces, "web").text, join_fragments(pieces, "html").text
+    assert not join_fragments(pieces, "web").slots
     assert "display:none" not in web, "no preheader"
     assert "https://news.example.org/subscribe" in web
     assert "Unsubscribe" not in web
@@ -204,27 +208,26 @@ def test_the_web_copy_is_the_mail_without_what_is_personal(pieces: tuple[Rendere
 
 
 def test_html_and_text_say_the_same_links(pieces: tuple[RenderedFragment, ...]) -> None:
-    html = {u for u in links_of_html(join_fragments(pieces, "html")) if not u.startswith(SHARE_ONLY)}
-    assert links_of_text(join_fragments(pieces, "text")) == html
+    html = {u for u in links_of_html(join_fragments(pieces, "html").text) if not u.startswith(SHARE_ONLY)}
+    assert links_of_text(join_fragments(pieces, "text").text) == html
 
 
 def test_lines_of_the_text_fit_72_columns_and_addresses_stay_whole(pieces: tuple[RenderedFragment, ...]) -> None:
-    for line in join_fragments(pieces, "text").splitlines():
+    for line in join_fragments(pieces, "text").text.splitlines():
         assert len(line) <= 72 or " " not in line, line
         assert " http" not in line, "an address stands alone on its line"
         assert line == line.rstrip()
 
 
 def test_the_text_ends_with_leaving_and_the_postal_address(pieces: tuple[RenderedFragment, ...]) -> None:
-    assert join_fragments(pieces, "text").endswith(
-        "Unsubscribe:\nhttps://news.example.org/u/~leave-token~\n\n"
-        "HLS.Today, 1200 Example Avenue, Washington, DC 20005\n"
+    assert join_fragments(pieces, "text").text.endswith(
+        "Unsubscribe:\nhttps://news.example.org/u/\n\nHLS.Today, 1200 Example Avenue, Washington, DC 20005\n"
     )
 
 
 def test_the_text_says_what_the_html_says(full_content: EditionContent, pieces: tuple[RenderedFragment, ...]) -> None:
-    html = " ".join(lxml_html.document_fromstring(join_fragments(pieces, "html")).text_content().split())
-    text = " ".join(join_fragments(pieces, "text").split())
+    html = " ".join(lxml_html.document_fromstring(join_fragments(pieces, "html").text).text_content().split())
+    text = " ".join(join_fragments(pieces, "text").text.split())
     for section in full_content.sections:
         for e in section.entries:
             for words in (e.headline, e.summary, e.why, e.credit, e.when.text if e.when else "", *e.details):
@@ -262,7 +265,7 @@ def test_more_sources_lead_to_where_the_web_copy_names_them_all(
 
 
 def test_one_source_left_over_is_named_and_not_counted(pieces: tuple[RenderedFragment, ...]) -> None:
-    words = " ".join(lxml_html.document_fromstring(join_fragments(pieces, "html")).text_content().split(" "))
+    words = " ".join(lxml_html.document_fromstring(join_fragments(pieces, "html").text).text_content().split(" "))
     assert "Also reported by Gauge & Levee, Pier Notes and Harbor Watch" in words
 
 
@@ -280,7 +283,7 @@ def test_nothing_is_set_for_what_is_not_there(full_content: EditionContent, page
         sections=(EditionSection("events", "events", "Events", "", tuple(bare)),),
     )
     frame = replace(FRAME, postal_address="", tagline="", about="")
-    html = join_fragments(render_edition(content, frame, pages), "html")
+    html = join_fragments(render_edition(content, frame, pages), "html").text
     assert unbalanced(html) == []
     assert not re.findall(r"<(td|p|h[1-3]|tr)[^>]*>[ \n]*</\1>", html), "an empty cell or paragraph"
     assert "<img" not in html
@@ -292,21 +295,21 @@ def test_products_stand_in_pairs_whatever_their_number(
 ) -> None:
     entries = (full_content.sections[3].entries * 2)[:count]
     content = replace(full_content, sections=(replace(full_content.sections[3], entries=entries),))
-    html = join_fragments(render_edition(content, FRAME, pages), "html")
+    html = join_fragments(render_edition(content, FRAME, pages), "html").text
     assert unbalanced(html) == []
     assert lxml_html.document_fromstring(html).xpath("count(//h3)") == count
 
 
 def test_a_section_of_the_operators_own_is_set_in_rows(full_content: EditionContent, pages: Environment) -> None:
     own = EditionSection("local", "stories", "Local news", "", full_content.sections[0].entries[1:4])
-    html = join_fragments(render_edition(replace(full_content, sections=(own,)), FRAME, pages), "html")
+    html = join_fragments(render_edition(replace(full_content, sections=(own,)), FRAME, pages), "html").text
     assert "Local news" in html
     assert html.count("/media/") == 3
 
 
 def test_headings_step_down_by_one_from_a_single_h1(pieces: tuple[RenderedFragment, ...]) -> None:
     levels = [
-        int(e.tag[1]) for e in lxml_html.document_fromstring(join_fragments(pieces, "html")).iter("h1", "h2", "h3")
+        int(e.tag[1]) for e in lxml_html.document_fromstring(join_fragments(pieces, "html").text).iter("h1", "h2", "h3")
     ]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -315,7 +318,7 @@ def test_headings_step_down_by_one_from_a_single_h1(pieces: tuple[RenderedFragme
 
 def test_language_and_direction_stand_outside_and_inside(full_content: EditionContent, pages: Environment) -> None:
     frame = replace(FRAME, language="ar", direction="rtl")
-    html = join_fragments(render_edition(full_content, frame, pages), "html")
+    html = join_fragments(render_edition(full_content, frame, pages), "html").text
     assert html.count('lang="ar" dir="rtl"') == 2
     assert "padding-right:14px" in html, "sides are swapped"
 

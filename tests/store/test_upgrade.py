@@ -32,13 +32,14 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0024 moves no row: it gives the names of fragments more room.
 0019 moves no row: whose words the summary of an article of before is stays unknown until its source is read again.
 0036 moves no row: which variant a reader got of an edition of before is not known.
+0037 moves no row: fragments of before have no slots, and what was approved of a coming edition is to be approved again.
 0012 adds the tables of staff accounts and moves no row: who was on the staff before signs in by a link first.
 """
 
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,13 @@ from sqlalchemy import column, func, insert, inspect, select, table, text, updat
 from sqlalchemy.types import TypeEngine
 
 from digest.backups.archive import ArchiveReader
-from digest.backups.loader import restore_rows
+from digest.backups.loader import restore_rows, write_archived_rows
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.edition.approval import ApprovalError, list_approvals, read_draft
-from digest.edition.approval_proof import verify_approval
+from digest.edition.approval import ApprovalError, list_approvals, read_draft, read_version
+from digest.edition.approval_proof import verify_approval, verify_version
 from digest.edition.queries import find_edition
-from digest.settings import load_settings
-from digest.store.approval_models import ApprovalState, ApprovedFragment
+from digest.settings import Settings, load_settings
+from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, newest_schema_revision, open_database, upgrade_schema
 from digest.store.models import EditionState
@@ -160,9 +161,10 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
 
         sent, draft = find_edition(session, "2026-W47"), find_edition(session, "2026-W48")
         assert (sent.state, draft.state) == (EditionState.SENT, EditionState.INCOMPLETE)
-        approved = verify_approval(session, sent, settings=settings, keys=keys)
-        assert approved == read_draft(session, sent, settings), "what was approved is there, byte for byte"
+        with pytest.raises(ApprovalError, match="approved with the placeholders of an older version"):
+            verify_approval(session, sent, settings=settings, keys=keys)
         (version,) = list_approvals(session, sent)
+        assert read_version(session, version) == read_draft(session, sent, settings), "what was approved, byte for byte"
         assert (version.version, version.state, version.edit_seq) == (1, ApprovalState.STANDING, 0)
         assert [signed.actor for signed in version.signatures] == [sent.approved_by]
         assert (version.made_at, version.stood_at) == (sent.approved_at, sent.approved_at)
@@ -183,6 +185,38 @@ def test_its_departure_log_reads_on(home: Path) -> None:
     log = DepartureLog(home / "left.log", KeyRing.load(home / "keys.json"))
     kinds = Counter(departure.kind for departure in log.read())
     assert kinds == {"left": 2, "complained": 1, "bounced": 1, "erased": 1, "barred": 1}
+
+
+@pytest.mark.parametrize("state", [EditionState.APPROVED, EditionState.SENDING, EditionState.SENT])
+def test_a_coming_edition_that_was_approved_with_old_placeholders_is_a_draft_again_and_says_why(
+    empty_database_url: str, home: Path, state: EditionState
+) -> None:
+    keys, settings = KeyRing.load(home / "keys.json"), load_settings(home / "digest.toml", {"DIGEST_HOME": str(home)})
+    with (
+        closing(open_database(empty_database_url)) as database,
+        closing(ArchiveReader(FIXTURE / "backup.zip")) as reader,
+    ):
+        with database.engine.execution_options(immediate=True).begin() as connection:
+            write_archived_rows(connection, reader)
+            upgrade_schema(connection, "0036")
+            connection.execute(text("UPDATE edition SET state = :state WHERE name = '2026-W47'"), {"state": state})
+            upgrade_schema(connection, newest_schema_revision())
+        with database.read() as session:
+            edition = find_edition(session, "2026-W47")
+            (version,) = list_approvals(session, edition)
+            if state is EditionState.APPROVED:
+                assert (edition.state, edition.approved_by) == (EditionState.DRAFT, None)
+                assert (version.state, version.ended_by) == (ApprovalState.TAKEN_BACK, None)
+                assert "must be drafted and approved again" in version.ended_because
+            else:  # what has left stays what it was, and no more of it is sent
+                assert (edition.state, version.state) == (state, ApprovalState.STANDING)
+            with pytest.raises(ApprovalError, match="older version"):
+                verify_version(session, edition, version, settings=settings_of(settings, version), keys=keys)
+
+
+def settings_of(settings: Settings, version: Approval) -> Settings:
+    """Give the settings with the base URL that a version was approved with."""
+    return settings.model_copy(update={"base_url": version.statement["list"][-1]})
 
 
 def test_what_may_be_sent_again_keeps_the_time_of_its_handing_over_as_its_date(empty_database_url: str) -> None:

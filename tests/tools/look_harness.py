@@ -121,7 +121,7 @@ def compose_message(
         "B" * 22,
         "March 4, 2026, at your site",
     )
-    return splice_message(template, values), template.html
+    return splice_message(template, values), template.html.text
 
 
 def take_pictures(browser: Browser, html: str, folder: Path) -> list[str]:
@@ -254,7 +254,7 @@ def main() -> None:
         "edition": html,
         "five-minutes": compose_message(content, ours, FIVE_MINUTES)[1],
         "other-dress": compose_message(content, other)[1],
-        "welcome": compose_gallery_mail(ours, "welcome").html or "",
+        "welcome": compose_gallery_mail(ours, "welcome").html,
     }
     with open_browser(find_tool("chromium") or "chromium") as browser:
         sideways = [

@@ -212,7 +212,7 @@ def store_edition(
         session.add(edition)
         session.flush()
         session.add_all(sample_stories(edition, content))
-        replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
+        replace_fragments(session, edition, pieces)
         if state in PUBLIC_STATES:
             archive_edition(session, edition)
     return name

@@ -1,11 +1,10 @@
 """The bytes of a message: encoded once for many readers, spliced for each.
 
-A template is encoded once for a variant of an edition. For a reader nothing is rendered or encoded: the parts between
-the placeholders are joined with the reader's own address, date, ids and tokens.
+A template is encoded once for a variant of an edition. For each subscriber, nothing is rendered, encoded, or searched for: the parts
+between the slots are joined with the subscriber's own address, date, IDs, and tokens.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -13,17 +12,17 @@ from html import escape
 
 from digest.deliver.compose import dkim, headers
 from digest.deliver.compose.quoted_printable import encode_quoted_printable, encode_value
-from digest.edition import placeholders as edition_placeholders
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.rendering.text_lines import text_columns, wrap_text
 
-_PLACEHOLDER = re.compile(b"|".join(re.escape(m.encode()) for m in edition_placeholders.ALL_PLACEHOLDERS))
-_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = "to", "message id", "date"  # no text of an edition can spell them
-_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *edition_placeholders.ALL_PLACEHOLDERS)
+_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = Slot("to"), Slot("message id"), Slot("date")
+_SIGNUP_HTML_SLOT = Slot("asked-for-it-html")  # replaces the sign-up slot in HTML parts, where its words are escaped
+_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, _SIGNUP_HTML_SLOT)
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceholderValues:
-    """The values of the placeholders in one reader's message; `date` is that of its Date field.
+    """The values of the slots in one subscriber's message; `date` is that of its Date field.
 
     `signup_text` is plain text in any script; in the text part it is folded, beginning at a column of its line.
     """
@@ -35,13 +34,13 @@ class PlaceholderValues:
     preferences_token: str = ""
     signup_text: str = ""
 
-    def substitutions(self, signup_column: int) -> dict[str, str]:
-        """Return placeholder → value, for a provider that substitutes itself."""
+    def body_values(self, signup_column: int) -> dict[Slot, str]:
+        """Return the value of each slot in the parts of `MessageTemplate.body_texts`, for a provider that fills them itself."""
         return {
-            edition_placeholders.LEAVE_PLACEHOLDER: self.leave_token,
-            edition_placeholders.PREFERENCES_PLACEHOLDER: self.preferences_token,
-            edition_placeholders.SIGNUP_ORIGIN_PLACEHOLDER: _fold_value(self.signup_text, signup_column),
-            edition_placeholders.SIGNUP_HTML_PLACEHOLDER: escape(self.signup_text),
+            LEAVE_SLOT: self.leave_token,
+            PREFERENCES_SLOT: self.preferences_token,
+            SIGNUP_SLOT: _fold_value(self.signup_text, signup_column),
+            _SIGNUP_HTML_SLOT: escape(self.signup_text),
         }
 
     def slot_values(self, signup_column: int) -> tuple[bytes, ...]:
@@ -87,8 +86,8 @@ class MessageTemplate:
     sender_name: str
     sender_address: str
     reply_to: str
-    text: str
-    html: str | None
+    text: SlottedText
+    html: SlottedText | None
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     list_id: tuple[str, str] | None = None  # display name and id
     unsubscribe_url_prefix: str = ""
@@ -96,9 +95,17 @@ class MessageTemplate:
     @cached_property
     def parts_and_slots(self) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
         """The parts of the message, and (index, slot) of each part that is filled in."""
-        parts: list[bytes | str] = [*self._head_parts(), *_split_at_placeholders(self._encoded_body())]
-        slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, str))
-        return tuple(b"" if isinstance(p, str) else p for p in parts), slots
+        parts = [*self._head_parts(), *self._encoded_body()]
+        slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, Slot))
+        return tuple(b"" if isinstance(p, Slot) else p for p in parts), slots
+
+    @cached_property
+    def body_texts(self) -> tuple[SlottedText, ...]:
+        """The text part, and the HTML part if there is one, whose sign-up slot takes an escaped value."""
+        if self.html is None:
+            return (self.text,)
+        html = (_SIGNUP_HTML_SLOT if part == SIGNUP_SLOT else part for part in self.html.parts())
+        return self.text, SlottedText.from_parts(html)
 
     @cached_property
     def needs_no_dot_stuffing(self) -> bool:
@@ -110,18 +117,18 @@ class MessageTemplate:
 
     @cached_property
     def signup_column(self) -> int:
-        """The column of the text part at which the reader's sign-up text begins."""
-        line = self.text.partition(edition_placeholders.SIGNUP_ORIGIN_PLACEHOLDER)[0].rpartition("\n")[2]
-        return text_columns(line)
+        """The column of the text part at which the subscriber's sign-up text begins."""
+        offset = next((offset for offset, slot in self.text.slots if slot == SIGNUP_SLOT), 0)
+        return text_columns(self.text.text[:offset].rpartition("\n")[2])
 
     @cached_property
     def canonical_form(self) -> dkim.CanonicalMessage:
         """The canonical form for signing, without what is filled in."""
         return dkim.canonicalise_message(*self.parts_and_slots)
 
-    def _head_parts(self) -> list[bytes | str]:
+    def _head_parts(self) -> list[bytes | Slot]:
         extra = b"".join(headers.header_field(name, value) for name, value in self.extra_headers.items())
-        head: list[bytes | str] = [
+        head: list[bytes | Slot] = [
             headers.mailbox_field("From", self.sender_name, self.sender_address) + b"To: ",
             _TO_SLOT,
             b"\r\n"
@@ -136,35 +143,28 @@ class MessageTemplate:
         if self.unsubscribe_url_prefix:
             link = headers.header_field("List-Unsubscribe", f"<{self.unsubscribe_url_prefix}").rstrip(b"\r\n")
             post = headers.header_field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
-            head += [link, edition_placeholders.LEAVE_PLACEHOLDER, b">\r\n" + post]
+            head += [link, LEAVE_SLOT, b">\r\n" + post]
         return [*head, extra + b"MIME-Version: 1.0\r\n"]
 
-    def _encoded_body(self) -> bytes:
-        text = _mime_part("plain", self.text)
-        if self.html is None:
+    def _encoded_body(self) -> list[bytes | Slot]:
+        text, *others = map(_mime_part, ("plain", "html"), self.body_texts)
+        if not others:
             return text
-        html = _mime_part("html", self.html)
+        (html,) = others
         # "=_" cannot occur in quoted-printable (RFC 2045, 6.7), so no line of a part can be the boundary.
-        boundary = b"=_" + hashlib.sha256(text + html).hexdigest()[:32].encode()
+        spelled = (b"~%s~" % part.name.encode() if isinstance(part, Slot) else part for part in (*text, *html))
+        boundary = b"=_" + hashlib.sha256(b"".join(spelled)).hexdigest()[:32].encode()
         opening = b'Content-Type: multipart/alternative;\r\n boundary="' + boundary + b'"\r\n\r\n'
         between = b"--" + boundary + b"\r\n"
-        return opening + between + text + b"\r\n" + between + html + b"\r\n--" + boundary + b"--\r\n"
+        return [opening + between, *text, b"\r\n" + between, *html, b"\r\n--" + boundary + b"--\r\n"]
 
 
-def _mime_part(subtype: str, text: str) -> bytes:
-    return (
-        b"Content-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
-        % subtype.encode()
-    ) + encode_quoted_printable(text if text.endswith("\n") else f"{text}\n")
-
-
-def _split_at_placeholders(body: bytes) -> list[bytes | str]:
-    parts: list[bytes | str] = []
-    start = 0
-    for match in _PLACEHOLDER.finditer(body):
-        parts += [body[start : match.start()], match[0].decode()]
-        start = match.end()
-    return [*parts, body[start:]]
+def _mime_part(subtype: str, text: SlottedText) -> list[bytes | Slot]:
+    head = b"Content-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    *_, ending = "", *text.parts()
+    ends_line = isinstance(ending, str) and ending.endswith("\n")
+    whole = text if ends_line else SlottedText.from_parts([*text.parts(), "\n"])
+    return [head % subtype.encode(), *encode_quoted_printable(whole)]
 
 
 def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -> bytes:

@@ -1,38 +1,79 @@
 """Quoted-printable (RFC 2045, 6.7) with room for the values that sending fills in later.
 
-Every placeholder has an encoded line of its own, between soft line breaks, and a value is encoded as whole lines: so any
-value keeps the lines within 76. Each piece starts and ends at the start of a line: pieces that were encoded apart join to
-one valid body.
+Each slot has an encoded line of its own, between soft line breaks, and a value is encoded as whole lines. So lines stay within 76
+characters whatever the values are, and no value is searched for in the text.
 """
 
 import re
+from collections.abc import Iterator
 
-from digest.edition import placeholders
+from digest.edition.placeholders import Slot, SlottedText
 
 MAX_LINE_LENGTH = 76  # characters, the "=" of a soft break included
 SOFT_BREAK = b"=\r\n"
-_PLACEHOLDER = re.compile(b"|".join(re.escape(p.encode()) for p in placeholders.ALL_PLACEHOLDERS))
 # What stands encoded: neither printable ASCII nor a blank; "=", of which HTML is full, is replaced apart.
 _SPECIAL_BYTE = re.compile(rb"[^ \t\n!-~]")
-# A line that is cut nowhere, and has nothing to encode at its start or its end.
-_WHOLE_LINE = re.compile(rb"[^.F~][^~]{,%d}(?<![ \t])" % (MAX_LINE_LENGTH - 2))
+# A line that isn't cut, and has nothing to encode at its start or its end.
+_WHOLE_LINE = re.compile(rb"[^.F].{,%d}(?<![ \t])" % (MAX_LINE_LENGTH - 2))
 
 # What fits into a line before a soft break, and ends within no escape; what is encoded at its start becomes longer by two.
 _PIECE = re.compile(rb"(?:[.F].{,%d}|.{1,%d})(?<!=)(?<!=.)" % (MAX_LINE_LENGTH - 4, MAX_LINE_LENGTH - 1))
 
 
-def encode_quoted_printable(text: str) -> bytes:
-    """Encode a piece of text (UTF-8); every line break becomes CRLF.
+def encode_quoted_printable(text: SlottedText) -> list[bytes | Slot]:
+    """Encode a text (UTF-8) into encoded parts and its slots, in order. Every line break becomes CRLF.
 
-    Where the text does not end with a line break, the piece ends with a soft one.
+    If the text doesn't end with a line break, a soft one is added.
     """
-    lines = _encode_bytes(text.replace("\r\n", "\n").replace("\r", "\n")).split(b"\n")
-    encoded = [line if _WHOLE_LINE.fullmatch(line) else _cut_line(line) for line in lines]
-    return b"\r\n".join(encoded) + (SOFT_BREAK if encoded[-1] else b"")
+    *whole, last = _split_lines(text)
+    encoded: list[bytes | Slot] = []
+    for line in whole:
+        encoded += [*_encode_line(line), b"\r\n"]
+    if ending := _encode_line(last):
+        encoded += [*ending, SOFT_BREAK]
+    return _join_literals(encoded)
+
+
+def _split_lines(text: SlottedText) -> Iterator[list[bytes | Slot]]:
+    """Yield the lines, each as bytes that are encoded but not cut, and slots."""
+    line: list[bytes | Slot] = []
+    for part in text.parts():
+        if isinstance(part, Slot):
+            line.append(part)
+            continue
+        first, *others = _encode_bytes(part.replace("\r\n", "\n").replace("\r", "\n")).split(b"\n")
+        line.append(first)
+        for other in others:
+            yield line
+            line = [other]
+    yield line
+
+
+def _encode_line(line: list[bytes | Slot]) -> list[bytes | Slot]:
+    """Cut a line at its slots, and where it's too long."""
+    if len(line) == 1 and isinstance(line[0], bytes) and _WHOLE_LINE.fullmatch(line[0]):
+        return line
+    last = len(line) - 1
+    parts: list[bytes | Slot] = []
+    for at, part in enumerate(line):
+        if encoded := part if isinstance(part, Slot) else _wrap_line(part, ends_line=at == last):
+            parts += [SOFT_BREAK, encoded] if parts else [encoded]
+    return parts
+
+
+def _join_literals(parts: list[bytes | Slot]) -> list[bytes | Slot]:
+    joined, literals = list[bytes | Slot](), list[bytes]()
+    for part in parts:
+        if isinstance(part, bytes):
+            literals.append(part)
+        else:
+            joined += [b"".join(literals), part]
+            literals = []
+    return [*joined, b"".join(literals)]
 
 
 def encode_value(text: str) -> bytes:
-    """Encode the value of a placeholder (UTF-8); a soft line break stands before and after it."""
+    """Encode the value of a slot (UTF-8); a soft line break stands before and after it."""
     *whole, last = _encode_bytes(text).split(b"\n")
     return b"".join(_wrap_line(line, ends_line=True) + b"\r\n" for line in whole) + _wrap_line(last, ends_line=False)
 
@@ -45,19 +86,8 @@ def _escape_byte(match: re.Match[bytes]) -> bytes:
     return b"=%02X" % match[0][0]
 
 
-def _cut_line(line: bytes) -> bytes:
-    """Cut a line at its placeholders, and where it is too long."""
-    parts = []
-    start = 0
-    for match in _PLACEHOLDER.finditer(line):
-        parts += [_wrap_line(line[start : match.start()], ends_line=False), match[0]]
-        start = match.end()
-    parts.append(_wrap_line(line[start:], ends_line=True))
-    return SOFT_BREAK.join(part for part in parts if part)
-
-
 def _wrap_line(line: bytes, *, ends_line: bool) -> bytes:
-    """Cut a line without placeholders where it is too long; `ends_line` tells that a hard line break follows."""
+    """Cut a line without slots where it's too long. `ends_line`: a hard line break follows."""
     if ends_line and line.endswith((b" ", b"\t")):
         line = line[:-1] + b"=%02X" % line[-1]  # RFC 2045, 6.7 (3): blanks before a line break must be encoded
     return SOFT_BREAK.join(_escape_line_start(piece[:1]) + piece[1:] for piece in _PIECE.findall(line))

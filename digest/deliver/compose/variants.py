@@ -16,9 +16,8 @@ from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey, choose_variants, find_nearest_variant
-from digest.edition import placeholders
 from digest.edition.fragment_names import list_omitted_fragments, list_section_keys, sections_of_fragment
-from digest.edition.mailable_edition import FragmentKind, MailableEdition
+from digest.edition.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.models import Edition
@@ -91,7 +90,7 @@ class EditionVariants:
             sender_address=edition.sender_address,
             reply_to=edition.reply_to,
             text=edition.join("short-text" if is_short else "text", left_out),
-            html=None if text_only else self._join_html("short" if is_short else "html", left_out),
+            html=None if text_only else edition.join("short" if is_short else "html", left_out),
             list_id=(edition.list_name, edition.list_id),
             unsubscribe_url_prefix=f"{base}/u/",
             extra_headers={
@@ -103,10 +102,6 @@ class EditionVariants:
                 "X-Auto-Response-Suppress": "OOF, AutoReply",
             },
         )
-
-    def _join_html(self, kind: FragmentKind, left_out: frozenset[str]) -> str:
-        html = self.edition.join(kind, left_out)
-        return html.replace(placeholders.SIGNUP_ORIGIN_PLACEHOLDER, placeholders.SIGNUP_HTML_PLACEHOLDER)
 
 
 def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
@@ -139,7 +134,7 @@ class ComposeError(ApplicationError):
 def fill_placeholders(
     reader: AudienceMember, message_id: str, date: datetime, *, keys: KeyRing, zone: ZoneInfo, language: ReaderLanguage
 ) -> PlaceholderValues:
-    """Return the values of the placeholders in a reader's message; `message_id` and `date` go into its header.
+    """Return the values of the slots in a subscriber's message; `message_id` and `date` go into its header.
 
     Raises:
         DecryptionError: the reader's address does not open.

@@ -67,7 +67,7 @@ def write_template_facts(database: Database, settings: Settings, notice: Claimed
         facts["confirm_url"] = f"{settings.link_base}/confirm/{stored['token']}"
         facts["url"] = f"{settings.link_base}/{_TOKEN_PAGES.get(notice.kind, 'confirm')}/{stored['token']}"
         facts["until"] = (language.moment if notice.kind == "data" else language.weekday_date)(expires_at)
-    if "message" in stored:  # a stranger's words: no placeholder of ours may stand in them
+    if "message" in stored:
         facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
     for name in ("asked_at", "confirmed_at", "sealed_at"):
         if name in stored:

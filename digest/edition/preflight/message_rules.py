@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from email.message import Message
 
-from digest.edition import placeholders
+from digest.edition.mailable_edition import FragmentKind
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.preflight.rule_registry import (
     PreflightFinding,
     PreflightInput,
@@ -14,6 +15,7 @@ from digest.edition.preflight.rule_registry import (
     preflight_rule,
     warning_finding,
 )
+from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines
 from digest.settings.leftovers import list_foreign_texts, list_sample_addresses, list_sample_sources
 from subscribers.phrases import join_words
@@ -25,6 +27,13 @@ SINGLE_FIELDS = (
     *("from", "date", "message-id", "to", "subject", "reply-to", "sender", "mime-version"),
     *("list-id", "list-unsubscribe", "list-unsubscribe-post", "content-type"),
 )
+_HIDDEN_ELEMENTS = frozenset({"script", "style", "title"})
+_PART_NAMES: dict[FragmentKind, str] = {
+    "html": "HTML part",
+    "text": "text part",
+    "short": "HTML part of the five-minute edition",
+    "short-text": "text part of the five-minute edition",
+}
 REQUIRED_FIELDS = ("from", "date", "message-id", "to", "subject", "mime-version", "list-id")
 STRUCTURED_FIELDS = ("List-Unsubscribe", "List-Unsubscribe-Post", "Message-ID", "List-Id")
 
@@ -130,9 +139,10 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
             "Draft the edition again, or put DIGEST_BASE_URL back."
         )
         return
-    for kind, body in (("HTML", examined.html), ("text", examined.text)):
-        if addresses[0] not in body:
-            yield error_finding(f"The {kind} part does not hold the unsubscribe link.")
+    bodies = {"html": examined.html, "text": examined.text}
+    for kind, part in examined.parts.items():
+        if LEAVE_SLOT not in {slot for _, slot in part.slots} or addresses[0] not in bodies.get(kind, addresses[0]):
+            yield error_finding(f"The {_PART_NAMES[kind]} doesn't have the unsubscribe link.")
 
 
 @preflight_rule("parts", is_for_admins=True)
@@ -165,13 +175,70 @@ def _without_white_space(text: str) -> str:
 
 @preflight_rule("placeholders")
 def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Nothing is left unfilled: no template braces, no personal mark."""
+    """Each placeholder ends a link to this site or says where the address came from, and no template braces are left."""
+    if examined.has_old_placeholders:
+        yield error_finding(
+            "An older version drafted it, and any text could contain its placeholders. Draft the edition again."
+        )
+        return
+    yield from _check_slots(examined)
+
     edition_text = json.dumps(examined.content.as_json(), ensure_ascii=False)
     for place, body in (("subject", examined.content.subject), ("HTML", examined.html), ("text", examined.text)):
-        for sign in ("{{", "{%", "%7B%7B", "%7b%7b", *placeholders.ALL_PLACEHOLDERS):
+        for sign in ("{{", "{%", "%7B%7B", "%7b%7b"):
             if sign in body:  # what the edition itself says is a warning
                 make_finding = warning_finding if sign in edition_text else error_finding
                 yield make_finding(f"{sign} was left in the {place}.")
+
+
+def _check_slots(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    # If all links lead to another base URL, `check_one_click` says so.
+    if examined.drafted_base != examined.base:
+        return
+    for kind, part in examined.parts.items():
+        list_sound_slots = _list_html_slots if kind in {"html", "short"} else _list_text_slots
+        misplaced = Counter(slot for _, slot in part.slots) - Counter(list_sound_slots(part, examined.base))
+        for slot in misplaced:
+            yield error_finding(
+                f"The {_PART_NAMES[kind]} has a placeholder ({slot.name}) where it could lead elsewhere. An admin corrects this in your own "
+                f"templates: leave, preferences, and my_data each as a whole link, asked in a line without a URL."
+            )
+
+
+def _list_html_slots(part: SlottedText, base: str) -> Iterator[Slot]:
+    """Yield the slots of an HTML part that are where they may be, as a parser reads it."""
+    import lxml.html
+
+    marks = SlotMarks()
+    for element in lxml.html.document_fromstring(marks.write(part)).iter():
+        if element.tag == "a":
+            yield from _list_link_slots(marks.split(element.get("href", "")), base)
+        if isinstance(element.tag, str) and element.tag not in _HIDDEN_ELEMENTS:
+            yield from _list_line_slots(marks.split(element.text or ""))
+        yield from _list_line_slots(marks.split(element.tail or ""))
+
+
+def _list_text_slots(part: SlottedText, base: str) -> Iterator[Slot]:
+    """Yield the slots of a text part that are where they may be: in a whole URL, from blank to blank, or in a line without URLs."""
+    marks = SlotMarks()
+    for line in marks.write(part).splitlines():
+        yield from _list_line_slots(marks.split(line))
+        for word in line.split():
+            yield from _list_link_slots(marks.split(word), base)
+
+
+def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
+    """Yield the slot of a link that is no more than a page of this site and the slot, perhaps with a fragment."""
+    for path, slot in (("/u/", LEAVE_SLOT), ("/preferences/", PREFERENCES_SLOT)):
+        page = base + path
+        if link.slots == ((len(page), slot),) and re.fullmatch(rf"{re.escape(page)}(?:#[\w-]*)?", link.text):
+            yield slot
+
+
+def _list_line_slots(line: SlottedText) -> Iterator[Slot]:
+    """Yield the sign-up slots of a line, unless a URL is in it."""
+    if "://" not in line.text:
+        yield from (slot for _, slot in line.slots if slot == SIGNUP_SLOT)
 
 
 @preflight_rule("postal-address", is_for_admins=True)

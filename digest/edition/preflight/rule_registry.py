@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.content import EditionContent
+from digest.edition.mailable_edition import FragmentKind
+from digest.edition.placeholders import SlottedText
 from digest.settings import SettingsFile, leads_to_this_machine
 
 if TYPE_CHECKING:
@@ -68,7 +70,9 @@ class PreviousEdition:
 
 @dataclass(frozen=True)
 class PreflightInput:
-    """All that preflight looks at. `message` is the final bytes for one reader.
+    """All that preflight looks at. `message` is the final bytes for one subscriber.
+
+    `parts` are the full and the five-minute edition, as HTML and as text, before the slots are filled.
 
     `departure_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
     `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash. `goes_into_files` is
@@ -77,6 +81,7 @@ class PreflightInput:
     """
 
     message: bytes
+    parts: Mapping[FragmentKind, SlottedText]
     content: EditionContent
     file: SettingsFile
     base: str
@@ -91,6 +96,7 @@ class PreflightInput:
     readers: int = 0
     fetcher: ContentFetcher | None = None
     template_mistakes: tuple[str, ...] = ()  # in the operator's own templates
+    has_old_placeholders: bool = False  # see `mailable_edition.has_old_placeholders`
 
     @property
     def links_may_stay_here(self) -> bool:

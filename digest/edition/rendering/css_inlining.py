@@ -11,7 +11,9 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from digest.edition.placeholders import SlottedText
 from digest.edition.rendering.sanitiser import RenderingError
+from digest.edition.rendering.slot_marks import SlotMarks
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -29,9 +31,10 @@ _ATTRIBUTES_WITH_ANGLES = "//@*[contains(., '<')][not(name() = 'href' or name() 
 _ANGLE_STAND_IN = "\ufdd0"  # no character (Unicode, 23.7)
 
 
-# An edition is rendered again and again between two edits: to be looked at, to be checked, to be approved.
+# Between two edits, an edition is rendered several times: to show it, to check it, to approve it. The slots are positions in the
+# key, so the marks that are new each time don't matter.
 @lru_cache(maxsize=16)
-def inline_css(html: str) -> str:
+def inline_css(page: SlottedText) -> SlottedText:
     """Return a whole page with its style sheet in style attributes; the block marked as kept stays one.
 
     Classes that no kept rule names are dropped, and white space that a browser would not show.
@@ -39,6 +42,8 @@ def inline_css(html: str) -> str:
     Raises:
         RenderingError: the page has no kept style block, as one that was inlined before.
     """
+    marks = SlotMarks()
+    html = marks.write(page)
     if KEPT_STYLE_ATTRIBUTE not in html:
         raise RenderingError(
             f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was inlined before, or mail/edition/body.html lost it"
@@ -56,7 +61,7 @@ def inline_css(html: str) -> str:
     _minify_page(root)
     _mask_angles(root)
     out: bytes = etree.tostring(root.getroottree(), method="html", encoding="utf-8")
-    return out.decode("utf-8").replace(_ANGLE_STAND_IN, "&lt;")
+    return marks.split(out.decode("utf-8").replace(_ANGLE_STAND_IN, "&lt;"))
 
 
 def _mask_angles(root: "_Element") -> None:

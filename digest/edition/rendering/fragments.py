@@ -6,7 +6,7 @@ both in it; the two are then told apart, and cut into pieces, at comments that t
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +15,15 @@ from urllib.parse import quote
 from jinja2 import Environment
 from markupsafe import Markup
 
-from digest.edition import placeholders
 from digest.edition.content import EditionContent, LabelledBlock, RenderedFragment
 from digest.edition.fragment_names import continues_block
 from digest.edition.kinds import lead_sections
 from digest.edition.mailable_edition import FragmentKind
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
+from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines, template_filters, write_issue
 from digest.edition.rendering.web_edition import render_page_fragments
 from digest.settings import LogoPair, LookSettings, Settings
@@ -138,24 +139,28 @@ def render_edition(
         environment: the environment of `create_mail_environment`.
 
     Raises:
-        RenderingError: a link is no web address, or a template lost a comment at which it is cut.
+        RenderingError: a link is no web address, or a template lost a comment at which it is cut, or changed a placeholder.
     """
-    content = sanitise_content(content)
-    both = inline_css(
-        environment.get_template("mail/edition/body.html").render(_template_context(content, frame, "html"))
-    )
-    text = environment.get_template("mail/edition/body.txt").render(_template_context(content, frame, "text"))
+    content, marks = sanitise_content(content), SlotMarks()
+    page = environment.get_template("mail/edition/body.html").render(_template_context(content, frame, "html", marks))
+    both = marks.write(inline_css(marks.split(page)))
+    text = environment.get_template("mail/edition/body.txt").render(_template_context(content, frame, "text", marks))
     html = list(_cut_fragments(_keep_only("mail", both), "html"))
     short = _cut_fragments(_keep_only("short", both), "short")
     mailed = {piece.name: piece.body for piece in html}
     web = [p for p in _cut_fragments(_keep_only("web", both), "web") if p.body != mailed.get(p.name)]
-    page = render_page_fragments(environment, _template_context(content, frame, "page"))
+    pages = render_page_fragments(environment, _template_context(content, frame, "page", marks))
     texts = (
         _space_text_fragment(piece)
         for target, kind in _TEXT_TARGETS
         for piece in _cut_fragments(_keep_only(target, text, _TEXT_TARGET_MARK), kind)
     )
-    return (*html, *web, *texts, *page, *short)
+    return tuple(_separate_slots(piece, marks) for piece in (*html, *web, *texts, *pages, *short))
+
+
+def _separate_slots(fragment: RenderedFragment, marks: SlotMarks) -> RenderedFragment:
+    slotted = marks.split(fragment.body)
+    return replace(fragment, body=slotted.text, slots=slotted.slots)
 
 
 def render_subject(content: EditionContent, frame: PublicationFrame, environment: Environment) -> str:
@@ -164,9 +169,11 @@ def render_subject(content: EditionContent, frame: PublicationFrame, environment
     return sanitise_text(template.render(content=content, frame=frame))
 
 
-def _template_context(content: EditionContent, frame: PublicationFrame, kind: FragmentKind) -> dict[str, Any]:
+def _template_context(
+    content: EditionContent, frame: PublicationFrame, kind: FragmentKind, marks: SlotMarks
+) -> dict[str, Any]:
     web_copy = f"{frame.base}/editions/{quote(content.name)}"
-    preferences = f"{frame.base}/preferences/{placeholders.PREFERENCES_PLACEHOLDER}"
+    preferences = f"{frame.base}/preferences/{marks.mark(PREFERENCES_SLOT)}"
     mark = _TEXT_TARGET_MARK if kind == "text" else _HTML_TARGET_MARK
     return {
         "content": content,
@@ -174,10 +181,10 @@ def _template_context(content: EditionContent, frame: PublicationFrame, kind: Fr
         "layout": arrange_mail(content),
         "blocks_after": _blocks_by_section(content),
         "web_copy": web_copy,
-        "leave": f"{frame.base}/u/{placeholders.LEAVE_PLACEHOLDER}",
+        "leave": f"{frame.base}/u/{marks.mark(LEAVE_SLOT)}",
         "preferences": preferences,
         "my_data": f"{preferences}#my-data",
-        "asked": placeholders.SIGNUP_ORIGIN_PLACEHOLDER,
+        "asked": marks.mark(SIGNUP_SLOT),
         "share": {
             "mail": f"mailto:?subject={quote(f'{frame.name} {write_issue(content.number, frame.reader_language)}')}&body={quote(web_copy, safe='')}",
             "linkedin": f"https://www.linkedin.com/sharing/share-offsite/?url={quote(web_copy, safe='')}",

@@ -1,8 +1,7 @@
 """Making an edition's words harmless before they meet a template.
 
-The words come from feeds. Escaping is the templates' work; what escaping can't do is done here: a feed must not
-plant a placeholder that sending would replace by a reader's token, an address that a browser would run, or characters
-that hide, reorder or break lines.
+The words come from feeds. Templates escape them. What escaping can't do is done here: a feed must not plant a URL that a browser
+would run, or characters that hide, reorder, or break lines.
 """
 
 import re
@@ -10,7 +9,6 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from digest.collect.urls import ascii_host
-from digest.edition import placeholders
 from digest.edition.content import EditionContent
 from digest.edition.rendering.paragraphs import split_paragraphs
 from subscribers.errors import ApplicationError
@@ -51,22 +49,14 @@ def _sanitise_value(value: Any) -> Any:
 
 
 def sanitise_text(text: str) -> str:
-    """Return a text on one line, without control or reordering characters and without a placeholder of ours."""
+    """Return a text on one line, without control or reordering characters."""
     text = _BIDI_CONTROLS.sub("", text)
     text = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", _CONTROL_CHARACTER.sub(" ", text))
-    return _defuse_placeholders(re.sub(r" {2,}", " ", text).strip(" "), "-")
-
-
-def _defuse_placeholders(text: str, tilde_substitute: str) -> str:
-    if "~" not in text:
-        return text
-    for placeholder in placeholders.ALL_PLACEHOLDERS:
-        text = text.replace(placeholder, placeholder.replace("~", tilde_substitute))
-    return text
+    return re.sub(r" {2,}", " ", text).strip(" ")
 
 
 def sanitise_url(url: str) -> str:
-    """Return a web address in ASCII (RFC 3986), its host as an A-label, without a placeholder of ours.
+    """Return a web address in ASCII (RFC 3986), its host as an A-label.
 
     Raises:
         RenderingError: it is no http or https address.
@@ -81,5 +71,4 @@ def sanitise_url(url: str) -> str:
         host = None
     if not host or parts.scheme not in {"http", "https"}:
         raise RenderingError(f"{url!r} is no http or https address. Correct the entry's link, or drop the entry.")
-    whole = quote(urlunsplit(parts), safe=_URL_SAFE_CHARACTERS, errors="replace")
-    return _defuse_placeholders(whole, "%7E")
+    return quote(urlunsplit(parts), safe=_URL_SAFE_CHARACTERS, errors="replace")

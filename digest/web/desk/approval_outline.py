@@ -153,10 +153,13 @@ def _describe_last_act(overview: ApprovalOverview, zone: ZoneInfo) -> str:
         if current.state is ApprovalState.WAITING:
             return sentence(f"Approved by {signed}, {at}; another approval is needed")
         return f"{sentence(f'Approved by {signed}, {at}')} A change takes the approval back."
-    if ended and ended.state is ApprovalState.TAKEN_BACK:
+    if ended and ended.state is ApprovalState.TAKEN_BACK and ended.ended_by:
         return say("{who} took the approval back", ended.ended_by, ended.ended_at)
     if ended:
-        return say("{who} changed it, so the approval no longer counts", ended.ended_by, ended.ended_at)
+        act = "{who} changed it, so the approval no longer counts"
+        if not ended.ended_by:
+            act = f"The approval no longer counts: {ended.ended_because}"
+        return say(act, ended.ended_by, ended.ended_at)
     done = overview.notes[-1] if overview.notes else None
     return say("{who} marked the note as done", done.done_by, done.done_at) if done else "It is a draft."
 
@@ -191,7 +194,7 @@ def _explain_void(
     edit = next((e for e in state.edits if e.seq == ended.ended_by_edit), None) if state else None
     if edit and state and writer:
         return title, sentence(f"{who} {writer.describe(edit, state.edits)}, {at}")
-    if ended.state is ApprovalState.TAKEN_BACK:
+    if ended.state is ApprovalState.TAKEN_BACK and ended.ended_by:
         return title, sentence(f"{who} took it back, {at}{f': {ended.ended_because}' if ended.ended_because else ''}")
     return title, sentence(f"{ended.ended_because or 'it was changed'}, {at}")
 

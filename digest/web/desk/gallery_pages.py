@@ -38,7 +38,7 @@ def show_frame(key: str) -> Response:
     """Give one mail in one view, to be framed."""
     made = mail_gallery.compose_gallery_mail(web_context().settings, _find_mail(key).key)
     view = find_preview_view(request.args.get("view"))
-    return preview_response(made.text if view.key == "text" else made.html or "", view.key)
+    return preview_response(made.text if view.key == "text" else made.html, view.key)
 
 
 def _find_mail(key: str) -> GalleryMail:

@@ -4,7 +4,6 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from digest.app import editions, page_views
-from digest.app.mail_gallery import fill_invented_reader
 from digest.edition.content import EditionContent
 from digest.web.context import web_context
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, PreviewView, find_preview_view
@@ -35,7 +34,7 @@ def show_preview(name: str) -> ResponseReturnValue:
         gets_nothing=bool(sections) and len(omitted) == len(sections),
         views=(*PREVIEW_VIEWS, READ_ALOUD_VIEW),
         view=READ_ALOUD_VIEW if is_spoken else find_preview_view(request.args.get("view")),
-        passages=list_spoken_passages(fill_invented_reader(html.decode(), installation.settings)) if is_spoken else (),
+        passages=list_spoken_passages(html.decode()) if is_spoken else (),
         size=MailSize(len(html)),
         # A count over the whole list, so only for who asks.
         variants=editions.count_variants(installation, edition.name) if request.args.get("variants") == "yes" else None,

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 from flask import Response
 
-from digest.app.mail_gallery import fill_invented_reader
 from digest.edition.content import EditionContent
 from digest.edition.preflight.message_rules import CLIP_WARNING_SIZE, GMAIL_CLIP_SIZE
 from digest.web.archive.pages import mail_content_policy, use_local_picture_urls
-from digest.web.context import web_context
 from digest.web.desk.preview_places import mark_preview_places
 from digest.web.filters import kilobytes
 
@@ -84,11 +82,10 @@ def find_preview_view(key: str | None) -> PreviewView:
 
 
 def preview_response(body: str, view_key: str, content: EditionContent | None = None) -> Response:
-    """Answer with an edition's text or HTML for one view, to be framed by the desk; it is filled in for an invented reader.
+    """Answer with an edition's text or HTML for one view, to be framed by the desk.
 
     With an edition's `content` the places of its stories have ids.
     """
-    body = fill_invented_reader(body, web_context().settings)
     if view_key == "text":
         response = Response(body, mimetype="text/plain")
     else:

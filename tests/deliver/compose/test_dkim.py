@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from digest.deliver.compose.dkim import OVERSIGNED, DkimError, DkimSigner, SigningKey, canonicalise_body, load_signer
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
-from digest.edition import placeholders
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings, SettingsError, load_settings
 from tests.deliver.conftest import DATE_VALUE
@@ -53,8 +53,10 @@ LETTER = MessageTemplate(
     sender_name="HLS.Today",
     sender_address="digest@news.example.org",
     reply_to="editors@news.example.org",
-    text=f"Caf\u00e9.  Two  blanks. \n\n.dot\n{placeholders.SIGNUP_ORIGIN_PLACEHOLDER}\nLeave: https://x/u/{placeholders.LEAVE_PLACEHOLDER}\n\n\n",
-    html=f"<p>A   story</p>\n<p>{placeholders.PREFERENCES_PLACEHOLDER} {placeholders.LEAVE_PLACEHOLDER}</p>\n\n",
+    text=SlottedText.from_parts(
+        ["Caf\u00e9.  Two  blanks. \n\n.dot\n", SIGNUP_SLOT, "\nLeave: https://x/u/", LEAVE_SLOT, "\n\n\n"]
+    ),
+    html=SlottedText.from_parts(["<p>A   story</p>\n<p>", PREFERENCES_SLOT, " ", LEAVE_SLOT, "</p>\n\n"]),
     list_id=("HLS.Today", "weekly.news.example.org"),
     unsubscribe_url_prefix="https://news.example.org/u/",
     extra_headers={"List-Archive": "<https://news.example.org/>", "Precedence": "bulk"},
@@ -132,17 +134,18 @@ def test_what_relays_do_to_a_message_does_no_harm(harmless: bytes) -> None:
 
 
 WORDS = st.text("ab \t.=<>\u00e9\u2014", max_size=120)
-TEXTS = st.lists(st.one_of(WORDS, st.sampled_from(placeholders.ALL_PLACEHOLDERS)), max_size=8).map("\n".join)
+SLOTS = st.sampled_from((LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT))
+TEXTS = st.lists(st.one_of(WORDS, SLOTS, st.just("\n")), max_size=16).map(SlottedText.from_parts)
 VALUES = st.one_of(st.just(""), st.text("ab ", max_size=9), st.just("l" * 22))
 ASKED = st.one_of(VALUES, st.text(st.sampled_from("ab .=F<&é漢ع "), max_size=200).map(sanitise_text))
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=TEXTS, html=st.one_of(st.none(), TEXTS), asked=ASKED, leave=VALUES)
-@example(text=placeholders.SIGNUP_ORIGIN_PLACEHOLDER, html=None, asked="", leave="")
-@example(text="", html=None, asked="", leave="")
+@example(text=SlottedText.from_parts([SIGNUP_SLOT]), html=None, asked="", leave="")
+@example(text=SlottedText(""), html=None, asked="", leave="")
 def test_every_spliced_message_is_signed_as_the_same_message_in_one_piece(
-    text: str, html: str | None, asked: str, leave: str
+    text: SlottedText, html: SlottedText | None, asked: str, leave: str
 ) -> None:
     template = MessageTemplate("S", "D", "d@example.org", "", text=text, html=html)
     filled = PlaceholderValues("ada@example.org", "<1@x.example.org>", DATE_VALUE, leave_token=leave, signup_text=asked)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from digest.deliver.compose.dkim import are_canonical_values
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variants import signup_text
-from digest.edition import placeholders
+from digest.edition.placeholders import SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.edition.rendering.text_lines import text_columns
 from subscribers.reader_language import ENGLISH
@@ -29,8 +29,8 @@ TEMPLATE = MessageTemplate(
     sender_name="HLS.Today",
     sender_address="digest@news.example.org",
     reply_to="editors@news.example.org",
-    text=f"One line.\n{BEGINNING}{placeholders.SIGNUP_ORIGIN_PLACEHOLDER}.\nNo pixel.\n",
-    html=f"<p>{BEGINNING}{placeholders.SIGNUP_HTML_PLACEHOLDER}.</p>",
+    text=SlottedText.from_parts([f"One line.\n{BEGINNING}", SIGNUP_SLOT, ".\nNo pixel.\n"]),
+    html=SlottedText.from_parts([f"<p>{BEGINNING}", SIGNUP_SLOT, ".</p>"]),
     list_id=("HLS.Today", "weekly.news.example.org"),
     unsubscribe_url_prefix="https://news.example.org/u/",
     extra_headers={"List-Post": "NO"},
@@ -87,8 +87,9 @@ def test_it_is_whole_in_any_script_and_folded_between_words_alone(place: str) ->
 
 def test_a_provider_that_fills_in_itself_gets_plain_words_for_the_text_and_escaped_ones_for_the_html() -> None:
     _, _, filled = message_with(PLACES["markup"])
-    values = filled.substitutions(TEMPLATE.signup_column)
-    plain, html = values[placeholders.SIGNUP_ORIGIN_PLACEHOLDER], values[placeholders.SIGNUP_HTML_PLACEHOLDER]
+    values = filled.body_values(TEMPLATE.signup_column)
+    (_, plain_slot), (_, html_slot) = (slot for text in TEMPLATE.body_texts for slot in text.slots)
+    plain, html = values[plain_slot], values[html_slot]
     assert plain.replace("\n", " ") == unescape(html) == filled.signup_text
     assert "&lt;b&gt;" in html
 

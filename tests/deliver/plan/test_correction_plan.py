@@ -68,7 +68,7 @@ def send_full_edition(
         )
         session.add(edition)
         session.flush()
-        replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
+        replace_fragments(session, edition, pieces)
         session.flush()
         mark = approval.current_content_hash(session, edition, settings)
         approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="eve", now=RELEASE)

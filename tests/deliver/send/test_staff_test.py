@@ -148,10 +148,15 @@ def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(one_world: DeliveryS
             real(world, provider, world.settings)
     test, edition = fake.accepted_bodies
     (mine,), (theirs,) = test.pop("personalizations"), edition.pop("personalizations")
+    for body, person in ((test, mine), (edition, theirs)):  # the marks are new for each request
+        for number, mark in enumerate(person["substitutions"]):
+            for part in body["content"]:
+                part["value"] = part["value"].replace(mark, f"<{number}>")
+        person["substitutions"] = list(person["substitutions"].values())
     assert test == edition
     assert mine.keys() == theirs.keys()
     assert (mine["to"], theirs["to"]) == ([{"email": SAM}], [{"email": ADA}])
-    assert mine["substitutions"].keys() == theirs["substitutions"].keys()
+    assert len(mine["substitutions"]) == len(theirs["substitutions"]) == 4
     assert mine["headers"].keys() == theirs["headers"].keys()
     assert staff_rows(world)[0].id == mine["custom_args"]["delivery_id"]
 

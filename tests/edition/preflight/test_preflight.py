@@ -13,7 +13,8 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResul
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
 from digest.edition.content import EditionContent, EditionPicture, RenderedFragment, SectionEntry
-from digest.edition.mailable_edition import describe_draft
+from digest.edition.mailable_edition import MAIL_KINDS, FragmentKind, describe_draft, join_fragments
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
     FindingLevel,
@@ -54,7 +55,7 @@ def pieces_of(content: EditionContent, postal_address: str) -> tuple[RenderedFra
 def message_of(
     content: EditionContent, settings: Settings = SETTINGS, edit: Callable[[str], str] = lambda html: html
 ) -> bytes:
-    """Make the final bytes of a message, as sending does."""
+    """Make the final bytes of a message, as sending does; `edit` changes its HTML, where the links' tokens are filled in already."""
     edition = Edition(name=content.name, subject=content.subject, release_at=RELEASE, state=EditionState.DRAFT)
     edition.number, edition.preheader = content.number, content.preheader
     pieces = pieces_of(content, settings.file.sender.postal_address)
@@ -69,7 +70,8 @@ def message_of(
         TOKEN,
         "March 4, 2026, at hls.today",
     )
-    return splice_message(replace(letter, html=edit(letter.html)), filled)
+    html = letter.html.fill({LEAVE_SLOT: TOKEN, PREFERENCES_SLOT: TOKEN, SIGNUP_SLOT: filled.signup_text})
+    return splice_message(replace(letter, html=SlottedText(edit(html))), filled)
 
 
 def examined(content: EditionContent | None = None, settings: Settings = SETTINGS) -> PreflightInput:
@@ -77,6 +79,9 @@ def examined(content: EditionContent | None = None, settings: Settings = SETTING
     pictures = [e.picture for s in content.sections for e in s.entries if e.picture]
     return PreflightInput(
         message=message_of(content, settings),
+        parts={
+            kind: join_fragments(pieces_of(content, settings.file.sender.postal_address), kind) for kind in MAIL_KINDS
+        },
         content=content,
         file=settings.file,
         base=settings.link_base,
@@ -236,6 +241,77 @@ def _html(before: str, after: str) -> Callable[[], PreflightInput]:
     return lambda: replace(examined(), message=message_of(sound(), edit=edit))
 
 
+def with_slots(kind: FragmentKind, *added: str | Slot) -> PreflightInput:
+    """Add text with slots to the foot of a part, as an operator's own template could."""
+    facts = examined()
+    *parts, end = facts.parts[kind].parts()
+    assert isinstance(end, str)
+    body, tag, rest = end.rpartition("</td>")
+    changed = SlottedText.from_parts([*parts, body or end, *added, tag + rest if body else ""])
+    return replace(facts, parts={**facts.parts, kind: changed})
+
+
+HOME = "https://news.example.org"
+MISPLACED: dict[str, tuple[FragmentKind, tuple[str | Slot, ...]]] = {
+    "a foreign host": ("html", ('<a href="https://evil.example/u/', LEAVE_SLOT, '">x</a>')),
+    "our base in a foreign query": ("html", (f'<a href="https://evil.example/?x={HOME}/u/', LEAVE_SLOT, '">x</a>')),
+    "our base as a foreign user name": ("html", (f'<a href="{HOME}@evil.example/u/', LEAVE_SLOT, '">x</a>')),
+    "our base as a foreign subdomain": ("html", (f'<a href="{HOME}.evil.example/u/', LEAVE_SLOT, '">x</a>')),
+    "the other token": ("html", (f'<a href="{HOME}/u/', PREFERENCES_SLOT, '">x</a>')),
+    "more after it": ("html", (f'<a href="{HOME}/u/', LEAVE_SLOT, '/../../x?y=">x</a>')),
+    "both in one link": ("html", (f'<a href="{HOME}/u/', LEAVE_SLOT, LEAVE_SLOT, '">x</a>')),
+    "another page of ours": ("html", (f'<a href="{HOME}/search?q=', LEAVE_SLOT, '">x</a>')),
+    "a picture": ("html", (f'<img src="{HOME}/u/', LEAVE_SLOT, '">')),
+    "a link that a parser reads otherwise": ("html", (f'<a title=\'" href="{HOME}/u/', LEAVE_SLOT, "'>x</a>")),
+    "the second href of a link": ("html", (f'<a href="x" href="{HOME}/u/', LEAVE_SLOT, '">x</a>')),
+    "a comment": ("html", (f'<!-- <a href="{HOME}/u/', LEAVE_SLOT, '"> -->')),
+    "words": ("html", ("Your token: ", LEAVE_SLOT)),
+    "the sign-up in a link": ("html", ('<a href="https://evil.example/?x=', SIGNUP_SLOT, '">x</a>')),
+    "the sign-up in a written URL": ("html", ("https://evil.example/?x=", SIGNUP_SLOT)),
+    "the five-minute edition": ("short", ('<a href="https://evil.example/u/', LEAVE_SLOT, '">x</a>')),
+    "text: our base in a foreign query": ("text", (f"https://evil.example/?x={HOME}/u/", LEAVE_SLOT, "\n")),
+    "text: a word before it": ("text", (f"evil.example/?x={HOME}/u/", LEAVE_SLOT, "\n")),
+    "text: more after it": ("text", (f"{HOME}/u/", LEAVE_SLOT, "@evil.example\n")),
+    "text: alone": ("text", (LEAVE_SLOT, "\n")),
+    "text: the sign-up in a URL": ("text", ("https://evil.example/?x=", SIGNUP_SLOT, "\n")),
+    "text: the five-minute edition": ("short-text", ("https://evil.example/?x=", LEAVE_SLOT, "\n")),
+}
+
+
+@pytest.mark.parametrize(("kind", "added"), MISPLACED.values(), ids=MISPLACED.keys())
+def test_a_placeholder_that_could_lead_elsewhere_is_an_error(kind: FragmentKind, added: tuple[str | Slot, ...]) -> None:
+    found = [f for f in run_preflight_rules(with_slots(kind, *added)) if f.level is FindingLevel.ERROR]
+    assert {f.rule for f in found} == {"placeholders"}
+    assert all("where it could lead elsewhere" in f.message for f in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "added"),
+    [
+        ("html", (f'<a title="x" HREF="{HOME}/preferences/', PREFERENCES_SLOT, '#my-data">x</a>')),
+        ("html", ("<p>You signed up on <b>", SIGNUP_SLOT, "</b>.</p>")),
+        ("text", (f"Unsubscribe: {HOME}/u/", LEAVE_SLOT, " any time\n")),
+        ("text", ("You signed up on ", SIGNUP_SLOT, ".\n")),
+    ],
+)
+def test_own_templates_may_repeat_a_link_or_the_sign_up(kind: FragmentKind, added: tuple[str | Slot, ...]) -> None:
+    assert [f for f in run_preflight_rules(with_slots(kind, *added)) if f.level is FindingLevel.ERROR] == []
+
+
+def test_what_an_older_version_drafted_is_an_error() -> None:
+    found = run_preflight_rules(replace(examined(), has_old_placeholders=True))
+    assert [(f.rule, "Draft the edition again" in f.message) for f in found] == [("placeholders", True)]
+
+
+def test_a_part_without_the_unsubscribe_link_is_an_error() -> None:
+    facts = examined()
+    bare = SlottedText.from_parts(part for part in facts.parts["short-text"].parts() if part != LEAVE_SLOT)
+    found = run_preflight_rules(replace(facts, parts={**facts.parts, "short-text": bare}))
+    assert [f.message for f in found if f.rule == "one-click"] == [
+        "An admin mends this: The text part of the five-minute edition doesn't have the unsubscribe link."
+    ]
+
+
 def _opening(words: str) -> Callable[[], PreflightInput]:
     """Put a line of an own template above the masthead."""
     return _html('<div role="main"', f'<p style="margin:0">{words}</p><div role="main"')
@@ -323,7 +399,7 @@ FAULTS = (
     Fault(
         "one-click",
         FindingLevel.ERROR,
-        "does not hold the unsubscribe link",
+        "doesn't have the unsubscribe link",
         lambda: swapped(examined(), b"List-Unsubscribe: <https://news", b"List-Unsubscribe: <https://other"),
     ),
     Fault(
@@ -351,12 +427,6 @@ FAULTS = (
         FindingLevel.WARNING,
         "{{",
         _content(lambda c: first_entry(c, lambda e: replace(e, summary="{{ name }} said"))),
-    ),
-    Fault(
-        "placeholders",
-        FindingLevel.ERROR,
-        "~leave-token~",
-        lambda: swapped(examined(), TOKEN.encode(), b"~leave-token~"),
     ),
     Fault("placeholders", FindingLevel.ERROR, "{{", _html("In this issue", "{{ title }}")),
     Fault("placeholders", FindingLevel.WARNING, "subject", _said(subject="Hello {{ name }}")),

@@ -104,7 +104,7 @@ def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> Non
     pages = {piece.name: piece.body for piece in draft.pieces if piece.kind == "page"}
     assert list(pages) == ["top", "contents", "body"]
     assert [entry for entry in stated if entry[0] == "page"] == [
-        ["page", name, approval.hash_fragment_body(body)] for name, body in pages.items()
+        ["page", name, approval.hash_fragment(body)] for name, body in pages.items()
     ]
 
 

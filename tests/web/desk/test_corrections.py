@@ -230,7 +230,9 @@ def test_in_the_archive_the_old_text_is_struck_dated_and_signed_and_the_approved
 ) -> None:
     before = sent.world.client.get(f"/editions/{NAME}").text
     with sent.world.database.read() as session:
-        approved_web = approval.read_mailable(session, find_edition(session, NAME), sent.install.settings).join("web")
+        approved_web = (
+            approval.read_mailable(session, find_edition(session, NAME), sent.install.settings).join("web").text
+        )
     sent.correct()
     page = sent.world.client.get(f"/editions/{NAME}").text
     assert (
@@ -242,7 +244,7 @@ def test_in_the_archive_the_old_text_is_struck_dated_and_signed_and_the_approved
     assert 'href="https://fema.example/2026-W47"' in page
     with sent.world.database.read() as session:
         edition = find_edition(session, NAME)
-        assert approval.read_mailable(session, edition, sent.install.settings).join("web") == approved_web
+        assert approval.read_mailable(session, edition, sent.install.settings).join("web").text == approved_web
     again = CorrectionForm(MAPS, "headline", "New flood maps move 4,200 homes", "It was 4,200.")
     assert sent.correct(again).was == RIGHT
     page = sent.world.client.get(f"/editions/{NAME}").text

@@ -13,7 +13,7 @@ from digest.app import editions
 from digest.deliver.compose.variants import create_variants, signup_text
 from digest.edition.approval import read_draft
 from digest.edition.content import EditionContent, EditionSection, SectionEntry
-from digest.edition.placeholders import LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER, SIGNUP_ORIGIN_PLACEHOLDER
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.queries import find_edition
 from digest.web.desk.page_query import read_page_query
 from digest.web.desk.preview_places import mark_preview_places, name_preview_places
@@ -35,9 +35,7 @@ def test_a_preview_without_sections_is_the_mail_of_a_reader_who_left_them_out(we
     shown = week.client().get(f"/desk/preview/{week.name}/text?omit=events&omit=topics").text
     language = settings.reader_language
     origin = signup_text(datetime(2026, 3, 4, tzinfo=UTC), "your sign-up page", ZoneInfo("UTC"), language)
-    filled = mail.text.replace(SIGNUP_ORIGIN_PLACEHOLDER, origin)
-    for token in (LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER):
-        filled = filled.replace(token, "SAMPLE")
+    filled = mail.text.fill({SIGNUP_SLOT: origin, LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE"})
     assert origin in filled
     assert shown == filled
     assert len(shown) < len(week.client().get(f"/desk/preview/{week.name}/text").text)

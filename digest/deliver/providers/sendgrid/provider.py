@@ -4,7 +4,7 @@ The official package would put a list of recipients into one message; `api` avoi
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from digest.deliver.providers.base import (
     scrub_addresses,
 )
 from digest.deliver.providers.sendgrid.api import STEP_TIMEOUT, SendGridApi, SendGridResponse
+from digest.edition.placeholders import Slot
+from digest.edition.rendering.slot_marks import SlotMarks
 
 MAX_BATCH_SIZE = 1000  # personalizations a request may have
 DEFAULT_BATCH_SIZE = 250  # a lost response leaves so many uncertain
@@ -135,12 +137,19 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
 def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
     """Build the request for messages of one template: one personalization with one `to` for each."""
     template = batch[0].template
-    content = [{"type": "text/plain", "value": template.text}]
-    if template.html is not None:
-        content.append({"type": "text/html", "value": template.html})
+    values = [message.placeholders.body_values(template.signup_column) for message in batch]
+    marks = _choose_marks(template, values)
+    content = [
+        {"type": kind, "value": marks.write(text)}
+        for kind, text in zip(("text/plain", "text/html"), template.body_texts, strict=False)
+    ]
     sender = {"email": template.sender_address} | ({"name": template.sender_name} if template.sender_name else {})
+    names = {slot: marks.mark(slot) for slot in values[0]}
     body: dict[str, Any] = {
-        "personalizations": [_personalization(message) for message in batch],
+        "personalizations": [
+            _personalization(message, {names[slot]: value for slot, value in own.items()})
+            for message, own in zip(batch, values, strict=True)
+        ],
         "from": sender,
         "subject": template.subject,
         "content": content,
@@ -152,10 +161,19 @@ def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
     return body
 
 
-def _personalization(message: OutgoingMessage) -> dict[str, Any]:
+def _choose_marks(template: MessageTemplate, values: Sequence[Mapping[Slot, str]]) -> SlotMarks:
+    """Choose marks that occur nowhere in a request: SendGrid searches the text for them, and may search the values too."""
+    texts = [template.subject, template.sender_name, *(text.text for text in template.body_texts)]
+    while True:
+        marks = SlotMarks()
+        if not marks.occurs_in((*texts, *(value for own in values for value in own.values()))):
+            return marks
+
+
+def _personalization(message: OutgoingMessage, substitutions: Mapping[str, str]) -> dict[str, Any]:
     personalization: dict[str, Any] = {
         "to": [{"email": message.address}],
-        "substitutions": message.placeholders.substitutions(message.template.signup_column),
+        "substitutions": substitutions,
         # SendGrid keeps it for long and cannot erase it: an opaque id, and nothing about the person.
         "custom_args": {"delivery_id": message.delivery_id},
     }

@@ -16,6 +16,7 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.deliver.send.edition_run import SendReport, run_edition
+from digest.edition.placeholders import SlottedText
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
@@ -104,7 +105,7 @@ def test_an_answer_that_drips_is_given_up_when_its_time_is_over(
 @pytest.mark.parametrize("how", ["hangs_up_in_message", "reads_slowly"])
 def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str) -> None:
     """More than fits into what is under way: else nobody knows which part arrived, and it is in doubt."""
-    letter = replace(SAMPLE_TEMPLATE, text="word word word word word word word word word word\n" * 200_000)
+    letter = replace(SAMPLE_TEMPLATE, text=SlottedText("word word word word word word word word word word\n" * 200_000))
     large = replace(outgoing_message(), template=letter)
     with ScriptedSmtpServer({}).shrink_receive_buffer() as server:
         setattr(server, how, True)

@@ -1,0 +1,53 @@
+"""The marks by which templates write slots into a page that's rendered as one string.
+
+Each mark contains a random nonce that lasts for one rendering and is never stored. No text in the page can contain the nonce,
+however the text is escaped, so each mark in the output was written by a template.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable
+
+from digest.edition.placeholders import Slot, SlottedText
+from digest.edition.rendering.sanitiser import RenderingError
+
+_NONCE_BYTES = (
+    10  # with two digits for the slot, a mark has 22 characters like a token, so lines break at the same points
+)
+
+
+class SlotMarks:
+    """The marks for one rendering."""
+
+    def __init__(self) -> None:
+        self._nonce = secrets.token_hex(_NONCE_BYTES)
+        self._slots: list[Slot] = []
+
+    def mark(self, slot: Slot) -> str:
+        """Return the mark for a slot: letters and digits, which no escaping changes."""
+        if slot not in self._slots:
+            self._slots.append(slot)
+        return f"{self._nonce}{self._slots.index(slot):02}"
+
+    def write(self, slotted: SlottedText) -> str:
+        """Return a text with a mark in each slot."""
+        return "".join(self.mark(part) if isinstance(part, Slot) else part for part in slotted.parts())
+
+    def split(self, rendered: str) -> SlottedText:
+        """Separate a rendered text from its marks.
+
+        Raises:
+            RenderingError: a template has changed a mark, for example its case.
+        """
+        parts: list[str | Slot] = list(re.split(rf"{self._nonce}(\d\d)", rendered))
+        parts[1::2] = [self._slots[int(str(number))] for number in parts[1::2]]
+        slotted = SlottedText.from_parts(parts)
+        if self.occurs_in([slotted.text.lower()]):
+            raise RenderingError(
+                "A template has changed a placeholder. Write leave, preferences, my_data, and asked as they are, without filters."
+            )
+        return slotted
+
+    def occurs_in(self, texts: Iterable[str]) -> bool:
+        """Return whether any of the texts contains the nonce."""
+        return any(self._nonce in text for text in texts)
