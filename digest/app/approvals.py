@@ -1,6 +1,6 @@
 """What editors and the timetable do about approvals beside approving: send back, mark as done, send what was approved last."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,11 +14,13 @@ from digest.app.editing_state import EditingState
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.app.mail_gallery import fill_invented_reader
-from digest.edition import approval, approval_proof, sent_back_notes
+from digest.edition import approval, approval_proof, authorship, sent_back_notes
 from digest.edition.approvers import ApproverRule
+from digest.edition.authorship import WrittenPart
 from digest.edition.content import EditionContent
 from digest.edition.content_changes import ContentComparison, compare_contents
 from digest.edition.edit_log import load_edits
+from digest.edition.edits import EditionField, StoryField
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.store.approval_models import Approval, SentBackNote
 from digest.store.models import Edition, EditionState
@@ -114,7 +116,8 @@ def _bring_back_draft(
 class ApprovalOverview:
     """How an edition's approval stands. `versions` come newest first, `notes` oldest first; `names` is how colleagues see each actor.
 
-    `compared` is the last version that enough people approved, also one that was taken back, with what it says.
+    `compared` is the last version that enough people approved, also one that was taken back, with what it says. `parts` are what
+    editors wrote of the edition, once for each author.
     """
 
     edition: Edition
@@ -124,6 +127,7 @@ class ApprovalOverview:
     compared: Approval | None
     compared_content: EditionContent | None
     names: Mapping[str, str]
+    parts: tuple[WrittenPart, ...]
 
     @property
     def open_notes(self) -> tuple[SentBackNote, ...]:
@@ -134,6 +138,12 @@ class ApprovalOverview:
     def current(self) -> Approval | None:
         """The version that stands, or waits for another approver."""
         return next((version for version in self.versions if version.state in approval.OPEN_STATES), None)
+
+    @property
+    def current_missing(self) -> int:
+        """How many more approvals the current version takes at least; 0 without one."""
+        signed = [each.actor for each in self.current.signatures] if self.current else []
+        return approval.count_missing_signatures(self.current.statement, signed) if self.current else 0
 
     @property
     def ended(self) -> Approval | None:
@@ -149,6 +159,14 @@ class ApprovalOverview:
         if self.current and self.current.id == self.compared.id:
             return None
         return compare_contents(self.compared_content, content)
+
+    def name_actor(self, actor: str, viewer: str = "", you: str = "") -> str:
+        """Return how colleagues see an actor; `you` where that is who looks."""
+        return you if you and actor == viewer else self.names.get(actor, actor)
+
+    def list_parts_by(self, author: str) -> list[WrittenPart]:
+        """List what an author wrote of the edition."""
+        return [part for part in self.parts if part.actor == author]
 
     def find_version(self, number: int) -> Approval | None:
         """Find a version by its number."""
@@ -174,6 +192,7 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
             compared=compared,
             compared_content=EditionContent.from_json(compared.content) if compared else None,
             names=staff.read_display_names(installation),
+            parts=approval.list_edition_parts(session, edition),
         )
 
 
@@ -210,29 +229,71 @@ def read_version_html(installation: Installation, name: str, number: int) -> str
 
 
 def approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Say who has approved an edition as it stands, and who still may; and what it was sent back for. `viewer` is "you"."""
+    """Say who has approved an edition as it is now, who still has to, and for what; and what it was sent back for. `viewer` is "you"."""
     names = overview.names
     notes = [f"{names.get(n.actor, n.actor)} sent it back: “{n.text}” It is not done yet." for n in overview.open_notes]
     return [*notes, *approver_sentences(overview, viewer)]
 
 
 def approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Say who has approved a draft as it stands, and who still may; nothing of any other edition. `viewer` is "you"."""
-    rule, names = overview.rule, overview.names
+    """Say who has approved a draft as it is now, who still has to, and for what; nothing of any other edition. `viewer` is "you"."""
+    rule = overview.rule
     if overview.edition.state != EditionState.DRAFT:
         return []
     sentences = []
-    if rule.needed > 1:
-        signed = join_words([names.get(actor, actor) for actor in rule.signed])
+    if (total := len(rule.signed) + rule.missing) > 1:
+        signed = join_words([overview.name_actor(actor) for actor in rule.signed])
         sentences.append(
-            f"{len(rule.signed)} of {rule.needed} approvals{f': {signed} approved this version' if signed else ''}."
+            f"{len(rule.signed)} of {total} approvals{f': {signed} approved this version' if signed else ''}."
         )
-    if rule.last_editor and rule.is_barred_by_edit(rule.last_editor):
-        last = names.get(rule.last_editor, rule.last_editor)
-        you = "You edited last, so you cannot approve."
-        sentences.append(you if rule.last_editor == viewer else f"{last} edited last, so {last} cannot approve.")
+    sentences += [_describe_author(overview, author, viewer) for author in rule.authors]
+    if rule.is_alone:
+        sentences.append(_explain_alone(is_viewer=viewer in rule.staff))
     if eligible := sorted(rule.list_eligible(), key=lambda actor: actor != viewer):
-        sentences.append(f"{join_words(['You' if a == viewer else names.get(a, a) for a in eligible])} can approve.")
+        sentences.append(
+            f"{join_words([overview.name_actor(actor, viewer, 'You') for actor in eligible])} can approve."
+        )
     elif rule.staff:
-        sentences.append("Nobody else on the staff can approve: invite a colleague, or let somebody else edit last.")
+        sentences.append("No one else can approve this. Invite another editor.")
     return sentences
+
+
+def _explain_alone(*, is_viewer: bool) -> str:
+    if is_viewer:
+        return "You're the only editor, so you can approve what you wrote. With a second editor, one of them would have to."
+    return "There's only one editor, so what editors wrote needs no second approval."
+
+
+def _describe_author(overview: ApprovalOverview, author: str, viewer: str) -> str:
+    """Say what an author wrote, and who has approved that or that somebody still has to."""
+    who, parts = overview.name_actor(author, viewer, "You"), describe_parts(overview.list_parts_by(author))
+    if overview.rule.is_open(author):
+        return f"{who} wrote {parts}: {'someone else' if author == viewer else f'someone other than {who}'} needs to approve that."
+    others = [overview.name_actor(actor, viewer, "you") for actor in overview.rule.signed if actor != author]
+    return f"{who} wrote {parts}: approved by {join_words(others)}."
+
+
+_PART_WORDS = {
+    EditionField.SUBJECT: "the subject",
+    EditionField.PREHEADER: "the preheader",
+    EditionField.INTRO: "the intro",
+    EditionField.EDITOR: "the signature",
+    StoryField.HEADLINE: "the headline “{}”",
+    StoryField.SUMMARY: "the summary of “{}”",
+    StoryField.KICKER: "the topic line of “{}”",
+    StoryField.WHY: "why “{}” leads",
+    authorship.STORY_PART: "the story “{}”",
+    authorship.BLOCK_PART: "the block “{}”",
+    authorship.PICTURE_PART: "the image of “{}”",
+    authorship.TOPIC_PART: "the topic of “{}”",
+    authorship.NOTE_PART: "the note under “{}”",
+    authorship.EDITS_PART: "changes from before the last upgrade",
+}
+_MAX_NAMED_PARTS = 4
+
+
+def describe_parts(parts: Sequence[WrittenPart]) -> str:
+    """Name what somebody wrote, the first few parts of many."""
+    words = [_PART_WORDS[part.part].format(part.item) for part in parts]
+    more = len(words) - _MAX_NAMED_PARTS
+    return join_words([*words[:_MAX_NAMED_PARTS], f"{more} more"] if more > 1 else words)

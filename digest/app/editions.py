@@ -282,7 +282,7 @@ def check_edition(
 
 @dataclass(frozen=True, slots=True)
 class ApprovalResult:
-    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks."""
+    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks at least."""
 
     edition: str
     version: int
@@ -292,12 +292,12 @@ class ApprovalResult:
 def approve_edition(
     installation: Installation, name: str, content_hash: str, *, actor: Actor, now: datetime
 ) -> ApprovalResult:
-    """Approve an edition by the content hash that was looked at; it goes out once as many have as the settings ask for.
+    """Approve an edition by the content hash that was looked at; it goes out once nothing in it lacks an approval.
 
     Raises:
         UnknownEditionError: there is none of that name.
         ApprovalError: it is no draft, changed since, preflight finds errors, it was sent back with a note that is not done, or
-            the actor was the last to edit it or has approved it already.
+            the actor wrote all that still lacks an approval, or has approved it already.
     """
     name = edition_name(installation, name)
     with APPROVE.steps(installation.database, actor, name, now=now) as audit:
@@ -316,11 +316,12 @@ def approve_edition(
             )
             if counted and counted.content_hash == signed.content_hash:
                 signed.editor_counts = counted.counts.as_json()
-            audit.detail = {"mark": signed.content_hash, "version": signed.version}
+            missing = approval.count_missing_signatures(signed.statement, [each.actor for each in signed.signatures])
+            audit.detail = {"mark": signed.content_hash, "version": signed.version, "missing": missing}
+            audit.detail |= {"authors": signed.statement["authors"], "alone": signed.statement["alone"]}
             audit.record(session)
-            missing = signed.statement["approvals"] - len(signed.signatures)
             result = ApprovalResult(name, signed.version, missing)
-    if result.missing <= 0:
+    if not result.missing:
         store_card(installation, name, now=now)
     return result
 

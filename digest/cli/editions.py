@@ -57,7 +57,7 @@ def _story_lines(scored: ScoredStory) -> Iterator[str]:
     yield f"     {scored.score:8.2f}  sum"
 
 
-EXIT_ANSWER_NO = 1  # a rule of preflight fails, or an edition is held
+EXIT_ANSWER_NO = 1  # a rule of preflight fails, an edition is held, or it takes another approval
 
 
 @click.command(
@@ -182,7 +182,8 @@ Examples:
   digest approve 2026-W47 --send-back "The intro names a story that is out."
   digest approve 2026-W47 --done       what it was sent back for is done
 
-Exit codes: 0 approved (without MARK: shown), 2 it cannot be (it says why), or wrong use."""
+Exit codes: 0 approved (without MARK: shown), 1 your approval is recorded and another is needed, 2 it cannot be approved (it
+says why), or wrong use."""
 )
 @click.argument("edition")
 @click.argument("mark", default="")
@@ -207,13 +208,22 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool, note: 
         name = editions.void_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
     elif mark:
-        result = editions.approve_edition(installation, edition, mark, actor=context.actor, now=now)
-        if result.missing:
-            click.echo(f"You have approved version {result.version} of {result.edition}. It takes one more.")
-        else:
-            click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
+        _approve_mark(context, edition, mark)
     else:
         _show_what_to_approve(installation, edition, now)
+
+
+def _approve_mark(context: CommandContext, edition: str, mark: str) -> None:
+    """Approve an edition by its mark. Exits with 1 where it still takes another approval."""
+    installation = context.installation
+    result = editions.approve_edition(installation, edition, mark, actor=context.actor, now=context.now())
+    if not result.missing:
+        click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
+        return
+    click.echo(f"Your approval of {result.edition} is recorded, but the edition isn't approved yet.")
+    for sentence in approvals.approver_sentences(approvals.read_approval_overview(installation, edition)):
+        click.echo(sentence)
+    raise SystemExit(EXIT_ANSWER_NO)
 
 
 def _show_what_to_approve(installation: Installation, edition: str, now: datetime) -> None:

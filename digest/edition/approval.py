@@ -2,7 +2,8 @@
 
 A content hash is a SHA-256 over the canonical JSON of everything a reader will get: subject, preheader, sender and
 list headers, the hash of every fragment in order and of the web copy. Approval stores that list with a copy of all that it
-names, as a version of its own, and an HMAC of its hash by a key that is not in the database, one for each approver. What is
+names, as a version of its own, and an HMAC of its hash by a key that is not in the database, one for each approver. It lists
+the authors of the texts, links, and images too, so that a version proves by itself that others approved them. What is
 sent, tested and shown in the archive is read from the version that stands; the edition's own pieces are its draft.
 
 `approval_proof` proves a version before it is sent. Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
@@ -12,14 +13,17 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from digest.edition.approvers import ApproverRule
+from digest.edition.approvers import ApproverRule, count_missing_approvals
+from digest.edition.authorship import EDITS_PART, WrittenPart, read_written_parts
 from digest.edition.content import RenderedFragment
+from digest.edition.edits import EditKind
 from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.edition.placeholders import SlotPositions, pack_slots, unpack_slots
 from digest.edition.queries import last_cut_off_before, load_rendered_fragments
@@ -27,7 +31,7 @@ from digest.edition.windows import next_window
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment, SentBackNote
 from digest.store.models import Edition, EditionEdit, EditionState
-from digest.store.staff import list_proven_staff, staff_actor
+from digest.store.staff import list_working_staff, staff_actor
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 
@@ -51,13 +55,15 @@ def hash_fragment(body: str, slots: SlotPositions | None = ()) -> str:
     return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
 
 
-def approval_statement(mailable: MailableEdition, release_at: datetime, approvers: int) -> dict[str, Any]:
-    """List all that approval vouches for, as plain JSON values; `approvers` is how many have to."""
+def approval_statement(mailable: MailableEdition, release_at: datetime, rule: ApproverRule) -> dict[str, Any]:
+    """List all that approval vouches for, as plain JSON values: what readers get, who wrote in it, and how many have to approve."""
     return {
         "edition": mailable.name,
         "number": mailable.number,
         "release": _utc_text(release_at),
-        "approvals": approvers,
+        "approvals": rule.needed,
+        "authors": list(rule.written),
+        "alone": rule.is_alone,
         "subject": mailable.subject,
         "preheader": mailable.preheader,
         "from": [mailable.sender_name, mailable.sender_address],
@@ -157,8 +163,8 @@ def read_hashed(session: Session, edition: Edition, settings: Settings) -> tuple
     standing = find_standing_approval(session, edition)
     if standing:
         return read_version(session, standing), standing.content_hash
-    draft = read_draft(session, edition, settings)
-    return draft, content_hash_of(approval_statement(draft, edition.release_at, settings.file.approval.approvers))
+    draft, rule = read_draft(session, edition, settings), _read_unsigned_rule(session, edition, settings)
+    return draft, content_hash_of(approval_statement(draft, edition.release_at, rule))
 
 
 def current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
@@ -167,8 +173,8 @@ def current_content_hash(session: Session, edition: Edition, settings: Settings)
 
 
 def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
-    draft = read_draft(session, edition, settings)
-    return approval_statement(draft, edition.release_at, settings.file.approval.approvers)
+    draft, rule = read_draft(session, edition, settings), _read_unsigned_rule(session, edition, settings)
+    return approval_statement(draft, edition.release_at, rule)
 
 
 # --- approving -----------------------------------------------------------------------------------------------
@@ -186,7 +192,8 @@ def sign_approval(
 ) -> Approval:
     """Approve what `content_hash` names (at least its first seven digits), and return the version with the signature on it.
 
-    It stands, and the edition is approved, once as many have signed as the settings ask for.
+    It stands, and the edition is approved, once as many people as the settings ask for have signed each text, link, and image
+    that somebody else wrote.
 
     Raises:
         ApprovalError: it is no draft, an older version drafted it, another edition covers its week or leaves a gap before it, it has changed since
@@ -227,7 +234,7 @@ def sign_approval(
     payload = signature_payload(current_hash, approval.version, actor, now)
     signature = sign_payload(keys.current("approval"), payload)
     approval.signatures.append(ApprovalSignature(actor=actor, at=now, signature=signature))
-    if len(approval.signatures) >= statement["approvals"]:
+    if count_missing_signatures(statement, [signed.actor for signed in approval.signatures]) == 0:
         approval.state, approval.stood_at = ApprovalState.STANDING, now
         edition.state, edition.approved_by, edition.approved_at = EditionState.APPROVED, actor, now
     session.flush()
@@ -235,17 +242,45 @@ def sign_approval(
 
 
 def read_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
-    """Read who may approve an edition as it stands."""
+    """Read who may approve an edition as it is now."""
     waiting = find_waiting_approval(session, edition)
     if waiting and waiting.content_hash != content_hash_of(_state_draft(session, edition, settings)):
         waiting = None
-    last_edit = select(EditionEdit.actor).where(EditionEdit.edition_id == edition.id).order_by(EditionEdit.seq.desc())
+    rule = _read_unsigned_rule(session, edition, settings)
+    return replace(rule, signed=tuple(signed.actor for signed in waiting.signatures)) if waiting else rule
+
+
+def _read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
+    needed = settings.file.approval.approvers
+    written = tuple(sorted({part.actor for part in list_edition_parts(session, edition)}))
+    begun = session.scalar(select(func.min(EditionEdit.at)).where(EditionEdit.edition_id == edition.id))
+    colleagues = list_working_staff(session, removed_after=begun)
     return ApproverRule(
-        needed=settings.file.approval.approvers,
-        signed=tuple(signed.actor for signed in waiting.signatures) if waiting else (),
-        last_editor=session.scalar(last_edit.limit(1)),
-        staff=tuple(staff_actor(member) for member in list_proven_staff(session)),
+        needed=needed,
+        signed=(),
+        written=written,
+        staff=tuple(staff_actor(member) for member in colleagues if member.removed_at is None),
+        is_alone=bool(written) and needed == 1 and len(colleagues) <= 1,
     )
+
+
+def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
+    """List what editors wrote of an edition as it is now, once for each author."""
+    if edition.written_parts is not None:
+        return read_written_parts(edition.written_parts)
+    editors = select(EditionEdit.actor).where(
+        EditionEdit.edition_id == edition.id, EditionEdit.kind.not_in((EditKind.UNDO, EditKind.REVERT))
+    )
+    return tuple(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct()))
+
+
+def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
+    """Return how many more people have to sign a version at least, by its statement; 0 if it's approved.
+
+    Statements of before authors were recorded ask for a number of approvals, and those of version 0.1 for one.
+    """
+    authors = () if stated.get("alone") else stated.get("authors", ())
+    return count_missing_approvals(stated.get("approvals", 1), authors, signed)
 
 
 def check_window(session: Session, edition: Edition) -> None:

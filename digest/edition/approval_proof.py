@@ -10,6 +10,7 @@ from digest.edition.approval import (
     approval_statement,
     check_window,
     content_hash_of,
+    count_missing_signatures,
     find_sendable_approval,
     find_standing_approval,
     hash_text,
@@ -20,6 +21,7 @@ from digest.edition.approval import (
     signature_payload,
     supersede_approval,
 )
+from digest.edition.approvers import ApproverRule
 from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
@@ -70,10 +72,10 @@ def _find_fault(
     anew = "Take the approval back and approve anew."
     if content_hash_of(stated) != approval.content_hash:
         return f"the record of it was changed. {anew}"
-    if _count_signers(approval, keys) < stated.get("approvals", 1):
+    if count_missing_signatures(stated, _list_signers(approval, keys)):
         return f"the key that signed it is not in the key file. {anew}"
     current = describe_draft(edition, (), settings)
-    now = approval_statement(current, edition.release_at, 1)
+    now = approval_statement(current, edition.release_at, ApproverRule(1, (), (), ()))
     if now["list"][-1] != stated["list"][-1]:
         return (
             f"DIGEST_BASE_URL was {stated['list'][-1]}, to which its links lead, and is {now['list'][-1]} now. Put it back; or "
@@ -91,21 +93,21 @@ def _find_fault(
 _HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its list address"}
 
 
-def _count_signers(approval: Approval, keys: KeyRing) -> int:
-    """Count whose signatures are good, by any key: one that was rotated since must not stop an edition.
+def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:
+    """List whose signatures are good, by any key: one that was rotated since must not stop an edition.
 
     Version 0.1 signed the hash alone, by session keys too; its statements ask for one approval.
     """
     is_old = "approvals" not in approval.statement
     signing_keys = (*keys.of_kind("approval"), *(keys.of_kind("session") if is_old else ()))
-    signers = set()
+    signers = []
     for signed in approval.signatures:
         payload = signature_payload(approval.content_hash, approval.version, signed.actor, signed.at)
         if is_old:
             payload = b"approval:" + approval.content_hash.encode()
         if any(hmac.compare_digest(sign_payload(key, payload), signed.signature) for key in signing_keys):
-            signers.add(signed.actor)
-    return len(signers)
+            signers.append(signed.actor)
+    return signers
 
 
 def find_reinstatable_approval(

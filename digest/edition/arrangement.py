@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from digest.edition.board_story import BoardStory, EditedPicture, Removal, StoryState
-from digest.edition.content import SPONSOR_BLOCK_ID, EditionPicture, LabelledBlock, PictureCuts
+from digest.edition.content import SPONSOR_BLOCK_ID, AuthoredBlock, EditionPicture, LabelledBlock, PictureCuts
 from digest.edition.edits import Edit, find_undone
 from digest.edition.grown_proposal import GrownProposal, TrayStory
 from digest.edition.kinds import SECTION_KINDS
@@ -106,6 +106,7 @@ class Arrangement:
     links: tuple[StoryLink, ...]  # what editors put together or apart, for what is grouped anew
     story_names: Mapping[str, str]  # the lead's URL of the story that holds an article, by the article's URL
     next_up: Mapping[str, str]  # the lead's URL of the story that comes up for a dropped one, by section
+    given_blocks: tuple[AuthoredBlock, ...]  # that were there before the first edit
     incomplete_reason: str = ""
 
     def name_target(self, target: str) -> str:
@@ -133,7 +134,7 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
         file: the publication's settings: its sections and their rules.
         release_day: the day of the release in the publication's zone, which decides what blocks run.
     """
-    board = StoryBoard(grown, file.sections, [*_sponsor_blocks(file), *grown.blocks])
+    board = StoryBoard(grown, file.sections, _list_given_blocks(grown, file))
     undone = find_undone(edits)
     outcomes = []
     for edit in edits:
@@ -149,9 +150,13 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
     return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
 
 
-def _sponsor_blocks(file: SettingsFile) -> list[LabelledBlock]:
+def _list_given_blocks(grown: GrownProposal, file: SettingsFile) -> list[LabelledBlock]:
+    """List the blocks that are there before the first edit: the sponsor's of the settings, and those that earlier editions wrote."""
     paid = file.sponsor
-    return [LabelledBlock(SPONSOR_BLOCK_ID, "sponsor", paid.headline, paid.name, paid.text, paid.url)] if paid else []
+    sponsor = (
+        [LabelledBlock(SPONSOR_BLOCK_ID, "sponsor", paid.headline, paid.name, paid.text, paid.url)] if paid else []
+    )
+    return [*sponsor, *grown.blocks]
 
 
 def _read_arrangement(
@@ -183,6 +188,9 @@ def _read_arrangement(
         outcomes=outcomes,
         links=tuple(board.links),
         story_names={a.url: s.story.lead.url for s in board.stories for a in s.story.members},
+        given_blocks=tuple(
+            AuthoredBlock(block, grown.block_authors.get(block.id, ())) for block in _list_given_blocks(grown, file)
+        ),
         next_up={key: following.story.lead.url for key in sections if (following := board.find_next(key))},
         incomplete_reason=explain_shortage(news_count, file.select.minimum),
     )

@@ -8,6 +8,7 @@ from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from digest.edition.arrangement import Arrangement, arrange_edition
+from digest.edition.authorship import list_written_parts
 from digest.edition.content import EditionContent, RenderedFragment
 from digest.edition.content_builder import EditionIdentity, build_content
 from digest.edition.edits import Edit
@@ -71,12 +72,13 @@ def _write_content(arrangement: Arrangement, identity: EditionIdentity, settings
 
 
 def record_content(edition: Edition, composed: ComposedEdition) -> None:
-    """Write into an edition's row what it says now, and whether that is enough to go out. It is a draft then."""
+    """Write into an edition's row what it says, who wrote that, and whether it is enough to go out. It is a draft then."""
     reason = composed.arrangement.incomplete_reason
     edition.state = EditionState.INCOMPLETE if reason else EditionState.DRAFT
     edition.held_because = reason
     edition.subject, edition.preheader = composed.content.subject, composed.content.preheader
     edition.content = composed.content.as_json()
+    edition.written_parts = [asdict(part) for part in list_written_parts(composed.arrangement)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ It is stored as JSON in `Edition.content`, is what an editor changes, and is all
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -144,6 +144,13 @@ class LabelledBlock:
     def is_over(self, day: date) -> bool:
         """Return whether it runs neither on a day nor later."""
         return self.last_day is not None and self.last_day < day
+
+
+class AuthoredBlock(NamedTuple):
+    """A block that an edition starts with, and who wrote it, as the audit log names them; no one is known for the settings' block."""
+
+    block: LabelledBlock
+    authors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

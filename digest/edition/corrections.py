@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval import find_standing_approval
-from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
+from digest.edition.content import AuthoredBlock, EditionContent, LabelledBlock, SectionEntry
 from digest.edition.corrected_content import correct_entry
 from digest.edition.queries import OUTGOING_STATES
 from digest.store.correction_models import Correction
@@ -106,7 +106,7 @@ def sign_correction(correction: Correction, zone: ZoneInfo, language: ReaderLang
 
 def load_carried_blocks(
     session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: ReaderLanguage
-) -> tuple[LabelledBlock, ...]:
+) -> tuple[AuthoredBlock, ...]:
     """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
     before = select(func.max(Edition.release_at)).where(
         Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
@@ -122,7 +122,10 @@ def load_carried_blocks(
         query = query.where(Correction.at >= last)
     day = release_at.astimezone(zone).date()
     return tuple(
-        make_correction_block(row.Correction, row.Edition, base_url, day, language) for row in session.execute(query)
+        AuthoredBlock(
+            make_correction_block(row.Correction, row.Edition, base_url, day, language), (row.Correction.actor,)
+        )
+        for row in session.execute(query)
     )
 
 

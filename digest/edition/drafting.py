@@ -22,7 +22,7 @@ from digest.edition.approval import hash_fragment, supersede_outdated_approval
 from digest.edition.arrangement import arrange_edition
 from digest.edition.calendar_store import load_calendar, name_release
 from digest.edition.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
-from digest.edition.content import LabelledBlock, RenderedFragment
+from digest.edition.content import AuthoredBlock, RenderedFragment
 from digest.edition.content_builder import EditionIdentity
 from digest.edition.corrections import load_carried_blocks
 from digest.edition.edit_log import load_edits, load_proposal, store_proposal
@@ -88,7 +88,7 @@ class _DraftPlan:
     window: EditionWindow
     candidates: tuple[CandidateArticle, ...]
     previous: PreviousEditions
-    blocks: tuple[LabelledBlock, ...] = ()  # of earlier editions, that run in this one
+    blocks: tuple[AuthoredBlock, ...] = ()  # of earlier editions, that run in this one
     edited: _EditedDraft | None = None
     words: WordTable = field(default_factory=WordTable)
 
@@ -120,7 +120,10 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
     proposal = _propose_with_rechecks(database, fetcher, settings, plan, now)
     pictured = list_pictured_articles(settings, proposal)
     pictures, warnings = prepare_pictures(database, fetcher, settings, pictured, now=now)
-    return _compose_draft(plan, GrownProposal(proposal, pictures=pictures, blocks=plan.blocks), settings, warnings, now)
+    blocks = tuple(given.block for given in plan.blocks)
+    authors = {given.block.id: given.authors for given in plan.blocks}
+    grown = GrownProposal(proposal, pictures=pictures, blocks=blocks, block_authors=authors)
+    return _compose_draft(plan, grown, settings, warnings, now)
 
 
 def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *, now: datetime) -> PreparedDraft:

@@ -36,7 +36,8 @@ class GrownProposal:
     tray: tuple[TrayStory, ...] = ()
     pictures: dict[str, PictureCuts] = field(default_factory=dict)
     refused_pictures: tuple[str, ...] = ()  # by `image`, those that were asked for after the draft and could not be had
-    blocks: tuple[LabelledBlock, ...] = ()  # that run on the day of the release, from the settings and earlier editions
+    blocks: tuple[LabelledBlock, ...] = ()  # that run on the day of the release, from earlier editions
+    block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # who wrote them there, by a block's `id`
 
     def list_scored(self) -> Iterator[ScoredStory]:
         """Return every story: those proposed, those left out, those in the tray."""

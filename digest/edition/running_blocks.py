@@ -1,13 +1,15 @@
 """Labelled blocks that run on: written in one edition, they stand in every later one until their last day."""
 
+from collections import defaultdict
 from datetime import date, datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition.content import SPONSOR_BLOCK_ID, LabelledBlock
+from digest.edition.authorship import find_block_authors
+from digest.edition.content import SPONSOR_BLOCK_ID, AuthoredBlock
 from digest.edition.edit_log import load_edits
-from digest.edition.edits import BLOCK_PREFIX, EditKind, edits_in_force
+from digest.edition.edits import BLOCK_PREFIX, Edit, EditKind, find_undone
 from digest.edition.grown_proposal import GrownProposal
 from digest.edition.story_board import StoryBoard
 from digest.select.values import Proposal
@@ -19,7 +21,7 @@ MAX_EARLIER_EDITIONS = 60  # with edits of blocks, the latest: more than a year 
 _SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
 
 
-def load_running_blocks(session: Session, release_at: datetime, day: date) -> tuple[LabelledBlock, ...]:
+def load_running_blocks(session: Session, release_at: datetime, day: date) -> tuple[AuthoredBlock, ...]:
     """Return the blocks of earlier editions that run in the one of a release, or later; `day` is its day in the publication's zone."""
     with_blocks = select(EditionEdit.edition_id).where(EditionEdit.kind == EditKind.BLOCK)
     query = (
@@ -29,8 +31,17 @@ def load_running_blocks(session: Session, release_at: datetime, day: date) -> tu
         .limit(MAX_EARLIER_EDITIONS)
     )
     board = StoryBoard(GrownProposal(Proposal()), (), ())
+    written: dict[str, list[tuple[Edit, bool]]] = defaultdict(list)
     for edition in reversed(session.scalars(query).all()):
-        for edit in edits_in_force(load_edits(session, edition)):
+        edits = load_edits(session, edition)
+        undone = find_undone(edits)
+        for edit in edits:
             if edit.kind == EditKind.BLOCK and edit.target != _SETTINGS_BLOCK:
-                board.apply_edit(edit)
-    return tuple(block for block in board.blocks.values() if not block.is_over(day))
+                written[edit.target].append((edit, edit.seq not in undone))
+                if edit.seq not in undone:
+                    board.apply_edit(edit)
+    return tuple(
+        AuthoredBlock(block, find_block_authors(written[f"{BLOCK_PREFIX}{block.id}"]))
+        for block in board.blocks.values()
+        if not block.is_over(day)
+    )

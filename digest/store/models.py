@@ -184,8 +184,9 @@ class Edition(Base):
     """One issue of the newsletter.
 
     `name` is the ISO week of its release day. The window is `opens_at` < dated ≤ `cut_off`; what drafting
-    considered stands in its stories. `content` is the arranged edition (`edition.content`) as JSON. What was approved of it
-    stands in its approvals; `approved_by` and `approved_at` say who made the one that stands complete, and when.
+    considered stands in its stories. `content` is the arranged edition (`edition.content`) as JSON, `written_parts` are
+    what editors wrote of it (`edition.authorship`), None in a draft that was last changed by a version that didn't record authors. What
+    was approved of it stands in its approvals; `approved_by` and `approved_at` say who made the one that stands complete, and when.
     """
 
     __tablename__ = "edition"
@@ -203,6 +204,7 @@ class Edition(Base):
     subject: Mapped[str] = mapped_column(Text, default="")
     preheader: Mapped[str] = mapped_column(Text, default="")
     content: Mapped[Json]
+    written_parts: Mapped[list[dict[str, str]] | None] = mapped_column(JSON(none_as_null=True))
     held_because: Mapped[str] = mapped_column(Text, default="")
     approved_by: Mapped[str | None] = mapped_column(String(200))
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

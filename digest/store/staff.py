@@ -13,6 +13,7 @@ from typing import Literal
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from digest.store.account_models import SignIn
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from subscribers.address import Address, AddressError, mask_address, read_address
@@ -105,6 +106,20 @@ def name_staff(session: Session) -> dict[str, str]:
     """Give the names by which colleagues see the staff, and those who were on it, by the names that logs and chains have for them."""
     members = list_staff_members(session, include_removed=True)
     return {staff_actor(member): display_name_of(member.name, member.email) for member in members}
+
+
+def list_working_staff(session: Session, *, removed_after: datetime | None) -> list[StaffMember]:
+    """List the members who can sign in, by number: their address is proven, or they've signed in lately.
+
+    Members who signed in and were removed after `removed_after` are listed too.
+    """
+    signed_in = set(session.scalars(select(SignIn.staff).where(SignIn.succeeded).distinct()))
+    return [
+        member
+        for member in list_staff_members(session, include_removed=True)
+        if (member.removed_at is None and (member.proven_at or member.id in signed_in))
+        or (member.removed_at and removed_after and member.removed_at > removed_after and member.id in signed_in)
+    ]
 
 
 def list_proven_staff(session: Session) -> list[StaffMember]:

@@ -35,7 +35,7 @@ from digest.deliver.send.edition_run import SendError, run_edition
 from digest.edition import approval
 from digest.edition.approval import ApprovalError
 from digest.edition.drafting import DraftError
-from digest.edition.edits import EditionField
+from digest.edition.edits import EditionField, EditKind, edits_in_force
 from digest.edition.fragment_names import list_omitted_fragments
 from digest.edition.mailable_edition import FragmentKind, MailableEdition
 from digest.edition.placeholders import Slot, SlottedText
@@ -125,6 +125,7 @@ class GivenVersion:
     """What the model knows of a version: the draft that its approvers saw, who they are, and what became of it."""
 
     seen: MailableEdition
+    authors: set[str]
     signed: list[str] = field(default_factory=list)
     stood: bool = False
     state: ApprovalState = ApprovalState.WAITING
@@ -143,7 +144,6 @@ class WatchedEdition:
         self.now = NOW
         self.versions: list[GivenVersion] = []
         self.open_notes: list[int] = []
-        self.last_editor = ""
         self.texts = 0
         self.marks: list[str] = []
         self.is_sent = self.is_skipped = False
@@ -263,7 +263,6 @@ class WatchedEdition:
         assert not self.has_ended
         assert result.edit is not None
         self.done[what] += 1
-        self.last_editor = actor.name
         self.supersede()
         return True
 
@@ -284,8 +283,7 @@ class WatchedEdition:
             self.edition().state is EditionState.DRAFT
             and given == mark
             and not self.open_notes
-            and actor.name != self.last_editor
-            and not (waiting and actor.name in waiting.signed)
+            and self.is_useful(actor.name, waiting.signed if waiting else [])
         )
         try:
             editions.approve_edition(self.install, self.name, given, actor=actor, now=self.now)
@@ -296,12 +294,29 @@ class WatchedEdition:
         assert may
         if waiting is None:
             self.supersede()
-            waiting = GivenVersion(seen)
+            waiting = GivenVersion(seen, self.authors())
             self.versions.append(waiting)
         waiting.signed.append(actor.name)
-        if len(waiting.signed) == self.approvers:
+        if self.is_enough(waiting.signed):
             waiting.stood, waiting.state = True, ApprovalState.STANDING
             self.done["approved"] += 1
+
+    def authors(self) -> set[str]:
+        """Name who wrote the subject or the intro, which is all that is written here: up to the edit in force, undone ones too."""
+        edits = editing_state.read_editing_state(self.install, self.name).edits
+        last = {e.text("field"): e.seq for e in edits_in_force(edits) if e.kind == EditKind.TEXT}
+        return {e.actor for e in edits if e.kind == EditKind.TEXT and e.seq <= last.get(e.text("field"), 0)}
+
+    def is_useful(self, actor: str, signed: list[str]) -> bool:
+        """Whether an approval adds something: another one, where somebody else's words lack it."""
+        others = [author for author in self.authors() if author != actor]
+        lacking = [author for author in others if len(set(signed) - {author}) < self.approvers]
+        return actor not in signed and (bool(lacking) or not self.authors())
+
+    def is_enough(self, signed: list[str]) -> bool:
+        """Whether as many as it takes have approved what anybody else wrote."""
+        counts = [len(set(signed) - {author}) for author in self.authors()] or [len(signed)]
+        return min(counts) >= self.approvers
 
     def approve_together(self) -> None:
         """Let one after the other approve until it is approved."""
@@ -379,8 +394,6 @@ class WatchedEdition:
             approved[-1].state = ApprovalState.STANDING
             # The draft was brought back by an edit of the timetable, unless it stood there already.
             before = approved[-1].seen
-            edits = editing_state.read_editing_state(self.install, self.name).edits
-            self.last_editor = edits[-1].actor if edits else ""
         else:
             assert decision == f"{self.name}: {DeadlineDecision.WAIT}"
             self.done["waits"] += 1
@@ -416,7 +429,9 @@ class WatchedEdition:
             return
         version = self.standing()
         assert version is not None
-        assert len(version.signed) == self.approvers
+        assert len(version.signed) >= self.approvers
+        for author in version.authors:
+            assert len(set(version.signed) - {author}) >= self.approvers
         messages = read_outbox(install.settings.outbox_folder / "edition")
         is_whole = self.edition().state is EditionState.SENT
         assert (len(messages) == len(READERS)) == is_whole

@@ -158,7 +158,7 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
             "approvers",
             "Approvers needed",
             "choice",
-            "All approve the same bytes; whoever edited last does not count, unless they work alone.",
+            "That many people other than its author approve each text, link, and image. An only editor can approve alone.",
             choices=(("1", "One"), ("2", "Two")),
         ),
     ),

@@ -67,6 +67,8 @@ class ApprovalStanding:
     approvers: str  # who has approved it and who still may; empty where it is no draft
     signed: str  # by whom it is approved, or begins to be; empty where nobody has
     refusal: str
+    approve_label: str  # of the button
+    is_partial: bool  # whether another approval is needed after this one
     compared_version: int  # 0: none was approved yet
     compared_at: datetime | None
     changes: tuple[ChangeRow, ...]
@@ -100,6 +102,8 @@ def describe_approval_standing(
         approvers=approvers,
         signed=_name_signers(overview),
         refusal=overview.rule.explain_refusal(actor),
+        approve_label=_label_approval(overview, actor),
+        is_partial=overview.rule.sign(actor).missing > 0,
         compared_version=overview.compared.version if overview.compared else 0,
         compared_at=overview.compared.stood_at if overview.compared else None,
         changes=changes,
@@ -164,6 +168,15 @@ def _describe_last_act(overview: ApprovalOverview, zone: ZoneInfo) -> str:
     return say("{who} marked the note as done", done.done_by, done.done_at) if done else "It is a draft."
 
 
+def _label_approval(overview: ApprovalOverview, actor: str) -> str:
+    """Return what the button says: what an approval approves, where it's only what others wrote."""
+    number, rule = f"No. {overview.edition.number}", overview.rule
+    others = [overview.name_actor(author) for author in rule.authors if author != actor and rule.is_open(author)]
+    if actor in rule.authors and others and not rule.explain_refusal(actor):
+        return f"Approve what {join_words(others)} wrote in {number}"
+    return f"Approve {number}"
+
+
 def _name_signers(overview: ApprovalOverview) -> str:
     """Name who has approved an edition as it stands; empty where nobody has."""
     signatures = overview.current.signatures if overview.current else ()
@@ -176,7 +189,8 @@ def _choose_badge(overview: ApprovalOverview) -> tuple[str, str]:
     if overview.edition.state == EditionState.APPROVED:
         return "Approved", "ok"
     if overview.current and overview.current.state is ApprovalState.WAITING:
-        return f"{len(overview.current.signatures)} of {overview.rule.needed} approved", ""
+        signed = len(overview.current.signatures)
+        return f"{signed} of {signed + overview.current_missing} approved", ""
     return ("Approval void", "warn") if overview.ended else ("", "")
 
 

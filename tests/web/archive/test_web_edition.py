@@ -16,6 +16,7 @@ from digest.app.corrections import CorrectionForm
 from digest.app.editions import gather_preflight_facts
 from digest.app.installation import Installation
 from digest.edition import approval
+from digest.edition.approvers import ApproverRule
 from digest.edition.content import EditionContent
 from digest.edition.queries import find_edition
 from digest.store.models import Edition, EditionState, Fragment
@@ -100,7 +101,7 @@ def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> Non
     world.edition()
     with world.database.read() as session:
         draft = approval.read_draft(session, find_edition(session, NAME), world.install.settings)
-    stated = approval.approval_statement(draft, RELEASE, 1)["fragments"]
+    stated = approval.approval_statement(draft, RELEASE, ApproverRule(1, (), (), ()))["fragments"]
     pages = {piece.name: piece.body for piece in draft.pieces if piece.kind == "page"}
     assert list(pages) == ["top", "contents", "body"]
     assert [entry for entry in stated if entry[0] == "page"] == [

@@ -64,18 +64,20 @@ def with_two_approvers(week: SampleWeek) -> SampleWeek:
     return SampleWeek(installation, app, week.name)
 
 
-def test_who_edited_last_is_told_why_they_may_not_approve_and_a_colleague_may(week: SampleWeek) -> None:
+def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: SampleWeek) -> None:
     write_head(week, subject="Cranes first")
     assert "disabled" in button(week, "dana")
     words = page(week, "dana")
-    assert "You were the last to edit it: somebody else has to approve it." in words
-    who_can = "You edited last, so you cannot approve. Sam can approve."
+    assert "You wrote what still needs approval. Someone else has to approve it." in words
+    who_can = "You wrote the subject: someone else needs to approve that. Sam can approve."
     assert who_can in words
-    assert "Dana edited last, so Dana cannot approve. You can approve." in page(week, "sam")
+    assert "Dana wrote the subject: someone other than Dana needs to approve that. You can approve." in page(
+        week, "sam"
+    )
     assert who_can in week.client().get(week.path).text
     refused = approve(week, "dana")
     assert refused.status_code == 409
-    assert "You were the last to edit it" in refused.text
+    assert "You wrote what still needs approval" in refused.text
     assert "disabled" not in button(week, "sam")
     assert approve(week, "sam").status_code == 303
     assert week.state.approved
@@ -188,13 +190,14 @@ def test_an_empty_note_is_refused_and_a_version_that_is_not_there_is_not_found(w
 def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
     week = with_two_approvers(week)
     write_head(week, "dana", subject="Cranes first")
-    assert "0 of 2 approvals. Dana edited last, so Dana cannot approve. You and Priya can approve." in page(week, "sam")
+    dana_wrote = "Dana wrote the subject: someone other than Dana needs to approve that."
+    assert f"0 of 2 approvals. {dana_wrote} You and Priya can approve." in page(week, "sam")
     assert approve(week, "sam").status_code == 303
     assert not week.state.approved
     words = page(week, "sam")
     assert "1 of 2 approved" in words
     assert "1 of 2 approvals: Sam approved this version." in words
-    assert "You have approved this version already" in words
+    assert "You already approved this version" in words
     with week.installation.database.read() as session:
         priya = staff.staff_actor(staff.require_staff_member(session, PRIYA))
     with pytest.raises(ApprovalError, match="--as EMAIL"):

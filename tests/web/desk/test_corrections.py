@@ -416,7 +416,7 @@ def test_the_next_edition_carries_it_once_whether_drafted_before_or_after(week: 
     zone = install.settings.file.publication.zone
     with install.database.read() as session:
         # A draft that is made anew has the same block; the edition after it has none.
-        (block,) = load_carried_blocks(session, release, install.settings.link_base, zone, ENGLISH)
+        ((block, _),) = load_carried_blocks(session, release, install.settings.link_base, zone, ENGLISH)
         assert block == next(b for b in blocks if b.kind == "correction")
     with install.database.write() as session:
         session.execute(update(Edition).where(Edition.name == week.name).values(state=EditionState.SENT))
