@@ -142,7 +142,7 @@ def print_rules(context: click.Context, _option: click.Parameter, wanted: bool) 
 @click.command(
     epilog="""\b
 Examples:
-  digest check current
+  digest check current                visits the links to your own site too
   digest check 2026-W47 --online      tries every link too
   digest check --rules                what is checked
 
@@ -156,8 +156,8 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
-    """Run preflight on the final bytes of an EDITION."""
-    findings = editions.check_edition(context.installation, edition, online=online, now=context.now())
+    """Run preflight on the final bytes of an EDITION, and visit its links to your own site."""
+    findings = editions.check_edition(context.installation, edition, own_site=True, online=online, now=context.now())
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     if as_json:
         print_json([asdict(f) for f in findings])
@@ -170,6 +170,15 @@ def check(context: CommandContext, edition: str, online: bool, as_json: bool) ->
         )
     if errors:
         raise SystemExit(EXIT_ANSWER_NO)
+
+
+def _echo_approval(result: editions.ApprovalResult) -> None:
+    if result.missing:
+        click.echo(f"You have approved version {result.version} of {result.edition}. It takes one more.")
+    else:
+        click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
+    if result.unchecked:
+        click.echo(result.unchecked)
 
 
 @click.command(
@@ -206,11 +215,7 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool, note: 
         name = editions.void_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
     elif mark:
-        result = editions.approve_edition(installation, edition, mark, actor=context.actor, now=now)
-        if result.missing:
-            click.echo(f"You have approved version {result.version} of {result.edition}. It takes one more.")
-        else:
-            click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
+        _echo_approval(editions.approve_edition(installation, edition, mark, actor=context.actor, now=now))
     else:
         overview = edition_status(installation, edition, now=now)
         if overview.state != EditionState.DRAFT:

@@ -24,7 +24,7 @@ from digest.collect.item_identity import (
     split_batches,
 )
 from digest.collect.parsed_document import NOT_PUBLIC, DateBasis, ParsedDocument, ParsedItem, RejectedEntry
-from digest.collect.urls import site_name
+from digest.collect.urls import site_name, usable_canonical_url
 from digest.store.models import Article, ArticleChange, Source
 
 _ITEM_COLUMNS = (
@@ -143,12 +143,16 @@ def withhold_listed(session: Session, source: Source, entries: Iterable[Rejected
             withhold_article(session, article, now, f"{_said_by(source.id)}{reasons[article.url]}")
 
 
-def find_withdrawn(session: Session, urls: Collection[str]) -> dict[str, str]:
-    """Return which canonical URLs are withdrawn for every source that listed them, each with what was said last: "404"."""
-    rows = session.execute(select(Article.url, Article.id, Article.withdrawn_at).where(Article.url.in_(urls))).all()
+def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
+    """Return which links lead to articles that are withdrawn for every source that listed them, each with the reason."""
+    urls = {link: usable_canonical_url(link) for link in links}
+    columns = select(Article.url, Article.id, Article.withdrawn_at).where(Article.url.in_(set(urls.values())))
+    rows = session.execute(columns).all()
     listed = {row.url for row in rows if row.withdrawn_at is None}
     gone = {row.url: row.id for row in rows if row.url not in listed}
-    return {url: _SPEAKER.sub("", _read_last_withdrawal(session, article_id)) for url, article_id in gone.items()}
+    said = {url: _SPEAKER.sub("", _read_last_withdrawal(session, article_id)) for url, article_id in gone.items()}
+    reasons = {url: f"its page answers {words}" if words.isdecimal() else words for url, words in said.items()}
+    return {link: reasons[url] for link, url in urls.items() if url in reasons}
 
 
 _SPEAKER = re.compile(rf"source \d+: {NOT_PUBLIC}")

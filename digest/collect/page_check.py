@@ -136,6 +136,11 @@ class PageLook:
         """What the page said: "404", or why a visitor can't read it."""
         return self.barrier or str(self.status)
 
+    @property
+    def reason(self) -> str:
+        """Why visitors can't read a page that is gone, in words."""
+        return self.barrier or f"its page answers {self.status}"
+
 
 def look_at_pages(
     fetcher: ContentFetcher, links: Collection[str], *, workers: int, seconds: float = TIME_LIMIT
