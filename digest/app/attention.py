@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from digest.app.coming_steps import explain_missed_run, find_missed_runs
 from digest.app.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
+from digest.collect.articles import find_withdrawn
 from digest.collect.sources import describe_source_health, list_source_problems
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import edition_purpose
@@ -36,7 +37,7 @@ MAX_STANDSTILL = timedelta(hours=1)  # of an edition that goes out
 ATTENTION_KINDS = {
     "held": "Whether the installation is held, so that nothing leaves",
     "paused": "Whether an edition rests half sent",
-    "gone-articles": "Whether articles of a coming edition were found gone",
+    "gone-articles": "Whether visitors can read every article of a coming edition",
     "signup-surge": "Whether sign-up forms come in numbers that nobody expects",
     "unfinished-import": "Whether the import of a list was begun and not finished",
     "missed-release": "Whether an approved edition missed its release",
@@ -257,13 +258,17 @@ def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) ->
 
 
 def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterator[AttentionFinding]:
-    """Find the articles that the last look found gone and that still stand in an edition that is to be approved again."""
+    """Find what a coming edition links and visitors can't read: by the last look where it's to be approved again, else by what sources said."""
     for edition in editions:
-        look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
-        if look is None or not look.gone:
-            continue
-        linked = EditionContent.from_json(edition.content).linked_articles
-        if gone := tuple(finding for finding in look.gone if finding.url in linked):
+        if edition.state == EditionState.APPROVED and edition.paused_at is None:
+            linked = EditionContent.from_json(edition.content).linked_articles
+            withdrawn = find_withdrawn(session, linked)
+            gone = tuple(article_looks.LookFinding(url, linked[url], reason) for url, reason in withdrawn.items())
+        else:
+            look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
+            linked = EditionContent.from_json(edition.content).linked_articles if look and look.gone else {}
+            gone = tuple(finding for finding in (look.gone if look else ()) if finding.url in linked)
+        if gone:
             yield AttentionFinding(
                 "gone-articles", f"No. {edition.number}: {article_looks.describe_gone(gone)}", edition.name
             )

@@ -24,9 +24,13 @@ from digest.app.mail_gallery import fill_invented_reader
 from digest.app.readers import count_readers
 from digest.app.web_editions import store_card
 from digest.collect import collection_run
+from digest.collect.articles import find_withdrawn
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
+from digest.collect.item_identity import is_front_page
+from digest.collect.page_check import look_at_pages
 from digest.collect.readership import ReadershipImport, import_readership
+from digest.collect.urls import site_name, usable_canonical_url
 from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
 from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
 from digest.deliver.providers import registry
@@ -44,7 +48,7 @@ from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story, call_edition
-from digest.store.models import Edition, EditionStory, MediaFile
+from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
 from digest.templating import find_template_mistakes
 from subscribers.store.models import PersonState
 
@@ -213,6 +217,7 @@ def gather_preflight_facts(
         if edition.state in COMING_STATES
         else "",
         goes_into_files=registry.writes_files(installation.settings),
+        withdrawn=find_withdrawn(session, content.linked_articles),
         sending_days=sending_days,
         readers=readers,
         has_old_placeholders=has_old_placeholders(mailable.pieces),
@@ -265,34 +270,77 @@ def _recently_sent_stories(
 
 
 def check_edition(
-    installation: Installation, name: str, *, online: bool = False, now: datetime
+    installation: Installation,
+    name: str,
+    *,
+    online: bool = False,
+    own_site: bool = False,
+    fetcher: ContentFetcher | None = None,
+    now: datetime,
 ) -> tuple[rule_registry.PreflightFinding, ...]:
-    """Run preflight on the final bytes of an edition; `online` tries its links too.
+    """Run preflight on the final bytes of an edition.
+
+    `own_site` visits the links to the own site, `online` tries every link. `fetcher` replaces the network.
 
     Raises:
         UnknownEditionError: there is none of that name.
     """
     with installation.database.read() as session:
         facts = gather_preflight_facts(installation, session, find_edition(session, name), now=now)
-    if not online:
+        own_links = _list_own_links(installation, session, facts) if own_site else []
+    if not online and not own_links:
         return rule_registry.run_preflight_rules(facts)
-    with open_fetcher(installation.settings) as fetcher:
-        return rule_registry.run_preflight_rules(replace(facts, fetcher=fetcher))
+    workers = installation.settings.file.limits.fetch_workers
+    with open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
+        own_pages = look_at_pages(active_fetcher, own_links, workers=workers, seconds=OWN_SITE_SECONDS)
+        facts = replace(facts, own_pages=own_pages, fetcher=active_fetcher if online else None)
+        return rule_registry.run_preflight_rules(facts)
+
+
+OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page that wasn't asked by then is a warning
+
+
+def _list_own_links(installation: Installation, session: Session, facts: rule_registry.PreflightInput) -> list[str]:
+    """List the links that lead to the own site or to an article of an own source; its front page is no article."""
+    file = installation.settings.file
+    sites = {site_name(url) for url in (file.publication.site, *(source.url for source in file.sources if source.own))}
+    links = [
+        link
+        for link in facts.links
+        if link.startswith(("https://", "http://"))
+        and not link.startswith(f"{facts.base}/")
+        and not is_front_page(link)
+    ]
+    urls = {link: usable_canonical_url(link) for link in links}
+    own = set(session.scalars(select(Article.url).join(Source).where(Source.own, Article.url.in_(urls.values()))))
+    return [link for link in links if site_name(link) in sites or urls[link] in own]
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalResult:
-    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks at least."""
+    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks at least.
+
+    `unchecked` says which of the own site's pages didn't answer when they were visited; empty where all did.
+    """
 
     edition: str
     version: int
     missing: int
+    unchecked: str = ""
 
 
 def approve_edition(
-    installation: Installation, name: str, content_hash: str, *, actor: Actor, now: datetime
+    installation: Installation,
+    name: str,
+    content_hash: str,
+    *,
+    actor: Actor,
+    now: datetime,
+    fetcher: ContentFetcher | None = None,
 ) -> ApprovalResult:
     """Approve an edition by the content hash that was looked at; it goes out once nothing in it lacks an approval.
+
+    The links to the own site are visited first. `fetcher` replaces the network.
 
     Raises:
         UnknownEditionError: there is none of that name.
@@ -301,8 +349,11 @@ def approve_edition(
     """
     name = edition_name(installation, name)
     with APPROVE.steps(installation.database, actor, name, now=now) as audit:
-        errors = [f for f in check_edition(installation, name, now=now) if f.level == rule_registry.FindingLevel.ERROR]
-        if errors:
+        findings = check_edition(installation, name, own_site=True, fetcher=fetcher, now=now)
+        unchecked = next(
+            (f.message for f in findings if f.rule == "own-links"), ""
+        )  # an error of the rule ends it here
+        if errors := [f for f in findings if f.level == rule_registry.FindingLevel.ERROR]:
             listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
             raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
         settings, keys = installation.settings, installation.keys
@@ -319,8 +370,10 @@ def approve_edition(
             missing = approval.count_missing_signatures(signed.statement, [each.actor for each in signed.signatures])
             audit.detail = {"mark": signed.content_hash, "version": signed.version, "missing": missing}
             audit.detail |= {"authors": signed.statement["authors"], "alone": signed.statement["alone"]}
+            if unchecked:
+                audit.detail["own site"] = "not checked whole"
             audit.record(session)
-            result = ApprovalResult(name, signed.version, missing)
+            result = ApprovalResult(name, signed.version, missing, unchecked)
     if not result.missing:
         store_card(installation, name, now=now)
     return result

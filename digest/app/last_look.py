@@ -81,7 +81,7 @@ def look_again(
     with LOOK.steps(database, actor, name, now=clock()) as audit:
         audit.changed = False
         pages = _ask_for_pages(installation, articles, fetcher)
-        gone = tuple(LookFinding(u, articles[u], str(p.status)) for u, p in pages.items() if p.is_gone)
+        gone = tuple(LookFinding(u, articles[u], p.words) for u, p in pages.items() if p.is_gone)
         unanswered = tuple(LookFinding(u, articles[u], p.failure) for u, p in pages.items() if p.failure)
         look = ArticleLook(clock(), approved_at, len(articles), gone, unanswered)
         with database.write() as session:
@@ -122,7 +122,7 @@ def _ask_for_pages(
             return look_at_pages(active_fetcher, articles, workers=settings.file.limits.fetch_workers)
     except Exception:
         log.exception("the last look failed")
-        return {url: PageLook(is_gone=False, failure="the look failed: see the log") for url in articles}
+        return {url: PageLook(failure="the look failed: see the log") for url in articles}
 
 
 def _follow_up(

@@ -14,7 +14,8 @@ from digest.app.installation import Installation
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.collect.fetch.robots_txt import explain_unreadable
-from digest.collect.parsed_document import DocumentKind, ParsedItem, ParseError
+from digest.collect.page_check import explain_redirect
+from digest.collect.parsed_document import NOT_PUBLIC, DocumentKind, ParsedItem, ParseError
 from digest.collect.sandbox import client as sandbox
 from digest.collect.urls import canonical_url, site_name, usable_url
 from digest.store.models import Source
@@ -70,6 +71,8 @@ def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[Par
         if not fetcher.may_read(url):
             raise EditRefusedError(f"{explain_unreadable(fetcher, url)} {advice}")
         answer = fetcher.get(url, accept=PAGE_ACCEPT)
+        if barrier := explain_redirect(url, answer.url):
+            raise _refuse_withheld(barrier)
         document = sandbox.parse_document(
             answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset
         )
@@ -77,9 +80,15 @@ def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[Par
         raise EditRefusedError(f"{sentence(f'the page could not be fetched: {exc.message_for_now}')} {advice}") from exc
     except ParseError as exc:
         raise EditRefusedError(f"The page could not be read: {exc} {advice}") from exc
+    if withheld := next((entry.reason for entry in document.rejected if entry.withheld_url), ""):
+        raise _refuse_withheld(withheld.removeprefix(NOT_PUBLIC))
     if document.kind is not DocumentKind.PAGE or not document.items:
         raise EditRefusedError(f"No article can be made out at that address. {advice}")
     return document.items[0], document.site
+
+
+def _refuse_withheld(barrier: str) -> EditRefusedError:
+    return EditRefusedError(f"Visitors can't read this page: {barrier}. Add one that is public.")
 
 
 def _describe_item(installation: Installation, item: ParsedItem, site_title: str) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def print_rules(context: click.Context, _option: click.Parameter, wanted: bool) 
 @click.command(
     epilog="""\b
 Examples:
-  digest check current
+  digest check current                visits the links to your own site too
   digest check 2026-W47 --online      tries every link too
   digest check --rules                what is checked
 
@@ -157,8 +157,8 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
-    """Run preflight on the final bytes of an EDITION."""
-    findings = editions.check_edition(context.installation, edition, online=online, now=context.now())
+    """Run preflight on the final bytes of an EDITION, and visit its links to your own site."""
+    findings = editions.check_edition(context.installation, edition, own_site=True, online=online, now=context.now())
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     if as_json:
         print_json([asdict(f) for f in findings])
@@ -217,6 +217,8 @@ def _approve_mark(context: CommandContext, edition: str, mark: str) -> None:
     """Approve an edition by its mark. Exits with 1 where it still takes another approval."""
     installation = context.installation
     result = editions.approve_edition(installation, edition, mark, actor=context.actor, now=context.now())
+    if result.unchecked:
+        click.echo(result.unchecked)
     if not result.missing:
         click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
         return

@@ -4,7 +4,8 @@ Everything about an item is decided by comparing it with the rows of its source,
 Callers open the transaction; `prepare_batches` cuts a long document into batches of at most `BATCH_SIZE` items.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Row, String, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from digest.collect.images import drop_kept_picture
 from digest.collect.item_identity import (
     IdentifiedItem,
     ItemBatch,
@@ -21,7 +23,8 @@ from digest.collect.item_identity import (
     reused_id_key,
     split_batches,
 )
-from digest.collect.parsed_document import DateBasis, ParsedDocument, ParsedItem, RejectedEntry
+from digest.collect.parsed_document import NOT_PUBLIC, DateBasis, ParsedDocument, ParsedItem, RejectedEntry
+from digest.collect.urls import site_name, usable_canonical_url
 from digest.store.models import Article, ArticleChange, Source
 
 _ITEM_COLUMNS = (
@@ -85,7 +88,8 @@ def store_batch(session: Session, source_id: int, batch: ItemBatch, now: datetim
     """
     # Two collectors on PostgreSQL must not both find an item missing; SQLite has one writer anyway.
     session.execute(select(Source.id).where(Source.id == source_id).with_for_update())
-    work = _plan_writes(source_id, batch, _load_rows(session, source_id, batch.items), now)
+    rows = _load_rows(session, source_id, batch.items)
+    work = _plan_writes(source_id, batch, rows, now)
     if work.changed_rows:
         session.connection().execute(_UPDATE_STATEMENT, work.changed_rows)
     if work.new_rows:
@@ -94,6 +98,7 @@ def store_batch(session: Session, source_id: int, batch: ItemBatch, now: datetim
         session.execute(insert(ArticleChange), work.history_rows)
     if work.seen_ids:
         session.execute(update(Article).where(Article.id.in_(work.seen_ids)).values(seen_at=now))
+    _bring_back_listed(session, source_id, rows, now)
     return work.counts
 
 
@@ -117,6 +122,56 @@ def mark_withdrawn(session: Session, article: Article, now: datetime, response: 
 def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
     """Note that an article's page is there again. False when it was not withdrawn."""
     return _set_withdrawn(session, article, now, withdrawn=False, response="")
+
+
+def withhold_article(session: Session, article: Article, now: datetime, response: str) -> bool:
+    """Withdraw an article that visitors may not read, with the pictures kept of it; see `mark_withdrawn`."""
+    if article.image_url:
+        drop_kept_picture(session, article.image_url)
+    return mark_withdrawn(session, article, now, response)
+
+
+def withhold_listed(session: Session, source: Source, entries: Iterable[RejectedEntry], now: datetime) -> None:
+    """Withdraw the articles that a source says aren't public anymore.
+
+    A site speaks for every source that listed a page of its own; of any other page a source speaks for itself alone.
+    """
+    reasons = {entry.withheld_url: entry.reason for entry in entries if entry.withheld_url}
+    site = site_name(source.url)
+    for article in session.scalars(select(Article).where(Article.url.in_(reasons))) if reasons else ():
+        if article.source_id == source.id or site_name(article.url) == site:
+            withhold_article(session, article, now, f"{_said_by(source.id)}{reasons[article.url]}")
+
+
+def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
+    """Return which links lead to articles that are withdrawn for every source that listed them, each with the reason."""
+    urls = {link: usable_canonical_url(link) for link in links}
+    columns = select(Article.url, Article.id, Article.withdrawn_at).where(Article.url.in_(set(urls.values())))
+    rows = session.execute(columns).all()
+    listed = {row.url for row in rows if row.withdrawn_at is None}
+    gone = {row.url: row.id for row in rows if row.url not in listed}
+    said = {url: _SPEAKER.sub("", _read_last_withdrawal(session, article_id)) for url, article_id in gone.items()}
+    reasons = {url: f"its page answers {words}" if words.isdecimal() else words for url, words in said.items()}
+    return {link: reasons[url] for link, url in urls.items() if url in reasons}
+
+
+_SPEAKER = re.compile(rf"source \d+: {NOT_PUBLIC}")
+
+
+def _said_by(source_id: int) -> str:
+    return f"source {source_id}: "
+
+
+def _read_last_withdrawal(session: Session, article_id: int) -> str:
+    said = select(ArticleChange.after).where(ArticleChange.article_id == article_id, ArticleChange.field == "withdrawn")
+    return session.scalar(said.order_by(ArticleChange.id.desc()).limit(1)) or ""
+
+
+def _bring_back_listed(session: Session, source_id: int, rows: Sequence[Row[Any]], now: datetime) -> None:
+    """Bring back what this source said wasn't public and now lists; what its page says counts for more than a list."""
+    for row in rows:
+        if row.withdrawn_at and _read_last_withdrawal(session, row.id).startswith(_said_by(source_id)):
+            clear_withdrawn(session, session.get_one(Article, row.id), now)
 
 
 def note_supersession(session: Session, article: Article, now: datetime, said: str) -> None:
@@ -197,7 +252,7 @@ def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now
 
 
 def _load_rows(session: Session, source_id: int, items: Sequence[IdentifiedItem]) -> Sequence[Row[Any]]:
-    columns = [getattr(Article, name) for name in ("id", *_DERIVED_COLUMNS, *_STATED_COLUMNS)]
+    columns = [getattr(Article, name) for name in ("id", "withdrawn_at", *_DERIVED_COLUMNS, *_STATED_COLUMNS)]
     may_match = or_(Article.key.in_([one.key for one in items]), Article.url.in_({one.item.url: None for one in items}))
     query = select(*columns).where(Article.source_id == source_id, may_match).order_by(Article.id)
     return session.execute(query).all()

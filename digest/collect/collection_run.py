@@ -21,7 +21,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.collect import sources
-from digest.collect.articles import ItemCounts, clear_withdrawn, mark_withdrawn, prepare_batches, store_batch
+from digest.collect.articles import (
+    ItemCounts,
+    clear_withdrawn,
+    mark_withdrawn,
+    prepare_batches,
+    store_batch,
+    withhold_article,
+    withhold_listed,
+)
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.host_claims import CLAIM_RENEWAL
 from digest.collect.parsed_document import DocumentKind, ParsedDocument
@@ -334,6 +342,7 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
         source = _job_source(session, job, result.document)
         for part in parts[-1:]:
             counts += store_batch(session, source.id, part, run.now)
+        withhold_listed(session, source, counts.rejected, run.now)
         # Last, and with the last articles: a validator that is remembered says that all of them are stored.
         sources.record_visit_success(source, result.outcome, run.now, run.jitter())
         count_visit(session, source, run.today, is_good=True, found=counts.new)
@@ -367,8 +376,9 @@ def _document_publisher(document: ParsedDocument) -> str:
 
 def _record_failure(run: _CollectionRun, session: Session, target: VisitTarget, failure: sources.VisitFailure) -> None:
     source = session.get_one(Source, target.id)
-    if source.kind == DocumentKind.PAGE and failure.is_missing:
+    if source.kind == DocumentKind.PAGE and (failure.is_missing or failure.barrier):
+        withdraw = withhold_article if failure.barrier else mark_withdrawn
         for article in session.scalars(select(Article).where(Article.source_id == source.id)):
-            mark_withdrawn(session, article, run.now, str(failure.status))
+            withdraw(session, article, run.now, failure.barrier or str(failure.status))
     sources.record_visit_failure(source, failure, run.now, run.jitter())
     count_visit(session, source, run.today, is_good=False)

@@ -13,7 +13,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -21,7 +21,8 @@ from digest.collect.encoded_image import CardWords, CropShape, EncodedImage, Ima
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sandbox import client
 from digest.settings import LimitSettings
-from digest.store.models import MediaFile
+from digest.store.approval_models import Approval, ApprovalState
+from digest.store.models import Edition, EditionState, MediaFile
 
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
@@ -111,6 +112,21 @@ def find_image(session: Session, source_url: str) -> MediaFile | None:
         select(MediaFile).where(MediaFile.source_url == source_url).order_by(MediaFile.made_at.desc(), MediaFile.hash)
     )
     return session.scalars(query.limit(1)).first()
+
+
+def drop_kept_picture(session: Session, source_url: str) -> None:
+    """Delete what was kept of a picture, with its cuts, unless an edition shows it that went out or was approved."""
+    addresses = [source_url, *(cut_address(source_url, shape) for shape in CropShape)]
+    for kept in session.scalars(select(MediaFile.hash).where(MediaFile.source_url.in_(addresses))).all():
+        went_out = Edition.state.not_in((EditionState.DRAFT, EditionState.INCOMPLETE))
+        shown = (
+            select(Edition.id).where(went_out, cast(Edition.content, Text).contains(kept)),
+            select(Approval.id).where(
+                Approval.state != ApprovalState.TAKEN_BACK, cast(Approval.content, Text).contains(kept)
+            ),
+        )
+        if all(session.scalar(query.limit(1)) is None for query in shown):
+            session.execute(delete(MediaFile).where(MediaFile.hash == kept))
 
 
 def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaFile:

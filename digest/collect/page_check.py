@@ -1,4 +1,4 @@
-"""Checks whether the pages of articles still exist, before an edition leads readers there."""
+"""Checks whether visitors can still read the pages of articles, before an edition leads readers there."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -6,18 +6,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import structlog
 from sqlalchemy import select
 
-from digest.collect.articles import clear_withdrawn, mark_withdrawn, note_supersession
+from digest.collect.articles import clear_withdrawn, mark_withdrawn, note_supersession, withhold_article
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchResult
+from digest.collect.item_identity import is_front_page
+from digest.collect.parsers.public_access import SIGN_IN, SIGN_IN_STATUS
 from digest.collect.sandbox import client as sandbox
+from digest.collect.urls import site_name
 from digest.store.engine import Database
 from digest.store.models import Article
 
 MISSING_STATUSES = frozenset({404, 410})  # statuses that say that a page is not there; any other failure says nothing
+_PAGE_TYPES = ("text/", "application/xhtml")  # a PDF has no sign-in form
 TIME_LIMIT = 60.0  # seconds; a page that has not been asked by then counts as one that says nothing
 
 log = structlog.get_logger(__name__)
@@ -25,10 +29,46 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """What a page said: whether it exists, and what it says has become of the advisory on it ("superseded by …")."""
+    """What a page said: whether a visitor can read it, and what became of the advisory on it ("superseded by …")."""
 
     exists: bool
     supersession: str = ""
+
+
+_SIGN_IN_SEGMENTS = frozenset(
+    [
+        "wp-login.php",
+        "login",
+        "login.php",
+        "log-in",
+        "signin",
+        "sign-in",
+        "sign_in",
+        "signon",
+        "sso",
+        "anmelden",
+        "connexion",
+        "iniciar-sesion",
+    ]
+)
+_SIGN_IN_HOSTS = ("login.", "signin.", "sso.", "auth.", "accounts.")
+
+
+def explain_redirect(asked: str, found: str) -> str:
+    """Return why the page at which a link ended isn't the article's; empty where it may be.
+
+    A sign-in page doesn't count where the link asked for one, nor a front page where it asked for that, or is another site's.
+    """
+    link, page = urlsplit(asked), urlsplit(found)
+    if _is_sign_in(page) and not _is_sign_in(link):
+        return "it redirects to a sign-in page"
+    left_article = is_front_page(found) and not is_front_page(asked) and site_name(asked) == site_name(found)
+    return "it redirects to the front page" if left_article else ""
+
+
+def _is_sign_in(parts: SplitResult) -> bool:
+    segments = parts.path.casefold().split("/")
+    return bool(_SIGN_IN_SEGMENTS.intersection(segments)) or (parts.hostname or "").startswith(_SIGN_IN_HOSTS)
 
 
 def check_pages(
@@ -40,13 +80,13 @@ def check_pages(
     workers: int,
     now: datetime,
 ) -> dict[str, PageState]:
-    """Fetch pages, and note which articles are withdrawn, which are back, and which advisories are superseded.
+    """Fetch and read pages, and note which articles are withdrawn, which are back, and which advisories are superseded.
 
     Args:
         database: holds the articles.
         fetcher: used by several threads at once.
         pages: the links to fetch, by the articles' canonical URL.
-        advisories: the canonical URLs of those that are security advisories: their pages are read.
+        advisories: the canonical URLs of those that are security advisories.
         workers: how many hosts are fetched from at once.
         now: the time that is recorded.
 
@@ -56,90 +96,106 @@ def check_pages(
     """
     if not pages:
         return {}
-    answers = _fetch_pages(fetcher, set(pages.values()), {pages[url] for url in advisories if url in pages}, workers)
-    known = {link: answer for link, answer in answers.items() if not answer.failure}
-    states = {url: known[link] for url, link in pages.items() if link in known}
-    missing = {url for url, answer in states.items() if answer.status in MISSING_STATUSES}
+    looks = _fetch_pages(fetcher, set(pages.values()), workers, TIME_LIMIT)
+    states = {url: looks[link] for url, link in pages.items() if link in looks and not looks[link].failure}
+    missing = {url for url, look in states.items() if look.is_gone}
     with database.write() as session:
         for article in session.scalars(select(Article).where(Article.url.in_(missing))):
-            mark_withdrawn(session, article, now, str(states[article.url].status))
+            withdraw = withhold_article if states[article.url].barrier else mark_withdrawn
+            withdraw(session, article, now, states[article.url].words)
         back = select(Article).where(Article.url.in_(states.keys() - missing), Article.withdrawn_at.is_not(None))
         for article in session.scalars(back):
             clear_withdrawn(session, article, now)
         read = {url for url in advisories if url in states and url not in missing}
         for article in session.scalars(select(Article).where(Article.url.in_(read))):
             note_supersession(session, article, now, states[article.url].supersession)
-    return {url: PageState(url not in missing, answer.supersession) for url, answer in states.items()}
+    return {
+        url: PageState(url not in missing, look.supersession if url in read else "") for url, look in states.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class PageLook:
-    """What came of asking for a page. `failure` says why nothing is known of it; a gone page is no failure."""
+    """What came of asking for a page as a visitor. `failure` says why nothing is known of it; a gone page is no failure.
 
-    is_gone: bool
+    `barrier` is why a visitor can't read what is there; `status` is 0 where nothing answered.
+    """
+
     status: int = 0
+    barrier: str = ""
     failure: str = ""
+    supersession: str = ""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether visitors don't find the article there: nothing is, or they may not read it."""
+        return bool(self.barrier) or self.status in MISSING_STATUSES
+
+    @property
+    def words(self) -> str:
+        """What the page said: "404", or why a visitor can't read it."""
+        return self.barrier or str(self.status)
+
+    @property
+    def reason(self) -> str:
+        """Why visitors can't read a page that is gone, in words."""
+        return self.barrier or f"its page answers {self.status}"
 
 
-def look_at_pages(fetcher: ContentFetcher, links: Collection[str], *, workers: int) -> dict[str, PageLook]:
-    """Ask for pages whether they are still there; nothing is noted.
+def look_at_pages(
+    fetcher: ContentFetcher, links: Collection[str], *, workers: int, seconds: float = TIME_LIMIT
+) -> dict[str, PageLook]:
+    """Ask for pages whether visitors can still read them; nothing is noted.
 
-    What did not come within `TIME_LIMIT` has a failure, as has what answered anything but the page, 404 or 410, and what
+    What did not come within `seconds` has a failure, as has what answered anything but a page, 401, 404 or 410, and what
     robots.txt disallows: that is not asked for.
     """
     if not links:
         return {}
-    answers = _fetch_pages(fetcher, set(links), (), workers)
-    unasked = _PageAnswer(0, failure="there was no time left to ask")
-    looks = {link: answers.get(link, unasked) for link in links}
-    return {link: PageLook(a.status in MISSING_STATUSES, a.status, a.failure) for link, a in looks.items()}
+    looks = _fetch_pages(fetcher, set(links), workers, seconds)
+    return {link: looks.get(link, PageLook(failure="there was no time left to ask")) for link in links}
 
 
-@dataclass(frozen=True, slots=True)
-class _PageAnswer:
-    status: int
-    supersession: str = ""
-    failure: str = ""
-
-
-def _fetch_pages(
-    fetcher: ContentFetcher, links: Collection[str], read: Collection[str], workers: int
-) -> dict[str, _PageAnswer]:
+def _fetch_pages(fetcher: ContentFetcher, links: Collection[str], workers: int, seconds: float) -> dict[str, PageLook]:
     """Return what came of each page that there was time for; a host is asked one by one."""
     hosts: dict[str, list[str]] = {}
     for link in sorted(links):
         hosts.setdefault(urlsplit(link).hostname or "", []).append(link)
-    end = time.monotonic() + TIME_LIMIT
+    end = time.monotonic() + seconds
     with ThreadPoolExecutor(workers, "recheck") as pool:
-        results = pool.map(partial(_fetch_host_pages, fetcher, read=read, deadline=end), hosts.values())
-    return {link: answer for answers in results for link, answer in answers.items()}
+        results = pool.map(partial(_fetch_host_pages, fetcher, deadline=end), hosts.values())
+    return {link: look for looks in results for link, look in looks.items()}
 
 
-def _fetch_host_pages(
-    fetcher: ContentFetcher, links: Collection[str], *, read: Collection[str], deadline: float
-) -> dict[str, _PageAnswer]:
-    answers = {}
+def _fetch_host_pages(fetcher: ContentFetcher, links: Collection[str], *, deadline: float) -> dict[str, PageLook]:
+    looks = {}
     for link in links:
         if time.monotonic() > deadline:
             break
         try:
             if fetcher.may_read(link):
-                answers[link] = _read_page(fetcher.get(link, accept="text/html, */*;q=0.5"), is_read=link in read)
+                looks[link] = _read_page(link, fetcher.get(link, accept="text/html, */*;q=0.5"))
             else:
-                answers[link] = _PageAnswer(0, failure="robots.txt lets nobody look, or did not answer")
+                looks[link] = PageLook(failure="robots.txt lets nobody look, or did not answer")
         except FetchError as error:
-            missing = error.status in MISSING_STATUSES
-            answers[link] = _PageAnswer(error.status or 0, failure="" if missing else error.message)
+            looks[link] = _judge_failure(error)
         except Exception:  # one page's surprise must not keep an edition from being drafted
             log.exception("recheck.surprise", page=link)
-            answers[link] = _PageAnswer(0, failure="our own fault: see the log")
-    return answers
+            looks[link] = PageLook(failure="our own fault: see the log")
+    return looks
 
 
-def _read_page(page: FetchResult, *, is_read: bool) -> _PageAnswer:
-    if not is_read:
-        return _PageAnswer(page.status)
-    return _PageAnswer(
-        page.status,
-        sandbox.read_supersession_in_child(page.body, content_type=page.content_type or None, charset=page.charset),
-    )
+def _judge_failure(error: FetchError) -> PageLook:
+    status = error.status or 0
+    if status == SIGN_IN_STATUS:
+        return PageLook(status, SIGN_IN)
+    return PageLook(status, failure="" if status in MISSING_STATUSES else error.message)
+
+
+def _read_page(link: str, page: FetchResult) -> PageLook:
+    if barrier := explain_redirect(link, page.url):
+        return PageLook(page.status, barrier)
+    if page.content_type and not page.content_type.startswith(_PAGE_TYPES):
+        return PageLook(page.status)
+    said = sandbox.read_article_page_in_child(page.body, content_type=page.content_type or None, charset=page.charset)
+    return PageLook(page.status, said.barrier, supersession=said.supersession)

@@ -99,12 +99,19 @@ class ParsedItem:
     featured: bool = False
 
 
+NOT_PUBLIC = "not public: "  # begins the reason of an item that visitors can't read
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedEntry:
-    """One item that could not be taken in, by its place in the document (from 1) and the reason."""
+    """One item that could not be taken in, by its place in the document (from 1) and the reason.
+
+    `withheld_url` is the canonical URL of an item that the document says isn't public; empty for any other.
+    """
 
     place: int
     reason: str
+    withheld_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,7 @@ def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
         "language": document.language,
         "refresh_seconds": document.refresh_seconds,
         "next_url": document.next_url,
-        "rejected": [(entry.place, entry.reason) for entry in document.rejected],
+        "rejected": [(entry.place, entry.reason, entry.withheld_url) for entry in document.rejected],
         "feeds": [(feed.url, feed.title) for feed in document.feeds],
     }
     items = ([getattr(item, name) for name in _ITEM_FIELDS] for item in document.items)
@@ -176,7 +183,7 @@ def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
         return ParsedDocument(
             kind=DocumentKind(head["kind"]),
             items=tuple(map(_decode_item, body.splitlines())),
-            rejected=tuple(RejectedEntry(int(place), str(reason)) for place, reason in head["rejected"]),
+            rejected=tuple(RejectedEntry(int(place), str(reason), str(url)) for place, reason, url in head["rejected"]),
             title=str(head["title"]),
             site=str(head["site"]),
             language=head["language"],

@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodingError, decode_body
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchResult
-from digest.collect.parsed_document import DocumentKind, FeedLink, ParsedDocument, ParseError, RejectedEntry
+from digest.collect.page_check import explain_redirect
+from digest.collect.parsed_document import NOT_PUBLIC, DocumentKind, FeedLink, ParsedDocument, ParseError
 from digest.collect.sandbox import client as sandbox
 from digest.collect.sources import VisitFailure, VisitSuccess, classify_fetch_error
 from digest.store.models import SourceHealth
@@ -91,20 +92,37 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
             refresh_seconds=answer.max_age or 0,
         )
         return VisitResult(good, not_modified=True)
+    if target.kind == DocumentKind.PAGE and (barrier := explain_redirect(target.current_url, answer.url)):
+        return VisitResult(_withheld_failure(barrier))
     reading = _parse_response(answer, now)
     moved_to = answer.moved_to
     if reading.kind is DocumentKind.PAGE and (feed := _discover_feed(fetcher, reading, answer.url, now)):
         answer, reading = feed
         moved_to = answer.moved_to or answer.url
-    elif reading.kind is DocumentKind.PAGE and not fetcher.may_read(answer.url):
-        return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))
-    if reading.kind is DocumentKind.OPML:
-        return VisitResult(VisitFailure(SourceHealth.FAILING, OPML_MESSAGE))
+    if failure := _judge_document(fetcher, reading, answer.url):
+        return VisitResult(failure)
     reading, note = _append_older_pages(fetcher, answer, reading, now)
     every = max(answer.max_age or 0, reading.refresh_seconds or 0)
     return VisitResult(
         VisitSuccess(reading.kind, answer.etag, answer.last_modified, moved_to, every), reading, note=note
     )
+
+
+def _judge_document(fetcher: ContentFetcher, document: ParsedDocument, url: str) -> VisitFailure | None:
+    """Return why a document that was read can't be taken in; None where it can."""
+    if document.kind is DocumentKind.OPML:
+        return VisitFailure(SourceHealth.FAILING, OPML_MESSAGE)
+    if document.kind is not DocumentKind.PAGE:
+        return None
+    if not fetcher.may_read(url):
+        return VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE)
+    withheld = next((entry.reason for entry in document.rejected if entry.withheld_url), "")
+    return _withheld_failure(withheld.removeprefix(NOT_PUBLIC)) if withheld else None
+
+
+def _withheld_failure(barrier: str) -> VisitFailure:
+    message = f"visitors can't read this page: {barrier}; use a feed of the site, or ask its publisher"
+    return VisitFailure(SourceHealth.REFUSING, message, barrier=barrier)
 
 
 def _parse_response(response: FetchResult, now: datetime) -> ParsedDocument:
@@ -173,7 +191,7 @@ def _older_page_url(page: ParsedDocument, url: str) -> str | None:
 
 
 def _merge_page(whole: ParsedDocument, page: ParsedDocument) -> ParsedDocument:
-    shifted = tuple(RejectedEntry(whole.item_count + r.place, r.reason) for r in page.rejected)
+    shifted = tuple(replace(r, place=whole.item_count + r.place) for r in page.rejected)
     return replace(whole, items=whole.items + page.items, rejected=whole.rejected + shifted)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.collect.parsed_document import DocumentKind
+from digest.collect.parsers.public_access import SIGN_IN, SIGN_IN_STATUS
 from digest.settings import Settings, SourceSettings
 from digest.store.models import Source, SourceHealth
 
@@ -44,6 +45,7 @@ class VisitFailure:
     message: str
     retry_after: float = 0
     status: int | None = None  # of the answer, if there was one
+    barrier: str = ""  # why a visitor can't read what is at the address
 
     @property
     def is_missing(self) -> bool:
@@ -74,7 +76,8 @@ def classify_fetch_error(error: FetchError) -> VisitFailure:
     """Decide what a failed fetch says about its source."""
     telling = {FetchErrorReason.GONE: SourceHealth.GONE, FetchErrorReason.REFUSING: SourceHealth.REFUSING}
     health = telling.get(error.reason, SourceHealth.FAILING)
-    return VisitFailure(health, error.message, error.retry_after or 0, error.status)
+    barrier = SIGN_IN if error.status == SIGN_IN_STATUS else ""
+    return VisitFailure(health, error.message, error.retry_after or 0, error.status, barrier)
 
 
 def next_try_time(outcome: VisitSuccess | VisitFailure, failures: int, now: datetime, jitter: float) -> datetime | None:

@@ -81,6 +81,14 @@ def canonical_url(url: str, base: str | None = None) -> str:
     return canonical
 
 
+def usable_canonical_url(link: str, base: str | None = None) -> str:
+    """Return what `canonical_url` does; empty where the link can't be used."""
+    try:
+        return canonical_url(link, base)
+    except ValueError:
+        return ""
+
+
 def strip_tracking(link: str) -> str:
     """Return a link as published, without the parameters that only tell a publisher where the click came from.
 

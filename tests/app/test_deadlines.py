@@ -356,10 +356,10 @@ def test_a_gone_article_keeps_the_week_from_going_until_it_is_taken_out_and_appr
     assert week.states == {"2027-W11": EditionState.APPROVED}
     assert week.mails("edition") == []
     assert week.mails("notice") == ["No. 147 does not go out: an article is gone"]
-    assert any("Take it out at the desk and approve again" in sentence for sentence in week.outlook())
+    assert any("Remove it at the desk and approve again" in sentence for sentence in week.outlook())
     editing.drop_stories(week.install, EditForm("2027-W11", EDITOR, week.now), page_address(EARLY))
     assert week.states == {"2027-W11": EditionState.DRAFT}
-    assert not any("gone from the web" in sentence for sentence in week.outlook())
+    assert not any("read an article anymore" in sentence for sentence in week.outlook())
     week.approve("2027-W11")
     assert sending.find_pending_releases(week.install, now=week.now).ready_to_send == ()
     week.run_until(week.now + STEP)

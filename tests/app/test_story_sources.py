@@ -100,6 +100,24 @@ def test_what_cannot_be_read_says_why_and_what_to_do(
         fetch_story(install, "current", httpserver.url_for(path), actor=EDITOR, now=NOW, fetcher=fetcher)
 
 
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("/form", "it's password-protected"), ("/wall", "redirects to a sign-in page"), ("/old", "to the front page")],
+)
+def test_a_page_that_visitors_cannot_read_is_not_added(
+    install: Installation, httpserver: HTTPServer, path: str, why: str
+) -> None:
+    form = '<form class="post-password-form"><input name="post_password" type="password"></form>'
+    httpserver.expect_request("/robots.txt").respond_with_data("", 404)
+    httpserver.expect_request("/form").respond_with_data(f"<body>{form}</body>", content_type="text/html")
+    httpserver.expect_request("/wall").respond_with_data("", 302, headers={"Location": "/login"})
+    httpserver.expect_request("/old").respond_with_data("", 301, headers={"Location": "/"})
+    for target in ("/login", "/"):
+        httpserver.expect_request(target).respond_with_data(PAGE, content_type="text/html")
+    with loopback() as fetcher, pytest.raises(EditRefusedError, match=f"Visitors can't read this page: .*{why}"):
+        fetch_story(install, "current", httpserver.url_for(path), actor=EDITOR, now=NOW, fetcher=fetcher)
+
+
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "javascript:alert(1)", "", "a story"])
 def test_only_a_web_address_is_fetched(install: Installation, address: str) -> None:
     with pytest.raises(EditRefusedError, match="no web address"):

@@ -215,7 +215,7 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
             "past editions", [_PAST_EDITION_SEED], lambda body: client.read_past_edition_in_child(body, url=URL, now=NOW), (ParseError,), "past edition"
         ),
         FuzzedParser(
-            "pages of advisories", [_ADVISORY_SEED], lambda body: SANDBOX.run(_ADVISORY_HEAD, body), (DocumentRefusedError,), "advisory page"
+            "pages of articles", [_ADVISORY_SEED], lambda body: SANDBOX.run(_ADVISORY_HEAD, body), (DocumentRefusedError,), "article page"
         ),
         FuzzedParser(
             "pictures, fitted", _picture_seeds(), lambda body: client.fit_in_child(body, max_pixels=40_000_000), (ImageError,), "fit picture"
@@ -252,7 +252,7 @@ _PAST_EDITION_SEED = (
     b'<h2><a href="https://a.example.org/tunnel?e=pat@county.example">Border tunnel found under a market hall</a></h2>'
     b'<div>Agents sealed a passage.</div><h3>Hospital recovers from attack</h3><a href="/hospital">Read more</a></body></html>'
 )
-_ADVISORY_HEAD = {"operation": "advisory page", "content_type": None, "charset": None}
+_ADVISORY_HEAD = {"operation": "article page", "content_type": None, "charset": None}
 _ADVISORY_SEED = (
     b"<html><head><title>ICSA-26-320-01</title></head><body><main><h1>ICSA-26-320-01</h1><p>This advisory has been superseded by "
     b"ICSA-26-322-04, and is not updated any more.</p></main></body></html>"

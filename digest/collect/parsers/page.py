@@ -14,19 +14,23 @@ from lxml import etree
 
 from digest.collect import text_cleanup
 from digest.collect.parsed_document import (
+    NOT_PUBLIC,
     DateBasis,
     DocumentKind,
     FeedLink,
     ParsedDocument,
     ParsedItem,
     ParseError,
+    RejectedEntry,
     SummaryBasis,
 )
 from digest.collect.parsers import page_head
+from digest.collect.parsers.charset import decode_document
 from digest.collect.parsers.json_ld import LinkedData, parse_linked_data
 from digest.collect.parsers.plain_text import extract_article, extract_lead
+from digest.collect.parsers.public_access import explain_page_barrier
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
-from digest.collect.urls import usable_url
+from digest.collect.urls import usable_canonical_url, usable_url
 
 # What they can't read is our finding, not a line on stderr.
 for _name in ("trafilatura", "htmldate", "courlan"):
@@ -52,6 +56,10 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
     root = read_html_tree(document[:_MAX_CHARACTERS])
     base = usable_url(page_head.first_xpath_text(root, "//base/@href"), context.url) or context.url
     feeds = tuple(_feed_links(root, base))
+    if barrier := _find_barrier(root):
+        # The canonical link of a sign-in or not-found page is its own, not the article's.
+        withheld = RejectedEntry(1, f"{NOT_PUBLIC}{barrier}", usable_canonical_url(context.url))
+        return ParsedDocument(DocumentKind.PAGE, (), (withheld,), feeds=feeds)
     item = _page_item(root, base, context, names_feeds=bool(feeds))
     if not item and not feeds:
         raise ParseError("The page holds no article that can be made out, and names no feed. Give the feed's address.")
@@ -66,6 +74,26 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
         language=normalise_language(root.get("lang") or root.get("xml:lang")),
         feeds=feeds,
     )
+
+
+def read_page_barrier(body: bytes, *, content_type: str | None = None, charset: str | None = None) -> str:
+    """Return why a visitor can't read a page; empty where nothing says so, and where the body isn't a page."""
+    document = decode_document(body, charset, content_type)
+    if not _HTML_TAG.search(document[:20_000]):
+        return ""
+    try:
+        return _find_barrier(read_html_tree(document[:_MAX_CHARACTERS]))
+    except ParseError:
+        return ""
+
+
+def _find_barrier(root: Any) -> str:
+    linked = parse_linked_data([str(s) for s in _linked_data_scripts(root)])
+    return explain_page_barrier(root, is_article=_declares_article(page_head.read_meta_elements(root), linked))
+
+
+def _declares_article(meta: dict[str, str], linked: LinkedData) -> bool:
+    return linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
 
 
 def _parse_plain_text(document: str, context: ParseContext) -> ParsedDocument:
@@ -133,7 +161,7 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
     """
     meta = page_head.read_meta_elements(root)
     linked = parse_linked_data([str(s) for s in _linked_data_scripts(root)])
-    is_declared = linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
+    is_declared = _declares_article(meta, linked)
     if not is_declared and "article:published_time" not in meta and urlsplit(context.url).path in {"", "/"}:
         return None
     credit, title = _find_page_credit(root), page_head.page_title(root, meta, linked)

@@ -10,8 +10,9 @@ from digest.collect.announcements import find_deadline
 from digest.collect.dates import parse_event_time, parse_item_dates
 from digest.collect.deadlines import Deadline
 from digest.collect.event_texts import find_event
-from digest.collect.parsed_document import DateBasis, ParsedItem, RejectedEntry, SummaryBasis
-from digest.collect.urls import absolute_url, canonical_url, usable_url
+from digest.collect.parsed_document import NOT_PUBLIC, DateBasis, ParsedItem, RejectedEntry, SummaryBasis
+from digest.collect.parsers.public_access import explain_withheld_item
+from digest.collect.urls import absolute_url, canonical_url, usable_canonical_url, usable_url
 from subscribers.errors import ApplicationError
 
 _MAX_TITLE_WORDS = 14  # of a title that is made from a text without one
@@ -60,6 +61,7 @@ class RawItem:
     credit: str | None = None
     deadline: Deadline | None = None  # where the document has a field for it; else it is sought in the text
     featured: bool = False
+    withheld: str = ""  # why it isn't public, where the document has a field for it
 
 
 class UnusableItemError(ApplicationError):
@@ -75,6 +77,10 @@ def clean_items(
     for place, raw in enumerate(raw_items, start=1):
         if isinstance(raw, RejectedEntry):
             rejected.append(replace(raw, place=place))
+            continue
+        if reason := raw.withheld or explain_withheld_item(raw.summary, raw.content):
+            url = usable_canonical_url(raw.link.strip() or raw.guid.strip(), raw.base or context.url)
+            rejected.append(RejectedEntry(place, f"{NOT_PUBLIC}{reason}", url))
             continue
         try:
             items.append(clean_item(raw, context))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.parsers.public_access import PROTECTED
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 
 
@@ -24,8 +25,6 @@ def _raw_items(posts: list[Any]) -> Iterator[RawItem | RejectedEntry]:
             yield RejectedEntry(0, post)
         elif not is_wordpress_post(post):
             yield RejectedEntry(0, "not a WordPress post: no title or no link")
-        elif (status := post.get("status", "publish")) != "publish":
-            yield RejectedEntry(0, f"the post isn't public: its status is {str(status)[:40]!r}")
         else:
             yield _raw_item(post)
 
@@ -49,7 +48,16 @@ def _raw_item(post: dict[str, Any]) -> RawItem:
         published=_date_with_zone(post, "date"),
         updated=_date_with_zone(post, "modified"),
         featured=post.get("sticky") is True,
+        withheld=_explain_withheld(post),
     )
+
+
+def _explain_withheld(post: dict[str, Any]) -> str:
+    """Return why a post isn't public: its status, or a password; what it shows then is an empty text, or an author's excerpt."""
+    if (status := post.get("status", "publish")) != "publish":
+        return f"its status is {str(status)[:40]!r}"
+    texts = (post.get("content"), post.get("excerpt"))
+    return PROTECTED if any(isinstance(text, dict) and text.get("protected") is True for text in texts) else ""
 
 
 def _date_with_zone(post: dict[str, Any], name: str) -> str:

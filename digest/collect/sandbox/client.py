@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -204,14 +204,25 @@ def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) ->
     return _read({"operation": "saved file", "file_url": file_url, "site": site}, body, now)
 
 
-def read_supersession_in_child(body: bytes, *, content_type: str | None, charset: str | None) -> str:
-    """Read what an advisory's page says of itself as `advisory_page.read_supersession` does; empty where it can't be read."""
-    head = {"operation": "advisory page", "content_type": content_type, "charset": charset}
+@dataclass(frozen=True, slots=True)
+class ArticlePageState:
+    """What an article's page says of itself; both are empty where it says nothing, or can't be read.
+
+    `barrier` is why a visitor can't read it, `supersession` what became of the advisory on it ("superseded by …").
+    """
+
+    barrier: str = ""
+    supersession: str = ""
+
+
+def read_article_page_in_child(body: bytes, *, content_type: str | None, charset: str | None) -> ArticlePageState:
+    """Read what a page says of itself as `page.read_page_barrier` and `advisory_page.read_supersession` do."""
+    head = {"operation": "article page", "content_type": content_type, "charset": charset}
     try:
         reply, _ = SANDBOX.run(head, body)
-    except (DocumentRefusedError, SandboxError):  # a page that cannot be read says nothing
-        return ""
-    return str(reply["supersession"])
+    except (DocumentRefusedError, SandboxError):
+        return ArticlePageState()
+    return ArticlePageState(str(reply["barrier"]), str(reply["supersession"]))
 
 
 _PAST_EDITION = TypeAdapter(PastEditionPage)

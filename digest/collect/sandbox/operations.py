@@ -13,6 +13,7 @@ from digest.collect.image_codec import crop_image, fit_image, fit_logo
 from digest.collect.parsed_document import ParsedDocument, encode_document
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.advisory_page import read_supersession
+from digest.collect.parsers.page import read_page_barrier
 from digest.collect.parsers.past_edition import read_past_edition
 from digest.collect.parsers.saved_file import parse_saved_file
 from digest.collect.past_edition import PastEditionPage
@@ -33,10 +34,14 @@ def _read_past_edition(body: bytes, *, now: str, **source: Any) -> Reply:
     return {"page": TypeAdapter(PastEditionPage).dump_python(page, mode="json")}, b""
 
 
+def _read_article_page(body: bytes, **headers: Any) -> Reply:
+    return {"barrier": read_page_barrier(body, **headers), "supersession": read_supersession(body, **headers)}, b""
+
+
 OPERATIONS: dict[str, Callable[..., Reply]] = {
     "document": partial(_parse, parse_document),
     "saved file": partial(_parse, parse_saved_file),
-    "advisory page": lambda body, **headers: ({"supersession": read_supersession(body, **headers)}, b""),
+    "article page": _read_article_page,
     "past edition": _read_past_edition,
     "fit picture": lambda body, *, max_pixels: _picture_reply(fit_image(body, max_pixels=max_pixels)),
     "fit logo": lambda body, *, max_pixels: _picture_reply(fit_logo(body, max_pixels=max_pixels)),

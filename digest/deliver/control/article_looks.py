@@ -24,7 +24,7 @@ class LookFinding:
 
     url: str
     headline: str
-    what: str  # "404", or why nothing is known
+    what: str  # "404", why a visitor can't read it, or why nothing is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,8 @@ def describe_gone(gone: tuple[LookFinding, ...]) -> str:
     """Say what is gone, and what to do."""
     named = "; ".join(f"“{finding.headline}” ({finding.what})" for finding in gone[:3])
     more = f"; and {len(gone) - 3} more" if len(gone) > 3 else ""
-    subject = "an article is" if len(gone) == 1 else f"{len(gone)} articles are"
+    subject, them = ("an article", "it") if len(gone) == 1 else (f"{len(gone)} articles", "them")
     return (
-        f"{subject} gone from the web: {named}{more}. Take {'it' if len(gone) == 1 else 'them'} out at the desk and "
-        "approve again, or let the edition go on as it is."
+        f"visitors can't read {subject} anymore: {named}{more}. Remove {them} at the desk and approve again, or let the edition go on "
+        "as it is."
     )

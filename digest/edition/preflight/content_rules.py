@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason
-from digest.collect.urls import canonical_url
+from digest.collect.urls import usable_canonical_url
 from digest.edition.content import MAX_PREHEADER_LENGTH, MAX_SUBJECT_LENGTH, PHONE_SUBJECT_LENGTH
 from digest.edition.kinds import lead_sections
 from digest.edition.preflight.rule_registry import (
@@ -155,10 +155,7 @@ def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFindin
 
 
 def _canonical_or_raw(url: str) -> str:
-    try:
-        return canonical_url(url)
-    except ValueError:
-        return url  # a link that cannot be read is the rule links' matter
+    return usable_canonical_url(url) or url  # a link that cannot be read is the rule links' matter
 
 
 MAX_IMAGE_BYTES = 200 * 1024  # bytes
@@ -218,6 +215,44 @@ def check_masthead_logo(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield error_finding(
             f"look.logo names {examined.file.look.logo}, and the masthead does not show it: it is not kept here, or was added after "
             "this draft. Add it with 'digest media add FILE', and draft again."
+        )
+
+
+@preflight_rule("withdrawn")
+def check_withdrawn_articles(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Visitors can still read every article that it links, by what collecting and drafting saw last."""
+    for address, headline in examined.content.linked_articles.items():
+        if reason := examined.withdrawn.get(address):
+            yield error_finding(
+                f"Visitors can't read “{headline}” anymore: {reason}. Remove it. If it's public again, draft the edition again."
+            )
+
+
+_FORBIDDEN = 403
+_MAX_LINKS_NAMED = 3
+
+
+@preflight_rule("own-links")
+def check_own_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """On approval, or on request: visitors can read every page of the own site that it links."""
+    headlines = examined.content.linked_articles
+    for address, look in examined.own_pages.items():
+        named = f"“{headlines[address]}” ({address})" if address in headlines else address
+        if look.is_gone:
+            yield error_finding(
+                f"Visitors can't read {named}: {look.reason}. Make the page public, or remove the link."
+            )
+        elif look.status == _FORBIDDEN:
+            yield error_finding(
+                f"Your site doesn't let us read {named}, so we can't tell if visitors can: {look.failure}."
+            )
+    unread = [(a, look.failure) for a, look in examined.own_pages.items() if look.failure and look.status != _FORBIDDEN]
+    if unread:
+        named = "; ".join(f"{address}: {failure}" for address, failure in unread[:_MAX_LINKS_NAMED])
+        more = f"; and {len(unread) - _MAX_LINKS_NAMED} more" if len(unread) > _MAX_LINKS_NAMED else ""
+        count = "1 link" if len(unread) == 1 else f"{len(unread)} links"
+        yield warning_finding(
+            f"Couldn't check as a visitor {count} to your site. Open them in a private browser window. {named}{more}."
         )
 
 

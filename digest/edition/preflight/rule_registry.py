@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from digest.collect.fetch.result import ContentFetcher
+from digest.collect.page_check import PageLook
 from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import FragmentKind
 from digest.edition.placeholders import SlottedText
@@ -77,7 +78,8 @@ class PreflightInput:
     `departure_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
     `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash. `goes_into_files` is
     whether all mail is written into files, as the settings stand. `sending_days` is over how many days the limits of the settings spread
-    it, to so many `readers`.
+    it, to so many `readers`. `withdrawn` are the linked articles that visitors can't read anymore, each with the reason; `own_pages` is what
+    visiting the own site's links gave, empty where nobody asked for that.
     """
 
     message: bytes
@@ -95,6 +97,8 @@ class PreflightInput:
     sending_days: int = 1
     readers: int = 0
     fetcher: ContentFetcher | None = None
+    withdrawn: Mapping[str, str] = field(default_factory=dict)
+    own_pages: Mapping[str, PageLook] = field(default_factory=dict)
     template_mistakes: tuple[str, ...] = ()  # in the operator's own templates
     has_old_placeholders: bool = False  # see `mailable_edition.has_old_placeholders`
 

@@ -201,6 +201,7 @@ ROUTE_RULES = {
     "desk.edition": EDITOR,
     "desk.frame": EDITOR,
     "desk.review": EDITOR,
+    "desk.check_links": EDITOR,
     "desk.submit_approval": EDITOR,
     "desk.void": EDITOR,
     "desk.pause_or_resume": EDITOR,

@@ -1,6 +1,6 @@
 """The editors' pages: the edition, its stories and checks, approval, sources, what was sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -16,6 +16,7 @@ from digest.deliver.send.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval import ApprovalError
 from digest.edition.content import EditionContent
+from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.edition.queries import UnknownEditionError
 from digest.store.models import EditionState
 from digest.web.auth.access import current_actor, current_staff, is_admin
@@ -157,13 +158,27 @@ def frame(name: str, view: str) -> ResponseReturnValue:
 @desk_pages.get("/editions/<name>/approve")
 def review(name: str) -> ResponseReturnValue:
     """Show all that approval vouches for, with the content hash that stands for it."""
+    return _review_page(name)
+
+
+@desk_pages.post("/editions/<name>/check-links")
+def check_links(name: str) -> ResponseReturnValue:
+    """Show the same with what a visitor finds at the links to the own site; nothing changes."""
+    context = web_context()
+    findings = editions.check_edition(context.installation, name, own_site=True, now=context.clock())
+    return _review_page(name, findings)
+
+
+def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -> str:
+    """Render the review page; `visited` is what preflight found with a visit to the own site, if somebody asked for that."""
     context = web_context()
     view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/approve.html",
         edition=view.edition,
-        checks=summarise_checks(view.findings, outline),
+        checks=summarise_checks(view.findings if visited is None else visited, outline),
+        visited=visited is not None,
         mark=view.content_hash,
         octets=len(view.html.encode()),
         release=describe_release(view, context.clock(), context.zone, is_admin=is_admin()),
@@ -177,7 +192,9 @@ def review(name: str) -> ResponseReturnValue:
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     context, mark = web_context(), request.form.get("mark", "")
-    editions.approve_edition(context.installation, name, mark, actor=current_actor(), now=context.clock())
+    result = editions.approve_edition(context.installation, name, mark, actor=current_actor(), now=context.clock())
+    if result.unchecked:
+        return redirect(url_for("desk.review", name=name, unchecked="yes"), 303)
     return _edition_redirect(name)
 
 

@@ -10,6 +10,7 @@ from typing import Self
 import pytest
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.collect.page_check import PageLook
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
 from digest.edition.content import EditionContent, EditionPicture, RenderedFragment, SectionEntry
@@ -325,7 +326,31 @@ def bare(**changes: object) -> PreflightInput:
 
 
 LONG = "Ports " + "get ten days to check the remote links on their cranes and " * 3
+
+
+def _own_page(look: PageLook) -> Callable[[], PreflightInput]:
+    """Examine a sound edition whose first story is a page of the own site that was visited."""
+    return lambda: replace(examined(), own_pages={sound().sections[0].entries[0].url: look})
+
+
 FAULTS = (
+    Fault(
+        "withdrawn",
+        FindingLevel.ERROR,
+        "anymore: it's password-protected. Remove it.",
+        lambda: replace(examined(), withdrawn={sound().sections[0].entries[0].url: "it's password-protected"}),
+    ),
+    Fault(
+        "own-links",
+        FindingLevel.ERROR,
+        "): it's password-protected. Make",
+        _own_page(PageLook(200, "it's password-protected")),
+    ),
+    Fault("own-links", FindingLevel.ERROR, "): its page answers 404. Make", _own_page(PageLook(404))),
+    Fault("own-links", FindingLevel.ERROR, "doesn't let us read", _own_page(PageLook(403, failure="it refuses us"))),
+    Fault(
+        "own-links", FindingLevel.WARNING, "as a visitor 1 link to your site", _own_page(PageLook(failure="no answer"))
+    ),
     Fault("size", FindingLevel.ERROR, "102 KB", _long_html(104)),
     Fault(
         "day",

@@ -92,12 +92,12 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
     # A page that fails stops nothing, and one that robots.txt disallows is not asked for.
     assert [finding.url.rpartition("/")[0][-12:] for finding in found.unanswered] == ["fema.example", "aspr.example"]
     assert not [1 for request, _ in httpserver.log if "aspr" in request.path]
-    assert "is gone from the web: “Two land crossings" in edition_of(approved).paused_because
+    assert "visitors can't read an article anymore: “Two land crossings" in edition_of(approved).paused_because
     scheduler.send_due_editions(JobContext(approved.install, lambda: RELEASE), scheduler.ReleaseBackoff())
     assert edition_of(approved).state is EditionState.APPROVED
     with approved.database.read() as session:
         (sentence,) = attention_sentences(session, RELEASE)
-    assert "Take it out at the desk and approve again" in sentence
+    assert "Remove it at the desk and approve again" in sentence
     page = approved.desk.get(f"/desk/editions/{NAME}/sending").text
     assert "<h1>No. 147 does not go out</h1>" in page
     assert "Every article was looked at again: 1 gone, 2 without an answer." in page
@@ -128,7 +128,7 @@ def test_the_terminal_looks_too_before_it_sends_and_once(
     answers = [CliRunner().invoke(digest, ["send", NAME, "--yes"]) for _ in range(2)]
     assert [answer.exit_code for answer in answers] == [2, 2]
     assert [answer.output.count("articles looked at again, 1 gone") for answer in answers] == [1, 0]
-    assert all("is paused: an article is gone from the web" in answer.output for answer in answers)
+    assert all("is paused: visitors can't read an article anymore" in answer.output for answer in answers)
     assert mails(approved) == 1
 
 
@@ -186,6 +186,28 @@ def test_nothing_goes_before_it_was_looked_at_as_it_was_approved(approved: Any, 
     assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == ()
     with approved.database.read() as session:
         assert not awaits_look(session, edition_of(approved), minutes=0, now=RELEASE)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            '<form class="post-password-form"><input name="post_password" type="password"></form>',
+            "it's password-protected",
+        ),
+        ("<h1>Page not found</h1>", "its page says that nothing is there"),
+    ],
+)
+def test_a_page_that_visitors_cannot_read_anymore_stops_the_release(
+    approved: Any, httpserver: HTTPServer, body: str, words: str
+) -> None:
+    page = f"<html><body>{body}</body></html>"
+    httpserver.expect_oneshot_request(GONE).respond_with_data(page, content_type="text/html")
+    answer_everything(httpserver, but={})
+    assert [(finding.url.rpartition("/")[0][-11:], finding.what) for finding in look(approved).gone] == [
+        ("cbp.example", words)
+    ]
+    assert words in edition_of(approved).paused_because
 
 
 def test_without_a_network_the_release_does_not_wait(approved: Any, httpserver: HTTPServer) -> None:

@@ -1,0 +1,97 @@
+"""Whether a visitor can read an item or a page: password forms, sign-in pages, and pages that say nothing is there."""
+
+import re
+from typing import Any
+
+from digest.collect import text_cleanup
+
+PROTECTED = "it's password-protected"
+SIGN_IN, SIGN_IN_STATUS = "visitors have to sign in", 401  # not 403: publishers answer that to programs alone
+MISSING = "its page says that nothing is there"
+
+# What WordPress says in place of a protected post's excerpt, from its own catalogs of several releases.
+_STOCK_EXCERPT = re.compile(
+    r"there is no excerpt because this is a protected post"
+    r"|il n'y a pas d'extrait,? car (?:cette publication est protégée|cet article est protégé)"
+    r"|es gibt keinen (?:text)?auszug, da dies ein geschützter beitrag ist"
+    r"|no hay extracto porque (?:esta )?es una entrada protegida"
+    r"|non è disponibile alcun riassunto in quanto si tratta di un articolo protetto"
+)
+_MAX_EXCERPT_CHARACTERS = 1_000  # of markup; a stock excerpt has some 80
+_PROTECTION_FORM = re.compile(r"<form\b[^<>]{0,2000}?(?:post-password-form|action=postpass)", re.IGNORECASE)
+_PROTECTION_XPATH = "//form[contains(@class, 'post-password-form') or contains(@action, 'action=postpass')] | //input[@name='post_password']"
+_CHROME = "header nav footer aside dialog template script style noscript"  # elements around an article
+_HIDDEN = "(modal|popup|offcanvas|drawer|sidebar|widget)"  # in the class of what isn't the page's own matter
+_MAX_SIGN_IN_WORDS, _MAX_DECLARED_SIGN_IN_WORDS = 100, 30  # words beside the form; the second of a declared article
+_NOT_FOUND = re.compile(
+    r"(?:error )?404(?: error)?(?:[ :!-]*(?:page |file )?not found)?|(?:oops! )?(?:(?:the |that )?page |file )?"
+    r"(?:not found|can(?:'|no)t be found|was not found|could not be found|does(?:n't| not) exist)|nothing found"
+    r"|page (?:non trouvée|introuvable)|seite (?:wurde )?nicht gefunden|no se encontró la página|página no encontrada"
+    r"|pagina non trovata"
+)
+_TITLE_SEPARATOR = re.compile(r"\s+[-–—|·•»«]\s+")  # noqa: RUF001  dashes of every width
+
+
+def explain_withheld_item(summary: str, content: str) -> str:
+    """Return why an item of a feed isn't public, by its HTML; empty where nothing says so.
+
+    A title that begins with "Protected:" proves nothing: articles are called that, too.
+    """
+    is_stock = len(summary) <= _MAX_EXCERPT_CHARACTERS and _STOCK_EXCERPT.fullmatch(
+        _plain(text_cleanup.html_to_text(summary)).rstrip(". ")
+    )
+    return PROTECTED if is_stock or _PROTECTION_FORM.search(content) or _PROTECTION_FORM.search(summary) else ""
+
+
+def explain_page_barrier(root: Any, *, is_article: bool) -> str:
+    """Return why a visitor can't read a page; empty where nothing says so.
+
+    Args:
+        root: the page's root element.
+        is_article: whether the page declares an article to machines. Beside one, a sign-in form is most often that of readers who
+            pay: a metered article is public.
+    """
+    if root.xpath(_PROTECTION_XPATH):
+        return PROTECTED
+    if _is_sign_in_page(root, _MAX_DECLARED_SIGN_IN_WORDS if is_article else _MAX_SIGN_IN_WORDS):
+        return SIGN_IN
+    return MISSING if not is_article and _is_missing_page(root) else ""
+
+
+def _is_sign_in_page(root: Any, max_words: int) -> bool:
+    """Return whether a page has a password field in its main part, and little beside the form."""
+    passwords = root.xpath("//input[translate(@type, 'PASWORD', 'pasword') = 'password']")
+    if not any(not _is_chrome(field) for field in passwords[:20]):
+        return False
+    outside = " and ".join(f"not(ancestor::{tag})" for tag in (*_CHROME.split(), "form"))
+    words = sum(len(text.split()) for text in root.xpath(f"//body//text()[{outside}]"))
+    return words <= max_words
+
+
+def _is_chrome(element: Any) -> bool:
+    for around in element.iterancestors():
+        style = (around.get("style") or "").replace(" ", "")
+        if around.tag in _CHROME.split() or around.get("role") == "dialog" or around.get("aria-hidden") == "true":
+            return True
+        if (
+            "hidden" in around.attrib
+            or "display:none" in style
+            or re.search(_HIDDEN, around.get("class") or "", re.IGNORECASE)
+        ):
+            return True
+    return False
+
+
+def _is_missing_page(root: Any) -> bool:
+    """Return whether a page that came with status 200 says that there's none, as WordPress marks it or in its headings."""
+    body = root.find("body")
+    if body is not None and "error404" in (body.get("class") or "").split():
+        return True
+    headings = [_plain(heading.text_content()) for heading in root.iter("h1")]
+    title = _plain(next((element.text_content() for element in root.iter("title")), ""))
+    named = headings or _TITLE_SEPARATOR.split(title)[:2]
+    return any(_NOT_FOUND.fullmatch(words.rstrip(".! ")) for words in named)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("’", "'").casefold().split())  # noqa: RUF001  the apostrophe of catalogs and themes

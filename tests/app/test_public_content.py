@@ -1,0 +1,129 @@
+"""From a WordPress site to an approval: what visitors can't read leaves drafts, and what holds it says so."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pytest_httpserver import HTTPServer
+from sqlalchemy import select
+
+from digest.app import editing, editions
+from digest.app.attention import attention_sentences
+from digest.app.edit_application import EditForm
+from digest.app.edition_status import edition_status
+from digest.app.installation import Installation
+from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
+from digest.edition.approval import ApprovalError
+from digest.edition.content import EditionContent
+from digest.edition.edits import EditionField
+from digest.settings import LimitSettings, SourceSettings
+from digest.store.engine import Database
+from digest.store.models import Edition
+from subscribers.crypto.keys import KeyRing
+from tests.actors import ADMIN, EDITOR
+from tests.conftest import WAIT_TIMEOUT
+from tests.edition.test_drafting import WEEKLY
+from tests.wordpress_site import WordPress
+
+NOW = datetime(2026, 11, 16, 12, tzinfo=UTC)
+LATER = NOW + timedelta(hours=3)
+GONE = "Visitors can't read “News /drill/” anymore: it's password-protected. Remove it. If it's public again, draft the edition again."
+LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
+
+
+class Desk:
+    """An installation whose own site is a WordPress on loopback."""
+
+    def __init__(self, database: Database, home: Path, site: WordPress, fetcher: HttpFetcher) -> None:
+        own = SourceSettings(url=site.url("/wp-json/wp/v2/posts"), name="Own", publisher="Own", own=True)
+        publication = WEEKLY.file.publication.model_copy(update={"site": site.url("/")})
+        file = WEEKLY.file.model_copy(update={"sources": [own], "limits": LIMITS, "publication": publication})
+        settings = WEEKLY.model_copy(update={"file": file, "home": home})
+        KeyRing.create(settings.key_file)
+        self.install, self.fetcher = Installation(settings, database), fetcher
+
+    def collect(self, now: datetime) -> None:
+        editions.collect_articles(self.install, actor=ADMIN, now=now, fetcher=self.fetcher, force=True)
+
+    def draft(self, now: datetime) -> None:
+        editions.draft_next_edition(self.install, actor=ADMIN, now=now, fetcher=self.fetcher)
+
+    def collect_and_draft(self, now: datetime) -> None:
+        self.collect(now)
+        self.draft(now)
+
+    def approve(self, now: datetime) -> None:
+        mark = edition_status(self.install, "current", now=now).content_hash
+        editions.approve_edition(self.install, "current", mark, actor=EDITOR, now=now, fetcher=self.fetcher)
+
+    def headlines(self) -> set[str]:
+        with self.install.database.read() as session:
+            content = EditionContent.from_json(session.scalars(select(Edition)).one().content)
+        return set(content.linked_articles.values())
+
+    def attention(self, now: datetime) -> list[str]:
+        with self.install.database.read() as session:
+            return [said for said in attention_sentences(session, now) if "visitors" in said]
+
+    def errors(self, now: datetime) -> list[str]:
+        """Give what preflight finds without a visit to the site, of what a visitor can read."""
+        return [f.message for f in editions.check_edition(self.install, "current", now=now) if f.rule == "withdrawn"]
+
+
+@pytest.fixture
+def site(httpserver: HTTPServer) -> WordPress:
+    return WordPress(httpserver)
+
+
+@pytest.fixture
+def desk(database: Database, tmp_path: Path, site: WordPress) -> Iterator[Desk]:
+    with HttpFetcher(LIMITS, build_user_agent("https://news.example.org/")) as fetcher:
+        yield Desk(database, tmp_path, site, fetcher)
+
+
+def test_a_post_protected_later_leaves_the_draft_and_comes_back(desk: Desk, site: WordPress) -> None:
+    desk.collect_and_draft(NOW)
+    assert desk.headlines() == {"News /drill/", "News /flood/"}
+    site.protected = {"/drill/"}
+    desk.collect(LATER)
+    assert desk.errors(LATER) == [GONE]
+    desk.draft(LATER)
+    assert (desk.headlines(), desk.errors(LATER)) == ({"News /flood/"}, [])
+    site.protected = set()
+    desk.collect_and_draft(LATER)
+    assert desk.headlines() == {"News /drill/", "News /flood/"}
+
+
+def test_a_page_that_no_list_speaks_of_is_found_when_the_edition_is_drafted(desk: Desk, site: WordPress) -> None:
+    desk.collect(NOW)
+    site.protected = {"/drill/"}  # after the visit
+    desk.draft(NOW)
+    assert desk.headlines() == {"News /flood/"}
+
+
+def test_an_edited_draft_keeps_it_for_an_editor_to_remove_and_is_not_approved_until_then(
+    desk: Desk, site: WordPress
+) -> None:
+    desk.collect_and_draft(NOW)
+    form = EditForm("current", EDITOR, NOW)
+    editing.write_edition_text(desk.install, form, EditionField.INTRO, "Good morning.")
+    site.protected = {"/drill/"}
+    desk.collect_and_draft(LATER)
+    assert desk.headlines() == {"News /drill/", "News /flood/"}
+    assert desk.errors(LATER) == [GONE]
+    with pytest.raises(ApprovalError, match="withdrawn: Visitors can't read “News /drill/” anymore"):
+        desk.approve(LATER)
+    editing.drop_stories(desk.install, EditForm("current", EDITOR, LATER), site.url("/drill/"))
+    assert (desk.headlines(), desk.errors(LATER)) == ({"News /flood/"}, [])
+
+
+def test_an_approved_edition_says_that_visitors_cannot_read_a_story_anymore(desk: Desk, site: WordPress) -> None:
+    desk.collect_and_draft(NOW)
+    desk.approve(NOW)
+    assert desk.attention(NOW) == []
+    site.protected = {"/drill/"}
+    desk.collect(LATER)
+    (said,) = desk.attention(LATER)
+    assert "visitors can't read an article anymore: “News /drill/” (it's password-protected). Remove it" in said
+    assert desk.errors(LATER) == [GONE]

@@ -1,0 +1,238 @@
+"""What a visitor can't read stays out, and leaves when it becomes so: a WordPress site on loopback, over REST, feed and page."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pytest_httpserver import HTTPServer
+from sqlalchemy import select
+from werkzeug import Response
+
+from digest.collect.collection_run import SourceReport, collect_sources
+from digest.collect.encoded_image import CropShape
+from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
+from digest.collect.images import PreparedImage, cut_address, store_image
+from digest.collect.page_check import PageLook, check_pages, explain_redirect, look_at_pages
+from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
+from digest.store.engine import Database
+from digest.store.models import Article, ArticleChange, Edition, EditionState, MediaFile, Source, SourceHealth
+from tests.conftest import WAIT_TIMEOUT
+from tests.wordpress_site import FORM, WordPress
+
+NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
+LATER, LATEST = NOON + timedelta(days=1), NOON + timedelta(days=3)
+PROTECTED = "it's password-protected"
+LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
+
+
+@pytest.fixture
+def wordpress(httpserver: HTTPServer) -> WordPress:
+    return WordPress(httpserver)
+
+
+@pytest.fixture
+def fetcher() -> Iterator[HttpFetcher]:
+    with HttpFetcher(LIMITS, build_user_agent("https://news.example.org/")) as opened:
+        yield opened
+
+
+def collect(database: Database, fetcher: HttpFetcher, *urls: str, now: datetime = NOON) -> list[SourceReport]:
+    sources = [SourceSettings(url=url, name=f"Source {n}", publisher="P") for n, url in enumerate(urls)]
+    settings = Settings(file=SettingsFile(sources=sources, limits=LIMITS))
+    return collect_sources(database, fetcher, settings, now=now, force=True, jitter=lambda: 0.5)
+
+
+def standing(database: Database) -> dict[str, bool]:
+    """Tell of each article's title whether it stands, rather than being withdrawn."""
+    with database.read() as session:
+        return {article.title: article.withdrawn_at is None for article in session.scalars(select(Article))}
+
+
+def said(database: Database) -> list[str]:
+    with database.read() as session:
+        changes = select(ArticleChange.after).where(ArticleChange.field == "withdrawn").order_by(ArticleChange.id)
+        return list(session.scalars(changes))
+
+
+@pytest.mark.parametrize("path", ["/wp-json/wp/v2/posts", "/feed/"])
+def test_a_protected_post_is_not_collected(
+    database: Database, fetcher: HttpFetcher, wordpress: WordPress, path: str
+) -> None:
+    wordpress.protected = {"/drill/"}
+    (report,) = collect(database, fetcher, wordpress.url(path))
+    assert (report.found, report.new, [entry.reason for entry in report.rejected]) == (
+        2,
+        1,
+        [f"not public: {PROTECTED}"],
+    )
+    assert standing(database) == {"News /flood/": True}
+
+
+@pytest.mark.parametrize("path", ["/wp-json/wp/v2/posts", "/feed/"])
+def test_a_post_protected_later_is_withdrawn_and_comes_back_when_it_is_public(
+    database: Database, fetcher: HttpFetcher, wordpress: WordPress, path: str
+) -> None:
+    source = wordpress.url(path)
+    collect(database, fetcher, source)
+    assert standing(database) == {"News /drill/": True, "News /flood/": True}
+    wordpress.protected = {"/drill/"}
+    for _ in range(2):  # said again it's no second change
+        collect(database, fetcher, source, now=LATER)
+        assert standing(database) == {"News /drill/": False, "News /flood/": True}
+    assert said(database) == [f"source 1: not public: {PROTECTED}"]
+    wordpress.protected = set()
+    collect(database, fetcher, source, now=LATEST)
+    assert standing(database) == {"News /drill/": True, "News /flood/": True}
+
+
+def test_a_site_speaks_for_its_own_pages_and_nobody_else_does(
+    database: Database, fetcher: HttpFetcher, wordpress: WordPress
+) -> None:
+    feed, rest = wordpress.url("/feed/"), wordpress.url("/wp-json/wp/v2/posts")
+    foreign = rest.replace("localhost", "127.0.0.1")  # another name of the server, so another site
+    assert foreign != rest
+    collect(database, fetcher, feed, foreign)
+    wordpress.protected = {"/drill/"}
+    collect(database, fetcher, foreign, now=LATER)
+    with database.read() as session:
+        rows = session.execute(
+            select(Source.url, Article.withdrawn_at).join(Article).where(Article.url.endswith("/drill/"))
+        )
+        assert {url: at is None for url, at in rows} == {feed: True, foreign: False}
+    collect(database, fetcher, feed, now=LATER)
+    assert standing(database)["News /drill/"] is False
+
+
+def test_what_its_page_said_is_not_taken_back_by_a_list(
+    database: Database, fetcher: HttpFetcher, wordpress: WordPress
+) -> None:
+    page = wordpress.url("/drill/")
+    collect(database, fetcher, wordpress.url("/feed/"))
+    wordpress.protected = {"/drill/"}
+    with database.read() as session:
+        url = session.scalars(select(Article.url).where(Article.link == page)).one()
+    states = check_pages(database, fetcher, {url: page}, workers=1, now=LATER)
+    assert [state.exists for state in states.values()] == [False]
+    wordpress.protected = set()
+    collect(database, fetcher, wordpress.url("/feed/"), now=LATER)
+    assert standing(database)["News /drill/"] is False
+    check_pages(database, fetcher, {url: page}, workers=1, now=LATEST)
+    assert standing(database)["News /drill/"] is True
+    assert said(database) == [PROTECTED, ""]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Response(status=302, headers={"Location": "/login?to=member"}), "it redirects to a sign-in page"),
+        (Response(status=302, headers={"Location": "/"}), "it redirects to the front page"),
+        (Response(f"<html><body>{FORM}</body></html>", content_type="text/html"), PROTECTED),
+        (Response(status=401), "visitors have to sign in"),
+    ],
+)
+def test_a_page_that_visitors_cannot_read_anymore_is_withdrawn(
+    database: Database, fetcher: HttpFetcher, wordpress: WordPress, answer: Response, words: str
+) -> None:
+    text = "<p>The port opened again on Monday, said the office that runs it.</p>" * 9
+    page = f"<html><head><title>Drill in the port</title></head><body><h1>Drill in the port</h1>{text}</body></html>"
+    answers = {"/member": Response(page, content_type="text/html")}
+    wordpress.server.expect_request("/member").respond_with_handler(lambda _: answers["/member"])
+    for path in ("/", "/login"):
+        wordpress.server.expect_request(path).respond_with_data(
+            "<html><body>Hello</body></html>", content_type="text/html"
+        )
+    source = wordpress.url("/member")
+    assert [r.new for r in collect(database, fetcher, source)] == [1]
+    answers["/member"] = answer
+    collect(database, fetcher, source, now=LATER)
+    assert (list(standing(database).values()), said(database)) == ([False], [words])
+    with database.read() as session:
+        assert session.scalars(select(Source.health)).one() is SourceHealth.REFUSING
+
+
+LOOKS = {
+    "/open": PageLook(200),
+    "/form": PageLook(200, PROTECTED),
+    "/wall": PageLook(200, "it redirects to a sign-in page"),
+    "/home": PageLook(200, "it redirects to the front page"),
+    "/soft": PageLook(200, "its page says that nothing is there"),
+    "/moved": PageLook(200),
+    "/401": PageLook(401, "visitors have to sign in"),
+    "/404": PageLook(404),
+}
+
+
+def test_a_visitor_sees_what_is_there(fetcher: HttpFetcher, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/robots.txt").respond_with_data("", 404)
+    pages = {
+        "/open": "<h1>News</h1><p>The port opened again.</p>",
+        "/form": FORM,
+        "/soft": "<h1>Page not found</h1>",
+        "/wp-login.php": "<p>Welcome</p>",
+        "/new-place": "<h1>News</h1>",
+        "/": "<h1>The port</h1>",
+    }
+    for path, body in pages.items():
+        httpserver.expect_request(path).respond_with_data(f"<html><body>{body}</body></html>", content_type="text/html")
+    for path, target in (("/wall", "/wp-login.php?redirect_to=x"), ("/home", "/"), ("/moved", "/new-place")):
+        httpserver.expect_request(path).respond_with_data("", 302, headers={"Location": target})
+    for status in (401, 403, 404, 500):
+        httpserver.expect_request(f"/{status}").respond_with_data("", status)
+    links = {path: httpserver.url_for(path) for path in (*LOOKS, "/403", "/500")}
+    looks = look_at_pages(fetcher, links.values(), workers=2)
+    assert {path: looks[links[path]] for path in LOOKS} == LOOKS
+    assert {path: looks[path].is_gone for path in looks} == {
+        link: LOOKS.get(path, PageLook(200)).is_gone for path, link in links.items()
+    }
+    assert looks[links["/403"]].failure
+    assert looks[links["/500"]].failure
+    assert not any(
+        request.headers.get("Cookie") or request.headers.get("Authorization") for request, _ in httpserver.log
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "reason"),
+    [
+        ("https://a.example/news", "https://a.example/", "it redirects to the front page"),
+        ("https://a.example/?p=7", "https://www.a.example/", "it redirects to the front page"),
+        ("https://a.example/", "https://www.a.example/", ""),
+        ("https://a.example/go", "https://report.example/", ""),
+        ("https://a.example/news", "https://a.example/?lang=fr", ""),
+        ("https://a.example/news", "https://a.example/members/sign-in/?to=news", "it redirects to a sign-in page"),
+        ("https://a.example/news", "https://login.a.example/x", "it redirects to a sign-in page"),
+        ("https://a.example/login", "https://a.example/login/", ""),
+        ("https://a.example/x", "https://a.example/login-gov-breach", ""),
+    ],
+)
+def test_a_redirect_says_that_the_article_is_not_there(asked: str, found: str, reason: str) -> None:
+    assert explain_redirect(asked, found) == reason
+
+
+def keep_picture(database: Database, url: str) -> None:
+    with database.write() as session:
+        for number, address in enumerate([url, *(cut_address(url, shape) for shape in CropShape)]):
+            body = f"{address} {number}".encode()
+            store_image(session, PreparedImage(body, "image/jpeg", 600, 300, address), NOON)
+
+
+def hashes(database: Database) -> list[str]:
+    with database.read() as session:
+        return list(session.scalars(select(MediaFile.hash).order_by(MediaFile.source_url)))
+
+
+def test_the_pictures_of_a_withheld_post_go_unless_an_edition_that_went_out_shows_them(
+    database: Database, fetcher: HttpFetcher, wordpress: WordPress
+) -> None:
+    source = wordpress.url("/wp-json/wp/v2/posts")
+    collect(database, fetcher, source)
+    keep_picture(database, wordpress.url("/drill.jpg"))
+    shown, *_ = hashes(database)
+    with database.write() as session:
+        sent = Edition(slot="2026-11-13", name="2026-W46", number=1, state=EditionState.SENT, subject="S", preheader="")
+        sent.content = {"sections": [{"entries": [{"picture": {"hash": shown}}]}]}
+        sent.opens_at = sent.cut_off = sent.release_at = sent.drafted_at = NOON - timedelta(days=3)
+        session.add(sent)
+    wordpress.protected = {"/drill/"}
+    collect(database, fetcher, source, now=LATER)
+    assert hashes(database) == [shown]

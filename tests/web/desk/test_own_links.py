@@ -1,0 +1,159 @@
+"""The own site's links are opened as a visitor before approval: through the real fetcher, at the desk and in the terminal."""
+
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+from sqlalchemy import select
+from werkzeug import Request, Response
+
+from digest.app import editions
+from digest.app.edition_status import edition_status
+from digest.app.installation import Installation
+from digest.edition.approval import ApprovalError
+from digest.settings import LimitSettings
+from digest.store.models import AuditEntry, Edition, EditionState, Fragment
+from digest.web.app import create_app
+from tests.actors import EDITOR
+from tests.web.conftest import NOW, WebSetup
+
+NAME = "2026-W47"
+LEAD = "/cisa.example/2026-W47/cranes"
+PUBLIC = Response("<html><body><h1>Ports</h1><p>They got ten days.</p></body></html>", content_type="text/html")
+FORM = '<form class="post-password-form"><input name="post_password" type="password"></form>'
+PROTECTED = Response(f"<html><body>{FORM}</body></html>", content_type="text/html")
+WALL = Response(status=302, headers={"Location": "/wp-login.php?to=x"})
+HOME = Response(status=302, headers={"Location": "/"})
+SOFT = Response("<html><body><h1>Page not found</h1></body></html>", content_type="text/html")
+
+
+class OwnSite:
+    """The publication's own site on loopback: what every page answers, but those of `answers`."""
+
+    def __init__(self, server: HTTPServer) -> None:
+        self.server, self.asked = server, list[str]()
+        self.answers: dict[str, Response] = {"/robots.txt": Response(status=404)}
+        server.expect_request(re.compile(".*")).respond_with_handler(self.answer)
+
+    def answer(self, request: Request) -> Response:
+        self.asked.append(request.path)
+        assert "Cookie" not in request.headers
+        assert "Authorization" not in request.headers
+        return self.answers.get(request.path, PUBLIC)
+
+
+@pytest.fixture
+def site(httpserver: HTTPServer) -> OwnSite:
+    return OwnSite(httpserver)
+
+
+@pytest.fixture
+def both(both: WebSetup, site: OwnSite) -> WebSetup:
+    """Give an installation with a draft whose articles are pages of its own site on loopback."""
+    server = site.server.url_for("/")
+    file = both.install.settings.file
+    file = file.model_copy(
+        update={
+            "publication": file.publication.model_copy(update={"site": server}),
+            "limits": LimitSettings(allow_networks=["127.0.0.0/8"]),
+        }
+    )
+    install = Installation(both.install.settings.model_copy(update={"file": file}), both.database)
+    both.edition()
+    with both.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        edition.content = json.loads(move_articles(json.dumps(edition.content), server))
+        for fragment in session.scalars(select(Fragment)):
+            fragment.body = move_articles(fragment.body, server)
+    app = create_app(install, clock=lambda: NOW)
+    app.config["WTF_CSRF_ENABLED"] = False
+    return WebSetup(install, app, both.ada)
+
+
+def move_articles(text: str, server: str) -> str:
+    return re.sub(r"https://(\w+\.example/)", rf"{server}\1", text)
+
+
+def approve(world: WebSetup) -> editions.ApprovalResult:
+    mark = edition_status(world.install, NAME, now=NOW).content_hash
+    return editions.approve_edition(world.install, NAME, mark, actor=EDITOR, now=NOW)
+
+
+def state_of(world: WebSetup) -> EditionState:
+    with world.database.read() as session:
+        return session.scalars(select(Edition.state)).one()
+
+
+def words_of(answer: Any) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text)).split())
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (PROTECTED, "it's password-protected"),
+        (WALL, "it redirects to a sign-in page"),
+        (HOME, "it redirects to the front page"),
+        (SOFT, "its page says that nothing is there"),
+        (Response(status=401), "visitors have to sign in"),
+        (Response(status=404), "its page answers 404"),
+        (Response(status=403), "Your site doesn't let us read"),
+    ],
+)
+def test_an_edition_that_links_what_visitors_cannot_read_is_not_approved(
+    both: WebSetup, site: OwnSite, answer: Response, reason: str
+) -> None:
+    site.answers[LEAD] = answer
+    with pytest.raises(ApprovalError, match=reason) as refused:
+        approve(both)
+    assert LEAD in str(refused.value)
+    assert state_of(both) is EditionState.DRAFT
+
+
+def test_an_edition_whose_links_visitors_can_read_is_approved_once_each_was_opened(
+    both: WebSetup, site: OwnSite
+) -> None:
+    assert approve(both).unchecked == ""
+    assert state_of(both) is EditionState.APPROVED
+    assert site.asked.count(LEAD) == 1
+    assert "/" not in site.asked, "the front page is no article"
+
+
+def test_links_that_do_not_answer_are_a_warning_and_the_approval_says_so(both: WebSetup, site: OwnSite) -> None:
+    site.answers[LEAD] = Response(status=503)
+    result = approve(both)
+    assert "Couldn't check as a visitor 1 link to your site" in result.unchecked
+    assert state_of(both) is EditionState.APPROVED
+    with both.database.read() as session:
+        detail = session.scalars(select(AuditEntry.detail).where(AuditEntry.act == "approve")).one()
+    assert detail["own site"] == "not checked whole"
+
+
+def test_the_review_page_opens_links_only_when_an_editor_asks(both: WebSetup, site: OwnSite) -> None:
+    desk, path = both.signed_in_client("editor"), f"/desk/editions/{NAME}"
+    site.answers[LEAD] = PROTECTED
+    before = both.dump()
+    page = desk.get(f"{path}/approve")
+    assert "Check your site" in words_of(page)
+    assert site.asked == []
+    checked = desk.post(f"{path}/check-links")
+    assert checked.status_code == 200
+    assert f"{LEAD}): it's password-protected. Make the page public, or remove the link." in words_of(checked)
+    assert re.search(r'<button class="btn go"[^>]* disabled[^>]*>Approve', checked.text)
+    assert {t: rows for t, rows in both.dump().items() if "session" not in t} == {
+        t: rows for t, rows in before.items() if "session" not in t
+    }
+    refused = desk.post(f"{path}/approve", data={"mark": edition_status(both.install, NAME, now=NOW).content_hash})
+    assert (refused.status_code, "it's password-protected" in words_of(refused)) == (409, True)
+
+
+def test_an_approval_with_unchecked_links_leads_to_a_page_that_says_so(both: WebSetup, site: OwnSite) -> None:
+    site.answers[LEAD] = Response(status=503)
+    mark = edition_status(both.install, NAME, now=NOW).content_hash
+    answer = both.signed_in_client("editor").post(
+        f"/desk/editions/{NAME}/approve", data={"mark": mark}, follow_redirects=True
+    )
+    assert "You approved this version, but some of your site" in words_of(answer)
