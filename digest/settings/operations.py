@@ -21,13 +21,14 @@ class LimitSettings(values.SettingsTable):
     # Private networks that sources may be in.
     allow_networks: list[values.NetworkText] = []
     proxies: int = Field(default=0, ge=0, le=5)  # in front of the pages: how many X-Forwarded-For entries are true
-    signups_per_domain: int = Field(default=40, ge=1)  # forms in 7 days, unless it is a large mail provider's
-    signups_per_network: int = Field(default=30, ge=1)  # forms an hour from one /24 or /48; more are turned away
-    # Forms an hour in all: of networks that sent none in the hour before, and of those that did; more are turned away.
+    # Forms in 7 days for one registered domain, except large mailbox providers; more are rejected.
+    signups_per_domain: int = Field(default=40, ge=1)
+    signups_per_network: int = Field(default=30, ge=1)  # forms per hour from one /24 or /48; more are rejected
+    # Forms answered per hour: the first ones in an hour from their /16 or /32, and all others; more wait.
     signups_first: int = Field(default=500, ge=1)
     signups_further: int = Field(default=200, ge=1)
     signups_alarm: int = Field(default=100, ge=1)  # forms an hour in all: more raise the alarm
-    signups_waiting: int = Field(default=5000, ge=1)  # forms that wait for an answer: more are turned away
+    signups_waiting: int = Field(default=5000, ge=1)  # forms in the queue: then the largest network loses one
     signup_mails_per_address: int = Field(default=4, ge=1)  # in 30 days, to a mailbox that confirms none
     # Messages to the editors in an hour: the same limits.
     contact_per_network: int = Field(default=5, ge=1)

@@ -24,7 +24,7 @@ from subscribers.pages.context import (
 )
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
 from subscribers.reader_language import ReaderLanguage
-from subscribers.signup.rate_limits import SubmissionOutcome, count_form, judge_form, network_prefix, network_tag
+from subscribers.signup.rate_limits import SubmissionOutcome, count_message, judge_message, network_prefix, network_tag
 
 MAX_MESSAGE_LENGTH = 5000  # characters of a message
 _ALLOWED_CONTROLS = {"\n", "\t"}
@@ -59,7 +59,7 @@ def write_to_the_editors() -> Response:
         page_context.keys, network_prefix(client_address(page_context.trusted_proxies)), page_context.clock()
     )
     with page_context.database.read() as session:  # a flood that is turned away must not queue for the one writer
-        _, outcome = judge_form(session, "contact", tag, page_context.contact_quota, now=page_context.clock())
+        _, outcome = judge_message(session, tag, page_context.contact_quota, now=page_context.clock())
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
             outcome = _queue_message(session, tag, line)
@@ -69,9 +69,9 @@ def write_to_the_editors() -> Response:
 def _queue_message(session: Session, tag: str, line: EditorMessage) -> SubmissionOutcome:
     """Count a message and queue it, if it is taken."""
     now = page_context.clock()
-    turn, outcome = judge_form(session, "contact", tag, page_context.contact_quota, now=now)
+    turn, outcome = judge_message(session, tag, page_context.contact_quota, now=now)
     if outcome is SubmissionOutcome.ACCEPTED:
-        count_form(session, "contact", tag, turn, now=now)
+        count_message(session, tag, turn, now=now)
         facts = {"message": line.message, "reply": line.reply_to}
         page_context.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
     return outcome

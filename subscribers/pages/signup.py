@@ -165,9 +165,9 @@ def _store_request(kind: FormKind, address: Address, wording: WordingText | None
     source = (urlsplit(page).hostname or page_context.site.name).removeprefix("www.")
     submission = FormSubmission(kind, address, page_context.clock(), page, source, wording, _request_origin())
     form = request_queue.prepare_request(page_context.keys, submission)
-    # A look first: a flood of forms that are turned away must not queue for the database's one writer.
+    # Read first: a flood of forms that are rejected mustn't queue for the database's one writer.
     with page_context.database.read() as session:
-        _, outcome = request_queue.judge_request(session, form, page_context.bounds)
+        outcome = request_queue.judge_request(session, form, page_context.bounds).outcome
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
             outcome = request_queue.enqueue_request(session, form, page_context.bounds)

@@ -1,7 +1,11 @@
-"""Which spellings of an address lead to one mailbox, and which domains are so large that they need no limit of their own.
+"""Which spellings lead to one mailbox, which domains have one owner, and which are too large for a limit of their own.
 
-For limits alone: people are told apart by the address as they typed it (`Address.canonical`).
+Only for limits: people are told apart by the address as they typed it (`Address.canonical`).
 """
+
+from functools import cache
+
+from publicsuffixlist import PublicSuffixList
 
 from subscribers.address import Address
 
@@ -56,3 +60,17 @@ def find_mailbox(address: Address) -> str:
 def is_large_provider(domain: str) -> bool:
     """Return whether anybody can have an address at a domain, so that many forms for it are many people."""
     return domain in LARGE_PROVIDERS
+
+
+def find_registrable_domain(domain: str) -> str:
+    """Return the domain that somebody registered, to which an email domain belongs: `smallhost.example` of `x7.smallhost.example`.
+
+    Only registries count as public suffixes, not the list's private section: names below `eu.org` or a dynamic DNS service
+    are free, so whoever wants many has them. A public suffix itself is returned unchanged.
+    """
+    return _public_suffixes().privatesuffix(domain) or domain
+
+
+@cache  # reading the list takes 40 ms
+def _public_suffixes() -> PublicSuffixList:
+    return PublicSuffixList(only_icann=True)

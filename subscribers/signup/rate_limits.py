@@ -1,16 +1,16 @@
 """How much is too much: counts in rows, the same for all processes, and decisions over them.
 
-Against list bombing (somebody has hundreds of forms send mail to one victim) and against floods. Only forms that are
-taken are counted, so a form that is turned away costs a look and nothing else.
+Against list bombing (hundreds of forms that send email to one victim) and against floods. Only accepted forms are
+counted, so a rejected form costs a few reads and nothing else.
 """
 
 import hmac
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
-from typing import Literal
 
 from sqlalchemy import Select, bindparam, delete, func, select
 from sqlalchemy.orm import Session
@@ -28,7 +28,12 @@ STRANGER_MAIL_KINDS = frozenset({"confirm", "remind", "ask", "move"})  # mails t
 SURGE_ALARM_KIND = "sign-up surge"
 DOMAIN_SCOPE = "domain"
 
-FormFlow = Literal["sign-up", "contact"]
+# What sign-up forms are counted by: all of them, those of a network, those of a wide network, and answers by network.
+SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE = "sign-up", "sign-up network", "sign-up wide"
+ANSWERED_SCOPE = "sign-up answered"
+_SIGNUP_SCOPES = (SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE, ANSWERED_SCOPE)
+# Prefix lengths of nested networks, the widest first; IPv4 has no middle one.
+_PREFIX_LENGTHS = {4: (16, 16, 24), 6: (32, 40, 48)}
 
 
 class SubmissionOutcome(StrEnum):
@@ -42,10 +47,11 @@ class SubmissionOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkQuota:
-    """How many forms are taken in an hour: of one network, and of all networks their `first` ones and `further` ones.
+    """How many forms an hour are accepted from one network, and from all networks their `first` and `further` ones.
 
-    A network's form is a first one if none of it was taken in the hour before. A flood needs a network for each first
-    form, and its further forms take nobody else's room.
+    A form is a first one if its network had none in the hour before; for sign-ups, if its wide network (/16, /32) had none.
+    A flood needs another network for each first form, and its further forms take nobody else's room. Sign-up forms over
+    `first` and `further` wait; messages to the editors are rejected.
     """
 
     per_network: int
@@ -61,7 +67,7 @@ class SignupLimits:
     per_domain_week: int = 40  # forms that name addresses of one small domain
     per_address_month: int = 4  # mails to one mailbox in 30 days that confirms none
     alarm_per_hour: int = 100
-    max_pending: int = 5000  # forms that wait
+    max_pending: int = 5000  # forms in the queue
 
 
 def decide_outcome(turn: int, taken: int, quota: NetworkQuota, *, network_known: bool = True) -> SubmissionOutcome:
@@ -72,22 +78,53 @@ def decide_outcome(turn: int, taken: int, quota: NetworkQuota, *, network_known:
     return SubmissionOutcome.ACCEPTED if taken < most else SubmissionOutcome.HOUSE_LIMIT_REACHED
 
 
-def judge_form(
-    session: Session, flow: FormFlow, network_tag: str, quota: NetworkQuota, *, now: datetime
+def judge_message(
+    session: Session, network_tag: str, quota: NetworkQuota, *, now: datetime
 ) -> tuple[int, SubmissionOutcome]:
-    """Return which of its network's forms in the last hour a form would be, and whether it is taken; nothing is counted.
+    """Return a message's number among its network's in the last hour, and whether it's accepted. Counts nothing.
 
-    Forms of which nobody knows the network count as those of one, without its limit.
+    Messages from unknown networks count as those of one network, without its limit.
     """
-    turn = _read_count_last_hour(session, f"{flow} network", network_tag, now=now) + 1
-    taken = _read_count_last_hour(session, _house_scope(flow, turn), "", now=now)
+    turn = next_turn(session, "contact network", network_tag, now=now)
+    taken = _read_count_last_hour(session, _message_scope(turn), "", now=now)
     return turn, decide_outcome(turn, taken, quota, network_known=bool(network_tag))
 
 
-def count_form(session: Session, flow: FormFlow, network_tag: str, turn: int, *, now: datetime) -> None:
-    """Count a form that is taken."""
-    increment_count(session, f"{flow} network", network_tag, now=now, window=TEN_MINUTES)
-    increment_count(session, _house_scope(flow, turn), "", now=now, window=TEN_MINUTES)
+def count_message(session: Session, network_tag: str, turn: int, *, now: datetime) -> None:
+    """Count an accepted message to the editors."""
+    increment_count(session, "contact network", network_tag, now=now, window=TEN_MINUTES)
+    increment_count(session, _message_scope(turn), "", now=now, window=TEN_MINUTES)
+
+
+def _message_scope(turn: int) -> str:
+    return "contact first" if turn == 1 else "contact further"
+
+
+def next_turn(session: Session, scope: str, tag: str, *, now: datetime) -> int:
+    """Return the number, from 1, that a form would have among those counted in the last hour."""
+    return _read_count_last_hour(session, scope, tag, now=now) + 1
+
+
+def count_signup(session: Session, network_tag: str, wide_tag: str, *, now: datetime) -> None:
+    """Count an accepted sign-up form."""
+    for scope, tag in ((NETWORK_SCOPE, network_tag), (WIDE_NETWORK_SCOPE, wide_tag), (SIGNUP_SCOPE, "")):
+        increment_count(session, scope, tag, now=now, window=TEN_MINUTES)
+
+
+def count_answer(session: Session, network_tags: Iterable[str], *, now: datetime) -> None:
+    """Count that a sign-up form was answered, for each network that it came from."""
+    for tag in sorted(set(network_tags)):
+        increment_count(session, ANSWERED_SCOPE, tag, now=now, window=TEN_MINUTES)
+
+
+def list_answers_last_hour(session: Session, *, now: datetime) -> dict[str, int]:
+    """Return how many forms were answered in the last hour, by the hash of each network."""
+    query = (
+        select(RateLimitCount.tag, func.sum(RateLimitCount.count))
+        .where(RateLimitCount.scope == ANSWERED_SCOPE, RateLimitCount.began >= _last_hour_start(now))
+        .group_by(RateLimitCount.tag)
+    )
+    return {tag: int(answers) for tag, answers in session.execute(query)}
 
 
 def count_domain(session: Session, domain_tag: str, *, now: datetime) -> None:
@@ -96,25 +133,28 @@ def count_domain(session: Session, domain_tag: str, *, now: datetime) -> None:
         increment_count(session, DOMAIN_SCOPE, domain_tag, now=now, window=DAY)
 
 
-def _house_scope(flow: FormFlow, turn: int) -> str:
-    return f"{flow} first" if turn == 1 else f"{flow} further"
-
-
 def network_prefix(address: str) -> str | None:
-    """Return the network that an address counts with: /24 of IPv4, /48 of IPv6.
+    """Return the network that an address counts with: the narrowest of `nested_prefixes`, None if there are none."""
+    prefixes = nested_prefixes(address)
+    return prefixes[-1] if prefixes else None
 
-    None for an address that is not a public one: behind a proxy that nobody told us of, everybody would seem to
-    come from there, and ten busy readers would lock out all others.
+
+def nested_prefixes(address: str) -> tuple[str, ...]:
+    """Return the nested networks of an IP address, the widest first: /16, /16, and /24 for IPv4; /32, /40, and /48 for IPv6.
+
+    Empty unless the address is public: behind a proxy that isn't in the settings, all readers seem to have its
+    address, and ten busy readers would lock out all others.
     """
     try:
         ip_address = ipaddress.ip_address(address)
     except ValueError:
-        return None
+        return ()
     if isinstance(ip_address, ipaddress.IPv6Address) and ip_address.ipv4_mapped:
         ip_address = ip_address.ipv4_mapped
     if not ip_address.is_global:
-        return None
-    return str(ipaddress.ip_network((ip_address, 24 if ip_address.version == 4 else 48), strict=False))
+        return ()
+    lengths = _PREFIX_LENGTHS[ip_address.version]
+    return tuple(str(ipaddress.ip_network((ip_address, length), strict=False)) for length in lengths)
 
 
 def mailbox_tag(keys: KeyRing, address: Address) -> str:
@@ -128,9 +168,10 @@ def mailbox_tags(keys: KeyRing, address: Address) -> list[str]:
 
 
 def small_domain_tag(keys: KeyRing, address: Address) -> str:
-    """Return the keyed hash by which forms for a small domain are counted; empty for a large mail provider's."""
-    is_large = mailboxes.is_large_provider(address.domain)
-    return "" if is_large else _keyed_tag(keys.current("lookup"), "domain", address.domain)
+    """Return the keyed hash that forms for a small registrable domain are counted by; empty for a large mailbox provider."""
+    if mailboxes.is_large_provider(address.domain):
+        return ""
+    return _keyed_tag(keys.current("lookup"), "domain", mailboxes.find_registrable_domain(address.domain))
 
 
 def network_tag(keys: KeyRing, network: str | None, now: datetime) -> str:
@@ -158,7 +199,7 @@ def is_domain_full(
 ) -> bool:
     """Return whether forms named addresses of a small domain as often as they may in seven days.
 
-    The last quarter is left to first forms of networks: nobody keeps a whole organisation out from one desk.
+    The last quarter is reserved for first forms of wide networks: one network can't lock out a whole organization.
     """
     if not domain_tag:
         return False
@@ -167,12 +208,16 @@ def is_domain_full(
 
 
 def _read_count_last_hour(session: Session, scope: str, tag: str, *, now: datetime) -> int:
-    return sum_counts(session, scope, tag, window_start(now, TEN_MINUTES) - 5 * TEN_MINUTES)
+    return sum_counts(session, scope, tag, _last_hour_start(now))
+
+
+def _last_hour_start(now: datetime) -> datetime:
+    return window_start(now, TEN_MINUTES) - 5 * TEN_MINUTES
 
 
 def count_signups_last_hour(session: Session, *, now: datetime) -> int:
-    """Return how many sign-up forms were taken in the last hour."""
-    return sum(_read_count_last_hour(session, scope, "", now=now) for scope in ("sign-up first", "sign-up further"))
+    """Return how many sign-up forms were accepted in the last hour."""
+    return _read_count_last_hour(session, SIGNUP_SCOPE, "", now=now)
 
 
 def sum_counts(session: Session, scope: str, tag: str, since: datetime) -> int:
@@ -227,9 +272,9 @@ def describe_alarm(alarm: SignupAlarm, *, since: str = "", remedy: str = _RAISE_
     """Describe an alarm that is on, and what to do; `since` writes its beginning, in UTC by default."""
     since = since or f"{alarm.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return (
-        f"Sign-ups surge since {since}, up to {alarm.detail['most']:,} forms in an hour. The first form of each network is "
-        "answered before all others, and what is over the limits is turned away. It ends by itself; where the readers "
-        f"are real, {remedy}."
+        f"Sign-ups have surged since {since}, with up to {alarm.detail['most']:,} forms in an hour. Networks take turns, "
+        "and forms over the limits wait for up to 24 hours. This ends by itself. If the sign-ups are real, "
+        f"{remedy}."
     )
 
 
@@ -250,8 +295,15 @@ def update_alarm(session: Session, forms_taken: int, signup_limits: SignupLimits
 
 
 def delete_old_signup_counts(session: Session, *, now: datetime) -> None:
-    """Forget counts that decide nothing any more."""
+    """Delete counts that no limit needs any longer."""
+    delete_old_network_counts(session, now=now)
     by_week = RateLimitCount.scope == DOMAIN_SCOPE
     session.execute(delete(RateLimitCount).where(RateLimitCount.began < now - 2 * DAY, ~by_week))
     session.execute(delete(RateLimitCount).where(RateLimitCount.began < now - WEEK - DAY, by_week))
     session.execute(delete(SignupMail).where(SignupMail.at < now - MAIL_HISTORY_PERIOD))
+
+
+def delete_old_network_counts(session: Session, *, now: datetime) -> None:
+    """Delete the counts of sign-up forms that are more than an hour old: in a flood, there's a row for each network."""
+    is_old = RateLimitCount.began < _last_hour_start(now)
+    session.execute(delete(RateLimitCount).where(RateLimitCount.scope.in_(_SIGNUP_SCOPES), is_old))

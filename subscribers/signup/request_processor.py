@@ -33,6 +33,8 @@ MIN_REMINDER_DELAY = timedelta(minutes=15)  # sooner, the form was sent twice by
 # nobody's form brings these back, unless an admin allows it
 BLOCKING_REASONS = frozenset({"complained", "by an admin"})
 
+_DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
+
 log = structlog.get_logger("signup")
 
 
@@ -107,17 +109,27 @@ class RequestProcessor:
     queue: QueueMail
 
     def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
-        """Answer the forms that wait, at most `BATCH_SIZE` of them; return how many got which answer.
+        """Answer the forms whose turn it is, at most `BATCH_SIZE`; return how many got which answer.
 
-        Only so many at once: their mails go before more are queued, and what came in meanwhile has its turn.
+        The rest waits: their emails are sent before more are queued, and new forms get their turn.
         """
         answers = dict.fromkeys(SignupAnswer, 0)
+        now = clock()
+        answers[SignupAnswer.NOTHING] += self._drop_old_requests(now)
         with self.database.read() as session:
-            pending = request_queue.list_pending_requests(session, limit=BATCH_SIZE)
-        self._update_alarm(clock())
+            quota = self.signup_limits.quota
+            pending = request_queue.list_next_requests(session, quota, limit=BATCH_SIZE, now=now)
+        self._update_alarm(now)
         for request in pending:
             answers[self._process_request(request, clock())] += 1
         return answers
+
+    def _drop_old_requests(self, now: datetime) -> int:
+        with self.database.read() as session:
+            if not request_queue.has_old_requests(session, now=now):
+                return 0
+        with self.database.write() as session:
+            return request_queue.delete_old_requests(session, now=now)
 
     def _update_alarm(self, now: datetime) -> None:
         with self.database.read() as session:
@@ -130,22 +142,21 @@ class RequestProcessor:
             log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 
     def _process_request(self, request: SignupRequest, now: datetime) -> SignupAnswer:
-        """Answer one form, in one transaction. One that cannot be read is dropped: nobody could ever answer it."""
+        """Answer one form, in one transaction. One that can't be decrypted is dropped: it could never be answered."""
         submission = None
         try:
-            submission = (
-                request_queue.decrypt_request(self.keys, request)
-                if now - request.at <= request_queue.REQUEST_LIFETIME
-                else None
-            )
+            submission = request_queue.decrypt_request(self.keys, request)
         except DecryptionError as exc:
             log.error("a sign-up form does not open", form=request.id, error=str(exc))  # noqa: TRY400 - no trace needed
         try:
             with self.database.write() as session:
-                if not request_queue.remove_request(session, request) or submission is None:
+                if submission is None:
+                    request_queue.remove_request(session, request)
+                    return SignupAnswer.NOTHING
+                if not request_queue.claim_request(session, request, self.signup_limits.quota, now=now):
                     return SignupAnswer.NOTHING
                 return self._decide_and_queue(session, submission, request, now)
-        except IntegrityError:  # another worker made the same person in this moment: the form waits for the next look
+        except IntegrityError:  # another worker created the same person at the same time: the form waits
             return SignupAnswer.NOTHING
 
     def _decide_and_queue(
@@ -153,6 +164,8 @@ class RequestProcessor:
     ) -> SignupAnswer:
         number = people.find_person_number(session, self.keys, submission.address)
         person = ledger.lock_person(session, number) if number else None
+        if person is not None and _has_left_since(session, person, submission.sent_at):
+            return SignupAnswer.NOTHING
         barred = suppression.find_suppression(session, self.keys, submission.address)
         status = self._load_address_status(session, person, barred, request, now)
         answer = decide_answer(submission.kind, status, self.signup_limits, now=now)
@@ -248,6 +261,14 @@ class RequestProcessor:
             "asked_at": request["asked_at"],
             "expires_at": expires_at.isoformat(),
         }
+
+
+def _has_left_since(session: Session, person: Person, moment: datetime) -> bool:
+    """Return whether a person left after a moment: a form that waited meanwhile doesn't speak for them any longer."""
+    if person.state not in ledger.DEPARTED_STATES:
+        return False
+    last = ledger.find_last_event(session, person.number, _DEPARTURE_KINDS)
+    return last is not None and last.at > moment
 
 
 def _find_own_request_token(session: Session, number: int, now: datetime) -> OneTimeToken | None:

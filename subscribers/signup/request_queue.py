@@ -1,13 +1,15 @@
-"""Forms that wait: appended by a page without a look at who it is, answered later by a worker (`request_processor`).
+"""The queue of sign-up forms: a page appends one without checking who it is, and a worker answers it (`request_processor`).
 
-A page that looked would tell, by its words or by its time, who is on the list. So a page only counts, and writes
-one row of one size, in the same statements for everybody.
+A page that checked would reveal, by its words or its timing, who is on the list. So a page only counts, and writes
+one row of one size, in the same statements for everybody. Which form is answered next, and which one a full queue
+drops, is decided by `fair_shares`.
 """
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address, read_address
@@ -15,11 +17,14 @@ from subscribers.consent.evidence import MAX_AGENT_LENGTH, RequestOrigin
 from subscribers.consent.wordings import WordingText
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
-from subscribers.signup import rate_limits
-from subscribers.signup.rate_limits import SignupLimits, SubmissionOutcome
-from subscribers.store.signup_models import FormKind, SignupRequest
+from subscribers.signup import fair_shares, rate_limits
+from subscribers.signup.fair_shares import Allowance, NetworkPath, WaitingForm, WaitingGroup
+from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
+from subscribers.store.signup_models import FormKind, SignupAllowance, SignupRequest
 
-REQUEST_LIFETIME = timedelta(hours=24)  # an answer that comes later than that would puzzle more than help
+REQUEST_LIFETIME = timedelta(hours=24)  # a later answer would puzzle more than help
+_ALLOWANCE_ID = 1
+_MAX_CLOCK_SKEW = timedelta(hours=1)  # between processes; an allowance from later than that has a wrong time
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,16 @@ class PreparedRequest:
     """A form made ready to be written: all cryptography is done before the transaction."""
 
     row: SignupRequest
-    network_tag: str
-    domain_tag: str  # empty: nothing to limit by
+    path: NetworkPath
+    domain_tag: str  # empty if the domain has no limit
+
+
+class JudgedForm(NamedTuple):
+    """Whether a form is accepted, its number among its wide network's in the hour, and the ID of the form that it displaces."""
+
+    outcome: SubmissionOutcome
+    turn: int
+    displaced: int | None = None
 
 
 def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedRequest:
@@ -56,54 +69,106 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         "agent": submission.origin.user_agent[:MAX_AGENT_LENGTH],
     }
     ciphertext, key_id = encrypt_json(keys, value, bound_to=_request_binding(submission.kind, tag))
+    prefixes = rate_limits.nested_prefixes(submission.origin.ip_address) or (None, None, None)
+    path = NetworkPath(*(rate_limits.network_tag(keys, prefix, submission.sent_at) for prefix in prefixes))
     row = SignupRequest(
-        at=submission.sent_at, kind=submission.kind, mailbox_tag=tag, ciphertext=ciphertext, key_id=key_id
+        at=submission.sent_at,
+        kind=submission.kind,
+        wide_tag=path.wide,
+        middle_tag=path.middle,
+        network_tag=path.network,
+        mailbox_tag=tag,
+        ciphertext=ciphertext,
+        key_id=key_id,
     )
-    network = rate_limits.network_prefix(submission.origin.ip_address)
     # A lost link goes to subscribers alone: forms for it turn nothing on a domain's other mailboxes.
     domain_tag = rate_limits.small_domain_tag(keys, submission.address) if submission.kind == "subscribe" else ""
-    return PreparedRequest(row, rate_limits.network_tag(keys, network, submission.sent_at), domain_tag)
+    return PreparedRequest(row, path, domain_tag)
 
 
 def _request_binding(kind: str, tag: str) -> str:
     return f"request {kind} {tag}"
 
 
-def judge_request(
-    session: Session, prepared: PreparedRequest, signup_limits: SignupLimits
-) -> tuple[int, SubmissionOutcome]:
-    """Return which of its network's forms in the last hour this would be, and whether it is taken; nothing is counted.
+def judge_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> JudgedForm:
+    """Return whether a form is accepted. Counts nothing.
 
-    It goes by what forms named, never by who is known. What one mailbox may ask is judged by the worker.
+    It depends on what forms named, never on who is known. What one mailbox may ask for is up to the worker.
     """
-    now = prepared.row.at
-    turn, outcome = rate_limits.judge_form(session, "sign-up", prepared.network_tag, signup_limits.quota, now=now)
-    if outcome is not SubmissionOutcome.ACCEPTED:
-        return turn, outcome
+    now, path = prepared.row.at, prepared.path
+    turn = rate_limits.next_turn(session, rate_limits.WIDE_NETWORK_SCOPE, path.wide, now=now)
+    of_network = rate_limits.next_turn(session, rate_limits.NETWORK_SCOPE, path.network, now=now)
+    if path.network and of_network > signup_limits.quota.per_network:
+        return JudgedForm(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
     if rate_limits.is_domain_full(session, prepared.domain_tag, signup_limits, first=turn == 1, now=now):
-        return turn, SubmissionOutcome.DOMAIN_LIMIT_REACHED
+        return JudgedForm(SubmissionOutcome.DOMAIN_LIMIT_REACHED, turn)
     waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
-    return turn, SubmissionOutcome.HOUSE_LIMIT_REACHED if waiting >= signup_limits.max_pending else outcome
+    if waiting < signup_limits.max_pending:
+        return JudgedForm(SubmissionOutcome.ACCEPTED, turn)
+    displaced = fair_shares.choose_dropped(_list_waiting_groups(session), path)
+    outcome = SubmissionOutcome.HOUSE_LIMIT_REACHED if displaced is None else SubmissionOutcome.ACCEPTED
+    return JudgedForm(outcome, turn, displaced)
+
+
+def _list_waiting_groups(session: Session) -> list[WaitingGroup]:
+    tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
+    query = select(*tags, func.count(), func.min(SignupRequest.id), func.max(SignupRequest.id)).group_by(*tags)
+    return [WaitingGroup(NetworkPath(*row[:3]), *row[3:]) for row in session.execute(query)]
 
 
 def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
-    """Count a form and append it, if it is taken."""
+    """Count a form and append it to the queue, if it's accepted."""
     now = prepared.row.at
-    turn, outcome = judge_request(session, prepared, signup_limits)
-    if outcome is not SubmissionOutcome.ACCEPTED:
-        return outcome
-    rate_limits.count_form(session, "sign-up", prepared.network_tag, turn, now=now)
+    judged = judge_request(session, prepared, signup_limits)
+    if judged.outcome is not SubmissionOutcome.ACCEPTED:
+        return judged.outcome
+    if judged.displaced is not None:
+        session.execute(delete(SignupRequest).where(SignupRequest.id == judged.displaced))
+    rate_limits.count_signup(session, prepared.path.network, prepared.path.wide, now=now)
     rate_limits.count_domain(session, prepared.domain_tag, now=now)
-    prepared.row.turn = turn
+    prepared.row.turn = judged.turn
     session.add(prepared.row)
     session.flush()
-    return outcome
+    return judged.outcome
 
 
-def list_pending_requests(session: Session, *, limit: int) -> list[SignupRequest]:
-    """Return forms that wait: of each network the first one, then of each the second, the oldest first."""
-    query = select(SignupRequest).order_by(SignupRequest.turn, SignupRequest.id).limit(limit)
-    return list(session.scalars(query))
+def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now: datetime) -> list[SignupRequest]:
+    """Return the forms to answer now, at most `limit`: networks take turns, within the hour's quota."""
+    allowance = read_allowance(session, quota, now=now)
+    tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
+    query = select(SignupRequest.id, SignupRequest.turn, *tags)
+    if allowance.further < 1:  # a flood's forms are mostly further ones
+        query = query.where(SignupRequest.turn == 1)
+    waiting = [WaitingForm(row[0], row[1], NetworkPath(*row[2:])) for row in session.execute(query)]
+    if not waiting:
+        return []
+    answered = rate_limits.list_answers_last_hour(session, now=now)
+    chosen = fair_shares.choose_next(waiting, answered, allowance, limit=limit)
+    rows = {row.id: row for row in session.scalars(select(SignupRequest).where(SignupRequest.id.in_(chosen)))}
+    return [rows[number] for number in chosen if number in rows]
+
+
+def read_allowance(session: Session, quota: NetworkQuota, *, now: datetime, for_update: bool = False) -> Allowance:
+    """Return how many forms can be answered now. With `for_update`, other workers wait until this transaction ends."""
+    row = session.get(SignupAllowance, _ALLOWANCE_ID, with_for_update=for_update or None, populate_existing=True)
+    if row is None or row.at - now > _MAX_CLOCK_SKEW:
+        return Allowance.full(quota)
+    return Allowance(row.first, row.further).refill(quota, max(now - row.at, timedelta(0)))
+
+
+def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota, *, now: datetime) -> bool:
+    """Remove a form from the queue and count its answer. False if another worker was faster, or used up the quota."""
+    left = read_allowance(session, quota, now=now, for_update=True).spend(request.turn)
+    if left is None or not remove_request(session, request):
+        return False
+    row = session.get(SignupAllowance, _ALLOWANCE_ID)
+    if row is None:
+        session.add(SignupAllowance(id=_ALLOWANCE_ID, at=now, first=left.first, further=left.further))
+    else:
+        row.first, row.further = left.first, left.further
+        row.at = now if row.at - now > _MAX_CLOCK_SKEW else max(row.at, now)
+    rate_limits.count_answer(session, (request.wide_tag, request.middle_tag, request.network_tag), now=now)
+    return True
 
 
 def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
@@ -129,7 +194,7 @@ def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
 
 
 def remove_request(session: Session, request: SignupRequest) -> bool:
-    """Remove a form that is answered in this transaction. False: another worker was faster."""
+    """Remove a form that's answered in this transaction. Return False if another worker was faster."""
     deletion = delete(SignupRequest).where(SignupRequest.id == request.id).returning(SignupRequest.id)
     return session.scalar(deletion) is not None
 
@@ -140,6 +205,15 @@ def delete_requests_from(session: Session, keys: KeyRing, address: Address) -> N
     session.execute(delete(SignupRequest).where(SignupRequest.mailbox_tag.in_(tags)))
 
 
-def delete_old_requests(session: Session, *, now: datetime) -> None:
-    """Drop forms that nobody answered in a day."""
-    session.execute(delete(SignupRequest).where(SignupRequest.at < now - REQUEST_LIFETIME))
+def has_old_requests(session: Session, *, now: datetime) -> bool:
+    """Return whether a form has waited for more than a day."""
+    return session.scalar(select(SignupRequest.id).where(_is_old(now)).limit(1)) is not None
+
+
+def delete_old_requests(session: Session, *, now: datetime) -> int:
+    """Drop forms that have waited for more than a day; return how many."""
+    return len(session.scalars(delete(SignupRequest).where(_is_old(now)).returning(SignupRequest.id)).all())
+
+
+def _is_old(now: datetime) -> ColumnElement[bool]:
+    return SignupRequest.at < now - REQUEST_LIFETIME

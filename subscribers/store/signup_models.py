@@ -12,22 +12,40 @@ FormKind = Literal["subscribe", "lost link"]
 
 
 class SignupRequest(Base):
-    """One form that was sent, whoever sent it: nobody has looked yet whether the address is known.
+    """One form in the queue, whoever sent it: whether the address is known hasn't been checked yet.
 
-    `turn` says which of its network's forms in the hour it was, `mailbox_tag` is a keyed hash of the mailbox
-    (`rate_limits.mailbox_tag`), `ciphertext` all that the form said (`request_queue`). The row goes once it is answered,
-    and after a day in any case.
+    `turn` counts the forms of its wide network in the hour, from 1. `wide_tag`, `middle_tag`, and `network_tag` are keyed
+    hashes of the nested networks it came from (`fair_shares.NetworkPath`), `mailbox_tag` is one of the mailbox
+    (`rate_limits.mailbox_tag`). `ciphertext` contains everything the form said (`request_queue`). The row is deleted once it's
+    answered, and after a day in any case.
     """
 
     __tablename__ = "signup_request"
+    __table_args__ = (
+        Index("ix_signup_request_networks", "wide_tag", "middle_tag", "network_tag"),  # which network has the most?
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[Moment]
     kind: Mapped[FormKind] = mapped_column(String(20))
     turn: Mapped[int] = mapped_column(default=1, server_default="1")
+    wide_tag: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    middle_tag: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    network_tag: Mapped[str] = mapped_column(String(64), default="", server_default="")
     mailbox_tag: Mapped[str] = mapped_column(String(64))
     ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
     key_id: Mapped[str] = mapped_column(String(16))
+
+
+class SignupAllowance(Base):
+    """How many waiting forms could be answered at a time (`fair_shares.Allowance`); one row, absent until one was answered."""
+
+    __tablename__ = "signup_allowance"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[Moment]
+    first: Mapped[float]
+    further: Mapped[float]
 
 
 class RateLimitCount(Base):

@@ -56,7 +56,7 @@ def test_an_alarm_and_an_unfinished_import_are_named_with_what_to_do(home: Path)
     _install_rows(_surge(), _begun())
     status, doctor = _run("status", "2026-W47").output, _run("doctor").output
     for said in (status, doctor):
-        assert "Sign-ups surge since 2026-11-20 12:00 UTC, up to 120 forms in an hour. The first form" in said
+        assert "Sign-ups have surged since 2026-11-20 12:00 UTC, with up to 120 forms in an hour. Networks" in said
         assert "Import 1 (Mailchimp, begun 2026-11-20 12:00 UTC) was not finished" in said
         assert "digest subscribers import --abandon 1" in said
     found = json.loads(_run("status", "2026-W47", "--json").output)["attention"]

@@ -118,10 +118,14 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
         SettingField("domains_per_hour", "Mails an hour to one domain", "amounts", "One a line: gmail.com = 6000"),
         SettingField("signups_per_network", "Sign-ups an hour from one network", "number"),
         SettingField("signups_per_domain", "Sign-ups in 7 days for one small domain", "number"),
-        SettingField("signups_first", "Sign-ups an hour from networks that sent none before", "number"),
-        SettingField("signups_further", "Sign-ups an hour from networks that did", "number"),
+        SettingField(
+            "signups_first", "First sign-ups from wide networks, per hour", "number", "More wait for up to 24 hours."
+        ),
+        SettingField("signups_further", "All other sign-ups, per hour", "number", "More wait for up to 24 hours."),
         SettingField("signups_alarm", "Sign-ups an hour that raise the alarm", "number"),
-        SettingField("signups_waiting", "Sign-ups that may wait for an answer", "number"),
+        SettingField(
+            "signups_waiting", "Sign-ups in the queue", "number", "When it's full, the largest network loses one."
+        ),
         SettingField("contact_per_network", "Messages to the editors an hour from one network", "number"),
         SettingField(
             "proxies", "Proxies before the pages", "number", "How many entries of X-Forwarded-For can be trusted."

@@ -101,7 +101,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     world.edition(state=EditionState.SENT, release_at=RELEASE - timedelta(7), name="2026-W46", number=146)
     answer = world.client.post("/subscribe", data=FORM, environ_base=OUT)
     assert answer.status_code == 200
-    assert "We sent a link that works for 7 days" in answer.text
+    assert "email you a link that works for 7 days" in answer.text
     assert BO not in answer.text
     assert person(world) is None
     assert answered(world) == {SignupAnswer.CONFIRM: 1}

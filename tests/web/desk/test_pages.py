@@ -52,7 +52,7 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
         installation_hold.hold_installation(session, "a restored copy", actor="eve@news.example.org", now=NOW)
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.desk.get(path).text
-        assert "up to 640 forms in an hour. The first form of each network is answered" in page
+        assert "up to 640 forms in an hour. Networks take turns" in page
         assert "Nothing leaves since " in page
         assert (
             "holds it, with the words “a restored copy”. Ask them whether that is put right; then an admin lets" in page
