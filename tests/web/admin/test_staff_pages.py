@@ -102,6 +102,7 @@ def test_no_other_role_can_be_given(world: Any, role: str) -> None:
 
 
 def test_admins_see_how_many_sign_ins_were_refused(world: Any) -> None:
+    world.session_cookie("editor")  # so that Eve is on the staff
     admin = world.signed_in_client("admin")
     assert "Refused sign-ins in the last 24 hours: 0." in admin.get("/admin/staff").text
     for email in ("eve@newsroom.example", "nobody@newsroom.example"):
