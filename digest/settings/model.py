@@ -138,6 +138,12 @@ class Settings(values.SettingsTable):
         return self
 
     @model_validator(mode="after")
+    def _check_database(self) -> Self:
+        if problem := values.explain_database_in_clear(self.database_url):
+            raise ValueError(f"DIGEST_DATABASE_URL: {problem}")
+        return self
+
+    @model_validator(mode="after")
     def _check_metrics_token(self) -> Self:
         if self.metrics_token is not None and len(self.metrics_token.get_secret_value().strip()) < MIN_TOKEN_LENGTH:
             raise ValueError(f"DIGEST_METRICS_TOKEN: use at least {MIN_TOKEN_LENGTH} characters")
