@@ -89,6 +89,7 @@ class Settings(values.SettingsTable):
     alert_secret: SecretStr | None = None  # signs what is posted to `alerts.webhook`
     installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
     base_url: str = "http://localhost:8025"
+    hsts_subdomains: bool = True  # browsers are told to use https for every host below the base URL's, too
     sendgrid_api_key: SecretStr | None = None
     sendgrid_host: str = "https://api.sendgrid.com"
     sendgrid_webhook_key: str = ""  # one public key, or two with a comma between; empty: no event is taken
