@@ -1,6 +1,5 @@
 """Logs: one event a line, as key=value or as JSON, and nothing that looks like an address, whoever wrote the line."""
 
-import json
 import logging
 import os
 import re
@@ -34,18 +33,15 @@ def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     return {key: redact_addresses(value) for key, value in event.items()}
 
 
-class _RedactingFormatter(logging.Formatter):
-    """Formats what libraries log, without addresses."""
+class _EventFormatter(logging.Formatter):
+    """Formats what libraries log like our own events: one line each, in UTC, values quoted, without addresses."""
+
+    def __init__(self, renderer: Processor) -> None:
+        super().__init__()
+        self._renderer = renderer
 
     def format(self, record: logging.LogRecord) -> str:
-        return str(redact_addresses(super().format(record)))
-
-
-class _JsonFormatter(logging.Formatter):
-    """Formats what libraries log as our own events are: one object a line, without addresses."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        event = {
+        event: EventDict = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
@@ -53,7 +49,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        return json.dumps(redact_addresses(event), ensure_ascii=False)
+        return str(self._renderer(None, record.levelname.lower(), redact_event(None, "", event)))
 
 
 LogFormat = Literal["text", "json"]
@@ -67,7 +63,7 @@ def configure_logging(level: int = logging.INFO, log_format: LogFormat | None = 
     is_json = (log_format or os.environ.get("DIGEST_LOG_FORMAT")) == "json"
     written = ("timestamp", "level", "event")
     renderer: Processor = (
-        structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+        structlog.processors.JSONRenderer(default=str)
         if is_json
         else structlog.processors.KeyValueRenderer(key_order=list(written))
     )
@@ -83,8 +79,7 @@ def configure_logging(level: int = logging.INFO, log_format: LogFormat | None = 
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     handler = logging.StreamHandler()
-    text_format = "%(asctime)s %(levelname)s %(name)s %(message)s"
-    handler.setFormatter(_JsonFormatter() if is_json else _RedactingFormatter(text_format))
+    handler.setFormatter(_EventFormatter(renderer))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # A step that takes longer than a tick is no news: APScheduler would say so once a second.
     logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)

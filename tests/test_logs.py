@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -57,6 +59,33 @@ def test_a_line_of_one_endless_word_does_not_hold_the_process() -> None:
         "    assert redact_addresses('550 ' + word * 100_000 + ' ada@example.org').endswith('[address]')\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_librarys_warning_is_one_line_in_utc_with_its_values_quoted(log_format: str) -> None:
+    """ASVS 16.2.2 and 16.4.1: a line break in a value forges no line, and the machine's own time zone is not used."""
+    code = (
+        "import logging\n"
+        "from digest import logs\n"
+        "logs.configure_logging()\n"
+        "forged = 'x\\n2026-11-19T22:30:00Z info signed in\\r\\x1b[2J\\u2028ada@example.org'\n"
+        "logging.getLogger('library').warning('refused %s', forged)\n"
+        "try: int(forged)\n"
+        "except ValueError: logging.getLogger('library').exception('no number')\n"
+    )
+    environ = os.environ | {"DIGEST_LOG_FORMAT": log_format, "TZ": "Asia/Tokyo"}
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environ)
+    first, second = run.stderr.splitlines()
+    for line in (first, second):
+        assert not {"\r", "\x1b", "\u2028"} & set(line)
+        assert "ada@" not in line
+        time = re.search(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line)
+        assert time is not None
+        age = datetime.now(UTC) - datetime.fromisoformat(time[0])
+        assert abs(age.total_seconds()) < 3600, "UTC, not the machine's time"
+    assert "warning" in first
+    assert "library" in first
+    assert "ValueError" in second
 
 
 def test_as_json_every_line_is_an_object_without_an_address() -> None:

@@ -8,6 +8,7 @@ from functools import cache
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from digest.app.accounts.refused_sign_ins import SURGE, count_refusals
 from digest.app.coming_steps import explain_missed_run, find_missed_runs
 from digest.app.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
@@ -39,6 +40,7 @@ ATTENTION_KINDS = {
     "paused": "Whether an edition rests half sent",
     "gone-articles": "Whether visitors can read every article of a coming edition",
     "signup-surge": "Whether sign-up forms come in numbers that nobody expects",
+    "refused-sign-ins": "Whether unusually many sign-ins are refused",
     "unfinished-import": "Whether the import of a list was begun and not finished",
     "missed-release": "Whether an approved edition missed its release",
     "dead-source": "Whether sources give nothing any more",
@@ -226,6 +228,7 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
         since = _write_moment(alarm.at, zone)
         on_page = rate_limits.describe_alarm(alarm, since=since, remedy="raise them under Admin, Settings, Limits")
         yield AttentionFinding("signup-surge", rate_limits.describe_alarm(alarm), page_sentence=on_page)
+    yield from _find_refused_sign_ins(session, now)
     for unfinished in list_idle_imports(session, now):
         on_page = (
             f"Import {unfinished.batch} ({unfinished.origin}, begun {_write_moment(unfinished.started_at, zone)}) was not finished: "
@@ -243,6 +246,20 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
             )
     for said in provider_erasures.stuck_erasures_warnings(session):
         yield AttentionFinding("stuck-erasures", said)
+
+
+def _find_refused_sign_ins(session: Session, now: datetime) -> Iterator[AttentionFinding]:
+    refusals = count_refusals(session, now=now)
+    if refusals.last_hour >= SURGE:
+        said = (
+            f"{refusals.last_hour:,} sign-ins were refused in the last hour. Ask your colleagues whether those were theirs. If not, "
+            "somebody is guessing: attempts are limited, and {place} names the accounts."
+        )
+        yield AttentionFinding(
+            "refused-sign-ins",
+            said.format(place="the log of 'digest serve'"),
+            page_sentence=said.format(place="the log of the server"),
+        )
 
 
 def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) -> Iterator[AttentionFinding]:

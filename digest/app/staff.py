@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from digest.app.accounts.own_account import forget_sign_in_methods, tidy_name
+from digest.app.accounts.refused_sign_ins import Refusals, count_refusals
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.send.notice_queue import make_notice_queue
@@ -187,6 +188,17 @@ def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> li
             )
             for member in staff.list_staff_members(session)
         ]
+
+
+def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: datetime) -> Refusals:
+    """Count the sign-ins that were refused of late.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    with installation.database.read() as session:
+        return count_refusals(session, now=now)
 
 
 def _name_ways(passkeys: int, *, by_password: bool) -> tuple[str, ...]:

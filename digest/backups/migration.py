@@ -21,6 +21,7 @@ from digest.backups import archive, loader, table_rows
 from digest.backups.archive import BackupError
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.control import installation_hold
+from digest.settings import explain_database_in_clear
 from digest.store.audit import chain_audit_entries, record_audit
 from digest.store.audit_chain import include_audit_fault
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -71,6 +72,8 @@ def parse_target_url(text_: str) -> URL:
         backend = ""
     if backend not in {"sqlite", "postgresql"} or not url.database:
         raise BackupError("--to: write postgresql+psycopg://user:password@host/name, or sqlite:////folder/digest.db")
+    if problem := explain_database_in_clear(text_):
+        raise BackupError(f"--to: {problem}")
     return url.set(drivername="postgresql+psycopg") if backend == "postgresql" else url
 
 

@@ -89,7 +89,7 @@ def reset(context: CommandContext, address: Address) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @pass_command_context
 def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
-    """List the staff by number: the audit log names them so."""
+    """List the staff by number, as the audit log names them, and count refused sign-ins."""
     members = staff_acts.list_staff_members(
         context.installation, context.actor, include_removed=with_gone, now=context.now()
     )
@@ -105,6 +105,8 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
             str(member.id), _address_of(member), member.name, member.role, _proof_status(member), member.added_by
         )
     table_console().print(table)
+    refused = staff_acts.count_refused_sign_ins(context.installation, context.actor, now=context.now())
+    click.echo(refused.sentence)
 
 
 @staff.command(epilog=f"\b\nExample:\n  digest staff remove sam@news.example.org\n\n{EXIT_CODES_HELP}")

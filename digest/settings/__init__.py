@@ -30,5 +30,6 @@ from digest.settings.operations import BackupSettings as BackupSettings
 from digest.settings.operations import BounceMailboxSettings as BounceMailboxSettings
 from digest.settings.operations import LimitSettings as LimitSettings
 from digest.settings.operations import RetentionSettings as RetentionSettings
+from digest.settings.values import explain_database_in_clear as explain_database_in_clear
 from digest.settings.values import is_loopback as is_loopback
 from digest.settings.values import leads_to_this_machine as leads_to_this_machine

@@ -5,9 +5,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, EnvironmentFileError, read_environment_file
 from digest.settings.misspelt_names import suggest_key, suggest_name
@@ -28,7 +28,12 @@ ENVIRONMENT_PREFIX = "DIGEST_"
 ENVIRONMENT_FIELDS = {
     f"{ENVIRONMENT_PREFIX}{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS
 }
-_CREDENTIALS = {"digest.key-passphrase": "key_passphrase", "digest.backup-passphrase": "backup_passphrase"}
+_SECRET_FIELDS = [
+    name
+    for name, field in Settings.model_fields.items()
+    if name == "database_url" or SecretStr in (field.annotation, *get_args(field.annotation))
+]
+_CREDENTIALS = {f"digest.{name.replace('_', '-')}": name for name in _SECRET_FIELDS}
 
 
 def load_settings(

@@ -72,6 +72,9 @@ class SettingsFile(values.SettingsTable):
         return self
 
 
+MIN_TOKEN_LENGTH = 16  # characters of a shared secret that requests are checked against
+
+
 class Settings(values.SettingsTable):
     """Everything a process needs to know, checked. Built once, by `load_settings`."""
 
@@ -81,11 +84,12 @@ class Settings(values.SettingsTable):
     mail_url: SecretStr = SecretStr("outbox:")
     key_passphrase: SecretStr | None = None  # opens the key file, if that is protected
     backup_passphrase: SecretStr | None = None  # backups are encrypted to it
-    metrics_token: SecretStr | None = None  # who has it reads /metrics; without it this machine alone
+    metrics_token: SecretStr | None = None  # /metrics requires it; without one, nobody can read them
     log_format: Literal["text", "json"] = "text"
     alert_secret: SecretStr | None = None  # signs what is posted to `alerts.webhook`
     installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
     base_url: str = "http://localhost:8025"
+    hsts_subdomains: bool = True  # browsers are told to use https for every host below the base URL's, too
     sendgrid_api_key: SecretStr | None = None
     sendgrid_host: str = "https://api.sendgrid.com"
     sendgrid_webhook_key: str = ""  # one public key, or two with a comma between; empty: no event is taken
@@ -132,6 +136,18 @@ class Settings(values.SettingsTable):
     def _check_mailbox_password(self) -> Self:
         if self.file.inbound.host and self.inbound_password is None:
             raise ValueError("DIGEST_INBOUND_PASSWORD: missing; inbound.host names a server to sign in to")
+        return self
+
+    @model_validator(mode="after")
+    def _check_database(self) -> Self:
+        if problem := values.explain_database_in_clear(self.database_url):
+            raise ValueError(f"DIGEST_DATABASE_URL: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_metrics_token(self) -> Self:
+        if self.metrics_token is not None and len(self.metrics_token.get_secret_value().strip()) < MIN_TOKEN_LENGTH:
+            raise ValueError(f"DIGEST_METRICS_TOKEN: use at least {MIN_TOKEN_LENGTH} characters")
         return self
 
     @model_validator(mode="after")

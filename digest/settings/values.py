@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -147,6 +147,28 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+_VERIFIED_TLS = {"verify-ca", "verify-full"}  # of libpq's sslmode: the others fall back, or trust whoever answers
+
+
+def explain_database_in_clear(url: str) -> str:
+    """Explain why a database URL isn't taken: it leads to another machine without verified TLS. Empty where it's fine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "it is no URL such as postgresql+psycopg://user:password@host/name"
+    query = parse_qs(parts.query)
+    named = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
+    hosts = [host for names in named for host in names.split(",") if host and not host.startswith("/")]
+    modes = set(query.get("sslmode", []))
+    is_safe = all(map(is_loopback, hosts)) or (modes and modes <= _VERIFIED_TLS)
+    if is_safe or not parts.scheme.startswith("postgresql"):
+        return ""
+    return (
+        "the database is on another machine, so add ?sslmode=verify-full to its URL, and &sslrootcert=FILE "
+        "for a certificate authority of your own"
+    )
 
 
 # Marks a setting that is an address of which more than the host is a secret, such as a webhook's.

@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 
 from digest.app.metrics import METRICS_CONTENT_TYPE
 from digest.app.page_views import readiness_problem
-from digest.settings import is_loopback
 from digest.web.context import web_context
 
 health_pages = Blueprint("health", __name__)
@@ -28,24 +27,25 @@ def report_readiness() -> Response:
 
 @health_pages.get("/metrics")
 def report_metrics() -> ResponseReturnValue:
-    """Give the metrics to whoever has the token, or asks from this machine itself and through no proxy."""
+    """Return the metrics to a request that carries the token, wherever it comes from."""
     context = web_context()
-    if not _may_read_metrics():
-        return _plain_response("metrics: from this machine alone, or with the token of DIGEST_METRICS_TOKEN", 403)
+    if not _has_metrics_token():
+        refusal = _plain_response("Send the value of DIGEST_METRICS_TOKEN as a bearer token.", 401)
+        refusal.headers["WWW-Authenticate"] = "Bearer"
+        return refusal
     text = context.metrics.write_or_recall(context.installation, now=context.clock())
     response = Response(text, content_type=METRICS_CONTENT_TYPE)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _may_read_metrics() -> bool:
+def _has_metrics_token() -> bool:
+    """Tell whether the request carries the token. Loopback isn't proof: a bare proxy on this machine sends from there too."""
     token = web_context().settings.metrics_token
-    if token is not None:
-        said = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(said.encode(), token.get_secret_value().encode())
-    # A proxy on this machine asks from loopback too; it says for whom.
-    is_forwarded = any(request.headers.get(name) for name in ("Forwarded", "X-Forwarded-For", "Via"))
-    return is_loopback(request.remote_addr or "") and not is_forwarded
+    scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
+    if token is None or scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(sent.encode(), token.get_secret_value().encode())
 
 
 def _plain_response(text: str, status: int = 200) -> Response:

@@ -58,8 +58,10 @@ def add_default_headers(response: Response) -> Response:
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-    if web_context().settings.link_base.startswith("https:"):
-        headers.setdefault("Strict-Transport-Security", f"max-age={HSTS_SECONDS}")
+    settings = web_context().settings
+    if settings.link_base.startswith("https:"):
+        subdomains = "; includeSubDomains" if settings.hsts_subdomains else ""
+        headers.setdefault("Strict-Transport-Security", f"max-age={HSTS_SECONDS}{subdomains}")
     if response.status_code >= 400:
         mark_response_private(response)
     headers.setdefault("Cache-Control", "no-cache")

@@ -71,7 +71,7 @@ TAKES_ADMIN = {
     "setup.completion": "check_may_set_up",
     "silent_readers": "ask_silent_readers count_silent_readers",
     "sources": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
-    "staff": "add_staff_member change_staff_role end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
+    "staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
     "uncertain_acts": "resolve_by_log resolve_uncertain resolve_uncertain_notices",
     "uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop write_row_outcomes",
 }

@@ -63,6 +63,35 @@ def lead_entry(install: Installation) -> dict[str, object]:
     return entry
 
 
+@pytest.mark.parametrize("url", ["http://{}/", "https://{}:8443/a", "http://{}/private"])
+def test_the_answer_about_a_page_tells_nothing_of_the_names_of_a_private_network(
+    install: Installation, url: str
+) -> None:
+    """An editor who tries names must not learn which are known here, nor where they lead."""
+    names = {
+        "intranet.example": ["10.1.2.3"],
+        "metadata.example": ["169.254.169.254", "93.184.215.14"],
+        "loop.example": ["::1"],
+    }
+
+    def resolve(host: str, _port: int) -> list[str]:
+        if host not in names:
+            raise OSError("Name or service not known")
+        return names[host]
+
+    said = {}
+    for host in (*names, "nowhere.example", "10.1.2.3", "127.0.0.1"):
+        agent = build_user_agent("https://news.example.org/")
+        with (
+            HttpFetcher(LimitSettings(), agent, resolver=resolve) as fetcher,
+            pytest.raises(EditRefusedError) as caught,
+        ):
+            fetch_story(install, "current", url.format(host), actor=EDITOR, now=NOW, fetcher=fetcher)
+        said[host] = str(caught.value).replace(host, "HOST")
+    assert len(set(said.values())) == 1, said
+    assert "HOST can't be reached from here" in said["nowhere.example"]
+
+
 def test_a_page_is_fetched_read_corrected_and_added(install: Installation, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/robots.txt").respond_with_data("User-agent: *\nDisallow: /private")
     httpserver.expect_request("/deckhands").respond_with_data(PAGE, content_type="text/html")
@@ -126,7 +155,10 @@ def test_only_a_web_address_is_fetched(install: Installation, address: str) -> N
 
 def test_a_page_of_the_machine_itself_is_never_fetched(install: Installation, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/deckhands").respond_with_data(PAGE, content_type="text/html")
-    with pytest.raises(EditRefusedError, match=r"^The site cannot be reached: .*127\.0\.0\.1.*digest\.toml\. Look"):
+    with pytest.raises(
+        EditRefusedError,
+        match=r"^The site cannot be reached: localhost can.t be reached from here.*digest\.toml\. Look",
+    ):
         fetch_story(install, "current", httpserver.url_for("/deckhands"), actor=EDITOR, now=NOW)
     assert httpserver.log == []
 

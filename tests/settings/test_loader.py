@@ -86,3 +86,28 @@ def test_a_variable_that_is_none_is_named_with_its_place_and_the_one_that_was_me
     )
     assert "DIGEST_SPEED: no such setting (in the environment" in said
     assert "DIGEST_TEST" not in said
+
+
+def test_every_secret_can_come_from_the_service_managers_credential_store(tmp_path: Path) -> None:
+    """systemd decrypts credentials for one service alone (systemd.exec(5)); the environment still wins."""
+    secrets = {
+        "digest.database-url": "sqlite:////srv/digest.db",
+        "digest.mail-url": "smtp://user:secret@mail.example:587",
+        "digest.key-passphrase": "key passphrase",
+        "digest.backup-passphrase": "backup passphrase",
+        "digest.metrics-token": "a token of sixteen characters or more",
+        "digest.alert-secret": "alert secret",
+        "digest.sendgrid-api-key": "SG.secret",
+        "digest.inbound-password": "inbound password",
+    }
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(f"{secret}\n")
+    credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    read = load_settings(None, credentials)
+    for name, secret in secrets.items():
+        value = getattr(read, name.removeprefix("digest.").replace("-", "_"))
+        assert (value if isinstance(value, str) else value.get_secret_value()) == secret, name
+    shown = repr(read)
+    assert not [secret for name, secret in secrets.items() if secret in shown and name != "digest.database-url"]
+    won = load_settings(None, credentials | {"DIGEST_MAIL_URL": "outbox:"})
+    assert won.mail_url.get_secret_value() == "outbox:"

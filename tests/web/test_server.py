@@ -269,4 +269,13 @@ def test_a_redirect_to_the_end_of_an_address_still_leads_there(world: Any) -> No
 
 
 def test_where_the_pages_are_https_browsers_are_told_to_stay_there(world: Any) -> None:
-    assert world.client.get("/").headers["Strict-Transport-Security"] == "max-age=31536000"
+    header = "Strict-Transport-Security"
+    for path in ("/", "/desk/sign-in", "/nothing-here", "/metrics"):
+        assert world.client.get(path).headers[header] == "max-age=31536000; includeSubDomains", path
+    for change, told in (
+        ({"hsts_subdomains": False}, "max-age=31536000"),
+        ({"base_url": "http://localhost:8025"}, None),
+    ):
+        settings = world.install.settings.model_copy(update=change)
+        client = create_app(Installation(settings, world.database)).test_client()
+        assert client.get("/").headers.get(header) == told

@@ -215,14 +215,23 @@ def _read_answer(answer: str) -> dict[str, Any]:
 
 
 def _read_challenge(answer: str) -> bytes:
-    """Return the challenge that a browser says it answers; it is checked before anything is made of it."""
+    """Return the challenge that a browser says it answers, on a page of ours; the caller verifies it.
+
+    Our pages can't be framed, so an answer given in another site's frame isn't meant for us (WebAuthn level 3, 5.8.1).
+
+    Raises:
+        PasskeyError: the answer has no client data, or was given in a frame on another site.
+    """
     response = _read_answer(answer).get("response")
     told = response.get("clientDataJSON") if isinstance(response, dict) else None
     try:
         client_data = json.loads(_from_base64url(str(told)))
-        return _from_base64url(str(client_data["challenge"]))
+        challenge = _from_base64url(str(client_data["challenge"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise PasskeyError("The browser sent no passkey. Press the button once more, or use your password.") from None
+    if client_data.get("crossOrigin", False) is not False or "topOrigin" in client_data:
+        raise PasskeyError("This passkey was used on another site. Open the desk in a tab of its own, then try again.")
+    return challenge
 
 
 def encode_base64url(value: bytes) -> str:

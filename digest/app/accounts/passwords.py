@@ -1,7 +1,11 @@
 """Passwords: which are taken, and their hashes (Argon2id, RFC 9106; parameters of OWASP's Password Storage Cheat Sheet)."""
 
+import re
 import secrets
+import string
+from collections.abc import Iterator
 from functools import cache
+from itertools import product
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -12,8 +16,13 @@ MIN_LENGTH, MAX_LENGTH = 12, 200  # characters
 MIN_STRENGTH = 3  # of zxcvbn's 0 to 4: more than 10^8 guesses
 MIN_OWN_WORD = 3  # characters of a word that a password must not be made of
 MIN_REST = 8  # letters and digits, that are left without such words
-_ADVICE = "Take four or more words that have nothing to do with each other."
+_ADVICE = "Use four or more unrelated words."
 _ANALYSED_LENGTH = 72  # characters: all that zxcvbn looks at
+_LOOKALIKES = str.maketrans("@4310$57", "aaeiosst")  # p@55w0rd is as common as password
+_SYMBOLS = string.punctuation + string.whitespace
+_MAX_YEAR_DIGITS = 4
+_MAX_LOOKALIKES = 3  # at each end of a word
+_FRAMED_WORD = re.compile(r"(?P<before>[\W\d_]*)(?P<word>.*?)(?P<after>[\W\d_]*)", re.DOTALL)
 
 
 class PasswordRefusedError(RefusalError):
@@ -35,12 +44,50 @@ def check_password(password: str, *, own_words: list[str]) -> None:
         rest = rest.replace(word, "")
     if sum(character.isalnum() for character in rest) < MIN_REST:
         raise PasswordRefusedError(f"This is mostly your address or name, or the publication's. {_ADVICE}")
-    from zxcvbn import zxcvbn  # reads 30,000 words: only where a password is chosen
+    if is_common_word_framed(password):
+        raise PasswordRefusedError(f"This is a common password or word with digits or symbols around it. {_ADVICE}")
+    from zxcvbn import zxcvbn  # imported here because it loads 30,000 passwords
 
     judged = zxcvbn(password[:_ANALYSED_LENGTH], user_inputs=own_words)
     if judged["score"] < MIN_STRENGTH:
         reason = judged["feedback"]["warning"] or "This would be guessed."
         raise PasswordRefusedError(f"{reason} {_ADVICE}")
+
+
+def is_common_word_framed(password: str) -> bool:
+    """Tell whether a password is a common password, name, or word once digits and symbols are stripped from both ends.
+
+    Case and lookalikes don't matter: `P@55w0rd2026!` is `password`. The lists are zxcvbn's frequency lists: leaked passwords,
+    names, and words of English.
+    """
+    common = _read_common_words()
+    return any(core in common for core in _list_cores(password.casefold()))
+
+
+def _list_cores(password: str) -> Iterator[str]:
+    """Yield what remains between digits and symbols, also where those next to the letters stand for letters themselves.
+
+    Passwords such as `123456` are digits, so it yields the text between symbols too, without a year at its end.
+    """
+    unframed = password.strip(_SYMBOLS)
+    yield unframed
+    year = min(len(unframed) - len(unframed.rstrip(string.digits)), _MAX_YEAR_DIGITS)
+    yield from (unframed[:-digits] for digits in range(1, year + 1))
+    framed = _FRAMED_WORD.fullmatch(password)
+    if framed is None or not framed["word"]:
+        return
+    starts = range(framed.end("before"), max(framed.end("before") - _MAX_LOOKALIKES, 0) - 1, -1)
+    ends = range(framed.start("after"), min(framed.start("after") + _MAX_LOOKALIKES, len(password)) + 1)
+    for start, end in product(starts, ends):
+        yield password[start:end]
+        yield password[start:end].translate(_LOOKALIKES)
+
+
+@cache
+def _read_common_words() -> frozenset[str]:
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+    return frozenset(word for words in FREQUENCY_LISTS.values() for word in words)
 
 
 def hash_password(password: str) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts import code_apps, passkeys, passwords, try_limits
+from digest.app.accounts.refused_sign_ins import record_refusal
 from digest.app.accounts.visitor import Visitor, make_device_mark
 from digest.app.acts import Act, Actor, Face, Role
 from digest.app.installation import Installation
@@ -17,7 +18,7 @@ from digest.store import staff, staff_sessions
 from digest.store.account_models import SignIn, StaffSession
 from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember
-from subscribers.address import mask_address
+from subscribers.address import AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
 from subscribers.store import one_time_tokens
 
@@ -157,9 +158,10 @@ def sign_in_by_link(installation: Installation, token: str, visitor: Visitor, *,
     with installation.database.write() as session:
         found = one_time_tokens.use_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
         member = _member_of_link(session, found)
-        if member is None:
-            return None
-        return begin_session(session, installation, member, SignInMethod.LINK, visitor, now=now)
+        if member is not None:
+            return begin_session(session, installation, member, SignInMethod.LINK, visitor, now=now)
+    record_refusal(installation.database, "link that doesn't work", now=now)
+    return None
 
 
 def _member_of_link(session: Session, found: one_time_tokens.TokenLookup) -> StaffMember | None:
@@ -176,9 +178,12 @@ def accept_invitation(
     with installation.database.write() as session:
         first_press = staff.look_up_proof_link(session, token, now=now).stage is staff.ProofLinkStage.OPEN
         link = staff.prove_staff_address(session, token, now=now)
-        if not first_press or link.stage is not staff.ProofLinkStage.PROVEN or link.member is None:
-            return link, None
-        return link, begin_session(session, installation, link.member, SignInMethod.INVITATION, visitor, now=now)
+        if first_press and link.stage is staff.ProofLinkStage.PROVEN and link.member is not None:
+            method = SignInMethod.INVITATION
+            return link, begin_session(session, installation, link.member, method, visitor, now=now)
+    if link.stage is not staff.ProofLinkStage.PROVEN:
+        record_refusal(installation.database, "link that doesn't work", now=now)
+    return link, None
 
 
 def sign_in_by_password(
@@ -232,12 +237,18 @@ def _check_password(
     Which of the two was wrong is told only to who knew the password.
     """
     keys, database = installation.keys, installation.database
-    account = member.email if member else email.strip().casefold()[:320]
-    with database.write() as session:
-        counted = try_limits.count_try(session, keys, account, member.id if member else None, visitor, now=now)
+    name = staff.staff_actor(member) if member else ""
+    try:
+        with database.write() as session:
+            account = _name_account(email)
+            counted = try_limits.count_try(session, keys, account, member.id if member else None, visitor, now=now)
+    except try_limits.TooManyTriesError:
+        record_refusal(database, "too many tries", member=name, now=now)
+        raise
     more = f"You have {counted.left} more {'try' if counted.left == 1 else 'tries'} in the next ten minutes."
     right = passwords.matches_password(password, member.password_hash if member else None)
     if member is None or not right:
+        record_refusal(database, "wrong password" if member else "unknown address", member=name, now=now)
         if member is not None:
             with database.write() as session:
                 record_sign_in(session, member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
@@ -248,7 +259,16 @@ def _check_password(
         if code_apps.use_recovery_code(session, member.id, code, now=now):
             return SignInMethod.RECOVERY_CODE, counted
         record_sign_in(session, member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
+    record_refusal(database, "wrong code", member=name, now=now)
     raise SignInRefusedError(f"That code is not right, or was used. Wait for the next one. {more}", "code")
+
+
+def _name_account(email: str) -> str:
+    """Return what tries on an address are counted under: the same for each of its spellings, whether it's on the staff or not."""
+    try:
+        return read_address(email).canonical
+    except AddressError:
+        return email.strip().casefold()[:320]
 
 
 def offer_challenge(
@@ -292,37 +312,61 @@ def _verify_passkey(
     installation: Installation, answer: str, visitor: Visitor, signed_in: SignedInStaff | None, now: datetime
 ) -> tuple[int, str]:
     """Return whose passkey answered, and its name."""
-    party = passkeys.RelyingParty.from_base_url(installation.settings.link_base)
-    failed: passkeys.PasskeyError | None = None
+    database = installation.database
     # What nobody's passkey answered costs a look: a flood of it takes no writer's turn.
-    with installation.database.read() as session:
-        if passkeys.find_passkey(session, answer) is None:
-            raise passkeys.PasskeyError(_UNKNOWN_PASSKEY)
-    with installation.database.write() as session:
-        passkey = passkeys.find_passkey(session, answer, lock=True)
-        member = session.get(StaffMember, passkey.staff) if passkey else None
-        foreign = signed_in is not None and (member is None or member.id != signed_in.member_id)
-        if passkey is None or member is None or member.removed_at is not None or foreign:
-            raise passkeys.PasskeyError(_UNKNOWN_PASSKEY)
+    malformed: passkeys.PasskeyError | None = None
+    with database.read() as session:
         try:
-            passkeys.verify_sign_in(
-                session,
-                installation.keys,
-                party,
-                passkey,
-                answer,
-                purpose="confirm" if signed_in else "sign in",
-                subject=_challenge_subject(signed_in),
-                now=now,
-            )
+            is_known = passkeys.find_passkey(session, answer) is not None
         except passkeys.PasskeyError as exc:
-            failed = exc
-            record_sign_in(
-                session, member.id, SignInMethod.PASSKEY, visitor, passkey=passkey.name, succeeded=False, now=now
-            )
-    if failed:
-        raise failed
-    return member.id, passkey.name
+            is_known, malformed = False, exc
+    if is_known:
+        with database.write() as session:
+            member, passkey, failed = _try_passkey(session, installation, answer, visitor, signed_in, now)
+        if member is not None and failed is None:
+            return member.id, passkey
+        if member is not None and failed is not None:
+            name = staff.staff_actor(member)
+            record_refusal(database, "passkey that failed verification", member=name, now=now)
+            raise failed
+    record_refusal(database, "unknown passkey", now=now)
+    raise malformed or passkeys.PasskeyError(_UNKNOWN_PASSKEY)
+
+
+def _try_passkey(
+    session: Session,
+    installation: Installation,
+    answer: str,
+    visitor: Visitor,
+    signed_in: SignedInStaff | None,
+    now: datetime,
+) -> tuple[StaffMember | None, str, passkeys.PasskeyError | None]:
+    """Return whose passkey answered, its name, and why it failed verification, which their log says too.
+
+    The member is None where the passkey belongs to nobody, or to somebody else than who is signed in.
+    """
+    passkey = passkeys.find_passkey(session, answer, lock=True)
+    member = session.get(StaffMember, passkey.staff) if passkey else None
+    foreign = signed_in is not None and (member is None or member.id != signed_in.member_id)
+    if passkey is None or member is None or member.removed_at is not None or foreign:
+        return None, "", None
+    try:
+        passkeys.verify_sign_in(
+            session,
+            installation.keys,
+            passkeys.RelyingParty.from_base_url(installation.settings.link_base),
+            passkey,
+            answer,
+            purpose="confirm" if signed_in else "sign in",
+            subject=_challenge_subject(signed_in),
+            now=now,
+        )
+    except passkeys.PasskeyError as exc:
+        record_sign_in(
+            session, member.id, SignInMethod.PASSKEY, visitor, passkey=passkey.name, succeeded=False, now=now
+        )
+        return member, passkey.name, exc
+    return member, passkey.name, None
 
 
 def sign_out(installation: Installation, signed_in: SignedInStaff) -> None:

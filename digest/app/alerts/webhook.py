@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.collect.fetch import http_connection, policy
-from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
+from digest.collect.fetch.address_guard import AddressGuard, UnreachableHostError
 from digest.collect.fetch.fetcher import build_user_agent
 from digest.collect.fetch.result import FetchError
 from digest.settings import Settings
@@ -196,9 +196,9 @@ def write_test_payload(settings: Settings, now: datetime) -> bytes:
 
 
 def explain_webhook_refusal(settings: Settings, webhook: str) -> str:
-    """Explain why nothing could be posted to an address; empty where it may be, and where its name has no address now.
+    """Explain why nothing could be posted to a URL; empty where it can be.
 
-    It is looked up under the guards of what goes out, so that a name of a closed network is told before an alert is lost.
+    It's looked up under the guards of every fetch, so that an admin hears before an alert is lost.
     """
     if settings.alert_secret is None:
         return "DIGEST_ALERT_SECRET is not set, so no post could be signed. Set it in digest.env and start again."
@@ -208,8 +208,6 @@ def explain_webhook_refusal(settings: Settings, webhook: str) -> str:
         AddressGuard(settings.file.limits.allow_networks).resolve(address.host, port, timeout=TIMEOUT)
     except FetchError as exc:
         return exc.message
-    except AddressRefusedError as exc:
+    except UnreachableHostError as exc:
         return str(exc)
-    except UnknownHostError:
-        return ""  # a name server that is away; the test says so
     return ""

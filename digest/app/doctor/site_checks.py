@@ -26,7 +26,7 @@ from digest.deliver.providers.kind import DoctorFinding
 from digest.settings import leads_to_this_machine
 from subscribers.errors import ApplicationError
 
-STAFF_PAGES = ("/desk/", "/admin/readers")
+PRIVATE_PAGES = ("/desk/", "/admin/readers", "/metrics")
 MIN_HSTS_SECONDS = 180 * 24 * 3600
 MAX_CLOCK_DIFFERENCE = 60.0  # seconds
 ONE_CLICK_BODY = {"List-Unsubscribe": "One-Click"}  # RFC 8058, 3.2
@@ -163,19 +163,19 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 @doctor_check(
     "site-sign-in",
-    "Let no proxy answer for /desk/ and /admin/, and none send a sign-in of its own along.",
+    "Make sure the proxy passes /desk/, /admin/, and /metrics through without answering or signing in itself.",
     is_online=True,
 )
 @_where_it_answers
 def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the pages of desk and admin ask a stranger to sign in."""
-    for path in STAFF_PAGES:
+    """Check that the desk, the admin pages, and the metrics refuse visitors who haven't signed in."""
+    for path in PRIVATE_PAGES:
         answer = _visit(examined, path)
         asks = answer.status in {401, 403} or "sign-in" in answer.headers.get("location", "")
         yield (
-            report_fine(f"{path} asks for a sign-in")
+            report_fine(f"{path} requires a sign-in")
             if asks
-            else report_error(f"{path} answers {answer.status} to a stranger, without asking for a sign-in.")
+            else report_error(f"{path} answers {answer.status} without requiring a sign-in.")
         )
 
 

@@ -64,6 +64,8 @@ def _check_base_url(text: str) -> str:
 def _check_database(text: str) -> str:
     if text != "sqlite" and not text.startswith("postgresql+psycopg://"):
         raise ValueError("write sqlite, or postgresql+psycopg://user:password@host/name")
+    if problem := values.explain_database_in_clear(text):
+        raise ValueError(problem)
     return _check_secret(text)
 
 

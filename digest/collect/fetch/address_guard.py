@@ -53,11 +53,25 @@ _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is in the las
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: then it is no name
 
 
-class AddressRefusedError(ApplicationError):
-    """An address that must not be reached; the message says which, why and how to allow it."""
+class UnreachableHostError(ApplicationError):
+    """A host that nothing is fetched from.
+
+    The message is the same whatever the look-up gave, because editors read it: they mustn't learn which names a private network
+    has, or where these lead. `detail` says it, for the log.
+    """
+
+    def __init__(self, host: str, detail: str) -> None:
+        super().__init__(
+            f"{host} can't be reached from here. Check the spelling. A private network must be listed in limits.allow_networks of digest.toml."
+        )
+        self.detail = detail
 
 
-class UnknownHostError(ApplicationError):
+class AddressRefusedError(UnreachableHostError):
+    """An address that must not be reached."""
+
+
+class UnknownHostError(UnreachableHostError):
     """A name that has no address, or whose look-up failed."""
 
 
@@ -83,16 +97,16 @@ class AddressGuard:
         answers = [literal] if literal else self._look_up_host(host, port, timeout)
         for answer in answers:
             if why := blocked_reason(answer, self._allowed_networks):
-                raise AddressRefusedError(_refusal_message(host, answer, why))
+                raise AddressRefusedError(host, f"leads to {answer}, which is not on the public internet ({why})")
         return list(dict.fromkeys(unmap_ipv4(answer) for answer in answers))
 
     def _look_up_host(self, host: str, port: int, timeout: float) -> list[IPAddress]:
         try:
             answers = [ip_address(text) for text in _run_with_timeout(lambda: self._resolver(host, port), timeout)]
         except (OSError, ValueError) as exc:
-            raise UnknownHostError(f"{host} has no address ({exc}); check the spelling and the DNS") from exc
+            raise UnknownHostError(host, f"has no address ({exc})") from exc
         if not answers:
-            raise UnknownHostError(f"{host} has no address; check the spelling and the DNS")
+            raise UnknownHostError(host, "has no address")
         return answers
 
 
@@ -137,7 +151,7 @@ def parse_ip_literal(host: str) -> IPAddress | None:
     try:
         return IPv4Address(socket.inet_aton(bare))
     except OSError as exc:
-        raise UnknownHostError(f"{host} is neither a name nor an address; check the spelling") from exc
+        raise UnknownHostError(host, "is neither a name nor an address") from exc
 
 
 # Names that never lead anywhere (RFC 2606, RFC 6761 section 6): samples and tests have them, and resolvers needn't hear of it.
@@ -174,12 +188,3 @@ def _run_with_timeout(look_up: Callable[[], Iterable[str]], timeout: float) -> l
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-def _refusal_message(host: str, address: IPAddress, reason: str) -> str:
-    text = str(address)
-    subject = f"{host} is" if text in {host, host.strip("[]")} else f"{host} leads to {text}, which is"
-    return (
-        f"{subject} not on the public internet ({reason}). If this source is meant, name its network in "
-        f"limits.allow_networks of digest.toml."
-    )

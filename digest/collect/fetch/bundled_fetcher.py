@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from digest.collect.fetch import http_response
+from digest.collect.fetch.address_guard import UnknownHostError
 from digest.collect.fetch.policy import parse_web_address
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 
@@ -50,9 +51,7 @@ class BundledFetcher:
         address = parse_web_address(url)
         entry = self._index.get(str(address))
         if entry is None:
-            raise FetchError(
-                url, FetchErrorReason.DNS, f"{address.host} has no address; check the spelling and the DNS"
-            )
+            raise FetchError(url, FetchErrorReason.DNS, str(UnknownHostError(address.host, "is not in the index")))
         body = (self._folder / entry["file"]).read_bytes()
         if max_bytes is not None and len(body) > max_bytes:
             raise FetchError(url, FetchErrorReason.TOO_BIG, f"more than {max_bytes:,} bytes", status=200)

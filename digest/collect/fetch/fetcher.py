@@ -11,14 +11,17 @@ from typing import Self
 
 import httpcore
 import httpx
+import structlog
 
 from digest import __version__
 from digest.collect.fetch import http_connection, http_response, policy
-from digest.collect.fetch.address_guard import AddressGuard, HostResolver
+from digest.collect.fetch.address_guard import AddressGuard, HostResolver, UnreachableHostError
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
 from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules
 from digest.settings import LimitSettings, Settings
+
+log = structlog.get_logger("fetch")
 
 PRODUCT_NAME = "hls-digest"
 _PERMANENT_REDIRECTS = frozenset({301, 308})
@@ -177,6 +180,8 @@ class HttpFetcher:
                 body = _read_body(response, answer_headers, request) if response.status < 300 else b""
                 return _HopResponse(response.status, answer_headers, body)
         except policy.FETCH_EXCEPTIONS as exc:
+            if isinstance(exc, UnreachableHostError):
+                log.info("host not reached", host=url.host, why=exc.detail)
             reason, message = policy.classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
             raise FetchError(request.url, reason, message) from exc
 

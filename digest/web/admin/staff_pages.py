@@ -74,6 +74,7 @@ def _staff_page(*, refusal: RefusalError | None = None) -> str:
     return render_template(
         "web/admin/staff.html",
         rows=staff_rows,
+        refused=staff_acts.count_refused_sign_ins(context.installation, current_actor(), now=context.clock()),
         refusal=refusal,
         form=request.form,
         invited=next((row.member for row in staff_rows if str(row.member.id) == invited), None),

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from digest.app import approvals, editing_state, presence
 from digest.app.editing_state import EditRefusedError
-from digest.web.auth.access import current_staff, next_url
+from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.desk.approval_outline import describe_standing_news
 from digest.web.desk.colleagues import name_actor
@@ -23,7 +23,7 @@ live_pages = Blueprint("live", __name__, url_prefix="/desk")
 def note_presence(name: str) -> ResponseReturnValue:
     """Record that the page is open and what is being edited; return who else is here, and any news for the page.
 
-    A browser without scripts presses a button for it: its form says where to lead back.
+    Without scripts, a button posts this and the answer leads back to the page.
     """
     context, signed_in = web_context(), current_staff()
     if request.form.get("gone"):
@@ -33,8 +33,8 @@ def note_presence(name: str) -> ResponseReturnValue:
     present = presence.note_presence(
         context.installation, signed_in, name, place, known_revision=known, now=context.clock()
     )
-    if "next" in request.form:
-        return redirect(next_url(request.form["next"]), 303)
+    if request.form.get("by") == "button":
+        return redirect(url_for("desk.edition", name=name, open=place or None), 303)
     others = [{"name": colleague.name, "at": colleague.place} for colleague in present.colleagues]
     news = {} if known == present.revision else _tell_news(name)
     return jsonify(others=others, revision=present.revision, **news)

@@ -1,5 +1,7 @@
 """Signing in by password and code: what is taken, what is refused, and how often somebody may try."""
 
+import json
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,11 +11,15 @@ import pyotp
 import pytest
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from sqlalchemy import func, select
+from structlog.testing import capture_logs
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from digest.app import staff as staff_acts
-from digest.app.accounts import code_apps, own_account, passwords, sign_in, try_limits
+from digest.app.accounts import code_apps, own_account, passwords, refused_sign_ins, sign_in, try_limits
 from digest.app.accounts.own_account import OwnAccountError
+from digest.app.accounts.passkeys import PasskeyError
 from digest.app.accounts.passwords import PasswordRefusedError
+from digest.app.accounts.refused_sign_ins import Refusals
 from digest.app.accounts.sign_in import SignedInStaff, SignInRefusedError
 from digest.app.accounts.try_limits import TooManyTriesError
 from digest.app.accounts.visitor import Visitor, make_device_mark, read_device_mark
@@ -27,6 +33,7 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from subscribers.address import read_address
 from subscribers.crypto.keys import KeyRing
+from subscribers.errors import RefusalError
 from subscribers.signup.rate_limits import TEN_MINUTES, window_start
 from subscribers.store.key_rotation import add_key
 from subscribers.store.signup_models import RateLimitCount
@@ -235,6 +242,67 @@ def test_nobody_locks_a_colleague_out_of_a_browser_that_was_signed_in_before(des
     assert desk_on_both.signed_in().email, "a link works always"
 
 
+@pytest.mark.parametrize("local", ["sam.okafor", "nobody"])
+def test_every_spelling_of_an_address_counts_as_one_whether_it_is_on_the_staff_or_not(desk: Desk, local: str) -> None:
+    """Else four tries left, then four again, would tell that nobody has this address."""
+    spellings = (
+        "newsroom.example",
+        "newsroom\u3002example",
+        "Newsroom\uff0eExample",
+        "newsroom\uff61example",
+        "\uff2e\uff25\uff37\uff33ROOM.example",
+    )
+    for left, domain in zip((4, 3, 2, 1, 0), spellings, strict=True):
+        with pytest.raises(SignInRefusedError, match=f"You have {left} more tr"):
+            desk.sign_in(email=f" {local.title()}@{domain}", password="wrong wrong wrong", code="000000")
+    with pytest.raises(TooManyTriesError):
+        desk.sign_in(email=f"{local}@newsroom\u3002example", password="wrong wrong wrong", code="000000")
+
+
+def test_each_refused_try_is_counted_and_logged_without_an_address(desk_on_both: Desk) -> None:
+    """20 tries on Sam, 5 of them judged; 7 on an unknown address; one with an unknown passkey and one by a dead link."""
+    desk_on_both.make_hash_cheap()
+    install, now = desk_on_both.install, desk_on_both.now
+    passkey = json.dumps({"id": "AAAA", "response": {}})
+    with capture_logs() as lines:
+        for email, tries in ((SAM, 20), ("nobody@newsroom.example", 7)):
+            for _ in range(tries):
+                with pytest.raises(RefusalError):
+                    desk_on_both.sign_in(email=email, password="x", code="0")
+        with pytest.raises(PasskeyError):
+            sign_in.sign_in_by_passkey(install, passkey, HOME, now=now)
+        assert sign_in.sign_in_by_link(install, "no-such-link", HOME, now=now) is None
+    said = Counter((line["reason"], line["member"]) for line in lines if line["event"] == "sign-in refused")
+    assert said == {
+        ("wrong password", "staff 1"): 5,
+        ("too many tries", "staff 1"): 15,
+        ("unknown address", ""): 5,
+        ("too many tries", ""): 2,
+        ("unknown passkey", ""): 1,
+        ("link that doesn't work", ""): 1,
+    }
+    assert "newsroom" not in repr(lines)
+    assert HOME.address not in repr(lines)
+    with install.database.read() as session:
+        assert refused_sign_ins.count_refusals(session, now=now) == Refusals(
+            last_hour=29, last_day=29, unknown_address=5
+        )
+        later = now + timedelta(hours=2)
+        assert refused_sign_ins.count_refusals(session, now=later) == Refusals(
+            last_hour=0, last_day=29, unknown_address=5
+        )
+
+
+def test_a_flood_of_refused_tries_is_counted_up_to_a_bound(desk: Desk) -> None:
+    with desk.install.database.write() as session:
+        row = {"scope": refused_sign_ins.SCOPE, "tag": "unknown passkey", "began": window_start(desk.now, TEN_MINUTES)}
+        session.add(RateLimitCount(**row, count=refused_sign_ins.MOST_COUNTED))
+    with pytest.raises(PasskeyError):
+        sign_in.sign_in_by_passkey(desk.install, json.dumps({"id": "AAAA", "response": {}}), HOME, now=desk.now)
+    with desk.install.database.read() as session:
+        assert refused_sign_ins.count_refusals(session, now=desk.now).last_hour == refused_sign_ins.MOST_COUNTED
+
+
 def test_one_network_tries_fifty_times_whatever_the_accounts(desk: Desk) -> None:
     with desk.install.database.read() as session:
         assert session.scalar(select(func.count()).select_from(RateLimitCount)) == 0
@@ -278,10 +346,27 @@ def test_a_rotated_vault_key_encrypts_the_apps_secret_anew_at_the_next_sign_in(d
     assert desk_on_both.sign_in().token
 
 
+FRAMED_WORDS = (
+    "Summer2026!!",
+    "Welcome2026!!",
+    "2026!!Dragon!!",
+    "P@55w0rd2026!",
+    "QWERTY#2026##",
+    "!!!Football!!!",
+    "Newsletter2026!",
+    "Homeland-2026",
+    "Michael19840101",
+    "$ecurity2026!!",
+    "letmein____2026",
+    "password1234",
+    "_2026_Chicag0!",
+    "1qaz2wsx3edc!!",
+    "Monkey\u0662\u0660\u0662\u0666!!",  # digits of another script
+)
 REFUSED = (
     ("short", "5 characters are too few"),
     ("x" * 201, "201 characters are too many"),
-    ("password1234", "very common password"),
+    *((password, "digits or symbols around it") for password in FRAMED_WORDS),
     ("aaaaaaaaaaaaaa", "Repeats"),
     ("sam.okafor.newsroom", "mostly your address"),
 )
@@ -293,6 +378,15 @@ def test_a_password_that_others_would_guess_is_refused_and_changes_nothing(desk:
     with pytest.raises(PasswordRefusedError, match=why):
         own_account.set_password(desk.install, member, password, "", now=desk.now)
     assert desk.sign_in().token
+
+
+def test_each_of_the_3000_most_common_passwords_is_refused_however_it_is_framed() -> None:
+    """ASVS 6.2.4: the 3,000 most common ones that are as long as the rule demands."""
+    frames = ("{}2026!!!!!!!!", "!!!!!!!!!{}99", "{}............")
+    for number, word in enumerate(FREQUENCY_LISTS["passwords"][:3000]):
+        password = frames[number % len(frames)].format(word.title())
+        with pytest.raises(PasswordRefusedError):
+            passwords.check_password(password, own_words=[])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy import text
 
+from digest.app.accounts.refused_sign_ins import SCOPE, SURGE
 from digest.app.backups import BACK_UP
 from digest.app.installation import Installation
 from digest.backups.last_backup import BACKUP_STATE_KEY
@@ -43,7 +44,7 @@ from digest.store.models import (
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
-from subscribers.store.signup_models import SignupAlarm
+from subscribers.store.signup_models import RateLimitCount, SignupAlarm
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -463,6 +464,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "sign-ups surge": (
         add_rows(lambda: SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})),
         *("signup-surge", "raise limits.signups_first"),
+    ),
+    "sign-ins are refused": (
+        add_rows(lambda: RateLimitCount(scope=SCOPE, tag="wrong password", began=NOW, count=SURGE)),
+        *("refused-sign-ins", "Ask your colleagues"),
     ),
     "an import stopped": (
         add_rows(

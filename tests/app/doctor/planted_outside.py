@@ -275,7 +275,8 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "a certificate for another name": (use_other_name, "site-certificate", "Renew it"),
     "the site's certificate ends": (age_certificates(14), "site-certificate", "certbot renew"),
-    "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Let no proxy answer"),
+    "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Make sure the"),
+    "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Make sure the proxy passes"),
     "links without https": (
         lambda w: w.change_settings(base_url=w.settings.base_url.replace("https", "http")),
         *("site-https", "Mend base-url first"),

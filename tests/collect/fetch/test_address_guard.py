@@ -123,8 +123,9 @@ def test_a_public_address_may_be_reached(host: str) -> None:
     ],
 )
 def test_the_services_of_clouds_and_other_special_addresses_are_refused(host: str, why: str) -> None:
-    with pytest.raises(AddressRefusedError, match=why):
+    with pytest.raises(AddressRefusedError) as caught:
         AddressGuard([], nobody).resolve(host, 80, timeout=WAIT_TIMEOUT)
+    assert why in caught.value.detail
 
 
 @pytest.mark.parametrize("host", ["1.2.3.4.5", "feeds.example.7", "256.1.1.1", "0x1ffffffff", "1.2.3.300"])
@@ -134,14 +135,17 @@ def test_numbers_that_are_no_address_are_not_looked_up(host: str) -> None:
 
 
 def test_localhost_is_refused_by_what_it_resolves_to() -> None:
-    with pytest.raises(AddressRefusedError, match=r"localhost leads to .*loopback.*limits.allow_networks"):
+    with pytest.raises(AddressRefusedError, match=r"localhost can't be reached .*limits.allow_networks") as caught:
         AddressGuard([]).resolve("localhost", 80, timeout=WAIT_TIMEOUT)
+    assert "loopback" in caught.value.detail
 
 
 def test_one_closed_answer_among_good_ones_refuses_the_name() -> None:
     guard = AddressGuard([], lambda *_: ["93.184.216.34", "10.0.0.7"])
-    with pytest.raises(AddressRefusedError, match=r"feeds.example.org leads to 10.0.0.7.*private"):
+    with pytest.raises(AddressRefusedError) as caught:
         guard.resolve("feeds.example.org", 80, timeout=WAIT_TIMEOUT)
+    assert caught.value.detail == "leads to 10.0.0.7, which is not on the public internet (private)"
+    assert "10.0.0.7" not in str(caught.value)
 
 
 def test_a_network_opened_by_name_is_reached_also_in_its_mapped_form() -> None:
@@ -162,7 +166,7 @@ def test_a_name_without_an_address_says_what_to_check() -> None:
     def none(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    with pytest.raises(UnknownHostError, match=r"nowhere.example has no address .*check the spelling"):
+    with pytest.raises(UnknownHostError, match=r"nowhere.example can't be reached from here. Check the spelling."):
         AddressGuard([], none).resolve("nowhere.example", 80, timeout=WAIT_TIMEOUT)
     with pytest.raises(UnknownHostError):
         AddressGuard([], lambda *_: []).resolve("nowhere.example", 80, timeout=WAIT_TIMEOUT)
@@ -178,8 +182,9 @@ def test_a_resolver_that_never_answers_is_given_up() -> None:
         return []
 
     try:
-        with pytest.raises(UnknownHostError, match="no DNS answer"):
+        with pytest.raises(UnknownHostError) as caught:
             AddressGuard([], stuck).resolve("slow.example", 80, timeout=0.05)
+        assert "no DNS answer" in caught.value.detail
     finally:
         release.set()
 

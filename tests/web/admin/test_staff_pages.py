@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from digest.app import background
-from digest.app.accounts.sign_in import FRESH_PERIOD
+from digest.app.accounts.sign_in import FRESH_PERIOD, SignInRefusedError, sign_in_by_password
+from digest.app.accounts.visitor import Visitor
 from digest.store import staff
 from digest.store.account_models import Passkey, StaffSession
 from digest.store.delivery_models import Delivery, StaffMember
@@ -98,6 +99,17 @@ def test_no_other_role_can_be_given(world: Any, role: str) -> None:
     number = member(world, "eve@newsroom.example").id
     answer = admin.post(f"/admin/staff/{number}/role", data=token_of(admin) | {"role": role})
     assert (answer.status_code, member(world, "eve@newsroom.example").role) == (400, "editor")
+
+
+def test_admins_see_how_many_sign_ins_were_refused(world: Any) -> None:
+    world.session_cookie("editor")  # so that Eve is on the staff
+    admin = world.signed_in_client("admin")
+    assert "Refused sign-ins in the last 24 hours: 0." in admin.get("/admin/staff").text
+    for email in ("eve@newsroom.example", "nobody@newsroom.example"):
+        with pytest.raises(SignInRefusedError):
+            sign_in_by_password(world.install, email, "x", "0", Visitor("8.8.4.9", "Firefox"), now=NOW)
+    shown = "Refused sign-ins in the last 24 hours: 2 (1 for addresses not on the staff)."
+    assert shown in admin.get("/admin/staff").text
 
 
 def test_another_role_ends_the_sessions_and_a_removal_closes_the_desk(world: Any) -> None:

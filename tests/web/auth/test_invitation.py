@@ -224,7 +224,9 @@ def test_the_commands_add_list_and_remove(run: Any, world: Any) -> None:
     assert (again.exit_code, "has this address already, as admin" in again.output) == (1, True)
     (listed,) = json.loads(run("staff", "list", "--json").output)
     assert (listed["number"], listed["email"], listed["role"], listed["proven_at"]) == (1, SAM, "admin", None)
-    assert "not yet" in run("staff", "list").output
+    listed_in_words = run("staff", "list").output
+    assert "not yet" in listed_in_words
+    assert "Refused sign-ins in the last 24 hours: 0." in listed_in_words
     assert run("staff", "prove", SAM).exit_code == 0
     assert run("staff", "remove", SAM).output == "Removed: staff 1.\n"
     unknown = run("staff", "remove", SAM)

@@ -48,9 +48,13 @@ def test_whoever_closed_the_page_or_fell_silent_is_here_no_more(week: SampleWeek
 def test_without_scripts_the_page_itself_says_who_is_here_and_is_seen(week: SampleWeek, clock: SetClock) -> None:
     third, client = week.anchors("topics")[2], week.client("sam")
     page = client.get(f"{week.path}?open={third}").text
-    seen = re.search(r'<noscript><img src="([^"]+)" alt=""', page)
-    assert seen is not None
-    assert client.get(html.unescape(seen[1])).status_code == 204
+    noscript = re.search(r"<noscript>(<form .+?</form>)</noscript>", page, re.DOTALL)
+    assert noscript is not None
+    sent = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', noscript[1]))
+    assert sent["place"] == third
+    assert sent["csrf_token"], "it writes, so it carries the form token"
+    answer = client.post(f"{week.path}/presence", data=sent | {"by": "button"})
+    assert (answer.status_code, answer.location) == (303, f"{week.path}?open={third}")
     title = next(s.title for s in week.installation.settings.file.sections if s.key == "topics")
     assert f">Also here: Sam, in {title} 3.</span>" in week.client().get(week.path).text
     assert "Also here" not in client.get(week.path).text, "looking alone notes nothing"

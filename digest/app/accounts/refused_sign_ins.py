@@ -1,0 +1,63 @@
+"""Sign-in attempts that were refused: a log line each, and counts that admins see. Neither contains an address."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.store.engine import Database
+from subscribers.signup.rate_limits import DAY, TEN_MINUTES, increment_count, sum_counts, window_start
+from subscribers.store.signup_models import RateLimitCount
+
+SCOPE = "sign-in refused"
+MOST_COUNTED = 1000  # refusals of one kind in ten minutes: a flood beyond that takes no turn of the database's writer
+SURGE = 30  # refusals within an hour: more than a newsroom's slips
+
+RefusalReason = Literal[
+    "unknown address",
+    "wrong password",
+    "wrong code",
+    "too many tries",
+    "unknown passkey",
+    "passkey that failed verification",
+    "link that doesn't work",
+]
+
+log = structlog.get_logger("sign-in")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Refused attempts of the last hour and of the last 24 hours, and those of the latter that named an unknown address."""
+
+    last_hour: int
+    last_day: int
+    unknown_address: int
+
+    @property
+    def sentence(self) -> str:
+        """The counts for admins."""
+        unknown = f" ({self.unknown_address:,} for addresses not on the staff)" if self.unknown_address else ""
+        return f"Refused sign-ins in the last 24 hours: {self.last_day:,}{unknown}."
+
+
+def record_refusal(database: Database, reason: RefusalReason, *, member: str = "", now: datetime) -> None:
+    """Log and count a refused attempt. `member` is a name such as `staff 3`, or empty where it isn't known."""
+    log.warning("sign-in refused", reason=reason, member=member)
+    with database.read() as session:
+        if sum_counts(session, SCOPE, reason, window_start(now, TEN_MINUTES)) >= MOST_COUNTED:
+            return
+    with database.write() as session:
+        increment_count(session, SCOPE, reason, now=now, window=TEN_MINUTES)
+
+
+def count_refusals(session: Session, *, now: datetime) -> Refusals:
+    """Count the attempts refused of late, in windows of ten minutes."""
+    counted = select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(RateLimitCount.scope == SCOPE)
+    hour, day = (RateLimitCount.began > now - period for period in (timedelta(hours=1), DAY))
+    unknown: RefusalReason = "unknown address"
+    queries = (counted.where(hour), counted.where(day), counted.where(day, RateLimitCount.tag == unknown))
+    return Refusals(*(session.scalar(query) or 0 for query in queries))
