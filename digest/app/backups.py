@@ -13,12 +13,13 @@ from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError,
 from digest.backups.last_backup import remember_outcome
 from digest.backups.rotation import BackupFile, choose_outdated, parse_backup_name
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from subscribers.consent.seals import LedgerProof
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
 
-BACK_UP = Act("backed up", Role.ADMIN)
-RESTORE = Act("restored", Role.ADMIN)
+BACK_UP = Act("backed up", Role.ADMIN, Concern.ADDRESSES, "made a backup")
+RESTORE = Act("restored", Role.ADMIN, Concern.BACKUPS, "restored a backup")
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
 
@@ -32,7 +33,7 @@ def create_backup(
         NotPermittedError: the actor is no admin.
         BackupError: the file is there, or cannot be written.
     """
-    with BACK_UP.steps(installation.database, actor, AUDIT_SUBJECT, now=now) as draft:
+    with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
         manifest = creation.create_backup(
             installation.database,
             file,
@@ -66,7 +67,7 @@ def back_up_into_folder(
         BackupError: it cannot be made, or not restored. What was there before is as it was.
     """
     try:
-        with BACK_UP.steps(installation.database, actor, AUDIT_SUBJECT, now=now) as draft:
+        with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
             done = _write_into_folder(installation, now, progress)
             draft.detail = {"people": done.manifest.people, "file": done.file.name, "proved": done.proof.sound}
     except BackupError as exc:

@@ -43,14 +43,15 @@ from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story, call_edition
+from digest.settings.concerns import Concern
 from digest.store.models import Edition, EditionStory, MediaFile
 from digest.templating import find_template_mistakes
 from subscribers.store.models import PersonState
 
-COLLECT = Act("collected", Role.EDITOR)
-DRAFT = Act("draft", Role.EDITOR)
-APPROVE = Act("approve", Role.EDITOR)
-VOID_APPROVAL = Act("void approval", Role.EDITOR)
+COLLECT = Act("collected", Role.EDITOR, Concern.NONE)
+DRAFT = Act("draft", Role.EDITOR, Concern.NONE)
+APPROVE = Act("approve", Role.EDITOR, Concern.NONE)
+VOID_APPROVAL = Act("void approval", Role.EDITOR, Concern.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def collect_articles(
     """
     database, settings = installation.database, installation.settings
     fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
-    with COLLECT.steps(database, actor, "sources", now=now) as audit, fetcher_context as active_fetcher:
+    with COLLECT.steps(installation, actor, "sources", now=now) as audit, fetcher_context as active_fetcher:
         reports = collection_run.collect_sources(
             database,
             active_fetcher,
@@ -158,7 +159,7 @@ def draft_next_edition(
     """
     database, settings = installation.database, installation.settings
     fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
-    with DRAFT.steps(database, actor, "next edition", now=now) as audit, fetcher_context as active_fetcher:
+    with DRAFT.steps(installation, actor, "next edition", now=now) as audit, fetcher_context as active_fetcher:
         draft = drafting.prepare_draft(database, active_fetcher, settings, now=now)
         while True:
             try:
@@ -297,7 +298,7 @@ def approve_edition(
             the actor was the last to edit it or has approved it already.
     """
     name = edition_name(installation, name)
-    with APPROVE.steps(installation.database, actor, name, now=now) as audit:
+    with APPROVE.steps(installation, actor, name, now=now) as audit:
         errors = [f for f in check_edition(installation, name, now=now) if f.level == rule_registry.FindingLevel.ERROR]
         if errors:
             listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
@@ -330,7 +331,7 @@ def void_approval(installation: Installation, name: str, *, actor: Actor, now: d
         ApprovalError: nothing is approved, or sending has begun.
     """
     name = edition_name(installation, name)
-    with VOID_APPROVAL.transaction(installation.database, actor, name, now=now) as (session, _):
+    with VOID_APPROVAL.transaction(installation, actor, name, now=now) as (session, _):
         approval.take_back_approval(session, find_edition(session, name), actor=actor.name, now=now)
     return name
 
