@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.installation import Installation
+from digest.deliver.control import installation_hold
 from digest.deliver.providers.base import scrub_addresses
 from digest.deliver.send.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitiser import sanitise_text
@@ -25,6 +26,7 @@ from subscribers.mail_requests import MailRequest
 from subscribers.store.database import upsert
 
 STAFF_PREFIX = "staff "
+SUMMARY_STATE_KEY = "address summary"
 FACE_WORDS = {"terminal": "on the command line", "desk": "at the desk"}
 
 
@@ -78,12 +80,18 @@ def count_address_use(session: Session, words: str, actor: str, *, now: datetime
 
 
 def queue_address_summary(installation: Installation, now: datetime) -> str:
-    """Queue the summary of actions that touched addresses for each proven admin; what it counts is dropped with it."""
+    """Queue the day's summary of actions that touched addresses for each proven admin; what it counts is dropped with it.
+
+    At most one a day: what is counted after it waits for the next.
+    """
     with installation.database.read() as session:
         if session.scalar(select(AddressUse.uses).limit(1)) is None:
             return "no actions on addresses to report"
     queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
+    today = now.astimezone(installation.settings.file.publication.zone).date().isoformat()
     with installation.database.write() as session:
+        if (installation_hold.read_installation_state(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
+            return "actions on addresses were reported today"
         uses = session.scalars(select(AddressUse).order_by(AddressUse.actor, AddressUse.words).with_for_update()).all()
         admins = [member for member in list_proven_staff(session) if member.role == "admin"]
         if not uses or not admins:
@@ -96,9 +104,10 @@ def queue_address_summary(installation: Installation, now: datetime) -> str:
             **_page_urls(installation.settings),
         }
         for admin in admins:
-            serial = f"{admin.id}-{now:%Y%m%d%H%M%S}"
-            queue(session, MailRequest("summary", None, serial, facts | {"to": admin.email}))
-        session.execute(delete(AddressUse))
+            queue(session, MailRequest("summary", None, f"{admin.id}-{today}", facts | {"to": admin.email}))
+        installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
+        for use in uses:  # not what somebody counts meanwhile
+            session.delete(use)
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
 
 
