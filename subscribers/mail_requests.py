@@ -29,6 +29,8 @@ MailKind = Literal[
     "alert",
     "correction",
     "deadline",
+    "guard",
+    "summary",
 ]
 
 

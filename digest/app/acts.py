@@ -4,10 +4,10 @@ A refused act leaves its refusal in the audit log and nothing else. An act that 
 own transaction was rolled back, so the row stands in one of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -15,11 +15,15 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from digest.app.guard_notices import GuardNotice, count_address_use, find_guard_recipients
+from digest.app.installation import Installation, InstallationError
 from digest.app.storage_errors import explain_storage_error
 from digest.deliver.providers.base import scrub_addresses
+from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
 from digest.store.engine import Database
 from digest.store.staff import find_staff_member, staff_actor
+from subscribers.crypto.keys import KeyFileError
 from subscribers.errors import ApplicationError
 
 
@@ -40,21 +44,34 @@ class Face(StrEnum):
     TIMETABLE = "timetable"
 
 
+CONFIRMATION_LIFETIME = timedelta(minutes=15)  # after people prove who they are: guarded actions take a newer proof
+
+
 class UnknownStaffError(ApplicationError):
     """Nobody on the staff has the address that somebody claims to act as."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts. `name` stands in the audit log: `staff 3`, `terminal:<system user>`, `scheduler`."""
+    """Who acts. `name` is what the audit log records: `staff 3`, `terminal:<system user>`, `scheduler`.
+
+    `confirmed_at` is when somebody at the desk last proved who they are.
+    """
 
     name: str
     role: Role
     face: Face
+    confirmed_at: datetime | None = None
 
     def holds(self, role: Role) -> bool:
         """Say whether the actor may do what `role` may."""
         return self.role is role or self.role in (Role.ADMIN, Role.SYSTEM)
+
+    def is_confirmed(self, now: datetime) -> bool:
+        """Return whether the actor proved who they are within the last 15 minutes. A terminal and the timetable can't be asked."""
+        if self.face is not Face.DESK:
+            return True
+        return self.confirmed_at is not None and now - self.confirmed_at < CONFIRMATION_LIFETIME
 
 
 SCHEDULER = Actor("scheduler", Role.SYSTEM, Face.TIMETABLE)
@@ -83,12 +100,20 @@ def identify_staff(database: Database, email: str, *, claimant: Actor, subject: 
     return Actor(staff_actor(member), Role(member.role), claimant.face)
 
 
+UNCONFIRMED_DETAIL = {"needed": "confirmation"}
 MAX_MESSAGE_LENGTH = 300  # of why an act failed
 log = structlog.get_logger("acts")
 
 
 class NotPermittedError(ApplicationError):
     """The actor's role does not allow the act."""
+
+
+class ConfirmationRequiredError(ApplicationError):
+    """The action is guarded, and the actor's proof of who they are is too old."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was changed.", remedy="Confirm who you are, then try again.")
 
 
 def _describe_failure(exc: BaseException) -> dict[str, str]:
@@ -102,57 +127,117 @@ def _describe_failure(exc: BaseException) -> dict[str, str]:
 
 @dataclass(slots=True)
 class AuditDraft:
-    """What the audit row of an act will say. An act that finds nothing to change sets `changed` to False."""
+    """The audit row of an action in progress, and the email to admins that its concern asks for.
+
+    An action that finds nothing to change sets `changed` to False; one whose row the store writes sets `recorded` to True.
+    `concerns` and `words` are the action's; one that learns only later what it weakens replaces them by `guard`.
+    `recipients` are the admins to be told, as they were before the action.
+    """
 
     act: str
-    actor: str
+    actor: Actor
     now: datetime
     subject: str
+    installation: Installation
+    concerns: tuple[Concern, ...] = ()
+    words: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
     changed: bool = True
     recorded: bool = False
+    told: bool = False
+    recipients: tuple[tuple[int, str], ...] = ()
+
+    def guard(self, concerns: Iterable[Concern], words: str) -> None:
+        """Take on what the action weakens or touches.
+
+        Raises:
+            ConfirmationRequiredError: the actor's proof of who they are is too old.
+        """
+        self.concerns, self.words = tuple(sorted(set(concerns))), words
+        if any(c.needs_confirmation for c in self.concerns) and not self.actor.is_confirmed(self.now):
+            raise ConfirmationRequiredError
+        if any(c.weakens_control for c in self.concerns) and self.actor.role is not Role.SYSTEM:
+            self.recipients = find_guard_recipients(self.installation.database, self._signed_in_as)
+
+    @property
+    def _signed_in_as(self) -> str:
+        """The staff name that a sign-in proves; `--as` in a terminal proves nothing."""
+        return self.actor.name if self.actor.face is Face.DESK else ""
 
     def record(self, session: Session) -> None:
-        """Write the row in one of the act's own transactions; an act may write several."""
-        record_audit(session, self.act, self.subject, self.detail, actor=self.actor, now=self.now)
+        """Write the row in one of the action's own transactions; an action may write several. The email commits with it."""
+        self.tell(session)
+        record_audit(session, self.act, self.subject, self.detail, actor=self.actor.name, now=self.now)
         self.recorded = True
+
+    def tell(self, session: Session) -> None:
+        """Queue the email of an action that weakens a control, once; count one that touches addresses."""
+        if self.actor.role is Role.SYSTEM:
+            return  # what admins' settings have it do
+        if Concern.ADDRESSES in self.concerns:
+            count_address_use(session, self.words, self.actor.name, now=self.now)
+        if not self.recipients or self.told:
+            return
+        affected = "; ".join(concern for concern in self.concerns if concern.weakens_control)
+        notice = GuardNotice(self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now)
+        try:
+            notice.queue(session, self.installation.keys, self.installation.settings, self.recipients)
+        except (KeyFileError, InstallationError) as exc:
+            # An emergency must not wait for keys, and without them nothing can be sent.
+            log.warning("admins weren't emailed about a guarded action", act=self.act, why=str(exc))
+            self.detail |= {"not emailed": type(exc).__name__}
+        self.told = True
+
+    def finish(self, session: Session) -> None:
+        """Write what is still unwritten when the action is done."""
+        if self.changed and not self.recorded:
+            self.record(session)
+        elif self.changed and not self.told:
+            self.tell(session)
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One kind of act: the words of its audit row, and the role that it takes."""
+    """One kind of action: the name in its audit row, the role that it takes, and what it weakens or touches.
+
+    `words` complete "Dana (staff 3) …" in the email to admins; `{subject}` is the audit row's.
+    """
 
     name: str
     role: Role
+    concern: Concern
+    words: str = ""
 
     @contextmanager
     def transaction(
-        self, database: Database, actor: Actor, subject: str, *, now: datetime
+        self, installation: Installation, actor: Actor, subject: str, *, now: datetime
     ) -> Iterator[tuple[Session, AuditDraft]]:
-        """Lend the one write transaction of an act; its audit row commits with it.
+        """Lend the one write transaction of an action; its audit row and its email to admins commit with it.
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
+            ConfirmationRequiredError: the action is guarded, and the actor's proof of who they are is too old; likewise.
         """
-        with self._attempt(database, actor, subject, now) as draft, database.write() as session:
+        with self._attempt(installation, actor, subject, now) as draft, installation.database.write() as session:
             yield session, draft
             if draft.changed:
-                draft.record(session)
+                draft.finish(session)
 
     @contextmanager
-    def steps(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> Iterator[AuditDraft]:
-        """Frame an act that takes several transactions.
+    def steps(self, installation: Installation, actor: Actor, subject: str, *, now: datetime) -> Iterator[AuditDraft]:
+        """Frame an action that takes several transactions.
 
-        The audit row is written when all are done, unless the act has recorded it in a transaction of its own.
+        The audit row is written when all are done, unless the action has recorded it in a transaction of its own.
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
+            ConfirmationRequiredError: the action is guarded, and the actor's proof of who they are is too old; likewise.
         """
-        with self._attempt(database, actor, subject, now) as draft:
+        with self._attempt(installation, actor, subject, now) as draft:
             yield draft
             if draft.changed and not draft.recorded:
-                with database.write() as session:
-                    draft.record(session)
+                with installation.database.write() as session:
+                    draft.finish(session)
 
     def check_role(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
         """Refuse an actor without the role; all that an act which only looks has to do.
@@ -163,22 +248,44 @@ class Act:
         if actor.holds(self.role):
             return
         detail = {"role": str(actor.role), "needed": str(self.role)}
-        with database.write() as session:
-            record_audit(session, f"refused: {self.name}", subject, detail, actor=actor.name, now=now)
+        self._record_refusal(database, actor, subject, detail, now)
         raise NotPermittedError(f"{actor.name} is an {actor.role}: only an {self.role} may do this.")
 
-    @contextmanager
-    def _attempt(self, database: Database, actor: Actor, subject: str, now: datetime) -> Iterator[AuditDraft]:
-        """Check the role, and write a failure down."""
+    def check_permitted(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
+        """Refuse an actor without the role, or whose proof of who they are is too old for a guarded action.
+
+        Raises:
+            NotPermittedError: the actor lacks the role; the refusal is in the audit log.
+            ConfirmationRequiredError: the proof is too old; likewise.
+        """
         self.check_role(database, actor, subject, now=now)
-        draft = AuditDraft(self.name, actor.name, now, subject)
+        if self.concern.needs_confirmation and not actor.is_confirmed(now):
+            self._record_refusal(database, actor, subject, UNCONFIRMED_DETAIL, now)
+            raise ConfirmationRequiredError
+
+    def _record_refusal(
+        self, database: Database, actor: Actor, subject: str, detail: dict[str, str], now: datetime
+    ) -> None:
+        with database.write() as session:
+            record_audit(session, f"refused: {self.name}", subject, detail, actor=actor.name, now=now)
+
+    @contextmanager
+    def _attempt(self, installation: Installation, actor: Actor, subject: str, now: datetime) -> Iterator[AuditDraft]:
+        """Check role and confirmation, and record a failure."""
+        database = installation.database
+        self.check_permitted(database, actor, subject, now=now)
+        draft = AuditDraft(self.name, actor, now, subject, installation)
+        draft.guard([self.concern], self.words)
         try:
             yield draft
+        except ConfirmationRequiredError:
+            self._record_refusal(database, actor, subject, UNCONFIRMED_DETAIL, now)
+            raise
         except BaseException as exc:
-            draft.act, draft.detail = f"failed: {self.name}", draft.detail | _describe_failure(exc)
+            detail = draft.detail | _describe_failure(exc)
             try:
                 with database.write() as session:
-                    draft.record(session)
+                    record_audit(session, f"failed: {self.name}", draft.subject, detail, actor=actor.name, now=now)
             except SQLAlchemyError:
                 # The failure itself matters more than that it could not be written down. Where the database is what failed,
                 # whoever catches that says so.

@@ -20,13 +20,14 @@ from digest.app.child_work import Report, WorkStoppedError, run_in_child
 from digest.app.installation import Installation
 from digest.app.readers import count_readers
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from digest.store.engine import open_database
 from subscribers.consent import reader_list
 from subscribers.consent.reader_list import ListedReader
 from subscribers.errors import RefusalError
 from subscribers.store.address_search import read_search_part, search_addresses
 
-SEARCH = Act("addresses searched", Role.ADMIN)
+SEARCH = Act("addresses searched", Role.ADMIN, Concern.ADDRESSES, "searched subscriber addresses")
 MAX_FOUND = 100  # people: beyond that a longer part is asked for
 MAX_RUNNING = 2  # searches at a time
 RESULT_LIFETIME = timedelta(minutes=15)
@@ -145,7 +146,7 @@ class AddressSearches:
             ]
             if len(others) >= MAX_RUNNING:
                 raise SearchBusyError("Two searches run already, of colleagues. Try again in a few seconds.")
-            with SEARCH.transaction(installation.database, staff.actor, "the list", now=now) as (_, draft):
+            with SEARCH.transaction(installation, staff.actor, "the list", now=now) as (_, draft):
                 draft.detail = {"why": reason}
             self._searches[name] = search
         search.thread = threading.Thread(

@@ -22,13 +22,14 @@ from digest.edition.content_changes import ContentComparison, compare_contents
 from digest.edition.edit_log import load_edits
 from digest.edition.edits import EditionField, StoryField
 from digest.edition.queries import COMING_STATES, find_edition
+from digest.settings.concerns import Concern
 from digest.store.approval_models import Approval, SentBackNote
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import join_words
 
-SEND_BACK = Act("sent back", Role.EDITOR)
-FINISH_NOTE = Act("sent-back note done", Role.EDITOR)
-REINSTATE = Act("reinstated an approval", Role.EDITOR)
+SEND_BACK = Act("sent back", Role.EDITOR, Concern.NONE)
+FINISH_NOTE = Act("sent-back note done", Role.EDITOR, Concern.NONE)
+REINSTATE = Act("reinstated an approval", Role.EDITOR, Concern.NONE)
 _MAX_ATTEMPTS = 5  # where editors go on while a deadline passes
 
 
@@ -40,7 +41,7 @@ def send_back_edition(installation: Installation, name: str, text: str, *, actor
         SentBackError: the note says nothing or too much, or the edition has gone out.
     """
     name = edition_name(installation, name)
-    with SEND_BACK.transaction(installation.database, actor, name, now=now) as (session, audit):
+    with SEND_BACK.transaction(installation, actor, name, now=now) as (session, audit):
         edition, note_text = find_edition(session, name), editing.clean_typed_text(text)
         note = sent_back_notes.send_back(session, edition, note_text, actor=actor.name, now=now)
         # Without the text: the log holds no words that might name a reader.
@@ -56,7 +57,7 @@ def finish_note(installation: Installation, name: str, note_id: int, *, actor: A
         SentBackError: it has no such note, or the note is done.
     """
     name = edition_name(installation, name)
-    with FINISH_NOTE.transaction(installation.database, actor, name, now=now) as (session, audit):
+    with FINISH_NOTE.transaction(installation, actor, name, now=now) as (session, audit):
         sent_back_notes.finish_note(session, find_edition(session, name), note_id, actor=actor.name, now=now)
         audit.detail = {"note": note_id}
     return name
@@ -74,7 +75,7 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
         EditRefusedError: editors changed it faster than this could be done.
     """
     name = edition_name(installation, name)
-    with REINSTATE.steps(installation.database, actor, name, now=now) as audit:
+    with REINSTATE.steps(installation, actor, name, now=now) as audit:
         for _ in range(_MAX_ATTEMPTS):
             state = editing_state.read_editing_state(installation, name)
             # Before anything is taken out of the draft: what editors changed stays where no version can stand again.

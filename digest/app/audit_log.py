@@ -13,15 +13,16 @@ from digest.app import audit_topics
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
+from digest.settings.concerns import Concern
 from digest.settings.table_values import shorten_logged_change
 from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, prove_audit_log, read_checked_end
 from digest.store.models import AuditEntry
 from digest.store.staff import name_staff, require_staff_member, staff_actor
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
-SHOW_LOG = Act("audit log shown", Role.ADMIN)
-CHECK_LOG = Act("audit log checked", Role.ADMIN)
-EXPORT_LOG = Act("audit log exported", Role.ADMIN)
+SHOW_LOG = Act("audit log shown", Role.ADMIN, Concern.NONE)
+CHECK_LOG = Act("audit log checked", Role.ADMIN, Concern.NONE)
+EXPORT_LOG = Act("audit log exported", Role.ADMIN, Concern.NONE)
 
 PAGE_SIZE = 50  # rows
 MAX_EXAMINED = 2000  # rows that one page looks at; the next page goes on below
@@ -213,7 +214,7 @@ def export_audit_log(
     Raises:
         NotPermittedError: the actor is no admin.
     """
-    with EXPORT_LOG.transaction(installation.database, actor, "audit log", now=now) as (_, draft):
+    with EXPORT_LOG.transaction(installation, actor, "audit log", now=now) as (_, draft):
         draft.detail = {"why": reason}
     writer = SpreadsheetCsvWriter(file)
     writer.write_row(EXPORT_COLUMNS)

@@ -22,6 +22,7 @@ from digest.deliver.send import alarms, notice_queue, notices
 from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.run_file import list_abandoned_files
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
@@ -183,7 +184,7 @@ def _provider_for_notices(installation: Installation, clock: Callable[[], dateti
         raise
 
 
-READ_INBOUND = Act("inbound mail read", Role.ADMIN)
+READ_INBOUND = Act("inbound mail read", Role.ADMIN, Concern.NONE)
 MAX_MESSAGES = 100_000  # messages of the mailbox in one run
 
 

@@ -11,9 +11,10 @@ from digest.app.backups import AUDIT_SUBJECT, BACK_UP, back_up_into_folder
 from digest.app.installation import Installation
 from digest.backups.archive import BackupError
 from digest.backups.last_backup import BackupOutcome, read_backup_outcome
+from digest.settings.concerns import Concern
 from subscribers.errors import ApplicationError, RefusalError
 
-LOOK = Act("backups looked at", Role.ADMIN)
+LOOK = Act("backups looked at", Role.ADMIN, Concern.NONE)
 
 log = structlog.get_logger("backups")
 
@@ -65,7 +66,7 @@ class BackgroundBackups:
             BackupRunsError: this process is making one.
             BackupError: no folder or no passphrase is set.
         """
-        BACK_UP.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+        BACK_UP.check_permitted(installation.database, actor, AUDIT_SUBJECT, now=now)
         settings = installation.settings
         if not settings.file.backup.folder:
             raise BackupError("Name a folder and save it first.")

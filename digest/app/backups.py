@@ -10,35 +10,47 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, create_home_folder
 from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError, RowProgress
+from digest.backups.encrypted_file import is_encrypted
 from digest.backups.last_backup import remember_outcome
 from digest.backups.rotation import BackupFile, choose_outdated, parse_backup_name
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from subscribers.consent.seals import LedgerProof
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
 
-BACK_UP = Act("backed up", Role.ADMIN)
-RESTORE = Act("restored", Role.ADMIN)
+BACK_UP = Act("backed up", Role.ADMIN, Concern.ADDRESSES, "made a backup")
+RESTORE = Act("restored", Role.ADMIN, Concern.BACKUPS, "restored a backup")
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
 
 
 def create_backup(
-    installation: Installation, actor: Actor, file: Path, *, now: datetime, progress: RowProgress = lambda *_: None
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    *,
+    passphrase: str | None = None,
+    now: datetime,
+    progress: RowProgress = lambda *_: None,
 ) -> ArchiveManifest:
-    """Write a backup to a file that must not exist yet, and read it again to prove it; encrypted where there is a passphrase.
+    """Write an encrypted backup to a file that must not exist yet, and read it again to prove it.
+
+    Without a passphrase of its own, it's encrypted to that of the settings.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        BackupError: the file is there, or cannot be written.
+        NotPermittedError: the actor isn't an admin.
+        BackupError: there is no passphrase, or the file exists or can't be written.
     """
-    with BACK_UP.steps(installation.database, actor, AUDIT_SUBJECT, now=now) as draft:
+    with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
+        passphrase = passphrase or installation.settings.backup_passphrase_text
+        if not passphrase:
+            raise BackupError(
+                "No backup was made: it holds staff addresses, so it needs a passphrase. Set DIGEST_BACKUP_PASSPHRASE or "
+                "DIGEST_BACKUP_PASSPHRASE_FILE, or run the command in a terminal, where it asks for one."
+            )
         manifest = creation.create_backup(
-            installation.database,
-            file,
-            passphrase=installation.settings.backup_passphrase_text,
-            now=now,
-            progress=progress,
+            installation.database, file, passphrase=passphrase, now=now, progress=progress
         )
         draft.detail = {"people": manifest.people, "format": ARCHIVE_FORMAT}
         return manifest
@@ -66,7 +78,7 @@ def back_up_into_folder(
         BackupError: it cannot be made, or not restored. What was there before is as it was.
     """
     try:
-        with BACK_UP.steps(installation.database, actor, AUDIT_SUBJECT, now=now) as draft:
+        with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
             done = _write_into_folder(installation, now, progress)
             draft.detail = {"people": done.manifest.people, "file": done.file.name, "proved": done.proof.sound}
     except BackupError as exc:
@@ -142,6 +154,15 @@ def check_may_restore(installation: Installation, actor: Actor, *, now: datetime
         NotPermittedError: the actor is no admin; the refusal is in the audit log of that database.
     """
     RESTORE.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+
+
+def needs_passphrase(settings: Settings, file: Path) -> bool:
+    """Return whether a backup is encrypted and the settings have no passphrase. A file that can't be read needs none."""
+    try:
+        with file.open("rb") as opened:
+            return not settings.backup_passphrase_text and is_encrypted(opened)
+    except OSError:
+        return False
 
 
 def rehearse_restore(settings: Settings, file: Path, *, progress: RowProgress = lambda *_: None) -> LedgerProof:

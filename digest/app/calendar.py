@@ -34,14 +34,15 @@ from digest.edition.release_calendar import (
     explain_unfit_moment,
     plan_steps,
 )
+from digest.settings.concerns import Concern
 from digest.store.models import Edition
 from digest.timetable import resolve_wall_time
 from subscribers.phrases import clock_time, weekday_month_day
 
-SKIP = Act("skipped release", Role.EDITOR)
-MOVE = Act("moved release", Role.EDITOR)
-ADD = Act("added release", Role.EDITOR)
-RESTORE = Act("restored release", Role.EDITOR)
+SKIP = Act("skipped release", Role.EDITOR, Concern.NONE)
+MOVE = Act("moved release", Role.EDITOR, Concern.NONE)
+ADD = Act("added release", Role.EDITOR, Concern.NONE)
+RESTORE = Act("restored release", Role.EDITOR, Concern.NONE)
 LISTED_RELEASES = 10
 _MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
 
@@ -196,10 +197,7 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
     Raises:
         CalendarError: there is no such release, it is skipped already, or its edition is approved or further.
     """
-    with SKIP.transaction(installation.database, actor, _subject(installation, release_at), now=now) as (
-        session,
-        audit,
-    ):
+    with SKIP.transaction(installation, actor, _subject(installation, release_at), now=now) as (session, audit):
         calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
         _refuse_period(calendar)
@@ -225,7 +223,7 @@ def add_release(installation: Installation, day: date, clock: time, *, actor: Ac
     Raises:
         CalendarError: nothing can be released then.
     """
-    with ADD.transaction(installation.database, actor, "calendar", now=now) as (session, audit):
+    with ADD.transaction(installation, actor, "calendar", now=now) as (session, audit):
         calendar = calendar_store.load_calendar(session, installation.settings.file)
         at = _check_moment(calendar, day, clock, None, now)
         refuse_drafted_after(session, at, None)
@@ -245,7 +243,7 @@ def move_release(
         CalendarError: there is no such release, it is skipped, its edition is approved or further, or nothing can be
             released then.
     """
-    with MOVE.steps(installation.database, actor, _subject(installation, release_at), now=now) as audit:
+    with MOVE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
         with installation.database.read() as session:
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
@@ -263,7 +261,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
     Raises:
         CalendarError: there is no such release, it stands as the timetable has it, or something else is in its place.
     """
-    with RESTORE.steps(installation.database, actor, _subject(installation, release_at), now=now) as audit:
+    with RESTORE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
         with installation.database.read() as session:
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)

@@ -15,9 +15,10 @@ from digest.app.editing_state import EditRefusedError, read_editing_state
 from digest.app.installation import Installation
 from digest.edition.edits import EditionField, EditKind, StoryField
 from digest.edition.queries import find_edition
+from digest.settings.concerns import Concern
 from digest.store.models import Clipping, Edition
 
-CLIP = Act("clipboard", Role.EDITOR)
+CLIP = Act("clipboard", Role.EDITOR, Concern.NONE)
 MAX_CLIPPINGS = 100  # of one editor
 MAX_TARGET_CHARACTERS = 1000  # longer than any address that is in use, and an index can hold it
 _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
@@ -77,7 +78,7 @@ def keep_text(installation: Installation, form: EditForm, target: str, field: st
 def _keep(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
     if len(target) > MAX_TARGET_CHARACTERS:
         raise EditRefusedError("The story's address is too long to keep.")
-    with CLIP.transaction(installation.database, form.actor, form.edition, now=form.now) as (session, audit):
+    with CLIP.transaction(installation, form.actor, form.edition, now=form.now) as (session, audit):
         edition = find_edition(session, form.edition)
         audit.subject, audit.detail = edition.name, {"kept": field or "story"}
         kept = session.scalars(select(Clipping).where(Clipping.owner == form.actor.name)).all()
@@ -94,7 +95,7 @@ def _keep(installation: Installation, form: EditForm, target: str, field: str, t
 
 def remove_text(installation: Installation, form: EditForm, target: str, field: str) -> bool:
     """Take a text off the actor's own clipboard; False where it is not there."""
-    with CLIP.transaction(installation.database, form.actor, form.edition, now=form.now) as (session, audit):
+    with CLIP.transaction(installation, form.actor, form.edition, now=form.now) as (session, audit):
         edition = find_edition(session, form.edition)
         own = delete(Clipping).where(
             Clipping.owner == form.actor.name,
@@ -121,7 +122,7 @@ def _load_clippings(session: Session, actor: Actor) -> tuple[KeptClipping, ...]:
 
 def remove_clipping(installation: Installation, form: EditForm, clipping_id: int) -> bool:
     """Take something off the actor's own clipboard; False where it is not there, or is another's."""
-    with CLIP.transaction(installation.database, form.actor, form.edition, now=form.now) as (session, audit):
+    with CLIP.transaction(installation, form.actor, form.edition, now=form.now) as (session, audit):
         own = delete(Clipping).where(Clipping.id == clipping_id, Clipping.owner == form.actor.name)
         removed = session.execute(own.returning(Clipping.id)).scalar() is not None
         audit.detail, audit.changed = {"taken off": clipping_id}, removed

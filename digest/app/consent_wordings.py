@@ -6,10 +6,11 @@ from datetime import datetime
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from subscribers.consent import wordings
 from subscribers.consent.wordings import Wording, WordingText
 
-LIST = Act("consent wordings listed", Role.ADMIN)
+LIST = Act("consent wordings listed", Role.ADMIN, Concern.NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,14 @@ from digest.edition.queries import COMING_STATES, find_edition
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.edition.story_archive import archive_edition
+from digest.settings.concerns import Concern
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest
 
-CORRECT = Act("corrected", Role.EDITOR)
-MAIL_CORRECTION = Act("correction mailed", Role.EDITOR)
+CORRECT = Act("corrected", Role.EDITOR, Concern.NONE)
+MAIL_CORRECTION = Act("correction mailed", Role.EDITOR, Concern.NONE)
 CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
 MAX_NOTE_LENGTH = 500  # characters
 _WRITE_PAGE = 200  # notices in one write transaction
@@ -88,7 +89,7 @@ def correct_story(
     name = edition_name(installation, name)
     signed = find_chosen_name(installation, actor) or installation.settings.file.publication.name
     becomes, note = (sanitise_text(editing.clean_typed_text(text)) for text in (form.becomes, form.note))
-    with CORRECT.transaction(installation.database, actor, name, now=now) as (session, audit):
+    with CORRECT.transaction(installation, actor, name, now=now) as (session, audit):
         edition = find_edition(session, name, lock=True)
         story = _find_story(session, edition, form, becomes, note)
         correction = Correction(
@@ -206,7 +207,7 @@ def mail_correction(installation: Installation, name: str, number: int, *, actor
         CorrectionError: it has no such correction, or the edition still goes out.
     """
     name = edition_name(installation, name)
-    with MAIL_CORRECTION.transaction(installation.database, actor, name, now=now) as (session, audit):
+    with MAIL_CORRECTION.transaction(installation, actor, name, now=now) as (session, audit):
         edition = find_edition(session, name, lock=True)
         correction = find_correction(session, edition, number)
         if edition.state is not EditionState.SENT:

@@ -10,10 +10,11 @@ from digest.app.installation import Installation, open_installation
 from digest.backups.archive import RowProgress
 from digest.backups.migration import MigrationResult, move_database, parse_target_url
 from digest.settings import SETTINGS_FILE_NAME, Settings
+from digest.settings.concerns import Concern
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables
 from digest.settings.file_edits import replace_text_file
 
-MOVE = Act("moved to another database", Role.ADMIN)
+MOVE = Act("moved to another database", Role.ADMIN, Concern.BACKUPS, "began moving everything to another database")
 _VARIABLE = "DIGEST_DATABASE_URL"
 
 
@@ -43,7 +44,9 @@ def migrate_installation(
     target = parse_target_url(url)
     with open_installation(settings) as installation:
         actor = find_actor(installation)
-        MOVE.check_role(installation.database, actor, "installation", now=now)
+        # The email to admins is queued before: it moves too, and leaves from the new database.
+        with MOVE.transaction(installation, actor, "installation", now=now) as (_, draft):
+            draft.recorded = True  # in the new database, when that is proved
         keys = installation.keys
     result = move_database(settings.effective_database_url, target, keys, actor=actor.name, now=now, progress=progress)
     file = (settings.origin or Path(SETTINGS_FILE_NAME)).parent / ENVIRONMENT_FILE_NAME

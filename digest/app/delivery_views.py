@@ -28,10 +28,11 @@ from digest.deliver.send.uncertain_deliveries import (
     read_uncertain_notices,
 )
 from digest.edition.queries import find_edition
+from digest.settings.concerns import Concern
 from digest.store.delivery_models import ALARMING_EVENTS, Delivery, DeliveryState, Event
 from digest.store.models import Edition
 
-SHOW_DELIVERIES = Act("deliveries shown", Role.ADMIN)
+SHOW_DELIVERIES = Act("deliveries shown", Role.ADMIN, Concern.NONE)
 PAGE_SIZE = 12  # editions
 MAX_DOUBTS = 200  # uncertain deliveries on one page, the earliest
 MAX_NOTICES = 5000  # of one kind: the newest are counted

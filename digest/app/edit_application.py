@@ -23,9 +23,10 @@ from digest.edition.drafting import replace_fragments
 from digest.edition.edit_log import append_edit, load_edits, proposal_hash_of
 from digest.edition.edits import Edit, EditConflict, EditDraft
 from digest.edition.queries import COMING_STATES
+from digest.settings.concerns import Concern
 from digest.store.models import Edition
 
-EDIT = Act("edited", Role.EDITOR)
+EDIT = Act("edited", Role.EDITOR, Concern.NONE)
 _MAX_ATTEMPTS = 20  # folds of one act, where colleagues are quicker each time
 _MAX_AUDITED_TARGET = 200  # characters
 
@@ -85,7 +86,7 @@ def apply_decision(
 
     `decide` returns None where all is so already.
     """
-    with EDIT.steps(installation.database, form.actor, form.edition, now=form.now) as audit:
+    with EDIT.steps(installation, form.actor, form.edition, now=form.now) as audit:
         known = form.state
         for _ in range(_MAX_ATTEMPTS):
             state, known = known or read_editing_state(installation, form.edition), None

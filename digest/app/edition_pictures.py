@@ -25,9 +25,10 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import cut_article_picture, cut_uploaded_picture, prepare_pictures
 from digest.edition.queries import UNAPPROVED_STATES, find_edition
 from digest.select.values import CandidateArticle
+from digest.settings.concerns import Concern
 from digest.store.models import Edition
 
-FETCH_PICTURES = Act("pictures fetched", Role.EDITOR)
+FETCH_PICTURES = Act("pictures fetched", Role.EDITOR, Concern.NONE)
 
 
 def show_article_picture(
@@ -168,7 +169,7 @@ def fetch_missing_pictures(installation: Installation, form: EditForm, *, fetche
     with database.read() as session:  # before an act begins: without an edition there is nothing to write down
         if find_edition(session, form.edition).state not in UNAPPROVED_STATES:
             return 0
-    with FETCH_PICTURES.steps(database, form.actor, form.edition, now=form.now) as audit:
+    with FETCH_PICTURES.steps(installation, form.actor, form.edition, now=form.now) as audit:
         audit.changed = False
         missing = list_missing_pictures(installation, read_editing_state(installation, form.edition))
         if not missing:

@@ -48,14 +48,15 @@ from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story, call_edition
+from digest.settings.concerns import Concern
 from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
 from digest.templating import find_template_mistakes
 from subscribers.store.models import PersonState
 
-COLLECT = Act("collected", Role.EDITOR)
-DRAFT = Act("draft", Role.EDITOR)
-APPROVE = Act("approve", Role.EDITOR)
-VOID_APPROVAL = Act("void approval", Role.EDITOR)
+COLLECT = Act("collected", Role.EDITOR, Concern.NONE)
+DRAFT = Act("draft", Role.EDITOR, Concern.NONE)
+APPROVE = Act("approve", Role.EDITOR, Concern.NONE)
+VOID_APPROVAL = Act("void approval", Role.EDITOR, Concern.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def collect_articles(
     """
     database, settings = installation.database, installation.settings
     fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
-    with COLLECT.steps(database, actor, "sources", now=now) as audit, fetcher_context as active_fetcher:
+    with COLLECT.steps(installation, actor, "sources", now=now) as audit, fetcher_context as active_fetcher:
         reports = collection_run.collect_sources(
             database,
             active_fetcher,
@@ -163,7 +164,7 @@ def draft_next_edition(
     """
     database, settings = installation.database, installation.settings
     fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
-    with DRAFT.steps(database, actor, "next edition", now=now) as audit, fetcher_context as active_fetcher:
+    with DRAFT.steps(installation, actor, "next edition", now=now) as audit, fetcher_context as active_fetcher:
         draft = drafting.prepare_draft(database, active_fetcher, settings, now=now)
         while True:
             try:
@@ -348,7 +349,7 @@ def approve_edition(
             the actor wrote all that still lacks an approval, or has approved it already.
     """
     name = edition_name(installation, name)
-    with APPROVE.steps(installation.database, actor, name, now=now) as audit:
+    with APPROVE.steps(installation, actor, name, now=now) as audit:
         findings = check_edition(installation, name, own_site=True, fetcher=fetcher, now=now)
         unchecked = next(
             (f.message for f in findings if f.rule == "own-links"), ""
@@ -387,7 +388,7 @@ def void_approval(installation: Installation, name: str, *, actor: Actor, now: d
         ApprovalError: nothing is approved, or sending has begun.
     """
     name = edition_name(installation, name)
-    with VOID_APPROVAL.transaction(installation.database, actor, name, now=now) as (session, _):
+    with VOID_APPROVAL.transaction(installation, actor, name, now=now) as (session, _):
         approval.take_back_approval(session, find_edition(session, name), actor=actor.name, now=now)
     return name
 

@@ -63,7 +63,7 @@ class ExaminedLogs:
             NotPermittedError: the member is no admin.
             LogUploadError: there is no file, or too many, one that is no log, or whose times are not those of our clock.
         """
-        uncertain_acts.RESOLVE_BY_LOG.check_role(installation.database, staff.actor, edition, now=now)
+        uncertain_acts.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
         if not 0 < len(uploads) <= MAX_LOG_FILES:
             raise LogUploadError(f"Choose the server's log files, rotated ones too: {MAX_LOG_FILES} at most.")
         # mkdtemp's folder is closed to other users.

@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.retention.edition_figures import load_edition_figures
+from digest.settings.concerns import Concern
 from digest.store.delivery_models import EditionFigures
 from digest.store.models import Article
 from subscribers.consent.consent_days import JOINED_KIND, NIGHT_KINDS, READERS_KIND, WENT_KIND
 from subscribers.store.models import ConsentDay, ConsentKind
 
-LOOK = Act("growth looked at", Role.ADMIN)
+LOOK = Act("growth looked at", Role.ADMIN, Concern.NONE)
 SHOWN_DAYS = 366
 WAY_DAYS = 30
 SHOWN_WAYS = 10

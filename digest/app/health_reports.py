@@ -13,9 +13,10 @@ from digest.app.doctor.examination import examine_installation, examine_outside,
 from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.installation import Installation
 from digest.deliver.providers.kind import DoctorFinding
+from digest.settings.concerns import Concern
 from subscribers.errors import RefusalError
 
-EXAMINE = Act("installation examined", Role.ADMIN)
+EXAMINE = Act("installation examined", Role.ADMIN, Concern.NONE)
 
 log = structlog.get_logger("doctor")
 
@@ -91,7 +92,7 @@ class HealthReports:
         with self._lock:
             if self._latest is not None and self._latest.stage is ExaminationStage.RUNNING:
                 raise ExaminationRunsError("An examination runs already. It is shown below.")
-            with EXAMINE.transaction(installation.database, actor, "installation", now=now) as (_, draft):
+            with EXAMINE.transaction(installation, actor, "installation", now=now) as (_, draft):
                 draft.detail = {"online": is_online}
             report = self._latest = HealthReport(now, is_online, len(wanted))
         report.thread = threading.Thread(

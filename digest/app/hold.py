@@ -6,14 +6,18 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
+from digest.settings.concerns import Concern
 
-HOLD, RELEASE = Act("held", Role.ADMIN), Act("released", Role.ADMIN)
+HOLD, RELEASE = (
+    Act("held", Role.ADMIN, Concern.SENDING, "paused all sending"),
+    Act("released", Role.ADMIN, Concern.SENDING, "resumed sending"),
+)
 INSTALLATION = "installation"  # the subject of acts on all that leaves
 
 
 def hold_installation(installation: Installation, *, reason: str, actor: Actor, now: datetime) -> InstallationHold:
     """Let nothing leave the installation; return what holds it. One that is held already stays held as it was."""
-    with HOLD.transaction(installation.database, actor, INSTALLATION, now=now) as (session, audit):
+    with HOLD.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
         audit.changed = installation_hold.hold_installation(session, reason, actor=actor.name, now=now)
         audit.detail = {"because": reason} if reason else {}
         hold = installation_hold.current_hold(session)
@@ -23,6 +27,6 @@ def hold_installation(installation: Installation, *, reason: str, actor: Actor, 
 
 def release_installation(installation: Installation, *, actor: Actor, now: datetime) -> bool:
     """Let mail leave the installation again; False where nothing held it."""
-    with RELEASE.transaction(installation.database, actor, INSTALLATION, now=now) as (session, audit):
+    with RELEASE.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
         audit.changed = installation_hold.release_installation(session)
     return audit.changed

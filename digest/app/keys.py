@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, InstallationError
+from digest.settings.concerns import Concern
 from digest.store.models import AuditEntry
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
@@ -19,10 +20,13 @@ from subscribers.crypto.passphrase import is_protected
 from subscribers.store import key_rotation
 from subscribers.store.key_check import check_keys
 
-LIST = Act("keys listed", Role.ADMIN)
-ROTATE = Act("key rotated", Role.ADMIN)
-RESTORE = Act("keys restored", Role.ADMIN)
-PROTECT, UNPROTECT = Act("keys protected", Role.ADMIN), Act("keys unprotected", Role.ADMIN)
+LIST = Act("keys listed", Role.ADMIN, Concern.NONE)
+ROTATE = Act("key rotated", Role.ADMIN, Concern.KEYS, "rotated a key ({subject})")
+RESTORE = Act("keys restored", Role.ADMIN, Concern.KEYS, "restored the key file from a recovery copy")
+PROTECT, UNPROTECT = (
+    Act("keys protected", Role.ADMIN, Concern.KEYS, "protected the key file with a passphrase"),
+    Act("keys unprotected", Role.ADMIN, Concern.KEYS, "removed the passphrase from the key file"),
+)
 
 
 def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> list[key_rotation.KeyUsage]:
@@ -52,12 +56,13 @@ def rotate_key(
         InstallationError: there is no key file.
         KeyFileError: it cannot be used.
     """
-    with ROTATE.steps(installation.database, actor, kind, now=now) as draft:
+    with ROTATE.steps(installation, actor, kind, now=now) as draft:
         file, passphrase = installation.settings.key_file, installation.settings.key_passphrase_text
         _ = installation.keys  # raises where there is no key file
         result = key_rotation.rotate_key(
             installation.database, file, kind, passphrase=passphrase, force_new_key=force_new_key, progress=progress
         )
+        installation.forget_keys()  # the email to admins is encrypted with those that count from now on
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}
         return result, KeyRing.load(file, passphrase).to_json().strip()
@@ -88,7 +93,7 @@ def restore_keys(
         KeyMismatchError: it belongs to another database, or a row names a key that was made after it.
     """
     file, passphrase = installation.settings.key_file, installation.settings.key_passphrase_text
-    with RESTORE.steps(installation.database, actor, "keys", now=now), _change_key_file(file):
+    with RESTORE.steps(installation, actor, "keys", now=now), _change_key_file(file):
         keys = KeyRing.parse("the recovery copy", recovery_copy, passphrase)
         aside = None
         if file.exists():
@@ -105,6 +110,7 @@ def restore_keys(
         if aside:
             os.link(file, aside)  # so that at no moment there is no key file
         key_file.replace_file(file, keys.file_text(passphrase))
+        installation.forget_keys()
         return KeyRestoration(aside, lost_keys)
 
 
@@ -159,7 +165,7 @@ def _rewrite_key_file(
     installation: Installation, actor: Actor, act: Act, new_passphrase: str | None, now: datetime
 ) -> None:
     file = installation.settings.key_file
-    with act.steps(installation.database, actor, "keys", now=now), _change_key_file(file):
+    with act.steps(installation, actor, "keys", now=now), _change_key_file(file):
         _ = installation.keys  # raises where there is no key file, or it is not the database's
         keys = KeyRing.load(file, installation.settings.key_passphrase_text)
         key_file.replace_file(file, keys.file_text(new_passphrase))

@@ -23,6 +23,7 @@ from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import list_story_links
 from digest.edition.queries import find_edition
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import hour_in_zone, weekday_date
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from digest.collect.fetch.result import ContentFetcher
     from digest.collect.page_check import PageLook
 
-LOOK = Act("looked again", Role.EDITOR)
+LOOK = Act("looked again", Role.EDITOR, Concern.NONE)
 
 log = structlog.get_logger("scheduler")
 
@@ -78,7 +79,7 @@ def look_again(
     with database.read() as session:
         edition = find_edition(session, name)
         approved_at, articles = edition.approved_at, _list_articles(session, edition, settings)
-    with LOOK.steps(database, actor, name, now=clock()) as audit:
+    with LOOK.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         pages = _ask_for_pages(installation, articles, fetcher)
         gone = tuple(LookFinding(u, articles[u], p.words) for u, p in pages.items() if p.is_gone)

@@ -16,6 +16,7 @@ from digest.app.installation import Installation
 from digest.app.running_imports import announce_import, is_running
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.send import notice_queue
+from digest.settings.concerns import Concern
 from digest.store.engine import open_database
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
@@ -29,11 +30,11 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
-IMPORT = Act("list imported", Role.ADMIN)
-ABANDON = Act("import abandoned", Role.ADMIN)
-EXPORT = Act("list exported", Role.ADMIN)
-ASK = Act("people re-asked", Role.ADMIN)
-PULL = Act("suppressions pulled", Role.ADMIN)
+IMPORT = Act("list imported", Role.ADMIN, Concern.ADDRESSES, "imported a list")
+ABANDON = Act("import abandoned", Role.ADMIN, Concern.ADDRESSES, "abandoned an import")
+EXPORT = Act("list exported", Role.ADMIN, Concern.ADDRESSES, "exported the subscriber list")
+ASK = Act("people re-asked", Role.ADMIN, Concern.ADDRESSES, "asked unverified subscribers for permission")
+PULL = Act("suppressions pulled", Role.ADMIN, Concern.NONE)
 
 MAX_SHOWN_IMPORTS = 20
 MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
@@ -65,7 +66,7 @@ def rehearse_import(
         ListFileError: the file cannot be read as a list, or changed meanwhile.
         OSError: the account of the rows could not be written.
     """
-    IMPORT.check_role(installation.database, actor, "a list", now=now)
+    IMPORT.check_permitted(installation.database, actor, "a list", now=now)
     survey = survey_file(file, options)
     with _open_outcomes(outcomes) as account:
         return imports.rehearse_import(
@@ -98,7 +99,7 @@ def import_list(
         ListFileError: the file cannot be read as a list, changed meanwhile, or its import was begun otherwise.
         OSError: the departure log, the file of the rejected rows, or the account of the rows could not be written.
     """
-    with IMPORT.steps(installation.database, actor, "a list", now=now) as draft:
+    with IMPORT.steps(installation, actor, "a list", now=now) as draft:
         survey = survey_file(file, options)
         draft.detail = {"origin": survey.layout.origin, "options": options.as_json()}
         with (
@@ -240,7 +241,7 @@ def count_unfinished_import(installation: Installation, actor: Actor, batch: int
         NotPermittedError: the actor is no admin.
         UnknownImportError: there is no unfinished import of that number.
     """
-    ABANDON.check_role(installation.database, actor, f"import {batch}", now=now)
+    ABANDON.check_permitted(installation.database, actor, f"import {batch}", now=now)
     for unfinished, people in list_unfinished_imports(installation, actor, now=now):
         if unfinished.batch == batch:
             return people
@@ -254,7 +255,7 @@ def abandon_import(installation: Installation, actor: Actor, batch: int, *, now:
         NotPermittedError: the actor is no admin.
         UnknownImportError: there is no unfinished import of that number.
     """
-    with ABANDON.steps(installation.database, actor, f"import {batch}", now=now) as draft:
+    with ABANDON.steps(installation, actor, f"import {batch}", now=now) as draft:
         result = abandon_batch(installation.database, batch, actor=actor.name, now=now)
         if result is None:
             raise _unknown_import(batch)
@@ -281,7 +282,7 @@ def export_list(
         NotPermittedError: the actor is no admin.
         ExportFileError: the file is there already, or cannot be made.
     """
-    with EXPORT.steps(installation.database, actor, "the list", now=now) as draft, create_export_file(file) as csv_file:
+    with EXPORT.steps(installation, actor, "the list", now=now) as draft, create_export_file(file) as csv_file:
         return _write_people(installation, draft, csv_file, recipient, now=now, progress=progress)
 
 
@@ -299,7 +300,7 @@ def write_list(
     Raises:
         NotPermittedError: the actor is no admin.
     """
-    with EXPORT.steps(installation.database, actor, "the list", now=now) as draft:
+    with EXPORT.steps(installation, actor, "the list", now=now) as draft:
         return _write_people(installation, draft, file, recipient, now=now, progress=progress)
 
 
@@ -361,7 +362,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
         NotPermittedError: the actor is no admin.
     """
     settings = installation.settings
-    with ASK.steps(installation.database, actor, "unverified people", now=now) as draft:
+    with ASK.steps(installation, actor, "unverified people", now=now) as draft:
         asked = permission_pass.queue_permission_mails(
             installation.database,
             installation.keys,
@@ -384,7 +385,7 @@ def pull_suppressions(installation: Installation, actor: Actor, *, from_beginnin
         ProviderSettingsError: the settings do not open the provider's API.
         OSError: the departure log could not be written.
     """
-    with PULL.steps(installation.database, actor, "suppression lists", now=now) as draft:
+    with PULL.steps(installation, actor, "suppression lists", now=now) as draft:
         result = maintenance.pull_suppression_lists(installation, now, from_beginning=from_beginning)
         draft.subject = result.provider_title
         people = dict(result.feedback_counts)

@@ -8,10 +8,11 @@ from digest.app.installation import Installation
 from digest.collect.encoded_image import LOGO_HEIGHT, ImageError
 from digest.collect.images import logo_address, prepare_logo, store_image
 from digest.edition.logos import shown_logo_width
+from digest.settings.concerns import Concern
 from digest.settings.look import LOGO_NAME
 from subscribers.errors import ApplicationError
 
-KEEP = Act("logo kept", Role.ADMIN)
+KEEP = Act("logo kept", Role.ADMIN, Concern.NONE)
 
 
 class LogoRefusedError(ApplicationError):
@@ -33,7 +34,7 @@ def keep_logo(installation: Installation, actor: Actor, name: str, body: bytes, 
     Raises:
         LogoRefusedError: the name cannot stand in `[look]`, or the bytes are no usable logo.
     """
-    with KEEP.steps(installation.database, actor, name, now=now) as audit:
+    with KEEP.steps(installation, actor, name, now=now) as audit:
         if not LOGO_NAME.fullmatch(name):
             raise LogoRefusedError(f"{name!r} cannot stand in [look]: letters, digits, dots and hyphens make a name.")
         try:

@@ -69,6 +69,10 @@ STAFF_MAILS = (
     GalleryMail("gone", "An article is gone", "To the staff, when the last look misses an article."),
     GalleryMail("alarm", "Alarm", "To the staff, when an alarm pauses an edition."),
     GalleryMail("alert", "Alert", "To the admins, when something needs somebody, and when it is over."),
+    GalleryMail("guard", "Guarded action", "To all other admins, at once, when somebody weakens a control."),
+    GalleryMail(
+        "summary", "Actions on addresses", "To all admins, at most once a day, when subscriber addresses were touched."
+    ),
     GalleryMail("seal", "Seal", "To admins, as often as seal_mail_days says."),
     GalleryMail("contact", "Contact form", "To the editors, when somebody writes by the form."),
 )
@@ -156,6 +160,7 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
     until, asked_at = language.weekday_date(date(2026, 11, 27)), language.moment(_SAMPLE_MOMENT)
     staff_until = ENGLISH.weekday_date(date(2026, 11, 27))
     desk_page = f"{base}/desk/editions/2026-W47"
+    admin_pages = {"log_url": f"{base}/admin/audit", "staff_url": f"{base}/admin/staff"}
     asked = {
         "wording": wording.text,
         "where": language.gettext("your sign-up page"),
@@ -249,6 +254,20 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
             "opened": "Nothing comes in from Harbor Safety: refusing since 2026-11-13: it answers 403.",
             "over": "Over since Nov 20 05:10 EST: The backup of Nov 20 02:30 EST failed: /backups: no room.",
             "address": f"{settings.link_base}/desk/",
+        },
+        "guard": {
+            "who": "Dana Reyes (staff 3)",
+            "did": "changed settings: sender.reply_to",
+            "face": "at the desk",
+            "done_at": "November 20, 2026, 09:14 EST",
+            "concern": "who email comes from, and where replies and links lead",
+            **admin_pages,
+        },
+        "summary": {
+            "since": "November 19, 2026, 10:02 EST",
+            "done_at": "November 20, 2026, 03:00 EST",
+            "lines": "Dana Reyes (staff 3) viewed a subscriber's address (4 times)\nterminal:digest exported the subscriber list",
+            **admin_pages,
         },
         "seal": {
             "sealed_at": "November 20, 2026, 03:00 EST",

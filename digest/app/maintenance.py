@@ -13,6 +13,7 @@ from digest.app.accounts.passkeys import delete_old_challenges
 from digest.app.accounts.sign_in import LOG_RETENTION
 from digest.app.audit_log import remember_check
 from digest.app.disk_growth import record_free_space
+from digest.app.guard_notices import queue_address_summary
 from digest.app.installation import Installation
 from digest.app.seal_mail import mail_seal_when_due
 from digest.app.upload_files import prune_uploads
@@ -307,6 +308,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_old_slots,
     delete_old_day_counts,
     delete_old_alerts,
+    queue_address_summary,
     prune_uploads,
     record_free_space,
     request_provider_erasures,

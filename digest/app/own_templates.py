@@ -7,10 +7,11 @@ from pathlib import Path
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
+from digest.settings.concerns import Concern
 from digest.templating import find_template_folder
 from subscribers.errors import ApplicationError
 
-COPY = Act("template copied", Role.ADMIN)
+COPY = Act("template copied", Role.ADMIN, Concern.NONE)
 
 
 class TemplateCopyError(ApplicationError):
@@ -40,7 +41,7 @@ def copy_templates(installation: Installation, actor: Actor, name: str, *, now: 
         TemplateCopyError: there is no folder for them, no such template, or a file stands where a copy would.
     """
     own, shipped = installation.settings.templates, find_template_folder()
-    with COPY.steps(installation.database, actor, name, now=now) as audit:
+    with COPY.steps(installation, actor, name, now=now) as audit:
         if own is None:
             raise TemplateCopyError(
                 "DIGEST_TEMPLATES names no folder: set it to the one in which templates of your own are to stand."

@@ -19,9 +19,10 @@ from digest.collect.past_edition import PastEditionPage
 from digest.collect.sandbox.client import read_past_edition_in_child
 from digest.collect.urls import usable_url
 from digest.edition import past_editions
+from digest.settings.concerns import Concern
 from digest.store.past_edition_models import PastEdition
 
-IMPORT = Act("imported past editions", Role.EDITOR)
+IMPORT = Act("imported past editions", Role.EDITOR, Concern.NONE)
 MAX_FILE_BYTES = 10_000_000
 
 
@@ -59,7 +60,7 @@ def import_past_editions(
         progress: called with (done, total).
     """
     reports: list[PastEditionReport] = []
-    with IMPORT.steps(installation.database, actor, "past editions", now=now) as audit:
+    with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
         for number, (place, found, fault) in enumerate(_read_places(installation, places, now, fetcher), 1):
             released_at = (found.released_at or released_on) if found else None
             refusal = fault or _explain_unfit_date(released_at, now)

@@ -10,6 +10,7 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
 from digest.deliver.send import notice_queue
+from digest.settings.concerns import Concern
 from digest.store.audit_chain import AuditProof, prove_audit_log
 from digest.templating import create_jinja_environment
 from subscribers.address import Address, read_address
@@ -25,17 +26,17 @@ from subscribers.store import people
 from subscribers.store.models import Person, PersonState
 from subscribers.transfer.exports import DataController, build_person_record, disclosure_as_json
 
-ADD = Act("subscriber added", Role.ADMIN)
-FIND = Act("subscriber looked up", Role.ADMIN)
-WITHDRAW = Act("subscriber withdrawn", Role.ADMIN)
-SHOW = Act("subscriber shown", Role.ADMIN)
-ERASE = Act("subscriber erased", Role.ADMIN)
-SUPPRESS = Act("address suppressed", Role.ADMIN)
-ALLOW = Act("sign-up allowed", Role.ADMIN)
-COUNT = Act("people counted", Role.ADMIN)
-MAIL_DATA_LINK = Act("data link mailed", Role.ADMIN)
-RENEW_LINKS = Act("links renewed", Role.ADMIN)
-VERIFY = Act("ledger verified", Role.ADMIN)
+ADD = Act("subscriber added", Role.ADMIN, Concern.ADDRESSES, "added a subscriber")
+FIND = Act("subscriber looked up", Role.ADMIN, Concern.ADDRESSES, "looked up a subscriber by address")
+WITHDRAW = Act("subscriber withdrawn", Role.ADMIN, Concern.ADDRESSES, "unsubscribed a subscriber")
+SHOW = Act("subscriber shown", Role.ADMIN, Concern.ADDRESSES, "viewed a subscriber's full record")
+ERASE = Act("subscriber erased", Role.ADMIN, Concern.ADDRESSES, "erased a subscriber")
+SUPPRESS = Act("address suppressed", Role.ADMIN, Concern.ADDRESSES, "suppressed an address")
+ALLOW = Act("sign-up allowed", Role.ADMIN, Concern.CONSENT, "took an address off the suppression list")
+COUNT = Act("people counted", Role.ADMIN, Concern.NONE)
+MAIL_DATA_LINK = Act("data link mailed", Role.ADMIN, Concern.ADDRESSES, "emailed a subscriber a link to their data")
+RENEW_LINKS = Act("links renewed", Role.ADMIN, Concern.ADDRESSES, "renewed a subscriber's links")
+VERIFY = Act("ledger verified", Role.ADMIN, Concern.NONE)
 
 STAFF_RECIPIENT = mark_message("our staff")  # as readers are told who saw their address
 # The subject of an audit row while, or because, no person's number is known.
@@ -60,7 +61,7 @@ def add_person(
         AddressError: the text is no address.
         SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future.
     """
-    with ADD.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+    with ADD.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         signup = add_subscriber(session, installation.keys, address, evidence=evidence, now=now)
         draft.subject, draft.detail = f"person {signup.number}", {"why": evidence.method}
         draft.changed = not signup.already_subscribed
@@ -76,7 +77,7 @@ def find_person(installation: Installation, actor: Actor, address_text: str, *, 
         UnknownPersonError: nobody of this address is on the list; the message says whether it is suppressed.
     """
     address = read_address(address_text)
-    with FIND.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+    with FIND.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = _find_person(session, installation.keys, address).number
         draft.subject = f"person {number}"
         return number
@@ -94,7 +95,7 @@ def withdraw_person(
         UnknownPersonError: nobody of this address is on the list.
         OSError: the departure log could not be written.
     """
-    with WITHDRAW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+    with WITHDRAW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = _find_person(session, installation.keys, whom).number
         draft.changed = unsubscribe_person(
             session, installation.departure_log, number, method=f"admin: {reason}", now=now
@@ -115,7 +116,7 @@ def show_person(
         UnknownPersonError: nobody of this address is on the list.
     """
     settings = installation.settings
-    with SHOW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+    with SHOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = _find_person(session, installation.keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         disclosures.record_disclosures(
@@ -153,7 +154,7 @@ def erase_subscriber(
         UnknownPersonError: nobody of this address is on the list.
         OSError: the departure log could not be written.
     """
-    with ERASE.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+    with ERASE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         keys = installation.keys
         number = _find_person(session, keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
@@ -182,7 +183,7 @@ def suppress_address(
         UnknownPersonError: nobody has the number, or their address is not kept any more.
         OSError: the departure log could not be written.
     """
-    with SUPPRESS.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+    with SUPPRESS.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         address = whom if isinstance(whom, Address) else _decrypt_address_of(session, installation.keys, whom)
         number = people.find_person_number(session, installation.keys, address)
         draft.changed = suppression.suppress_address(
@@ -211,7 +212,7 @@ def allow_signup(
         AddressError: the text is no address.
     """
     address = read_address(address) if isinstance(address, str) else address
-    with ALLOW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+    with ALLOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         if not suppression.allow_signup(session, installation.keys, address, now=now):
             raise NotSuppressedError("The address is not suppressed: nothing stands in the way of its owner.")
         draft.detail = {"why": reason}
@@ -228,7 +229,7 @@ def renew_person_links(
         NotPermittedError: the actor is no admin.
         UnknownPersonError: nobody of this address is on the list.
     """
-    with RENEW_LINKS.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+    with RENEW_LINKS.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         person = _find_person(session, installation.keys, whom)
         draft.changed = person.state is not PersonState.ERASED
         if draft.changed:
@@ -245,7 +246,7 @@ def mail_data_link(
     Raises:
         NotPermittedError: the actor is no admin.
     """
-    with MAIL_DATA_LINK.transaction(installation.database, actor, f"person {number}", now=now) as (session, draft):
+    with MAIL_DATA_LINK.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
         queue = notice_queue.make_notice_queue(installation.keys, installation.settings, lambda: now)
         outcome = my_data.request_data_link(session, number, queue, now=now)
         draft.changed, draft.detail = outcome is my_data.DataLinkOutcome.QUEUED, {"why": reason}

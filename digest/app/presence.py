@@ -10,6 +10,7 @@ from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.acts import Act, Role
 from digest.app.installation import Installation
 from digest.edition.queries import find_edition
+from digest.settings.concerns import Concern
 from digest.store.account_models import Presence
 from digest.store.approval_models import Approval, ApprovalSignature, SentBackNote
 from digest.store.delivery_models import StaffMember
@@ -17,7 +18,7 @@ from digest.store.models import Edition, EditionEdit, EditionProposal
 from digest.store.staff import display_name_of
 from subscribers.store.database import upsert
 
-SWITCH_KEYS = Act("letter keys switched", Role.EDITOR)
+SWITCH_KEYS = Act("letter keys switched", Role.EDITOR, Concern.NONE)
 HEARTBEAT_PERIOD = timedelta(seconds=15)  # how often an open page says that it is
 PRESENT_PERIOD = 3 * HEARTBEAT_PERIOD
 KEPT_PERIOD = timedelta(days=1)
@@ -121,10 +122,7 @@ def end_presence(installation: Installation, signed_in: SignedInStaff, name: str
 
 def switch_letter_keys(installation: Installation, signed_in: SignedInStaff, *, on: bool, now: datetime) -> None:
     """Let single letters act at the desk for a member, or not."""
-    with SWITCH_KEYS.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
-        session,
-        draft,
-    ):
+    with SWITCH_KEYS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         member = session.get_one(StaffMember, signed_in.member_id)
         draft.changed = member.letter_keys != on
         draft.detail = {"on": on}

@@ -9,9 +9,10 @@ from digest.app.installation import Installation
 from digest.app.page_context import data_controller
 from digest.deliver.providers.registry import describe_address_holders
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from subscribers.transfer.exports import DataController
 
-SHOW_RECORD = Act("record of processing shown", Role.ADMIN)
+SHOW_RECORD = Act("record of processing shown", Role.ADMIN, Concern.NONE)
 
 
 @dataclass(frozen=True, slots=True)

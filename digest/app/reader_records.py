@@ -9,13 +9,14 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app.accounts.sign_in import FRESH_PERIOD, SignedInStaff
-from digest.app.acts import Act, Role
+from digest.app.accounts.sign_in import SignedInStaff
+from digest.app.acts import CONFIRMATION_LIFETIME, Act, Role
 from digest.app.installation import Installation
 from digest.app.people import STAFF_RECIPIENT, UnknownPersonError
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import Edition
 from digest.store.staff import name_staff
@@ -28,8 +29,8 @@ from subscribers.lifecycle import my_data
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
 
-SHOW_RECORD = Act("subscriber record opened", Role.ADMIN)
-SHOW_ADDRESS = Act("subscriber address shown", Role.ADMIN)
+SHOW_RECORD = Act("subscriber record opened", Role.ADMIN, Concern.NONE)
+SHOW_ADDRESS = Act("subscriber address shown", Role.ADMIN, Concern.ADDRESSES, "viewed a subscriber's address")
 MAX_MAILS = 20  # of what was sent to one person, unless all are wanted
 MAX_ALL_MAILS = 500
 MAX_ADDRESSES = 100  # shown by one act
@@ -241,7 +242,7 @@ def show_addresses(
         UnknownPersonError: nobody has any of these numbers.
     """
     subject = _name_subject(numbers[0]) if len(numbers) == 1 else f"{len(numbers)} people"
-    with SHOW_ADDRESS.transaction(installation.database, staff.actor, subject, now=now) as (session, draft):
+    with SHOW_ADDRESS.transaction(installation, staff.actor, subject, now=now) as (session, draft):
         there = select(Person.number).where(Person.number.in_(numbers[:MAX_ADDRESSES]), Person.ciphertext.is_not(None))
         shown = list(session.scalars(there.order_by(Person.number)))
         if not shown:
@@ -277,7 +278,7 @@ def _find_shown_addresses(
         return {}
     looks = select(Disclosure.person, Disclosure.at, Disclosure.why).where(
         Disclosure.person.in_(numbers),
-        Disclosure.at > now - FRESH_PERIOD,
+        Disclosure.at > now - CONFIRMATION_LIFETIME,
         Disclosure.reference == look_reference(staff),
         Disclosure.to_whom == STAFF_RECIPIENT,
     )
@@ -287,5 +288,7 @@ def _find_shown_addresses(
         address = people.decrypt_person_address(keys, person)
         if address is not None:
             looked_at, why = latest[person.number]
-            shown[person.number] = ShownAddress(address.mailbox, min(looked_at, staff.fresh_at) + FRESH_PERIOD, why)
+            shown[person.number] = ShownAddress(
+                address.mailbox, min(looked_at, staff.fresh_at) + CONFIRMATION_LIFETIME, why
+            )
     return shown

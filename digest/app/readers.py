@@ -12,6 +12,7 @@ from sqlalchemy import select
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.settings.concerns import Concern
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
@@ -23,7 +24,7 @@ from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.store.models import PersonState
 from subscribers.transfer.imports import count_listed_departures
 
-LIST = Act("readers listed", Role.ADMIN)
+LIST = Act("readers listed", Role.ADMIN, Concern.NONE)
 COUNTING_SHARE = 100  # counts are kept for so many times the time that counting took
 _SENT_STATES = (EditionState.SENDING, EditionState.SENT)
 

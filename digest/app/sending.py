@@ -21,14 +21,15 @@ from digest.deliver.send.run_file import list_abandoned_files
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.queries import explain_missed_release, find_edition
+from digest.settings.concerns import Concern
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
 
-SEND = Act("send", Role.ADMIN)
-SEND_TEST = Act("test", Role.EDITOR)
-PAUSE, RESUME = Act("paused", Role.EDITOR), Act("resumed", Role.EDITOR)
-CANCEL = Act("cancelled", Role.ADMIN)
+SEND = Act("send", Role.ADMIN, Concern.NONE)
+SEND_TEST = Act("test", Role.EDITOR, Concern.NONE)
+PAUSE, RESUME = Act("paused", Role.EDITOR, Concern.NONE), Act("resumed", Role.EDITOR, Concern.NONE)
+CANCEL = Act("cancelled", Role.ADMIN, Concern.NONE)
 
 
 def open_sending_provider(installation: Installation) -> Provider:
@@ -67,7 +68,7 @@ def send_edition(
     """
     name = edition_name(installation, name)
     with (
-        SEND.steps(installation.database, actor, name, now=clock()) as audit,
+        SEND.steps(installation, actor, name, now=clock()) as audit,
         closing(open_sending_provider(installation)) as provider,
     ):
         report = edition_run.run_edition(
@@ -130,7 +131,7 @@ def send_test(
     """
     name, database = edition_name(installation, name), installation.database
     with (
-        SEND_TEST.steps(database, actor, name, now=clock()) as audit,
+        SEND_TEST.steps(installation, actor, name, now=clock()) as audit,
         closing(open_sending_provider(installation)) as provider,
     ):
         with database.read() as session:
@@ -172,7 +173,7 @@ def pause_edition(installation: Installation, name: str, *, reason: str, actor: 
         EditionControlError: it is neither approved nor being sent.
     """
     name = edition_name(installation, name)
-    with PAUSE.transaction(installation.database, actor, name, now=now) as (session, audit):
+    with PAUSE.transaction(installation, actor, name, now=now) as (session, audit):
         audit.changed = edition_control.pause_edition(session, name, reason, now=now)
         audit.detail = {"because": reason} if reason else {}
         waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
@@ -186,7 +187,7 @@ def resume_edition(installation: Installation, name: str, *, actor: Actor, now: 
         UnknownEditionError: there is none of that name.
     """
     name = edition_name(installation, name)
-    with RESUME.transaction(installation.database, actor, name, now=now) as (session, audit):
+    with RESUME.transaction(installation, actor, name, now=now) as (session, audit):
         audit.changed = edition_control.resume_edition(session, name, now=now)
         waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
     return PauseResult(name, audit.changed, waiting)
@@ -200,7 +201,7 @@ def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: 
         EditionControlError: it is sent.
     """
     name, database = edition_name(installation, name), installation.database
-    with CANCEL.steps(database, actor, name, now=now) as audit:
+    with CANCEL.steps(installation, actor, name, now=now) as audit:
         with database.write() as session:
             state_before = edition_control.cancel_edition(session, name)
             audit.changed, audit.detail = state_before is not EditionState.CANCELLED, {"was": str(state_before)}

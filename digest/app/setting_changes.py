@@ -1,6 +1,6 @@
 """Settings that admins change in a page: shown with what the environment sets and what the doctor says, changed with an audit row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel
 from sqlalchemy import select
 
 from digest.app import audit_log
-from digest.app.acts import Act, Actor, Role
+from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.alerts.webhook import explain_webhook_refusal
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
@@ -21,9 +22,11 @@ from digest.deliver.providers.kind import DoctorFinding
 from digest.edition import calendar_store
 from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
+from digest.settings.concerns import Concern, find_concern
 from digest.settings.table_values import (
     SettingsValueError,
     describe_change,
+    find_changed_values,
     fingerprint_values,
     replace_section_list,
     replace_table_values,
@@ -32,8 +35,8 @@ from digest.settings.values import SettingsTable
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
-CHANGE = Act("settings changed", Role.ADMIN)
-LOOK = Act("settings looked at", Role.ADMIN)
+CHANGE = Act("settings changed", Role.ADMIN, Concern.BY_SETTING)
+LOOK = Act("settings looked at", Role.ADMIN, Concern.NONE)
 EDITABLE_TABLES = (
     "publication",
     "look",
@@ -137,6 +140,7 @@ def change_settings(
 
     Raises:
         NotPermittedError: the actor is no admin.
+        ConfirmationRequiredError: a changed setting weakens a control, and the actor's proof of who they are is too old.
         SettingsValueError: a value is wrong; its `problems` say which.
         SettingsConflictError: somebody else changed the table meanwhile.
         SettingsError: there is no settings file, it cannot be written, or an edition is going out under this sender.
@@ -145,15 +149,30 @@ def change_settings(
     # A form with a wrong value is answered before an act begins: it leaves no row.
     replace_table_values(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
-    with CHANGE.steps(installation.database, actor, table, now=now) as draft:
+    # The file is written within the transaction, so that no crash parts the change from its audit row and email for long.
+    with CHANGE.transaction(installation, actor, table, now=now) as (_, draft):
         settings = _require_file(installation)
         if table == "sender":
             _refuse_while_sending(installation)
-        before = getattr(settings.file, table)
-        after = getattr(file_edits.change_table(settings, table, values, fingerprint=fingerprint).file, table)
-        change = describe_change(before, after, values)
-        draft.changed, draft.detail = bool(change["after"]), dict(change)
+
+        def permit(before: BaseModel, after: BaseModel) -> None:
+            change = describe_change(before, after, values)
+            draft.changed, draft.detail = bool(change["after"]), dict(change)
+            guard_settings(draft, table, before, after, values)
+
+        file_edits.change_table(settings, table, values, fingerprint=fingerprint, permit=permit)
         return draft.changed
+
+
+def guard_settings(draft: AuditDraft, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]) -> None:
+    """Guard an action by what the settings that it changes declare.
+
+    Raises:
+        ConfirmationRequiredError: one of them weakens a control, and the actor's proof of who they are is too old.
+    """
+    concerns = {name: find_concern(type(after), name) for name in find_changed_values(before, after, names)}
+    guarded = [f"{table}.{name}" for name, concern in concerns.items() if concern.needs_confirmation]
+    draft.guard(concerns.values(), f"changed settings: {', '.join(guarded)}")
 
 
 def _check_against_installation(installation: Installation, table: str, values: Mapping[str, Any]) -> None:
@@ -199,7 +218,7 @@ def change_sections(
     """
     CHANGE.check_role(installation.database, actor, "sections", now=now)
     replace_section_list(installation.settings.file, rows)
-    with CHANGE.steps(installation.database, actor, "sections", now=now) as draft:
+    with CHANGE.steps(installation, actor, "sections", now=now) as draft:
         settings = _require_file(installation)
         before = settings.file.sections
         after = file_edits.replace_sections(settings, rows, fingerprint=fingerprint).file.sections

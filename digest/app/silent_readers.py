@@ -6,10 +6,11 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.consent_wordings import current_wording
 from digest.app.installation import Installation
 from digest.deliver.send import notice_queue
+from digest.settings.concerns import Concern
 from subscribers.lifecycle import silent_readers
 from subscribers.lifecycle.silent_readers import SilenceQuestion
 
-ASK = Act("silent readers asked", Role.ADMIN)
+ASK = Act("silent readers asked", Role.ADMIN, Concern.ADDRESSES, "asked silent subscribers whether to stay")
 SUBJECT = "silent readers"
 ANSWER_DAYS = silent_readers.ANSWER_PERIOD.days
 USUAL_YEARS = 2
@@ -28,7 +29,7 @@ def count_silent_readers(installation: Installation, actor: Actor, years: int, *
     Raises:
         NotPermittedError: the actor is no admin.
     """
-    ASK.check_role(installation.database, actor, SUBJECT, now=now)
+    ASK.check_permitted(installation.database, actor, SUBJECT, now=now)
     with installation.database.read() as session:
         return silent_readers.count_silent_readers(session, silence_begin(years, now))
 
@@ -44,7 +45,7 @@ def ask_silent_readers(
         NotPermittedError: the actor is no admin.
     """
     settings = installation.settings
-    with ASK.steps(installation.database, actor, SUBJECT, now=now) as draft:
+    with ASK.steps(installation, actor, SUBJECT, now=now) as draft:
         asked = silent_readers.queue_silence_questions(
             installation.database,
             notice_queue.make_notice_queue(installation.keys, settings, lambda: now),

@@ -13,11 +13,12 @@ from digest.collect.source_days import SourceWeek, read_source_weeks
 from digest.edition.queries import COMING_STATES
 from digest.select.topics import built_in_topic_names
 from digest.settings import SourceSettings
+from digest.settings.concerns import Concern
 from digest.settings.table_values import fingerprint_values
 from digest.store.models import Article, Edition, EditionState, EditionStory, Source
 from subscribers.errors import RefusalError
 
-LOOK = Act("sources looked at", Role.EDITOR)
+LOOK = Act("sources looked at", Role.EDITOR, Concern.NONE)
 LISTED_EDITIONS = 12
 _URLS_A_QUERY = 500
 

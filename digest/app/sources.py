@@ -20,15 +20,16 @@ from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.urls import absolute_url, site_name
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
+from digest.settings.concerns import Concern
 from digest.settings.loader import describe_value_error
 from digest.settings.table_values import describe_change, read_source_values, shorten_values
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
-ADD = Act("source added", Role.ADMIN)
-CHANGE = Act("source changed", Role.ADMIN)
-REMOVE = Act("source removed", Role.ADMIN)
-LOOK = Act("sources looked at", Role.EDITOR)
+ADD = Act("source added", Role.ADMIN, Concern.NONE)
+CHANGE = Act("source changed", Role.ADMIN, Concern.NONE)
+REMOVE = Act("source removed", Role.ADMIN, Concern.NONE)
+LOOK = Act("sources looked at", Role.EDITOR, Concern.NONE)
 AUDIT_SUBJECT = "sources"
 
 
@@ -109,7 +110,7 @@ def add_source(
         NotPermittedError: the actor is no admin.
         SourceRefusedError: it is listed already, cannot be read, or the settings file cannot take it.
     """
-    with ADD.steps(installation.database, actor, address, now=now) as draft:
+    with ADD.steps(installation, actor, address, now=now) as draft:
         refuse_listed_source(installation, address)
         tried = try_source(installation.settings, address, now=now) if try_first else None
         url = tried.url if tried else address
@@ -154,7 +155,7 @@ def import_opml_bytes(
     """
     added: list[SourceSettings] = []
     refusals: list[str] = []
-    with ADD.steps(installation.database, actor, Path(file_name).name, now=now) as draft:
+    with ADD.steps(installation, actor, Path(file_name).name, now=now) as draft:
         document = _parse_opml(body, file_name, now)
         listed = {source.url for source in installation.settings.file.sources}
         for feed in document.feeds:
@@ -182,7 +183,7 @@ def add_described_source(installation: Installation, actor: Actor, values: Mappi
         SourceRefusedError: it is listed already, or the settings file cannot take it.
     """
     url = str(values.get("url", ""))
-    with ADD.steps(installation.database, actor, url, now=now) as draft:
+    with ADD.steps(installation, actor, url, now=now) as draft:
         refuse_listed_source(installation, url)
         source = read_source_values(values)
         _append_sources(installation, [source], draft)
@@ -201,7 +202,7 @@ def change_source(
         SettingsConflictError: somebody else changed it meanwhile.
         SettingsError: the settings file cannot be read or written.
     """
-    with CHANGE.steps(installation.database, actor, url, now=now) as draft:
+    with CHANGE.steps(installation, actor, url, now=now) as draft:
         before = find_configured_source(installation, url)
         settings = file_edits.change_source(installation.settings, url, values, fingerprint=fingerprint)
         after = next(source for source in settings.file.sources if source.url == values.get("url", url))
@@ -248,7 +249,7 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
         NotPermittedError: the actor is no admin.
         SourceRefusedError: the settings name none of this address, or their file cannot be written.
     """
-    with REMOVE.steps(installation.database, actor, url, now=now) as draft:
+    with REMOVE.steps(installation, actor, url, now=now) as draft:
         before = find_configured_source(installation, url)
         if before is None:
             raise SourceRefusedError(f"{url} is no source of the settings. See 'digest sources list'.")

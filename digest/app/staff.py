@@ -10,6 +10,7 @@ from digest.app.accounts.refused_sign_ins import Refusals, count_refusals
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.send.notice_queue import make_notice_queue
+from digest.settings.concerns import Concern
 from digest.store import staff
 from digest.store.account_models import CodeApp, Passkey, SignIn
 from digest.store.delivery_models import StaffMember
@@ -17,13 +18,13 @@ from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
 
-ADD = Act("staff added", Role.ADMIN)
-REMOVE = Act("staff removed", Role.ADMIN)
-MAIL_LINK = Act("staff link mailed", Role.ADMIN)
-LIST = Act("staff listed", Role.ADMIN)
-CHANGE_ROLE = Act("staff role changed", Role.ADMIN)
-SIGN_OUT = Act("staff signed out", Role.ADMIN)
-RESET = Act("sign-in reset", Role.ADMIN)
+ADD = Act("staff added", Role.ADMIN, Concern.ACCOUNTS, "added {subject} to the staff")
+REMOVE = Act("staff removed", Role.ADMIN, Concern.ACCOUNTS, "removed {subject}")
+MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS, "emailed {subject} a new invitation link")
+LIST = Act("staff listed", Role.ADMIN, Concern.NONE)
+CHANGE_ROLE = Act("staff role changed", Role.ADMIN, Concern.ACCOUNTS, "changed the role of {subject}")
+SIGN_OUT = Act("staff signed out", Role.ADMIN, Concern.NONE)
+RESET = Act("sign-in reset", Role.ADMIN, Concern.ACCOUNTS, "reset how {subject} signs in")
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 
@@ -48,10 +49,11 @@ def add_staff_member(
         OwnAccountError: the name is too long.
     """
     name = tidy_name(name)
-    with ADD.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+    with ADD.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         queue = _notice_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
-        draft.changed = False  # the store writes the row
+        draft.recorded = True  # by the store
+        draft.subject, draft.words = staff.staff_actor(member), f"added {{subject}} as an {role}"
         return member
 
 
@@ -62,11 +64,11 @@ def remove_staff_member(installation: Installation, actor: Actor, address: Addre
         NotPermittedError: the actor is no admin.
         StaffError: nobody on the staff has the address.
     """
-    with REMOVE.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+    with REMOVE.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
         staff.remove_staff_member(session, member, actor=actor.name, now=now)
         forget_sign_in_methods(session, member)
-        draft.changed = False
+        draft.subject, draft.recorded = staff.staff_actor(member), True
         return member
 
 
@@ -77,10 +79,10 @@ def mail_proof_link(installation: Installation, actor: Actor, address: Address, 
         NotPermittedError: the actor is no admin.
         StaffError: nobody on the staff has the address, or it is proven.
     """
-    with MAIL_LINK.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+    with MAIL_LINK.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
         staff.mail_proof_link(session, member, _notice_queue(installation, now), actor=actor.name, now=now)
-        draft.changed = False
+        draft.subject, draft.recorded = staff.staff_actor(member), True
 
 
 def change_staff_role(
@@ -92,12 +94,12 @@ def change_staff_role(
         NotPermittedError: the actor is no admin.
         StaffError: nobody on the staff has the address.
     """
-    with CHANGE_ROLE.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+    with CHANGE_ROLE.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
         draft.subject, draft.changed = staff.staff_actor(member), member.role != role
         draft.detail = {"role": role, "before": member.role}
         if draft.changed:
-            member.role = role
+            member.role, draft.words = role, f"made {{subject}} an {role}"
             draft.detail["sessions"] = end_sessions(session, member.id)
         return member
 
@@ -109,7 +111,7 @@ def end_staff_sessions(installation: Installation, actor: Actor, address: Addres
         NotPermittedError: the actor is no admin.
         StaffError: nobody on the staff has the address.
     """
-    with SIGN_OUT.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+    with SIGN_OUT.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
         ended = end_sessions(session, member.id)
         draft.subject, draft.detail = staff.staff_actor(member), {"sessions": ended}
@@ -123,7 +125,7 @@ def reset_staff_sign_in(installation: Installation, actor: Actor, address: Addre
         NotPermittedError: the actor is no admin.
         StaffError: nobody on the staff has the address.
     """
-    with RESET.transaction(installation.database, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+    with RESET.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
         draft.subject = staff.staff_actor(member)
         staff.end_links(session, member, staff.SIGN_IN_PURPOSE, now)

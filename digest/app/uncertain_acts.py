@@ -17,11 +17,14 @@ from digest.deliver.send import log_evidence, uncertain_deliveries
 from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.log_evidence import LogEvidence
 from digest.deliver.send.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
+from digest.settings.concerns import Concern
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
-RESOLVE_BY_LOG = Act("uncertain settled by a log", Role.ADMIN)
-RESOLVE = {resolution: Act(f"uncertain {resolution}", Role.ADMIN) for resolution in UncertainResolution}
+RESOLVE_BY_LOG = Act(
+    "uncertain settled by a log", Role.ADMIN, Concern.ADDRESSES, "resolved deliveries by an uploaded mail log"
+)
+RESOLVE = {resolution: Act(f"uncertain {resolution}", Role.ADMIN, Concern.NONE) for resolution in UncertainResolution}
 
 
 def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:
@@ -107,7 +110,7 @@ def _resolve_pages(
 ) -> int:
     """Resolve deliveries by a word, 1,000 a transaction, each with its audit row; return how many."""
     database, resolved = installation.database, 0
-    with RESOLVE[resolution].steps(database, actor, subject, now=clock()) as audit:
+    with RESOLVE[resolution].steps(installation, actor, subject, now=clock()) as audit:
         audit.changed = False
         remaining = iter(delivery_ids)
         while page := list(islice(remaining, MAX_TRANSACTION_ROWS)):
@@ -157,7 +160,7 @@ def resolve_by_log(
     """
     name, database = edition_name(installation, name), installation.database
     resolved = 0
-    with RESOLVE_BY_LOG.steps(database, actor, name, now=clock()) as audit:
+    with RESOLVE_BY_LOG.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = bool(evidence.events)
         audit.detail = {"because": reason, "said": {str(verdict): n for verdict, n in evidence.verdicts.items()}}
         departure_log = DepartureLog(installation.settings.left_log, installation.keys)

@@ -89,8 +89,9 @@ def upgrade_installation(
 def _back_up(settings: Settings, database: Database, revision: str, now: datetime, show_progress: ShowProgress) -> Path:
     """Write a backup of the older schema, while nobody else works with the database."""
     _refuse_other_users(settings, database)
-    folder = Path(settings.file.backup.folder or settings.home / "backups")
     passphrase = settings.backup_passphrase_text
+    # It holds staff addresses, so without a passphrase it stays beside the database.
+    folder = Path((passphrase and settings.file.backup.folder) or settings.home / "backups")
     file = folder / f"before-upgrade-{revision}-{now:%Y%m%dT%H%M%SZ}.zip{'.age' if passphrase else ''}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

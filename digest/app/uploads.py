@@ -30,6 +30,7 @@ from digest.app.upload_files import (
     write_note,
 )
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from digest.store.engine import open_database
 from subscribers.errors import ApplicationError, RefusalError
 from subscribers.transfer.decisions import RowReason
@@ -39,12 +40,12 @@ from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, RowAccount, read_outcomes, write_outcomes
 
-UPLOAD = Act("list uploaded", Role.ADMIN)
-TRY = Act("import tried", Role.ADMIN)
-REMOVE = Act("upload removed", Role.ADMIN)
-TAKE_REJECTS = Act("rejected rows taken", Role.ADMIN)
-TAKE_OUTCOMES = Act("row outcomes taken", Role.ADMIN)
-SHOW = Act("uploads listed", Role.ADMIN)
+UPLOAD = Act("list uploaded", Role.ADMIN, Concern.ADDRESSES, "uploaded a list")
+TRY = Act("import tried", Role.ADMIN, Concern.ADDRESSES, "tried an import")
+REMOVE = Act("upload removed", Role.ADMIN, Concern.NONE)
+TAKE_REJECTS = Act("rejected rows taken", Role.ADMIN, Concern.ADDRESSES, "downloaded an import's skipped rows")
+TAKE_OUTCOMES = Act("row outcomes taken", Role.ADMIN, Concern.ADDRESSES, "downloaded an import's row outcomes")
+SHOW = Act("uploads listed", Role.ADMIN, Concern.NONE)
 
 _ROWS_A_PIECE = 2000  # of a file of outcomes
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -88,7 +89,7 @@ class ListUploads:
         """
         name = secrets.token_hex(8)
         folder = installation.settings.uploads_folder / name
-        with UPLOAD.steps(installation.database, actor, f"upload {name}", now=now) as draft:
+        with UPLOAD.steps(installation, actor, f"upload {name}", now=now) as draft:
             try:
                 folder.mkdir(mode=0o700, parents=True)
                 file = folder / safe_file_name(file_name)
@@ -158,7 +159,7 @@ class ListUploads:
             UploadError: something is being done with it.
             ColumnMappingError: the columns do not make a list.
         """
-        (lists.IMPORT if commit else TRY).check_role(installation.database, actor, f"upload {name}", now=now)
+        (lists.IMPORT if commit else TRY).check_permitted(installation.database, actor, f"upload {name}", now=now)
         upload = self.find(installation, actor, name, now=now)
         check_column_meanings(options.columns or upload.meanings)
         work = _RunningWork(rows=upload.rows)
@@ -233,7 +234,7 @@ class ListUploads:
         upload = self.find(installation, actor, name, now=now)
         if upload.is_running:
             raise UploadError("This list is being worked on: stop it first.")
-        with REMOVE.steps(installation.database, actor, f"upload {name}", now=now):
+        with REMOVE.steps(installation, actor, f"upload {name}", now=now):
             shutil.rmtree(upload.file.parent)
 
 
@@ -282,7 +283,7 @@ def work_on_upload(settings: Settings, actor: Actor, upload: ListUpload, now: da
                 keep_rejects=False,
             )
             return replace(upload, stage=UploadStage.DONE, found=_describe_report(came), rows=came.survey.rows)
-        with TRY.steps(database, actor, f"upload {upload.name}", now=now) as draft:
+        with TRY.steps(installation, actor, f"upload {upload.name}", now=now) as draft:
             trying = _outcomes_path(upload, came_in=False).with_suffix(".new")
             tried = lists.rehearse_import(
                 installation, actor, upload.file, upload.options, now=now, progress=report, outcomes=trying
@@ -330,7 +331,7 @@ def write_row_outcomes(
     upload = uploads.find(installation, actor, name, now=now)
     if not has_row_outcomes(upload):
         raise UploadError("There is no account of its rows: the list has not been tried yet, or came in before.")
-    with (TAKE_REJECTS if left_out else TAKE_OUTCOMES).steps(installation.database, actor, f"upload {name}", now=now):
+    with (TAKE_REJECTS if left_out else TAKE_OUTCOMES).steps(installation, actor, f"upload {name}", now=now):
         accounts = read_outcomes(_outcomes_path(upload, came_in=upload.stage is UploadStage.DONE))
     return _write_pieces((each for each in accounts if not left_out or each.reason is RowReason.REJECTED), name_outcome)
 

@@ -117,12 +117,14 @@ def _open_to_read(path: Path, passphrase: str | None) -> IO[bytes]:
         opened: IO[bytes] = file
         if is_encrypted(file):
             if passphrase is None:
-                raise BackupError(f"{path}: is encrypted. Set DIGEST_BACKUP_PASSPHRASE to the passphrase of its time.")
+                raise BackupError(
+                    f"{path} is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase, or run the command in a terminal, where it asks for it."
+                )
             try:
                 decrypted = EncryptedReader(file, passphrase)
             except WrongPassphraseError:
                 raise BackupError(
-                    f"{path}: does not open with this passphrase. Set DIGEST_BACKUP_PASSPHRASE to the one of its time."
+                    f"{path} doesn't open with this passphrase. Set DIGEST_BACKUP_PASSPHRASE to the one it was made with."
                 ) from None
             opened = io.BufferedReader(decrypted, CHUNK_BYTES)
         on_failure.pop_all()

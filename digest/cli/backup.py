@@ -1,10 +1,12 @@
 """`digest backup` and `digest restore`: one file with everything, and back."""
 
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import click
+from pydantic import SecretStr
 
 from digest.app import backups
 from digest.app.acts import Actor
@@ -16,6 +18,7 @@ from digest.cli.terminal import show_progress
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
 
+MIN_PASSPHRASE = 12  # characters
 FILE_PATH = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -33,26 +36,30 @@ needs the newest one), and the outbox, whose files hold addresses in clear.
 \b
 Exit codes:
   0  written, read again and proved
-  1  the file is there already, or cannot be written; or the ledger in it is broken, which is said
+  1  there is no passphrase, or the file exists or can't be written; or the ledger in it is broken
   2  wrong use"""
 )
 @click.argument("file", type=FILE_PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print what it holds as JSON.")
 @pass_command_context
 def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
-    """Write every row of the database to one FILE that only you can read, while all goes on.
+    """Write every row of the database to one FILE that only you can read. Work goes on meanwhile.
 
-    Without FILE into the folder of the settings: encrypted, restored into a scratch database to prove it, and older ones
-    deleted. Addresses are in it as in the database: encrypted with keys that it does not hold. With a passphrase in
-    DIGEST_BACKUP_PASSPHRASE all of it is encrypted. It fits SQLite and PostgreSQL.
+    Without FILE, the backup goes into the folder from the settings, is restored into a scratch database to prove it, and
+    replaces outdated ones. It's encrypted to the passphrase in DIGEST_BACKUP_PASSPHRASE or DIGEST_BACKUP_PASSPHRASE_FILE;
+    if neither is set, the command asks for one. Subscriber addresses in it also need the key file. It can be restored into
+    SQLite and PostgreSQL.
     """
     done = None
+    passphrase = _ask_new_passphrase() if file is not None and not context.settings.backup_passphrase else None
     with show_progress("Backing up", shown=not as_json) as bar:
         if file is None:
             done = backups.back_up_into_folder(context.installation, context.actor, now=context.now(), progress=bar)
             file, manifest = done.file, done.manifest
         else:
-            manifest = backups.create_backup(context.installation, context.actor, file, now=context.now(), progress=bar)
+            manifest = backups.create_backup(
+                context.installation, context.actor, file, passphrase=passphrase, now=context.now(), progress=bar
+            )
     _show_backup(context, file, manifest, as_json=as_json)
     if done is None:
         return
@@ -64,20 +71,37 @@ def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _ask_new_passphrase() -> str | None:
+    """Ask for the passphrase of one backup; None where nobody can be asked."""
+    if not _is_terminal():
+        return None
+    click.echo(
+        "The backup holds staff addresses, so it's encrypted. It can't be restored without the passphrase.", err=True
+    )
+    while (
+        len(passphrase := click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True))
+        < MIN_PASSPHRASE
+    ):
+        click.echo(f"Choose a passphrase of at least {MIN_PASSPHRASE} characters.", err=True)
+    return str(passphrase)
+
+
 def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest, *, as_json: bool) -> None:
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
-    is_encrypted = context.settings.backup_passphrase is not None
     if as_json:
-        found = {"file": str(file), "bytes": size, "made_at": manifest.made_at, "encrypted": is_encrypted, "rows": rows}
+        found = {"file": str(file), "bytes": size, "made_at": manifest.made_at, "encrypted": True, "rows": rows}
         print_json(found)
         return
     click.echo(
         f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes; read again and proved.\n"
         f"{_describe_keys(context)}"
     )
-    if is_encrypted:
-        click.echo("It is encrypted: nobody opens it without the passphrase, so keep that elsewhere too.")
+    click.echo("It can't be restored without the passphrase, so keep that somewhere else, too.")
 
 
 def _describe_keys(context: CommandContext) -> str:
@@ -119,6 +143,9 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
     """
     settings, now = context.settings, context.now()
     actor = _permitted_actor(context, now)
+    if _is_terminal() and backups.needs_passphrase(settings, file):
+        passphrase = click.prompt("Passphrase of the backup", hide_input=True, err=True)
+        settings = settings.model_copy(update={"backup_passphrase": SecretStr(passphrase)})
     if replace and not check and not yes:
         click.confirm(
             "The database that is there is set aside, and the backup takes its place. Go on?", abort=True, err=True

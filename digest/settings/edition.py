@@ -1,11 +1,12 @@
 """The tables of `digest.toml` that say what an edition is: whose it is, when it comes, what it is made of."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
 from digest.settings import values
+from digest.settings.concerns import Concern
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from subscribers.consent.wordings import check_template
 from subscribers.reader_language import ReaderLanguage, mark_message, writing_direction
@@ -14,18 +15,19 @@ from subscribers.reader_language import ReaderLanguage, mark_message, writing_di
 class PublicationSettings(values.SettingsTable):
     """What the newsletter is and who makes it."""
 
-    name: values.FilledLine = "HLS.Today"
-    tagline: values.SingleLine = "The homeland-security week in one read"
-    site: Annotated[str, AfterValidator(values.check_web_address)] = "https://hls.today/"
-    about: str = (
+    # The consent text names the publication, in its language.
+    name: Annotated[values.FilledLine, Concern.CONSENT] = "HLS.Today"
+    tagline: Annotated[values.SingleLine, Concern.NONE] = "The homeland-security week in one read"
+    site: Annotated[str, AfterValidator(values.check_web_address), Concern.SENDER] = "https://hls.today/"
+    about: Annotated[str, Concern.NONE] = (
         "HLS.Today covers news and information on homeland security and public safety "
         "for people in the public and private sectors."
     )
-    editor: values.SingleLine = ""
-    language: str = "en"
-    timezone: Annotated[str, AfterValidator(values.check_time_zone)] = "America/New_York"
-    intro: str = ""
-    first_number: int = Field(default=1, ge=1)
+    editor: Annotated[values.SingleLine, Concern.NONE] = ""
+    language: Annotated[str, Concern.CONSENT] = "en"
+    timezone: Annotated[str, AfterValidator(values.check_time_zone), Concern.NONE] = "America/New_York"
+    intro: Annotated[str, Concern.NONE] = ""
+    first_number: Annotated[int, Concern.NONE] = Field(default=1, ge=1)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -41,11 +43,15 @@ class PublicationSettings(values.SettingsTable):
 class WordingSettings(values.SettingsTable):
     """What readers agree to; empty: the sentence that is shipped. Another text is another version by itself."""
 
+    concern: ClassVar = Concern.CONSENT
+
     consent: Annotated[str, AfterValidator(check_template)] = ""
 
 
 class SenderSettings(values.SettingsTable):
     """Who the mail comes from. Sending to the world demands `address` and `postal_address`."""
+
+    concern: ClassVar = Concern.SENDER
 
     name: values.SingleLine = "HLS.Today"
     address: values.MailAddress = "digest@news.example.org"
@@ -62,16 +68,17 @@ DeadlineRule = Literal["wait", "skip", "send-last-approved"]
 class ScheduleSettings(values.SettingsTable):
     """When things happen, in the publication's zone; see `digest.timetable` for the form."""
 
-    collect: list[values.RuleText] = ["daily 05:00", "daily 17:00"]
-    draft: values.RuleText = "thu 17:30"
-    release: values.RuleText = "fri 06:00"
+    collect: Annotated[list[values.RuleText], Concern.NONE] = ["daily 05:00", "daily 17:00"]
+    draft: Annotated[values.RuleText, Concern.NONE] = "thu 17:30"
+    release: Annotated[values.RuleText, Concern.NONE] = "fri 06:00"
     # Before the release: when every article is looked at again; 0: never.
-    last_look_minutes: int = Field(default=20, ge=0, le=24 * 60)
-    at_gone_article: Literal["stop", "send"] = "stop"
-    deadline_hours: float = Field(default=10, ge=0, le=168)  # before the usual hour of release: until when to approve
-    at_deadline: DeadlineRule = "wait"
+    last_look_minutes: Annotated[int, Concern.ALERTS] = Field(default=20, ge=0, le=24 * 60)
+    at_gone_article: Annotated[Literal["stop", "send"], Concern.ALERTS] = "stop"
+    # Before the usual hour of release: until when to approve.
+    deadline_hours: Annotated[float, Concern.NONE] = Field(default=10, ge=0, le=168)
+    at_deadline: Annotated[DeadlineRule, Concern.NONE] = "wait"
     # Before the usual hour of release: when editors are reminded of what is not approved.
-    reminder_hours: list[Annotated[float, Field(gt=0, le=168)]] = [11]
+    reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], Concern.NONE] = [11]
 
     @property
     def collect_rules(self) -> tuple[ScheduleRule, ...]:
@@ -92,6 +99,8 @@ class ScheduleSettings(values.SettingsTable):
 class ApprovalSettings(values.SettingsTable):
     """Who has to approve an edition before it goes out."""
 
+    concern: ClassVar = Concern.APPROVAL
+
     approvers: Literal[1, 2] = 1
 
 
@@ -100,6 +109,8 @@ SectionKindName = Literal["featured", "most-read", "topics", "products", "events
 
 class SectionSettings(values.SettingsTable):
     """One block of the edition. `kind = "stories"` is the operator's own, filled from `topics`."""
+
+    concern: ClassVar = Concern.NONE
 
     key: Annotated[str, AfterValidator(values.check_section_key)]
     title: values.FilledLine
@@ -139,6 +150,8 @@ DEFAULT_SECTIONS = (
 class SponsorSettings(values.SettingsTable):
     """One labelled, paid block; `name` is who pays."""
 
+    concern: ClassVar = Concern.NONE
+
     name: values.SingleLine
     headline: values.SingleLine
     text: str
@@ -154,6 +167,8 @@ class SourceSettings(values.SettingsTable):
     nothing says otherwise (`TopicRules` says what it counts).
     """
 
+    concern: ClassVar = Concern.NONE
+
     url: Annotated[str, AfterValidator(values.check_web_address)]
     name: values.SingleLine
     publisher: values.SingleLine
@@ -168,6 +183,8 @@ class SourceSettings(values.SettingsTable):
 
 class RankingWeights(values.SettingsTable):
     """How much each term of a story's score counts; they are renormalised where a term is unknown."""
+
+    concern: ClassVar = Concern.NONE
 
     coverage: float = Field(default=0.40, ge=0)
     readership: float = Field(default=0.25, ge=0)
@@ -219,6 +236,8 @@ HOME_AGENCIES = (
 class SelectionSettings(values.SettingsTable):
     """How stories are grouped, ranked and chosen."""
 
+    concern: ClassVar = Concern.NONE
+
     weights: RankingWeights = RankingWeights()
     same_story: float = Field(default=0.21, gt=0, lt=1)  # average-linkage similarity that joins two articles
     per_publisher: int = Field(default=3, ge=1)  # stories led by one publisher in one edition
@@ -239,6 +258,8 @@ class SelectionSettings(values.SettingsTable):
 
 class ReadershipSettings(values.SettingsTable):
     """Where reads of the own site's pages come from: a CSV file (`url,views`) or WordPress Popular Posts."""
+
+    concern: ClassVar = Concern.NONE
 
     csv: str = ""
     wordpress: str = ""  # the site's address, e.g. https://hls.today

@@ -31,7 +31,14 @@ class SettingsConflictError(SettingsError):
     """The same values were changed by somebody else since they were shown; nothing was written."""
 
 
-def change_table(settings: Settings, table: str, values: Mapping[str, Any], *, fingerprint: str) -> Settings:
+def change_table(
+    settings: Settings,
+    table: str,
+    values: Mapping[str, Any],
+    *,
+    fingerprint: str,
+    permit: Callable[[BaseModel, BaseModel], None] = lambda *_: None,
+) -> Settings:
     """Write new values into a table of the file, and return the settings as they then are.
 
     Args:
@@ -39,6 +46,7 @@ def change_table(settings: Settings, table: str, values: Mapping[str, Any], *, f
         table: the table's name, such as `schedule`.
         values: the values by their keys; those that stand there already are left alone.
         fingerprint: of the values that were shown (`fingerprint_values`).
+        permit: called with the table as the file has it and as it's going to be, before anything is written; it may raise.
 
     Raises:
         SettingsValueError: a value is wrong.
@@ -50,6 +58,7 @@ def change_table(settings: Settings, table: str, values: Mapping[str, Any], *, f
         before: BaseModel = getattr(file, table)
         _refuse_conflict(before, fingerprint)
         wanted = table_values.replace_table_values(file, table, values)
+        permit(before, getattr(wanted, table))
         changed = table_values.find_changed_values(before, getattr(wanted, table), values)
         return _set_table_values(text, table, changed), wanted
 

@@ -5,12 +5,13 @@ Layout, sizes and order are no settings. A colour in which text could not be rea
 
 import math
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from digest.settings import values
 from digest.settings.colours import READABLE_CONTRAST, contrast_ratio, hue_distance, nearest_readable_colour
+from digest.settings.concerns import Concern
 
 # What no publisher changes: grounds and texts, light and dark (docs/decisions/0006-mail-html.md).
 PAPER, PAPER_DARK, TINT_DARK = "#FFFFFF", "#12161C", "#1B2129"
@@ -48,6 +49,8 @@ class LogoPair(values.SettingsTable):
 
 class LookSettings(values.SettingsTable):
     """How mail and readers' pages are dressed; `_dark` is for dark screens."""
+
+    concern: ClassVar = Concern.NONE
 
     # A default has to be read on a tint of the publisher's too.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

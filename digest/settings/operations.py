@@ -1,15 +1,18 @@
 """The tables of `digest.toml` that say how the installation is run: bounds, alerts, how long things are kept."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from digest.settings import values
+from digest.settings.concerns import Concern
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
 
 class LimitSettings(values.SettingsTable):
     """Bounds on what the world can make us do."""
+
+    concern: ClassVar = Concern.LIMITS
 
     fetch_timeout: float = Field(default=20.0, gt=0, le=300)  # seconds for one whole fetch
     fetch_bytes: int = Field(default=10_000_000, ge=1000)  # after decompression
@@ -19,8 +22,10 @@ class LimitSettings(values.SettingsTable):
     image_bytes: int = Field(default=8_000_000, ge=1000)
     image_pixels: int = Field(default=40_000_000, ge=1000)
     # Private networks that sources may be in.
-    allow_networks: list[values.NetworkText] = []
-    proxies: int = Field(default=0, ge=0, le=5)  # in front of the pages: how many X-Forwarded-For entries are true
+    allow_networks: Annotated[list[values.NetworkText], Concern.NETWORK] = []
+    proxies: Annotated[int, Concern.NETWORK] = Field(
+        default=0, ge=0, le=5
+    )  # in front of the pages: how many X-Forwarded-For entries are true
     # Forms in 7 days for one registered domain, except large mailbox providers; more are rejected.
     signups_per_domain: int = Field(default=40, ge=1)
     signups_per_network: int = Field(default=30, ge=1)  # forms per hour from one /24 or /48; more are rejected
@@ -59,6 +64,8 @@ class AlertSettings(values.SettingsTable):
     `seal_mail_days` is every how many days the admins get the newest seal of the consent ledger; 0: never.
     """
 
+    concern: ClassVar = Concern.ALERTS
+
     complaints: int = Field(default=3, ge=1)
     complaints_share: float = Field(default=0.001, ge=0, le=1)  # what Gmail wants mail to stay below
     hard_bounces: int = Field(default=10, ge=1)
@@ -77,6 +84,8 @@ class AlertSettings(values.SettingsTable):
 class RetentionSettings(values.SettingsTable):
     """How long things are kept."""
 
+    concern: ClassVar = Concern.RETENTION
+
     evidence_days: int = Field(default=90, ge=1)  # network address and user agent behind a consent, encrypted
     delivery_days: int = Field(default=400, ge=90)  # a line for each mail; then totals. Fewer would hide strikes
 
@@ -86,6 +95,8 @@ class BackupSettings(values.SettingsTable):
 
     The newest of each of so many days, weeks and months is kept.
     """
+
+    concern: ClassVar = Concern.BACKUPS
 
     folder: str = ""
     at: list[values.RuleText] = ["daily 02:30"]
@@ -104,6 +115,8 @@ class BounceMailboxSettings(values.SettingsTable):
 
     `done` is the folder that a message goes to once it is stored; empty: it is deleted. What is not ours stays.
     """
+
+    concern: ClassVar = Concern.ALERTS
 
     host: str = ""
     port: int = Field(default=0, ge=0, le=65535)  # 0: 993 with implicit TLS, else 143

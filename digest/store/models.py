@@ -16,6 +16,7 @@ import digest.store.approval_models
 import digest.store.archive_models
 import digest.store.correction_models
 import digest.store.delivery_models
+import digest.store.guard_models
 import digest.store.past_edition_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these
 from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, UtcDateTime, enum_by_value

@@ -31,7 +31,8 @@ MEMBER_NOTICES = (
     "alarm",
     "alert",
     "deadline",
-)  # mails to one member, who is named first in their serial
+    "summary",
+)  # emails to one member, who is named first in their serial. Not "guard": an admin's removal must not withhold its warnings.
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
 SIGN_IN_PURPOSE: one_time_tokens.OneTimePurpose = "sign in"
 

@@ -14,6 +14,7 @@ from jinja2 import BaseLoader, StrictUndefined
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
+from digest.app.acts import ConfirmationRequiredError
 from digest.app.installation import Installation
 from digest.app.page_context import build_page_context
 from digest.settings import Settings
@@ -31,6 +32,7 @@ from digest.web.archive.search_words import mark_words
 from digest.web.archive.site_parts import describe_signup, list_site_links
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
+    ask_to_confirm,
     check_access,
     find_current_staff,
     keep_staff_pages_private,
@@ -104,6 +106,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     check_route_rules(rule.endpoint for rule in app.url_map.iter_rules())
     app.register_error_handler(HTTPException, _error_page)
     app.register_error_handler(TemplateMistakeError, _template_mistake_page)
+    app.register_error_handler(ConfirmationRequiredError, ask_to_confirm)
     app.after_request(add_default_headers)
     # These run in reverse order: what the staff's pages carry is set first.
     app.after_request(keep_staff_pages_private)

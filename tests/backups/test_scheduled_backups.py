@@ -168,8 +168,8 @@ def test_an_encrypted_backup_is_restored_with_its_passphrase_alone(
         said = {"DIGEST_HOME": str(home), "DIGEST_DATABASE_URL": url, "DIGEST_BACKUP_PASSPHRASE": passphrase}
         return CliRunner(env=said).invoke(digest, ["restore", str(file)]).output
 
-    assert "is encrypted. Set DIGEST_BACKUP_PASSPHRASE" in restore(done.file, "")
-    assert "does not open with this passphrase." in restore(done.file, "another")
+    assert "is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase" in restore(done.file, "")
+    assert "doesn't open with this passphrase." in restore(done.file, "another")
     assert "no backup of ours, or a damaged one" in restore(cut, PASSPHRASE)
     assert not (home / "digest.db").exists()
     assert "every chain and every seal holds" in restore(done.file, PASSPHRASE)

@@ -30,6 +30,7 @@ from digest.app.edit_application import EditForm
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.app.jobs import SLOT_JOBS
+from digest.backups import creation
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
 from digest.edition.edits import EditionField
@@ -232,7 +233,7 @@ class SimulatedYear:
 
     def _back_up(self, name: str) -> None:
         file = self.place.settings_file.parent / f"{name}.backup"
-        backups.create_backup(self._installation, ADMIN, file, now=self.clock())
+        creation.create_backup(self._installation.database, file, now=self.clock())
         self.extra_backups[name] = file
 
     def _restore(self, file: Path | None) -> None:

@@ -15,17 +15,23 @@ from digest.app.accounts import code_apps, passkeys, passwords
 from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, list_sign_ins
 from digest.app.acts import Act, Role
 from digest.app.installation import Installation
+from digest.settings.concerns import Concern
 from digest.store import staff_sessions
 from digest.store.account_models import CodeApp, Passkey, SignIn, StaffSession
 from digest.store.delivery_models import StaffMember
 from subscribers.errors import RefusalError
 
-SET_PASSWORD = Act("password or app set", Role.EDITOR)
-ADD_PASSKEY, RENAME_PASSKEY = Act("passkey added", Role.EDITOR), Act("passkey renamed", Role.EDITOR)
-REMOVE_PASSKEY = Act("passkey removed", Role.EDITOR)
-MAKE_RECOVERY_CODES = Act("recovery codes made", Role.EDITOR)
-END_SESSIONS = Act("sessions ended", Role.EDITOR)
-CHANGE_NAME = Act("name changed", Role.EDITOR)
+SET_PASSWORD = Act("password or app set", Role.EDITOR, Concern.ACCOUNTS, "set their own password or authenticator app")
+ADD_PASSKEY, RENAME_PASSKEY = (
+    Act("passkey added", Role.EDITOR, Concern.ACCOUNTS, "added a passkey to their own account"),
+    Act("passkey renamed", Role.EDITOR, Concern.NONE),
+)
+REMOVE_PASSKEY = Act("passkey removed", Role.EDITOR, Concern.ACCOUNTS, "removed a passkey from their own account")
+MAKE_RECOVERY_CODES = Act(
+    "recovery codes made", Role.EDITOR, Concern.ACCOUNTS, "made new recovery codes for their own account"
+)
+END_SESSIONS = Act("sessions ended", Role.EDITOR, Concern.NONE)
+CHANGE_NAME = Act("name changed", Role.EDITOR, Concern.NONE)
 MAX_NAME_LENGTH = 60  # characters, of a member's or a passkey's name
 SHOWN_SIGN_INS = 50
 WARNING_PERIOD = timedelta(days=30)  # for so long failed sign-ins are pointed out
@@ -128,7 +134,7 @@ def change_own_name(installation: Installation, signed_in: SignedInStaff, name: 
         OwnAccountError: it is too long.
     """
     name = tidy_name(name)
-    with CHANGE_NAME.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+    with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         session.get_one(StaffMember, signed_in.member_id).name = name
 
 
@@ -146,20 +152,14 @@ def tidy_name(name: str) -> str:
 
 def end_own_session(installation: Installation, signed_in: SignedInStaff, session_id: int, *, now: datetime) -> None:
     """End one of the member's sessions; one that has ended already is no error."""
-    with END_SESSIONS.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
-        session,
-        draft,
-    ):
+    with END_SESSIONS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         draft.changed = staff_sessions.end_session(session, signed_in.member_id, session_id)
         draft.detail = {"sessions": 1}
 
 
 def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> int:
     """End all of the member's sessions but the present one; return how many they were."""
-    with END_SESSIONS.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
-        session,
-        draft,
-    ):
+    with END_SESSIONS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         ended = staff_sessions.end_sessions(session, signed_in.member_id, keep=signed_in.session_id)
         draft.changed, draft.detail = ended > 0, {"sessions": ended}
         return ended
@@ -201,10 +201,7 @@ def set_password(
     if password:
         passwords.check_password(password, own_words=_list_own_words(installation, signed_in))
         password_hash = passwords.hash_password(password)
-    with SET_PASSWORD.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
-        session,
-        draft,
-    ):
+    with SET_PASSWORD.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         _require_session(session, signed_in)
         member = session.get_one(StaffMember, member_id, with_for_update=True)
         counts = code_apps.find_code_app(session, member_id) is not None
@@ -244,10 +241,7 @@ def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff,
     Raises:
         OwnAccountError: there is no app whose codes they could stand in for.
     """
-    with MAKE_RECOVERY_CODES.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
-        session,
-        _,
-    ):
+    with MAKE_RECOVERY_CODES.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         if code_apps.find_code_app(session, signed_in.member_id) is None:
             raise OwnAccountError("Recovery codes stand in for an app's codes: set up password and code first.")
         return code_apps.make_recovery_codes(session, signed_in.member_id)
@@ -287,7 +281,7 @@ def add_own_passkey(
     """
     name = tidy_name(name) or f"Passkey of {now:%Y-%m-%d}"
     party = passkeys.RelyingParty.from_base_url(installation.settings.link_base)
-    with ADD_PASSKEY.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+    with ADD_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         passkeys.add_passkey(
             session,
             installation.keys,
@@ -309,10 +303,7 @@ def rename_own_passkey(
         OwnAccountError: the name is too long, or there is no such passkey.
     """
     name = tidy_name(name)
-    with RENAME_PASSKEY.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
-        session,
-        draft,
-    ):
+    with RENAME_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         passkey = _require_passkey(session, signed_in, passkey_id)
         draft.changed = bool(name) and name != passkey.name
         passkey.name = name or passkey.name
@@ -324,10 +315,7 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
     Raises:
         OwnAccountError: there is no such passkey, or it is the only way to sign in.
     """
-    with REMOVE_PASSKEY.transaction(installation.database, signed_in.actor, signed_in.actor.name, now=now) as (
-        session,
-        _,
-    ):
+    with REMOVE_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         passkey = _require_passkey(session, signed_in, passkey_id)
         member = session.get_one(StaffMember, signed_in.member_id)
         count = session.scalar(select(func.count()).select_from(Passkey).where(Passkey.staff == member.id)) or 0

@@ -14,6 +14,7 @@ from digest.app.accounts.refused_sign_ins import record_refusal
 from digest.app.accounts.visitor import Visitor, make_device_mark
 from digest.app.acts import Act, Actor, Face, Role
 from digest.app.installation import Installation
+from digest.settings.concerns import Concern
 from digest.store import staff, staff_sessions
 from digest.store.account_models import SignIn, StaffSession
 from digest.store.audit import record_audit
@@ -22,12 +23,11 @@ from subscribers.address import AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
 from subscribers.store import one_time_tokens
 
-FRESH_PERIOD = timedelta(minutes=15)  # after a sign-in: what shows or moves addresses asks for a newer one
 TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 LOG_RETENTION = timedelta(days=90)  # of a member's sign-ins
 _UNKNOWN_PASSKEY = "This passkey is not known here. It may have been removed: use another, or your password."
-MAKE_LINK = Act("sign-in link made", Role.ADMIN)
+MAKE_LINK = Act("sign-in link made", Role.ADMIN, Concern.ACCOUNTS, "made a sign-in link for {subject}")
 
 
 class SignInMethod(StrEnum):
@@ -70,7 +70,7 @@ class SignedInStaff:
     @property
     def actor(self) -> Actor:
         """The member as the one who acts at the desk."""
-        return Actor(f"staff {self.member_id}", self.role, Face.DESK)
+        return Actor(f"staff {self.member_id}", self.role, Face.DESK, self.fresh_at)
 
     @property
     def display_name(self) -> str:
@@ -79,7 +79,7 @@ class SignedInStaff:
 
     def is_fresh(self, now: datetime) -> bool:
         """Say whether the member proved who they are within the last 15 minutes."""
-        return now - self.fresh_at < FRESH_PERIOD
+        return self.actor.is_confirmed(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, n
         NotPermittedError: the actor is no admin.
         StaffError: nobody on the staff has the address.
     """
-    with MAKE_LINK.transaction(installation.database, actor, "staff", now=now) as (session, draft):
+    with MAKE_LINK.transaction(installation, actor, "staff", now=now) as (session, draft):
         member = staff.require_staff_member(session, email)
         draft.subject = staff.staff_actor(member)
         staff.end_links(session, member, staff.SIGN_IN_PURPOSE, now)

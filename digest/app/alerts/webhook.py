@@ -20,6 +20,7 @@ from digest.collect.fetch.address_guard import AddressGuard, UnreachableHostErro
 from digest.collect.fetch.fetcher import build_user_agent
 from digest.collect.fetch.result import FetchError
 from digest.settings import Settings
+from digest.settings.concerns import Concern
 from digest.store.alert_models import Alert, AlertPost
 from subscribers.errors import RefusalError
 
@@ -29,7 +30,7 @@ RETRY_DELAYS = tuple(
 )  # after each try; then it is given up
 MAX_POSTS = 50  # of one run
 
-SEND_TEST = Act("alert tested", Role.ADMIN)
+SEND_TEST = Act("alert tested", Role.ADMIN, Concern.NONE)
 
 log = structlog.get_logger("alerts")
 
@@ -168,7 +169,7 @@ def send_test_post(installation: Installation, actor: Actor, *, now: datetime) -
         NotPermittedError: the actor is no admin.
         AlertTestError: there is no webhook, or it did not take the test.
     """
-    with SEND_TEST.steps(installation.database, actor, "webhook", now=now) as draft:
+    with SEND_TEST.steps(installation, actor, "webhook", now=now) as draft:
         settings = installation.settings
         if not settings.file.alerts.webhook:
             raise AlertTestError("No webhook is named. Name one, save, and send the test then.")

@@ -9,11 +9,11 @@ from digest.app.installation import Installation, create_key_file, open_installa
 from digest.app.setup.plan import SetupPlan, write_planned_files
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer
 from digest.settings import Settings, load_settings
-from digest.store.audit import record_audit
+from digest.settings.concerns import Concern
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 
-SET_UP = Act("set up", Role.ADMIN)
+SET_UP = Act("set up", Role.ADMIN, Concern.SENDER, "changed the installation's files with digest setup")
 AUDIT_SUBJECT = "installation"
 
 
@@ -52,8 +52,8 @@ def carry_out_setup(plan: SetupPlan, find_actor: Callable[[Installation], Actor]
             new_keys = create_key_file(installation)
             if changed:
                 actor = find_actor(installation)
-                with installation.database.write() as session:
-                    record_audit(session, SET_UP.name, AUDIT_SUBJECT, {"files": changed}, actor=actor.name, now=now)
+                with SET_UP.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (_, draft):
+                    draft.detail = {"files": changed}
     except ApplicationError as exc:
         return SetupResult(settings, signer=signer, problem=str(exc))
     return SetupResult(settings, new_keys, signer)

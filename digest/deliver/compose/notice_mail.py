@@ -23,7 +23,7 @@ TO_SUBSCRIBERS = frozenset(
     {"known", "link", "welcome", "choices", "leave", "stay", "correction"}
 )  # who gets these can leave by one click
 # Who makes the newsletter reads English.
-TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline"})
+TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"})
 
 
 @dataclass(frozen=True)

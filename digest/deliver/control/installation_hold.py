@@ -81,9 +81,16 @@ def parse_hold(stored: Mapping[str, Any]) -> InstallationHold:
 
 
 def hold_installation(session: Session, reason: str, *, actor: str, now: datetime, may_be_copy: bool = False) -> bool:
-    """Hold the installation; False where it is held already: that hold stands as it was."""
-    if current_hold(session) is not None:
-        return False
+    """Pause all sending; return False where it is paused already, and leave that pause as it was.
+
+    One that somebody made is replaced where the installation may be a copy: from a copy nothing leaves, no exempt email either.
+    """
+    before = current_hold(session)
+    if before is not None:
+        if before.may_be_copy or not may_be_copy:
+            return False
+        words = f': "{before.reason.rstrip(".")}"' if before.reason else ""
+        reason = f"{reason.rstrip('.')}. {before.actor} had paused it before{words}"
     stored = {"because": reason, "actor": actor, "since": now.isoformat(), "may_be_copy": may_be_copy}
     write_installation_state(session, HOLD_STATE_KEY, stored, now=now)
     return True

@@ -32,6 +32,7 @@ CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
 DEADLINE_FACTS = ("title", "heading", "say", "state", "button", "subject", "preheader", "preview")
 ALARM_FACTS = ("reason", "waiting", "handed_over")
 ALERT_FACTS = ("heading", "opened", "over", "address")
+GUARD_FACTS = ("who", "did", "concern", "face", "lines", "log_url", "staff_url")
 GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
 # Facts that are used as they are.
 _PLAIN_FACTS = (
@@ -47,6 +48,7 @@ _PLAIN_FACTS = (
     *ALERT_FACTS,
     *CORRECTION_FACTS,
     *DEADLINE_FACTS,
+    *GUARD_FACTS,
 )
 
 
@@ -69,7 +71,7 @@ def write_template_facts(database: Database, settings: Settings, notice: Claimed
         facts["until"] = (language.moment if notice.kind == "data" else language.weekday_date)(expires_at)
     if "message" in stored:
         facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
-    for name in ("asked_at", "confirmed_at", "sealed_at"):
+    for name in ("asked_at", "confirmed_at", "sealed_at", "since", "done_at"):
         if name in stored:
             facts[name] = language.moment(datetime.fromisoformat(stored[name]).astimezone(zone))
     if notice.kind == "stay":

@@ -50,18 +50,19 @@ MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset(
-    {"contact", "staff", "seal", "gone", "alarm", "alert", "deadline"}
+    {"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"}
 )  # to the editors, where the request names no address
 log = structlog.get_logger("notices")
 
 
 def has_due_notices(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_notices` has something to do; while the installation is held it has not."""
-    if installation_hold.current_hold(session) is not None:
+    """Return whether `send_due_notices` has something to do; during a pause, only with emails that are exempt from it."""
+    condition = _leaving_notices(session)
+    if condition is None:
         return False
     orphaned = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < now)
-    query = select(exists().where(_is_urgent_notice(), or_(_is_due(now), orphaned)))
-    return bool(session.scalar(query))
+    notices = Delivery.id.in_(select(Notice.delivery).where(condition))
+    return bool(session.scalar(select(exists().where(notices, or_(_is_due(now), orphaned)))))
 
 
 def has_due_corrections(session: Session, *, now: datetime) -> bool:
@@ -88,6 +89,19 @@ def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta)
 
 # As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
 _IS_URGENT = literal_column("notice.kind <> 'correction'", Boolean)
+_IS_GUARD = literal_column("notice.kind = 'guard'", Boolean)
+
+
+def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
+    """Return which notices may leave now; None where none may.
+
+    Emails about guarded actions leave during a pause too: else the pause would silence what warns of it. From what may be a
+    copy nothing leaves.
+    """
+    hold = installation_hold.current_hold(session)
+    if hold is None:
+        return _IS_URGENT
+    return None if hold.may_be_copy else _IS_GUARD
 
 
 def _is_urgent_notice() -> ColumnElement[bool]:
@@ -190,11 +204,14 @@ def _open_notice_run(
 def _claim_notices(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
     """Claim what is due; what may not go any more is `withdrawn`. What is over loses what it was written from."""
     claimed = []
-    if run.may_claim(session) and not stopping():
+    condition = None if run.stop_reason else _leaving_notices(session)
+    if condition is not None and not stopping():
         now = run.clock()
-        query = _select_due(now).where(_IS_URGENT).order_by(Delivery.next_try_at).limit(BATCH_SIZE)
+        query = _select_due(now).where(condition).order_by(Delivery.next_try_at).limit(BATCH_SIZE)
         claimed = _claim_rows(run, session, session.execute(query).all(), now)
         run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
+    if not claimed:
+        run.may_claim(session)  # says why the others wait
     _delete_finished_notices(session, _IS_URGENT)
     return claimed
 

@@ -89,9 +89,13 @@ _NOTICE_WORDS = {
     "alarm": "That an edition paused itself",
     "alert": "That something needs somebody",
     "deadline": "That an edition is due",
+    "guard": "That a control was weakened",
+    "summary": "What was done with subscriber addresses",
     "test": "A test of an edition",
 }
-STAFF_NOTICES = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "test"})
+STAFF_NOTICES = frozenset(
+    {"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary", "test"}
+)
 _CHAIN_WORDS: Mapping[ConsentKind, tuple[str, str]] = {
     ConsentKind.REQUESTED: ("Asked", "for the mail."),
     ConsentKind.CONFIRMED: ("Confirmed", "by their own word. From now on this address may be mailed."),

@@ -11,7 +11,7 @@ from werkzeug.routing import RequestRedirect
 from digest.app.accounts import sign_in
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.accounts.visitor import Visitor
-from digest.app.acts import Actor, Role
+from digest.app.acts import Actor, ConfirmationRequiredError, Role
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context
@@ -80,12 +80,19 @@ def check_access() -> ResponseReturnValue | None:
     if not signed_in.actor.holds(rule.role):
         return render_template("web/auth/not_permitted.html", role=rule.role), 403
     if rule.fresh and not signed_in.is_fresh(web_context().clock()):
-        # A form's way back is the page that it stands on: what was typed is sent again from there.
-        back = _here() if _is_look() else safe_next(request.form.get("back"))
-        return redirect(url_for("auth.show_confirm", next=back), 303)
+        return ask_to_confirm()
     if rule.max_bytes is not None:  # before the form token is looked for, which reads the form
         request.max_content_length = rule.max_bytes
     return None
+
+
+def ask_to_confirm(_: ConfirmationRequiredError | None = None) -> ResponseReturnValue:
+    """Lead to the page that confirms who people are, and from there back.
+
+    A form's way back is the page that it's on, so that people can submit it again from there.
+    """
+    back = _here() if _is_look() else safe_next(request.form.get("back") or request.path)
+    return redirect(url_for("auth.show_confirm", next=back), 303)
 
 
 def _ask_to_sign_in() -> ResponseReturnValue:

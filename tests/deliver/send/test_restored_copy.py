@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 
 from digest.app import backups, hold, uncertain_acts
 from digest.app.installation import Installation
+from digest.backups import creation
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send.edition_run import run_edition
@@ -59,10 +60,9 @@ def restore(tmp_path: Path, request: pytest.FixtureRequest) -> Restore:
     def restore_after(world: DeliverySetup, since_then: Callable[[DeliverySetup], object]) -> DeliverySetup:
         world.settings.key_file.write_text(KEYS.to_json())
         world.settings.key_file.chmod(0o600)
-        installation = Installation(world.settings, world.database)
         url = world.database.engine.url.render_as_string(hide_password=False)
         settings = world.settings.model_copy(update={"database_url": url})
-        backups.create_backup(installation, ADMIN, tmp_path / "copy.zip", now=world.clock())
+        creation.create_backup(world.database, tmp_path / "copy.zip", now=world.clock())
         since_then(world)
         world.database.close()
         backups.restore_backup(settings, ADMIN, tmp_path / "copy.zip", replace=True, now=world.clock())

@@ -17,6 +17,7 @@ import digest
 from digest import app
 from digest.app import audit_log, audit_topics
 from digest.app.acts import Act, Role
+from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import AuditEntry
@@ -173,9 +174,15 @@ def test_rows_that_are_taken_from_the_end_are_missed_by_every_later_check(both: 
 
 def test_a_failed_act_says_why_and_holds_no_address(world: Any) -> None:
     now = {"now": NOW}
-    with pytest.raises(StaffError), Act("staff added", Role.ADMIN).transaction(world.database, ADMIN, "staff", **now):
+    with (
+        pytest.raises(StaffError),
+        Act("staff added", Role.ADMIN, Concern.NONE).transaction(world.install, ADMIN, "staff", **now),
+    ):
         raise StaffError("sam@newsroom.example is on the staff already.")
-    with pytest.raises(ValueError, match="ada"), Act("backed up", Role.ADMIN).steps(world.database, ADMIN, "x", **now):
+    with (
+        pytest.raises(ValueError, match="ada"),
+        Act("backed up", Role.ADMIN, Concern.NONE).steps(world.install, ADMIN, "x", **now),
+    ):
         raise ValueError("ada@okapi.example")
     page = rows_of(world.signed_in_client("admin").get("/admin/audit").text)
     assert "Failed. <address> is on the staff already." in html.unescape(page[1])

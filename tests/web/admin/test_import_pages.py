@@ -13,8 +13,7 @@ import pytest
 from sqlalchemy import func, select
 
 from digest.app import lists
-from digest.app.accounts.sign_in import FRESH_PERIOD
-from digest.app.acts import terminal_actor
+from digest.app.acts import CONFIRMATION_LIFETIME, terminal_actor
 from digest.app.child_work import WorkStoppedError
 from digest.app.upload_files import ListUpload, UploadStage, mask_example, prune_uploads, safe_file_name, write_note
 from digest.store.models import AuditEntry
@@ -154,7 +153,7 @@ def test_every_row_says_what_becomes_of_it_in_the_words_of_the_page(world: Any) 
         ("5", "Left, or mail came back, elsewhere", "the list says that they left"),
     ]
     stale = world.client
-    stale.set_cookie(*world.session_cookie("admin", fresh_at=NOW - FRESH_PERIOD))
+    stale.set_cookie(*world.session_cookie("admin", fresh_at=NOW - CONFIRMATION_LIFETIME))
     answer = stale.post(f"{path}/outcomes", data=token_of(stale))
     assert "row,outcome" not in answer.text.replace('"', "")
 

@@ -11,8 +11,7 @@ from sqlalchemy import func, select
 
 from digest import templating
 from digest.app import lists
-from digest.app.accounts.sign_in import FRESH_PERIOD
-from digest.app.acts import Actor, Face, Role
+from digest.app.acts import CONFIRMATION_LIFETIME, Actor, Face, Role
 from digest.app.reader_records import ConsentLink
 from digest.deliver.send import notices
 from digest.store.delivery_models import Delivery, DeliveryState, Event
@@ -70,7 +69,7 @@ def acts(world: Any) -> list[tuple[str, str]]:
 
 def stale_admin(world: Any) -> Any:
     client = world.client
-    client.set_cookie(*world.session_cookie("admin", fresh_at=NOW - FRESH_PERIOD))
+    client.set_cookie(*world.session_cookie("admin", fresh_at=NOW - CONFIRMATION_LIFETIME))
     return client
 
 
@@ -234,7 +233,7 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
 
 def _admin(world: Any) -> Actor:
     with world.database.read() as session:
-        return Actor(staff_actor(require_staff_member(session, MEMBERS["admin"])), Role.ADMIN, Face.DESK)
+        return Actor(staff_actor(require_staff_member(session, MEMBERS["admin"])), Role.ADMIN, Face.DESK, NOW)
 
 
 def test_the_words_of_a_question_are_no_agreed_words() -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import delete, select, update
 from werkzeug.routing import Rule
 
 from digest.app import staff as staff_acts
-from digest.app.accounts.sign_in import FRESH_PERIOD, make_sign_in_link
+from digest.app.accounts.sign_in import make_sign_in_link
+from digest.app.acts import CONFIRMATION_LIFETIME
 from digest.store import staff_sessions
 from digest.store.account_models import StaffSession
 from digest.web.app import create_app
@@ -104,7 +105,7 @@ def test_an_editor_is_kept_out_of_what_takes_an_admin(world: Any) -> None:
 
 def test_what_asks_for_a_fresh_sign_in_asks_after_fifteen_minutes(world: Any) -> None:
     for role in ("editor", "admin"):
-        for age, asks in ((FRESH_PERIOD - timedelta(seconds=1), False), (FRESH_PERIOD, True)):
+        for age, asks in ((CONFIRMATION_LIFETIME - timedelta(seconds=1), False), (CONFIRMATION_LIFETIME, True)):
             name, token = world.session_cookie(role, fresh_at=NOW - age)
             client = world.client
             client.set_cookie(name, token)

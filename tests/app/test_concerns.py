@@ -1,0 +1,109 @@
+"""What every action and setting declares that it weakens or touches. A new one without a row here fails."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+import digest.app
+from digest.app.acts import Act
+from digest.app.guard_notices import choose_recipients
+from digest.settings import SettingsFile
+from digest.settings.concerns import Concern, find_concern
+from digest.settings.values import SettingsTable
+
+ACTIONS = {
+    Concern.ACCOUNTS: "passkey added, passkey removed, password or app set, recovery codes made, sign-in link made, sign-in reset, "
+    "staff added, staff link mailed, staff removed, staff role changed",
+    Concern.ADDRESSES: "address suppressed, addresses searched, backed up, data link mailed, import abandoned, import tried, "
+    "links renewed, list exported, list imported, list uploaded, people re-asked, rejected rows taken, row outcomes taken, "
+    "silent readers asked, subscriber added, subscriber address shown, subscriber erased, subscriber looked up, subscriber shown, "
+    "subscriber withdrawn, uncertain settled by a log",
+    Concern.BACKUPS: "moved to another database, restored",
+    Concern.BY_SETTING: "settings changed",
+    Concern.CONSENT: "sign-up allowed",
+    Concern.KEYS: "key rotated, keys protected, keys restored, keys unprotected",
+    Concern.SENDER: "set up",
+    Concern.SENDING: "held, released",
+    Concern.NONE: "added release, alert tested, approve, audit log checked, audit log exported, audit log shown, "
+    "backups looked at, cancelled, clipboard, collected, consent wordings listed, corrected, correction mailed, deliveries shown, "
+    "draft, edited, growth looked at, imported past editions, inbound mail read, installation examined, keys listed, "
+    "ledger verified, letter keys switched, logo kept, looked again, moved release, name changed, passkey renamed, paused, "
+    "people counted, pictures fetched, readers listed, record of processing shown, reinstated an approval, restored release, "
+    "resumed, send, sent back, sent-back note done, sessions ended, settings looked at, skipped release, source added, "
+    "source changed, source removed, sources looked at, staff listed, staff signed out, subscriber record opened, "
+    "suppressions pulled, template copied, test, uncertain sent again, uncertain taken as accepted, uncertain taken as lost, "
+    "upload removed, uploads listed, void approval",
+}
+# Settings by what they declare: a whole table, or one setting of it.
+SETTINGS = {
+    Concern.ALERTS: "alerts inbound schedule.at_gone_article schedule.last_look_minutes",
+    Concern.APPROVAL: "approval",
+    Concern.BACKUPS: "backup",
+    Concern.CONSENT: "publication.language publication.name wordings",
+    Concern.LIMITS: "limits",
+    Concern.NETWORK: "limits.allow_networks limits.proxies",
+    Concern.RETENTION: "retention",
+    Concern.SENDER: "publication.site sender",
+    Concern.NONE: "look publication readership schedule sections select select.weights sources sponsor",
+}
+
+
+def list_actions() -> Iterator[Act]:
+    """Find the actions of `digest.app`, also those in a mapping."""
+    for found in pkgutil.walk_packages(digest.app.__path__, "digest.app."):
+        for value in vars(importlib.import_module(found.name)).values():
+            yield from (
+                each for each in (value.values() if isinstance(value, dict) else [value]) if isinstance(each, Act)
+            )
+
+
+def list_tables(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Find the tables below a table of the settings, by their names in `digest.toml`."""
+    for name, field in model.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, SettingsTable):
+                yield f"{prefix}{name}", kind
+                yield from list_tables(kind, f"{prefix}{name}.")
+
+
+def test_every_action_declares_what_it_weakens_or_touches() -> None:
+    declared: dict[Concern, set[str]] = {}
+    for action in list_actions():
+        declared.setdefault(action.concern, set()).add(action.name)
+        assert bool(action.words) == action.concern.needs_confirmation, f"{action.name}: an email says what was done"
+    assert declared == {concern: set(names.split(", ")) for concern, names in ACTIONS.items()}
+
+
+def test_every_setting_declares_what_it_weakens_or_touches() -> None:
+    expected = {name: concern for concern, names in SETTINGS.items() for name in names.split()}
+    tables = dict(list_tables(SettingsFile))
+    assert {name.split(".")[0] for name in tables} == SettingsFile.model_fields.keys()
+    for table, model in tables.items():
+        for name in model.model_fields.keys() - {name.rpartition(".")[2] for name in tables if "." in name}:
+            wanted = expected.get(f"{table}.{name}", expected.get(table))
+            assert find_concern(model, name) is wanted, f"{table}.{name}"
+
+
+def test_a_setting_without_a_declaration_is_found_out() -> None:
+    class Undeclared(SettingsTable):
+        value: int = 0
+
+    class Inherited(dict(list_tables(SettingsFile))["look"]):  # type: ignore[misc]
+        value: int = 0
+
+    for table in (Undeclared, Inherited):
+        with pytest.raises(TypeError, match="value doesn't declare its concern"):
+            find_concern(table, "value")
+
+
+def test_admins_other_than_the_one_who_acts_are_told_and_a_sole_admin_all_the_same() -> None:
+    ann, bo = (1, "ann@newsroom.example"), (12, "bo@newsroom.example")
+    assert choose_recipients([ann, bo], "staff 1") == [bo]
+    assert choose_recipients([ann, bo], "") == [ann, bo]
+    assert choose_recipients([ann], "staff 1") == [ann]
+    assert choose_recipients([ann], "staff 12") == [ann]
+    assert choose_recipients([], "staff 1") == []
