@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
-from subscribers.consent import ledger
+from subscribers.consent import ledger, origins
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import commit_address, decrypt_address, lookup_hash
@@ -41,6 +41,8 @@ class ChainOwner(NamedTuple):
     ciphertext: object
     salt: object
     choices: str
+    asked_at: str
+    asked_where: str
 
 
 class ChainLink(NamedTuple):
@@ -110,6 +112,7 @@ _NEXT_NUMBER_QUERY = text(
 )
 _OWNER_COLUMNS = (
     *("number", "'state", "'chain_head", "'lookup", "'lookup_key", "'key_id", "ciphertext", "salt", "'choices"),
+    *("@asked_at", "'asked_where"),
 )
 _LINK_COLUMNS = ("id", "person", "seq", "'kind", "@at", "'body", "'commitment", "'previous", "'hash")
 _OWNERS_IN_CHUNK = "number BETWEEN :first AND :last ORDER BY number"
@@ -205,6 +208,8 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
         return BrokenLink(owner.number, len(links), fault)
     if not _are_choices_of_chain(owner, links):
         return BrokenLink(owner.number, len(links), "by the chain the person chose otherwise than the row says")
+    if fault := _find_origin_fault(owner, links):
+        return BrokenLink(owner.number, len(links), fault)
     return None
 
 
@@ -227,6 +232,19 @@ def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool
     except ValueError:
         return False
     return bool(stored == (change.get("after", {}) if isinstance(change, dict) else None))
+
+
+def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
+    """Return what the row says about when and where they asked that the chain doesn't; empty where they agree."""
+    origin = origins.find_origin((link.seq, link.kind, link.at, link.body) for link in reversed(links))
+    if origin is None:
+        return ""
+    if origin.where != owner.asked_where:
+        return "the chain says that the person asked somewhere else than the row does"
+    stored = to_hashed_moment(f"{owner.asked_at[:23]}000")
+    if origin.at is not None and (stored is None or stored != ledger.format_moment(origin.at)):
+        return "the chain says that the person asked at another time than the row does"
+    return ""
 
 
 def _find_link_fault(link: ChainLink, expected_seq: int, previous_hash: str) -> str:
