@@ -28,6 +28,7 @@ from digest.deliver.retention import (
     provider_erasures,
     repeated_bounces,
 )
+from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send import rate_limiter
 from digest.store import staff_sessions
 from digest.store.account_models import SignIn
@@ -36,7 +37,7 @@ from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
 from digest.store.staff import forget_removed_addresses
-from subscribers.consent import consent_days, disclosures, seals
+from subscribers.consent import consent_days, disclosure_sealing, disclosures, seals
 from subscribers.lifecycle import expiry, silent_readers
 from subscribers.reader_language import ENGLISH
 from subscribers.store.models import ConsentDay, Seal
@@ -67,6 +68,14 @@ def _run_step(step: Callable[[Installation, datetime], str], installation: Insta
         return f"{step.__name__} failed: {type(exc).__name__}"
 
 
+def seal_disclosures(installation: Installation, now: datetime) -> str:
+    """Seal what says where addresses have been: the deliveries of editions that are over, those of notices, and all other disclosures."""
+    database, keys = installation.database, installation.keys
+    deliveries = seal_deliveries(database, keys, now=now)
+    others = disclosure_sealing.seal_disclosures(database, keys, now=now)
+    return f"sealed {deliveries:,} deliveries and {others:,} other disclosures"
+
+
 def seal_consent_ledger(installation: Installation, now: datetime) -> str:
     """Prove the ledger, seal it, and mail the seal when it is due; a fault goes into the audit log and the log, by its place."""
     sealed, proof = prove_and_seal_ledger(installation, now, actor="scheduler")
@@ -81,7 +90,7 @@ def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: s
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
     through = seals.find_stable_point(installation.database)
     with installation.database.read() as session:
-        proof = seals.prove_ledger(session, installation.keys, through=through)
+        proof = seals.prove_ledger(session, installation.keys, tables=SEALED_TABLES, through=through)
         log_proof = prove_audit_log(session)
         proof = replace(proof, fault=proof.fault or log_proof.fault)
     assert proof.survey is not None, "it was asked for"
@@ -101,21 +110,23 @@ def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: s
 
 
 def _describe_faults(proof: seals.LedgerProof) -> dict[str, Any]:
-    """Name the first link that does not hold, else the first seal; and the people whose address does not."""
+    """Name the first link that doesn't hold, else the first seal; what's wrong with disclosures; and the people whose address doesn't."""
     faults: dict[str, Any] = {"fault": proof.fault} if proof.fault else {}
     if proof.broken is not None:
         faults = {"person": proof.broken.person, "link": proof.broken.seq, "fault": proof.broken.fault}
+    if proof.disclosure_faults:
+        faults["disclosures"] = list(proof.disclosure_faults)
     if proof.address_faults:
         faults["addresses"] = {str(at_fault.person): at_fault.fault for at_fault in proof.address_faults}
     return faults
 
 
 def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
-    """Fold disclosures that are older than 400 days into totals, a thousand a transaction."""
+    """Fold disclosures that are older than 400 days into totals, a batch a transaction."""
     folded = 0
     while True:
         with installation.database.write() as session:
-            some = disclosures.aggregate_disclosures(session, now)
+            some = disclosures.aggregate_disclosures(session, installation.keys, now)
         folded += some
         if not some:
             return f"{folded:,} old disclosures folded"
@@ -153,7 +164,9 @@ def suppress_bouncing_addresses(installation: Installation, now: datetime) -> st
 
 def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
     """Make totals of deliveries that were kept long enough."""
-    return f"{delivery_disclosures.aggregate_deliveries(installation.database, installation.settings, now=now):,} old deliveries folded"
+    database, keys = installation.database, installation.keys
+    folded = delivery_disclosures.aggregate_deliveries(database, keys, installation.settings, now=now)
+    return f"{folded:,} old deliveries folded"
 
 
 def keep_edition_counts(installation: Installation, now: datetime) -> str:
@@ -293,6 +306,7 @@ def delete_old_alerts(installation: Installation, now: datetime) -> str:
 
 
 NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
+    seal_disclosures,
     seal_consent_ledger,
     aggregate_old_disclosures,
     delete_unconfirmed_signups,

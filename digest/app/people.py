@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
+from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send import notice_queue
 from digest.settings.concerns import Concern
 from digest.store.audit_chain import AuditProof, prove_audit_log
@@ -280,7 +281,9 @@ def verify_ledger(
     """
     VERIFY.check_role(installation.database, actor, "ledger", now=now)
     with installation.database.read() as session:
-        proof = seals.prove_ledger(session, installation.keys, kept_hashes=kept_hashes, progress=progress)
+        proof = seals.prove_ledger(
+            session, installation.keys, tables=SEALED_TABLES, kept_hashes=kept_hashes, progress=progress
+        )
         return proof, prove_audit_log(session)
 
 

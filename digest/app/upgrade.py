@@ -18,6 +18,7 @@ from digest.app.installation import (
 from digest.backups import creation
 from digest.backups.archive import BackupError
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
+from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.settings import Settings
 from digest.store.audit import record_audit
 from digest.store.audit_chain import include_audit_fault
@@ -124,4 +125,4 @@ def _count_table(connection: Connection, name: str) -> int:
 def _prove(installation: Installation, show_progress: ShowProgress) -> LedgerProof:
     keys = installation.keys
     with show_progress("Proving") as progress, installation.database.read() as session:
-        return include_audit_fault(session, seals.prove_ledger(session, keys, progress=progress))
+        return include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES, progress=progress))

@@ -21,6 +21,7 @@ from digest.backups import archive, loader, table_rows
 from digest.backups.archive import BackupError
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.control import installation_hold
+from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.settings import explain_database_in_clear
 from digest.store.audit import chain_audit_entries, record_audit
 from digest.store.audit_chain import include_audit_fault
@@ -253,7 +254,7 @@ def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: da
     session = Session(connection, expire_on_commit=False)
     # The session is in the connection's transaction from here on, and the proof begins none of its own.
     installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
-    proof = include_audit_fault(session, seals.prove_ledger(session, keys))
+    proof = include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES))
     detail = {"to": session.get_bind().dialect.name, "people": proof.people}
     record_audit(session, "moved to another database", "installation", detail, actor=actor, now=now)
     # This session never commits: the connection does.

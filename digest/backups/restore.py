@@ -22,6 +22,7 @@ from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, 
 from digest.backups.loader import check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
+from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send import restored_copy
 from digest.settings import Settings
 from digest.store import staff
@@ -146,7 +147,7 @@ class _OpenTransaction:
 def _prove_restored_ledger(session: Session, keys: KeyRing, now: datetime) -> seals.LedgerProof:
     """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
     bind_addresses(_OpenTransaction(session), keys, now=now)
-    return include_audit_fault(session, seals.prove_ledger(session, keys))
+    return include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES))
 
 
 FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]

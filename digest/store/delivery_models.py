@@ -6,15 +6,22 @@ They continue the flow of data of `digest.store.models`: edition â†’ delivery â†
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text, true
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
+from subscribers.store.models import (
+    Base,
+    Json,
+    Moment,
+    SealedRow,
+    UtcDateTime,
+    enum_by_value,
+    partial_index,
+    sealed_row_indexes,
+)
 
-
-def partial_index(name: str, column: str, condition: str) -> Index:
-    """Index a column of the rows that match a condition, which is SQL."""
-    return Index(name, column, sqlite_where=text(condition), postgresql_where=text(condition))
+# Only what the night seals: an index of what editions send would slow each of their messages down.
+UNSEALED_NOTICE = "sealed_in IS NULL AND substr(purpose, 1, 8) <> 'edition:'"
 
 
 class DeliveryState(StrEnum):
@@ -31,7 +38,7 @@ class DeliveryState(StrEnum):
     EXPIRED = "expired"
 
 
-class Delivery(Base):
+class Delivery(SealedRow, Base):
     """One message owed to one person. A second row for the same purpose and person cannot exist."""
 
     __tablename__ = "delivery"
@@ -39,6 +46,7 @@ class Delivery(Base):
         UniqueConstraint("purpose", "person", name="uq_delivery_one_message_a_person"),
         Index("ix_delivery_person", "person"),  # what went to one person
         Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # sending: what is due next
+        *sealed_row_indexes("delivery", UNSEALED_NOTICE),
     )
 
     id: Mapped[str] = mapped_column(String(26), primary_key=True)  # opaque

@@ -5,7 +5,9 @@ Each person's address is held against the commitment that their chain carries, a
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
-from subscribers.consent import ledger
+from subscribers.consent import ledger, origins
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import commit_address, decrypt_address, lookup_hash
@@ -41,6 +43,8 @@ class ChainOwner(NamedTuple):
     ciphertext: object
     salt: object
     choices: str
+    asked_at: str
+    asked_where: str
 
 
 class ChainLink(NamedTuple):
@@ -110,6 +114,7 @@ _NEXT_NUMBER_QUERY = text(
 )
 _OWNER_COLUMNS = (
     *("number", "'state", "'chain_head", "'lookup", "'lookup_key", "'key_id", "ciphertext", "salt", "'choices"),
+    *("@asked_at", "'asked_where"),
 )
 _LINK_COLUMNS = ("id", "person", "seq", "'kind", "@at", "'body", "'commitment", "'previous", "'hash")
 _OWNERS_IN_CHUNK = "number BETWEEN :first AND :last ORDER BY number"
@@ -181,6 +186,16 @@ def list_wording_hashes(chunk: ChainChunk) -> set[str]:
     return {found[1] for body in bodies if (found := _WORDING_HASH_PATTERN.search(body))}
 
 
+def count_erased_rows(chunk: ChainChunk) -> Counter[str]:
+    """Count by table how many sealed rows the erasures of a thousand people took the salt from."""
+    counts = Counter[str]()
+    for link in chunk.links:
+        if link.kind == ConsentKind.ERASED and ledger.ERASED_ROWS_FIELD in link.body:
+            with suppress(ValueError, TypeError, KeyError):  # the link's hash says that it was changed
+                counts.update(json.loads(link.body)[ledger.ERASED_ROWS_FIELD])
+    return counts
+
+
 def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | None:
     head, commitment, state = "", "", PersonState.REQUESTED
     for place, link in enumerate(links, start=1):
@@ -194,18 +209,22 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
     if head != owner.chain_head:
         fault = "the chain's last link is not the one that the person names"
         return BrokenLink(owner.number, len(links) + 1, fault)
+    fault = _find_row_fault(owner, links, state)
+    return BrokenLink(owner.number, len(links), fault) if fault else None
+
+
+def _find_row_fault(owner: ChainOwner, links: Sequence[ChainLink], state: PersonState) -> str:
+    """Return what the person's row says that the links, which leave them at `state`, don't; empty where they agree."""
     if state != owner.state:
-        fault = f"by the chain the person is {state}, the row says {owner.state}"
-        return BrokenLink(owner.number, len(links), fault)
+        return f"by the chain the person is {state}, the row says {owner.state}"
     if not _are_choices_readable(owner):
-        fault = (
+        return (
             "what they chose cannot be read, and no edition is mailed to them until they choose anew, by the link of "
             "any mail or at /preferences"
         )
-        return BrokenLink(owner.number, len(links), fault)
     if not _are_choices_of_chain(owner, links):
-        return BrokenLink(owner.number, len(links), "by the chain the person chose otherwise than the row says")
-    return None
+        return "by the chain the person chose otherwise than the row says"
+    return _find_origin_fault(owner, links)
 
 
 def _are_choices_readable(owner: ChainOwner) -> bool:
@@ -227,6 +246,19 @@ def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool
     except ValueError:
         return False
     return bool(stored == (change.get("after", {}) if isinstance(change, dict) else None))
+
+
+def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
+    """Return what the row says about when and where they asked that the chain doesn't; empty where they agree."""
+    origin = origins.find_origin((link.seq, link.kind, link.at, link.body) for link in reversed(links))
+    if origin is None:
+        return ""
+    if origin.where != owner.asked_where:
+        return "the chain says that the person asked somewhere else than the row does"
+    stored = to_hashed_moment(f"{owner.asked_at[:23]}000")
+    if origin.at is not None and (stored is None or stored != ledger.format_moment(origin.at)):
+        return "the chain says that the person asked at another time than the row does"
+    return ""
 
 
 def _find_link_fault(link: ChainLink, expected_seq: int, previous_hash: str) -> str:

@@ -4,17 +4,20 @@ Deliveries are their own record, and the newsletter's matter. Here stand exports
 provider. Each is kept 400 days, then counts in a total for the person, the recipient and the reason.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, ListExportPart
+from subscribers.consent import sealed_rows
+from subscribers.consent.sealed_rows import DISCLOSURES
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, ListExportPart, table_of
 
 DISCLOSURE_RETENTION = timedelta(days=400)
-BATCH_SIZE = 1000  # rows a transaction
+TotalKey = tuple[int | None, str, str]  # person, recipient, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +70,59 @@ def _find_exports(session: Session, number: int) -> list[ListExport]:
     return [export for export, first, bits in rows if bits[(number - first) // 8] >> (number - first) % 8 & 1]
 
 
-def aggregate_disclosures(session: Session, now: datetime) -> int:
-    """Fold up to 1,000 disclosures that are older than 400 days into their totals; return how many.
+def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int:
+    """Fold up to 500 disclosures that are older than 400 days into their totals; return how many.
 
     What an erased person's were stays counted without the person.
     """
-    old = select(Disclosure).where(Disclosure.at < now - DISCLOSURE_RETENTION).order_by(Disclosure.at).limit(BATCH_SIZE)
-    rows = list(session.scalars(old))
-    for row in rows:
-        _add_to_total(session, row)
-    session.execute(delete(Disclosure).where(Disclosure.id.in_([row.id for row in rows])))
-    return len(rows)
-
-
-def _add_to_total(session: Session, row: Disclosure) -> None:
-    same = select(DisclosureTotal).where(
-        DisclosureTotal.person.is_not_distinct_from(row.person),
-        DisclosureTotal.to_whom == row.to_whom,
-        DisclosureTotal.why == row.why,
+    old = select(Disclosure).where(Disclosure.at < now - DISCLOSURE_RETENTION).order_by(Disclosure.at)
+    rows = {row.id: row for row in session.scalars(old.limit(sealed_rows.BATCH_SIZE))}
+    plan = sealed_rows.plan_fold(
+        session, DISCLOSURES, sealed_rows.read_rows_by_id(session, DISCLOSURES, list(rows), lock=True)
     )
-    total = session.scalars(same.limit(1)).first()
-    if total is None:
-        session.add(
-            DisclosureTotal(
-                person=row.person, to_whom=row.to_whom, why=row.why, times=1, first_at=row.at, last_at=row.at
-            )
-        )
-        session.flush()
-        return
-    total.times += 1
-    total.first_at, total.last_at = min(total.first_at, row.at), max(total.last_at, row.at)
+    times: dict[TotalKey, list[datetime]] = {}
+    for row in (rows[number] for number in sorted(plan.ids)):
+        times.setdefault((row.person, row.to_whom, row.why), []).append(row.at)
+    added = add_to_totals(session, keys, times)
+    session.execute(delete(Disclosure).where(Disclosure.id.in_(plan.ids)))
+    sealed_rows.record_fold(session, keys, plan, added=added, now=now)
+    return len(plan.ids)
+
+
+def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequence[datetime]]) -> int:
+    """Add disclosures (at most 500 totals) to the totals that their person sees, by recipient and reason; return how many.
+
+    Each total is committed to as it is then. Those that lead to nobody are only counted.
+    """
+    numbers = {number for number, _, _ in times if number is not None}
+    own = session.scalars(select(DisclosureTotal).where(DisclosureTotal.person.in_(numbers)))
+    totals: dict[TotalKey, DisclosureTotal] = {(row.person, row.to_whom, row.why): row for row in own}
+    for key, moments in times.items():
+        person, to_whom, why = key
+        total = _find_nobodys_total(session, to_whom, why) if person is None else totals.get(key)
+        if total is None:
+            total = DisclosureTotal(person=person, to_whom=to_whom, why=why, times=0, first_at=moments[0])
+            total.last_at = moments[0]
+            session.add(total)
+        totals[key] = total
+        total.times += len(moments)
+        total.first_at, total.last_at = min(total.first_at, *moments), max(total.last_at, *moments)
+    session.flush()
+    grown = [totals[key].id for key in times if key[0] is not None]
+    sealed_rows.commit_growing_rows(session, keys, sealed_rows.TOTALS, grown)
+    return sum(map(len, times.values()))
+
+
+def _find_nobodys_total(session: Session, to_whom: str, why: str) -> DisclosureTotal | None:
+    nobodys = select(DisclosureTotal).where(DisclosureTotal.person.is_(None), DisclosureTotal.to_whom == to_whom)
+    return session.scalars(nobodys.where(DisclosureTotal.why == why).limit(1)).first()
+
+
+def release_disclosures(session: Session, person: int) -> dict[str, int]:
+    """Take a person who is being erased out of what was disclosed of them; return how many sealed rows those were, by table."""
+    released = {}
+    for table in (DISCLOSURES, sealed_rows.TOTALS):
+        released[table.name] = sealed_rows.release_rows(session, table, person)
+        columns = table_of(table.model).c
+        session.connection().execute(update(table_of(table.model)).where(columns.person == person).values(person=None))
+    return released

@@ -40,6 +40,12 @@ _STATE_AFTER = {
 # Nobody agreed to mail before it: 1970-01-01 is a computer's zero, 0001-01-01 another's.
 EARLIEST_CONSENT = datetime(1971, 1, 1, tzinfo=UTC)
 PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not theirs: we asked them
+ERASED_ROWS_FIELD = (
+    "sealed_rows"  # of an erasure: how many sealed rows about disclosures lost their salt by it, by table
+)
+SILENCE_ANSWER_METHOD = (
+    "answer to a question after a long silence"  # of a confirmation that leaves where they asked as it was
+)
 # Links of these kinds may carry another commitment than the link before them.
 ADDRESS_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.ADDRESS_CHANGED})
 # These move nobody who left, or consented by their own word: anybody can type an address into a form.

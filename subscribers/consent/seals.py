@@ -7,6 +7,7 @@ from the ledger at any later time. See docs/decisions/0012-what-a-chain-proves.m
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +16,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from subscribers.consent import chain_verification, ledger, wordings
+from subscribers.consent import chain_verification, disclosure_log, ledger, wordings
+from subscribers.consent.disclosure_proof import OWN_TABLES, prove_disclosures
+from subscribers.consent.sealed_rows import SealedTable
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, Seal, Suppression
@@ -71,7 +74,7 @@ class LedgerProof:
     """What a check of chains, addresses and seals found.
 
     `fault` says what is wrong with the first seal or wording that does not hold, `address_faults` what with the addresses of the first
-    people of `address_fault_count`.
+    people of `address_fault_count`. `disclosures` counts the sealed rows about where addresses have been.
     """
 
     people: int
@@ -83,11 +86,13 @@ class LedgerProof:
     address_fault_count: int = 0
     address_faults: tuple[chain_verification.AddressFault, ...] = ()
     survey: LedgerSurvey | None = None
+    disclosures: int = 0
+    disclosure_faults: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
         """Whether everything holds."""
-        return self.broken is None and not self.fault and not self.address_fault_count
+        return not (self.broken or self.fault or self.address_fault_count or self.disclosure_faults)
 
 
 def find_stable_point(database: PeopleDatabase) -> StablePoint:
@@ -108,7 +113,7 @@ def _find_last_stable_row(database: PeopleDatabase, model: type[ConsentEvent | S
 
 
 def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_head: LogHead | None = None) -> Seal:
-    """Append a seal; it covers the rows of a log up to its head too, where one is given.
+    """Append a seal; it covers the disclosure log too, and the rows of another log up to its head, where one is given.
 
     Raises:
         sqlalchemy.exc.IntegrityError: another process sealed in this very moment.
@@ -116,16 +121,25 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_he
     last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
     at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
-    seal_hash = hash_seal(ledger.format_moment(at), survey, previous, log_head)
-    seal = Seal(at=at, previous=previous, hash=seal_hash, **_survey_fields(survey), **_log_fields(log_head))
+    disclosures = LogHead(*disclosure_log.read_log_head(session))
+    seal_hash = hash_seal(ledger.format_moment(at), survey, previous, log_head, disclosures)
+    logs = _log_fields(log_head) | _disclosure_fields(disclosures)
+    seal = Seal(at=at, previous=previous, hash=seal_hash, **_survey_fields(survey), **logs)
     session.add(seal)
     session.flush()
     return seal
 
 
-def hash_seal(moment: str, survey: LedgerSurvey, previous: str, log_head: LogHead | None = None) -> str:
+def hash_seal(
+    moment: str,
+    survey: LedgerSurvey,
+    previous: str,
+    log_head: LogHead | None = None,
+    disclosures: LogHead | None = None,
+) -> str:
     """Compute a seal's hash (64 hex digits); `moment` as 2026-11-20T08:30:00.000+00:00."""
-    fields = {"at": moment, "previous": previous, **_survey_fields(survey), **_log_fields(log_head)}
+    fields = {"at": moment, "previous": previous, **_survey_fields(survey)}
+    fields |= _log_fields(log_head) | _disclosure_fields(disclosures)
     return hashlib.sha256(ledger.canonical_json(fields).encode()).hexdigest()
 
 
@@ -146,10 +160,15 @@ def _log_fields(log_head: LogHead | None) -> dict[str, Any]:
     return {} if log_head is None else {"log_through": log_head.through, "log_head": log_head.hash}
 
 
+def _disclosure_fields(head: LogHead | None) -> dict[str, Any]:
+    return {} if head is None else {"disclosures_through": head.through, "disclosures_head": head.hash}
+
+
 def prove_ledger(
     session: Session,
     keys: KeyRing,
     *,
+    tables: Sequence[SealedTable] = OWN_TABLES,
     kept_hashes: Sequence[str] = (),
     through: StablePoint | None = None,
     progress: chain_verification.VerificationProgress = lambda *_: None,
@@ -163,12 +182,13 @@ def prove_ledger(
     Args:
         session: a fresh session for looking; all is read as of one moment.
         keys: the keys, to open each address and hold it against its chain.
+        tables: the tables about where addresses have been, each row of which is held against the disclosure log.
         kept_hashes: hashes of seals, or their first digits, that somebody kept: they must be there.
         through: survey the ledger up to this point too, for a new seal.
         progress: called with (people looked at, people).
     """
     people = links = 0
-    wording_hashes: set[str] = set()
+    wording_hashes, erased = set[str](), Counter[str]()
     broken: chain_verification.BrokenLink | None = None
     address_fault_count, address_faults = 0, list[chain_verification.AddressFault]()
     walk = chain_verification.walk_chains(session, progress)
@@ -185,6 +205,7 @@ def prove_ledger(
         people += len(first.owners)
         links += len(first.links)
         wording_hashes |= chain_verification.list_wording_hashes(first)
+        erased.update(chain_verification.count_erased_rows(first))
         broken = broken or chain_verification.find_broken_link(first)
         faults = chain_verification.find_address_faults(keys, first)
         address_fault_count += len(faults)
@@ -193,6 +214,8 @@ def prove_ledger(
         first = next(walk, None)
     suppressions, covered = _survey_suppressions(session, {row for _, row in points if row is not None})
     surveys = [root.survey(covered.get(row)) for root, (_, row) in zip(roots, points, strict=True)]
+    heads = {head.through: head.hash for seal in seals if (head := seal.disclosure_head) is not None}
+    proven = prove_disclosures(session, keys, tables, sealed_heads=heads, erased=erased)
     return LedgerProof(
         people=people,
         links=links,
@@ -205,6 +228,8 @@ def prove_ledger(
         or _find_missing_seal(seals, kept_hashes)
         or wordings.find_register_fault(session, wording_hashes),
         survey=None if through is None else surveys[-1],
+        disclosures=proven.rows,
+        disclosure_faults=proven.faults,
     )
 
 
@@ -229,6 +254,13 @@ class _StoredSeal(NamedTuple):
     suppressions_root: str
     log_through: int | None
     log_hash: str
+    disclosures_through: int | None
+    disclosures_hash: str
+
+    @property
+    def disclosure_head(self) -> LogHead | None:
+        """The newest entry of the disclosure log that it covers; None in a seal from before there was one."""
+        return None if self.disclosures_through is None else LogHead(self.disclosures_through, self.disclosures_hash)
 
     @property
     def log_head(self) -> LogHead | None:
@@ -246,6 +278,7 @@ class _StoredSeal(NamedTuple):
 _SEAL_COLUMNS = (
     *("id", "@at", "through", "people", "links", "'root", "'previous", "'hash"),
     *("suppressions_through", "suppressions", "'suppressions_root", "log_through", "'log_head"),
+    *("disclosures_through", "'disclosures_head"),
 )
 
 
@@ -327,7 +360,7 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
         if seal.covered_suppressions != survey.suppressions:
             return f"{name} is not what the suppressions give: rows of before it were changed or removed"
         moment = chain_verification.to_hashed_moment(seal.at)
-        if moment is None or seal.hash != hash_seal(moment, survey, previous, seal.log_head):
+        if moment is None or seal.hash != hash_seal(moment, survey, previous, seal.log_head, seal.disclosure_head):
             return f"{name} is not what was hashed"
         previous = seal.hash
     return ""

@@ -3,24 +3,28 @@
 One way for everybody who may wish it: the person's own page, an admin's hand, the departure log after a restore.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
-from subscribers.consent import evidence, ledger, suppression
+from subscribers.consent import disclosures, evidence, ledger, suppression
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
+from subscribers.consent.ledger import ERASED_ROWS_FIELD
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.signup import request_queue
 from subscribers.store import one_time_tokens, people
-from subscribers.store.models import ConsentKind, Disclosure, DisclosureTotal, Person, PersonState
+from subscribers.store.models import ConsentKind, Person, PersonState
 from subscribers.store.signup_models import PendingAddressChange
 
-ForgetElsewhere = Callable[[Session, int, Address | None], None]
-"""Lets go of a person elsewhere (their mails, a provider), in the same transaction, while the address is still known."""
+ForgetElsewhere = Callable[[Session, int, Address | None], Mapping[str, int]]
+"""Lets go of a person elsewhere (their email, a provider), in the same transaction, while the address is still known.
+
+It returns how many sealed rows lost their salt by that, by table.
+"""
 
 
 def erase_person(
@@ -51,7 +55,7 @@ def erase_person(
     if unlocked is None or unlocked.state == PersonState.ERASED:
         return False
     # Mails before people, as events do it (`digest.deliver.events.processor`): in another order the two could wait for each other.
-    forget_elsewhere(session, number, people.decrypt_person_address(keys, unlocked) or address)
+    released = dict(forget_elsewhere(session, number, people.decrypt_person_address(keys, unlocked) or address))
     person = ledger.lock_person(session, number)
     if person is None or person.state == PersonState.ERASED:
         return False
@@ -59,7 +63,11 @@ def erase_person(
     if full_address is not None:
         request_queue.delete_requests_from(session, keys, full_address)
         suppression.suppress_hashes(session, hash_address(keys, full_address).suppressions, "erased", now)
-    ledger.append_event(session, person, ConsentKind.ERASED, {"method": method}, now)
+    released |= disclosures.release_disclosures(session, number)
+    # So many rows lead to nobody from now on, and no more: the check of the seals counts them.
+    sealed = {table: rows for table, rows in sorted(released.items()) if rows}
+    body = {"method": method} | ({ERASED_ROWS_FIELD: sealed} if sealed else {})
+    ledger.append_event(session, person, ConsentKind.ERASED, body, now)
     departure_log.append(PendingDeparture.of_person(person, "erased"), at=now)
     _clear_person(session, person, keep_lookup=full_address is None, now=now)
     return True
@@ -74,6 +82,4 @@ def _clear_person(session: Session, person: Person, *, keep_lookup: bool, now: d
     one_time_tokens.end_all_tokens(session, person.number, now=now)
     session.execute(delete(PendingAddressChange).where(PendingAddressChange.person == person.number))
     evidence.delete_evidence_of(session, person.number)
-    for table in (Disclosure, DisclosureTotal):
-        session.execute(update(table).where(table.person == person.number).values(person=None))
     session.flush()

@@ -30,7 +30,6 @@ from subscribers.store.signup_models import OneTimeToken
 
 ANSWER_PERIOD = timedelta(days=30)
 SILENCE_METHOD = "question after a long silence"
-ANSWER_METHOD = "answer to a question after a long silence"
 NO_ANSWER_METHOD = "no answer to a question after a long silence"
 STAY_PURPOSE: OneTimePurpose = "stay"
 BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a queued mail
@@ -169,7 +168,7 @@ def keep_subscription(
     question, salt = ledger.read_event_body(session, person.number, int(used.serial)), evidence.new_salt()
     body: dict[str, Any] = {
         **{key: question[key] for key in REQUEST_FIELDS},
-        "method": ANSWER_METHOD,
+        "method": ledger.SILENCE_ANSWER_METHOD,
         "actor": "reader",
         "request": int(used.serial),
         **evidence.digest_origin(origin, salt),

@@ -243,6 +243,10 @@ class Seal(Base):
     suppressions_root: Mapped[str | None] = mapped_column(String(64))
     log_through: Mapped[int | None]
     log_head: Mapped[str | None] = mapped_column(String(64))
+    disclosures_through: Mapped[
+        int | None
+    ]  # the newest entry of the disclosure log; NULL in seals from before there was one
+    disclosures_head: Mapped[str | None] = mapped_column(String(64))
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
 
@@ -263,11 +267,67 @@ class Suppression(Base):
     at: Mapped[Moment]
 
 
-class Disclosure(Base):
+class DisclosureLogEntry(Base):
+    """One entry of the disclosure log, an append-only chain; see `subscribers.consent.disclosure_log`.
+
+    `batch` is the entry that sealed the rows in question, `rows` and `root` say what is left of that batch after this entry. `folded`
+    rows of it became totals, `erased` of them had lost their salt, and `added` is by how much the totals of recipients grew.
+    """
+
+    __tablename__ = "disclosure_log"
+    __table_args__ = (
+        UniqueConstraint("previous", name="uq_disclosure_log_follows_once"),  # the chain can't fork
+        Index("ix_disclosure_log_batch", "batch", "id"),  # what is left of a batch
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[Moment]
+    kind: Mapped[str] = mapped_column(String(20))
+    source: Mapped[str] = mapped_column(String(40))  # the table
+    subject: Mapped[str] = mapped_column(String(80))  # edition:2026-W47; empty for everything else
+    batch: Mapped[int | None]
+    rows: Mapped[int]
+    folded: Mapped[int]
+    erased: Mapped[int]
+    added: Mapped[int]
+    root: Mapped[str] = mapped_column(String(64))
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+    mac: Mapped[str] = mapped_column(String(64))  # by a key of the kind `commitment`
+
+
+class SealedRow:
+    """The columns of a row that is sealed by a commitment; see `subscribers.consent.sealed_rows`.
+
+    `salt` goes with the person who is erased; `sealed_in` is the entry of the disclosure log whose root covers `commitment`.
+    """
+
+    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    commitment: Mapped[str | None] = mapped_column(String(64))
+    sealed_in: Mapped[int | None]
+
+
+def sealed_row_indexes(table: str, unsealed: str = "sealed_in IS NULL") -> tuple[Index, Index]:
+    """Index a table's batches, and the rows that still have to be sealed, which the condition `unsealed` tells."""
+    return (
+        partial_index(f"ix_{table}_sealed_in", "sealed_in", "sealed_in IS NOT NULL"),
+        partial_index(f"ix_{table}_unsealed", "id", unsealed),
+    )
+
+
+def partial_index(name: str, column: str, condition: str) -> Index:
+    """Index a column of the rows that match a condition, which is SQL."""
+    return Index(name, column, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
+class Disclosure(SealedRow, Base):
     """One disclosure of an address out of the system that was not a delivery (those are their own record)."""
 
     __tablename__ = "disclosure"
-    __table_args__ = (Index("ix_disclosure_person", "person", "at"),)  # a reader's own list
+    __table_args__ = (
+        Index("ix_disclosure_person", "person", "at"),  # a reader's own list
+        *sealed_row_indexes("disclosure"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))
@@ -278,7 +338,10 @@ class Disclosure(Base):
 
 
 class DisclosureTotal(Base):
-    """What remains of disclosures after 400 days: how often an address went to whom and why."""
+    """What remains of disclosures after 400 days: how often an address went to whom and why.
+
+    `commitment` is that of the row as it stands, made anew whenever it grows; see `subscribers.consent.disclosure_totals`.
+    """
 
     __tablename__ = "disclosure_total"
     __table_args__ = (UniqueConstraint("person", "to_whom", "why", name="uq_disclosure_total_one_row_a_recipient"),)
@@ -290,12 +353,15 @@ class DisclosureTotal(Base):
     times: Mapped[int]
     first_at: Mapped[Moment]
     last_at: Mapped[Moment]
+    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    commitment: Mapped[str | None] = mapped_column(String(64))
 
 
-class ListExport(Base):
-    """The whole list handed out as a file: to whom and why. Whose addresses went stands in its parts."""
+class ListExport(SealedRow, Base):
+    """The whole list handed out as a file: to whom and why. Its parts say whose addresses went; `parts_hash` seals those."""
 
     __tablename__ = "list_export"
+    __table_args__ = sealed_row_indexes("list_export")
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[Moment]
@@ -304,6 +370,7 @@ class ListExport(Base):
     reference: Mapped[str] = mapped_column(String(200))
     done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     people: Mapped[int] = mapped_column(default=0)
+    parts_hash: Mapped[str | None] = mapped_column(String(64))
 
 
 class ListExportPart(Base):

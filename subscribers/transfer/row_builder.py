@@ -165,6 +165,8 @@ class ImportRowBuilder:
         members = [self._actor_json]
         if agreed_at and granted:
             members.append(f'"agreed_at":"{ledger.format_moment(agreed_at)}"')
+        if not granted:  # a person's row keeps it, so the link must say it: what else it says needn't give it
+            members.append(f'"asked_at":"{ledger.format_moment(self._asked_at(row))}"')
         members.append(self._batch_json)
         if confirmed_from and granted:
             members.append(f'"confirmed_from":"{confirmed_from}"')

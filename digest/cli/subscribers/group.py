@@ -144,7 +144,8 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
 
     Checks every link of every person's chain and where they stand by it, each stored address against the one that
     the chain is bound to, then every nightly seal against the
-    chains and the suppressions as they stood that night, and every row of the audit log against the one before it.
+    chains and the suppressions as they stood that night, every delivery and other disclosure against the commitment that was
+    sealed, and every row of the audit log against the one before it.
     """
     if short := [seal for seal in kept if len(seal) < 12]:
         raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
@@ -163,14 +164,14 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
 def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
     faults = [f"person {proof.broken.person}, link {proof.broken.seq}: {proof.broken.fault}"] if proof.broken else []
     faults += [f"person {at_fault.person}: {at_fault.fault}" for at_fault in proof.address_faults]
-    faults += [fault for fault in (proof.fault, log.fault) if fault]
+    faults += [fault for fault in (proof.fault, log.fault, *proof.disclosure_faults) if fault]
     if unnamed := proof.address_fault_count - len(proof.address_faults):
         faults.append(f"the addresses of {unnamed:,} more people do not hold")
     if faults:
         return "\n".join(f"Broken: {fault}." for fault in faults)
     counts = (
         f"{proof.people:,} people, {proof.links:,} links, {proof.suppressions:,} suppressions, {proof.seals:,} seals, "
-        f"{log.rows:,} rows of the audit log"
+        f"{proof.disclosures:,} sealed deliveries and other disclosures, {log.rows:,} rows of the audit log"
     )
     return f"{counts}: every chain, address and seal holds."
 

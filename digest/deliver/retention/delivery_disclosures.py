@@ -17,17 +17,19 @@ from sqlalchemy.orm import Session
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import describe_recipient
 from digest.deliver.retention import provider_erasures
+from digest.deliver.retention.delivery_seals import DELIVERIES, OPEN_STATES
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.address import Address
+from subscribers.consent import disclosures, sealed_rows
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.reader_language import ENGLISH, ReaderLanguage, mark_message
 from subscribers.store.database import upsert
-from subscribers.store.models import DisclosureTotal, Person
+from subscribers.store.models import Person
 
 _PURPOSE_TEXTS = {
     "correction": mark_message("To send you a correction of an edition that you got"),
@@ -91,21 +93,22 @@ def describe_purpose(purpose: str) -> str:
 def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ForgetElsewhere:
     """Return the callback that erases a person from the deliveries, and queues the same at the providers that know them."""
 
-    def erase(session: Session, number: int, address: Address | None) -> None:
+    def erase(session: Session, number: int, address: Address | None) -> dict[str, int]:
         if address is not None:
             provider_erasures.queue_provider_erasures(session, keys, number, address, now=clock())
-        erase_from_deliveries(session, number, address)
+        return erase_from_deliveries(session, number, address)
 
     return erase
 
 
-def erase_from_deliveries(session: Session, number: int, address: Address | None) -> None:
+def erase_from_deliveries(session: Session, number: int, address: Address | None) -> dict[str, int]:
     """Detach a person's deliveries from them: waiting ones are withdrawn, what their events quote is emptied.
 
-    The owner of a message that is being handed over at this moment still writes down its result. The address is
+    Return how many that were sealed lost their salt, as `ForgetElsewhere` does. The owner of a message that is being handed over at this moment still writes down its result. The address is
     not needed here; see `subscribers.lifecycle.erasure.ForgetElsewhere`.
     """
     del address
+    released = sealed_rows.release_rows(session, DELIVERIES, number)
     mine = Delivery.person == number
     ids = select(Delivery.id).where(mine)
     waiting = ids.where(Delivery.state == DeliveryState.WAITING)
@@ -115,30 +118,34 @@ def erase_from_deliveries(session: Session, number: int, address: Address | None
     withdrawn = case((Delivery.state == DeliveryState.WAITING, DeliveryState.WITHDRAWN.value), else_=Delivery.state)
     emptied = {"person": None, "state": withdrawn, "domain_tag": None, "reply": "", "message_id": ""}
     session.execute(update(Delivery).where(mine).values(**emptied), execution_options=unsynchronized)
+    return {DELIVERIES.name: released}
 
 
 # Deliveries of one scan over the table, which has no index for their age: the oldest come first.
 ROWS_PER_SCAN = 20_000
 ROWS_PER_TRANSACTION = 500  # some 30 ms on SQLite
-_OPEN_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER)
 _ONGOING_STATES = (EditionState.APPROVED, EditionState.SENDING)
 
 
-def aggregate_deliveries(database: Database, settings: Settings, *, now: datetime) -> int:
+def aggregate_deliveries(database: Database, keys: KeyRing, settings: Settings, *, now: datetime) -> int:
     """Add every finished delivery that is older than the settings say to the totals, and delete it; return how many.
 
-    Nothing is counted twice: a page is counted and deleted in one transaction. Cut short, the next run does the rest.
+    Nothing is counted twice: a page is counted and deleted in one transaction, which says so in the disclosure log. Cut short, the
+    next run does the rest.
     """
     before = now - timedelta(days=settings.file.retention.delivery_days)
     aggregated = 0
     while True:
         with database.read() as session:
             old = _is_old_and_finished(session, before)
-            rows = session.execute(select(Delivery.id, Delivery.person).where(old).limit(ROWS_PER_SCAN)).all()
+            scan = select(Delivery.id, Delivery.person, Delivery.sealed_in).where(old).limit(ROWS_PER_SCAN)
+            # Batch by batch: a page touches few of them.
+            rows = sorted(session.execute(scan), key=lambda row: row.sealed_in or 0)
         count = 0
         for start in range(0, len(rows), ROWS_PER_TRANSACTION):
             with database.write() as session:
-                count += _aggregate_page(session, rows[start : start + ROWS_PER_TRANSACTION], old, settings)
+                page = rows[start : start + ROWS_PER_TRANSACTION]
+                count += _aggregate_page(session, keys, page, old, settings, now)
         aggregated += count
         if len(rows) < ROWS_PER_SCAN or not count:
             # Events about no delivery of ours, once they are as old.
@@ -152,10 +159,17 @@ def _is_old_and_finished(session: Session, before: datetime) -> ColumnElement[bo
     ongoing = session.scalars(select(Edition.name).where(Edition.state.in_(_ONGOING_STATES)))
     purposes = [edition_purpose(name) for name in ongoing]
     long_ago = func.coalesce(Delivery.handed_at, Delivery.due_at) < before
-    return long_ago & Delivery.state.not_in(_OPEN_STATES) & Delivery.purpose.not_in(purposes)
+    return long_ago & Delivery.state.not_in(OPEN_STATES) & Delivery.purpose.not_in(purposes)
 
 
-def _aggregate_page(session: Session, page: Sequence[Any], condition: ColumnElement[bool], settings: Settings) -> int:
+def _aggregate_page(
+    session: Session,
+    keys: KeyRing,
+    page: Sequence[Any],
+    condition: ColumnElement[bool],
+    settings: Settings,
+    now: datetime,
+) -> int:
     """Count and delete the rows of a page that nobody has locked; the next run takes the others."""
     # People first, as an erasure does: a total's foreign key locks them anyway, and in the other order the two would
     # wait for each other.
@@ -163,10 +177,13 @@ def _aggregate_page(session: Session, page: Sequence[Any], condition: ColumnElem
     session.execute(select(Person.number).where(Person.number.in_(people)).order_by(Person.number).with_for_update())
     columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.transport)
     query = select(*columns, Delivery.handed_at).where(condition, Delivery.id.in_([row.id for row in page]))
-    rows = session.execute(query.with_for_update(skip_locked=True)).all()
+    locked = {row.id: row for row in session.execute(query.with_for_update(skip_locked=True))}
+    plan = sealed_rows.plan_fold(session, DELIVERIES, sealed_rows.read_rows_by_id(session, DELIVERIES, list(locked)))
+    ids = sorted(plan.ids)
+    rows = [locked[delivery] for delivery in ids]
     _add_purpose_totals(session, rows)
-    _add_reader_totals(session, rows, settings)
-    ids = [row.id for row in rows]
+    added = disclosures.add_to_totals(session, keys, _collect_disclosures(rows, settings))
+    sealed_rows.record_fold(session, keys, plan, added=added, now=now)
     for table, column in ((Notice, Notice.delivery), (Event, Event.delivery), (Delivery, Delivery.id)):
         session.execute(delete(table).where(column.in_(ids)), execution_options={"synchronize_session": False})
     return len(ids)
@@ -188,26 +205,11 @@ def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
         session.execute(insert.on_conflict_do_update(index_elements=key, set_={"count": total}), values)
 
 
-def _add_reader_totals(session: Session, rows: Iterable[Any], settings: Settings) -> None:
-    """Add the deliveries that were handed over to the totals that their reader sees, unless they are erased."""
-    times: dict[tuple[int, str, str], list[datetime]] = {}
+def _collect_disclosures(rows: Iterable[Any], settings: Settings) -> dict[disclosures.TotalKey, list[datetime]]:
+    """Return what was handed over, and when, by the totals that its subscriber sees; of nobody who is erased."""
+    times: dict[disclosures.TotalKey, list[datetime]] = {}
     for row in rows:
         if row.person is not None and row.handed_at is not None:
             key = (row.person, describe_recipient(row.transport, settings), describe_purpose(row.purpose))
             times.setdefault(key, []).append(row.handed_at)
-    insert, old = upsert(session, DisclosureTotal), DisclosureTotal
-    new = insert.excluded
-    insert = insert.on_conflict_do_update(
-        index_elements=[old.person, old.to_whom, old.why],
-        set_={
-            "times": old.times + new.times,
-            "first_at": case((new.first_at < old.first_at, new.first_at), else_=old.first_at),
-            "last_at": case((new.last_at > old.last_at, new.last_at), else_=old.last_at),
-        },
-    )
-    values = [
-        {"person": p, "to_whom": to, "why": for_, "times": len(at), "first_at": min(at), "last_at": max(at)}
-        for (p, to, for_), at in sorted(times.items())
-    ]
-    if values:
-        session.execute(insert, values)
+    return dict(sorted(times.items()))

@@ -91,13 +91,15 @@ def test_the_counts_of_an_old_edition_balance_as_before(world: DeliverySetup) ->
     _sent(world, states)
     before = _counts(world.database)
     assert before.is_balanced
-    assert aggregate_deliveries(world.database, world.settings, now=LATE) == len([s for s in states if s not in OPEN])
+    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == len(
+        [s for s in states if s not in OPEN]
+    )
     after = _counts(world.database)
     assert after.by_state == before.by_state
     assert after.planned == before.planned == len(states)
     assert after.is_balanced
     assert _count(world.database, Delivery) == len([s for s in states if s in OPEN])
-    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 0
+    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 0
     assert _counts(world.database) == after
 
 
@@ -109,7 +111,7 @@ def test_a_reader_sees_as_many_disclosures_as_before(world: DeliverySetup) -> No
         _notice(session, bo, 7, "welcome")
     before = [_disclosure_count(world, number) for number in (ada, bo)]
     assert before == [4, 1]
-    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 6
+    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 6
     assert [_disclosure_count(world, number) for number in (ada, bo)] == before
     with world.database.read() as session:
         assert delivery_disclosures(session, ada, world.settings) == ()
@@ -125,7 +127,7 @@ def test_totals_grow_from_night_to_night(world: DeliverySetup) -> None:
     for night in range(3):
         with world.database.write() as session:
             _notice(session, ada, night, handed_at=RELEASE + timedelta(days=night))
-        aggregate_deliveries(world.database, world.settings, now=LATE + timedelta(days=night))
+        aggregate_deliveries(world.database, world.keys, world.settings, now=LATE + timedelta(days=night))
     with world.database.read() as session:
         total = session.scalars(select(DisclosureTotal)).one()
         kept = session.scalars(select(DeliveryTotal)).one()
@@ -142,7 +144,7 @@ def test_what_was_said_goes_with_its_delivery_and_what_is_young_stays(world: Del
             at = LATE if of == young or place == 4 else RELEASE
             values = {"kind": "delivered", "detail": {}, "fingerprint": f"{place}"}
             session.add(Event(delivery=of, at=at, received_at=at, **values))
-    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 2
+    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 2
     with world.database.read() as session:
         assert set(session.scalars(select(Delivery.id))) == {young}
         assert set(session.scalars(select(Event.fingerprint))) == {"2", "4"}
@@ -153,24 +155,24 @@ def test_an_edition_that_goes_on_keeps_its_deliveries_however_old(world: Deliver
     _sent(world, [DeliveryState.ACCEPTED])
     with world.database.write() as session:
         session.execute(update(Edition).values(state=state))
-    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 0
+    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 0
     assert _count(world.database, Delivery) == 1
 
 
 def test_a_day_more_or_less_decides_and_the_settings_say_which(world: DeliverySetup) -> None:
     _sent(world, [DeliveryState.ACCEPTED])
-    assert aggregate_deliveries(world.database, world.settings, now=RELEASE + KEPT) == 0
+    assert aggregate_deliveries(world.database, world.keys, world.settings, now=RELEASE + KEPT) == 0
     short = world.settings.file.model_copy(update={"retention": RetentionSettings(delivery_days=90)})
     sooner = world.settings.model_copy(update={"file": short})
-    assert aggregate_deliveries(world.database, sooner, now=RELEASE + timedelta(days=89)) == 0
-    assert aggregate_deliveries(world.database, sooner, now=RELEASE + timedelta(days=91)) == 1
+    assert aggregate_deliveries(world.database, world.keys, sooner, now=RELEASE + timedelta(days=89)) == 0
+    assert aggregate_deliveries(world.database, world.keys, sooner, now=RELEASE + timedelta(days=91)) == 1
 
 
 def test_a_notice_that_was_left_behind_goes_too(world: DeliverySetup) -> None:
     with world.database.write() as session:
         named = _notice(session, None, 1, "contact", state=DeliveryState.WITHDRAWN)
         session.add(Notice(delivery=named, kind="contact", ciphertext=b"x", key_id="1"))
-    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 1
+    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 1
     assert _count(world.database, Notice) == 0
 
 
@@ -180,7 +182,7 @@ def test_erasure_keeps_the_counts_before_and_after_they_are_totals(world: Delive
     forget = make_erasure_callback(world.keys, lambda: LATE)
     with world.database.write() as session:
         erase_person(session, world.keys, departure_log, ada, method="page", forget_elsewhere=forget, now=LATE)
-    aggregate_deliveries(world.database, world.settings, now=LATE)
+    aggregate_deliveries(world.database, world.keys, world.settings, now=LATE)
     assert _counts(world.database)[DeliveryState.ACCEPTED] == 2
     with world.database.write() as session:
         assert queue_provider_erasures(session, world.keys, bo, read_address("r1@example.org"), now=LATE)
@@ -194,11 +196,11 @@ def test_a_row_that_somebody_holds_is_left_to_the_next_night(postgresql: Databas
         held, free = (_notice(session, None, n, "contact") for n in range(2))
     with postgresql.write() as session:
         session.execute(select(Delivery.id).where(Delivery.id == held).with_for_update())
-        assert aggregate_deliveries(postgresql, delivery_settings(tmp_path), now=LATE) == 1
+        assert aggregate_deliveries(postgresql, KEYS, delivery_settings(tmp_path), now=LATE) == 1
     with postgresql.read() as session:
         assert list(session.scalars(select(Delivery.id))) == [held]
         assert free != held
-    assert aggregate_deliveries(postgresql, delivery_settings(tmp_path), now=LATE) == 1
+    assert aggregate_deliveries(postgresql, KEYS, delivery_settings(tmp_path), now=LATE) == 1
 
 
 def _somebody_waits(database: Database) -> bool:
@@ -221,7 +223,7 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
         with postgresql.write() as session:
             forget = make_erasure_callback(KEYS, lambda: LATE)
             erase_person(session, KEYS, departure_log, person.number, method="page", forget_elsewhere=forget, now=LATE)
-            folded = pool.submit(aggregate_deliveries, postgresql, ours, now=LATE)
+            folded = pool.submit(aggregate_deliveries, postgresql, KEYS, ours, now=LATE)
             while not (folded.done() or _somebody_waits(postgresql)):
                 time.sleep(0.02)
         assert folded.result(60) == 1
@@ -241,7 +243,7 @@ def test_a_large_table_is_folded_in_pages_of_few_rows(database: Database, tmp_pa
         if statement.startswith("DELETE FROM delivery"):
             deleted.append(cursor.rowcount)
 
-    assert aggregate_deliveries(database, delivery_settings(tmp_path), now=LATE) == many
+    assert aggregate_deliveries(database, KEYS, delivery_settings(tmp_path), now=LATE) == many
     event.remove(database.engine, "after_cursor_execute", _watch)
     assert deleted == [ROWS_PER_TRANSACTION, ROWS_PER_TRANSACTION, 3]
     assert ROWS_PER_TRANSACTION <= 1000
@@ -273,7 +275,7 @@ def _law(folder: Path, rows: list[Any], nights: list[int]) -> None:
     _write(database, rows)
     before = _counted(database, ours)
     for night in sorted(nights):
-        aggregate_deliveries(database, ours, now=RELEASE + timedelta(days=night))
+        aggregate_deliveries(database, KEYS, ours, now=RELEASE + timedelta(days=night))
         assert _counted(database, ours) == before
     old = [r for r in rows if r[3] < max(nights) and r[1] not in OPEN and r[0] != "edition:2026-W03"]
     assert _count(database, Delivery) == len(rows) - len(old)

@@ -163,9 +163,9 @@ def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int
             )
         disclosures.record_disclosures(session, [ada], to_whom="an auditor", why="audit", reference="r", now=NOW)
     with database.write() as session:
-        assert disclosures.aggregate_disclosures(session, NOW + timedelta(days=402)) == 3
+        assert disclosures.aggregate_disclosures(session, KEYS, NOW + timedelta(days=402)) == 3
     with database.write() as session:
-        assert disclosures.aggregate_disclosures(session, NOW + timedelta(days=402)) == 0
+        assert disclosures.aggregate_disclosures(session, KEYS, NOW + timedelta(days=402)) == 0
     with database.read() as session:
         listed = disclosures.list_disclosures(session, ada)
     assert [(p.at - NOW, p.to_whom, p.times) for p in listed] == [
@@ -178,10 +178,10 @@ def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int
 def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int, departure_log: DepartureLog) -> None:
     with database.write() as session:
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
-        disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
+        disclosures.aggregate_disclosures(session, KEYS, NOW + timedelta(days=401))
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
         erase_person(session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
-        disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
+        disclosures.aggregate_disclosures(session, KEYS, NOW + timedelta(days=401))
     with database.read() as session:
         (total,) = session.scalars(select(DisclosureTotal))
         assert (total.person, total.times) == (None, 2)

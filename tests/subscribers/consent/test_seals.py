@@ -340,7 +340,7 @@ def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Databas
         JobContext(install, lambda: slot), "nightly", scheduler.job_rules(install)["nightly"]
     ) == (DueJob("nightly", slot),)
     (outcome,) = scheduler.run_due_slots(JobContext(install, lambda: slot, owner=ProcessOwner()), "nightly")
-    assert outcome.startswith("sealed 1 links of 1 people as ")
+    assert outcome.startswith("sealed 0 deliveries and 0 other disclosures; sealed 1 links of 1 people as ")
     assert scheduler.run_due_slots(JobContext(install, lambda: slot + NIGHT / 2, owner=ProcessOwner()), "nightly") == []
     with database.read() as session:
         (sealed,) = session.scalars(select(Seal))
@@ -367,6 +367,7 @@ def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database:
 
 
 SUPPRESSION_FIELDS = ("suppressions", "suppressions_through", "suppressions_root")
+LOG_FIELDS = ("log_through", "log_head", "disclosures_through", "disclosures_head")
 
 
 def test_a_seal_hashes_the_numbers_and_heads_alone(one_database: Database) -> None:
@@ -380,6 +381,6 @@ def test_a_seal_hashes_the_numbers_and_heads_alone(one_database: Database) -> No
     thousand = hashlib.sha256(f"{ada} {heads[ada]}\n{bo} {heads[bo]}\n".encode()).hexdigest()
     assert sealed.root == hashlib.sha256(f"1 {thousand}\n".encode()).hexdigest()
     names = ("previous", "root", "through", "links", "people")
-    fields = {k: getattr(sealed, k) for k in (*names, *SUPPRESSION_FIELDS, "log_through", "log_head")}
+    fields = {k: getattr(sealed, k) for k in (*names, *SUPPRESSION_FIELDS, *LOG_FIELDS)}
     canonical = json.dumps({"at": "2026-11-20T12:00:00.123+00:00", **fields}, sort_keys=True, separators=(",", ":"))
     assert sealed.hash == hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,89 @@
+"""Deliveries, sealed once nothing of their edition is under way anymore; those of notices every night.
+
+Nothing of this happens while an edition is sent: its rows are sealed afterwards, 500 a transaction. Cut short, the next run goes on.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, select, text
+
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.edition.queries import FINISHED_STATES, find_edition
+from digest.store.delivery_models import UNSEALED_NOTICE, Delivery, DeliveryState
+from digest.store.engine import Database
+from digest.store.models import Edition
+from subscribers.consent import disclosure_log, disclosure_sealing, sealed_rows
+from subscribers.consent.disclosure_log import EntryDraft, EntryKind
+from subscribers.consent.disclosure_proof import OWN_TABLES
+from subscribers.consent.sealed_rows import BATCH_SIZE, SealedTable
+from subscribers.crypto.keys import KeyRing
+
+OPEN_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER)
+_SUBJECT = "CASE WHEN substr(purpose, 1, 8) = 'edition:' THEN purpose ELSE '' END"
+# A state isn't covered: late bounces change it. Whether and when an uncertain one left, nobody knows yet.
+DELIVERIES = SealedTable(
+    Delivery,
+    "deliveries",
+    columns=("'purpose", "'person", "'message_id"),
+    settled_columns=("'transport", "@handed_at", "@first_handed_at"),
+    settled=f"CASE WHEN state = '{DeliveryState.UNCERTAIN}' THEN 0 ELSE 1 END",
+    subject=_SUBJECT,
+    totals=f"SELECT {_SUBJECT}, sum(count) FROM delivery_total GROUP BY 1",  # noqa: S608 - our own names
+)
+SEALED_TABLES: tuple[SealedTable, ...] = (DELIVERIES, *OWN_TABLES)
+
+
+def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
+    """Seal the deliveries of every finished edition, and those of notices; return how many."""
+    disclosure_sealing.begin_counts(database, keys, DELIVERIES, now)
+    with database.read() as session:
+        closed = disclosure_log.closed_subjects(session, DELIVERIES.name)
+        finished = select(Edition.name).where(Edition.state.in_(FINISHED_STATES)).order_by(Edition.release_at)
+        names = [name for name in session.scalars(finished) if edition_purpose(name) not in closed]
+    sealed = sum(seal_edition(database, keys, name, now=now) for name in names)
+    notices = and_(text(UNSEALED_NOTICE), _is_over())
+    return sealed + disclosure_sealing.seal_all(database, keys, DELIVERIES, notices, now=now)
+
+
+def seal_edition(database: Database, keys: KeyRing, name: str, *, now: datetime) -> int:
+    """Seal the deliveries of an edition that are over, and close it where none is left; return how many were sealed."""
+    purpose = edition_purpose(name)
+    own = and_(Delivery.purpose == purpose, Delivery.sealed_in.is_(None))
+    sealed, after = 0, 0
+    # By people, as the index of a purpose has them: a page never looks at those before it again.
+    while page := _find_unsealed(database, and_(own, Delivery.person > after)):
+        sealed += sealed_rows.seal_rows(database, keys, DELIVERIES, [row.id for row in page], subject=purpose, now=now)
+        after = page[-1].person
+    nobodys = and_(own, Delivery.person.is_(None))
+    sealed += disclosure_sealing.seal_all(
+        database, keys, DELIVERIES, and_(nobodys, _is_over()), subject=purpose, now=now
+    )
+    _close_edition(database, keys, name, own, now)
+    return sealed
+
+
+def _is_over() -> ColumnElement[bool]:
+    return Delivery.state.not_in(OPEN_STATES)
+
+
+def _find_unsealed(database: Database, condition: ColumnElement[bool]) -> Sequence[Any]:
+    query = select(Delivery.id, Delivery.person).where(condition, _is_over()).order_by(Delivery.person)
+    with database.read() as session:
+        return session.execute(query.limit(BATCH_SIZE)).all()
+
+
+def _close_edition(database: Database, keys: KeyRing, name: str, unsealed: ColumnElement[bool], now: datetime) -> None:
+    """Say in the log that an edition has no other deliveries than the sealed ones, where that is so."""
+    purpose = edition_purpose(name)
+    with database.read() as session:
+        if session.scalar(select(Delivery.id).where(unsealed).limit(1)) is not None:
+            return
+        rows = session.scalar(select(func.count()).where(Delivery.purpose == purpose)) or 0
+    with database.write() as session:
+        edition = find_edition(session, name, lock=True)
+        disclosure_log.lock_log(session)
+        if edition.state in FINISHED_STATES and purpose not in disclosure_log.closed_subjects(session, DELIVERIES.name):
+            closed = EntryDraft(EntryKind.CLOSED, DELIVERIES.name, purpose, rows=rows)
+            disclosure_log.append_entries(session, keys, [closed], now)

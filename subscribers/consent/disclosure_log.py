@@ -1,0 +1,209 @@
+"""The disclosure log: one append-only chain that says which rows about disclosures were sealed, and which became totals since.
+
+Each entry is hashed together with the one before it, and carries a MAC: without the key file, nobody can append one. The nightly seal
+names the newest. See docs/decisions/0012-what-a-chain-proves.md.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger
+from subscribers.consent.chain_verification import read_raw_rows, to_hashed_moment
+from subscribers.crypto.keyed_hashes import keyed_hash
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.database import is_postgresql
+from subscribers.store.models import DisclosureLogEntry
+
+PAGE_SIZE = 500  # entries read at a time
+_LOCK = 0x646973636C  # any number that no other advisory lock of the product has
+_COLUMNS = (
+    *("id", "@at", "'kind", "'source", "'subject", "batch", "rows", "folded", "erased", "added"),
+    *("'root", "'previous", "'hash", "'mac"),
+)
+
+
+class EntryKind(StrEnum):
+    """What an entry says."""
+
+    SEALED = "sealed"  # so many rows, with the root over their commitments
+    FOLDED = "folded"  # rows became totals; what's left of their batch has another root
+    CLOSED = "closed"  # every row of the subject is sealed: none comes after this
+    BEGUN = "begun"  # what there was in totals when sealing began
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDraft:
+    """What an entry is to say; see `DisclosureLogEntry`. `batch` of one that seals is its own number."""
+
+    kind: EntryKind
+    source: str
+    subject: str = ""
+    batch: int | None = None
+    rows: int = 0
+    folded: int = 0
+    erased: int = 0
+    added: int = 0
+    root: str = ""
+
+
+class SealedBatch(NamedTuple):
+    """What is left of the rows that one entry sealed: how many, and the root over their commitments."""
+
+    number: int
+    subject: str
+    sealed_at: datetime
+    rows: int
+    root: str
+
+
+class LogProof(NamedTuple):
+    """What a check of the log found: how many entries there are, and what's wrong first; empty where everything holds."""
+
+    entries: int
+    fault: str
+
+
+def lock_log(session: Session) -> tuple[int, str]:
+    """Return number and hash of the newest entry; on PostgreSQL, other writers wait until this transaction ends."""
+    if is_postgresql(session):
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    return read_log_head(session)
+
+
+def read_log_head(session: Session) -> tuple[int, str]:
+    """Return number and hash of the newest entry; 0 and an empty text where there is none."""
+    newest = select(DisclosureLogEntry.id, DisclosureLogEntry.hash).order_by(DisclosureLogEntry.id.desc()).limit(1)
+    row = session.execute(newest).one_or_none()
+    return (row.id, row.hash) if row else (0, "")
+
+
+def append_entries(session: Session, keys: KeyRing, drafts: Sequence[EntryDraft], now: datetime) -> None:
+    """Append entries to the log in the caller's transaction."""
+    number, head = lock_log(session)
+    at, key = ledger.truncate_to_millisecond(now), keys.current("commitment")
+    rows = []
+    for draft in drafts:
+        number += 1
+        said = asdict(draft) | {"id": number, "previous": head}
+        if draft.kind is EntryKind.SEALED:
+            said["batch"] = number
+        head = hash_entry(ledger.format_moment(at), said)
+        rows.append(said | {"at": at, "hash": head, "mac": _authenticate(key.secret, head)})
+    if rows:
+        session.execute(insert(DisclosureLogEntry), rows)
+
+
+def hash_entry(moment: str, said: Mapping[str, Any]) -> str:
+    """Compute an entry's hash (64 hex digits) from everything that it says; `moment` as 2026-11-20T08:30:00.000+00:00."""
+    return hashlib.sha256(ledger.canonical_json({**said, "at": moment}).encode()).hexdigest()
+
+
+def _authenticate(secret: bytes, entry_hash: str) -> str:
+    return keyed_hash(secret, b"disclosure log\0", entry_hash.encode())
+
+
+def prove_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) -> LogProof:
+    """Check every entry against the one before it, its MAC, and the seals, given as number and hash of the entry that each names."""
+    secrets = [key.secret for key in keys.of_kind("commitment")]
+    uncovered = dict(sealed_heads)
+    count, head = 0, ""
+    for row in _stream_entries(session):
+        count += 1
+        fault = _find_entry_fault(row, count, head, secrets)
+        head = row[12]
+        if not fault and uncovered.pop(count, head) != head:
+            fault = "isn't the one that a seal covers"
+        if fault:
+            return LogProof(count, f"disclosure log: entry {count:,} {fault}")
+    missing = [through for through in uncovered if through]
+    lost = (
+        f"disclosure log: entries after {count:,} are missing; a seal covers entry {max(missing):,}" if missing else ""
+    )
+    return LogProof(count, lost)
+
+
+def _stream_entries(session: Session) -> Iterator[list[Any]]:
+    after = 0
+    condition = f"id > :after ORDER BY id LIMIT {PAGE_SIZE}"
+    while rows := read_raw_rows(session, "disclosure_log", _COLUMNS, condition, {"after": after}):
+        yield from rows
+        after = rows[-1][0]
+
+
+def _find_entry_fault(row: Sequence[Any], place: int, head: str, secrets: Sequence[bytes]) -> str:
+    said = dict(zip((name.lstrip("'@") for name in _COLUMNS), row, strict=True))
+    stored_at, stored_hash, mac = (said.pop(name) for name in ("at", "hash", "mac"))
+    if said["id"] != place:
+        return f"is missing; the next one is {said['id']}"
+    if said["previous"] != head:
+        return "doesn't follow from the one before it"
+    moment = to_hashed_moment(stored_at)
+    if moment is None or stored_hash != hash_entry(moment, said):
+        return "was changed: it isn't what was hashed"
+    if not any(hmac.compare_digest(mac, _authenticate(secret, stored_hash)) for secret in secrets):
+        return "wasn't written by this program: its MAC is wrong"
+    return ""
+
+
+def stream_batches(session: Session, source: str) -> Iterator[SealedBatch]:
+    """Yield the batches of a table of which rows are left, in the order in which they were sealed."""
+    after = 0
+    while page := session.execute(_SELECT_BATCHES, {"source": source, "after": after}).all():
+        yield from (SealedBatch(*row) for row in page)
+        after = page[-1].number
+
+
+def load_batches(session: Session, numbers: Sequence[int]) -> dict[int, SealedBatch]:
+    """Return what's left of some batches, by number."""
+    last = select(func.max(DisclosureLogEntry.id)).where(DisclosureLogEntry.batch.in_(numbers))
+    entries = session.scalars(
+        select(DisclosureLogEntry).where(DisclosureLogEntry.id.in_(last.group_by(DisclosureLogEntry.batch)))
+    )
+    return {e.batch: SealedBatch(e.batch, e.subject, e.at, e.rows, e.root) for e in entries if e.batch is not None}
+
+
+_SELECT_BATCHES = text(
+    "SELECT sealed.batch AS number, sealed.subject, sealed.at, newest.rows, newest.root"
+    " FROM disclosure_log AS sealed JOIN disclosure_log AS newest"
+    " ON newest.id = (SELECT max(id) FROM disclosure_log WHERE batch = sealed.batch)"
+    " WHERE sealed.kind = 'sealed' AND sealed.source = :source AND sealed.batch > :after"
+    " AND newest.rows > 0 ORDER BY sealed.batch LIMIT 500"
+).columns(at=DisclosureLogEntry.at.type)
+
+
+def has_begun(session: Session, source: str) -> bool:
+    """Return whether the log says what there was in a table's totals when sealing began."""
+    begun = DisclosureLogEntry.kind == EntryKind.BEGUN, DisclosureLogEntry.source == source
+    return session.scalar(select(DisclosureLogEntry.id).where(*begun).limit(1)) is not None
+
+
+def closed_subjects(session: Session, source: str) -> set[str]:
+    """Return the subjects of which every row is sealed."""
+    closed = DisclosureLogEntry.kind == EntryKind.CLOSED, DisclosureLogEntry.source == source
+    return set(session.scalars(select(DisclosureLogEntry.subject).where(*closed)))
+
+
+def count_folded(session: Session, source: str) -> dict[str, int]:
+    """Return how many rows of a table became totals, by subject."""
+    folded = select(DisclosureLogEntry.subject, func.sum(DisclosureLogEntry.folded))
+    grouped = folded.where(DisclosureLogEntry.source == source).group_by(DisclosureLogEntry.subject)
+    return {subject: int(count) for subject, count in session.execute(grouped)}
+
+
+def count_erased(session: Session, source: str) -> int:
+    """Return how many of a table's rows had lost their salt when they became totals."""
+    erased = select(func.sum(DisclosureLogEntry.erased)).where(DisclosureLogEntry.source == source)
+    return int(session.scalar(erased) or 0)
+
+
+def count_added(session: Session) -> int:
+    """Return what all entries added to the totals of recipients."""
+    return int(session.scalar(select(func.sum(DisclosureLogEntry.added))) or 0)

@@ -1,0 +1,169 @@
+"""Everything about where addresses have been, checked against the disclosure log: streamed, in the memory of a few hundred rows."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from subscribers.consent import disclosure_log, sealed_rows
+from subscribers.consent.disclosure_log import SealedBatch
+from subscribers.consent.sealed_rows import LIST_EXPORTS, TOTALS, SealedTable
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.models import DisclosureTotal, ListExport, ListExportPart
+
+MAX_FAULTS = 20  # that are told; the others are counted
+OWN_TABLES: tuple[SealedTable, ...] = (sealed_rows.DISCLOSURES, LIST_EXPORTS)
+
+
+class DisclosureProof(NamedTuple):
+    """What a check found: how many sealed rows there are, and what's wrong, a sentence each."""
+
+    rows: int
+    faults: tuple[str, ...]
+
+
+def prove_disclosures(
+    session: Session,
+    keys: KeyRing,
+    tables: Sequence[SealedTable],
+    *,
+    sealed_heads: Mapping[int, str],
+    erased: Mapping[str, int],
+) -> DisclosureProof:
+    """Check the disclosure log, and every sealed row against it.
+
+    Args:
+        session: a session that sees one moment.
+        keys: the keys that commitments were made with.
+        tables: the tables that are sealed.
+        sealed_heads: the entries of the log that seals name: number and hash.
+        erased: how many rows lost their salts by erasures, by table, as the consent chains say it.
+    """
+    log = disclosure_log.prove_log(session, keys, sealed_heads)
+    if log.fault:
+        return DisclosureProof(0, (log.fault,))
+    rows, faults = 0, list[str]()
+    for table in tables:
+        counted, found = _prove_table(session, keys, table)
+        rows += counted
+        faults += [*found, *_find_erasure_fault(session, table, erased)]
+    faults += [*_find_total_faults(session, keys), *_find_erasure_fault(session, TOTALS, erased)]
+    faults += _find_export_faults(session)
+    if len(faults) > MAX_FAULTS:
+        faults[MAX_FAULTS:] = [f"{len(faults) - MAX_FAULTS:,} more faults in where addresses have been"]
+    return DisclosureProof(rows, tuple(faults))
+
+
+def _prove_table(session: Session, keys: KeyRing, table: SealedTable) -> tuple[int, list[str]]:
+    """Return how many sealed rows a table has, and what's wrong with them, a sentence for each subject."""
+    counted: dict[str, Counter[str]] = {}
+    seen = 0
+    for batch in disclosure_log.stream_batches(session, table.name):
+        rows = sealed_rows.read_rows(session, table, "sealed_in = :batch ORDER BY id", {"batch": batch.number})
+        seen += len(rows)
+        changes = _judge_batch(keys, table, batch, rows)
+        counted.setdefault(_name_subject(table, batch), Counter()).update(changes)
+    faults = [_describe(name, table, changes) for name, changes in counted.items() if set(changes) - {"sealed"}]
+    stored = session.scalar(text(f"SELECT count(*) FROM {table.name} WHERE sealed_in IS NOT NULL")) or 0  # noqa: S608 - our own name
+    if stored != seen:
+        faults.append(f"{stored - seen:,} {table.noun} name a batch that isn't there")
+    return seen, faults + _find_late_rows(session, table) + _find_count_faults(session, table)
+
+
+def _judge_batch(
+    keys: KeyRing, table: SealedTable, batch: SealedBatch, rows: Sequence[sealed_rows.StoredRow]
+) -> Counter[str]:
+    """Count what a batch has, lacks, and has too many of. Pure."""
+    changes = Counter(sealed=batch.rows)
+    changed = sum(not sealed_rows.is_intact(keys, table, row) for row in rows)
+    if len(rows) != batch.rows:
+        changes["missing" if len(rows) < batch.rows else "added"] += abs(batch.rows - len(rows))
+    elif not changed and sealed_rows.compute_root(row.commitment for row in rows) != batch.root:
+        changed = 1  # at least: another row is in the place of one
+    changes["changed"] += changed
+    return +changes
+
+
+def _name_subject(table: SealedTable, batch: SealedBatch) -> str:
+    return batch.subject.replace(":", " ") or f"{table.noun} sealed {batch.sealed_at:%Y-%m-%d}"
+
+
+def _describe(name: str, table: SealedTable, changes: Counter[str]) -> str:
+    counts = [f"{changes[word]:,} {word}" for word in ("missing", "changed", "added") if changes[word]]
+    return f"{name}: of {changes['sealed']:,} {table.noun} that were sealed, {', '.join(counts)}"
+
+
+def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
+    """Find rows of subjects that were closed: whoever added them isn't this program."""
+    closed = disclosure_log.closed_subjects(session, table.name)
+    if not closed:
+        return []
+    query = f"SELECT {table.subject}, count(*) FROM {table.name} WHERE sealed_in IS NULL GROUP BY 1"  # noqa: S608 - our own names
+    return [
+        f"{subject.replace(':', ' ')}: {count:,} {table.noun} were added after all of them were sealed"
+        for subject, count in session.execute(text(query))
+        if subject in closed
+    ]
+
+
+def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
+    """Hold what became totals against what the totals count."""
+    if not table.totals or not disclosure_log.has_begun(session, table.name):
+        return []
+    folded = Counter(disclosure_log.count_folded(session, table.name))
+    totals = Counter({subject: int(count) for subject, count in session.execute(text(table.totals))})
+    return [
+        f"{subject.replace(':', ' ') or f'other {table.noun}'}: {folded[subject]:,} became totals, "
+        f"and the totals count {totals[subject]:,}"
+        for subject in sorted(folded.keys() | totals.keys())
+        if folded[subject] != totals[subject]
+    ]
+
+
+def _find_erasure_fault(session: Session, table: SealedTable, erased: Mapping[str, int]) -> list[str]:
+    """Hold the rows that lead to nobody against the erasures that the consent chains tell of."""
+    if not table.has_holder:
+        return []
+    emptied = text(f"SELECT count(*) FROM {table.name} WHERE salt IS NULL AND commitment IS NOT NULL")  # noqa: S608 - our own name
+    found = (session.scalar(emptied) or 0) + disclosure_log.count_erased(session, table.name)
+    told = erased.get(table.name, 0)
+    if found == told:
+        return []
+    return [f"{found:,} sealed {table.noun} lead to nobody, and erasures account for {told:,}"]
+
+
+def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
+    """Check each total against its commitment, and their sum against the log."""
+    if not disclosure_log.has_begun(session, TOTALS.name):
+        return
+    changed, after = 0, 0
+    page = f"person IS NOT NULL AND id > :after ORDER BY id LIMIT {sealed_rows.BATCH_SIZE}"
+    while rows := sealed_rows.read_rows(session, TOTALS, page, {"after": after}):
+        changed += sum(not sealed_rows.is_intact(keys, TOTALS, row) for row in rows)
+        after = rows[-1].id
+    if changed:
+        yield f"{changed:,} of the {TOTALS.noun} aren't what was sealed"
+    there = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
+    added = disclosure_log.count_added(session)
+    if there != added:
+        yield f"the {TOTALS.noun} count {there:,}, and {added:,} were added to them"
+
+
+def _find_export_faults(session: Session) -> Iterator[str]:
+    """Check whose addresses each sealed export of the list holds."""
+    sealed = select(ListExport.id, ListExport.at, ListExport.parts_hash).where(ListExport.sealed_in.is_not(None))
+    for export in session.execute(sealed.order_by(ListExport.id)).all():
+        if hash_export_parts(session, export.id) != export.parts_hash:
+            yield f"the list export of {export.at:%Y-%m-%d %H:%M} UTC doesn't name the people whom it did"
+
+
+def hash_export_parts(session: Session, export: int) -> str:
+    """Compute the SHA-256 (64 hex digits) over whose addresses an export holds: a line `first bits` a part, the bits in hex."""
+    parts = select(ListExportPart.first, ListExportPart.bits).where(ListExportPart.export == export)
+    digest = hashlib.sha256()
+    for first, bits in session.execute(parts.order_by(ListExportPart.first)):
+        digest.update(f"{first} {bits.hex()}\n".encode())
+    return digest.hexdigest()

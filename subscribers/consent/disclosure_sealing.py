@@ -1,0 +1,96 @@
+"""What the night seals of disclosures that aren't deliveries, and what there was in totals when sealing began."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, text, update
+from sqlalchemy.orm import Session
+
+from subscribers.consent import disclosure_log, sealed_rows
+from subscribers.consent.disclosure_log import EntryDraft, EntryKind
+from subscribers.consent.disclosure_proof import hash_export_parts
+from subscribers.consent.sealed_rows import BATCH_SIZE, DISCLOSURES, LIST_EXPORTS, TOTALS, SealedTable
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.database import PeopleDatabase
+from subscribers.store.models import DisclosureTotal, ListExport, table_of
+
+_UNFINISHED_EXPORT_AGE = timedelta(days=1)  # older, it was cut short: its people are told of it all the same
+
+
+def seal_disclosures(database: PeopleDatabase, keys: KeyRing, *, now: datetime) -> int:
+    """Seal every disclosure and every export of the list that isn't sealed yet; return how many rows. Cut short, the next run goes on."""
+    _begin_totals(database, keys, now)
+    _hash_exports(database, now)
+    finished = ListExport.parts_hash.is_not(None)
+    exports = seal_all(database, keys, LIST_EXPORTS, finished, now=now)
+    return exports + seal_all(database, keys, DISCLOSURES, text("true"), now=now)
+
+
+def seal_all(
+    database: PeopleDatabase, keys: KeyRing, table: SealedTable, condition: Any, *, subject: str = "", now: datetime
+) -> int:
+    """Seal all rows of a table that match a condition, 500 a transaction, by an index of those that aren't sealed yet."""
+    columns = table_of(table.model).c
+    unsealed = select(columns.id).where(text("sealed_in IS NULL"), condition).order_by(columns.id)
+    sealed, after = 0, None
+    while True:
+        page = unsealed if after is None else unsealed.where(columns.id > after)
+        with database.read() as session:
+            ids: Sequence[Any] = session.scalars(page.limit(BATCH_SIZE)).all()
+        if not ids:
+            return sealed
+        sealed += sealed_rows.seal_rows(database, keys, table, ids, subject=subject, now=now)
+        after = ids[-1]
+
+
+def _hash_exports(database: PeopleDatabase, now: datetime) -> None:
+    """Note of each export that is over whose addresses it holds."""
+    over = ListExport.done_at.is_not(None) | (ListExport.at < now - _UNFINISHED_EXPORT_AGE)
+    with database.read() as session:
+        ids = session.scalars(select(ListExport.id).where(ListExport.parts_hash.is_(None), over)).all()
+    for number in ids:
+        with database.read() as session:
+            parts_hash = hash_export_parts(session, number)
+        with database.write() as session:
+            session.execute(update(ListExport).where(ListExport.id == number).values(parts_hash=parts_hash))
+
+
+def _begin_totals(database: PeopleDatabase, keys: KeyRing, now: datetime) -> None:
+    """Commit to the totals of before there were seals of them, once, and note how many disclosures they count."""
+    with database.read() as session:
+        if disclosure_log.has_begun(session, TOTALS.name):
+            return
+    uncommitted: ColumnElement[bool] = DisclosureTotal.commitment.is_(None) & DisclosureTotal.person.is_not(None)
+    page = select(DisclosureTotal.id).where(uncommitted).order_by(DisclosureTotal.id).limit(BATCH_SIZE)
+    while True:
+        with database.write() as session:
+            ids = session.scalars(page.with_for_update()).all()
+            sealed_rows.commit_growing_rows(session, keys, TOTALS, ids)
+            if not ids:
+                _note_totals(session, keys, now)
+                return
+
+
+def _note_totals(session: Session, keys: KeyRing, now: datetime) -> None:
+    disclosure_log.lock_log(session)
+    if not disclosure_log.has_begun(session, TOTALS.name):
+        there = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
+        before = there - disclosure_log.count_added(session)
+        disclosure_log.append_entries(session, keys, [EntryDraft(EntryKind.BEGUN, TOTALS.name, added=before)], now)
+
+
+def begin_counts(database: PeopleDatabase, keys: KeyRing, table: SealedTable, now: datetime) -> None:
+    """Note, once, how many rows of a table had become totals before the log told of it."""
+    with database.write() as session:
+        disclosure_log.lock_log(session)
+        if disclosure_log.has_begun(session, table.name):
+            return
+        told = disclosure_log.count_folded(session, table.name)
+        before = {s: int(count) - told.get(s, 0) for s, count in session.execute(text(table.totals))}
+        drafts = [
+            EntryDraft(EntryKind.BEGUN, table.name, subject, folded=count)
+            for subject, count in sorted(({"": 0} | before).items())
+            if count or not subject
+        ]
+        disclosure_log.append_entries(session, keys, drafts, now)

@@ -1,0 +1,464 @@
+"""Where addresses have been is shown as evidence: whatever changes of it behind our back, the check of the seals says so."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, event, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from digest.app import maintenance
+from digest.app.installation import Installation
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
+from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.events.processor import process_events
+from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
+from digest.deliver.retention.delivery_disclosures import aggregate_deliveries, make_erasure_callback
+from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
+from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
+from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.consent import disclosure_log, disclosures, sealed_rows, seals
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.disclosure_sealing import seal_disclosures
+from subscribers.consent.sealed_rows import BATCH_SIZE
+from subscribers.crypto import key_file
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.store.models import (
+    ConsentEvent,
+    ConsentKind,
+    Disclosure,
+    DisclosureLogEntry,
+    DisclosureTotal,
+    ListExport,
+    ListExportPart,
+    Person,
+)
+from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+
+NIGHT = RELEASE + timedelta(hours=16)
+LATE = RELEASE + timedelta(days=401)
+PURPOSE = edition_purpose(EDITION_NAME)
+
+
+def send(world: DeliverySetup, *states: DeliveryState) -> list[int]:
+    """Send an edition to as many subscribers, with what came of each message."""
+    people = world.add_readers(*(f"r{n}@example.org" for n in range(len(states))))
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    with world.database.write() as session:
+        for number, state in zip(people, states, strict=True):
+            handed = None if state in {DeliveryState.SKIPPED, DeliveryState.WAITING} else RELEASE
+            values: dict[str, Any] = {"state": state, "transport": "smtp" if handed else ""}
+            values |= {"handed_at": handed, "first_handed_at": handed}
+            session.execute(update(Delivery).where(Delivery.person == number).values(**values))
+        session.execute(update(Edition).values(state=EditionState.SENT, sent_at=RELEASE))
+    return people
+
+
+def add_notice(session: Session, number: int | None, serial: int, **more: Any) -> str:
+    """Add the delivery of a notice that was handed over."""
+    said: dict[str, Any] = {"state": DeliveryState.ACCEPTED, "handed_at": RELEASE, "first_handed_at": RELEASE} | more
+    row = Delivery(id=f"notice{serial:x}".ljust(26, "x"), purpose=f"confirm:{serial}", person=number, **said)
+    row.due_at = row.next_try_at = RELEASE
+    row.transport = "smtp"
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def disclose(world: DeliverySetup, numbers: list[int]) -> None:
+    """Have the staff look at addresses, and the list exported."""
+    with world.database.write() as session:
+        disclosures.record_disclosures(session, numbers, to_whom="our staff", why="a look", reference="r", now=RELEASE)
+        export = ListExport(at=RELEASE, to_whom="an auditor", why="audit", reference="e", done_at=RELEASE, people=1)
+        session.add(export)
+        session.flush()
+        bits = sum(1 << number for number in numbers).to_bytes(8, "little")
+        session.add(ListExportPart(export=export.id, first=0, bits=bits))
+
+
+def seal(world: DeliverySetup) -> None:
+    """Seal as the night does."""
+    seal_deliveries(world.database, world.keys, now=NIGHT)
+    seal_disclosures(world.database, world.keys, now=NIGHT)
+
+
+def find_faults(world: DeliverySetup) -> tuple[str, ...]:
+    """Return what a check finds wrong with where addresses have been; the rest of it has to hold."""
+    with world.database.read() as session:
+        proof = seals.prove_ledger(session, world.keys, tables=SEALED_TABLES)
+    assert (proof.broken, proof.fault, proof.address_faults) == (None, "", ())
+    return proof.disclosure_faults
+
+
+def erase(world: DeliverySetup, number: int) -> None:
+    """Erase a person as their own page does."""
+    forget = make_erasure_callback(world.keys, lambda: NIGHT)
+    log = DepartureLog(world.settings.left_log, world.keys)
+    with world.database.write() as session:
+        assert erase_person(session, world.keys, log, number, method="page", forget_elsewhere=forget, now=NIGHT)
+
+
+def fold(world: DeliverySetup, **later: float) -> None:
+    """Make totals of what is old enough."""
+    now = LATE + timedelta(**later)
+    aggregate_deliveries(world.database, world.keys, world.settings, now=now)
+    with world.database.write() as session:
+        disclosures.aggregate_disclosures(session, world.keys, now)
+
+
+def _of_edition(*, skip: int = 0, limit: int = 100) -> Any:
+    return Delivery.id.in_(
+        select(Delivery.id).where(Delivery.purpose == PURPOSE).order_by(Delivery.id).offset(skip).limit(limit)
+    )
+
+
+Tampering = Callable[[Session], object]
+TAMPERINGS: dict[str, tuple[Tampering, str]] = {
+    "deliveries deleted": (
+        lambda s: s.execute(delete(Delivery).where(_of_edition(limit=2))),
+        "edition 2026-W47: of 4 deliveries that were sealed, 2 missing",
+    ),
+    "one person's deliveries deleted": (
+        lambda s: s.execute(delete(Delivery).where(Delivery.person == s.scalar(select(func.min(Delivery.person))))),
+        "1 missing",
+    ),
+    "another person": (
+        lambda s: s.execute(
+            update(Delivery)
+            .where(Delivery.purpose == "confirm:1")
+            .values(person=s.scalar(select(func.max(Person.number))))
+        ),
+        "deliveries sealed 2026-11-21: of 2 deliveries that were sealed, 1 changed",
+    ),
+    "another purpose": (
+        lambda s: s.execute(update(Delivery).where(Delivery.purpose == "confirm:1").values(purpose="welcome:1")),
+        "1 changed",
+    ),
+    "another time": (
+        lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(first_handed_at=NIGHT)),
+        "1 changed",
+    ),
+    "another last time": (
+        lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(handed_at=NIGHT)),
+        "1 changed",
+    ),
+    "another Message-ID": (
+        lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(message_id="<x@y>")),
+        "1 changed",
+    ),
+    "another way": (
+        lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(transport="sendgrid")),
+        "1 changed",
+    ),
+    "a handover that never was": (
+        lambda s: s.execute(
+            update(Delivery)
+            .where(Delivery.state == DeliveryState.SKIPPED)
+            .values(handed_at=NIGHT, first_handed_at=NIGHT)
+        ),
+        "1 changed",
+    ),
+    "taken for erased": (
+        lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(person=None, salt=None)),
+        "1 sealed deliveries lead to nobody, and erasures account for 0",
+    ),
+    "unsealed": (lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(sealed_in=None)), "1 missing"),
+    "moved to another batch": (
+        lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(sealed_in=4711)),
+        "name a batch that isn't there",
+    ),
+    "added afterwards": (
+        lambda s: s.execute(
+            insert(Delivery).values(
+                id="x" * 26,
+                purpose=PURPOSE,
+                person=None,
+                state=DeliveryState.ACCEPTED,
+                due_at=RELEASE,
+                next_try_at=RELEASE,
+            )
+        ),
+        "1 deliveries were added after all of them were sealed",
+    ),
+    "a look deleted": (lambda s: s.execute(delete(Disclosure)), "of 4 disclosures that were sealed, 4 missing"),
+    "a look with another reason": (
+        lambda s: s.execute(update(Disclosure).values(why="nothing")),
+        "of 4 disclosures that were sealed, 4 changed",
+    ),
+    "an export deleted": (
+        lambda s: (s.execute(delete(ListExportPart)), s.execute(delete(ListExport))),
+        "of 1 list exports that were sealed, 1 missing",
+    ),
+    "an export to somebody else": (lambda s: s.execute(update(ListExport).values(to_whom="nobody")), "1 changed"),
+    "an export without somebody": (
+        lambda s: s.execute(update(ListExportPart).values(bits=b"\0")),
+        "the list export of 2026-11-20 11:00 UTC doesn't name the people whom it did",
+    ),
+    "the end of the log cut off": (
+        lambda s: s.execute(
+            delete(DisclosureLogEntry).where(DisclosureLogEntry.id == s.scalar(select(func.max(DisclosureLogEntry.id))))
+        ),
+        "entries after",
+    ),
+    "an entry changed": (
+        lambda s: s.execute(update(DisclosureLogEntry).where(DisclosureLogEntry.rows == 4).values(rows=3)),
+        "was changed: it isn't what was hashed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_whatever_is_tampered_with_after_sealing_is_reported(world: DeliverySetup, name: str) -> None:
+    people = send(world, *[DeliveryState.ACCEPTED] * 2, DeliveryState.REFUSED, DeliveryState.SKIPPED)
+    with world.database.write() as session:
+        for serial in range(2):
+            add_notice(session, people[serial], serial)
+    disclose(world, people)
+    seal(world)
+    _seal_ledger(world)
+    tamper, told = TAMPERINGS[name]
+    assert find_faults(world) == ()
+    with world.database.write() as session:
+        tamper(session)
+    assert told in " | ".join(find_faults(world))
+
+
+def _seal_ledger(world: DeliverySetup) -> None:
+    """Append a seal of everything, as the night does after it has sealed the deliveries."""
+    through = seals.find_stable_point(world.database)
+    with world.database.read() as session:
+        proof = seals.prove_ledger(session, world.keys, tables=SEALED_TABLES, through=through)
+    assert proof.survey is not None
+    with world.database.write() as session:
+        seals.append_seal(session, proof.survey, NIGHT)
+
+
+def test_an_edition_is_sealed_and_closed_once_nothing_of_it_is_under_way(world: DeliverySetup) -> None:
+    send(world, DeliveryState.ACCEPTED, DeliveryState.SKIPPED, DeliveryState.WAITING)
+    assert seal_deliveries(world.database, world.keys, now=NIGHT) == 2
+    with world.database.write() as session:
+        assert disclosure_log.closed_subjects(session, "delivery") == set()
+        waiting = update(Delivery).where(Delivery.state == DeliveryState.WAITING)
+        session.execute(waiting.values(state=DeliveryState.CANCELLED))
+    assert seal_deliveries(world.database, world.keys, now=NIGHT) == 1
+    assert seal_deliveries(world.database, world.keys, now=NIGHT) == 0
+    with world.database.read() as session:
+        assert disclosure_log.closed_subjects(session, "delivery") == {PURPOSE}
+        kinds = session.scalars(select(DisclosureLogEntry.kind).order_by(DisclosureLogEntry.id)).all()
+    assert kinds == ["begun", "sealed", "sealed", "closed"]
+    assert find_faults(world) == ()
+
+
+def test_an_edition_that_is_being_sent_is_left_alone(world: DeliverySetup) -> None:
+    send(world, DeliveryState.ACCEPTED)
+    with world.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENDING))
+    assert seal_deliveries(world.database, world.keys, now=NIGHT) == 0
+
+
+def test_erasing_somebody_leaves_the_commitments_and_ties_them_to_nobody(world: DeliverySetup) -> None:
+    ada, bo = send(world, DeliveryState.ACCEPTED, DeliveryState.ACCEPTED)
+    with world.database.write() as session:
+        add_notice(session, ada, 1)
+    disclose(world, [ada, bo])
+    seal(world)
+    with world.database.write() as session:
+        add_notice(session, ada, 2)  # not sealed yet: nothing of it is counted
+    erase(world, ada)
+    with world.database.read() as session:
+        erased = session.scalars(select(Delivery).where(Delivery.person.is_(None))).all()
+        body = session.scalars(select(ConsentEvent.body).where(ConsentEvent.kind == ConsentKind.ERASED)).one()
+    assert sorted(bool(row.commitment) for row in erased) == [False, True, True]
+    assert all(row.salt is None for row in erased)
+    assert json.loads(body)["sealed_rows"] == {"delivery": 2, "disclosure": 1}
+    assert find_faults(world) == ()
+    seal(world)
+    assert find_faults(world) == ()
+    with world.database.write() as session:
+        session.execute(delete(Delivery).where(Delivery.person.is_(None), Delivery.sealed_in.is_not(None)))
+    assert "missing" in " | ".join(find_faults(world))
+
+
+def test_retention_says_how_many_rows_it_folded_and_the_check_balances(world: DeliverySetup) -> None:
+    people = send(world, *[DeliveryState.ACCEPTED] * 3, DeliveryState.REFUSED)
+    with world.database.write() as session:
+        add_notice(session, people[0], 1)
+        add_notice(session, people[0], 2, handed_at=LATE, first_handed_at=LATE)  # of the same batch, and young
+    disclose(world, people[:1])
+    seal(world)
+    erase(world, people[1])
+    fold(world)
+    with world.database.read() as session:
+        entries = session.scalars(select(DisclosureLogEntry).where(DisclosureLogEntry.kind == "folded")).all()
+        told = sorted((e.source, e.subject, e.rows, e.folded, e.erased) for e in entries)
+        assert told == [("delivery", "", 1, 1, 0), ("delivery", PURPOSE, 0, 4, 1), ("disclosure", "", 0, 1, 0)]
+        assert session.scalar(select(func.sum(DisclosureTotal.times))) == sum(e.added for e in entries) == 5
+    assert find_faults(world) == ()
+    fold(world, days=500)
+    erase(world, people[0])
+    assert find_faults(world) == ()
+
+
+TOTAL_TAMPERINGS: list[tuple[Tampering, str]] = [
+    (lambda s: s.execute(delete(DisclosureTotal)), "count 0, and 3 were added"),
+    (lambda s: s.execute(update(DisclosureTotal).values(times=9)), "totals of disclosures aren't what was sealed"),
+    (lambda s: s.execute(update(DisclosureTotal).values(last_at=NIGHT)), "aren't what was sealed"),
+    (lambda s: s.execute(update(DisclosureTotal).values(to_whom="nobody")), "aren't what was sealed"),
+    (lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None)), "lead to nobody"),
+    (lambda s: s.execute(delete(DeliveryTotal)), "edition 2026-W47: 2 became totals, and the totals count 0"),
+    (lambda s: s.execute(update(DeliveryTotal).values(count=1)), "2 became totals, and the totals count 1"),
+]
+
+
+@pytest.mark.parametrize(("tamper", "told"), TOTAL_TAMPERINGS)
+def test_totals_that_are_tampered_with_are_reported(world: DeliverySetup, tamper: Tampering, told: str) -> None:
+    people = send(world, DeliveryState.ACCEPTED, DeliveryState.ACCEPTED)
+    disclose(world, people[:1])
+    seal(world)
+    fold(world)
+    assert find_faults(world) == ()
+    with world.database.write() as session:
+        tamper(session)
+    assert told in " | ".join(find_faults(world))
+
+
+def test_a_batch_that_lacks_rows_is_never_folded_so_that_the_fault_stays(world: DeliverySetup) -> None:
+    send(world, *[DeliveryState.ACCEPTED] * 3)
+    seal(world)
+    with world.database.write() as session:
+        session.execute(delete(Delivery).where(_of_edition(limit=1)))
+    faults = find_faults(world)
+    fold(world)
+    assert find_faults(world) == faults
+    assert faults == ("edition 2026-W47: of 3 deliveries that were sealed, 1 missing",)
+
+
+def test_what_was_uncertain_when_it_was_sealed_may_be_settled_either_way(world: DeliverySetup) -> None:
+    ada, bo, cy = send(world, *[DeliveryState.UNCERTAIN] * 3)
+    seal(world)
+    assert find_faults(world) == ()
+    states = {ada: DeliveryState.ACCEPTED, bo: DeliveryState.WAITING, cy: DeliveryState.REFUSED}
+    with world.database.write() as session:
+        for number, state in states.items():
+            again = NIGHT if state is DeliveryState.WAITING else RELEASE
+            values = {"state": state, "handed_at": again, "first_handed_at": again}
+            session.execute(update(Delivery).where(Delivery.person == number).values(**values))
+    assert find_faults(world) == ()
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(Delivery.person == ada).values(purpose="edition:2026-W48"))
+    assert find_faults(world) == ("edition 2026-W47: of 3 deliveries that were sealed, 1 changed",)
+
+
+def test_a_late_bounce_leaves_the_seal_as_it_is(world: DeliverySetup) -> None:
+    (ada,) = send(world, DeliveryState.ACCEPTED)
+    seal(world)
+    bounce = DeliveryEvent(
+        "sendgrid",
+        _delivery_of(world, ada),
+        EventKind.BOUNCED,
+        FailureCause.HARD,
+        LATE,
+        LATE,
+        "f",
+        None,
+        {"status": "5.1.1"},
+    )
+    with world.database.write() as session:
+        log = DepartureLog(world.settings.left_log, world.keys)
+        process_events(session, [bounce], keys=world.keys, departure_log=log, now=NIGHT)
+        assert session.scalars(select(Delivery.state)).one() is DeliveryState.REFUSED
+    assert find_faults(world) == ()
+
+
+def _delivery_of(world: DeliverySetup, number: int) -> str:
+    with world.database.read() as session:
+        return session.scalars(select(Delivery.id).where(Delivery.person == number)).one()
+
+
+def test_what_was_folded_before_there_were_seals_is_taken_as_it_is_found(world: DeliverySetup) -> None:
+    people = send(world, *[DeliveryState.ACCEPTED] * 2)
+    with world.database.write() as session:
+        session.add(DeliveryTotal(purpose="edition:2025-W01", state=DeliveryState.ACCEPTED, count=7))
+        session.add(DeliveryTotal(purpose="confirm", state=DeliveryState.ACCEPTED, count=2))
+        old = {"to_whom": "Twilio SendGrid", "why": "To deliver an edition", "first_at": RELEASE, "last_at": RELEASE}
+        session.add_all(DisclosureTotal(person=number, times=4, **old) for number in (*people, None))
+    assert find_faults(world) == ()
+    seal(world)
+    assert find_faults(world) == ()
+    fold(world)
+    assert find_faults(world) == ()
+    with world.database.write() as session:
+        session.execute(update(DeliveryTotal).where(DeliveryTotal.purpose == "edition:2025-W01").values(count=6))
+    assert find_faults(world) == ("edition 2025-W01: 7 became totals, and the totals count 6",)
+
+
+def test_sealing_many_takes_few_rows_a_transaction_and_goes_on_where_it_was_cut_short(world: DeliverySetup) -> None:
+    with world.database.write() as session:
+        for serial in range(2 * BATCH_SIZE + 3):
+            add_notice(session, None, serial)
+    entries = [0]
+
+    @event.listens_for(world.database.engine, "before_cursor_execute")
+    def _cut(_conn: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        entries[0] += statement.startswith("INSERT INTO disclosure_log")
+        if entries[0] == 3:  # the entry of the second batch, whose rows are written already
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        seal(world)
+    event.remove(world.database.engine, "before_cursor_execute", _cut)
+    assert find_faults(world) == ()
+    seal(world)
+    assert find_faults(world) == ()
+    with world.database.read() as session:
+        sealed = select(DisclosureLogEntry.rows).where(DisclosureLogEntry.kind == "sealed")
+        assert session.scalars(sealed.order_by(DisclosureLogEntry.id)).all() == [BATCH_SIZE, BATCH_SIZE, 3]
+    assert BATCH_SIZE <= 500
+
+
+def test_nobody_without_the_keys_can_append_to_the_log(world: DeliverySetup) -> None:
+    send(world, *[DeliveryState.ACCEPTED] * 2)
+    seal(world)
+    with world.database.write() as session:
+        session.execute(delete(Delivery).where(_of_edition(limit=1)))
+        left = session.scalars(select(Delivery)).one()
+        draft = disclosure_log.EntryDraft(
+            disclosure_log.EntryKind.FOLDED,
+            "delivery",
+            PURPOSE,
+            left.sealed_in,
+            rows=1,
+            folded=1,
+            root=sealed_rows.compute_root([left.commitment or ""]),
+        )
+        disclosure_log.append_entries(session, KeyRing.generate(), [draft], NIGHT)
+    assert "wasn't written by this program" in " | ".join(find_faults(world))
+
+
+def test_the_night_seals_reports_and_names_the_edition(world: DeliverySetup) -> None:
+    key_file.create_file(world.settings.home / "keys.json", world.keys.to_json())
+    installation = Installation(world.settings, world.database)
+    ada, _ = send(world, DeliveryState.ACCEPTED, DeliveryState.ACCEPTED)
+    assert maintenance.seal_disclosures(installation, NIGHT) == "sealed 2 deliveries and 0 other disclosures"
+    sealed, proof = maintenance.prove_and_seal_ledger(installation, NIGHT, actor="test")
+    assert proof.sound
+    assert sealed.disclosures_through == 4  # begun, sealed, closed; and that the totals of before are known
+    with world.database.write() as session:
+        session.execute(delete(Delivery).where(Delivery.person == ada))
+    _, proof = maintenance.prove_and_seal_ledger(installation, NIGHT + timedelta(days=1), actor="test")
+    assert proof.disclosure_faults == ("edition 2026-W47: of 2 deliveries that were sealed, 1 missing",)
+    with world.database.read() as session:
+        broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
+    assert broken.detail == {"disclosures": list(proof.disclosure_faults)}
+
+
+def test_keys_that_were_rotated_still_open_what_older_ones_sealed(world: DeliverySetup) -> None:
+    send(world, DeliveryState.ACCEPTED)
+    seal(world)
+    rotated = world.keys.with_new_key("commitment")
+    with world.database.read() as session:
+        assert seals.prove_ledger(session, rotated, tables=SEALED_TABLES).disclosure_faults == ()
+        assert seals.prove_ledger(session, KeyRing.generate(), tables=SEALED_TABLES).disclosure_faults != ()
