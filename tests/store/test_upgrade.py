@@ -210,6 +210,7 @@ def test_a_coming_edition_that_was_approved_with_old_placeholders_is_a_draft_aga
                 assert "must be drafted and approved again" in version.ended_because
             else:  # what has left stays what it was, and no more of it is sent
                 assert (edition.state, version.state) == (state, ApprovalState.STANDING)
+                assert ("cancel the rest" in edition.paused_because) == (state is EditionState.SENDING)
             with pytest.raises(ApprovalError, match="older version"):
                 verify_version(session, edition, version, settings=settings_of(settings, version), keys=keys)
 

@@ -93,6 +93,17 @@ def test_while_somebody_works_with_it_nothing_is_done(old_url: str, tmp_path: Pa
     assert not (tmp_path / "home" / "backups").exists()
 
 
+def test_while_an_edition_goes_out_that_an_older_version_approved_nothing_is_done(old_url: str, tmp_path: Path) -> None:
+    with closing(open_database(old_url)) as database, database.write() as session:
+        session.execute(text("UPDATE edition SET state = 'sending' WHERE name = '2026-W47'"))
+    refused = upgrade()
+    assert refused.exit_code == 2
+    assert "2026-W47 is going out" in refused.output
+    assert "digest cancel 2026-W47" in refused.output
+    assert revision_of(old_url) == OLD
+    assert not (tmp_path / "home" / "backups").exists()
+
+
 def test_a_database_of_a_newer_version_and_none_at_all_are_said_in_a_sentence(
     initialised_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

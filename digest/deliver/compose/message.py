@@ -11,13 +11,14 @@ from functools import cached_property, lru_cache
 from html import escape
 
 from digest.deliver.compose import dkim, headers
-from digest.deliver.compose.quoted_printable import encode_quoted_printable, encode_value
+from digest.deliver.compose.quoted_printable import encode_quoted_printable, encode_value, join_literals
 from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.rendering.text_lines import text_columns, wrap_text
 
 _TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = Slot("to"), Slot("message id"), Slot("date")
 _SIGNUP_HTML_SLOT = Slot("asked-for-it-html")  # replaces the sign-up slot in HTML parts, where its words are escaped
-_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, _SIGNUP_HTML_SLOT)
+BODY_SLOTS = (LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, _SIGNUP_HTML_SLOT)
+_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *BODY_SLOTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,10 @@ class PlaceholderValues:
     preferences_token: str = ""
     signup_text: str = ""
 
-    def body_values(self, signup_column: int) -> dict[Slot, str]:
-        """Return the value of each slot in the parts of `MessageTemplate.body_texts`, for a provider that fills them itself."""
-        return {
-            LEAVE_SLOT: self.leave_token,
-            PREFERENCES_SLOT: self.preferences_token,
-            SIGNUP_SLOT: _fold_value(self.signup_text, signup_column),
-            _SIGNUP_HTML_SLOT: escape(self.signup_text),
-        }
+    def body_values(self, signup_column: int) -> tuple[str, str, str, str]:
+        """Return the values of `BODY_SLOTS`, which `MessageTemplate.body_texts` have, for a provider that fills them itself."""
+        signup = self.signup_text
+        return self.leave_token, self.preferences_token, _fold_value(signup, signup_column), _escape_value(signup)
 
     def slot_values(self, signup_column: int) -> tuple[bytes, ...]:
         """Return the values by slot.
@@ -62,6 +59,7 @@ class PlaceholderValues:
 
 # Readers who asked on one day in one place share the words.
 _fold_value = lru_cache(maxsize=4096)(wrap_text)
+_escape_value = lru_cache(maxsize=4096)(escape)
 
 
 @lru_cache(maxsize=4096)
@@ -95,7 +93,7 @@ class MessageTemplate:
     @cached_property
     def parts_and_slots(self) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
         """The parts of the message, and (index, slot) of each part that is filled in."""
-        parts = [*self._head_parts(), *self._encoded_body()]
+        parts = join_literals([*self._head_parts(), *self._encoded_body()])
         slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, Slot))
         return tuple(b"" if isinstance(p, Slot) else p for p in parts), slots
 

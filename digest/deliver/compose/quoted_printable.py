@@ -5,7 +5,7 @@ characters whatever the values are, and no value is searched for in the text.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from digest.edition.placeholders import Slot, SlottedText
 
@@ -31,7 +31,7 @@ def encode_quoted_printable(text: SlottedText) -> list[bytes | Slot]:
         encoded += [*_encode_line(line), b"\r\n"]
     if ending := _encode_line(last):
         encoded += [*ending, SOFT_BREAK]
-    return _join_literals(encoded)
+    return join_literals(encoded)
 
 
 def _split_lines(text: SlottedText) -> Iterator[list[bytes | Slot]]:
@@ -61,7 +61,8 @@ def _encode_line(line: list[bytes | Slot]) -> list[bytes | Slot]:
     return parts
 
 
-def _join_literals(parts: list[bytes | Slot]) -> list[bytes | Slot]:
+def join_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
+    """Join the bytes between slots."""
     joined, literals = list[bytes | Slot](), list[bytes]()
     for part in parts:
         if isinstance(part, bytes):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from email.message import Message
 
 from digest.edition.mailable_edition import FragmentKind
-from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.placeholders import LEAVE_SLOT
 from digest.edition.preflight.rule_registry import (
     PreflightFinding,
     PreflightInput,
@@ -15,7 +15,7 @@ from digest.edition.preflight.rule_registry import (
     preflight_rule,
     warning_finding,
 )
-from digest.edition.rendering.slot_marks import SlotMarks
+from digest.edition.rendering.slot_places import find_misplaced_slots
 from digest.edition.rendering.template_filters import join_address_lines
 from digest.settings.leftovers import list_foreign_texts, list_sample_addresses, list_sample_sources
 from subscribers.phrases import join_words
@@ -27,7 +27,6 @@ SINGLE_FIELDS = (
     *("from", "date", "message-id", "to", "subject", "reply-to", "sender", "mime-version"),
     *("list-id", "list-unsubscribe", "list-unsubscribe-post", "content-type"),
 )
-_HIDDEN_ELEMENTS = frozenset({"script", "style", "title"})
 _PART_NAMES: dict[FragmentKind, str] = {
     "html": "HTML part",
     "text": "text part",
@@ -196,49 +195,8 @@ def _check_slots(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if examined.drafted_base != examined.base:
         return
     for kind, part in examined.parts.items():
-        list_sound_slots = _list_html_slots if kind in {"html", "short"} else _list_text_slots
-        misplaced = Counter(slot for _, slot in part.slots) - Counter(list_sound_slots(part, examined.base))
-        for slot in misplaced:
-            yield error_finding(
-                f"The {_PART_NAMES[kind]} has a placeholder ({slot.name}) where it could lead elsewhere. An admin corrects this in your own "
-                f"templates: leave, preferences, and my_data each as a whole link, asked in a line without a URL."
-            )
-
-
-def _list_html_slots(part: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slots of an HTML part that are where they may be, as a parser reads it."""
-    import lxml.html
-
-    marks = SlotMarks()
-    for element in lxml.html.document_fromstring(marks.write(part)).iter():
-        if element.tag == "a":
-            yield from _list_link_slots(marks.split(element.get("href", "")), base)
-        if isinstance(element.tag, str) and element.tag not in _HIDDEN_ELEMENTS:
-            yield from _list_line_slots(marks.split(element.text or ""))
-        yield from _list_line_slots(marks.split(element.tail or ""))
-
-
-def _list_text_slots(part: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slots of a text part that are where they may be: in a whole URL, from blank to blank, or in a line without URLs."""
-    marks = SlotMarks()
-    for line in marks.write(part).splitlines():
-        yield from _list_line_slots(marks.split(line))
-        for word in line.split():
-            yield from _list_link_slots(marks.split(word), base)
-
-
-def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slot of a link that is no more than a page of this site and the slot, perhaps with a fragment."""
-    for path, slot in (("/u/", LEAVE_SLOT), ("/preferences/", PREFERENCES_SLOT)):
-        page = base + path
-        if link.slots == ((len(page), slot),) and re.fullmatch(rf"{re.escape(page)}(?:#[\w-]*)?", link.text):
-            yield slot
-
-
-def _list_line_slots(line: SlottedText) -> Iterator[Slot]:
-    """Yield the sign-up slots of a line, unless a URL is in it."""
-    if "://" not in line.text:
-        yield from (slot for _, slot in line.slots if slot == SIGNUP_SLOT)
+        for mistake in find_misplaced_slots(part, examined.base, is_html=kind in {"html", "short"}):
+            yield error_finding(f"In the {_PART_NAMES[kind]}, {mistake}")
 
 
 @preflight_rule("postal-address", is_for_admins=True)

@@ -41,5 +41,12 @@ def strip_inline_markup(text: str) -> str:
     return "".join(parts)
 
 
+def split_links(text: str) -> tuple[str, list[str]]:
+    """Return the words of a text, and the URLs of its links as they'll be in the email."""
+    tokens = list(_inline_tokens(_open_parser().parseInline(text)))
+    urls = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
+    return "".join(token.content for token in tokens), urls
+
+
 def _inline_tokens(tokens: Sequence[Token]) -> Iterable[Token]:
     return (child for token in tokens for child in token.children or ())

@@ -11,20 +11,19 @@ from collections.abc import Iterable
 from digest.edition.placeholders import Slot, SlottedText
 from digest.edition.rendering.sanitiser import RenderingError
 
-_NONCE_BYTES = (
-    10  # with two digits for the slot, a mark has 22 characters like a token, so lines break at the same points
-)
+_NONCE_DIGITS = 36  # 120 bits; digits, so that no change of case alters a mark
+_CUT_DIGITS = 12  # by which what's left of a mark that a template cut is recognized
 
 
 class SlotMarks:
     """The marks for one rendering."""
 
     def __init__(self) -> None:
-        self._nonce = secrets.token_hex(_NONCE_BYTES)
+        self._nonce = f"{secrets.randbelow(10**_NONCE_DIGITS):0{_NONCE_DIGITS}}"
         self._slots: list[Slot] = []
 
     def mark(self, slot: Slot) -> str:
-        """Return the mark for a slot: letters and digits, which no escaping changes."""
+        """Return the mark for a slot: digits, which no escaping changes."""
         if slot not in self._slots:
             self._slots.append(slot)
         return f"{self._nonce}{self._slots.index(slot):02}"
@@ -37,12 +36,14 @@ class SlotMarks:
         """Separate a rendered text from its marks.
 
         Raises:
-            RenderingError: a template has changed a mark, for example its case.
+            RenderingError: a template has cut off a mark.
         """
-        parts: list[str | Slot] = list(re.split(rf"{self._nonce}(\d\d)", rendered))
-        parts[1::2] = [self._slots[int(str(number))] for number in parts[1::2]]
-        slotted = SlottedText.from_parts(parts)
-        if self.occurs_in([slotted.text.lower()]):
+        slotted = SlottedText(rendered)
+        if self._nonce in rendered:
+            parts: list[str | Slot] = list(re.split(rf"{self._nonce}(\d\d)", rendered))
+            parts[1::2] = [self._slots[int(str(number))] for number in parts[1::2]]
+            slotted = SlottedText.from_parts(parts)
+        if any(end in slotted.text for end in (self._nonce[:_CUT_DIGITS], self._nonce[-_CUT_DIGITS:])):
             raise RenderingError(
                 "A template has changed a placeholder. Write leave, preferences, my_data, and asked as they are, without filters."
             )

@@ -1,6 +1,7 @@
 """Fragments have slots: positions beside the text that only templates create, in place of markers that any text could contain.
 
-Fragments from before keep NULL. What was approved with them must be approved again, so the open approvals of coming editions end.
+Fragments from before keep NULL. What was approved with them must be approved again, so the open approvals of coming editions end, and an
+edition that is going out is paused: see decision 0052.
 """
 
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ EDITION = sa.table(
     sa.column("state", sa.String()),
     sa.column("approved_by", sa.String()),
     sa.column("approved_at", UtcDateTime()),
+    sa.column("paused_at", UtcDateTime()),
+    sa.column("paused_because", sa.Text()),
 )
 APPROVAL = sa.table(
     "approval",
@@ -30,6 +33,7 @@ APPROVAL = sa.table(
     sa.column("ended_at", UtcDateTime()),
     sa.column("ended_because", sa.Text()),
 )
+PAUSE_REASON = "the upgrade changed how placeholders work: cancel the rest, or finish sending with the version before"
 REASON = "the upgrade changed how placeholders work, so it must be drafted and approved again"
 
 
@@ -41,6 +45,11 @@ def upgrade() -> None:
         sa.update(APPROVAL)
         .where(APPROVAL.c.edition_id.in_(coming), APPROVAL.c.state.in_(("waiting", "standing")))
         .values(state="taken back", ended_at=datetime.now(UTC), ended_because=REASON)
+    )
+    op.execute(
+        sa.update(EDITION)
+        .where(EDITION.c.state == "sending", EDITION.c.paused_at.is_(None))
+        .values(paused_at=datetime.now(UTC), paused_because=PAUSE_REASON)
     )
     op.execute(
         sa.update(EDITION)

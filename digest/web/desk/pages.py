@@ -6,7 +6,7 @@ from flask import Blueprint, Response, abort, current_app, redirect, render_temp
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app import editing_state, editions, page_views, sending, source_overview
+from digest.app import approvals, editing_state, editions, page_views, sending, source_overview
 from digest.app.attention import page_sentences
 from digest.app.edition_status import edition_status
 from digest.deliver.compose.variants import ComposeError
@@ -185,6 +185,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         goes_into_files=view.goes_into_files,
         text_lines=view.text.count("\n"),
         standing=read_approval_standing(view.edition.name),
+        hosts=approvals.read_text_hosts(context.installation, view.edition.name),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digest.deliver.compose.dkim import are_canonical_values
-from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
+from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variants import signup_text
 from digest.edition.placeholders import SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitiser import sanitise_text
@@ -87,7 +87,7 @@ def test_it_is_whole_in_any_script_and_folded_between_words_alone(place: str) ->
 
 def test_a_provider_that_fills_in_itself_gets_plain_words_for_the_text_and_escaped_ones_for_the_html() -> None:
     _, _, filled = message_with(PLACES["markup"])
-    values = filled.body_values(TEMPLATE.signup_column)
+    values = dict(zip(BODY_SLOTS, filled.body_values(TEMPLATE.signup_column), strict=True))
     (_, plain_slot), (_, html_slot) = (slot for text in TEMPLATE.body_texts for slot in text.slots)
     plain, html = values[plain_slot], values[html_slot]
     assert plain.replace("\n", " ") == unescape(html) == filled.signup_text

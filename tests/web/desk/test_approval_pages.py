@@ -83,6 +83,15 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert week.state.approved
 
 
+def test_the_sites_that_texts_link_to_are_listed_and_a_new_one_is_marked(week: SampleWeek) -> None:
+    assert "Sites linked in the text" in page(week, "sam")
+    write_head(
+        week, intro=r"Take our [survey](https://elsewhere.example/?r=\~preferences-token\~&u=&#126;leave-token&#126;)."
+    )
+    said = "New. elsewhere.example : Intro. No article of this edition and no past edition links there."
+    assert said in page(week, "sam")
+
+
 def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_the_page_and_the_command_say_so(
     week: SampleWeek,
 ) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from digest.deliver.compose.headers import mailbox_value
-from digest.deliver.compose.message import MessageTemplate
+from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate
 from digest.deliver.providers.base import (
     BatchOutcome,
     HandoverMarks,
@@ -19,7 +19,6 @@ from digest.deliver.providers.base import (
     scrub_addresses,
 )
 from digest.deliver.providers.sendgrid.api import STEP_TIMEOUT, SendGridApi, SendGridResponse
-from digest.edition.placeholders import Slot
 from digest.edition.rendering.slot_marks import SlotMarks
 
 MAX_BATCH_SIZE = 1000  # personalizations a request may have
@@ -137,18 +136,16 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
 def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
     """Build the request for messages of one template: one personalization with one `to` for each."""
     template = batch[0].template
-    values = [message.placeholders.body_values(template.signup_column) for message in batch]
-    marks = _choose_marks(template, values)
+    marks, column = _choose_marks(batch), template.signup_column
     content = [
         {"type": kind, "value": marks.write(text)}
         for kind, text in zip(("text/plain", "text/html"), template.body_texts, strict=False)
     ]
     sender = {"email": template.sender_address} | ({"name": template.sender_name} if template.sender_name else {})
-    names = {slot: marks.mark(slot) for slot in values[0]}
+    names = [marks.mark(slot) for slot in BODY_SLOTS]
     body: dict[str, Any] = {
         "personalizations": [
-            _personalization(message, {names[slot]: value for slot, value in own.items()})
-            for message, own in zip(batch, values, strict=True)
+            _personalization(m, dict(zip(names, m.placeholders.body_values(column), strict=True))) for m in batch
         ],
         "from": sender,
         "subject": template.subject,
@@ -161,13 +158,15 @@ def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
     return body
 
 
-def _choose_marks(template: MessageTemplate, values: Sequence[Mapping[Slot, str]]) -> SlotMarks:
-    """Choose marks that occur nowhere in a request: SendGrid searches the text for them, and may search the values too."""
+def _choose_marks(batch: Sequence[OutgoingMessage]) -> SlotMarks:
+    """Choose marks that occur in no text of a request: SendGrid searches the texts for them, and may search the values too."""
+    template = batch[0].template
     texts = [template.subject, template.sender_name, *(text.text for text in template.body_texts)]
-    while True:
+    texts += {message.placeholders.signup_text for message in batch}
+    marks = SlotMarks()
+    while marks.occurs_in(texts):
         marks = SlotMarks()
-        if not marks.occurs_in((*texts, *(value for own in values for value in own.values()))):
-            return marks
+    return marks
 
 
 def _personalization(message: OutgoingMessage, substitutions: Mapping[str, str]) -> dict[str, Any]:

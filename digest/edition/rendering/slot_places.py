@@ -1,0 +1,59 @@
+"""Where slots may be: at the end of a whole link to this site, and the sign-up in a line without URLs.
+
+Operators can write templates of their own, and a slot elsewhere could send a subscriber's token to another site.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.rendering.slot_marks import SlotMarks
+
+_HIDDEN_ELEMENTS = frozenset({"script", "style", "title"})
+
+
+def find_misplaced_slots(part: SlottedText, base: str, *, is_html: bool) -> Iterator[str]:
+    """Say of each slot of a part that isn't where it may be what's wrong. `base` is the base URL without a slash at its end."""
+    sound = _list_html_slots(part, base) if is_html else _list_text_slots(part, base)
+    for slot in Counter(slot for _, slot in part.slots) - Counter(sound):
+        yield (
+            f"a placeholder ({slot.name}) is where it could lead elsewhere. An admin corrects this in your own templates: leave, "
+            "preferences, and my_data each as a whole link, asked in a line without a URL."
+        )
+
+
+def _list_html_slots(part: SlottedText, base: str) -> Iterator[Slot]:
+    """Yield the slots of an HTML part that are where they may be, as a parser reads it."""
+    import lxml.html
+
+    marks = SlotMarks()
+    for element in lxml.html.document_fromstring(marks.write(part)).iter():
+        if element.tag == "a":
+            yield from _list_link_slots(marks.split(element.get("href", "")), base)
+        if isinstance(element.tag, str) and element.tag not in _HIDDEN_ELEMENTS:
+            yield from _list_line_slots(marks.split(element.text or ""))
+        yield from _list_line_slots(marks.split(element.tail or ""))
+
+
+def _list_text_slots(part: SlottedText, base: str) -> Iterator[Slot]:
+    """Yield the slots of a text part that are where they may be: in a whole URL, from blank to blank, or in a line without URLs."""
+    marks = SlotMarks()
+    for line in marks.write(part).splitlines():
+        yield from _list_line_slots(marks.split(line))
+        for word in line.split():
+            yield from _list_link_slots(marks.split(word), base)
+
+
+def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
+    """Yield the slot of a link that is no more than a page of this site and the slot, perhaps with a fragment."""
+    for path, slot in (("/u/", LEAVE_SLOT), ("/preferences/", PREFERENCES_SLOT)):
+        page = base + path
+        if link.slots == ((len(page), slot),) and re.fullmatch(rf"{re.escape(page)}(?:#[\w-]*)?", link.text):
+            yield slot
+
+
+def _list_line_slots(line: SlottedText) -> Iterator[Slot]:
+    """Yield the sign-up slots of a line, unless a URL is in it."""
+    if "://" not in line.text:
+        yield from (slot for _, slot in line.slots if slot == SIGNUP_SLOT)
