@@ -159,11 +159,14 @@ class _PlaceNames:
             for each in (each for story in stories for each in (story, *story.supporting)):
                 for article in each.original.story.members:
                     self._join(article.link, each.url)
-        for outcome in arrangement.outcomes:
-            edit = outcome.edit
-            if edit.kind in {EditKind.MERGE, EditKind.SPLIT}:
-                for other in (*edit.texts("others"), *edit.texts("articles")):
-                    self._join(edit.target, other)
+        for link in arrangement.links:
+            first, *others = sorted(link.urls | link.apart_from)
+            for other in others:
+                self._join(first, other)
+        for edit in (outcome.edit for outcome in arrangement.outcomes):
+            # A merge that was undone, too: a text may have come over while it was in force.
+            for other in edit.texts("others") if edit.kind == EditKind.MERGE else ():
+                self._join(edit.target, other)
 
     def name_place(self, part: str, target: str) -> str:
         """Name the place in which an edit of a target writes a part. An added story is an article, whatever story holds it."""

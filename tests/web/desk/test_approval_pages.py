@@ -20,7 +20,7 @@ from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition, EditionState, Fragment
 from digest.web.app import create_app
 from tests.actors import ADMIN, EDITOR
-from tests.web.desk.sample_week import SampleWeek, later, unmarked
+from tests.web.desk.sample_week import EDITORS, SampleWeek, later, unmarked
 
 PRIYA = "priya@news.example.org"
 
@@ -215,3 +215,34 @@ def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
     assert editions.approve_edition(week.installation, week.name, mark_of(week), actor=actor, now=later()).missing == 0
     assert week.state.approved
     assert edition_status(week.installation, week.name, now=later()).state == EditionState.APPROVED
+
+
+def test_where_two_wrote_the_button_says_what_it_approves_and_the_page_what_is_missing(week: SampleWeek) -> None:
+    write_head(week, "dana", subject="Cranes first")
+    write_head(week, "sam", intro="Good morning.")
+    mine = "You wrote the subject: someone else needs to approve that."
+    theirs = "Sam wrote the intro: someone other than Sam needs to approve that."
+    words = page(week, "dana")
+    assert f"{mine} {theirs} You and Sam can approve." in words
+    assert "Approve what Sam wrote in No. 147 No. 147 needs another approval after yours." in words
+    assert approve(week, "dana").status_code == 303
+    assert not week.state.approved
+    assert "1 of 2 approved" in page(week, "dana", "")
+    assert "disabled" in button(week, "dana")
+    words = page(week, "sam")
+    assert "Dana wrote the subject: someone other than Dana needs to approve that." in words
+    assert "You wrote the intro: approved by Dana." in words
+    assert "Approve what Dana wrote in No. 147 Any change after this takes the approval back." in words
+    assert approve(week, "sam").status_code == 303
+    assert week.state.approved
+    assert "Approved" in page(week, "dana", "")
+
+
+def test_an_editor_who_works_alone_approves_and_the_page_says_so(week: SampleWeek) -> None:
+    write_head(week, "dana", subject="Cranes first")
+    with week.installation.database.write() as session:
+        staff.require_staff_member(session, EDITORS["sam"]).proven_at = None
+    assert "You're the only editor, so you can approve what you wrote." in page(week, "dana")
+    assert "disabled" not in button(week, "dana")
+    assert approve(week, "dana").status_code == 303
+    assert week.state.approved
