@@ -298,19 +298,18 @@ OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page that wasn't asked by
 
 
 def _list_own_links(installation: Installation, session: Session, facts: rule_registry.PreflightInput) -> list[str]:
-    """List the links that lead to the own site or to an article of an own source; its front page is no article."""
+    """List the links that lead to the own site or to an article of an own source; its front page and our pages are no articles."""
     file = installation.settings.file
     sites = {site_name(url) for url in (file.publication.site, *(source.url for source in file.sources if source.own))}
-    links = [
-        link
-        for link in facts.links
-        if link.startswith(("https://", "http://"))
-        and not link.startswith(f"{facts.base}/")
-        and not is_front_page(link)
-    ]
-    urls = {link: usable_canonical_url(link) for link in links}
+    urls = {link: usable_canonical_url(link) for link in facts.links if link.startswith(("https://", "http://"))}
+    # A site may be under the host of our own pages.
     own = set(session.scalars(select(Article.url).join(Source).where(Source.own, Article.url.in_(urls.values()))))
-    return [link for link in links if site_name(link) in sites or urls[link] in own]
+    return [
+        link
+        for link, url in urls.items()
+        if url in own
+        or (site_name(link) in sites and not is_front_page(link) and not link.startswith(f"{facts.base}/"))
+    ]
 
 
 @dataclass(frozen=True, slots=True)
