@@ -17,7 +17,7 @@ _STOCK_EXCERPT = re.compile(
     r"|no hay extracto porque (?:esta )?es una entrada protegida"
     r"|non è disponibile alcun riassunto in quanto si tratta di un articolo protetto"
 )
-_MAX_EXCERPT_CHARACTERS = 1_000  # of markup; a stock excerpt has some 80
+_MAX_EXCERPT_CHARACTERS = 1_000  # of the markup that a stock excerpt stands in; it has some 80
 _PROTECTION_FORM = re.compile(r"<form\b[^<>]{0,2000}?(?:post-password-form|action=postpass)", re.IGNORECASE)
 _PROTECTION_XPATH = "//form[contains(@class, 'post-password-form') or contains(@action, 'action=postpass')] | //input[@name='post_password']"
 _CHROME = frozenset(
@@ -40,10 +40,9 @@ def explain_withheld_item(summary: str, content: str) -> str:
 
     A title that begins with "Protected:" proves nothing: articles are called that, too.
     """
-    is_stock = len(summary) <= _MAX_EXCERPT_CHARACTERS and _STOCK_EXCERPT.fullmatch(
-        _plain(text_cleanup.html_to_text(summary)).rstrip(". ")
-    )
-    return PROTECTED if is_stock or _PROTECTION_FORM.search(content) or _PROTECTION_FORM.search(summary) else ""
+    opening = _plain(text_cleanup.html_to_text(summary[:_MAX_EXCERPT_CHARACTERS]))  # plugins add a footer behind it
+    is_protected = _STOCK_EXCERPT.match(opening) or any(_PROTECTION_FORM.search(text) for text in (content, summary))
+    return PROTECTED if is_protected else ""
 
 
 def explain_page_barrier(root: Any, *, is_article: bool) -> str:
