@@ -29,7 +29,7 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.item_identity import is_front_page
 from digest.collect.page_check import look_at_pages
 from digest.collect.readership import ReadershipImport, import_readership
-from digest.collect.urls import site_name, usable_canonical_url
+from digest.collect.urls import is_example_site, site_name, usable_canonical_url
 from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
 from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
 from digest.deliver.providers import registry
@@ -301,7 +301,8 @@ def _list_own_links(installation: Installation, session: Session, facts: rule_re
     """List the links that lead to the own site or to an article of an own source; its front page and our pages are no articles."""
     file = installation.settings.file
     sites = {site_name(url) for url in (file.publication.site, *(source.url for source in file.sources if source.own))}
-    urls = {link: usable_canonical_url(link) for link in facts.links if link.startswith(("https://", "http://"))}
+    web_links = [link for link in facts.links if link.startswith(("https://", "http://")) and not is_example_site(link)]
+    urls = {link: usable_canonical_url(link) for link in web_links}
     # A site may be under the host of our own pages.
     own = set(session.scalars(select(Article.url).join(Source).where(Source.own, Article.url.in_(urls.values()))))
     return [
