@@ -44,7 +44,7 @@ from digest.edition.kinds import lead_sections
 from digest.edition.mailable_edition import FragmentKind, MailableEdition
 from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
-from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
+from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, find_edition, select_editions_before
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story, call_edition
 from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
@@ -174,6 +174,26 @@ def draft_next_edition(
                 draft = drafting.renew_draft(database, draft, settings, now=now)
             else:
                 return result
+
+
+def redraft_without_withdrawn(
+    installation: Installation, *, actor: Actor, now: datetime, fetcher: ContentFetcher | None = None
+) -> str:
+    """Draft the coming edition again where nobody edited it and visitors can't read what it links; return its name, else "".
+
+    `fetcher` replaces the network.
+
+    Raises:
+        DraftError: it was approved meanwhile.
+    """
+    with installation.database.read() as session:
+        coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now)
+        edition = session.scalars(coming.order_by(Edition.release_at).limit(1)).one_or_none()
+        if edition is None or load_edits(session, edition):
+            return ""
+        if not find_withdrawn(session, EditionContent.from_json(edition.content).linked_articles):
+            return ""
+    return draft_next_edition(installation, actor=actor, now=now, fetcher=fetcher).name
 
 
 def explain_summary(story: Story) -> str:
