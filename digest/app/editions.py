@@ -30,7 +30,7 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.item_identity import is_front_page
 from digest.collect.page_check import look_at_pages
 from digest.collect.readership import ReadershipImport, import_readership
-from digest.collect.urls import site_name, usable_canonical_url
+from digest.collect.urls import is_example_site, site_name, usable_canonical_url
 from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
 from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
 from digest.deliver.providers import registry
@@ -45,7 +45,7 @@ from digest.edition.kinds import lead_sections
 from digest.edition.mailable_edition import MAIL_KINDS, FragmentKind, MailableEdition, has_old_placeholders
 from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
-from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
+from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, find_edition, select_editions_before
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story, call_edition
 from digest.settings.concerns import Concern
@@ -178,6 +178,26 @@ def draft_next_edition(
                 return result
 
 
+def redraft_without_withdrawn(
+    installation: Installation, *, actor: Actor, now: datetime, fetcher: ContentFetcher | None = None
+) -> str:
+    """Draft the coming edition again where nobody edited it and visitors can't read what it links; return its name, else "".
+
+    `fetcher` replaces the network.
+
+    Raises:
+        DraftError: it was approved meanwhile.
+    """
+    with installation.database.read() as session:
+        coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now)
+        edition = session.scalars(coming.order_by(Edition.release_at).limit(1)).one_or_none()
+        if edition is None or load_edits(session, edition):
+            return ""
+        if not find_withdrawn(session, EditionContent.from_json(edition.content).linked_articles):
+            return ""
+    return draft_next_edition(installation, actor=actor, now=now, fetcher=fetcher).name
+
+
 def explain_summary(story: Story) -> str:
     """Say whose words the summary of a story is, if nobody edits it."""
     origin = choose_summary(story).origin
@@ -302,19 +322,19 @@ OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page that wasn't asked by
 
 
 def _list_own_links(installation: Installation, session: Session, facts: rule_registry.PreflightInput) -> list[str]:
-    """List the links that lead to the own site or to an article of an own source; its front page is no article."""
+    """List the links that lead to the own site or to an article of an own source; its front page and our pages are no articles."""
     file = installation.settings.file
     sites = {site_name(url) for url in (file.publication.site, *(source.url for source in file.sources if source.own))}
-    links = [
-        link
-        for link in facts.links
-        if link.startswith(("https://", "http://"))
-        and not link.startswith(f"{facts.base}/")
-        and not is_front_page(link)
-    ]
-    urls = {link: usable_canonical_url(link) for link in links}
+    web_links = [link for link in facts.links if link.startswith(("https://", "http://")) and not is_example_site(link)]
+    urls = {link: usable_canonical_url(link) for link in web_links}
+    # A site may be under the host of our own pages.
     own = set(session.scalars(select(Article.url).join(Source).where(Source.own, Article.url.in_(urls.values()))))
-    return [link for link in links if site_name(link) in sites or urls[link] in own]
+    return [
+        link
+        for link, url in urls.items()
+        if url in own
+        or (site_name(link) in sites and not is_front_page(link) and not link.startswith(f"{facts.base}/"))
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,21 @@ def collect(context: JobContext) -> str:
     if left := sum(report.skipped == collection_run.STOPPED for report in reports):
         raise StoppedJobError(f"stopped, sources left to visit: {left}")
     elsewhere = sum(report.skipped == collection_run.VISITED_ELSEWHERE for report in reports)
-    return _describe_visits(reports) + (f", {elsewhere} visited by other processes" if elsewhere else "")
+    return (
+        _describe_visits(reports)
+        + (f", {elsewhere} visited by other processes" if elsewhere else "")
+        + _redraft(context)
+    )
+
+
+def _redraft(context: JobContext) -> str:
+    """Draft the coming edition again if it links what visitors can't read anymore; say so."""
+    try:
+        name = editions.redraft_without_withdrawn(context.installation, actor=SCHEDULER, now=context.clock())
+    except (DraftError, RenderingError) as exc:
+        log.warning("not drafted again", why=str(exc))
+        return ""
+    return f"; {name} drafted again without withdrawn articles" if name else ""
 
 
 def share_collection(context: JobContext) -> str:

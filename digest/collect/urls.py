@@ -118,6 +118,14 @@ def site_name(url: str) -> str:
     return (urlsplit(url).hostname or "").removeprefix("www.")
 
 
+_EXAMPLE_HOST = re.compile(r"(?:.+\.)?example(?:\.(?:com|net|org))?|(?:.+\.)?(?:invalid|test)", re.IGNORECASE)
+
+
+def is_example_site(url: str) -> bool:
+    """Return whether a web address is a sample's: its host is reserved for examples (RFC 2606), so there's no site."""
+    return _EXAMPLE_HOST.fullmatch(urlsplit(url).hostname or "") is not None
+
+
 def _canonicalise_once(url: str) -> str:
     scheme, host, port, path, query = _split_url(url)
     inner = _unwrap_google_url(host, path, query)

@@ -15,7 +15,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.past_editions import article_of_past_story, load_past_editions
 from digest.edition.queries import select_editions_before
 from digest.edition.windows import EditionWindow
-from digest.select.exclusion_reasons import WITHDRAWN_REASON
+from digest.select.exclusion_reasons import WITHDRAWN_REASONS
 from digest.select.stories import merge_same_url
 from digest.select.text_similarity import title_words
 from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, UsedStory
@@ -70,7 +70,9 @@ def _urls_seen_before(session: Session, window: EditionWindow, release_at: datet
     """
     near = select_editions_before(release_at).where(Edition.cut_off > window.late_from).with_only_columns(Edition.id)
     stories = session.scalars(
-        select(EditionStory.members).where(EditionStory.edition_id.in_(near), EditionStory.reason != WITHDRAWN_REASON)
+        select(EditionStory.members).where(
+            EditionStory.edition_id.in_(near), EditionStory.reason.not_in(WITHDRAWN_REASONS)
+        )
     )
     return {url for members in stories for url in members}
 

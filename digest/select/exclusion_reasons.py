@@ -10,7 +10,9 @@ from digest.select.text_similarity import TextReader, is_near_duplicate, jaccard
 from digest.select.values import CandidateArticle, PreviousEditions, ScoredStory, UsedStory
 from digest.settings import SectionSettings
 
-WITHDRAWN_REASON = "its page is gone: the publisher took it down"
+WITHDRAWN_REASON = "visitors can't read its page anymore"
+# As editions have it that were drafted before, too.
+WITHDRAWN_REASONS = frozenset({WITHDRAWN_REASON, "its page is gone: the publisher took it down"})
 SAME_TEXT_OVERLAP = 0.5  # of the words of two texts of one publisher under one title, for the text to be one
 
 

@@ -40,7 +40,7 @@ class CandidateArticle:
     deadline: Deadline | None = None
     featured: bool = False
     views: int | None = None
-    withdrawn: bool = False  # its page is gone
+    withdrawn: bool = False  # visitors can't read its page
     summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
     superseded: str = ""  # what an advisory's page says has become of it: "superseded by ICSA-26-330-01"
 

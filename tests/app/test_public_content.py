@@ -8,11 +8,12 @@ import pytest
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.app import editing, editions
+from digest.app import editing, editions, jobs
 from digest.app.attention import attention_sentences
 from digest.app.edit_application import EditForm
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
+from digest.app.jobs import JobContext
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.edition.approval import ApprovalError
 from digest.edition.content import EditionContent
@@ -93,6 +94,20 @@ def test_a_post_protected_later_leaves_the_draft_and_comes_back(desk: Desk, site
     site.protected = set()
     desk.collect_and_draft(LATER)
     assert desk.headlines() == {"News /drill/", "News /flood/"}
+
+
+def test_the_timetable_drafts_an_edition_again_that_nobody_edited(desk: Desk, site: WordPress) -> None:
+    context = JobContext(desk.install, lambda: LATER)
+    desk.collect_and_draft(NOW)
+    assert "drafted again" not in jobs.collect(context)
+    site.protected = {"/drill/"}
+    assert jobs.collect(context).endswith("2026-W47 drafted again without withdrawn articles")
+    assert desk.headlines() == {"News /flood/"}
+    assert "drafted again" not in jobs.collect(context)
+    editing.write_edition_text(desk.install, EditForm("current", EDITOR, NOW), EditionField.INTRO, "Good morning.")
+    site.protected = {"/flood/"}
+    assert "drafted again" not in jobs.collect(context)
+    assert desk.headlines() == {"News /flood/"}
 
 
 def test_a_page_that_no_list_speaks_of_is_found_when_the_edition_is_drafted(desk: Desk, site: WordPress) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.urls import absolute_url, canonical_url, strip_tracking
+from digest.collect.urls import absolute_url, canonical_url, is_example_site, strip_tracking
 
 PIECES = st.lists(
     st.sampled_from(
@@ -188,3 +188,17 @@ def test_a_link_stays_as_published_but_absolute() -> None:
 def test_a_mailed_link_says_nothing_of_where_the_click_came_from(link: str, mailed: str) -> None:
     assert strip_tracking(link) == mailed
     assert strip_tracking(mailed) == mailed
+
+
+@pytest.mark.parametrize(
+    ("host", "is_example"),
+    [
+        *((host, True) for host in ("port.example.org", "Example.com", "a.example", "x.invalid", "a.test")),
+        *(
+            (host, False)
+            for host in ("hls.today", "example.gov", "myexample.org", "test.gov", "localhost", "127.0.0.1")
+        ),
+    ],
+)
+def test_a_host_that_is_reserved_for_examples_has_no_site(host: str, *, is_example: bool) -> None:
+    assert is_example_site(f"https://{host}/news") is is_example

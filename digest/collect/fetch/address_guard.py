@@ -154,18 +154,8 @@ def parse_ip_literal(host: str) -> IPAddress | None:
         raise UnknownHostError(host, "is neither a name nor an address") from exc
 
 
-# Names that never lead anywhere (RFC 2606, RFC 6761 section 6): samples and tests have them, and resolvers needn't hear of it.
-_EXAMPLE_NAME = re.compile(r".+\.example\.(?:com|net|org)\.?|(?:.+\.)?(?:example|invalid|test)\.?", re.IGNORECASE)
-
-
 def resolve_host(host: str, port: int) -> list[str]:
-    """Ask the system's resolver, once for all families.
-
-    Raises:
-        OSError: the name has no address, or is reserved for examples and isn't asked for.
-    """
-    if _EXAMPLE_NAME.fullmatch(host):
-        raise OSError("a name for examples")
+    """Ask the system's resolver, once for all families."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(sockaddr[0]) for *_, sockaddr in answers]
 

@@ -17,10 +17,13 @@ _STOCK_EXCERPT = re.compile(
     r"|no hay extracto porque (?:esta )?es una entrada protegida"
     r"|non è disponibile alcun riassunto in quanto si tratta di un articolo protetto"
 )
-_MAX_EXCERPT_CHARACTERS = 1_000  # of markup; a stock excerpt has some 80
+_MAX_EXCERPT_CHARACTERS = 1_000  # of the markup that a stock excerpt stands in; it has some 80
 _PROTECTION_FORM = re.compile(r"<form\b[^<>]{0,2000}?(?:post-password-form|action=postpass)", re.IGNORECASE)
 _PROTECTION_XPATH = "//form[contains(@class, 'post-password-form') or contains(@action, 'action=postpass')] | //input[@name='post_password']"
-_CHROME = "header nav footer aside dialog template script style noscript"  # elements around an article
+_CHROME = frozenset(
+    ["header", "nav", "footer", "aside", "dialog", "template", "script", "style", "noscript"]
+)  # around an article
+_UNCOUNTED = _CHROME | {"form"}
 _HIDDEN = "(modal|popup|offcanvas|drawer|sidebar|widget)"  # in the class of what isn't the page's own matter
 _MAX_SIGN_IN_WORDS, _MAX_DECLARED_SIGN_IN_WORDS = 100, 30  # words beside the form; the second of a declared article
 _NOT_FOUND = re.compile(
@@ -37,10 +40,9 @@ def explain_withheld_item(summary: str, content: str) -> str:
 
     A title that begins with "Protected:" proves nothing: articles are called that, too.
     """
-    is_stock = len(summary) <= _MAX_EXCERPT_CHARACTERS and _STOCK_EXCERPT.fullmatch(
-        _plain(text_cleanup.html_to_text(summary)).rstrip(". ")
-    )
-    return PROTECTED if is_stock or _PROTECTION_FORM.search(content) or _PROTECTION_FORM.search(summary) else ""
+    opening = _plain(text_cleanup.html_to_text(summary[:_MAX_EXCERPT_CHARACTERS]))  # plugins add a footer behind it
+    is_protected = _STOCK_EXCERPT.match(opening) or any(_PROTECTION_FORM.search(text) for text in (content, summary))
+    return PROTECTED if is_protected else ""
 
 
 def explain_page_barrier(root: Any, *, is_article: bool) -> str:
@@ -63,15 +65,26 @@ def _is_sign_in_page(root: Any, max_words: int) -> bool:
     passwords = root.xpath("//input[translate(@type, 'PASWORD', 'pasword') = 'password']")
     if not any(not _is_chrome(field) for field in passwords[:20]):
         return False
-    outside = " and ".join(f"not(ancestor::{tag})" for tag in (*_CHROME.split(), "form"))
-    words = sum(len(text.split()) for text in root.xpath(f"//body//text()[{outside}]"))
-    return words <= max_words
+    return _count_words(root.find("body"), max_words) <= max_words
+
+
+def _count_words(body: Any, most: int) -> int:
+    """Count the words beside forms and what is around an article; not beyond `most`, which a long page soon has."""
+    words, waiting = 0, [] if body is None else [body]
+    while waiting and words <= most:
+        element = waiting.pop()
+        if element is not body:
+            words += len((element.tail or "").split())
+        if isinstance(element.tag, str) and element.tag not in _UNCOUNTED:  # a comment's tag is none
+            words += len((element.text or "").split())
+            waiting += list(element)
+    return words
 
 
 def _is_chrome(element: Any) -> bool:
     for around in element.iterancestors():
         style = (around.get("style") or "").replace(" ", "")
-        if around.tag in _CHROME.split() or around.get("role") == "dialog" or around.get("aria-hidden") == "true":
+        if around.tag in _CHROME or around.get("role") == "dialog" or around.get("aria-hidden") == "true":
             return True
         if (
             "hidden" in around.attrib

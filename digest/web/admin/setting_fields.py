@@ -93,7 +93,7 @@ FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
         ),
         SettingField(
             "at_gone_article",
-            "If an article is gone then",
+            "If visitors can't read an article then",
             "choice",
             choices=(("stop", "Stop until somebody decides"), ("send", "Send all the same, and tell the editors")),
         ),

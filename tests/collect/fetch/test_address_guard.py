@@ -14,7 +14,6 @@ from digest.collect.fetch.address_guard import (
     UnknownHostError,
     blocked_reason,
     parse_ip_literal,
-    resolve_host,
     unmap_ipv4,
 )
 from tests.conftest import WAIT_TIMEOUT
@@ -187,11 +186,3 @@ def test_a_resolver_that_never_answers_is_given_up() -> None:
         assert "no DNS answer" in caught.value.detail
     finally:
         release.set()
-
-
-@pytest.mark.parametrize(
-    "host", ["port.example.org", "WWW.Example.COM.", "a.example", "example", "x.invalid", "a.test"]
-)
-def test_a_name_for_examples_is_not_asked_for(host: str) -> None:
-    with pytest.raises(OSError, match="a name for examples"):
-        resolve_host(host, 443)

@@ -73,6 +73,14 @@ def test_the_stock_excerpt_of_a_protected_post_never_becomes_a_summary(language:
         assert rejections(document) == [(1, "not public: it's password-protected", f"{SITE}/drill/")]
 
 
+def test_what_a_plugin_adds_to_the_stock_excerpt_does_not_hide_it() -> None:
+    footer = (
+        f'<p>The post <a href="{SITE}/drill/">Protected: Drill</a> appeared first on <a href="{SITE}">Port</a>.</p>'
+    )
+    document = read_rss("Protected: Drill", f"<p>There is no excerpt because this is a protected post.</p>{footer}")
+    assert rejections(document) == [(1, "not public: it's password-protected", f"{SITE}/drill/")]
+
+
 def test_a_password_form_in_a_feed_tells_in_any_language() -> None:
     document = read_rss("Beschermd: Oefening", "Er is geen samenvatting.", FORM)
     assert rejections(document) == [(1, "not public: it's password-protected", f"{SITE}/drill/")]

@@ -13,11 +13,14 @@ from werkzeug import Request, Response
 from digest.app import editions
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParsedItem
+from digest.collect.urls import canonical_url
 from digest.edition.approval import ApprovalError
 from digest.settings import LimitSettings
-from digest.store.models import AuditEntry, Edition, EditionState, Fragment
+from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth
 from digest.web.app import create_app
 from tests.actors import EDITOR
+from tests.collect.stored_documents import store_document
 from tests.web.conftest import NOW, WebSetup
 
 NAME = "2026-W47"
@@ -120,6 +123,32 @@ def test_an_edition_whose_links_visitors_can_read_is_approved_once_each_was_open
     assert state_of(both) is EditionState.APPROVED
     assert site.asked.count(LEAD) == 1
     assert "/" not in site.asked, "the front page is no article"
+
+
+def test_links_in_what_editors_wrote_are_opened_too(both: WebSetup, site: OwnSite) -> None:
+    link = site.server.url_for("/members/briefing")
+    with both.database.write() as session:
+        for fragment in session.scalars(select(Fragment).where(Fragment.kind == "html", Fragment.name == "head")):
+            fragment.body += f'<p><a href="{link}">our briefing</a></p>'
+    site.answers["/members/briefing"] = WALL
+    with pytest.raises(ApprovalError, match=f"Visitors can't read {link}: it redirects to a sign-in page"):
+        approve(both)
+
+
+def test_our_own_pages_are_not_opened_but_an_article_under_the_same_host_is(both: WebSetup, site: OwnSite) -> None:
+    base = site.server.url_for("").rstrip("/")
+    install = Installation(both.install.settings.model_copy(update={"base_url": base}), both.database)
+    world = WebSetup(install, both.app, both.ada)
+    links = {path: site.server.url_for(path) for path in ("/editions/2026-W46", LEAD)}
+    with both.database.write() as session:
+        own = Source(url=f"{base}/feed", name="Own", publisher="Own", own=True, topics={}, health=SourceHealth.GOOD)
+        session.add(own)
+        session.flush()
+        article = ParsedItem(guid="1", url=canonical_url(links[LEAD]), link=links[LEAD], title="Ports")
+        store_document(session, own, ParsedDocument(DocumentKind.RSS, (article,)), NOW)
+    findings = editions.check_edition(world.install, NAME, own_site=True, now=NOW)
+    assert [f for f in findings if f.rule == "own-links"] == []
+    assert [path for path in site.asked if path != "/robots.txt"] == [LEAD]
 
 
 def test_links_that_do_not_answer_are_a_warning_and_the_approval_says_so(both: WebSetup, site: OwnSite) -> None:
