@@ -7,8 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 from pydantic import SecretStr
+from sqlalchemy.orm import Session
 
 from digest.app.acts import Act, Actor, Role
+from digest.app.guard_notices import GuardNotice, list_proven_admins
 from digest.app.installation import Installation, create_home_folder
 from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError, RowProgress
@@ -209,7 +211,7 @@ def restore_backup(
     now: datetime,
     progress: RowProgress = lambda *_: None,
 ) -> restore.RestoreResult:
-    """Put a backup in the place of the database that the settings name; its audit row stands in the restored one.
+    """Put a backup in the place of the database that the settings name; its audit row and its email to admins are in the restored one.
 
     No installation is open meanwhile, so who acts was checked before: see `check_may_restore`.
 
@@ -221,4 +223,11 @@ def restore_backup(
     """
     keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
     create_home_folder(settings.home)
-    return restore.restore_backup(settings, file, keys, replace=replace, actor=actor.name, now=now, progress=progress)
+
+    def tell_admins(session: Session) -> None:
+        notice = GuardNotice(actor.name, str(actor.face), RESTORE.words, AUDIT_SUBJECT, str(RESTORE.concern), now)
+        notice.queue(session, keys, settings, list_proven_admins(session))
+
+    return restore.restore_backup(
+        settings, file, keys, replace=replace, actor=actor.name, now=now, progress=progress, tell_admins=tell_admins
+    )
