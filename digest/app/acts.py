@@ -156,7 +156,7 @@ class AuditDraft:
         self.concerns, self.words = tuple(sorted(set(concerns))), words
         if any(c.needs_confirmation for c in self.concerns) and not self.actor.is_confirmed(self.now):
             raise ConfirmationRequiredError
-        if any(c.weakens_control for c in self.concerns) and self.actor.role is not Role.SYSTEM:
+        if any(c.weakens_control for c in self.concerns):
             self.recipients = find_guard_recipients(self.installation.database, self._signed_in_as)
 
     @property

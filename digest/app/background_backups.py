@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 
 from digest.app.acts import Act, Actor, Role
-from digest.app.backups import AUDIT_SUBJECT, BACK_UP, back_up_into_folder
+from digest.app.backups import AUDIT_SUBJECT, BACK_UP, back_up_into_folder, check_new_passphrase
 from digest.app.installation import Installation
 from digest.backups.archive import BackupError
 from digest.backups.last_backup import BackupOutcome, read_backup_outcome
@@ -58,27 +58,29 @@ class BackgroundBackups:
         with installation.database.read() as session:
             return BackupView(read_backup_outcome(session), progress)
 
-    def begin(self, installation: Installation, actor: Actor, *, now: datetime) -> None:
-        """Begin to make a backup as the clock makes one.
+    def begin(self, installation: Installation, actor: Actor, *, passphrase: str = "", now: datetime) -> None:
+        """Begin to make a backup as the clock makes one; it's encrypted to `passphrase` if the settings have none.
 
         Raises:
             NotPermittedError: the actor is no admin.
             BackupRunsError: this process is making one.
-            BackupError: no folder or no passphrase is set.
+            BackupError: no folder is set, or there is no passphrase of 12 characters or more.
         """
         BACK_UP.check_permitted(installation.database, actor, AUDIT_SUBJECT, now=now)
         settings = installation.settings
         if not settings.file.backup.folder:
             raise BackupError("Name a folder and save it first.")
-        if not settings.backup_passphrase_text:
-            raise BackupError(
-                "DIGEST_BACKUP_PASSPHRASE is not set, so none can be made. Set it in digest.env and start again."
-            )
+        if settings.backup_passphrase_text:
+            passphrase = ""
+        else:
+            check_new_passphrase(passphrase)
         with self._lock:
             if self._progress is not None:
                 raise BackupRunsError("A backup is being made already.")
             self._progress = BackupProgress()
-        self._thread = threading.Thread(target=self._run, args=(installation, actor, now), name="backup", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(installation, actor, passphrase, now), name="backup", daemon=True
+        )
         self._thread.start()
 
     def wait(self) -> None:
@@ -86,9 +88,9 @@ class BackgroundBackups:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, installation: Installation, actor: Actor, now: datetime) -> None:
+    def _run(self, installation: Installation, actor: Actor, passphrase: str, now: datetime) -> None:
         try:
-            back_up_into_folder(installation, actor, now=now, progress=self._count)
+            back_up_into_folder(installation, actor, passphrase=passphrase, now=now, progress=self._count)
         except ApplicationError as exc:
             log.warning("backup failed", why=str(exc))  # it is remembered, and the page shows it
         except Exception:

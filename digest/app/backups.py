@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import SecretStr
+from sqlalchemy.orm import Session
+
 from digest.app.acts import Act, Actor, Role
+from digest.app.guard_notices import GuardNotice, list_proven_admins
 from digest.app.installation import Installation, create_home_folder
 from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError, RowProgress
@@ -23,6 +27,7 @@ BACK_UP = Act("backed up", Role.ADMIN, Concern.ADDRESSES, "made a backup")
 RESTORE = Act("restored", Role.ADMIN, Concern.BACKUPS, "restored a backup")
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
+MIN_PASSPHRASE = 12  # characters
 
 
 def create_backup(
@@ -30,7 +35,7 @@ def create_backup(
     actor: Actor,
     file: Path,
     *,
-    passphrase: str | None = None,
+    passphrase: str = "",
     now: datetime,
     progress: RowProgress = lambda *_: None,
 ) -> ArchiveManifest:
@@ -43,7 +48,7 @@ def create_backup(
         BackupError: there is no passphrase, or the file exists or can't be written.
     """
     with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
-        passphrase = passphrase or installation.settings.backup_passphrase_text
+        passphrase = passphrase or installation.settings.backup_passphrase_text or ""
         if not passphrase:
             raise BackupError(
                 "No backup was made: it holds staff addresses, so it needs a passphrase. Set DIGEST_BACKUP_PASSPHRASE or "
@@ -66,12 +71,28 @@ class FolderBackup:
     deleted: tuple[str, ...]
 
 
+def check_new_passphrase(passphrase: str) -> None:
+    """Refuse a passphrase that's too short to protect a backup.
+
+    Raises:
+        BackupError: it has fewer than 12 characters.
+    """
+    if len(passphrase) < MIN_PASSPHRASE:
+        raise BackupError(f"Choose a passphrase of at least {MIN_PASSPHRASE} characters.")
+
+
 def back_up_into_folder(
-    installation: Installation, actor: Actor, *, now: datetime, progress: RowProgress = lambda *_: None
+    installation: Installation,
+    actor: Actor,
+    *,
+    passphrase: str = "",
+    now: datetime,
+    progress: RowProgress = lambda *_: None,
 ) -> FolderBackup:
     """Write an encrypted backup into the folder of the settings, prove it by restoring it, and delete what is outdated.
 
     It is restored into a scratch database. The newest `left.log` is copied beside it. What came of it is remembered.
+    Without a passphrase of its own, it's encrypted to that of the settings.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -79,7 +100,7 @@ def back_up_into_folder(
     """
     try:
         with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
-            done = _write_into_folder(installation, now, progress)
+            done = _write_into_folder(installation, passphrase, now, progress)
             draft.detail = {"people": done.manifest.people, "file": done.file.name, "proved": done.proof.sound}
     except BackupError as exc:
         remember_outcome(installation.database, {"trouble": str(exc)}, now=now)
@@ -90,8 +111,12 @@ def back_up_into_folder(
     return done
 
 
-def _write_into_folder(installation: Installation, now: datetime, progress: RowProgress) -> FolderBackup:
+def _write_into_folder(
+    installation: Installation, own_passphrase: str, now: datetime, progress: RowProgress
+) -> FolderBackup:
     settings = installation.settings
+    if own_passphrase:
+        settings = settings.model_copy(update={"backup_passphrase": SecretStr(own_passphrase)})
     wanted, passphrase = settings.file.backup, settings.backup_passphrase_text
     if not wanted.folder:
         raise BackupError(
@@ -186,7 +211,7 @@ def restore_backup(
     now: datetime,
     progress: RowProgress = lambda *_: None,
 ) -> restore.RestoreResult:
-    """Put a backup in the place of the database that the settings name; its audit row stands in the restored one.
+    """Put a backup in the place of the database that the settings name; its audit row and its email to admins are in the restored one.
 
     No installation is open meanwhile, so who acts was checked before: see `check_may_restore`.
 
@@ -198,4 +223,11 @@ def restore_backup(
     """
     keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
     create_home_folder(settings.home)
-    return restore.restore_backup(settings, file, keys, replace=replace, actor=actor.name, now=now, progress=progress)
+
+    def tell_admins(session: Session) -> None:
+        notice = GuardNotice(actor.name, str(actor.face), RESTORE.words, AUDIT_SUBJECT, str(RESTORE.concern), now)
+        notice.queue(session, keys, settings, list_proven_admins(session))
+
+    return restore.restore_backup(
+        settings, file, keys, replace=replace, actor=actor.name, now=now, progress=progress, tell_admins=tell_admins
+    )

@@ -36,8 +36,12 @@ def find_guard_recipients(database: Database, signed_in_as: str) -> tuple[tuple[
     It's asked before an action, so that the admins whom the action removes or demotes are told too.
     """
     with database.read() as session:
-        admins = [(member.id, member.email) for member in list_proven_staff(session) if member.role == "admin"]
-    return tuple(choose_recipients(admins, signed_in_as))
+        return tuple(choose_recipients(list_proven_admins(session), signed_in_as))
+
+
+def list_proven_admins(session: Session) -> list[tuple[int, str]]:
+    """Return number and address of each admin whose address is proven."""
+    return [(member.id, member.email) for member in list_proven_staff(session) if member.role == "admin"]
 
 
 def choose_recipients(admins: Sequence[tuple[int, str]], signed_in_as: str) -> Sequence[tuple[int, str]]:
@@ -93,7 +97,7 @@ def queue_address_summary(installation: Installation, now: datetime) -> str:
         if (installation_hold.read_installation_state(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
             return "actions on addresses were reported today"
         uses = session.scalars(select(AddressUse).order_by(AddressUse.actor, AddressUse.words).with_for_update()).all()
-        admins = [member for member in list_proven_staff(session) if member.role == "admin"]
+        admins = list_proven_admins(session)
         if not uses or not admins:
             return "no admin to report actions on addresses to" if uses else "no actions on addresses to report"
         lines = [f"{describe_actor(session, use.actor)} {use.words}{_count_words(use.uses)}" for use in uses]
@@ -103,8 +107,8 @@ def queue_address_summary(installation: Installation, now: datetime) -> str:
             "lines": "\n".join(lines),
             **_page_urls(installation.settings),
         }
-        for admin in admins:
-            queue(session, MailRequest("summary", None, f"{admin.id}-{today}", facts | {"to": admin.email}))
+        for number, address in admins:
+            queue(session, MailRequest("summary", None, f"{number}-{today}", facts | {"to": address}))
         installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
         for use in uses:  # not what somebody counts meanwhile
             session.delete(use)

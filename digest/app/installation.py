@@ -131,10 +131,6 @@ class Installation:
             check_keys(session, keys)
         return keys
 
-    def forget_keys(self) -> None:
-        """Read the key file again when its keys are next asked for: it was changed."""
-        self.__dict__.pop("keys", None)
-
     def refuse_demo_keys(self) -> None:
         """Refuse what reaches beyond this machine while the keys are the demo's.
 

@@ -62,7 +62,6 @@ def rotate_key(
         result = key_rotation.rotate_key(
             installation.database, file, kind, passphrase=passphrase, force_new_key=force_new_key, progress=progress
         )
-        installation.forget_keys()  # the email to admins is encrypted with those that count from now on
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}
         return result, KeyRing.load(file, passphrase).to_json().strip()
@@ -110,7 +109,6 @@ def restore_keys(
         if aside:
             os.link(file, aside)  # so that at no moment there is no key file
         key_file.replace_file(file, keys.file_text(passphrase))
-        installation.forget_keys()
         return KeyRestoration(aside, lost_keys)
 
 

@@ -89,11 +89,12 @@ def restore_backup(
     actor: str,
     now: datetime,
     progress: RowProgress = lambda *_: None,
+    tell_admins: Callable[[Session], None] = lambda _: None,
 ) -> RestoreResult:
     """Put a backup in the place of the database that the settings name.
 
     `keys` must hold those that the backup's rows name; `replace` does it even though the database holds
-    something. `progress` is called with the rows done, and all.
+    something. `progress` is called with the rows done, and all; `tell_admins` may queue emails in the restored database.
 
     Raises:
         BackupError: it cannot be done; nothing has changed.
@@ -118,6 +119,7 @@ def restore_backup(
         installation_hold.hold_and_record(session, f"restored from a backup of {made_at}", actor=actor, now=now)
         detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
         record_audit(session, "restored", "installation", detail, actor=actor, now=now)
+        tell_admins(session)
         gap = restored_copy.CopyGap(datetime.fromisoformat(made_at), now)
         uncertain = restored_copy.doubt_open_deliveries(session, gap)
         unsent = select(Edition.name).where(Edition.state.in_((EditionState.APPROVED, EditionState.SENDING)))

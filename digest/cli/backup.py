@@ -11,14 +11,13 @@ from pydantic import SecretStr
 from digest.app import backups
 from digest.app.acts import Actor
 from digest.app.installation import open_installation
-from digest.backups.archive import ArchiveManifest
+from digest.backups.archive import ArchiveManifest, BackupError
 from digest.backups.restore import RestoreResult
 from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
 
-MIN_PASSPHRASE = 12  # characters
 FILE_PATH = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -51,10 +50,12 @@ def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
     SQLite and PostgreSQL.
     """
     done = None
-    passphrase = _ask_new_passphrase() if file is not None and not context.settings.backup_passphrase else None
+    passphrase = "" if context.settings.backup_passphrase else _ask_new_passphrase()
     with show_progress("Backing up", shown=not as_json) as bar:
         if file is None:
-            done = backups.back_up_into_folder(context.installation, context.actor, now=context.now(), progress=bar)
+            done = backups.back_up_into_folder(
+                context.installation, context.actor, passphrase=passphrase, now=context.now(), progress=bar
+            )
             file, manifest = done.file, done.manifest
         else:
             manifest = backups.create_backup(
@@ -75,19 +76,25 @@ def _is_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _ask_new_passphrase() -> str | None:
-    """Ask for the passphrase of one backup; None where nobody can be asked."""
+def _ask_new_passphrase() -> str:
+    """Ask for the passphrase of one backup; empty where nobody can be asked."""
     if not _is_terminal():
-        return None
+        return ""
     click.echo(
         "The backup holds staff addresses, so it's encrypted. It can't be restored without the passphrase.", err=True
     )
-    while (
-        len(passphrase := click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True))
-        < MIN_PASSPHRASE
-    ):
-        click.echo(f"Choose a passphrase of at least {MIN_PASSPHRASE} characters.", err=True)
+    passphrase = click.prompt(
+        "Passphrase", hide_input=True, confirmation_prompt=True, err=True, value_proc=_check_typed
+    )
     return str(passphrase)
+
+
+def _check_typed(passphrase: str) -> str:
+    try:
+        backups.check_new_passphrase(passphrase)
+    except BackupError as exc:
+        raise click.BadParameter(str(exc)) from None
+    return passphrase
 
 
 def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest, *, as_json: bool) -> None:

@@ -17,7 +17,10 @@ Exit codes: 0 held, also if it was before."""
 @because_option
 @pass_command_context
 def hold(context: CommandContext, because: str | None) -> None:
-    """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
+    """Pause all sending: no edition, no confirmation, nothing about anybody to a provider.
+
+    Only emails that tell admins about guarded actions still leave.
+    """
     standing = hold_acts.hold_installation(
         context.installation, reason=because or "", actor=context.actor, now=context.now()
     )

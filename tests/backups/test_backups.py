@@ -28,10 +28,11 @@ from digest.backups.table_rows import tables_by_dependency
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
+from digest.deliver.send import notices
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
-from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, Notice
+from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, Notice, StaffMember
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
@@ -576,3 +577,16 @@ def test_every_table_is_in_an_archive(small: WebSetup, tmp_path: Path) -> None:
     assert set(reader.manifest.tables) == set(Base.metadata.tables)
     assert set(reader.manifest.keys) >= {"vault", "lookup", "suppression"}
     reader.close()
+
+
+def test_a_restore_tells_the_admins_of_the_copy_once_it_may_send(small: WebSetup, tmp_path: Path) -> None:
+    with small.database.write() as session:
+        session.add(StaffMember(email="bo@newsroom.example", role="admin", added_at=NOW, added_by="eve", proven_at=NOW))
+    file, settings = a_backup(small, tmp_path), small.install.settings
+    small.database.close()
+    put_back(settings, file, replace=True)
+    with contextlib.closing(open_database(settings.effective_database_url)) as database, database.write() as session:
+        assert not notices.has_due_notices(session, now=LATER)
+        installation_hold.release_installation(session)
+        assert notices.has_due_notices(session, now=LATER)
+        assert "guard" in session.scalars(select(Notice.kind)).all()

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import select
 import sys
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from digest.backups.encrypted_file import EncryptedReader
 from digest.cli import digest
+from tests.conftest import WAIT_TIMEOUT
 
 STAFF_ADDRESS = "sam.okafor@newsroom.example"
 PASSPHRASE = "what nobody guesses"
@@ -25,9 +27,10 @@ def type_at_terminal(*words: str, answers: list[str]) -> tuple[int, str]:
     process, terminal = pty.fork()
     if process == 0:
         os.execv(sys.executable, [sys.executable, "-m", "digest", *words])
-    shown, left = "", list(answers)
+    shown, unanswered, left = "", "", list(answers)
     with os.fdopen(terminal, "r+b", buffering=0) as file:
         while True:
+            assert select.select([file], [], [], WAIT_TIMEOUT)[0], f"it waits after: {shown}"
             try:
                 piece = file.read(1000)
             except OSError:  # on Linux: the other side has closed
@@ -35,7 +38,9 @@ def type_at_terminal(*words: str, answers: list[str]) -> tuple[int, str]:
             if not piece:
                 break
             shown += piece.decode("utf-8", "replace")
-            if left and shown.rstrip().endswith(":"):
+            unanswered += piece.decode("utf-8", "replace")
+            if left and unanswered.endswith(": "):
+                unanswered = ""
                 file.write(left.pop(0).encode() + b"\n")
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown
 

@@ -129,7 +129,8 @@ def back_up_now() -> ResponseReturnValue:
     context = web_context()
     try:
         with suppress(BackupRunsError):  # the page shows the one that runs
-            context.backups.begin(context.installation, current_actor(), now=context.clock())
+            passphrase = request.form.get("passphrase", "")
+            context.backups.begin(context.installation, current_actor(), passphrase=passphrase, now=context.clock())
     except BackupError as exc:
         return _settings_page("backup", refusal=exc), 409
     return redirect(url_for("admin.show_settings", table="backup"), 303)
@@ -181,6 +182,7 @@ def _settings_page(
         is_preview=form is not None and bool(pairs),
         pairs=pairs,
         zone=context.zone,
+        has_passphrase=bool(context.installation.settings.backup_passphrase_text),
         logo=context.installation.settings.logo if table == "look" else None,
         wordings=consent_wordings.view_wordings(context.installation, actor, now=now) if table == "wordings" else None,
         changes=[(change, name_actor(change.actor, names)) for change in view.changes],

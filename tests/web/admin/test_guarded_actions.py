@@ -1,6 +1,7 @@
 """Guarded actions: people confirm who they are first, and all other admins get an email, whatever the settings."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -8,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app import background
+from digest.app import background, copy_guard, guard_notices, hold, keys, maintenance, people, staff
+from digest.app.acts import SCHEDULER, Actor, ConfirmationRequiredError, Face, Role
+from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
-from digest.store.delivery_models import Delivery, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import AuditEntry
+from digest.store.staff import StaffError, require_staff_member
+from subscribers.address import read_address
+from tests.actors import ADMIN
 from tests.web.admin.test_setting_pages import submit
-from tests.web.conftest import MEMBERS, NOW
+from tests.web.conftest import ADA_ADDRESS, MEMBERS, NOW
 
 OTHER_ADMIN = "bo@newsroom.example"
 STALE = NOW - timedelta(minutes=20)
@@ -118,3 +125,156 @@ def test_pausing_takes_a_confirmation_and_its_own_email_leaves_all_the_same(both
         "staff 2 paused all sending",
         "staff 2 resumed sending",
     }
+
+
+def queued(world: Any, kind: str = "guard") -> list[str]:
+    with world.database.read() as session:
+        query = (
+            select(Delivery.purpose).where(Delivery.purpose.like(f"{kind}:%")).order_by(Delivery.due_at, Delivery.id)
+        )
+        return list(session.scalars(query))
+
+
+def test_a_sole_admin_is_told_too_and_alerts_that_are_off_change_nothing(filed: Any) -> None:
+    admin = admin_client(filed)
+    submit(admin, "alerts", mail="off")
+    submit(admin, "sender", reply_to="elsewhere@example.com")
+    assert {(email["To"], str(email["Subject"])) for email in sent_emails(filed)} == {
+        (MEMBERS["admin"], "staff 1 changed settings: alerts.mail"),
+        (MEMBERS["admin"], "staff 1 changed settings: sender.reply_to"),
+    }
+
+
+def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(both: Any) -> None:
+    both.session_cookie("admin")
+    add_admin(both)
+    install, ann = both.install, both.name_member(MEMBERS["admin"])
+    actor = Actor(ann, Role.ADMIN, Face.DESK, NOW)
+    hold.hold_installation(install, reason="", actor=actor, now=NOW)
+    staff.remove_staff_member(install, actor, read_address(OTHER_ADMIN), now=NOW)
+    assert {(email["To"], str(email["Subject"])) for email in sent_emails(both)} == {
+        (OTHER_ADMIN, f"{ann} paused all sending"),
+        (OTHER_ADMIN, f"{ann} removed staff 2"),
+    }
+
+
+def test_from_what_may_be_a_copy_no_exempt_email_leaves(both: Any) -> None:
+    add_admin(both)
+    install = both.install
+    copy_guard.hold_if_copied(both.database, install.settings, now=NOW)
+    hold.hold_installation(install, reason="a doubt", actor=ADMIN, now=NOW)
+    moved = install.settings.model_copy(update={"installation": "another machine"})
+    copy_guard.hold_if_copied(both.database, moved, now=NOW)
+    with both.database.read() as session:
+        found = installation_hold.current_hold(session)
+    assert found is not None
+    assert (found.may_be_copy, "terminal:eve had paused it before" in found.reason) == (True, True)
+    assert sent_emails(both) == []
+    assert len(queued(both)) == 1
+    hold.release_installation(install, actor=ADMIN, now=NOW)
+    assert len(sent_emails(both)) == 2
+
+
+def test_during_a_pause_nothing_but_warnings_leaves(both: Any) -> None:
+    add_admin(both)
+    hold.hold_installation(both.install, reason="a doubt", actor=ADMIN, now=NOW)
+    staff.add_staff_member(both.install, ADMIN, read_address("sam@newsroom.example"), "admin", now=NOW)
+    assert {str(email["Subject"]) for email in sent_emails(both)} == {
+        "terminal:eve paused all sending",
+        "terminal:eve added staff 2 as an admin",
+    }
+    with both.database.read() as session:
+        left = select(Delivery.state).where(Delivery.purpose.like("staff:%"))
+        assert session.scalars(left).one() == DeliveryState.WAITING
+
+
+def test_an_action_that_fails_or_is_undone_by_the_database_queues_no_email(both: Any) -> None:
+    add_admin(both)
+    with pytest.raises(StaffError):
+        staff.reset_staff_sign_in(both.install, ADMIN, read_address("nobody@newsroom.example"), now=NOW)
+    with pytest.raises(ZeroDivisionError), staff.RESET.transaction(both.install, ADMIN, "staff 1", now=NOW):
+        raise ZeroDivisionError
+    assert queued(both) == []
+    staff.reset_staff_sign_in(both.install, ADMIN, read_address(OTHER_ADMIN), now=NOW)
+    assert len(queued(both)) == 1
+
+
+def test_while_an_installation_is_set_up_nobody_is_emailed(both: Any) -> None:
+    for number in range(3):
+        staff.add_staff_member(both.install, ADMIN, read_address(f"a{number}@newsroom.example"), "admin", now=NOW)
+    assert queued(both) == []
+
+
+def test_what_the_timetable_does_is_nobodys_action(both: Any) -> None:
+    add_admin(both)
+    hold.hold_installation(both.install, reason="", actor=SCHEDULER, now=NOW)
+    assert queued(both) == []
+
+
+def test_an_emergency_pause_does_not_wait_for_keys(both: Any) -> None:
+    add_admin(both)
+    bare = Installation(both.install.settings, both.database)
+    bare.settings.key_file.unlink()
+    hold.hold_installation(bare, reason="", actor=ADMIN, now=NOW)
+    with both.database.read() as session:
+        assert installation_hold.current_hold(session) is not None
+        assert session.scalars(select(AuditEntry.detail)).one() == {"not emailed": "InstallationError"}
+
+
+def test_the_email_about_a_rotated_key_opens_with_the_keys_that_are_left(both: Any) -> None:
+    add_admin(both)
+    keys.rotate_key(both.install, ADMIN, "vault", force_new_key=True, now=NOW, progress=lambda *_: None)
+    (email,) = sent_emails(both)
+    assert str(email["Subject"]).startswith("terminal:eve rotated a key (vault 2-")
+
+
+def test_when_the_mail_server_is_down_the_email_waits_and_is_tried_again(both: Any) -> None:
+    add_admin(both)
+    hold.hold_installation(both.install, reason="", actor=ADMIN, now=NOW)
+    down = both.install.settings.model_copy(update={"mail_url": SecretStr("smtp://127.0.0.1:1?starttls=off")})
+    background.send_due_notices(Installation(down, both.database), clock=lambda: NOW)
+    with both.database.read() as session:
+        row = session.scalars(select(Delivery).where(Delivery.purpose.like("guard:%"))).one()
+        assert row.state == DeliveryState.WAITING
+        assert row.next_try_at > NOW
+
+
+def test_actions_on_addresses_are_told_once_a_day_without_an_address(both: Any) -> None:
+    add_admin(both)
+    install, ada = both.install, both.ada
+    both.session_cookie("admin")
+    actor = Actor(both.name_member(MEMBERS["admin"]), Role.ADMIN, Face.DESK, NOW)
+    with pytest.raises(ConfirmationRequiredError):
+        people.show_person(install, replace(actor, confirmed_at=STALE), ada, "a question", now=NOW)
+    for _ in range(3):
+        people.show_person(install, actor, ada, "a question", now=NOW)
+    people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
+    assert queued(both) == []
+    told = [guard_notices.queue_address_summary(install, NOW + timedelta(hours=hours)) for hours in (1, 2)]
+    assert told == ["2 kinds of actions on addresses reported to 2 admins", "no actions on addresses to report"]
+    people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
+    assert guard_notices.queue_address_summary(install, NOW + timedelta(hours=3)).endswith("reported today")
+    assert sorted(queued(both, "summary")) == ["summary:1-2026-11-19", "summary:2-2026-11-19"]
+    assert guard_notices.queue_address_summary in maintenance.NIGHTLY_STEPS
+    background.send_due_notices(install, clock=lambda: NOW + timedelta(hours=4))
+    files = list((install.settings.outbox_folder / "notice").glob("*.eml"))
+    emails = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+    assert {email["To"] for email in emails} == {OTHER_ADMIN, MEMBERS["admin"]}
+    for email in emails:
+        text = text_of(email)
+        assert "staff 2 viewed a subscriber's full record (3 times)" in text
+        assert "terminal:eve looked up a subscriber by address" in text
+        assert ADA_ADDRESS.partition("@")[0] not in email.as_string()
+    next_day = NOW + timedelta(days=1)
+    assert guard_notices.queue_address_summary(install, next_day).startswith("1 kinds of")
+
+
+def test_an_email_names_who_acted_without_any_part_of_their_address(both: Any) -> None:
+    add_admin(both)
+    both.session_cookie("admin")
+    name = both.name_member(MEMBERS["admin"])
+    with both.database.write() as session:
+        require_staff_member(session, MEMBERS["admin"]).name = "Ann ann@newsroom.example"
+    hold.hold_installation(both.install, reason="", actor=Actor(name, Role.ADMIN, Face.DESK, NOW), now=NOW)
+    (email,) = sent_emails(both)
+    assert str(email["Subject"]) == f"Ann <address> ({name}) paused all sending"

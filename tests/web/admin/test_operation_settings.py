@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from digest.app import background_backups
 from digest.app.backups import back_up_into_folder
+from digest.backups.encrypted_file import EncryptedReader
 from digest.store.models import AuditEntry
 from tests.conftest import WAIT_TIMEOUT
 from tests.web.admin.test_setting_pages import submit
@@ -26,11 +27,11 @@ def filed(world: Any, tmp_path: Path, move_settings_to_file: Any) -> Any:
     return move_settings_to_file(world, tmp_path, **SECRETS)
 
 
-def press(client: Any, table: str, path: str) -> Any:
+def press(client: Any, table: str, path: str, **fields: str) -> Any:
     """Press a button of the page of a table."""
     page = client.get(f"/admin/settings/{table}").text
     token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
-    return client.post(f"/admin/settings/{path}", data={"csrf_token": token})
+    return client.post(f"/admin/settings/{path}", data={"csrf_token": token} | fields)
 
 
 def acts(world: Any, act: str) -> list[tuple[str, dict[str, Any]]]:
@@ -84,7 +85,7 @@ def test_a_webhook_that_must_not_be_reached_is_refused_at_its_field(filed: Any, 
     assert filed.install.settings.file.alerts.webhook == ""
 
 
-def test_without_a_secret_or_a_passphrase_the_pages_name_the_variable(
+def test_without_a_secret_the_page_names_the_variable_and_without_a_passphrase_it_asks_for_one(
     world: Any, tmp_path: Path, move_settings_to_file: Any
 ) -> None:
     bare = move_settings_to_file(world, tmp_path)
@@ -93,8 +94,14 @@ def test_without_a_secret_or_a_passphrase_the_pages_name_the_variable(
     assert (refused.status_code, "DIGEST_ALERT_SECRET is not set" in refused.text) == (400, True)
     assert "Name a folder and save it first." in press(client, "backup", "backup/now").text
     assert submit(client, "backup", folder=str(tmp_path / "backups")).status_code == 303
-    stopped = press(client, "backup", "backup/now")
-    assert (stopped.status_code, "DIGEST_BACKUP_PASSPHRASE is not set" in stopped.text) == (409, True)
+    for short in ("", "eleven char"):
+        stopped = press(client, "backup", "backup/now", passphrase=short)
+        assert (stopped.status_code, "at least 12 characters" in stopped.text) == (409, True)
+    assert press(client, "backup", "backup/now", passphrase="what nobody guesses").status_code == 303
+    bare.app.extensions["digest"].backups.wait()
+    (file,) = (tmp_path / "backups").glob("*.age")
+    with file.open("rb") as opened:
+        assert EncryptedReader(opened, "what nobody guesses").read(2) == b"PK"
 
 
 def test_while_a_backup_is_made_the_page_renews_itself_and_lets_nothing_be_typed(
