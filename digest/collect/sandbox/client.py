@@ -27,7 +27,7 @@ from subscribers.errors import ApplicationError
 _STOP_SECONDS = 10.0
 _ATTEMPTS = 3  # a broker that has just ended for want of work is started again
 _MAX_WORDS = 4_000  # characters that a child's refusal or trace may have
-_TEXT, _PAST_EDITION = TypeAdapter(str), TypeAdapter(PastEditionPage)
+_TEXT, _TEXTS, _PAST_EDITION = TypeAdapter(str), TypeAdapter(list[str]), TypeAdapter(PastEditionPage)
 _Answer = TypeVar("_Answer")
 
 
@@ -275,6 +275,18 @@ def read_past_edition_in_child(
         )
     except DocumentRefusedError as refusal:
         raise ParseError(str(refusal)) from refusal
+
+
+def list_open_doors_of_children() -> list[str]:
+    """Name what this system doesn't keep from the processes that read documents: "files", "connections", "processes".
+
+    Raises:
+        SandboxError: there is no such process.
+    """
+    try:
+        return _ask({"operation": "list open doors"}, b"", lambda reply, _: _TEXTS.validate_python(reply.get("doors")))
+    except DocumentRefusedError as refusal:
+        raise SandboxError(str(refusal)) from refusal
 
 
 def _read(head: dict[str, Any], body: bytes, now: datetime) -> ParsedDocument:

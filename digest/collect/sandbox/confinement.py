@@ -8,11 +8,12 @@ import ctypes
 import errno
 import os
 import platform
+import socket
 import struct
 import sys
 import sysconfig
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -222,6 +223,24 @@ def confine_child() -> None:
     if _give_up_privileges():
         _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
         _restrict_calls(CHILD_CALLS)
+
+
+def list_open_doors() -> list[str]:
+    """Try what a confined child is refused, and name what it isn't: "files", "connections", "processes"."""
+    attempts: dict[str, Callable[[], object]] = {
+        "files": lambda: list(Path("/").iterdir()),
+        "connections": lambda: socket.socket().close(),
+        "processes": lambda: os.fork() or os._exit(0),
+    }
+    return [name for name, attempt in attempts.items() if not _is_refused(attempt)]
+
+
+def _is_refused(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return True
+    return False
 
 
 def landlock_version() -> int:
