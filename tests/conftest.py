@@ -4,6 +4,7 @@ import gc
 import importlib
 import json
 import os
+import platform
 import shutil
 import socket
 import sys
@@ -21,6 +22,7 @@ from click.testing import CliRunner
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
+from digest.collect.sandbox.confinement import ARCHITECTURES, landlock_version
 from digest.edition.content import EditionContent
 from digest.store.engine import Database, open_database
 from tests import parsed_routes, replayed_migrations, seeded_randomness
@@ -40,6 +42,9 @@ TOOL_COMMANDS = {
     "node": ("node",),
     "rspamd": ("rspamd",),
     "spamassassin": ("spamassassin",),
+    # Of the kernel, so no command.
+    "landlock": (),
+    "seccomp": (),
 }
 WAIT_TIMEOUT = 60.0  # seconds within which what a test waits for comes, on a busy machine too
 LONG_TEST_FILES = (
@@ -96,6 +101,10 @@ def has_tool(name: str) -> bool:
         folder = Path(__file__).parent / "node"
         wanted = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
         return bool(find_tool(name)) and all((folder / "node_modules" / package).is_dir() for package in wanted)
+    if name == "landlock":
+        return landlock_version() > 0
+    if name == "seccomp":
+        return sys.platform == "linux" and platform.machine() in ARCHITECTURES
     return bool(find_tool(name))
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
 
 from subscribers.errors import ApplicationError
 
@@ -26,8 +28,24 @@ class EncodedImage:
 
     body: bytes
     content_type: Literal["image/jpeg", "image/png"]
-    width: int
-    height: int
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+
+
+_ENCODED_IMAGE = TypeAdapter(EncodedImage)
+_SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
+
+
+def decode_image(values: dict[str, Any]) -> EncodedImage:
+    """Give the picture that a child says it made.
+
+    Raises:
+        ValueError: the values are none of a picture, or its bytes are none of its type.
+    """
+    image = _ENCODED_IMAGE.validate_python(values)
+    if not image.body.startswith(_SIGNATURES[image.content_type]):
+        raise ValueError(f"its bytes are no {image.content_type}")
+    return image
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,15 @@
 A document is a JSON head, and one line for each item: reading a long one never holds the interpreter lock long.
 """
 
+import io
 import json
+import re
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Any
+
+from pydantic import AwareDatetime, TypeAdapter
 
 from digest.collect.deadlines import Deadline
 from subscribers.errors import ApplicationError
@@ -85,14 +89,16 @@ class ParsedItem:
     language: str | None = None
     image_url: str | None = None
     image_alt: str | None = None
-    published: datetime | None = None
-    updated: datetime | None = None
+    published: AwareDatetime | None = None
+    updated: AwareDatetime | None = None
     date_basis: DateBasis = DateBasis.FIRST_SEEN_NO_DATE
-    starts_at: datetime | None = None
-    ends_at: datetime | None = None
+    starts_at: AwareDatetime | None = None
+    ends_at: AwareDatetime | None = None
     all_day: bool = False
-    announced_at: datetime | None = None  # when an event starts and ends by its text, where the source gives no times
-    announced_until: datetime | None = None
+    announced_at: AwareDatetime | None = (
+        None  # when an event starts and ends by its text, where the source gives no times
+    )
+    announced_until: AwareDatetime | None = None
     event_zone: str = ""  # the IANA name of an event's zone, where it is known
     place: str | None = None
     deadline: Deadline | None = None
@@ -146,6 +152,8 @@ class FeedLink:
     title: str = ""
 
 
+_ITEM, _DOCUMENT, _DEADLINE = TypeAdapter(ParsedItem), TypeAdapter(ParsedDocument), TypeAdapter(Deadline)
+_WEB_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _ITEM_FIELDS = tuple(field.name for field in fields(ParsedItem))
 
 
@@ -174,24 +182,22 @@ def _encode_value(value: datetime | Deadline) -> str | list[str | None]:
 
 
 def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
-    """Give the document back.
+    """Give the document back, with every type checked: what wrote it may have been taken over by what it read.
 
     Raises:
         ValueError: the JSON is none of a document.
     """
     try:
-        return ParsedDocument(
-            kind=DocumentKind(head["kind"]),
-            items=tuple(map(_decode_item, body.splitlines())),
-            rejected=tuple(RejectedEntry(int(place), str(reason), str(url)) for place, reason, url in head["rejected"]),
-            title=str(head["title"]),
-            site=str(head["site"]),
-            language=head["language"],
-            refresh_seconds=head["refresh_seconds"],
-            next_url=head["next_url"],
-            feeds=tuple(FeedLink(str(url), str(title)) for url, title in head["feeds"]),
+        values = {name: head[name] for name in ("kind", "title", "site", "language", "refresh_seconds", "next_url")}
+        return _DOCUMENT.validate_python(
+            {
+                **values,
+                "items": tuple(map(_decode_item, io.BytesIO(body))),
+                "rejected": [{"place": place, "reason": reason, "url": url} for place, reason, url in head["rejected"]],
+                "feeds": [{"url": url, "title": title} for url, title in head["feeds"]],
+            }
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no document: {type(error).__name__}: {error}") from error
 
 
@@ -200,11 +206,19 @@ def _decode_item(line: bytes) -> ParsedItem:
     for name in ("published", "updated", "starts_at", "ends_at", "announced_at", "announced_until"):
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
     values["deadline"] = _decode_deadline(*values["deadline"]) if values["deadline"] else None
-    values["date_basis"] = DateBasis(values["date_basis"])
-    values["summary_basis"] = SummaryBasis(values["summary_basis"])
-    values["categories"] = tuple(values["categories"])
-    return ParsedItem(**values)
+    item = _ITEM.validate_python(values)
+    for address in (item.url, item.link, item.image_url):
+        if address and not _WEB_ADDRESS.match(address):
+            raise ValueError("an item whose address is none of the web")
+    return item
 
 
 def _decode_deadline(day: str, clock: str | None, zone: str, label: str) -> Deadline:
-    return Deadline(date.fromisoformat(day), time.fromisoformat(clock) if clock else None, zone, label)
+    return _DEADLINE.validate_python(
+        {
+            "day": date.fromisoformat(day),
+            "clock": time.fromisoformat(clock) if clock else None,
+            "zone": zone,
+            "label": label,
+        }
+    )

@@ -1,7 +1,8 @@
 """A newsletter that went out before this installation, as its page tells: when, under which number, and what it linked."""
 
 from dataclasses import dataclass
-from datetime import datetime
+
+from pydantic import AwareDatetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,6 @@ class PastEditionPage:
     title: str
     address: str
     number: int | None
-    released_at: datetime | None
+    released_at: AwareDatetime | None
     stories: tuple[PastStoryLink, ...]
     counted_links: int = 0

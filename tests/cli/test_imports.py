@@ -19,7 +19,7 @@ HEAVY = {
     "icalendar",
 }
 FETCHES_OR_DRAFTS = {
-    *("httpx", "markdown_it", "pycountry", "nh3", "pebble", "email_validator", "digest.edition.kinds"),
+    *("httpx", "markdown_it", "pycountry", "nh3", "email_validator", "digest.edition.kinds"),
     *("digest.select.ranking", "digest.deliver.providers.sendgrid.kind"),
 }
 RUN = """

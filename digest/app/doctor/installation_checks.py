@@ -20,6 +20,7 @@ from digest.app.doctor.check_registry import (
 )
 from digest.app.installation import missing_key_file
 from digest.app.keys import list_files_in_clear
+from digest.collect.sandbox.client import list_open_doors_of_children
 from digest.deliver.providers.kind import DoctorFinding
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import AuditEntry
@@ -147,6 +148,22 @@ def check_departure_log(examined: ExaminedInstallation) -> Iterator[DoctorFindin
         )
     else:
         yield report_fine(f"{file}: whole, {lines:,} departures")
+
+
+@doctor_check(
+    "parsing-sandbox",
+    "Run it on Linux 5.13 or later (x86_64 or aarch64) with Landlock on, which /sys/kernel/security/lsm lists; in a "
+    "service or a container, allow the calls landlock_create_ruleset, landlock_add_rule, landlock_restrict_self and prctl.",
+)
+def check_parsing_sandbox(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether the system keeps files, connections and other processes from those that parse documents."""
+    if doors := list_open_doors_of_children():
+        yield report_warning(
+            f"the processes that parse documents are limited, but this system does not keep {' and '.join(doors)} from them: "
+            "a document that exploits a fault in a parser could reach the keys."
+        )
+    else:
+        yield report_fine("what parses documents can open no file but code, no connection, and no other process")
 
 
 @doctor_check("disk-space", "Make room, or move DIGEST_HOME to a larger disk: a full one stops sending and leaving.")

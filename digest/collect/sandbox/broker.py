@@ -1,54 +1,68 @@
-"""The process between the one that serves and the children that parse: it holds the pool, and no key.
+"""The process between the one that serves and the children that parse: it starts, watches and ends them, and holds no key.
 
-It is started with an empty environment, so the fork server and the children that come from it never saw one. What
-comes from a child as a pickle (that is how the pool speaks) ends here; the serving process gets plain bytes.
+It is started with an empty environment, imports the parsers, and confines itself before there is a child. Of what
+a child writes it reads the number and the length alone: the bytes go on to the serving process, marked as a child's, and
+nothing is ever unpickled.
 """
 
-import multiprocessing
+import fcntl
+import gc
 import os
+import resource
 import select
 import signal
-import threading
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
 from io import FileIO
-
-from pebble import ProcessExpired, ProcessPool
+from pathlib import Path
+from typing import Any
 
 from digest.collect.sandbox.child import (
+    MAX_REPLY_BYTES,
     MEMORY_EXIT_CODE,
-    PRELOADED_MODULES,
     DocumentLimits,
     document_limits,
-    prepare_child,
-    run_operation,
+    end_as_child,
 )
-from digest.collect.sandbox.wire import pack_message, read_frame, write_frame
+from digest.collect.sandbox.confinement import confine_broker
+from digest.collect.sandbox.wire import (
+    FROM_BROKER,
+    FROM_CHILD,
+    FrameReader,
+    OversizedMessageError,
+    pack_frame,
+    pack_message,
+    read_frame,
+    write_frame,
+)
 
 _NICENESS = 5  # pages and sending come first
 IDLE_SECONDS = 30.0  # without a request it ends, and all its children with it
 MAX_CHILDREN = 4
-_DOCUMENTS_PER_CHILD = 500  # then another takes its place: what leaks in a parser does not add up
+_DOCUMENTS_PER_CHILD = (
+    20  # then another takes its place, so that neither a leak nor a takeover lasts; a new one costs 10 ms
+)
+_LARGE_DOCUMENT = 1_000_000  # bytes, after which another takes its place too: its memory may not come back whole
+_PIPE_PART = 1 << 20
 
 
 def serve_requests() -> None:
-    """Take requests from standard input until it ends, and write the replies to standard output."""
+    """Take requests from standard input until it ends, and write the replies to standard output.
+
+    The words of the command line are places that no process here may open.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):  # a service's stop goes to all its processes: ours is the pipe's end
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
     requests, replies = _take_over_pipes()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED_MODULES)
-    children = min(MAX_CHILDREN, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-    pool = ProcessPool(children, _DOCUMENTS_PER_CHILD, prepare_child, context=context)
-    try:
-        _Broker(pool, requests, replies).run()
-    finally:
-        for child in multiprocessing.active_children():
-            child.kill()
-        pool.stop()  # type: ignore[no-untyped-call]  # half of pebble has annotations
-        pool.join()
+    import digest.collect.sandbox.operations  # noqa: F401  the parsers, once for all children
+
+    occupied = _open_memory_count()
+    confine_broker(map(Path, sys.argv[1:]))
+    gc.freeze()  # children share what is there already
+    _Broker(requests, replies, occupied).run()
 
 
 def _take_over_pipes() -> tuple[FileIO, FileIO]:
@@ -61,61 +75,186 @@ def _take_over_pipes() -> tuple[FileIO, FileIO]:
     return requests, replies
 
 
-class _Broker:
-    """Hands requests to the pool and replies back, as they come."""
+def _open_memory_count() -> int | None:
+    """Open what tells the size of this process' address space, which can't be opened any more later; None where nothing does."""
+    try:
+        return os.open("/proc/self/statm", os.O_RDONLY)
+    except OSError:
+        return None
 
-    def __init__(self, pool: ProcessPool, requests: FileIO, replies: FileIO) -> None:
-        self._pool = pool
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    number: int
+    message: bytes
+    limits: DocumentLimits
+
+
+@dataclass(slots=True)
+class _Child:
+    """A child process, the ends of its pipes, and how far it has come with its document. `seen` counts its documents."""
+
+    process: int
+    requests: int
+    replies: int
+    document: _Document | None = None
+    deadline: float = 0.0
+    seen: int = 0
+    unwritten: memoryview = field(default_factory=lambda: memoryview(b""))
+    reply: FrameReader = field(default_factory=lambda: FrameReader(MAX_REPLY_BYTES))
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether its next document is for another."""
+        is_large = self.document is not None and len(self.document.message) > _LARGE_DOCUMENT
+        return is_large or self.seen >= _DOCUMENTS_PER_CHILD
+
+    def take(self, document: _Document) -> None:
+        """Begin with a document."""
+        self.document = document
+        self.deadline = time.monotonic() + document.limits.wall_seconds
+        self.unwritten = memoryview(pack_frame(document.number, document.message))
+        self.seen += 1
+
+    def write_part(self) -> None:
+        """Hand over as much of the document as its pipe takes. That a child has ended is noticed where it is read from."""
+        try:
+            self.unwritten = self.unwritten[os.write(self.requests, self.unwritten[:_PIPE_PART]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self.unwritten = memoryview(b"")
+
+    def end(self) -> int:
+        """End it if it lives, and give its exit code, negative for a signal."""
+        os.close(self.requests)
+        os.close(self.replies)
+        os.kill(self.process, signal.SIGKILL)  # one that is ending by itself keeps its own code
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+
+
+class _Broker:
+    """Hands documents to children and their replies back, as they come. It has one thread, so that it can fork."""
+
+    def __init__(self, requests: FileIO, replies: FileIO, memory_count: int | None) -> None:
         self._requests = requests
         self._replies = replies
-        self._writing = threading.Lock()
-        self._pending = 0
+        self._memory_count = memory_count
+        self._waiting: deque[_Document] = deque()
+        self._children: list[_Child] = []
+        self._max_children = min(MAX_CHILDREN, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
     def run(self) -> None:
-        """Serve until the requests end, none has come for a while, or the pool is broken."""
-        while self._wait_for_request():
+        """Serve until the requests end, or none has come for a while."""
+        try:
+            while self._serve_round():
+                pass
+        except BrokenPipeError:  # nobody reads the replies any more: the requests have ended too
+            return
+        finally:
+            for child in self._children:
+                child.end()
+
+    def _serve_round(self) -> bool:
+        """Wait for something to happen, and act on all that has; say whether to go on."""
+        while self._waiting and (idle := self._find_idle_child()):
+            idle.take(self._waiting.popleft())
+        is_busy = any(child.document for child in self._children)
+        ready = self._wait()
+        for child in tuple(self._children):
+            if child.requests in ready:
+                child.write_part()
+            if child.replies in ready:
+                self._read_reply(child)
+            elif child.document and time.monotonic() >= child.deadline:
+                self._give_up(child, f"it took more than {child.document.limits.wall_seconds:.0f} s")
+        if self._requests.fileno() in ready:
             frame = read_frame(self._requests)
             if frame is None:
-                return
-            number, message = frame
-            limits = document_limits(len(message))
-            try:
-                future = self._pool.schedule(run_operation, args=(message,), timeout=limits.wall_seconds)
-            except RuntimeError:  # the pool is broken: somebody killed a child that had nothing to do
-                return
-            with self._writing:
-                self._pending += 1
-            future.add_done_callback(partial(self._send_reply, number, limits))
+                return False
+            self._waiting.append(_Document(*frame, document_limits(len(frame[1]))))
+        return bool(ready) or is_busy
 
-    def _wait_for_request(self) -> bool:
-        while not select.select([self._requests], [], [], IDLE_SECONDS)[0]:
-            with self._writing:
-                if not self._pending:
-                    return False
-        return True
+    def _wait(self) -> set[int]:
+        """Give the ends of pipes that are ready; none after the first deadline, or after a long time without work."""
+        poll = select.poll()
+        for end in (self._requests.fileno(), *(child.replies for child in self._children)):
+            poll.register(end, select.POLLIN)
+        for child in self._children:
+            if child.unwritten:
+                poll.register(child.requests, select.POLLOUT)
+        deadlines = [child.deadline for child in self._children if child.document]
+        wait = max(0.0, min(deadlines) - time.monotonic()) if deadlines else IDLE_SECONDS
+        return {number for number, _ in poll.poll(wait * 1000 + 1)}
 
-    def _send_reply(self, number: int, limits: DocumentLimits, future: "Future[bytes]") -> None:
+    def _find_idle_child(self) -> _Child | None:
+        for child in self._children:
+            if child.document is None:
+                return child
+        return self._start_child() if len(self._children) < self._max_children else None
+
+    def _start_child(self) -> _Child:
+        (child_requests, requests), (replies, child_replies) = os.pipe(), os.pipe()
+        occupied = self._occupied_bytes()
+        process = os.fork()
+        if process == 0:
+            end_as_child(child_requests, child_replies, occupied)
+        os.close(child_requests)
+        os.close(child_replies)
+        # A child that doesn't read must not hold the others up.
+        fcntl.fcntl(requests, fcntl.F_SETFL, fcntl.fcntl(requests, fcntl.F_GETFL) | os.O_NONBLOCK)
+        child = _Child(process, requests, replies)
+        self._children.append(child)
+        return child
+
+    def _occupied_bytes(self) -> int | None:
+        if self._memory_count is None:
+            return None
+        return int(os.pread(self._memory_count, 100, 0).split()[0]) * resource.getpagesize()
+
+    def _read_reply(self, child: _Child) -> None:
+        part = os.read(child.replies, _PIPE_PART)
+        document = child.document
+        if document is None:  # it ended while it had nothing to do, or speaks unasked
+            self._remove(child)
+        elif not part:
+            exit_code = self._remove(child)
+            # SIGTERM is no limit of ours: somebody stops the service.
+            is_stopped = exit_code == -signal.SIGTERM
+            self._answer(
+                document, {"again": True} if is_stopped else {"limit": describe_death(exit_code, document.limits)}
+            )
+        else:
+            self._take_part(child, document, part)
+
+    def _take_part(self, child: _Child, document: _Document, part: bytes) -> None:
         try:
-            with self._writing:
-                write_frame(self._replies, number, _reply_message(future, limits))
-                self._pending -= 1
-        except OSError:  # nobody reads any more: the requests have ended too
+            frame = child.reply.take(part)
+        except OversizedMessageError:
+            self._give_up(child, "the reader's answer was longer than it may be")
             return
+        if frame is None:
+            return
+        number, message = frame
+        if number != document.number or child.unwritten:
+            self._give_up(child, "the reader answered what it wasn't asked")
+            return
+        if child.is_used_up:
+            self._remove(child)
+        child.document = None
+        write_frame(self._replies, number, FROM_CHILD + message)
 
+    def _give_up(self, child: _Child, reason: str) -> None:
+        self._remove(child)
+        if child.document:
+            self._answer(child.document, {"limit": reason})
 
-def _reply_message(future: "Future[bytes]", limits: DocumentLimits) -> bytes:
-    """Give the child's reply, or say which limit its document ran into."""
-    try:
-        return future.result()
-    except TimeoutError:
-        reason = f"it took more than {limits.wall_seconds:.0f} s"
-    except ProcessExpired as death:
-        if death.exitcode in {signal.SIGTERM, -signal.SIGTERM}:  # by no limit of ours: somebody stops the service
-            return pack_message({"again": True})
-        reason = describe_death(death.exitcode, limits)
-    except BrokenProcessPool:  # the next request finds it, and ends the broker
-        return pack_message({"again": True})
-    return pack_message({"limit": reason})
+    def _remove(self, child: _Child) -> int:
+        self._children.remove(child)
+        return child.end()
+
+    def _answer(self, document: _Document, head: dict[str, Any]) -> None:
+        write_frame(self._replies, document.number, FROM_BROKER + pack_message(head))
 
 
 def describe_death(exit_code: int, limits: DocumentLimits) -> str:

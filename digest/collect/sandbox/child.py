@@ -1,18 +1,24 @@
-"""What a child process does with one document, and within which limits. It is imported by the broker too, so it imports no parser at first."""
+"""What a child process does with its documents, and within which limits."""
 
 import math
 import os
 import resource
+import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from io import FileIO
+from typing import NoReturn
 
-from digest.collect.sandbox.wire import pack_message, unpack_message
+from digest.collect.sandbox.confinement import confine_child
+from digest.collect.sandbox.wire import pack_message, read_frame, unpack_message, write_frame
 from subscribers.errors import ApplicationError
 
 MEMORY_EXIT_CODE = 77  # of a child that ran out of memory
+_FAILURE_EXIT_CODE = 70
+MAX_REPLY_BYTES = 60_000_000
+_MOST_FILES = 4096  # more than the broker opens
 _MEGABYTE = 1_000_000
 
 
@@ -35,25 +41,19 @@ def document_limits(size: int) -> DocumentLimits:
     return DocumentLimits(cpu, 20.0 + 3 * cpu, 400 * _MEGABYTE + 15 * size)
 
 
-def restrict_process() -> None:
-    """Let this process write no file and no core dump, for good."""
-    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
-        resource.setrlimit(kind, (0, 0))
-
-
 @contextmanager
-def hold_limits(limits: DocumentLimits) -> Iterator[None]:
+def hold_limits(limits: DocumentLimits, occupied: int | None) -> Iterator[None]:
     """Hold this process to the limits meanwhile. Computing too long ends it by SIGXCPU; memory raises MemoryError.
 
-    Both are soft limits, put back afterwards: a process that ended while it holds the pool's lock would stop all.
+    Both are soft limits, put back afterwards, so that the reply can be written and the next document read. `occupied`
+    is how many bytes of memory the process began with; None where that isn't known.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    used = math.ceil(usage.ru_utime + usage.ru_stime)
-    limits_by_resource = {resource.RLIMIT_CPU: used + limits.cpu_seconds}
-    if occupied := _occupied_bytes():
-        limits_by_resource[resource.RLIMIT_AS] = occupied + limits.memory_bytes
-    before = {kind: resource.getrlimit(kind) for kind in limits_by_resource}
-    for kind, most in limits_by_resource.items():
+    lowered = {resource.RLIMIT_CPU: math.ceil(usage.ru_utime + usage.ru_stime) + limits.cpu_seconds}
+    if occupied:
+        lowered[resource.RLIMIT_AS] = occupied + limits.memory_bytes
+    before = {kind: resource.getrlimit(kind) for kind in lowered}
+    for kind, most in lowered.items():
         hard = before[kind][1]
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     try:
@@ -63,35 +63,47 @@ def hold_limits(limits: DocumentLimits) -> Iterator[None]:
             resource.setrlimit(kind, both)
 
 
-def _occupied_bytes() -> int | None:
-    """Give the size of this process' address space; None where the system does not tell."""
+def end_as_child(requests: int, replies: int, occupied: int | None) -> NoReturn:
+    """Read documents from one pipe and answer each into the other until there is none, in this fork of the broker; then end.
+
+    It gives up first what no parser needs: the environment, all files but both pipes, writing, and what `confine_child` takes.
+    """
+    exit_code = _FAILURE_EXIT_CODE
     try:
-        return int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
-    except OSError:
-        return None
+        _give_up_everything(requests, replies)
+        with FileIO(requests, "rb") as messages, FileIO(replies, "wb") as answers:
+            while frame := read_frame(messages):
+                number, message = frame
+                write_frame(answers, number, run_operation(message, occupied))
+        exit_code = 0
+    finally:
+        os._exit(exit_code)
 
 
-PRELOADED_MODULES = ["digest.collect.sandbox.operations"]
-MAX_REPLY_BYTES = 60_000_000
-
-
-def prepare_child() -> None:
-    """Give up, when the process starts, what no parser needs."""
+def _give_up_everything(requests: int, replies: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
-    restrict_process()
+    os.dup2(0, 2)  # nowhere: only the service writes into its log
+    first, second = sorted((requests, replies))
+    for start, end in ((3, first), (first + 1, second), (second + 1, _MOST_FILES)):
+        os.closerange(start, end)
+    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
+        resource.setrlimit(kind, (0, 0))
+    confine_child()
 
 
-def run_operation(message: bytes) -> bytes:
+def run_operation(message: bytes, occupied: int | None) -> bytes:
     """Run the operation that the message's head names, within the limits of its size; give the reply's message.
 
     What a parser refuses, and an error of ours, come back in the head. A document that needs too much memory ends
     the process, which may be left with little.
     """
-    from digest.collect.sandbox.operations import OPERATIONS  # the parsers: loaded in children only
+    from digest.collect.sandbox.operations import OPERATIONS  # the broker has loaded them
 
     head, body = unpack_message(message)
     try:
-        with hold_limits(document_limits(len(message))):
+        with hold_limits(document_limits(len(message)), occupied):
             try:
                 reply = pack_message(*OPERATIONS[head.pop("operation")](body, **head))
             except ApplicationError as refusal:

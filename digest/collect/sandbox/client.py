@@ -9,15 +9,16 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from digest.collect.encoded_image import CardWords, CropShape, EncodedImage, ImageError
+from digest.collect.encoded_image import CardWords, CropShape, EncodedImage, ImageError, decode_image
 from digest.collect.parsed_document import ParsedDocument, ParseError, decode_document
 from digest.collect.past_edition import PastEditionPage
 from digest.collect.sandbox import wire
@@ -25,6 +26,9 @@ from subscribers.errors import ApplicationError
 
 _STOP_SECONDS = 10.0
 _ATTEMPTS = 3  # a broker that has just ended for want of work is started again
+_MAX_WORDS = 4_000  # characters that a child's refusal or trace may have
+_TEXT, _TEXTS, _PAST_EDITION = TypeAdapter(str), TypeAdapter(list[str]), TypeAdapter(PastEditionPage)
+_Answer = TypeVar("_Answer")
 
 
 class DocumentRefusedError(Exception):
@@ -42,10 +46,10 @@ class BrokerLostError(Exception):
 class BrokerProcess:
     """One running broker. Any thread may ask it; each waits for its own answer."""
 
-    def __init__(self, module: str = "digest.collect.sandbox") -> None:
+    def __init__(self, module: str, closed: Iterable[Path]) -> None:
         search_path = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
         self.process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
-            [sys.executable, "-s", "-P", "-m", module],
+            [sys.executable, "-s", "-P", "-m", module, *map(str, closed)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -118,9 +122,14 @@ class Sandbox:
 
     def __init__(self, module: str = "digest.collect.sandbox") -> None:
         self._module = module
+        self._closed: tuple[Path, ...] = ()
         self._starting = threading.Lock()
         self._broker: BrokerProcess | None = None
         self._owner = 0
+
+    def keep_closed(self, places: Iterable[Path]) -> None:
+        """Name the folders and files that no broker that is started from now on may open, whatever else lies there."""
+        self._closed = tuple(place.absolute() for place in places)
 
     def run(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """Run one operation on a document; give the reply's head and body.
@@ -136,23 +145,23 @@ class Sandbox:
             )
         for _ in range(_ATTEMPTS):
             try:
-                reply, content = wire.unpack_message(self.running_broker().ask(message))
+                answer = self.running_broker().ask(message)
             except BrokerLostError:
+                continue
+            source, reply, content = _open_answer(answer)
+            if source == wire.FROM_BROKER and reply.get("again"):
                 continue
             if "limit" in reply:
                 raise DocumentRefusedError(
-                    f"Reading it was given up: {reply['limit']}. It is much larger or stranger than such a document "
+                    f"Reading it was given up: {_plain_words(reply['limit'])}. It is much larger or stranger than such a document "
                     "should be: tell its publisher, or take the source out. The other sources are not affected."
                 )
             if "refused" in reply:
-                raise DocumentRefusedError(str(reply["refused"]))
-            if "again" not in reply:
-                break
-        else:
-            raise SandboxError("The process that reads documents ends again and again. Is the machine out of memory?")
-        if "surprise" in reply:
-            raise SandboxError(f"reading the document failed: {reply['surprise']}")
-        return reply, content
+                raise DocumentRefusedError(_plain_words(reply["refused"]))
+            if "surprise" in reply:
+                raise SandboxError(f"reading the document failed: {_plain_words(reply['surprise'])}")
+            return reply, content
+        raise SandboxError("The process that reads documents ends again and again. Is the machine out of memory?")
 
     def running_broker(self) -> BrokerProcess:
         """Give the broker; start one where there is none.
@@ -165,7 +174,7 @@ class Sandbox:
                 self._broker, self._owner = None, os.getpid()
             if self._broker is None or self._broker.is_lost:
                 try:
-                    self._broker = BrokerProcess(self._module)
+                    self._broker = BrokerProcess(self._module, self._closed)
                 except OSError as error:
                     raise SandboxError(
                         f"The process that reads documents cannot be started: {error.strerror}"
@@ -182,6 +191,44 @@ class Sandbox:
 
 SANDBOX = Sandbox()
 atexit.register(SANDBOX.stop)
+
+
+def _open_answer(answer: bytes) -> tuple[bytes, dict[str, Any], bytes]:
+    """Give whose word an answer is, its head and its body.
+
+    Raises:
+        DocumentRefusedError: it has no head: a child wrote it that does no longer what it should.
+    """
+    try:
+        return answer[:1], *wire.unpack_message(answer[1:])
+    except ValueError as error:
+        raise _untrusted_answer(error) from error
+
+
+def _untrusted_answer(error: Exception) -> DocumentRefusedError:
+    return DocumentRefusedError(
+        f"Reading it gave an answer that can't be used ({type(error).__name__}), as if the document had tampered with its "
+        "reader. Nothing of it was kept. Look at the document before you try it again, or take the source out."
+    )
+
+
+def _plain_words(value: object) -> str:
+    """Give what a child says as text of a bounded length that does nothing to a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value)[:_MAX_WORDS])
+
+
+def _ask(head: dict[str, Any], body: bytes, take: Callable[[dict[str, Any], bytes], _Answer]) -> _Answer:
+    """Run an operation, and have `take` build the value from the reply's head and body; it checks every type.
+
+    Raises:
+        DocumentRefusedError: it can't be read, ran into a limit, or the reply is none.
+        SandboxError: see `Sandbox.run`.
+    """
+    reply, content = SANDBOX.run(head, body)
+    try:
+        return take(reply, content)
+    except (ValueError, RecursionError) as error:
+        raise _untrusted_answer(error) from error
 
 
 def parse_document(
@@ -219,13 +266,12 @@ def read_article_page_in_child(body: bytes, *, content_type: str | None, charset
     """Read what a page says of itself as `page.read_page_barrier` and `advisory_page.read_supersession` do."""
     head = {"operation": "article page", "content_type": content_type, "charset": charset}
     try:
-        reply, _ = SANDBOX.run(head, body)
-    except (DocumentRefusedError, SandboxError):
+        return _ask(head, body, lambda reply, _: _PAGE_STATE.validate_python(reply))
+    except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing
         return ArticlePageState()
-    return ArticlePageState(str(reply["barrier"]), str(reply["supersession"]))
 
 
-_PAST_EDITION = TypeAdapter(PastEditionPage)
+_PAGE_STATE = TypeAdapter(ArticlePageState)
 
 
 def read_past_edition_in_child(
@@ -238,15 +284,28 @@ def read_past_edition_in_child(
     """
     head = {"operation": "past edition", "url": url, "content_type": content_type, "charset": charset}
     try:
-        reply, _ = SANDBOX.run({**head, "now": now.isoformat()}, body)
+        return _ask(
+            {**head, "now": now.isoformat()}, body, lambda reply, _: _PAST_EDITION.validate_python(reply.get("page"))
+        )
     except DocumentRefusedError as refusal:
         raise ParseError(str(refusal)) from refusal
-    return _PAST_EDITION.validate_python(reply["page"])
+
+
+def list_open_doors_of_children() -> list[str]:
+    """Name what this system doesn't keep from the processes that read documents: "files", "connections", "processes".
+
+    Raises:
+        SandboxError: there is no such process.
+    """
+    try:
+        return _ask({"operation": "list open doors"}, b"", lambda reply, _: _TEXTS.validate_python(reply.get("doors")))
+    except DocumentRefusedError as refusal:
+        raise SandboxError(str(refusal)) from refusal
 
 
 def _read(head: dict[str, Any], body: bytes, now: datetime) -> ParsedDocument:
     try:
-        return decode_document(*SANDBOX.run({**head, "now": now.isoformat()}, body))
+        return _ask({**head, "now": now.isoformat()}, body, decode_document)
     except DocumentRefusedError as refusal:
         raise ParseError(str(refusal)) from refusal
 
@@ -289,9 +348,8 @@ def draw_card_in_child(picture: bytes, words: CardWords) -> EncodedImage:
 
 def _encode(head: dict[str, Any], body: bytes) -> EncodedImage:
     try:
-        reply, content = SANDBOX.run(head, body)
+        return _ask(head, body, lambda reply, content: decode_image({**reply, "body": content}))
     except DocumentRefusedError as refusal:
         raise ImageError(str(refusal)) from refusal
     except SandboxError as error:  # no picture is worth an edition
         raise ImageError(f"it cannot be read ({str(error).splitlines()[-1]})"[:300]) from error
-    return EncodedImage(content, reply["content_type"], int(reply["width"]), int(reply["height"]))

@@ -17,6 +17,7 @@ from digest.collect.parsers.page import read_page_barrier
 from digest.collect.parsers.past_edition import read_past_edition
 from digest.collect.parsers.saved_file import parse_saved_file
 from digest.collect.past_edition import PastEditionPage
+from digest.collect.sandbox.confinement import list_open_doors
 
 Reply = tuple[dict[str, Any], bytes]
 
@@ -42,6 +43,7 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "document": partial(_parse, parse_document),
     "saved file": partial(_parse, parse_saved_file),
     "article page": _read_article_page,
+    "list open doors": lambda _body: ({"doors": list_open_doors()}, b""),
     "past edition": _read_past_edition,
     "fit picture": lambda body, *, max_pixels: _picture_reply(fit_image(body, max_pixels=max_pixels)),
     "fit logo": lambda body, *, max_pixels: _picture_reply(fit_logo(body, max_pixels=max_pixels)),

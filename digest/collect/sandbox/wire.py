@@ -5,12 +5,13 @@ import struct
 from typing import Any, Protocol
 
 MAX_MESSAGE_BYTES = 100_000_000
+FROM_BROKER, FROM_CHILD = b"B", b"C"  # what the broker's replies begin with: whose word the rest is
 _FRAME = struct.Struct(">QI")  # the request's number, the bytes of its message
 _HEAD = struct.Struct(">I")  # the bytes of the head
 
 
 class OversizedMessageError(Exception):
-    """A message announces more bytes than are taken."""
+    """A message announces, or has, more bytes than are taken."""
 
 
 class RawStream(Protocol):
@@ -38,15 +39,23 @@ def unpack_message(message: bytes) -> tuple[dict[str, Any], bytes]:
     if len(message) < _HEAD.size:
         raise ValueError("a message without a head")
     end = _HEAD.size + _HEAD.unpack_from(message)[0]
-    head = json.loads(message[_HEAD.size : end])
+    try:
+        head = json.loads(message[_HEAD.size : end])
+    except RecursionError as error:
+        raise ValueError("a message whose head is nested too deeply") from error
     if not isinstance(head, dict):
-        raise TypeError("a message whose head is no JSON object")
+        raise ValueError("a message whose head is no JSON object")  # noqa: TRY004  it comes from outside
     return head, message[end:]
+
+
+def pack_frame(number: int, message: bytes) -> bytes:
+    """Put a message's number and its length before it."""
+    return _FRAME.pack(number, len(message)) + message
 
 
 def write_frame(stream: RawStream, number: int, message: bytes) -> None:
     """Write one numbered message."""
-    unwritten = memoryview(_FRAME.pack(number, len(message)) + message)
+    unwritten = memoryview(pack_frame(number, message))
     while unwritten:
         unwritten = unwritten[stream.write(unwritten) or 0 :]
 
@@ -75,3 +84,30 @@ def _read_exactly(stream: RawStream, length: int) -> bytes | None:
             return None
         parts += part
     return bytes(parts)
+
+
+class FrameReader:
+    """Puts numbered messages together from parts, as they come from a pipe that nobody may wait for."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._parts = bytearray()
+
+    def take(self, part: bytes) -> tuple[int, bytes] | None:
+        """Give the message that a part completes; None where more is to come.
+
+        Raises:
+            OversizedMessageError: it is longer than it may be, or than it says.
+        """
+        self._parts += part
+        if len(self._parts) < _FRAME.size:
+            return None
+        number, length = _FRAME.unpack_from(self._parts)
+        end = _FRAME.size + length
+        if length > self._max_bytes or len(self._parts) > end:
+            raise OversizedMessageError(f"{max(length, len(self._parts)):,} bytes")
+        if len(self._parts) < end:
+            return None
+        message = bytes(self._parts[_FRAME.size :])
+        self._parts = bytearray()
+        return number, message
