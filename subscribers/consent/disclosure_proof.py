@@ -140,7 +140,7 @@ def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
     if not disclosure_log.has_begun(session, TOTALS.name):
         return
     changed, after = 0, 0
-    page = f"person IS NOT NULL AND id > :after ORDER BY id LIMIT {sealed_rows.BATCH_SIZE}"
+    page = f"id > :after ORDER BY id LIMIT {sealed_rows.BATCH_SIZE}"
     while rows := sealed_rows.read_rows(session, TOTALS, page, {"after": after}):
         changed += sum(not sealed_rows.is_intact(keys, TOTALS, row) for row in rows)
         after = rows[-1].id

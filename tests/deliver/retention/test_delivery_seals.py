@@ -308,6 +308,10 @@ TOTAL_TAMPERINGS: list[tuple[Tampering, str]] = [
     (lambda s: s.execute(update(DisclosureTotal).values(last_at=NIGHT)), "aren't what was sealed"),
     (lambda s: s.execute(update(DisclosureTotal).values(to_whom="nobody")), "aren't what was sealed"),
     (lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None)), "lead to nobody"),
+    (
+        lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None, commitment=None)),
+        "aren't what was sealed",
+    ),
     (lambda s: s.execute(delete(DeliveryTotal)), "edition 2026-W47: 2 became totals, and the totals count 0"),
     (lambda s: s.execute(update(DeliveryTotal).values(count=1)), "2 became totals, and the totals count 1"),
 ]
@@ -325,15 +329,23 @@ def test_totals_that_are_tampered_with_are_reported(world: DeliverySetup, tamper
     assert told in " | ".join(find_faults(world))
 
 
-def test_a_batch_that_lacks_rows_is_never_folded_so_that_the_fault_stays(world: DeliverySetup) -> None:
+@pytest.mark.parametrize(
+    ("tampered", "told"),
+    [
+        (delete(Delivery).where(_of_edition(limit=1)), "1 missing"),
+        (update(Delivery).where(_of_edition(limit=1)).values(message_id="<x@y>"), "1 changed"),
+    ],
+)
+def test_a_batch_that_was_tampered_with_is_never_folded_so_that_the_fault_stays(
+    world: DeliverySetup, tampered: Any, told: str
+) -> None:
     send(world, *[DeliveryState.ACCEPTED] * 3)
     seal(world)
     with world.database.write() as session:
-        session.execute(delete(Delivery).where(_of_edition(limit=1)))
+        session.execute(tampered)
     faults = find_faults(world)
     fold(world)
-    assert find_faults(world) == faults
-    assert faults == ("edition 2026-W47: of 3 deliveries that were sealed, 1 missing",)
+    assert find_faults(world) == faults == (f"edition 2026-W47: of 3 deliveries that were sealed, {told}",)
 
 
 def test_what_was_uncertain_when_it_was_sealed_may_be_settled_either_way(world: DeliverySetup) -> None:
