@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from sqlalchemy import delete, event, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from digest.app import maintenance
+from digest.app import maintenance, sending
+from digest.app.acts import Actor, Face, Role
 from digest.app.installation import Installation
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
@@ -474,3 +476,43 @@ def test_keys_that_were_rotated_still_open_what_older_ones_sealed(world: Deliver
     with world.database.read() as session:
         assert seals.prove_ledger(session, rotated, tables=SEALED_TABLES).disclosure_faults == ()
         assert seals.prove_ledger(session, KeyRing.generate(), tables=SEALED_TABLES).disclosure_faults != ()
+
+
+def test_a_send_that_is_done_seals_its_deliveries(world: DeliverySetup) -> None:
+    key_file.create_file(world.settings.home / "keys.json", world.keys.to_json())
+    world.add_readers("ada@example.org", "bo@example.org")
+    actor = Actor("terminal:eve", Role.ADMIN, Face.TERMINAL)
+    sending.send_edition(
+        Installation(world.settings, world.database),
+        EDITION_NAME,
+        actor=actor,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+    )
+    with world.database.read() as session:
+        assert session.scalar(select(func.count()).where(Delivery.sealed_in.is_not(None))) == 2
+        assert disclosure_log.closed_subjects(session, "delivery") == {PURPOSE}
+    assert find_faults(world) == ()
+
+
+def test_two_who_seal_at_once_seal_each_row_once(world: DeliverySetup) -> None:
+    send(world, *[DeliveryState.ACCEPTED] * 5)
+    with ThreadPoolExecutor(2) as pool:
+        sealed = list(pool.map(lambda _: seal_deliveries(world.database, world.keys, now=NIGHT), range(2)))
+    assert sum(sealed) == 5
+    assert find_faults(world) == ()
+
+
+def test_a_person_is_told_which_of_their_rows_were_changed(world: DeliverySetup) -> None:
+    ada, bo = send(world, DeliveryState.ACCEPTED, DeliveryState.ACCEPTED)
+    disclose(world, [ada, bo])
+    seal(world)
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(Delivery.person == ada).values(transport="sendgrid"))
+        session.execute(update(Disclosure).where(Disclosure.person == ada).values(why="nothing"))
+    with world.database.read() as session:
+        assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, ada) == [
+            "1 of the deliveries aren't what was sealed",
+            "1 of the disclosures aren't what was sealed",
+        ]
+        assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, bo) == []
