@@ -91,6 +91,7 @@ def _close_edition(database: Database, keys: KeyRing, name: str, unsealed: Colum
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
         disclosure_log.lock_log(session)
-        if edition.state in FINISHED_STATES and purpose not in disclosure_log.closed_subjects(session, DELIVERIES.name):
+        is_over = edition.state in FINISHED_STATES and edition.planned_at is not None  # nobody plans it any longer
+        if is_over and purpose not in disclosure_log.closed_subjects(session, DELIVERIES.name):
             closed = EntryDraft(EntryKind.CLOSED, DELIVERIES.name, purpose, rows=rows)
             disclosure_log.append_entries(session, keys, [closed], now)

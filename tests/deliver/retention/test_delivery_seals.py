@@ -516,3 +516,24 @@ def test_a_person_is_told_which_of_their_rows_were_changed(world: DeliverySetup)
             "1 of the disclosures aren't what was sealed",
         ]
         assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, bo) == []
+
+
+def test_a_night_counts_every_row_and_opens_the_older_ones_once_in_a_week(world: DeliverySetup) -> None:
+    send(world, *[DeliveryState.ACCEPTED] * 3)
+    seal(world)
+
+    def check(day: int) -> tuple[str, ...]:
+        with world.database.read() as session:
+            night = NIGHT + timedelta(days=day)
+            return seals.prove_ledger(session, world.keys, tables=SEALED_TABLES, night=night).disclosure_faults
+
+    assert {check(day) for day in range(21)} == {()}
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(_of_edition(limit=1)).values(transport="sendgrid"))
+    assert [bool(check(day)) for day in range(21)].count(True) == 7 + 2
+    assert find_faults(world) == ("edition 2026-W47: of 3 deliveries that were sealed, 1 changed",)
+    with world.database.write() as session:
+        session.execute(delete(Delivery).where(_of_edition(limit=1)))
+    assert all(
+        "1 missing" in faults[0] or "1 sealed deliveries are missing" in faults[0] for faults in map(check, range(21))
+    )

@@ -45,7 +45,9 @@ class Years:
         with self.world.database.write() as session:
             when = dict.fromkeys(("opens_at", "cut_off", "release_at", "drafted_at"), RELEASE)
             state = self.chance.choice([EditionState.SENT, EditionState.SENT, EditionState.SENDING])
-            edition = Edition(slot=name, name=name, number=self.step, state=state, content={}, planned=9, **when)
+            edition = Edition(
+                slot=name, name=name, number=self.step, state=state, content={}, planned=9, planned_at=RELEASE, **when
+            )
             session.add(edition)
             for number in self.people:
                 self._add_delivery(session, edition_purpose(name), number)
