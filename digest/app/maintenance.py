@@ -90,7 +90,7 @@ def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: s
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
     through = seals.find_stable_point(installation.database)
     with installation.database.read() as session:
-        proof = seals.prove_ledger(session, installation.keys, tables=SEALED_TABLES, through=through)
+        proof = seals.prove_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
         log_proof = prove_audit_log(session)
         proof = replace(proof, fault=proof.fault or log_proof.fault)
     assert proof.survey is not None, "it was asked for"

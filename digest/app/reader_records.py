@@ -15,12 +15,13 @@ from digest.app.installation import Installation
 from digest.app.people import STAFF_RECIPIENT, UnknownPersonError
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures
+from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.settings import Settings
 from digest.settings.concerns import Concern
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import Edition
 from digest.store.staff import name_staff
-from subscribers.consent import chain_verification, disclosures, ledger
+from subscribers.consent import chain_verification, disclosures, ledger, sealed_rows
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.consent.wordings import find_recorded_words
@@ -176,7 +177,10 @@ def _find_fault(session: Session, keys: KeyRing, number: int) -> str:
     if broken is not None:
         return f"Link {broken.seq} of the chain does not hold: {broken.fault}."
     faults = chain_verification.find_address_faults(keys, chunk)
-    return f"The address does not hold: {faults[0].fault}." if faults else ""
+    if faults:
+        return f"The address does not hold: {faults[0].fault}."
+    changed = sealed_rows.find_changed_rows(session, keys, (*SEALED_TABLES, sealed_rows.TOTALS), number)
+    return f"Where the address has been doesn't match the seal: {'; '.join(changed)}." if changed else ""
 
 
 def _list_mails(session: Session, number: int, limit: int) -> tuple[SentMail, ...]:

@@ -6,7 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
@@ -15,6 +17,7 @@ from digest.deliver.control import article_looks, edition_control, installation_
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
+from digest.deliver.retention.delivery_seals import seal_edition
 from digest.deliver.send import claims, edition_run, staff_test
 from digest.deliver.send.edition_run import SendReport
 from digest.deliver.send.run_file import list_abandoned_files
@@ -30,6 +33,8 @@ SEND = Act("send", Role.ADMIN, Concern.NONE)
 SEND_TEST = Act("test", Role.EDITOR, Concern.NONE)
 PAUSE, RESUME = Act("paused", Role.EDITOR, Concern.NONE), Act("resumed", Role.EDITOR, Concern.NONE)
 CANCEL = Act("cancelled", Role.ADMIN, Concern.NONE)
+
+log = structlog.get_logger("sending")
 
 
 def open_sending_provider(installation: Installation) -> Provider:
@@ -83,7 +88,17 @@ def send_edition(
             stopping=stopping,
         )
         audit.changed, audit.detail = report.handed_over > 0, {"handed over": report.handed_over}
+    if report.state is EditionState.SENT:
+        _seal_sent_edition(installation, name, now=clock(), stopping=stopping)
     return report
+
+
+def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, stopping: Callable[[], bool]) -> None:
+    """Seal who got an edition. What goes wrong with that is no fault of the send: the night does it again."""
+    try:
+        seal_edition(installation.database, installation.keys, name, now=now, stopping=stopping)
+    except SQLAlchemyError:
+        log.exception("the deliveries of an edition were not sealed", edition=name)
 
 
 def resting_reason(installation: Installation, name: str) -> str:

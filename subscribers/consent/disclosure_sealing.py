@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from subscribers.consent import disclosure_log, sealed_rows
@@ -61,8 +61,12 @@ def _begin_totals(database: PeopleDatabase, keys: KeyRing, now: datetime) -> Non
     with database.read() as session:
         if disclosure_log.has_begun(session, TOTALS.name):
             return
-    uncommitted: ColumnElement[bool] = DisclosureTotal.commitment.is_(None) & DisclosureTotal.person.is_not(None)
-    page = select(DisclosureTotal.id).where(uncommitted).order_by(DisclosureTotal.id).limit(BATCH_SIZE)
+    page = (
+        select(DisclosureTotal.id)
+        .where(DisclosureTotal.commitment.is_(None))
+        .order_by(DisclosureTotal.id)
+        .limit(BATCH_SIZE)
+    )
     while True:
         with database.write() as session:
             ids = session.scalars(page.with_for_update()).all()

@@ -78,7 +78,7 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
     old = select(Disclosure).where(Disclosure.at < now - DISCLOSURE_RETENTION).order_by(Disclosure.at)
     rows = {row.id: row for row in session.scalars(old.limit(sealed_rows.BATCH_SIZE))}
     plan = sealed_rows.plan_fold(
-        session, DISCLOSURES, sealed_rows.read_rows_by_id(session, DISCLOSURES, list(rows), lock=True)
+        session, keys, DISCLOSURES, sealed_rows.read_rows_by_id(session, DISCLOSURES, list(rows), lock=True)
     )
     times: dict[TotalKey, list[datetime]] = {}
     for row in (rows[number] for number in sorted(plan.ids)):
@@ -92,7 +92,7 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
 def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequence[datetime]]) -> int:
     """Add disclosures (at most 500 totals) to the totals that their person sees, by recipient and reason; return how many.
 
-    Each total is committed to as it is then. Those that lead to nobody are only counted.
+    Each total is committed to as it is then, those that lead to nobody too.
     """
     numbers = {number for number, _, _ in times if number is not None}
     own = session.scalars(select(DisclosureTotal).where(DisclosureTotal.person.in_(numbers)))
@@ -108,14 +108,15 @@ def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequ
         total.times += len(moments)
         total.first_at, total.last_at = min(total.first_at, *moments), max(total.last_at, *moments)
     session.flush()
-    grown = [totals[key].id for key in times if key[0] is not None]
-    sealed_rows.commit_growing_rows(session, keys, sealed_rows.TOTALS, grown)
+    sealed_rows.commit_growing_rows(session, keys, sealed_rows.TOTALS, [totals[key].id for key in times])
     return sum(map(len, times.values()))
 
 
 def _find_nobodys_total(session: Session, to_whom: str, why: str) -> DisclosureTotal | None:
-    nobodys = select(DisclosureTotal).where(DisclosureTotal.person.is_(None), DisclosureTotal.to_whom == to_whom)
-    return session.scalars(nobodys.where(DisclosureTotal.why == why).limit(1)).first()
+    """Find a total that leads to nobody, but none of somebody who was erased: those stay as the erasure left them."""
+    erased = DisclosureTotal.commitment.is_not(None) & DisclosureTotal.salt.is_(None)
+    nobodys = select(DisclosureTotal).where(DisclosureTotal.person.is_(None), ~erased)
+    return session.scalars(nobodys.where(DisclosureTotal.to_whom == to_whom, DisclosureTotal.why == why)).first()
 
 
 def release_disclosures(session: Session, person: int) -> dict[str, int]:

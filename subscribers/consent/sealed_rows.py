@@ -119,7 +119,7 @@ def commit_row(secret: bytes, salt: bytes, table: SealedTable, row: StoredRow, *
 def is_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
     """Return whether a row is what its commitment says, or one that leads to nobody since its person was erased."""
     if row.salt is None and table.has_holder:
-        return not row.values[table.columns.index(_HOLDER)]
+        return bool(row.commitment) and not row.values[table.columns.index(_HOLDER)]
     if not isinstance(row.salt, bytes):
         return False
     # Sealed while it was uncertain, it is known by what was certain then.
@@ -200,7 +200,7 @@ class FoldPlan:
     drafts: tuple[EntryDraft, ...]
 
 
-def plan_fold(session: Session, table: SealedTable, rows: Sequence[StoredRow]) -> FoldPlan:
+def plan_fold(session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]) -> FoldPlan:
     """Decide which of some rows, which the caller has locked, may become totals.
 
     A batch that isn't what was sealed stays as it is, so that the fault stays in sight. So does a row that was added to a subject
@@ -215,7 +215,8 @@ def plan_fold(session: Session, table: SealedTable, rows: Sequence[StoredRow]) -
     ids = {row.id for row in never_sealed}
     batches = disclosure_log.load_batches(session, list(by_batch))
     for number, leaving in by_batch.items():
-        if (draft := _describe_fold(session, table, batches.get(number), leaving)) is not None:
+        intact = all(is_intact(keys, table, row) for row in leaving)
+        if intact and (draft := _describe_fold(session, table, batches.get(number), leaving)) is not None:
             drafts.append(draft)
             ids |= {row.id for row in leaving}
     return FoldPlan(frozenset(ids), tuple(drafts))

@@ -171,6 +171,7 @@ def prove_ledger(
     tables: Sequence[SealedTable] = OWN_TABLES,
     kept_hashes: Sequence[str] = (),
     through: StablePoint | None = None,
+    night: datetime | None = None,
     progress: chain_verification.VerificationProgress = lambda *_: None,
 ) -> LedgerProof:
     """Check every chain and address, and every seal against chains and suppressions as they stood then, in one walk over each.
@@ -185,6 +186,7 @@ def prove_ledger(
         tables: the tables about where addresses have been, each row of which is held against the disclosure log.
         kept_hashes: hashes of seals, or their first digits, that somebody kept: they must be there.
         through: survey the ledger up to this point too, for a new seal.
+        night: the moment of a nightly check, which opens a seventh of the older rows about disclosures; all of them where it's None.
         progress: called with (people looked at, people).
     """
     people = links = 0
@@ -215,7 +217,7 @@ def prove_ledger(
     suppressions, covered = _survey_suppressions(session, {row for _, row in points if row is not None})
     surveys = [root.survey(covered.get(row)) for root, (_, row) in zip(roots, points, strict=True)]
     heads = {head.through: head.hash for seal in seals if (head := seal.disclosure_head) is not None}
-    proven = prove_disclosures(session, keys, tables, sealed_heads=heads, erased=erased)
+    proven = prove_disclosures(session, keys, tables, sealed_heads=heads, erased=erased, night=night)
     return LedgerProof(
         people=people,
         links=links,

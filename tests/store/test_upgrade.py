@@ -51,6 +51,7 @@ from sqlalchemy.types import TypeEngine
 from digest.backups.archive import ArchiveReader
 from digest.backups.loader import restore_rows, write_archived_rows
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.edition.approval import ApprovalError, list_approvals, read_draft, read_version
 from digest.edition.approval_proof import verify_approval, verify_version
 from digest.edition.queries import find_edition
@@ -63,6 +64,7 @@ from subscribers.address import read_address
 from subscribers.consent.address_binding import bind_addresses
 from subscribers.consent.audience import count_people_by_state, load_audience_page
 from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.disclosure_sealing import seal_disclosures
 from subscribers.consent.seals import prove_ledger
 from subscribers.consent.wordings import list_wordings
 from subscribers.crypto.keys import KeyRing
@@ -144,6 +146,13 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert proof.sound, proof
         assert (proof.people, proof.links, proof.seals, proof.suppressions) == (23, 33 + addresses, 2, 3)
         assert bind_addresses(database, keys, now=UPGRADED_AT) == 0
+        session.rollback()
+        # What was there is sealed from here on.
+        sealed = seal_deliveries(database, keys, now=UPGRADED_AT)
+        sealed += seal_disclosures(database, keys, now=UPGRADED_AT)
+        proof = prove_ledger(session, keys, tables=SEALED_TABLES)
+        assert (proof.sound, proof.disclosures) == (True, sealed), proof
+        assert sealed > 0
         (wording,) = list_wordings(session)
         assert (wording.version, wording.text.startswith("Yes, send me HLS.Today by mail")) == ("1", True)
         assert list(find_ledger_differences(session)) == []

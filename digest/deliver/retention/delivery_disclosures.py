@@ -178,7 +178,9 @@ def _aggregate_page(
     columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.transport)
     query = select(*columns, Delivery.handed_at).where(condition, Delivery.id.in_([row.id for row in page]))
     locked = {row.id: row for row in session.execute(query.with_for_update(skip_locked=True))}
-    plan = sealed_rows.plan_fold(session, DELIVERIES, sealed_rows.read_rows_by_id(session, DELIVERIES, list(locked)))
+    plan = sealed_rows.plan_fold(
+        session, keys, DELIVERIES, sealed_rows.read_rows_by_id(session, DELIVERIES, list(locked))
+    )
     ids = sorted(plan.ids)
     rows = [locked[delivery] for delivery in ids]
     _add_purpose_totals(session, rows)

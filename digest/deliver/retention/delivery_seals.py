@@ -3,7 +3,7 @@
 Nothing of this happens while an edition is sent: its rows are sealed afterwards, 500 a transaction. Cut short, the next run goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -47,15 +47,22 @@ def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
     return sealed + disclosure_sealing.seal_all(database, keys, DELIVERIES, notices, now=now)
 
 
-def seal_edition(database: Database, keys: KeyRing, name: str, *, now: datetime) -> int:
-    """Seal the deliveries of an edition that are over, and close it where none is left; return how many were sealed."""
+def seal_edition(
+    database: Database, keys: KeyRing, name: str, *, now: datetime, stopping: Callable[[], bool] = lambda: False
+) -> int:
+    """Seal the deliveries of an edition that are over, and close it where none is left; return how many were sealed.
+
+    Once `stopping` is true it goes no further; the next run does.
+    """
     purpose = edition_purpose(name)
     own = and_(Delivery.purpose == purpose, Delivery.sealed_in.is_(None))
     sealed, after = 0, 0
     # By people, as the index of a purpose has them: a page never looks at those before it again.
-    while page := _find_unsealed(database, and_(own, Delivery.person > after)):
+    while not stopping() and (page := _find_unsealed(database, and_(own, Delivery.person > after))):
         sealed += sealed_rows.seal_rows(database, keys, DELIVERIES, [row.id for row in page], subject=purpose, now=now)
         after = page[-1].person
+    if stopping():
+        return sealed
     nobodys = and_(own, Delivery.person.is_(None))
     sealed += disclosure_sealing.seal_all(
         database, keys, DELIVERIES, and_(nobodys, _is_over()), subject=purpose, now=now
@@ -84,6 +91,7 @@ def _close_edition(database: Database, keys: KeyRing, name: str, unsealed: Colum
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
         disclosure_log.lock_log(session)
-        if edition.state in FINISHED_STATES and purpose not in disclosure_log.closed_subjects(session, DELIVERIES.name):
+        is_over = edition.state in FINISHED_STATES and edition.planned_at is not None  # nobody plans it any longer
+        if is_over and purpose not in disclosure_log.closed_subjects(session, DELIVERIES.name):
             closed = EntryDraft(EntryKind.CLOSED, DELIVERIES.name, purpose, rows=rows)
             disclosure_log.append_entries(session, keys, [closed], now)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from sqlalchemy import delete, event, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from digest.app import maintenance
+from digest.app import maintenance, sending
+from digest.app.acts import Actor, Face, Role
 from digest.app.installation import Installation
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
@@ -308,6 +310,10 @@ TOTAL_TAMPERINGS: list[tuple[Tampering, str]] = [
     (lambda s: s.execute(update(DisclosureTotal).values(last_at=NIGHT)), "aren't what was sealed"),
     (lambda s: s.execute(update(DisclosureTotal).values(to_whom="nobody")), "aren't what was sealed"),
     (lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None)), "lead to nobody"),
+    (
+        lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None, commitment=None)),
+        "aren't what was sealed",
+    ),
     (lambda s: s.execute(delete(DeliveryTotal)), "edition 2026-W47: 2 became totals, and the totals count 0"),
     (lambda s: s.execute(update(DeliveryTotal).values(count=1)), "2 became totals, and the totals count 1"),
 ]
@@ -325,15 +331,23 @@ def test_totals_that_are_tampered_with_are_reported(world: DeliverySetup, tamper
     assert told in " | ".join(find_faults(world))
 
 
-def test_a_batch_that_lacks_rows_is_never_folded_so_that_the_fault_stays(world: DeliverySetup) -> None:
+@pytest.mark.parametrize(
+    ("tampered", "told"),
+    [
+        (delete(Delivery).where(_of_edition(limit=1)), "1 missing"),
+        (update(Delivery).where(_of_edition(limit=1)).values(message_id="<x@y>"), "1 changed"),
+    ],
+)
+def test_a_batch_that_was_tampered_with_is_never_folded_so_that_the_fault_stays(
+    world: DeliverySetup, tampered: Any, told: str
+) -> None:
     send(world, *[DeliveryState.ACCEPTED] * 3)
     seal(world)
     with world.database.write() as session:
-        session.execute(delete(Delivery).where(_of_edition(limit=1)))
+        session.execute(tampered)
     faults = find_faults(world)
     fold(world)
-    assert find_faults(world) == faults
-    assert faults == ("edition 2026-W47: of 3 deliveries that were sealed, 1 missing",)
+    assert find_faults(world) == faults == (f"edition 2026-W47: of 3 deliveries that were sealed, {told}",)
 
 
 def test_what_was_uncertain_when_it_was_sealed_may_be_settled_either_way(world: DeliverySetup) -> None:
@@ -462,3 +476,64 @@ def test_keys_that_were_rotated_still_open_what_older_ones_sealed(world: Deliver
     with world.database.read() as session:
         assert seals.prove_ledger(session, rotated, tables=SEALED_TABLES).disclosure_faults == ()
         assert seals.prove_ledger(session, KeyRing.generate(), tables=SEALED_TABLES).disclosure_faults != ()
+
+
+def test_a_send_that_is_done_seals_its_deliveries(world: DeliverySetup) -> None:
+    key_file.create_file(world.settings.home / "keys.json", world.keys.to_json())
+    world.add_readers("ada@example.org", "bo@example.org")
+    actor = Actor("terminal:eve", Role.ADMIN, Face.TERMINAL)
+    sending.send_edition(
+        Installation(world.settings, world.database),
+        EDITION_NAME,
+        actor=actor,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+    )
+    with world.database.read() as session:
+        assert session.scalar(select(func.count()).where(Delivery.sealed_in.is_not(None))) == 2
+        assert disclosure_log.closed_subjects(session, "delivery") == {PURPOSE}
+    assert find_faults(world) == ()
+
+
+def test_two_who_seal_at_once_seal_each_row_once(world: DeliverySetup) -> None:
+    send(world, *[DeliveryState.ACCEPTED] * 5)
+    with ThreadPoolExecutor(2) as pool:
+        sealed = list(pool.map(lambda _: seal_deliveries(world.database, world.keys, now=NIGHT), range(2)))
+    assert sum(sealed) == 5
+    assert find_faults(world) == ()
+
+
+def test_a_person_is_told_which_of_their_rows_were_changed(world: DeliverySetup) -> None:
+    ada, bo = send(world, DeliveryState.ACCEPTED, DeliveryState.ACCEPTED)
+    disclose(world, [ada, bo])
+    seal(world)
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(Delivery.person == ada).values(transport="sendgrid"))
+        session.execute(update(Disclosure).where(Disclosure.person == ada).values(why="nothing"))
+    with world.database.read() as session:
+        assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, ada) == [
+            "1 of the deliveries aren't what was sealed",
+            "1 of the disclosures aren't what was sealed",
+        ]
+        assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, bo) == []
+
+
+def test_a_night_counts_every_row_and_opens_the_older_ones_once_in_a_week(world: DeliverySetup) -> None:
+    send(world, *[DeliveryState.ACCEPTED] * 3)
+    seal(world)
+
+    def check(day: int) -> tuple[str, ...]:
+        with world.database.read() as session:
+            night = NIGHT + timedelta(days=day)
+            return seals.prove_ledger(session, world.keys, tables=SEALED_TABLES, night=night).disclosure_faults
+
+    assert {check(day) for day in range(21)} == {()}
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(_of_edition(limit=1)).values(transport="sendgrid"))
+    assert [bool(check(day)) for day in range(21)].count(True) == 7 + 2
+    assert find_faults(world) == ("edition 2026-W47: of 3 deliveries that were sealed, 1 changed",)
+    with world.database.write() as session:
+        session.execute(delete(Delivery).where(_of_edition(limit=1)))
+    assert all(
+        "1 missing" in faults[0] or "1 sealed deliveries are missing" in faults[0] for faults in map(check, range(21))
+    )

@@ -183,8 +183,8 @@ def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int,
         erase_person(session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
         disclosures.aggregate_disclosures(session, KEYS, NOW + timedelta(days=401))
     with database.read() as session:
-        (total,) = session.scalars(select(DisclosureTotal))
-        assert (total.person, total.times) == (None, 2)
+        totals = session.scalars(select(DisclosureTotal)).all()
+        assert [(total.person, total.times) for total in totals] == [(None, 1), (None, 1)]
         assert session.scalar(select(func.count()).select_from(Disclosure)) == 0
 
 
