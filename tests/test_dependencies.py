@@ -48,3 +48,9 @@ def test_no_file_names_a_package_registry() -> None:
     for file in (ROOT / "requirements.txt", ROOT / "requirements-dev.txt", ROOT / "pyproject.toml", ROOT / ".ci/run"):
         text = file.read_text("utf-8")
         assert not [host for host in hosts if host in text], file
+
+
+def test_the_wheel_contains_the_product_and_no_tests_or_tools() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["only-include"] == ["digest", "subscribers", "scheduler.py"]
+    assert not list((ROOT / "digest").rglob("test_*.py"))

@@ -159,15 +159,6 @@ def test_every_file_and_folder_that_maps_name_is_there(document: str) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_security_is_held_against_every_chapter_of_the_standard() -> None:
-    """Each requirement that is met in part or not at all says why."""
-    chapters = {name: text for name, text in sections("security.md").items() if re.match(r"V\d", name)}
-    assert [name.split()[0] for name in chapters] == [f"V{number}" for number in range(1, 18)]
-    rows = [row for text in chapters.values() for row in re.findall(r"(?m)^\| (\d[^|]*) \| ([^|]*) \| (.*) \|$", text)]
-    assert {state for _, state, _ in rows} == {"met", "in part", "not met", "n/a"}
-    assert [numbers for numbers, _, why in rows if len(why) < 5] == []
-
-
 def test_every_product_folder_stands_on_the_map() -> None:
     """A folder is named by itself or by one above it."""
     named = set(re.findall(r"(?m)`([\w./]+)/`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")))

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest import __version__
+from digest.app.accounts.refused_sign_ins import count_refusals
 from digest.app.alerts.alert_log import list_open_alerts
 from digest.app.alerts.conditions import ALERT_KINDS
 from digest.app.installation import Installation
@@ -79,6 +80,8 @@ class InstallationCollector:
         counted = select(Source.health, func.count()).where(Source.active).group_by(Source.health)
         health |= {str(state): float(count) for state, count in session.execute(counted)}
         yield gauges("sources", "Sources in the settings, by how they behave.", "health", health)
+        refused = count_refusals(session, now=self.now).last_hour
+        yield gauge("refused_sign_ins", "Sign-ins refused in the last hour.", refused)
         open_alerts = Counter(alert.kind for alert in list_open_alerts(session))
         alerts = {kind: float(open_alerts[kind]) for kind in ALERT_KINDS}
         yield gauges("alerts_open", "Alerts that are not over, by kind.", "kind", alerts)

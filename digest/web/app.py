@@ -82,6 +82,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     """
     settings = installation.settings
     app = RedactingFlask("digest.web", static_folder=None)
+    app.debug = False  # whatever FLASK_DEBUG says: a traceback isn't for the world
     _configure_app(app, installation)
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"

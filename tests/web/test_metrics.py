@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr, ValidationError
 
+from digest.app.accounts.refused_sign_ins import SCOPE
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
 from digest.settings import Settings
@@ -15,6 +16,7 @@ from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState, TimetableSlot
 from digest.web.app import create_app
+from subscribers.store.signup_models import RateLimitCount
 from tests.conftest import ROOT
 from tests.web.conftest import ADA_ADDRESS, NOW, RELEASE
 
@@ -42,6 +44,7 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         session.add(Delivery(id="b", purpose="confirm:1", state=DeliveryState.WAITING, **due))
         session.add(Alert(kind="disk-space", subject="", sentence="s", seen_at=NOW, opened_at=NOW))
         session.add(TimetableSlot(job="collect", at=NOW, owner="o", lease_until=NOW, done_at=NOW))
+        session.add(RateLimitCount(scope=SCOPE, tag="wrong code", began=NOW - timedelta(minutes=50), count=2))
         installation_hold.hold_installation(session, "a look", actor="eve", now=NOW)
         stored = {"proved_at": NOW.isoformat(), "trouble": ""}
         installation_hold.write_installation_state(session, "backup", stored, now=NOW)
@@ -56,6 +59,7 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         ("digest_deliveries", "2026-W47", "accepted"): 1,
         ("digest_deliveries", "2026-W47", "waiting"): 0,
         ("digest_notices_due",): 1,
+        ("digest_refused_sign_ins",): 2,
         ("digest_held",): 1,
         ("digest_alerts_open", "disk-space"): 1,
         ("digest_alerts_open", "dead-source"): 0,

@@ -279,3 +279,10 @@ def test_where_the_pages_are_https_browsers_are_told_to_stay_there(world: Any) -
         settings = world.install.settings.model_copy(update=change)
         client = create_app(Installation(settings, world.database)).test_client()
         assert client.get("/").headers.get(header) == told
+
+
+def test_the_debug_mode_stays_off_whatever_the_environment_asks_for(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLASK_DEBUG", "1")
+    assert create_app(world.install).debug is False

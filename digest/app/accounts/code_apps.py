@@ -20,7 +20,7 @@ from subscribers.crypto.keys import KeyRing
 STEP_SECONDS = 30
 STEPS_BESIDE = 1  # a clock may be off by one step either way
 RECOVERY_CODES = 10
-_RECOVERY_CODE_LENGTH = 24  # of base32: 120 random bits, so a plain hash is enough
+_RECOVERY_CODE_LENGTH = 30  # of base32: 150 random bits, so a plain hash is enough
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 

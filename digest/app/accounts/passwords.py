@@ -90,6 +90,14 @@ def _read_common_words() -> frozenset[str]:
     return frozenset(word for words in FREQUENCY_LISTS.values() for word in words)
 
 
+def renew_hash(password: str, password_hash: str) -> str | None:
+    """Return a new hash of a password whose hash was made with other parameters than today's; None where it wasn't."""
+    is_current = (
+        password_hash.partition("$m=")[2].partition("$")[0] == _nobodys_hash().partition("$m=")[2].partition("$")[0]
+    )
+    return None if is_current else hash_password(password)
+
+
 def hash_password(password: str) -> str:
     """Return the hash of a password, with its parameters and salt, in the PHC format."""
     return _hasher(secrets.token_bytes(16)).derive_phc_encoded(password.encode())

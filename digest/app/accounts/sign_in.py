@@ -198,10 +198,14 @@ def sign_in_by_password(
     with installation.database.read() as session:
         member = staff.find_staff_member(session, email)
     method, counted = _check_password(installation, member, email, password, code, visitor, now)
-    assert member is not None, "nobody has no password"
+    assert member is not None, "a password was right"
+    assert member.password_hash is not None, "a password was right"
+    renewed_hash = passwords.renew_hash(password, member.password_hash)
     with installation.database.write() as session:
         try_limits.forget_tries(session, counted)
         current = session.get_one(StaffMember, member.id)
+        if renewed_hash and current.password_hash == member.password_hash:
+            current.password_hash = renewed_hash
         return begin_session(session, installation, current, method, visitor, now=now)
 
 

@@ -174,6 +174,7 @@ def test_a_code_of_a_neighbouring_step_works_and_of_a_farther_one_does_not(desk:
 
 def test_each_recovery_code_works_once_and_new_ones_end_the_old(desk_on_both: Desk) -> None:
     assert len(set(desk_on_both.codes)) == code_apps.RECOVERY_CODES
+    assert all(len(code.replace("-", "")) * 5 >= 128 for code in desk_on_both.codes), "random bits, in base32"
     assert desk_on_both.sign_in(code=desk_on_both.codes[0].upper().replace("-", " ")).token
     with pytest.raises(SignInRefusedError):
         desk_on_both.sign_in(code=desk_on_both.codes[0])
@@ -363,6 +364,25 @@ FRAMED_WORDS = (
     "1qaz2wsx3edc!!",
     "Monkey\u0662\u0660\u0662\u0666!!",  # digits of another script
 )
+
+
+def test_a_password_hashed_with_other_parameters_is_hashed_anew_at_the_next_sign_in(desk_on_both: Desk) -> None:
+    def stored() -> str:
+        with desk_on_both.install.database.read() as session:
+            return session.scalars(select(StaffMember.password_hash)).one() or ""
+
+    desk_on_both.make_hash_cheap()
+    cheap = stored()
+    with pytest.raises(SignInRefusedError):
+        desk_on_both.sign_in(code="000000")
+    assert stored() == cheap
+    assert desk_on_both.sign_in().token
+    renewed = stored()
+    assert renewed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert desk_on_both.sign_in().token
+    assert stored() == renewed
+
+
 REFUSED = (
     ("short", "5 characters are too few"),
     ("x" * 201, "201 characters are too many"),

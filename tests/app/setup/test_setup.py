@@ -300,6 +300,8 @@ def test_certbot_proves_the_name_where_nginx_serves_it_and_nginx_reads_the_new_c
     assert "acme-challenge" in first
     assert first.count("{") == first.count("}")
     assert "ssl_certificate" in rest
+    assert "ssl_protocols TLSv1.2 TLSv1.3;" in rest
+    assert "ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;" in rest
     assert "ssl_certificate" not in first
 
 

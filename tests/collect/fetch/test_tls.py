@@ -51,9 +51,14 @@ def certificate(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(certificate: Path, names: list[str | None]) -> Iterator[int]:
+def serving(
+    certificate: Path, names: list[str | None], *, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED
+) -> Iterator[int]:
     """Serve one connection over TLS; gives the port, and notes the names that the client asked for."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if newest is not ssl.TLSVersion.MAXIMUM_SUPPORTED:
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, newest
     context.load_cert_chain(certificate)
     context.sni_callback = lambda _socket, name, _context: names.append(name)
 
@@ -96,6 +101,30 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> 
         serving(certificate, []) as port,
         HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as fetcher,
         pytest.raises(FetchError, match="certificate") as caught,
+    ):
+        fetcher.get(f"https://{NAME}:{port}/feed")
+    assert caught.value.reason is FetchErrorReason.TLS
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_a_server_without_tls_1_2_is_refused(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, newest: ssl.TLSVersion
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    old = ssl.create_default_context(cafile=certificate)
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with (
+        serving(certificate, [], newest=newest) as port,
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        old.wrap_socket(plain, server_hostname=NAME) as safe,
+    ):
+        assert safe.version() in {"TLSv1", "TLSv1.1"}, "it does serve"
+    with (
+        serving(certificate, [], newest=newest) as port,
+        HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as fetcher,
+        pytest.raises(FetchError) as caught,
     ):
         fetcher.get(f"https://{NAME}:{port}/feed")
     assert caught.value.reason is FetchErrorReason.TLS

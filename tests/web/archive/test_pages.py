@@ -133,7 +133,9 @@ PAGES = (
 @pytest.mark.parametrize("path", PAGES)
 def test_every_answer_is_closed_to_scripts_frames_and_sniffing_and_sets_no_cookie(world: Any, path: str) -> None:
     world.edition(state=EditionState.SENT)
-    headers = world.client.get(path).headers
+    headers = world.client.get(path, headers={"Origin": "https://elsewhere.example"}).headers
+    assert not [name for name, _ in headers if name.startswith("Access-Control")]
+    assert "charset=utf-8" in headers["Content-Type"]
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "script-src" not in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]

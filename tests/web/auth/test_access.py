@@ -196,6 +196,15 @@ def test_whoever_had_to_sign_in_comes_back_to_where_they_were(world: Any, path: 
         assert next_url(path) == f"/weekly{path}"
 
 
+def test_the_first_of_repeated_fields_counts(world: Any) -> None:
+    """ASVS 15.3.7: a second value cannot take the place of the one that was judged."""
+    for query, where in (
+        ("next=/desk/sources&next=https://elsewhere.example/", "/desk/sources"),
+        ("next=https://elsewhere.example/&next=/desk/sources", "/desk/"),
+    ):
+        assert world.desk.get(f"/desk/sign-in?{query}").headers["Location"] == where
+
+
 def cookies_of(answer: Any) -> dict[str, str]:
     return {line.partition("=")[0]: line for line in answer.headers.getlist("Set-Cookie")}
 
