@@ -4,7 +4,7 @@ Lengths are in the drawing's own units; a page's style sheet colors and scales i
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _LETTER_WIDTH = 7.0  # at most, of a digit in the charts' 13 px sans serif
 _MARGIN = 8.0
@@ -92,21 +92,12 @@ def draw_line(
 
     `write` writes a number; a value of None is a gap, and an empty label is left out.
     """
-    plot, ticks = _lay_out(labels, [v for v in values if v is not None], write, limit, min_step, size, _END_SPACE)
+    shown = [value for value in values if value is not None]
+    plot, chart = _lay_out(sentence, labels, shown, write, limit, min_step, size, _END_SPACE)
     points = [None if value is None else (plot.x(place), plot.y(value)) for place, value in enumerate(values)]
     last = values[-1] if values else None
-    return Chart(
-        sentence=sentence,
-        width=size[0],
-        height=size[1],
-        left=plot.left,
-        right=plot.right,
-        ticks=ticks,
-        labels=_place_labels(plot, labels, size),
-        limit=_place_limit(plot, limit),
-        lines=_split_at_gaps(points),
-        end=None if last is None else ChartLabel(plot.x(len(values) - 1), plot.y(last), write(last)),
-    )
+    end = None if last is None else ChartLabel(plot.x(len(values) - 1), plot.y(last), write(last))
+    return replace(chart, lines=_split_at_gaps(points), end=end)
 
 
 def draw_bars(
@@ -121,23 +112,13 @@ def draw_bars(
     size: tuple[int, int] = (540, 190),
 ) -> Chart:
     """Draw values as bars from 0 up, as `draw_line` draws a line; `columns` is the least number that there is room for."""
-    plot, ticks = _lay_out(labels, values, write, limit, min_step, size, _MARGIN, columns)
+    plot, chart = _lay_out(sentence, labels, values, write, limit, min_step, size, _MARGIN, columns)
     width = round(_BAR_SHARE * (plot.right - plot.left) / max(plot.count, 1), 1)
     bars = (
         ChartBar(round(plot.x(place) - width / 2, 1), plot.y(value), width, round(plot.bottom - plot.y(value), 1))
         for place, value in enumerate(values)
     )
-    return Chart(
-        sentence=sentence,
-        width=size[0],
-        height=size[1],
-        left=plot.left,
-        right=plot.right,
-        ticks=ticks,
-        labels=_place_labels(plot, labels, size),
-        limit=_place_limit(plot, limit),
-        bars=tuple(bars),
-    )
+    return replace(chart, bars=tuple(bars))
 
 
 def list_ticks(top: float, min_step: float = 0) -> list[float]:
@@ -153,6 +134,7 @@ def list_ticks(top: float, min_step: float = 0) -> list[float]:
 
 
 def _lay_out(
+    sentence: str,
     labels: Sequence[str],
     values: Sequence[float],
     write: Callable[[float], str],
@@ -161,8 +143,8 @@ def _lay_out(
     size: tuple[int, int],
     right_space: float,
     columns: int = 0,
-) -> tuple[_Plot, tuple[ChartLabel, ...]]:
-    """Return the area between the axes, and the labels of the axis to its left."""
+) -> tuple[_Plot, Chart]:
+    """Return the area between the axes, and the chart without its values."""
     steps = list_ticks(max([*values, limit.value * 1.2 if limit else 0, 0]), min_step)
     left = 2 * _MARGIN + _LETTER_WIDTH * max(len(write(step)) for step in steps)
     plot = _Plot(
@@ -173,15 +155,17 @@ def _lay_out(
         highest=steps[-1],
         count=max(len(labels), columns),
     )
-    return plot, tuple(ChartLabel(left - _MARGIN, plot.y(step), write(step)) for step in steps)
-
-
-def _place_labels(plot: _Plot, labels: Sequence[str], size: tuple[int, int]) -> tuple[ChartLabel, ...]:
-    return tuple(ChartLabel(plot.x(place), size[1] - _MARGIN, label) for place, label in enumerate(labels) if label)
-
-
-def _place_limit(plot: _Plot, limit: LimitLine | None) -> ChartLabel | None:
-    return ChartLabel(plot.left, plot.y(limit.value), limit.words) if limit else None
+    below = size[1] - _MARGIN
+    return plot, Chart(
+        sentence=sentence,
+        width=size[0],
+        height=size[1],
+        left=left,
+        right=plot.right,
+        ticks=tuple(ChartLabel(left - _MARGIN, plot.y(step), write(step)) for step in steps),
+        labels=tuple(ChartLabel(plot.x(place), below, label) for place, label in enumerate(labels) if label),
+        limit=ChartLabel(left, plot.y(limit.value), limit.words) if limit else None,
+    )
 
 
 def _split_at_gaps(points: Sequence[tuple[float, float] | None]) -> tuple[tuple[tuple[float, float], ...], ...]:
