@@ -1,12 +1,13 @@
 """Growth and standing, for admins: each number says what it counts, each chart has its table beside."""
 
+from datetime import date
+
 from flask import render_template
-from markupsafe import Markup
 
 from digest.app.growth import EditionStanding, GrowthView, view_growth
 from digest.web.admin.blueprint import admin_pages
-from digest.web.admin.charts import LimitLine, draw_bars, draw_line
 from digest.web.auth.access import current_actor
+from digest.web.charts import Chart, LimitLine, draw_bars, draw_line
 from digest.web.context import web_context
 from digest.web.filters import count_with_noun, day_seen_from
 from subscribers.phrases import short_month_day
@@ -61,20 +62,25 @@ def _write_count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def _draw_readers(view: GrowthView) -> Markup | None:
+def _draw_readers(view: GrowthView) -> Chart | None:
     weeks = view.weekly_readers
     if len(weeks) < 2:
         return None
-    # The axis names the first weeks of the months, and the year instead of January's day: there is no room for both.
-    labels = [f"{day:%b %Y}" if day.month == 1 and day.day <= 7 else short_month_day(day) for day, _ in weeks]
-    firsts = [label for (day, _), label in zip(weeks, labels, strict=True) if day.day <= 7]
+    labels = [_label_week(day) for day, _ in weeks]
     begin, end = (f"{count:,} on {short_month_day(day)}, {day.year}" for day, count in (weeks[0], weeks[-1]))
     sentence = f"Readers, a week apart: from {begin} to {end}"
     counts = [count for _, count in weeks]
-    return draw_line(sentence, labels, counts, write=_write_count, shown_labels=firsts, size=WIDE_CHART)
+    return draw_line(sentence, labels, counts, write=_write_count, min_step=1, size=WIDE_CHART)
 
 
-def _draw_left(standings: tuple[EditionStanding, ...]) -> Markup | None:
+def _label_week(day: date) -> str:
+    """Label the first week of a month alone, in January by the year instead of the day: there's no room for more."""
+    if day.day > 7:
+        return ""
+    return f"{day:%b %Y}" if day.month == 1 else short_month_day(day)
+
+
+def _draw_left(standings: tuple[EditionStanding, ...]) -> Chart | None:
     if not standings:
         return None
     rates = [standing.share(standing.left) * 1000 for standing in standings]
@@ -82,7 +88,7 @@ def _draw_left(standings: tuple[EditionStanding, ...]) -> Markup | None:
     return draw_bars(sentence, [str(s.number) for s in standings], rates, write=lambda rate: f"{rate:g}")
 
 
-def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Markup | None:
+def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Chart | None:
     if not view.standings:
         return None
     shares = [standing.share(getattr(standing, name)) for standing in view.standings]
@@ -94,11 +100,10 @@ def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Markup
     return draw_line(sentence, [str(s.number) for s in view.standings], shares, write=write_percent, limit=line)
 
 
-def _draw_hours(view: GrowthView) -> Markup | None:
+def _draw_hours(view: GrowthView) -> Chart | None:
     if not view.hours:
         return None
     busiest, most = max(view.hours, key=lambda hour: hour[1])
     sentence = f"Mails by the hour: most, {most:,}, from {busiest:%H}:00 on"
-    return draw_bars(
-        sentence, [f"{at:%H}" for at, _ in view.hours], [count for _, count in view.hours], write=_write_count
-    )
+    labels, counts = [f"{at:%H}" for at, _ in view.hours], [count for _, count in view.hours]
+    return draw_bars(sentence, labels, counts, write=_write_count, min_step=1)

@@ -10,17 +10,28 @@ from digest.app.sending_view import SendingView
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.send.alarms import AlarmReading
+from digest.deliver.send.progress import MinuteCount
 from digest.deliver.send.refusals import DomainRefusals
 from digest.settings import LimitSettings
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
+from digest.web.charts import Chart, LimitLine, draw_bars
 from digest.web.desk.colleagues import name_actor
 from digest.web.desk.happenings import HappeningRow, list_happenings
-from digest.web.desk.minute_chart import MinuteChart, draw_minutes, messages_a_minute
 from digest.web.filters import count_with_noun, day_and_hour, short_moment
 from subscribers.phrases import clock_time, sentence
 
 MAX_LISTED_RECEIVERS = 5  # receivers by name; the others are one row
+CHART_MINUTES = 30
+_MAX_LIMIT_SHARE = 4  # times the highest bar, up to which the chart shows the limit
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteChart:
+    """The messages of each of the last minutes: as a chart, and as (time, messages)."""
+
+    chart: Chart
+    minutes: tuple[tuple[str, int], ...]
 
 
 class SendingPhase(StrEnum):
@@ -380,3 +391,35 @@ def _refusal_rows(refusals: tuple[DomainRefusals, ...]) -> tuple[RefusalRow, ...
         words = count_with_noun(len(rest), "other")
         rows.append(RefusalRow(words, sum(refused.count for refused in rest), "", ""))
     return tuple(rows)
+
+
+def messages_a_minute(limits: LimitSettings) -> float:
+    """Return how many messages a minute the settings allow, or 0 if they set no limit."""
+    return limits.send_per_second * 60 or limits.send_per_hour / 60
+
+
+def draw_minutes(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: LimitSettings) -> MinuteChart:
+    """Draw the messages of each of the last minutes, and the limit of the settings across them."""
+    last = minutes[-1].at
+    counts = {minute.at: minute.messages for minute in minutes}
+    length = min(CHART_MINUTES, int((last - minutes[0].at).total_seconds() // 60) + 1)
+    shown = [last - timedelta(minutes=back) for back in reversed(range(length))]
+    messages = [counts.get(at, 0) for at in shown]
+    times = [clock_time(at.astimezone(zone)) for at in shown]
+    labeled = max(1, -(-length // 5))
+    limit = messages_a_minute(limits)
+    # A limit far above every bar would make the bars too low to see; the words beside the chart give it anyway.
+    is_limit_shown = 0 < limit <= _MAX_LIMIT_SHARE * max(messages)
+    most = messages.index(max(messages))
+    chart = draw_bars(
+        f"Mails a minute from {times[0]} to {times[-1]}: "
+        f"at most {messages[most]:,}, at {times[most]}; {messages[-1]:,} in the last",
+        [time.partition(" ")[0] if place % labeled == 0 else "" for place, time in enumerate(times)],
+        messages,
+        write=lambda number: f"{number:,.0f}",
+        limit=LimitLine(limit, f"your limit, {limit:,.0f}") if is_limit_shown else None,
+        min_step=1,
+        columns=10,
+        size=(560, 164),
+    )
+    return MinuteChart(chart, tuple(zip(times, messages, strict=True)))

@@ -13,8 +13,8 @@ from digest.app.growth import view_growth
 from digest.app.maintenance import count_growth
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
 from digest.store.models import Edition, EditionState
-from digest.web.admin.charts import LimitLine, draw_bars, draw_line, list_ticks
 from digest.web.admin.growth_pages import describe_growth, write_percent
+from digest.web.charts import LimitLine, draw_bars, draw_line, list_ticks
 from subscribers.consent import consent_days, ledger
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.signup.manual_signup import add_subscriber
@@ -175,6 +175,7 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
     drawn = re.findall(r"<svg.*?</svg>", page.text, re.DOTALL)
     assert len(drawn) == 5
     assert re.findall(r">((?:Dec|Jan|Feb) \d+)<", drawn[0]) == ["Dec 4", "Jan 2026", "Feb 5"]
+    assert all('role="img" aria-label="' in svg for svg in drawn)
     assert not re.search(r"<script|<style|style=|javascript|xlink", page.text)
     assert page.headers["Content-Security-Policy"].count("style-src 'self'") == 1
 
@@ -192,23 +193,34 @@ def test_an_installation_without_any_count_says_when_there_will_be_some(world: A
     assert world.desk.get("/admin/growth").status_code == 403
 
 
-def test_a_chart_says_what_it_shows_and_holds_nothing_that_the_policy_forbids() -> None:
-    line = draw_line(
-        "From <b>1</b> to 3",
-        ["1", "2", "3"],
-        [0.001, None, 0.003],
+def test_a_line_chart_leaves_gaps_and_ends_with_its_last_number() -> None:
+    chart = draw_line(
+        "From 1 to 3",
+        ["1", "", "", "4"],
+        [0.001, 0.002, None, 0.003],
         write=write_percent,
-        limit=LimitLine(0.003, "A & B, 0.3 %"),
+        limit=LimitLine(0.003, "limit"),
     )
-    bars = draw_bars("Bars", ["a", "b"], [0, 0], write=str)
-    for svg in (line, bars):
-        assert not re.search(r"<script|<style|<!--|style=|xlink|http://www\.py| id=", svg)
-        assert svg.count("<svg") == 1
-        assert 'role="img"' in svg
-    assert 'aria-label="From &lt;b&gt;1&lt;/b&gt; to 3"' in line
-    assert "A &amp; B, 0.3 %" in line
-    assert "0.4 %" in line
-    assert 'class="end-words">0.3 %</text>' in line, "the last number stands beside the end of its line"
+    assert [tick.words for tick in chart.ticks] == ["0 %", "0.1 %", "0.2 %", "0.3 %", "0.4 %"]
+    assert [label.words for label in chart.labels] == ["1", "4"]
+    assert [len(line) for line in chart.lines] == [2, 1]
+    assert chart.end is not None
+    assert chart.limit is not None
+    assert (chart.end.words, chart.end.y) == ("0.3 %", chart.limit.y)
+    xs = [x for line in chart.lines for x, _ in line]
+    assert xs == sorted(xs)
+    assert chart.left < xs[0]
+    assert xs[-1] < chart.right
+
+
+def test_bars_of_nothing_have_an_axis_and_no_height() -> None:
+    chart = draw_bars("Bars", ["a", "b"], [0, 0], write=str)
+    assert [bar.height for bar in chart.bars] == [0, 0]
+    assert [tick.words for tick in chart.ticks] == ["0.0", "1.0"]
+
+
+def test_an_axis_of_whole_things_has_whole_steps() -> None:
+    assert list_ticks(1, min_step=1) == [0, 1]
 
 
 @pytest.mark.parametrize(

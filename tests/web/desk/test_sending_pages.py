@@ -20,7 +20,7 @@ from digest.settings import LimitSettings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
-from digest.web.desk.minute_chart import draw_minutes
+from digest.web.desk.sending_outline import draw_minutes
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import domain_tag
 
@@ -350,12 +350,18 @@ def test_the_progress_of_a_second_run_goes_on_from_the_first(both: Any) -> None:
 def test_the_chart_shows_a_minute_without_mail_as_a_gap(world: Any) -> None:
     minutes = (MinuteCount(NOW, 60), MinuteCount(NOW + timedelta(minutes=2), 610))
     zone = world.install.settings.file.publication.zone
-    chart = draw_minutes(minutes, zone, LimitSettings())
-    assert [bar.messages for bar in chart.bars] == [60, 0, 610]
-    assert [number for _, number in chart.lines] == [0, 400, 800]
-    assert chart.words == "Mails a minute from 5:30 p.m. to 5:32 p.m.: at most 610, at 5:32 p.m.; 610 in the last"
-    assert all(bar.x >= 48 and bar.x + bar.width <= 560 for bar in chart.bars)
-    assert chart.limit is None
-    limited = draw_minutes(minutes, zone, LimitSettings(send_per_second=15))
-    assert ([number for _, number in limited.lines], limited.limit) == ([0, 500, 1000], (30.0, 900))
-    assert draw_minutes(minutes, zone, LimitSettings(send_per_second=100)) == chart
+    drawn = draw_minutes(minutes, zone, LimitSettings())
+    assert drawn.minutes == (("5:30 p.m.", 60), ("5:31 p.m.", 0), ("5:32 p.m.", 610))
+    assert [bar.height for bar in drawn.chart.bars] == [8.8, 0, 90.0]
+    assert [tick.words for tick in drawn.chart.ticks] == ["0", "200", "400", "600", "800"]
+    assert drawn.chart.sentence == (
+        "Mails a minute from 5:30 p.m. to 5:32 p.m.: at most 610, at 5:32 p.m.; 610 in the last"
+    )
+    assert all(drawn.chart.left <= bar.x <= drawn.chart.right - bar.width for bar in drawn.chart.bars)
+    assert drawn.chart.limit is None
+    limited = draw_minutes(minutes, zone, LimitSettings(send_per_second=15)).chart
+    assert limited.ticks[-1].words == "1,500"
+    assert limited.limit is not None
+    assert limited.limit.words == "your limit, 900"
+    assert limited.ticks[2].y < limited.limit.y < limited.ticks[1].y, "between 500 and 1,000"
+    assert draw_minutes(minutes, zone, LimitSettings(send_per_second=100)) == drawn
