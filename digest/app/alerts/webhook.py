@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.collect.fetch import http_connection, policy
-from digest.collect.fetch.address_guard import AddressGuard, UnreachableHostError
+from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
 from digest.collect.fetch.fetcher import build_user_agent
 from digest.collect.fetch.result import FetchError
 from digest.settings import Settings
@@ -197,7 +197,7 @@ def write_test_payload(settings: Settings, now: datetime) -> bytes:
 
 
 def explain_webhook_refusal(settings: Settings, webhook: str) -> str:
-    """Explain why nothing could be posted to a URL; empty where it can be.
+    """Explain why nothing could be posted to a URL; empty where it can be, and where its name has no address now.
 
     It's looked up under the guards of every fetch, so that an admin hears before an alert is lost.
     """
@@ -209,6 +209,8 @@ def explain_webhook_refusal(settings: Settings, webhook: str) -> str:
         AddressGuard(settings.file.limits.allow_networks).resolve(address.host, port, timeout=TIMEOUT)
     except FetchError as exc:
         return exc.message
-    except UnreachableHostError as exc:
+    except AddressRefusedError as exc:
         return str(exc)
+    except UnknownHostError:
+        return ""  # the name server may be away; the test post tells
     return ""

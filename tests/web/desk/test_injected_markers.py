@@ -92,7 +92,7 @@ UNMET = frozenset(
             "corrections.mail_to_recipients",
             "desk.pause_or_resume",
         ),
-        *("desk.submit_approval", "desk.void", "editing.choose_lead", "history.bring_back", "live.note_presence"),
+        *("desk.submit_approval", "desk.void", "editing.choose_lead", "history.bring_back"),
         *("admin.use_new_address", "admin.ask_silent_readers", "signup.stay_now"),
         *("readers.mail_undo_link", "sending.cancel", "sending.hold_or_release", "signup.submit_confirmation"),
         "auth.confirm_password",  # a password alone
