@@ -227,6 +227,7 @@ ROUTE_RULES = {
     "history.show_moment": EDITOR,
     "history.undo_edit": EDITOR,
     "history.bring_back": EDITOR,
+    "live.note_look": EDITOR,
     "live.note_presence": EDITOR,
     "live.show_keys": EDITOR,
     "live.switch_letter_keys": EDITOR,

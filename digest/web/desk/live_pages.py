@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from digest.app import approvals, editing_state, presence
 from digest.app.editing_state import EditRefusedError
-from digest.web.auth.access import current_staff, next_url
+from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.desk.approval_outline import describe_standing_news
 from digest.web.desk.colleagues import name_actor
@@ -21,10 +21,7 @@ live_pages = Blueprint("live", __name__, url_prefix="/desk")
 
 @live_pages.post("/editions/<name>/presence")
 def note_presence(name: str) -> ResponseReturnValue:
-    """Record that the page is open and what is being edited; return who else is here, and any news for the page.
-
-    A browser without scripts presses a button for it: its form says where to lead back.
-    """
+    """Note that the page is open, and what is being edited there; answer who else is here, and the rest where it is news to the page."""
     context, signed_in = web_context(), current_staff()
     if request.form.get("gone"):
         presence.end_presence(context.installation, signed_in, name)
@@ -33,11 +30,17 @@ def note_presence(name: str) -> ResponseReturnValue:
     present = presence.note_presence(
         context.installation, signed_in, name, place, known_revision=known, now=context.clock()
     )
-    if "next" in request.form:
-        return redirect(next_url(request.form["next"]), 303)
     others = [{"name": colleague.name, "at": colleague.place} for colleague in present.colleagues]
     news = {} if known == present.revision else _tell_news(name)
     return jsonify(others=others, revision=present.revision, **news)
+
+
+@live_pages.get("/editions/<name>/seen")
+def note_look(name: str) -> ResponseReturnValue:
+    """Note that the page is open in a browser without scripts, which asks for this as for a picture."""
+    context, place = web_context(), request.args.get("place", "")
+    presence.note_presence(context.installation, current_staff(), name, place, known_revision="", now=context.clock())
+    return "", 204
 
 
 def _tell_news(name: str) -> dict[str, object]:
