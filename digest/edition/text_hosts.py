@@ -49,11 +49,11 @@ def list_text_hosts(
 def find_host(url: str) -> str:
     """Return the host that a browser or mail program goes to, as A-labels without `www.`; an unreadable URL as it is."""
     written = url.strip().rstrip(_PUNCTUATION).replace("\\", "/")
-    if written.lower().startswith("mailto:"):
-        name = written.partition("?")[0].rpartition("@")[2]
-    else:
-        name = urlsplit(written if "//" in written else f"//{written}").hostname or ""
     try:
+        if written.lower().startswith("mailto:"):
+            name = written.partition("?")[0].rpartition("@")[2]
+        else:
+            name = urlsplit(written if "//" in written else f"//{written}").hostname or ""
         return ascii_host(name).lower().removeprefix("www.")
     except ValueError:
         return url[:_MAX_SHOWN]

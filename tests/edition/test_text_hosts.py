@@ -120,6 +120,13 @@ def test_a_host_of_an_article_of_a_past_edition_or_of_ours_is_not_new(
     assert {name: hosts[name].is_new for name in linked} == dict.fromkeys(linked, False)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://[::1", "https://", "www.", "https://x:y:z/", "mailto:", "https://\u2024\u2024/"]
+)
+def test_a_url_that_leads_nowhere_is_shown_as_it_is(url: str) -> None:
+    assert find_host(url)
+
+
 def test_a_name_that_a_past_edition_only_resembles_is_new(database: Database, full_content: EditionContent) -> None:
     before = replace(
         full_content,

@@ -482,7 +482,7 @@ def test_a_line_to_the_editors_arrives_and_an_answer_goes_to_its_writer(both: An
     assert mail["To"] == both.install.settings.file.sender.reply_to
     assert mail["Reply-To"] == BO
     assert mail["List-Unsubscribe"] is None
-    assert "missed the -leave-token- part." in text_of(mail)
+    assert "missed the ~leave-token~ part." in text_of(mail)
     assert "<b>Bold</b> & =3D" in text_of(mail)
     html = mail.get_body(("html",))
     assert html is not None
