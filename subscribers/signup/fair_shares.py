@@ -6,6 +6,7 @@ inside it, so shares are given to wide networks first, and then divided inside e
 """
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -114,22 +115,22 @@ def _rank(form: WaitingForm, answered: Mapping[str, int]) -> tuple[int, int, int
 def choose_dropped(groups: Iterable[WaitingGroup], newcomer: NetworkPath) -> int | None:
     """Return the ID of the form to drop from a full queue, or None if the newcomer can't enter.
 
-    The largest wide network loses a form: the newest of the largest network in its largest middle network. Between wide
-    networks of equal size, the one that has waited longest loses, so that a quiet network can always enter. Inside a wide
-    network, the newcomer loses: otherwise each form of a flood would replace another one.
+    The largest wide network loses a form: the newest of the largest network in its largest middle network. Among wide
+    networks of equal size, the one that has waited longest loses, so a quiet network can always enter. Inside a wide
+    network, it's the one that came last: a flood can't replace its own forms, and rejecting them writes nothing.
     """
     left = list(groups)
     contested = True  # whether the newcomer is in the networks that are left
     for level, own in enumerate(newcomer):
-        sizes, oldest = Counter({own: 1} if contested else {}), dict[str, int]()
+        sizes, arrivals = Counter[str](), dict[str, float]()
         for group in left:
             tag = group.path[level]
             sizes[tag] += group.size
-            oldest[tag] = min(oldest.get(tag, group.oldest), group.oldest)
-        ranks = {
-            tag: (size, (contested and tag == own) == (level > 0), -oldest.get(tag, 0)) for tag, size in sizes.items()
-        }
-        largest = max(ranks, key=ranks.__getitem__)
+            arrivals[tag] = min(arrivals.get(tag, group.oldest), group.oldest)
+        if contested:
+            sizes[own] += 1
+            arrivals[own] = math.inf
+        largest = max(sizes, key=lambda tag: (sizes[tag], arrivals[tag] if level else -arrivals[tag]))
         contested = contested and largest == own
         left = [group for group in left if group.path[level] == largest]
     return None if contested else max(group.newest for group in left)

@@ -19,7 +19,7 @@ from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import fair_shares, rate_limits
 from subscribers.signup.fair_shares import Allowance, NetworkPath, WaitingForm, WaitingGroup
-from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
+from subscribers.signup.rate_limits import TEN_MINUTES, NetworkQuota, SignupLimits, SubmissionOutcome, window_start
 from subscribers.store.signup_models import FormKind, SignupAllowance, SignupRequest
 
 REQUEST_LIFETIME = timedelta(hours=24)  # a later answer would puzzle more than help
@@ -165,6 +165,8 @@ def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota,
     if row is None:
         session.add(SignupAllowance(id=_ALLOWANCE_ID, at=now, first=left.first, further=left.further))
     else:
+        if window_start(now, TEN_MINUTES) != window_start(row.at, TEN_MINUTES):
+            rate_limits.delete_old_network_counts(session, now=now)
         row.first, row.further = left.first, left.further
         row.at = now if row.at - now > _MAX_CLOCK_SKEW else max(row.at, now)
     rate_limits.count_answer(session, (request.wide_tag, request.middle_tag, request.network_tag), now=now)
