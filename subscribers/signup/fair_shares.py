@@ -13,20 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
 
-from subscribers.signup.rate_limits import NetworkQuota
+from subscribers.signup.rate_limits import NetworkQuota, NetworkTags
 
 _HOUR = timedelta(hours=1)
-
-
-class NetworkPath(NamedTuple):
-    """Keyed hashes of the nested networks that a form came from.
-
-    IPv4 has no middle network, so `middle` repeats `wide`. All three are empty if the network is unknown.
-    """
-
-    wide: str  # /16 or /32
-    middle: str  # /40
-    network: str  # /24 or /48
 
 
 class WaitingForm(NamedTuple):
@@ -34,13 +23,13 @@ class WaitingForm(NamedTuple):
 
     id: int
     turn: int
-    path: NetworkPath
+    networks: NetworkTags
 
 
 class WaitingGroup(NamedTuple):
     """The waiting forms of one network: how many, and the IDs of the first and the last that arrived."""
 
-    path: NetworkPath
+    networks: NetworkTags
     size: int
     oldest: int
     newest: int
@@ -97,7 +86,7 @@ def choose_next(
         if (left := allowance.spend(form.turn)) is not None:
             allowance = left
             chosen.append(form.id)
-            counts.update(set(form.path))
+            counts.update(set(form.networks))
     return chosen
 
 
@@ -107,12 +96,12 @@ def _rank(form: WaitingForm, answered: Mapping[str, int]) -> tuple[int, int, int
     Among first forms with equal counts, the newest goes first: in a crowd too large to answer, most people who come now
     still get their email at once, while in order of arrival all of them would wait for hours.
     """
-    wide, middle, network = (answered.get(tag, 0) for tag in form.path)
+    wide, middle, network = (answered.get(tag, 0) for tag in form.networks)
     is_first = form.turn == 1
     return wide, middle, network, not is_first, -form.id if is_first else form.id
 
 
-def choose_dropped(groups: Iterable[WaitingGroup], newcomer: NetworkPath) -> int | None:
+def choose_dropped(groups: Iterable[WaitingGroup], newcomer: NetworkTags) -> int | None:
     """Return the ID of the form to drop from a full queue, or None if the newcomer can't enter.
 
     The largest wide network loses a form: the newest of the largest network in its largest middle network. Among wide
@@ -124,7 +113,7 @@ def choose_dropped(groups: Iterable[WaitingGroup], newcomer: NetworkPath) -> int
     for level, own in enumerate(newcomer):
         sizes, arrivals = Counter[str](), dict[str, float]()
         for group in left:
-            tag = group.path[level]
+            tag = group.networks[level]
             sizes[tag] += group.size
             arrivals[tag] = min(arrivals.get(tag, group.oldest), group.oldest)
         if contested:
@@ -132,5 +121,5 @@ def choose_dropped(groups: Iterable[WaitingGroup], newcomer: NetworkPath) -> int
             arrivals[own] = math.inf
         largest = max(sizes, key=lambda tag: (sizes[tag], arrivals[tag] if level else -arrivals[tag]))
         contested = contested and largest == own
-        left = [group for group in left if group.path[level] == largest]
+        left = [group for group in left if group.networks[level] == largest]
     return None if contested else max(group.newest for group in left)
