@@ -233,10 +233,10 @@ decoded parts included. {clicks} links were clicked: each took off its own reade
 
 
 CROWD_SECTION = """\
-Sign-up forms from {networks:,} networks on a simulated clock, 20 a second: half from the /48s of five IPv6 /32s, half from the /24s of
-IPv4 /16s, 20 in each. They name subdomains of one domain, a large mailbox provider, and domains of their own. {people} people on quiet
-networks sign up among them and an hour later. Answers to the crowd: {statuses}. All {people} people were emailed, the last one after
-{wait:.0f} seconds. {emails:,} emails were sent, at most {most} to one registered domain.
+Sign-up forms from {networks:,} networks on a simulated clock, 20 a second: half from the /48s of five IPv6 /32s, half from the
+/24s of IPv4 /16s, 20 in each. They name subdomains of one domain, a large mailbox provider, and domains of their own. {people} people
+on quiet networks sign up among them and an hour later. Answers to the crowd: {statuses}.
+All {people} people were emailed, the last one after {wait:.0f} seconds. {emails:,} emails were sent, at most {most} to one registered domain.
 """
 
 
