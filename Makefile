@@ -46,7 +46,7 @@ audit: $(VENV)/.stamp  ## Look the pinned dependencies up in a database of advis
 bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
 	@$(BIN)/python -m benchmarks.bench
 
-soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messages, fuzz all parsers, simulate eight years; writes docs/soak.md
+soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messages, sign up from 10,000 networks, fuzz all parsers, simulate eight years; writes docs/soak.md
 	@$(BIN)/python -m tests.soak.soak
 
 pictures: $(VENV)/.stamp  ## Take the pictures of the README, docs/editors.md and docs/admins.md from the running product (needs Chromium)

@@ -24,7 +24,7 @@ from subscribers.pages.context import (
 )
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
 from subscribers.reader_language import ReaderLanguage
-from subscribers.signup.rate_limits import SubmissionOutcome, count_message, judge_message, network_prefix, network_tag
+from subscribers.signup.rate_limits import NetworkTags, SubmissionOutcome, count_message, judge_message, tag_networks
 
 MAX_MESSAGE_LENGTH = 5000  # characters of a message
 _ALLOWED_CONTROLS = {"\n", "\t"}
@@ -55,23 +55,21 @@ def write_to_the_editors() -> Response:
     line = read_contact_form(request.form, page_context.language)
     if isinstance(line, FormProblem):
         return _contact_page(line)
-    tag = network_tag(
-        page_context.keys, network_prefix(client_address(page_context.trusted_proxies)), page_context.clock()
-    )
-    with page_context.database.read() as session:  # a flood that is turned away must not queue for the one writer
-        _, outcome = judge_message(session, tag, page_context.contact_quota, now=page_context.clock())
+    tags = tag_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.clock())
+    with page_context.database.read() as session:  # a rejected flood mustn't queue for the one writer
+        _, outcome = judge_message(session, tags, page_context.contact_quota, now=page_context.clock())
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
-            outcome = _queue_message(session, tag, line)
+            outcome = _queue_message(session, tags, line)
     return _sent_page(line.reply_to) if outcome is SubmissionOutcome.ACCEPTED else refused_form_page(outcome)
 
 
-def _queue_message(session: Session, tag: str, line: EditorMessage) -> SubmissionOutcome:
+def _queue_message(session: Session, tags: NetworkTags, line: EditorMessage) -> SubmissionOutcome:
     """Count a message and queue it, if it is taken."""
     now = page_context.clock()
-    turn, outcome = judge_message(session, tag, page_context.contact_quota, now=now)
+    turn, outcome = judge_message(session, tags, page_context.contact_quota, now=now)
     if outcome is SubmissionOutcome.ACCEPTED:
-        count_message(session, tag, turn, now=now)
+        count_message(session, tags, turn, now=now)
         facts = {"message": line.message, "reply": line.reply_to}
         page_context.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
     return outcome

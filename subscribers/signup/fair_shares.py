@@ -6,26 +6,16 @@ inside it, so shares are given to wide networks first, and then divided inside e
 """
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
 
-from subscribers.signup.rate_limits import NetworkQuota
+from subscribers.signup.rate_limits import NetworkQuota, NetworkTags
 
 _HOUR = timedelta(hours=1)
-
-
-class NetworkPath(NamedTuple):
-    """Keyed hashes of the nested networks that a form came from.
-
-    IPv4 has no middle network, so `middle` repeats `wide`. All three are empty if the network is unknown.
-    """
-
-    wide: str  # /16 or /32
-    middle: str  # /40
-    network: str  # /24 or /48
 
 
 class WaitingForm(NamedTuple):
@@ -33,13 +23,13 @@ class WaitingForm(NamedTuple):
 
     id: int
     turn: int
-    path: NetworkPath
+    networks: NetworkTags
 
 
 class WaitingGroup(NamedTuple):
     """The waiting forms of one network: how many, and the IDs of the first and the last that arrived."""
 
-    path: NetworkPath
+    networks: NetworkTags
     size: int
     oldest: int
     newest: int
@@ -96,7 +86,7 @@ def choose_next(
         if (left := allowance.spend(form.turn)) is not None:
             allowance = left
             chosen.append(form.id)
-            counts.update(set(form.path))
+            counts.update(set(form.networks))
     return chosen
 
 
@@ -106,30 +96,30 @@ def _rank(form: WaitingForm, answered: Mapping[str, int]) -> tuple[int, int, int
     Among first forms with equal counts, the newest goes first: in a crowd too large to answer, most people who come now
     still get their email at once, while in order of arrival all of them would wait for hours.
     """
-    wide, middle, network = (answered.get(tag, 0) for tag in form.path)
+    wide, middle, network = (answered.get(tag, 0) for tag in form.networks)
     is_first = form.turn == 1
     return wide, middle, network, not is_first, -form.id if is_first else form.id
 
 
-def choose_dropped(groups: Iterable[WaitingGroup], newcomer: NetworkPath) -> int | None:
+def choose_dropped(groups: Iterable[WaitingGroup], newcomer: NetworkTags) -> int | None:
     """Return the ID of the form to drop from a full queue, or None if the newcomer can't enter.
 
-    The largest wide network loses a form: the newest of the largest network in its largest middle network. Between wide
-    networks of equal size, the one that has waited longest loses, so that a quiet network can always enter. Inside a wide
-    network, the newcomer loses: otherwise each form of a flood would replace another one.
+    The largest wide network loses a form: the newest of the largest network in its largest middle network. Among wide
+    networks of equal size, the one that has waited longest loses, so a quiet network can always enter. Inside a wide
+    network, it's the one that came last: a flood can't replace its own forms, and rejecting them writes nothing.
     """
     left = list(groups)
     contested = True  # whether the newcomer is in the networks that are left
     for level, own in enumerate(newcomer):
-        sizes, oldest = Counter({own: 1} if contested else {}), dict[str, int]()
+        sizes, arrivals = Counter[str](), dict[str, float]()
         for group in left:
-            tag = group.path[level]
+            tag = group.networks[level]
             sizes[tag] += group.size
-            oldest[tag] = min(oldest.get(tag, group.oldest), group.oldest)
-        ranks = {
-            tag: (size, (contested and tag == own) == (level > 0), -oldest.get(tag, 0)) for tag, size in sizes.items()
-        }
-        largest = max(ranks, key=ranks.__getitem__)
+            arrivals[tag] = min(arrivals.get(tag, group.oldest), group.oldest)
+        if contested:
+            sizes[own] += 1
+            arrivals[own] = math.inf
+        largest = max(sizes, key=lambda tag: (sizes[tag], arrivals[tag] if level else -arrivals[tag]))
         contested = contested and largest == own
-        left = [group for group in left if group.path[level] == largest]
+        left = [group for group in left if group.networks[level] == largest]
     return None if contested else max(group.newest for group in left)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
+from typing import NamedTuple
 
 from sqlalchemy import Select, bindparam, delete, func, select
 from sqlalchemy.orm import Session
@@ -36,6 +37,17 @@ _SIGNUP_SCOPES = (SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE, ANSWERED_SCOP
 _PREFIX_LENGTHS = {4: (16, 16, 24), 6: (32, 40, 48)}
 
 
+class NetworkTags(NamedTuple):
+    """Keyed hashes of the nested networks that a form came from.
+
+    IPv4 has no middle network, so `middle` repeats `wide`. All three are empty if the network is unknown.
+    """
+
+    wide: str  # /16 or /32
+    middle: str  # /40
+    network: str  # /24 or /48
+
+
 class SubmissionOutcome(StrEnum):
     """What came of a form. None of them says whether an address is known."""
 
@@ -49,9 +61,9 @@ class SubmissionOutcome(StrEnum):
 class NetworkQuota:
     """How many forms an hour are accepted from one network, and from all networks their `first` and `further` ones.
 
-    A form is a first one if its network had none in the hour before; for sign-ups, if its wide network (/16, /32) had none.
-    A flood needs another network for each first form, and its further forms take nobody else's room. Sign-up forms over
-    `first` and `further` wait; messages to the editors are rejected.
+    A form is a first one if its wide network (/16, /32) had none in the hour before. A flood needs another wide network for
+    each first form, and its further forms take nobody else's room. Sign-up forms over `first` and `further` wait; messages
+    to the editors are rejected.
     """
 
     per_network: int
@@ -70,34 +82,39 @@ class SignupLimits:
     max_pending: int = 5000  # forms in the queue
 
 
-def decide_outcome(turn: int, taken: int, quota: NetworkQuota, *, network_known: bool = True) -> SubmissionOutcome:
-    """Decide over a form that is its network's `turn`th in the hour, where `taken` of its sort were taken of all networks."""
-    if network_known and turn > quota.per_network:
+def decide_outcome(turn: int, wide_turn: int, taken: int, quota: NetworkQuota) -> SubmissionOutcome:
+    """Decide on a form by its number among its network's and its wide network's in the hour, 0 if the network is unknown.
+
+    `taken` is how many of its sort, first or further, were accepted from all networks.
+    """
+    if turn > quota.per_network:
         return SubmissionOutcome.NETWORK_LIMIT_REACHED
-    most = quota.first if turn == 1 else quota.further
+    most = quota.first if wide_turn == 1 else quota.further
     return SubmissionOutcome.ACCEPTED if taken < most else SubmissionOutcome.HOUSE_LIMIT_REACHED
 
 
 def judge_message(
-    session: Session, network_tag: str, quota: NetworkQuota, *, now: datetime
+    session: Session, tags: NetworkTags, quota: NetworkQuota, *, now: datetime
 ) -> tuple[int, SubmissionOutcome]:
-    """Return a message's number among its network's in the last hour, and whether it's accepted. Counts nothing.
+    """Return a message's number among its wide network's in the last hour, and whether it's accepted. Counts nothing.
 
     Messages from unknown networks count as those of one network, without its limit.
     """
-    turn = next_turn(session, "contact network", network_tag, now=now)
-    taken = _read_count_last_hour(session, _message_scope(turn), "", now=now)
-    return turn, decide_outcome(turn, taken, quota, network_known=bool(network_tag))
+    wide_turn = next_turn(session, "contact wide", tags.wide, now=now)
+    turn = next_turn(session, "contact network", tags.network, now=now) if tags.network else 0
+    taken = _read_count_last_hour(session, _message_scope(wide_turn), "", now=now)
+    return wide_turn, decide_outcome(turn, wide_turn, taken, quota)
 
 
-def count_message(session: Session, network_tag: str, turn: int, *, now: datetime) -> None:
+def count_message(session: Session, tags: NetworkTags, wide_turn: int, *, now: datetime) -> None:
     """Count an accepted message to the editors."""
-    increment_count(session, "contact network", network_tag, now=now, window=TEN_MINUTES)
-    increment_count(session, _message_scope(turn), "", now=now, window=TEN_MINUTES)
+    counted = (("contact network", tags.network), ("contact wide", tags.wide), (_message_scope(wide_turn), ""))
+    for scope, tag in counted:
+        increment_count(session, scope, tag, now=now, window=TEN_MINUTES)
 
 
-def _message_scope(turn: int) -> str:
-    return "contact first" if turn == 1 else "contact further"
+def _message_scope(wide_turn: int) -> str:
+    return "contact first" if wide_turn == 1 else "contact further"
 
 
 def next_turn(session: Session, scope: str, tag: str, *, now: datetime) -> int:
@@ -174,10 +191,11 @@ def small_domain_tag(keys: KeyRing, address: Address) -> str:
     return _keyed_tag(keys.current("lookup"), "domain", mailboxes.find_registrable_domain(address.domain))
 
 
-def network_tag(keys: KeyRing, network: str | None, now: datetime) -> str:
-    """Return the keyed hash by which a network is counted, another one every day; empty for None."""
-    today = f"network {now.astimezone(UTC):%Y-%m-%d}"
-    return "" if network is None else _keyed_tag(keys.current("lookup"), today, network)
+def tag_networks(keys: KeyRing, ip_address: str, now: datetime) -> NetworkTags:
+    """Return the keyed hashes of the networks of an IP address. They change every day."""
+    day = f"network {now.astimezone(UTC):%Y-%m-%d}"
+    prefixes = nested_prefixes(ip_address) or ("", "", "")
+    return NetworkTags(*(prefix and _keyed_tag(keys.current("lookup"), day, prefix) for prefix in prefixes))
 
 
 def _keyed_tag(key: SecretKey, purpose: str, text: str) -> str:

@@ -18,8 +18,15 @@ from subscribers.consent.wordings import WordingText
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import fair_shares, rate_limits
-from subscribers.signup.fair_shares import Allowance, NetworkPath, WaitingForm, WaitingGroup
-from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
+from subscribers.signup.fair_shares import Allowance, WaitingForm, WaitingGroup
+from subscribers.signup.rate_limits import (
+    TEN_MINUTES,
+    NetworkQuota,
+    NetworkTags,
+    SignupLimits,
+    SubmissionOutcome,
+    window_start,
+)
 from subscribers.store.signup_models import FormKind, SignupAllowance, SignupRequest
 
 REQUEST_LIFETIME = timedelta(hours=24)  # a later answer would puzzle more than help
@@ -45,7 +52,7 @@ class PreparedRequest:
     """A form made ready to be written: all cryptography is done before the transaction."""
 
     row: SignupRequest
-    path: NetworkPath
+    networks: NetworkTags
     domain_tag: str  # empty if the domain has no limit
 
 
@@ -69,21 +76,20 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         "agent": submission.origin.user_agent[:MAX_AGENT_LENGTH],
     }
     ciphertext, key_id = encrypt_json(keys, value, bound_to=_request_binding(submission.kind, tag))
-    prefixes = rate_limits.nested_prefixes(submission.origin.ip_address) or (None, None, None)
-    path = NetworkPath(*(rate_limits.network_tag(keys, prefix, submission.sent_at) for prefix in prefixes))
+    networks = rate_limits.tag_networks(keys, submission.origin.ip_address, submission.sent_at)
     row = SignupRequest(
         at=submission.sent_at,
         kind=submission.kind,
-        wide_tag=path.wide,
-        middle_tag=path.middle,
-        network_tag=path.network,
+        wide_tag=networks.wide,
+        middle_tag=networks.middle,
+        network_tag=networks.network,
         mailbox_tag=tag,
         ciphertext=ciphertext,
         key_id=key_id,
     )
     # A lost link goes to subscribers alone: forms for it turn nothing on a domain's other mailboxes.
     domain_tag = rate_limits.small_domain_tag(keys, submission.address) if submission.kind == "subscribe" else ""
-    return PreparedRequest(row, path, domain_tag)
+    return PreparedRequest(row, networks, domain_tag)
 
 
 def _request_binding(kind: str, tag: str) -> str:
@@ -95,17 +101,17 @@ def judge_request(session: Session, prepared: PreparedRequest, signup_limits: Si
 
     It depends on what forms named, never on who is known. What one mailbox may ask for is up to the worker.
     """
-    now, path = prepared.row.at, prepared.path
-    turn = rate_limits.next_turn(session, rate_limits.WIDE_NETWORK_SCOPE, path.wide, now=now)
-    of_network = rate_limits.next_turn(session, rate_limits.NETWORK_SCOPE, path.network, now=now)
-    if path.network and of_network > signup_limits.quota.per_network:
+    now, networks = prepared.row.at, prepared.networks
+    turn = rate_limits.next_turn(session, rate_limits.WIDE_NETWORK_SCOPE, networks.wide, now=now)
+    of_network = rate_limits.next_turn(session, rate_limits.NETWORK_SCOPE, networks.network, now=now)
+    if networks.network and of_network > signup_limits.quota.per_network:
         return JudgedForm(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
     if rate_limits.is_domain_full(session, prepared.domain_tag, signup_limits, first=turn == 1, now=now):
         return JudgedForm(SubmissionOutcome.DOMAIN_LIMIT_REACHED, turn)
     waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
     if waiting < signup_limits.max_pending:
         return JudgedForm(SubmissionOutcome.ACCEPTED, turn)
-    displaced = fair_shares.choose_dropped(_list_waiting_groups(session), path)
+    displaced = fair_shares.choose_dropped(_list_waiting_groups(session), networks)
     outcome = SubmissionOutcome.HOUSE_LIMIT_REACHED if displaced is None else SubmissionOutcome.ACCEPTED
     return JudgedForm(outcome, turn, displaced)
 
@@ -113,7 +119,7 @@ def judge_request(session: Session, prepared: PreparedRequest, signup_limits: Si
 def _list_waiting_groups(session: Session) -> list[WaitingGroup]:
     tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
     query = select(*tags, func.count(), func.min(SignupRequest.id), func.max(SignupRequest.id)).group_by(*tags)
-    return [WaitingGroup(NetworkPath(*row[:3]), *row[3:]) for row in session.execute(query)]
+    return [WaitingGroup(NetworkTags(*row[:3]), *row[3:]) for row in session.execute(query)]
 
 
 def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
@@ -124,7 +130,7 @@ def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: 
         return judged.outcome
     if judged.displaced is not None:
         session.execute(delete(SignupRequest).where(SignupRequest.id == judged.displaced))
-    rate_limits.count_signup(session, prepared.path.network, prepared.path.wide, now=now)
+    rate_limits.count_signup(session, prepared.networks.network, prepared.networks.wide, now=now)
     rate_limits.count_domain(session, prepared.domain_tag, now=now)
     prepared.row.turn = judged.turn
     session.add(prepared.row)
@@ -139,7 +145,7 @@ def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now
     query = select(SignupRequest.id, SignupRequest.turn, *tags)
     if allowance.further < 1:  # a flood's forms are mostly further ones
         query = query.where(SignupRequest.turn == 1)
-    waiting = [WaitingForm(row[0], row[1], NetworkPath(*row[2:])) for row in session.execute(query)]
+    waiting = [WaitingForm(row[0], row[1], NetworkTags(*row[2:])) for row in session.execute(query)]
     if not waiting:
         return []
     answered = rate_limits.list_answers_last_hour(session, now=now)
@@ -165,6 +171,8 @@ def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota,
     if row is None:
         session.add(SignupAllowance(id=_ALLOWANCE_ID, at=now, first=left.first, further=left.further))
     else:
+        if window_start(now, TEN_MINUTES) != window_start(row.at, TEN_MINUTES):
+            rate_limits.delete_old_network_counts(session, now=now)
         row.first, row.further = left.first, left.further
         row.at = now if row.at - now > _MAX_CLOCK_SKEW else max(row.at, now)
     rate_limits.count_answer(session, (request.wide_tag, request.middle_tag, request.network_tag), now=now)

@@ -15,7 +15,7 @@ class SignupRequest(Base):
     """One form in the queue, whoever sent it: whether the address is known hasn't been checked yet.
 
     `turn` counts the forms of its wide network in the hour, from 1. `wide_tag`, `middle_tag`, and `network_tag` are keyed
-    hashes of the nested networks it came from (`fair_shares.NetworkPath`), `mailbox_tag` is one of the mailbox
+    hashes of the nested networks it came from (`rate_limits.NetworkTags`), `mailbox_tag` is one of the mailbox
     (`rate_limits.mailbox_tag`). `ciphertext` contains everything the form said (`request_queue`). The row is deleted once it's
     answered, and after a day in any case.
     """

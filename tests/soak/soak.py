@@ -1,10 +1,10 @@
 """Long runs that prove what the tests prove in small: `make soak`. It writes its table into docs/soak.md.
 
-    python -m tests.soak.soak [--kills 32] [--readers 6000] [--messages 10000] [--fuzz-seconds 300] [--seed N]
+    python -m tests.soak.soak [--kills 32] [--readers 6000] [--messages 10000] [--networks 10000] [--fuzz-seconds 300] [--seed N]
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written
 
 Kills at random moments of a large send over each way out and on each database, every message of a large send looked at,
-random documents for every parser, four workers that are killed while they send (`worker_kills`), and simulated years
+sign-ups from 10,000 networks, random documents for every parser, four workers that are killed while they send (`worker_kills`), and simulated years
 (`simulated_year`).
 """
 
@@ -16,22 +16,29 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from benchmarks.sample_installation import EDITION_NAME, KEYS, benchmark_settings, create_ready_database
+from benchmarks.sample_installation import (
+    EDITION_NAME,
+    KEYS,
+    benchmark_settings,
+    create_populated_database,
+    create_ready_database,
+)
 from digest import logs
 from digest.app.installation import Installation
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
-from digest.settings import Settings
+from digest.settings import LimitSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from tests.deliver.kill_harness import (
@@ -53,6 +60,8 @@ from tests.soak.simulated_year import DATABASES, simulate_years
 from tests.soak.worker_kills import KILL_INTERVAL, RATE_LIMIT, READERS, record_result, run_worker_kills
 from tests.soak.year_plan import ZONES
 from tests.soak.year_results import record_years
+from tests.subscribers.pages.flooded_site import FloodedSite
+from tests.subscribers.pages.signup_crowd import CrowdResult, list_crowd_networks, send_in_a_crowd
 
 ROUTES = (smtp_route(50), smtp_route(8), sendgrid_route(100), smtp_route(1))
 RECEIVER_DELAYS = {"smtp": 0.0, "sendgrid": 0.005}  # seconds that the receiver takes, else it is all over too soon
@@ -160,6 +169,19 @@ def check_messages(message_count: int) -> float:
     return time.monotonic() - began
 
 
+def check_signup_crowd(networks: int) -> CrowdResult:
+    """Send sign-up forms from so many networks, and people on quiet networks among them, who are emailed within a minute."""
+    with TemporaryDirectory(prefix="digest-soak-") as folder:
+        settings = benchmark_settings(Path(folder))
+        with closing(create_populated_database(settings, 0)) as database:
+            installation = SimpleNamespace(install=Installation(settings, database), database=database)
+            result = send_in_a_crowd(FloodedSite(installation, {"proxies": 1}), list_crowd_networks(networks))
+    assert result.emailed_people == result.people, result
+    assert result.longest_wait <= timedelta(minutes=1), result
+    assert result.most_emails_to_a_domain <= LimitSettings().signups_per_domain, result
+    return result
+
+
 def _signing_settings(home: Path) -> Settings:
     key = rsa.generate_private_key(65537, 2048)
     file = home / "dkim.pem"
@@ -210,6 +232,14 @@ decoded parts included. {clicks} links were clicked: each took off its own reade
 """
 
 
+CROWD_SECTION = """\
+Sign-up forms from {networks:,} networks on a simulated clock, 20 a second: half from the /48s of five IPv6 /32s, half from the
+/24s of IPv4 /16s, 20 in each. They name subdomains of one domain, a large mailbox provider, and domains of their own. {people} people
+on quiet networks sign up among them and an hour later. Answers to the crowd: {statuses}.
+All {people} people were emailed, the last one after {wait:.0f} seconds. {emails:,} emails were sent, at most {most} to one registered domain.
+"""
+
+
 DOCUMENTS_SECTION = """\
 Documents for every parser, cut, spliced and repeated at random, while the same process serves its pages. Feeds, calendars, pages and
 pictures are read as the collector reads them, in child processes, whose limits end what takes too long; what else comes from outside
@@ -225,6 +255,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--readers", type=int, default=KILLED_READERS)
     parser.add_argument("--messages", type=int, default=10_000)
+    parser.add_argument("--networks", type=int, default=10_000)
     parser.add_argument("--fuzz-seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--replay", nargs=2, metavar=("ROUTE", "DATABASE"), help="a line of the table, with its --seed")
@@ -239,6 +270,8 @@ def main() -> None:
     seconds = check_messages(arguments.messages)
     looked_at = MESSAGES_SECTION.format(messages=arguments.messages, seconds=seconds, clicks=UNSUBSCRIBE_CLICKS)
     write_section("Messages", looked_at, origin)
+    _print_progress(f"sign-ups from {arguments.networks:,} networks …")
+    write_section("Sign-ups", check_signup_crowd(arguments.networks).describe(CROWD_SECTION), origin)
     _print_progress(f"random documents for {arguments.fuzz_seconds:.0f} s …")
     fuzzed = fuzz_documents(arguments.fuzz_seconds, arguments.seed)
     assert not fuzzed.failures, "\n".join([fuzzed.table, *fuzzed.failures])

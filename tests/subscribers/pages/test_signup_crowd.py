@@ -7,21 +7,17 @@ from typing import Any
 import pytest
 
 from tests.subscribers.pages.flooded_site import FloodedSite
-
-QUIET_NETWORKS = [
-    "8.8.8.8",
-    "1.1.1.1",
-    "9.9.9.9",
-    "2a00:1450:4001::1",
-    "2606:4700::1",
-    "193.99.144.80",
-    "91.198.174.192",
-]
+from tests.subscribers.pages.signup_crowd import QUIET_NETWORKS, list_crowd_networks, send_in_a_crowd
 
 
 @pytest.fixture
 def crowded_site(both: Any) -> FloodedSite:
     return FloodedSite(both, {"proxies": 1})
+
+
+@pytest.fixture
+def site(world: Any) -> FloodedSite:
+    return FloodedSite(world)
 
 
 def test_one_ipv6_allocation_keeps_nobody_out(crowded_site: FloodedSite) -> None:
@@ -44,3 +40,36 @@ def test_subdomains_share_the_limit_of_the_domain_that_was_registered(crowded_si
     assert statuses == {200: 40, 429: 80}
     site.tick_until_idle()
     assert sum(map(len, site.handed_over.values())) == 40
+
+
+def test_the_answer_is_the_same_whether_a_form_waits_or_not(site: FloodedSite) -> None:
+    at_once = site.post("/subscribe", {"email": "a@first.example"}, QUIET_NETWORKS[0])
+    for n in range(300):
+        site.sign_up(f"victim@v{n}.example", f"93.184.{n % 250}.7")
+    site.tick_until_idle()
+    waiting = site.post("/subscribe", {"email": "victim@waits.example"}, "93.184.251.7")
+    site.tick()
+    assert "victim@waits.example" not in site.handed_over
+    assert (waiting.status_code, waiting.data) == (at_once.status_code, at_once.data)
+
+
+def test_a_flood_that_finds_the_queue_full_writes_nothing(world: Any) -> None:
+    site = FloodedSite(world, {"signups_waiting": 20})
+    statuses = Counter(site.sign_up(f"victim@v{n}.example", f"93.184.{n}.7") for n in range(25))
+    assert statuses == {200: 20, 503: 5}
+    before = world.dump()
+    assert site.sign_up("victim@more.example", "93.184.250.7") == 503
+    assert world.dump() == before
+    assert site.sign_up("reader@quiet.example", QUIET_NETWORKS[0]) == 200
+    site.tick()
+    assert "reader@quiet.example" in site.handed_over
+
+
+def test_people_on_quiet_networks_are_emailed_within_a_minute_under_a_crowd(world: Any) -> None:
+    """The soak has 10,000 networks and the usual limits; here both are a tenth."""
+    limits = {"proxies": 1, "signups_first": 50, "signups_further": 20, "signups_waiting": 500}
+    result = send_in_a_crowd(FloodedSite(world, limits), list_crowd_networks(1000))
+    assert result.statuses[503] > 0, "the queue was full"
+    assert result.people == result.emailed_people == 14
+    assert result.longest_wait <= timedelta(minutes=1)
+    assert 0 < result.most_emails_to_a_domain <= 40

@@ -127,11 +127,18 @@ def test_one_desk_keeps_no_whole_organisation_out_and_lost_links_keep_nobody_out
 
 def test_a_flood_of_messages_to_the_editors_leaves_room_for_others_and_all_that_were_taken_arrive(both: Any) -> None:
     site = FloodedSite(both, {"contact_first": 21, "contact_further": 5})
-    statuses = Counter(site.write_to_the_editors(network) for _ in range(4) for network in FLOODING[:20])
+    wide_networks = [f"93.{n}.216.34" for n in range(20)]
+    statuses = Counter(site.write_to_the_editors(network) for _ in range(4) for network in wide_networks)
     assert statuses == {200: 25, 503: 55}
     assert site.write_to_the_editors(QUIET) == 200
     site.tick()
     assert sum(map(len, site.handed_over.values())) == 26
+
+
+def test_the_networks_inside_one_allocation_share_the_room_for_first_messages(site: FloodedSite) -> None:
+    statuses = Counter(site.write_to_the_editors(f"2a0e:b107:{n:x}::1") for n in range(60))
+    assert statuses == {200: 51, 503: 9}
+    assert site.write_to_the_editors(QUIET) == 200
 
 
 def test_messages_that_are_turned_away_hold_up_nobody(site: FloodedSite) -> None:

@@ -8,20 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subscribers.signup.fair_shares import (
-    Allowance,
-    NetworkPath,
-    WaitingForm,
-    WaitingGroup,
-    choose_dropped,
-    choose_next,
-)
-from subscribers.signup.rate_limits import NetworkQuota
+from subscribers.signup.fair_shares import Allowance, WaitingForm, WaitingGroup, choose_dropped, choose_next
+from subscribers.signup.rate_limits import NetworkQuota, NetworkTags
 
 PLENTY = NetworkQuota(per_network=1000, first=1000, further=1000)
 USUAL = NetworkQuota(per_network=30, first=500, further=200)
 PATHS = [
-    NetworkPath(f"{wide}/32", f"{wide}.{middle}/40", f"{wide}.{middle}.{network}/48")
+    NetworkTags(f"{wide}/32", f"{wide}.{middle}/40", f"{wide}.{middle}.{network}/48")
     for wide in range(4)
     for middle in range(2)
     for network in range(3)
@@ -29,7 +22,7 @@ PATHS = [
 arrivals = st.lists(st.sampled_from(PATHS), min_size=1, max_size=60)
 
 
-def queue_up(paths: list[NetworkPath]) -> list[WaitingForm]:
+def queue_up(paths: list[NetworkTags]) -> list[WaitingForm]:
     turns: Counter[str] = Counter()
     forms = []
     for number, path in enumerate(paths, start=1):
@@ -45,31 +38,31 @@ def choose_all(forms: list[WaitingForm], limit: int = 1000) -> list[WaitingForm]
 
 @given(arrivals, st.integers(0, 60))
 def test_no_network_gets_more_than_its_share_while_others_of_its_kind_wait(
-    paths: list[NetworkPath], limit: int
+    paths: list[NetworkTags], limit: int
 ) -> None:
     forms = queue_up(paths)
     chosen = choose_all(forms, limit)
     assert len(chosen) == min(limit, len(forms))
     for level in range(3):
-        answered = Counter(form.path[: level + 1] for form in chosen)
-        waits = {form.path[: level + 1] for form in forms if form not in chosen}
+        answered = Counter(form.networks[: level + 1] for form in chosen)
+        waits = {form.networks[: level + 1] for form in forms if form not in chosen}
         for mine in answered:
             siblings = [path for path in waits if path[:level] == mine[:level] and path != mine]
             assert all(answered[mine] <= answered[other] + 1 for other in siblings)
 
 
 @given(arrivals)
-def test_wide_networks_take_turns(paths: list[NetworkPath]) -> None:
+def test_wide_networks_take_turns(paths: list[NetworkTags]) -> None:
     forms = queue_up(paths)
     chosen = choose_all(forms)
     rounds: Counter[str] = Counter()
     seen = []
     for form in chosen:
-        rounds[form.path.wide] += 1
-        seen.append(rounds[form.path.wide])
+        rounds[form.networks.wide] += 1
+        seen.append(rounds[form.networks.wide])
     assert seen == sorted(seen)
     for path in set(paths):
-        ids = [form.id for form in chosen if form.path == path and form.turn > 1]
+        ids = [form.id for form in chosen if form.networks == path and form.turn > 1]
         assert ids == sorted(ids), "inside a network, further forms keep their order"
 
 
@@ -123,24 +116,24 @@ def test_what_first_forms_leave_over_goes_to_all_others() -> None:
 
 
 def group_up(forms: list[WaitingForm]) -> list[WaitingGroup]:
-    by_path: dict[NetworkPath, list[int]] = {}
+    by_path: dict[NetworkTags, list[int]] = {}
     for form in forms:
-        by_path.setdefault(form.path, []).append(form.id)
+        by_path.setdefault(form.networks, []).append(form.id)
     return [WaitingGroup(path, len(ids), min(ids), max(ids)) for path, ids in by_path.items()]
 
 
 @given(arrivals, st.sampled_from(PATHS))
-def test_a_full_queue_drops_a_form_of_the_largest_network(paths: list[NetworkPath], newcomer: NetworkPath) -> None:
+def test_a_full_queue_drops_a_form_of_the_largest_network(paths: list[NetworkTags], newcomer: NetworkTags) -> None:
     forms = queue_up(paths)
     dropped = choose_dropped(group_up(forms), newcomer)
-    path = newcomer if dropped is None else next(form.path for form in forms if form.id == dropped)
+    path = newcomer if dropped is None else next(form.networks for form in forms if form.id == dropped)
     for level in range(3):
-        sizes = Counter(form.path[: level + 1] for form in forms)
+        sizes = Counter(form.networks[: level + 1] for form in forms)
         sizes[newcomer[: level + 1]] += 1
         siblings = [size for sibling, size in sizes.items() if sibling[:level] == path[:level]]
         assert sizes[path[: level + 1]] == max(siblings)
     if dropped is not None:
-        assert dropped == max(form.id for form in forms if form.path == path)
+        assert dropped == max(form.id for form in forms if form.networks == path)
 
 
 def test_a_quiet_network_always_enters_and_a_flood_does_not_replace_its_own_forms() -> None:

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from subscribers.address import read_address
 from subscribers.consent.evidence import RequestOrigin, digest_origin
-from subscribers.signup.mailboxes import find_mailbox
+from subscribers.signup.mailboxes import find_mailbox, find_registrable_domain
 from subscribers.signup.rate_limits import (
     NetworkQuota,
     SignupLimits,
     SubmissionOutcome,
     decide_outcome,
+    nested_prefixes,
     network_prefix,
     window_start,
 )
@@ -112,26 +113,22 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
 
 
 @pytest.mark.parametrize(
-    ("turn", "taken", "outcome"),
+    ("turn", "wide_turn", "taken", "outcome"),
     [
-        (1, 19, SubmissionOutcome.ACCEPTED),
-        (1, 20, SubmissionOutcome.HOUSE_LIMIT_REACHED),
-        (2, 4, SubmissionOutcome.ACCEPTED),
-        (2, 5, SubmissionOutcome.HOUSE_LIMIT_REACHED),
-        (3, 0, SubmissionOutcome.ACCEPTED),
-        (4, 0, SubmissionOutcome.NETWORK_LIMIT_REACHED),
+        (1, 1, 19, SubmissionOutcome.ACCEPTED),
+        (1, 1, 20, SubmissionOutcome.HOUSE_LIMIT_REACHED),
+        (1, 2, 4, SubmissionOutcome.ACCEPTED),
+        (1, 2, 5, SubmissionOutcome.HOUSE_LIMIT_REACHED),
+        (3, 3, 0, SubmissionOutcome.ACCEPTED),
+        (4, 9, 0, SubmissionOutcome.NETWORK_LIMIT_REACHED),
+        (0, 9, 4, SubmissionOutcome.ACCEPTED),  # an unknown network
+        (0, 9, 5, SubmissionOutcome.HOUSE_LIMIT_REACHED),
     ],
 )
-def test_a_networks_first_form_has_room_that_its_further_ones_have_not(
-    turn: int, taken: int, outcome: SubmissionOutcome
+def test_a_wide_networks_first_form_has_room_that_its_further_ones_have_not(
+    turn: int, wide_turn: int, taken: int, outcome: SubmissionOutcome
 ) -> None:
-    assert decide_outcome(turn, taken, NetworkQuota(per_network=3, first=20, further=5)) is outcome
-
-
-def test_where_nobody_knows_the_network_it_has_no_limit_of_its_own() -> None:
-    quota = NetworkQuota(per_network=3, first=20, further=5)
-    assert decide_outcome(4, 4, quota, network_known=False) is SubmissionOutcome.ACCEPTED
-    assert decide_outcome(4, 5, quota, network_known=False) is SubmissionOutcome.HOUSE_LIMIT_REACHED
+    assert decide_outcome(turn, wide_turn, taken, NetworkQuota(per_network=3, first=20, further=5)) is outcome
 
 
 @pytest.mark.parametrize(
@@ -154,20 +151,37 @@ def test_a_mailbox_has_one_spelling(typed: str, mailbox: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "network"),
+    ("address", "networks"),
     [
-        ("93.184.216.34", "93.184.216.0/24"),
-        ("2606:2800:220:1:248:1893:25c8:1946", "2606:2800:220::/48"),
-        ("::ffff:93.184.216.34", "93.184.216.0/24"),
-        ("127.0.0.1", None),
-        ("10.1.2.3", None),
-        ("fe80::1", None),
-        ("", None),
-        ("unknown", None),
+        ("93.184.216.34", ("93.184.0.0/16", "93.184.0.0/16", "93.184.216.0/24")),
+        ("2606:2800:220:1:248:1893:25c8:1946", ("2606:2800::/32", "2606:2800:200::/40", "2606:2800:220::/48")),
+        ("::ffff:93.184.216.34", ("93.184.0.0/16", "93.184.0.0/16", "93.184.216.0/24")),
+        ("127.0.0.1", ()),
+        ("10.1.2.3", ()),
+        ("fe80::1", ()),
+        ("", ()),
+        ("unknown", ()),
     ],
 )
-def test_a_network_is_a_24_or_a_48_and_only_a_public_one_counts(address: str, network: str | None) -> None:
-    assert network_prefix(address) == network
+def test_networks_are_nested_and_only_public_ones_count(address: str, networks: tuple[str, ...]) -> None:
+    assert nested_prefixes(address) == networks
+    assert network_prefix(address) == (networks[-1] if networks else None)
+
+
+@pytest.mark.parametrize(
+    ("domain", "registered"),
+    [
+        ("x7.smallhost.example", "smallhost.example"),
+        ("smallhost.example", "smallhost.example"),
+        ("a.b.county.co.uk", "county.co.uk"),
+        ("x7.github.io", "github.io"),  # below a private suffix, names are free
+        ("x7.dyndns.org", "dyndns.org"),
+        ("co.uk", "co.uk"),
+        ("x7.xn--e1aybc.xn--p1ai", "xn--e1aybc.xn--p1ai"),
+    ],
+)
+def test_a_domain_counts_as_the_one_that_was_registered(domain: str, registered: str) -> None:
+    assert find_registrable_domain(domain) == registered
 
 
 @given(st.datetimes(timezones=st.just(UTC), min_value=NOW.replace(tzinfo=None)))

@@ -1,6 +1,7 @@
 """Sign-up below the pages: forms in sealed rows, their answers, confirming, and what nobody confirmed."""
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -507,6 +508,77 @@ def test_forms_are_answered_by_turns_of_their_networks(house: House) -> None:
     with house.database.read() as session:
         asked = [people.decrypt_person_address(KEYS, session.get_one(Person, note.person)) for note in house.notes]
     assert [address.local for address in asked if address] == ["quiet", "flood0", "flood1", "flood2"]
+
+
+def test_a_form_over_the_quota_waits_and_is_answered_as_it_was_sent(house: House) -> None:
+    house.bounds = SignupLimits(NetworkQuota(per_network=30, first=60, further=60))
+    for n in range(62):
+        house.ask(f"flood{n}@flood{n}.example", machine=RequestOrigin(f"93.184.{n}.1", ""))
+    house.work()
+    house.work()
+    assert house.count(SignupRequest) == 1
+    asked_at = house.now
+    house.ask(machine=RequestOrigin("93.184.216.34", "Browser/1"))
+    assert house.work() == {}
+    house.now += timedelta(minutes=2)
+    assert house.work() == {SignupAnswer.CONFIRM: 2}
+    person = house.person()
+    assert person is not None
+    (_, body), *_ = house.events(person.number)
+    assert body["asked_at"] == asked_at.isoformat(timespec="milliseconds")
+    assert {"network_digest", "agent_digest", "wording_hash"} <= body.keys()
+    with house.database.read() as session:
+        event = session.scalars(select(ConsentEvent.id).where(ConsentEvent.person == person.number)).one()
+        assert open_evidence(session, KEYS, event) == MACHINE
+
+
+def test_a_form_that_waited_while_its_owner_left_brings_no_email(house: House) -> None:
+    number = house.subscribe()
+    house.notes.clear()
+    house.now += timedelta(days=30)
+    house.ask()
+    house.now += timedelta(hours=1)
+    house.leave(number)
+    assert house.work() == {SignupAnswer.NOTHING: 1}
+    assert house.notes == []
+    assert house.asked(minutes=1) == {SignupAnswer.CONFIRM: 1}, "a form sent after leaving is their own new word"
+
+
+def test_a_full_queue_drops_a_form_of_the_network_with_the_most(house: House) -> None:
+    house.bounds = SignupLimits(max_pending=3)
+    flood = [RequestOrigin(f"2a0e:b107:{n:x}::1", "") for n in range(5)]
+    outcomes = [house.ask(f"victim@v{n}.example", machine=machine) for n, machine in enumerate(flood)]
+    assert outcomes == [SubmissionOutcome.ACCEPTED] * 3 + [SubmissionOutcome.HOUSE_LIMIT_REACHED] * 2
+    assert house.ask(machine=RequestOrigin("8.8.8.8", "")) is SubmissionOutcome.ACCEPTED
+    assert house.count(SignupRequest) == 3
+    assert house.work() == {SignupAnswer.CONFIRM: 3}
+    assert house.person() is not None
+    assert house.person("victim@v2.example") is None, "the newest of the flood was dropped"
+
+
+def test_workers_that_answer_at_once_share_one_quota_and_answer_each_form_once(house: House) -> None:
+    house.bounds = SignupLimits(NetworkQuota(per_network=30, first=10, further=10))
+    house.asked("first@first.example")
+    for n in range(40):
+        house.ask(f"reader@r{n}.example", machine=RequestOrigin(f"93.185.{n}.1", ""))
+    threads = [threading.Thread(target=house.work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    house.work()
+    answered = 1 + 1 + 10  # a first form of each wide network, and ten others
+    assert house.count(SignupRequest) == 41 - answered
+    assert len(house.notes) == house.count(Person) == answered
+
+
+def test_forms_of_earlier_hours_leave_no_counts_of_networks(house: House) -> None:
+    for n in range(5):
+        house.ask(f"reader@r{n}.example", machine=RequestOrigin(f"93.{n}.216.1", ""))
+    house.work()
+    before = house.count(RateLimitCount)
+    house.asked(hours=2)
+    assert house.count(RateLimitCount) < before
 
 
 def test_neither_address_nor_machine_stands_in_any_table(house: House) -> None:
