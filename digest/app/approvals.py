@@ -301,6 +301,7 @@ _PART_WORDS = {
     authorship.PICTURE_PART: "the image of “{}”",
     authorship.TOPIC_PART: "the topic of “{}”",
     authorship.NOTE_PART: "the note under “{}”",
+    authorship.SETTINGS_PART: "the {} settings",
     authorship.EDITS_PART: "changes from before the last upgrade",
 }
 _MAX_NAMED_PARTS = 4

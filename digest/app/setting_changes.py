@@ -32,10 +32,11 @@ from digest.settings.table_values import (
     replace_table_values,
 )
 from digest.settings.values import SettingsTable
+from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
-CHANGE = Act("settings changed", Role.ADMIN, Concern.BY_SETTING)
+CHANGE = Act(SETTINGS_CHANGED, Role.ADMIN, Concern.BY_SETTING)
 LOOK = Act("settings looked at", Role.ADMIN, Concern.NONE)
 EDITABLE_TABLES = (
     "publication",

@@ -20,22 +20,29 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from digest.edition.approvers import ApproverRule, count_missing_approvals
-from digest.edition.authorship import EDITS_PART, WrittenPart, read_written_parts
+from digest.edition.approvers import STAFF_PREFIX, ApproverRule, count_missing_approvals
+from digest.edition.authorship import EDITS_PART, SETTINGS_PART, WrittenPart, read_written_parts
 from digest.edition.content import RenderedFragment
 from digest.edition.edits import EditKind
 from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.edition.placeholders import SlotPositions, pack_slots, unpack_slots
-from digest.edition.queries import last_cut_off_before, load_rendered_fragments
+from digest.edition.queries import OUTGOING_STATES, last_cut_off_before, load_rendered_fragments
 from digest.edition.windows import next_window
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment, SentBackNote
-from digest.store.models import Edition, EditionEdit, EditionState
+from digest.store.audit import SETTINGS_CHANGED
+from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState
 from digest.store.staff import list_working_staff, staff_actor
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 
 OPEN_STATES = (ApprovalState.WAITING, ApprovalState.STANDING)
+_SHOWN_TABLES = (
+    "publication",
+    "look",
+    "sections",
+    "sender",
+)  # of the settings, with texts, links, or images that readers see
 MIN_HASH_DIGITS = 7  # of a content hash, for a person to approve by
 
 
@@ -265,13 +272,32 @@ def _read_unsigned_rule(session: Session, edition: Edition, settings: Settings) 
 
 
 def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
-    """List what editors wrote of an edition as it is now, once for each author."""
+    """List what the staff wrote of an edition as it is now, once for each author."""
+    unseen = _list_unseen_settings(session, edition)
     if edition.written_parts is not None:
-        return read_written_parts(edition.written_parts)
+        return (*read_written_parts(edition.written_parts), *unseen)
     editors = select(EditionEdit.actor).where(
         EditionEdit.edition_id == edition.id, EditionEdit.kind.not_in((EditKind.UNDO, EditKind.REVERT))
     )
-    return tuple(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct()))
+    return (*(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct())), *unseen)
+
+
+def _list_unseen_settings(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
+    """List the settings that readers see and that members changed since the last edition that went out was drafted.
+
+    Changes from a terminal aren't listed: the settings file can be changed there without a trace.
+    """
+    went_out = (Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
+    drafted_at = session.scalar(select(func.max(Edition.drafted_at)).where(*went_out))
+    changed = select(AuditEntry.actor, AuditEntry.subject).where(
+        AuditEntry.subject.in_(_SHOWN_TABLES),
+        AuditEntry.act == SETTINGS_CHANGED,
+        AuditEntry.actor.startswith(STAFF_PREFIX),
+    )
+    if drafted_at is not None:
+        changed = changed.where(AuditEntry.at > drafted_at)
+    rows = session.execute(changed.distinct().order_by(AuditEntry.actor, AuditEntry.subject))
+    return tuple(WrittenPart(row.actor, SETTINGS_PART, row.subject) for row in rows)
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:

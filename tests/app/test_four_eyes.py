@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import approvals, deadlines, edit_reversal, editing, editions, sending
+from digest.app import approvals, deadlines, edit_reversal, editing, editions, sending, setting_changes
 from digest.app.acts import SCHEDULER, Actor, Face, Role, terminal_actor
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
@@ -18,6 +18,7 @@ from digest.edition.content import LabelledBlock
 from digest.edition.edits import EditionField, StoryField
 from digest.store.account_models import SignIn
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
+from digest.store.audit import record_audit
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
@@ -332,6 +333,25 @@ def test_every_editor_of_a_draft_from_before_authors_were_recorded_counts_as_one
     assert edition_of(install).state == EditionState.DRAFT
     approve(install, PRIYA)
     assert edition_of(install).state == EditionState.APPROVED
+
+
+def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_until_an_edition_went_out(
+    install_on_both: Installation,
+) -> None:
+    with install_on_both.database.write() as session:
+        for actor, table in ((DANA.name, "publication"), (PRIYA.name, "schedule"), ("terminal:root", "look")):
+            record_audit(session, setting_changes.CHANGE.name, table, {}, actor=actor, now=NOW)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install_on_both, DANA)
+    assert sentences(install_on_both)[0].startswith("dana wrote the publication settings:")
+    approve(install_on_both, PRIYA)
+    week = timedelta(days=7)
+    with install_on_both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT, drafted_at=NOW + timedelta(seconds=1)))
+    add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
+    editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
+    mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
+    assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
 
 
 def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Installation) -> None:
