@@ -16,6 +16,7 @@ class WordPress:
     server: HTTPServer
     paths: tuple[str, ...] = ("/drill/", "/flood/")
     protected: set[str] = field(default_factory=set)
+    is_cached: bool = False  # a cache still shows the pages as they were
 
     def __post_init__(self) -> None:
         self.server.expect_request("/robots.txt").respond_with_data("", 404)
@@ -66,5 +67,5 @@ class WordPress:
         return Response(f'<rss version="2.0"><channel><title>Port</title>{"".join(items)}</channel></rss>')
 
     def answer_page(self, request: Request) -> Response:
-        body = FORM if request.path in self.protected else "<p>The port opened again.</p>" * 20
+        body = FORM if request.path in self.protected and not self.is_cached else "<p>The port opened again.</p>" * 20
         return Response(f"<html><body><h1>News</h1>{body}</body></html>", content_type="text/html")

@@ -98,7 +98,8 @@ def store_batch(session: Session, source_id: int, batch: ItemBatch, now: datetim
         session.execute(insert(ArticleChange), work.history_rows)
     if work.seen_ids:
         session.execute(update(Article).where(Article.id.in_(work.seen_ids)).values(seen_at=now))
-    _bring_back_listed(session, source_id, rows, now)
+    if withdrawn := {row.url for row in rows if row.withdrawn_at}:
+        _bring_back_listed(session, source_id, withdrawn, now)
     return work.counts
 
 
@@ -167,11 +168,16 @@ def _read_last_withdrawal(session: Session, article_id: int) -> str:
     return session.scalar(said.order_by(ArticleChange.id.desc()).limit(1)) or ""
 
 
-def _bring_back_listed(session: Session, source_id: int, rows: Sequence[Row[Any]], now: datetime) -> None:
+def is_withheld_by_source(session: Session, article: Article) -> bool:
+    """Return whether a source said that a withdrawn article isn't public: its page may be a copy that a cache still has."""
+    return _SPEAKER.match(_read_last_withdrawal(session, article.id)) is not None
+
+
+def _bring_back_listed(session: Session, source_id: int, urls: Collection[str], now: datetime) -> None:
     """Bring back what this source said wasn't public and now lists; what its page says counts for more than a list."""
-    for row in rows:
-        if row.withdrawn_at and _read_last_withdrawal(session, row.id).startswith(_said_by(source_id)):
-            clear_withdrawn(session, session.get_one(Article, row.id), now)
+    for article in session.scalars(select(Article).where(Article.url.in_(urls), Article.withdrawn_at.is_not(None))):
+        if _read_last_withdrawal(session, article.id).startswith(_said_by(source_id)):
+            clear_withdrawn(session, article, now)
 
 
 def note_supersession(session: Session, article: Article, now: datetime, said: str) -> None:

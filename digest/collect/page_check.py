@@ -11,7 +11,14 @@ from urllib.parse import SplitResult, urlsplit
 import structlog
 from sqlalchemy import select
 
-from digest.collect.articles import clear_withdrawn, mark_withdrawn, note_supersession, withhold_article
+from digest.collect.articles import (
+    clear_withdrawn,
+    find_withdrawn,
+    is_withheld_by_source,
+    mark_withdrawn,
+    note_supersession,
+    withhold_article,
+)
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchResult
 from digest.collect.item_identity import is_front_page
 from digest.collect.parsers.public_access import SIGN_IN, SIGN_IN_STATUS
@@ -91,7 +98,7 @@ def check_pages(
         now: the time that is recorded.
 
     Returns:
-        By canonical URL, what the page said. A page that failed, that robots.txt disallows, or whose turn did not come
+        By canonical URL, what the page said; what its site's source withholds doesn't exist, whatever a cache has. A page that failed, that robots.txt disallows, or whose turn did not come
         within `TIME_LIMIT`, is left out: nothing is known of it.
     """
     if not pages:
@@ -104,8 +111,13 @@ def check_pages(
             withdraw = withhold_article if states[article.url].barrier else mark_withdrawn
             withdraw(session, article, now, states[article.url].words)
         back = select(Article).where(Article.url.in_(states.keys() - missing), Article.withdrawn_at.is_not(None))
-        for article in session.scalars(back):
-            clear_withdrawn(session, article, now)
+        withheld = set()
+        for article in session.scalars(back).all():
+            if is_withheld_by_source(session, article):
+                withheld.add(article.url)
+            else:
+                clear_withdrawn(session, article, now)
+        missing |= find_withdrawn(session, withheld).keys()
         read = {url for url in advisories if url in states and url not in missing}
         for article in session.scalars(select(Article).where(Article.url.in_(read))):
             note_supersession(session, article, now, states[article.url].supersession)

@@ -103,6 +103,26 @@ def test_a_site_speaks_for_its_own_pages_and_nobody_else_does(
     assert standing(database)["News /drill/"] is False
 
 
+def test_a_cached_page_does_not_bring_back_what_its_source_withholds(
+    database: Database, fetcher: HttpFetcher, wordpress: WordPress
+) -> None:
+    feed, rest, page = (wordpress.url(path) for path in ("/feed/", "/wp-json/wp/v2/posts", "/drill/"))
+    collect(database, fetcher, feed, rest)
+    wordpress.protected, wordpress.is_cached = {"/drill/"}, True
+    collect(database, fetcher, feed, now=LATER)
+    with database.read() as session:
+        url = session.scalars(select(Article.url).where(Article.link == page)).first() or ""
+    states = check_pages(database, fetcher, {url: page}, workers=1, now=LATER)
+    assert [state.exists for state in states.values()] == [False]
+    with database.read() as session:
+        withdrawn = session.scalars(select(Article.withdrawn_at).where(Article.url == url)).all()
+    assert None not in withdrawn
+    wordpress.protected = set()
+    collect(database, fetcher, feed, now=LATEST)
+    with database.read() as session:  # of the other source's article, too
+        assert session.scalars(select(Article.withdrawn_at).where(Article.url == url)).all() == [None, None]
+
+
 def test_what_its_page_said_is_not_taken_back_by_a_list(
     database: Database, fetcher: HttpFetcher, wordpress: WordPress
 ) -> None:
