@@ -21,6 +21,7 @@ from digest.store.models import AuditEntry
 from digest.store.staff import StaffError, require_staff_member
 from subscribers.address import read_address
 from tests.actors import ADMIN
+from tests.web.admin.conftest import SETTINGS as SETTINGS_TEXT
 from tests.web.admin.test_setting_pages import submit
 from tests.web.conftest import ADA_ADDRESS, MEMBERS, NOW
 
@@ -278,3 +279,30 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(both: Any) -
     hold.hold_installation(both.install, reason="", actor=Actor(name, Role.ADMIN, Face.DESK, NOW), now=NOW)
     (email,) = sent_emails(both)
     assert str(email["Subject"]) == f"Ann <address> ({name}) paused all sending"
+
+
+def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed(filed: Any) -> None:
+    fresh, stale = admin_client(filed), admin_client(filed, STALE)
+    pages = {table: fresh.get(f"/admin/settings/{table}").text for table in ("look", "sender", "publication")}
+    assert "All other admins" not in pages["look"]
+    assert "All other admins get an email when one of these settings changes." in pages["sender"]
+    assert all(word in pages["publication"] for word in ("All other admins get an email when", "Language"))
+    link = (
+        '<a href="/desk/confirm?next=/admin/settings/sender">Confirm who you are</a> before you change these settings'
+    )
+    assert link in stale.get("/admin/settings/sender").text
+    assert link not in pages["sender"]
+
+
+def test_no_setting_silences_the_email_about_its_own_change(
+    both: Any, tmp_path: Path, move_settings_to_file: Any
+) -> None:
+    text = SETTINGS_TEXT.replace(
+        "[sender]", '[sender]\naddress = "a@news.dom.example"\nreply_to = "b@news.dom.example"'
+    )
+    world = move_settings_to_file(both, tmp_path, text, DIGEST_MAIL_URL="smtp://mail.dom.example:587")
+    admin = admin_client(world)
+    for field, silent in (("postal_address", ""), ("address", ""), ("reply_to", "editors@news.example.org")):
+        refused = submit(admin, "sender", **{field: silent})
+        assert (refused.status_code, "No email could leave any more" in refused.text) == (400, True), field
+    assert submit(admin, "sender", reply_to="c@news.dom.example").status_code == 303
