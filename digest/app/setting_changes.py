@@ -1,6 +1,7 @@
 """Settings that admins change in a page: shown with what the environment sets and what the doctor says, changed with an audit row."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -18,11 +19,13 @@ from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
 from digest.app.installation import Installation
 from digest.catalogues import CatalogueError, load_language
-from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
+from digest.deliver.providers.registry import list_sender_problems, provider_in_use
 from digest.edition import calendar_store
 from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.concerns import Concern, find_concern
+from digest.settings.model import SettingsFile
 from digest.settings.table_values import (
     SettingsValueError,
     describe_change,
@@ -96,7 +99,7 @@ class SettingsView:
 
     `values` is the table, of the sections the list of them; `fingerprint` goes back with the form. `file` is where
     they stand, empty where they come from no file and so can't be changed. `approved` are editions that have to be approved
-    anew where the sender changes; `sending` whether one goes out now.
+    anew where the sender changes; `sending` whether one goes out now. `guarded` are the settings that people confirm to change.
     """
 
     table: str
@@ -108,6 +111,7 @@ class SettingsView:
     changes: tuple[SettingChange, ...]
     approved: tuple[str, ...] = ()
     sending: tuple[str, ...] = ()
+    guarded: frozenset[str] = frozenset()
 
 
 def view_settings(installation: Installation, actor: Actor, table: str, *, now: datetime) -> SettingsView:
@@ -131,7 +135,12 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
         changes=_list_changes(installation, table),
         approved=tuple(name for name, state in approved.items() if state is EditionState.APPROVED),
         sending=tuple(name for name, state in approved.items() if state is EditionState.SENDING),
+        guarded=_find_guarded(values) if isinstance(values, BaseModel) else frozenset(),
     )
+
+
+def _find_guarded(table: BaseModel) -> frozenset[str]:
+    return frozenset(n for n in type(table).model_fields if find_concern(type(table), n).needs_confirmation)
 
 
 def change_settings(
@@ -148,8 +157,9 @@ def change_settings(
     """
     CHANGE.check_role(installation.database, actor, table, now=now)
     # A form with a wrong value is answered before an act begins: it leaves no row.
-    replace_table_values(installation.settings.file, table, values)
+    wanted = replace_table_values(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
+    _refuse_silence(installation.settings, wanted)
     # The file is written within the transaction, so that no crash parts the change from its audit row and email for long.
     with CHANGE.transaction(installation, actor, table, now=now) as (_, draft):
         settings = _require_file(installation)
@@ -163,6 +173,17 @@ def change_settings(
 
         file_edits.change_table(settings, table, values, fingerprint=fingerprint, permit=permit)
         return draft.changed
+
+
+def _refuse_silence(settings: Settings, wanted: SettingsFile) -> None:
+    """Refuse settings under which nothing could leave any more: they'd turn off the email about their own change."""
+    with suppress(ProviderSettingsError):  # then nothing leaves as it is
+        if not provider_in_use(settings).leaves_machine(settings):
+            return
+        before = list_sender_problems(settings)
+        after = list_sender_problems(settings.model_copy(update={"file": wanted}))
+        if problems := [problem for problem in after if problem not in before]:
+            raise SettingsValueError({"": f"No email could leave any more: {'; '.join(problems)}"})
 
 
 def guard_settings(draft: AuditDraft, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]) -> None:

@@ -71,7 +71,7 @@ def open_provider(settings: Settings) -> Provider:
         ProviderSettingsError: the URL cannot be read, or something is missing; no password is in the message.
     """
     kind = provider_in_use(settings)
-    problems = _sender_problems(settings) if kind.leaves_machine(settings) else []
+    problems = list_sender_problems(settings) if kind.leaves_machine(settings) else []
     if problems:
         raise ProviderSettingsError("Nothing can be sent yet:\n" + "\n".join(f"  {p}" for p in problems))
     return kind.open(settings)
@@ -107,7 +107,8 @@ def find_suppression_lists(settings: Settings) -> SuppressionLists:
     return next(kind.suppressions for kind in kinds if kind.suppressions)
 
 
-def _sender_problems(settings: Settings) -> list[str]:
+def list_sender_problems(settings: Settings) -> list[str]:
+    """List what forbids sending beyond this machine: settings that are empty or still an example."""
     sender = settings.file.sender
     checks = (
         (
@@ -115,6 +116,7 @@ def _sender_problems(settings: Settings) -> list[str]:
             "sender.postal_address: empty; the law (CAN-SPAM, 15 USC 7704) wants it in every mail",
         ),
         (_is_example(sender.bounce_domain), "sender.bounce_domain: an example; bounces must reach you"),
+        (not sender.address, "sender.address: empty; email must come from an address of yours"),
         (_is_example(sender.address), "sender.address: still the example; mail must come from a domain of yours"),
         (_is_example(sender.list_id), "sender.list_id: still the example; its domain must be yours (RFC 2919)"),
         (_is_example(sender.reply_to), "sender.reply_to: still the example; answers must reach you"),

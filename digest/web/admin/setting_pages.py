@@ -19,7 +19,7 @@ from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError
 from digest.web.admin import setting_fields
 from digest.web.admin.blueprint import admin_pages
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from digest.web.desk.colleagues import name_actor
 from subscribers.errors import ApplicationError
@@ -182,6 +182,7 @@ def _settings_page(
         is_preview=form is not None and bool(pairs),
         pairs=pairs,
         zone=context.zone,
+        is_fresh=current_staff().is_fresh(now),
         has_passphrase=bool(context.installation.settings.backup_passphrase_text),
         logo=context.installation.settings.logo if table == "look" else None,
         wordings=consent_wordings.view_wordings(context.installation, actor, now=now) if table == "wordings" else None,

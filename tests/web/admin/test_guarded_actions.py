@@ -1,5 +1,6 @@
 """Guarded actions: people confirm who they are first, and all other admins get an email, whatever the settings."""
 
+import io
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -12,15 +13,32 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app import background, copy_guard, guard_notices, hold, keys, maintenance, people, staff
-from digest.app.acts import SCHEDULER, Actor, ConfirmationRequiredError, Face, Role
+from digest.app import (
+    address_searches,
+    background,
+    background_backups,
+    copy_guard,
+    guard_notices,
+    hold,
+    keys,
+    lists,
+    maintenance,
+    people,
+    reader_records,
+    staff,
+)
+from digest.app.accounts import own_account, sign_in
+from digest.app.acts import CONFIRMATION_LIFETIME, SCHEDULER, Actor, ConfirmationRequiredError, Face, Role
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff import StaffError, require_staff_member
 from subscribers.address import read_address
+from subscribers.transfer.exports import ExportRecipient
 from tests.actors import ADMIN
+from tests.app.test_concerns import list_actions
+from tests.web.admin.conftest import SETTINGS as SETTINGS_TEXT
 from tests.web.admin.test_setting_pages import submit
 from tests.web.conftest import ADA_ADDRESS, MEMBERS, NOW
 
@@ -278,3 +296,64 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(both: Any) -
     hold.hold_installation(both.install, reason="", actor=Actor(name, Role.ADMIN, Face.DESK, NOW), now=NOW)
     (email,) = sent_emails(both)
     assert str(email["Subject"]) == f"Ann <address> ({name}) paused all sending"
+
+
+def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed(filed: Any) -> None:
+    fresh, stale = admin_client(filed), admin_client(filed, STALE)
+    pages = {table: fresh.get(f"/admin/settings/{table}").text for table in ("look", "sender", "publication")}
+    assert "All other admins" not in pages["look"]
+    assert "All other admins get an email when one of these settings changes." in pages["sender"]
+    assert all(word in pages["publication"] for word in ("All other admins get an email when", "Language"))
+    link = (
+        '<a href="/desk/confirm?next=/admin/settings/sender">Confirm who you are</a> before you change these settings'
+    )
+    assert link in stale.get("/admin/settings/sender").text
+    assert link not in pages["sender"]
+
+
+def test_no_setting_silences_the_email_about_its_own_change(
+    both: Any, tmp_path: Path, move_settings_to_file: Any
+) -> None:
+    text = SETTINGS_TEXT.replace(
+        "[sender]", '[sender]\naddress = "a@news.dom.example"\nreply_to = "b@news.dom.example"'
+    )
+    world = move_settings_to_file(both, tmp_path, text, DIGEST_MAIL_URL="smtp://mail.dom.example:587")
+    admin = admin_client(world)
+    for field, silent in (("postal_address", ""), ("address", ""), ("reply_to", "editors@news.example.org")):
+        refused = submit(admin, "sender", **{field: silent})
+        assert (refused.status_code, "No email could leave any more" in refused.text) == (400, True), field
+    assert submit(admin, "sender", reply_to="c@news.dom.example").status_code == 303
+
+
+def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_only_that_row(both: Any) -> None:
+    add_admin(both)
+    old = Actor("staff 1", Role.ADMIN, Face.DESK, NOW - CONFIRMATION_LIFETIME)
+    guarded = [action for action in list_actions() if action.concern.needs_confirmation]
+    for action in guarded:
+        for frame in (action.transaction, action.steps):
+            with pytest.raises(ConfirmationRequiredError), frame(both.install, old, "x", now=NOW):
+                raise AssertionError(f"{action.name} went on")
+        with pytest.raises(ConfirmationRequiredError):
+            action.check_permitted(both.database, replace(old, confirmed_at=None), "x", now=NOW)
+    assert actions(both) == [f"refused: {action.name}" for action in guarded for _ in range(3)]
+    assert queued(both) == []
+
+
+def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(both: Any) -> None:
+    token = both.session_cookie("admin", fresh_at=STALE)[1]
+    signed_in = sign_in.find_signed_in(both.install, token, now=NOW)
+    assert signed_in is not None
+    install, actor = both.install, signed_in.actor
+    recipient = ExportRecipient("a reason", "us")
+    for act in (
+        lambda: own_account.replace_recovery_codes(install, signed_in, now=NOW),
+        lambda: own_account.add_own_passkey(install, signed_in, "{}", "a key", now=NOW),
+        lambda: reader_records.show_addresses(install, signed_in, [both.ada], "a reason", now=NOW),
+        lambda: address_searches.AddressSearches().begin(install, signed_in, "lovelace", "a reason", now=NOW),
+        lambda: background_backups.BackgroundBackups().begin(install, actor, passphrase="a" * 12, now=NOW),
+        lambda: lists.write_list(install, actor, io.StringIO(), recipient, now=NOW),
+        lambda: people.allow_signup(install, actor, ADA_ADDRESS, "a reason", now=NOW),
+    ):
+        with pytest.raises(ConfirmationRequiredError):
+            act()
+    assert queued(both) == []
