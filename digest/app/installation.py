@@ -11,6 +11,7 @@ from sqlalchemy import make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest.app import copy_guard
+from digest.collect.sandbox.client import SANDBOX
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember
@@ -202,6 +203,7 @@ def open_installation(
                 f"The database cannot be opened: {reason}.",
                 remedy=f"Look at DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether its server runs.",
             ) from exc
+        SANDBOX.keep_closed(settings.private_places)
         installation = Installation(settings, database)
         if may_migrate:
             _bind_older_consents(installation, clock, show_progress)

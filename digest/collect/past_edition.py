@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from pydantic import AwareDatetime
 
+from digest.collect.parsed_document import WebAddress
+
 
 @dataclass(frozen=True, slots=True)
 class PastStoryLink:
     """One story of a past edition: `url` canonical, texts plain."""
 
-    url: str
+    url: WebAddress
     headline: str
     summary: str = ""
 
@@ -22,7 +24,7 @@ class PastEditionPage:
     """
 
     title: str
-    address: str
+    address: WebAddress
     number: int | None
     released_at: AwareDatetime | None
     stories: tuple[PastStoryLink, ...]

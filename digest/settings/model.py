@@ -244,6 +244,13 @@ class Settings(values.SettingsTable):
         return self.settings_place.parent / ENVIRONMENT_FILE_NAME
 
     @property
+    def private_places(self) -> tuple[Path, ...]:
+        """The folders and files that hold keys, addresses or secrets: what parses documents never opens them."""
+        backups = Path(self.file.backup.folder) if self.file.backup.folder else None
+        places = self.home, self.settings_place, self.environment_place, self.dkim_key_file, backups
+        return tuple(place.absolute() for place in places if place)
+
+    @property
     def left_log(self) -> Path:
         """The departure log, outside the database."""
         return self.home / "left.log"

@@ -53,8 +53,8 @@ class AllowedCalls:
     conditions: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # name: (index, mask, value)
 
 
-# The calls that processes need to compute, to import what they find, to write into a pipe, and (below) to start children, with their numbers
-# on x86_64 and aarch64. What is called most comes first: the filter goes through them in this order.
+# The calls that processes need to compute, to import what they find, to write into a pipe, and (at the end) to start
+# children, with their numbers on x86_64 and aarch64. What is called most comes first, as the filter goes through them.
 _CALL_TABLE = """
 read             0    63
 write            1    64
@@ -211,6 +211,9 @@ def confine_broker(closed: Iterable[Path]) -> None:
     """Let this process, and those that it starts, read code alone, open no connection and start no program, for good.
 
     `closed` is never opened to it, whatever folder of code it lies in.
+
+    Raises:
+        OSError: the system offers Landlock or filters, and fails to apply them. One that has none is no error.
     """
     places = tuple(leave_out(list_code_folders(), closed))
     if _give_up_privileges():
@@ -284,7 +287,9 @@ def _restrict_calls(allowed: AllowedCalls) -> None:
         return
     program = build_filter(architecture, allowed)
     filter_program = _FilterProgram(len(program) // 8, program)
-    _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
+    refused = _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
+    if refused and ctypes.get_errno() != errno.EINVAL:  # which says that the kernel has no filters
+        raise OSError(ctypes.get_errno(), "the filter of system calls can't be entered")
 
 
 def _landlock(call: int, *arguments: int | bytes | None) -> int:
