@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import sealed_rows
 from subscribers.consent.sealed_rows import DISCLOSURES
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, ListExportPart, table_of
+from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, ListExportPart, Person, table_of
 
 DISCLOSURE_RETENTION = timedelta(days=400)
 TotalKey = tuple[int | None, str, str]  # person, recipient, reason
@@ -75,11 +75,14 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
 
     What an erased person's were stays counted without the person.
     """
-    old = select(Disclosure).where(Disclosure.at < now - DISCLOSURE_RETENTION).order_by(Disclosure.at)
-    rows = {row.id: row for row in session.scalars(old.limit(sealed_rows.BATCH_SIZE))}
-    plan = sealed_rows.plan_fold(
-        session, keys, DISCLOSURES, sealed_rows.read_rows_by_id(session, DISCLOSURES, list(rows), lock=True)
-    )
+    old = select(Disclosure.id, Disclosure.person).where(Disclosure.at < now - DISCLOSURE_RETENTION)
+    page = session.execute(old.order_by(Disclosure.at).limit(sealed_rows.BATCH_SIZE)).all()
+    # People first, as an erasure does: a total's foreign key locks them anyway.
+    people = select(Person.number).where(Person.number.in_({row.person for row in page if row.person is not None}))
+    session.execute(people.order_by(Person.number).with_for_update())
+    stored = sealed_rows.read_rows_by_id(session, DISCLOSURES, [row.id for row in page], lock=True)
+    plan = sealed_rows.plan_fold(session, keys, DISCLOSURES, stored)
+    rows = {row.id: row for row in session.scalars(select(Disclosure).where(Disclosure.id.in_(plan.ids)))}
     times: dict[TotalKey, list[datetime]] = {}
     for row in (rows[number] for number in sorted(plan.ids)):
         times.setdefault((row.person, row.to_whom, row.why), []).append(row.at)

@@ -145,10 +145,10 @@ def seal_rows(
         rows = [row for row in read_rows_by_id(session, table, ids) if row.batch is None]
     sealed = _commit_rows(keys, table, rows)
     with database.write() as session:
-        number, _ = disclosure_log.lock_log(session)
         current = {row.id: row for row in read_rows_by_id(session, table, [row.id for row in rows], lock=True)}
         fresh = [values for row, values in zip(rows, sealed, strict=True) if current.get(row.id) == row]
         if fresh:
+            number, _ = disclosure_log.lock_log(session)  # after the rows, as whoever folds them does
             _write_commitments(session, table, [{**values, "sealed_in": number + 1} for values in fresh])
             root = compute_root(values["commitment"] for values in fresh)
             draft = EntryDraft(EntryKind.SEALED, table.name, subject, rows=len(fresh), root=root)
