@@ -21,7 +21,7 @@ from digest.collect.articles import (
 )
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchResult
 from digest.collect.item_identity import is_front_page
-from digest.collect.parsers.public_access import SIGN_IN, SIGN_IN_STATUS
+from digest.collect.parsed_document import SIGN_IN, SIGN_IN_STATUS
 from digest.collect.sandbox import client as sandbox
 from digest.collect.urls import site_name
 from digest.store.engine import Database

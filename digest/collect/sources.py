@@ -12,8 +12,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason
-from digest.collect.parsed_document import DocumentKind
-from digest.collect.parsers.public_access import SIGN_IN, SIGN_IN_STATUS
+from digest.collect.parsed_document import SIGN_IN, SIGN_IN_STATUS, DocumentKind
 from digest.settings import Settings, SourceSettings
 from digest.store.models import Source, SourceHealth
 

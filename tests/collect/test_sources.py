@@ -146,7 +146,8 @@ def test_what_was_learnt_about_an_address_is_forgotten_when_nothing_is_there_any
 )
 def test_what_an_answer_makes_of_a_source(reason: FetchErrorReason, status: int | None, health: SourceHealth) -> None:
     error = FetchError(PORT.url, reason, "as it is", retry_after=90, status=status)
-    assert classify_fetch_error(error) == VisitFailure(health, "as it is", 90, status)
+    barrier = "visitors have to sign in" if status == 401 else ""
+    assert classify_fetch_error(error) == VisitFailure(health, "as it is", 90, status, barrier)
 
 
 def test_failures_wait_longer_and_longer_but_never_over_a_day() -> None:

@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from digest.collect import text_cleanup
+from digest.collect.parsed_document import SIGN_IN
 
 PROTECTED = "it's password-protected"
-SIGN_IN, SIGN_IN_STATUS = "visitors have to sign in", 401  # not 403: publishers answer that to programs alone
 MISSING = "its page says that nothing is there"
 
 # What WordPress says in place of a protected post's excerpt, from its own catalogs of several releases.

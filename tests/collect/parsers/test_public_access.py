@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from digest.collect.parsed_document import ParsedDocument
+from digest.collect.parsed_document import SIGN_IN, ParsedDocument
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.page import read_page_barrier
-from digest.collect.parsers.public_access import MISSING, PROTECTED, SIGN_IN
+from digest.collect.parsers.public_access import MISSING, PROTECTED
 from digest.collect.sandbox.client import read_article_page_in_child
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
