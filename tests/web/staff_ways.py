@@ -10,7 +10,8 @@ from typing import Any
 import pyotp
 from playwright.sync_api import Page, expect
 
-from digest.app.accounts import own_account, sign_in
+from digest.app.accounts import own_account
+from digest.app.accounts.visitor import Visitor
 from digest.store.account_models import StaffSession
 from tests.browser import enter_by_keyboard, write_by_keyboard
 
@@ -72,7 +73,9 @@ def give_password(world: Any, token: str, now: datetime) -> str:
     assert member is not None
     own_account.begin_code_app(world.install, member, now=now)
     secret = own_account.read_waiting_secret(world.install, member)
-    own_account.set_password(world.install, member, PASSWORD, pyotp.TOTP(secret).at(now), now=now)
+    own_account.set_password(
+        world.install, member, PASSWORD, pyotp.TOTP(secret).at(now), Visitor("127.0.0.1", ""), now=now
+    )
     with world.database.write() as session:
         session.delete(session.get_one(StaffSession, member.session_id))
     return secret

@@ -12,7 +12,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts import code_apps, passkeys, passwords
-from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, list_sign_ins
+from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, list_sign_ins, require_current_password
+from digest.app.accounts.visitor import Visitor
 from digest.app.acts import Act, Role
 from digest.app.installation import Installation
 from digest.settings.concerns import Concern
@@ -184,15 +185,24 @@ def describe_code_app(installation: Installation, signed_in: SignedInStaff, secr
 
 
 def set_password(
-    installation: Installation, signed_in: SignedInStaff, password: str, code: str, *, now: datetime
+    installation: Installation,
+    signed_in: SignedInStaff,
+    password: str,
+    code: str,
+    visitor: Visitor,
+    *,
+    current: str = "",
+    now: datetime,
 ) -> list[str]:
     """Set the member's password, and the app that waits once its first code is right; end all other sessions.
 
-    Where both are there, either may be left empty: it stays as it is. Return recovery codes where there were none: nobody can
-    read them back.
+    If the member has both, either may be empty and stays as it is. A new password takes the `current` one (ASVS 5.0, 6.2.3).
+    Return recovery codes if there were none: they can't be read back.
 
     Raises:
-        PasswordRefusedError: the password is too short, too long or easily guessed.
+        PasswordRefusedError: the password is too short, too long, or easily guessed.
+        SignInRefusedError: the current password isn't right; the member's log says so.
+        TooManyTriesError: there were too many tries at the current password.
         OwnAccountError: the code is not right, there is no app yet, or nothing was given.
         SessionEndedError: the session ended meanwhile.
     """
@@ -200,6 +210,7 @@ def set_password(
     password_hash = None
     if password:
         passwords.check_password(password, own_words=_list_own_words(installation, signed_in))
+        require_current_password(installation, signed_in, current, visitor, now=now)
         password_hash = passwords.hash_password(password)
     with SET_PASSWORD.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         _require_session(session, signed_in)

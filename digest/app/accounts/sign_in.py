@@ -240,31 +240,70 @@ def _check_password(
 
     Which of the two was wrong is told only to who knew the password.
     """
-    keys, database = installation.keys, installation.database
-    name = staff.staff_actor(member) if member else ""
-    try:
-        with database.write() as session:
-            account = _name_account(email)
-            counted = try_limits.count_try(session, keys, account, member.id if member else None, visitor, now=now)
-    except try_limits.TooManyTriesError:
-        record_refusal(database, "too many tries", member=name, now=now)
-        raise
-    more = f"You have {counted.left} more {'try' if counted.left == 1 else 'tries'} in the next ten minutes."
+    database = installation.database
+    counted = _count_try(installation, member, email, visitor, now)
     right = passwords.matches_password(password, member.password_hash if member else None)
     if member is None or not right:
-        record_refusal(database, "wrong password" if member else "unknown address", member=name, now=now)
-        if member is not None:
-            with database.write() as session:
-                record_sign_in(session, member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
-        raise SignInRefusedError(f"Address, password and code do not belong together. {more}")
+        _record_wrong_password(installation, member, visitor, now)
+        raise SignInRefusedError(f"Address, password and code do not belong together. {_tell_tries_left(counted)}")
     with database.write() as session:
-        if code_apps.use_app_code(session, keys, member.id, code, now=now):
+        if code_apps.use_app_code(session, installation.keys, member.id, code, now=now):
             return SignInMethod.PASSWORD, counted
         if code_apps.use_recovery_code(session, member.id, code, now=now):
             return SignInMethod.RECOVERY_CODE, counted
         record_sign_in(session, member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
-    record_refusal(database, "wrong code", member=name, now=now)
-    raise SignInRefusedError(f"That code is not right, or was used. Wait for the next one. {more}", "code")
+    record_refusal(database, "wrong code", member=staff.staff_actor(member), now=now)
+    raise SignInRefusedError(
+        f"That code is not right, or was used. Wait for the next one. {_tell_tries_left(counted)}", "code"
+    )
+
+
+def require_current_password(
+    installation: Installation, signed_in: SignedInStaff, password: str, visitor: Visitor, *, now: datetime
+) -> None:
+    """Refuse a member who has a password and doesn't know it. It counts as a try to sign in.
+
+    Raises:
+        SignInRefusedError: it isn't right; the member's log says so.
+        TooManyTriesError: there were too many tries.
+    """
+    with installation.database.read() as session:
+        member = session.get_one(StaffMember, signed_in.member_id)
+    if member.password_hash is None:
+        return
+    counted = _count_try(installation, member, member.email, visitor, now)
+    if not passwords.matches_password(password, member.password_hash):
+        _record_wrong_password(installation, member, visitor, now)
+        raise SignInRefusedError(f"Your current password isn't right. {_tell_tries_left(counted)}")
+    with installation.database.write() as session:
+        try_limits.forget_tries(session, counted)
+
+
+def _count_try(
+    installation: Installation, member: StaffMember | None, email: str, visitor: Visitor, now: datetime
+) -> try_limits.TryCount:
+    try:
+        with installation.database.write() as session:
+            account, number = _name_account(email), member.id if member else None
+            return try_limits.count_try(session, installation.keys, account, number, visitor, now=now)
+    except try_limits.TooManyTriesError:
+        name = staff.staff_actor(member) if member else ""
+        record_refusal(installation.database, "too many tries", member=name, now=now)
+        raise
+
+
+def _record_wrong_password(
+    installation: Installation, member: StaffMember | None, visitor: Visitor, now: datetime
+) -> None:
+    name = staff.staff_actor(member) if member else ""
+    record_refusal(installation.database, "wrong password" if member else "unknown address", member=name, now=now)
+    if member is not None:
+        with installation.database.write() as session:
+            record_sign_in(session, member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
+
+
+def _tell_tries_left(counted: try_limits.TryCount) -> str:
+    return f"You have {counted.left} more {'try' if counted.left == 1 else 'tries'} in the next ten minutes."
 
 
 def _name_account(email: str) -> str:

@@ -8,7 +8,9 @@ from digest.app.accounts.code_apps import draw_qr_code
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.passkeys import PasskeyError
 from digest.app.accounts.passwords import PasswordRefusedError
-from digest.web.auth.access import current_staff
+from digest.app.accounts.sign_in import SignInRefusedError
+from digest.app.accounts.try_limits import TooManyTriesError
+from digest.web.auth.access import current_staff, current_visitor
 from digest.web.auth.pages import auth_pages
 from digest.web.context import web_context
 from subscribers.errors import RefusalError
@@ -88,9 +90,15 @@ def submit_new_password() -> ResponseReturnValue:
     context, form = web_context(), request.form
     try:
         codes = own_account.set_password(
-            context.installation, current_staff(), form.get("password", ""), form.get("code", ""), now=context.clock()
+            context.installation,
+            current_staff(),
+            form.get("password", ""),
+            form.get("code", ""),
+            current_visitor(),
+            current=form.get("current", ""),
+            now=context.clock(),
         )
-    except (PasswordRefusedError, OwnAccountError) as exc:
+    except (PasswordRefusedError, OwnAccountError, SignInRefusedError, TooManyTriesError) as exc:
         page = _password_page(refusal=exc)
         return (page, 400) if page is not None else _back_to_own_page("password")
     return _recovery_codes_page(codes) if codes else _back_to_own_page("password")

@@ -118,7 +118,7 @@ def set_up_password(bare: Desk) -> Desk:
     member = bare.signed_in()
     own_account.begin_code_app(bare.install, member, now=bare.now)
     bare.secret = own_account.read_waiting_secret(bare.install, member)
-    bare.codes = own_account.set_password(bare.install, member, PASSWORD, bare.code(), now=bare.now)
+    bare.codes = own_account.set_password(bare.install, member, PASSWORD, bare.code(), HOME, now=bare.now)
     own_account.end_own_session(bare.install, member, member.session_id, now=bare.now)
     return bare
 
@@ -396,7 +396,7 @@ REFUSED = (
 def test_a_password_that_others_would_guess_is_refused_and_changes_nothing(desk: Desk, password: str, why: str) -> None:
     member = desk.signed_in()
     with pytest.raises(PasswordRefusedError, match=why):
-        own_account.set_password(desk.install, member, password, "", now=desk.now)
+        own_account.set_password(desk.install, member, password, "", HOME, now=desk.now)
     assert desk.sign_in().token
 
 
@@ -427,10 +427,10 @@ def test_the_present_app_works_until_a_code_of_the_new_one_is_right(desk_on_both
     own_account.begin_code_app(desk_on_both.install, member, now=desk_on_both.now)
     new_secret = own_account.read_waiting_secret(desk_on_both.install, member)
     with pytest.raises(OwnAccountError, match="code is not right"):
-        own_account.set_password(desk_on_both.install, member, "", "000000", now=desk_on_both.now)
+        own_account.set_password(desk_on_both.install, member, "", "000000", HOME, now=desk_on_both.now)
     assert desk_on_both.sign_in().token, "the old app's code"
     code = pyotp.TOTP(new_secret).at(desk_on_both.now)
-    assert own_account.set_password(desk_on_both.install, member, "", code, now=desk_on_both.now) == []
+    assert own_account.set_password(desk_on_both.install, member, "", code, HOME, now=desk_on_both.now) == []
     with pytest.raises(SignInRefusedError):
         desk_on_both.sign_in()
     desk_on_both.secret = new_secret
@@ -439,14 +439,45 @@ def test_the_present_app_works_until_a_code_of_the_new_one_is_right(desk_on_both
         assert session.scalar(select(func.count()).select_from(CodeApp)) == 1
 
 
+def test_a_new_password_takes_the_current_one_and_guessing_it_is_limited(desk_on_both: Desk) -> None:
+    """ASVS 5.0, 6.2.3: who finds a session open doesn't take the account over."""
+    member = desk_on_both.signed_in()
+
+    def change(current: str) -> None:
+        own_account.set_password(
+            desk_on_both.install,
+            member,
+            "another plum, another window",
+            "",
+            HOME,
+            current=current,
+            now=desk_on_both.now,
+        )
+
+    for left, current in ((4, ""), (3, "another plum, another window")):
+        with pytest.raises(SignInRefusedError, match=f"current password isn't right. You have {left} more tries"):
+            change(current)
+    assert desk_on_both.sign_in().token, "the password is the old one"
+    for _ in range(5):
+        with pytest.raises(SignInRefusedError):
+            change("guessed")
+    with pytest.raises(TooManyTriesError):
+        change(PASSWORD)
+    desk_on_both.steps += 22
+    change(PASSWORD)
+    with pytest.raises(SignInRefusedError):
+        desk_on_both.sign_in()
+    assert desk_on_both.sign_in(password="another plum, another window").token
+
+
 def test_a_password_without_an_app_is_not_taken(bare: Desk) -> None:
     member = bare.signed_in()
     with pytest.raises(OwnAccountError, match="no app yet"):
-        own_account.set_password(bare.install, member, PASSWORD, "123456", now=bare.now)
+        own_account.set_password(bare.install, member, PASSWORD, "123456", HOME, now=bare.now)
     own_account.begin_code_app(bare.install, member, now=bare.now)
     for password, code in (("", "123456"), (PASSWORD, ""), (PASSWORD, "123456")):
         with pytest.raises(OwnAccountError):
-            own_account.set_password(bare.install, member, password, code, now=bare.now)
+            own_account.set_password(bare.install, member, password, code, HOME, now=bare.now)
     with pytest.raises(SignInRefusedError):
         bare.sign_in(code="123456")
 

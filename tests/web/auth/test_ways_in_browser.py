@@ -257,6 +257,7 @@ def test_sessions_are_listed_and_ended_and_a_new_password_ends_the_others(
     alive = [other.request.get(f"{served.base}/desk/", max_redirects=0).status for other in others]
     assert sorted(alive) == [200, 200, 303]
     follow(page.get_by_role("link", name="Change it"))
+    page.get_by_label("Current password").fill(PASSWORD)
     page.get_by_label("New password").fill("another plum, another window")
     follow(page.get_by_role("button", name="Save"))
     expect(page).to_have_url(f"{served.base}/desk/security#password")
