@@ -10,7 +10,7 @@ from typing import Any
 import pyotp
 from playwright.sync_api import Page, expect
 
-from digest.app.accounts import own_account
+from digest.app.accounts import own_account, sign_in
 from digest.app.accounts.visitor import Visitor
 from digest.store.account_models import StaffSession
 from tests.browser import enter_by_keyboard, write_by_keyboard
