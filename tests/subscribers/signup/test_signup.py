@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from digest.app.consent_wordings import current_wording
@@ -156,8 +157,13 @@ class House:
 
 
 @pytest.fixture
-def house(database: Database, tmp_path: Path) -> House:
-    return House(database, DepartureLog(tmp_path / "left.log", KEYS))
+def departure_log(tmp_path: Path) -> DepartureLog:
+    return DepartureLog(tmp_path / "left.log", KEYS)
+
+
+@pytest.fixture
+def house(database: Database, departure_log: DepartureLog) -> House:
+    return House(database, departure_log)
 
 
 def test_a_form_is_written_encrypted_and_of_one_size(house: House) -> None:
@@ -570,6 +576,24 @@ def test_workers_that_answer_at_once_share_one_quota_and_answer_each_form_once(h
     answered = 1 + 1 + 10  # a first form of each wide network, and ten others
     assert house.count(SignupRequest) == 41 - answered
     assert len(house.notes) == house.count(Person) == answered
+
+
+def test_a_worker_waits_for_another_ones_answer_before_it_spends_the_quota(
+    postgresql: Database, departure_log: DepartureLog
+) -> None:
+    house = House(postgresql, departure_log)
+    quota = house.bounds.quota
+    house.asked()
+    house.ask("bo@example.org")
+    house.ask("cy@example.org")
+    with postgresql.read() as session:
+        first, second = session.scalars(select(SignupRequest).order_by(SignupRequest.id))
+    with postgresql.write() as answering, postgresql.engine.connect() as connection, Session(connection) as other:
+        assert request_queue.claim_request(answering, first, quota, now=NOW)
+        other.execute(text("SET LOCAL lock_timeout = '50ms'"))
+        with pytest.raises(OperationalError, match="lock timeout") as blocked:
+            request_queue.claim_request(other, second, quota, now=NOW)
+    assert "FOR UPDATE" in str(blocked.value.statement), "it waits before it reads, so no answer is counted twice"
 
 
 def test_forms_of_earlier_hours_leave_no_counts_of_networks(house: House) -> None:
