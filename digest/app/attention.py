@@ -21,7 +21,7 @@ from digest.deliver.retention import provider_erasures
 from digest.deliver.send.progress import read_progress
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition.calendar_store import find_deadline
-from digest.edition.content import EditionContent
+from digest.edition.content import link_articles, read_sections
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
 from digest.edition.release_calendar import MAX_LATENESS
@@ -278,12 +278,12 @@ def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterat
     """Find what a coming edition links and visitors can't read: by the last look where it's to be approved again, else by what sources said."""
     for edition in editions:
         if edition.state == EditionState.APPROVED and edition.paused_at is None:
-            linked = EditionContent.from_json(edition.content).linked_articles
+            linked = link_articles(read_sections(edition.content))
             withdrawn = find_withdrawn(session, linked)
             gone = tuple(article_looks.LookFinding(url, linked[url], reason) for url, reason in withdrawn.items())
         else:
             look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
-            linked = EditionContent.from_json(edition.content).linked_articles if look and look.gone else {}
+            linked = link_articles(read_sections(edition.content)) if look and look.gone else {}
             gone = tuple(finding for finding in (look.gone if look else ()) if finding.url in linked)
         if gone:
             yield AttentionFinding(

@@ -195,7 +195,9 @@ def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
             {
                 **values,
                 "items": tuple(map(_decode_item, io.BytesIO(body))),
-                "rejected": [{"place": place, "reason": reason, "url": url} for place, reason, url in head["rejected"]],
+                "rejected": [
+                    {"place": place, "reason": reason, "withheld_url": url} for place, reason, url in head["rejected"]
+                ],
                 "feeds": [{"url": url, "title": title} for url, title in head["feeds"]],
             }
         )

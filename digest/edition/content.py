@@ -3,6 +3,7 @@
 It is stored as JSON in `Edition.content`, is what an editor changes, and is all that rendering reads.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
@@ -171,15 +172,8 @@ class EditionContent:
 
     @property
     def linked_articles(self) -> dict[str, str]:
-        """The address of every article that it links, with its headline; of one below another, with that one's too."""
-        articles: dict[str, str] = {}
-        for entry in (entry for section in self.sections for entry in section.entries):
-            links = [(entry.url, entry.headline)]
-            links += [(link.url, f"{link.text}, under {entry.headline}") for link in (*entry.also, *entry.related)]
-            for url, headline in links:
-                if url:
-                    articles.setdefault(url, headline)
-        return articles
+        """See `link_articles`."""
+        return link_articles(self.sections)
 
     def as_json(self) -> dict[str, Any]:
         """Return the plain form that is stored."""
@@ -225,3 +219,15 @@ def truncate_text(text: str, max_length: int) -> str:
         return text
     head = text[: max_length - 1]
     return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,;:.-\u2013\u2014") + "…"
+
+
+def link_articles(sections: Iterable[EditionSection]) -> dict[str, str]:
+    """Return the URL of every article that sections link, with its headline; of one below another, with that one's too."""
+    articles: dict[str, str] = {}
+    for entry in (entry for section in sections for entry in section.entries):
+        links = [(entry.url, entry.headline)]
+        links += [(link.url, f"{link.text}, under {entry.headline}") for link in (*entry.also, *entry.related)]
+        for url, headline in links:
+            if url:
+                articles.setdefault(url, headline)
+    return articles

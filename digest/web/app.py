@@ -82,7 +82,8 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     """
     settings = installation.settings
     app = RedactingFlask("digest.web", static_folder=None)
-    app.debug = False  # whatever FLASK_DEBUG says: a traceback isn't for the world
+    # Whatever FLASK_DEBUG says: a traceback isn't for the world. (`app.debug` would create the Jinja environment before it's set up.)
+    app.config["DEBUG"] = False
     _configure_app(app, installation)
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"

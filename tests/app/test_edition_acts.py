@@ -128,7 +128,12 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
     assert sending.send_test(install, name, actor=EDITOR, clock=lambda: NOW).arrived
     editions.void_approval(install, name, actor=EDITOR, now=NOW)
     assert audit_rows(both.database) == [
-        ("approve", EDITOR.name, name, {"mark": content_hash, "version": 1}),
+        (
+            "approve",
+            EDITOR.name,
+            name,
+            {"mark": content_hash, "version": 1, "missing": 0, "authors": [], "alone": False},
+        ),
         ("paused", EDITOR.name, name, {"because": "a doubt"}),
         ("resumed", EDITOR.name, name, {}),
         ("test", EDITOR.name, name, {"to": ["staff 1"]}),

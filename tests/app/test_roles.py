@@ -107,6 +107,7 @@ WITHOUT_ROLE = {
             "accounts.sign_in.offer_challenge",
             "accounts.sign_in.confirm_by_passkey",
             "accounts.sign_in.sign_out",
+            "accounts.sign_in.require_current_password",
             "address_searches.AddressSearches.find",
             "examined_logs.ExaminedLogs.find",
             "clipboard.list_clippings",
@@ -124,6 +125,7 @@ WITHOUT_ROLE = {
     "upgrade.upgrade_installation": "staff cannot be looked up before: whoever can run it sits at the terminal",
     "demo_people.add_people": "the demo's own people, taken in by lists.import_list, which asks",
     "examined_logs.ExaminedLogs.settle": "of a log that ExaminedLogs.examine kept, by uncertain_acts.resolve_by_log; both ask",
+    "editions.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.draft_next_edition",
     "last_look.look_before_sending": "it looks whether there is a reason, and asks last_look.look_again",
     "uploads.work_on_upload": "the child's part of uploads.ListUploads.begin, by lists.rehearse_import and import_list, which ask",
 }

@@ -208,6 +208,7 @@ def set_password(
     """
     member_id, keys = signed_in.member_id, installation.keys
     password_hash = None
+    SET_PASSWORD.check_permitted(installation.database, signed_in.actor, signed_in.actor.name, now=now)
     if password:
         passwords.check_password(password, own_words=_list_own_words(installation, signed_in))
         require_current_password(installation, signed_in, current, visitor, now=now)

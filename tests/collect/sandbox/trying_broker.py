@@ -162,7 +162,6 @@ _MISBEHAVIOUR: dict[str, Callable[..., Reply]] = {
     "look around": look_around,
     "attack": attack,
 }
-OPERATIONS |= _MISBEHAVIOUR
 
 
 def limits_of(size: int) -> DocumentLimits:
@@ -173,4 +172,5 @@ def limits_of(size: int) -> DocumentLimits:
 broker.document_limits = child.document_limits = limits_of  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
+    OPERATIONS |= _MISBEHAVIOUR
     broker.serve_requests()

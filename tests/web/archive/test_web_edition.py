@@ -65,7 +65,7 @@ def test_the_page_leads_to_the_editions_before_and_after_it_and_to_the_list_at_t
     forms = page.xpath("//main//form[@action='/subscribe']")
     assert len(forms) == 2
     fields = dict.fromkeys(forms[0].xpath(".//input/@name"), "") | {"email": "new@county.example"}
-    assert "We sent a link" in world.client.post("/subscribe", data=fields).text
+    assert "email you a link that works" in world.client.post("/subscribe", data=fields).text
 
 
 def test_what_the_page_says_of_itself_is_whole_and_names_public_addresses(world: Any) -> None:
