@@ -64,7 +64,7 @@ class ApprovalStanding:
     void_title: str
     void_reason: str
     sentences: tuple[str, ...]
-    approvers: str  # who has approved it and who still may; empty where it is no draft
+    approvers: str  # who can approve it, in a sentence; empty if it isn't a draft
     signed: str  # by whom it is approved, or begins to be; empty where nobody has
     refusal: str
     approve_label: str  # of the button

@@ -70,7 +70,7 @@ def describe_standing(overview: ApprovalOverview, state: EditingState | None = N
         EditionContent.from_json(overview.edition.content),
         writer=create_edit_writer(state.arrangement, sections) if state else None,
         sentences=approvals.approval_sentences(overview, viewer),
-        approvers=" ".join(approvals.approver_sentences(overview, viewer)),
+        approvers="".join(approvals.approver_sentences(overview, viewer)[-1:]),  # who can; the review page has the rest
         actor=viewer,
         zone=context.zone,
     )

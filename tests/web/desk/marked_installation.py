@@ -18,6 +18,7 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from digest.app import approvals, background, corrections, editing, editions, hold, jobs, sending
+from digest.app.acts import Actor, Face, Role
 from digest.app.edit_application import EditForm
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
@@ -35,7 +36,7 @@ from digest.store.delivery_models import Delivery
 from digest.store.engine import Database
 from digest.web.app import create_app
 from subscribers.crypto.keys import KeyRing
-from tests.actors import ADMIN, EDITOR
+from tests.actors import ADMIN
 from tests.deliver.returned_mails import sent_message
 from tests.injected_markers import EXPRESSION, MarkerJudge, make_marker, make_script_address, make_short_marker
 from tests.web.admin.test_import_pages import EVIDENCE
@@ -602,7 +603,12 @@ def release(run: MarkedRun, clock: SetClock) -> None:
     context = jobs.JobContext(install, clock)
     jobs.remind(context)
     jobs.look_for_alerts(context)
-    editions.approve_edition(install, name, wanted, actor=EDITOR, now=clock())
+    for colleague in sorted(approvals.read_approval_overview(install, name).rule.list_eligible()):
+        # What a nameless terminal wrote takes two people.
+        if not editions.approve_edition(
+            install, name, wanted, actor=Actor(colleague, Role.EDITOR, Face.DESK), now=clock()
+        ).missing:
+            break
     clock.now = release_at
     sending.send_edition(install, name, actor=ADMIN, clock=clock)
     background.process_signup_requests(install, clock=clock)

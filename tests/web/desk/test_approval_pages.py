@@ -74,7 +74,7 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert "Dana wrote the subject: someone other than Dana needs to approve that. You can approve." in page(
         week, "sam"
     )
-    assert who_can in week.client().get(week.path).text
+    assert "Sam can approve." in week.client().get(week.path).text
     refused = approve(week, "dana")
     assert refused.status_code == 409
     assert "You wrote what still needs approval" in refused.text

@@ -10,7 +10,10 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, Route, expect
 
 from digest.app import approvals, editions
+from digest.app.acts import Actor, Face, Role
 from digest.app.edition_status import edition_status
+from digest.store import staff
+from digest.store.delivery_models import StaffMember
 from digest.web.desk.story_pool import MAX_POOL_STORIES
 from digest.web.server import open_page_server
 from tests.actors import ADMIN, EDITOR
@@ -528,11 +531,21 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
     subject.press("End")
     desk.keyboard.type(" (typed)")
     mark = edition_status(week.installation, week.name, now=later()).content_hash
-    editions.approve_edition(week.installation, week.name, mark, actor=ADMIN, now=later())
+    with week.installation.database.write() as session:
+        priya = StaffMember(
+            email="priya.nair@news.example.org",
+            name="Priya Nair",
+            role="editor",
+            added_by="test",
+            added_at=later(),
+            proven_at=later(),
+        )
+        session.add(priya)
+        session.flush()
+        colleague = Actor(staff.staff_actor(priya), Role.EDITOR, Face.DESK)
+    editions.approve_edition(week.installation, week.name, mark, actor=colleague, now=later())
     desk.clock.fast_forward(16_000)
-    expect(stands).to_contain_text(
-        "Approved by eve (at a terminal), Nov 19, 5:35 p.m. A change takes the approval back."
-    )
+    expect(stands).to_contain_text("Approved by Priya Nair, Nov 19, 5:35 p.m. A change takes the approval back.")
     expect(desk.locator(".head .pill")).to_have_text("Approved")
     expect(acts).to_have_text(["Send a test"])
     # What takes an approval back of which this page was not made is asked first, by whatever it is done.
