@@ -179,7 +179,7 @@ def left(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases
                 "mail_url": SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2"),
                 "file": world.install.settings.file.model_copy(
                     update={
-                        "limits": LimitSettings(signups_per_network=1000),
+                        "limits": LimitSettings(signups_per_network=1000, signups_per_domain=1000),
                         "alerts": AlertSettings(canary_minutes=0, hard_bounces=10_000, policy_refusals=10_000),
                     }
                 ),
@@ -333,7 +333,7 @@ def _type_into_forms(install: Installation, left: Left, typed: list[str]) -> Non
     client = app.test_client()
     for place, address in enumerate([*typed, typed[0], ADDRESSES[60]]):
         form = {"email": address, "agree": "yes", "wording": "1"}
-        answer = client.post("/subscribe", data=form, environ_base={"REMOTE_ADDR": f"198.51.100.{place}"})
+        answer = client.post("/subscribe", data=form, environ_base={"REMOTE_ADDR": f"198.18.{place}.9"})
         assert answer.status_code == 200
         left.keep("pages", answer.data)
         left.keep("pages", client.post("/preferences", data={"email": address}).data)

@@ -9,9 +9,13 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from digest.edition.arrangement import ArrangedStory, Arrangement
 from digest.edition.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditKind, StoryField
+
+if TYPE_CHECKING:
+    # Arranging imports half a second of grouping and ranking, which sending does without.
+    from digest.edition.arrangement import ArrangedStory, Arrangement
 
 # Names of parts beside `EditionField` and `StoryField`.
 STORY_PART, BLOCK_PART, PICTURE_PART, TOPIC_PART, NOTE_PART = "story", "block", "picture", "topic", "note"
@@ -43,7 +47,7 @@ class _Writing:
     in_force: bool
 
 
-def list_written_parts(arrangement: Arrangement) -> tuple[WrittenPart, ...]:
+def list_written_parts(arrangement: "Arrangement") -> tuple[WrittenPart, ...]:
     """List what editors wrote of what an edition shows, once for each author."""
     return tuple(sorted(set(_PartFinder(arrangement).list_parts())))
 
@@ -56,7 +60,7 @@ def find_block_authors(edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
 class _PartFinder:
     """Finds the authors of the parts of one arrangement."""
 
-    def __init__(self, arrangement: Arrangement) -> None:
+    def __init__(self, arrangement: "Arrangement") -> None:
         self._arrangement = arrangement
         self._places = _PlaceNames(arrangement)
         self._writings: dict[tuple[str, str], list[_Writing]] = defaultdict(list)
@@ -85,7 +89,7 @@ class _PartFinder:
                     if StoryField.HEADLINE in under.texts:
                         yield from self._name_story_authors(StoryField.HEADLINE, under)
 
-    def _list_story_parts(self, story: ArrangedStory) -> Iterator[WrittenPart]:
+    def _list_story_parts(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
         yield from self._list_added(story)
         shown = [name for name, text in story.texts.items() if text.strip()]
         shown += [NOTE_PART] if story.note.strip() else []
@@ -96,11 +100,11 @@ class _PartFinder:
         for part in shown:
             yield from self._name_story_authors(part, story)
 
-    def _list_added(self, story: ArrangedStory) -> Iterator[WrittenPart]:
+    def _list_added(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
         for article in story.original.story.members:
             yield from self._name_authors(STORY_PART, article.url, _headline_of(story))
 
-    def _name_story_authors(self, part: str, story: ArrangedStory) -> Iterator[WrittenPart]:
+    def _name_story_authors(self, part: str, story: "ArrangedStory") -> Iterator[WrittenPart]:
         return self._name_authors(part, self._places.name_place(part, story.url), _headline_of(story))
 
     def _name_authors(self, part: str, place: str, item: str = "") -> Iterator[WrittenPart]:
@@ -108,7 +112,7 @@ class _PartFinder:
         return (WrittenPart(actor, part, item) for actor in _find_authors(writings))
 
 
-def _headline_of(story: ArrangedStory) -> str:
+def _headline_of(story: "ArrangedStory") -> str:
     return story.texts.get(StoryField.HEADLINE, story.original.story.lead.title)
 
 
@@ -154,7 +158,7 @@ def _dump(value: object) -> str:
 class _PlaceNames:
     """Gives one name to all articles that were ever in one story, so that no merge or split takes a text from its authors."""
 
-    def __init__(self, arrangement: Arrangement) -> None:
+    def __init__(self, arrangement: "Arrangement") -> None:
         self._names: dict[str, str] = dict(arrangement.story_names)
         for stories in arrangement.sections.values():
             for each in (each for story in stories for each in (story, *story.supporting)):

@@ -47,12 +47,12 @@ class SampleWeek:
         client.set_cookie(name, value, domain="localhost")
         return client
 
-    def session_cookie(self, editor: str = "dana") -> tuple[str, str]:
+    def session_cookie(self, editor: str = "dana", now: datetime = SAMPLE_NOW) -> tuple[str, str]:
         """Begin a session; give the cookie's name and value."""
         with self.installation.database.write() as session:
             member = staff.require_staff_member(session, COLLEAGUES[editor])
             token = staff_sessions.begin_session(
-                session, member, network="this machine", browser="Firefox on Linux", now=SAMPLE_NOW
+                session, member, network="this machine", browser="Firefox on Linux", now=now
             )
         return CookieScope.from_settings(self.installation.settings).session, token
 
