@@ -145,7 +145,8 @@ def test_a_systemd_credential_is_the_passphrase_unless_the_environment_names_one
 def test_commands_from_init_to_a_restored_backup_work_with_it(new_home: Path, tmp_path: Path) -> None:
 
     def run(*arguments: str, passphrase: str = PASSPHRASE) -> Result:
-        return CliRunner().invoke(digest_command, arguments, env={"DIGEST_KEY_PASSPHRASE": passphrase}, input="y\n")
+        env = {"DIGEST_KEY_PASSPHRASE": passphrase, "DIGEST_BACKUP_PASSPHRASE": PASSPHRASE}
+        return CliRunner().invoke(digest_command, arguments, env=env, input="y\n")
 
     made = run("init")
     assert made.exit_code == 0, made.output

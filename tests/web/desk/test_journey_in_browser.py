@@ -73,6 +73,16 @@ class DroppingHandler(RecordingHandler):
         return reply
 
 
+@dataclass(frozen=True)
+class SignedInNow:
+    """Signs colleagues in at the moment of the clock."""
+
+    served: "ServedWeek"
+
+    def session_cookie(self, editor: str) -> tuple[str, str]:
+        return self.served.week.session_cookie(editor, self.served.clock.now)
+
+
 @dataclass
 class ServedWeek:
     """The sample's week as it is served, its readers' numbers, and what a mail server got of it."""
@@ -253,8 +263,7 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     press_by_keyboard(sam.get_by_role("button", name="Let it go on"))
     expect(heading).to_have_text("5 of 6 done")
     # Days have gone by since Sam signed in: who stops everything says who they are.
-    name, value = served.week.session_cookie("sam", served.clock.now)
-    sam.context.add_cookies([{"name": name, "value": value, "url": served.address}])
+    sign_in(sam.context, SignedInNow(served), served.address, "sam")
     press_by_keyboard(sam.get_by_role("button", name="Stop everything"))
     expect(heading).to_have_text("Everything is stopped")
     served.turn_clock(NINE)
