@@ -17,7 +17,7 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from digest.app import approvals, background, corrections, editing, editions, hold, jobs, sending
+from digest.app import approvals, background, correction_emails, corrections, editing, editions, hold, jobs, sending
 from digest.app.edit_application import EditForm
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
@@ -612,8 +612,9 @@ def release(run: MarkedRun, clock: SetClock) -> None:
     url = corrections.view_corrections(install, name).stories[0].url
     form = corrections.CorrectionForm(url, "headline", becomes, why)
     made = corrections.correct_story(install, name, form, actor=ADMIN, now=clock())
-    corrections.mail_correction(install, name, made.seq, actor=ADMIN, now=clock())
-    corrections.plan_correction_mails(install, clock=clock)
+    mark = correction_emails.view_email(install, name, made.seq).content_hash
+    correction_emails.approve_email(install, name, made.seq, mark, actor=EDITOR, now=clock())
+    correction_emails.plan_correction_emails(install, clock=clock)
     background.send_due_notices(install, clock=clock)
     background.send_due_corrections(install, clock=clock)
 
