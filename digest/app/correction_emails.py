@@ -284,8 +284,8 @@ def plan_correction_emails(installation: Installation, *, clock: Callable[[], da
             fault = _find_fault(session, edition, correction, installation.keys)
             sent = corrections.find_sent_text(session, correction, edition)
         if fault:
-            refused.append(f"Correction {correction.seq} of {edition.name} wasn't emailed: {fault}")
             _take_approval_back(installation, correction, edition, fault, now=clock())
+            refused.append(f"Correction {correction.seq} of {edition.name} wasn't emailed: {fault}")
         else:
             queued += _plan_emails(installation, correction, edition, sent, clock)
     return PlannedEmails(queued, tuple(refused))
@@ -296,7 +296,11 @@ def _take_approval_back(
 ) -> None:
     log.error("a correction isn't what was approved", edition=edition.name, correction=correction.seq, why=fault)
     with installation.database.write() as session:
+        # Whoever approves it holds the edition's row; one approved anew since then stays approved.
+        find_edition(session, edition.name, lock=True)
         row = session.get_one(Correction, correction.id)
+        if row.mail_approved_at != correction.mail_approved_at:
+            return
         row.mail_approved_at, row.signatures = None, []
         detail = {"correction": correction.id, "message": fault}
         record_audit(session, REFUSED_EMAIL, edition.name, detail, actor=SCHEDULER.name, now=now)
