@@ -146,10 +146,10 @@ def _carry_into_draft(
     following = (Edition.state.in_(COMING_STATES), Edition.release_at > edition.release_at, Edition.release_at > now)
     with installation.database.read() as session:
         draft = session.scalar(select(Edition).where(*following).order_by(Edition.release_at).limit(1))
-    if draft is None:
-        return
-    day = draft.release_at.astimezone(file.publication.zone).date()
-    block = corrections.make_correction_block(correction, edition, base, day, installation.settings.reader_language)
+        if draft is None:
+            return
+        day, language = draft.release_at.astimezone(file.publication.zone).date(), installation.settings.reader_language
+        block = corrections.make_correction_block(session, correction, edition, base, day, language)
     # A draft of before there were edits is drafted anew, and takes it then.
     with suppress(editing_state.EditRefusedError):
         editing.write_block(installation, edit_application.EditForm(draft.name, actor, now), block)

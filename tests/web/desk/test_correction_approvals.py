@@ -18,13 +18,28 @@ from digest.app.installation import Installation, open_installation
 from digest.app.jobs import JobContext, run_job
 from digest.cli import digest
 from digest.deliver.send import notice_queue
+from digest.edition.corrections import load_carried_blocks
+from digest.edition.queries import find_edition
 from digest.settings import ApprovalSettings, load_settings
 from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.mail_requests import MailRequest
+from subscribers.reader_language import ENGLISH
 from tests.web.conftest import store_edition
-from tests.web.desk.test_corrections import FORM, LATER, MAPS, NAME, NOTE, RIGHT, SentEdition, approve_email, sent
+from tests.web.desk.sample_week import SampleWeek
+from tests.web.desk.test_corrections import (
+    FORM,
+    LATER,
+    MAPS,
+    NAME,
+    NOTE,
+    RIGHT,
+    WRONG,
+    SentEdition,
+    approve_email,
+    sent,
+)
 
 __all__ = ["sent"]
 DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))
@@ -206,6 +221,25 @@ def test_a_welcome_email_has_no_correction_that_only_its_author_has_seen(sent: A
     assert "Until then".upper() in text, "the other stories are still there"
     approve_email(sent.install, made.seq, PRIYA)
     assert EVIL in welcome(sent, LATER + timedelta(minutes=2))
+
+
+def test_a_correction_that_is_carried_quotes_what_was_sent_and_not_another_editors_correction(week: SampleWeek) -> None:
+    """Its author alone counts as the author of the block."""
+    install, before = week.installation, "2026-W46"
+    with install.database.read() as session:
+        release = find_edition(session, week.name).release_at
+    store_edition(install, name=before, number=146, state=EditionState.SENT, release_at=release - timedelta(days=7))
+    url, at = f"https://fema.example/{before}", release - timedelta(hours=12)
+    corrections.correct_story(install, before, CorrectionForm(url, "headline", EVIL, NOTE), actor=DANA, now=at)
+    form = CorrectionForm(url, "headline", RIGHT, NOTE, is_carried=True)
+    corrections.correct_story(install, before, form, actor=PRIYA, now=at)
+    (block,) = (block for block in week.state.arrangement.blocks if block.kind == "correction")
+    zone = install.settings.file.publication.zone
+    with install.database.read() as session:
+        ((drafted, authors),) = load_carried_blocks(session, release, install.settings.link_base, zone, ENGLISH)
+    assert (drafted, authors) == (block, (PRIYA.name,))
+    assert EVIL not in block.headline + block.text
+    assert WRONG in block.headline
 
 
 def test_the_pages_say_who_still_has_to_approve_and_name_what_the_button_does(world: Any) -> None:
