@@ -54,12 +54,13 @@ log = structlog.get_logger("corrections")
 class CorrectionEmail(RuleOverview):
     """The email of a correction and who still has to approve it; `fault` says why an approval that it had doesn't count.
 
-    `content_hash` stands for all that the email says.
+    `content_hash` stands for all that the email says; `sent` is the text that it puts right, as subscribers have it.
     """
 
     edition: Edition
     correction: Correction
     content_hash: str
+    sent: str
     fault: str
 
     @property
@@ -98,7 +99,8 @@ def _read_email(
     session: Session, edition: Edition, correction: Correction, installation: Installation
 ) -> CorrectionEmail:
     rule = read_author_rule(session, (correction.actor,), correction.at, installation.settings)
-    content_hash = content_hash_of(_state_email(session, edition, correction, rule))
+    stated = _state_email(session, edition, correction, rule)
+    content_hash = content_hash_of(stated)
     signed = tuple(
         each.actor
         for each in correction.signatures
@@ -111,6 +113,7 @@ def _read_email(
         edition=edition,
         correction=correction,
         content_hash=content_hash,
+        sent=stated["sent"],
         fault=_find_fault(session, edition, correction, installation.keys),
     )
 

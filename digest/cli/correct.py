@@ -97,7 +97,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
     if refusal and email.is_requested:
         raise CorrectionError(refusal)
     audience = correction_emails.count_recipients(installation, edition, number)
-    click.echo(f"was: {email.correction.was}\nis:  {email.correction.becomes}\n{email.correction.note}")
+    click.echo(f"was: {email.sent}\nis:  {email.correction.becomes}\n{email.correction.note}")
     for sentence in (describe_recipients(audience), *email.describe(actor.name)):
         click.echo(sentence)
     if not yes:

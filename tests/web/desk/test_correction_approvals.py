@@ -281,6 +281,7 @@ def test_at_the_desk_the_author_requests_and_a_colleague_approves(sent: Any) -> 
     request(sent.install, of_dana.seq)
     page = client.get(path).text
     assert "Approve and email the correction to 5 subscribers" in page
+    assert f"The email quotes what was sent: “{WRONG}”" in page, "of a text that was corrected twice"
     mark = re.findall(r'name="mark" value="(\w+)"', page)[0]
     assert client.post(path, data=token | {"mark": mark}).status_code == 303
     page = client.get(path).text
