@@ -114,22 +114,35 @@ def _bring_back_draft(
     return edit_reversal.bring_back(installation, EditForm(state.name, actor, now), version.edit_seq).state
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalOverview:
-    """How an edition's approval stands. `versions` come newest first, `notes` oldest first; `names` is how colleagues see each actor.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleOverview:
+    """Who may approve something. `parts` are what editors wrote of it, once for each author; `names` is how colleagues see each actor."""
 
-    `compared` is the last version that enough people approved, also one that was taken back, with what it says. `parts` are what
-    editors wrote of the edition, once for each author.
+    rule: ApproverRule
+    names: Mapping[str, str]
+    parts: tuple[WrittenPart, ...]
+
+    def name_actor(self, actor: str, viewer: str = "", you: str = "") -> str:
+        """Return how colleagues see an actor; `you` where that is who looks."""
+        return you if you and actor == viewer else self.names.get(actor, actor)
+
+    def list_parts_by(self, author: str) -> list[WrittenPart]:
+        """List what an author wrote."""
+        return [part for part in self.parts if part.actor == author]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalOverview(RuleOverview):
+    """How an edition's approval stands. `versions` come newest first, `notes` oldest first.
+
+    `compared` is the last version that enough people approved, also one that was taken back, with what it says.
     """
 
     edition: Edition
     versions: tuple[Approval, ...]
     notes: tuple[SentBackNote, ...]
-    rule: ApproverRule
     compared: Approval | None
     compared_content: EditionContent | None
-    names: Mapping[str, str]
-    parts: tuple[WrittenPart, ...]
 
     @property
     def open_notes(self) -> tuple[SentBackNote, ...]:
@@ -161,14 +174,6 @@ class ApprovalOverview:
         if self.current and self.current.id == self.compared.id:
             return None
         return compare_contents(self.compared_content, content)
-
-    def name_actor(self, actor: str, viewer: str = "", you: str = "") -> str:
-        """Return how colleagues see an actor; `you` where that is who looks."""
-        return you if you and actor == viewer else self.names.get(actor, actor)
-
-    def list_parts_by(self, author: str) -> list[WrittenPart]:
-        """List what an author wrote of the edition."""
-        return [part for part in self.parts if part.actor == author]
 
     def find_version(self, number: int) -> Approval | None:
         """Find a version by its number."""
@@ -251,10 +256,12 @@ def approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str
 
 def approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
     """Say who has approved a draft as it is now, who still has to, and for what; nothing of any other edition. `viewer` is "you"."""
-    rule = overview.rule
-    if overview.edition.state != EditionState.DRAFT:
-        return []
-    sentences = []
+    return rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
+
+
+def rule_sentences(overview: RuleOverview, viewer: str = "") -> list[str]:
+    """Say who has approved something, who still has to, and for what. `viewer` is "you"."""
+    rule, sentences = overview.rule, []
     if (total := len(rule.signed) + rule.missing) > 1:
         signed = join_words([overview.name_actor(actor) for actor in rule.signed])
         sentences.append(
@@ -278,7 +285,7 @@ def _explain_alone(*, is_viewer: bool) -> str:
     return "There's only one editor, so what editors wrote needs no second approval."
 
 
-def _describe_author(overview: ApprovalOverview, author: str, viewer: str) -> str:
+def _describe_author(overview: RuleOverview, author: str, viewer: str) -> str:
     """Say what an author wrote, and who has approved that or that somebody still has to."""
     who, parts = overview.name_actor(author, viewer, "You"), describe_parts(overview.list_parts_by(author))
     if overview.rule.is_open(author):
@@ -301,6 +308,7 @@ _PART_WORDS = {
     authorship.PICTURE_PART: "the image of “{}”",
     authorship.TOPIC_PART: "the topic of “{}”",
     authorship.NOTE_PART: "the note under “{}”",
+    authorship.CORRECTION_PART: "the correction of “{}”",
     authorship.SETTINGS_PART: "the {} settings",
     authorship.EDITS_PART: "changes from before the last upgrade",
 }

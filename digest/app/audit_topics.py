@@ -74,7 +74,10 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
         "released": "let mail leave again",
         "looked again": "looked at {} once more before it goes",
         "corrected": "corrected {}",
-        "correction mailed": "mailed a correction of {}",
+        "correction mailed": "emailed a correction of {}",  # before it took an approval
+        "correction email requested": "requested the email of a correction of {}",
+        "correction email approved": "approved the email of a correction of {}",
+        "correction email refused": "refused to email a correction of {} that had changed",
         "alarm mailed": "mailed the alarm about {}",
         "collected": "collected articles",
         "pictures fetched": "fetched pictures for {}",

@@ -1,6 +1,5 @@
-"""The acts on what was wrong in an edition that went out: correct it in the archive, carry it on, mail it to who got it."""
+"""Correcting what was wrong in an edition that went out, in the archive and in the next edition. `correction_emails` emails it."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +12,6 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.app.staff import find_chosen_name
-from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
-from digest.deliver.send import notice_queue
 from digest.edition import corrections
 from digest.edition.content import EditionContent
 from digest.edition.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
@@ -26,17 +23,14 @@ from digest.settings.concerns import Concern
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
-from subscribers.mail_requests import MailRequest
 
 CORRECT = Act("corrected", Role.EDITOR, Concern.NONE)
-MAIL_CORRECTION = Act("correction mailed", Role.EDITOR, Concern.NONE)
 CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
 MAX_NOTE_LENGTH = 500  # characters
-_WRITE_PAGE = 200  # notices in one write transaction
 
 
 class CorrectionError(RefusalError):
-    """The correction cannot be made or mailed; the message says why and what to do."""
+    """The correction can't be made or emailed; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +146,10 @@ def _carry_into_draft(
     following = (Edition.state.in_(COMING_STATES), Edition.release_at > edition.release_at, Edition.release_at > now)
     with installation.database.read() as session:
         draft = session.scalar(select(Edition).where(*following).order_by(Edition.release_at).limit(1))
-    if draft is None:
-        return
-    day = draft.release_at.astimezone(file.publication.zone).date()
-    block = corrections.make_correction_block(correction, edition, base, day, installation.settings.reader_language)
+        if draft is None:
+            return
+        day, language = draft.release_at.astimezone(file.publication.zone).date(), installation.settings.reader_language
+        block = corrections.make_correction_block(session, correction, edition, base, day, language)
     # A draft of before there were edits is drafted anew, and takes it then.
     with suppress(editing_state.EditRefusedError):
         editing.write_block(installation, edit_application.EditForm(draft.name, actor, now), block)
@@ -172,88 +166,3 @@ def find_correction(session: Session, edition: Edition, number: int) -> Correcti
     if correction is None:
         raise CorrectionError(f"{edition.name} has no correction {number}.")
     return correction
-
-
-@dataclass(frozen=True, slots=True)
-class CorrectionRecipients:
-    """A correction and who got the error, in numbers, as they stand now."""
-
-    edition: Edition
-    correction: Correction
-    audience: CorrectionAudience
-
-
-def count_recipients(installation: Installation, name: str, number: int) -> CorrectionRecipients:
-    """Count who got an error: nothing is sent.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-        CorrectionError: it has no such correction.
-    """
-    with installation.database.read() as session:
-        edition = find_edition(session, name)
-        correction = find_correction(session, edition, number)
-    pages = read_recipient_pages(installation.database, correction, edition, installation.settings)
-    return CorrectionRecipients(edition, correction, sum((page.counts for page in pages), CorrectionAudience()))
-
-
-def mail_correction(installation: Installation, name: str, number: int, *, actor: Actor, now: datetime) -> bool:
-    """Ask for a correction to be mailed to those who got the error; False where it was asked before.
-
-    `plan_correction_mails` does it: at once where the timetable runs.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-        CorrectionError: it has no such correction, or the edition still goes out.
-    """
-    name = edition_name(installation, name)
-    with MAIL_CORRECTION.transaction(installation, actor, name, now=now) as (session, audit):
-        edition = find_edition(session, name, lock=True)
-        correction = find_correction(session, edition, number)
-        if edition.state is not EditionState.SENT:
-            raise CorrectionError(
-                f"{name} still goes out, so nobody knows yet who gets the error. Mail the correction when it is sent."
-            )
-        audit.changed = correction.mail_asked_at is None
-        audit.detail = {"correction": correction.id}
-        if audit.changed:
-            correction.mail_asked_at, correction.mail_asked_by = now, actor.name
-    return audit.changed
-
-
-def plan_correction_mails(installation: Installation, *, clock: Callable[[], datetime]) -> int:
-    """Queue the mails of every correction that was asked for; return how many. It may be cut short, and goes on."""
-    asked = select(Correction, Edition).join(Edition, Edition.id == Correction.edition_id)
-    asked = asked.where(Correction.mail_asked_at.is_not(None), Correction.mail_planned_at.is_(None))
-    with installation.database.read() as session:
-        owed = [(row.Correction, row.Edition) for row in session.execute(asked.order_by(Correction.id))]
-    return sum(_plan_mails(installation, correction, edition, clock) for correction, edition in owed)
-
-
-def _plan_mails(
-    installation: Installation, correction: Correction, edition: Edition, clock: Callable[[], datetime]
-) -> int:
-    database, keys, settings = installation.database, installation.keys, installation.settings
-    with database.read() as session:
-        # What readers have before them; the archive may have said something else meanwhile.
-        sent = corrections.find_sent_text(session, correction, edition)
-    facts = {
-        "number": str(edition.number),
-        "headline": correction.headline,
-        "was": sent,
-        "becomes": correction.becomes,
-        "why": correction.note,
-        "signature": corrections.sign_correction(correction, settings.file.publication.zone, settings.reader_language),
-        "address": f"{settings.link_base}/editions/{edition.name}",
-    }
-    queued = 0
-    for page in read_recipient_pages(database, correction, edition, settings):
-        for start in range(0, len(page.recipients), _WRITE_PAGE):
-            people = page.recipients[start : start + _WRITE_PAGE]
-            requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
-            rows = notice_queue.prepare_notices(keys, settings, requests, clock())
-            with database.write() as session:
-                queued += notice_queue.write_notices(session, rows)
-    with database.write() as session:
-        session.get_one(Correction, correction.id).mail_planned_at = clock()
-    return queued

@@ -20,7 +20,7 @@ from digest.app import (
     background,
     backups,
     calendar,
-    corrections,
+    correction_emails,
     deadlines,
     edition_pictures,
     editions,
@@ -221,9 +221,8 @@ def send_alert_posts(context: JobContext) -> str:
 
 
 def plan_corrections(context: JobContext) -> str:
-    """Queue the mails of corrections that editors asked for."""
-    queued = corrections.plan_correction_mails(context.installation, clock=context.clock)
-    return f"{queued} corrections queued" if queued else ""
+    """Queue the emails of corrections that are approved."""
+    return str(correction_emails.plan_correction_emails(context.installation, clock=context.clock))
 
 
 def send_corrections(context: JobContext) -> str:

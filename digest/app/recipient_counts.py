@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from digest.app.corrections import find_correction
+from digest.app.correction_emails import CorrectionEmail, view_email
 from digest.app.installation import Installation
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
 from digest.deliver.plan.delivery_plan import edition_purpose, has_at_most
-from digest.edition.queries import find_edition
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
 
@@ -52,10 +51,9 @@ class RecipientCount:
 
 @dataclass(frozen=True, slots=True)
 class CountedCorrection:
-    """A correction as it stands now, and how many got the error, as far as they are counted."""
+    """A correction's email as it stands now, and how many got the error, as far as they're counted."""
 
-    edition: Edition
-    correction: Correction
+    email: CorrectionEmail
     count: RecipientCount
 
 
@@ -78,21 +76,21 @@ class RecipientCounts:
             UnknownEditionError: there is no edition of that name.
             CorrectionError: it has no such correction.
         """
+        email = view_email(installation, name, number)
+        edition, correction = email.edition, email.correction
         with installation.database.read() as session:
-            edition = find_edition(session, name)
-            correction = find_correction(session, edition, number)
             is_small = has_at_most(session, edition_purpose(edition.name), self.max_at_once)
         if is_small:
             count = RecipientCount(now, total=edition.planned or 0)
             count.run(installation, edition, correction, lambda: None)
-            return CountedCorrection(edition, correction, count)
+            return CountedCorrection(email, count)
         with self._lock:
             known = self._counts.get(correction.id)
             if known is None or (known.is_done and known.counted_at + COUNT_LIFETIME <= now):
                 known = self._begin(installation, edition, correction, now)
             elif known.has_failed:
                 del self._counts[correction.id]  # said once; the next look counts again
-        return CountedCorrection(edition, correction, known)
+        return CountedCorrection(email, known)
 
     def _begin(
         self, installation: Installation, edition: Edition, correction: Correction, now: datetime

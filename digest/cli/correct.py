@@ -2,10 +2,13 @@
 
 import click
 
-from digest.app import corrections
-from digest.app.corrections import CorrectionError, CorrectionForm, CorrectionRecipients
+from digest.app import correction_emails, corrections
+from digest.app.correction_emails import CorrectionEmail
+from digest.app.corrections import CorrectionError, CorrectionForm
 from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.editions import EXIT_ANSWER_NO
 from digest.cli.lazy_group import CorrectableError
+from digest.deliver.plan.correction_plan import CorrectionAudience
 from digest.edition.corrections import CorrectedField
 
 
@@ -14,11 +17,12 @@ from digest.edition.corrections import CorrectedField
 Examples:
   digest correct 2026-W47 --story https://fema.example/maps --headline "New flood maps move 4,100 homes" \\
       --note "We wrote 41,000." --carry
-  digest correct 2026-W47 --mail 1
+  digest --as priya@news.example correct 2026-W47 --mail 1
 
 On the edition's page the old text stays, struck through, with the date and your name; elsewhere the right text stands with
-the date, and the feed says what was wrong. Without --story and
---mail the corrections made so far are listed. Exit codes: 0 done, 1 not confirmed or refused, 2 wrong use."""
+the date, and the feed says what was wrong.
+Someone other than the author approves the email: --mail requests it from its author, and approves it from anyone else. Without --story
+and --mail the corrections made so far are listed. Exit codes: 0 done, 1 not confirmed, refused, or waiting for approval, 2 wrong use."""
 )
 @click.argument("edition")
 @click.option("--story", metavar="URL", help="The story, by its link in the edition.")
@@ -28,7 +32,12 @@ the date, and the feed says what was wrong. Without --story and
 @click.option(
     "--carry", is_flag=True, help="Say it in the next edition too. One that is approved becomes a draft again by it."
 )
-@click.option("--mail", type=int, metavar="NUMBER", help="Mail a correction to exactly those who got the error.")
+@click.option(
+    "--mail",
+    type=int,
+    metavar="NUMBER",
+    help="Request or approve the email of a correction to those who got the error.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_command_context
 def correct(
@@ -52,7 +61,9 @@ def correct(
         form = CorrectionForm(story, field, text, note, is_carried=carry)
         made = corrections.correct_story(context.installation, edition, form, actor=context.actor, now=context.now())
         click.echo(f"Correction {made.seq} stands in the archive, signed {made.signed}.")
-        click.echo(f"'digest correct {edition} --mail {made.seq}' says who got the error, and mails it to them.")
+        click.echo(
+            f"'digest correct {edition} --mail {made.seq}' says who got the error and who has to approve an email to them."
+        )
 
 
 def _read_text(headline: str | None, summary: str | None) -> tuple[CorrectedField, str]:
@@ -64,7 +75,8 @@ def _read_text(headline: str | None, summary: str | None) -> tuple[CorrectedFiel
 def _list_corrections(context: CommandContext, edition: str) -> None:
     made = corrections.view_corrections(context.installation, edition).corrections
     for correction in made:
-        mailed = ", mailed" if correction.mail_asked_at else ""
+        waiting = ", email waiting for approval" if correction.mail_asked_at else ""
+        mailed = ", emailed" if correction.mail_approved_at else waiting
         click.echo(
             f"{correction.seq}. {correction.at:%Y-%m-%d %H:%M} UTC, {correction.signed}{mailed}: {correction.headline}"
         )
@@ -74,24 +86,51 @@ def _list_corrections(context: CommandContext, edition: str) -> None:
 
 
 def _mail_correction(context: CommandContext, edition: str, number: int, *, yes: bool) -> None:
-    installation, now = context.installation, context.now()
-    counted = corrections.count_recipients(installation, edition, number)
-    if counted.correction.mail_asked_at is not None:
-        raise CorrectionError(f"Correction {number} was mailed before: each who got the error gets it once.")
-    click.echo(describe_recipients(counted))
-    if not yes:
-        click.confirm(
-            f"Mail the correction to {counted.audience.recipients:,} readers? This can't be undone.", abort=True
+    """Approve the email of a correction and queue it, or request it. Exits with 1 where it still takes an approval."""
+    installation, actor = context.installation, context.actor
+    email = correction_emails.view_email(installation, edition, number)
+    if email.is_approved:
+        raise CorrectionError(
+            f"Correction {number} was already emailed: each subscriber who got the error gets it once."
         )
-    corrections.mail_correction(installation, edition, number, actor=context.actor, now=now)
-    queued = corrections.plan_correction_mails(installation, clock=context.now)
-    click.echo(f"{queued:,} mails are queued; 'digest serve' hands them over.")
+    refusal = email.rule.explain_refusal(actor.name)
+    if refusal and email.is_requested:
+        raise CorrectionError(refusal)
+    audience = correction_emails.count_recipients(installation, edition, number)
+    click.echo(f"was: {email.sent}\nis:  {email.correction.becomes}\n{email.correction.note}")
+    for sentence in (describe_recipients(audience), *email.describe(actor.name)):
+        click.echo(sentence)
+    if not yes:
+        click.confirm(_ask(email, actor.name, audience, is_request=bool(refusal)), abort=True)
+    if refusal:
+        correction_emails.request_email(installation, edition, number, actor=actor, now=context.now())
+        click.echo(f"The email is requested, not sent. {refusal}")
+        raise SystemExit(EXIT_ANSWER_NO)
+    email = correction_emails.approve_email(
+        installation, edition, number, email.content_hash, actor=actor, now=context.now()
+    )
+    if not email.is_approved:
+        click.echo("Your approval is recorded, but the correction isn't emailed yet.")
+        for sentence in email.describe(actor.name):
+            click.echo(sentence)
+        raise SystemExit(EXIT_ANSWER_NO)
+    planned = correction_emails.plan_correction_emails(installation, clock=context.now)
+    click.echo(f"{planned.queued:,} emails are queued; 'digest serve' sends them.")
 
 
-def describe_recipients(counted: CorrectionRecipients) -> str:
+def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is_request: bool) -> str:
+    """Return what has to be confirmed, with the number of recipients."""
+    count = f"{audience.recipients:,} subscriber{'' if audience.recipients == 1 else 's'}"
+    if is_request:
+        return f"Request the email to {count}? Nothing is sent until it's approved."
+    if email.rule.sign(actor).missing:
+        return f"Approve the email to {count}? It needs another approval after yours."
+    return f"Email the correction to {count}? This can't be undone."
+
+
+def describe_recipients(got: CorrectionAudience) -> str:
     """Say in a sentence who got an error."""
-    got = counted.audience
     return (
-        f"{got.accepted:,} accepted and {got.uncertain:,} uncertain messages held the error; "
-        f"{got.gone:,} of those readers have left since. {got.spared:,} messages did not hold it."
+        f"{got.accepted:,} accepted and {got.uncertain:,} uncertain messages contained the error; "
+        f"{got.gone:,} of those subscribers have left since. {got.spared:,} messages didn't contain it."
     )

@@ -67,7 +67,7 @@ def approval_statement(mailable: MailableEdition, release_at: datetime, rule: Ap
     return {
         "edition": mailable.name,
         "number": mailable.number,
-        "release": _utc_text(release_at),
+        "release": utc_text(release_at),
         "approvals": rule.needed,
         "authors": list(rule.written),
         "alone": rule.is_alone,
@@ -81,7 +81,8 @@ def approval_statement(mailable: MailableEdition, release_at: datetime, rule: Ap
     }
 
 
-def _utc_text(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
+    """Return a moment as a statement has it."""
     return moment.astimezone(UTC).isoformat()
 
 
@@ -258,14 +259,24 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
 
 
 def _read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
-    needed = settings.file.approval.approvers
     written = tuple(sorted({part.actor for part in list_edition_parts(session, edition)}))
     begun = session.scalar(select(func.min(EditionEdit.at)).where(EditionEdit.edition_id == edition.id))
+    return read_author_rule(session, written, begun, settings)
+
+
+def read_author_rule(
+    session: Session, written: Sequence[str], begun: datetime | None, settings: Settings
+) -> ApproverRule:
+    """Read who may approve what some wrote, by their names, while nobody has.
+
+    Colleagues who were removed since it was `begun` count when it's asked whether there's only one editor.
+    """
+    needed = settings.file.approval.approvers
     colleagues = list_working_staff(session, removed_after=begun)
     return ApproverRule(
         needed=needed,
         signed=(),
-        written=written,
+        written=tuple(written),
         staff=tuple(staff_actor(member) for member in colleagues if member.removed_at is None),
         is_alone=bool(written) and needed == 1 and len(colleagues) <= 1,
     )
@@ -306,7 +317,7 @@ def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> i
     Statements of before authors were recorded ask for a number of approvals, and those of version 0.1 for one.
     """
     authors = () if stated.get("alone") else stated.get("authors", ())
-    return count_missing_approvals(stated.get("approvals", 1), authors, signed)
+    return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
 
 
 def check_window(session: Session, edition: Edition) -> None:
@@ -435,13 +446,13 @@ _MOVED_WORDS = {"edition": "its name", "number": "its number", "release": "its r
 
 def list_moved_parts(stated: dict[str, Any], edition: Edition) -> list[str]:
     """Name what an edition is called, or when it is released, where a version of it says otherwise. 0.1 stated no release."""
-    now = {"edition": edition.name, "number": edition.number, "release": _utc_text(edition.release_at)}
+    now = {"edition": edition.name, "number": edition.number, "release": utc_text(edition.release_at)}
     return [words for part, words in _MOVED_WORDS.items() if stated.get(part, now[part]) != now[part]]
 
 
 def signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:
-    """Return what an approver signs: which version, who they are, and when."""
-    return b"approval of:" + json.dumps([content_hash, version, actor, _utc_text(at)]).encode()
+    """Return what an approver signs: which version of an edition or which correction, who they are, and when."""
+    return b"approval of:" + json.dumps([content_hash, version, actor, utc_text(at)]).encode()
 
 
 def sign_payload(key: SecretKey, payload: bytes) -> str:

@@ -1,6 +1,7 @@
 """Proving that a version is what was approved: before it is sent or tested, and before a deadline lets it stand again."""
 
 import hmac
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -24,9 +25,9 @@ from digest.edition.approval import (
 from digest.edition.approvers import ApproverRule
 from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.settings import Settings
-from digest.store.approval_models import Approval, ApprovalState
+from digest.store.approval_models import Approval, ApprovalState, SignatureColumns
 from digest.store.models import Edition, EditionState
-from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.keys import KeyRing, SecretKey
 
 
 def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> MailableEdition:
@@ -99,15 +100,20 @@ def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:
     Version 0.1 signed the hash alone, by session keys too; its statements ask for one approval.
     """
     is_old = "approvals" not in approval.statement
-    signing_keys = (*keys.of_kind("approval"), *(keys.of_kind("session") if is_old else ()))
-    signers = []
-    for signed in approval.signatures:
-        payload = signature_payload(approval.content_hash, approval.version, signed.actor, signed.at)
-        if is_old:
-            payload = b"approval:" + approval.content_hash.encode()
-        if any(hmac.compare_digest(sign_payload(key, payload), signed.signature) for key in signing_keys):
-            signers.append(signed.actor)
-    return signers
+    if not is_old:
+        return [s.actor for s in approval.signatures if is_signature(s, approval.content_hash, approval.version, keys)]
+    payload = b"approval:" + approval.content_hash.encode()
+    old_keys = (*keys.of_kind("approval"), *keys.of_kind("session"))
+    return [s.actor for s in approval.signatures if _is_by(old_keys, payload, s)]
+
+
+def is_signature(signed: SignatureColumns, content_hash: str, number: int, keys: KeyRing) -> bool:
+    """Return whether a signature on a content hash is good, by any approval key. `number` is the version's, or the correction's."""
+    return _is_by(keys.of_kind("approval"), signature_payload(content_hash, number, signed.actor, signed.at), signed)
+
+
+def _is_by(keys: Sequence[SecretKey], payload: bytes, signed: SignatureColumns) -> bool:
+    return any(hmac.compare_digest(sign_payload(key, payload), signed.signature) for key in keys)
 
 
 def find_reinstatable_approval(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Names of parts beside `EditionField` and `StoryField`.
 STORY_PART, BLOCK_PART, PICTURE_PART, TOPIC_PART, NOTE_PART = "story", "block", "picture", "topic", "note"
+CORRECTION_PART = "correction"  # of an edition that went out, as its email has it
 SETTINGS_PART = "settings"  # of the publication; `item` is the table
 EDITS_PART = "edits"  # of an edition that was last changed before authors were recorded: anything at all
 _STORY_PARTS = {EditKind.NOTE: NOTE_PART, EditKind.TOPIC: TOPIC_PART, EditKind.PICTURE: PICTURE_PART}

@@ -60,6 +60,22 @@ def correct_content(content: EditionContent, corrections: Sequence[Correction]) 
     )
 
 
+def correct_for_email(content: EditionContent, corrections: Iterable[Correction], now: datetime) -> EditionContent:
+    """Return what an edition says at a moment, for an email that names its stories.
+
+    It has the corrections that were approved by then. Stories with any other are left out: their headline is known to be wrong,
+    and only its author has seen the right one.
+    """
+    made = [each for each in corrections if each.at <= now]
+    approved = [each for each in made if each.mail_approved_at is not None and each.mail_approved_at <= now]
+    open_urls = {each.url for each in made if each.field == "headline" and each not in approved}
+    sections = (
+        replace(section, entries=tuple(entry for entry in section.entries if entry.url not in open_urls))
+        for section in correct_content(content, approved).sections
+    )
+    return replace(content, sections=tuple(section for section in sections if section.entries))
+
+
 def find_corrected_at(corrections: Iterable[Correction], url: str | None = None) -> datetime | None:
     """Return when an edition, or one story of it, was corrected the last time; None where it never was."""
     return max((c.at for c in corrections if url is None or c.url == url), default=None)

@@ -123,20 +123,25 @@ def load_carried_blocks(
     day = release_at.astimezone(zone).date()
     return tuple(
         AuthoredBlock(
-            make_correction_block(row.Correction, row.Edition, base_url, day, language), (row.Correction.actor,)
+            make_correction_block(session, row.Correction, row.Edition, base_url, day, language),
+            (row.Correction.actor,),
         )
         for row in session.execute(query)
     )
 
 
 def make_correction_block(
-    correction: Correction, edition: Edition, base_url: str, day: date, language: ReaderLanguage
+    session: Session, correction: Correction, edition: Edition, base_url: str, day: date, language: ReaderLanguage
 ) -> LabelledBlock:
-    """Return the block in which the edition that is released on `day` says what was wrong in this one."""
+    """Return the block in which the edition that's released on `day` says what was wrong in this one.
+
+    It quotes what was sent, never another editor's correction: its author is the only author of its words.
+    """
+    sent = find_sent_text(session, correction, edition)
     return LabelledBlock(
         id=f"{CORRECTION_BLOCK_PREFIX}{correction.id}",
         kind="correction",
-        headline=language.gettext("In No. %(number)s we wrote: “%(was)s”", number=edition.number, was=correction.was),
+        headline=language.gettext("In No. %(number)s we wrote: “%(was)s”", number=edition.number, was=sent),
         text=language.gettext(
             "It should have read: “%(becomes)s” %(note)s", becomes=correction.becomes, note=correction.note
         ),

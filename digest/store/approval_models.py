@@ -59,17 +59,22 @@ class Approval(Base):
     signatures: Mapped[list["ApprovalSignature"]] = relationship(order_by="ApprovalSignature.id", lazy="selectin")
 
 
-class ApprovalSignature(Base):
-    """One person's approval of a version: an HMAC by a key that is not in the database."""
+class SignatureColumns:
+    """One person's approval: who and when, and an HMAC by a key that isn't in the database."""
+
+    actor: Mapped[str] = mapped_column(String(200))
+    at: Mapped[Moment]
+    signature: Mapped[str] = mapped_column(String(64))
+
+
+class ApprovalSignature(SignatureColumns, Base):
+    """One person's approval of a version."""
 
     __tablename__ = "approval_signature"
     __table_args__ = (UniqueConstraint("approval_id", "actor", name="uq_approval_signature_one_a_person"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     approval_id: Mapped[int] = mapped_column(ForeignKey("approval.id", ondelete="CASCADE"))
-    actor: Mapped[str] = mapped_column(String(200))
-    at: Mapped[Moment]
-    signature: Mapped[str] = mapped_column(String(64))
 
 
 class ApprovedFragment(Base):

@@ -1,18 +1,21 @@
 """The table of corrections: what was wrong in an edition that went out, and what became of putting it right."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from digest.store.approval_models import SignatureColumns
 from subscribers.store.models import Base, Moment, UtcDateTime
 
 
 class Correction(Base):
-    """One text of one story that was put right after the edition had begun to go out; it is never changed or deleted.
+    """One text of one story that was put right after the edition had begun to go out; its text never changes, and it's never deleted.
 
     `url` is the story's link in the edition, `section` the key of its section, `field` what was wrong. `signed` is the name
-    that readers see. The mail is asked for once (`mail_asked_at`); `mail_planned_at` is set when all who are owed it have a delivery.
+    that subscribers see. The email is requested once (`mail_asked_at`). `mail_statement` lists what the signatures approve; none is
+    missing since `mail_approved_at`. `mail_planned_at` is set when everyone who's owed the email has a delivery.
     """
 
     __tablename__ = "correction"
@@ -37,4 +40,20 @@ class Correction(Base):
     is_carried: Mapped[bool]  # stands in the next edition
     mail_asked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     mail_asked_by: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    mail_statement: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    mail_approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     mail_planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    signatures: Mapped[list["CorrectionSignature"]] = relationship(
+        order_by="CorrectionSignature.id", lazy="selectin", cascade="all, delete-orphan"
+    )
+
+
+class CorrectionSignature(SignatureColumns, Base):
+    """One person's approval of the email of a correction."""
+
+    __tablename__ = "correction_signature"
+    __table_args__ = (UniqueConstraint("correction_id", "actor", name="uq_correction_signature_one_a_person"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    correction_id: Mapped[int] = mapped_column(ForeignKey("correction.id", ondelete="CASCADE"))

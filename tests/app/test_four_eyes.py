@@ -14,7 +14,7 @@ from digest.app.installation import Installation
 from digest.deliver.send.edition_run import SendError
 from digest.edition import approval, approval_proof
 from digest.edition.approval import ApprovalError, content_hash_of
-from digest.edition.content import LabelledBlock
+from digest.edition.content import EditionContent, LabelledBlock
 from digest.edition.edits import EditionField, StoryField
 from digest.store.account_models import SignIn
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
@@ -198,7 +198,8 @@ def test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_bo
         edition = session.scalars(select(Edition)).one()
         before = Edition(
             slot="before", name="2026-W46", number=1, state=EditionState.SENT, opens_at=edition.opens_at, cut_off=edition.opens_at,
-            release_at=NOW - timedelta(days=6), drafted_at=NOW - timedelta(days=7), content={},
+            release_at=NOW - timedelta(days=6), drafted_at=NOW - timedelta(days=7),
+            content=EditionContent("2026-W46", 1, "Cranes", "", "Friday", 1, "", "", ()).as_json(),
         )  # fmt: skip
         session.add(before)
         session.flush()

@@ -192,3 +192,14 @@ def test_a_version_has_its_own_copy_of_every_piece(drafted: Database) -> None:
         (version,) = approval.list_approvals(session, only_edition(session))
         assert version.content == {"subject": "Ports reopen"}
     assert bodies == ["<p>head</p>", "<p>foot</p>"]
+
+
+def test_a_record_that_asks_for_no_approval_is_not_taken_for_an_approved_one(drafted: Database) -> None:
+    sign(drafted, "staff 1")
+    with drafted.write() as session:
+        version = session.scalars(select(Approval)).one()
+        version.statement = version.statement | {"approvals": 0}
+        version.content_hash = approval.content_hash_of(version.statement)
+        session.execute(delete(ApprovalSignature))
+    with drafted.read() as session, pytest.raises(ApprovalError, match="is not what was approved"):
+        approval_proof.verify_approval(session, only_edition(session), settings=ONE, keys=KEYS)

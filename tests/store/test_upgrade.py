@@ -33,6 +33,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0019 moves no row: whose words the summary of an article of before is stays unknown until its source is read again.
 0036 moves no row: which variant a reader got of an edition of before is not known.
 0037 moves no row: fragments of before have no slots, and what was approved of a coming edition is to be approved again.
+0043 takes corrections whose emails were queued for approved; the email of one that was only requested needs an approval.
 0012 adds the tables of staff accounts and moves no row: who was on the staff before signs in by a link first.
 """
 
@@ -45,7 +46,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import column, func, insert, inspect, select, table, text, update
+from sqlalchemy import bindparam, column, func, insert, inspect, select, table, text, update
 from sqlalchemy.types import TypeEngine
 
 from digest.backups.archive import ArchiveReader
@@ -57,6 +58,7 @@ from digest.edition.approval_proof import verify_approval, verify_version
 from digest.edition.queries import find_edition
 from digest.settings import Settings, load_settings
 from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
+from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, newest_schema_revision, open_database, upgrade_schema
 from digest.store.models import EditionState
@@ -69,7 +71,7 @@ from subscribers.consent.seals import prove_ledger
 from subscribers.consent.wordings import list_wordings
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
-from subscribers.store.models import Person, PersonState
+from subscribers.store.models import Person, PersonState, UtcDateTime
 from tests.run_database import run_on_server, sibling_database_url
 from tests.subscribers.ledger_replay import find_ledger_differences
 
@@ -222,6 +224,34 @@ def test_a_coming_edition_that_was_approved_with_old_placeholders_is_a_draft_aga
                 assert ("cancel the rest" in edition.paused_because) == (state is EditionState.SENDING)
             with pytest.raises(ApprovalError, match="older version"):
                 verify_version(session, edition, version, settings=settings_of(settings, version), keys=keys)
+
+
+def test_an_email_of_a_correction_that_was_only_requested_needs_an_approval_after_the_upgrade(
+    empty_database_url: str,
+) -> None:
+    at = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    texts = ("actor", "signed", "url", "section", "headline", "field", "was", "becomes", "note")
+    with (
+        closing(open_database(empty_database_url)) as database,
+        closing(ArchiveReader(FIXTURE / "backup.zip")) as reader,
+    ):
+        with database.engine.execution_options(immediate=True).begin() as connection:
+            write_archived_rows(connection, reader)
+            upgrade_schema(connection, "0042")
+            for seq, planned in enumerate((at, None), 1):
+                names = ", ".join(("edition_id, seq, at, is_carried, mail_asked_at, mail_planned_at", *texts))
+                words = ", ".join(["'x'"] * len(texts))
+                insertion = text(
+                    f"INSERT INTO correction ({names}) SELECT max(id), :seq, :at, false, :at, :planned, {words} FROM edition"
+                )
+                moments = [bindparam(name, type_=UtcDateTime()) for name in ("at", "planned")]
+                values = {"seq": seq, "at": at, "planned": planned}
+                connection.execute(insertion.bindparams(*moments), values)
+            upgrade_schema(connection, newest_schema_revision())
+        with database.read() as session:
+            queued, requested = session.scalars(select(Correction).order_by(Correction.seq))
+            assert (queued.mail_approved_at, requested.mail_approved_at) == (queued.mail_asked_at, None)
+            assert (queued.signatures, requested.signatures) == ([], [])
 
 
 def settings_of(settings: Settings, version: Approval) -> Settings:

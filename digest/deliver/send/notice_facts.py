@@ -8,7 +8,7 @@ from typing import Any
 from digest.deliver.compose.notice_mail import notice_language
 from digest.deliver.send.claims import ClaimedDelivery
 from digest.edition.content import EditionContent
-from digest.edition.corrected_content import correct_content
+from digest.edition.corrected_content import correct_for_email
 from digest.edition.corrections import list_corrections
 from digest.edition.queries import find_latest_edition, find_upcoming_edition
 from digest.edition.rendering.mail_layout import BEST_FACTS, describe_best
@@ -109,7 +109,7 @@ def _edition_facts(database: Database, settings: Settings, now: datetime) -> dic
         if newest is None:
             return facts | dict.fromkeys((*BEST_FACTS, "newest_url", "newest_number"), "")
         page = f"{settings.link_base}/editions/{newest.name}"
-        made = [c for c in list_corrections(session, newest) if c.at <= now]
-        content = correct_content(EditionContent.from_json(newest.content), made)
+        content = EditionContent.from_json(newest.content)
+        content = correct_for_email(content, list_corrections(session, newest), now)
         best = describe_best(content, page, now.astimezone(zone).date())
         return facts | best | {"newest_url": page, "newest_number": str(newest.number)}

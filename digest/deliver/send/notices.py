@@ -75,8 +75,8 @@ def has_due_corrections(session: Session, *, now: datetime) -> bool:
 
 def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -> str | None:
     """Return the purpose of a correction with a delivery that meets a condition: found by the index of purposes."""
-    asked = session.scalars(select(Correction).where(Correction.mail_asked_at.is_not(None)))
-    purposes = [correction_purpose(correction) for correction in asked]
+    approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
+    purposes = [correction_purpose(correction) for correction in approved]
     return session.scalar(select(Delivery.purpose).where(Delivery.purpose.in_(purposes), condition).limit(1))
 
 

@@ -1,9 +1,9 @@
-"""The corrections of an edition at the desk: what was wrong, how it should read, who got it, and whether to mail them."""
+"""The corrections of an edition at the desk: what was wrong, how it should read, who got it, and who approves the email to them."""
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import corrections
+from digest.app import correction_emails, corrections
 from digest.app.corrections import CorrectionError, CorrectionForm
 from digest.edition.corrections import CorrectedField
 from digest.web.auth.access import current_actor
@@ -48,7 +48,7 @@ def submit_correction(name: str) -> ResponseReturnValue:
 
 @correction_pages.get("/<int:number>")
 def show_recipients(name: str, number: int) -> ResponseReturnValue:
-    """Show a correction and who got the error, in numbers, before anything is mailed."""
+    """Show a correction, who got the error, in numbers, and who has to approve the email, before anything is sent."""
     return _recipients_page(name, number)
 
 
@@ -56,7 +56,9 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
     context = web_context()
     counted = context.recipient_counts.find_or_begin(context.installation, name, number, now=context.clock())
     is_done = counted.count.is_done  # before its numbers are read: a count that ends meanwhile is looked at once more
-    page = render_template("web/desk/correction.html", counted=counted, is_done=is_done, refusal=refusal)
+    page = render_template(
+        "web/desk/correction.html", counted=counted, is_done=is_done, refusal=refusal, viewer=current_actor().name
+    )
     answer = make_response(page)
     if not is_done:
         answer.headers["Refresh"] = str(REFRESH_SECONDS)
@@ -65,10 +67,14 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
 
 @correction_pages.post("/<int:number>")
 def mail_to_recipients(name: str, number: int) -> ResponseReturnValue:
-    """Have the correction mailed to those who got the error, once."""
-    context = web_context()
+    """Approve the email of exactly the correction that was looked at; without its mark, ask for that."""
+    context, mark = web_context(), request.form.get("mark", "")
+    install, actor, now = context.installation, current_actor(), context.clock()
     try:
-        corrections.mail_correction(context.installation, name, number, actor=current_actor(), now=context.clock())
+        if mark:
+            correction_emails.approve_email(install, name, number, mark, actor=actor, now=now)
+        else:
+            correction_emails.request_email(install, name, number, actor=actor, now=now)
     except CorrectionError as exc:
         return _recipients_page(name, number, refusal=str(exc)), 409
     return redirect(url_for("corrections.show_recipients", name=name, number=number), 303)

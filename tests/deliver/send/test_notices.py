@@ -429,7 +429,7 @@ def correct(world: DeliverySetup, people: Sequence[int]) -> None:
             becomes="4,100",
             note="Ten times too many.",
             is_carried=False,
-            mail_asked_at=world.clock(),
+            mail_approved_at=world.clock(),
         )
         session.add(correction)
         session.flush()

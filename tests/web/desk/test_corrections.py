@@ -16,10 +16,11 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, update
 
-from digest.app import background, corrections
+from digest.app import background, correction_emails, corrections
 from digest.app.acts import Actor, Face, Role
+from digest.app.correction_emails import CorrectionEmail
 from digest.app.corrections import CorrectionError, CorrectionForm
-from digest.app.installation import open_installation
+from digest.app.installation import Installation, open_installation
 from digest.app.jobs import JobContext, run_job
 from digest.app.recipient_counts import COUNT_LIFETIME, CountedCorrection, RecipientCount, RecipientCounts
 from digest.cli import digest
@@ -111,6 +112,12 @@ class SentEdition:
         return [mail for mail in mails if str(mail["Subject"]).startswith("Correction to No. 147")]
 
 
+def approve_email(install: Installation, number: int, actor: Actor = EDITOR) -> CorrectionEmail:
+    """Approve the email of a correction as it is now."""
+    mark = correction_emails.view_email(install, NAME, number).content_hash
+    return correction_emails.approve_email(install, NAME, number, mark, actor=actor, now=LATER)
+
+
 def leave(world: Any, number: int) -> None:
     with world.database.write() as session:
         log = DepartureLog(world.install.settings.left_log, world.install.keys)
@@ -129,17 +136,17 @@ def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_i
     counting = client.get(path)
     assert counting.headers["Refresh"] == "1"
     assert "Counting who got the error" in counting.text
-    assert "Mail it" not in counting.text
+    assert "Email the correction" not in counting.text
     begun = counts.find_or_begin(sent.install, NAME, made.seq, now=NOW).count
     go_on.set()
     assert begun.thread is not None
     begun.thread.join(WAIT_TIMEOUT)
     done = client.get(path)
     assert "Refresh" not in done.headers
-    assert "Mail it to 5 readers" in done.text
-    assert begun.audience == corrections.count_recipients(sent.install, NAME, made.seq).audience
+    assert "Email the correction to 5 subscribers" in done.text
+    assert begun.audience == correction_emails.count_recipients(sent.install, NAME, made.seq)
     leave(sent.world, sent.numbers["leaves-late"])
-    assert "Mail it to 5 readers" in client.get(path).text, "it is kept for ten minutes"
+    assert "Email the correction to 5 subscribers" in client.get(path).text, "it is kept for ten minutes"
     again = counts.find_or_begin(sent.install, NAME, made.seq, now=NOW + COUNT_LIFETIME).count
     assert again.thread is not None
     again.thread.join(WAIT_TIMEOUT)
@@ -173,15 +180,15 @@ def test_a_count_that_ends_while_its_page_is_made_is_looked_at_once_more(world: 
     page = world.desk.get(path)
     assert ("Counting who got the error" in page.text, page.headers.get("Refresh")) == (True, "1")
     page = world.desk.get(path)
-    assert ("0 readers got the error" in page.text, page.headers.get("Refresh")) == (True, None)
+    assert ("0 subscribers got the error" in page.text, page.headers.get("Refresh")) == (True, None)
 
 
 def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEdition) -> None:
     made = sent.correct()
-    got = corrections.count_recipients(sent.install, NAME, made.seq).audience
+    got = correction_emails.count_recipients(sent.install, NAME, made.seq)
     # Ada, text, gone, out-since and leaves-late had the story for certain; "without" and "back" had no Featured.
     assert (got.accepted, got.uncertain, got.gone, got.spared, got.recipients) == (5, 1, 1, 2, 5)
-    assert corrections.mail_correction(sent.install, NAME, made.seq, actor=EDITOR, now=LATER)
+    approve_email(sent.install, made.seq)
     context = JobContext(sent.install, lambda: LATER)
     assert run_job(context, "plan_corrections") == "5 corrections queued"
     leave(sent.world, sent.numbers["leaves-late"])
@@ -195,7 +202,7 @@ def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEditi
         assert "November 22, 2026" in text
         assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     # Asked again, by another editor or after a crash: nobody gets it twice.
-    assert not corrections.mail_correction(sent.install, NAME, made.seq, actor=EDITOR, now=LATER)
+    approve_email(sent.install, made.seq)
     with sent.world.database.write() as session:
         session.execute(update(Correction).values(mail_planned_at=None))
     assert run_job(context, "plan_corrections") == ""
@@ -205,7 +212,7 @@ def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEditi
         of_edition = select(AuditEntry.act).where(AuditEntry.subject == NAME).order_by(AuditEntry.id)
         acts = session.scalars(of_edition).all()
     assert sorted(states) == ["accepted"] * 4 + ["withdrawn"]
-    assert [act for act in acts if act.startswith("correct")] == ["corrected", "correction mailed"]
+    assert [act for act in acts if act.startswith("correct")] == ["corrected", "correction email approved"]
 
 
 def test_a_reader_of_the_five_minute_edition_gets_what_stood_in_it_corrected(sent: SentEdition) -> None:
@@ -366,8 +373,8 @@ def test_a_draft_is_edited_and_what_still_goes_out_is_not_mailed_about(world: An
     with world.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENDING))
     made = corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
-    with pytest.raises(CorrectionError, match="still goes out"):
-        corrections.mail_correction(world.install, NAME, made.seq, actor=EDITOR, now=LATER)
+    with pytest.raises(CorrectionError, match="still being sent"):
+        approve_email(world.install, made.seq)
 
 
 def test_an_editor_corrects_and_mails_at_the_desk(sent: SentEdition) -> None:
@@ -387,12 +394,13 @@ def test_an_editor_corrects_and_mails_at_the_desk(sent: SentEdition) -> None:
     answer = client.post(path, data=fields | {"field": "headline", "becomes": RIGHT, "note": NOTE})
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{path}/1")
     page = client.get(f"{path}/1").text
-    assert "6 readers got the error" in page
-    assert "Mail it to 5 readers" in page
+    assert "6 subscribers got the error" in page
+    assert "Email the correction to 5 subscribers" in page
+    fields["mark"] = re.findall(r'name="mark" value="(\w+)"', page)[0]
     assert client.post(f"{path}/1", data=fields).status_code == 303
     page = client.get(f"{path}/1").text
-    assert "The mails are being queued." in page
-    assert "Mail it to" not in page
+    assert "The emails are being queued." in page
+    assert "Email the correction" not in page
     assert client.get(f"{path}/9").status_code == 404
     assert client.post(f"{path}/9", data=fields).status_code == 404
 
@@ -438,7 +446,7 @@ def test_the_command_corrects_lists_and_asks_before_it_mails(new_home: Any) -> N
     assert (made.exit_code, "Correction 1 stands in the archive" in made.output) == (0, True)
     assert WRONG in runner.invoke(digest, ["correct", NAME]).output
     asked = runner.invoke(digest, ["correct", NAME, "--mail", "1"], input="n\n")
-    assert (asked.exit_code, "Mail the correction to 0 readers?" in asked.output) == (1, True)
+    assert (asked.exit_code, "Email the correction to 0 subscribers?" in asked.output) == (1, True)
     assert runner.invoke(digest, ["correct", NAME, "--mail", "1", "--yes"]).exit_code == 0
     assert runner.invoke(digest, ["correct", NAME, "--mail", "1", "--yes"]).exit_code == 1
 

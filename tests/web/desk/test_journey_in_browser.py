@@ -196,7 +196,7 @@ def test_an_edition_is_approved_voided_sent_back_approved_by_two_released_paused
     looking = open_desk(browser, served, "sam", scripts=True)
     approve_after_a_word_and_a_note(served, dana, sam, priya, looking)
     let_it_go_with_a_pause(served, sam=looking)
-    correct_it_for_those_who_got_the_error(served, dana, looking)
+    correct_it_for_those_who_got_the_error(served, dana, (sam, priya), looking)
     for page in (dana, sam, priya, looking):
         page.context.close()
 
@@ -278,8 +278,10 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     assert not page_faults(sam, widths=WIDTHS)
 
 
-def correct_it_for_those_who_got_the_error(served: ServedWeek, dana: Page, looking: Page) -> None:
-    """Correct a story; exactly those who got the error get the correction, each once."""
+def correct_it_for_those_who_got_the_error(
+    served: ServedWeek, dana: Page, colleagues: tuple[Page, Page], looking: Page
+) -> None:
+    """Correct a story; once two colleagues approved it, exactly those who got the error get the correction, each once."""
     # The preview line, which readers without Featured have too, names the first two.
     path, story = f"{served.week.path}/corrections", served.week.entry("featured", 2)
     wrong = story["headline"]
@@ -290,11 +292,17 @@ def correct_it_for_those_who_got_the_error(served: ServedWeek, dana: Page, looki
     write_by_keyboard(dana.get_by_label("How it should read"), RIGHT)
     write_by_keyboard(dana.get_by_label("What was wrong, for readers"), "We had it the wrong way round.")
     press_by_keyboard(dana.get_by_role("button", name="Correct it in the archive"))
-    expect(dana.locator("h1")).to_have_text("5 readers got the error")
+    expect(dana.locator("h1")).to_have_text("5 subscribers got the error")
     asked = [path, f"{path}?{urlencode({'story': story['url']})}", f"{path}/1", f"/editions/{served.week.name}"]
     assert faulty_pages(looking, served.address, asked, widths=WIDTHS) == {}
-    press_by_keyboard(dana.get_by_role("button", name="Mail it to 4 readers"))
-    expect(dana.locator("h1")).to_have_text("The correction goes to those who got the error")
+    press_by_keyboard(dana.get_by_role("button", name="Request the email to 4 subscribers"))
+    expect(dana.locator("#email")).to_contain_text("Waiting for approval")
+    for colleague, button in zip(colleagues, ("Approve the email", "Approve and email the correction"), strict=True):
+        served.turn_clock(AFTERWARDS)
+        assert served.received(subject="Correction to No. 147") == []
+        colleague.goto(f"{served.address}{path}/1")
+        press_by_keyboard(colleague.get_by_role("button", name=f"{button} to 4 subscribers"))
+    expect(colleagues[-1].locator("h1")).to_have_text("The correction goes to those who got the error")
     for _ in range(2):  # asked of again, the timetable mails nobody twice
         served.turn_clock(AFTERWARDS)
         assert served.received(subject="Correction to No. 147") == ["all", "nine", "text", "uncertain"]
