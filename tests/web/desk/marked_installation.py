@@ -35,7 +35,7 @@ from digest.store.delivery_models import Delivery
 from digest.store.engine import Database
 from digest.web.app import create_app
 from subscribers.crypto.keys import KeyRing
-from tests.actors import ADMIN
+from tests.actors import ADMIN, EDITOR
 from tests.deliver.returned_mails import sent_message
 from tests.injected_markers import EXPRESSION, MarkerJudge, make_marker, make_script_address, make_short_marker
 from tests.web.admin.test_import_pages import EVIDENCE
