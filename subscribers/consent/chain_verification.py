@@ -84,7 +84,7 @@ def walk_chains(session: Session, progress: VerificationProgress = lambda *_: No
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
     last = people_seen = 0
-    # SQLite keeps any type in any column: what is no number comes last there, and `find_stray_links` counts it.
+    # SQLite keeps any type in any column: what is no number comes last there, and `find_stray_rows` counts it.
     while isinstance(next_number := session.scalar(_NEXT_NUMBER_QUERY, {"after": last}), int):
         first = (next_number - 1) // CHUNK_SIZE * CHUNK_SIZE + 1
         last = first + CHUNK_SIZE - 1
@@ -138,6 +138,20 @@ def read_raw_rows(
         for place in texts:
             row[place] = _decode_text(row[place])
     return rows
+
+
+def stream_raw_rows(session: Session, table: str, columns: Sequence[str], *, page_size: int) -> Iterator[list[Any]]:
+    """Yield rows in the order of their number, the first column, as `read_raw_rows` gives them, `page_size` at a time.
+
+    The first page has no lower bound: a forged row with a number below 1 comes along, as it does in every sum. Rows without a number
+    don't.
+    """
+    after: dict[str, Any] = {}
+    condition = f"{columns[0]} IS NOT NULL"
+    order = f"ORDER BY {columns[0]} LIMIT {page_size}"
+    while rows := read_raw_rows(session, table, columns, f"{condition} {order}", after):
+        yield from rows
+        condition, after = f"{columns[0]} > :after", {"after": rows[-1][0]}
 
 
 def _select_expression(name: str, *, sqlite: bool) -> str:
@@ -333,8 +347,11 @@ def _is_found_by(keys: KeyRing, owner: ChainOwner, mailbox: str) -> bool:
         return False
 
 
-def find_stray_links(session: Session, links_seen: int) -> BrokenLink | None:
-    """Find links that no walk by numbers comes by, once `links_seen` links were looked at."""
+def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> BrokenLink | None:
+    """Find people and links that no walk by numbers comes by, once so many people and links were looked at."""
+    people_stored = session.scalar(text("SELECT count(*) FROM person")) or 0
+    if people_stored != people_seen:
+        return BrokenLink(0, 0, f"{people_stored - people_seen:,} person row(s) have a number that nobody is given")
     links_stored = session.scalar(text("SELECT count(*) FROM consent_event")) or 0
     if links_stored == links_seen:
         return None
