@@ -29,6 +29,7 @@ _WORDING_HASH_PATTERN = re.compile(r'"wording_hash":"([0-9a-f]{64})"', re.ASCII)
 _KINDS_BY_VALUE = {str(kind): kind for kind in ConsentKind}
 # as stored: whole milliseconds
 _STORED_MOMENT_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000", re.ASCII)
+_MICROSECONDS_PATTERN = re.compile(r"(?<=\.\d{3})\d{3}$", re.ASCII)  # below what a link keeps; a row keeps those too
 
 
 class ChainOwner(NamedTuple):
@@ -269,7 +270,7 @@ def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
         return ""
     if origin.where != owner.asked_where:
         return "the chain says that the person asked somewhere else than the row does"
-    stored = to_hashed_moment(f"{owner.asked_at[:23]}000")
+    stored = to_hashed_moment(_MICROSECONDS_PATTERN.sub("000", owner.asked_at))
     if origin.at is not None and (stored is None or stored != ledger.format_moment(origin.at)):
         return "the chain says that the person asked at another time than the row does"
     return ""
