@@ -46,6 +46,7 @@ class ChainOwner(NamedTuple):
     choices: str
     asked_at: str
     asked_where: str
+    link_generation: object
 
 
 class ChainLink(NamedTuple):
@@ -115,7 +116,7 @@ _NEXT_NUMBER_QUERY = text(
 )
 _OWNER_COLUMNS = (
     *("number", "'state", "'chain_head", "'lookup", "'lookup_key", "'key_id", "ciphertext", "salt", "'choices"),
-    *("@asked_at", "'asked_where"),
+    *("@asked_at", "'asked_where", "link_generation"),
 )
 _LINK_COLUMNS = ("id", "person", "seq", "'kind", "@at", "'body", "'commitment", "'previous", "'hash")
 _OWNERS_IN_CHUNK = "number BETWEEN :first AND :last ORDER BY number"
@@ -239,6 +240,8 @@ def _find_row_fault(owner: ChainOwner, links: Sequence[ChainLink], state: Person
         )
     if not _are_choices_of_chain(owner, links):
         return "by the chain the person chose otherwise than the row says"
+    if not _is_generation_of_chain(owner, links):
+        return "the row lets other links than the chain's last renewal change what the person chose"
     return _find_origin_fault(owner, links)
 
 
@@ -261,6 +264,15 @@ def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool
     except ValueError:
         return False
     return bool(stored == (change.get("after", {}) if isinstance(change, dict) else None))
+
+
+def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
+    """Say whether the row holds the generation of the last renewal; renewals from before the chain told of them can't be checked."""
+    renewal = next((link for link in reversed(links) if link.kind == ConsentKind.LINKS_RENEWED), None)
+    try:
+        return renewal is None or bool(json.loads(renewal.body)["generation"] == owner.link_generation)
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
