@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session
 
 from digest.app.editions import gather_preflight_facts
 from digest.app.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
@@ -16,6 +16,7 @@ from digest.app.mail_gallery import fill_invented_reader
 from digest.app.readers import count_readers
 from digest.app.recent_counts import RecentCounts, count_edition
 from digest.app.release_starts import ReleaseStart, find_release_start
+from digest.collect.images import load_picture
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.providers import registry
@@ -248,9 +249,9 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
 
 
 def find_picture(installation: Installation, content_hash: str) -> MediaFile | None:
-    """Return a stored picture with its bytes by their hash, or None."""
+    """Return a stored picture with its bytes by their hash; None where there is none, or where the bytes aren't those."""
     with installation.database.read() as session:
-        return session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
+        return load_picture(session, content_hash)
 
 
 def count_active_sources(installation: Installation) -> int:

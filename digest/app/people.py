@@ -234,7 +234,7 @@ def renew_person_links(
         person = _find_person(session, installation.keys, whom)
         draft.changed = person.state is not PersonState.ERASED
         if draft.changed:
-            my_data.renew_links(session, person.number)
+            my_data.renew_links(session, person.number, now=now)
         draft.subject, draft.detail = f"person {person.number}", {"why": reason}
         return person.number, draft.changed
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session
 
 from digest.app.installation import Installation
 from digest.collect.encoded_image import CardWords, ImageError
-from digest.collect.images import PreparedImage, draw_card, find_image, store_image
+from digest.collect.images import PreparedImage, draw_card, find_image, load_picture, store_image
 from digest.edition import approval, corrected_content, corrections
 from digest.edition.content import EditionContent
 from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
@@ -23,7 +23,7 @@ from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.template_filters import without_weekday
 from digest.settings import Settings
 from digest.store.correction_models import Correction
-from digest.store.models import Edition, MediaFile
+from digest.store.models import Edition
 
 log = structlog.get_logger("digest.web_editions")
 
@@ -173,7 +173,7 @@ def store_card(installation: Installation, name: str, *, now: datetime) -> None:
         request = request_card(content, settings.file.publication.name, settings)
         if find_image(session, request.address):
             return
-        picture = session.get(MediaFile, request.picture, options=[undefer(MediaFile.body)])
+        picture = load_picture(session, request.picture)
         body = picture.body if picture else b""
     try:
         card = _draw_card(body, request.words)

@@ -13,9 +13,10 @@ import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+import structlog
 from sqlalchemy import Text, cast, delete, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from digest.collect.encoded_image import CardWords, CropShape, EncodedImage, ImageError
 from digest.collect.fetch.result import ContentFetcher
@@ -24,6 +25,7 @@ from digest.settings import LimitSettings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState, MediaFile
 
+log = structlog.get_logger(__name__)
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
 
@@ -112,6 +114,15 @@ def find_image(session: Session, source_url: str) -> MediaFile | None:
         select(MediaFile).where(MediaFile.source_url == source_url).order_by(MediaFile.made_at.desc(), MediaFile.hash)
     )
     return session.scalars(query.limit(1)).first()
+
+
+def load_picture(session: Session, content_hash: str) -> MediaFile | None:
+    """Return a kept picture with its bytes by their hash; None where none is kept, or where the bytes aren't what the hash says."""
+    picture = session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
+    if picture is None or hashlib.sha256(picture.body).hexdigest() == content_hash:
+        return picture
+    log.error("picture changed in the database", picture=content_hash)
+    return None
 
 
 def drop_kept_picture(session: Session, source_url: str) -> None:

@@ -5,7 +5,6 @@ how far the log went and what its last row was.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,7 @@ from sqlalchemy.orm import Session
 from digest.store.audit import hash_audit_entry
 from digest.store.delivery_models import InstallationState
 from digest.store.models import AuditEntry
-from subscribers.consent.chain_verification import read_raw_rows
+from subscribers.consent.chain_verification import stream_raw_rows
 from subscribers.consent.seals import LedgerProof
 from subscribers.store.models import Seal
 
@@ -60,7 +59,7 @@ def prove_audit_log(session: Session) -> AuditProof:
     sealed = {row.log_through: row for row in session.execute(seals)}
     checked = read_checked_end(session)
     rows, head, fault = 0, "", ""
-    for row in _stream_rows(session):
+    for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE):
         rows += 1
         fault = _find_row_fault(row, rows, head)
         if fault:
@@ -83,14 +82,6 @@ def prove_audit_log(session: Session) -> AuditProof:
 def include_audit_fault(session: Session, proof: LedgerProof) -> LedgerProof:
     """Return a proof of the ledger with what is wrong with the audit log, where nothing else is."""
     return replace(proof, fault=proof.fault or prove_audit_log(session).fault)
-
-
-def _stream_rows(session: Session) -> Iterator[list[Any]]:
-    after = 0
-    condition = f"seq > :after ORDER BY seq LIMIT {_PAGE_SIZE}"
-    while rows := read_raw_rows(session, "audit", _COLUMNS, condition, {"after": after}):
-        yield from rows
-        after = rows[-1][0]
 
 
 def _find_row_fault(row: list[Any], place: int, head: str) -> str:

@@ -104,9 +104,14 @@ def list_staff_members(session: Session, *, include_removed: bool = False) -> li
 
 
 def name_staff(session: Session) -> dict[str, str]:
-    """Give the names by which colleagues see the staff, and those who were on it, by the names that logs and chains have for them."""
+    """Give the names of the staff, and of those who were on it, by the actor that logs and chains record: "Ann (staff 3)".
+
+    Nothing proves a name, which anyone who can write to the database can swap; the number is in the chain.
+    """
     members = list_staff_members(session, include_removed=True)
-    return {staff_actor(member): display_name_of(member.name, member.email) for member in members}
+    return {
+        (actor := staff_actor(member)): f"{display_name_of(member.name, member.email)} ({actor})" for member in members
+    }
 
 
 def list_working_staff(session: Session, *, removed_after: datetime | None) -> list[StaffMember]:

@@ -29,6 +29,7 @@ _WORDING_HASH_PATTERN = re.compile(r'"wording_hash":"([0-9a-f]{64})"', re.ASCII)
 _KINDS_BY_VALUE = {str(kind): kind for kind in ConsentKind}
 # as stored: whole milliseconds
 _STORED_MOMENT_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000", re.ASCII)
+_MICROSECONDS_PATTERN = re.compile(r"(?<=\.\d{3})\d{3}$", re.ASCII)  # below what a link keeps; a row keeps those too
 
 
 class ChainOwner(NamedTuple):
@@ -45,6 +46,7 @@ class ChainOwner(NamedTuple):
     choices: str
     asked_at: str
     asked_where: str
+    link_generation: object
 
 
 class ChainLink(NamedTuple):
@@ -84,7 +86,7 @@ def walk_chains(session: Session, progress: VerificationProgress = lambda *_: No
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
     last = people_seen = 0
-    # SQLite keeps any type in any column: what is no number comes last there, and `find_stray_links` counts it.
+    # SQLite keeps any type in any column: what is no number comes last there, and `find_stray_rows` counts it.
     while isinstance(next_number := session.scalar(_NEXT_NUMBER_QUERY, {"after": last}), int):
         first = (next_number - 1) // CHUNK_SIZE * CHUNK_SIZE + 1
         last = first + CHUNK_SIZE - 1
@@ -114,7 +116,7 @@ _NEXT_NUMBER_QUERY = text(
 )
 _OWNER_COLUMNS = (
     *("number", "'state", "'chain_head", "'lookup", "'lookup_key", "'key_id", "ciphertext", "salt", "'choices"),
-    *("@asked_at", "'asked_where"),
+    *("@asked_at", "'asked_where", "link_generation"),
 )
 _LINK_COLUMNS = ("id", "person", "seq", "'kind", "@at", "'body", "'commitment", "'previous", "'hash")
 _OWNERS_IN_CHUNK = "number BETWEEN :first AND :last ORDER BY number"
@@ -138,6 +140,20 @@ def read_raw_rows(
         for place in texts:
             row[place] = _decode_text(row[place])
     return rows
+
+
+def stream_raw_rows(session: Session, table: str, columns: Sequence[str], *, page_size: int) -> Iterator[list[Any]]:
+    """Yield rows in the order of their number, the first column, as `read_raw_rows` gives them, `page_size` at a time.
+
+    The first page has no lower bound: a forged row with a number below 1 comes along, as it does in every sum. Rows without a number
+    don't.
+    """
+    after: dict[str, Any] = {}
+    condition = f"{columns[0]} IS NOT NULL"
+    order = f"ORDER BY {columns[0]} LIMIT {page_size}"
+    while rows := read_raw_rows(session, table, columns, f"{condition} {order}", after):
+        yield from rows
+        condition, after = f"{columns[0]} > :after", {"after": rows[-1][0]}
 
 
 def _select_expression(name: str, *, sqlite: bool) -> str:
@@ -224,6 +240,8 @@ def _find_row_fault(owner: ChainOwner, links: Sequence[ChainLink], state: Person
         )
     if not _are_choices_of_chain(owner, links):
         return "by the chain the person chose otherwise than the row says"
+    if not _is_generation_of_chain(owner, links):
+        return "the row lets other links than the chain's last renewal change what the person chose"
     return _find_origin_fault(owner, links)
 
 
@@ -248,6 +266,15 @@ def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool
     return bool(stored == (change.get("after", {}) if isinstance(change, dict) else None))
 
 
+def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
+    """Say whether the row holds the generation of the last renewal; renewals from before the chain told of them can't be checked."""
+    renewal = next((link for link in reversed(links) if link.kind == ConsentKind.LINKS_RENEWED), None)
+    try:
+        return renewal is None or bool(json.loads(renewal.body)["generation"] == owner.link_generation)
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
 def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
     """Return what the row says about when and where they asked that the chain doesn't; empty where they agree."""
     origin = origins.find_origin((link.seq, link.kind, link.at, link.body) for link in reversed(links))
@@ -255,7 +282,7 @@ def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
         return ""
     if origin.where != owner.asked_where:
         return "the chain says that the person asked somewhere else than the row does"
-    stored = to_hashed_moment(f"{owner.asked_at[:23]}000")
+    stored = to_hashed_moment(_MICROSECONDS_PATTERN.sub("000", owner.asked_at))
     if origin.at is not None and (stored is None or stored != ledger.format_moment(origin.at)):
         return "the chain says that the person asked at another time than the row does"
     return ""
@@ -333,8 +360,11 @@ def _is_found_by(keys: KeyRing, owner: ChainOwner, mailbox: str) -> bool:
         return False
 
 
-def find_stray_links(session: Session, links_seen: int) -> BrokenLink | None:
-    """Find links that no walk by numbers comes by, once `links_seen` links were looked at."""
+def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> BrokenLink | None:
+    """Find people and links that no walk by numbers comes by, once so many people and links were looked at."""
+    people_stored = session.scalar(text("SELECT count(*) FROM person")) or 0
+    if people_stored != people_seen:
+        return BrokenLink(0, 0, f"{people_stored - people_seen:,} person row(s) have a number that nobody is given")
     links_stored = session.scalar(text("SELECT count(*) FROM consent_event")) or 0
     if links_stored == links_seen:
         return None

@@ -28,7 +28,12 @@ JOINED_KIND, WENT_KIND = (
 NIGHT_KINDS = frozenset({READERS_KIND, JOINED_KIND, WENT_KIND})
 SETTLING_TIME = timedelta(minutes=10)
 MAX_WAY_LENGTH = 200
-_COUNTED_KINDS = frozenset(ConsentKind) - {ConsentKind.BOUND, ConsentKind.CHOICES_CHANGED, ConsentKind.ADDRESS_CHANGED}
+_COUNTED_KINDS = frozenset(ConsentKind) - {
+    ConsentKind.BOUND,
+    ConsentKind.CHOICES_CHANGED,
+    ConsentKind.ADDRESS_CHANGED,
+    ConsentKind.LINKS_RENEWED,
+}
 # The last link of these kinds says whether somebody is on the list.
 _DECISIVE_KINDS = ledger.GRANT_KINDS | {
     ConsentKind.WITHDRAWN,

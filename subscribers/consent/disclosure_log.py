@@ -16,7 +16,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
-from subscribers.consent.chain_verification import read_raw_rows, to_hashed_moment
+from subscribers.consent.chain_verification import stream_raw_rows, to_hashed_moment
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import is_postgresql
@@ -115,7 +115,7 @@ def prove_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) 
     secrets = [key.secret for key in keys.of_kind("commitment")]
     uncovered = dict(sealed_heads)
     count, head = 0, ""
-    for row in _stream_entries(session):
+    for row in stream_raw_rows(session, "disclosure_log", _COLUMNS, page_size=PAGE_SIZE):
         count += 1
         fault = _find_entry_fault(row, count, head, secrets)
         head = row[12]
@@ -130,14 +130,6 @@ def prove_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) 
     return LogProof(count, lost)
 
 
-def _stream_entries(session: Session) -> Iterator[list[Any]]:
-    after = 0
-    condition = f"id > :after ORDER BY id LIMIT {PAGE_SIZE}"
-    while rows := read_raw_rows(session, "disclosure_log", _COLUMNS, condition, {"after": after}):
-        yield from rows
-        after = rows[-1][0]
-
-
 def _find_entry_fault(row: Sequence[Any], place: int, head: str, secrets: Sequence[bytes]) -> str:
     said = dict(zip((name.lstrip("'@") for name in _COLUMNS), row, strict=True))
     stored_at, stored_hash, mac = (said.pop(name) for name in ("at", "hash", "mac"))
@@ -148,8 +140,10 @@ def _find_entry_fault(row: Sequence[Any], place: int, head: str, secrets: Sequen
     moment = to_hashed_moment(stored_at)
     if moment is None or stored_hash != hash_entry(moment, said):
         return "was changed: it isn't what was hashed"
-    if not any(hmac.compare_digest(mac, _authenticate(secret, stored_hash)) for secret in secrets):
+    if not any(hmac.compare_digest(mac.encode(), _authenticate(secret, stored_hash).encode()) for secret in secrets):
         return "wasn't written by this program: its MAC is wrong"
+    if min(said["rows"], said["folded"], said["erased"]) < 0:
+        return "counts fewer than none"
     return ""
 
 

@@ -155,11 +155,7 @@ def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
     """Check each total against its commitment, and their sum against the log."""
     if not disclosure_log.has_begun(session, TOTALS.name):
         return
-    changed, after = 0, 0
-    page = f"id > :after ORDER BY id LIMIT {sealed_rows.BATCH_SIZE}"
-    while rows := sealed_rows.read_rows(session, TOTALS, page, {"after": after}):
-        changed += sum(not sealed_rows.is_intact(keys, TOTALS, row) for row in rows)
-        after = rows[-1].id
+    changed = sum(not sealed_rows.is_intact(keys, TOTALS, row) for row in sealed_rows.stream_rows(session, TOTALS))
     if changed:
         yield f"{changed:,} of the {TOTALS.noun} aren't what was sealed"
     there = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)

@@ -28,6 +28,7 @@ UNMOVING_KINDS = frozenset(
         ConsentKind.CHOICES_CHANGED,
         ConsentKind.BOUNCED,
         ConsentKind.BOUND,
+        ConsentKind.LINKS_RENEWED,
     }
 )
 _STATE_AFTER = {

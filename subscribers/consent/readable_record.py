@@ -27,6 +27,7 @@ _FIELD_LABELS = {
     "left_at": mark_message("Left at"),
     "silent_since": mark_message("Silent since"),
     "takes_off": mark_message("Taken off without an answer"),
+    "generation": mark_message("Generation of the links"),
     "request": mark_message("Answer to the entry of number"),
     "reason": mark_message("Reason"),
     "network_digest": mark_message("Network address, as a salted digest"),
@@ -68,6 +69,7 @@ _KNOWN_TEXTS = (
     mark_message("erased"),
     mark_message("expired"),
     mark_message("bound"),
+    mark_message("links renewed"),
 )
 
 

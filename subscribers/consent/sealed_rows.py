@@ -6,7 +6,7 @@ to anybody anymore, and their consent chain says how many rows that were.
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from subscribers.consent import disclosure_log
-from subscribers.consent.chain_verification import read_raw_rows
+from subscribers.consent.chain_verification import read_raw_rows, stream_raw_rows
 from subscribers.consent.disclosure_log import EntryDraft, EntryKind
 from subscribers.consent.ledger import canonical_json
 from subscribers.crypto.keyed_hashes import keyed_hash
@@ -84,15 +84,27 @@ class StoredRow(NamedTuple):
 
 def read_rows(session: Session, table: SealedTable, condition: str, parameters: dict[str, Any]) -> list[StoredRow]:
     """Read rows by a condition in SQL, whatever stands in them."""
+    rows = read_raw_rows(session, table.name, _list_columns(table), condition, parameters)
+    return [_to_stored_row(table, row) for row in rows]
+
+
+def stream_rows(session: Session, table: SealedTable) -> Iterator[StoredRow]:
+    """Yield all rows, whatever stands in them."""
+    rows = stream_raw_rows(session, table.name, _list_columns(table), page_size=BATCH_SIZE)
+    return (_to_stored_row(table, row) for row in rows)
+
+
+def _list_columns(table: SealedTable) -> tuple[str, ...]:
     batch = "sealed_in" if table.batches else "NULL"
     fixed = ("id", "salt", "'commitment", batch, table.settled, f"'({table.subject})")
-    names = (*fixed, *table.columns, *table.settled_columns)
-    first, settled = len(fixed), len(fixed) + len(table.columns)
-    rows = read_raw_rows(session, table.name, names, condition, parameters)
-    return [
-        StoredRow(row[0], row[1], row[2], row[3], bool(row[4]), row[5], tuple(row[first:settled]), tuple(row[settled:]))
-        for row in rows
-    ]
+    return (*fixed, *table.columns, *table.settled_columns)
+
+
+def _to_stored_row(table: SealedTable, row: Sequence[Any]) -> StoredRow:
+    number, salt, commitment, batch, is_settled, subject, *values = row
+    covered = len(table.columns)
+    told, settled = tuple(values[:covered]), tuple(values[covered:])
+    return StoredRow(number, salt, commitment, batch, bool(is_settled), subject, told, settled)
 
 
 def read_rows_by_id(session: Session, table: SealedTable, ids: Sequence[Any], *, lock: bool = False) -> list[StoredRow]:
@@ -265,7 +277,14 @@ def find_changed_rows(session: Session, keys: KeyRing, tables: Collection[Sealed
     faults = []
     for table in tables:
         if table.has_holder:
-            rows = read_rows(session, table, "person = :person AND commitment IS NOT NULL", {"person": person})
+            rows = read_rows(session, table, f"person = :person AND {_covered(session, table)}", {"person": person})
             if changed := sum(not is_intact(keys, table, row) for row in rows):
                 faults.append(f"{changed:,} of the {table.noun} aren't what was sealed")
     return faults
+
+
+def _covered(session: Session, table: SealedTable) -> str:
+    """Return the SQL condition of the rows that have to have a commitment: of those without a batch, all once sealing began."""
+    if table.batches:
+        return "(commitment IS NOT NULL OR sealed_in IS NOT NULL)"
+    return "true" if disclosure_log.has_begun(session, table.name) else "commitment IS NOT NULL"

@@ -8,7 +8,7 @@ from the ledger at any later time. See docs/decisions/0012-what-a-chain-proves.m
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -223,7 +223,7 @@ def prove_ledger(
         links=links,
         seals=len(seals),
         suppressions=suppressions,
-        broken=broken or chain_verification.find_stray_links(session, links),
+        broken=broken or chain_verification.find_stray_rows(session, people, links),
         address_fault_count=address_fault_count,
         address_faults=tuple(address_faults),
         fault=_find_seal_fault(seals, surveys)
@@ -328,7 +328,8 @@ def _survey_suppressions(session: Session, places: Collection[int]) -> tuple[int
     """Hash all suppressions in their order; return how many there are, and what there is up to each of some rows."""
     surveys: dict[int | None, SuppressionSurvey] = {}
     digest, count, waiting = hashlib.sha256(), 0, sorted(map(_as_number, places), reverse=True)
-    for row in _stream_suppressions(session):
+    rows = chain_verification.stream_raw_rows(session, "suppression", _SUPPRESSION_COLUMNS, page_size=PAGE_SIZE)
+    for row in rows:
         while waiting and waiting[-1] < row[0]:
             place = waiting.pop()
             surveys[place] = SuppressionSurvey(place, count, digest.hexdigest())
@@ -338,17 +339,7 @@ def _survey_suppressions(session: Session, places: Collection[int]) -> tuple[int
     return count, surveys
 
 
-def _stream_suppressions(session: Session) -> Iterator[list[Any]]:
-    after = 0
-    while rows := chain_verification.read_raw_rows(
-        session, "suppression", _SUPPRESSION_COLUMNS, _SUPPRESSIONS_PAGE, {"after": after}
-    ):
-        yield from rows
-        after = rows[-1][0]
-
-
 _SUPPRESSION_COLUMNS = ("id", "'hash", "'key_id", "'reason", "@at")
-_SUPPRESSIONS_PAGE = f"id > :after ORDER BY id LIMIT {PAGE_SIZE}"
 
 
 def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurvey]) -> str:

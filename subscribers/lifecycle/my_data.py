@@ -87,6 +87,7 @@ _KIND_SENTENCES = {
     ConsentKind.BOUND: mark_message(
         "Your consent was bound to your address, so that nobody can put another in its place unnoticed"
     ),
+    ConsentKind.LINKS_RENEWED: mark_message("You renewed the links in your emails, or we did"),
     ConsentKind.EXPIRED: mark_message("A request ran out without a confirmation"),
 }
 
@@ -125,8 +126,8 @@ def _text_value(event_body: dict[str, object], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def renew_links(session: Session, number: int) -> int:
-    """Begin a new generation of links for a person who is there; return it.
+def renew_links(session: Session, number: int, *, now: datetime) -> int:
+    """Begin a new generation of links for a person who is there; return it. Their chain says which one it is.
 
     A restored copy knows nothing of a renewal that came after it was made.
 
@@ -137,5 +138,5 @@ def renew_links(session: Session, number: int) -> int:
     if person is None:
         raise LookupError(f"person {number} is not there")
     person.link_generation = next_generation(person.link_generation)
-    session.flush()
+    ledger.append_event(session, person, ConsentKind.LINKS_RENEWED, {"generation": person.link_generation}, now)
     return person.link_generation

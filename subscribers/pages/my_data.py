@@ -116,7 +116,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
     """Renew the links in an owner's mails, and hand them the new one. Pressing again renews again, and harms nobody."""
     with page_context.database.write() as session:
         person = _find_owner(session, token)
-        generation = renew_links(session, person.number)
+        generation = renew_links(session, person.number, now=page_context.clock())
     preferences_token = make_link_token(page_context.keys, person.number, "preferences", generation)
     return render_page("web/links_renewed.html", token=token, preferences_token=preferences_token)
 

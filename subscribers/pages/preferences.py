@@ -201,7 +201,7 @@ def restore_now(token: str) -> ResponseReturnValue:
     with page_context.database.write() as session:
         link = choice_changes.restore_choices(session, token, now=page_context.clock())
         if link.changed and link.person is not None and request.form.get("renew") == "yes":
-            generation = renew_links(session, link.person)
+            generation = renew_links(session, link.person, now=page_context.clock())
             new_token = link_tokens.make_link_token(page_context.keys, link.person, "preferences", generation)
     return _restoration_page(link, token, new_token=new_token)
 

@@ -131,6 +131,7 @@ class ConsentKind(StrEnum):
     SUPPRESSED = "suppressed"
     ERASED = "erased"
     EXPIRED = "expired"
+    LINKS_RENEWED = "links renewed"  # those of the emails before it unsubscribe, and do no more
     BOUND = "bound"  # a chain of before links carried commitments was given one
 
 

@@ -19,6 +19,7 @@ from subscribers.transfer.import_store import load_event_chains
 
 PAGE_SIZE = 500  # people a transaction
 _IMPORTED_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.UNVERIFIED})
+_SILENT_KINDS = frozenset({ConsentKind.BOUND, ConsentKind.LINKS_RENEWED})  # not a person's word on being subscribed
 
 
 @dataclass(slots=True)
@@ -81,10 +82,7 @@ def _remove_people(
     for person in people:
         chain, kind = chains[person.number], None
         change: dict[str, Any] = {"number": person.number, "batch": None}
-        if (
-            len([link for link in chain if link.kind is not ConsentKind.BOUND]) == 1
-            and person.state in _IMPORTED_STATES
-        ):
+        if len([link for link in chain if link.kind not in _SILENT_KINDS]) == 1 and person.state in _IMPORTED_STATES:
             kind = ConsentKind.ERASED
             removed.append(person.number)
         elif person.state is PersonState.SUBSCRIBED:

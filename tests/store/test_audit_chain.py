@@ -73,6 +73,13 @@ def test_many_writers_make_one_chain(database: Database) -> None:
             insert(AuditEntry).values(at=NOW, actor="staff 1", act="made up", subject="list", detail={}),
             "is in no chain",
         ),
+        *(
+            (
+                insert(AuditEntry).values(seq=seq, at=NOW, actor="staff 1", act="made up", subject="list", detail={}),
+                f"row 1 is missing; the next there is {seq}",
+            )
+            for seq in (0, -1)
+        ),
     ],
 )
 def test_what_was_changed_taken_away_or_put_in_is_named(one_database: Database, tampering: Any, named: str) -> None:

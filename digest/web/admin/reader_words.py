@@ -112,6 +112,7 @@ _CHAIN_WORDS: Mapping[ConsentKind, tuple[str, str]] = {
     ConsentKind.SUPPRESSED: ("Was stopped:", "this address is not mailed any more."),
     ConsentKind.ERASED: ("Was erased.", "The address is gone; a keyed hash keeps imports away."),
     ConsentKind.BOUND: ("Was bound", "to the address, so that nobody can put another in its place unnoticed."),
+    ConsentKind.LINKS_RENEWED: ("Got new links:", "those in earlier emails unsubscribe, and do no more."),
     ConsentKind.EXPIRED: ("Ran out:", "nobody confirmed in time."),
 }
 _STATE_SENTENCES: Mapping[PersonState, str] = {

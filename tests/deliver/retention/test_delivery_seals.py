@@ -117,6 +117,28 @@ def _of_edition(*, skip: int = 0, limit: int = 100) -> Any:
     )
 
 
+def _forge_entry(session: Session, **said: Any) -> Any:
+    """Put an entry before the first one: where sums would count it, and a check that starts at 1 wouldn't look."""
+    entry = {
+        "kind": "folded",
+        "source": "delivery",
+        "subject": "",
+        "rows": 0,
+        "folded": 0,
+        "erased": 0,
+        "added": 0,
+    } | said
+    forged = dict.fromkeys(("root", "previous", "hash", "mac"), "forged")
+    return session.execute(insert(DisclosureLogEntry).values(id=-1, at=RELEASE, **entry, **forged))
+
+
+def _forge_total(session: Session) -> None:
+    """Put a total that no commitment covers, and that adds nothing to the sum, before the first one."""
+    person = session.scalar(select(func.min(Person.number)))
+    said = {"to_whom": "a broker", "why": "sold", "times": 0, "first_at": RELEASE, "last_at": RELEASE}
+    session.execute(insert(DisclosureTotal).values(id=-1, person=person, **said))
+
+
 Tampering = Callable[[Session], object]
 TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "deliveries deleted": (
@@ -209,6 +231,21 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
         lambda s: s.execute(update(DisclosureLogEntry).where(DisclosureLogEntry.rows == 4).values(rows=3)),
         "was changed: it isn't what was hashed",
     ),
+    "taken for erased, with a forged entry before the first": (
+        lambda s: (
+            s.execute(update(Delivery).where(_of_edition(limit=1)).values(person=None, salt=None)),
+            _forge_entry(s, erased=-1),
+        ),
+        "entry 1 is missing; the next one is -1",
+    ),
+    "totals made up, with a forged entry before the first": (
+        lambda s: (
+            s.execute(insert(DeliveryTotal).values(purpose=PURPOSE, state=DeliveryState.ACCEPTED, count=99)),
+            _forge_entry(s, subject=PURPOSE, folded=99),
+        ),
+        "entry 1 is missing; the next one is -1",
+    ),
+    "a total of disclosures made up, with a negative ID": (_forge_total, "1 of the totals of disclosures aren't what"),
 }
 
 
@@ -516,6 +553,48 @@ def test_a_person_is_told_which_of_their_rows_were_changed(world: DeliverySetup)
             "1 of the disclosures aren't what was sealed",
         ]
         assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, bo) == []
+
+
+def test_a_total_that_nothing_covers_is_no_fault_before_sealing_began_and_one_after(world: DeliverySetup) -> None:
+    (ada,) = send(world, DeliveryState.ACCEPTED)
+    with world.database.write() as session:
+        _forge_total(session)
+    assert _changed_totals(world, ada) == []
+    seal(world)
+    assert _changed_totals(world, ada) == []
+    with world.database.write() as session:
+        session.execute(update(DisclosureTotal).values(salt=None, commitment=None))
+    assert _changed_totals(world, ada) == ["1 of the totals of disclosures aren't what was sealed"]
+
+
+def _changed_totals(world: DeliverySetup, number: int) -> list[str]:
+    with world.database.read() as session:
+        return sealed_rows.find_changed_rows(session, world.keys, [sealed_rows.TOTALS], number)
+
+
+def test_a_sealed_row_without_its_commitment_is_named_on_the_record(world: DeliverySetup) -> None:
+    (ada,) = send(world, DeliveryState.ACCEPTED)
+    seal(world)
+    with world.database.write() as session:
+        session.execute(update(Delivery).values(commitment=None))
+    with world.database.read() as session:
+        found = sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, ada)
+    assert found == ["1 of the deliveries aren't what was sealed"]
+
+
+def test_an_entry_that_counts_less_than_nothing_is_reported(world: DeliverySetup) -> None:
+    seal(world)
+    with world.database.write() as session:
+        draft = disclosure_log.EntryDraft(disclosure_log.EntryKind.FOLDED, "delivery", PURPOSE, erased=-1)
+        disclosure_log.append_entries(session, world.keys, [draft], NIGHT)
+    assert "counts fewer than none" in " | ".join(find_faults(world))
+
+
+def test_a_mac_that_is_no_mac_is_reported(world: DeliverySetup) -> None:
+    seal(world)
+    with world.database.write() as session:
+        session.execute(update(DisclosureLogEntry).values(mac="é"))
+    assert "its MAC is wrong" in " | ".join(find_faults(world))
 
 
 def test_a_night_counts_every_row_and_opens_the_older_ones_once_in_a_week(world: DeliverySetup) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from digest.store.engine import Database
 from subscribers.address import read_address
@@ -86,6 +86,17 @@ def test_a_changed_origin_is_reported_for_the_person_and_by_the_seal(
     assert (proof.broken.person, told in proof.broken.fault) == (number, True)
     with database.read() as session:
         assert chain_verification.find_broken_link(chain_verification.load_chain(session, number)) == proof.broken
+
+
+@pytest.mark.parametrize("end", ["-23:59", "+23:59", "000-23:59", "Z", "\n"])
+def test_a_time_of_asking_that_says_more_than_we_write_is_reported(sqlite: Database, end: str) -> None:
+    number = _ask(sqlite, "ada", ConsentKind.REQUESTED)
+    with sqlite.write() as session:
+        moved = text("UPDATE person SET asked_at = substr(asked_at, 1, 23) || :end WHERE number = :number")
+        session.execute(moved, {"end": end, "number": number})
+    broken = _proof(sqlite).broken
+    assert broken is not None
+    assert "asked at another time" in broken.fault
 
 
 def test_a_silent_readers_answer_leaves_where_they_asked_as_it_was(database: Database) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -31,7 +31,7 @@ from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.store import people
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, Seal
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, Seal, Suppression
 
 KEYS = KeyRing.from_seed(b"seal tests")
 NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
@@ -110,6 +110,26 @@ def test_seals_hold_while_the_ledger_grows(database: Database) -> None:
     assert [s.previous for s in kept] == ["", first, second]
     assert kept[1].root == kept[2].root != kept[0].root
     assert len({first, second, third}) == 3
+
+
+@pytest.mark.parametrize("number", [0, -5, -(2**31)])
+def test_a_person_below_the_first_number_is_reported(database: Database, number: int) -> None:
+    ada = _person(database, "ada", ConsentKind.CONFIRMED)
+    with database.write() as session:
+        row = session.get_one(Person, ada)
+        copied = {name: getattr(row, name) for name in ("lookup_key", "key_id", "asked_at", "asked_where")}
+        session.execute(insert(Person).values(number=number, state=row.state, choices={}, lookup="0" * 64, **copied))
+    broken = _prove(database).broken
+    assert broken is not None
+    assert "1 person row(s) have a number that nobody is given" in broken.fault
+
+
+def test_a_suppression_below_the_first_id_breaks_the_seal(database: Database) -> None:
+    _suppress(database, "ada", "complained")
+    _seal(database)
+    with database.write() as session:
+        session.execute(insert(Suppression).values(id=-1, hash="0" * 64, key_id="x", reason="lifted", at=NOON))
+    assert "is not what the suppressions give" in _prove(database).fault
 
 
 def test_an_empty_ledger_can_be_sealed(database: Database) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from digest.app import people
 from subscribers.address import read_address
+from subscribers.consent import chain_verification, ledger
 from subscribers.crypto.link_tokens import make_link_token, read_link_token
-from subscribers.lifecycle.my_data import renew_links
-from subscribers.store.models import Person, PersonState
+from subscribers.lifecycle.my_data import list_consent_history, renew_links
+from subscribers.reader_language import ENGLISH
+from subscribers.store.models import ConsentKind, Person, PersonState
 from tests.actors import ADMIN
 from tests.subscribers.pages.test_choice_changes import EVENTS_ONLY, choose, chosen, restore_path_of
 from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of, text_of
@@ -19,7 +21,47 @@ NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
 def renew(world: Any) -> None:
     with world.database.write() as session:
-        renew_links(session, world.ada)
+        renew_links(session, world.ada, now=NOW)
+
+
+@pytest.mark.parametrize("generation", [0, 1, 3])
+def test_links_that_are_revived_behind_our_back_are_reported(both: Any, generation: int) -> None:
+    renew(both)
+    renew(both)
+    assert find_fault(both) == ""
+    set_generation(both, generation)
+    assert "other links than the chain" in find_fault(both)
+
+
+def test_links_renewed_before_the_chain_told_of_it_are_no_fault_until_they_are_renewed_again(both: Any) -> None:
+    set_generation(both, 5)
+    assert find_fault(both) == ""
+    renew(both)
+    assert find_fault(both) == ""
+    set_generation(both, 5)
+    assert "other links than the chain" in find_fault(both)
+
+
+def test_a_renewal_leaves_where_a_person_stands_and_is_in_their_record(world: Any) -> None:
+    renew(world)
+    with world.database.read() as session:
+        assert session.get_one(Person, world.ada).state == PersonState.SUBSCRIBED
+        last = ledger.find_last_event(session, world.ada)
+        history = list_consent_history(session, world.ada, ENGLISH)
+    assert last is not None
+    assert (last.kind, last.body) == (ConsentKind.LINKS_RENEWED, '{"generation":1}')
+    assert history[-1].what == "You renewed the links in your emails, or we did"
+
+
+def set_generation(world: Any, generation: int) -> None:
+    with world.database.write() as session:
+        session.get_one(Person, world.ada).link_generation = generation
+
+
+def find_fault(world: Any) -> str:
+    with world.database.read() as session:
+        broken = chain_verification.find_broken_link(chain_verification.load_chain(session, world.ada))
+    return broken.fault if broken else ""
 
 
 def new_link(world: Any) -> str:

@@ -20,6 +20,7 @@ from digest.app.acts import Act, Role
 from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
 from digest.store.audit_chain import prove_audit_log
+from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff import StaffError
 from tests.actors import ADMIN
@@ -62,6 +63,23 @@ def test_every_act_has_a_topic_and_a_sentence() -> None:
     assert {act for act in acts if audit_topics.describe_act(act)[1] == f"{act}: "} == set()
 
 
+def test_two_members_who_swap_names_are_told_apart_by_their_numbers(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    with world.database.write() as session:
+        second = StaffMember(email="bo@example.org", name="Bo", role="editor", added_at=NOW, added_by="staff 1")
+        session.add(second)
+        session.flush()
+        number = second.id
+    record(world, (f"staff {number}", "approve", "2026-W47", {}))
+    with world.database.write() as session:
+        session.execute(update(StaffMember).where(StaffMember.id == 1).values(name="Bo"))
+        session.execute(update(StaffMember).where(StaffMember.id == number).values(name="Ann"))
+    page = client.get("/admin/audit").text
+    assert f"Ann (staff {number}) approved 2026-W47" in rows_of(page)[0]
+    assert f">Ann (staff {number})</option>" in page
+    assert ">Bo (staff 1)</option>" in page
+
+
 def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) -> None:
     client = both.signed_in_client("admin")
     looked = ("staff 1", "subscriber address shown", f"person {both.ada}", {"why": "A reader asked"})
@@ -70,9 +88,9 @@ def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) 
     page = client.get("/admin/audit").text
     assert ">Check now</button>" in page, "it was never checked"
     assert rows_of(page) == [
-        "5:30 p.m. ET ann tried “list exported”: list Refused. 4",
+        "5:30 p.m. ET ann (staff 1) tried “list exported”: list Refused. 4",
         "5:30 p.m. ET eve at a terminal approved 2026-W47 3",
-        "5:30 p.m. ET ann looked at the address of reader 1 “A reader asked” 2",
+        "5:30 p.m. ET ann (staff 1) looked at the address of reader 1 “A reader asked” 2",
         "5:30 p.m. ET The timetable sealed the ledger and this log 1",
     ]
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["Thursday, November 19, 2026", "Monday, November 16, 2026"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import feedparser
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from digest.store.models import EditionState, MediaFile
 
@@ -91,6 +91,15 @@ def test_a_picture_is_served_for_good_under_the_hash_of_its_bytes(both: Any) -> 
     assert both.client.get(f"/media/{name}", headers={"If-None-Match": f'"{name}"'}).status_code == 304
     for other in ("0" * 64, "x", name[:-1], f"{name}.jpg"):
         assert both.client.get(f"/media/{other}").status_code == 404
+
+
+def test_a_picture_that_isnt_what_its_name_says_is_never_served(both: Any) -> None:
+    both.edition()
+    with both.database.write() as session:
+        name = session.scalar(select(MediaFile.hash))
+        session.execute(update(MediaFile).values(body=b"\xff\xd8 another picture"))
+    assert both.client.get(f"/media/{name}").status_code == 404
+    assert both.client.get(f"/media/{name}", headers={"If-None-Match": f'"{name}"'}).status_code == 404
 
 
 def test_a_style_sheet_keeps_its_name_as_long_as_its_text(world: Any) -> None:
