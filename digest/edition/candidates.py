@@ -11,7 +11,7 @@ from digest.collect.articles import find_withheld
 from digest.collect.deadlines import Deadline
 from digest.collect.event_texts import names_event
 from digest.collect.parsed_document import DateBasis, SummaryBasis
-from digest.collect.urls import usable_url
+from digest.collect.urls import site_name, usable_url
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.past_editions import article_of_past_story, load_past_editions
 from digest.edition.queries import select_editions_before
@@ -107,6 +107,7 @@ def candidate_from_article(article: Article, source: Source) -> CandidateArticle
         weight=source.weight,
         primary=source.primary,
         own=source.own,
+        on_own_site=site_name(source.url) == site_name(article.url),
         categories=tuple(article.categories),
         topics=tuple(sorted(source.topics.items())),
         default_topic=source.default_topic,
