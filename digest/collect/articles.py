@@ -145,7 +145,10 @@ def withhold_listed(session: Session, source: Source, entries: Iterable[Rejected
 
 
 def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
-    """Return which links lead to articles that are withdrawn for every source that listed them, each with the reason."""
+    """Return which links lead to articles that visitors can't read, each with the reason.
+
+    They're withdrawn for every source that listed them, or their own site withholds them.
+    """
     urls = {link: usable_canonical_url(link) for link in links}
     columns = select(Article.url, Article.id, Article.withdrawn_at).where(Article.url.in_(set(urls.values())))
     rows = session.execute(columns).all()
@@ -153,10 +156,41 @@ def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
     gone = {row.url: row.id for row in rows if row.url not in listed}
     said = {url: _SPEAKER.sub("", _read_last_withdrawal(session, article_id)) for url, article_id in gone.items()}
     reasons = {url: f"its page answers {words}" if words.isdecimal() else words for url, words in said.items()}
+    reasons |= find_withheld(session, listed)
     return {link: reasons[url] for link, url in urls.items() if url in reasons}
 
 
-_SPEAKER = re.compile(rf"source \d+: {NOT_PUBLIC}")
+def find_withheld(session: Session, urls: Collection[str]) -> dict[str, str]:
+    """Return which canonical URLs their own site says aren't public, each with the reason.
+
+    That holds for every source's article, also for one that listed the page after the site said so.
+    """
+    withheld = {}
+    waiting = sorted(urls)
+    for start in range(0, len(waiting), _URLS_PER_QUERY):
+        some = waiting[start : start + _URLS_PER_QUERY]
+        rows = select(Article.id, Article.url).where(Article.url.in_(some), Article.withdrawn_at.is_not(None))
+        for article_id, url in session.execute(rows).all():
+            said = _read_last_withdrawal(session, article_id)
+            speaker = _SPEAKER.match(said)
+            if speaker and _is_withheld_by_site(session, url, int(speaker[1])):
+                withheld[url] = _SPEAKER.sub("", said)
+    return withheld
+
+
+def _is_withheld_by_site(session: Session, url: str, source_id: int) -> bool:
+    """Return whether a source speaks for a page's site, and doesn't list the page itself again."""
+    source = session.get(Source, source_id)
+    if source is None or site_name(source.url) != site_name(url):
+        return False
+    listed = select(Article.id).where(
+        Article.url == url, Article.source_id == source_id, Article.withdrawn_at.is_(None)
+    )
+    return session.scalar(listed.limit(1)) is None
+
+
+_URLS_PER_QUERY = 500
+_SPEAKER = re.compile(rf"source (\d+): {NOT_PUBLIC}")
 
 
 def _said_by(source_id: int) -> str:

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from digest.collect.articles import find_withheld
 from digest.collect.deadlines import Deadline
 from digest.collect.event_texts import names_event
 from digest.collect.parsed_document import DateBasis, SummaryBasis
-from digest.collect.urls import usable_url
+from digest.collect.urls import site_name, usable_url
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.past_editions import article_of_past_story, load_past_editions
 from digest.edition.queries import select_editions_before
@@ -40,11 +41,18 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
             for row in session.execute(query.where(kind.candidate_condition(window, release_at)))
             if kind.has_own_date or window.includes(row[0].dated_at, seen_before=row[0].url in seen_before)
         )
-    candidates = [candidate_from_article(*row) for row in rows]
+    candidates = _read_candidates(session, rows)
     listed = [c for c in candidates if c.section == "events"]
     return _sort_candidates(
         replace(c, section="events") if _announces_event(c, release_at, listed) else c for c in candidates
     )
+
+
+def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
+    """Make the candidates of articles' rows; what its own site withholds is withdrawn, whoever else lists it."""
+    candidates = [candidate_from_article(*row) for row in rows]
+    withheld = find_withheld(session, {c.url for c in candidates if not c.withdrawn})
+    return [replace(c, withdrawn=True) if c.url in withheld else c for c in candidates]
 
 
 def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: Iterable[CandidateArticle]) -> bool:
@@ -99,6 +107,7 @@ def candidate_from_article(article: Article, source: Source) -> CandidateArticle
         weight=source.weight,
         primary=source.primary,
         own=source.own,
+        on_own_site=site_name(source.url) == site_name(article.url),
         categories=tuple(article.categories),
         topics=tuple(sorted(source.topics.items())),
         default_topic=source.default_topic,
@@ -153,7 +162,9 @@ def load_previous_editions(
     )
     return PreviousEditions(
         used_stories=tuple(sorted(used, key=lambda used: used[:3])),
-        earlier_articles=_sort_candidates(candidate_from_article(a, s) for a, s in session.execute(earlier)),
+        earlier_articles=_sort_candidates(
+            c for c in _read_candidates(session, session.execute(earlier)) if not c.withdrawn
+        ),
         news_stories=tuple(
             sorted(
                 (*_load_news_stories(session, placed), *_list_past_stories(past_editions)),
@@ -178,8 +189,9 @@ def _load_news_stories(session: Session, placed: Sequence[tuple[Edition, Edition
     kept: list[CandidateArticle] = []
     for start in range(0, len(urls), _URLS_PER_QUERY):
         query = select(Article, Source).join(Source).where(Source.section == "news")
-        rows = session.execute(query.where(Article.url.in_(urls[start : start + _URLS_PER_QUERY])))
-        kept += (candidate_from_article(article, source) for article, source in rows)
+        kept += _read_candidates(
+            session, session.execute(query.where(Article.url.in_(urls[start : start + _URLS_PER_QUERY])))
+        )
     by_url = {article.url: article for article in merge_same_url(kept)}
     stories = (
         EarlierStory(

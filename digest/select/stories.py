@@ -83,6 +83,7 @@ def _distinct_words(articles: Iterable[CandidateArticle], reader: WordReader) ->
 def merge_same_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
     """Return one article a canonical URL, by date and URL; the best source's wording wins.
 
+    After our own, that's a source on the article's own site: another feed can't put words in its mouth.
     What the others alone know is kept: that an editor featured it, how often it was read, its picture.
     """
     by_url: dict[str, list[CandidateArticle]] = {}
@@ -111,6 +112,7 @@ def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
 def _source_order(candidate: CandidateArticle) -> tuple[object, ...]:
     return (
         not candidate.own,
+        not candidate.on_own_site,
         not candidate.primary,
         -candidate.weight,
         not candidate.has_date,

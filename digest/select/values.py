@@ -25,6 +25,7 @@ class CandidateArticle:
     weight: float = 1.0
     primary: bool = False
     own: bool = False
+    on_own_site: bool = False  # its source is on the article's own site
     categories: tuple[str, ...] = ()
     topics: tuple[tuple[str, str], ...] = ()  # the source's map: category → topic
     default_topic: str = ""  # of the source: what its articles are about where nothing says otherwise

@@ -82,13 +82,14 @@ def _count_mail_to_stranger(
 
     They are those of sign-up forms, and count together with them.
     """
-    mailbox_tag, domain_tag = rate_limits.mailbox_tag(keys, address), rate_limits.small_domain_tag(keys, address)
+    mailbox_tag = rate_limits.mailbox_tag(keys, address)
+    domain = rate_limits.DomainTags(rate_limits.small_domain_tag(keys, address))
     kinds = [kind for kind, _ in rate_limits.list_recent_mails(session, mailbox_tag, now=now)]
     if sum(kind in STRANGER_MAIL_KINDS for kind in kinds) >= signup_limits.per_address_month:
         return False
-    if rate_limits.is_domain_full(session, domain_tag, signup_limits, now=now):
+    if rate_limits.is_domain_full(session, domain, signup_limits, now=now):
         return False
-    rate_limits.count_domain(session, domain_tag, now=now)
+    rate_limits.count_domain(session, domain, now=now)
     rate_limits.record_signup_mail(session, mailbox_tag, "move", now)
     return True
 

@@ -27,7 +27,7 @@ TEN_MINUTES = timedelta(minutes=10)  # the windows in which forms are counted: a
 MAIL_HISTORY_PERIOD = timedelta(days=30)  # how long it is remembered that a mailbox got a mail
 STRANGER_MAIL_KINDS = frozenset({"confirm", "remind", "ask", "move"})  # mails that somebody may not have asked for
 SURGE_ALARM_KIND = "sign-up surge"
-DOMAIN_SCOPE = "domain"
+DOMAIN_SCOPE, DOMAIN_NETWORK_SCOPE = "domain", "domain network"  # the second: one wide network's forms for a domain
 
 # What sign-up forms are counted by: all of them, those of a network, those of a wide network, and answers by network.
 SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE = "sign-up", "sign-up network", "sign-up wide"
@@ -46,6 +46,13 @@ class NetworkTags(NamedTuple):
     wide: str  # /16 or /32
     middle: str  # /40
     network: str  # /24 or /48
+
+
+class DomainTags(NamedTuple):
+    """Keyed hashes by which forms for a small domain are counted for a week; both are empty for a large mailbox provider."""
+
+    domain: str
+    network: str = ""  # of the domain together with a form's wide network, so it links nothing between domains
 
 
 class SubmissionOutcome(StrEnum):
@@ -144,10 +151,11 @@ def list_answers_last_hour(session: Session, *, now: datetime) -> dict[str, int]
     return {tag: int(answers) for tag, answers in session.execute(query)}
 
 
-def count_domain(session: Session, domain_tag: str, *, now: datetime) -> None:
+def count_domain(session: Session, tags: DomainTags, *, now: datetime) -> None:
     """Count that a form which is taken named an address of a small domain."""
-    if domain_tag:
-        increment_count(session, DOMAIN_SCOPE, domain_tag, now=now, window=DAY)
+    for scope, tag in ((DOMAIN_SCOPE, tags.domain), (DOMAIN_NETWORK_SCOPE, tags.network)):
+        if tag:
+            increment_count(session, scope, tag, now=now, window=DAY)
 
 
 def network_prefix(address: str) -> str | None:
@@ -191,6 +199,13 @@ def small_domain_tag(keys: KeyRing, address: Address) -> str:
     return _keyed_tag(keys.current("lookup"), "domain", mailboxes.find_registrable_domain(address.domain))
 
 
+def tag_domain(keys: KeyRing, address: Address, ip_address: str) -> DomainTags:
+    """Return the hashes by which a form for an address is counted. All forms from unknown networks count as those of one."""
+    domain = small_domain_tag(keys, address)
+    wide = (nested_prefixes(ip_address) or ("",))[0]
+    return DomainTags(domain, domain and _keyed_tag(keys.current("lookup"), "domain network", f"{domain} {wide}"))
+
+
 def tag_networks(keys: KeyRing, ip_address: str, now: datetime) -> NetworkTags:
     """Return the keyed hashes of the networks of an IP address. They change every day."""
     day = f"network {now.astimezone(UTC):%Y-%m-%d}"
@@ -212,17 +227,18 @@ def increment_count(session: Session, scope: str, tag: str, *, now: datetime, wi
     session.execute(statement)
 
 
-def is_domain_full(
-    session: Session, domain_tag: str, signup_limits: SignupLimits, *, first: bool = False, now: datetime
-) -> bool:
+def is_domain_full(session: Session, tags: DomainTags, signup_limits: SignupLimits, *, now: datetime) -> bool:
     """Return whether forms named addresses of a small domain as often as they may in seven days.
 
-    The last quarter is reserved for first forms of wide networks: one network can't lock out a whole organization.
+    The last quarter is reserved for wide networks that sent none of them: one network can't lock out a whole organization,
+    however long it keeps coming.
     """
-    if not domain_tag:
+    if not tags.domain:
         return False
-    most = signup_limits.per_domain_week if first else signup_limits.per_domain_week * 3 // 4
-    return sum_counts(session, DOMAIN_SCOPE, domain_tag, window_start(now, DAY) - 6 * DAY) >= most
+    since = window_start(now, DAY) - 6 * DAY
+    is_first = bool(tags.network) and not sum_counts(session, DOMAIN_NETWORK_SCOPE, tags.network, since)
+    most = signup_limits.per_domain_week if is_first else signup_limits.per_domain_week * 3 // 4
+    return sum_counts(session, DOMAIN_SCOPE, tags.domain, since) >= most
 
 
 def _read_count_last_hour(session: Session, scope: str, tag: str, *, now: datetime) -> int:
@@ -315,7 +331,7 @@ def update_alarm(session: Session, forms_taken: int, signup_limits: SignupLimits
 def delete_old_signup_counts(session: Session, *, now: datetime) -> None:
     """Delete counts that no limit needs any longer."""
     delete_old_network_counts(session, now=now)
-    by_week = RateLimitCount.scope == DOMAIN_SCOPE
+    by_week = RateLimitCount.scope.in_((DOMAIN_SCOPE, DOMAIN_NETWORK_SCOPE))
     session.execute(delete(RateLimitCount).where(RateLimitCount.began < now - 2 * DAY, ~by_week))
     session.execute(delete(RateLimitCount).where(RateLimitCount.began < now - WEEK - DAY, by_week))
     session.execute(delete(SignupMail).where(SignupMail.at < now - MAIL_HISTORY_PERIOD))

@@ -21,6 +21,7 @@ from subscribers.signup import fair_shares, rate_limits
 from subscribers.signup.fair_shares import Allowance, WaitingForm, WaitingGroup
 from subscribers.signup.rate_limits import (
     TEN_MINUTES,
+    DomainTags,
     NetworkQuota,
     NetworkTags,
     SignupLimits,
@@ -53,7 +54,7 @@ class PreparedRequest:
 
     row: SignupRequest
     networks: NetworkTags
-    domain_tag: str  # empty if the domain has no limit
+    domain: DomainTags
 
 
 class JudgedForm(NamedTuple):
@@ -88,8 +89,10 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         key_id=key_id,
     )
     # A lost link goes to subscribers alone: forms for it turn nothing on a domain's other mailboxes.
-    domain_tag = rate_limits.small_domain_tag(keys, submission.address) if submission.kind == "subscribe" else ""
-    return PreparedRequest(row, networks, domain_tag)
+    domain = DomainTags("")
+    if submission.kind == "subscribe":
+        domain = rate_limits.tag_domain(keys, submission.address, submission.origin.ip_address)
+    return PreparedRequest(row, networks, domain)
 
 
 def _request_binding(kind: str, tag: str) -> str:
@@ -106,7 +109,7 @@ def judge_request(session: Session, prepared: PreparedRequest, signup_limits: Si
     of_network = rate_limits.next_turn(session, rate_limits.NETWORK_SCOPE, networks.network, now=now)
     if networks.network and of_network > signup_limits.quota.per_network:
         return JudgedForm(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
-    if rate_limits.is_domain_full(session, prepared.domain_tag, signup_limits, first=turn == 1, now=now):
+    if rate_limits.is_domain_full(session, prepared.domain, signup_limits, now=now):
         return JudgedForm(SubmissionOutcome.DOMAIN_LIMIT_REACHED, turn)
     waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
     if waiting < signup_limits.max_pending:
@@ -131,7 +134,7 @@ def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: 
     if judged.displaced is not None:
         session.execute(delete(SignupRequest).where(SignupRequest.id == judged.displaced))
     rate_limits.count_signup(session, prepared.networks.network, prepared.networks.wide, now=now)
-    rate_limits.count_domain(session, prepared.domain_tag, now=now)
+    rate_limits.count_domain(session, prepared.domain, now=now)
     prepared.row.turn = judged.turn
     session.add(prepared.row)
     session.flush()

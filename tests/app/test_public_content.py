@@ -20,7 +20,7 @@ from digest.edition.content import EditionContent
 from digest.edition.edits import EditionField
 from digest.settings import LimitSettings, SourceSettings
 from digest.store.engine import Database
-from digest.store.models import Edition
+from digest.store.models import Article, Edition, Source
 from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN, EDITOR
 from tests.conftest import WAIT_TIMEOUT
@@ -94,6 +94,23 @@ def test_a_post_protected_later_leaves_the_draft_and_comes_back(desk: Desk, site
     site.protected = set()
     desk.collect_and_draft(LATER)
     assert desk.headlines() == {"News /drill/", "News /flood/"}
+
+
+def test_another_feed_that_lists_the_post_later_does_not_bring_it_back(desk: Desk, site: WordPress) -> None:
+    desk.collect_and_draft(NOW)
+    site.protected = {"/drill/"}
+    desk.collect(LATER)
+    with desk.install.database.write() as session:
+        other = Source(url="https://feeds.example/rss", name="Other", publisher="Other", section="news", topics={})
+        listed = session.scalars(select(Article).where(Article.link == site.url("/drill/"))).one()
+        values = {
+            c.name: getattr(listed, c.name) for c in Article.__table__.columns if c.name not in {"id", "source_id"}
+        }
+        session.add(Article(**values | {"source": other, "withdrawn_at": None, "title": "A teaser"}))
+    site.protected, site.is_cached = set(), True
+    assert desk.errors(LATER) == [GONE]
+    desk.draft(LATER)
+    assert (desk.headlines(), desk.errors(LATER)) == ({"News /flood/"}, [])
 
 
 def test_the_timetable_drafts_an_edition_again_that_nobody_edited(desk: Desk, site: WordPress) -> None:

@@ -8,11 +8,13 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Response
 
+from digest.collect.articles import find_withdrawn
 from digest.collect.collection_run import SourceReport, collect_sources
 from digest.collect.encoded_image import CropShape
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.collect.images import PreparedImage, cut_address, store_image
 from digest.collect.page_check import PageLook, check_pages, explain_redirect, look_at_pages
+from digest.collect.urls import usable_canonical_url
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Edition, EditionState, MediaFile, Source, SourceHealth
@@ -101,6 +103,40 @@ def test_a_site_speaks_for_its_own_pages_and_nobody_else_does(
         assert {url: at is None for url, at in rows} == {feed: True, foreign: False}
     collect(database, fetcher, feed, now=LATER)
     assert standing(database)["News /drill/"] is False
+
+
+def test_a_feed_that_lists_a_page_later_does_not_overrule_its_site(
+    database: Database, fetcher: HttpFetcher, wordpress: WordPress
+) -> None:
+    feed, page = wordpress.url("/feed/"), wordpress.url("/drill/")
+    foreign = wordpress.url("/wp-json/wp/v2/posts").replace("localhost", "127.0.0.1")
+    collect(database, fetcher, feed)
+    wordpress.protected = {"/drill/"}
+    collect(database, fetcher, feed, now=LATER)
+    wordpress.protected = set()
+    collect(database, fetcher, foreign, now=LATER)
+    with database.read() as session:
+        assert find_withdrawn(session, [page]) == {page: PROTECTED}
+    (state,) = check_pages(database, fetcher, {usable_canonical_url(page): page}, workers=1, now=LATER).values()
+    assert not state.exists
+    collect(database, fetcher, feed, now=LATEST)
+    with database.read() as session:
+        assert find_withdrawn(session, [page]) == {}
+
+
+def test_a_site_takes_its_word_back_for_what_it_never_listed_itself(
+    database: Database, fetcher: HttpFetcher, wordpress: WordPress
+) -> None:
+    feed, page = wordpress.url("/feed/"), wordpress.url("/drill/")
+    collect(database, fetcher, feed.replace("localhost", "127.0.0.1"))
+    wordpress.protected = {"/drill/"}
+    collect(database, fetcher, feed, now=LATER)
+    with database.read() as session:
+        assert find_withdrawn(session, [page]) == {page: PROTECTED}
+    wordpress.protected = set()
+    collect(database, fetcher, feed, now=LATEST)
+    with database.read() as session:
+        assert find_withdrawn(session, [page]) == {}
 
 
 def test_a_cached_page_does_not_bring_back_what_its_source_withholds(

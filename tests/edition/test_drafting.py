@@ -15,6 +15,7 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResul
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_item
 from digest.collect.readership import import_readership
+from digest.collect.urls import site_name
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send import edition_run
 from digest.edition.approval import (
@@ -100,6 +101,28 @@ def test_sources_in_another_order_give_the_same_bytes(
     drafted(collected(other, settings.model_copy(update={"file": file})))
     assert bodies(one_database) == bodies(other)
     other.close()
+
+
+def test_a_feed_does_not_word_the_article_of_another_site(database: Database) -> None:
+    install = collected(database, sample_settings())
+    before = (drafted(install), bodies(database))[1]
+    with database.write() as session:
+        other = Source(url="https://other.example.net/feed", name="Other", publisher="Other", topics={}, weight=5.0)
+        # Of sources on the article's site alone: elsewhere any feed may be the first to tell.
+        for article, source in session.execute(
+            select(Article, Source).join(Source).where(Source.section == "news")
+        ).all():
+            if site_name(article.url) == site_name(source.url):
+                values = {c.name: getattr(article, c.name) for c in Article.__table__.columns}
+                del values["id"], values["source_id"]
+                changed = {
+                    "title": "Other words",
+                    "summary": "Others.",
+                    "dated_at": article.dated_at - timedelta(seconds=1),
+                }
+                session.add(Article(**values | changed | {"source": other}))
+    drafted(install)
+    assert bodies(database) == before
 
 
 def test_drafting_again_replaces_the_draft_says_the_same_and_cuts_no_picture_whose_cuts_are_kept(

@@ -67,6 +67,13 @@ def test_an_official_source_wins_over_a_heavier_one() -> None:
     assert [c.source for c in merge_same_url([heavy, official])] == ["Official"]
 
 
+def test_the_source_on_an_articles_own_site_words_it() -> None:
+    other = replace(DAM[0], source="Other", title="Other words", primary=True, weight=3.0, views=5)
+    itself = replace(DAM[0], source="Alpha", on_own_site=True, dated_at=DAM[0].dated_at + timedelta(hours=1))
+    (kept,) = merge_same_url([other, itself])
+    assert (kept.source, kept.title, kept.views) == ("Alpha", DAM[0].title, 5)
+
+
 def test_two_articles_of_one_publisher_do_not_join_on_their_own_likeness() -> None:
     follow_up = article(
         "Alpha",

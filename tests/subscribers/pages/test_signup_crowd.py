@@ -42,6 +42,18 @@ def test_subdomains_share_the_limit_of_the_domain_that_was_registered(crowded_si
     assert sum(map(len, site.handed_over.values())) == 40
 
 
+def test_a_network_that_keeps_coming_locks_no_organization_out(crowded_site: FloodedSite) -> None:
+    site = crowded_site
+    statuses = [site.sign_up_through_proxy(f"u{n}@small.example", "93.184.216.34") for n in range(30)]
+    for n in range(24):  # the first form of its hour each, over three days
+        site.clock.now += timedelta(hours=3)
+        statuses.append(site.sign_up_through_proxy(f"v{n}@small.example", f"93.184.{n}.34"))
+    assert Counter(statuses) == {200: 30, 429: 24}
+    assert [site.sign_up_through_proxy(f"w{n}@small.example", QUIET_NETWORKS[n]) for n in range(3)] == [200] * 3
+    site.clock.now += timedelta(days=7)
+    assert site.sign_up_through_proxy("x@small.example", "93.184.216.34") == 200
+
+
 def test_the_answer_is_the_same_whether_a_form_waits_or_not(site: FloodedSite) -> None:
     at_once = site.post("/subscribe", {"email": "a@first.example"}, QUIET_NETWORKS[0])
     for n in range(300):
