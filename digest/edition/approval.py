@@ -43,7 +43,7 @@ _SHOWN_TABLES = (
     "sections",
     "sender",
 )  # of the settings, with texts, links, or images that readers see
-MIN_HASH_DIGITS = 7  # of a content hash, for a person to approve by
+_MARK_DIGITS = 16  # of a keyed hash, for a person to type
 
 
 class ApprovalError(ApplicationError):
@@ -91,7 +91,7 @@ def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
 
 
 def content_hash_of(statement: dict[str, Any]) -> str:
-    """Return the content hash of a statement: 64 hex digits, of which pages show the first seven."""
+    """Return the content hash of a statement: 64 hex digits, of which pages show the first seven. Approving takes them all."""
     return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -179,6 +179,19 @@ def current_content_hash(session: Session, edition: Edition, settings: Settings)
     return read_hashed(session, edition, settings)[1]
 
 
+def current_approval_mark(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
+    """Return a short name, in hex, of the draft and of its last edit, to type in a terminal.
+
+    It's keyed, so that nobody can search for two drafts with the same mark, as they could with the first digits of a content hash.
+    """
+    named = json.dumps([current_content_hash(session, edition, settings), _read_last_edit(session, edition)])
+    return sign_payload(keys.current("approval"), b"approval mark:" + named.encode())[:_MARK_DIGITS]
+
+
+def _read_last_edit(session: Session, edition: Edition) -> int:
+    return session.scalar(select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == edition.id)) or 0
+
+
 def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
     draft, rule = read_draft(session, edition, settings), _read_unsigned_rule(session, edition, settings)
     return approval_statement(draft, edition.release_at, rule)
@@ -188,23 +201,16 @@ def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict
 
 
 def sign_approval(
-    session: Session,
-    edition: Edition,
-    content_hash: str,
-    *,
-    settings: Settings,
-    keys: KeyRing,
-    actor: str,
-    now: datetime,
+    session: Session, edition: Edition, mark: str, *, settings: Settings, keys: KeyRing, actor: str, now: datetime
 ) -> Approval:
-    """Approve what `content_hash` names (at least its first seven digits), and return the version with the signature on it.
+    """Approve what `mark` names, and return the version with the signature on it. It's a whole content hash or an approval mark.
 
     It stands, and the edition is approved, once as many people as the settings ask for have signed each text, link, and image
     that somebody else wrote.
 
     Raises:
         ApprovalError: it is no draft, an older version drafted it, another edition covers its week or leaves a gap before it, it has changed since
-            `content_hash` was shown, a note with which it was sent back is not done, or the actor may not approve it
+            `mark` was shown, a note with which it was sent back is not done, or the actor may not approve it
             (`ApproverRule`).
     """
     # Nobody else decides about it until this commits.
@@ -216,10 +222,9 @@ def sign_approval(
     current_hash = content_hash_of(statement)
     if has_old_placeholders(load_rendered_fragments(session, edition)):
         raise ApprovalError(f"{edition.name} was drafted by an older version. Draft it again, then approve it.")
-    if len(content_hash) < MIN_HASH_DIGITS or not current_hash.startswith(content_hash.lower()):
+    if mark.lower() not in {current_hash, current_approval_mark(session, edition, settings, keys)}:
         raise ApprovalError(
-            f"{edition.name} has changed: you looked at {content_hash[:7] or 'nothing'}, now it is {current_hash[:7]}. "
-            "Look at it again and approve what you see."
+            f"{edition.name} has changed, or what you gave isn't its whole mark. Look at it again and approve what you see."
         )
     if session.scalar(
         select(SentBackNote.id).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
@@ -329,7 +334,6 @@ def check_window(session: Session, edition: Edition) -> None:
 def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any], now: datetime) -> Approval:
     """Copy an edition as it stands into a version of its own."""
     last_version = select(func.max(Approval.version)).where(Approval.edition_id == edition.id)
-    last_edit = select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == edition.id)
     approval = Approval(
         edition_id=edition.id,
         version=(session.scalar(last_version) or 0) + 1,
@@ -337,7 +341,7 @@ def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any
         content_hash=content_hash_of(statement),
         statement=statement,
         content=edition.content,
-        edit_seq=session.scalar(last_edit) or 0,
+        edit_seq=_read_last_edit(session, edition),
         made_at=now,
     )
     session.add(approval)
