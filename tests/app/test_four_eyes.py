@@ -9,13 +9,15 @@ from sqlalchemy import delete, select, update
 
 from digest.app import approvals, deadlines, edit_reversal, editing, editions, sending, setting_changes
 from digest.app.acts import SCHEDULER, Actor, Face, Role, terminal_actor
+from digest.app.editing_state import EditRefusedError
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.deliver.send.edition_run import SendError
 from digest.edition import approval, approval_proof
 from digest.edition.approval import ApprovalError, content_hash_of
 from digest.edition.content import LabelledBlock
-from digest.edition.edits import EditionField, StoryField
+from digest.edition.edit_log import append_edit, load_proposal
+from digest.edition.edits import Edit, EditionField, EditKind, StoryField
 from digest.store.account_models import SignIn
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
 from digest.store.audit import record_audit
@@ -352,6 +354,25 @@ def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_unti
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
     assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+
+
+def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install_on_both: Installation) -> None:
+    url, free_text = url_of(TITLES[0]), "Win money: evil.example.net"
+    with pytest.raises(EditRefusedError, match="isn't a topic in the settings"):
+        editing.choose_topic(install_on_both, form(actor=DANA), url, free_text)
+    # An older version took it.
+    with install_on_both.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        append_edit(session, edition, Edit(1, NOW, DANA.name, EditKind.TOPIC, url, {"topic": free_text}, None))
+    add(install_on_both.database, f"{TITLES[0]}, officials say", dated=NOW - timedelta(minutes=1), found=NOW)
+    drafted(install_on_both)
+    with install_on_both.database.read() as session:
+        grown = load_proposal(session, session.scalars(select(Edition)).one())
+    assert grown
+    assert free_text not in repr(grown)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install_on_both, DANA)
+    editing.choose_topic(install_on_both, form(actor=DANA), url, "Cybersecurity")
 
 
 def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Installation) -> None:
