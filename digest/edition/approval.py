@@ -17,13 +17,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approvers import STAFF_PREFIX, ApproverRule, count_missing_approvals
 from digest.edition.authorship import EDITS_PART, SETTINGS_PART, WrittenPart, read_written_parts
-from digest.edition.content import RenderedFragment
-from digest.edition.edits import EditKind
+from digest.edition.content import SPONSOR_BLOCK_ID, RenderedFragment
+from digest.edition.edits import BLOCK_PREFIX, EditKind
 from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.edition.placeholders import SlotPositions, pack_slots, unpack_slots
 from digest.edition.queries import OUTGOING_STATES, last_cut_off_before, load_rendered_fragments
@@ -265,8 +265,7 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
 def _read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
     needed = settings.file.approval.approvers
     written = tuple(sorted({part.actor for part in list_edition_parts(session, edition)}))
-    begun = session.scalar(select(func.min(EditionEdit.at)).where(EditionEdit.edition_id == edition.id))
-    colleagues = list_working_staff(session, removed_after=begun)
+    colleagues = list_working_staff(session, removed_after=_find_beginning(session, edition))
     return ApproverRule(
         needed=needed,
         signed=(),
@@ -274,6 +273,19 @@ def _read_unsigned_rule(session: Session, edition: Edition, settings: Settings) 
         staff=tuple(staff_actor(member) for member in colleagues if member.removed_at is None),
         is_alone=bool(written) and needed == 1 and len(colleagues) <= 1,
     )
+
+
+def _find_beginning(session: Session, edition: Edition) -> datetime:
+    """Return since when somebody may have prepared to approve an edition alone.
+
+    That's when the edition before was drafted, or else the time of the oldest setting or block in this one that nobody else may have seen.
+    """
+    ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}  # which is the settings'
+    blocks = [f"{BLOCK_PREFIX}{name}" for name in ids]
+    written = select(func.min(EditionEdit.at)).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
+    changed = select(func.min(AuditEntry.at)).where(*_are_unseen_settings(session, edition))
+    found = (edition.opens_at, session.scalar(written), session.scalar(changed))
+    return min(moment for moment in found if moment)
 
 
 def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
@@ -292,17 +304,20 @@ def _list_unseen_settings(session: Session, edition: Edition) -> tuple[WrittenPa
 
     Changes from a terminal aren't listed: the settings file can be changed there without a trace.
     """
+    changed = select(AuditEntry.actor, AuditEntry.subject).where(*_are_unseen_settings(session, edition))
+    rows = session.execute(changed.distinct().order_by(AuditEntry.actor, AuditEntry.subject))
+    return tuple(WrittenPart(row.actor, SETTINGS_PART, row.subject) for row in rows)
+
+
+def _are_unseen_settings(session: Session, edition: Edition) -> list[ColumnElement[bool]]:
     went_out = (Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
     drafted_at = session.scalar(select(func.max(Edition.drafted_at)).where(*went_out))
-    changed = select(AuditEntry.actor, AuditEntry.subject).where(
+    changed = [
         AuditEntry.subject.in_(_SHOWN_TABLES),
         AuditEntry.act == SETTINGS_CHANGED,
         AuditEntry.actor.startswith(STAFF_PREFIX),
-    )
-    if drafted_at is not None:
-        changed = changed.where(AuditEntry.at > drafted_at)
-    rows = session.execute(changed.distinct().order_by(AuditEntry.actor, AuditEntry.subject))
-    return tuple(WrittenPart(row.actor, SETTINGS_PART, row.subject) for row in rows)
+    ]
+    return changed if drafted_at is None else [*changed, AuditEntry.at > drafted_at]
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:

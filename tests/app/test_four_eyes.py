@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -257,8 +257,68 @@ def test_removing_the_other_editor_does_not_make_one_the_only_editor_of_the_edit
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install_on_both, DANA)
     with install_on_both.database.write() as session:
-        session.execute(update(StaffMember).where(StaffMember.id > 1).values(removed_at=NOW - timedelta(days=1)))
+        opens_at = session.scalars(select(Edition.opens_at)).one()
+        session.execute(
+            update(StaffMember).where(StaffMember.id > 1).values(removed_at=opens_at - timedelta(minutes=1))
+        )
     approve(install_on_both, DANA)
+
+
+def prove_and_lose_sign_ins(install: Installation) -> None:
+    with install.database.write() as session:
+        record_audit(session, "staff address proven", PRIYA.name, {}, actor=PRIYA.name, now=NOW - timedelta(days=200))
+
+
+def remove_colleagues(install: Installation, at: datetime) -> None:
+    with install.database.write() as session:
+        removed = {"removed_at": at, "proven_at": None}
+        session.execute(update(StaffMember).where(StaffMember.id > 1).values(removed))
+
+
+def change_settings_only(install: Installation) -> None:
+    with install.database.write() as session:
+        record_audit(session, setting_changes.CHANGE.name, "publication", {}, actor=DANA.name, now=NOW)
+    remove_colleagues(install, LATER)
+
+
+def change_old_settings(install: Installation) -> None:
+    long_ago = NOW - timedelta(days=100)
+    with install.database.write() as session:
+        record_audit(session, setting_changes.CHANGE.name, "publication", {}, actor=DANA.name, now=long_ago)
+    remove_colleagues(install, long_ago + timedelta(days=1))
+
+
+def remove_then_write(install: Installation) -> None:
+    remove_colleagues(install, NOW - timedelta(minutes=1))
+    write_intro(install, DANA, "Good morning.")
+
+
+def remove_after_an_old_block(install: Installation) -> None:
+    long_ago = NOW - timedelta(days=100)
+    with install.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        before = Edition(
+            slot="before", name="2026-W40", number=0, state=EditionState.SENT, opens_at=long_ago, cut_off=edition.opens_at,
+            release_at=edition.opens_at, drafted_at=long_ago, content={},
+        )  # fmt: skip
+        session.add(before)
+        session.flush()
+        words = {name: getattr(OFFER, name) for name in ("kind", "headline", "name", "text", "url")}
+        append_edit(session, before, Edit(1, long_ago, DANA.name, EditKind.BLOCK, "block:offer", words))
+    drafted(install)
+    remove_colleagues(install, long_ago + timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    "prepare", [change_settings_only, change_old_settings, remove_then_write, remove_after_an_old_block]
+)
+def test_whoever_removes_a_colleague_since_the_last_edition_or_their_oldest_text_is_no_only_editor(
+    install_on_both: Installation, prepare: Callable[[Installation], None]
+) -> None:
+    prove_and_lose_sign_ins(install_on_both)
+    prepare(install_on_both)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install_on_both, DANA)
 
 
 def test_a_terminal_says_who_approves_once_editors_wrote_something(install: Installation) -> None:
