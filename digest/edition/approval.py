@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy import case, func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approvers import STAFF_PREFIX, ApproverRule, count_missing_approvals
@@ -30,7 +30,7 @@ from digest.edition.queries import OUTGOING_STATES, last_cut_off_before, load_re
 from digest.edition.windows import next_window
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment, SentBackNote
-from digest.store.audit import SETTINGS_CHANGED
+from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState
 from digest.store.staff import list_working_staff, staff_actor
 from subscribers.crypto.keys import KeyRing, SecretKey
@@ -43,6 +43,9 @@ _SHOWN_TABLES = (
     "sections",
     "sender",
 )  # of the settings, with texts, links, or images that readers see
+_SHOWN_SOURCE_NAMES = {"name", "publisher", "topics", "default_topic"}
+_SHOWN_ACTS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
+_WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the field of an edition of that name
 _MARK_DIGITS = 16  # of a keyed hash, for a person to type
 
 
@@ -283,8 +286,8 @@ def _find_beginning(session: Session, edition: Edition) -> datetime:
     ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}  # which is the settings'
     blocks = [f"{BLOCK_PREFIX}{name}" for name in ids]
     written = select(func.min(EditionEdit.at)).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
-    changed = select(func.min(AuditEntry.at)).where(*_are_unseen_settings(session, edition))
-    found = (edition.opens_at, session.scalar(written), session.scalar(changed))
+    changed = [change.at for change in _find_unseen_changes(session, edition)]
+    found = (edition.opens_at, session.scalar(written), *changed)
     return min(moment for moment in found if moment)
 
 
@@ -300,24 +303,65 @@ def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart,
 
 
 def _list_unseen_settings(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
-    """List the settings that readers see and that members changed since the last edition that went out was drafted.
+    """List the settings that readers see and that members changed, and that no edition that went out has shown since.
 
     Changes from a terminal aren't listed: the settings file can be changed there without a trace.
     """
-    changed = select(AuditEntry.actor, AuditEntry.subject).where(*_are_unseen_settings(session, edition))
-    rows = session.execute(changed.distinct().order_by(AuditEntry.actor, AuditEntry.subject))
-    return tuple(WrittenPart(row.actor, SETTINGS_PART, row.subject) for row in rows)
+    changes = _find_unseen_changes(session, edition)
+    return tuple(sorted({WrittenPart(change.actor, SETTINGS_PART, _name_changed_table(change)) for change in changes}))
 
 
-def _are_unseen_settings(session: Session, edition: Edition) -> list[ColumnElement[bool]]:
-    went_out = (Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
-    drafted_at = session.scalar(select(func.max(Edition.drafted_at)).where(*went_out))
-    changed = [
-        AuditEntry.subject.in_(_SHOWN_TABLES),
-        AuditEntry.act == SETTINGS_CHANGED,
-        AuditEntry.actor.startswith(STAFF_PREFIX),
-    ]
-    return changed if drafted_at is None else [*changed, AuditEntry.at > drafted_at]
+def _find_unseen_changes(session: Session, edition: Edition) -> list[AuditEntry]:
+    """Find the rows of the audit log about settings that no edition that went out has shown."""
+    any_shown = _find_last_showing(session, edition)
+    shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
+    acts = (AuditEntry.act.in_(_SHOWN_ACTS), AuditEntry.actor.startswith(STAFF_PREFIX))
+    oldest = None if any_shown is None or None in shown.values() else min(moment for moment in shown.values() if moment)
+    rows = session.scalars(select(AuditEntry).where(*acts, *([AuditEntry.at > oldest] if oldest else [])))
+
+    def is_unseen(change: AuditEntry) -> bool:
+        written_over = _read_changed_names(change) & shown.keys() if change.subject == "publication" else set()
+        seen = [any_shown, *(shown[name] for name in written_over)]
+        return any(moment is None or change.at > moment for moment in seen)
+
+    return [change for change in rows if _name_changed_table(change) and is_unseen(change)]
+
+
+def _find_last_showing(session: Session, edition: Edition, written_over: str = "") -> datetime | None:
+    """Return up to when changed settings were in an edition that went out; with `written_over`, in one where nobody wrote over that text."""
+    made_at = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
+    query = (
+        select(func.max(made_at))
+        .select_from(Edition)
+        .outerjoin(Approval, (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.STANDING))
+        .where(Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
+    )
+    if written_over:
+        wrote = select(EditionEdit.id).where(
+            EditionEdit.edition_id == Edition.id,
+            EditionEdit.kind == EditKind.TEXT,
+            EditionEdit.value["field"].as_string() == written_over,
+        )
+        query = query.where(~wrote.exists())
+    found: datetime | None = session.scalar(query)
+    return found
+
+
+def _name_changed_table(change: AuditEntry) -> str:
+    """Name the table that readers see something of, where a change is one of that; else return an empty text."""
+    if change.act == LOGO_KEPT:
+        return "look"
+    if change.act == SETTINGS_CHANGED:
+        is_shown = change.subject in _SHOWN_TABLES or (
+            change.subject == "select" and "topics" in _read_changed_names(change)
+        )
+        return change.subject if is_shown else ""
+    return "sources" if change.act == SOURCE_ADDED or _read_changed_names(change) & _SHOWN_SOURCE_NAMES else ""
+
+
+def _read_changed_names(change: AuditEntry) -> set[str]:
+    after = change.detail.get("after")
+    return set(after) if isinstance(after, dict) else set()
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:

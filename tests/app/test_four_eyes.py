@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import approvals, deadlines, edit_reversal, editing, editions, sending, setting_changes
+from digest.app import approvals, deadlines, edit_reversal, editing, editions, logos, sending, setting_changes, sources
 from digest.app.acts import SCHEDULER, Actor, Face, Role, terminal_actor
 from digest.app.editing_state import EditRefusedError
 from digest.app.edition_status import edition_status
@@ -414,6 +415,69 @@ def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_unti
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
     assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+
+
+@pytest.mark.parametrize(
+    ("act", "subject", "detail", "words"),
+    [
+        ("source changed", "https://a.example.org/feed", {"after": {"publisher": "Free bets"}}, "sources"),
+        ("source added", "https://b.example.org/feed", {"name": "Free bets", "publisher": "", "section": "news"}, "sources"),
+        ("settings changed", "select", {"after": {"topics": {"Free bets": ["bet"]}}}, "select"),
+        ("logo kept", "logo-1.png", {"hash": "ab"}, "look"),
+    ],
+)  # fmt: skip
+def test_names_topics_and_logos_that_readers_see_have_authors_too(
+    install: Installation, act: str, subject: str, detail: dict[str, Any], words: str
+) -> None:
+    assert act in {sources.CHANGE.name, sources.ADD.name, setting_changes.CHANGE.name, logos.KEEP.name}
+    with install.database.write() as session:
+        unseen = ("source changed", "https://a.example.org/feed", {"after": {"section": "news"}})
+        record_audit(session, *unseen, actor=PRIYA.name, now=NOW)
+        record_audit(session, "settings changed", "select", {"after": {"minimum": 3}}, actor=PRIYA.name, now=NOW)
+        record_audit(session, act, subject, detail, actor=DANA.name, now=NOW)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install, DANA)
+    assert sentences(install)[0].startswith(f"dana wrote the {words} settings:")
+    approve(install, PRIYA)
+    assert edition_of(install).state == EditionState.APPROVED
+
+
+def go_out_with_an_own_intro(install: Installation) -> None:
+    change_intro_setting(install, NOW)
+    drafted(install)
+    write_intro(install, PRIYA, "")
+    approve(install, SAM)
+
+
+def go_out_as_it_was_before_the_change(install: Installation) -> None:
+    approve(install, PRIYA)
+    pin(install, DANA)
+    change_intro_setting(install, LATER + timedelta(minutes=1))
+    with install.database.write() as session:
+        session.execute(update(Edition).values(drafted_at=LATER + timedelta(minutes=2)))
+        session.execute(update(Approval).values(state=ApprovalState.STANDING))
+
+
+def change_intro_setting(install: Installation, now: datetime) -> None:
+    with install.database.write() as session:
+        detail = {"before": {"intro": ""}, "after": {"intro": "Buy my coin."}}
+        record_audit(session, setting_changes.CHANGE.name, "publication", detail, actor=DANA.name, now=now)
+
+
+@pytest.mark.parametrize("prepare", [go_out_with_an_own_intro, go_out_as_it_was_before_the_change])
+def test_settings_keep_their_author_until_an_edition_that_shows_them_went_out(
+    install_on_both: Installation, prepare: Callable[[Installation], None]
+) -> None:
+    prepare(install_on_both)
+    week = timedelta(days=7)
+    with install_on_both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT))
+    add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
+    editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
+    mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
+    with pytest.raises(ApprovalError, match="You wrote"):
+        editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
 
 
 def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install_on_both: Installation) -> None:
