@@ -203,6 +203,17 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
         )
 
 
+def read_approval_mark(installation: Installation, name: str) -> str:
+    """Read the short mark by which an edition can be approved as it is now.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        return approval.current_approval_mark(session, edition, installation.settings, installation.keys)
+
+
 def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote, ...]:
     """List the notes of an edition that nobody has marked as done; none of one that has gone out.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from digest.app.edit_application import EditForm, EditResult, apply_decision, apply_edit
-from digest.app.editing_state import EditingState, EditRefusedError
+from digest.app.editing_state import EditingState, EditRefusedError, list_topic_names
 from digest.app.installation import Installation
 from digest.collect.text_cleanup import normalise_text
 from digest.collect.urls import canonical_url, usable_url
@@ -192,8 +192,17 @@ def _written_text(arrangement: Arrangement, target: str, field: str) -> str | No
 
 
 def choose_topic(installation: Installation, form: EditForm, url: str, topic: str) -> EditResult:
-    """Give a story another topic; an empty one brings its own back."""
-    return apply_edit(installation, form, EditDraft(EditKind.TOPIC, url, {"topic": clean_typed_text(topic)}))
+    """Give a story another topic; an empty one brings its own back.
+
+    Raises:
+        EditRefusedError: the settings don't list the topic.
+    """
+    chosen = clean_typed_text(topic)
+    if chosen and chosen not in list_topic_names(installation.settings):
+        raise EditRefusedError(
+            "Nothing was changed: that isn't a topic in the settings. Choose one from the list, or ask an admin to add it."
+        )
+    return apply_edit(installation, form, EditDraft(EditKind.TOPIC, url, {"topic": chosen}))
 
 
 def write_note(installation: Installation, form: EditForm, url: str, text: str) -> EditResult:

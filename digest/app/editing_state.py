@@ -68,8 +68,12 @@ def find_editing_state(installation: Installation, edition: Edition) -> EditingS
 
 
 def list_topic_names(settings: Settings) -> list[str]:
-    """List the topics that a story may have, by the settings, else the built-in ones."""
-    return list(settings.file.select.topics or built_in_topic_names())
+    """List the topics that a story may have: the settings' or else the built-in ones, and those that sources name."""
+    file = settings.file
+    of_sources = (
+        topic for source in file.sources for topic in (*source.topics.values(), source.default_topic) if topic
+    )
+    return list(dict.fromkeys((*(file.select.topics or built_in_topic_names()), *of_sources)))
 
 
 def read_editing_state(installation: Installation, name: str) -> EditingState:

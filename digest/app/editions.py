@@ -353,13 +353,13 @@ class ApprovalResult:
 def approve_edition(
     installation: Installation,
     name: str,
-    content_hash: str,
+    mark: str,
     *,
     actor: Actor,
     now: datetime,
     fetcher: ContentFetcher | None = None,
 ) -> ApprovalResult:
-    """Approve an edition by the content hash that was looked at; it goes out once nothing in it lacks an approval.
+    """Approve an edition by the mark of what was looked at (`sign_approval`); it goes out once nothing in it lacks an approval.
 
     The links to the own site are visited first. `fetcher` replaces the network.
 
@@ -384,7 +384,7 @@ def approve_edition(
         with installation.database.write() as session:
             edition = find_edition(session, name)
             signed = approval.sign_approval(
-                session, edition, content_hash, settings=settings, keys=keys, actor=actor.name, now=now
+                session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
             )
             if counted and counted.content_hash == signed.content_hash:
                 signed.editor_counts = counted.counts.as_json()

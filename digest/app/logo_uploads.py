@@ -50,7 +50,7 @@ def replace_logos(
 def name_upload(file_name: str, body: bytes) -> str:
     """Return the name under which an uploaded logo is kept: another picture has another, so that the settings alone decide which is shown.
 
-    The same file gives the same name, whatever it was called: one picture may be both logos.
+    The name holds the whole hash of the file, so nobody can find another file with the same name.
     """
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", file_name.rpartition(".")[0] or file_name).strip("-")[:60] or "logo"
-    return f"{stem}-{hashlib.sha256(body).hexdigest()[:8]}.png"
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", file_name.rpartition(".")[0] or file_name).strip("-")[:30] or "logo"
+    return f"{stem}-{hashlib.sha256(body).hexdigest()}.png"

@@ -10,9 +10,10 @@ from digest.collect.images import logo_address, prepare_logo, store_image
 from digest.edition.logos import shown_logo_width
 from digest.settings.concerns import Concern
 from digest.settings.look import LOGO_NAME
+from digest.store.audit import LOGO_KEPT
 from subscribers.errors import ApplicationError
 
-KEEP = Act("logo kept", Role.ADMIN, Concern.NONE)
+KEEP = Act(LOGO_KEPT, Role.ADMIN, Concern.NONE)
 
 
 class LogoRefusedError(ApplicationError):

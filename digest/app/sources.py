@@ -23,11 +23,12 @@ from digest.settings import Settings, SettingsError, SourceSettings, file_edits
 from digest.settings.concerns import Concern
 from digest.settings.loader import describe_value_error
 from digest.settings.table_values import describe_change, read_source_values, shorten_values
+from digest.store.audit import SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
-ADD = Act("source added", Role.ADMIN, Concern.NONE)
-CHANGE = Act("source changed", Role.ADMIN, Concern.NONE)
+ADD = Act(SOURCE_ADDED, Role.ADMIN, Concern.NONE)
+CHANGE = Act(SOURCE_CHANGED, Role.ADMIN, Concern.NONE)
 REMOVE = Act("source removed", Role.ADMIN, Concern.NONE)
 LOOK = Act("sources looked at", Role.EDITOR, Concern.NONE)
 AUDIT_SUBJECT = "sources"

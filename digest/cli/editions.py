@@ -177,7 +177,8 @@ def check(context: CommandContext, edition: str, online: bool, as_json: bool) ->
     epilog="""\b
 Examples:
   digest approve 2026-W47              shows what would be approved, and its mark
-  digest approve 2026-W47 3fa9c21      approves it, if it is still that
+  digest approve 2026-W47 3fa9c21b07de4456
+                                       approves it, if it is still that
   digest approve 2026-W47 --void       takes the approval back
   digest approve 2026-W47 --send-back "The intro names a story that is out."
   digest approve 2026-W47 --done       what it was sent back for is done
@@ -192,7 +193,7 @@ says why), or wrong use."""
 @click.option("--done", is_flag=True, help="Mark as done what it was sent back for.")
 @pass_command_context
 def approve(context: CommandContext, edition: str, mark: str, void: bool, note: str | None, done: bool) -> None:
-    """Approve an EDITION by its content MARK, the first seven digits at least."""
+    """Approve an EDITION by its MARK, which the command shows without one."""
     installation, now = context.installation, context.now()
     if sum((bool(mark), void, note is not None, done)) > 1:
         raise click.UsageError("Give MARK, --void, --send-back or --done: one of them.")
@@ -234,6 +235,7 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     Raises:
         ApprovalError: it's no draft.
     """
+    mark = approvals.read_approval_mark(installation, edition)  # first: an edit since makes it void
     overview = edition_status(installation, edition, now=now)
     if overview.state != EditionState.DRAFT:
         raise ApprovalError(f"{overview.name} is {overview.state}: only a draft can be approved.")
@@ -248,5 +250,5 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
         )
     click.echo(
         f"{overview.release_sentence}\nIts content hash is {overview.content_hash[:7]}. To approve exactly this:\n"
-        f"  digest approve {overview.name} {overview.content_hash[:7]}"
+        f"  digest approve {overview.name} {mark}"
     )

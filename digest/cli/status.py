@@ -52,7 +52,7 @@ def _show_edition(overview: EditionStatus) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("edition", f"{overview.name} (No. {overview.number})")
     table.add_row("state", overview.state)
-    table.add_row("mark", overview.content_hash[:7])
+    table.add_row("content hash", overview.content_hash[:7])
     table.add_row("release", overview.release_text)
     table.add_row("deliveries", describe_delivery_counts(overview.delivery_counts))
     if overview.progress_sentence:

@@ -17,20 +17,20 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import case, func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approvers import STAFF_PREFIX, ApproverRule, count_missing_approvals
 from digest.edition.authorship import EDITS_PART, SETTINGS_PART, WrittenPart, read_written_parts
-from digest.edition.content import RenderedFragment
-from digest.edition.edits import EditKind
+from digest.edition.content import SPONSOR_BLOCK_ID, RenderedFragment
+from digest.edition.edits import BLOCK_PREFIX, EditKind
 from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.edition.placeholders import SlotPositions, pack_slots, unpack_slots
 from digest.edition.queries import OUTGOING_STATES, last_cut_off_before, load_rendered_fragments
 from digest.edition.windows import next_window
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment, SentBackNote
-from digest.store.audit import SETTINGS_CHANGED
+from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState
 from digest.store.staff import list_working_staff, staff_actor
 from subscribers.crypto.keys import KeyRing, SecretKey
@@ -43,7 +43,10 @@ _SHOWN_TABLES = (
     "sections",
     "sender",
 )  # of the settings, with texts, links, or images that readers see
-MIN_HASH_DIGITS = 7  # of a content hash, for a person to approve by
+_SHOWN_SOURCE_NAMES = {"name", "publisher", "topics", "default_topic"}
+_SHOWN_ACTS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
+_WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the field of an edition of that name
+_MARK_DIGITS = 16  # of a keyed hash, for a person to type
 
 
 class ApprovalError(ApplicationError):
@@ -92,7 +95,7 @@ def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
 
 
 def content_hash_of(statement: dict[str, Any]) -> str:
-    """Return the content hash of a statement: 64 hex digits, of which pages show the first seven."""
+    """Return the content hash of a statement: 64 hex digits, of which pages show the first seven. Approving takes them all."""
     return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -180,6 +183,19 @@ def current_content_hash(session: Session, edition: Edition, settings: Settings)
     return read_hashed(session, edition, settings)[1]
 
 
+def current_approval_mark(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
+    """Return a short name, in hex, of the draft and of its last edit, to type in a terminal.
+
+    It's keyed, so that nobody can search for two drafts with the same mark, as they could with the first digits of a content hash.
+    """
+    named = json.dumps([current_content_hash(session, edition, settings), _read_last_edit(session, edition)])
+    return sign_payload(keys.current("approval"), b"approval mark:" + named.encode())[:_MARK_DIGITS]
+
+
+def _read_last_edit(session: Session, edition: Edition) -> int:
+    return session.scalar(select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == edition.id)) or 0
+
+
 def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
     draft, rule = read_draft(session, edition, settings), _read_unsigned_rule(session, edition, settings)
     return approval_statement(draft, edition.release_at, rule)
@@ -189,23 +205,16 @@ def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict
 
 
 def sign_approval(
-    session: Session,
-    edition: Edition,
-    content_hash: str,
-    *,
-    settings: Settings,
-    keys: KeyRing,
-    actor: str,
-    now: datetime,
+    session: Session, edition: Edition, mark: str, *, settings: Settings, keys: KeyRing, actor: str, now: datetime
 ) -> Approval:
-    """Approve what `content_hash` names (at least its first seven digits), and return the version with the signature on it.
+    """Approve what `mark` names, and return the version with the signature on it. It's a whole content hash or an approval mark.
 
     It stands, and the edition is approved, once as many people as the settings ask for have signed each text, link, and image
     that somebody else wrote.
 
     Raises:
         ApprovalError: it is no draft, an older version drafted it, another edition covers its week or leaves a gap before it, it has changed since
-            `content_hash` was shown, a note with which it was sent back is not done, or the actor may not approve it
+            `mark` was shown, a note with which it was sent back is not done, or the actor may not approve it
             (`ApproverRule`).
     """
     # Nobody else decides about it until this commits.
@@ -217,10 +226,9 @@ def sign_approval(
     current_hash = content_hash_of(statement)
     if has_old_placeholders(load_rendered_fragments(session, edition)):
         raise ApprovalError(f"{edition.name} was drafted by an older version. Draft it again, then approve it.")
-    if len(content_hash) < MIN_HASH_DIGITS or not current_hash.startswith(content_hash.lower()):
+    if mark.lower() not in {current_hash, current_approval_mark(session, edition, settings, keys)}:
         raise ApprovalError(
-            f"{edition.name} has changed: you looked at {content_hash[:7] or 'nothing'}, now it is {current_hash[:7]}. "
-            "Look at it again and approve what you see."
+            f"{edition.name} has changed, or what you gave isn't its whole mark. Look at it again and approve what you see."
         )
     if session.scalar(
         select(SentBackNote.id).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
@@ -260,8 +268,7 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
 
 def _read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
     written = tuple(sorted({part.actor for part in list_edition_parts(session, edition)}))
-    begun = session.scalar(select(func.min(EditionEdit.at)).where(EditionEdit.edition_id == edition.id))
-    return read_author_rule(session, written, begun, settings)
+    return read_author_rule(session, written, _find_beginning(session, edition), settings)
 
 
 def read_author_rule(
@@ -282,6 +289,19 @@ def read_author_rule(
     )
 
 
+def _find_beginning(session: Session, edition: Edition) -> datetime:
+    """Return since when somebody may have prepared to approve an edition alone.
+
+    That's when the edition before was drafted, or else the time of the oldest setting or block in this one that nobody else may have seen.
+    """
+    ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}  # which is the settings'
+    blocks = [f"{BLOCK_PREFIX}{name}" for name in ids]
+    written = select(func.min(EditionEdit.at)).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
+    changed = [change.at for change in _find_unseen_changes(session, edition)]
+    found = (edition.opens_at, session.scalar(written), *changed)
+    return min(moment for moment in found if moment)
+
+
 def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
     """List what the staff wrote of an edition as it is now, once for each author."""
     unseen = _list_unseen_settings(session, edition)
@@ -294,21 +314,65 @@ def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart,
 
 
 def _list_unseen_settings(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
-    """List the settings that readers see and that members changed since the last edition that went out was drafted.
+    """List the settings that readers see and that members changed, and that no edition that went out has shown since.
 
     Changes from a terminal aren't listed: the settings file can be changed there without a trace.
     """
-    went_out = (Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
-    drafted_at = session.scalar(select(func.max(Edition.drafted_at)).where(*went_out))
-    changed = select(AuditEntry.actor, AuditEntry.subject).where(
-        AuditEntry.subject.in_(_SHOWN_TABLES),
-        AuditEntry.act == SETTINGS_CHANGED,
-        AuditEntry.actor.startswith(STAFF_PREFIX),
+    changes = _find_unseen_changes(session, edition)
+    return tuple(sorted({WrittenPart(change.actor, SETTINGS_PART, _name_changed_table(change)) for change in changes}))
+
+
+def _find_unseen_changes(session: Session, edition: Edition) -> list[AuditEntry]:
+    """Find the rows of the audit log about settings that no edition that went out has shown."""
+    any_shown = _find_last_showing(session, edition)
+    shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
+    acts = (AuditEntry.act.in_(_SHOWN_ACTS), AuditEntry.actor.startswith(STAFF_PREFIX))
+    oldest = None if any_shown is None or None in shown.values() else min(moment for moment in shown.values() if moment)
+    rows = session.scalars(select(AuditEntry).where(*acts, *([AuditEntry.at > oldest] if oldest else [])))
+
+    def is_unseen(change: AuditEntry) -> bool:
+        written_over = _read_changed_names(change) & shown.keys() if change.subject == "publication" else set()
+        seen = [any_shown, *(shown[name] for name in written_over)]
+        return any(moment is None or change.at > moment for moment in seen)
+
+    return [change for change in rows if _name_changed_table(change) and is_unseen(change)]
+
+
+def _find_last_showing(session: Session, edition: Edition, written_over: str = "") -> datetime | None:
+    """Return up to when changed settings were in an edition that went out; with `written_over`, in one where nobody wrote over that text."""
+    made_at = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
+    query = (
+        select(func.max(made_at))
+        .select_from(Edition)
+        .outerjoin(Approval, (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.STANDING))
+        .where(Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
     )
-    if drafted_at is not None:
-        changed = changed.where(AuditEntry.at > drafted_at)
-    rows = session.execute(changed.distinct().order_by(AuditEntry.actor, AuditEntry.subject))
-    return tuple(WrittenPart(row.actor, SETTINGS_PART, row.subject) for row in rows)
+    if written_over:
+        wrote = select(EditionEdit.id).where(
+            EditionEdit.edition_id == Edition.id,
+            EditionEdit.kind == EditKind.TEXT,
+            EditionEdit.value["field"].as_string() == written_over,
+        )
+        query = query.where(~wrote.exists())
+    found: datetime | None = session.scalar(query)
+    return found
+
+
+def _name_changed_table(change: AuditEntry) -> str:
+    """Name the table that readers see something of, where a change is one of that; else return an empty text."""
+    if change.act == LOGO_KEPT:
+        return "look"
+    if change.act == SETTINGS_CHANGED:
+        is_shown = change.subject in _SHOWN_TABLES or (
+            change.subject == "select" and "topics" in _read_changed_names(change)
+        )
+        return change.subject if is_shown else ""
+    return "sources" if change.act == SOURCE_ADDED or _read_changed_names(change) & _SHOWN_SOURCE_NAMES else ""
+
+
+def _read_changed_names(change: AuditEntry) -> set[str]:
+    after = change.detail.get("after")
+    return set(after) if isinstance(after, dict) else set()
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
@@ -340,7 +404,6 @@ def check_window(session: Session, edition: Edition) -> None:
 def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any], now: datetime) -> Approval:
     """Copy an edition as it stands into a version of its own."""
     last_version = select(func.max(Approval.version)).where(Approval.edition_id == edition.id)
-    last_edit = select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == edition.id)
     approval = Approval(
         edition_id=edition.id,
         version=(session.scalar(last_version) or 0) + 1,
@@ -348,7 +411,7 @@ def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any
         content_hash=content_hash_of(statement),
         statement=statement,
         content=edition.content,
-        edit_seq=session.scalar(last_edit) or 0,
+        edit_seq=_read_last_edit(session, edition),
         made_at=now,
     )
     session.add(approval)

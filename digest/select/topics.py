@@ -376,9 +376,11 @@ def find_story_topic(
     Args:
         story: the story.
         rules: what an article is about.
-        topic_overrides: editors' corrections by the articles' URL: a topic, or "" for none. The lead's counts first.
+        topic_overrides: editors' corrections by the articles' URL: a topic, or "" for none. The lead's counts first. One that the
+            rules don't name is an editor's own words, which nothing but their edit may show.
     """
-    corrected = next((topic_overrides[a.url] for a in story.members if a.url in topic_overrides), None)
+    listed = {"", *rules.topic_names}
+    corrected = next((topic_overrides[a.url] for a in story.members if topic_overrides.get(a.url) in listed), None)
     if corrected is not None:
         return TopicMatch(corrected, 1.0, ("an editor's word",)) if corrected else None
     matches = [(article, rules.match_topic(article)) for article in story.members]

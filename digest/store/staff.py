@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from digest.store.account_models import SignIn
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
+from digest.store.models import AuditEntry
 from subscribers.address import Address, AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -114,17 +115,21 @@ def name_staff(session: Session) -> dict[str, str]:
     }
 
 
-def list_working_staff(session: Session, *, removed_after: datetime | None) -> list[StaffMember]:
+def list_working_staff(session: Session, *, removed_after: datetime) -> list[StaffMember]:
     """List the members who can sign in, by number: their address is proven, or they've signed in lately.
 
-    Members who signed in and were removed after `removed_after` are listed too.
+    Members who could sign in and were removed after `removed_after` are listed too. The audit log remembers that they could: proving an
+    address is an act of theirs, and records of sign-ins are deleted after a while.
     """
     signed_in = set(session.scalars(select(SignIn.staff).where(SignIn.succeeded).distinct()))
+    members = list_staff_members(session, include_removed=True)
+    removed = [staff_actor(m) for m in members if m.removed_at and m.removed_at > removed_after]
+    worked = set(session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(removed)).distinct()))
     return [
         member
-        for member in list_staff_members(session, include_removed=True)
+        for member in members
         if (member.removed_at is None and (member.proven_at or member.id in signed_in))
-        or (member.removed_at and removed_after and member.removed_at > removed_after and member.id in signed_in)
+        or (staff_actor(member) in removed and (member.id in signed_in or staff_actor(member) in worked))
     ]
 
 

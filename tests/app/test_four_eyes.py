@@ -2,20 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import approvals, deadlines, edit_reversal, editing, editions, sending, setting_changes
+from digest.app import approvals, deadlines, edit_reversal, editing, editions, logos, sending, setting_changes, sources
 from digest.app.acts import SCHEDULER, Actor, Face, Role, terminal_actor
+from digest.app.editing_state import EditRefusedError
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.deliver.send.edition_run import SendError
 from digest.edition import approval, approval_proof
 from digest.edition.approval import ApprovalError, content_hash_of
 from digest.edition.content import EditionContent, LabelledBlock
-from digest.edition.edits import EditionField, StoryField
+from digest.edition.edit_log import append_edit, load_proposal
+from digest.edition.edits import Edit, EditionField, EditKind, StoryField
 from digest.store.account_models import SignIn
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
 from digest.store.audit import record_audit
@@ -256,8 +259,68 @@ def test_removing_the_other_editor_does_not_make_one_the_only_editor_of_the_edit
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install_on_both, DANA)
     with install_on_both.database.write() as session:
-        session.execute(update(StaffMember).where(StaffMember.id > 1).values(removed_at=NOW - timedelta(days=1)))
+        opens_at = session.scalars(select(Edition.opens_at)).one()
+        session.execute(
+            update(StaffMember).where(StaffMember.id > 1).values(removed_at=opens_at - timedelta(minutes=1))
+        )
     approve(install_on_both, DANA)
+
+
+def prove_and_lose_sign_ins(install: Installation) -> None:
+    with install.database.write() as session:
+        record_audit(session, "staff address proven", PRIYA.name, {}, actor=PRIYA.name, now=NOW - timedelta(days=200))
+
+
+def remove_colleagues(install: Installation, at: datetime) -> None:
+    with install.database.write() as session:
+        removed = {"removed_at": at, "proven_at": None}
+        session.execute(update(StaffMember).where(StaffMember.id > 1).values(removed))
+
+
+def change_settings_only(install: Installation) -> None:
+    with install.database.write() as session:
+        record_audit(session, setting_changes.CHANGE.name, "publication", {}, actor=DANA.name, now=NOW)
+    remove_colleagues(install, LATER)
+
+
+def change_old_settings(install: Installation) -> None:
+    long_ago = NOW - timedelta(days=100)
+    with install.database.write() as session:
+        record_audit(session, setting_changes.CHANGE.name, "publication", {}, actor=DANA.name, now=long_ago)
+    remove_colleagues(install, long_ago + timedelta(days=1))
+
+
+def remove_then_write(install: Installation) -> None:
+    remove_colleagues(install, NOW - timedelta(minutes=1))
+    write_intro(install, DANA, "Good morning.")
+
+
+def remove_after_an_old_block(install: Installation) -> None:
+    long_ago = NOW - timedelta(days=100)
+    with install.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        before = Edition(
+            slot="before", name="2026-W40", number=0, state=EditionState.SENT, opens_at=long_ago, cut_off=edition.opens_at,
+            release_at=edition.opens_at, drafted_at=long_ago, content={},
+        )  # fmt: skip
+        session.add(before)
+        session.flush()
+        words = {name: getattr(OFFER, name) for name in ("kind", "headline", "name", "text", "url")}
+        append_edit(session, before, Edit(1, long_ago, DANA.name, EditKind.BLOCK, "block:offer", words))
+    drafted(install)
+    remove_colleagues(install, long_ago + timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    "prepare", [change_settings_only, change_old_settings, remove_then_write, remove_after_an_old_block]
+)
+def test_whoever_removes_a_colleague_since_the_last_edition_or_their_oldest_text_is_no_only_editor(
+    install_on_both: Installation, prepare: Callable[[Installation], None]
+) -> None:
+    prove_and_lose_sign_ins(install_on_both)
+    prepare(install_on_both)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install_on_both, DANA)
 
 
 def test_a_terminal_says_who_approves_once_editors_wrote_something(install: Installation) -> None:
@@ -353,6 +416,88 @@ def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_unti
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
     assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+
+
+@pytest.mark.parametrize(
+    ("act", "subject", "detail", "words"),
+    [
+        ("source changed", "https://a.example.org/feed", {"after": {"publisher": "Free bets"}}, "sources"),
+        ("source added", "https://b.example.org/feed", {"name": "Free bets", "publisher": "", "section": "news"}, "sources"),
+        ("settings changed", "select", {"after": {"topics": {"Free bets": ["bet"]}}}, "select"),
+        ("logo kept", "logo-1.png", {"hash": "ab"}, "look"),
+    ],
+)  # fmt: skip
+def test_names_topics_and_logos_that_readers_see_have_authors_too(
+    install: Installation, act: str, subject: str, detail: dict[str, Any], words: str
+) -> None:
+    assert act in {sources.CHANGE.name, sources.ADD.name, setting_changes.CHANGE.name, logos.KEEP.name}
+    with install.database.write() as session:
+        unseen = ("source changed", "https://a.example.org/feed", {"after": {"section": "news"}})
+        record_audit(session, *unseen, actor=PRIYA.name, now=NOW)
+        record_audit(session, "settings changed", "select", {"after": {"minimum": 3}}, actor=PRIYA.name, now=NOW)
+        record_audit(session, act, subject, detail, actor=DANA.name, now=NOW)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install, DANA)
+    assert sentences(install)[0].startswith(f"dana wrote the {words} settings:")
+    approve(install, PRIYA)
+    assert edition_of(install).state == EditionState.APPROVED
+
+
+def go_out_with_an_own_intro(install: Installation) -> None:
+    change_intro_setting(install, NOW)
+    drafted(install)
+    write_intro(install, PRIYA, "")
+    approve(install, SAM)
+
+
+def go_out_as_it_was_before_the_change(install: Installation) -> None:
+    approve(install, PRIYA)
+    pin(install, DANA)
+    change_intro_setting(install, LATER + timedelta(minutes=1))
+    with install.database.write() as session:
+        session.execute(update(Edition).values(drafted_at=LATER + timedelta(minutes=2)))
+        session.execute(update(Approval).values(state=ApprovalState.STANDING))
+
+
+def change_intro_setting(install: Installation, now: datetime) -> None:
+    with install.database.write() as session:
+        detail = {"before": {"intro": ""}, "after": {"intro": "Buy my coin."}}
+        record_audit(session, setting_changes.CHANGE.name, "publication", detail, actor=DANA.name, now=now)
+
+
+@pytest.mark.parametrize("prepare", [go_out_with_an_own_intro, go_out_as_it_was_before_the_change])
+def test_settings_keep_their_author_until_an_edition_that_shows_them_went_out(
+    install_on_both: Installation, prepare: Callable[[Installation], None]
+) -> None:
+    prepare(install_on_both)
+    week = timedelta(days=7)
+    with install_on_both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT))
+    add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
+    editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
+    mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
+    with pytest.raises(ApprovalError, match="You wrote"):
+        editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+
+
+def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install_on_both: Installation) -> None:
+    url, free_text = url_of(TITLES[0]), "Win money: evil.example.net"
+    with pytest.raises(EditRefusedError, match="isn't a topic in the settings"):
+        editing.choose_topic(install_on_both, form(actor=DANA), url, free_text)
+    # An older version took it.
+    with install_on_both.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        append_edit(session, edition, Edit(1, NOW, DANA.name, EditKind.TOPIC, url, {"topic": free_text}, None))
+    add(install_on_both.database, f"{TITLES[0]}, officials say", dated=NOW - timedelta(minutes=1), found=NOW)
+    drafted(install_on_both)
+    with install_on_both.database.read() as session:
+        grown = load_proposal(session, session.scalars(select(Edition)).one())
+    assert grown
+    assert free_text not in repr(grown)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install_on_both, DANA)
+    editing.choose_topic(install_on_both, form(actor=DANA), url, "Cybersecurity")
 
 
 def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Installation) -> None:

@@ -1,5 +1,6 @@
 """The publisher's logo: kept clean, named in the settings, shown in mail and pages, and missed where it is not kept."""
 
+import hashlib
 import io
 import os
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,14 @@ from PIL import Image, ImageDraw
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_logo
 from digest.app.installation import Installation
+from digest.app.logo_uploads import name_upload
 from digest.app.logos import LogoRefusedError, keep_logo
 from digest.cli import digest as digest_command
 from digest.edition.content import EditionContent
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import load_settings
+from digest.settings.look import LOGO_NAME
 from digest.store.engine import Database
 from digest.store.models import MediaFile
 from digest.web.app import create_app
@@ -51,6 +54,14 @@ def rewrite(install: Installation, text: str) -> None:
     assert file is not None
     file.write_text(text)
     os.utime(file, ns=(1, file.stat().st_mtime_ns + 1))
+
+
+def test_an_uploaded_logo_is_named_by_all_of_its_hash() -> None:
+    """Two files with the same first digits would share a name, and the second would replace the first in silence."""
+    body = draw_logo("#0B4F8A")
+    name = name_upload("A very long name of a file, as a camera or a designer may give it.png", body)
+    assert hashlib.sha256(body).hexdigest() in name
+    assert LOGO_NAME.fullmatch(name)
 
 
 def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, full_content: EditionContent) -> None:

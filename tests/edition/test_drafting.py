@@ -20,6 +20,7 @@ from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send import edition_run
 from digest.edition.approval import (
     ApprovalError,
+    current_approval_mark,
     current_content_hash,
     find_sendable_approval,
     read_draft,
@@ -42,7 +43,7 @@ from digest.settings import (
 )
 from digest.store.approval_models import Approval, ApprovedFragment
 from digest.store.engine import Database
-from digest.store.models import Article, Edition, EditionState, EditionStory, Fragment, MediaFile, Source
+from digest.store.models import Article, Edition, EditionEdit, EditionState, EditionStory, Fragment, MediaFile, Source
 from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN
 from tests.collect.stored_documents import store_document
@@ -652,11 +653,38 @@ def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Da
         row = session.get_one(Edition, edition.id)
         seen = current_content_hash(session, row, WEEKLY)
         row.subject = "Changed meanwhile"
-    for mark in (seen, seen[:7], "", "abc"):
-        with database.write() as session, pytest.raises(ApprovalError, match="has changed"):
+        now = current_content_hash(session, row, WEEKLY)
+    for mark in (seen, "", now[:7], now[:63], now[:16]):
+        with (
+            database.write() as session,
+            pytest.raises(ApprovalError, match="Look at it again and approve what you see"),
+        ):
             sign_approval(
                 session, session.get_one(Edition, edition.id), mark, settings=WEEKLY, keys=KEYS, actor="eve", now=NOW
             )
+
+
+def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_last_edit(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    edition = drafted(install)
+    with database.write() as session:
+        row = session.get_one(Edition, edition.id)
+        seen = current_approval_mark(session, row, WEEKLY, KEYS)
+        strange = current_approval_mark(session, row, WEEKLY, KeyRing.from_seed(b"others"))
+        assert len(seen) == len(strange) == 16
+        assert len({seen, strange, current_content_hash(session, row, WEEKLY)[:16]}) == 3
+        note = {"kind": "undo", "target": "1", "value": {}, "actor": "staff 1", "at": NOW}
+        session.add(EditionEdit(edition_id=row.id, seq=1, **note))
+    with database.write() as session, pytest.raises(ApprovalError, match="has changed"):
+        sign_approval(
+            session, session.get_one(Edition, edition.id), seen, settings=WEEKLY, keys=KEYS, actor="eve", now=NOW
+        )
+    with database.write() as session:
+        row = session.get_one(Edition, edition.id)
+        mark = current_approval_mark(session, row, WEEKLY, KEYS)
+        sign_approval(session, row, mark.upper(), settings=WEEKLY, keys=KEYS, actor="eve", now=NOW)
+        assert row.state == EditionState.APPROVED
 
 
 def test_an_approval_can_be_taken_back_until_sending_begins(approved: tuple[Installation, int]) -> None:
