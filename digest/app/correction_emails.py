@@ -22,7 +22,6 @@ from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipie
 from digest.deliver.send import notice_queue
 from digest.edition import corrections
 from digest.edition.approval import (
-    MIN_HASH_DIGITS,
     content_hash_of,
     count_missing_signatures,
     read_author_rule,
@@ -180,7 +179,7 @@ def request_email(installation: Installation, name: str, number: int, *, actor: 
 def approve_email(
     installation: Installation, name: str, number: int, content_hash: str, *, actor: Actor, now: datetime
 ) -> CorrectionEmail:
-    """Approve exactly the email that `content_hash` names (at least its first seven digits), and return how it stands.
+    """Approve exactly the email that `content_hash` names, and return how it stands.
 
     Once no approval is missing, `plan_correction_emails` queues it: at once if the timetable runs. One that's approved stays as it is.
 
@@ -215,10 +214,9 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
 
 
 def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> None:
-    if len(content_hash) < MIN_HASH_DIGITS or not email.content_hash.startswith(content_hash.lower()):
+    if content_hash.lower() != email.content_hash:
         raise CorrectionError(
-            f"The correction isn't what you looked at, or who has to approve it has changed: it was {content_hash[:7] or 'nothing'}, "
-            f"now it's {email.content_hash[:7]}. Read it again and approve what you see."
+            "The correction isn't what you looked at, or who has to approve it has changed. Read it again and approve what you see."
         )
     if refusal := email.rule.explain_refusal(actor.name):
         raise CorrectionError(refusal)

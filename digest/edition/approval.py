@@ -271,9 +271,7 @@ def _read_unsigned_rule(session: Session, edition: Edition, settings: Settings) 
     return read_author_rule(session, written, _find_beginning(session, edition), settings)
 
 
-def read_author_rule(
-    session: Session, written: Sequence[str], begun: datetime | None, settings: Settings
-) -> ApproverRule:
+def read_author_rule(session: Session, written: Sequence[str], begun: datetime, settings: Settings) -> ApproverRule:
     """Read who may approve what some wrote, by their names, while nobody has.
 
     Colleagues who were removed since it was `begun` count when it's asked whether there's only one editor.
