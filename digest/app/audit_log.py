@@ -88,7 +88,7 @@ def view_audit_log(
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     with installation.database.read() as session:
         rows, next_below, is_cut = _read_page(session, wanted, below)
-        return AuditPage(rows, next_below, is_cut, name_staff(session), _read_check(session))
+        return AuditPage(rows, next_below, is_cut, name_staff(session, with_numbers=True), _read_check(session))
 
 
 def read_detail(row: AuditEntry) -> Mapping[str, Any] | None:

@@ -150,7 +150,7 @@ def view_reader_record(
             mail_count=mail_count,
             disclosures=tuple(passages[:limit]),
             disclosure_count=len(passages),
-            names=name_staff(session),
+            names=name_staff(session, with_numbers=True),
         )
 
 

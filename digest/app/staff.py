@@ -155,8 +155,7 @@ def list_staff_members(
 def read_display_names(installation: Installation) -> dict[str, str]:
     """Return how colleagues see each member, also those who left, by the name that the audit log has for them."""
     with installation.database.read() as session:
-        members = staff.list_staff_members(session, include_removed=True)
-        return {staff.staff_actor(member): staff.display_name_of(member.name, member.email) for member in members}
+        return staff.name_staff(session)
 
 
 def find_chosen_name(installation: Installation, actor: Actor) -> str:

@@ -104,15 +104,15 @@ def list_staff_members(session: Session, *, include_removed: bool = False) -> li
     return list(session.scalars(query if include_removed else query.where(StaffMember.removed_at.is_(None))))
 
 
-def name_staff(session: Session) -> dict[str, str]:
-    """Give the names of the staff, and of those who were on it, by the actor that logs and chains record: "Ann (staff 3)".
+def name_staff(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
+    """Return how colleagues see each member, also those who left, by the actor that logs and chains record.
 
-    Nothing proves a name, which anyone who can write to the database can swap; the number is in the chain.
+    With numbers, it's "Ann (staff 3)": nothing proves a name, which anyone who can write to the database can swap, but the number
+    is in the chain.
     """
     members = list_staff_members(session, include_removed=True)
-    return {
-        (actor := staff_actor(member)): f"{display_name_of(member.name, member.email)} ({actor})" for member in members
-    }
+    names = {staff_actor(member): display_name_of(member.name, member.email) for member in members}
+    return {actor: f"{name} ({actor})" for actor, name in names.items()} if with_numbers else names
 
 
 def list_working_staff(session: Session, *, removed_after: datetime) -> list[StaffMember]:
