@@ -77,7 +77,10 @@ class GuardNotice:
     at: datetime
 
     def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Mapping[int, str]) -> None:
-        """Queue the email for each recipient, in the action's own transaction."""
+        """Queue the email for each recipient, in the action's own transaction, to leave under the sender of `settings`.
+
+        That's the sender before the action: a change of the sender can't hold back its own warning.
+        """
         queue = make_notice_queue(keys, settings, lambda: self.at)
         facts = {
             "who": describe_actor(session, self.actor),
@@ -85,6 +88,7 @@ class GuardNotice:
             "concern": self.concern,
             "done_at": self.at.isoformat(),
             "face": FACE_WORDS.get(self.face, self.face),
+            "sent_from": settings.file.sender.model_dump(include={"name", "address", "reply_to", "bounce_domain"}),
             **_page_urls(settings),
         }
         occasion = secrets.token_hex(6)
