@@ -52,6 +52,9 @@ SETTINGS = {
     "proxies": ("limits", {"proxies": "1"}, "limits.proxies"),
     "the backup folder": ("backup", {"folder": "/backups/elsewhere"}, "backup.folder"),
     "alerts": ("alerts", {"mail": "off"}, "alerts.mail"),
+    "the release days": ("schedule", {"release-day": "thu", "release-clock": "07:15"}, "schedule.release"),
+    "what an unapproved edition does": ("schedule", {"at_deadline": "send-last-approved"}, "schedule.at_deadline"),
+    "the look": ("look", {"accent": "#114488"}, "look.accent"),
 }
 
 
@@ -366,8 +369,8 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(both: Any) -
 
 def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed(filed: Any) -> None:
     fresh, stale = admin_client(filed), admin_client(filed, STALE)
-    pages = {table: fresh.get(f"/admin/settings/{table}").text for table in ("look", "sender", "publication")}
-    assert "All other admins" not in pages["look"]
+    pages = {table: fresh.get(f"/admin/settings/{table}").text for table in ("readership", "sender", "publication")}
+    assert "All other admins" not in pages["readership"]
     assert "All other admins get an email when one of these settings changes." in pages["sender"]
     assert all(word in pages["publication"] for word in ("All other admins get an email when", "Language"))
     link = (
