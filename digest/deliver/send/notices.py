@@ -27,7 +27,7 @@ from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.correction_plan import correction_purpose
-from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
+from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider, scrub_addresses
 from digest.deliver.send import claims
 from digest.deliver.send.claims import ClaimedDelivery
 from digest.deliver.send.dead_runs import recover_dead_runs
@@ -216,7 +216,7 @@ def _open_notice_run(
         )
         yield run
     if run.stop_reason:
-        log.warning("notices wait", why=run.stop_reason)
+        log.warning("notices wait", why=scrub_addresses(run.stop_reason))
 
 
 def _claim_notices(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
