@@ -22,8 +22,8 @@ def hold_installation(installation: Installation, *, reason: str, actor: Actor, 
     Raises:
         ReasonError: the reason is too long, or may hold an address.
     """
-    reason = read_optional_reason(reason)
     with HOLD.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
+        reason = read_optional_reason(reason)
         audit.changed = installation_hold.hold_installation(session, reason, actor=actor.name, now=now)
         audit.detail = {"because": reason} if reason else {}
         hold = installation_hold.current_hold(session)

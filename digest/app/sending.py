@@ -189,8 +189,9 @@ def pause_edition(installation: Installation, name: str, *, reason: str, actor: 
         EditionControlError: it is neither approved nor being sent.
         ReasonError: the reason is too long, or may hold an address.
     """
-    name, reason = edition_name(installation, name), read_optional_reason(reason)
+    name = edition_name(installation, name)
     with PAUSE.transaction(installation, actor, name, now=now) as (session, audit):
+        reason = read_optional_reason(reason)
         audit.changed = edition_control.pause_edition(session, name, reason, now=now)
         audit.detail = {"because": reason} if reason else {}
         waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]

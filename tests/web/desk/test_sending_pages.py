@@ -173,7 +173,9 @@ def test_stopping_everything_takes_no_reason_with_an_address(going: Any) -> None
     refused = admin.post("/desk/editions/2026-W47/hold", data=fields | reason)
     assert (refused.status_code, "with no address among them" in refused.text) == (400, True)
     with pytest.raises(ReasonError):
-        hold.hold_installation(going.install, reason=f"{ADA_ADDRESS} asked", actor=ADMIN, now=NOW)
+        hold.hold_installation(
+            going.install, reason=f"{ADA_ADDRESS} asked", actor=replace(ADMIN, confirmed_at=NOW), now=NOW
+        )
     with pytest.raises(ReasonError):
         sending.pause_edition(going.install, "2026-W47", reason=f"{ADA_ADDRESS} asked", actor=ADMIN, now=NOW)
     with going.database.read() as session:
