@@ -21,7 +21,7 @@ def read_reason(text: str) -> str:
         ReasonError: it is empty, too long, or may hold an address.
     """
     reason = " ".join(text.split())
-    if _may_hold_address(reason) or not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+    if may_hold_address(reason) or not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
         raise ReasonError(
             f"Say why in a few words (at most {MAX_REASON_LENGTH} characters), with no address among them."
         )
@@ -37,7 +37,7 @@ def read_optional_reason(text: str) -> str:
     return read_reason(text) if text.strip() else ""
 
 
-def _may_hold_address(text: str) -> bool:
+def may_hold_address(text: str) -> bool:
     """Return whether there's an @ in a text, in any of its widths, as a character reference or percent-encoded."""
     for _ in range(_MAX_ENCODINGS):
         text = unquote(html.unescape(unicodedata.normalize("NFKC", text)))
