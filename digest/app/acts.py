@@ -15,10 +15,11 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from digest.app.guard_notices import GuardNotice, count_address_use, find_guard_recipients
+from digest.app.guard_notices import GuardNotice, GuardRecipients, count_address_use, find_guard_recipients
 from digest.app.installation import Installation, InstallationError
 from digest.app.storage_errors import explain_storage_error
 from digest.deliver.providers.base import scrub_addresses
+from digest.settings import Settings
 from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
 from digest.store.engine import Database
@@ -131,7 +132,7 @@ class AuditDraft:
 
     An action that finds nothing to change sets `changed` to False; one whose row the store writes sets `recorded` to True.
     `concerns` and `words` are the action's; one that learns only later what it weakens replaces them by `guard`.
-    `recipients` are the admins to be told, as they were before the action.
+    `recipients` are who may have to be told, and `settings` whom emails come from, as they were before the action.
     """
 
     act: str
@@ -145,7 +146,8 @@ class AuditDraft:
     changed: bool = True
     recorded: bool = False
     told: bool = False
-    recipients: tuple[tuple[int, str], ...] = ()
+    recipients: GuardRecipients = field(default_factory=GuardRecipients)
+    settings: Settings = field(init=False)
 
     def guard(self, concerns: Iterable[Concern], words: str) -> None:
         """Take on what the action weakens or touches.
@@ -158,6 +160,7 @@ class AuditDraft:
             raise ConfirmationRequiredError
         if any(c.weakens_control for c in self.concerns):
             self.recipients = find_guard_recipients(self.installation.database, self._signed_in_as)
+            self.settings = self.installation.settings
 
     @property
     def _signed_in_as(self) -> str:
@@ -176,12 +179,13 @@ class AuditDraft:
             return  # what admins' settings have it do
         if Concern.ADDRESSES in self.concerns:
             count_address_use(session, self.words, self.actor.name, now=self.now)
-        if not self.recipients or self.told:
+        recipients = self.recipients.find_by_subject(self.subject)
+        if not recipients or self.told:
             return
         affected = "; ".join(concern for concern in self.concerns if concern.weakens_control)
         notice = GuardNotice(self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now)
         try:
-            notice.queue(session, self.installation.keys, self.installation.settings, self.recipients)
+            notice.queue(session, self.installation.keys, self.settings, recipients)
         except (KeyFileError, InstallationError) as exc:
             # An emergency must not wait for keys, and without them nothing can be sent.
             log.warning("admins weren't emailed about a guarded action", act=self.act, why=str(exc))

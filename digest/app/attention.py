@@ -18,6 +18,7 @@ from digest.deliver.control import article_looks, edition_control, installation_
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.retention import provider_erasures
+from digest.deliver.send.notices import count_held_warnings
 from digest.deliver.send.progress import read_progress
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition.calendar_store import find_deadline
@@ -41,6 +42,7 @@ ATTENTION_KINDS = {
     "gone-articles": "Whether visitors can read every article of a coming edition",
     "signup-surge": "Whether sign-up forms come in numbers that nobody expects",
     "refused-sign-ins": "Whether unusually many sign-ins are refused",
+    "undelivered-warnings": "Whether emails about guarded actions reach the admins",
     "unfinished-import": "Whether the import of a list was begun and not finished",
     "missed-release": "Whether an approved edition missed its release",
     "dead-source": "Whether sources give nothing any more",
@@ -229,6 +231,12 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
         on_page = rate_limits.describe_alarm(alarm, since=since, remedy="raise them under Admin, Settings, Limits")
         yield AttentionFinding("signup-surge", rate_limits.describe_alarm(alarm), page_sentence=on_page)
     yield from _find_refused_sign_ins(session, now)
+    if held := count_held_warnings(session):
+        said = (
+            f"{held:,} {'email' if held == 1 else 'emails'} about guarded actions can't be delivered. Check the audit log for what "
+            "was done, then whether the mail server takes email from the sender's address."
+        )
+        yield AttentionFinding("undelivered-warnings", said)
     for unfinished in list_idle_imports(session, now):
         on_page = (
             f"Import {unfinished.batch} ({unfinished.origin}, begun {_write_moment(unfinished.started_at, zone)}) was not finished: "

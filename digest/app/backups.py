@@ -226,7 +226,7 @@ def restore_backup(
 
     def tell_admins(session: Session) -> None:
         notice = GuardNotice(actor.name, str(actor.face), RESTORE.words, AUDIT_SUBJECT, str(RESTORE.concern), now)
-        notice.queue(session, keys, settings, list_proven_admins(session))
+        notice.queue(session, keys, settings, dict(list_proven_admins(session)))
 
     return restore.restore_backup(
         settings, file, keys, replace=replace, actor=actor.name, now=now, progress=progress, tell_admins=tell_admins

@@ -1,11 +1,13 @@
 """Emails to admins about guarded actions: one at once when a control is weakened, one a day when addresses were touched.
 
+A member whom an action concerns gets the first, too.
+
 No setting turns them off. They go to proven addresses; without any, as while an installation is set up, nothing is queued.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import select
@@ -30,13 +32,27 @@ SUMMARY_STATE_KEY = "address summary"
 FACE_WORDS = {"terminal": "on the command line", "desk": "at the desk"}
 
 
-def find_guard_recipients(database: Database, signed_in_as: str) -> tuple[tuple[int, str], ...]:
-    """Return number and address of each proven admin but the one who acts, who is told only where nobody else can be.
+@dataclass(frozen=True, slots=True)
+class GuardRecipients:
+    """Who can be told of a guarded action, by number, with their addresses: the admins, and all members as they were before it."""
 
-    It's asked before an action, so that the admins whom the action removes or demotes are told too.
+    admins: Mapping[int, str] = field(default_factory=dict)
+    proven: Mapping[int, str] = field(default_factory=dict)
+
+    def find_by_subject(self, subject: str) -> dict[int, str]:
+        """Return the admins and the member whom the action concerns, even if that member acts: a session may be stolen."""
+        concerned = {number: email for number, email in self.proven.items() if f"{STAFF_PREFIX}{number}" == subject}
+        return {**self.admins, **concerned}
+
+
+def find_guard_recipients(database: Database, signed_in_as: str) -> GuardRecipients:
+    """Return whom an action is told to: each proven admin but the one who acts, who is told only where nobody else can be.
+
+    It's asked before an action, so that members whom the action removes or demotes are told too.
     """
     with database.read() as session:
-        return tuple(choose_recipients(list_proven_admins(session), signed_in_as))
+        admins = choose_recipients(list_proven_admins(session), signed_in_as)
+        return GuardRecipients(dict(admins), {member.id: member.email for member in list_proven_staff(session)})
 
 
 def list_proven_admins(session: Session) -> list[tuple[int, str]]:
@@ -60,8 +76,11 @@ class GuardNotice:
     concern: str
     at: datetime
 
-    def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Iterable[tuple[int, str]]) -> None:
-        """Queue the email for each recipient, in the action's own transaction."""
+    def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Mapping[int, str]) -> None:
+        """Queue the email for each recipient, in the action's own transaction, to leave under the sender of `settings`.
+
+        That's the sender before the action: a change of the sender can't hold back its own warning.
+        """
         queue = make_notice_queue(keys, settings, lambda: self.at)
         facts = {
             "who": describe_actor(session, self.actor),
@@ -69,11 +88,14 @@ class GuardNotice:
             "concern": self.concern,
             "done_at": self.at.isoformat(),
             "face": FACE_WORDS.get(self.face, self.face),
+            "sent_from": settings.file.sender.model_dump(include={"name", "address", "reply_to", "bounce_domain"}),
             **_page_urls(settings),
         }
         occasion = secrets.token_hex(6)
-        for number, address in recipients:
-            queue(session, MailRequest("guard", None, f"{number}-{occasion}", facts | {"to": address}))
+        for number, address in recipients.items():
+            about_you = "yes" if self.subject == f"{STAFF_PREFIX}{number}" else ""
+            own = {"to": address, "about_you": about_you}
+            queue(session, MailRequest("guard", None, f"{number}-{occasion}", facts | own))
 
 
 def count_address_use(session: Session, words: str, actor: str, *, now: datetime) -> None:

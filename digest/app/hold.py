@@ -4,6 +4,7 @@ from datetime import datetime
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
+from digest.app.reasons import read_optional_reason
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.settings.concerns import Concern
@@ -16,8 +17,13 @@ INSTALLATION = "installation"  # the subject of acts on all that leaves
 
 
 def hold_installation(installation: Installation, *, reason: str, actor: Actor, now: datetime) -> InstallationHold:
-    """Let nothing leave the installation; return what holds it. One that is held already stays held as it was."""
+    """Let nothing leave the installation; return what holds it. One that is held already stays held as it was.
+
+    Raises:
+        ReasonError: the reason is too long, or may hold an address.
+    """
     with HOLD.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
+        reason = read_optional_reason(reason)
         audit.changed = installation_hold.hold_installation(session, reason, actor=actor.name, now=now)
         audit.detail = {"because": reason} if reason else {}
         hold = installation_hold.current_hold(session)

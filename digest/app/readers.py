@@ -133,6 +133,12 @@ def view_reader_list(
         )
 
 
+def list_origins(installation: Installation) -> list[str]:
+    """List the ways by which people came, that the list can be filtered by."""
+    with installation.database.read() as session:
+        return reader_list.list_origins(session)
+
+
 def tag_domain(keys: KeyRing, domain_text: str) -> str:
     """Return the keyed hash by which readers of a domain are found: addresses of it need not be opened.
 

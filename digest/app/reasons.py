@@ -1,8 +1,13 @@
 """Why somebody acts on a reader or shows an address: words that stand in chains, disclosures and the audit log."""
 
+import html
+import unicodedata
+from urllib.parse import unquote
+
 from subscribers.errors import RefusalError
 
 MAX_REASON_LENGTH = 150  # characters
+_MAX_ENCODINGS = 3  # of one character: `%2540` has two
 
 
 class ReasonError(RefusalError):
@@ -16,8 +21,24 @@ def read_reason(text: str) -> str:
         ReasonError: it is empty, too long, or may hold an address.
     """
     reason = " ".join(text.split())
-    if "@" in reason or not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+    if may_hold_address(reason) or not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
         raise ReasonError(
             f"Say why in a few words (at most {MAX_REASON_LENGTH} characters), with no address among them."
         )
     return reason
+
+
+def read_optional_reason(text: str) -> str:
+    """Return a reason as `read_reason` does; empty where none is given.
+
+    Raises:
+        ReasonError: it's too long, or may hold an address.
+    """
+    return read_reason(text) if text.strip() else ""
+
+
+def may_hold_address(text: str) -> bool:
+    """Return whether there's an @ in a text, in any of its widths, as a character reference or percent-encoded."""
+    for _ in range(_MAX_ENCODINGS):
+        text = unquote(html.unescape(unicodedata.normalize("NFKC", text)))
+    return "@" in unicodedata.normalize("NFKC", text)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
+from digest.app.reasons import read_optional_reason
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
@@ -186,9 +187,11 @@ def pause_edition(installation: Installation, name: str, *, reason: str, actor: 
     Raises:
         UnknownEditionError: there is none of that name.
         EditionControlError: it is neither approved nor being sent.
+        ReasonError: the reason is too long, or may hold an address.
     """
     name = edition_name(installation, name)
     with PAUSE.transaction(installation, actor, name, now=now) as (session, audit):
+        reason = read_optional_reason(reason)
         audit.changed = edition_control.pause_edition(session, name, reason, now=now)
         audit.detail = {"because": reason} if reason else {}
         waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]

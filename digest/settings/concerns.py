@@ -17,6 +17,7 @@ class Concern(StrEnum):
     BACKUPS = "backups and the database"
     CONSENT = "consent and the suppression list"
     KEYS = "encryption keys"
+    LOOK = "what every email and page looks like, and its logo"
     LIMITS = "limits on sign-ups, sending, and fetching"
     NETWORK = "which networks and proxies are trusted"
     RETENTION = "how long records are kept"

@@ -70,13 +70,14 @@ class ScheduleSettings(values.SettingsTable):
 
     collect: Annotated[list[values.RuleText], Concern.NONE] = ["daily 05:00", "daily 17:00"]
     draft: Annotated[values.RuleText, Concern.NONE] = "thu 17:30"
-    release: Annotated[values.RuleText, Concern.NONE] = "fri 06:00"
+    # Its days are part of the consent text that's shipped.
+    release: Annotated[values.RuleText, Concern.CONSENT] = "fri 06:00"
     # Before the release: when every article is looked at again; 0: never.
     last_look_minutes: Annotated[int, Concern.ALERTS] = Field(default=20, ge=0, le=24 * 60)
     at_gone_article: Annotated[Literal["stop", "send"], Concern.ALERTS] = "stop"
     # Before the usual hour of release: until when to approve.
     deadline_hours: Annotated[float, Concern.NONE] = Field(default=10, ge=0, le=168)
-    at_deadline: Annotated[DeadlineRule, Concern.NONE] = "wait"
+    at_deadline: Annotated[DeadlineRule, Concern.APPROVAL] = "wait"
     # Before the usual hour of release: when editors are reminded of what is not approved.
     reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], Concern.NONE] = [11]
 

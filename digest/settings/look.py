@@ -50,7 +50,7 @@ class LogoPair(values.SettingsTable):
 class LookSettings(values.SettingsTable):
     """How mail and readers' pages are dressed; `_dark` is for dark screens."""
 
-    concern: ClassVar = Concern.NONE
+    concern: ClassVar = Concern.LOOK  # a logo is in every email at once, approved or not
 
     # A default has to be read on a tint of the publisher's too.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

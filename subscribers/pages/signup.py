@@ -9,6 +9,7 @@ statements and the same words for everybody.
 """
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, render_template, request
@@ -30,7 +31,7 @@ from subscribers.pages.context import (
 )
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
-from subscribers.signup.rate_limits import SubmissionOutcome
+from subscribers.signup.rate_limits import UNREADABLE_ADDRESS, SubmissionOutcome
 from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store.one_time_tokens import LinkStage
@@ -38,6 +39,8 @@ from subscribers.store.signup_models import FormKind
 
 signup_pages = Blueprint("signup", __name__)
 
+# An address, with or without a port: `8.8.4.4:443`, `[2606:2800::1]:443`.
+_FORWARDED_ENTRY = re.compile(r"(?:\[(?P<inner>[^\]]+)\]|(?P<v4>[\d.]+(?=:)))(?::\d{1,5})?|(?P<plain>.+)", re.ASCII)
 HONEYPOT_FIELD = "website"  # no person sees this field: whoever fills it in is a program
 
 
@@ -207,12 +210,14 @@ def client_address(trusted_proxies: int) -> str:
     """Return the network address that a request came from.
 
     Each proxy appends whom it got the request from to X-Forwarded-For, so of the entries only the last are true:
-    as many as there are proxies of ours. What stands before them anybody may have written.
+    as many as there are proxies of ours. What stands before them anybody may have written. Some proxies add the port. Requests
+    whose entry can't be read count together: none is free of limits.
     """
     seen = [entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")]
     if trusted_proxies and len(seen) >= trusted_proxies:
+        found = _FORWARDED_ENTRY.fullmatch(seen[-trusted_proxies])
         try:
-            return str(ipaddress.ip_address(seen[-trusted_proxies]))
+            return str(ipaddress.ip_address(found["inner"] or found["plain"] or found["v4"] if found else ""))
         except ValueError:
-            return ""
+            return UNREADABLE_ADDRESS
     return request.remote_addr or ""

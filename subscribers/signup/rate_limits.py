@@ -33,6 +33,7 @@ DOMAIN_SCOPE, DOMAIN_NETWORK_SCOPE = "domain", "domain network"  # the second: o
 SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE = "sign-up", "sign-up network", "sign-up wide"
 ANSWERED_SCOPE = "sign-up answered"
 _SIGNUP_SCOPES = (SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE, ANSWERED_SCOPE)
+UNREADABLE_ADDRESS = "unreadable"  # in place of an IP address
 # Prefix lengths of nested networks, the widest first; IPv4 has no middle one.
 _PREFIX_LENGTHS = {4: (16, 16, 24), 6: (32, 40, 48)}
 
@@ -167,9 +168,11 @@ def network_prefix(address: str) -> str | None:
 def nested_prefixes(address: str) -> tuple[str, ...]:
     """Return the nested networks of an IP address, the widest first: /16, /16, and /24 for IPv4; /32, /40, and /48 for IPv6.
 
-    Empty unless the address is public: behind a proxy that isn't in the settings, all readers seem to have its
+    Of `UNREADABLE_ADDRESS` one network, which all such requests share. Empty unless the address is public: behind a proxy that isn't in the settings, all readers seem to have its
     address, and ten busy readers would lock out all others.
     """
+    if address == UNREADABLE_ADDRESS:
+        return (UNREADABLE_ADDRESS,) * 3
     try:
         ip_address = ipaddress.ip_address(address)
     except ValueError:

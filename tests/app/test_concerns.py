@@ -41,14 +41,15 @@ ACTIONS = {
 # Settings by what they declare: a whole table, or one setting of it.
 SETTINGS = {
     Concern.ALERTS: "alerts inbound schedule.at_gone_article schedule.last_look_minutes",
-    Concern.APPROVAL: "approval",
+    Concern.APPROVAL: "approval schedule.at_deadline",
     Concern.BACKUPS: "backup",
-    Concern.CONSENT: "publication.language publication.name wordings",
+    Concern.CONSENT: "publication.language publication.name schedule.release wordings",
+    Concern.LOOK: "look",
     Concern.LIMITS: "limits",
     Concern.NETWORK: "limits.allow_networks limits.proxies",
     Concern.RETENTION: "retention",
     Concern.SENDER: "publication.site sender",
-    Concern.NONE: "look publication readership schedule sections select select.weights sources sponsor",
+    Concern.NONE: "publication readership schedule sections select select.weights sources sponsor",
 }
 
 

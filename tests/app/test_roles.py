@@ -42,7 +42,7 @@ NOBODY = cast("Role", "reader")  # a role that is none of ours, and may do nothi
 
 # The acts of each module by the role that they take; an admin may do what an editor may.
 TAKES_ADMIN = {
-    "accounts.sign_in": "make_sign_in_link",
+    "accounts.sign_in": "email_sign_in_link make_sign_in_link",
     "address_searches": "AddressSearches.begin",
     "alerts.webhook": "send_test_post",
     "audit_log": "check_audit_log export_audit_log find_actor iterate_audit_log view_audit_log",

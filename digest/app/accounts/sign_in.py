@@ -1,5 +1,6 @@
 """Signing in and out: by a link that works once, by password and code, by passkey. What came of it is in the member's log."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from digest.app.accounts.refused_sign_ins import record_refusal
 from digest.app.accounts.visitor import Visitor, make_device_mark
 from digest.app.acts import Act, Actor, Face, Role
 from digest.app.installation import Installation
+from digest.deliver.send.notice_queue import make_notice_queue
 from digest.settings.concerns import Concern
 from digest.store import staff, staff_sessions
 from digest.store.account_models import SignIn, StaffSession
@@ -21,6 +23,7 @@ from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember
 from subscribers.address import AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
+from subscribers.mail_requests import MailRequest
 from subscribers.store import one_time_tokens
 
 TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
@@ -129,20 +132,46 @@ def _describe_signed_in(row: StaffSession, member: StaffMember) -> SignedInStaff
 
 
 def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
-    """Make the URL that signs a member in once within an hour; earlier ones end.
+    """Make the URL that signs a member in once within an hour, for the terminal to print; earlier ones end.
+
+    The desk gets none: an admin could sign in as a colleague, and approve in their name.
 
     Raises:
         NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address.
+        StaffError: nobody on the staff has the address, or the actor is at the desk.
+    """
+    with MAKE_LINK.transaction(installation, actor, "staff", now=now) as (session, draft):
+        if actor.face is Face.DESK:
+            raise staff.StaffError("The desk shows no sign-in links: they're emailed to the member.")
+        member = staff.require_staff_member(session, email)
+        draft.subject = staff.staff_actor(member)
+        token = _issue_link(session, member, now)
+    return f"{installation.settings.link_base}/desk/link/{token}"
+
+
+def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> None:
+    """Email a member, at their proven address, the link that signs them in once within an hour; earlier ones end.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address, or it isn't proven.
     """
     with MAKE_LINK.transaction(installation, actor, "staff", now=now) as (session, draft):
         member = staff.require_staff_member(session, email)
-        draft.subject = staff.staff_actor(member)
-        staff.end_links(session, member, staff.SIGN_IN_PURPOSE, now)
-        token = one_time_tokens.issue_token(
-            session, staff.SIGN_IN_PURPOSE, None, now=now, expires_at=now + LINK_LIFETIME, serial=str(member.id)
-        )
-    return f"{installation.settings.link_base}/desk/link/{token}"
+        draft.subject, draft.detail = staff.staff_actor(member), {"emailed": "yes"}
+        if member.proven_at is None:
+            raise staff.StaffError(f"{draft.subject} hasn't proven the address yet. Email the invitation again.")
+        facts = {"to": member.email, "token": _issue_link(session, member, now), "signs_in": "yes"}
+        facts |= {"expires_at": (now + LINK_LIFETIME).isoformat(), "role": member.role}
+        queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
+        queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
+
+
+def _issue_link(session: Session, member: StaffMember, now: datetime) -> str:
+    staff.end_links(session, member, staff.SIGN_IN_PURPOSE, now)
+    return one_time_tokens.issue_token(
+        session, staff.SIGN_IN_PURPOSE, None, now=now, expires_at=now + LINK_LIFETIME, serial=str(member.id)
+    )
 
 
 def look_up_sign_in_link(installation: Installation, token: str, *, now: datetime) -> SignInLink:

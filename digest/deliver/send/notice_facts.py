@@ -32,7 +32,7 @@ CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
 DEADLINE_FACTS = ("title", "heading", "say", "state", "button", "subject", "preheader", "preview")
 ALARM_FACTS = ("reason", "waiting", "handed_over")
 ALERT_FACTS = ("heading", "opened", "over", "address")
-GUARD_FACTS = ("who", "did", "concern", "face", "lines", "log_url", "staff_url")
+GUARD_FACTS = ("who", "did", "concern", "face", "about_you", "lines", "log_url", "staff_url")
 GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
 # Facts that are used as they are.
 _PLAIN_FACTS = (
@@ -41,6 +41,7 @@ _PLAIN_FACTS = (
     "masked",
     "reply",
     "role",
+    "signs_in",
     "takes_off",
     *SEAL_FACTS,
     *GONE_FACTS,
@@ -67,8 +68,10 @@ def write_template_facts(database: Database, settings: Settings, notice: Claimed
     if "token" in stored:
         expires_at = datetime.fromisoformat(stored["expires_at"]).astimezone(zone)
         facts["confirm_url"] = f"{settings.link_base}/confirm/{stored['token']}"
-        facts["url"] = f"{settings.link_base}/{_TOKEN_PAGES.get(notice.kind, 'confirm')}/{stored['token']}"
-        facts["until"] = (language.moment if notice.kind == "data" else language.weekday_date)(expires_at)
+        signs_in = bool(stored.get("signs_in"))
+        page = "desk/link" if signs_in else _TOKEN_PAGES.get(notice.kind, "confirm")
+        facts["url"] = f"{settings.link_base}/{page}/{stored['token']}"
+        facts["until"] = (language.moment if signs_in or notice.kind == "data" else language.weekday_date)(expires_at)
     if "message" in stored:
         facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
     for name in ("asked_at", "confirmed_at", "sealed_at", "since", "done_at"):

@@ -18,7 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Boolean, ColumnElement, delete, exists, literal_column, or_, select, update
+from sqlalchemy import Boolean, ColumnElement, delete, exists, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose import headers
@@ -27,14 +27,16 @@ from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.correction_plan import correction_purpose
-from digest.deliver.providers.base import HandoverResult, OutgoingMessage, Provider
+from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider, scrub_addresses
 from digest.deliver.send import claims
+from digest.deliver.send.claims import ClaimedDelivery
 from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.notice_facts import ClaimedNotice, write_template_facts
 from digest.deliver.send.rate_limiter import DomainClaim, RateLimiter
+from digest.deliver.send.retry_policy import StateChange, keep_warning
 from digest.deliver.send.run_file import open_run_file, read_database_number
-from digest.settings import Settings
+from digest.settings import SenderSettings, Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.engine import Database
@@ -47,6 +49,7 @@ from subscribers.store.models import Person
 
 BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
 MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate limit lets more go
+MANY_TRIES = 2  # of a warning to an admin: under the sender before its action, and today's
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset(
@@ -78,6 +81,13 @@ def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -
     approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
     purposes = [correction_purpose(correction) for correction in approved]
     return session.scalar(select(Delivery.purpose).where(Delivery.purpose.in_(purposes), condition).limit(1))
+
+
+def count_held_warnings(session: Session) -> int:
+    """Count the warnings to admins that were tried at least twice and still wait."""
+    tried = (Delivery.state == DeliveryState.WAITING) & (Delivery.tries >= MANY_TRIES)
+    query = select(func.count()).select_from(Notice).join(Delivery, Delivery.id == Notice.delivery)
+    return session.scalar(query.where(_IS_URGENT, _IS_GUARD, tried)) or 0
 
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
@@ -124,6 +134,14 @@ class _NoticeRun(HandoverRun):
     def zone(self) -> ZoneInfo:
         """The publication's zone."""
         return self.settings.file.publication.zone
+
+    def _decide_change(
+        self, delivery: ClaimedDelivery, outcome: MessageOutcome, wait_seconds: float, now: datetime
+    ) -> StateChange:
+        change = super()._decide_change(delivery, outcome, wait_seconds, now)
+        if not isinstance(delivery, ClaimedNotice) or delivery.kind != "guard":
+            return change
+        return keep_warning(change, outcome, delivery_id=delivery.delivery_id, tries=delivery.tries, now=now)
 
 
 def send_due_notices(
@@ -198,7 +216,7 @@ def _open_notice_run(
         )
         yield run
     if run.stop_reason:
-        log.warning("notices wait", why=run.stop_reason)
+        log.warning("notices wait", why=scrub_addresses(run.stop_reason))
 
 
 def _claim_notices(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
@@ -207,8 +225,10 @@ def _claim_notices(run: _NoticeRun, session: Session, stopping: Callable[[], boo
     condition = None if run.stop_reason else _leaving_notices(session)
     if condition is not None and not stopping():
         now = run.clock()
-        query = _select_due(now).where(condition).order_by(Delivery.next_try_at).limit(BATCH_SIZE)
-        claimed = _claim_rows(run, session, session.execute(query).all(), now)
+        query = _select_due(now).where(condition).order_by(_IS_GUARD.desc(), Delivery.next_try_at).limit(BATCH_SIZE)
+        rows = session.execute(query).all()
+        # Each warning goes alone: the server may refuse another's sender, and take nothing more.
+        claimed = _claim_rows(run, session, rows[:1] if rows and rows[0].kind == "guard" else rows, now)
         run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
     if not claimed:
         run.may_claim(session)  # says why the others wait
@@ -360,13 +380,29 @@ def _compose_message(run: _NoticeRun, notice: ClaimedNotice, address: str) -> Ou
         preferences_token=preferences_token,
     )
     template = run.composer.compose_notice(notice.kind, write_template_facts(run.database, run.settings, notice))
+    sender = _choose_sender(run.settings, notice)
+    template = replace(
+        template,
+        sender_name=sender.name,
+        sender_address=sender.address,
+        reply_to=notice.facts.get("reply") or sender.reply_to,
+    )
     return OutgoingMessage(
         delivery_id=notice.delivery_id,
         outbox_folder="notice",
-        template=replace(template, reply_to=notice.facts["reply"]) if notice.facts.get("reply") else template,
+        template=template,
         placeholders=placeholders,
-        bounce_address=make_return_path(run.keys, notice.delivery_id, run.settings.file.sender.bounce_domain),
+        bounce_address=make_return_path(run.keys, notice.delivery_id, sender.bounce_domain),
     )
+
+
+def _choose_sender(settings: Settings, notice: ClaimedNotice) -> SenderSettings:
+    """Return whom a notice comes from: a warning alternates between the sender before its action and today's.
+
+    Either may be the one that the server takes: the change may have broken it, or mended it.
+    """
+    before = notice.facts.get("sent_from") if notice.tries % 2 == 0 else None
+    return settings.file.sender.model_copy(update=before)
 
 
 def _link_tokens(run: _NoticeRun, notice: ClaimedNotice) -> tuple[str, str]:

@@ -56,6 +56,22 @@ def end_without_retry(change: StateChange) -> StateChange:
     return StateChange(state, change.reply, change.attempted)
 
 
+def keep_warning(
+    change: StateChange, outcome: MessageOutcome, *, delivery_id: str, tries: int, now: datetime
+) -> StateChange:
+    """Return what becomes of an admin's warning: only a missing mailbox ends one that's refused, as settings may be the cause.
+
+    One that wasn't tried, because the server takes nothing from its sender, lets the others go first.
+    """
+    if outcome.result is HandoverResult.NOT_TRIED:
+        return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=now + FIRST_RETRY_DELAY)
+    missing = failure_cause(*parse_reply_codes("", outcome.reply)) is FailureCause.NO_MAILBOX
+    if outcome.result is not HandoverResult.REFUSED or missing:
+        return change
+    next_try_at = now + retry_delay(delivery_id, tries)
+    return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=next_try_at)
+
+
 def retry_delay(delivery_id: str, tries: int) -> timedelta:
     """Return the wait before the next try: 15 minutes, doubling up to 4 hours, plus up to as much again by chance.
 

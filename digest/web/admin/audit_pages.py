@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from digest.app import audit_log, audit_topics
 from digest.app.audit_log import AuditFilter, AuditPlace
-from digest.app.reasons import ReasonError, read_reason
+from digest.app.reasons import ReasonError, may_hold_address, read_reason
 from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
@@ -97,7 +97,7 @@ def _read_query(values: Any) -> dict[str, str]:
     if query["what"] not in audit_topics.TOPICS and not audit_topics.is_known_act(query["what"]):
         query["what"] = ""
     # No address belongs into a URL, and no subject holds one.
-    return {name: text for name, text in query.items() if text and "@" not in text}
+    return {name: text for name, text in query.items() if text and not may_hold_address(text)}
 
 
 def _read_filter(query: dict[str, str]) -> AuditFilter:

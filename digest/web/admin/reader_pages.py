@@ -9,6 +9,7 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app import people, readers
+from digest.app.reasons import may_hold_address
 from digest.web.admin import reader_words
 from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.look_reasons import LOOK_REASONS
@@ -36,6 +37,8 @@ def filter_readers() -> ResponseReturnValue:
     for name in ("state", "came", "import", "since"):
         if form.get(name):
             query[name] = form[name]
+    if query.get("came") not in readers.list_origins(web_context().installation):
+        query.pop("came", None)  # typed by nobody: the form offers a list, and an address in it would get into the URL
     if domain := form.get("domain", "").strip():
         try:
             query["domain"] = readers.tag_domain(web_context().installation.keys, domain)
@@ -88,10 +91,11 @@ def render_reader_list(*, refusal: RefusalError | None = None, at_fault: str = "
 
 
 def _readable_query(values: Mapping[str, str]) -> dict[str, Any]:
-    """Return what an address asks for, without what makes no sense."""
+    """Return what a URL asks for, without what makes no sense or may hold a subscriber's address."""
+    came = values.get("came", "")
     kept = {
         "state": values.get("state", "") if values.get("state") in set(PersonState) else "",
-        "came": values.get("came", "").replace("\0", "")[:MAX_ORIGIN_LENGTH],
+        "came": "" if may_hold_address(came) else came.replace("\0", "")[:MAX_ORIGIN_LENGTH],
         "import": str(_parse_number(values.get("import", "")) or ""),
         "domain": values.get("domain", "") if _is_tag(values.get("domain", "")) else "",
         "since": values.get("since", "") if _parse_day(values.get("since", "")) else "",

@@ -28,7 +28,7 @@ class GraveAct:
 GRAVE_ACTS = {
     "reset": GraveAct(
         "Take all ways to sign in from {who}",
-        "Their passkeys, password, app and recovery codes go, and every session ends. You get a link that signs them in once, to hand over.",
+        "Their passkeys, password, app and recovery codes go, and every session ends. A link that signs them in once is emailed to them.",
         "Take all ways to sign in",
     ),
     "removal": GraveAct(
@@ -103,7 +103,7 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
     """Do one of the acts of an admin on a member."""
     context, actor = web_context(), current_actor()
     row, now = _find_row(number), context.clock()
-    address, link, ended = staff_acts.read_member_address(row.member.email), "", 0
+    address, ended = staff_acts.read_member_address(row.member.email), 0
     own = number == current_staff().member_id
     if own and act in {"role", "sessions", "reset", "removal"}:
         return _member_page(row, refusal=StaffError("Ask another admin: nobody changes their own place here.")), 409
@@ -126,10 +126,21 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
         else:
             if act == "reset":
                 staff_acts.reset_staff_sign_in(context.installation, actor, address, now=now)
-            link = sign_in.make_sign_in_link(context.installation, actor, row.member.email, now=now)
+            act = _email_way_in(row)
     except (StaffError, OwnAccountError) as exc:
         return _member_page(_find_row(number), refusal=exc), 409
-    return _member_page(_find_row(number), link=link, done=act, ended=ended)
+    return _member_page(_find_row(number), done=act, ended=ended)
+
+
+def _email_way_in(row: StaffOverview) -> str:
+    """Email a member a sign-in link, or the invitation where the address isn't proven; return which act it was."""
+    context, actor, now = web_context(), current_actor(), web_context().clock()
+    if row.member.proven_at is None:
+        address = staff_acts.read_member_address(row.member.email)
+        staff_acts.mail_proof_link(context.installation, actor, address, now=now)
+        return "invitation"
+    sign_in.email_sign_in_link(context.installation, actor, row.member.email, now=now)
+    return "link"
 
 
 def _find_row(number: int) -> StaffOverview:
@@ -141,7 +152,5 @@ def _find_row(number: int) -> StaffOverview:
     return row
 
 
-def _member_page(
-    row: StaffOverview, *, refusal: RefusalError | None = None, link: str = "", done: str = "", ended: int = 0
-) -> str:
-    return render_template("web/admin/member.html", row=row, refusal=refusal, link=link, done=done, ended=ended)
+def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None, done: str = "", ended: int = 0) -> str:
+    return render_template("web/admin/member.html", row=row, refusal=refusal, done=done, ended=ended)

@@ -5,6 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from digest.app import hold, page_views, sending, sending_view, staff
 from digest.app.acts import Role
+from digest.app.reasons import ReasonError, read_optional_reason
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.sending_outline import SendingPhase, build_sending_outline
@@ -62,7 +63,10 @@ def hold_or_release(name: str, act: str) -> ResponseReturnValue:
     """Let nothing leave the installation any more, or let it leave again."""
     context, actor = web_context(), current_actor()
     if act == "hold":
-        reason = request.form.get("reason", "").strip()[:200]
+        try:
+            reason = read_optional_reason(request.form.get("reason", ""))
+        except ReasonError as exc:
+            return _sending_page(name, refusal=str(exc)), 400
         hold.hold_installation(context.installation, reason=reason, actor=actor, now=context.clock())
     else:
         hold.release_installation(context.installation, actor=actor, now=context.clock())

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from digest.app.accounts.refused_sign_ins import Refusals
 from digest.app.accounts.sign_in import SignedInStaff, SignInRefusedError
 from digest.app.accounts.try_limits import TooManyTriesError
 from digest.app.accounts.visitor import Visitor, make_device_mark, read_device_mark
-from digest.app.acts import NotPermittedError
+from digest.app.acts import Face, NotPermittedError
 from digest.app.installation import Installation
 from digest.app.maintenance import delete_old_sign_ins
 from digest.settings import Settings
@@ -31,6 +31,7 @@ from digest.store.account_models import CodeApp, Passkey, RecoveryCode, SignIn, 
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
+from digest.store.staff import StaffError, require_staff_member
 from subscribers.address import read_address
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
@@ -496,10 +497,21 @@ def test_a_reset_takes_every_way_to_sign_in_and_ends_every_session(desk_on_both:
     assert desk_on_both.signed_in().email
 
 
+def test_the_desk_is_given_no_link_to_show(desk: Desk) -> None:
+    at_desk = replace(ADMIN, name="staff 9", face=Face.DESK, confirmed_at=desk.now)
+    with pytest.raises(StaffError, match="emailed to the member"):
+        sign_in.make_sign_in_link(desk.install, at_desk, SAM, now=desk.now)
+    with desk.install.database.write() as session:
+        require_staff_member(session, SAM).proven_at = None
+    with pytest.raises(StaffError, match="hasn't proven the address yet"):
+        sign_in.email_sign_in_link(desk.install, at_desk, SAM, now=desk.now)
+
+
 def test_only_an_admin_makes_links_and_resets(desk: Desk) -> None:
     editor = desk.signed_in().actor
     for act in (
         lambda: sign_in.make_sign_in_link(desk.install, editor, SAM, now=desk.now),
+        lambda: sign_in.email_sign_in_link(desk.install, editor, SAM, now=desk.now),
         lambda: staff_acts.reset_staff_sign_in(desk.install, editor, read_address(SAM), now=desk.now),
         lambda: staff_acts.change_staff_role(desk.install, editor, read_address(SAM), "admin", now=desk.now),
     ):

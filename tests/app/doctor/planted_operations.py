@@ -28,6 +28,7 @@ from digest.store.delivery_models import (
     DeliveryState,
     InboundPayload,
     InstallationState,
+    Notice,
     ProviderErasure,
     StaffMember,
 )
@@ -468,6 +469,13 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "sign-ins are refused": (
         add_rows(lambda: RateLimitCount(scope=SCOPE, tag="wrong password", began=NOW, count=SURGE)),
         *("refused-sign-ins", "Ask your colleagues"),
+    ),
+    "a warning is refused": (
+        add_rows(
+            lambda: delivery(purpose="guard:1-a", tries=2, due_at=NOW, next_try_at=NOW + HOUR),
+            lambda: Notice(delivery="d" * 26, kind="guard", ciphertext=b"c", key_id="k"),
+        ),
+        *("undelivered-warnings", "audit log"),
     ),
     "an import stopped": (
         add_rows(

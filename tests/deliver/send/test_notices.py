@@ -12,6 +12,7 @@ from aiosmtpd.smtp import SMTP, Envelope
 from aiosmtpd.smtp import Session as SmtpSession
 from pydantic import SecretStr
 from sqlalchemy import select, update
+from structlog.testing import capture_logs
 
 from digest.app.background import NOTICE_RETRY_DELAY, send_due_notices
 from digest.app.consent_wordings import current_wording
@@ -407,6 +408,16 @@ def test_while_the_installation_is_held_no_notice_leaves(world: DeliverySetup) -
     with world.database.write() as session:
         installation_hold.release_installation(session)
     assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
+
+
+def test_the_log_says_why_notices_wait_without_an_address(one_world: DeliverySetup) -> None:
+    ask(one_world)
+    with one_world.database.write() as session:
+        installation_hold.hold_installation(session, f"{BO} asked", actor="eve", now=one_world.clock())
+    with capture_logs() as lines:
+        send(one_world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    (line,) = [line for line in lines if line["event"] == "notices wait"]
+    assert BO not in line["why"]
 
 
 def correct(world: DeliverySetup, people: Sequence[int]) -> None:

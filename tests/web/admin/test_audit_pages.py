@@ -225,6 +225,14 @@ def test_an_export_takes_a_reason_and_no_spreadsheet_executes_it(world: Any) -> 
         )
 
 
+def test_a_browser_sends_no_address_in_the_field_about(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    (field,) = re.findall(r'<input[^>]* name="about"[^>]*>', admin.get("/admin/audit").text)
+    assert 'pattern="[^@]*"' in field
+    for hidden in ("ada@example.org", "ada%2540example.org", "ada\uff20example.org"):
+        assert "example.org" not in admin.get("/admin/audit", query_string={"about": hidden}).text
+
+
 @pytest.mark.parametrize("path", ["/admin/audit", "/admin/audit/export"])
 def test_an_editor_does_not_see_the_audit_log(world: Any, path: str) -> None:
     assert world.signed_in_client("editor").get(path).status_code == 403

@@ -29,6 +29,7 @@ from digest.app import (
 )
 from digest.app.accounts import own_account, sign_in
 from digest.app.acts import CONFIRMATION_LIFETIME, SCHEDULER, Actor, ConfirmationRequiredError, Face, Role
+from digest.app.attention import find_attention
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
@@ -38,6 +39,7 @@ from subscribers.address import read_address
 from subscribers.transfer.exports import ExportRecipient
 from tests.actors import ADMIN
 from tests.app.test_concerns import list_actions
+from tests.deliver.smtp_servers import run_smtp_server
 from tests.web.admin.conftest import SETTINGS as SETTINGS_TEXT
 from tests.web.admin.test_setting_pages import submit
 from tests.web.conftest import ADA_ADDRESS, MEMBERS, NOW
@@ -50,6 +52,9 @@ SETTINGS = {
     "proxies": ("limits", {"proxies": "1"}, "limits.proxies"),
     "the backup folder": ("backup", {"folder": "/backups/elsewhere"}, "backup.folder"),
     "alerts": ("alerts", {"mail": "off"}, "alerts.mail"),
+    "the release days": ("schedule", {"release-day": "thu", "release-clock": "07:15"}, "schedule.release"),
+    "what an unapproved edition does": ("schedule", {"at_deadline": "send-last-approved"}, "schedule.at_deadline"),
+    "the look": ("look", {"accent": "#114488"}, "look.accent"),
 }
 
 
@@ -257,6 +262,70 @@ def test_when_the_mail_server_is_down_the_email_waits_and_is_tried_again(both: A
         assert row.next_try_at > NOW
 
 
+class PickyRelay:
+    """Takes emails from one domain only: refuses others at MAIL, or, with `reads_first`, after the whole message."""
+
+    def __init__(self, *, reads_first: bool) -> None:
+        self.reads_first = reads_first
+        self.taken: list[EmailMessage] = []
+
+    async def handle_MAIL(  # noqa: N802 - its name
+        self, _server: Any, _session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if not self.reads_first and not address.endswith("@news.example.org"):
+            return "550 5.7.1 sender domain not allowed for this account"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - its name
+        if not envelope.mail_from.endswith("@news.example.org"):
+            return "550 5.7.1 sender domain not allowed for this account"
+        self.taken.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 OK"
+
+
+@pytest.mark.parametrize("reads_first", [False, True])
+def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_later_ones(
+    filed: Any, *, reads_first: bool
+) -> None:
+    add_admin(filed)
+    admin, relay = admin_client(filed), PickyRelay(reads_first=reads_first)
+    submit(admin, "sender", address="digest@elsewhere.example.com", reply_to="a@elsewhere.example.com")
+    assert submit(admin, "wordings", consent="Yes, {name} may do as it likes.").status_code == 303
+    with run_smtp_server(relay) as port:
+
+        def send(now: Any) -> list[str]:
+            url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
+            settings = filed.install.settings.model_copy(update={"mail_url": url})
+            for _ in range(4):
+                background.send_due_notices(Installation(settings, filed.database), clock=lambda: now)
+            return [str(email["Subject"]) for email in relay.taken]
+
+        assert send(NOW) == ["staff 2 changed settings: sender.address, sender.reply_to"]
+        (email,) = relay.taken
+        assert (str(email["From"]), email["Reply-To"]) == (
+            '"HLS.Today" <digest@news.example.org>',
+            "editors@news.example.org",
+        )
+        send(NOW + timedelta(hours=1))
+        send(NOW + timedelta(days=5))
+        with filed.database.read() as session:
+            states = select(Delivery.state).where(
+                Delivery.purpose.like("guard:%"), Delivery.state != DeliveryState.ACCEPTED
+            )
+            assert session.scalars(states).one() == DeliveryState.WAITING
+            found = find_attention(session, NOW + timedelta(days=5), filed.install.settings.file)
+        assert [finding.sentence for finding in found if finding.kind == "undelivered-warnings"] != []
+        submit(admin, "sender", address="digest@news.example.org")
+        assert "staff 2 changed settings: wordings.consent" in send(NOW + timedelta(days=6)) + send(
+            NOW + timedelta(days=7)
+        )
+        with filed.database.read() as session:
+            found = find_attention(session, NOW + timedelta(days=7), filed.install.settings.file)
+        assert "undelivered-warnings" not in {finding.kind for finding in found}
+
+
 def test_actions_on_addresses_are_told_once_a_day_without_an_address(both: Any) -> None:
     add_admin(both)
     install, ada = both.install, both.ada
@@ -300,8 +369,8 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(both: Any) -
 
 def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed(filed: Any) -> None:
     fresh, stale = admin_client(filed), admin_client(filed, STALE)
-    pages = {table: fresh.get(f"/admin/settings/{table}").text for table in ("look", "sender", "publication")}
-    assert "All other admins" not in pages["look"]
+    pages = {table: fresh.get(f"/admin/settings/{table}").text for table in ("readership", "sender", "publication")}
+    assert "All other admins" not in pages["readership"]
     assert "All other admins get an email when one of these settings changes." in pages["sender"]
     assert all(word in pages["publication"] for word in ("All other admins get an email when", "Language"))
     link = (

@@ -112,6 +112,17 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
     assert listed(state="nonsense", since="yesterday") == [bo, both.ada]
 
 
+@pytest.mark.parametrize(
+    "came", [BO_ADDRESS, BO_ADDRESS.replace("@", "%40"), BO_ADDRESS.replace("@", "\uff20"), "nowhere"]
+)
+def test_a_forged_filter_puts_no_address_into_the_url(world: Any, came: str) -> None:
+    add(world, BO_ADDRESS)
+    admin = world.signed_in_client("admin")
+    answer = post(admin, "/admin/readers/filter", came=came)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/readers")
+    assert BO_ADDRESS not in admin.get("/admin/readers", query_string={"came": came}).text
+
+
 def test_the_list_shows_the_day_that_it_is_filtered_by(world: Any) -> None:
     add(world, BO_ADDRESS, agreed_at=datetime(2025, 3, 2, 15, tzinfo=UTC))
     admin = world.signed_in_client("admin")

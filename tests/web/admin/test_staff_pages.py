@@ -143,21 +143,61 @@ def test_an_admin_ends_a_colleagues_sessions_and_leaves_the_ways_to_sign_in(worl
     assert (row.subject, row.detail) == (f"staff {number}", {"sessions": 2})
 
 
-def test_a_reset_takes_the_ways_to_sign_in_and_shows_a_link_once(world: Any) -> None:
-    admin, editor = world.signed_in_client("admin"), world.desk
-    number = member(world, "eve@newsroom.example").id
+def emailed_link(world: Any, email: str, opens: str) -> str:
+    (mail,) = [mail for mail in mails(world) if mail["To"] == email and opens in mail.as_string()]
+    body = mail.get_body(("plain",))
+    assert body is not None
+    (path,) = re.findall(r"https://news\.example\.org(/[\w/]+/[\w-]{22})", body.get_content())
+    return str(path)
+
+
+def prove(world: Any, email: str) -> None:
     with world.database.write() as session:
+        staff.require_staff_member(session, email).proven_at = NOW
+
+
+@pytest.mark.parametrize("act", ["reset", "link"])
+def test_a_sign_in_link_goes_to_the_members_proven_address_and_is_never_shown(both: Any, act: str) -> None:
+    admin, editor = both.signed_in_client("admin"), both.desk
+    number = member(both, "eve@newsroom.example").id
+    prove(both, "eve@newsroom.example")
+    with both.database.write() as session:
         session.add(Passkey(staff=number, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
     assert "1 passkey" in admin.get("/admin/staff").text
-    page = admin.post(f"/admin/staff/{number}/reset", data=token_of(admin) | {"number": str(number)})
-    assert page.headers["Cache-Control"] == "no-store"
-    (path,) = re.findall(r"https://news\.example\.org(/desk/link/[\w-]{22})", page.text)
-    assert editor.get("/desk/").status_code == 303
-    assert path not in admin.get(f"/admin/staff/{number}").text
-    with world.database.read() as session:
-        assert session.scalars(select(Passkey)).all() == []
-    again = world.client
+    page = admin.post(f"/admin/staff/{number}/{act}", data=token_of(admin) | {"number": str(number)})
+    assert (page.status_code, "/desk/link/" in page.text) == (200, False)
+    assert "A sign-in link is on its way to" in page.text
+    with both.database.read() as session:
+        assert len(session.scalars(select(Passkey)).all()) == (0 if act == "reset" else 1)
+    assert editor.get("/desk/").status_code == (303 if act == "reset" else 200)
+    path = emailed_link(both, "eve@newsroom.example", "/desk/link/")
+    again = both.client
     assert again.post(path, data=fields_of(again.get(path).text)).status_code == 303
+    assert again.get("/desk/security").status_code == 200
+
+
+def test_the_member_concerned_is_warned_of_a_link_too(both: Any) -> None:
+    admin = both.signed_in_client("admin")
+    both.session_cookie()
+    number = member(both, "eve@newsroom.example").id
+    prove(both, "eve@newsroom.example")
+    admin.post(f"/admin/staff/{number}/link", data=token_of(admin))
+    warned = [mail for mail in mails(both) if mail["To"] == "eve@newsroom.example" and "made" in str(mail["Subject"])]
+    assert [str(mail["Subject"]) for mail in warned] == [f"staff 1 made a sign-in link for staff {number}"]
+    body = warned[0].get_body(("plain",))
+    assert body is not None
+    assert "This is about you." in body.get_content()
+    assert "/admin/" not in body.get_content()
+
+
+@pytest.mark.parametrize("act", ["reset", "link"])
+def test_a_member_who_never_proved_the_address_gets_the_invitation_again(both: Any, act: str) -> None:
+    admin = both.signed_in_client("admin")
+    invite(admin)
+    number = member(both).id
+    page = admin.post(f"/admin/staff/{number}/{act}", data=token_of(admin) | {"number": str(number)})
+    assert ("A new invitation is on its way" in page.text, "/desk/link/" in page.text) == (True, False)
+    assert emailed_link(both, SAM, "You are invited").startswith("/staff/")
 
 
 @pytest.mark.parametrize("act", ["role", "sessions", "reset", "removal"])

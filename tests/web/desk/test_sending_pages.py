@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from digest.app import sending
+from digest.app import hold, sending
 from digest.app.acts import Actor, Face, Role
+from digest.app.reasons import ReasonError
 from digest.app.recent_counts import RecentCounts
 from digest.app.sending_view import view_sending
 from digest.deliver.control import installation_hold
@@ -23,6 +24,7 @@ from digest.store.models import AuditEntry, Edition, EditionState
 from digest.web.desk.sending_outline import draw_minutes
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import domain_tag
+from tests.web.conftest import ADA_ADDRESS
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 PATH = "/desk/editions/2026-W47/sending"
@@ -162,6 +164,23 @@ def test_an_editor_pauses_and_resumes_and_the_page_says_who(going: Any) -> None:
     page = client.get(PATH).text
     assert "51 of 100 done" in page
     assert "Eve let it go on." in page
+
+
+def test_stopping_everything_takes_no_reason_with_an_address(going: Any) -> None:
+    admin = going.signed_in_client("admin")
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', admin.get(PATH).text))
+    reason = {"reason": f"{ADA_ADDRESS} asked"}
+    refused = admin.post("/desk/editions/2026-W47/hold", data=fields | reason)
+    assert (refused.status_code, "with no address among them" in refused.text) == (400, True)
+    with pytest.raises(ReasonError):
+        hold.hold_installation(
+            going.install, reason=f"{ADA_ADDRESS} asked", actor=replace(ADMIN, confirmed_at=NOW), now=NOW
+        )
+    with pytest.raises(ReasonError):
+        sending.pause_edition(going.install, "2026-W47", reason=f"{ADA_ADDRESS} asked", actor=ADMIN, now=NOW)
+    with going.database.read() as session:
+        assert installation_hold.current_hold(session) is None
+        assert ADA_ADDRESS not in str(session.scalars(select(AuditEntry.detail)).all())
 
 
 def test_only_an_admin_stops_everything_and_lets_it_leave_again(going: Any) -> None:
