@@ -1,5 +1,6 @@
 """Checks whether visitors can still read the pages of articles, before an edition leads readers there."""
 
+import re
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -42,11 +43,11 @@ class PageState:
     supersession: str = ""
 
 
+# Parts of a sign-in page's path, and whole paths of one, of a front page, and of a not-found page; all without ".html" and the like.
 _SIGN_IN_SEGMENTS = frozenset(
     [
-        "wp-login.php",
+        "wp-login",
         "login",
-        "login.php",
         "log-in",
         "signin",
         "sign-in",
@@ -59,23 +60,41 @@ _SIGN_IN_SEGMENTS = frozenset(
     ]
 )
 _SIGN_IN_HOSTS = ("login.", "signin.", "sso.", "auth.", "accounts.")
+_ACCOUNT_PATHS = frozenset(["my-account"])
+_FRONT_PATH = re.compile(r"home|index|(?:ar|da|de|en|es|fi|fr|it|ja|ko|nl|no|pl|pt|ru|sv|tr|uk|zh)(?:[-_][a-z]{2})?")
+_MISSING_PATHS = frozenset(["404", "not-found", "page-not-found"])
+_PAGE_SUFFIX = re.compile(r"\.(?:html?|php|aspx?)(?=/|$)")
 
 
 def explain_redirect(asked: str, found: str) -> str:
     """Return why the page at which a link ended isn't the article's; empty where it may be.
 
-    A sign-in page doesn't count where the link asked for one, nor a front page where it asked for that, or is another site's.
+    A sign-in, not-found, or front page doesn't count where the link asked for one, nor a front page that is another site's.
     """
     link, page = urlsplit(asked), urlsplit(found)
     if _is_sign_in(page) and not _is_sign_in(link):
         return "it redirects to a sign-in page"
-    left_article = is_front_page(found) and not is_front_page(asked) and site_name(asked) == site_name(found)
-    return "it redirects to the front page" if left_article else ""
+    if _read_path(page) in _MISSING_PATHS and _read_path(link) not in _MISSING_PATHS:
+        return "it redirects to a not-found page"
+    left_article = any(is_front(found) and not is_front(asked) for is_front in (is_front_page, _is_front))
+    return "it redirects to the front page" if left_article and site_name(asked) == site_name(found) else ""
 
 
 def _is_sign_in(parts: SplitResult) -> bool:
-    segments = parts.path.casefold().split("/")
-    return bool(_SIGN_IN_SEGMENTS.intersection(segments)) or (parts.hostname or "").startswith(_SIGN_IN_HOSTS)
+    segments = _read_path(parts).split("/")
+    is_page = bool(_SIGN_IN_SEGMENTS.intersection(segments)) or _read_path(parts) in _ACCOUNT_PATHS
+    return is_page or (parts.hostname or "").startswith(_SIGN_IN_HOSTS)
+
+
+def _is_front(url: str) -> bool:
+    """Return whether an address is a front page, also of one language, or by another name."""
+    parts = urlsplit(url)
+    return is_front_page(url) or (not parts.query and _FRONT_PATH.fullmatch(_read_path(parts)) is not None)
+
+
+def _read_path(parts: SplitResult) -> str:
+    """Return a path without slashes around it and without the endings of files."""
+    return _PAGE_SUFFIX.sub("", parts.path.casefold().strip("/"))
 
 
 def check_pages(

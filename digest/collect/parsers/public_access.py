@@ -1,6 +1,7 @@
 """Whether a visitor can read an item or a page: password forms, sign-in pages, and pages that say nothing is there."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from digest.collect import text_cleanup
@@ -9,13 +10,17 @@ from digest.collect.parsed_document import SIGN_IN
 PROTECTED = "it's password-protected"
 MISSING = "its page says that nothing is there"
 
-# What WordPress says in place of a protected post's excerpt, from its own catalogs of several releases.
+# What WordPress says in place of a protected post's excerpt, from its own catalogs of several releases, and above the form.
 _STOCK_EXCERPT = re.compile(
     r"there is no excerpt because this is a protected post"
     r"|il n'y a pas d'extrait,? car (?:cette publication est protégée|cet article est protégé)"
     r"|es gibt keinen (?:text)?auszug, da dies ein geschützter beitrag ist"
     r"|no hay extracto porque (?:esta )?es una entrada protegida"
     r"|non è disponibile alcun riassunto in quanto si tratta di un articolo protetto"
+    r"|det finns inget utdrag eftersom detta är ett skyddat inlägg"
+    r"|this content is password[- ]protected\. to view it,? please enter (?:the|your) password below"
+    r"|este conteúdo está protegido por senha\. para vê-lo, digite sua senha abaixo"
+    r"|このコンテンツはパスワードで保護されています。 ?閲覧するには以下にパスワードを入力してください"
 )
 _MAX_EXCERPT_CHARACTERS = 1_000  # of the markup that a stock excerpt stands in; it has some 80
 _PROTECTION_FORM = re.compile(r"<form\b[^<>]{0,2000}?(?:post-password-form|action=postpass)", re.IGNORECASE)
@@ -27,8 +32,11 @@ _UNCOUNTED = _CHROME | {"form"}
 _HIDDEN = "(modal|popup|offcanvas|drawer|sidebar|widget)"  # in the class of what isn't the page's own matter
 _MAX_SIGN_IN_WORDS, _MAX_DECLARED_SIGN_IN_WORDS = 100, 30  # words beside the form; the second of a declared article
 _NOT_FOUND = re.compile(
-    r"(?:error )?404(?: error)?(?:[ :!-]*(?:page |file )?not found)?|(?:oops! )?(?:(?:the |that )?page |file )?"
+    r"(?:error )?404(?: error)?(?:[ :!-]*(?:page |file )?not found)?|(?:(?:oops|sorry)[!,.]? )?(?:(?:the |that )?page |file )?"
     r"(?:not found|can(?:'|no)t be found|was not found|could not be found|does(?:n't| not) exist)|nothing found"
+    r"|(?:(?:oops|sorry)[!,.]? )?(?:we (?:can(?:'|no)t|couldn't|could not) find (?:that page|the page you(?:'re| are) looking for)"
+    r"|the page you(?:'re| are) looking for (?:can(?:'|no)t be found|was not found|could not be found|does(?:n't| not) exist)"
+    r"|(?:this|that|the) page is(?:n't| not| no longer) available|this (?:page|article|post) has been (?:removed|deleted))"
     r"|page (?:non trouvée|introuvable)|seite (?:wurde )?nicht gefunden|no se encontró la página|página no encontrada"
     r"|pagina non trovata"
 )
@@ -102,8 +110,16 @@ def _is_missing_page(root: Any) -> bool:
         return True
     headings = [_plain(heading.text_content()) for heading in root.iter("h1")]
     title = _plain(next((element.text_content() for element in root.iter("title")), ""))
-    named = headings or _TITLE_SEPARATOR.split(title)[:2]
-    return any(_NOT_FOUND.fullmatch(words.rstrip(".! ")) for words in named)
+    titled = _TITLE_SEPARATOR.split(title)[:2]
+    if _names_nothing(headings or titled):
+        return True
+    # Where the first heading is the site's name, a lesser one tells, if the title says the same.
+    return _names_nothing(titled) and _names_nothing(_plain(heading.text_content()) for heading in root.iter("h2"))
+
+
+def _names_nothing(texts: Iterable[str]) -> bool:
+    """Return whether one of some headings is a known sentence that nothing is there, and nothing else."""
+    return any(_NOT_FOUND.fullmatch(text.rstrip(".! ")) for text in texts)
 
 
 def _plain(text: str) -> str:

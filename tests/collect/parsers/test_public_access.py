@@ -21,6 +21,15 @@ STOCK_TEXTS = {
     "de": ("Geschützt: Hafenübung", "Es gibt keinen Textauszug, da dies ein geschützter Beitrag ist."),
     "es": ("Protegido: Simulacro", "No hay extracto porque es una entrada protegida."),
     "it": ("Protetto: Prova", "Non è disponibile alcun riassunto in quanto si tratta di un articolo protetto."),
+    "sv": ("Skyddad: Övning", "Det finns inget utdrag eftersom detta är ett skyddat inlägg."),
+    # What stands above the form; feeds that drop forms keep it.
+    "en form": ("Drill", "This content is password-protected. To view it, please enter the password below."),
+    "en old form": ("Drill", "This content is password protected. To view it please enter your password below:"),
+    "pt form": ("Exercício", "Este conteúdo está protegido por senha. Para vê-lo, digite sua senha abaixo:"),
+    "ja form": (
+        "訓練",
+        "このコンテンツはパスワードで保護されています。<br />閲覧するには以下にパスワードを入力してください。",
+    ),
 }
 FORM = (
     '<form action="https://www.example.org/wp-login.php?action=postpass" class="post-password-form" method="post">'
@@ -91,6 +100,12 @@ def test_a_password_form_in_a_feed_tells_in_any_language() -> None:
     [
         ("Protected: how the harbor keeps its divers safe", "Divers got new suits on Monday, the port said.", ""),
         ("Protected: a rare bird", "", ""),
+        (
+            "Files leaked",
+            "“This content is password-protected. To view it, please enter the password below.” It said so.",
+            "",
+        ),
+        ("Passwords", "This content is password-protected, said the notice. To view it, people typed “1234”.", ""),
         ("Private: the life of a spy", "A book tells of a life in the service of two states.", ""),
         (
             "What WordPress tells visitors",
@@ -136,8 +151,21 @@ WITHHELD_PAGES = {
     "a Spanish heading": (page("<h1>No se encontró la página</h1>"), MISSING),
     "an apostrophe": (page("<h1>Oops! That page can&rsquo;t be found.</h1>"), MISSING),
     "a bare number": (page("<h1>404</h1>"), MISSING),
+    "an apology": (page("<h1>Sorry, page not found</h1>"), MISSING),
+    "an unavailable page": (page("<h1>Sorry, this page isn&rsquo;t available.</h1>"), MISSING),
+    "what we can't find": (page("<h1>We can't find the page you're looking for.</h1>"), MISSING),
+    "what is looked for": (page("<h1>The page you are looking for doesn't exist.</h1>"), MISSING),
+    "a removed article": (page("<h1>This article has been removed.</h1>"), MISSING),
+    "a heading below the site's name": (
+        page("<h1>Port News</h1><h2>Page not found</h2>", "<title>Page not found - Port News</title>"),
+        MISSING,
+    ),
 }
 PUBLIC_PAGES = {
+    "an article on apologies": page("<h1>Sorry, page not found: how links rot</h1>", "<title>Links rot - News</title>"),
+    "an article on a search": page("<h1>We can't find the page you're looking for, says the archive</h1>"),
+    "an article on a removal": page("<h1>This article has been removed from the collection of the museum</h1>"),
+    "an article with a box for a page not found": page("<h1>Links rot</h1><h2>Page not found</h2>"),
     "an article": page(f"<article><h1>Port reopens</h1>{LONG_TEXT}</article>"),
     "an article with a sign-in form in its header": page(f"<header>{LOGIN_FORM}</header><h1>Short</h1><p>News.</p>"),
     "a hidden sign-in dialog": page(f'<h1>Short</h1><p>News.</p><div class="login-modal">{LOGIN_FORM}</div>'),
