@@ -190,7 +190,7 @@ def sees_and_takes_her_data(home: House, page: Page, edition: EmailMessage) -> s
     record = json.loads(Path(download.value.path()).read_text("utf-8"))
     assert record["pii_information"]["email_address"] == ADA
     kinds = [event["event_type"] for event in record["events"]]
-    assert kinds == ["requested", "confirmed", "choices changed", "choices changed"]
+    assert kinds == ["requested", "confirmed", "choices changed", "choices changed", "links renewed"]
     assert str(edition["Message-ID"]) in [r["reference"] for r in record["recipient_third_parties"]]
     return link
 
