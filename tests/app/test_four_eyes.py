@@ -67,6 +67,14 @@ def last_audit_row(install: Installation) -> AuditEntry:
         return session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
 
 
+def void(install: Installation) -> None:
+    editions.void_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
+
+
+def send_back(install: Installation) -> None:
+    approvals.send_back_edition(install, "current", "Shorten it.", actor=SAM, now=LATER + timedelta(minutes=5))
+
+
 def test_authors_cannot_approve_their_own_words_after_a_colleague_pinned_a_story(install_on_both: Installation) -> None:
     write_intro(install_on_both, DANA, "Good morning.")
     pin(install_on_both, PRIYA)
@@ -415,6 +423,34 @@ def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_unti
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
     assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+
+
+@pytest.mark.parametrize("parts", [[], [{"actor": PRIYA.name, "part": "intro", "item": ""}]])
+def test_authors_that_were_taken_out_of_the_database_are_found_in_the_edits(
+    install_on_both: Installation, parts: list[dict[str, str]]
+) -> None:
+    write_intro(install_on_both, DANA, "Good morning.")
+    with install_on_both.database.write() as session:
+        session.execute(update(Edition).values(written_parts=parts))
+    with pytest.raises(ApprovalError, match=r"record of who wrote what.*Draft it again"):
+        approve(install_on_both, DANA)
+    drafted(install_on_both)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install_on_both, DANA)
+
+
+@pytest.mark.parametrize("take_back", [void, send_back])
+def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
+    install_on_both: Installation, take_back: Callable[[Installation], None]
+) -> None:
+    approve(install_on_both, PRIYA)
+    take_back(install_on_both)
+    with install_on_both.database.write() as session:
+        session.execute(update(Approval).values(state=ApprovalState.STANDING))
+        session.execute(update(Edition).values(state=EditionState.APPROVED))
+    edition, settings, keys = edition_of(install_on_both), install_on_both.settings, install_on_both.keys
+    with install_on_both.database.read() as session, pytest.raises(ApprovalError, match="was taken back"):
+        approval_proof.verify_approval(session, edition, settings=settings, keys=keys)
 
 
 @pytest.mark.parametrize(
