@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import approvals, deadlines, edit_reversal, editing, editions, logos, sending, setting_changes, sources
+from digest.app import (
+    approvals,
+    deadlines,
+    edit_reversal,
+    editing,
+    editing_state,
+    editions,
+    logos,
+    sending,
+    setting_changes,
+    sources,
+)
 from digest.app.acts import SCHEDULER, Actor, Face, Role, terminal_actor
 from digest.app.editing_state import EditRefusedError
 from digest.app.edition_status import edition_status
@@ -222,6 +233,23 @@ def test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_bo
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install_on_both, DANA)
     approve(install_on_both, PRIYA)
+
+
+@pytest.mark.parametrize("state", [EditionState.SENT, EditionState.DRAFT])
+def test_a_correction_that_runs_on_keeps_its_author(install_on_both: Installation, state: EditionState) -> None:
+    test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_both)
+    edits = editing_state.read_editing_state(install_on_both, "current")
+    carried = next(block for block in edits.arrangement.blocks if block.kind == "correction")
+    editing.write_block(install_on_both, form(actor=PRIYA), replace(carried, last_day=date(2026, 12, 20)))
+    week = timedelta(days=7)
+    with install_on_both.database.write() as session:
+        session.execute(update(Edition).where(Edition.name == "2026-W47").values(state=state))
+    add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
+    editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
+    with install_on_both.database.read() as session:
+        drafted_next = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
+        parts = approval.list_edition_parts(session, drafted_next)
+    assert {part.actor for part in parts if part.part == "block"} == {DANA.name, PRIYA.name}
 
 
 def test_an_only_editor_approves_what_they_wrote_and_is_told_why(install_on_both: Installation) -> None:
