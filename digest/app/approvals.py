@@ -25,10 +25,11 @@ from digest.edition.queries import COMING_STATES, find_edition
 from digest.edition.text_hosts import TextHost, list_text_hosts
 from digest.settings.concerns import Concern
 from digest.store.approval_models import Approval, SentBackNote
+from digest.store.audit import SENT_BACK
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import join_words
 
-SEND_BACK = Act("sent back", Role.EDITOR, Concern.NONE)
+SEND_BACK = Act(SENT_BACK, Role.EDITOR, Concern.NONE)
 FINISH_NOTE = Act("sent-back note done", Role.EDITOR, Concern.NONE)
 REINSTATE = Act("reinstated an approval", Role.EDITOR, Concern.NONE)
 _MAX_ATTEMPTS = 5  # where editors go on while a deadline passes
@@ -46,7 +47,7 @@ def send_back_edition(installation: Installation, name: str, text: str, *, actor
         edition, note_text = find_edition(session, name), editing.clean_typed_text(text)
         note = sent_back_notes.send_back(session, edition, note_text, actor=actor.name, now=now)
         # Without the text: the log holds no words that might name a reader.
-        audit.detail = {"note": note.id}
+        audit.detail = {"note": note.id, approval.TAKEN_BACK_DETAIL: approval.list_taken_back(session, edition)}
     return name
 
 

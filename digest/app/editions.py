@@ -49,6 +49,7 @@ from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, find_editio
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story, call_edition
 from digest.settings.concerns import Concern
+from digest.store.audit import APPROVAL_VOIDED
 from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
 from digest.templating import find_template_mistakes
 from subscribers.store.models import PersonState
@@ -56,7 +57,7 @@ from subscribers.store.models import PersonState
 COLLECT = Act("collected", Role.EDITOR, Concern.NONE)
 DRAFT = Act("draft", Role.EDITOR, Concern.NONE)
 APPROVE = Act("approve", Role.EDITOR, Concern.NONE)
-VOID_APPROVAL = Act("void approval", Role.EDITOR, Concern.NONE)
+VOID_APPROVAL = Act(APPROVAL_VOIDED, Role.EDITOR, Concern.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,8 +409,10 @@ def void_approval(installation: Installation, name: str, *, actor: Actor, now: d
         ApprovalError: nothing is approved, or sending has begun.
     """
     name = edition_name(installation, name)
-    with VOID_APPROVAL.transaction(installation, actor, name, now=now) as (session, _):
-        approval.take_back_approval(session, find_edition(session, name), actor=actor.name, now=now)
+    with VOID_APPROVAL.transaction(installation, actor, name, now=now) as (session, audit):
+        edition = find_edition(session, name)
+        approval.take_back_approval(session, edition, actor=actor.name, now=now)
+        audit.detail = {approval.TAKEN_BACK_DETAIL: approval.list_taken_back(session, edition)}
     return name
 
 

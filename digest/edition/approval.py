@@ -21,8 +21,10 @@ from sqlalchemy import case, func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approvers import STAFF_PREFIX, ApproverRule, count_missing_approvals
-from digest.edition.authorship import EDITS_PART, SETTINGS_PART, WrittenPart, read_written_parts
+from digest.edition.arrangement import arrange_edition
+from digest.edition.authorship import EDITS_PART, SETTINGS_PART, WrittenPart, list_written_parts, read_written_parts
 from digest.edition.content import SPONSOR_BLOCK_ID, RenderedFragment
+from digest.edition.edit_log import load_edits, load_proposal
 from digest.edition.edits import BLOCK_PREFIX, EditKind
 from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.edition.placeholders import SlotPositions, pack_slots, unpack_slots
@@ -30,7 +32,7 @@ from digest.edition.queries import OUTGOING_STATES, last_cut_off_before, load_re
 from digest.edition.windows import next_window
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment, SentBackNote
-from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
+from digest.store.audit import APPROVAL_VOIDED, LOGO_KEPT, SENT_BACK, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState
 from digest.store.staff import list_working_staff, staff_actor
 from subscribers.crypto.keys import KeyRing, SecretKey
@@ -46,6 +48,7 @@ _SHOWN_TABLES = (
 _SHOWN_SOURCE_NAMES = {"name", "publisher", "topics", "default_topic"}
 _SHOWN_ACTS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
 _WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the field of an edition of that name
+TAKEN_BACK_DETAIL = "taken back"  # of a row of the audit log: the numbers of the versions
 _MARK_DIGITS = 16  # of a keyed hash, for a person to type
 
 
@@ -239,6 +242,11 @@ def sign_approval(
         )
     if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
         raise ApprovalError(f"{edition.name}: {refusal}")
+    if _find_hidden_authors(session, edition, settings):
+        raise ApprovalError(
+            f"{edition.name}: the record of who wrote what in it doesn't agree with its edits. Draft it again ('digest draft'), and "
+            "approve that."
+        )
     approval = find_waiting_approval(session, edition)
     if approval is not None and approval.content_hash != current_hash:
         _end_approval(
@@ -311,6 +319,17 @@ def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart,
     return (*(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct())), *unseen)
 
 
+def _find_hidden_authors(session: Session, edition: Edition, settings: Settings) -> set[str]:
+    """Find who wrote in an edition by its edits, and isn't among its authors by its row."""
+    grown = load_proposal(session, edition)
+    if grown is None or edition.written_parts is None:
+        return set()
+    release_day = edition.release_at.astimezone(settings.file.publication.zone).date()
+    arrangement = arrange_edition(grown, load_edits(session, edition), settings.file, release_day)
+    recorded = read_written_parts(edition.written_parts)
+    return {part.actor for part in list_written_parts(arrangement)} - {part.actor for part in recorded}
+
+
 def _list_unseen_settings(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
     """List the settings that readers see and that members changed, and that no edition that went out has shown since.
 
@@ -369,8 +388,12 @@ def _name_changed_table(change: AuditEntry) -> str:
 
 
 def _read_changed_names(change: AuditEntry) -> set[str]:
-    after = change.detail.get("after")
+    after = _read_detail(change.detail).get("after")
     return set(after) if isinstance(after, dict) else set()
+
+
+def _read_detail(detail: object) -> dict[str, Any]:
+    return detail if isinstance(detail, dict) else {}  # a damaged row has none
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
@@ -483,6 +506,20 @@ def take_back_approval(session: Session, edition: Edition, *, actor: str, now: d
     if edition.state == EditionState.APPROVED:
         edition.state = EditionState.DRAFT
     session.flush()
+
+
+def list_taken_back(session: Session, edition: Edition) -> list[int]:
+    """List the numbers of the versions whose approval was taken back, for the audit log: `approval_proof` looks them up there."""
+    ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.TAKEN_BACK)
+    return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
+
+
+def was_taken_back(session: Session, approval: Approval) -> bool:
+    """Return whether the audit log says that a version was taken back, whatever its row says."""
+    rows = select(AuditEntry.detail).where(
+        AuditEntry.subject == approval.statement["edition"], AuditEntry.act.in_((APPROVAL_VOIDED, SENT_BACK))
+    )
+    return any(approval.version in _read_detail(detail).get(TAKEN_BACK_DETAIL, ()) for detail in session.scalars(rows))
 
 
 def end_open_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str) -> None:

@@ -21,6 +21,7 @@ from digest.edition.approval import (
     sign_payload,
     signature_payload,
     supersede_approval,
+    was_taken_back,
 )
 from digest.edition.approvers import ApproverRule
 from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
@@ -51,6 +52,10 @@ def verify_version(
         ApprovalError: something is different now, or it was approved with the placeholders of an older version.
     """
     mailable = read_version(session, approval)
+    if was_taken_back(session, approval):
+        raise ApprovalError(
+            f"{edition.name} can't be sent: by the audit log, this approval was taken back. Take it back again and approve anew."
+        )
     if fault := _find_fault(approval, mailable, edition, settings, keys):
         raise ApprovalError(f"{edition.name} is not what was approved ({str(approval.content_hash)[:7]}): {fault}")
     if has_old_placeholders(mailable.pieces):

@@ -1,6 +1,7 @@
 """Labelled blocks that run on: written in one edition, they stand in every later one until their last day."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import date, datetime
 
 from sqlalchemy import select
@@ -8,11 +9,13 @@ from sqlalchemy.orm import Session
 
 from digest.edition.authorship import find_block_authors
 from digest.edition.content import SPONSOR_BLOCK_ID, AuthoredBlock
+from digest.edition.corrections import CORRECTION_BLOCK_PREFIX
 from digest.edition.edit_log import load_edits
 from digest.edition.edits import BLOCK_PREFIX, Edit, EditKind, find_undone
 from digest.edition.grown_proposal import GrownProposal
 from digest.edition.story_board import StoryBoard
 from digest.select.values import Proposal
+from digest.store.correction_models import Correction
 from digest.store.models import Edition, EditionEdit
 
 MAX_EARLIER_EDITIONS = 60  # with edits of blocks, the latest: more than a year of a weekly
@@ -40,8 +43,17 @@ def load_running_blocks(session: Session, release_at: datetime, day: date) -> tu
                 written[edit.target].append((edit, edit.seq not in undone))
                 if edit.seq not in undone:
                     board.apply_edit(edit)
+    correctors = _read_correctors(session, board.blocks)
     return tuple(
-        AuthoredBlock(block, find_block_authors(written[f"{BLOCK_PREFIX}{block.id}"]))
+        AuthoredBlock(block, (*correctors.get(block.id, ()), *find_block_authors(written[f"{BLOCK_PREFIX}{block.id}"])))
         for block in board.blocks.values()
         if not block.is_over(day)
     )
+
+
+def _read_correctors(session: Session, ids: Iterable[str]) -> dict[str, tuple[str]]:
+    """Return who wrote the corrections among blocks, by id: those were there before the first edit of them."""
+    texts = (name.removeprefix(CORRECTION_BLOCK_PREFIX) for name in ids if name.startswith(CORRECTION_BLOCK_PREFIX))
+    numbers = [int(text) for text in texts if text.isdecimal()]
+    rows = session.execute(select(Correction.id, Correction.actor).where(Correction.id.in_(numbers)))
+    return {f"{CORRECTION_BLOCK_PREFIX}{row.id}": (row.actor,) for row in rows}

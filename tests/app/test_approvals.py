@@ -120,7 +120,9 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
     with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
         assert (note.text, note.actor, note.done_at) == ("Check the cranes with Sam.", PRIYA.name, None)
-        assert [a.detail for a in session.scalars(select(AuditEntry)) if a.act == "sent back"] == [{"note": note.id}]
+        assert [a.detail for a in session.scalars(select(AuditEntry)) if a.act == "sent back"] == [
+            {"note": note.id, "taken back": [1]}
+        ]
     approvals.finish_note(install_on_both, "current", note.id, actor=SAM, now=LATER)
     approve(install_on_both, DANA)
     with install_on_both.database.read() as session:

@@ -137,7 +137,7 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
         ("paused", EDITOR.name, name, {"because": "a doubt"}),
         ("resumed", EDITOR.name, name, {}),
         ("test", EDITOR.name, name, {"to": ["staff 1"]}),
-        ("void approval", EDITOR.name, name, {}),
+        ("void approval", EDITOR.name, name, {"taken back": [1]}),
     ]
     drafted = editions.draft_next_edition(install, actor=EDITOR, now=NOW)
     assert audit_rows(both.database)[-1] == ("draft", EDITOR.name, drafted.name, {"articles": 0})

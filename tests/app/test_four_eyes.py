@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import approvals, deadlines, edit_reversal, editing, editions, logos, sending, setting_changes, sources
+from digest.app import (
+    approvals,
+    deadlines,
+    edit_reversal,
+    editing,
+    editing_state,
+    editions,
+    logos,
+    sending,
+    setting_changes,
+    sources,
+)
 from digest.app.acts import SCHEDULER, Actor, Face, Role, terminal_actor
 from digest.app.editing_state import EditRefusedError
 from digest.app.edition_status import edition_status
@@ -65,6 +76,14 @@ def sentences(install: Installation, viewer: str = "") -> list[str]:
 def last_audit_row(install: Installation) -> AuditEntry:
     with install.database.read() as session:
         return session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
+
+
+def void(install: Installation) -> None:
+    editions.void_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
+
+
+def send_back(install: Installation) -> None:
+    approvals.send_back_edition(install, "current", "Shorten it.", actor=SAM, now=LATER + timedelta(minutes=5))
 
 
 def test_authors_cannot_approve_their_own_words_after_a_colleague_pinned_a_story(install_on_both: Installation) -> None:
@@ -215,6 +234,23 @@ def test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_bo
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install_on_both, DANA)
     approve(install_on_both, PRIYA)
+
+
+@pytest.mark.parametrize("state", [EditionState.SENT, EditionState.DRAFT])
+def test_a_correction_that_runs_on_keeps_its_author(install_on_both: Installation, state: EditionState) -> None:
+    test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_both)
+    edits = editing_state.read_editing_state(install_on_both, "current")
+    carried = next(block for block in edits.arrangement.blocks if block.kind == "correction")
+    editing.write_block(install_on_both, form(actor=PRIYA), replace(carried, last_day=date(2026, 12, 20)))
+    week = timedelta(days=7)
+    with install_on_both.database.write() as session:
+        session.execute(update(Edition).where(Edition.name == "2026-W47").values(state=state))
+    add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
+    editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
+    with install_on_both.database.read() as session:
+        drafted_next = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
+        parts = approval.list_edition_parts(session, drafted_next)
+    assert {part.actor for part in parts if part.part == "block"} == {DANA.name, PRIYA.name}
 
 
 def test_an_only_editor_approves_what_they_wrote_and_is_told_why(install_on_both: Installation) -> None:
@@ -416,6 +452,34 @@ def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_unti
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
     assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+
+
+@pytest.mark.parametrize("parts", [[], [{"actor": PRIYA.name, "part": "intro", "item": ""}]])
+def test_authors_that_were_taken_out_of_the_database_are_found_in_the_edits(
+    install_on_both: Installation, parts: list[dict[str, str]]
+) -> None:
+    write_intro(install_on_both, DANA, "Good morning.")
+    with install_on_both.database.write() as session:
+        session.execute(update(Edition).values(written_parts=parts))
+    with pytest.raises(ApprovalError, match=r"record of who wrote what.*Draft it again"):
+        approve(install_on_both, DANA)
+    drafted(install_on_both)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install_on_both, DANA)
+
+
+@pytest.mark.parametrize("take_back", [void, send_back])
+def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
+    install_on_both: Installation, take_back: Callable[[Installation], None]
+) -> None:
+    approve(install_on_both, PRIYA)
+    take_back(install_on_both)
+    with install_on_both.database.write() as session:
+        session.execute(update(Approval).values(state=ApprovalState.STANDING))
+        session.execute(update(Edition).values(state=EditionState.APPROVED))
+    edition, settings, keys = edition_of(install_on_both), install_on_both.settings, install_on_both.keys
+    with install_on_both.database.read() as session, pytest.raises(ApprovalError, match="was taken back"):
+        approval_proof.verify_approval(session, edition, settings=settings, keys=keys)
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
     assert filed.install.settings.file.look.logo == ""
     assert upload_logos(client, logo=("Our Mark.png", light), logo_dark=("Our Mark.png", dark)).status_code == 303
     look, logo = filed.install.settings.file.look, filed.install.settings.logo
-    assert re.fullmatch(r"Our-Mark-[0-9a-f]{8}\.png", look.logo)
+    assert re.fullmatch(r"Our-Mark-[0-9a-f]{64}\.png", look.logo)
     assert logo is not None
     page = client.get("/admin/settings/look").text
     assert f'<img src="/media/{logo.light}" width="112" height="30" alt="The logo on light screens">' in page
