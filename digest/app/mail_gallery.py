@@ -234,7 +234,7 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
             "signature": f"{language.full_date(date(2026, 11, 21))}, Dana Reyes",
             "address": f"{base}/editions/2026-W47",
         },
-        "staff": {"role": "editor", "url": f"{base}/staff/SAMPLE", "until": staff_until},
+        "staff": {"role": "editor", "signs_in": "", "url": f"{base}/staff/SAMPLE", "until": staff_until},
         "deadline": {
             "title": "No. 147 waits for approval",
             "heading": "No. 147 waits for approval",
@@ -273,6 +273,7 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
             "face": "at the desk",
             "done_at": "November 20, 2026, 09:14 EST",
             "concern": "who email comes from, and where replies and links lead",
+            "about_you": "",
             **admin_pages,
         },
         "summary": {

@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from digest.store.account_models import SignIn
 from digest.store.engine import Database
 from subscribers.signup.rate_limits import DAY, TEN_MINUTES, increment_count, sum_counts, window_start
 from subscribers.store.signup_models import RateLimitCount
@@ -44,14 +45,23 @@ class Refusals:
         return f"Refused sign-ins in the last 24 hours: {self.last_day:,}{unknown}."
 
 
-def record_refusal(database: Database, reason: RefusalReason, *, member: str = "", now: datetime) -> None:
-    """Log and count a refused attempt. `member` is a name such as `staff 3`, or empty where it isn't known."""
+def record_refusal(
+    database: Database, reason: RefusalReason, *, member: str = "", tried: SignIn | None = None, now: datetime
+) -> None:
+    """Log and count a refused attempt. `member` is a name such as `staff 3`, or empty where it isn't known.
+
+    `tried` goes into the member's log in the same transaction: one more would tell by its time who is on the staff.
+    """
     log.warning("sign-in refused", reason=reason, member=member)
     with database.read() as session:
-        if sum_counts(session, SCOPE, reason, window_start(now, TEN_MINUTES)) >= MOST_COUNTED:
-            return
+        is_flood = sum_counts(session, SCOPE, reason, window_start(now, TEN_MINUTES)) >= MOST_COUNTED
+    if is_flood and tried is None:
+        return
     with database.write() as session:
-        increment_count(session, SCOPE, reason, now=now, window=TEN_MINUTES)
+        if tried is not None:
+            session.add(tried)
+        if not is_flood:
+            increment_count(session, SCOPE, reason, now=now, window=TEN_MINUTES)
 
 
 def count_refusals(session: Session, *, now: datetime) -> Refusals:

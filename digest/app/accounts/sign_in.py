@@ -324,11 +324,12 @@ def _count_try(
 def _record_wrong_password(
     installation: Installation, member: StaffMember | None, visitor: Visitor, now: datetime
 ) -> None:
-    name = staff.staff_actor(member) if member else ""
-    record_refusal(installation.database, "wrong password" if member else "unknown address", member=name, now=now)
-    if member is not None:
-        with installation.database.write() as session:
-            record_sign_in(session, member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
+    if member is None:
+        record_refusal(installation.database, "unknown address", now=now)
+        return
+    tried = _describe_try(member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
+    name = staff.staff_actor(member)
+    record_refusal(installation.database, "wrong password", member=name, tried=tried, now=now)
 
 
 def _tell_tries_left(counted: try_limits.TryCount) -> str:
@@ -494,18 +495,22 @@ def record_sign_in(
     passkey: str = "",
 ) -> None:
     """Write a try into a member's log."""
-    session.add(
-        SignIn(
-            staff=member,
-            at=now,
-            method=str(method),
-            passkey=passkey,
-            succeeded=succeeded,
-            network=visitor.network,
-            browser=visitor.browser,
-        )
-    )
+    session.add(_describe_try(member, method, visitor, succeeded=succeeded, now=now, passkey=passkey))
     session.flush()
+
+
+def _describe_try(
+    member: int, method: SignInMethod, visitor: Visitor, *, succeeded: bool, now: datetime, passkey: str = ""
+) -> SignIn:
+    return SignIn(
+        staff=member,
+        at=now,
+        method=str(method),
+        passkey=passkey,
+        succeeded=succeeded,
+        network=visitor.network,
+        browser=visitor.browser,
+    )
 
 
 def list_sign_ins(session: Session, member: int, *, now: datetime, limit: int) -> Sequence[SignIn]:

@@ -34,6 +34,7 @@ ALARM_FACTS = ("reason", "waiting", "handed_over")
 ALERT_FACTS = ("heading", "opened", "over", "address")
 GUARD_FACTS = ("who", "did", "concern", "face", "about_you", "lines", "log_url", "staff_url")
 GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
+_OPTIONAL_FACTS = ("about_you", "signs_in")  # not in every notice that was queued
 # Facts that are used as they are.
 _PLAIN_FACTS = (
     "wording",
@@ -63,7 +64,8 @@ class ClaimedNotice(ClaimedDelivery):
 
 def write_template_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
     """Put what was encrypted into words, the same at every try, so that the bytes are too."""
-    stored, facts, zone = notice.facts, {}, settings.file.publication.zone
+    stored, zone = notice.facts, settings.file.publication.zone
+    facts = dict.fromkeys(_OPTIONAL_FACTS, "")
     language = notice_language(settings, notice.kind)
     if "token" in stored:
         expires_at = datetime.fromisoformat(stored["expires_at"]).astimezone(zone)

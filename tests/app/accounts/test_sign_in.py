@@ -10,7 +10,7 @@ from typing import Any
 import pyotp
 import pytest
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from sqlalchemy import func, select
+from sqlalchemy import Engine, event, func, select
 from structlog.testing import capture_logs
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
@@ -495,6 +495,27 @@ def test_a_reset_takes_every_way_to_sign_in_and_ends_every_session(desk_on_both:
         for table in (Passkey, CodeApp, RecoveryCode, StaffSession):
             assert session.scalar(select(func.count()).select_from(table)) == 0
     assert desk_on_both.signed_in().email
+
+
+def test_an_unknown_address_takes_as_many_transactions_as_a_members(desk_on_both: Desk) -> None:
+    commits: list[object] = []
+
+    def count_commits(email: str) -> int:
+        commits.clear()
+        with pytest.raises(SignInRefusedError):
+            sign_in.sign_in_by_password(
+                desk_on_both.install, email, "wrong", "0", Visitor("8.8.4.9", "Firefox"), now=desk_on_both.now
+            )
+        return len(commits)
+
+    def note(connection: object) -> None:
+        commits.append(connection)
+
+    event.listen(Engine, "commit", note)
+    try:
+        assert count_commits(SAM) == count_commits("nobody@newsroom.example") > 0
+    finally:
+        event.remove(Engine, "commit", note)
 
 
 def test_the_desk_is_given_no_link_to_show(desk: Desk) -> None:
