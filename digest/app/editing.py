@@ -198,11 +198,15 @@ def choose_topic(installation: Installation, form: EditForm, url: str, topic: st
         EditRefusedError: the settings don't list the topic.
     """
     chosen = clean_typed_text(topic)
-    if chosen and chosen not in list_topic_names(installation.settings):
-        raise EditRefusedError(
-            "Nothing was changed: that isn't a topic in the settings. Choose one from the list, or ask an admin to add it."
-        )
-    return apply_edit(installation, form, EditDraft(EditKind.TOPIC, url, {"topic": chosen}))
+
+    def decide(_state: EditingState) -> EditDraft:
+        if chosen and chosen not in list_topic_names(installation.settings):
+            raise EditRefusedError(
+                "Nothing was changed: that isn't a topic in the settings. Choose one from the list, or ask an admin to add it."
+            )
+        return EditDraft(EditKind.TOPIC, url, {"topic": chosen})
+
+    return apply_decision(installation, form, decide)
 
 
 def write_note(installation: Installation, form: EditForm, url: str, text: str) -> EditResult:

@@ -21,10 +21,8 @@ from sqlalchemy import case, func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approvers import STAFF_PREFIX, ApproverRule, count_missing_approvals
-from digest.edition.arrangement import arrange_edition
 from digest.edition.authorship import EDITS_PART, SETTINGS_PART, WrittenPart, list_written_parts, read_written_parts
 from digest.edition.content import SPONSOR_BLOCK_ID, RenderedFragment
-from digest.edition.edit_log import load_edits, load_proposal
 from digest.edition.edits import BLOCK_PREFIX, EditKind
 from digest.edition.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.edition.placeholders import SlotPositions, pack_slots, unpack_slots
@@ -321,6 +319,10 @@ def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart,
 
 def _find_hidden_authors(session: Session, edition: Edition, settings: Settings) -> set[str]:
     """Find who wrote in an edition by its edits, and isn't among its authors by its row."""
+    # Grouping and ranking, which sending does without.
+    from digest.edition.arrangement import arrange_edition
+    from digest.edition.edit_log import load_edits, load_proposal
+
     grown = load_proposal(session, edition)
     if grown is None or edition.written_parts is None:
         return set()

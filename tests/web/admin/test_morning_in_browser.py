@@ -212,23 +212,23 @@ def end_a_session(page: Page) -> None:
 
 # What the morning was, as the log says it, with the act that is filed.
 ACTS = {
-    "ann signed in": "signed in",
-    "ann uploaded a list": "list uploaded",
-    "ann tried a list without writing": "import tried",
-    "ann imported a list: import 1": "list imported",
-    "ann took the rows that were left out of": "rejected rows taken",
-    "ann searched addresses by a part of them “A reader asked”": "addresses searched",
-    "ann looked at the address of reader 2 “A reader asked”": "subscriber address shown",
-    "ann looked reader 1 up by the whole address": "subscriber looked up",
-    "ann looked at the address of reader 1 “wrote a letter”": "subscriber address shown",
-    "ann mailed reader 1 the link to their data": "data link mailed",
-    "ann erased reader 1 “asked by letter”": "subscriber erased",
-    "ann exported the list “moving house”": "list exported",
-    "ann took uncertain mails of 2026-W47 as arrived “the server's log has it”": "uncertain taken as accepted",
-    "ann added the source": "source added",
-    "ann changed settings: schedule": "settings changed",
-    "ann invited Sam Okafor": "staff added",
-    "ann ended sessions of ann": "sessions ended",
+    "ann (staff 1) signed in": "signed in",
+    "ann (staff 1) uploaded a list": "list uploaded",
+    "ann (staff 1) tried a list without writing": "import tried",
+    "ann (staff 1) imported a list: import 1": "list imported",
+    "ann (staff 1) took the rows that were left out of": "rejected rows taken",
+    "ann (staff 1) searched addresses by a part of them “A reader asked”": "addresses searched",
+    "ann (staff 1) looked at the address of reader 2 “A reader asked”": "subscriber address shown",
+    "ann (staff 1) looked reader 1 up by the whole address": "subscriber looked up",
+    "ann (staff 1) looked at the address of reader 1 “wrote a letter”": "subscriber address shown",
+    "ann (staff 1) mailed reader 1 the link to their data": "data link mailed",
+    "ann (staff 1) erased reader 1 “asked by letter”": "subscriber erased",
+    "ann (staff 1) exported the list “moving house”": "list exported",
+    "ann (staff 1) took uncertain mails of 2026-W47 as arrived “the server's log has it”": "uncertain taken as accepted",
+    "ann (staff 1) added the source": "source added",
+    "ann (staff 1) changed settings: schedule": "settings changed",
+    "ann (staff 1) invited Sam Okafor": "staff added",
+    "ann (staff 1) ended sessions of ann (staff 1)": "sessions ended",
 }
 
 
@@ -242,7 +242,7 @@ def read_the_log(page: Page, desk: Desk) -> None:
     press_by_keyboard(page.get_by_role("button", name=re.compile("Check (again )?now")))
     expect(page.get_by_role("status")).to_contain_text("Unbroken from row 1 to")
     # By name: the label of a list of choices holds the words of all of them.
-    select_by_keyboard(page.locator("select[name=who]"), "ann")
+    select_by_keyboard(page.locator("select[name=who]"), "ann (staff 1)")
     select_by_keyboard(page.locator("select[name=what]"), "Addresses seen or moved")
     write_by_keyboard(page.locator("input[name=about]"), f"reader {desk.world.ada}")
     write_day_by_keyboard(page.locator("input[name=from]"), NOW.date())
