@@ -102,7 +102,7 @@ def _record_a_morning(world: Any) -> None:
             (6, "staff 1", "approve", "2026-W47", {}),
         ):
             record_audit(session, act, subject, detail, actor=actor, now=NOW - timedelta(hours=hours))
-    ann = Actor("staff 1", Role.ADMIN, Face.DESK)
+    ann = Actor("staff 1", Role.ADMIN, Face.DESK, confirmed_at=NOW - timedelta(minutes=50))
     people.find_person(world.install, ann, ADA_ADDRESS, now=NOW - timedelta(hours=1))
     people.mail_data_link(world.install, ann, world.ada, "asked by phone", now=NOW - timedelta(minutes=40))
     audit_log.check_audit_log(world.install, ann, now=NOW)

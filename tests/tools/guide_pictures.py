@@ -4,6 +4,7 @@ Time stands still but where a scene moves it on, so that the same program gives 
 """
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -209,8 +210,7 @@ def _plan(desk: PictureDesk) -> None:
 
 def _decide(desk: PictureDesk) -> None:
     review = f"{desk.week.path}/approve"
-    with desk.open_page(review) as page:
-        follow(page.get_by_role("button", name="Approve No. 147"))
+    _approve(desk, review)
     desk.wait(minutes=5)
     text = INTRO.replace("this week", "from Washington")
     editing.write_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, text)
@@ -224,8 +224,14 @@ def _decide(desk: PictureDesk) -> None:
         desk.take("sent-back.png", page, ".sent-back", to=".head")
         follow(page.get_by_role("button", name="Mark as done"))
     editing.write_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, INTRO)
-    with desk.open_page(review, "sam") as page:
-        follow(page.get_by_role("button", name="Approve No. 147"))
+    _approve(desk, review)
+
+
+def _approve(desk: PictureDesk, review: str) -> None:
+    """Approve what each of the two wrote, by the other."""
+    for editor in ("dana", "sam"):
+        with desk.open_page(review, editor) as page:
+            follow(page.get_by_role("button", name=re.compile("^Approve ")))
 
 
 def _send(desk: PictureDesk) -> None:
