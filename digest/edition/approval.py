@@ -273,8 +273,9 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
 
 
 def _read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
-    written = tuple(sorted({part.actor for part in list_edition_parts(session, edition)}))
-    return read_author_rule(session, written, _find_beginning(session, edition), settings)
+    unseen = _find_unseen_changes(session, edition)
+    written = tuple(sorted({part.actor for part in _list_parts(session, edition, unseen)}))
+    return read_author_rule(session, written, _find_beginning(session, edition, unseen), settings)
 
 
 def read_author_rule(session: Session, written: Sequence[str], begun: datetime, settings: Settings) -> ApproverRule:
@@ -293,28 +294,35 @@ def read_author_rule(session: Session, written: Sequence[str], begun: datetime, 
     )
 
 
-def _find_beginning(session: Session, edition: Edition) -> datetime:
-    """Return since when somebody may have prepared to approve an edition alone.
+def _find_beginning(session: Session, edition: Edition, unseen: Sequence[AuditEntry]) -> datetime:
+    """Return since when someone may have prepared to approve an edition alone; `unseen` is what `_find_unseen_changes` found.
 
     That's when the edition before was drafted, or else the time of the oldest setting or block in this one that nobody else may have seen.
     """
     ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}  # which is the settings'
     blocks = [f"{BLOCK_PREFIX}{name}" for name in ids]
     written = select(func.min(EditionEdit.at)).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
-    changed = [change.at for change in _find_unseen_changes(session, edition)]
-    found = (edition.opens_at, session.scalar(written), *changed)
+    found = (edition.opens_at, session.scalar(written), *(change.at for change in unseen))
     return min(moment for moment in found if moment)
 
 
 def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
     """List what the staff wrote of an edition as it is now, once for each author."""
-    unseen = _list_unseen_settings(session, edition)
+    return _list_parts(session, edition, _find_unseen_changes(session, edition))
+
+
+def _list_parts(session: Session, edition: Edition, unseen: Sequence[AuditEntry]) -> tuple[WrittenPart, ...]:
+    """List the parts of an edition, settings that members changed and no edition has shown included.
+
+    Changes from a terminal aren't listed: the settings file can be changed there without a trace.
+    """
+    settings = sorted({WrittenPart(change.actor, SETTINGS_PART, _name_changed_table(change)) for change in unseen})
     if edition.written_parts is not None:
-        return (*read_written_parts(edition.written_parts), *unseen)
+        return (*read_written_parts(edition.written_parts), *settings)
     editors = select(EditionEdit.actor).where(
         EditionEdit.edition_id == edition.id, EditionEdit.kind.not_in((EditKind.UNDO, EditKind.REVERT))
     )
-    return (*(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct())), *unseen)
+    return (*(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct())), *settings)
 
 
 def _find_hidden_authors(session: Session, edition: Edition, settings: Settings) -> set[str]:
@@ -330,15 +338,6 @@ def _find_hidden_authors(session: Session, edition: Edition, settings: Settings)
     arrangement = arrange_edition(grown, load_edits(session, edition), settings.file, release_day)
     recorded = read_written_parts(edition.written_parts)
     return {part.actor for part in list_written_parts(arrangement)} - {part.actor for part in recorded}
-
-
-def _list_unseen_settings(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
-    """List the settings that readers see and that members changed, and that no edition that went out has shown since.
-
-    Changes from a terminal aren't listed: the settings file can be changed there without a trace.
-    """
-    changes = _find_unseen_changes(session, edition)
-    return tuple(sorted({WrittenPart(change.actor, SETTINGS_PART, _name_changed_table(change)) for change in changes}))
 
 
 def _find_unseen_changes(session: Session, edition: Edition) -> list[AuditEntry]:
