@@ -144,7 +144,7 @@ def _find_fault(session: Session, edition: Edition, correction: Correction, keys
     if stated is None:
         # One from before approvals was queued then.
         is_unsigned = correction.mail_approved_at is not None and correction.mail_planned_at is None
-        return "nobody signed its approval. Approve it again." if is_unsigned else ""
+        return "its approval isn't signed. Approve it again." if is_unsigned else ""
     text = _state_text(session, edition, correction)
     if any(stated.get(name) != text[name] for name in text) or stated.get("authors") != [correction.actor]:
         return "the correction isn't what was approved. Read it again, and approve it again."
@@ -208,7 +208,7 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
     correction = find_correction(session, edition, number)
     if edition.state is not EditionState.SENT:
         raise CorrectionError(
-            f"{name} is still being sent, so nobody knows yet who gets the error. Email the correction once it's sent."
+            f"{name} is still being sent, so the recipients of the error aren't known yet. Email the correction once it's sent."
         )
     return edition, correction
 
