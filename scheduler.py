@@ -17,11 +17,12 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import select
 
 from digest import logs
-from digest.app import jobs, sending
-from digest.app.coming_steps import list_job_rules
-from digest.app.installation import Installation, open_installation
-from digest.app.storage_errors import explain_storage_error
+from digest.app import jobs
+from digest.app.calendar.coming_steps import list_job_rules
+from digest.app.sending import control as sending
 from digest.deliver.send.edition_run import SendReport
+from digest.installation.opened import Installation, open_installation
+from digest.installation.storage_errors import explain_storage_error
 from digest.settings import load_settings
 from digest.stop_signals import stop_on_signal
 from digest.store.engine import Database

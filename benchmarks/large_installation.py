@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 
 from benchmarks.sample_installation import KEYS, RELEASE, create_populated_database
 from benchmarks.selection import NOW, made_up_articles
-from digest.app import corrections, editing, editing_state, editions
-from digest.app.acts import Actor, Face, Role
-from digest.app.edit_application import EditForm
-from digest.app.growth import SHOWN_DAYS
-from digest.app.installation import Installation
+from digest.app.editing import changes as editing
+from digest.app.editing import corrections, editing_state
+from digest.app.editing.edit_application import EditForm
+from digest.app.editions import drafting as editions
+from digest.app.subscribers.growth import SHOWN_DAYS
 from digest.collect.fetch.bundled_fetcher import INDEX_FILE, BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.edition_figures import keep_edition_figures
@@ -36,6 +36,8 @@ from digest.edition.edits import StoryField
 from digest.edition.queries import release_slot
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.windows import next_window
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation
 from digest.select.values import CandidateArticle
 from digest.settings import Settings
 from digest.store.correction_models import Correction

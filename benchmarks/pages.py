@@ -42,10 +42,10 @@ from benchmarks.sample_installation import benchmark_settings
 from benchmarks.selection import NOW
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize
 from digest import logs
-from digest.app import editing_state
-from digest.app.acts import Role
-from digest.app.mail_gallery import READER_MAILS
-from digest.app.recent_counts import RecentCounts
+from digest.app.editing import editing_state
+from digest.app.editions.recent_counts import RecentCounts
+from digest.app.sending.mail_gallery import READER_MAILS
+from digest.installation.acts import Role
 from digest.long_lived import set_long_lived_aside
 from digest.store import staff, staff_sessions
 from digest.store.engine import Database, open_database

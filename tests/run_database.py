@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, inspect, make_url, text, update
 
-from digest.app import copy_guard
 from digest.deliver.control.installation_hold import IDENTITY_STATE_KEY, read_installation_state
+from digest.installation import copy_guard
 from digest.settings import Settings
 from digest.store.delivery_models import InstallationState
 from digest.store.engine import open_database
@@ -67,7 +67,7 @@ class HomeDatabases:
     def copy(self, origin: Path, home: Path) -> str:
         """Give a home a copy of the database of another home, which nobody has open; return its URL. A file comes with its folder.
 
-        On PostgreSQL the copy is told that it is at home where it is: it would be held as a copy (`digest.app.copy_guard`).
+        On PostgreSQL the copy is told that it is at home where it is: it would be held as a copy (`digest.installation.copy_guard`).
         """
         if self.server:
             self._copy_on_server(_database_name(origin), home)

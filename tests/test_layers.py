@@ -135,8 +135,8 @@ def test_imports_point_down(module: str) -> None:
 
 
 def test_a_planted_upward_import_is_found() -> None:
-    planted = ast.parse("def f():\n    from digest.app.editions import draft\n")
-    assert upward("digest.select.ranking", planted) == ["digest.app.editions.draft"]
+    planted = ast.parse("def f():\n    from digest.app.editions.drafting import draft\n")
+    assert upward("digest.select.ranking", planted) == ["digest.app.editions.drafting.draft"]
 
 
 def test_people_know_nothing_of_newsletters() -> None:

@@ -29,13 +29,16 @@ from pydantic import SecretStr
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest.app import background, editions, maintenance, sending
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import background
+from digest.app.sending import control as sending
+from digest.app.upkeep import maintenance
 from digest.backups.creation import create_backup
 from digest.cli import digest
 from digest.deliver.events import payloads
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
+from digest.installation.opened import Installation
 from digest.settings import AlertSettings, LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import open_database

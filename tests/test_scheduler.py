@@ -11,10 +11,12 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 import scheduler
-from digest.app import jobs, maintenance, sending
-from digest.app.installation import Installation
+from digest.app import jobs
 from digest.app.jobs import JobContext
+from digest.app.sending import control as sending
+from digest.app.upkeep import maintenance
 from digest.collect.sources import sync_sources
+from digest.installation.opened import Installation
 from digest.settings import ScheduleSettings, Settings, SettingsFile, SourceSettings
 from digest.store import timetable_slots
 from digest.store.engine import Database, open_database

@@ -15,25 +15,16 @@ from functools import partial
 
 import structlog
 
-from digest.app import (
-    alarm_mail,
-    background,
-    backups,
-    calendar,
-    correction_emails,
-    deadlines,
-    edition_pictures,
-    editions,
-    last_look,
-    maintenance,
-    sending,
-)
-from digest.app.acts import SCHEDULER
 from digest.app.alerts import alert_log, webhook
-from digest.app.edit_application import EditForm
-from digest.app.editing_state import EditRefusedError
-from digest.app.installation import Installation
-from digest.app.storage_errors import explain_storage_error
+from digest.app.approval import correction_emails, deadlines, last_look
+from digest.app.calendar import releases as calendar
+from digest.app.editing import edition_pictures
+from digest.app.editing.edit_application import EditForm
+from digest.app.editing.editing_state import EditRefusedError
+from digest.app.editions import drafting as editions
+from digest.app.sending import alarm_mail, background
+from digest.app.sending import control as sending
+from digest.app.upkeep import backups, maintenance
 from digest.backups.archive import BackupError
 from digest.collect import collection_run
 from digest.deliver.events.mailbox.imap import MailboxError
@@ -41,6 +32,9 @@ from digest.deliver.send.edition_run import SendReport
 from digest.edition.drafting import DraftError
 from digest.edition.queries import UnknownEditionError
 from digest.edition.rendering.sanitiser import RenderingError
+from digest.installation.acts import SCHEDULER
+from digest.installation.opened import Installation
+from digest.installation.storage_errors import explain_storage_error
 from digest.store import timetable_slots
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs

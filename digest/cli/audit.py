@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from digest.app import audit_log, audit_topics
-from digest.app.lists import create_export_file
+from digest.app.subscribers.lists import create_export_file
+from digest.app.upkeep import audit_log, audit_topics
 from digest.cli.collect import table_console
 from digest.cli.context import MOMENT, CommandContext, check_reason, pass_command_context
 

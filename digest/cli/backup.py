@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 from pydantic import SecretStr
 
-from digest.app import backups
-from digest.app.acts import Actor
-from digest.app.installation import open_installation
+from digest.app.upkeep import backups
 from digest.backups.archive import ArchiveManifest, BackupError
 from digest.backups.restore import RestoreResult
 from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
 from digest.cli.terminal import show_progress
+from digest.installation.acts import Actor
+from digest.installation.opened import open_installation
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
 

@@ -6,8 +6,8 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from digest.app import calendar as calendar_acts
-from digest.app.calendar import CalendarEntry
+from digest.app.calendar import releases as calendar_acts
+from digest.app.calendar.releases import CalendarEntry
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.edition.release_calendar import PlannedRelease

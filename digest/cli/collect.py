@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from digest.app import editions
+from digest.app.editions import drafting as editions
 from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 from digest.collect.collection_run import SourceReport

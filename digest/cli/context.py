@@ -21,8 +21,8 @@ from digest.cli.lazy_group import CommandRefusedError
 from subscribers.errors import RefusalError
 
 if TYPE_CHECKING:
-    from digest.app.acts import Actor
-    from digest.app.installation import Installation
+    from digest.installation.acts import Actor
+    from digest.installation.opened import Installation
     from digest.settings import Settings
     from subscribers.address import Address
 
@@ -98,7 +98,7 @@ class CommandContext:
         return self._open()
 
     def _open(self, *, may_migrate: bool = True) -> "tuple[Installation, Actor]":
-        from digest.app.installation import open_installation
+        from digest.installation.opened import open_installation
 
         opened = open_installation(self.settings, may_migrate=may_migrate, show_progress=_show_progress)
         installation = click.get_current_context().find_root().with_resource(opened)
@@ -116,7 +116,7 @@ class CommandContext:
     @property
     def terminal(self) -> "Actor":
         """Whoever sits at this terminal."""
-        from digest.app.acts import terminal_actor
+        from digest.installation.acts import terminal_actor
 
         return terminal_actor(system_user())
 
@@ -126,7 +126,7 @@ class CommandContext:
         Raises:
             UnknownStaffError: nobody on the staff has the address that was named; it is in the audit log.
         """
-        from digest.app.acts import identify_staff
+        from digest.installation.acts import identify_staff
 
         if self.acting_email is None:
             return self.terminal
@@ -201,7 +201,7 @@ def system_user() -> str:
 
 def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
     """Check a reason: it stands in chains, disclosures and the audit log, which hold no reader's address."""
-    from digest.app.reasons import ReasonError, read_reason
+    from digest.installation.reasons import ReasonError, read_reason
 
     try:
         return None if text is None else read_reason(text)

@@ -2,8 +2,8 @@
 
 import click
 
-from digest.app import sending
-from digest.app.edition_status import edition_status
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import control as sending
 from digest.cli.context import CommandContext, because_option, pass_command_context
 
 

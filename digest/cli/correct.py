@@ -2,9 +2,10 @@
 
 import click
 
-from digest.app import correction_emails, corrections
-from digest.app.correction_emails import CorrectionEmail
-from digest.app.corrections import CorrectionError, CorrectionForm
+from digest.app.approval import correction_emails
+from digest.app.approval.correction_emails import CorrectionEmail
+from digest.app.editing import corrections
+from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.editions import EXIT_ANSWER_NO
 from digest.cli.lazy_group import CorrectableError

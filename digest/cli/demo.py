@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from digest.app.demo import SAMPLE_ADMIN, SAMPLE_EDITOR, DemoError, run_demo
+from digest.app.demo.sample_week import SAMPLE_ADMIN, SAMPLE_EDITOR, DemoError, run_demo
 from digest.cli.context import CommandContext, pass_command_context
 
 

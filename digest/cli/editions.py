@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from digest.app import approvals, editions
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app.approval import approvals
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
 from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
 from digest.edition.approval import ApprovalError
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
+from digest.installation.opened import Installation
 from digest.select.values import Proposal, ScoredStory
 from digest.store.models import EditionState
 

@@ -2,8 +2,8 @@
 
 import click
 
-from digest.app import hold as hold_acts
 from digest.cli.context import CommandContext, because_option, pass_command_context
+from digest.installation import hold as hold_acts
 
 
 @click.command(

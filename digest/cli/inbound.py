@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from digest.app.background import process_inbound_mail
+from digest.app.sending.background import process_inbound_mail
 from digest.cli.context import CommandContext, pass_command_context, print_json
 
 EXIT_MAILBOX_TROUBLE = 1

@@ -23,12 +23,12 @@ from digest.app.doctor.examination import (
 )
 from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.doctor.received_message import MAX_MESSAGE_BYTES, ReceivedMessage, examine_message, restore_line_ends
-from digest.app.installation import InstallationError, create_key_file, open_installation
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.cli.keys import show_new_keys
 from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import DoctorFinding
+from digest.installation.opened import InstallationError, create_key_file, open_installation
 from digest.long_lived import set_long_lived_aside
 from digest.settings import SETTINGS_FILE_NAME, SettingsError, is_loopback, load_settings
 from digest.stop_signals import stop_on_signal

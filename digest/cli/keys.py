@@ -7,11 +7,11 @@ from typing import IO, get_args
 import click
 from rich.table import Column, Table
 
-from digest.app import keys as key_acts
-from digest.app.installation import open_installation
+from digest.app.upkeep import keys as key_acts
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.cli.terminal import show_progress
+from digest.installation.opened import open_installation
 from subscribers.crypto.keys import KeyKind
 from subscribers.store.key_rotation import REWRITTEN_KINDS, KeyUsage, RotationResult
 

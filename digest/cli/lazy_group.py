@@ -71,7 +71,7 @@ class ErrorReportingGroup(LazyGroup):
         except ApplicationError as exc:
             raise _describe_error(exc) from exc
         except Exception as exc:
-            from digest.app.storage_errors import explain_storage_error
+            from digest.installation.storage_errors import explain_storage_error
 
             explained = explain_storage_error(exc)
             if explained is None:

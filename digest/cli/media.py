@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from digest.app.logos import keep_logo
+from digest.app.settings.logos import keep_logo
 from digest.cli.context import CommandContext, pass_command_context
 
 

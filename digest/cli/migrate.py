@@ -5,8 +5,8 @@ import sys
 
 import click
 
-from digest.app import database_moves
-from digest.app.upgrade import upgrade_installation
+from digest.app.upkeep import database_moves
+from digest.app.upkeep.upgrade import upgrade_installation
 from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from digest.app import past_editions
-from digest.app.past_editions import PastEditionReport
+from digest.app.sources import past_editions
+from digest.app.sources.past_editions import PastEditionReport
 from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 

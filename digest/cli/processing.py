@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from digest.app.processing_record import ProcessingRecord, view_processing_record
+from digest.app.site.processing_record import ProcessingRecord, view_processing_record
 from digest.cli.context import CommandContext, pass_command_context, print_json
 
 

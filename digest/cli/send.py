@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import click
 
-from digest.app import last_look, sending
-from digest.app.edition_status import describe_delivery_counts, edition_status
+from digest.app.approval import last_look
+from digest.app.editions.edition_status import describe_delivery_counts, edition_status
+from digest.app.sending import control as sending
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.terminal import show_progress
 from digest.deliver.send.edition_run import SendReport

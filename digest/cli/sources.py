@@ -8,7 +8,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from digest.app import sources as source_acts
+from digest.app.sources import configured as source_acts
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context, print_json
 

@@ -3,7 +3,7 @@
 import click
 from rich.table import Table
 
-from digest.app import staff as staff_acts
+from digest.app.accounts import staff as staff_acts
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, email_argument, label_refusals, pass_command_context, print_json

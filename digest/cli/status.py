@@ -6,9 +6,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from digest.app.attention import attention_sentences
-from digest.app.coming_steps import list_coming_steps
-from digest.app.edition_status import EditionStatus, describe_delivery_counts, find_edition_status
+from digest.app.calendar.coming_steps import list_coming_steps
+from digest.app.doctor.attention import attention_sentences
+from digest.app.editions.edition_status import EditionStatus, describe_delivery_counts, find_edition_status
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.deliver.send.progress import SendProgress
 from digest.store.delivery_models import DeliveryState

@@ -2,7 +2,7 @@
 
 import click
 
-from digest.app.own_templates import copy_templates, list_templates
+from digest.app.settings.own_templates import copy_templates, list_templates
 from digest.cli.context import CommandContext, pass_command_context
 
 

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 from rich.table import Column, Table
 
-from digest.app import uncertain_acts
-from digest.app.edition_status import edition_name
+from digest.app.editions.edition_status import edition_name
+from digest.app.sending import uncertain_acts
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, check_reason, pass_command_context, print_json
 from digest.cli.lazy_group import CommandRefusedError

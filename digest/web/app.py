@@ -14,9 +14,9 @@ from jinja2 import BaseLoader, StrictUndefined
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
-from digest.app.acts import ConfirmationRequiredError
-from digest.app.installation import Installation
-from digest.app.page_context import build_page_context
+from digest.app.site.page_context import build_page_context
+from digest.installation.acts import ConfirmationRequiredError
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.templating import (
     OperatorTemplates,

@@ -10,15 +10,15 @@ from zoneinfo import ZoneInfo
 from flask import current_app
 from jinja2 import BaseLoader, Environment
 
-from digest.app.address_searches import AddressSearches
-from digest.app.background_backups import BackgroundBackups
-from digest.app.examined_logs import ExaminedLogs
-from digest.app.health_reports import HealthReports
-from digest.app.installation import Installation
-from digest.app.metrics import KeptMetrics
-from digest.app.recent_counts import RecentCounts
-from digest.app.recipient_counts import RecipientCounts
-from digest.app.uploads import ListUploads
+from digest.app.alerts.metrics import KeptMetrics
+from digest.app.doctor.health_reports import HealthReports
+from digest.app.editing.recipient_counts import RecipientCounts
+from digest.app.editions.recent_counts import RecentCounts
+from digest.app.sending.examined_logs import ExaminedLogs
+from digest.app.subscribers.address_searches import AddressSearches
+from digest.app.subscribers.uploads import ListUploads
+from digest.app.upkeep.background_backups import BackgroundBackups
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 

@@ -5,8 +5,8 @@ import hmac
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from digest.app.metrics import METRICS_CONTENT_TYPE
-from digest.app.page_views import readiness_problem
+from digest.app.alerts.metrics import METRICS_CONTENT_TYPE
+from digest.app.editions.page_views import readiness_problem
 from digest.web.context import web_context
 
 health_pages = Blueprint("health", __name__)

@@ -24,12 +24,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url, select, text
 
-from digest.app import approvals, calendar, deadlines, edit_reversal, editing, editing_state, editions, sending
-from digest.app.acts import Actor, Face, Role
-from digest.app.edit_application import EditForm, EditResult
-from digest.app.editing_state import EditRefusedError
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app.approval import approvals, deadlines
+from digest.app.calendar import releases as calendar
+from digest.app.editing import changes as editing
+from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.editing_state import EditRefusedError
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import control as sending
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendError, run_edition
 from digest.edition import approval
@@ -41,6 +44,8 @@ from digest.edition.mailable_edition import FragmentKind, MailableEdition
 from digest.edition.placeholders import Slot, SlottedText
 from digest.edition.release_calendar import DeadlineDecision
 from digest.edition.sent_back_notes import SentBackError
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
 from digest.settings.edition import DeadlineRule
 from digest.store.approval_models import Approval, ApprovalState
@@ -51,7 +56,7 @@ from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import ADMIN
-from tests.app.test_editing import ROOMY, TITLES, url_of
+from tests.app.editing.test_changes import ROOMY, TITLES, url_of
 from tests.edition.test_drafting import NOW, add, drafted
 from tests.run_database import run_on_server, sibling_database_url
 from tests.shared_statements import share_compiled_statements

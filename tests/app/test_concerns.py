@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 import digest.app
-from digest.app.acts import Act
-from digest.app.guard_notices import choose_recipients
+from digest.installation.acts import Act
+from digest.installation.guard_notices import choose_recipients
 from digest.settings import SettingsFile
 from digest.settings.concerns import Concern, find_concern
 from digest.settings.values import SettingsTable

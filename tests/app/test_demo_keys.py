@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 
 from digest.app.doctor.examination import examine_installation
-from digest.app.installation import Installation, InstallationError
-from digest.app.sending import open_sending_provider
+from digest.app.sending.control import open_sending_provider
 from digest.cli import digest as digest_command
+from digest.installation.opened import Installation, InstallationError
 from digest.settings import LimitSettings, SenderSettings, Settings, SettingsFile
 from digest.store.engine import Database
 from digest.web.app import create_app

@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import editions, hold, sending, uncertain_acts
-from digest.app.acts import SCHEDULER, Actor, NotPermittedError
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import control as sending
+from digest.app.sending import uncertain_acts
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
 from digest.edition.approval import ApprovalError
 from digest.edition.queries import UnknownEditionError
+from digest.installation import hold
+from digest.installation.acts import SCHEDULER, Actor, NotPermittedError
+from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState

@@ -8,28 +8,23 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import (
-    approvals,
-    deadlines,
-    edit_reversal,
-    editing,
-    editing_state,
-    editions,
-    logos,
-    sending,
-    setting_changes,
-    sources,
-)
-from digest.app.acts import SCHEDULER, Actor, Face, Role, terminal_actor
-from digest.app.editing_state import EditRefusedError
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app.approval import approvals, deadlines
+from digest.app.editing import changes as editing
+from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing.editing_state import EditRefusedError
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import control as sending
+from digest.app.settings import logos, setting_changes
+from digest.app.sources import configured as sources
 from digest.deliver.send.edition_run import SendError
 from digest.edition import approval, approval_proof
 from digest.edition.approval import ApprovalError, content_hash_of
 from digest.edition.content import EditionContent, LabelledBlock
 from digest.edition.edit_log import append_edit, load_proposal
 from digest.edition.edits import Edit, EditionField, EditKind, StoryField
+from digest.installation.acts import SCHEDULER, Actor, Face, Role, terminal_actor
+from digest.installation.opened import Installation
 from digest.store.account_models import SignIn
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
 from digest.store.audit import record_audit
@@ -37,8 +32,7 @@ from digest.store.correction_models import Correction
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
 from tests.actors import ADMIN
-from tests.app.test_approval_laws import with_deadline_rule
-from tests.app.test_approvals import (
+from tests.app.approval.test_approvals import (
     DANA,
     LATER,
     PRIYA,
@@ -51,7 +45,8 @@ from tests.app.test_approvals import (
     wants_two,
     write_intro,
 )
-from tests.app.test_editing import TITLES, form, url_of
+from tests.app.editing.test_changes import TITLES, form, url_of
+from tests.app.test_approval_laws import with_deadline_rule
 from tests.edition.test_drafting import NOW, add, drafted
 
 __all__ = ["install", "install_on_both"]

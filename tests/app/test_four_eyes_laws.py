@@ -16,20 +16,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from digest.app import edit_reversal, editing, editing_state, editions
-from digest.app.acts import Actor
-from digest.app.edit_application import EditForm, EditResult
-from digest.app.editing_state import EditRefusedError
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app.editing import changes as editing
+from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.editing_state import EditRefusedError
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
 from digest.edition import approval
 from digest.edition.approval import ApprovalError
 from digest.edition.arrangement import Arrangement
 from digest.edition.content import LabelledBlock
 from digest.edition.edits import EditionField, StoryField
+from digest.installation.acts import Actor
+from digest.installation.opened import Installation
 from digest.store.models import Edition, EditionState
+from tests.app.editing.test_changes import TITLES, url_of
 from tests.app.test_approval_laws import STAFF, PreparedWeek, open_week, prepare_week, sqlite_week
-from tests.app.test_editing import TITLES, url_of
 from tests.edition.test_drafting import NOW
 from tests.run_database import run_on_server, sibling_database_url
 

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
-from digest.app.acts import Actor, Face, NotPermittedError, Role, terminal_actor
 from digest.app.doctor.examination import examine_installation
-from digest.app.installation import Installation, InstallationError
-from digest.app.keys import protect_keys, restore_keys, rotate_key, unprotect_keys
+from digest.app.upkeep.keys import protect_keys, restore_keys, rotate_key, unprotect_keys
 from digest.cli import digest as digest_command
+from digest.installation.acts import Actor, Face, NotPermittedError, Role, terminal_actor
+from digest.installation.opened import Installation, InstallationError
 from digest.settings import Settings, load_settings
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyFileError, KeyRing

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from digest.app.acts import Actor, Face, NotPermittedError, Role, terminal_actor
 from digest.app.doctor.examination import examine_installation
-from digest.app.installation import Installation, InstallationError, create_key_file
-from digest.app.keys import restore_keys
+from digest.app.upkeep.keys import restore_keys
 from digest.cli import digest as digest_command
+from digest.installation.acts import Actor, Face, NotPermittedError, Role, terminal_actor
+from digest.installation.opened import Installation, InstallationError, create_key_file
 from digest.settings import Settings
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database

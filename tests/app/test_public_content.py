@@ -8,16 +8,18 @@ import pytest
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.app import editing, editions, jobs
-from digest.app.attention import attention_sentences
-from digest.app.edit_application import EditForm
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app import jobs
+from digest.app.doctor.attention import attention_sentences
+from digest.app.editing import changes as editing
+from digest.app.editing.edit_application import EditForm
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import JobContext
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.edition.approval import ApprovalError
 from digest.edition.content import EditionContent
 from digest.edition.edits import EditionField
+from digest.installation.opened import Installation
 from digest.settings import LimitSettings, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Edition, Source

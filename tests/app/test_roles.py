@@ -19,15 +19,15 @@ from pydantic import SecretStr
 from sqlalchemy import select, text
 
 import digest.app
-from digest.app import copy_guard
 from digest.app.accounts.sign_in import SignedInStaff
-from digest.app.acts import Actor, Face, NotPermittedError, Role
-from digest.app.corrections import CorrectionForm
-from digest.app.edit_application import EditForm
-from digest.app.installation import Installation
-from digest.app.uploads import ListUploads
+from digest.app.editing.corrections import CorrectionForm
+from digest.app.editing.edit_application import EditForm
+from digest.app.subscribers.uploads import ListUploads
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
 from digest.edition.content import LabelledBlock
+from digest.installation import copy_guard
+from digest.installation.acts import Actor, Face, NotPermittedError, Role
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
@@ -210,7 +210,7 @@ def list_acts() -> dict[str, Callable[..., Any]]:
 
 def _list_modules() -> Iterator[types.ModuleType]:
     for found in pkgutil.walk_packages(digest.app.__path__, "digest.app."):
-        if found.name != "digest.app.acts":  # what acts are made of
+        if found.name != "digest.installation.acts":  # what acts are made of
             yield importlib.import_module(found.name)
 
 

@@ -8,14 +8,15 @@ from PIL import Image
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.app import edit_reversal, editing, editing_state, edition_pictures
-from digest.app.edit_application import EditForm
-from digest.app.editing_state import EditRefusedError
-from digest.app.installation import Installation
+from digest.app.editing import changes as editing
+from digest.app.editing import edit_reversal, editing_state, edition_pictures
+from digest.app.editing.edit_application import EditForm
+from digest.app.editing.editing_state import EditRefusedError
+from digest.app.editing.story_fetch import fetch_story
 from digest.app.jobs import JobContext, run_job
-from digest.app.story_fetch import fetch_story
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
+from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.engine import Database
 from digest.store.models import Edition, MediaFile

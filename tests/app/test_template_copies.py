@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail, find_gallery_mail, sample_facts
+from digest.app.sending.mail_gallery import (
+    READER_MAILS,
+    STAFF_MAILS,
+    compose_gallery_mail,
+    find_gallery_mail,
+    sample_facts,
+)
 from digest.cli import digest as digest_command
 from digest.edition.rendering.fragments import PublicationFrame
 from digest.edition.rendering.template_filters import template_filters

@@ -18,9 +18,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select, text
 
 from digest.app.accounts import sign_in
-from digest.app.acts import terminal_actor
-from digest.app.backups import rehearse_restore, restore_backup
-from digest.app.installation import Installation
+from digest.app.upkeep.backups import rehearse_restore, restore_backup
 from digest.backups import creation, restore
 from digest.backups.archive import MANIFEST_NAME, ArchiveReader, BackupError
 from digest.backups.restore import RestoreResult
@@ -31,6 +29,8 @@ from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send import notices
 from digest.edition.queries import find_edition
+from digest.installation.acts import terminal_actor
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, Notice, StaffMember

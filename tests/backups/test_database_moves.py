@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import insert, inspect, select, text
 
-from digest.app.installation import Installation, open_installation
 from digest.backups.table_rows import tables_by_dependency
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
+from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.audit_chain import prove_audit_log
 from digest.store.delivery_models import Delivery, DeliveryState

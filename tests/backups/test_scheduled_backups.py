@@ -11,13 +11,14 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, text
 
-from digest.app import backups, jobs
-from digest.app.attention import attention_sentences, page_sentences
-from digest.app.installation import Installation
+from digest.app import jobs
+from digest.app.doctor.attention import attention_sentences, page_sentences
 from digest.app.jobs import JobContext
+from digest.app.upkeep import backups
 from digest.backups import encrypted_file
 from digest.backups.archive import BackupError
 from digest.cli import digest
+from digest.installation.opened import Installation
 from digest.settings import BackupSettings, Settings, load_settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, MediaFile

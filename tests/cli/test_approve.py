@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 
-from digest.app.installation import open_installation
 from digest.cli import digest
+from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest.app.installation import Installation, open_installation
 from digest.cli import digest
+from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import AuditEntry, Edition, EditionState

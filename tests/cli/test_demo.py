@@ -11,14 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import func, select
 
-from digest.app import editing_state, editions
-from digest.app.demo import SAMPLE_NOW
-from digest.app.editions import gather_preflight_facts
-from digest.app.growth import view_growth
-from digest.app.installation import open_installation
+from digest.app.demo.sample_week import SAMPLE_NOW
+from digest.app.editing import editing_state
+from digest.app.editions import drafting as editions
+from digest.app.editions.drafting import gather_preflight_facts
+from digest.app.subscribers.growth import view_growth
 from digest.cli import digest
 from digest.edition.preflight.rule_registry import FindingLevel, run_preflight_rules
 from digest.edition.queries import find_edition
+from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.seals import find_stable_point, prove_ledger

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from digest.app.installation import open_installation
+from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from digest.store.models import EditionState
 from tests.conftest import ROOT

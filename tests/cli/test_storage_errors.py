@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from digest.app.installation import open_installation
-from digest.app.storage_errors import StorageError, explain_storage_error
 from digest.cli import digest as digest_command
 from digest.cli.lazy_group import ErrorReportingGroup
+from digest.installation.opened import open_installation
+from digest.installation.storage_errors import StorageError, explain_storage_error
 from digest.settings import Settings
 from digest.store.engine import Database, SchemaTooNewError, newest_schema_revision, open_database
 from subscribers.crypto.keys import KeyRing

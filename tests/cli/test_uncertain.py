@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 from time_machine import TimeMachineFixture
 
-from digest.app.installation import Installation, open_installation
 from digest.cli import digest
+from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from digest.app.attention import attention_sentences
+from digest.app.doctor.attention import attention_sentences
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.collect.parsed_document import DocumentKind
 from digest.collect.sources import (

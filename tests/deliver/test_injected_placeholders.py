@@ -12,7 +12,7 @@ from typing import Any
 import lxml.html
 import pytest
 
-from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS, sample_facts
+from digest.app.sending.mail_gallery import READER_MAILS, STAFF_MAILS, sample_facts
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import create_variants, signup_text

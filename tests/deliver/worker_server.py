@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from digest import logs
-from digest.app.installation import Installation
 from digest.app.jobs import JobContext
+from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings, load_settings
 from digest.stop_signals import stop_on_signal
 from digest.store.engine import open_database

@@ -8,15 +8,15 @@ from jinja2 import Environment
 from lxml import html as lxml_html
 from sqlalchemy import select
 
-from digest.app import editing
-from digest.app.edit_application import EditForm
-from digest.app.installation import Installation
+from digest.app.editing import changes as editing
+from digest.app.editing.edit_application import EditForm
 from digest.collect.parsed_document import SummaryBasis
 from digest.edition.content import EditionContent, LabelledBlock
 from digest.edition.edits import StoryField
 from digest.edition.fragment_names import sections_of_fragment
 from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, render_edition
+from digest.installation.opened import Installation
 from digest.select.values import SummaryOrigin
 from digest.store.engine import Database
 from digest.store.models import Edition

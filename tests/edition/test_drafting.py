@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import editions as weekly
-from digest.app.installation import Installation
+from digest.app.editions import drafting as weekly
 from digest.collect import collection_run
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
@@ -31,6 +30,7 @@ from digest.edition.approval import (
 from digest.edition.approval_proof import verify_approval
 from digest.edition.content import EarlierAppearance, EditionContent
 from digest.edition.drafting import DraftError
+from digest.installation.opened import Installation
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.settings import (
     PublicationSettings,

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 from sqlalchemy import delete, select
 
-from digest.app import editions as weekly
-from digest.app.installation import Installation
+from digest.app.editions import drafting as weekly
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.edition.approval import take_back_approval
 from digest.edition.edit_log import append_edit, load_edits, load_proposal
 from digest.edition.edits import Edit, EditDraft, EditionField, EditKind
 from digest.edition.grown_proposal import GrownProposal
+from digest.installation.opened import Installation
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionStory
 from tests.actors import ADMIN

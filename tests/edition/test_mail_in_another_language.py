@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from digest.app.mail_gallery import (
+from digest.app.sending.mail_gallery import (
     READER_MAILS,
     STAFF_MAILS,
     ShownMail,

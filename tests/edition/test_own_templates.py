@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 from digest.app.doctor.examination import examine_installation
-from digest.app.installation import Installation
 from digest.cli import digest as digest_command
 from digest.edition.content import EditionContent
 from digest.edition.rendering.fragments import (
@@ -17,6 +16,7 @@ from digest.edition.rendering.fragments import (
     render_edition,
     render_subject,
 )
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.templating import (

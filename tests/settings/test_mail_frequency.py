@@ -2,7 +2,7 @@
 
 import pytest
 
-from digest.app.consent_wordings import current_wording
+from digest.app.subscribers.consent_wordings import current_wording
 from digest.catalogues import load_language
 from digest.settings import PublicationSettings, ScheduleSettings, Settings, SettingsFile
 from digest.settings.mail_frequency import MailFrequency

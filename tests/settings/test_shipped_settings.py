@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 import digest
-from digest.app.attention import explain_unfed_sections
+from digest.app.doctor.attention import explain_unfed_sections
 from digest.settings import DEFAULT_SECTIONS, SettingsFile, SourceSettings, SponsorSettings, load_settings
 
 SHIPPED = Path(digest.__file__).parent / "shipped.toml"

@@ -27,7 +27,6 @@ from PIL import Image
 
 from digest import logs
 from digest.app.doctor.received_message import MessageFileError, ReceivedMessage, examine_message
-from digest.app.installation import Installation
 from digest.backups.archive import ArchiveReader, BackupError
 from digest.collect.encoded_image import CardWords, CropShape, ImageError
 from digest.collect.fetch.robots_txt import RobotsRules
@@ -39,6 +38,7 @@ from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
 from digest.deliver.events.mailbox import incoming_mail, mime, reports
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
+from digest.installation.opened import Installation
 from digest.long_lived import set_long_lived_aside
 from digest.settings import Settings, SettingsError, load_settings
 from digest.store.engine import migrate_schema, open_database

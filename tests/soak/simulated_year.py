@@ -24,16 +24,20 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from digest.app import backups, editing, editions, people, uncertain_acts
-from digest.app import hold as hold_acts
-from digest.app.edit_application import EditForm
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app.editing import changes as editing
+from digest.app.editing.edit_application import EditForm
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import SLOT_JOBS
+from digest.app.sending import uncertain_acts
+from digest.app.subscribers import people
+from digest.app.upkeep import backups
 from digest.backups import creation
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
 from digest.edition.edits import EditionField
+from digest.installation import hold as hold_acts
+from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState, TimetableSlot
 from subscribers.consent.preferences import Preferences, change_preferences

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import scheduler
 from digest.app import jobs
-from digest.app.installation import Installation, create_key_file, open_installation
 from digest.app.jobs import JobContext
+from digest.installation.opened import Installation, create_key_file, open_installation
 from digest.settings import Settings, load_settings
 from digest.store.process_owner import ProcessOwner
 from tests.shared_statements import share_compiled_statements

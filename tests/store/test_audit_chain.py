@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select, update
 
-from digest.app import maintenance
+from digest.app.upkeep import maintenance
 from digest.store.audit import record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.engine import Database

@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from digest.app import audit_log, people
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.app.acts import Actor, Face, Role
-from digest.app.demo import DEMO_ACTOR, SAMPLE_ADMIN, SAMPLE_NOW
-from digest.app.installation import open_installation
+from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_ADMIN, SAMPLE_NOW
+from digest.app.subscribers import people
+from digest.app.upkeep import audit_log
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from digest.store.audit import record_audit
 from digest.store.engine import migrate_schema, open_database

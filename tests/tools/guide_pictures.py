@@ -15,14 +15,15 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from digest.app import corrections, editing
-from digest.app.acts import Actor, Face, Role
-from digest.app.corrections import CorrectionForm
-from digest.app.demo import SAMPLE_NOW
-from digest.app.edit_application import EditForm
+from digest.app.demo.sample_week import SAMPLE_NOW
+from digest.app.editing import changes as editing
+from digest.app.editing import corrections
+from digest.app.editing.corrections import CorrectionForm
+from digest.app.editing.edit_application import EditForm
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
 from digest.edition.edits import EditionField, StoryField
+from digest.installation.acts import Actor, Face, Role
 from digest.store import staff
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.web.app import create_app

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from digest.app.mail_gallery import compose_gallery_mail
+from digest.app.sending.mail_gallery import compose_gallery_mail
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
 from digest.edition.content import EditionContent

@@ -15,7 +15,6 @@ from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import text
 
-from digest.app.installation import Installation
 from digest.edition.content import (
     EditionContent,
     EditionLink,
@@ -34,6 +33,7 @@ from digest.edition.rendering.fragments import (
     render_edition,
 )
 from digest.edition.story_archive import archive_edition
+from digest.installation.opened import Installation
 from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFile
 from digest.store import staff, staff_sessions
 from digest.store.delivery_models import StaffMember

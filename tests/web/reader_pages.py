@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from digest.app.background import process_signup_requests, send_due_notices
-from digest.app.silent_readers import ask_silent_readers
+from digest.app.sending.background import process_signup_requests, send_due_notices
+from digest.app.subscribers.silent_readers import ask_silent_readers
 from digest.store.models import EditionState
 from digest.web.app import create_app
 from subscribers.crypto.link_tokens import make_link_token

@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from digest.app import sending
-from digest.app.alarm_mail import mail_new_alarms
-from digest.app.background import send_due_notices
+from digest.app.sending import control as sending
+from digest.app.sending.alarm_mail import mail_new_alarms
+from digest.app.sending.background import send_due_notices
 from digest.deliver.control import edition_control
 from digest.store.models import EditionState
 from tests.actors import EDITOR

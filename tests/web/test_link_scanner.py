@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 from werkzeug.test import TestResponse
 
-from digest.app.consent_wordings import current_wording
+from digest.app.subscribers.consent_wordings import current_wording
 from digest.store import staff
 from digest.store.engine import Database
 from digest.store.models import EditionState, Source

@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr, ValidationError
 
 from digest.app.accounts.refused_sign_ins import SCOPE
-from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState

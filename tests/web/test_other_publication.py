@@ -7,8 +7,8 @@ import pytest
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_own_texts
-from digest.app.installation import Installation
-from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail
+from digest.app.sending.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.templating import find_template_folder

@@ -23,14 +23,16 @@ from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select, text
 
-from digest.app import background, editions, sending
-from digest.app.demo import SAMPLE_NOW
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation, open_installation
+from digest.app.demo.sample_week import SAMPLE_NOW
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import background
+from digest.app.sending import control as sending
 from digest.collect import collection_run
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
 from digest.edition.queries import find_edition
+from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.web.app import create_app

@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select, update
 
-from digest.app import background, maintenance
-from digest.app.installation import Installation
-from digest.app.seal_mail import is_seal_mail_due
+from digest.app.sending import background
+from digest.app.upkeep import maintenance
+from digest.app.upkeep.seal_mail import is_seal_mail_due
+from digest.installation.opened import Installation
 from digest.settings import AlertSettings
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember

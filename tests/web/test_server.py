@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from digest.app.installation import Installation
 from digest.deliver.providers.registry import describe_address_holders
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.engine import Database, open_database
 from digest.store.models import EditionState

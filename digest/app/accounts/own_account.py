@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from digest.app.accounts import code_apps, passkeys, passwords
 from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, list_sign_ins, require_current_password
 from digest.app.accounts.visitor import Visitor
-from digest.app.acts import Act, Role
-from digest.app.installation import Installation
+from digest.installation.acts import Act, Role
+from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff_sessions
 from digest.store.account_models import CodeApp, Passkey, SignIn, StaffSession

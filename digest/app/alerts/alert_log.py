@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.alerts.alert_mail import queue_alert_mail
 from digest.app.alerts.conditions import AlertCondition, find_alert_conditions
-from digest.app.installation import Installation
+from digest.installation.opened import Installation
 from digest.store.alert_models import OPEN_ALERT, Alert, AlertPost
 from subscribers.errors import ApplicationError
 from subscribers.store.database import upsert

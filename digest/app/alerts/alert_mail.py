@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from digest.app.installation import Installation
-from digest.app.staff_mail import queue_staff_mail
 from digest.deliver.control import article_looks, edition_control
 from digest.edition.queries import UnknownEditionError, find_edition
+from digest.installation.opened import Installation
+from digest.installation.staff_mail import queue_staff_mail
 from digest.store.alert_models import Alert
 
 # While the installation is held no mail leaves, this one neither.

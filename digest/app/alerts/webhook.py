@@ -13,12 +13,12 @@ import httpx
 import structlog
 from sqlalchemy import select, update
 
-from digest.app.acts import Act, Actor, Role
-from digest.app.installation import Installation
 from digest.collect.fetch import http_connection, policy
 from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
 from digest.collect.fetch.fetcher import build_user_agent
 from digest.collect.fetch.result import FetchError
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.settings.concerns import Concern
 from digest.store.alert_models import Alert, AlertPost

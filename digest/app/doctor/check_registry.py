@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from digest.app.doctor.outside_world import OutsideWorld
-from digest.app.installation import Installation
 from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
+from digest.installation.opened import Installation
 from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence
 

@@ -15,8 +15,8 @@ from digest.app.doctor.check_registry import (
     report_error,
     run_check,
 )
-from digest.app.installation import Installation
 from digest.deliver.providers.kind import DoctorFinding
+from digest.installation.opened import Installation
 from digest.settings import SettingsError
 from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from digest.app import page_views
-from digest.app.disk_growth import forecast_days_left, read_free_space
 from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     doctor_check,
@@ -18,10 +16,12 @@ from digest.app.doctor.check_registry import (
     report_fine,
     report_warning,
 )
-from digest.app.installation import missing_key_file
-from digest.app.keys import list_files_in_clear
+from digest.app.editions import page_views
+from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
+from digest.app.upkeep.keys import list_files_in_clear
 from digest.collect.sandbox.client import list_open_doors_of_children
 from digest.deliver.providers.kind import DoctorFinding
+from digest.installation.opened import missing_key_file
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import AuditEntry
 from subscribers.consent.departure_log import DepartureLogError

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from digest.app.attention import ATTENTION_KINDS, find_attention
-from digest.app.backups import BACK_UP
-from digest.app.coming_steps import LOOK_AHEAD, list_coming_steps
+from digest.app.calendar.coming_steps import LOOK_AHEAD, list_coming_steps
+from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
 from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     add_check,
@@ -20,6 +19,7 @@ from digest.app.doctor.check_registry import (
     report_fine,
     report_warning,
 )
+from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding

@@ -6,7 +6,6 @@ from contextlib import closing
 from functools import partial
 from urllib.parse import urlsplit
 
-from digest.app.consent_wordings import current_wording
 from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     add_check,
@@ -15,7 +14,8 @@ from digest.app.doctor.check_registry import (
     report_fine,
     report_warning,
 )
-from digest.app.mail_gallery import find_rendering_mistakes
+from digest.app.sending.mail_gallery import find_rendering_mistakes
+from digest.app.subscribers.consent_wordings import current_wording
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use

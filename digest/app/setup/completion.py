@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.app.acts import Act, Actor, Role
-from digest.app.installation import Installation, create_key_file, open_installation
 from digest.app.setup.plan import SetupPlan, write_planned_files
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation, create_key_file, open_installation
 from digest.settings import Settings, load_settings
 from digest.settings.concerns import Concern
 from subscribers.crypto.keys import KeyRing

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 
-from digest.app import consent_wordings, people
+from digest.app.subscribers import consent_wordings, people
 from digest.cli.context import (
     MOMENT,
     CommandContext,

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from digest.app import lists, silent_readers
-from digest.app.silent_readers import MOST_YEARS
+from digest.app.subscribers import lists, silent_readers
+from digest.app.subscribers.silent_readers import MOST_YEARS
 from digest.cli.context import CommandContext, check_reason, pass_command_context
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress

@@ -7,9 +7,9 @@ from typing import Any
 from flask import Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import audit_log, audit_topics
-from digest.app.audit_log import AuditFilter, AuditPlace
-from digest.app.reasons import ReasonError, may_hold_address, read_reason
+from digest.installation.reasons import ReasonError, may_hold_address, read_reason
+from digest.app.upkeep import audit_log, audit_topics
+from digest.app.upkeep.audit_log import AuditFilter, AuditPlace
 from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context

@@ -7,13 +7,15 @@ from typing import Any
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import delivery_views, hold, staff, uncertain_acts
-from digest.app.examined_logs import LogUploadError
-from digest.app.reasons import ReasonError, read_reason
+from digest.app.accounts import staff
+from digest.app.sending import delivery_views, uncertain_acts
+from digest.app.sending.examined_logs import LogUploadError
+from digest.installation.reasons import ReasonError, read_reason
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.log_evidence import LogVerdict
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
 from digest.edition.queries import UnknownEditionError
+from digest.installation import hold
 from digest.web.admin import reader_words
 from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor, current_staff

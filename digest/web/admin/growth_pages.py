@@ -4,7 +4,7 @@ from datetime import date
 
 from flask import render_template
 
-from digest.app.growth import EditionStanding, GrowthView, view_growth
+from digest.app.subscribers.growth import EditionStanding, GrowthView, view_growth
 from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor
 from digest.web.charts import Chart, LimitLine, draw_bars, draw_line

@@ -6,7 +6,7 @@ from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.doctor.examination import list_checks
-from digest.app.health_reports import ExaminationRunsError, ExaminationStage
+from digest.app.doctor.health_reports import ExaminationRunsError, ExaminationStage
 from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context

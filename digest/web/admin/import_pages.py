@@ -5,10 +5,10 @@ from typing import Any
 from flask import Response, abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import lists, uploads
-from digest.app.reasons import ReasonError, read_reason
-from digest.app.upload_files import ListUpload, UploadStage
-from digest.app.uploads import UnknownUploadError
+from digest.app.subscribers import lists, uploads
+from digest.installation.reasons import ReasonError, read_reason
+from digest.app.subscribers.upload_files import ListUpload, UploadStage
+from digest.app.subscribers.uploads import UnknownUploadError
 from digest.web.admin import import_words
 from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor, current_staff

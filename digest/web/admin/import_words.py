@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from digest.app.upload_files import UploadStage
+from digest.app.subscribers.upload_files import UploadStage
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.formats import ColumnMeaning, RowStatus
 from subscribers.transfer.import_report import VOUCHED_ROWS

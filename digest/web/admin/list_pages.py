@@ -7,8 +7,8 @@ from typing import IO
 from flask import Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import lists, people, reader_records
-from digest.app.reasons import ReasonError, read_reason
+from digest.app.subscribers import lists, people, reader_records
+from digest.installation.reasons import ReasonError, read_reason
 from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context

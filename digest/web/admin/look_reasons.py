@@ -2,7 +2,7 @@
 
 from flask import request
 
-from digest.app.reasons import read_reason
+from digest.installation.reasons import read_reason
 
 LOOK_REASONS = ("A reader asked", "A mail came back or was complained about")
 

@@ -3,7 +3,7 @@
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
-from digest.app.processing_record import view_processing_record
+from digest.app.site.processing_record import view_processing_record
 from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import people, readers
-from digest.app.reasons import may_hold_address
+from digest.app.subscribers import people, readers
+from digest.installation.reasons import may_hold_address
 from digest.web.admin import reader_words
 from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.look_reasons import LOOK_REASONS

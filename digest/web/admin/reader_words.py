@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from digest.app.reader_records import ConsentLink, ReaderRecord, SentMail
-from digest.app.readers import LastEdition
+from digest.app.subscribers.reader_records import ConsentLink, ReaderRecord, SentMail
+from digest.app.subscribers.readers import LastEdition
 from digest.deliver.events.failure_causes import FailureCause
 from digest.store.delivery_models import DeliveryState
 from digest.web.filters import day_seen_from, hour_with_zone, short_day

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from flask import Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import people, reader_records
-from digest.app.people import UnknownPersonError
-from digest.app.reasons import ReasonError, read_reason
+from digest.app.subscribers import people, reader_records
+from digest.app.subscribers.people import UnknownPersonError
+from digest.installation.reasons import ReasonError, read_reason
 from digest.web.admin import reader_words
 from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.look_reasons import LOOK_REASONS, read_look_reason

@@ -3,9 +3,9 @@
 from flask import abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import address_searches, reader_records
-from digest.app.address_searches import AddressSearch, SearchStage
-from digest.app.people import UnknownPersonError
+from digest.app.subscribers import address_searches, reader_records
+from digest.app.subscribers.address_searches import AddressSearch, SearchStage
+from digest.app.subscribers.people import UnknownPersonError
 from digest.web.admin import reader_words
 from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.look_reasons import read_look_reason

@@ -7,12 +7,14 @@ from typing import Any
 from flask import abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import consent_wordings, logo_uploads, setting_changes, staff
+from digest.app.accounts import staff
 from digest.app.alerts import webhook
 from digest.app.alerts.webhook import AlertTestError
-from digest.app.background_backups import BackupRunsError, BackupView
-from digest.app.logos import LogoRefusedError
-from digest.app.setting_changes import EDITABLE_TABLES, ReleasePair
+from digest.app.settings import logo_uploads, setting_changes
+from digest.app.settings.logos import LogoRefusedError
+from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleasePair
+from digest.app.subscribers import consent_wordings
+from digest.app.upkeep.background_backups import BackupRunsError, BackupView
 from digest.backups.archive import BackupError
 from digest.settings import SettingsError
 from digest.settings.file_edits import SettingsConflictError

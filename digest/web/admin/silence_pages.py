@@ -3,9 +3,9 @@
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import silent_readers
-from digest.app.reasons import ReasonError
-from digest.app.silent_readers import MOST_YEARS, USUAL_YEARS
+from digest.app.subscribers import silent_readers
+from digest.installation.reasons import ReasonError
+from digest.app.subscribers.silent_readers import MOST_YEARS, USUAL_YEARS
 from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.list_pages import FIRST_QUESTIONS, MAX_QUESTIONS, read_most
 from digest.web.auth.access import current_actor

@@ -6,10 +6,11 @@ from typing import Any
 from flask import Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import source_overview, sources
-from digest.app.page_views import list_known_sources
-from digest.app.source_overview import SourceView, UnknownSourceNumberError
-from digest.app.sources import SourceRefusedError, TriedSource
+from digest.app.editions.page_views import list_known_sources
+from digest.app.sources import configured as sources
+from digest.app.sources import source_overview
+from digest.app.sources.configured import SourceRefusedError, TriedSource
+from digest.app.sources.source_overview import SourceView, UnknownSourceNumberError
 from digest.settings import SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError

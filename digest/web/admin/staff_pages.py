@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import staff as staff_acts
 from digest.app.accounts import sign_in
+from digest.app.accounts import staff as staff_acts
 from digest.app.accounts.own_account import OwnAccountError
-from digest.app.staff import StaffOverview
+from digest.app.accounts.staff import StaffOverview
 from digest.store.staff import StaffError
 from digest.web.admin.blueprint import admin_pages
 from digest.web.auth.access import current_actor, current_staff

@@ -8,9 +8,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
-from digest.app.archive import FeedEdition, TopicPage
-from digest.app.page_metadata import mark_title
-from digest.app.web_editions import EditionLine
+from digest.app.editions.web_editions import EditionLine
+from digest.app.site.archive import FeedEdition, TopicPage
+from digest.app.site.page_metadata import mark_title
 from digest.settings import PublicationSettings
 from subscribers.reader_language import ReaderLanguage
 

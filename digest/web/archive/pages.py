@@ -8,9 +8,11 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from markupsafe import Markup, escape
 from werkzeug.wrappers import Response as AnyResponse
 
-from digest.app import archive, page_views, past_editions, web_editions
-from digest.app.edition_dates import build_calendar_feed, build_edition_calendar
-from digest.app.page_metadata import describe_edition_page, describe_home_picture
+from digest.app.editions import page_views, web_editions
+from digest.app.editions.edition_dates import build_calendar_feed, build_edition_calendar
+from digest.app.site import archive
+from digest.app.site.page_metadata import describe_edition_page, describe_home_picture
+from digest.app.sources import past_editions
 from digest.settings import PublicationSettings, Settings
 from digest.web.archive import feeds
 from digest.web.context import web_context

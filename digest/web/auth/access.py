@@ -11,7 +11,7 @@ from werkzeug.routing import RequestRedirect
 from digest.app.accounts import sign_in
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.accounts.visitor import Visitor
-from digest.app.acts import Actor, ConfirmationRequiredError, Role
+from digest.installation.acts import Actor, ConfirmationRequiredError, Role
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context

@@ -3,8 +3,7 @@
 from flask import Blueprint, Response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import staff
-from digest.app.accounts import own_account, sign_in
+from digest.app.accounts import own_account, sign_in, staff
 from digest.app.accounts.passkeys import ChallengePurpose, PasskeyError, RelyingParty
 from digest.app.accounts.sign_in import SessionEndedError, SignInRefusedError
 from digest.app.accounts.try_limits import TooManyTriesError

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from digest.app.acts import Role
+from digest.installation.acts import Role
 
 
 @dataclass(frozen=True, slots=True)

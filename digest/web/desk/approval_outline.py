@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from digest.app.approvals import ApprovalOverview
-from digest.app.editing_state import EditingState
+from digest.app.approval.approvals import ApprovalOverview
+from digest.app.editing.editing_state import EditingState
 from digest.edition.arrangement import ArrangedStory
 from digest.edition.content import EditionContent
 from digest.edition.content_changes import ChangeKind, ContentChange, ItemPlace

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import approvals, editing_state, staff
-from digest.app.approvals import ApprovalOverview
-from digest.app.editing_state import EditingState
+from digest.app.accounts import staff
+from digest.app.approval import approvals
+from digest.app.approval.approvals import ApprovalOverview
+from digest.app.editing import editing_state
+from digest.app.editing.editing_state import EditingState
 from digest.edition.content import EditionContent
 from digest.edition.sent_back_notes import SentBackError
 from digest.web.auth.access import current_actor

@@ -7,9 +7,11 @@ from datetime import date, datetime, time
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import calendar, deadlines, staff
-from digest.app.page_context import describe_release_days
-from digest.app.release_drafts import CalendarError
+from digest.app.accounts import staff
+from digest.app.approval import deadlines
+from digest.app.calendar import releases as calendar
+from digest.app.calendar.release_drafts import CalendarError
+from digest.app.site.page_context import describe_release_days
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.calendar_rows import build_calendar_rows, calendar_sentence, describe_steps

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from digest.app.acts import SCHEDULER
-from digest.app.calendar import CalendarEntry
+from digest.app.calendar.releases import CalendarEntry
 from digest.edition.release_calendar import PlannedRelease, ReleaseSteps
+from digest.installation.acts import SCHEDULER
 from digest.store.models import EditionState
 from digest.web.desk.colleagues import name_actor
 from subscribers.phrases import clock_hour, clock_time, join_words, sentence, short_month_day, weekday_month_day

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from flask import render_template, request
 from werkzeug.datastructures import MultiDict
 
-from digest.app import clipboard, page_views, staff
-from digest.app.edit_application import EditForm, EditResult
-from digest.app.editing_state import EditRefusedError
+from digest.app.accounts import staff
+from digest.app.editing import clipboard
+from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.editing_state import EditRefusedError
+from digest.app.editions import page_views
 from digest.edition.content import EditionContent
 from digest.edition.edits import Edit
 from digest.web.auth.access import current_actor

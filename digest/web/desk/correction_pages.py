@@ -3,8 +3,9 @@
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import correction_emails, corrections
-from digest.app.corrections import CorrectionError, CorrectionForm
+from digest.app.approval import correction_emails
+from digest.app.editing import corrections
+from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.edition.corrections import CorrectedField
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 from werkzeug.datastructures import MultiDict
 
-from digest.app import edit_reversal, editing, editing_state
-from digest.app.edit_application import EditForm, EditResult
-from digest.app.editing_state import EditingState, EditRefusedError
-from digest.app.installation import Installation
+from digest.app.editing import changes as editing
+from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
+from digest.installation.opened import Installation
 from digest.web.desk.story_pool import find_fitting_sections, find_lead_section, find_listed_story, find_story_url
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.app.edit_application import EditResult
+from digest.app.editing.edit_application import EditResult
 from digest.edition.arrangement import ArrangedStory, Arrangement
 from digest.edition.content import EditionContent
 from digest.edition.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditConflict, EditDraft, EditKind

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
-from digest.app.edit_history import EditionHistory
+from digest.app.editing.edit_history import EditionHistory
 from digest.edition.arrangement import Arrangement, EditOutcome
 from digest.edition.edits import EDITION_TARGET, Edit, EditionField, EditKind, StoryField
 from digest.settings import SectionSettings

@@ -6,9 +6,9 @@ from datetime import date
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from digest.app.clipboard import KeptClipping
-from digest.app.edition_dates import find_early_days
-from digest.app.presence import PresentColleague
+from digest.app.editing.clipboard import KeptClipping
+from digest.app.editing.presence import PresentColleague
+from digest.app.editions.edition_dates import find_early_days
 from digest.edition.arrangement import ArrangedStory, Arrangement, RemovedStory
 from digest.edition.content import EditionContent, LabelledBlock, SectionEntry
 from digest.edition.edits import Edit, EditKind

@@ -11,15 +11,19 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app import approvals, clipboard, editing, editing_state, page_views, presence, staff
-from digest.app.edit_application import EditForm, EditResult
-from digest.app.editing_state import EditingState, EditRefusedError
-from digest.app.installation import Installation
-from digest.app.page_views import EditionView
-from digest.app.presence import HEARTBEAT_PERIOD
+from digest.app.accounts import staff
+from digest.app.approval import approvals
+from digest.app.editing import changes as editing
+from digest.app.editing import clipboard, editing_state, presence
+from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.editing_state import EditingState, EditRefusedError
+from digest.app.editing.presence import HEARTBEAT_PERIOD
+from digest.app.editions import page_views
+from digest.app.editions.page_views import EditionView
 from digest.edition.content import BlockKind, EditionContent, LabelledBlock
 from digest.edition.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
+from digest.installation.opened import Installation
 from digest.store.models import EditionState
 from digest.web.auth.access import current_actor, current_staff, is_admin
 from digest.web.context import web_context

@@ -3,8 +3,8 @@
 from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from digest.app import mail_gallery
-from digest.app.mail_gallery import GalleryMail
+from digest.app.sending import mail_gallery
+from digest.app.sending.mail_gallery import GalleryMail
 from digest.web.context import web_context
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.app.audit_log import read_detail
-from digest.app.sending_view import SendingView
+from digest.app.sending.sending_view import SendingView
+from digest.app.upkeep.audit_log import read_detail
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.web.desk.colleagues import name_actor
 from digest.web.filters import count_with_noun

@@ -3,8 +3,8 @@
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import edit_history, edit_reversal
-from digest.app.editing_state import EditRefusedError
+from digest.app.editing import edit_history, edit_reversal
+from digest.app.editing.editing_state import EditRefusedError
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.edit_history import HistoryQuery, tell_history

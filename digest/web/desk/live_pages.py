@@ -5,8 +5,9 @@ from dataclasses import asdict
 from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import approvals, editing_state, presence
-from digest.app.editing_state import EditRefusedError
+from digest.app.approval import approvals
+from digest.app.editing import editing_state, presence
+from digest.app.editing.editing_state import EditRefusedError
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.desk.approval_outline import describe_standing_news

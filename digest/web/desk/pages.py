@@ -6,9 +6,14 @@ from flask import Blueprint, Response, abort, current_app, redirect, render_temp
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app import approvals, editing_state, editions, page_views, sending, source_overview
-from digest.app.attention import page_sentences
-from digest.app.edition_status import edition_status
+from digest.app.approval import approvals
+from digest.app.doctor.attention import page_sentences
+from digest.app.editing import editing_state
+from digest.app.editions import drafting as editions
+from digest.app.editions import page_views
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import control as sending
+from digest.app.sources import source_overview
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.providers.kind import ProviderSettingsError

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from werkzeug.datastructures import FileStorage
 
-from digest.app import edition_pictures
-from digest.app.edit_application import EditForm, EditResult
-from digest.app.editing_state import EditRefusedError
-from digest.app.installation import Installation
+from digest.app.editing import edition_pictures
+from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.editing_state import EditRefusedError
+from digest.installation.opened import Installation
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from digest.app import editions, page_views
+from digest.app.editions import drafting as editions
+from digest.app.editions import page_views
 from digest.edition.content import EditionContent
 from digest.web.context import web_context
 from digest.web.desk.previews import PREVIEW_VIEWS, MailSize, PreviewView, find_preview_view

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from digest.app.page_views import EditionView
-from digest.app.release_starts import ReleaseStart
+from digest.app.editions.page_views import EditionView
+from digest.app.editions.release_starts import ReleaseStart
 from digest.store.models import EditionState
 from digest.web.filters import count_with_noun, day_and_hour
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from digest.app.sending_view import SendingView
+from digest.app.sending.sending_view import SendingView
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.send.alarms import AlarmReading

@@ -3,9 +3,13 @@
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app import hold, page_views, sending, sending_view, staff
-from digest.app.acts import Role
-from digest.app.reasons import ReasonError, read_optional_reason
+from digest.app.accounts import staff
+from digest.app.editions import page_views
+from digest.app.sending import control as sending
+from digest.app.sending import sending_view
+from digest.installation.reasons import ReasonError, read_optional_reason
+from digest.installation import hold
+from digest.installation.acts import Role
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.sending_outline import SendingPhase, build_sending_outline

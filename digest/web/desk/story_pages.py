@@ -7,8 +7,9 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from digest.app import clipboard, editing, editing_state, story_fetch
-from digest.app.editing_state import EditRefusedError
+from digest.app.editing import changes as editing
+from digest.app.editing import clipboard, editing_state, story_fetch
+from digest.app.editing.editing_state import EditRefusedError
 from digest.collect.parsed_document import SummaryBasis
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context

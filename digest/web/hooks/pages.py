@@ -8,7 +8,7 @@ import structlog
 from flask import Blueprint, Response, abort, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from digest.app import background
+from digest.app.sending import background
 from digest.web.context import web_context
 
 MAX_POST_BYTES = 2_000_000  # octets; providers post less than half of it

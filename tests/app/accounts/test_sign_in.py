@@ -14,8 +14,8 @@ from sqlalchemy import Engine, event, func, select
 from structlog.testing import capture_logs
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from digest.app import staff as staff_acts
 from digest.app.accounts import code_apps, own_account, passwords, refused_sign_ins, sign_in, try_limits
+from digest.app.accounts import staff as staff_acts
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.passkeys import PasskeyError
 from digest.app.accounts.passwords import PasswordRefusedError
@@ -23,9 +23,9 @@ from digest.app.accounts.refused_sign_ins import Refusals
 from digest.app.accounts.sign_in import SignedInStaff, SignInRefusedError
 from digest.app.accounts.try_limits import TooManyTriesError
 from digest.app.accounts.visitor import Visitor, make_device_mark, read_device_mark
-from digest.app.acts import Face, NotPermittedError
-from digest.app.installation import Installation
-from digest.app.maintenance import delete_old_sign_ins
+from digest.app.upkeep.maintenance import delete_old_sign_ins
+from digest.installation.acts import Face, NotPermittedError
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.account_models import CodeApp, Passkey, RecoveryCode, SignIn, StaffSession, UsedChallenge
 from digest.store.delivery_models import StaffMember

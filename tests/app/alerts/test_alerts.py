@@ -19,12 +19,12 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import func, select, text
 from werkzeug import Request, Response
 
-from digest.app import background
 from digest.app.alerts import alert_log, webhook
 from digest.app.alerts.alert_log import OVER_AFTER, decide_changes, look_for_alerts
 from digest.app.alerts.alert_mail import OWN_MAIL_KINDS, UNMAILED_KINDS
 from digest.app.alerts.conditions import ALERT_KINDS, RECOVERY_TIME, AlertCondition
-from digest.app.maintenance import delete_old_alerts
+from digest.app.sending import background
+from digest.app.upkeep.maintenance import delete_old_alerts
 from digest.deliver.control import installation_hold
 from digest.settings import AlertSettings, Settings, SettingsFile
 from digest.store.alert_models import Alert, AlertPost

@@ -18,8 +18,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.outside_world import OutsideWorld
-from digest.app.installation import Installation
 from digest.deliver.compose.dkim import load_signer
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.web.app import create_app
 from tests.app.doctor.fake_name_server import FakeNameServer, Records

@@ -13,14 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy import text
 
 from digest.app.accounts.refused_sign_ins import SCOPE, SURGE
-from digest.app.backups import BACK_UP
-from digest.app.installation import Installation
+from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_looks, installation_hold
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.sendgrid import suppression_pull
 from digest.edition.content import EditionContent
 from digest.edition.queries import release_slot
+from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import (

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from digest.app.disk_growth import forecast_days_left, record_free_space
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import examine_outside, explain_dns_lines, list_checks, refer_to_first, run_checks
-from digest.app.installation import Installation, InstallationError, open_installation
+from digest.app.upkeep.disk_growth import forecast_days_left, record_free_space
 from digest.cli import digest
 from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox
 from digest.deliver.providers.kind import DoctorFinding
+from digest.installation.opened import Installation, InstallationError, open_installation
 from digest.settings import Settings
 from digest.store.engine import Database, has_schema, open_database
 from subscribers.crypto.keys import KeyRing

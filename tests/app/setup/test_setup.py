@@ -11,13 +11,13 @@ from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
-from digest.app.installation import open_installation
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers
 from digest.app.setup.dns_records import list_dns_records
 from digest.app.setup.plan import CONTAINER_USER, plan_setup
 from digest.app.setup.warm_up import propose_warm_up
 from digest.cli import digest
 from digest.deliver.compose.dkim import load_signer
+from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from digest.store.models import AuditEntry
 from digest.web.app import create_app

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from digest.app.installation import open_installation
 from digest.collect.encoded_image import CardWords, CropShape
 from digest.collect.image_codec import READABLE_FORMATS
 from digest.collect.parsers import parse_document
@@ -29,6 +28,7 @@ from digest.collect.sandbox.confinement import (
     leave_out,
     list_code_folders,
 )
+from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from tests.conftest import ROOT
 

@@ -12,8 +12,7 @@ import pytest
 from sqlalchemy import event, func, select, update
 from sqlalchemy.exc import OperationalError
 
-from digest.app import background
-from digest.app.installation import Installation
+from digest.app.sending import background
 from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.events import payloads, processor
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
@@ -23,6 +22,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageO
 from digest.deliver.send import progress
 from digest.deliver.send.edition_run import SendError, SendReport, run_edition
 from digest.edition.queries import UnknownEditionError
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState

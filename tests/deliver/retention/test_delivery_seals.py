@@ -10,15 +10,16 @@ import pytest
 from sqlalchemy import delete, event, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from digest.app import maintenance, sending
-from digest.app.acts import Actor, Face, Role
-from digest.app.installation import Installation
+from digest.app.sending import control as sending
+from digest.app.upkeep import maintenance
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.processor import process_events
 from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
 from digest.deliver.retention.delivery_disclosures import aggregate_deliveries, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent import disclosure_log, disclosures, sealed_rows, seals

@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, func, select, text, update
 
-from digest.app import maintenance
-from digest.app.installation import Installation
+from digest.app.upkeep import maintenance
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.retention.delivery_disclosures import (
     ROWS_PER_TRANSACTION,
@@ -27,6 +26,7 @@ from digest.deliver.retention.delivery_disclosures import (
     total_purpose,
 )
 from digest.deliver.retention.provider_erasures import queue_provider_erasures
+from digest.installation.opened import Installation
 from digest.settings import RetentionSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
 from digest.store.engine import Database, open_database

@@ -9,9 +9,8 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
-from digest.app import maintenance
-from digest.app.attention import attention_sentences
-from digest.app.installation import Installation
+from digest.app.doctor.attention import attention_sentences
+from digest.app.upkeep import maintenance
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import plan_deliveries
@@ -27,6 +26,7 @@ from digest.deliver.retention.provider_erasures import (
     erasure_retry_delay,
     forward_erasures,
 )
+from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, ProviderErasure
 from digest.store.engine import open_database

@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from digest.app import uncertain_acts
-from digest.app.acts import NotPermittedError
-from digest.app.installation import Installation
+from digest.app.sending import uncertain_acts
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome
 from digest.deliver.send.edition_run import run_edition
 from digest.deliver.send.log_evidence import DoubtfulDelivery, LogEvidence, LogVerdict, weigh_log
 from digest.deliver.send.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
+from digest.installation.acts import NotPermittedError
+from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.store.models import Person, PersonState

@@ -6,12 +6,12 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from digest.app import uncertain_acts
-from digest.app.installation import Installation
+from digest.app.sending import uncertain_acts
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send import notice_queue, notices
 from digest.deliver.send.edition_run import run_edition
 from digest.deliver.send.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
+from digest.installation.opened import Installation
 from subscribers.mail_requests import MailRequest
 from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup

@@ -14,15 +14,15 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
-from digest.app.background import NOTICE_RETRY_DELAY, send_due_notices
-from digest.app.consent_wordings import current_wording
-from digest.app.installation import Installation
+from digest.app.sending.background import NOTICE_RETRY_DELAY, send_due_notices
+from digest.app.subscribers.consent_wordings import current_wording
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send import notice_queue, notices
 from digest.deliver.send.rate_limiter import RateLimiter
+from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, Notice

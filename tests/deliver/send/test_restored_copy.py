@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from digest.app import backups, hold, uncertain_acts
-from digest.app.installation import Installation
+from digest.app.sending import uncertain_acts
+from digest.app.upkeep import backups
 from digest.backups import creation
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send.edition_run import run_edition
 from digest.deliver.send.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
+from digest.installation import hold
+from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState

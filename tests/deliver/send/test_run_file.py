@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from digest.app.background import send_due_notices
-from digest.app.installation import Installation
+from digest.app.sending.background import send_due_notices
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send import claims
@@ -24,6 +23,7 @@ from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.edition_run import run_edition
 from digest.deliver.send.run_file import DeadRun, RunFile, open_run_file, read_database_number, take_dead_runs
 from digest.deliver.send.uncertain_deliveries import UncertainResolution, resolve_uncertain
+from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState

@@ -6,11 +6,11 @@ from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
-from digest.app.installation import Installation
 from digest.deliver.compose.dkim import DkimSigner, load_signer
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendReport, run_edition
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup

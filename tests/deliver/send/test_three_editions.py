@@ -12,13 +12,14 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app import background, sending
-from digest.app.acts import terminal_actor
-from digest.app.installation import Installation
+from digest.app.sending import background
+from digest.app.sending import control as sending
 from digest.deliver.control import edition_control
 from digest.deliver.events import payloads
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendError, SendReport, run_edition
+from digest.installation.acts import terminal_actor
+from digest.installation.opened import Installation
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import AuditEntry, EditionState
 from subscribers.store.models import Person, PersonState

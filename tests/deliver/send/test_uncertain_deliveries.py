@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from digest.app import sending, uncertain_acts
-from digest.app.installation import Installation
 from digest.app.jobs import JobContext
+from digest.app.sending import control as sending
+from digest.app.sending import uncertain_acts
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
@@ -31,6 +31,7 @@ from digest.deliver.send.uncertain_deliveries import (
     list_uncertain_deliveries,
     resolution_values,
 )
+from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.process_owner import this_process_owner

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 
-from digest.app.installation import open_installation
+from digest.installation.opened import open_installation
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry

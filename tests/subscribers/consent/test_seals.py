@@ -15,9 +15,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 import scheduler
-from digest.app import jobs, maintenance
-from digest.app.installation import Installation
+from digest.app import jobs
 from digest.app.jobs import JobContext
+from digest.app.upkeep import maintenance
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store import timetable_slots
 from digest.store.engine import Database

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import delete, update
 
-from digest.app.consent_wordings import current_wording
+from digest.app.subscribers.consent_wordings import current_wording
 from digest.settings import PublicationSettings, Settings, SettingsFile
 from digest.store.engine import Database
 from subscribers.address import read_address

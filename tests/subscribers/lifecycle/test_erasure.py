@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, text, update
 
-from digest.app import background
+from digest.app.sending import background
 from digest.cli import digest
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.send import notice_queue

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.app import background
-from digest.app.acts import terminal_actor
-from digest.app.maintenance import settle_silence_questions
-from digest.app.silent_readers import ask_silent_readers, count_silent_readers
+from digest.app.sending import background
+from digest.app.subscribers.silent_readers import ask_silent_readers, count_silent_readers
+from digest.app.upkeep.maintenance import settle_silence_questions
+from digest.installation.acts import terminal_actor
 from digest.web.app import create_app
 from subscribers.consent import seals
 from subscribers.consent.departure_log import DepartureLog

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from digest.app import people
+from digest.app.subscribers import people
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger
 from subscribers.crypto.link_tokens import make_link_token, read_link_token

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.app import background
+from digest.app.sending import background
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, ProviderErasure
 from digest.store.models import EditionState
 from digest.web.app import create_app

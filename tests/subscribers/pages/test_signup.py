@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select
 
-from digest.app.background import process_signup_requests, send_due_notices
-from digest.app.consent_wordings import current_wording
-from digest.app.installation import Installation
-from digest.app.page_context import describe_release_days
+from digest.app.sending.background import process_signup_requests, send_due_notices
+from digest.app.site.page_context import describe_release_days
+from digest.app.subscribers.consent_wordings import current_wording
+from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.models import EditionState

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest.app import background
+from digest.app.sending import background
 from digest.cli import digest
 from digest.web.app import create_app
 from subscribers.address import read_address

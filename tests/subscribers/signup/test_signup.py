@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from digest.app.consent_wordings import current_wording
+from digest.app.subscribers.consent_wordings import current_wording
 from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.address import read_address

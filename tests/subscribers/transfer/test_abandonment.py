@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
-from digest.app.installation import open_installation
 from digest.cli import digest
+from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry

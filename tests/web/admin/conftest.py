@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from digest.app.installation import Installation
+from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.web.app import create_app
 from tests.web.conftest import BASE_URL, NOW

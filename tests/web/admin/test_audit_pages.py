@@ -15,8 +15,8 @@ from sqlalchemy import delete, insert, select, text, update
 
 import digest
 from digest import app
-from digest.app import audit_log, audit_topics
-from digest.app.acts import Act, Role
+from digest.app.upkeep import audit_log, audit_topics
+from digest.installation.acts import Act, Role
 from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
 from digest.store.audit_chain import prove_audit_log

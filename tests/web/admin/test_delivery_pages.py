@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.app.maintenance import keep_edition_counts
-from digest.app.uncertain_acts import resolve_uncertain
+from digest.app.sending.uncertain_acts import resolve_uncertain
+from digest.app.upkeep.maintenance import keep_edition_counts
 from digest.deliver.compose.notice_mail import TO_STAFF
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain_deliveries import UncertainResolution

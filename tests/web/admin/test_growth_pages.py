@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import event, select
 
-from digest.app import people
-from digest.app.growth import view_growth
-from digest.app.maintenance import count_growth
+from digest.app.subscribers import people
+from digest.app.subscribers.growth import view_growth
+from digest.app.upkeep.maintenance import count_growth
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
 from digest.store.models import Edition, EditionState
 from digest.web.admin.growth_pages import describe_growth, write_percent

@@ -13,25 +13,15 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app import (
-    address_searches,
-    background,
-    background_backups,
-    copy_guard,
-    guard_notices,
-    hold,
-    keys,
-    lists,
-    maintenance,
-    people,
-    reader_records,
-    staff,
-)
-from digest.app.accounts import own_account, sign_in
-from digest.app.acts import CONFIRMATION_LIFETIME, SCHEDULER, Actor, ConfirmationRequiredError, Face, Role
-from digest.app.attention import find_attention
-from digest.app.installation import Installation
+from digest.app.accounts import own_account, sign_in, staff
+from digest.app.doctor.attention import find_attention
+from digest.app.sending import background
+from digest.app.subscribers import address_searches, lists, people, reader_records
+from digest.app.upkeep import background_backups, keys, maintenance
 from digest.deliver.control import installation_hold
+from digest.installation import copy_guard, guard_notices, hold
+from digest.installation.acts import CONFIRMATION_LIFETIME, SCHEDULER, Actor, ConfirmationRequiredError, Face, Role
+from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff import StaffError, require_staff_member

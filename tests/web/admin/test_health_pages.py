@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from digest.app.doctor.examination import list_checks
+from digest.app.doctor.health_reports import HealthReports
 from digest.app.doctor.outside_world import OutsideWorld
-from digest.app.health_reports import HealthReports
 from digest.store.models import AuditEntry
 from tests.app.doctor.fake_name_server import FakeNameServer
 from tests.conftest import WAIT_TIMEOUT

@@ -12,10 +12,17 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from digest.app import lists
-from digest.app.acts import CONFIRMATION_LIFETIME, terminal_actor
-from digest.app.child_work import WorkStoppedError
-from digest.app.upload_files import ListUpload, UploadStage, mask_example, prune_uploads, safe_file_name, write_note
+from digest.app.subscribers import lists
+from digest.app.subscribers.child_work import WorkStoppedError
+from digest.app.subscribers.upload_files import (
+    ListUpload,
+    UploadStage,
+    mask_example,
+    prune_uploads,
+    safe_file_name,
+    write_note,
+)
+from digest.installation.acts import CONFIRMATION_LIFETIME, terminal_actor
 from digest.store.models import AuditEntry
 from digest.web.server import open_page_server
 from subscribers.consent.audience import count_audience

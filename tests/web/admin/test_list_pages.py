@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.app import people
-from digest.app.acts import terminal_actor
+from digest.app.subscribers import people
+from digest.installation.acts import terminal_actor
 from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures

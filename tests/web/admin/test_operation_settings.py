@@ -12,8 +12,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.app import background_backups
-from digest.app.backups import back_up_into_folder
+from digest.app.upkeep import background_backups
+from digest.app.upkeep.backups import back_up_into_folder
 from digest.backups.encrypted_file import EncryptedReader
 from digest.store.models import AuditEntry
 from tests.conftest import WAIT_TIMEOUT

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from digest.app.processing_record import describe_processing
+from digest.app.site.processing_record import describe_processing
 from digest.settings import RetentionSettings, SenderSettings
 
 

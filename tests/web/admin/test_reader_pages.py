@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import func, select
 
 from digest import templating
-from digest.app import lists
-from digest.app.acts import CONFIRMATION_LIFETIME, Actor, Face, Role
-from digest.app.reader_records import ConsentLink
+from digest.app.subscribers import lists
+from digest.app.subscribers.reader_records import ConsentLink
 from digest.deliver.send import notices
+from digest.installation.acts import CONFIRMATION_LIFETIME, Actor, Face, Role
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, EditionState
 from digest.store.staff import require_staff_member, staff_actor

@@ -9,9 +9,15 @@ import pytest
 from sqlalchemy import select
 
 from digest.app.accounts.sign_in import SignedInStaff
-from digest.app.acts import Role
-from digest.app.address_searches import MAX_FOUND, AddressSearches, SearchBusyError, SearchStage, look_through_addresses
-from digest.app.child_work import Report
+from digest.app.subscribers.address_searches import (
+    MAX_FOUND,
+    AddressSearches,
+    SearchBusyError,
+    SearchStage,
+    look_through_addresses,
+)
+from digest.app.subscribers.child_work import Report
+from digest.installation.acts import Role
 from digest.settings import Settings
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures

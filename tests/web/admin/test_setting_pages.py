@@ -11,16 +11,16 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
-from digest.app.background import process_signup_requests, send_due_notices
-from digest.app.consent_wordings import current_wording
-from digest.app.setting_changes import pair_releases
+from digest.app.sending.background import process_signup_requests, send_due_notices
+from digest.app.settings.setting_changes import pair_releases
+from digest.app.subscribers.consent_wordings import current_wording
 from digest.edition.release_calendar import CalendarChange, ReleaseCalendar
 from digest.store.models import AuditEntry, EditionState
 from digest.timetable import parse_schedule_rule
 from subscribers.address import read_address
 from subscribers.consent.seals import prove_ledger
 from subscribers.store import one_time_tokens, people
-from tests.app.test_logos import draw_logo
+from tests.app.settings.test_logos import draw_logo
 from tests.web.admin.conftest import SETTINGS
 from tests.web.conftest import NOW
 

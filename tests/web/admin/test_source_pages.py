@@ -10,7 +10,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.app import source_overview
+from digest.app.sources import source_overview
 from digest.collect.source_days import SourceWeek, count_visit, read_source_weeks
 from digest.collect.sources import sync_sources
 from digest.settings import load_settings

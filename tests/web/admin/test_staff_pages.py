@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.app import background
 from digest.app.accounts.sign_in import SignInRefusedError, sign_in_by_password
 from digest.app.accounts.visitor import Visitor
-from digest.app.acts import CONFIRMATION_LIFETIME
+from digest.app.sending import background
+from digest.installation.acts import CONFIRMATION_LIFETIME
 from digest.store import staff
 from digest.store.account_models import Passkey, StaffSession
 from digest.store.delivery_models import Delivery, StaffMember

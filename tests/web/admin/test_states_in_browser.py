@@ -15,16 +15,16 @@ from playwright.sync_api import Browser, Page
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.app.acts import Role
-from digest.app.background import send_due_notices
+from digest.app.doctor.health_reports import HealthReports
 from digest.app.doctor.outside_world import OutsideWorld
-from digest.app.health_reports import HealthReports
-from digest.app.installation import Installation
-from digest.app.maintenance import count_growth
-from digest.app.setting_changes import EDITABLE_TABLES
-from digest.app.upload_files import UploadStage, write_note
+from digest.app.sending.background import send_due_notices
+from digest.app.settings.setting_changes import EDITABLE_TABLES
+from digest.app.subscribers.upload_files import UploadStage, write_note
+from digest.app.upkeep.maintenance import count_growth
 from digest.collect.source_days import count_visit
 from digest.collect.sources import sync_sources
+from digest.installation.acts import Role
+from digest.installation.opened import Installation
 from digest.store.engine import open_database
 from digest.store.models import Article, EditionStory, Source, SourceHealth
 from digest.web.app import create_app

@@ -12,10 +12,10 @@ import pytest
 from lxml import html as lxml_html
 from sqlalchemy import event, insert, select
 
-from digest.app import corrections
-from digest.app.acts import Actor, Face, Role
-from digest.app.corrections import CorrectionForm
+from digest.app.editing import corrections
+from digest.app.editing.corrections import CorrectionForm
 from digest.edition.story_archive import MAX_RANKED, archive_edition, split_query, topic_key
+from digest.installation.acts import Actor, Face, Role
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition, EditionState
 from digest.web.archive.search_words import mark_words

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from digest.app.corrections import CorrectionForm, correct_story
+from digest.app.editing.corrections import CorrectionForm, correct_story
 from digest.store.models import EditionState
 from tests.actors import EDITOR
 from tests.html_judge import find_html_faults

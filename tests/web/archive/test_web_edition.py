@@ -10,15 +10,16 @@ from lxml import html as lxml_html
 from PIL import Image
 from sqlalchemy import delete, update
 
-from digest.app import corrections, web_editions
-from digest.app.acts import Actor, Face, Role
-from digest.app.corrections import CorrectionForm
-from digest.app.editions import gather_preflight_facts
-from digest.app.installation import Installation
+from digest.app.editing import corrections
+from digest.app.editing.corrections import CorrectionForm
+from digest.app.editions import web_editions
+from digest.app.editions.drafting import gather_preflight_facts
 from digest.edition import approval
 from digest.edition.approvers import ApproverRule
 from digest.edition.content import EditionContent
 from digest.edition.queries import find_edition
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation
 from digest.store.models import Edition, EditionState, Fragment
 from digest.web.app import create_app
 from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, NOW, RELEASE

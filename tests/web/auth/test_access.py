@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import delete, select, update
 from werkzeug.routing import Rule
 
-from digest.app import staff as staff_acts
+from digest.app.accounts import staff as staff_acts
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.app.acts import CONFIRMATION_LIFETIME
+from digest.installation.acts import CONFIRMATION_LIFETIME
 from digest.store import staff_sessions
 from digest.store.account_models import StaffSession
 from digest.web.app import create_app

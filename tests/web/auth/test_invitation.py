@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 
-from digest.app import background, maintenance, sending
 from digest.app.accounts.sign_in import make_sign_in_link
+from digest.app.sending import background
+from digest.app.sending import control as sending
+from digest.app.upkeep import maintenance
 from digest.cli import digest
 from digest.deliver.send import notice_queue
 from digest.store import staff

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select
 
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.app.installation import Installation
+from digest.installation.opened import Installation
 from digest.store.account_models import Passkey, SignIn, StaffSession
 from digest.store.models import AuditEntry
 from digest.web.app import create_app

@@ -17,16 +17,23 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from digest.app import approvals, background, correction_emails, corrections, editing, editions, hold, jobs, sending
-from digest.app.edit_application import EditForm
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
-from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS
-from digest.app.setting_changes import EDITABLE_TABLES
+from digest.app import jobs
+from digest.app.approval import approvals, correction_emails
+from digest.app.editing import changes as editing
+from digest.app.editing import corrections
+from digest.app.editing.edit_application import EditForm
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import background
+from digest.app.sending import control as sending
+from digest.app.sending.mail_gallery import READER_MAILS, STAFF_MAILS
+from digest.app.settings.setting_changes import EDITABLE_TABLES
 from digest.deliver.events import payloads
 from digest.deliver.events.mailbox import incoming_mail
 from digest.edition.edit_log import load_edits
 from digest.edition.queries import find_edition
+from digest.installation import hold
+from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.store import staff
 from digest.store.account_models import Passkey

@@ -13,7 +13,7 @@ import lxml.html
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from digest.app.consent_wordings import current_wording
+from digest.app.subscribers.consent_wordings import current_wording
 from digest.store import staff
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState

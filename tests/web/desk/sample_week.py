@@ -12,11 +12,12 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app import editing_state, editions
-from digest.app.demo import DEMO_ACTOR, SAMPLE_NOW
-from digest.app.editing_state import EditingState
-from digest.app.installation import Installation
+from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_NOW
+from digest.app.editing import editing_state
+from digest.app.editing.editing_state import EditingState
+from digest.app.editions import drafting as editions
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.store import staff, staff_sessions
 from digest.store.delivery_models import StaffMember

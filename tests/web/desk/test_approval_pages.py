@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from digest.app import approvals, editions
-from digest.app.acts import Actor, Face, Role
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app.approval import approvals
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
 from digest.edition.approval import ApprovalError, sign_approval
 from digest.edition.queries import find_edition
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
 from digest.store import staff
 from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment

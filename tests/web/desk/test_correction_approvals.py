@@ -11,15 +11,17 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Executable, delete, select, update
 
-from digest.app import background, correction_emails, corrections
-from digest.app.acts import Actor, Face, Role, terminal_actor
-from digest.app.corrections import CorrectionError, CorrectionForm
-from digest.app.installation import Installation, open_installation
+from digest.app.approval import correction_emails
+from digest.app.editing import corrections
+from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.app.jobs import JobContext, run_job
+from digest.app.sending import background
 from digest.cli import digest
 from digest.deliver.send import notice_queue
 from digest.edition.corrections import load_carried_blocks
 from digest.edition.queries import find_edition
+from digest.installation.acts import Actor, Face, Role, terminal_actor
+from digest.installation.opened import Installation, open_installation
 from digest.settings import ApprovalSettings, load_settings
 from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.delivery_models import StaffMember

@@ -16,13 +16,13 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, update
 
-from digest.app import background, correction_emails, corrections
-from digest.app.acts import Actor, Face, Role
-from digest.app.correction_emails import CorrectionEmail
-from digest.app.corrections import CorrectionError, CorrectionForm
-from digest.app.installation import Installation, open_installation
+from digest.app.approval import correction_emails
+from digest.app.approval.correction_emails import CorrectionEmail
+from digest.app.editing import corrections
+from digest.app.editing.corrections import CorrectionError, CorrectionForm
+from digest.app.editing.recipient_counts import COUNT_LIFETIME, CountedCorrection, RecipientCount, RecipientCounts
 from digest.app.jobs import JobContext, run_job
-from digest.app.recipient_counts import COUNT_LIFETIME, CountedCorrection, RecipientCount, RecipientCounts
+from digest.app.sending import background
 from digest.cli import digest
 from digest.deliver.plan.correction_plan import read_recipient_pages
 from digest.deliver.providers.registry import open_provider
@@ -33,6 +33,8 @@ from digest.edition.corrected_content import correct_content, correct_quote
 from digest.edition.corrections import load_carried_blocks
 from digest.edition.queries import find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember

@@ -13,9 +13,9 @@ from PIL import Image
 from pytest_httpserver import HTTPServer
 from sqlalchemy import event, select
 
-from digest.app import editions
-from digest.app.demo import DEMO_ACTOR
-from digest.app.edition_status import edition_status
+from digest.app.demo.sample_week import DEMO_ACTOR
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.edition.content import LabelledBlock
 from digest.edition.kinds import SECTION_KINDS

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from digest.app.acts import Role
+from digest.installation.acts import Role
 from digest.web.auth.route_rules import ROUTE_RULES
 from tests.web.admin.conftest import move_settings
 from tests.web.conftest import WebSetup

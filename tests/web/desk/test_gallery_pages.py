@@ -2,7 +2,7 @@
 
 import re
 
-from digest.app.mail_gallery import READER_MAILS, STAFF_MAILS
+from digest.app.sending.mail_gallery import READER_MAILS, STAFF_MAILS
 from digest.web.desk.gallery_pages import GALLERY_VIEWS
 from tests.web.desk.sample_week import SampleWeek
 

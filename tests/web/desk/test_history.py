@@ -4,12 +4,15 @@ import html
 import re
 from datetime import timedelta
 
-from digest.app import edit_reversal, editing, editions, page_views
-from digest.app.acts import Actor, Face, Role
-from digest.app.demo import SAMPLE_NOW
-from digest.app.edit_application import EditForm
-from digest.app.installation import Installation
+from digest.app.demo.sample_week import SAMPLE_NOW
+from digest.app.editing import changes as editing
+from digest.app.editing import edit_reversal
+from digest.app.editing.edit_application import EditForm
+from digest.app.editions import drafting as editions
+from digest.app.editions import page_views
 from digest.edition.edits import EditionField, StoryField
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation
 from digest.store import staff
 from digest.web.desk.edit_history import ChangedPassage, compare_texts
 from tests.web.desk.conftest import SetClock

@@ -16,9 +16,9 @@ from pydantic import SecretStr
 from sqlalchemy import update
 
 import scheduler
-from digest.app.demo import SAMPLE_NOW
-from digest.app.installation import Installation
+from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.jobs import JobContext
+from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember

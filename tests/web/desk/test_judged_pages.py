@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from digest.app import approvals, editions
-from digest.app.edition_status import edition_status
+from digest.app.approval import approvals
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
 from tests.actors import EDITOR
 from tests.html_judge import find_html_faults
 from tests.web.desk.sample_week import SampleWeek, later

@@ -12,13 +12,15 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select, update
 
 import scheduler
-from digest.app import background, last_look, sending
-from digest.app.attention import attention_sentences
-from digest.app.installation import Installation
+from digest.app.approval import last_look
+from digest.app.doctor.attention import attention_sentences
 from digest.app.jobs import JobContext
+from digest.app.sending import background
+from digest.app.sending import control as sending
 from digest.cli import digest
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.deliver.control.article_looks import REPEAT_AFTER, awaits_look
+from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import event, select
 
-from digest.app import approvals, editions
-from digest.app.edition_status import edition_status
-from digest.app.presence import KEPT_PERIOD, PRESENT_PERIOD
+from digest.app.approval import approvals
+from digest.app.editing.presence import KEPT_PERIOD, PRESENT_PERIOD
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
 from digest.store.account_models import Presence
 from digest.store.models import Edition, EditionState
 from digest.web.context import strip_comment_lines

@@ -10,12 +10,12 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Request, Response
 
-from digest.app import editions
-from digest.app.edition_status import edition_status
-from digest.app.installation import Installation
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
 from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.urls import canonical_url
 from digest.edition.approval import ApprovalError
+from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth
 from digest.web.app import create_app

@@ -9,10 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from digest.app.attention import attention_sentences
-from digest.app.edition_status import edition_status
-from digest.app.mail_gallery import fill_invented_reader
-from digest.app.page_views import DEPARTED_PAGE_SIZE
+from digest.app.doctor.attention import attention_sentences
+from digest.app.editions.edition_status import edition_status
+from digest.app.editions.page_views import DEPARTED_PAGE_SIZE
+from digest.app.sending.mail_gallery import fill_invented_reader
 from digest.deliver.control import installation_hold
 from digest.edition import approval_proof
 from digest.edition.content import LabelledBlock

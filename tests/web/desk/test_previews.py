@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from digest.app import editions
+from digest.app.editions import drafting as editions
 from digest.deliver.compose.variants import create_variants, signup_text
 from digest.edition.approval import read_draft
 from digest.edition.content import EditionContent, EditionSection, SectionEntry

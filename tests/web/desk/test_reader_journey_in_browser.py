@@ -17,13 +17,13 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 import scheduler
-from digest.app.background import process_signup_requests, send_due_notices
-from digest.app.demo import DEMO_ACTOR, SAMPLE_NOW
-from digest.app.edition_status import edition_status
-from digest.app.editions import approve_edition, draft_next_edition
-from digest.app.installation import Installation
+from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_NOW
+from digest.app.editions.drafting import approve_edition, draft_next_edition
+from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import JobContext
+from digest.app.sending.background import process_signup_requests, send_due_notices
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.installation.opened import Installation
 from digest.store.engine import open_database
 from digest.web.app import create_app
 from digest.web.server import open_page_server

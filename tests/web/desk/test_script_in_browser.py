@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, Route, expect
 
-from digest.app import approvals, editions
-from digest.app.acts import Actor, Face, Role
-from digest.app.edition_status import edition_status
+from digest.app.approval import approvals
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.installation.acts import Actor, Face, Role
 from digest.store import staff
 from digest.store.delivery_models import StaffMember
 from digest.web.desk.story_pool import MAX_POOL_STORIES

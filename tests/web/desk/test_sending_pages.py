@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from digest.app import hold, sending
-from digest.app.acts import Actor, Face, Role
-from digest.app.reasons import ReasonError
-from digest.app.recent_counts import RecentCounts
-from digest.app.sending_view import view_sending
+from digest.app.editions.recent_counts import RecentCounts
+from digest.app.sending import control as sending
+from digest.app.sending.sending_view import view_sending
+from digest.installation.reasons import ReasonError
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.canary import CANARY_DUE_AT
 from digest.deliver.send.progress import MinuteCount, ProgressWriter, add_to_minutes
+from digest.installation import hold
+from digest.installation.acts import Actor, Face, Role
 from digest.settings import LimitSettings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Event

@@ -15,14 +15,14 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
-from digest.app import background
-from digest.app.installation import Installation
+from digest.app.sending import background
 from digest.deliver.providers.sendgrid.webhook_signature import (
     MAX_AGE,
     MAX_CLOCK_SKEW,
     SIGNATURE_HEADER,
     TIMESTAMP_HEADER,
 )
+from digest.installation.opened import Installation
 from digest.settings import Settings, SettingsError, load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
 from digest.web.app import create_app

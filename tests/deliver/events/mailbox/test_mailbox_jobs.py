@@ -18,11 +18,11 @@ from structlog.testing import capture_logs
 import scheduler
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
-from digest.app.installation import Installation
 from digest.app.jobs import JobContext, run_job
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.installation.opened import Installation
 from digest.settings import BounceMailboxSettings, SettingsError, load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup, FakeClock

@@ -10,14 +10,14 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from digest.app import maintenance
-from digest.app.attention import attention_sentences
-from digest.app.installation import Installation
+from digest.app.doctor.attention import attention_sentences
+from digest.app.upkeep import maintenance
 from digest.cli import digest
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.providers.sendgrid import suppression_pull
 from digest.deliver.providers.sendgrid.api import SendGridApi
 from digest.deliver.providers.sendgrid.suppression_pull import parse_suppression_page, pull_suppressions
+from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import InstallationState
 from subscribers.address import read_address

@@ -1,0 +1,221 @@
+"""What an admin does to the staff. Their addresses stand in the staff table, and nowhere in the audit log."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from digest.app.accounts.own_account import forget_sign_in_methods, tidy_name
+from digest.app.accounts.refused_sign_ins import Refusals, count_refusals
+from digest.deliver.send.notice_queue import make_notice_queue
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store import staff
+from digest.store.account_models import CodeApp, Passkey, SignIn
+from digest.store.delivery_models import StaffMember
+from digest.store.staff_sessions import end_sessions
+from subscribers.address import Address, read_address
+from subscribers.mail_requests import QueueMail
+
+ADD = Act("staff added", Role.ADMIN, Concern.ACCOUNTS, "added {subject} to the staff")
+REMOVE = Act("staff removed", Role.ADMIN, Concern.ACCOUNTS, "removed {subject}")
+MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS, "emailed {subject} a new invitation link")
+LIST = Act("staff listed", Role.ADMIN, Concern.NONE)
+CHANGE_ROLE = Act("staff role changed", Role.ADMIN, Concern.ACCOUNTS, "changed the role of {subject}")
+SIGN_OUT = Act("staff signed out", Role.ADMIN, Concern.NONE)
+RESET = Act("sign-in reset", Role.ADMIN, Concern.ACCOUNTS, "reset how {subject} signs in")
+AUDIT_SUBJECT = "staff"
+STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
+
+
+@dataclass(frozen=True, slots=True)
+class StaffOverview:
+    """A member with what signs them in, in words, and when they last came."""
+
+    member: StaffMember
+    ways: tuple[str, ...]
+    last_sign_in: datetime | None
+
+
+def add_staff_member(
+    installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, name: str = "", now: datetime
+) -> StaffMember:
+    """Take somebody on to the staff, and queue the invitation: its link proves the address and signs them in.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: the address is on the staff already.
+        OwnAccountError: the name is too long.
+    """
+    name = tidy_name(name)
+    with ADD.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        queue = _notice_queue(installation, now)
+        member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
+        draft.recorded = True  # by the store
+        draft.subject, draft.words = staff.staff_actor(member), f"added {{subject}} as an {role}"
+        return member
+
+
+def remove_staff_member(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
+    """Let a member go: nothing of theirs signs in any more, no link works, no mail goes to them, and their address is forgotten.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    with REMOVE.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        member = staff.require_staff_member(session, address.mailbox)
+        staff.remove_staff_member(session, member, actor=actor.name, now=now)
+        forget_sign_in_methods(session, member)
+        draft.subject, draft.recorded = staff.staff_actor(member), True
+        return member
+
+
+def mail_proof_link(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> None:
+    """Mail a member the link that proves the address anew; earlier links end.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address, or it is proven.
+    """
+    with MAIL_LINK.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        member = staff.require_staff_member(session, address.mailbox)
+        staff.mail_proof_link(session, member, _notice_queue(installation, now), actor=actor.name, now=now)
+        draft.subject, draft.recorded = staff.staff_actor(member), True
+
+
+def change_staff_role(
+    installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, now: datetime
+) -> StaffMember:
+    """Give a member another role; every session of theirs ends.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    with CHANGE_ROLE.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        member = staff.require_staff_member(session, address.mailbox)
+        draft.subject, draft.changed = staff.staff_actor(member), member.role != role
+        draft.detail = {"role": role, "before": member.role}
+        if draft.changed:
+            member.role, draft.words = role, f"made {{subject}} an {role}"
+            draft.detail["sessions"] = end_sessions(session, member.id)
+        return member
+
+
+def end_staff_sessions(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> int:
+    """End every session of a member, who may sign in again as before; return how many they were.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    with SIGN_OUT.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        member = staff.require_staff_member(session, address.mailbox)
+        ended = end_sessions(session, member.id)
+        draft.subject, draft.detail = staff.staff_actor(member), {"sessions": ended}
+        return ended
+
+
+def reset_staff_sign_in(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
+    """Take from a member every way to sign in, and end every session: they begin anew with a sign-in link.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    with RESET.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        member = staff.require_staff_member(session, address.mailbox)
+        draft.subject = staff.staff_actor(member)
+        staff.end_links(session, member, staff.SIGN_IN_PURPOSE, now)
+        forget_sign_in_methods(session, member)
+        return member
+
+
+def look_up_proof_link(installation: Installation, token: str, *, now: datetime) -> staff.ProofLink:
+    """Say how the link that proves an address stands; nothing is changed."""
+    with installation.database.read() as session:
+        return staff.look_up_proof_link(session, token, now=now)
+
+
+def list_staff_members(
+    installation: Installation, actor: Actor, *, include_removed: bool, now: datetime
+) -> list[StaffMember]:
+    """List the staff by number; `include_removed` also those who were on it.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    with installation.database.read() as session:
+        return staff.list_staff_members(session, include_removed=include_removed)
+
+
+def read_display_names(installation: Installation) -> dict[str, str]:
+    """Return how colleagues see each member, also those who left, by the name that the audit log has for them."""
+    with installation.database.read() as session:
+        return staff.name_staff(session)
+
+
+def find_chosen_name(installation: Installation, actor: Actor) -> str:
+    """Return the name that a member of the staff has given, for readers to see; empty where there is none.
+
+    Colleagues see a part of the address in its place (`read_display_names`), which is nothing for readers.
+    """
+    with installation.database.read() as session:
+        members = staff.list_staff_members(session, include_removed=True)
+        return next((member.name for member in members if staff.staff_actor(member) == actor.name), "")
+
+
+def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> list[StaffOverview]:
+    """List the staff by number, with what signs each in.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    with installation.database.read() as session:
+        counted = select(Passkey.staff, func.count()).group_by(Passkey.staff)
+        passkeys = {row[0]: row[1] for row in session.execute(counted)}
+        apps = set(session.scalars(select(CodeApp.staff).where(CodeApp.confirmed_at.is_not(None))))
+        newest = select(SignIn.staff, func.max(SignIn.at)).where(SignIn.succeeded).group_by(SignIn.staff)
+        last_sign_ins = {row[0]: row[1] for row in session.execute(newest)}
+        return [
+            StaffOverview(
+                member,
+                _name_ways(passkeys.get(member.id, 0), by_password=bool(member.password_hash) and member.id in apps),
+                last_sign_ins.get(member.id),
+            )
+            for member in staff.list_staff_members(session)
+        ]
+
+
+def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: datetime) -> Refusals:
+    """Count the sign-ins that were refused of late.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    with installation.database.read() as session:
+        return count_refusals(session, now=now)
+
+
+def _name_ways(passkeys: int, *, by_password: bool) -> tuple[str, ...]:
+    """Say what signs a member in: "2 passkeys", "password and code"."""
+    ways = [f"{passkeys} passkey{'' if passkeys == 1 else 's'}"] if passkeys else []
+    return (*ways, "password and code") if by_password else tuple(ways)
+
+
+def read_member_address(email: str) -> Address:
+    """Read the address of somebody to be invited.
+
+    Raises:
+        AddressError: it is none.
+    """
+    return read_address(email)
+
+
+def _notice_queue(installation: Installation, now: datetime) -> QueueMail:
+    return make_notice_queue(installation.keys, installation.settings, lambda: now)

@@ -1,0 +1,145 @@
+"""What a monitoring system reads: counts and times of the installation in Prometheus' text format. Nothing of a person."""
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest import __version__
+from digest.app.accounts.refused_sign_ins import count_refusals
+from digest.app.alerts.alert_log import list_open_alerts
+from digest.app.alerts.conditions import ALERT_KINDS
+from digest.backups.last_backup import find_last_proof
+from digest.deliver.control import installation_hold
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.edition.calendar_store import load_calendar
+from digest.installation.opened import Installation
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import Edition, EditionState, Source, SourceHealth, TimetableSlot
+from subscribers.consent import audience
+from subscribers.store.models import PersonState
+
+if TYPE_CHECKING:
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.metrics_core import Metric
+
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+KEPT_FOR = timedelta(seconds=10)  # however often it is asked for, it is counted once in so long
+
+
+def make_gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> "GaugeMetricFamily":
+    """Make a metric of numbers that go up and down."""
+    from prometheus_client.core import GaugeMetricFamily  # pages start without it
+
+    return GaugeMetricFamily(f"digest_{name}", meaning, labels=labels)
+
+
+def gauge(name: str, meaning: str, value: float) -> "GaugeMetricFamily":
+    """Make a metric of one number."""
+    family = make_gauge(name, meaning)
+    family.add_metric([], value)
+    return family
+
+
+def gauges(name: str, meaning: str, label: str, values: dict[str, float]) -> "GaugeMetricFamily":
+    """Make a metric of a number for each value of a label."""
+    family = make_gauge(name, meaning, (label,))
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+@dataclass(frozen=True, slots=True)
+class InstallationCollector:
+    """Counts an installation once for each time that it is asked, as it is at one moment."""
+
+    installation: Installation
+    now: datetime
+
+    def collect(self) -> Iterator["Metric"]:
+        """Yield every metric."""
+        yield gauges("info", "The version that runs.", "version", {__version__: 1})
+        free = shutil.disk_usage(self.installation.settings.home).free
+        yield gauge("disk_free_bytes", "What is free where the files of the installation are.", free)
+        with self.installation.database.snapshot() as session:
+            yield from self._collect_lists(session)
+            yield from self._collect_sending(session)
+            yield from self._collect_timetable(session)
+
+    def _collect_lists(self, session: Session) -> Iterator["Metric"]:
+        by_state = audience.count_people_by_state(session)
+        people = {str(state): float(by_state.get(state, 0)) for state in PersonState}
+        yield gauges("people", "Rows of the list by state.", "state", people)
+        health = dict.fromkeys(map(str, SourceHealth), 0.0)
+        counted = select(Source.health, func.count()).where(Source.active).group_by(Source.health)
+        health |= {str(state): float(count) for state, count in session.execute(counted)}
+        yield gauges("sources", "Sources in the settings, by how they behave.", "health", health)
+        refused = count_refusals(session, now=self.now).last_hour
+        yield gauge("refused_sign_ins", "Sign-ins refused in the last hour.", refused)
+        open_alerts = Counter(alert.kind for alert in list_open_alerts(session))
+        alerts = {kind: float(open_alerts[kind]) for kind in ALERT_KINDS}
+        yield gauges("alerts_open", "Alerts that are not over, by kind.", "kind", alerts)
+
+    def _collect_sending(self, session: Session) -> Iterator["Metric"]:
+        held = installation_hold.current_hold(session) is not None
+        yield gauge("held", "1 while the installation is held.", held)
+        meaning = "Mails of the editions that go out, and of the last that went out."
+        family = make_gauge("deliveries", meaning, ("edition", "state"))
+        for name in _list_counted_editions(session):
+            counts = count_deliveries(session, edition_purpose(name))
+            for state in DeliveryState:
+                family.add_metric([name, str(state)], counts[state])
+        yield family
+        waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose.not_like("edition:%"))
+        due = session.scalar(select(func.count()).where(*waiting, Delivery.next_try_at <= self.now))
+        yield gauge("notices_due", "Confirmations, links and other notices that are due and have not left.", due or 0)
+
+    def _collect_timetable(self, session: Session) -> Iterator["Metric"]:
+        done = select(TimetableSlot.job, func.max(TimetableSlot.done_at)).where(TimetableSlot.done_at.is_not(None))
+        times = {job: at.timestamp() for job, at in session.execute(done.group_by(TimetableSlot.job)) if at}
+        yield gauges("job_done_timestamp_seconds", "When each job of the timetable was last done.", "job", times)
+        release = load_calendar(session, self.installation.settings.file).next_release(self.now)
+        at = release.release_at.timestamp()
+        yield gauge("next_release_timestamp_seconds", "When the next edition is released.", at)
+        if proved_at := find_last_proof(session):
+            meaning = "When the last backup by the clock was made that was proved."
+            yield gauge("backup_proved_timestamp_seconds", meaning, proved_at.timestamp())
+
+
+def _list_counted_editions(session: Session) -> list[str]:
+    """List the editions that go out, and the newest that went out."""
+    sending = session.scalars(select(Edition.name).where(Edition.state == EditionState.SENDING))
+    sent = select(Edition.name).where(Edition.state == EditionState.SENT).order_by(Edition.release_at.desc()).limit(1)
+    return [*sending, *session.scalars(sent)]
+
+
+def write_metrics(installation: Installation, *, now: datetime) -> bytes:
+    """Write all metrics, those of this process among them."""
+    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # pages start without it
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(cast("Any", InstallationCollector(installation, now)))
+    return bytes(generate_latest(registry))
+
+
+@dataclass(slots=True)
+class KeptMetrics:
+    """The last metrics of one process: who asks twice within a few seconds gets the same. It lives as long as the application."""
+
+    _text: bytes = b""
+    _counted_at: datetime | None = None
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def write_or_recall(self, installation: Installation, *, now: datetime) -> bytes:
+        """Return the metrics, at most some seconds old."""
+        with self._turn:
+            if self._counted_at is None or not self._counted_at <= now < self._counted_at + KEPT_FOR:
+                self._text, self._counted_at = write_metrics(installation, now=now), now
+            return self._text

@@ -1,0 +1,336 @@
+"""What editors and the timetable do about approvals beside approving: send back, mark as done, send what was approved last."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import undefer
+
+from digest.app.accounts import staff
+from digest.app.editing import changes as editing
+from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing.edit_application import EditForm
+from digest.app.editing.editing_state import EditingState
+from digest.app.editions.edition_status import edition_name
+from digest.app.sending.mail_gallery import fill_invented_reader
+from digest.edition import approval, approval_proof, authorship, sent_back_notes
+from digest.edition.approvers import ApproverRule
+from digest.edition.authorship import WrittenPart
+from digest.edition.content import EditionContent
+from digest.edition.content_changes import ContentComparison, compare_contents
+from digest.edition.edit_log import load_edits
+from digest.edition.edits import EditionField, StoryField
+from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.text_hosts import TextHost, list_text_hosts
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.approval_models import Approval, SentBackNote
+from digest.store.audit import SENT_BACK
+from digest.store.models import Edition, EditionState
+from subscribers.phrases import join_words
+
+SEND_BACK = Act(SENT_BACK, Role.EDITOR, Concern.NONE)
+FINISH_NOTE = Act("sent-back note done", Role.EDITOR, Concern.NONE)
+REINSTATE = Act("reinstated an approval", Role.EDITOR, Concern.NONE)
+_MAX_ATTEMPTS = 5  # where editors go on while a deadline passes
+
+
+def send_back_edition(installation: Installation, name: str, text: str, *, actor: Actor, now: datetime) -> str:
+    """Send an edition back with a note; an approval of it is taken back. Return its name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        SentBackError: the note says nothing or too much, or the edition has gone out.
+    """
+    name = edition_name(installation, name)
+    with SEND_BACK.transaction(installation, actor, name, now=now) as (session, audit):
+        edition, note_text = find_edition(session, name), editing.clean_typed_text(text)
+        note = sent_back_notes.send_back(session, edition, note_text, actor=actor.name, now=now)
+        # Without the text: the log holds no words that might name a reader.
+        audit.detail = {"note": note.id, approval.TAKEN_BACK_DETAIL: approval.list_taken_back(session, edition)}
+    return name
+
+
+def finish_note(installation: Installation, name: str, note_id: int, *, actor: Actor, now: datetime) -> str:
+    """Mark a note as done, with which an edition was sent back; return the edition's name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        SentBackError: it has no such note, or the note is done.
+    """
+    name = edition_name(installation, name)
+    with FINISH_NOTE.transaction(installation, actor, name, now=now) as (session, audit):
+        sent_back_notes.finish_note(session, find_edition(session, name), note_id, actor=actor.name, now=now)
+        audit.detail = {"note": note_id}
+    return name
+
+
+def reinstate_last_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:
+    """Let the last version that was approved and not taken back stand again; return its number.
+
+    That is a deadline's rule, for a draft that nobody approved since. The draft is brought back to what the version was made of,
+    by an edit, so that what the edition says of itself is what goes out; what goes out is the version, byte for byte.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        ApprovalError: nothing was approved, all was taken back, or it cannot be sent any more.
+        EditRefusedError: editors changed it faster than this could be done.
+    """
+    name = edition_name(installation, name)
+    with REINSTATE.steps(installation, actor, name, now=now) as audit:
+        for _ in range(_MAX_ATTEMPTS):
+            state = editing_state.read_editing_state(installation, name)
+            # Before anything is taken out of the draft: what editors changed stays where no version can stand again.
+            version = _read_reinstatable(installation, name)
+            state = _bring_back_draft(installation, state, version, actor, now)
+            with installation.database.write() as session:
+                edition = find_edition(session, name, lock=True)
+                if len(load_edits(session, edition)) != len(state.edits):
+                    continue
+                settings, keys = installation.settings, installation.keys
+                found = approval_proof.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
+                audit.detail = {"mark": found.content_hash, "version": found.version}
+                audit.record(session)
+            return version.version
+        raise editing_state.EditRefusedError("Others changed the edition faster than this could be done. Try it again.")
+
+
+def _read_reinstatable(installation: Installation, name: str) -> Approval:
+    settings, keys = installation.settings, installation.keys
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        found = approval_proof.find_reinstatable_approval(session, edition, settings=settings, keys=keys)
+    if found is None:
+        raise approval.ApprovalError(f"No version of {name} was approved that may still be sent.")
+    return found
+
+
+def _bring_back_draft(
+    installation: Installation, state: EditingState, version: Approval, actor: Actor, now: datetime
+) -> EditingState:
+    """Bring the draft back to the edits that a version has, unless it is there already."""
+    effect = state.find_revert_effect(version.edit_seq)
+    if not effect.taken_out and not effect.put_back:
+        return state
+    return edit_reversal.bring_back(installation, EditForm(state.name, actor, now), version.edit_seq).state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleOverview:
+    """Who may approve something. `parts` are what editors wrote of it, once for each author; `names` is how colleagues see each actor."""
+
+    rule: ApproverRule
+    names: Mapping[str, str]
+    parts: tuple[WrittenPart, ...]
+
+    def name_actor(self, actor: str, viewer: str = "", you: str = "") -> str:
+        """Return how colleagues see an actor; `you` where that is who looks."""
+        return you if you and actor == viewer else self.names.get(actor, actor)
+
+    def list_parts_by(self, author: str) -> list[WrittenPart]:
+        """List what an author wrote."""
+        return [part for part in self.parts if part.actor == author]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalOverview(RuleOverview):
+    """How an edition's approval stands. `versions` come newest first, `notes` oldest first.
+
+    `compared` is the last version that enough people approved, also one that was taken back, with what it says.
+    """
+
+    edition: Edition
+    versions: tuple[Approval, ...]
+    notes: tuple[SentBackNote, ...]
+    compared: Approval | None
+    compared_content: EditionContent | None
+
+    @property
+    def open_notes(self) -> tuple[SentBackNote, ...]:
+        """The notes that nobody has marked as done."""
+        return tuple(note for note in self.notes if note.done_at is None)
+
+    @property
+    def current(self) -> Approval | None:
+        """The version that stands, or waits for another approver."""
+        return next((version for version in self.versions if version.state in approval.OPEN_STATES), None)
+
+    @property
+    def current_missing(self) -> int:
+        """How many more approvals the current version takes at least; 0 without one."""
+        signed = [each.actor for each in self.current.signatures] if self.current else []
+        return approval.count_missing_signatures(self.current.statement, signed) if self.current else 0
+
+    @property
+    def ended(self) -> Approval | None:
+        """The last version, where the edition is a draft because that ended."""
+        if not self.versions or self.current or self.edition.state not in COMING_STATES:
+            return None
+        return self.versions[0]
+
+    def compare(self, content: EditionContent) -> ContentComparison | None:
+        """Compare what was approved last with what the edition says; None where nothing was, or where that stands."""
+        if self.compared is None or self.compared_content is None:
+            return None
+        if self.current and self.current.id == self.compared.id:
+            return None
+        return compare_contents(self.compared_content, content)
+
+    def find_version(self, number: int) -> Approval | None:
+        """Find a version by its number."""
+        return next((version for version in self.versions if version.version == number), None)
+
+
+def read_approval_overview(installation: Installation, name: str) -> ApprovalOverview:
+    """Read how an edition's approval stands.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        stood = select(Approval).where(Approval.edition_id == edition.id, Approval.stood_at.is_not(None))
+        last = stood.order_by(Approval.version.desc()).limit(1).options(undefer(Approval.content))
+        compared = session.scalar(last)
+        return ApprovalOverview(
+            edition=edition,
+            versions=approval.list_approvals(session, edition),
+            notes=sent_back_notes.list_notes(session, edition),
+            rule=approval.read_approver_rule(session, edition, installation.settings),
+            compared=compared,
+            compared_content=EditionContent.from_json(compared.content) if compared else None,
+            names=staff.read_display_names(installation),
+            parts=approval.list_edition_parts(session, edition),
+        )
+
+
+def read_approval_mark(installation: Installation, name: str) -> str:
+    """Read the short mark by which an edition can be approved as it is now.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        return approval.current_approval_mark(session, edition, installation.settings, installation.keys)
+
+
+def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote, ...]:
+    """List the notes of an edition that nobody has marked as done; none of one that has gone out.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        return sent_back_notes.list_open_notes(session, edition) if edition.state in COMING_STATES else ()
+
+
+def list_all_open_notes(installation: Installation) -> tuple[tuple[SentBackNote, Edition], ...]:
+    """List the notes that nobody has marked as done, each with its edition; none of one that has gone out."""
+    with installation.database.read() as session:
+        return sent_back_notes.list_all_open_notes(session)
+
+
+def read_version_html(installation: Installation, name: str, number: int) -> str | None:
+    """Return the mail of an approved version as HTML; None where there is none of that number.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        query = select(Approval).where(Approval.edition_id == edition.id, Approval.version == number)
+        version = session.scalar(query)
+        if version is None:
+            return None
+        return fill_invented_reader(approval.read_version(session, version).join("html"), installation.settings)
+
+
+def read_text_hosts(installation: Installation, name: str) -> tuple[TextHost, ...]:
+    """Return the hosts of links in an edition's texts, new ones first.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+    own_urls = (installation.settings.link_base, installation.settings.file.publication.site)
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        return list_text_hosts(session, edition, EditionContent.from_json(edition.content), own_urls)
+
+
+def approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+    """Say who has approved an edition as it is now, who still has to, and for what; and what it was sent back for. `viewer` is "you"."""
+    names = overview.names
+    notes = [f"{names.get(n.actor, n.actor)} sent it back: “{n.text}” It is not done yet." for n in overview.open_notes]
+    return [*notes, *approver_sentences(overview, viewer)]
+
+
+def approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+    """Say who has approved a draft as it is now, who still has to, and for what; nothing of any other edition. `viewer` is "you"."""
+    return rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
+
+
+def rule_sentences(overview: RuleOverview, viewer: str = "") -> list[str]:
+    """Say who has approved something, who still has to, and for what. `viewer` is "you"."""
+    rule, sentences = overview.rule, []
+    if (total := len(rule.signed) + rule.missing) > 1:
+        signed = join_words([overview.name_actor(actor) for actor in rule.signed])
+        sentences.append(
+            f"{len(rule.signed)} of {total} approvals{f': {signed} approved this version' if signed else ''}."
+        )
+    sentences += [_describe_author(overview, author, viewer) for author in rule.authors]
+    if rule.is_alone:
+        sentences.append(_explain_alone(is_viewer=viewer in rule.staff))
+    if eligible := sorted(rule.list_eligible(), key=lambda actor: actor != viewer):
+        sentences.append(
+            f"{join_words([overview.name_actor(actor, viewer, 'You') for actor in eligible])} can approve."
+        )
+    elif rule.staff:
+        sentences.append("No one else can approve this. Invite another editor.")
+    return sentences
+
+
+def _explain_alone(*, is_viewer: bool) -> str:
+    if is_viewer:
+        return "You're the only editor, so you can approve what you wrote. With a second editor, one of them would have to."
+    return "There's only one editor, so what editors wrote needs no second approval."
+
+
+def _describe_author(overview: RuleOverview, author: str, viewer: str) -> str:
+    """Say what an author wrote, and who has approved that or that somebody still has to."""
+    who, parts = overview.name_actor(author, viewer, "You"), describe_parts(overview.list_parts_by(author))
+    if overview.rule.is_open(author):
+        return f"{who} wrote {parts}: {'someone else' if author == viewer else f'someone other than {who}'} needs to approve that."
+    others = [overview.name_actor(actor, viewer, "you") for actor in overview.rule.signed if actor != author]
+    return f"{who} wrote {parts}: approved by {join_words(others)}."
+
+
+_PART_WORDS = {
+    EditionField.SUBJECT: "the subject",
+    EditionField.PREHEADER: "the preheader",
+    EditionField.INTRO: "the intro",
+    EditionField.EDITOR: "the signature",
+    StoryField.HEADLINE: "the headline “{}”",
+    StoryField.SUMMARY: "the summary of “{}”",
+    StoryField.KICKER: "the topic line of “{}”",
+    StoryField.WHY: "why “{}” leads",
+    authorship.STORY_PART: "the story “{}”",
+    authorship.BLOCK_PART: "the block “{}”",
+    authorship.PICTURE_PART: "the image of “{}”",
+    authorship.TOPIC_PART: "the topic of “{}”",
+    authorship.NOTE_PART: "the note under “{}”",
+    authorship.CORRECTION_PART: "the correction of “{}”",
+    authorship.SETTINGS_PART: "the {} settings",
+    authorship.EDITS_PART: "changes from before the last upgrade",
+}
+_MAX_NAMED_PARTS = 4
+
+
+def describe_parts(parts: Sequence[WrittenPart]) -> str:
+    """Name what somebody wrote, the first few parts of many."""
+    words = [_PART_WORDS[part.part].format(part.item) for part in parts]
+    more = len(words) - _MAX_NAMED_PARTS
+    return join_words([*words[:_MAX_NAMED_PARTS], f"{more} more"] if more > 1 else words)

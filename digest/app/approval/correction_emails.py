@@ -1,0 +1,333 @@
+"""Emailing a correction to those who got the error: its author asks, someone else approves exactly its text, and a job queues it.
+
+The archive is corrected at once, by one editor. What subscribers are sent takes an approval like an edition's, by the same rule
+(`ApproverRule`), the same key, and a signature over everything that the email says.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app.approval.approvals import RuleOverview, rule_sentences
+from digest.app.editing.corrections import CorrectionError, find_correction
+from digest.app.editions.edition_status import edition_name
+from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
+from digest.deliver.send import notice_queue
+from digest.edition import corrections
+from digest.edition.approval import (
+    content_hash_of,
+    count_missing_signatures,
+    read_author_rule,
+    sign_payload,
+    signature_payload,
+    utc_text,
+)
+from digest.edition.approval_proof import is_signature
+from digest.edition.approvers import ApproverRule
+from digest.edition.authorship import CORRECTION_PART, WrittenPart
+from digest.edition.queries import find_edition
+from digest.installation.acts import SCHEDULER, Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.audit import record_audit
+from digest.store.correction_models import Correction, CorrectionSignature
+from digest.store.models import Edition, EditionState
+from digest.store.staff import name_staff
+from subscribers.crypto.keys import KeyRing
+from subscribers.mail_requests import MailRequest
+
+REQUEST = Act("correction email requested", Role.EDITOR, Concern.NONE)
+APPROVE = Act("correction email approved", Role.EDITOR, Concern.NONE)
+REFUSED_EMAIL = "correction email refused"  # in the audit log: what was approved isn't what would be sent
+_WRITE_PAGE = 200  # notices in one write transaction
+
+log = structlog.get_logger("corrections")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionEmail(RuleOverview):
+    """The email of a correction and who still has to approve it; `fault` says why an approval that it had doesn't count.
+
+    `content_hash` stands for all that the email says; `sent` is the text that it puts right, as subscribers have it.
+    """
+
+    edition: Edition
+    correction: Correction
+    content_hash: str
+    sent: str
+    fault: str
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether it goes out, or went."""
+        return self.correction.mail_planned_at is not None or (
+            self.correction.mail_approved_at is not None and not self.fault
+        )
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether someone asked for it."""
+        return self.correction.mail_asked_at is not None
+
+    def describe(self, viewer: str = "") -> list[str]:
+        """Say who has approved it and who still has to, or why an approval doesn't count. `viewer` is "you"."""
+        if self.is_approved:
+            signed = (self.name_actor(each.actor, viewer, "you") for each in self.correction.signatures)
+            return [f"Approved by {name}." for name in signed]
+        return [*([f"It wasn't sent: {self.fault}"] if self.fault else []), *rule_sentences(self, viewer)]
+
+
+def view_email(installation: Installation, name: str, number: int) -> CorrectionEmail:
+    """Read how the email of a correction stands.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+        CorrectionError: it has no such correction.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        return _read_email(session, edition, find_correction(session, edition, number), installation)
+
+
+def _read_email(
+    session: Session, edition: Edition, correction: Correction, installation: Installation
+) -> CorrectionEmail:
+    rule = read_author_rule(session, (correction.actor,), correction.at, installation.settings)
+    stated = _state_email(session, edition, correction, rule)
+    content_hash = content_hash_of(stated)
+    signed = tuple(
+        each.actor
+        for each in correction.signatures
+        if is_signature(each, content_hash, correction.seq, installation.keys)
+    )
+    return CorrectionEmail(
+        rule=ApproverRule(rule.needed, signed, rule.written, rule.staff, rule.is_alone),
+        names=name_staff(session),
+        parts=(WrittenPart(correction.actor, CORRECTION_PART, correction.headline),),
+        edition=edition,
+        correction=correction,
+        content_hash=content_hash,
+        sent=stated["sent"],
+        fault=_find_fault(session, edition, correction, installation.keys),
+    )
+
+
+def _state_email(session: Session, edition: Edition, correction: Correction, rule: ApproverRule) -> dict[str, Any]:
+    """List all that an approval of the email vouches for, as plain JSON values."""
+    return _state_text(session, edition, correction) | {
+        "approvals": rule.needed,
+        "authors": list(rule.written),
+        "alone": rule.is_alone,
+    }
+
+
+def _state_text(session: Session, edition: Edition, correction: Correction) -> dict[str, Any]:
+    """List what the email says, and by what its recipients are found."""
+    fields = ("id", "url", "section", "headline", "field", "becomes", "note", "signed")
+    return {name: getattr(correction, name) for name in fields} | {
+        "edition": edition.name,
+        "number": edition.number,
+        "at": utc_text(correction.at),
+        # What subscribers have before them; the archive may have said something else meanwhile.
+        "sent": corrections.find_sent_text(session, correction, edition),
+    }
+
+
+def _find_fault(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
+    """Say why the approval of an email doesn't count, and what to do; empty if it does, or if it isn't approved yet."""
+    stated = correction.mail_statement
+    if stated is None:
+        # One from before approvals was queued then.
+        is_unsigned = correction.mail_approved_at is not None and correction.mail_planned_at is None
+        return "its approval isn't signed. Approve it again." if is_unsigned else ""
+    text = _state_text(session, edition, correction)
+    if any(stated.get(name) != text[name] for name in text) or stated.get("authors") != [correction.actor]:
+        return "the correction isn't what was approved. Read it again, and approve it again."
+    content_hash = content_hash_of(stated)
+    signers = [each.actor for each in correction.signatures if is_signature(each, content_hash, correction.seq, keys)]
+    if len(signers) < len(correction.signatures) or (
+        correction.mail_approved_at is not None and count_missing_signatures(stated, signers)
+    ):
+        return "its record was changed, or the key that signed it isn't in the key file. Approve it again."
+    return ""
+
+
+def request_email(installation: Installation, name: str, number: int, *, actor: Actor, now: datetime) -> bool:
+    """Ask for a correction to be emailed to those who got the error; False if someone already did.
+
+    Nothing is sent before it's approved (`approve_email`).
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+        CorrectionError: it has no such correction, or isn't sent yet.
+    """
+    name = edition_name(installation, name)
+    with REQUEST.transaction(installation, actor, name, now=now) as (session, audit):
+        correction = _find_mailable(session, name, number)[1]
+        audit.changed = correction.mail_asked_at is None
+        audit.detail = {"correction": correction.id}
+        if audit.changed:
+            correction.mail_asked_at, correction.mail_asked_by = now, actor.name
+    return audit.changed
+
+
+def approve_email(
+    installation: Installation, name: str, number: int, content_hash: str, *, actor: Actor, now: datetime
+) -> CorrectionEmail:
+    """Approve exactly the email that `content_hash` names, and return how it stands.
+
+    Once no approval is missing, `plan_correction_emails` queues it: at once if the timetable runs. One that's approved stays as it is.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+        CorrectionError: it has no such correction, isn't sent yet, the correction isn't what `content_hash` names, or the actor may
+            not approve it (`ApproverRule`).
+    """
+    name = edition_name(installation, name)
+    with APPROVE.transaction(installation, actor, name, now=now) as (session, audit):
+        edition, correction = _find_mailable(session, name, number)
+        email = _read_email(session, edition, correction, installation)
+        audit.changed = not email.is_approved
+        if audit.changed:
+            _check_approval(email, content_hash, actor)
+            _sign_email(session, email, installation, actor, now)
+            email = _read_email(session, edition, correction, installation)
+            audit.detail = {"correction": correction.id, "mark": email.content_hash, "missing": email.rule.missing}
+            audit.detail |= {"authors": list(email.rule.written), "alone": email.rule.is_alone}
+        session.expunge_all()
+    return email
+
+
+def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, Correction]:
+    edition = find_edition(session, name, lock=True)
+    correction = find_correction(session, edition, number)
+    if edition.state is not EditionState.SENT:
+        raise CorrectionError(
+            f"{name} is still being sent, so the recipients of the error aren't known yet. Email the correction once it's sent."
+        )
+    return edition, correction
+
+
+def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> None:
+    if content_hash.lower() != email.content_hash:
+        raise CorrectionError(
+            "The correction isn't what you looked at, or who has to approve it has changed. Read it again and approve what you see."
+        )
+    if refusal := email.rule.explain_refusal(actor.name):
+        raise CorrectionError(refusal)
+
+
+def _sign_email(
+    session: Session, email: CorrectionEmail, installation: Installation, actor: Actor, now: datetime
+) -> None:
+    """Add a signature; those that approved anything else are dropped."""
+    correction = email.correction
+    correction.signatures = [each for each in correction.signatures if each.actor in email.rule.signed]
+    # Before the same person's new one.
+    session.flush()
+    payload = signature_payload(email.content_hash, correction.seq, actor.name, now)
+    signature = sign_payload(installation.keys.current("approval"), payload)
+    correction.signatures.append(CorrectionSignature(actor=actor.name, at=now, signature=signature))
+    correction.mail_statement = _state_email(session, email.edition, correction, email.rule)
+    correction.mail_approved_at = None if email.rule.sign(actor.name).missing else now
+    if correction.mail_asked_at is None:
+        correction.mail_asked_at, correction.mail_asked_by = now, actor.name
+    session.flush()
+
+
+# --- who gets it, and queuing it -----------------------------------------------------------------------------
+
+
+def count_recipients(installation: Installation, name: str, number: int) -> CorrectionAudience:
+    """Count who got an error, as things stand now: nothing is sent.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+        CorrectionError: it has no such correction.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        correction = find_correction(session, edition, number)
+    pages = read_recipient_pages(installation.database, correction, edition, installation.settings)
+    return sum((page.counts for page in pages), CorrectionAudience())
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEmails:
+    """How many emails were queued, and which corrections were refused, each with the reason."""
+
+    queued: int
+    refused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in words; nothing if nothing was done."""
+        return "; ".join([*([f"{self.queued} corrections queued"] if self.queued else []), *self.refused])
+
+
+def plan_correction_emails(installation: Installation, *, clock: Callable[[], datetime]) -> PlannedEmails:
+    """Queue the emails of every approved correction. It may be cut short, and goes on.
+
+    Each is proven to be what was approved first. One that isn't loses its approval, and the audit log says why.
+    """
+    owed = select(Correction.id).where(Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
+    with installation.database.read() as session:
+        numbers = session.scalars(owed.order_by(Correction.id)).all()
+    queued, refused = 0, []
+    for number in numbers:
+        with installation.database.read() as session:
+            correction = session.get_one(Correction, number)
+            edition = session.get_one(Edition, correction.edition_id)
+            fault = _find_fault(session, edition, correction, installation.keys)
+            sent = corrections.find_sent_text(session, correction, edition)
+        if fault:
+            _take_approval_back(installation, correction, edition, fault, now=clock())
+            refused.append(f"Correction {correction.seq} of {edition.name} wasn't emailed: {fault}")
+        else:
+            queued += _plan_emails(installation, correction, edition, sent, clock)
+    return PlannedEmails(queued, tuple(refused))
+
+
+def _take_approval_back(
+    installation: Installation, correction: Correction, edition: Edition, fault: str, *, now: datetime
+) -> None:
+    log.error("a correction isn't what was approved", edition=edition.name, correction=correction.seq, why=fault)
+    with installation.database.write() as session:
+        # Whoever approves it holds the edition's row; one approved anew since then stays approved.
+        find_edition(session, edition.name, lock=True)
+        row = session.get_one(Correction, correction.id)
+        if row.mail_approved_at != correction.mail_approved_at:
+            return
+        row.mail_approved_at, row.signatures = None, []
+        detail = {"correction": correction.id, "message": fault}
+        record_audit(session, REFUSED_EMAIL, edition.name, detail, actor=SCHEDULER.name, now=now)
+
+
+def _plan_emails(
+    installation: Installation, correction: Correction, edition: Edition, sent: str, clock: Callable[[], datetime]
+) -> int:
+    database, keys, settings = installation.database, installation.keys, installation.settings
+    facts = {
+        "number": str(edition.number),
+        "headline": correction.headline,
+        "was": sent,
+        "becomes": correction.becomes,
+        "why": correction.note,
+        "signature": corrections.sign_correction(correction, settings.file.publication.zone, settings.reader_language),
+        "address": f"{settings.link_base}/editions/{edition.name}",
+    }
+    queued = 0
+    for page in read_recipient_pages(database, correction, edition, settings):
+        for start in range(0, len(page.recipients), _WRITE_PAGE):
+            people = page.recipients[start : start + _WRITE_PAGE]
+            requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
+            rows = notice_queue.prepare_notices(keys, settings, requests, clock())
+            with database.write() as session:
+                queued += notice_queue.write_notices(session, rows)
+    with database.write() as session:
+        session.get_one(Correction, correction.id).mail_planned_at = clock()
+    return queued

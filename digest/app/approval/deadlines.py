@@ -1,0 +1,228 @@
+"""Reminders before a deadline, and what becomes at the deadline of an edition that nobody has approved.
+
+Both are slots of the calendar. Editors are told by mail, once a moment: all of the staff whose address is proven.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app.approval import approvals
+from digest.app.calendar import releases as calendar
+from digest.edition import calendar_store
+from digest.edition.approval import ApprovalError
+from digest.edition.approval_proof import find_reinstatable_approval
+from digest.edition.content import EditionContent
+from digest.edition.queries import UNAPPROVED_STATES, find_edition, release_slot
+from digest.edition.release_calendar import (
+    DeadlineDecision,
+    PlannedRelease,
+    decide_at_deadline,
+    find_latest_step,
+    plan_steps,
+)
+from digest.installation.acts import SCHEDULER
+from digest.installation.opened import Installation
+from digest.installation.staff_mail import queue_staff_mail
+from digest.store.models import Edition, EditionState
+from subscribers.phrases import hour_in_zone, weekday_month_day
+
+MAIL_KIND: Literal["deadline"] = "deadline"
+_MAX_LISTED = 6  # stories of a section in a mail's preview
+
+
+@dataclass(frozen=True, slots=True)
+class _DueStep:
+    """A reminder or deadline that is due: `at` is its moment, `deadline` until when the edition is to be approved."""
+
+    release: PlannedRelease
+    at: datetime
+    deadline: datetime
+    edition: Edition | None
+
+    @property
+    def unapproved(self) -> bool:
+        """Whether a draft of it stands unapproved."""
+        return self.edition is not None and self.edition.state in UNAPPROVED_STATES
+
+
+def read_deadline(installation: Installation, name: str) -> datetime | None:
+    """Return until when a coming edition is to be approved; None where it is no draft, or in the calendar no more.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        if edition.state not in UNAPPROVED_STATES:
+            return None
+        return calendar_store.find_deadline(session, installation.settings.file, edition)
+
+
+def remind_editors(installation: Installation, *, now: datetime) -> str:
+    """Mail the editors that an edition waits for approval, with what is in it; say to how many."""
+    with installation.database.write() as session:
+        step = _find_step(session, installation, "remind", now)
+        if step is None or step.release.release_at <= now or not (step.unapproved or step.edition is None):
+            return "nothing to remind of"
+        sent = _mail_editors(session, installation, step, "remind" if step.edition else "missing", now)
+    return f"{sent} reminded"
+
+
+def decide_deadline(installation: Installation, *, now: datetime) -> str:
+    """Do what the settings say with an edition that is not approved at its deadline, or at its release; say what.
+
+    Where its last approved version can be sent no more, say because the sender's address is another, it waits and the editors
+    read why.
+    """
+    obstacle = ""
+    with installation.database.read() as session:
+        step = _find_step(session, installation, "deadline", now)
+        if step is None or step.edition is None:
+            return "nothing to decide"
+        settings, rule = installation.settings, installation.settings.file.schedule.at_deadline
+        has_version = False
+        if DeadlineDecision(rule) is DeadlineDecision.SEND_VERSION:
+            try:
+                found = find_reinstatable_approval(session, step.edition, settings=settings, keys=installation.keys)
+                has_version = found is not None
+            except ApprovalError as exc:
+                obstacle = str(exc)
+        decision = decide_at_deadline(
+            rule, unapproved=step.unapproved, has_version=has_version, release_at=step.release.release_at, now=now
+        )
+    name = step.edition.name
+    if decision is DeadlineDecision.NOTHING:
+        return f"{name} is {step.edition.state}"
+    if decision is DeadlineDecision.SKIP:
+        calendar.skip_release(installation, step.release.release_at, actor=SCHEDULER, now=now)
+    if decision is DeadlineDecision.SEND_VERSION:
+        approvals.reinstate_last_approval(installation, name, actor=SCHEDULER, now=now)
+    is_news = decision is not DeadlineDecision.WAIT or step.at == step.deadline
+    if is_news:
+        with installation.database.write() as session:
+            _mail_editors(session, installation, step, str(decision), now, obstacle=obstacle)
+    return f"{name}: {decision}"
+
+
+def _find_step(session: Session, installation: Installation, job: str, now: datetime) -> _DueStep | None:
+    file = installation.settings.file
+    planned, rules = calendar_store.load_calendar(session, file), calendar_store.step_rules(file.schedule)
+    found = find_latest_step(planned, rules, now, job)
+    if found is None:
+        return None
+    release, at = found
+    edition = session.scalar(select(Edition).where(Edition.slot == release_slot(release.release_at)))
+    return _DueStep(release, at, plan_steps(planned, release, rules).deadline, edition)
+
+
+# --- the mails -----------------------------------------------------------------------------------------------
+
+
+def _mail_editors(
+    session: Session, installation: Installation, step: _DueStep, what: str, now: datetime, *, obstacle: str = ""
+) -> int:
+    """Queue a mail for every proven member, once for each moment; return for how many.
+
+    `obstacle` says why the last approved version cannot go out, where the settings want that.
+    """
+    facts = _mail_facts(installation, step, what, obstacle)
+    occasion = f"{release_slot(step.release.release_at)}-{what}-{step.at:%Y%m%d%H%M}"
+    return queue_staff_mail(session, installation, MAIL_KIND, occasion, facts, now=now)
+
+
+def _mail_facts(installation: Installation, step: _DueStep, what: str, obstacle: str) -> dict[str, str]:
+    file, edition = installation.settings.file, step.edition
+    zone = file.publication.zone
+    words = write_words(
+        what,
+        number=f"No. {edition.number}" if edition else "",
+        release=_write_moment(step.release.release_at.astimezone(zone)),
+        deadline=_write_moment(step.deadline.astimezone(zone)),
+        rule=file.schedule.at_deadline,
+        obstacle=obstacle,
+    )
+    shown = EditionContent.from_json(edition.content) if edition and what != DeadlineDecision.SKIP else None
+    page = f"editions/{edition.name}" if edition and shown else "calendar"
+    return {
+        "title": words.title,
+        "heading": words.heading,
+        "say": words.sentence,
+        "state": edition.held_because if edition and edition.state is EditionState.INCOMPLETE else "",
+        "button": "Open the edition" if shown else "Open the calendar",
+        "address": f"{installation.settings.link_base}/desk/{page}",
+        "subject": shown.subject if shown else "",
+        "preheader": shown.preheader if shown else "",
+        "preview": write_preview(shown) if shown else "",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineWords:
+    """What a mail to the editors says: its subject, its heading, and what happens and what to do."""
+
+    title: str
+    heading: str
+    sentence: str
+
+
+_OTHERWISE = {
+    "wait": "After that it waits, and goes out as soon as somebody has.",
+    "skip": "If nobody has by then, it is skipped, and its week goes into the next edition.",
+    "send-last-approved": "If nobody has by then, its last approved version goes out, if it has one.",
+}
+
+
+def write_words(what: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = "") -> DeadlineWords:
+    """Write the words of a reminder (`remind`, `missing` where nothing is drafted) or of what a deadline decided."""
+    unsendable = f"Its last approved version cannot go out in its place: {obstacle} " if obstacle else ""
+    return {
+        "remind": DeadlineWords(
+            f"{number} waits for approval until {deadline}",
+            f"{number} waits for you",
+            f"Approve it by {deadline}. It goes out {release}. {_OTHERWISE[rule]}",
+        ),
+        "missing": DeadlineWords(
+            f"Nothing is drafted for {release}",
+            "Nothing is drafted yet",
+            f"The next edition goes out {release}, and there is no draft of it. Ask an admin whether the timetable runs, or "
+            "draft it now: digest draft.",
+        ),
+        DeadlineDecision.WAIT: DeadlineWords(
+            f"{number} is not approved, and waits",
+            "The deadline is over",
+            f"Nobody has approved {number} by {deadline}. {unsendable}It goes out {release}, or as soon as somebody has approved it.",
+        ),
+        DeadlineDecision.SKIP: DeadlineWords(
+            f"{number} is skipped: nobody approved it",
+            f"{number} is skipped",
+            f"Nobody has approved {number} in time, so nothing goes out {release}, and its week goes into the next edition. "
+            "Its draft is set aside: bring it back in the calendar before its release.",
+        ),
+        DeadlineDecision.SEND_VERSION: DeadlineWords(
+            f"{number} goes out as it was last approved",
+            "The last approved version goes out",
+            f"Nobody has approved what was changed since. So {number} goes out {release} as it was last approved; the changes "
+            "are in its history. To keep it from going, take the approval back.",
+        ),
+    }[what]
+
+
+def _write_moment(local: datetime) -> str:
+    return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
+
+
+def write_preview(content: EditionContent) -> str:
+    """Write what stands in an edition: its intro, and of each section the first stories with their summaries."""
+    lines = [content.intro, ""]
+    for section in content.sections:
+        lines.append(section.title.upper())
+        for number, entry in enumerate(section.entries[:_MAX_LISTED], 1):
+            lines += [f"{number}. {entry.headline}", *([entry.summary] if entry.summary else [])]
+        more = len(section.entries) - _MAX_LISTED
+        lines += [f"and {more} more"] if more > 0 else []
+        lines.append("")
+    return "\n".join(lines).strip()

@@ -1,0 +1,117 @@
+"""The draft of a release that is moved or skipped: whether it may be, and what it is at another moment."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition import calendar_store
+from digest.edition.approval import supersede_outdated_approval
+from digest.edition.composition import ComposedEdition, compose_edition, record_content
+from digest.edition.content_builder import EditionIdentity
+from digest.edition.drafting import name_edition_for, replace_fragments
+from digest.edition.edit_log import load_edits, load_proposal, proposal_hash_of
+from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, release_slot
+from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.installation.opened import Installation
+from digest.store.models import Edition, EditionState
+from subscribers.errors import RefusalError
+
+
+class CalendarError(RefusalError):
+    """The calendar cannot be changed like that; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class MovedDraft:
+    """A draft as it is rendered for another release; `last_seq` and `proposal_hash` are what it was made of."""
+
+    edition_id: int
+    identity: EditionIdentity
+    composed: ComposedEdition
+    last_seq: int
+    proposal_hash: str | None
+
+
+def compose_moved_draft(
+    session: Session, installation: Installation, calendar: ReleaseCalendar, release: PlannedRelease, at: datetime
+) -> MovedDraft | None:
+    """Render the draft of a release for another moment; None where nothing is drafted.
+
+    Raises:
+        CalendarError: it is approved or further, or an earlier version drafted it.
+    """
+    edition = find_movable_draft(session, release)
+    if edition is None:
+        return None
+    grown, edits = load_proposal(session, edition), load_edits(session, edition)
+    if grown is None:
+        raise CalendarError(f"{edition.name} was drafted by an earlier version: draft it again first ('digest draft').")
+    planned = PlannedRelease(at, release.regular_at)
+    identity = EditionIdentity(name_edition_for(session, calendar, planned, edition), edition.number, at)
+    composed = compose_edition(grown, edits, identity, installation.settings)
+    return MovedDraft(edition.id, identity, composed, len(edits), proposal_hash_of(session, edition))
+
+
+def is_current_draft(
+    session: Session,
+    calendar: ReleaseCalendar,
+    installation: Installation,
+    release: PlannedRelease,
+    moved: MovedDraft | None,
+) -> bool:
+    """Return whether nobody has changed the calendar or the draft since it was rendered. The draft's row is locked."""
+    if calendar_store.load_calendar(session, installation.settings.file) != calendar:
+        return False
+    edition = find_movable_draft(session, release, lock=True)
+    if edition is None or moved is None:
+        return edition is None and moved is None
+    as_rendered = (moved.edition_id, moved.last_seq, moved.proposal_hash)
+    return (edition.id, len(load_edits(session, edition)), proposal_hash_of(session, edition)) == as_rendered
+
+
+def store_moved_draft(session: Session, moved: MovedDraft, now: datetime) -> None:
+    """Put a draft where it was rendered for; an approval of the other moment ends."""
+    edition, identity = session.get_one(Edition, moved.edition_id), moved.identity
+    edition.slot, edition.name = release_slot(identity.release_at), identity.name
+    edition.release_at = identity.release_at
+    record_content(edition, moved.composed)
+    replace_fragments(session, edition, moved.composed.fragments)
+    session.flush()
+    supersede_outdated_approval(session, edition, now=now)
+
+
+def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool = False) -> Edition | None:
+    """Find the draft of a release that may be set aside or moved; None where nothing is drafted, or it was cancelled.
+
+    Raises:
+        CalendarError: it is approved or further.
+    """
+    query = select(Edition).where(Edition.slot == release_slot(release.release_at))
+    edition = session.scalar(query.with_for_update() if lock else query)
+    if edition is None or edition.state == EditionState.CANCELLED:
+        return None
+    if edition.state == EditionState.APPROVED:
+        raise CalendarError(
+            f"{edition.name} is approved. Take its approval back first, at the desk or with 'digest approve {edition.name} --void'."
+        )
+    if edition.state not in UNAPPROVED_STATES:
+        raise CalendarError(f"{edition.name} is {edition.state}: its release cannot be changed any more.")
+    return edition
+
+
+def refuse_drafted_after(session: Session, at: datetime, moved: PlannedRelease | None) -> None:
+    """Refuse a release before an edition that is drafted, and so covers its week already."""
+    own = release_slot(moved.release_at) if moved else ""
+    later = select(Edition).where(Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
+    if edition := session.scalar(later.order_by(Edition.release_at).limit(1)):
+        raise CalendarError(
+            f"{edition.name} is drafted already and covers the time before it: move that one, or skip it first."
+        )
+
+
+def refuse_taken_slot(session: Session, at: datetime) -> None:
+    """Refuse a moment that an edition has, also one that was called off: it keeps its slot and its history."""
+    if edition := session.scalar(select(Edition).where(Edition.slot == release_slot(at))):
+        raise CalendarError(f"{edition.name} has that time and is {edition.state}. Take another, if only by a minute.")

@@ -1,0 +1,352 @@
+"""The calendar of releases: what is planned, and the acts that skip, move, add and bring back a release.
+
+Every act can be undone until the release. What was drafted for a release follows it: it is set aside and comes back with
+it, or moves along and is rendered anew with its new day.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app.calendar.release_drafts import (
+    CalendarError,
+    compose_moved_draft,
+    find_movable_draft,
+    is_current_draft,
+    refuse_drafted_after,
+    refuse_taken_slot,
+    store_moved_draft,
+)
+from digest.edition import calendar_store, release_calendar
+from digest.edition.approval import supersede_approval
+from digest.edition.edit_log import load_edits
+from digest.edition.queries import COMING_STATES, OUTGOING_STATES, next_edition_number, release_slot
+from digest.edition.release_calendar import (
+    MAX_AHEAD,
+    PlannedRelease,
+    ReleaseCalendar,
+    ReleaseSteps,
+    explain_unfit_moment,
+    plan_steps,
+)
+from digest.installation.acts import Act, Actor, AuditDraft, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.models import Edition
+from digest.timetable import resolve_wall_time
+from subscribers.phrases import clock_time, weekday_month_day
+
+SKIP = Act("skipped release", Role.EDITOR, Concern.NONE)
+MOVE = Act("moved release", Role.EDITOR, Concern.NONE)
+ADD = Act("added release", Role.EDITOR, Concern.NONE)
+RESTORE = Act("restored release", Role.EDITOR, Concern.NONE)
+LISTED_RELEASES = 10
+_MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarEntry:
+    """One release as the calendar shows it. `edition` is what was drafted for it, `number` None for a skipped one.
+
+    `edit_count` is how many edits its draft holds, `is_due` whether it is to go out since a while and has not.
+    """
+
+    release: PlannedRelease
+    steps: ReleaseSteps
+    name: str
+    number: int | None
+    edition: Edition | None
+    edit_count: int
+    is_due: bool = False
+
+    @property
+    def is_drafted(self) -> bool:
+        """Whether something was drafted for it, and not set aside."""
+        return self.edition is not None and not self.release.is_skipped
+
+
+def read_calendar(installation: Installation, *, now: datetime, count: int = LISTED_RELEASES) -> list[CalendarEntry]:
+    """Return the next releases with all that is planned for them; skipped ones are among them and count.
+
+    Before them stand the editions that are due and have not gone out; they do not count.
+    """
+    file = installation.settings.file
+    with installation.database.read() as session:
+        calendar = calendar_store.load_calendar(session, file)
+        late = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at <= now)
+        due = [
+            calendar.find_release(edition.release_at) or PlannedRelease(edition.release_at, edition.release_at)
+            for edition in session.scalars(late.order_by(Edition.release_at))
+        ]
+        entries = _list_entries(session, installation, calendar, (*due, *calendar.next_releases(now, count)))
+        return [replace(entry, is_due=entry.release.release_at <= now) for entry in entries]
+
+
+def _list_entries(
+    session: Session, installation: Installation, calendar: ReleaseCalendar, releases: tuple[PlannedRelease, ...]
+) -> Iterator[CalendarEntry]:
+    file = installation.settings.file
+    rules = calendar_store.step_rules(file.schedule)
+    slots = [release_slot(release.release_at) for release in releases]
+    drafted = {e.slot: e for e in session.scalars(select(Edition).where(Edition.slot.in_(slots)))}
+    names = set(session.scalars(select(Edition.name)))
+    number = next_edition_number(session, file.publication.first_number)
+    for release in releases:
+        edition = drafted.get(release_slot(release.release_at))
+        name = edition.name if edition else calendar_store.name_release(calendar, release, names)
+        own_number: int | None = None
+        if not release.is_skipped:
+            names.add(name)
+            own_number = edition.number if edition and edition.state in OUTGOING_STATES else number
+            number = max(number, own_number + 1)
+        yield CalendarEntry(
+            release=release,
+            steps=plan_steps(calendar, release, rules),
+            name=name,
+            number=own_number,
+            edition=edition,
+            edit_count=len(load_edits(session, edition)) if edition else 0,
+        )
+
+
+def list_step_moments(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
+    """List the moments around now at which the calendar owes something, by the job's name."""
+    file = installation.settings.file
+    with installation.database.read() as session:
+        calendar = calendar_store.load_calendar(session, file)
+    return release_calendar.list_step_moments(calendar, calendar_store.step_rules(file.schedule), now)
+
+
+@dataclass(frozen=True, slots=True)
+class MovePreview:
+    """A release as it would be if it were moved, and what would happen before it."""
+
+    release: PlannedRelease
+    steps: ReleaseSteps
+
+
+def preview_move(
+    installation: Installation, release_at: datetime, day: date, clock: time, *, now: datetime
+) -> MovePreview:
+    """Return what moving a release to a day and clock time of the publication's zone would bring; nothing is changed.
+
+    Raises:
+        CalendarError: it cannot be moved there.
+    """
+    file = installation.settings.file
+    with installation.database.read() as session:
+        calendar = calendar_store.load_calendar(session, file)
+    release = _require_release(calendar, release_at)
+    at = _check_moment(calendar, day, clock, release, now)
+    change = calendar_store.make_change(calendar, release, at, changed_by="", now=now)
+    changed = replace(calendar, changes=(*(c for c in calendar.changes if c != release.change), change))
+    moved = _require_release(changed, at)
+    return MovePreview(moved, plan_steps(changed, moved, calendar_store.step_rules(file.schedule)))
+
+
+def find_release(installation: Installation, text: str, *, now: datetime) -> PlannedRelease:
+    """Find the release to come that somebody names: `next`, a day such as 2026-11-27, a day with a clock time, or an edition's name.
+
+    Raises:
+        CalendarError: none, or more than one, is meant.
+    """
+    file = installation.settings.file
+    with installation.database.read() as session:
+        calendar = calendar_store.load_calendar(session, file)
+    if text == "next":
+        return calendar.next_release(now)
+    entries = read_calendar(installation, now=now, count=LISTED_RELEASES)
+    if named := [entry.release for entry in entries if entry.name == text and not entry.is_due]:
+        return named[0]
+    day, clock = _read_day(text)
+    found = calendar.find_releases_on(day, now) if now - MAX_AHEAD < _start_of(calendar, day) < now + MAX_AHEAD else ()
+    if clock is not None:
+        found = tuple(r for r in found if r.release_at.astimezone(calendar.zone).time() == clock)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise CalendarError(f"No edition is planned for {text}. 'digest calendar list' shows the next ones.")
+    raise CalendarError(f"{len(found)} editions are planned for {text}: name one with its time, such as {text}T06:00.")
+
+
+def _read_day(text: str) -> tuple[date, time | None]:
+    try:
+        if "T" in text:
+            moment = datetime.fromisoformat(text)
+            return moment.date(), moment.time()
+        return date.fromisoformat(text), None
+    except ValueError:
+        raise CalendarError(
+            f"{text} is no planned edition. Name one by its day (2026-11-27), its name (2026-W48) or as 'next'."
+        ) from None
+
+
+def _start_of(calendar: ReleaseCalendar, day: date) -> datetime:
+    return datetime.combine(day, time(0), calendar.zone)
+
+
+# --- the acts ------------------------------------------------------------------------------------------------
+
+
+def skip_release(installation: Installation, release_at: datetime, *, actor: Actor, now: datetime) -> PlannedRelease:
+    """Skip a release: nothing goes out then, and its week goes into the next edition. Its draft is set aside.
+
+    Raises:
+        CalendarError: there is no such release, it is skipped already, or its edition is approved or further.
+    """
+    with SKIP.transaction(installation, actor, _subject(installation, release_at), now=now) as (session, audit):
+        calendar = calendar_store.load_calendar(session, installation.settings.file)
+        release = _require_release(calendar, release_at)
+        _refuse_period(calendar)
+        if release.is_skipped:
+            raise CalendarError("It is skipped already.")
+        edition = find_movable_draft(session, release)
+        if release.is_extra and edition is None:
+            calendar_store.remove_extra_release(session, calendar, release)
+            return release
+        change = calendar_store.store_change(
+            session, calendar, release, release_at=release.release_at, skipped=True, actor=actor.name, now=now
+        )
+        if edition is not None and change is not None:
+            supersede_approval(session, edition, actor=actor.name, now=now, because="its release was skipped")
+            calendar_store.set_draft_aside(edition, change)
+            audit.detail = {"set aside": edition.name}
+    return release
+
+
+def add_release(installation: Installation, day: date, clock: time, *, actor: Actor, now: datetime) -> PlannedRelease:
+    """Add an extra release at a day and clock time of the publication's zone.
+
+    Raises:
+        CalendarError: nothing can be released then.
+    """
+    with ADD.transaction(installation, actor, "calendar", now=now) as (session, audit):
+        calendar = calendar_store.load_calendar(session, installation.settings.file)
+        at = _check_moment(calendar, day, clock, None, now)
+        refuse_drafted_after(session, at, None)
+        refuse_taken_slot(session, at)
+        extra = PlannedRelease(at, None)
+        calendar_store.store_change(session, calendar, extra, release_at=at, skipped=False, actor=actor.name, now=now)
+        audit.subject = _subject(installation, at)
+    return extra
+
+
+def move_release(
+    installation: Installation, release_at: datetime, day: date, clock: time, *, actor: Actor, now: datetime
+) -> PlannedRelease:
+    """Move a release to another day or clock time of the publication's zone; its draft moves along, rendered anew.
+
+    Raises:
+        CalendarError: there is no such release, it is skipped, its edition is approved or further, or nothing can be
+            released then.
+    """
+    with MOVE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
+        with installation.database.read() as session:
+            calendar = calendar_store.load_calendar(session, installation.settings.file)
+        release = _require_release(calendar, release_at)
+        if release.is_skipped:
+            raise CalendarError("It is skipped: bring it back first.")
+        at = _check_moment(calendar, day, clock, release, now)
+        if at == release.release_at:
+            raise CalendarError("It goes out then already.")
+        return _relocate(installation, release, at, audit, actor=actor, now=now)
+
+
+def restore_release(installation: Installation, release_at: datetime, *, actor: Actor, now: datetime) -> PlannedRelease:
+    """Bring a skipped release back, with the draft that was set aside; put a moved one back to its usual time.
+
+    Raises:
+        CalendarError: there is no such release, it stands as the timetable has it, or something else is in its place.
+    """
+    with RESTORE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
+        with installation.database.read() as session:
+            calendar = calendar_store.load_calendar(session, installation.settings.file)
+        release = _require_release(calendar, release_at)
+        if release.is_skipped:
+            _bring_back(installation, release, audit, actor=actor, now=now)
+            return release
+        if release.regular_at is None:
+            raise CalendarError("It is an extra edition: skip it, and it is gone.")
+        if not release.is_moved:
+            raise CalendarError("It stands at its usual time.")
+        if reason := explain_unfit_moment(calendar, release.regular_at, moved=release, now=now):
+            raise CalendarError(reason)
+        return _relocate(installation, release, release.regular_at, audit, actor=actor, now=now)
+
+
+def _bring_back(
+    installation: Installation, release: PlannedRelease, audit: AuditDraft, *, actor: Actor, now: datetime
+) -> None:
+    with installation.database.write() as session:
+        calendar = calendar_store.load_calendar(session, installation.settings.file)
+        if reason := explain_unfit_moment(calendar, release.release_at, moved=release, now=now):
+            raise CalendarError(reason)
+        refuse_drafted_after(session, release.release_at, None)
+        if edition := calendar_store.bring_draft_back(session, calendar, release):
+            audit.detail = {"brought back": edition.name}
+        calendar_store.store_change(
+            session, calendar, release, release_at=release.release_at, skipped=False, actor=actor.name, now=now
+        )
+        audit.record(session)
+
+
+def _relocate(
+    installation: Installation, release: PlannedRelease, at: datetime, audit: AuditDraft, *, actor: Actor, now: datetime
+) -> PlannedRelease:
+    file = installation.settings.file
+    for _ in range(_MAX_ATTEMPTS):
+        with installation.database.read() as session:
+            calendar = calendar_store.load_calendar(session, file)
+            moved = compose_moved_draft(session, installation, calendar, release, at)
+        with installation.database.write() as session:
+            if not is_current_draft(session, calendar, installation, release, moved):
+                continue
+            refuse_drafted_after(session, at, release)
+            refuse_taken_slot(session, at)
+            calendar_store.store_change(
+                session, calendar, release, release_at=at, skipped=False, actor=actor.name, now=now
+            )
+            if moved:
+                store_moved_draft(session, moved, now)
+            audit.detail = {"to": at.isoformat()}
+            audit.record(session)
+        return PlannedRelease(at, release.regular_at)
+    raise CalendarError("Others are changing the edition at this moment. Try it again.")
+
+
+# --- what stands in the way ----------------------------------------------------------------------------------
+
+
+def _subject(installation: Installation, release_at: datetime) -> str:
+    local = release_at.astimezone(installation.settings.file.publication.zone)
+    return f"release {local:%Y-%m-%d %H:%M}"
+
+
+def _require_release(calendar: ReleaseCalendar, release_at: datetime) -> PlannedRelease:
+    release = calendar.find_release(release_at)
+    if release is None:
+        local = release_at.astimezone(calendar.zone)
+        raise CalendarError(
+            f"No edition is planned for {weekday_month_day(local)}, {clock_time(local)} any more: the calendar was changed. "
+            "Look at it again."
+        )
+    return release
+
+
+def _refuse_period(calendar: ReleaseCalendar) -> None:
+    if calendar.rule.period:
+        raise CalendarError("The timetable releases every few hours or minutes: there is no single release to skip.")
+
+
+def _check_moment(
+    calendar: ReleaseCalendar, day: date, clock: time, moved: PlannedRelease | None, now: datetime
+) -> datetime:
+    if not now - MAX_AHEAD < _start_of(calendar, day) < now + MAX_AHEAD + timedelta(days=1):
+        raise CalendarError("That day is over, or more than a year ahead.")
+    at = resolve_wall_time(day, clock, calendar.zone).astimezone(UTC)
+    if reason := explain_unfit_moment(calendar, at, moved=moved, now=now):
+        raise CalendarError(reason)
+    return at

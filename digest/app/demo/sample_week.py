@@ -1,0 +1,214 @@
+"""The demo: a whole week on the bundled sample, into files, in one go and with the same bytes everywhere.
+
+The edition of the week after it is left as a draft, so that somebody can try the desk on it.
+"""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from digest.app.demo.demo_year import add_year
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import control as sending
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.fetch.result import ContentFetcher
+from digest.edition.preflight.rule_registry import FindingLevel
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation, create_home_folder, open_installation
+from digest.settings import Settings, load_settings
+from digest.store.delivery_models import DeliveryState, StaffMember
+from digest.store.models import MediaFile
+from digest.store.staff import StaffRole
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.crypto.keys import DEMO_KEY_SEED, KeyRing
+from subscribers.errors import ApplicationError
+from subscribers.signup import manual_signup
+
+SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York: when the sample's week is drafted
+SAMPLE_BASE_URL = "https://news.example.org"
+DEMO_MARKER = ".digest-demo"
+SAMPLE_EDITOR = "dana.reyes@news.example.org"  # who signs in at the demo's desk
+SAMPLE_ADMIN = "ruth.adeyemi@news.example.org"  # and at its pages for admins
+_SAMPLE_STAFF: tuple[tuple[str, str, StaffRole], ...] = (
+    (SAMPLE_EDITOR, "Dana Reyes", "editor"),
+    (SAMPLE_ADMIN, "Ruth Adeyemi", "admin"),
+)
+DEMO_ACTOR = Actor("demo", Role.ADMIN, Face.TERMINAL)
+
+
+class DemoError(ApplicationError):
+    """The demo cannot go on; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo made: the edition's name, its web copy, and the installation's settings."""
+
+    edition: str
+    web_copy: Path
+    settings: Settings
+
+
+def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str], None]) -> DemoResult:
+    """Run a week into `folder`, from the bundled sample or from the sources of `live_settings`; `report` gets each step.
+
+    Raises:
+        DemoError: the folder is not a demo's, no source could be read, or a rule of preflight fails.
+    """
+    sample = _load_bundled_settings("sample/digest.toml")
+    settings = sample if live_settings is None else _merge_live_settings(live_settings, sample)
+    settings = settings.model_copy(
+        update={"home": folder, "base_url": SAMPLE_BASE_URL, "mail_url": SecretStr("outbox:")}
+    )
+    _prepare_folder(folder)
+    if settings.origin:  # a copy, so that the desk can be opened on what the demo made
+        (folder / "digest.toml").write_text(settings.origin.read_text("utf-8"), "utf-8")
+    settings.key_file.write_text(KeyRing.from_seed(DEMO_KEY_SEED).to_json(), "utf-8")
+    settings.key_file.chmod(0o600)
+    now = SAMPLE_NOW if live_settings is None else datetime.now(UTC)
+    fetching: AbstractContextManager[ContentFetcher] = (
+        open_fetcher(settings) if live_settings else nullcontext(BundledFetcher(_bundled_file("sample")))
+    )
+    with open_installation(settings, may_create=True) as installation, fetching as fetcher:
+        edition = _run_week(installation, fetcher, report, now)
+        _add_sample_staff(installation, now)
+        web_copy = _write_web_copy(installation, edition)
+        if live_settings is None:
+            _draft_next_week(installation, report)
+            people = add_year(installation, DEMO_ACTOR, now)
+            report(
+                f"Added a year of totals and {people:,} invented people; who of them is on the list has paused their mail."
+            )
+        return DemoResult(edition, web_copy, settings)
+
+
+def _bundled_file(path: str) -> Traversable:
+    return resources.files("digest").joinpath(path)
+
+
+def _load_bundled_settings(path: str) -> Settings:
+    with resources.as_file(_bundled_file(path)) as file:
+        return load_settings(file, {})
+
+
+def _prepare_folder(folder: Path) -> None:
+    """Start from an empty folder, and never clear one that a demo did not make."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARKER).exists():
+        raise DemoError(f"{folder} is not empty and no demo made it. Give another with --to.")
+    shutil.rmtree(folder, ignore_errors=True)
+    create_home_folder(folder)
+    (folder / DEMO_MARKER).write_text("made by 'digest demo'; the next demo clears this folder\n", "utf-8")
+
+
+def _merge_live_settings(settings: Settings, sample: Settings) -> Settings:
+    """Keep the operator's sources and choices; what only mail to the world needs comes from the sample."""
+    if not settings.file.sources:
+        settings = _load_bundled_settings("shipped.toml")
+    sender = settings.file.sender
+    if not sender.postal_address.strip():
+        sender = sender.model_copy(update={"postal_address": sample.file.sender.postal_address})
+    file = settings.file.model_copy(update={"sender": sender})
+    return settings.model_copy(update={"file": file, "database_url": ""})
+
+
+def _run_week(installation: Installation, fetcher: ContentFetcher, report: Callable[[str], None], now: datetime) -> str:
+    reports = editions.collect_articles(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher).sources
+    read = [source for source in reports if not source.error]
+    report(f"Collected {sum(source.new for source in reports)} articles from {len(read)} of {len(reports)} sources.")
+    if not read:
+        first_error = reports[0].error if reports else "there is none"
+        raise DemoError(f"No source could be reached. The first said: {first_error}")
+    draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
+    report(f"Drafted {draft.name}, No. {draft.number}: {sum(map(len, draft.proposal.sections.values()))} stories.")
+    report(f"Added {_add_sample_readers(installation, now)} sample readers, each with a consent event.")
+    _check_edition(installation, draft.name, report, now)
+    content_hash = edition_status(installation, draft.name, now=now).content_hash
+    editions.approve_edition(installation, draft.name, content_hash, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
+    counts = sending.send_edition(
+        installation, draft.name, actor=DEMO_ACTOR, clock=lambda: max(now, draft.release_at)
+    ).delivery_counts
+    accepted, skipped = counts[DeliveryState.ACCEPTED], counts[DeliveryState.SKIPPED]
+    report(f"Approved as {content_hash[:7]} and handed over: {accepted} messages, {skipped} skipped by choice.")
+    return draft.name
+
+
+def _draft_next_week(installation: Installation, report: Callable[[str], None]) -> None:
+    """Draft the edition after the one that went out, from the sample's next week; it goes nowhere by itself."""
+    fetcher, now = BundledFetcher(_bundled_file("sample/next-week")), SAMPLE_NOW + timedelta(days=7)
+    # Its links lead to the desk that `make serve` opens: an edition is approved where it was drafted.
+    settings = installation.settings.model_copy(update={"base_url": Settings().base_url})
+    installation = Installation(settings, installation.database)
+    editions.collect_articles(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
+    draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
+    report(f"Drafted {draft.name}, No. {draft.number}, and left it as a draft to try the desk on.")
+
+
+def _check_edition(installation: Installation, name: str, report: Callable[[str], None], now: datetime) -> None:
+    findings = editions.check_edition(installation, name, now=now)
+    for finding in findings:
+        report(f"  {finding.level} {finding.rule}: {finding.message}")
+    errors = sum(finding.level == FindingLevel.ERROR for finding in findings)
+    if errors:
+        raise DemoError(f"{name} does not pass preflight: {errors} error(s).")
+    report(f"Checked: no rule fails, {len(findings)} warning(s).")
+
+
+def _add_sample_readers(installation: Installation, now: datetime) -> int:
+    """Subscribe the sample's invented readers, each with evidence that says that they are invented."""
+    rows = list(csv.DictReader(io.StringIO(_bundled_file("sample/readers.csv").read_text("utf-8"))))
+    with installation.database.write() as session:
+        for row in rows:
+            evidence = manual_signup.ConsentEvidence(
+                wording="Send me the weekly digest. (An invented reader of the bundled sample.)",
+                wording_version="sample",
+                language="en",
+                page=row["asked_where"],
+                method="bundled sample",
+                actor=DEMO_ACTOR.name,
+                agreed_at=datetime.fromisoformat(row["asked_at"]).astimezone(UTC),
+            )
+            person = manual_signup.add_subscriber(
+                session, installation.keys, row["address"], evidence=evidence, now=now
+            )
+            change_preferences(session, person.number, Preferences.from_json(json.loads(row["choices"] or "{}")), now)
+    return len(rows)
+
+
+def _add_sample_staff(installation: Installation, now: datetime) -> None:
+    """Take an invented editor and an invented admin on to the staff, who can sign in by a link; nothing is mailed."""
+    with installation.database.write() as session:
+        for email, name, role in _SAMPLE_STAFF:
+            member = StaffMember(email=email, name=name, role=role, added_by=DEMO_ACTOR.name)
+            member.added_at = member.proven_at = now
+            session.add(member)
+            session.flush()
+
+
+def _write_web_copy(installation: Installation, name: str) -> Path:
+    """Write the web copy with its pictures beside it, so that it can be looked at without a server."""
+    folder = installation.settings.home / "web"
+    (folder / "media").mkdir(parents=True)
+    html = editions.edition_bytes(installation, name, "web").decode()
+    with installation.database.read() as session:
+        for media in session.scalars(select(MediaFile)):
+            address = f"{installation.settings.link_base}/media/{media.hash}"
+            if address in html:
+                file = f"media/{media.hash}.{media.content_type.partition('/')[2]}"
+                (folder / file).write_bytes(media.body)
+                html = html.replace(address, file)
+    copy = folder / f"{name}.html"
+    copy.write_text(html, "utf-8")
+    return copy

@@ -1,0 +1,299 @@
+"""What somebody should look at now, one sentence each: the desk, `digest status` and `digest doctor` say the same."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from digest.app.accounts.refused_sign_ins import SURGE, count_refusals
+from digest.app.calendar.coming_steps import explain_missed_run, find_missed_runs
+from digest.app.subscribers.running_imports import list_idle_imports
+from digest.backups.last_backup import explain_missing_backup
+from digest.collect.articles import find_withdrawn
+from digest.collect.sources import describe_source_health, list_source_problems
+from digest.deliver.control import article_looks, edition_control, installation_hold
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.providers.registry import provider_kinds
+from digest.deliver.retention import provider_erasures
+from digest.deliver.send.notices import count_held_warnings
+from digest.deliver.send.progress import read_progress
+from digest.deliver.send.send_gate import send_blocked_reason
+from digest.edition.calendar_store import find_deadline
+from digest.edition.content import link_articles, read_sections
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
+from digest.edition.release_calendar import MAX_LATENESS
+from digest.settings import SettingsFile
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import Edition, EditionState
+from digest.store.staff import display_name_of, list_staff_members, staff_actor
+from subscribers.phrases import clock_hour, end_sentence, hour_in_zone, join_words, sentence, weekday_month_day
+from subscribers.signup import rate_limits
+
+MAX_SOURCES_NAMED = 3  # sources
+MAX_STANDSTILL = timedelta(hours=1)  # of an edition that goes out
+# What can need a person, by a name that never changes: what is asked. `digest doctor` checks each by this name.
+ATTENTION_KINDS = {
+    "held": "Whether the installation is held, so that nothing leaves",
+    "paused": "Whether an edition rests half sent",
+    "gone-articles": "Whether visitors can read every article of a coming edition",
+    "signup-surge": "Whether sign-up forms come in numbers that nobody expects",
+    "refused-sign-ins": "Whether unusually many sign-ins are refused",
+    "undelivered-warnings": "Whether emails about guarded actions reach the admins",
+    "unfinished-import": "Whether the import of a list was begun and not finished",
+    "missed-release": "Whether an approved edition missed its release",
+    "dead-source": "Whether sources give nothing any more",
+    "suppression-lists": "Whether the provider's suppression lists were read whole",
+    "stuck-erasures": "Whether the provider erases those who asked for it",
+    "missed-deadline": "Whether an edition is past its deadline and not approved",
+    "unfed-section": "Whether every section has sources",
+    "missed-run": "Whether sources were visited, editions drafted and nights worked at their times",
+    "stuck-send": "Whether an edition that goes out moves",
+    "missing-backup": "Whether the last backup by the clock was made and proved",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionFinding:
+    """One thing that somebody should look at: a name of `ATTENTION_KINDS`, and what it is and what to do, in a sentence.
+
+    `subject` tells it from others of its kind, where there may be several. `page_sentence` is for the desk's pages, where the
+    sentence speaks of commands, UTC or the audit log's names for people; empty where it does not.
+    """
+
+    kind: str
+    sentence: str
+    subject: str = ""
+    page_sentence: str = ""
+
+
+def find_attention(
+    session: Session,
+    now: datetime,
+    file: SettingsFile | None = None,
+    *,
+    pause_told: str = "",
+    deadline_told: str = "",
+    each_source: bool = False,
+) -> list[AttentionFinding]:
+    """Find what somebody should look at; none where all is as usual. The arguments are those of `attention_sentences`.
+
+    `each_source` gives a finding for each source that is dead, in place of one for all.
+    """
+    editions = session.scalars(_select_open_editions()).all()
+    zone: tzinfo = file.publication.zone if file else UTC
+    findings = [*_find_in_sending(session, editions, now, pause_told, zone)]
+    findings += _find_in_lists(session, now, zone, each_source=each_source)
+    if file:
+        findings += (f for f in _find_passed_deadlines(session, editions, file, now) if f.subject != deadline_told)
+        findings += _find_unfed_sections(file)
+        findings += [
+            AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
+            for slot in find_missed_runs(session, file, now)
+        ]
+        if missing := explain_missing_backup(session, file, now):
+            way = "The button under Admin, Settings, Backups"
+            on_page = explain_missing_backup(session, file, now, way=way)
+            findings.append(AttentionFinding("missing-backup", missing, page_sentence=on_page))
+    return findings
+
+
+def attention_sentences(
+    session: Session, now: datetime, file: SettingsFile | None = None, *, pause_told: str = "", deadline_told: str = ""
+) -> list[str]:
+    """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
+
+    `pause_told` is the edition whose pause stands elsewhere on the page, `deadline_told` the one whose deadline does.
+    """
+    found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
+    return [finding.sentence for finding in found]
+
+
+def page_sentences(
+    session: Session, now: datetime, file: SettingsFile, *, pause_told: str = "", deadline_told: str = ""
+) -> list[str]:
+    """Give the sentences as the desk's pages say them, with places to click, the publication's time and colleagues' names."""
+    found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
+    return [finding.page_sentence or finding.sentence for finding in found]
+
+
+@cache  # every page of the desk asks
+def _select_open_editions() -> Select[Edition]:
+    return select(Edition).where(Edition.state.not_in(FINISHED_STATES)).order_by(Edition.release_at)
+
+
+def _find_passed_deadlines(
+    session: Session, editions: Sequence[Edition], file: SettingsFile, now: datetime
+) -> Iterator[AttentionFinding]:
+    """Find the coming editions whose deadline is over and that nobody has approved."""
+    for edition in editions:
+        is_coming = edition.state in UNAPPROVED_STATES and edition.release_at > now - MAX_LATENESS
+        deadline = find_deadline(session, file, edition) if is_coming else None
+        if deadline is not None and deadline <= now:
+            local = deadline.astimezone(file.publication.zone)
+            by = f"{weekday_month_day(local)}, {clock_hour(local)}"
+            over = sentence(f"No. {edition.number} is not approved, and its deadline is over: {by}")
+            goes = "" if edition.release_at <= now else ", and goes out at its release time"
+            said = f"{over} It can be approved all the same{goes}."
+            yield AttentionFinding("missed-deadline", said, edition.name)
+
+
+def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:
+    """Say of each section that takes articles of sources of its own that no source is one; none without any source."""
+    return (finding.sentence for finding in _find_unfed_sections(file))
+
+
+def _find_unfed_sections(file: SettingsFile) -> Iterator[AttentionFinding]:
+    fed = {source.section for source in file.sources}
+    for section in file.sections if fed else ():
+        wanted = SECTION_KINDS[section.kind].source_section
+        if wanted not in fed:
+            yield AttentionFinding(
+                "unfed-section",
+                f'{section.title} has no source: add one with section = "{wanted}" to digest.toml, or take the section '
+                "out of [[sections]].",
+                page_sentence=f"{section.title} has no source: an admin adds one that brings {wanted} under Sources, or takes the "
+                "section out under Admin, Settings, Sections.",
+            )
+
+
+def _find_in_sending(
+    session: Session, editions: Sequence[Edition], now: datetime, pause_told: str, zone: tzinfo
+) -> Iterator[AttentionFinding]:
+    """Find what keeps editions from going out."""
+    hold = installation_hold.current_hold(session)
+    if hold is not None:
+        yield AttentionFinding("held", f"Nothing leaves: {hold}", page_sentence=_explain_hold(session, hold, zone))
+    for edition in editions:
+        is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
+        if is_resting and edition.name != pause_told:
+            said = send_blocked_reason(edition.name, edition, None, called=f"No. {edition.number}")
+            reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
+            on_page = f"No. {edition.number} is paused{reason} Its page at the desk lets it go on."
+            yield AttentionFinding("paused", said, edition.name, on_page)
+    if hold is None:
+        yield from _find_stuck_sends(session, editions, now, zone)
+    yield from _find_gone_articles(session, editions)
+    for edition in editions:
+        if words := explain_missed_release(edition, now):
+            yield AttentionFinding("missed-release", f"No. {edition.number} did not go out. {words}", edition.name)
+
+
+def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo) -> str:
+    began = f"Nothing leaves since {_write_moment(hold.since, zone)}"
+    release = "an admin lets mail leave again under Admin, Deliveries."
+    if hold.may_be_copy:
+        return f"{began}: {end_sentence(hold.reason)} {release[0].upper()}{release[1:]}"
+    members = list_staff_members(session, include_removed=True)
+    names = {staff_actor(member): display_name_of(member.name, member.email) for member in members}
+    who = names.get(hold.actor, hold.actor)
+    if not hold.reason:
+        return f"{began}: {who} holds it, and gave no reason. Ask them whether it is over; then {release}"
+    return f"{began}: {who} holds it, with the words “{hold.reason.rstrip('.')}”. Ask them whether that is put right; then {release}"
+
+
+def _write_moment(at: datetime, zone: tzinfo) -> str:
+    local = at.astimezone(zone)
+    return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
+
+
+def _find_stuck_sends(
+    session: Session, editions: Sequence[Edition], now: datetime, zone: tzinfo
+) -> Iterator[AttentionFinding]:
+    """Find the editions that go out and have not moved for an hour, though mails of them are due and nothing lets them wait."""
+    for edition in editions:
+        if edition.state != EditionState.SENDING or edition.paused_at is not None:
+            continue
+        progress = read_progress(session, edition.name)
+        moved_at = max(edition.release_at, progress.reported_at) if progress else edition.release_at
+        is_waiting = progress is not None and progress.resumes_at is not None and progress.resumes_at > now
+        if is_waiting or now - moved_at < MAX_STANDSTILL:
+            continue
+        due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at < now - MAX_STANDSTILL)
+        purpose = Delivery.purpose == edition_purpose(edition.name)
+        if count := session.scalar(select(func.count()).where(purpose, *due)):
+            why = f" It said: {progress.wait_reason}." if progress and progress.wait_reason else ""
+            said, on_page = (
+                f"No. {edition.number} stands still since {since}, and {count:,} of its mails are due.{why}"
+                for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
+            )
+            yield AttentionFinding("stuck-send", said, edition.name, on_page)
+
+
+def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source: bool) -> Iterator[AttentionFinding]:
+    """Find what is wrong with sign-ups, imports, sources and the provider's lists."""
+    alarm = rate_limits.find_open_alarm(session)
+    if alarm is not None:
+        since = _write_moment(alarm.at, zone)
+        on_page = rate_limits.describe_alarm(alarm, since=since, remedy="raise them under Admin, Settings, Limits")
+        yield AttentionFinding("signup-surge", rate_limits.describe_alarm(alarm), page_sentence=on_page)
+    yield from _find_refused_sign_ins(session, now)
+    if held := count_held_warnings(session):
+        said = (
+            f"{held:,} {'email' if held == 1 else 'emails'} about guarded actions can't be delivered. Check the audit log for what "
+            "was done, then whether the mail server takes email from the sender's address."
+        )
+        yield AttentionFinding("undelivered-warnings", said)
+    for unfinished in list_idle_imports(session, now):
+        on_page = (
+            f"Import {unfinished.batch} ({unfinished.origin}, begun {_write_moment(unfinished.started_at, zone)}) was not finished: "
+            "nobody of it is mailed. An admin goes on with the same file, or drops it, under Admin, Import."
+        )
+        yield AttentionFinding("unfinished-import", unfinished.sentence, f"import {unfinished.batch}", on_page)
+    yield from _find_dead_sources(session, now, each_source=each_source)
+    for kind in provider_kinds():
+        if kind.suppressions and (trouble := kind.suppressions.last_trouble(session)):
+            yield AttentionFinding(
+                "suppression-lists",
+                f"{kind.title}'s lists were not read whole last time: {trouble}. The next night tries again, or 'digest subscribers pull'.",
+                kind.title,
+                f"{kind.title}'s lists were not read whole last time: {trouble}. The next night tries again.",
+            )
+    for said in provider_erasures.stuck_erasures_warnings(session):
+        yield AttentionFinding("stuck-erasures", said)
+
+
+def _find_refused_sign_ins(session: Session, now: datetime) -> Iterator[AttentionFinding]:
+    refusals = count_refusals(session, now=now)
+    if refusals.last_hour >= SURGE:
+        said = (
+            f"{refusals.last_hour:,} sign-ins were refused in the last hour. Ask your colleagues whether those were theirs. If not, "
+            "somebody is guessing: attempts are limited, and {place} names the accounts."
+        )
+        yield AttentionFinding(
+            "refused-sign-ins",
+            said.format(place="the log of 'digest serve'"),
+            page_sentence=said.format(place="the log of the server"),
+        )
+
+
+def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) -> Iterator[AttentionFinding]:
+    dead = list_source_problems(session, now)
+    for source in dead if each_source else ():
+        said = f"Nothing comes in from {source.name}: {describe_source_health(source, now)}"
+        yield AttentionFinding("dead-source", said, source.url)
+    if dead and not each_source:
+        names = join_words([s.name for s in dead[:MAX_SOURCES_NAMED]], more=max(0, len(dead) - MAX_SOURCES_NAMED))
+        said = f"Nothing comes in from {names}: see Sources at the desk, or 'digest sources list'."
+        on_page = f"Nothing comes in from {names}: Sources says why."
+        yield AttentionFinding("dead-source", said, page_sentence=on_page)
+
+
+def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterator[AttentionFinding]:
+    """Find what a coming edition links and visitors can't read: by the last look where it's to be approved again, else by what sources said."""
+    for edition in editions:
+        if edition.state == EditionState.APPROVED and edition.paused_at is None:
+            linked = link_articles(read_sections(edition.content))
+            withdrawn = find_withdrawn(session, linked)
+            gone = tuple(article_looks.LookFinding(url, linked[url], reason) for url, reason in withdrawn.items())
+        else:
+            look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
+            linked = link_articles(read_sections(edition.content)) if look and look.gone else {}
+            gone = tuple(finding for finding in (look.gone if look else ()) if finding.url in linked)
+        if gone:
+            yield AttentionFinding(
+                "gone-articles", f"No. {edition.number}: {article_looks.describe_gone(gone)}", edition.name
+            )

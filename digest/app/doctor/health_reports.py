@@ -1,0 +1,102 @@
+"""The doctor's looks that admins begin in a page: each runs in a thread of its own, and stands in this process's memory alone."""
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+
+from digest.app.doctor.check_registry import LEVEL_ORDER, ExaminedInstallation
+from digest.app.doctor.examination import examine_installation, examine_outside, list_checks, refer_to_first
+from digest.app.doctor.outside_world import OutsideWorld
+from digest.deliver.providers.kind import DoctorFinding
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from subscribers.errors import RefusalError
+
+EXAMINE = Act("installation examined", Role.ADMIN, Concern.NONE)
+
+log = structlog.get_logger("doctor")
+
+
+class ExaminationRunsError(RefusalError):
+    """One runs already: it is shown."""
+
+
+class ExaminationStage(StrEnum):
+    """How an examination stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class HealthReport:
+    """One examination: when it began, whether it asked outside, how far it is, and what it found so far."""
+
+    began_at: datetime
+    is_online: bool
+    total: int
+    done: int = 0
+    findings: list[DoctorFinding] = field(default_factory=list)
+    stage: ExaminationStage = ExaminationStage.RUNNING
+    thread: threading.Thread | None = None
+
+    def sorted_findings(self) -> list[DoctorFinding]:
+        """Return what was found: what must be mended first, then what is worth a look, then what is well."""
+        return sorted(refer_to_first(self.findings), key=lambda finding: LEVEL_ORDER.index(finding.level))
+
+    def run(self, installation: Installation, outside: OutsideWorld, now: datetime) -> None:
+        """Carry out the checks of this machine, then those that ask outside."""
+        try:
+            self.findings += examine_installation(installation, now=now)
+            self.done = sum(not check.is_online for check in list_checks().values())
+            if self.is_online:
+                here = self.done
+
+                def count(done: int, _total: int) -> None:
+                    self.done = here + done
+
+                self.findings += examine_outside(ExaminedInstallation(installation, now, outside), progress=count)
+        except Exception as exc:  # noqa: BLE001 - nobody waits for this thread: the page says that it failed
+            log.error("an examination failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote settings
+            self.stage = ExaminationStage.FAILED
+        else:
+            self.done, self.stage = self.total, ExaminationStage.DONE
+
+
+class HealthReports:
+    """The last examination of one process. It lives as long as the application."""
+
+    def __init__(self, outside: OutsideWorld | None = None) -> None:
+        self._outside = outside or OutsideWorld()
+        self._lock = threading.Lock()
+        self._latest: HealthReport | None = None
+
+    @property
+    def latest(self) -> HealthReport | None:
+        """The last examination, be it running; None where there was none since the process began."""
+        return self._latest
+
+    def begin(self, installation: Installation, actor: Actor, *, is_online: bool, now: datetime) -> HealthReport:
+        """Begin an examination.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            ExaminationRunsError: one runs.
+        """
+        wanted = [check for check in list_checks().values() if is_online or not check.is_online]
+        with self._lock:
+            if self._latest is not None and self._latest.stage is ExaminationStage.RUNNING:
+                raise ExaminationRunsError("An examination runs already. It is shown below.")
+            with EXAMINE.transaction(installation, actor, "installation", now=now) as (_, draft):
+                draft.detail = {"online": is_online}
+            report = self._latest = HealthReport(now, is_online, len(wanted))
+        report.thread = threading.Thread(
+            target=report.run, args=(installation, self._outside, now), name="doctor", daemon=True
+        )
+        report.thread.start()
+        return report

@@ -1,0 +1,261 @@
+"""What editors do to an edition at the desk, one function an act: where a story stands, what it is made of, what is written."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from digest.app.editing.edit_application import EditForm, EditResult, apply_decision, apply_edit
+from digest.app.editing.editing_state import EditingState, EditRefusedError, list_topic_names
+from digest.collect.text_cleanup import normalise_text
+from digest.collect.urls import canonical_url, usable_url
+from digest.edition import edits as history
+from digest.edition.arrangement import ArrangedStory, Arrangement
+from digest.edition.content import LabelledBlock
+from digest.edition.edits import EditDraft, EditionField, EditKind, StoryField
+from digest.edition.kinds import SECTION_KINDS
+from digest.installation.opened import Installation
+
+# What a paste from a page or a word processor leaves behind; a lone "<" is text.
+_PASTED_INLINE = re.compile(r"</?(?:[abisu]|em|font|span|strong)(?:\s[^<>]*)?>", re.IGNORECASE)
+_PASTED_BLOCK = re.compile(r"</?(?:p|br|div|h[1-6]|li|ol|ul)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+
+_PARAGRAPH_END = re.compile(r"\r?\n[ \t]*\r?\n|</?p(?:\s[^<>]*)?>", re.IGNORECASE)
+
+
+# --- where a story stands ------------------------------------------------------------------------------------
+
+
+def place_story(
+    installation: Installation,
+    form: EditForm,
+    url: str,
+    *,
+    section: str,
+    after: str | None = None,
+    position: int | None = None,
+) -> EditResult:
+    """Put a story into a section: after another story of it ("" is first), else at a position from 0, else at the end.
+
+    Raises:
+        EditRefusedError: editors put nothing into that section.
+    """
+    value = {"section": section, "after": after, "position": position}
+
+    def place(_: EditingState) -> EditDraft:
+        _refuse_measured(installation, section)
+        return EditDraft(EditKind.PLACE, url, _without_none(value))
+
+    return apply_decision(installation, form, place)
+
+
+def move_story(installation: Installation, form: EditForm, url: str, *, steps: int) -> EditResult:
+    """Move a story within its section: up by negative, down by positive steps; at the end of a section it stays.
+
+    Raises:
+        EditRefusedError: the story stands in no section, in one that editors do not order, or cannot move that way.
+    """
+
+    def move(state: EditingState) -> EditDraft:
+        section, stories, position = _find_placed(state.arrangement, url)
+        _refuse_measured(installation, section)
+        others = [s.url for s in stories if s.url != stories[position].url]
+        wanted = min(max(position + steps, 0), len(others))
+        if wanted == position:
+            raise EditRefusedError("The story stands at the end of its section already.")
+        value = {"section": section, "after": others[wanted - 1] if wanted else "", "position": wanted}
+        return EditDraft(EditKind.PLACE, url, value)
+
+    return apply_decision(installation, form, move)
+
+
+def _refuse_measured(installation: Installation, key: str) -> None:
+    """Refuse to put a story by hand where a section says what readers did."""
+    section = next((s for s in installation.settings.file.sections if s.key == key), None)
+    if section and not SECTION_KINDS[section.kind].is_placed_by_hand:
+        raise EditRefusedError(
+            f"Nothing was changed: {section.title} says what readers opened most, so nothing is put or moved there by hand. "
+            "Take out what does not belong there, or choose another section."
+        )
+
+
+def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, tuple[ArrangedStory, ...], int]:
+    story = arrangement.find_story(url)
+    for section, stories in arrangement.sections.items():
+        if story in stories:
+            return section, stories, stories.index(story)
+    raise EditRefusedError("The story stands in no section. Place it first.")
+
+
+def drop_stories(installation: Installation, form: EditForm, url: str, *others: str) -> EditResult:
+    """Remove stories from the edition or the tray; what takes their places is their sections' rule."""
+    return apply_edit(installation, form, EditDraft(EditKind.DROP, url, {"others": list(others)} if others else {}))
+
+
+def restore_story(installation: Installation, form: EditForm, url: str) -> EditResult:
+    """Put a removed story back to where it was."""
+    return apply_edit(installation, form, EditDraft(EditKind.RESTORE, url, {}))
+
+
+def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: bool) -> EditResult:
+    """Keep a story at its place whatever moves around it, or let it go again."""
+    return apply_edit(installation, form, EditDraft(EditKind.PIN, url, {"pinned": pinned}))
+
+
+def put_under(installation: Installation, form: EditForm, url: str, *, main: str) -> EditResult:
+    """Put a story under another one as supporting."""
+    return apply_edit(installation, form, EditDraft(EditKind.UNDER, url, {"main": main}))
+
+
+# --- what a story is made of ---------------------------------------------------------------------------------
+
+
+def choose_lead(installation: Installation, form: EditForm, url: str, *, article: str) -> EditResult:
+    """Let another of its articles lead a story."""
+    return apply_edit(installation, form, EditDraft(EditKind.LEAD, url, {"article": article}))
+
+
+def merge_stories(installation: Installation, form: EditForm, url: str, *others: str) -> EditResult:
+    """Let a story take the articles of others."""
+    return apply_edit(installation, form, EditDraft(EditKind.MERGE, url, {"others": list(others)}))
+
+
+def split_story(installation: Installation, form: EditForm, url: str, *articles: str) -> EditResult:
+    """Make a story of its own of some of a story's articles."""
+    return apply_edit(installation, form, EditDraft(EditKind.SPLIT, url, {"articles": list(articles)}))
+
+
+def write_story(
+    installation: Installation, form: EditForm, article: Mapping[str, Any], *, section: str = "", topic: str = ""
+) -> EditResult:
+    """Add a story that no source brought; without a `url` in `article` it has no link.
+
+    `article` has the fields of a `CandidateArticle`, of which `title` is needed. A `url` without a `link` is the link as it was
+    typed.
+
+    Raises:
+        EditRefusedError: the link is no web address, the article is in the edition's week already, or editors put nothing into
+            that section.
+    """
+    described = {name: clean_typed_text(v) if isinstance(v, str) else v for name, v in article.items()}
+    url = str(described.pop("url", "") or "")
+    if url and not described.get("link"):
+        described["link"] = link = usable_url(url)
+        if link is None:
+            raise EditRefusedError(
+                "Nothing was changed: the link is no web address. It begins with https:// or http://."
+            )
+        url = canonical_url(link)
+    url = url or f"{history.OWN_STORY_PREFIX}{secrets.token_hex(6)}"
+    value = {"article": described, "section": section, "topic": clean_typed_text(topic)}
+
+    def add(_: EditingState) -> EditDraft:
+        _refuse_measured(installation, section)
+        return EditDraft(EditKind.ADD, url, value)
+
+    return apply_decision(installation, form, add)
+
+
+# --- what is written -----------------------------------------------------------------------------------------
+
+
+def write_text(installation: Installation, form: EditForm, url: str, field: StoryField, text: str | None) -> EditResult:
+    """Write a text of a story; None brings the original back."""
+    return _write_text(installation, form, url, field, text)
+
+
+def write_edition_text(installation: Installation, form: EditForm, field: EditionField, text: str | None) -> EditResult:
+    """Write the subject, the preheader, the intro or its signature; None brings the original back.
+
+    An intro keeps its paragraphs; an empty one is none at all.
+    """
+    return _write_text(installation, form, history.EDITION_TARGET, field, text)
+
+
+def _write_text(installation: Installation, form: EditForm, target: str, field: str, text: str | None) -> EditResult:
+    clean = clean_typed_paragraphs if field == EditionField.INTRO else clean_typed_text
+    written = None if text is None else clean(text)
+    draft = EditDraft(EditKind.TEXT, target, {"field": str(field), "text": written})
+    # A field that is saved on leaving it comes here unchanged more often than not.
+    return apply_decision(
+        installation, form, lambda state: None if _written_text(state.arrangement, target, field) == written else draft
+    )
+
+
+def _written_text(arrangement: Arrangement, target: str, field: str) -> str | None:
+    """Return what an editor wrote, None where the original stands."""
+    if target == history.EDITION_TARGET:
+        return arrangement.texts.get(field)
+    story = arrangement.find_story(target)
+    return story.texts.get(field) if story else ""
+
+
+def choose_topic(installation: Installation, form: EditForm, url: str, topic: str) -> EditResult:
+    """Give a story another topic; an empty one brings its own back.
+
+    Raises:
+        EditRefusedError: the settings don't list the topic.
+    """
+    chosen = clean_typed_text(topic)
+
+    def decide(_state: EditingState) -> EditDraft:
+        if chosen and chosen not in list_topic_names(installation.settings):
+            raise EditRefusedError(
+                "Nothing was changed: that isn't a topic in the settings. Choose one from the list, or ask an admin to add it."
+            )
+        return EditDraft(EditKind.TOPIC, url, {"topic": chosen})
+
+    return apply_decision(installation, form, decide)
+
+
+def write_note(installation: Installation, form: EditForm, url: str, text: str) -> EditResult:
+    """Write the editor's note under a story; an empty one takes it away."""
+    return apply_edit(installation, form, EditDraft(EditKind.NOTE, url, {"text": clean_typed_text(text)}))
+
+
+def write_block(installation: Installation, form: EditForm, block: LabelledBlock) -> EditResult:
+    """Write a labelled block, in place of the one of its id."""
+    block = replace(
+        block,
+        headline=clean_typed_text(block.headline),
+        name=clean_typed_text(block.name),
+        text=clean_typed_text(block.text),
+        url=block.url.strip(),
+    )
+    value = {
+        "kind": block.kind,
+        "headline": block.headline,
+        "name": block.name,
+        "text": block.text,
+        "url": block.url,
+        "after": block.after,
+        "first_day": block.first_day.isoformat() if block.first_day else None,
+        "last_day": block.last_day.isoformat() if block.last_day else None,
+    }
+    draft = EditDraft(EditKind.BLOCK, f"{history.BLOCK_PREFIX}{block.id}", value)
+    # As a text: a field that is left unchanged is no edit.
+    return apply_decision(
+        installation, form, lambda state: None if state.arrangement.find_block(block.id) == block else draft
+    )
+
+
+def remove_block(installation: Installation, form: EditForm, block_id: str) -> EditResult:
+    """Take a block out of this edition."""
+    return apply_edit(
+        installation, form, EditDraft(EditKind.BLOCK, f"{history.BLOCK_PREFIX}{block_id}", {"removed": True})
+    )
+
+
+def clean_typed_text(text: str) -> str:
+    """Return a text that was typed or pasted, on one line and without a paste's mark-up."""
+    return normalise_text(_PASTED_BLOCK.sub(" ", _PASTED_INLINE.sub("", text)))
+
+
+def clean_typed_paragraphs(text: str) -> str:
+    """Return a text that was typed or pasted with a blank line between its paragraphs, each as `clean_typed_text` has it."""
+    return "\n\n".join(filter(None, map(clean_typed_text, _PARAGRAPH_END.split(text))))
+
+
+def _without_none(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in value.items() if each is not None}

@@ -1,0 +1,129 @@
+"""An editor's own clipboard: stories put aside, and texts that lost against a colleague's. It outlives the session."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from digest.app.editing.changes import clean_typed_text
+from digest.app.editing.edit_application import EditForm
+from digest.app.editing.editing_state import EditRefusedError, read_editing_state
+from digest.edition.edits import EditionField, EditKind, StoryField
+from digest.edition.queries import find_edition
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.models import Clipping, Edition
+
+CLIP = Act("clipboard", Role.EDITOR, Concern.NONE)
+MAX_CLIPPINGS = 100  # of one editor
+MAX_TARGET_CHARACTERS = 1000  # longer than any address that is in use, and an index can hold it
+_FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeptClipping:
+    """One thing on a clipboard. A story has no `field`, and its headline as `text`."""
+
+    id: int
+    edition: str
+    number: int  # of the edition
+    at: datetime
+    target: str
+    field: str
+    text: str
+
+
+def keep_story(installation: Installation, form: EditForm, url: str) -> None:
+    """Put a story of an edition on the actor's clipboard.
+
+    Raises:
+        NotPermittedError: the actor is no editor.
+        EditRefusedError: the edition has no such story, or the clipboard is full.
+    """
+    CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
+    state = read_editing_state(installation, form.edition)
+    name = state.arrangement.name_target(url)
+    title = next((a.title for s in state.grown.list_scored() for a in s.story.members if a.url == name), "")
+    story = state.arrangement.find_story(name)
+    title = story.texts.get("headline", story.original.story.lead.title) if story else title
+    if not title:
+        raise EditRefusedError("None of this edition's stories holds that article.")
+    _keep(installation, form, name, "", title)
+
+
+def find_field(kind: str, value: Mapping[str, Any]) -> str:
+    """Return as what the text of an edit is kept on a clipboard; empty where it writes none."""
+    field = str(value.get("field", "")) if kind == EditKind.TEXT else str(kind)
+    return field if field in _FIELDS else ""
+
+
+def keep_text(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
+    """Put a text that was written for a story, a labelled block or the edition on the actor's clipboard.
+
+    Raises:
+        NotPermittedError: the actor is no editor.
+        EditRefusedError: it is empty, or the clipboard is full.
+    """
+    CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
+    written = clean_typed_text(text)
+    if not written or field not in _FIELDS:
+        raise EditRefusedError("There is no text to keep.")
+    _keep(installation, form, target, field, written)
+
+
+def _keep(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
+    if len(target) > MAX_TARGET_CHARACTERS:
+        raise EditRefusedError("The story's address is too long to keep.")
+    with CLIP.transaction(installation, form.actor, form.edition, now=form.now) as (session, audit):
+        edition = find_edition(session, form.edition)
+        audit.subject, audit.detail = edition.name, {"kept": field or "story"}
+        kept = session.scalars(select(Clipping).where(Clipping.owner == form.actor.name)).all()
+        same = next((k for k in kept if (k.edition_id, k.target, k.field) == (edition.id, target, field)), None)
+        if same is not None:
+            same.text, same.at = text, form.now
+            return
+        if len(kept) >= MAX_CLIPPINGS:
+            raise EditRefusedError(f"Your clipboard holds {MAX_CLIPPINGS} things already. Take some off first.")
+        session.add(
+            Clipping(owner=form.actor.name, edition_id=edition.id, at=form.now, target=target, field=field, text=text)
+        )
+
+
+def remove_text(installation: Installation, form: EditForm, target: str, field: str) -> bool:
+    """Take a text off the actor's own clipboard; False where it is not there."""
+    with CLIP.transaction(installation, form.actor, form.edition, now=form.now) as (session, audit):
+        edition = find_edition(session, form.edition)
+        own = delete(Clipping).where(
+            Clipping.owner == form.actor.name,
+            Clipping.edition_id == edition.id,
+            Clipping.target == target,
+            Clipping.field == field,
+        )
+        removed = session.execute(own.returning(Clipping.id)).scalar() is not None
+        audit.subject, audit.detail, audit.changed = edition.name, {"taken off": field}, removed
+    return removed
+
+
+def list_clippings(installation: Installation, actor: Actor) -> tuple[KeptClipping, ...]:
+    """List what is on the actor's own clipboard, the latest first."""
+    with installation.database.read() as session:
+        return _load_clippings(session, actor)
+
+
+def _load_clippings(session: Session, actor: Actor) -> tuple[KeptClipping, ...]:
+    query = select(Clipping, Edition.name, Edition.number).join(Edition, Edition.id == Clipping.edition_id)
+    rows = session.execute(query.where(Clipping.owner == actor.name).order_by(Clipping.at.desc(), Clipping.id.desc()))
+    return tuple(KeptClipping(c.id, name, number, c.at, c.target, c.field, c.text) for c, name, number in rows)
+
+
+def remove_clipping(installation: Installation, form: EditForm, clipping_id: int) -> bool:
+    """Take something off the actor's own clipboard; False where it is not there, or is another's."""
+    with CLIP.transaction(installation, form.actor, form.edition, now=form.now) as (session, audit):
+        own = delete(Clipping).where(Clipping.id == clipping_id, Clipping.owner == form.actor.name)
+        removed = session.execute(own.returning(Clipping.id)).scalar() is not None
+        audit.detail, audit.changed = {"taken off": clipping_id}, removed
+    return removed

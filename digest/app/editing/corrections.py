@@ -1,0 +1,170 @@
+"""Correcting what was wrong in an edition that went out, in the archive and in the next edition. `correction_emails` emails it."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app.accounts.staff import find_chosen_name
+from digest.app.editing import changes as editing
+from digest.app.editing import edit_application, editing_state
+from digest.app.editions import web_editions
+from digest.app.editions.edition_status import edition_name
+from digest.edition import corrections
+from digest.edition.content import EditionContent
+from digest.edition.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
+from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.rendering.mail_layout import arrange_mail
+from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.story_archive import archive_edition
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.correction_models import Correction
+from digest.store.models import Edition, EditionState
+from subscribers.errors import RefusalError
+
+CORRECT = Act("corrected", Role.EDITOR, Concern.NONE)
+CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
+MAX_NOTE_LENGTH = 500  # characters
+
+
+class CorrectionError(RefusalError):
+    """The correction can't be made or emailed; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionForm:
+    """What an editor corrects: one text of the story that links `url`; `note` says to readers what was wrong."""
+
+    url: str
+    field: CorrectedField
+    becomes: str
+    note: str
+    is_carried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionDesk:
+    """An edition as its corrections are made: its stories as they read now, and what was corrected."""
+
+    edition: Edition
+    stories: tuple[CorrectableStory, ...]
+    corrections: tuple[Correction, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be corrected: it goes out, or went."""
+        return self.edition.state in CORRECTABLE_STATES
+
+
+def view_corrections(installation: Installation, name: str) -> CorrectionDesk:
+    """Read an edition's stories and corrections.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        made = corrections.list_corrections(session, edition)
+        stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), made)
+        return CorrectionDesk(edition, stories, made)
+
+
+def correct_story(
+    installation: Installation, name: str, form: CorrectionForm, *, actor: Actor, now: datetime
+) -> Correction:
+    """Correct a text of an edition that went out; what was sent stays legible beside it.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        CorrectionError: it has not gone out, there is no such story, or the text is empty or as it was.
+    """
+    name = edition_name(installation, name)
+    signed = find_chosen_name(installation, actor) or installation.settings.file.publication.name
+    becomes, note = (sanitise_text(editing.clean_typed_text(text)) for text in (form.becomes, form.note))
+    with CORRECT.transaction(installation, actor, name, now=now) as (session, audit):
+        edition = find_edition(session, name, lock=True)
+        story = _find_story(session, edition, form, becomes, note)
+        correction = Correction(
+            edition_id=edition.id,
+            seq=corrections.next_correction_number(session, edition),
+            at=now,
+            actor=actor.name,
+            signed=signed,
+            url=story.url,
+            section=story.section,
+            headline=story.headline_sent,
+            field=form.field,
+            was=story.text_of(form.field),
+            becomes=becomes,
+            note=note,
+            is_carried=form.is_carried,
+            mail_asked_by="",
+        )
+        session.add(correction)
+        session.flush()
+        archive_edition(session, edition, corrections.list_corrections(session, edition))
+        audit.detail = {"correction": correction.id, "story": story.url[:200], "field": form.field}
+        session.expunge(correction)
+        lead = arrange_mail(EditionContent.from_json(edition.content)).lead
+        # The card beside links shows the headline of the story that leads.
+        is_on_card = form.field == "headline" and lead is not None and lead.entry.url == story.url
+    if is_on_card:
+        web_editions.store_card(installation, name, now=now)
+    if form.is_carried:
+        _carry_into_draft(installation, correction, edition, actor, now)
+    return correction
+
+
+def _find_story(session: Session, edition: Edition, form: CorrectionForm, becomes: str, note: str) -> CorrectableStory:
+    if edition.state not in CORRECTABLE_STATES:
+        raise CorrectionError(
+            f"{edition.name} is {edition.state.name.lower()}: only what goes out, or went, is corrected. Edit it at the desk."
+        )
+    made = corrections.list_corrections(session, edition)
+    stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), made)
+    story = next((one for one in stories if one.url == form.url), None)
+    if story is None:
+        raise CorrectionError(
+            f"{edition.name} has no story with the link {form.url[:200]}. Give the link as it stands there."
+        )
+    if form.field not in CORRECTED_FIELDS or not story.text_of(form.field):
+        raise CorrectionError("This story has no such text: correct its headline, or its summary where it has one.")
+    if not becomes or becomes == story.text_of(form.field):
+        raise CorrectionError("Nothing was corrected: the text is empty, or as it was. Write how it should read.")
+    if not note or len(note) > MAX_NOTE_LENGTH:
+        raise CorrectionError(f"Say to readers what was wrong, in at most {MAX_NOTE_LENGTH} characters.")
+    return story
+
+
+def _carry_into_draft(
+    installation: Installation, correction: Correction, edition: Edition, actor: Actor, now: datetime
+) -> None:
+    """Put the correction into the next edition where that is drafted already; a later draft takes it by itself."""
+    file, base = installation.settings.file, installation.settings.link_base
+    following = (Edition.state.in_(COMING_STATES), Edition.release_at > edition.release_at, Edition.release_at > now)
+    with installation.database.read() as session:
+        draft = session.scalar(select(Edition).where(*following).order_by(Edition.release_at).limit(1))
+        if draft is None:
+            return
+        day, language = draft.release_at.astimezone(file.publication.zone).date(), installation.settings.reader_language
+        block = corrections.make_correction_block(session, correction, edition, base, day, language)
+    # A draft of before there were edits is drafted anew, and takes it then.
+    with suppress(editing_state.EditRefusedError):
+        editing.write_block(installation, edit_application.EditForm(draft.name, actor, now), block)
+
+
+def find_correction(session: Session, edition: Edition, number: int) -> Correction:
+    """Find a correction of an edition by its number.
+
+    Raises:
+        CorrectionError: there is none.
+    """
+    query = select(Correction).where(Correction.edition_id == edition.id, Correction.seq == number)
+    correction = session.scalar(query)
+    if correction is None:
+        raise CorrectionError(f"{edition.name} has no correction {number}.")
+    return correction

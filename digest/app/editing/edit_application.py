@@ -1,0 +1,148 @@
+"""How an act of an editor is done on an edition: with its role, transaction and audit row.
+
+An act is folded into the stored proposal and rendered outside the transaction, and then stored if nobody was quicker; else it
+is folded again on top of what they did. A form carries the number of the last edit that it knew, so that an act that would
+overwrite unseen what somebody else changed comes back as a conflict, with both versions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app.editing.editing_state import EditingState, EditRefusedError, arrange_edits, read_editing_state
+from digest.edition import edits as history
+from digest.edition.approval import supersede_approval
+from digest.edition.arrangement import Arrangement
+from digest.edition.composition import ComposedEdition, compose_arrangement, record_content, update_story_rows
+from digest.edition.drafting import replace_fragments
+from digest.edition.edit_log import append_edit, load_edits, proposal_hash_of
+from digest.edition.edits import Edit, EditConflict, EditDraft
+from digest.edition.queries import COMING_STATES
+from digest.installation.acts import Act, Actor, AuditDraft, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.models import Edition
+
+EDIT = Act("edited", Role.EDITOR, Concern.NONE)
+_MAX_ATTEMPTS = 20  # folds of one act, where colleagues are quicker each time
+_MAX_AUDITED_TARGET = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class EditForm:
+    """Who acts on which edition, when, and on which state of it: `based_on` is the number of the last edit they saw.
+
+    Without `based_on` the act is done on whatever the edition is. `state` is the edition as the caller has just read it, to
+    find what the act is about; it is not read again unless somebody is quicker.
+    """
+
+    edition: str
+    actor: Actor
+    now: datetime
+    based_on: int | None = None
+    state: EditingState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EditResult:
+    """What came of an act: the edit as it stands in the history, or a conflict; neither, where all was so already.
+
+    `state` is the edition with the edit, or as it stands where there is a conflict; `before` is how it stood when the form was
+    made.
+    """
+
+    state: EditingState
+    edit: Edit | None = None
+    conflict: EditConflict | None = None
+    before: Arrangement | None = None
+    approval_taken_back: bool = False
+
+
+def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> EditResult:
+    """Do one act on an edition.
+
+    Returns:
+        The edit and the edition with it; or a conflict, where somebody changed the same since the form was made.
+
+    Raises:
+        NotPermittedError: the actor is no editor.
+        UnknownEditionError: there is no such edition.
+        EditRefusedError: it went out or was cancelled, or the act would do nothing.
+    """
+    return apply_decision(installation, form, lambda _: draft)
+
+
+class _OvertakenError(Exception):
+    """Somebody else's act was stored first: this one is folded again."""
+
+
+def apply_decision(
+    installation: Installation, form: EditForm, decide: Callable[[EditingState], EditDraft | None]
+) -> EditResult:
+    """Do the act that `decide` chooses on the edition as it is, again if somebody is quicker; for the rest see `apply_edit`.
+
+    `decide` returns None where all is so already.
+    """
+    with EDIT.steps(installation, form.actor, form.edition, now=form.now) as audit:
+        known = form.state
+        for _ in range(_MAX_ATTEMPTS):
+            state, known = known or read_editing_state(installation, form.edition), None
+            audit.subject = state.name
+            draft = decide(state)
+            if draft is None:
+                audit.changed = False
+                return EditResult(state)
+            based_on = state.last_seq if form.based_on is None else form.based_on
+            conflict = history.find_conflict(
+                draft, state.edits, based_on=based_on, resolve=state.arrangement.name_target
+            )
+            if conflict:
+                audit.changed = False
+                return EditResult(state, conflict=conflict, before=state.arrange_at(installation, based_on))
+            edit = _next_edit(draft, state, form)
+            arrangement = _fold_edit(installation, state, edit)
+            composed = compose_arrangement(arrangement, state.identity, installation.settings)
+            try:
+                with installation.database.write() as session:
+                    _store_edit(session, state, edit, composed, audit)
+            except _OvertakenError:
+                continue
+            after = replace(state, edits=(*state.edits, edit), arrangement=arrangement, approved=False)
+            return EditResult(after, edit, approval_taken_back=state.approved)
+        raise EditRefusedError("Others changed the edition faster than this could be saved. Try it again.")
+
+
+def _next_edit(draft: EditDraft, state: EditingState, form: EditForm) -> Edit:
+    value = dict(draft.value)
+    return Edit(state.last_seq + 1, form.now, form.actor.name, draft.kind, draft.target, value, draft.undoes)
+
+
+def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> Arrangement:
+    """Fold one more edit in; one that would do nothing is refused, so that whoever clicked is told why."""
+    arrangement = arrange_edits(installation, state.grown, (*state.edits, edit), state.identity)
+    if reason := arrangement.outcomes[-1].idle_reason:
+        raise EditRefusedError(f"Nothing was changed: {reason}.")
+    return arrangement
+
+
+def _store_edit(
+    session: Session, state: EditingState, edit: Edit, composed: ComposedEdition, audit: AuditDraft
+) -> None:
+    edition = session.scalar(select(Edition).where(Edition.name == state.name).with_for_update())
+    if edition is None or proposal_hash_of(session, edition) != state.proposal_hash:
+        raise _OvertakenError
+    if len(load_edits(session, edition)) != len(state.edits):
+        raise _OvertakenError
+    if edition.state not in COMING_STATES:
+        raise EditRefusedError(f"{edition.name} is {edition.state}: only what has not gone out yet can be edited.")
+    audit.detail = {"seq": edit.seq, "kind": str(edit.kind), "target": edit.target[:_MAX_AUDITED_TARGET]}
+    if supersede_approval(session, edition, actor=edit.actor, now=edit.at, by_edit=edit.seq):
+        audit.detail["approval"] = "superseded"
+    append_edit(session, edition, edit)
+    record_content(edition, composed)
+    update_story_rows(session, edition, before=state.arrangement, after=composed.arrangement)
+    replace_fragments(session, edition, composed.fragments)
+    audit.record(session)

@@ -1,0 +1,124 @@
+"""The history of an edition as its editors see it: every act with who did it, and how the edition stood after any of them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import select
+
+from digest.app.accounts import staff
+from digest.app.editing.editing_state import EditingState, preview_state, read_editing_state
+from digest.app.editions.drafting import APPROVE, VOID_APPROVAL
+from digest.app.sending.mail_gallery import fill_invented_reader
+from digest.edition.composition import write_edited_content
+from digest.edition.content import EditionContent
+from digest.edition.edits import EDITION_TARGET, Edit, find_text_before
+from digest.edition.mailable_edition import join_fragments
+from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.sent_back_notes import list_notes
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.store.approval_models import SentBackNote
+from digest.store.models import AuditEntry, Edition
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAct:
+    """An approval that was given or taken back; `seq` is the number of the last edit before it."""
+
+    at: datetime  # UTC
+    actor: str
+    given: bool
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoteAct:
+    """That an edition was sent back with a note, or that the note (then `text` is empty) was marked as done."""
+
+    at: datetime  # UTC
+    actor: str
+    text: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class EditionHistory:
+    """All that was done to an edition. `names` says how colleagues see each actor of the staff.
+
+    `written_heads` are what `write_head_before` has written so far, by the number of the last edit that counts in each.
+    """
+
+    edition: Edition
+    state: EditingState
+    settings: Settings
+    approvals: tuple[ApprovalAct, ...]
+    notes: tuple[NoteAct, ...]
+    names: Mapping[str, str]
+    written_heads: dict[int, EditionContent] = field(default_factory=dict)
+
+    @property
+    def can_change(self) -> bool:
+        """Whether the edition can still be edited."""
+        return self.edition.state in COMING_STATES
+
+    def find_text_before(self, edit: Edit) -> str | None:
+        """Return what editors had written where a text edit wrote, as it stood when that was made; None where it was the original."""
+        return find_text_before(edit, self.state.edits, self.state.arrangement.name_target)
+
+    def write_head_before(self, seq: int) -> EditionContent:
+        """Write what the edition said before the edit of a number, were its subject, preheader and intro nobody's words.
+
+        A subject that nobody wrote is made of the headlines: those of that moment.
+        """
+        state = self.state
+        past = tuple(e for e in state.edits if e.seq < seq and e.target != EDITION_TARGET)
+        last = past[-1].seq if past else 0
+        if last not in self.written_heads:
+            self.written_heads[last] = write_edited_content(state.grown, past, state.identity, self.settings)
+        return self.written_heads[last]
+
+
+def read_edition_history(installation: Installation, name: str) -> EditionHistory:
+    """Read the history of an edition.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditRefusedError: it was drafted by a version that had no edits.
+    """
+    state = read_editing_state(installation, name)
+    with installation.database.read() as session:
+        edition = find_edition(session, state.name)
+        acts = {APPROVE.name: True, VOID_APPROVAL.name: False}
+        entries = session.scalars(
+            select(AuditEntry)
+            .where(AuditEntry.subject == edition.name, AuditEntry.act.in_(acts))
+            .order_by(AuditEntry.at, AuditEntry.id)
+        )
+        approvals = tuple(ApprovalAct(e.at, e.actor, acts[e.act], _find_last_seq(state, e.at)) for e in entries)
+        notes = tuple(_list_note_acts(state, list_notes(session, edition)))
+    names = staff.read_display_names(installation)
+    return EditionHistory(edition, state, installation.settings, approvals, notes, names)
+
+
+def _list_note_acts(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteAct]:
+    for note in notes:
+        yield NoteAct(note.at, note.actor, note.text, _find_last_seq(state, note.at))
+        if note.done_at:
+            yield NoteAct(note.done_at, note.done_by or "", "", _find_last_seq(state, note.done_at))
+
+
+def _find_last_seq(state: EditingState, at: datetime) -> int:
+    """Return the number of the last edit at a moment; 0 before the first."""
+    return max((edit.seq for edit in state.edits if edit.at <= at), default=0)
+
+
+def render_moment(installation: Installation, name: str, seq: int) -> str:
+    """Render the HTML of an edition as it stood after the edit of a number, without storing anything; 0 is before the first.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditRefusedError: it was drafted by a version that had no edits.
+    """
+    html = join_fragments(preview_state(installation, name, seq=seq).fragments, "html")
+    return fill_invented_reader(html, installation.settings)

@@ -1,0 +1,123 @@
+"""An edition as its editors see it: the proposal that it grew from, the edits, and what stands where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from digest.edition import edits as history
+from digest.edition.arrangement import Arrangement, arrange_edition
+from digest.edition.composition import ComposedEdition, compose_edition
+from digest.edition.content_builder import EditionIdentity
+from digest.edition.edit_log import load_edits, load_proposal, proposal_hash_of
+from digest.edition.edits import Edit, RevertEffect
+from digest.edition.grown_proposal import GrownProposal
+from digest.edition.queries import COMING_STATES, find_edition
+from digest.installation.opened import Installation
+from digest.select.topics import built_in_topic_names
+from digest.settings import Settings
+from digest.store.models import Edition, EditionState
+from subscribers.errors import RefusalError
+
+
+class EditRefusedError(RefusalError):
+    """The act cannot be done on this edition; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditingState:
+    """An edition as its editors see it. `approved` is whether an edit takes an approval back."""
+
+    name: str
+    identity: EditionIdentity
+    grown: GrownProposal
+    proposal_hash: str
+    edits: tuple[Edit, ...]
+    arrangement: Arrangement
+    approved: bool
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last edit, which a form made on this state carries; 0 before the first."""
+        return self.edits[-1].seq if self.edits else 0
+
+    def find_last_own(self, actor: str) -> Edit | None:
+        """Find what an editor's undo takes back: their last act that is in force."""
+        return history.find_last_own(self.edits, actor)
+
+    def find_last_own_undo(self, actor: str) -> Edit | None:
+        """Find what an editor's redo takes back: their last undo, if they did nothing since."""
+        return history.find_last_own_undo(self.edits, actor)
+
+    def find_revert_effect(self, seq: int) -> RevertEffect:
+        """Return what bringing back the state after the edit of a number changes."""
+        return history.find_revert_effect(self.edits, seq)
+
+    def arrange_at(self, installation: Installation, seq: int) -> Arrangement:
+        """Return what stood where after the edit of a number."""
+        past = tuple(e for e in self.edits if e.seq <= seq)
+        return arrange_edits(installation, self.grown, past, self.identity)
+
+
+def find_editing_state(installation: Installation, edition: Edition) -> EditingState | None:
+    """Read an edition as its editors see it; None for one that has gone out, or was drafted by a version without edits."""
+    if edition.state not in COMING_STATES:
+        return None
+    try:
+        return read_editing_state(installation, edition.name)
+    except EditRefusedError:
+        return None
+
+
+def list_topic_names(settings: Settings) -> list[str]:
+    """List the topics that a story may have: the settings' or else the built-in ones, and those that sources name."""
+    file = settings.file
+    of_sources = (
+        topic for source in file.sources for topic in (*source.topics.values(), source.default_topic) if topic
+    )
+    return list(dict.fromkeys((*(file.select.topics or built_in_topic_names()), *of_sources)))
+
+
+def read_editing_state(installation: Installation, name: str) -> EditingState:
+    """Read an edition as its editors see it.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditRefusedError: it was drafted by a version that had no edits.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        grown, proposal_hash = load_proposal(session, edition), proposal_hash_of(session, edition)
+        edits = load_edits(session, edition)
+    if grown is None or proposal_hash is None:
+        raise EditRefusedError(
+            f"{edition.name} was drafted by an earlier version, which kept no proposal to edit. Draft it again ('digest draft')."
+        )
+    identity = EditionIdentity(edition.name, edition.number, edition.release_at)
+    return EditingState(
+        name=edition.name,
+        identity=identity,
+        grown=grown,
+        proposal_hash=proposal_hash,
+        edits=edits,
+        arrangement=arrange_edits(installation, grown, edits, identity),
+        approved=edition.state == EditionState.APPROVED,
+    )
+
+
+def arrange_edits(
+    installation: Installation, grown: GrownProposal, edits: Sequence[Edit], identity: EditionIdentity
+) -> Arrangement:
+    """Fold edits into a proposal by the settings and the day of release."""
+    file = installation.settings.file
+    return arrange_edition(grown, edits, file, identity.release_at.astimezone(file.publication.zone).date())
+
+
+def preview_state(installation: Installation, name: str, *, seq: int | None = None) -> ComposedEdition:
+    """Render an edition as it stood after the edit of a number, without storing anything; without one, as it stands.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditRefusedError: it was drafted by a version that had no edits.
+    """
+    state = read_editing_state(installation, name)
+    past = tuple(e for e in state.edits if seq is None or e.seq <= seq)
+    return compose_edition(state.grown, past, state.identity, installation.settings)

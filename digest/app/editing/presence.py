@@ -1,0 +1,129 @@
+"""Who else has an edition open at the desk, and where: rows that each open page writes over, and that count for a short while."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from digest.app.accounts.sign_in import SignedInStaff
+from digest.edition.queries import find_edition
+from digest.installation.acts import Act, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.account_models import Presence
+from digest.store.approval_models import Approval, ApprovalSignature, SentBackNote
+from digest.store.delivery_models import StaffMember
+from digest.store.models import Edition, EditionEdit, EditionProposal
+from digest.store.staff import display_name_of
+from subscribers.store.database import upsert
+
+SWITCH_KEYS = Act("letter keys switched", Role.EDITOR, Concern.NONE)
+HEARTBEAT_PERIOD = timedelta(seconds=15)  # how often an open page says that it is
+PRESENT_PERIOD = 3 * HEARTBEAT_PERIOD
+KEPT_PERIOD = timedelta(days=1)
+MAX_PLACE_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class PresentColleague:
+    """Somebody who has the edition open too. `place` is the anchor of what they have open to edit; empty where they only look."""
+
+    name: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class EditionPresence:
+    """Who else has an edition open, and its `revision`: another one after each edit, draft and act of approval."""
+
+    colleagues: tuple[PresentColleague, ...]
+    revision: str
+
+
+def note_presence(
+    installation: Installation, signed_in: SignedInStaff, name: str, place: str, *, known_revision: str, now: datetime
+) -> EditionPresence:
+    """Note that a member has an edition open, and return who else has.
+
+    Every open page asks this every few seconds, so it is three statements. Old rows go when a page is opened, which knows no
+    revision yet.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.write() as session:
+        edition_id, revision = _read_revision(session, name)
+        if not known_revision:
+            session.execute(delete(Presence).where(Presence.seen_at < now - KEPT_PERIOD))
+        seen = {"place": place[:MAX_PLACE_LENGTH], "seen_at": now}
+        row = upsert(session, Presence).values(staff=signed_in.member_id, edition_id=edition_id, **seen)
+        session.execute(row.on_conflict_do_update(index_elements=["staff", "edition_id"], set_=seen))
+        return EditionPresence(_load_colleagues(session, signed_in, edition_id, now), revision)
+
+
+def list_colleagues(
+    installation: Installation, signed_in: SignedInStaff, edition_id: int, *, now: datetime
+) -> tuple[PresentColleague, ...]:
+    """List who else has an edition open; nothing is noted."""
+    with installation.database.read() as session:
+        return _load_colleagues(session, signed_in, edition_id, now)
+
+
+def _load_colleagues(
+    session: Session, signed_in: SignedInStaff, edition_id: int, now: datetime
+) -> tuple[PresentColleague, ...]:
+    others = session.execute(
+        select(StaffMember.name, StaffMember.email, Presence.place)
+        .join(Presence, Presence.staff == StaffMember.id)
+        .where(
+            Presence.edition_id == edition_id,
+            Presence.seen_at > now - PRESENT_PERIOD,
+            StaffMember.id != signed_in.member_id,
+            StaffMember.removed_at.is_(None),
+        )
+        .order_by(StaffMember.id)
+    )
+    return tuple(PresentColleague(display_name_of(own, email), at) for own, email, at in others)
+
+
+def _read_revision(session: Session, name: str) -> tuple[int, str]:
+    """Return an edition's id, and what changes with all that its open pages tell of it, in one statement."""
+    approvals = Approval.edition_id == Edition.id
+    notes = select(func.count(SentBackNote.id)).where(SentBackNote.edition_id == Edition.id)
+    parts = (
+        select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == Edition.id),
+        select(EditionProposal.hash).where(EditionProposal.edition_id == Edition.id),
+        select(Approval.version).where(approvals).order_by(Approval.version.desc()).limit(1),
+        select(Approval.state).where(approvals).order_by(Approval.version.desc()).limit(1),
+        select(func.count(ApprovalSignature.id)).join(Approval).where(approvals),
+        notes,
+        notes.where(SentBackNote.done_at.is_not(None)),
+    )
+    query = select(Edition.id, Edition.state, *(part.scalar_subquery() for part in parts)).where(Edition.name == name)
+    row = session.execute(query).one_or_none()
+    if row is None:
+        return _read_revision(session, find_edition(session, name).name)
+    edition_id, *values = row
+    return edition_id, " ".join("" if value is None else str(value) for value in values)
+
+
+def end_presence(installation: Installation, signed_in: SignedInStaff, name: str) -> None:
+    """Note that a member closed an edition.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.write() as session:
+        edition = find_edition(session, name)
+        own = Presence.staff == signed_in.member_id, Presence.edition_id == edition.id
+        session.execute(delete(Presence).where(*own))
+
+
+def switch_letter_keys(installation: Installation, signed_in: SignedInStaff, *, on: bool, now: datetime) -> None:
+    """Let single letters act at the desk for a member, or not."""
+    with SWITCH_KEYS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+        member = session.get_one(StaffMember, signed_in.member_id)
+        draft.changed = member.letter_keys != on
+        draft.detail = {"on": on}
+        member.letter_keys = on

@@ -1,0 +1,103 @@
+"""How many got an error: of a large edition counted in a thread of its own, and kept for a while, in this process's memory alone."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from digest.app.approval.correction_emails import CorrectionEmail, view_email
+from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
+from digest.deliver.plan.delivery_plan import edition_purpose, has_at_most
+from digest.installation.opened import Installation
+from digest.store.correction_models import Correction
+from digest.store.models import Edition
+
+COUNT_LIFETIME = timedelta(minutes=10)
+TURN_PAUSE = 0.0005  # seconds for others between two pages
+
+log = structlog.get_logger("corrections")
+
+
+@dataclass(slots=True)
+class RecipientCount:
+    """A count as far as it is: `looked_at` of `total` messages. It began at `counted_at`; `audience` is empty until it is done."""
+
+    counted_at: datetime
+    total: int
+    looked_at: int = 0
+    audience: CorrectionAudience = field(default_factory=CorrectionAudience)
+    is_done: bool = False
+    has_failed: bool = False
+    thread: threading.Thread | None = None
+
+    def run(
+        self, installation: Installation, edition: Edition, correction: Correction, pause: Callable[[], object]
+    ) -> None:
+        """Count to the end, page by page."""
+        counts = CorrectionAudience()
+        try:
+            for page in read_recipient_pages(installation.database, correction, edition, installation.settings):
+                counts += page.counts
+                self.looked_at += page.counts.looked_at
+                pause()
+        except Exception as exc:  # noqa: BLE001 - nobody waits for this thread: the page says that it failed
+            log.error("counting who got an error failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote rows
+            self.has_failed = True
+        self.audience, self.is_done = counts, True
+
+
+@dataclass(frozen=True, slots=True)
+class CountedCorrection:
+    """A correction's email as it stands now, and how many got the error, as far as they're counted."""
+
+    email: CorrectionEmail
+    count: RecipientCount
+
+
+@dataclass(slots=True)
+class RecipientCounts:
+    """The counts of one process, by correction. It lives as long as the application.
+
+    An edition of at most `max_at_once` messages is counted while the page waits.
+    """
+
+    max_at_once: int = 2_000
+    pause: Callable[[], object] = lambda: time.sleep(TURN_PAUSE)
+    _counts: dict[int, RecipientCount] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def find_or_begin(self, installation: Installation, name: str, number: int, *, now: datetime) -> CountedCorrection:
+        """Return how many got an error: counted at once where the edition is small, else as far as a thread has counted.
+
+        Raises:
+            UnknownEditionError: there is no edition of that name.
+            CorrectionError: it has no such correction.
+        """
+        email = view_email(installation, name, number)
+        edition, correction = email.edition, email.correction
+        with installation.database.read() as session:
+            is_small = has_at_most(session, edition_purpose(edition.name), self.max_at_once)
+        if is_small:
+            count = RecipientCount(now, total=edition.planned or 0)
+            count.run(installation, edition, correction, lambda: None)
+            return CountedCorrection(email, count)
+        with self._lock:
+            known = self._counts.get(correction.id)
+            if known is None or (known.is_done and known.counted_at + COUNT_LIFETIME <= now):
+                known = self._begin(installation, edition, correction, now)
+            elif known.has_failed:
+                del self._counts[correction.id]  # said once; the next look counts again
+        return CountedCorrection(email, known)
+
+    def _begin(
+        self, installation: Installation, edition: Edition, correction: Correction, now: datetime
+    ) -> RecipientCount:
+        count = RecipientCount(now, total=edition.planned or 0)
+        arguments = (installation, edition, correction, self.pause)
+        count.thread = threading.Thread(target=count.run, args=arguments, name="count of recipients", daemon=True)
+        self._counts[correction.id] = count
+        count.thread.start()
+        return count

@@ -1,0 +1,113 @@
+"""A story found by its address while an editor waits: fetched under the guards of collecting, read in a child process."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from digest.app.editing.edit_application import EDIT
+from digest.app.editing.editing_state import EditRefusedError, read_editing_state
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.fetch.robots_txt import explain_unreadable
+from digest.collect.page_check import explain_redirect
+from digest.collect.parsed_document import NOT_PUBLIC, DocumentKind, ParsedItem, ParseError
+from digest.collect.sandbox import client as sandbox
+from digest.collect.urls import canonical_url, site_name, usable_url
+from digest.installation.acts import Actor
+from digest.installation.opened import Installation
+from digest.store.models import Source
+from subscribers.phrases import sentence
+
+PAGE_ACCEPT = "text/html, application/xhtml+xml;q=0.9, text/plain;q=0.5"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStory:
+    """What was found at an address, for an editor to correct. `story_url` names the edition's story that has it already.
+
+    `article` has the fields that `write_story` takes.
+    """
+
+    article: dict[str, Any]
+    story_url: str = ""
+
+
+def fetch_story(
+    installation: Installation,
+    edition: str,
+    address: str,
+    *,
+    actor: Actor,
+    now: datetime,
+    fetcher: ContentFetcher | None = None,
+) -> FoundStory:
+    """Fetch a page and read the article on it. Nothing is stored. `fetcher` replaces the network.
+
+    Raises:
+        NotPermittedError: the actor is no editor.
+        UnknownEditionError: there is no such edition.
+        EditRefusedError: there is no page that may be read, or no article on it; what to do is said.
+    """
+    EDIT.check_role(installation.database, actor, edition, now=now)
+    state = read_editing_state(installation, edition)
+    url = usable_url(address.strip())
+    if url is None:
+        raise EditRefusedError("That is no web address. It begins with https:// or http://.")
+    fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
+    with fetcher_context as active_fetcher:
+        item, site = _read_article(active_fetcher, url, now)
+    name = state.arrangement.name_target(item.url)
+    known = name if item.url in state.arrangement.story_names else ""
+    return FoundStory(_describe_item(installation, item, site), known)
+
+
+def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[ParsedItem, str]:
+    """Fetch and read an article; with it comes what its page calls its site."""
+    advice = "Look at it in a browser, and write the story yourself: it can be given its link."
+    try:
+        if not fetcher.may_read(url):
+            raise EditRefusedError(f"{explain_unreadable(fetcher, url)} {advice}")
+        answer = fetcher.get(url, accept=PAGE_ACCEPT)
+        if barrier := explain_redirect(url, answer.url):
+            raise _refuse_withheld(barrier)
+        document = sandbox.parse_document(
+            answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset
+        )
+    except FetchError as exc:
+        raise EditRefusedError(f"{sentence(f'the page could not be fetched: {exc.message_for_now}')} {advice}") from exc
+    except ParseError as exc:
+        raise EditRefusedError(f"The page could not be read: {exc} {advice}") from exc
+    if withheld := next((entry.reason for entry in document.rejected if entry.withheld_url), ""):
+        raise _refuse_withheld(withheld.removeprefix(NOT_PUBLIC))
+    if document.kind is not DocumentKind.PAGE or not document.items:
+        raise EditRefusedError(f"No article can be made out at that address. {advice}")
+    return document.items[0], document.site
+
+
+def _refuse_withheld(barrier: str) -> EditRefusedError:
+    return EditRefusedError(f"Visitors can't read this page: {barrier}. Add one that is public.")
+
+
+def _describe_item(installation: Installation, item: ParsedItem, site_title: str) -> dict[str, Any]:
+    site = site_name(item.url)
+    with installation.database.read() as session:
+        sources = session.scalars(select(Source).where(Source.active).order_by(Source.id))
+        source = next((s for s in sources if site_name(s.url) == site), None)
+    may_picture = source is not None and source.images in {"own", "licensed"}
+    moment = item.published or item.updated
+    described: dict[str, Any] = {
+        "url": canonical_url(item.url),
+        "link": item.link,
+        "title": item.title,
+        "summary": item.summary,
+        "summary_basis": item.summary_basis.value,
+        "source": source.name if source else site_title or site,
+        "publisher": source.publisher if source else site_title or site,
+        "credit": item.credit,
+        "image": item.image_url if may_picture else None,
+        "image_alt": item.image_alt if may_picture else None,
+    }
+    return described | ({"dated_at": moment.isoformat(), "has_date": True} if moment else {})

@@ -1,0 +1,449 @@
+"""The acts of staff and timetable on an edition, from collecting to approval, and what can be read of it.
+
+collect → draft → check → approve → send (`digest.app.sending.control`). Each is safe to repeat.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app.editions.edition_status import edition_name
+from digest.app.editions.editor_changes import count_draft_changes
+from digest.app.editions.web_editions import store_card
+from digest.app.sending.mail_gallery import fill_invented_reader
+from digest.app.subscribers.readers import count_readers
+from digest.collect import collection_run
+from digest.collect.articles import find_withdrawn
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.fetch.result import ContentFetcher
+from digest.collect.item_identity import is_front_page
+from digest.collect.page_check import look_at_pages
+from digest.collect.readership import ReadershipImport, import_readership
+from digest.collect.urls import is_example_site, site_name, usable_canonical_url
+from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
+from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
+from digest.deliver.providers import registry
+from digest.deliver.send.rate_limiter import read_first_handover
+from digest.deliver.send.rate_limits import count_sending_days
+from digest.edition import approval, drafting
+from digest.edition.content import EditionContent, read_sections
+from digest.edition.edit_log import load_edits
+from digest.edition.edits import find_chosen_urls
+from digest.edition.fragment_names import list_omitted_fragments
+from digest.edition.kinds import lead_sections
+from digest.edition.mailable_edition import MAIL_KINDS, FragmentKind, MailableEdition, has_old_placeholders
+from digest.edition.past_editions import load_past_editions
+from digest.edition.preflight import rule_registry
+from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, find_edition, select_editions_before
+from digest.installation.acts import Act, Actor, Face, Role
+from digest.installation.opened import Installation
+from digest.select.summary_choice import choose_summary
+from digest.select.values import Story, call_edition
+from digest.settings.concerns import Concern
+from digest.store.audit import APPROVAL_VOIDED
+from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
+from digest.templating import find_template_mistakes
+from subscribers.store.models import PersonState
+
+COLLECT = Act("collected", Role.EDITOR, Concern.NONE)
+DRAFT = Act("draft", Role.EDITOR, Concern.NONE)
+APPROVE = Act("approve", Role.EDITOR, Concern.NONE)
+VOID_APPROVAL = Act(APPROVAL_VOIDED, Role.EDITOR, Concern.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class VariantCounts:
+    """The variants in which an edition goes to those on the list now: how many readers get each, the most first.
+
+    `fuller` is how many of them get a nearest fuller one, because more combinations were chosen than an edition may have.
+    """
+
+    readers: tuple[tuple[VariantKey, int], ...]
+    fuller: int
+
+
+def count_variants(installation: Installation, name: str) -> VariantCounts:
+    """Count the readers who are on the list now by the variant of an edition that they would get.
+
+    Raises:
+        UnknownEditionError: there is no such edition.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        mailable = approval.read_mailable(session, edition, installation.settings)
+        variants = create_variants(mailable, installation.settings)
+        wanted = count_wanted_variants(session, variants)
+    kept = choose_variants(wanted)
+    readers: Counter[VariantKey] = Counter()
+    for key, count in wanted.items():
+        readers[find_nearest_variant(key, kept)] += count
+    fuller = sum(count for key, count in wanted.items() if key not in kept)
+    return VariantCounts(tuple(readers.most_common()), fuller)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionResult:
+    """What one collection brought, by source and by readership file."""
+
+    sources: tuple[collection_run.SourceReport, ...]
+    readership: tuple[ReadershipImport, ...]
+
+
+def collect_articles(
+    installation: Installation,
+    *,
+    actor: Actor,
+    now: datetime,
+    fetcher: ContentFetcher | None = None,
+    only: Sequence[str] | None = None,
+    files: Sequence[Path] = (),
+    force: bool = False,
+    since: datetime | None = None,
+    stopping: threading.Event | None = None,
+    progress: Callable[[int, int, collection_run.SourceReport | None], None] = lambda *_: None,
+) -> CollectionResult:
+    """Visit every source that is due, or only those named, then import the readership unless only some are named.
+
+    `fetcher` replaces the network; `force` visits sources that are not due, or gone, and fetches all anew; what was visited
+    since `since` is not due; once `stopping` is set no other visit begins; `progress` is called with (done, total, the last
+    source). The timetable's collections leave no audit row: there is one every few minutes, and their slots say what came of them.
+
+    Raises:
+        UnknownSourceError: one of `only` is in no source's name or address.
+    """
+    database, settings = installation.database, installation.settings
+    fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
+    with COLLECT.steps(installation, actor, "sources", now=now) as audit, fetcher_context as active_fetcher:
+        reports = collection_run.collect_sources(
+            database,
+            active_fetcher,
+            settings,
+            now=now,
+            only=only,
+            files=files,
+            force=force,
+            since=since,
+            stopping=stopping,
+            progress=progress,
+        )
+        whole = only is None and not files and not (stopping and stopping.is_set())
+        imports = import_readership(database, active_fetcher, settings, now=now) if whole else []
+        audit.changed = actor.face is not Face.TIMETABLE
+        audit.detail = {"sources": len(reports), "new": sum(report.new for report in reports)}
+    return CollectionResult(tuple(reports), tuple(imports))
+
+
+def share_collection(
+    installation: Installation, *, now: datetime, since: datetime, stopping: threading.Event
+) -> list[collection_run.SourceReport]:
+    """Visit sources for the timetable's collection of `since`, which another process has begun: those that it has not reached."""
+    database, settings = installation.database, installation.settings
+    if not collection_run.has_free_visits(database, settings, now=now, since=since):
+        return []
+    with open_fetcher(settings) as fetcher:
+        return collection_run.share_collection(database, fetcher, settings, now=now, since=since, stopping=stopping)
+
+
+def draft_next_edition(
+    installation: Installation, *, actor: Actor, now: datetime, fetcher: ContentFetcher | None = None
+) -> drafting.DraftResult:
+    """Draft the edition of the next release. `fetcher` replaces the network.
+
+    An untouched draft of it is replaced; one that an editor has touched stays, and what is new waits in its tray.
+
+    Raises:
+        DraftError: the edition is approved or further.
+    """
+    database, settings = installation.database, installation.settings
+    fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
+    with DRAFT.steps(installation, actor, "next edition", now=now) as audit, fetcher_context as active_fetcher:
+        draft = drafting.prepare_draft(database, active_fetcher, settings, now=now)
+        while True:
+            try:
+                with database.write() as session:
+                    result = drafting.store_draft(session, draft, now=now)
+                    audit.subject, audit.detail = result.name, {"articles": result.article_count}
+                    audit.record(session)
+            except drafting.DraftEditedError:  # an editor was quicker: their edits come first
+                draft = drafting.renew_draft(database, draft, settings, now=now)
+            else:
+                return result
+
+
+def redraft_without_withdrawn(
+    installation: Installation, *, actor: Actor, now: datetime, fetcher: ContentFetcher | None = None
+) -> str:
+    """Draft the coming edition again where nobody edited it and visitors can't read what it links; return its name, else "".
+
+    `fetcher` replaces the network.
+
+    Raises:
+        DraftError: it was approved meanwhile.
+    """
+    with installation.database.read() as session:
+        coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now)
+        edition = session.scalars(coming.order_by(Edition.release_at).limit(1)).one_or_none()
+        if edition is None or load_edits(session, edition):
+            return ""
+        if not find_withdrawn(session, EditionContent.from_json(edition.content).linked_articles):
+            return ""
+    return draft_next_edition(installation, actor=actor, now=now, fetcher=fetcher).name
+
+
+def explain_summary(story: Story) -> str:
+    """Say whose words the summary of a story is, if nobody edits it."""
+    origin = choose_summary(story).origin
+    return origin.words if origin else "none of its articles has one"
+
+
+def gather_preflight_facts(
+    installation: Installation,
+    session: Session,
+    edition: Edition,
+    *,
+    mailable: MailableEdition | None = None,
+    now: datetime,
+) -> rule_registry.PreflightInput:
+    """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before.
+
+    `mailable` is the edition as `approval.read_mailable` gives it, where it is at hand.
+    """
+    mailable = mailable or approval.read_mailable(session, edition, installation.settings)
+    content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
+    departs_at = max(edition.release_at, now).astimezone(zone)
+    templates = installation.settings.templates
+    media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
+    sending_days, readers = _count_sending_days(installation, session, edition, now)
+    return rule_registry.PreflightInput(
+        message=compose_specimen(mailable, edition, installation.settings),
+        parts={kind: mailable.join(kind) for kind in MAIL_KINDS if any(p.kind == kind for p in mailable.pieces)},
+        content=content,
+        file=installation.settings.file,
+        base=installation.settings.link_base,
+        pictures={m.hash: rule_registry.PictureFacts(m.content_type, m.size) for m in media},
+        sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
+        previous_edition=_read_previous_edition(session, edition),
+        chosen_urls=find_chosen_urls(load_edits(session, edition)),
+        incomplete_reason=edition.held_because,
+        template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
+        departure_day=installation.settings.reader_language.weekday_date(departs_at)
+        if edition.state in COMING_STATES
+        else "",
+        goes_into_files=registry.writes_files(installation.settings),
+        withdrawn=find_withdrawn(session, content.linked_articles),
+        sending_days=sending_days,
+        readers=readers,
+        has_old_placeholders=has_old_placeholders(mailable.pieces),
+    )
+
+
+def _count_sending_days(
+    installation: Installation, session: Session, edition: Edition, now: datetime
+) -> tuple[int, int]:
+    """Return over how many days an edition that is still to come goes out, and to how many; 1 and 0 where no limit could spread it."""
+    limits = installation.settings.file.limits
+    if not (limits.warm_up or limits.send_per_hour) or edition.state not in COMING_STATES:
+        return 1, 0
+    readers = count_readers(installation.database, now=now)[PersonState.SUBSCRIBED]
+    departs_at = max(edition.release_at, now)
+    return count_sending_days(limits, readers, read_first_handover(session, now), departs_at), readers
+
+
+def _read_previous_edition(session: Session, edition: Edition) -> rule_registry.PreviousEdition | None:
+    query = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(1)
+    before = session.scalars(query).one_or_none()
+    if before is None:
+        return None
+    # Of another time's content these are enough: it need not be whole by today's rules.
+    leading = next(iter(lead_sections(read_sections(before.content))), None)
+    first = leading.entries[0].headline if leading and leading.entries else ""
+    return rule_registry.PreviousEdition(before.number, str(before.content.get("intro", "")), first)
+
+
+def _recently_sent_stories(
+    session: Session, edition: Edition, edition_count: int
+) -> tuple[rule_registry.SentStory, ...]:
+    recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
+    columns = recent.with_only_columns(Edition.id, Edition.name, Edition.number)
+    called = {before.id: call_edition(before.name, before.number) for before in session.execute(columns)}
+    placed = select(EditionStory.edition_id, EditionStory.url).where(EditionStory.section.is_not(None))
+    stories = session.execute(placed.where(EditionStory.edition_id.in_(called)).order_by(EditionStory.id))
+    order = list(called)
+    sent = [
+        rule_registry.SentStory(called[story.edition_id], story.url)
+        for story in sorted(stories, key=lambda story: order.index(story.edition_id))
+    ]
+    past = load_past_editions(session, edition.release_at, max(0, edition_count - len(called)))
+    sent += [
+        rule_registry.SentStory(call_edition(before.name, before.number), story.url)
+        for before in past
+        for story in before.stories
+    ]
+    return tuple(sent)
+
+
+def check_edition(
+    installation: Installation,
+    name: str,
+    *,
+    online: bool = False,
+    own_site: bool = False,
+    fetcher: ContentFetcher | None = None,
+    now: datetime,
+) -> tuple[rule_registry.PreflightFinding, ...]:
+    """Run preflight on the final bytes of an edition.
+
+    `own_site` visits the links to the own site, `online` tries every link. `fetcher` replaces the network.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        facts = gather_preflight_facts(installation, session, find_edition(session, name), now=now)
+        own_links = _list_own_links(installation, session, facts) if own_site else []
+    if not online and not own_links:
+        return rule_registry.run_preflight_rules(facts)
+    workers = installation.settings.file.limits.fetch_workers
+    with open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
+        own_pages = look_at_pages(active_fetcher, own_links, workers=workers, seconds=OWN_SITE_SECONDS)
+        facts = replace(facts, own_pages=own_pages, fetcher=active_fetcher if online else None)
+        return rule_registry.run_preflight_rules(facts)
+
+
+OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page that wasn't asked by then is a warning
+
+
+def _list_own_links(installation: Installation, session: Session, facts: rule_registry.PreflightInput) -> list[str]:
+    """List the links that lead to the own site or to an article of an own source; its front page and our pages are no articles."""
+    file = installation.settings.file
+    sites = {site_name(url) for url in (file.publication.site, *(source.url for source in file.sources if source.own))}
+    web_links = [link for link in facts.links if link.startswith(("https://", "http://")) and not is_example_site(link)]
+    urls = {link: usable_canonical_url(link) for link in web_links}
+    # A site may be under the host of our own pages.
+    own = set(session.scalars(select(Article.url).join(Source).where(Source.own, Article.url.in_(urls.values()))))
+    return [
+        link
+        for link, url in urls.items()
+        if url in own
+        or (site_name(link) in sites and not is_front_page(link) and not link.startswith(f"{facts.base}/"))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalResult:
+    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks at least.
+
+    `unchecked` says which of the own site's pages didn't answer when they were visited; empty where all did.
+    """
+
+    edition: str
+    version: int
+    missing: int
+    unchecked: str = ""
+
+
+def approve_edition(
+    installation: Installation,
+    name: str,
+    mark: str,
+    *,
+    actor: Actor,
+    now: datetime,
+    fetcher: ContentFetcher | None = None,
+) -> ApprovalResult:
+    """Approve an edition by the mark of what was looked at (`sign_approval`); it goes out once nothing in it lacks an approval.
+
+    The links to the own site are visited first. `fetcher` replaces the network.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        ApprovalError: it is no draft, changed since, preflight finds errors, it was sent back with a note that is not done, or
+            the actor wrote all that still lacks an approval, or has approved it already.
+    """
+    name = edition_name(installation, name)
+    with APPROVE.steps(installation, actor, name, now=now) as audit:
+        findings = check_edition(installation, name, own_site=True, fetcher=fetcher, now=now)
+        unchecked = next(
+            (f.message for f in findings if f.rule == "own-links"), ""
+        )  # an error of the rule ends it here
+        if errors := [f for f in findings if f.level == rule_registry.FindingLevel.ERROR]:
+            listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
+            raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
+        settings, keys = installation.settings, installation.keys
+        # Outside the transaction, which holds up everybody else: reading a large proposal takes a while.
+        with installation.database.read() as session:
+            counted = count_draft_changes(session, find_edition(session, name), settings)
+        with installation.database.write() as session:
+            edition = find_edition(session, name)
+            signed = approval.sign_approval(
+                session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
+            )
+            if counted and counted.content_hash == signed.content_hash:
+                signed.editor_counts = counted.counts.as_json()
+            missing = approval.count_missing_signatures(signed.statement, [each.actor for each in signed.signatures])
+            audit.detail = {"mark": signed.content_hash, "version": signed.version, "missing": missing}
+            audit.detail |= {"authors": signed.statement["authors"], "alone": signed.statement["alone"]}
+            if unchecked:
+                audit.detail["own site"] = "not checked whole"
+            audit.record(session)
+            result = ApprovalResult(name, signed.version, missing, unchecked)
+    if not result.missing:
+        store_card(installation, name, now=now)
+    return result
+
+
+def void_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
+    """Take an approval back, so that the edition is a draft again; return its name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        ApprovalError: nothing is approved, or sending has begun.
+    """
+    name = edition_name(installation, name)
+    with VOID_APPROVAL.transaction(installation, actor, name, now=now) as (session, audit):
+        edition = find_edition(session, name)
+        approval.take_back_approval(session, edition, actor=actor.name, now=now)
+        audit.detail = {approval.TAKEN_BACK_DETAIL: approval.list_taken_back(session, edition)}
+    return name
+
+
+EditionFormat = Literal["html", "text", "eml", "json", "web"]
+
+
+def edition_bytes(
+    installation: Installation,
+    name: str,
+    output_format: EditionFormat,
+    *,
+    omit: Iterable[str] = (),
+    short: bool = False,
+) -> bytes:
+    """Give an edition as readers get it (html, text, eml), as the archive shows it (web), or as data (json).
+
+    `omit` names sections that a reader left out, by their keys; html and text then come without them, the same bytes as in that
+    reader's mail but for what is filled in for each. With `short` they are the five-minute edition's, where there is one.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        mailable = approval.read_mailable(session, edition, installation.settings)
+        if output_format == "eml":
+            return compose_specimen(mailable, edition, installation.settings)
+        if output_format == "json":
+            return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
+        omitted = list_omitted_fragments((p.name for p in mailable.pieces), frozenset(omit))
+        kind: FragmentKind = output_format
+        if short and any(p.kind == "short" for p in mailable.pieces):
+            kind = "short" if output_format == "html" else "short-text" if output_format == "text" else kind
+        return fill_invented_reader(mailable.join(kind, omitted), installation.settings).encode()

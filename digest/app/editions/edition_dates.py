@@ -1,0 +1,137 @@
+"""The deadlines and events of editions: where the mail has them, and as a calendar (RFC 5545), for one edition and to follow.
+
+It holds what editions say, and nobody's token: everybody gets the same bytes.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from digest.app.editions.page_views import find_public_edition, list_edition_corrections, list_public_editions
+from digest.edition.content import EditionContent, EntryDate, SectionEntry
+from digest.edition.corrected_content import correct_content, find_corrected_at
+from digest.edition.fragment_names import sections_of_fragment
+from digest.edition.rendering.mail_layout import arrange_mail
+from digest.edition.rendering.template_filters import write_issue
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.store.correction_models import Correction
+
+if TYPE_CHECKING:
+    from icalendar import Calendar, Event
+
+REFRESH_INTERVAL = timedelta(hours=12)
+
+
+def build_edition_calendar(installation: Installation, name: str) -> bytes | None:
+    """Write the dates that stand early in an edition that anybody may read, those beside which the mail links to this; or None."""
+    edition = find_public_edition(installation, name)
+    if edition is None:
+        return None
+    settings, made = installation.settings, list_edition_corrections(installation, [name]).get(name, ())
+    content = correct_content(EditionContent.from_json(edition.content), made)
+    dates = arrange_mail(content).dates
+    calendar = _open_calendar(settings, _name_issue(settings, content))
+    for dated in dates.entries if dates else ():
+        calendar.add_component(_write_event(settings, dated.entry, dated.when, content, edition.release_at, made))
+    return bytes(calendar.to_ical())
+
+
+def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
+    """Write all dates of the newest editions; what several of them name stands as the newest has it."""
+    settings, seen = installation.settings, set[str]()
+    calendar = _open_calendar(settings, settings.file.publication.name)
+    editions = list_public_editions(installation, max_editions)
+    corrections = list_edition_corrections(installation, [edition.name for edition in editions])
+    for edition in editions:
+        made = corrections.get(edition.name, ())
+        content = correct_content(EditionContent.from_json(edition.content), made)
+        for entry in (e for section in content.sections for e in section.entries):
+            if entry.when and (key := entry.url or entry.headline) not in seen:
+                seen.add(key)
+                calendar.add_component(_write_event(settings, entry, entry.when, content, edition.release_at, made))
+    return bytes(calendar.to_ical())
+
+
+def find_early_days(content: EditionContent) -> Mapping[str, date]:
+    """Return, by a section's key, until which day its entries stand among the dates that the mail sorts before the sections.
+
+    A section that has no entry among them is missing.
+    """
+    dates = arrange_mail(content).dates
+    if dates is None:
+        return {}
+    return {key: dates.last_day for dated in dates.entries for key in sections_of_fragment(dated.fragment)}
+
+
+def _open_calendar(settings: Settings, name: str) -> "Calendar":
+    # Imported where a calendar is written: nothing else in this process needs it.
+    from icalendar import Calendar
+
+    calendar = Calendar()
+    calendar.add(
+        "prodid", f"-//{settings.file.publication.name}//Deadlines and events//{settings.reader_language.code.upper()}"
+    )
+    calendar.add("version", "2.0")
+    calendar.add("method", "PUBLISH")
+    calendar.add("x-wr-calname", name)
+    # RFC 7986, 5.7; the other is what older programs read.
+    calendar.add("refresh-interval", REFRESH_INTERVAL, parameters={"value": "DURATION"})
+    calendar.add("x-published-ttl", REFRESH_INTERVAL)
+    return calendar
+
+
+def _write_event(
+    settings: Settings,
+    entry: SectionEntry,
+    when: EntryDate,
+    content: EditionContent,
+    released_at: datetime,
+    made: Sequence[Correction],
+) -> "Event":
+    """Write one date: a moment where it is known, else a whole day; a deadline blocks nobody's time."""
+    from icalendar import Event, vText
+
+    event, base = Event(), settings.link_base
+    corrected_at = find_corrected_at(made, entry.url) if entry.url else None
+    event.add(
+        "uid", f"{hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:24]}@{base.split('//')[-1]}"
+    )
+    event.add("dtstamp", released_at)
+    event.add("last-modified", corrected_at or released_at)
+    event.add("summary", entry.headline if when.kind == "event" else _name_deadline(settings, entry, when))
+    if when.moment:
+        event.add("dtstart", when.moment)
+        if when.end and when.end > when.moment:
+            event.add("dtend", when.end)
+    else:
+        event.add("dtstart", when.day)
+        event.add("dtend", (when.last_day or when.day) + timedelta(days=1))
+    if when.kind == "event" and entry.details:
+        event.add("location", entry.details[0])
+    if entry.url:
+        event.add("url", entry.url)
+    source = f"{_name_issue(settings, content)}: {base}/editions/{content.name}"
+    lines = [when.text, *entry.details, entry.summary, _date_correction(settings, corrected_at), source]
+    event.add("description", vText("\n".join(filter(None, lines))))
+    event.add("transp", "TRANSPARENT")
+    return event
+
+
+def _date_correction(settings: Settings, corrected_at: datetime | None) -> str:
+    if corrected_at is None:
+        return ""
+    language = settings.reader_language
+    day = language.full_date(corrected_at.astimezone(settings.file.publication.zone))
+    return language.gettext("Corrected %(day)s", day=day)
+
+
+def _name_issue(settings: Settings, content: EditionContent) -> str:
+    return f"{settings.file.publication.name} {write_issue(content.number, settings.reader_language)}"
+
+
+def _name_deadline(settings: Settings, entry: SectionEntry, when: EntryDate) -> str:
+    return settings.reader_language.pgettext(
+        "what is due, in a calendar", "%(label)s: %(headline)s", label=when.label, headline=entry.headline
+    )

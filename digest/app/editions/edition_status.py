@@ -1,0 +1,96 @@
+"""Where an edition stands. It imports little, so that `digest status` answers at once in an emergency."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from digest.deliver.control import installation_hold
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.send.progress import SendProgress, describe_progress, read_progress
+from digest.deliver.send.send_gate import send_blocked_reason
+from digest.edition import approval
+from digest.edition.queries import find_current_edition, find_edition
+from digest.installation.opened import Installation
+from digest.store.models import EditionState
+from subscribers.consent import audience
+from subscribers.phrases import weekday_date
+from subscribers.store.models import PersonState
+
+
+def edition_name(installation: Installation, name: str) -> str:
+    """Return the name of an edition; `current` is the one that goes out next, or went out last.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        return find_edition(session, name).name
+
+
+@dataclass(frozen=True, slots=True)
+class EditionStatus:
+    """Where an edition stands. `release_sentence` says to whom and when it goes, `content_hash` what it is.
+
+    `blocked_reason` says why nothing of it leaves (it is paused, or all is held), `progress_sentence` how the last run gets on.
+    """
+
+    name: str
+    number: int
+    state: EditionState
+    content_hash: str
+    release_text: str
+    release_sentence: str
+    delivery_counts: DeliveryCounts
+    blocked_reason: str
+    progress: SendProgress | None
+    progress_sentence: str
+
+
+def edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus:
+    """Say where an edition stands.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    zone = installation.settings.file.publication.zone
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        readers = audience.count_people_by_state(session)[PersonState.SUBSCRIBED]
+        local = edition.release_at.astimezone(zone)
+        release = f"{weekday_date(local)}, {local:%H:%M %Z}"
+        when = f"on {release}" if edition.release_at > now else f"at once: it was due {release}"
+        counts = count_deliveries(session, edition_purpose(edition.name))
+        progress = read_progress(session, edition.name)
+        blocked = send_blocked_reason(
+            edition.name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
+        )
+        return EditionStatus(
+            name=edition.name,
+            number=edition.number,
+            state=edition.state,
+            content_hash=approval.current_content_hash(session, edition, installation.settings),
+            release_text=release,
+            release_sentence=f"No. {edition.number} goes to {readers:,} readers {when}.",
+            delivery_counts=counts,
+            blocked_reason=blocked,
+            progress=progress,
+            progress_sentence="" if blocked else describe_progress(progress, counts.open, now, zone),
+        )
+
+
+def describe_delivery_counts(counts: DeliveryCounts) -> str:
+    """Say delivery counts in one sentence; states in which nobody is are left out."""
+    parts = [f"{count:,} {state}" for state, count in counts.by_state.items() if count]
+    return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."
+
+
+def find_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
+    """Say where an edition stands; None where `current` is asked for and there is no edition yet.
+
+    Raises:
+        UnknownEditionError: another was named, and there is none of that name.
+    """
+    if name == "current":
+        with installation.database.read() as session:
+            if find_current_edition(session) is None:
+                return None
+    return edition_status(installation, name, now=now)

@@ -1,0 +1,294 @@
+"""What pages show: values read in one look, never acts."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from digest.app.editions.drafting import gather_preflight_facts
+from digest.app.editions.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
+from digest.app.editions.recent_counts import RecentCounts, count_edition
+from digest.app.editions.release_starts import ReleaseStart, find_release_start
+from digest.app.sending.mail_gallery import fill_invented_reader
+from digest.app.subscribers.readers import count_readers
+from digest.collect.images import load_picture
+from digest.deliver.compose.variants import ComposeError
+from digest.deliver.plan.delivery_plan import DeliveryCounts
+from digest.deliver.providers import registry
+from digest.deliver.retention.kept_counts import load_kept_counts
+from digest.deliver.send.progress import describe_progress, read_progress
+from digest.edition import approval, corrections
+from digest.edition.editor_changes import EditorCounts
+from digest.edition.mailable_edition import MailableEdition
+from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
+from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition
+from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
+from digest.installation.opened import BRING_SCHEMA_UP, Installation
+from digest.store.correction_models import Correction
+from digest.store.engine import newest_schema_revision
+from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
+from subscribers.errors import ApplicationError
+from subscribers.store.models import PersonState
+
+DEPARTED_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
+DEPARTED_PAGE_SIZE = 50  # editions
+
+
+@dataclass(frozen=True, slots=True)
+class DepartedEdition:
+    """An edition with its delivery counts, and how its sending gets on: empty where nothing waits, or it is paused."""
+
+    edition: Edition
+    counts: DeliveryCounts
+    progress_sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class EditionView:
+    """An edition with all that the desk shows of it. `stories` are those that have a section.
+
+    `editor_counts` is what editors changed of the version that stands, None where nobody counted. `goes_into_files`
+    where nobody is mailed: all that leaves is written into files. `release_start` is what it waits for once it is due.
+    """
+
+    edition: Edition
+    stories: tuple[EditionStory, ...]
+    findings: tuple[PreflightFinding, ...]
+    audience_size: int
+    content_hash: str
+    html: str
+    text: str
+    departed: DepartedEdition
+    missed_sentence: str
+    editor_counts: EditorCounts | None
+    goes_into_files: bool
+    release_start: ReleaseStart
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether it is approved and does not go out yet."""
+        return self.edition.state is EditionState.APPROVED
+
+
+def read_edition(installation: Installation, name: str) -> Edition:
+    """Return an edition's row.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        return find_edition(session, name)
+
+
+def view_edition(
+    installation: Installation, name: str, *, recent: RecentCounts | None = None, now: datetime
+) -> EditionView:
+    """Read an edition as the desk shows it.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    settings = installation.settings
+    readers = count_readers(installation.database, now=now)
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        placed = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
+        mailable, content_hash = approval.read_hashed(session, edition, settings)
+        return EditionView(
+            edition=edition,
+            stories=tuple(session.scalars(placed)),
+            findings=_find_faults(installation, session, edition, mailable, now),
+            audience_size=readers[PersonState.SUBSCRIBED],
+            content_hash=content_hash,
+            html=fill_invented_reader(mailable.join("html"), settings),
+            text=fill_invented_reader(mailable.join("text"), settings),
+            departed=_departed_edition(
+                session,
+                edition,
+                count_edition(installation, edition.name, recent, now=now),
+                now,
+                settings.file.publication.zone,
+            ),
+            missed_sentence=explain_missed_release(edition, now),
+            editor_counts=find_editor_counts(session, edition),
+            goes_into_files=registry.writes_files(settings),
+            release_start=find_release_start(session),
+        )
+
+
+def _find_faults(
+    installation: Installation, session: Session, edition: Edition, mailable: MailableEdition, now: datetime
+) -> tuple[PreflightFinding, ...]:
+    try:
+        return run_preflight_rules(gather_preflight_facts(installation, session, edition, mailable=mailable, now=now))
+    except ComposeError as exc:  # too little is there to make a message of, so no rule could look
+        return (PreflightFinding("message", FindingLevel.ERROR, str(exc)),)
+
+
+def _departed_edition(
+    session: Session, edition: Edition, counts: DeliveryCounts, now: datetime, zone: ZoneInfo
+) -> DepartedEdition:
+    is_under_way = counts.open > 0 and edition.paused_at is None
+    progress = read_progress(session, edition.name) if is_under_way else None
+    return DepartedEdition(edition, counts, describe_progress(progress, counts.open, now, zone))
+
+
+@dataclass(frozen=True, slots=True)
+class DepartedPage:
+    """Some of the editions that left, the newest first. `older_than` names the edition to go on from; empty at the end."""
+
+    editions: tuple[DepartedEdition, ...]
+    older_than: str
+
+
+def list_departed_editions(
+    installation: Installation, *, before: str = "", recent: RecentCounts | None = None, now: datetime
+) -> DepartedPage:
+    """List editions that are going out, went out or were cancelled: those released before another one, by its name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    query = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.release_at.desc())
+    zone = installation.settings.file.publication.zone
+    with installation.database.read() as session:
+        if before:
+            query = query.where(Edition.release_at < find_edition(session, before).release_at)
+        rows = session.scalars(query.limit(DEPARTED_PAGE_SIZE + 1)).all()
+        kept, shown = load_kept_counts(session), rows[:DEPARTED_PAGE_SIZE]
+        counts = [kept.get(one.name) or count_edition(installation, one.name, recent, now=now) for one in shown]
+        return DepartedPage(
+            tuple(
+                _departed_edition(session, one, counted, now, zone) for one, counted in zip(shown, counts, strict=True)
+            ),
+            shown[-1].name if len(rows) > len(shown) else "",
+        )
+
+
+def read_counted_editions(installation: Installation) -> Sequence[CountedEdition]:
+    """Read what editors changed of the last editions that go out or went, the newest first."""
+    with installation.database.read() as session:
+        return list_counted_editions(session)
+
+
+@dataclass(frozen=True, slots=True)
+class StoryPage:
+    """One page of the stories that fit a search, the best first, and how many fit in all; `next_start` is None on the last page."""
+
+    stories: tuple[EditionStory, ...]
+    count: int
+    next_start: int | None
+
+
+def find_stories(
+    installation: Installation, edition: Edition, *, placed: bool | None, words: str, start: int, limit: int
+) -> StoryPage:
+    """Find an edition's stories, the best first: all, those with a section or those without, whose title or address holds `words`.
+
+    A page that would begin after the last one begins with that.
+    """
+    query = select(EditionStory).where(EditionStory.edition_id == edition.id)
+    if placed is not None:
+        query = query.where(EditionStory.section.is_not(None) == placed)
+    if words:
+        columns = (EditionStory.title, EditionStory.url)
+        title, url = (column.icontains(words, autoescape=True) for column in columns)
+        query = query.where(title | url)
+    with installation.database.read() as session:
+        count = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        start = min(start, max(0, count - 1))
+        rows = tuple(
+            session.scalars(query.order_by(EditionStory.score.desc(), EditionStory.id).offset(start).limit(limit))
+        )
+        following = start + len(rows)
+        return StoryPage(rows, count, following if following < count else None)
+
+
+def list_public_editions(installation: Installation, most: int) -> list[Edition]:
+    """List the newest editions that anybody may read, with what they say, the newest first."""
+    query = (
+        select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc(), Edition.id.desc())
+    )
+    with installation.database.read() as session:
+        return list(session.scalars(query.limit(most)))
+
+
+def list_edition_corrections(installation: Installation, names: Collection[str]) -> dict[str, tuple[Correction, ...]]:
+    """List the corrections of editions by their names; an edition without one is missing."""
+    with installation.database.read() as session:
+        return corrections.list_corrections_by_edition(session, names)
+
+
+def find_public_edition(installation: Installation, name: str) -> Edition | None:
+    """Return an edition that anybody may read, or None."""
+    with installation.database.read() as session:
+        return _find_public_edition(session, name)
+
+
+def _find_public_edition(session: Session, name: str) -> Edition | None:
+    return session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
+
+
+def public_edition_html(installation: Installation, name: str) -> str | None:
+    """Return the web copy of an edition that anybody may read, or None."""
+    with installation.database.read() as session:
+        edition = _find_public_edition(session, name)
+        if edition is None:
+            return None
+        html = approval.read_mailable(session, edition, installation.settings).join("web").text
+        zone, language = installation.settings.file.publication.zone, installation.settings.reader_language
+        shown = [
+            ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
+            for c in corrections.list_corrections(session, edition)
+        ]
+    return show_corrections(html, shown, language)
+
+
+def find_picture(installation: Installation, content_hash: str) -> MediaFile | None:
+    """Return a stored picture with its bytes by their hash; None where there is none, or where the bytes aren't those."""
+    with installation.database.read() as session:
+        return load_picture(session, content_hash)
+
+
+def count_active_sources(installation: Installation) -> int:
+    """Count the sources that the settings name."""
+    with installation.database.read() as session:
+        return session.scalar(select(func.count()).select_from(Source).where(Source.active)) or 0
+
+
+def list_known_sources(installation: Installation) -> list[Source]:
+    """List every source that the database knows, in no order."""
+    with installation.database.read() as session:
+        return list(session.scalars(select(Source)))
+
+
+def readiness_problem(installation: Installation) -> str:
+    """Say to anybody why the database cannot be used by this version; empty where it can. It names no place of the machine."""
+    problem = find_schema_problem(installation)
+    return f"{problem.message} Run 'digest doctor'." if problem else ""
+
+
+def find_schema_problem(installation: Installation) -> ApplicationError | None:
+    """Return why the database cannot be used by this version, with what to do; None where it can."""
+    try:
+        with installation.database.engine.connect() as connection:
+            revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "empty")
+    except DBAPIError:
+        return ApplicationError(
+            "the database does not answer, or was never migrated.",
+            remedy=f"See whether its server runs and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right; then run: "
+            "digest init",
+        )
+    needed = newest_schema_revision()
+    if revision == needed:
+        return None
+    advice = (
+        BRING_SCHEMA_UP
+        if revision < needed or revision == "empty"
+        else "Start this process again with the version that the database was brought up to."
+    )
+    return ApplicationError(f"the schema is {revision}, this version needs {needed}.", remedy=advice)

@@ -1,0 +1,212 @@
+"""The web edition: the page of an edition that went out, with its neighbours and its corrections; and the card beside links to it."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.collect.encoded_image import CardWords, ImageError
+from digest.collect.images import PreparedImage, draw_card, find_image, load_picture, store_image
+from digest.edition import approval, corrected_content, corrections
+from digest.edition.content import EditionContent
+from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
+from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
+from digest.edition.rendering.mail_layout import arrange_mail
+from digest.edition.rendering.template_filters import without_weekday
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.store.correction_models import Correction
+from digest.store.models import Edition
+
+log = structlog.get_logger("digest.web_editions")
+
+
+@dataclass(frozen=True, slots=True)
+class EditionLine:
+    """An edition as a list shows it."""
+
+    name: str
+    number: int
+    subject: str
+    preheader: str
+    release_at: datetime
+    corrected_at: datetime | None = None  # the last time; subject and preview line read as they were corrected
+
+    @property
+    def changed_at(self) -> datetime:
+        """When it last said something else."""
+        return self.corrected_at or self.release_at
+
+
+@dataclass(frozen=True, slots=True)
+class EditionPage:
+    """The page of an edition that anybody may read.
+
+    `pieces` are those of the web edition, with the corrections in them; none of an edition that was approved by a version without
+    them. `card` is the hash of the card's picture, empty where there is none. `upcoming` is told of beside the newest edition alone.
+    """
+
+    line: EditionLine
+    content: EditionContent
+    pieces: Mapping[str, str]
+    corrections: tuple[Correction, ...]
+    sent_at: datetime
+    card: str
+    previous: EditionLine | None
+    following: EditionLine | None
+    upcoming: UpcomingEdition | None
+
+    @property
+    def changed_at(self) -> datetime:
+        """When it last said something else."""
+        return max([self.sent_at, *(correction.at for correction in self.corrections)])
+
+
+@dataclass(frozen=True, slots=True)
+class CardRequest:
+    """What a card shows: its words, and the hash of the lead's picture or nothing. The same request finds the card again."""
+
+    words: CardWords
+    picture: str
+
+    @property
+    def address(self) -> str:
+        """The address under which the card is kept."""
+        words = self.words
+        # How it looks is left out: a publication that takes another colour keeps the cards that it has.
+        shown = json.dumps([words.name, words.issue, words.headline, words.deadline, self.picture])
+        return f"card:{hashlib.sha256(shown.encode()).hexdigest()}"
+
+
+LINE_COLUMNS = (Edition.name, Edition.number, Edition.subject, Edition.preheader, Edition.release_at)
+
+
+def make_edition_line(row: Sequence[Any], made: Sequence[Correction]) -> EditionLine:
+    """Make the line of an edition of a row of `LINE_COLUMNS`, with its corrections in it."""
+    line = EditionLine(*row)
+    return replace(
+        line,
+        subject=corrected_content.correct_line(line.subject, made),
+        preheader=corrected_content.correct_line(line.preheader, made),
+        corrected_at=corrected_content.find_corrected_at(made),
+    )
+
+
+def read_edition_page(installation: Installation, name: str, *, now: datetime) -> EditionPage | None:
+    """Read the page of an edition that anybody may read, or None."""
+    settings = installation.settings
+    with installation.database.read() as session:
+        edition = session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
+        if edition is None:
+            return None
+        made = corrections.list_corrections(session, edition)
+        mailable = approval.read_mailable(session, edition, settings)
+        content = corrected_content.correct_content(EditionContent.from_json(edition.content), made)
+        previous, following = _find_neighbour(session, edition, later=False), _find_neighbour(session, edition)
+        page = EditionPage(
+            line=make_edition_line([getattr(edition, column.key) for column in LINE_COLUMNS], made),
+            content=content,
+            pieces={piece.name: piece.body for piece in mailable.pieces if piece.kind == "page"},
+            corrections=made,
+            sent_at=edition.sent_at or edition.release_at,
+            card=_find_card(session, request_card(content, mailable.list_name, settings)),
+            previous=previous,
+            following=following,
+            upcoming=None if following else _find_upcoming(session, edition, settings, now),
+        )
+    return _with_corrections(page, settings)
+
+
+def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
+    zone, language = settings.file.publication.zone, settings.reader_language
+    shown = [
+        ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
+        for c in page.corrections
+    ]
+    pieces = {
+        name: correct_page_piece(html, shown, language, with_notes=name == "body") if name != "top" else html
+        for name, html in page.pieces.items()
+    }
+    return replace(page, pieces=pieces)
+
+
+def _find_neighbour(session: Session, edition: Edition, *, later: bool = True) -> EditionLine | None:
+    """Find the edition that went out next after one, or last before it."""
+    query = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
+    if later:
+        query = query.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
+    else:
+        query = query.where(Edition.release_at < edition.release_at).order_by(Edition.release_at.desc())
+    row = session.execute(query.limit(1)).first()
+    return EditionLine(*row) if row else None
+
+
+def _find_upcoming(session: Session, edition: Edition, settings: Settings, now: datetime) -> UpcomingEdition | None:
+    upcoming = find_upcoming_edition(session, settings, now)
+    return upcoming if upcoming.release_at > edition.release_at else None
+
+
+def _find_card(session: Session, request: CardRequest) -> str:
+    """Return the hash of an edition's card; empty where it has none."""
+    card = find_image(session, request.address)
+    return card.hash if card else ""
+
+
+def store_card(installation: Installation, name: str, *, now: datetime) -> None:
+    """Draw and keep the card of an approved edition. What cannot be drawn costs the page its card, and nothing else.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    settings = installation.settings
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        made = corrections.list_corrections(session, edition)
+        content = corrected_content.correct_content(EditionContent.from_json(edition.content), made)
+        request = request_card(content, settings.file.publication.name, settings)
+        if find_image(session, request.address):
+            return
+        picture = load_picture(session, request.picture)
+        body = picture.body if picture else b""
+    try:
+        card = _draw_card(body, request.words)
+    except ImageError as exc:
+        log.warning("no card", edition=name, reason=str(exc))
+        return
+    with installation.database.write() as session:
+        store_image(session, replace(card, source_url=request.address), now)
+
+
+@lru_cache(maxsize=4)
+def _draw_card(picture: bytes, words: CardWords) -> PreparedImage:
+    return draw_card("", picture, words)
+
+
+def request_card(content: EditionContent, publication_name: str, settings: Settings) -> CardRequest:
+    """Say what the card of an edition shows."""
+    layout = arrange_mail(content)
+    lead, deadline, language = layout.lead, layout.next_deadline, settings.reader_language
+    day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
+    issue = language.pgettext("alone, as in a masthead", "No. %(number)s", number=content.number)
+    due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
+    words = CardWords(
+        name=publication_name,
+        issue=_with_plain_spaces(f"{issue} · {day}"),
+        headline=lead.entry.headline if lead else content.subject,
+        deadline=_with_plain_spaces(f"{language.gettext('Next deadline:')} {due}") if deadline else "",
+        is_right_to_left=settings.file.publication.direction == "rtl",
+        label=settings.file.look.label,
+    )
+    return CardRequest(words, lead.entry.picture.hash if lead and lead.entry.picture else "")
+
+
+def _with_plain_spaces(text: str) -> str:
+    """Return a text as a picture can set it: not every typeface has the spaces that keep words together."""
+    return " ".join(text.split())

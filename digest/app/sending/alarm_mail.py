@@ -1,0 +1,61 @@
+"""An alarm that paused an edition, by mail to the staff: it may ring while nobody looks at the desk."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import article_looks, edition_control, installation_hold
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.installation.opened import Installation
+from digest.installation.staff_mail import queue_staff_mail
+from digest.store.audit import record_audit
+from digest.store.models import Edition
+from digest.store.staff import list_proven_staff
+
+ALARM_MAILED = "alarm mailed"  # what its audit row is called
+
+
+def mail_new_alarms(installation: Installation, *, now: datetime) -> int:
+    """Queue a mail to every proven member of the staff for each alarm that rang since; return for how many alarms."""
+    resting = (Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
+    with installation.database.read() as session:
+        names = [e.name for e in session.scalars(select(Edition).where(*resting)) if _is_new_alarm(session, e)]
+    return sum(_mail_alarm(installation, name, now) for name in names)
+
+
+def _is_new_alarm(session: Session, edition: Edition) -> bool:
+    """Whether an edition was paused by an alarm that nobody was told of; what the last look found has a mail of its own."""
+    assert edition.paused_at is not None, "it rests"
+    told = installation_hold.read_installation_state(session, _state_key(edition))
+    look = article_looks.read_look(session, edition.name)
+    if (told is not None and told["paused_at"] == edition.paused_at.isoformat()) or (
+        look is not None and article_looks.is_paused_by(edition, look)
+    ):
+        return False
+    return edition_control.is_paused_by_alarm(session, edition)
+
+
+def _state_key(edition: Edition) -> str:
+    return f"alarm told {edition.name}"
+
+
+def _mail_alarm(installation: Installation, name: str, now: datetime) -> bool:
+    with installation.database.write() as session:
+        edition = session.scalars(select(Edition).where(Edition.name == name).with_for_update()).one()
+        if edition.paused_at is None or not _is_new_alarm(session, edition):
+            return False  # another process was quicker, or somebody let it go on
+        counts = count_deliveries(session, edition_purpose(name))
+        facts = {
+            "number": str(edition.number),
+            "reason": edition.paused_because,
+            "waiting": f"{counts.open:,}",
+            "handed_over": f"{counts.handed_over:,}",
+            "address": f"{installation.settings.link_base}/desk/editions/{name}/sending",
+        }
+        queue_staff_mail(session, installation, "alarm", f"{name}-{edition.paused_at:%Y%m%d%H%M%S%f}", facts, now=now)
+        told = {"paused_at": edition.paused_at.isoformat()}
+        installation_hold.write_installation_state(session, _state_key(edition), told, now=now)
+        detail = {"staff": [member.id for member in list_proven_staff(session)]}
+        record_audit(session, ALARM_MAILED, name, detail, actor="scheduler", now=now)
+    return True

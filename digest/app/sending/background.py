@@ -1,0 +1,217 @@
+"""The work of every day, whatever the edition: answer forms, hand over notices, apply what comes back."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from digest.app.sending.control import open_sending_provider
+from digest.deliver.control import installation_hold
+from digest.deliver.events.mailbox import poll
+from digest.deliver.events.mailbox.imap import MailboxError
+from digest.deliver.events.mailbox.poll import PollResult
+from digest.deliver.events.payloads import apply_stored_payloads, store_payload
+from digest.deliver.providers.base import HandoverResult, Provider
+from digest.deliver.providers.kind import ProviderWebhook
+from digest.deliver.providers.registry import find_provider
+from digest.deliver.send import alarms, notice_queue, notices
+from digest.deliver.send.dead_runs import recover_dead_runs
+from digest.deliver.send.run_file import list_abandoned_files
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.settings.concerns import Concern
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.signup.rate_limits import NetworkQuota, SignupLimits
+from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
+
+# Between two tries to open a provider that the settings forbid, or that breaks.
+NOTICE_RETRY_DELAY = timedelta(minutes=5)
+
+
+def signup_limits(settings: Settings) -> SignupLimits:
+    """Take the limits on sign-up forms from the settings."""
+    limits = settings.file.limits
+    return SignupLimits(
+        quota=NetworkQuota(limits.signups_per_network, limits.signups_first, limits.signups_further),
+        per_domain_week=limits.signups_per_domain,
+        per_address_month=limits.signup_mails_per_address,
+        alarm_per_hour=limits.signups_alarm,
+        max_pending=limits.signups_waiting,
+    )
+
+
+def process_signup_requests(installation: Installation, *, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
+    """Answer the sign-up forms that wait: consent event and queued mail in one commit a form."""
+    processor = RequestProcessor(
+        database=installation.database,
+        keys=installation.keys,
+        signup_limits=signup_limits(installation.settings),
+        evidence_retention=timedelta(days=installation.settings.file.retention.evidence_days),
+        queue=notice_queue.make_notice_queue(installation.keys, installation.settings, clock),
+    )
+    return processor.process_pending(clock)
+
+
+def apply_inbound_events(installation: Installation, *, clock: Callable[[], datetime]) -> Counter[str]:
+    """Apply what providers have posted of messages that left; count what came of it. Too many failures pause an edition.
+
+    Raises:
+        OSError: the departure log could not be written; what is not applied yet waits.
+        KeyFileError: a payload was sealed with a key that is not in the key file; it waits.
+    """
+    departure_log = DepartureLog(installation.settings.left_log, installation.keys)
+    counts = apply_stored_payloads(installation.database, installation.keys, departure_log, clock=clock)
+    if counts:
+        alarms.pause_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
+    return counts
+
+
+def has_webhook(provider_name: str) -> bool:
+    """Whether there is a provider of that name that posts events."""
+    return _find_webhook(provider_name) is not None
+
+
+def _find_webhook(provider_name: str) -> ProviderWebhook | None:
+    provider = find_provider(provider_name)
+    return provider.webhook if provider else None
+
+
+def receive_webhook(
+    installation: Installation, provider_name: str, header: Callable[[str], str | None], body: bytes, *, now: datetime
+) -> str:
+    """Store a provider's post, durably when this returns; return why it is refused, for the log alone, else an empty text."""
+    webhook = _find_webhook(provider_name)
+    assert webhook is not None, "see has_webhook"
+    reason = webhook.refusal_reason(installation.settings, header, body, now)
+    if not reason:
+        store_payload(installation.database, installation.keys, body, origin=provider_name, now=now)
+    return reason
+
+
+def read_bounce_mailbox(
+    installation: Installation,
+    *,
+    clock: Callable[[], datetime],
+    max_messages: int = poll.MAX_MESSAGES,
+    stopping: Callable[[], bool] = lambda: False,
+) -> poll.PollResult | None:
+    """Store the bounces and complaints that wait in the mailbox, to be applied; None where no mailbox is set.
+
+    While the installation is held it is not read: a copy must not take away what came back to the original.
+
+    Raises:
+        MailboxError: it cannot be read; what was stored before that is stored.
+    """
+    inbound, password = installation.settings.file.inbound, installation.settings.inbound_password
+    if not inbound.host or password is None:
+        return None
+    if hold := _read_current_hold(installation):
+        raise MailboxError(f"not read: the installation is {hold}")
+    secret = password.get_secret_value()
+    queue = notice_queue.make_notice_queue(installation.keys, installation.settings, clock)
+    poller = poll.MailboxPoller(installation.database, installation.keys, inbound, secret, clock, queue, stopping)
+    return poll.poll_mailbox(poller, limit=max_messages)
+
+
+def claim_mailbox_turn(installation: Installation, *, now: datetime) -> bool:
+    """Take the turn to look into the mailbox, if there is one, nothing is held, and it is time."""
+    if not installation.settings.file.inbound.host or _read_current_hold(installation):
+        return False
+    return poll.claim_poll_turn(installation.database, now=now)
+
+
+def _read_current_hold(installation: Installation) -> installation_hold.InstallationHold | None:
+    with installation.database.read() as session:
+        return installation_hold.current_hold(session)
+
+
+def send_due_notices(
+    installation: Installation, *, clock: Callable[[], datetime], stopping: Callable[[], bool] = lambda: False
+) -> Counter[HandoverResult]:
+    """Hand over the mails that are no edition and are due; without one, nothing is opened.
+
+    What a killed process of this machine left is taken up before: its messages that had not left are due again.
+
+    Raises:
+        ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
+        InstallationError: the keys are the demo's; likewise.
+    """
+    if list_abandoned_files(installation.settings.runs_folder):
+        recover_dead_runs(installation.database, installation.settings, installation.keys, now=clock())
+    with installation.database.read() as session:
+        if not notices.has_due_notices(session, now=clock()):
+            return Counter()
+    with _provider_for_notices(installation, clock) as provider:
+        return notices.send_due_notices(
+            installation.database, provider, installation.keys, installation.settings, clock=clock, stopping=stopping
+        )
+
+
+def send_due_corrections(
+    installation: Installation,
+    *,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Counter[HandoverResult]:
+    """Hand over the corrections that are due, at the rate of editions; without one, nothing is opened.
+
+    Raises:
+        ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
+        InstallationError: the keys are the demo's; likewise.
+    """
+    with installation.database.read() as session:
+        if not notices.has_due_corrections(session, now=clock()):
+            return Counter()
+    database, keys, settings = installation.database, installation.keys, installation.settings
+    with _provider_for_notices(installation, clock) as provider:
+        return notices.send_due_corrections(
+            database, provider, keys, settings, clock=clock, sleep=sleep, stopping=stopping
+        )
+
+
+@contextmanager
+def _provider_for_notices(installation: Installation, clock: Callable[[], datetime]) -> Iterator[Provider]:
+    """Lend a provider; where it cannot be opened or breaks, what is due waits for a while."""
+    try:
+        with closing(open_sending_provider(installation)) as provider:
+            yield provider
+    except Exception:
+        notices.postpone_due_notices(installation.database, now=clock(), delay=NOTICE_RETRY_DELAY)
+        raise
+
+
+READ_INBOUND = Act("inbound mail read", Role.ADMIN, Concern.NONE)
+MAX_MESSAGES = 100_000  # messages of the mailbox in one run
+
+
+@dataclass(frozen=True, slots=True)
+class InboundResult:
+    """What one run did. `poll` is None where no mailbox is set or it could not be read; `trouble` says why not."""
+
+    poll: PollResult | None
+    applied: Counter[str]
+    trouble: str
+
+
+def process_inbound_mail(
+    installation: Installation, actor: Actor, *, clock: Callable[[], datetime], max_messages: int = MAX_MESSAGES
+) -> InboundResult:
+    """Read the bounce mailbox, and apply what it and the providers say; trouble with the mailbox stops nothing else.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        OSError: the departure log could not be written; what is not applied yet waits.
+        KeyFileError: a payload was encrypted with a key that is not in the key file; it waits.
+    """
+    READ_INBOUND.check_role(installation.database, actor, "mailbox", now=clock())
+    poll, trouble = None, ""
+    try:
+        poll = read_bounce_mailbox(installation, clock=clock, max_messages=max_messages)
+    except MailboxError as exc:
+        trouble = str(exc)
+    applied = apply_inbound_events(installation, clock=clock)
+    return InboundResult(poll, applied, trouble or (poll.stuck if poll else ""))

@@ -1,0 +1,262 @@
+"""What left and what came of it, for admins: editions and notices with their counts, refusals, doubts, tests, the hold."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import exists, func, select, text
+from sqlalchemy.orm import Session
+
+from digest.app.editions.page_views import DEPARTED_STATES
+from digest.app.editions.recent_counts import RecentCounts, count_edition
+from digest.app.sending.uncertain_acts import list_uncertain, resend_risk
+from digest.app.subscribers.reader_records import find_refusal_cause
+from digest.deliver.control import installation_hold
+from digest.deliver.control.installation_hold import InstallationHold
+from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
+from digest.deliver.retention.kept_counts import load_kept_counts
+from digest.deliver.send.refusals import RefusalGroup, group_refusals, name_known_domains
+from digest.deliver.send.staff_test import TEST_PURPOSE_PREFIX
+from digest.deliver.send.uncertain_deliveries import (
+    UncertainDelivery,
+    read_uncertain_deliveries,
+    read_uncertain_notices,
+)
+from digest.edition.queries import find_edition
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.delivery_models import ALARMING_EVENTS, Delivery, DeliveryState, Event
+from digest.store.models import Edition
+
+SHOW_DELIVERIES = Act("deliveries shown", Role.ADMIN, Concern.NONE)
+PAGE_SIZE = 12  # editions
+MAX_DOUBTS = 200  # uncertain deliveries on one page, the earliest
+MAX_NOTICES = 5000  # of one kind: the newest are counted
+COMPLAINT_SPAN = timedelta(days=30)  # after an edition went out
+MAX_DOMAINS = 12
+MAX_TESTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class EditionDeliveries:
+    """One edition with its delivery counts; `is_kept` that they were counted last night."""
+
+    edition: Edition
+    counts: DeliveryCounts
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RefusingDomain:
+    """A receiving domain by its tag, its name where it is known without any address, and how many messages it refused."""
+
+    tag: str
+    domain: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenEdition:
+    """What is shown of one edition: refusals by cause and by receiving domain, complaints, and what is in doubt.
+
+    `other_domains` are how many more domains refused something, and `other_refusals` how much.
+    """
+
+    edition: Edition
+    counts: DeliveryCounts
+    refusals_by_cause: dict[FailureCause, int]
+    refusals_by_domain: tuple[RefusingDomain, ...]
+    other_domains: int
+    other_refusals: int
+    complaints: int
+    doubts: tuple[UncertainDelivery, ...]
+    resend_risk: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeCounts:
+    """The newest mails of one kind, by what came of them. `is_cut` says that there are more."""
+
+    kind: str
+    by_state: dict[DeliveryState, int]
+    is_cut: bool
+
+    @property
+    def total(self) -> int:
+        """How many they are."""
+        return sum(self.by_state.values())
+
+
+@dataclass(frozen=True, slots=True)
+class StaffTestCounts:
+    """One test of an edition: when it went, and what came of its mails."""
+
+    edition: str
+    at: datetime
+    by_state: dict[DeliveryState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesView:
+    """A page of editions, newest first, and all that stands under them. `older_than` is where to go on; None at the end.
+
+    `notice_doubts` are the earliest uncertain mails that are of no edition.
+    """
+
+    editions: tuple[EditionDeliveries, ...]
+    older_than: int | None
+    chosen: ChosenEdition | None
+    notices: tuple[NoticeCounts, ...]
+    notice_doubts: tuple[UncertainDelivery, ...]
+    tests: tuple[StaffTestCounts, ...]
+    hold: InstallationHold | None
+
+
+def view_deliveries(
+    installation: Installation,
+    actor: Actor,
+    name: str,
+    *,
+    below: int | None = None,
+    recent: RecentCounts | None = None,
+    now: datetime,
+) -> DeliveriesView:
+    """Read what left: a page of editions, and one of them by its name, else the newest.
+
+    A large edition is shown as it was a few seconds ago, where it was looked at then.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownEditionError: there is none of that name.
+    """
+    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    departed = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.number.desc())
+    if below is not None:
+        departed = departed.where(Edition.number < below)
+    with installation.database.read() as session:
+        rows = session.scalars(departed.limit(PAGE_SIZE + 1)).all()
+        kept = load_kept_counts(session)
+        named = find_edition(session, name) if name else rows[0] if rows else None
+        chosen = None if named is None else _view_chosen(installation, named.name, kept, recent, now)
+        known = kept if chosen is None else {chosen.edition.name: chosen.counts} | kept
+        counts = [known.get(one.name) or count_edition(installation, one.name, recent, now=now) for one in rows]
+        editions = (
+            EditionDeliveries(edition, counted, is_kept=edition.name in kept)
+            for edition, counted in zip(rows[:PAGE_SIZE], counts, strict=False)
+        )
+        return DeliveriesView(
+            editions=tuple(editions),
+            older_than=rows[PAGE_SIZE - 1].number if len(rows) > PAGE_SIZE else None,
+            chosen=chosen,
+            notices=tuple(filter(None, (_count_notices(session, kind) for kind in NOTICE_KINDS))),
+            notice_doubts=tuple(read_uncertain_notices(session, limit=MAX_DOUBTS)),
+            tests=_list_tests(session),
+            hold=installation_hold.current_hold(session),
+        )
+
+
+def list_silent_doubts(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[str]:
+    """List the uncertain deliveries of an edition of which nothing was heard for a day, though others beside them were reported.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownEditionError: there is none of that name.
+    """
+    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    doubts = list_uncertain(installation, name, now=now)
+    return [doubt.delivery_id for doubt in doubts if doubt.is_silent]
+
+
+def _view_chosen(
+    installation: Installation,
+    name: str,
+    kept: Mapping[str, DeliveryCounts],
+    recent: RecentCounts | None,
+    now: datetime,
+) -> ChosenEdition:
+    def read_chosen(session: Session, edition: Edition) -> ChosenEdition:
+        return _read_chosen(installation, session, edition, kept.get(edition.name), now)
+
+    if recent is not None:
+        return recent.count_or_recall(installation, "results", name, read_chosen, now=now)
+    with installation.database.snapshot() as session:
+        return read_chosen(session, find_edition(session, name))
+
+
+def _read_chosen(
+    installation: Installation, session: Session, edition: Edition, known: DeliveryCounts | None, now: datetime
+) -> ChosenEdition:
+    names = name_known_domains(installation.keys, installation.settings.file.limits.domains_per_hour)
+    groups = group_refusals(session, edition.name)
+    by_domain = _count_by_domain(groups, names)
+    return ChosenEdition(
+        edition=edition,
+        counts=known or count_deliveries(session, edition_purpose(edition.name)),
+        refusals_by_cause=_count_by_cause(groups),
+        refusals_by_domain=tuple(by_domain[:MAX_DOMAINS]),
+        other_domains=len(by_domain[MAX_DOMAINS:]),
+        other_refusals=sum(row.count for row in by_domain[MAX_DOMAINS:]),
+        complaints=_count_complaints(session, edition),
+        doubts=tuple(read_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
+        resend_risk=resend_risk(installation),
+    )
+
+
+def _count_by_cause(groups: Sequence[RefusalGroup]) -> dict[FailureCause, int]:
+    """Count refusals by their cause, the most first: where no event names one, what the server answered does."""
+    counts: Counter[FailureCause] = Counter()
+    for group in groups:
+        counts[group.cause or find_refusal_cause(group.reply, ())] += group.count
+    return dict(counts.most_common())
+
+
+def _count_by_domain(groups: Sequence[RefusalGroup], names: Mapping[str, str]) -> list[RefusingDomain]:
+    """Count refusals by receiving domain, the most first."""
+    counts: Counter[str] = Counter()
+    for group in groups:
+        counts[group.tag] += group.count
+    return [RefusingDomain(tag, names.get(tag, ""), count) for tag, count in counts.most_common()]
+
+
+def _count_complaints(session: Session, edition: Edition) -> int:
+    """Count the readers who complained within a month: an index holds such events by when they came."""
+    since = edition.planned_at or edition.release_at
+    # Not a join: SQLite would begin it at the million deliveries.
+    of_edition = (Delivery.id == Event.delivery) & (Delivery.purpose == edition_purpose(edition.name))
+    query = select(func.count(Event.delivery.distinct())).where(
+        text(ALARMING_EVENTS),
+        Event.received_at.between(since, since + COMPLAINT_SPAN),
+        Event.kind == "complained",
+        exists().where(of_edition),
+    )
+    return session.scalar(query) or 0
+
+
+def _count_notices(session: Session, kind: str) -> NoticeCounts | None:
+    """Count the newest mails of a kind by their state; None where there is none."""
+    prefix = f"{kind}:"
+    of_kind = (Delivery.purpose >= prefix, Delivery.purpose < f"{kind};")  # the sign after the colon
+    newest = select(Delivery.state).where(*of_kind).order_by(Delivery.purpose.desc()).limit(MAX_NOTICES).subquery()
+    counted = select(newest.c.state, func.count()).group_by(newest.c.state)
+    by_state = {DeliveryState(row[0]): row[1] for row in session.execute(counted)}
+    if not by_state:
+        return None
+    return NoticeCounts(kind, by_state, is_cut=sum(by_state.values()) == MAX_NOTICES)
+
+
+def _list_tests(session: Session) -> tuple[StaffTestCounts, ...]:
+    of_tests = (Delivery.purpose >= TEST_PURPOSE_PREFIX, Delivery.purpose < "test;")
+    moment = func.max(func.coalesce(Delivery.handed_at, Delivery.due_at))
+    newest = select(Delivery.purpose, moment.label("at")).where(*of_tests).group_by(Delivery.purpose)
+    rows = session.execute(newest.order_by(moment.desc()).limit(MAX_TESTS)).all()
+    counted = select(Delivery.purpose, Delivery.state, func.count()).where(
+        Delivery.purpose.in_([row.purpose for row in rows])
+    )
+    by_purpose: dict[str, dict[DeliveryState, int]] = {}
+    for purpose, state, count in session.execute(counted.group_by(Delivery.purpose, Delivery.state)):
+        by_purpose.setdefault(purpose, {})[state] = count
+    return tuple(StaffTestCounts(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows)

@@ -1,0 +1,122 @@
+"""Mail servers' logs that a member uploaded, between the look at what they say and the word that settles it.
+
+A log holds addresses: it is examined in a private file and removed at once. What it says of uncertain deliveries, without any address,
+stands in this process's memory for a quarter of an hour.
+"""
+
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import IO
+
+from digest.app.accounts.sign_in import SignedInStaff
+from digest.app.sending import uncertain_acts
+from digest.deliver.events.postfix_log import MailLogError, UnreadableLogError
+from digest.deliver.send.log_evidence import LogEvidence
+from digest.installation.opened import Installation
+from subscribers.errors import RefusalError
+
+EVIDENCE_LIFETIME = timedelta(minutes=15)
+LOG_SILENCE = timedelta(minutes=60)  # for which a log may be silent without a gap
+MAX_LOG_FILES = 20
+
+
+class LogUploadError(RefusalError):
+    """These files cannot be examined, or what they said is not there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedLog:
+    """What the logs that one sign-in uploaded say of an edition."""
+
+    edition: str
+    evidence: LogEvidence
+    session_id: int
+    at: datetime
+
+
+class ExaminedLogs:
+    """What uploaded logs said, by the random name that their page has. It lives as long as the application."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, ExaminedLog] = {}
+        self._lock = threading.Lock()
+
+    def examine(
+        self,
+        installation: Installation,
+        staff: SignedInStaff,
+        edition: str,
+        uploads: Sequence[tuple[str, IO[bytes]]],
+        *,
+        zone: tzinfo | None,
+        now: datetime,
+    ) -> str:
+        """Examine uploaded logs, each with the name that its owner knows it by; give the name under which what they say is found.
+
+        Raises:
+            NotPermittedError: the member is no admin.
+            LogUploadError: there is no file, or too many, one that is no log, or whose times are not those of our clock.
+        """
+        uncertain_acts.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
+        if not 0 < len(uploads) <= MAX_LOG_FILES:
+            raise LogUploadError(f"Choose the server's log files, rotated ones too: {MAX_LOG_FILES} at most.")
+        # mkdtemp's folder is closed to other users.
+        with tempfile.TemporaryDirectory(prefix=".log-", dir=installation.settings.home) as folder:
+            files = [_keep_log(Path(folder) / str(place), stream) for place, (_, stream) in enumerate(uploads)]
+            try:
+                evidence = uncertain_acts.examine_mail_log(
+                    installation, edition, files, zone=zone, longest_silence=LOG_SILENCE, now=now
+                )
+            except UnreadableLogError as exc:
+                raise LogUploadError(f"“{uploads[files.index(exc.file)][0]}”: {exc.why}") from None
+            except MailLogError as exc:
+                raise LogUploadError(f"{exc.message} Choose the zone that its times are written in.") from None
+        name = secrets.token_urlsafe(12)
+        with self._lock:
+            self._drop_old(now)
+            self._logs[name] = ExaminedLog(edition, evidence, staff.session_id, now)
+        return name
+
+    def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> ExaminedLog | None:
+        """Find what the logs of a sign-in said; None where it is not there any more."""
+        with self._lock:
+            self._drop_old(now)
+            log = self._logs.get(name)
+        return log if log is not None and log.session_id == staff.session_id else None
+
+    def settle(
+        self, installation: Installation, staff: SignedInStaff, name: str, reason: str, *, clock: Callable[[], datetime]
+    ) -> tuple[str, int]:
+        """Settle by what the logs said; give the edition, and how many deliveries were settled.
+
+        Raises:
+            NotPermittedError: the member is no admin.
+            LogUploadError: what they said is not there any more.
+            EditionControlError: the edition is cancelled and nothing of it may be sent again.
+        """
+        log = self.find(name, staff, now=clock())
+        if log is None:
+            raise LogUploadError("What the log said was kept for 15 minutes. Upload it again.")
+        settled = uncertain_acts.resolve_by_log(
+            installation, log.edition, log.evidence, reason=reason, actor=staff.actor, clock=clock
+        )
+        with self._lock:
+            self._logs.pop(name, None)
+        return log.edition, settled
+
+    def _drop_old(self, now: datetime) -> None:
+        for name, log in list(self._logs.items()):
+            if log.at + EVIDENCE_LIFETIME <= now:
+                del self._logs[name]
+
+
+def _keep_log(file: Path, stream: IO[bytes]) -> Path:
+    with file.open("wb") as kept:
+        shutil.copyfileobj(stream, kept, 1 << 20)
+    return file

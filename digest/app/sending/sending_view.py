@@ -1,0 +1,141 @@
+"""What the page of an edition that goes out shows: how far it is, what rang, who refused, what happened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.app.approval import last_look
+from digest.app.editions.drafting import APPROVE, VOID_APPROVAL
+from digest.app.editions.recent_counts import RecentCounts
+from digest.app.sending import alarm_mail, uncertain_acts
+from digest.app.sending import control as sending
+from digest.app.subscribers.readers import count_readers
+from digest.deliver.control import installation_hold
+from digest.deliver.control.installation_hold import InstallationHold
+from digest.deliver.plan import canary
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.send.alarms import AlarmReading, count_failures, read_alarms
+from digest.deliver.send.progress import SendProgress, read_progress
+from digest.deliver.send.refusals import DomainRefusals, count_refusals_by_domain, name_known_domains
+from digest.edition.queries import find_edition
+from digest.installation import hold
+from digest.installation.opened import Installation
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import AuditEntry, Edition
+from subscribers.store.models import PersonState
+
+MAX_LISTED_ACTS = 20  # acts: the newest
+
+_EDITION_ACTS = (APPROVE, VOID_APPROVAL, sending.SEND, sending.PAUSE, sending.RESUME, sending.CANCEL, last_look.LOOK)
+_SHOWN_ACTS = frozenset(
+    {
+        alarm_mail.ALARM_MAILED,
+        *(a.name for a in (*_EDITION_ACTS, uncertain_acts.RESOLVE_BY_LOG, *uncertain_acts.RESOLVE.values())),
+    }
+)
+_HOLD_ACTS = frozenset(act.name for act in (hold.HOLD, hold.RELEASE))
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryCounts:
+    """Those who went ahead: how many, what came of them, and until when the rest waits for that."""
+
+    size: int
+    by_state: Mapping[DeliveryState, int]
+    wait_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendingView:
+    """An edition that goes out, or went, all as it was at `counted_at`. `due_later` wait for an hour that has not come.
+
+    `failures_count_from` is since when failures count against it; None before anything was planned.
+    """
+
+    counted_at: datetime
+    edition: Edition
+    audience_size: int
+    counts: DeliveryCounts
+    due_later: int
+    next_due_at: datetime | None
+    progress: SendProgress | None
+    canary: CanaryCounts
+    alarms: tuple[AlarmReading, ...]
+    failures_count_from: datetime | None
+    refusals: tuple[DomainRefusals, ...]
+    hold: InstallationHold | None
+    acts: tuple[AuditEntry, ...]
+
+
+def view_sending(
+    installation: Installation, name: str, *, recent: RecentCounts | None = None, now: datetime
+) -> SendingView:
+    """Read how an edition goes out, as it is at one moment; a large one as it was a few seconds ago, where it was looked at then.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+
+    def read_view(session: Session, edition: Edition) -> SendingView:
+        return _read_view(installation, session, edition, now)
+
+    if recent is not None:
+        return recent.count_or_recall(installation, "sending", name, read_view, now=now)
+    with installation.database.snapshot() as session:
+        return read_view(session, find_edition(session, name))
+
+
+def _read_view(installation: Installation, session: Session, edition: Edition, now: datetime) -> SendingView:
+    file = installation.settings.file
+    domain_names = name_known_domains(installation.keys, file.limits.domains_per_hour)
+    purpose = edition_purpose(edition.name)
+    counts = count_deliveries(session, purpose)
+    since = edition.resumed_at or edition.planned_at
+    failures = count_failures(session, purpose, since) if since else None
+    due_later, next_due_at = _count_due_later(session, purpose, now)
+    return SendingView(
+        counted_at=now,
+        edition=edition,
+        audience_size=0
+        if edition.planned_at
+        else count_readers(installation.database, now=now)[PersonState.SUBSCRIBED],
+        counts=counts,
+        due_later=due_later,
+        next_due_at=next_due_at,
+        progress=read_progress(session, edition.name),
+        canary=CanaryCounts(
+            edition.canary or 0, canary.count_canary_deliveries(session, edition.name), edition.canary_until
+        ),
+        alarms=read_alarms(failures, counts.handed_over, file.alerts) if failures else (),
+        failures_count_from=since,
+        refusals=count_refusals_by_domain(session, edition.name, domain_names),
+        hold=installation_hold.current_hold(session),
+        acts=_find_acts(session, edition),
+    )
+
+
+def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int, datetime | None]:
+    """Count what waits for its reader's hour or for a later try; return it with the earliest such moment."""
+    later = (Delivery.purpose == purpose, Delivery.state == DeliveryState.WAITING, Delivery.next_try_at > now)
+    row = session.execute(select(func.count(), func.min(Delivery.next_try_at)).where(*later)).one()
+    return row[0], row[1]
+
+
+def _find_acts(session: Session, edition: Edition) -> tuple[AuditEntry, ...]:
+    """Find what was done to an edition, and since it goes out to the whole installation; the newest first."""
+    own = (AuditEntry.subject == edition.name) & AuditEntry.act.in_(_SHOWN_ACTS)
+    begun = edition.planned_at or edition.drafted_at
+    everything = (AuditEntry.subject == hold.INSTALLATION) & AuditEntry.act.in_(_HOLD_ACTS) & (AuditEntry.at >= begun)
+    if edition.sent_at is not None:
+        everything &= AuditEntry.at <= edition.sent_at
+    # Two queries, in the order of the index by subject: for one that joins them PostgreSQL walks through the whole log.
+    newest_first = (AuditEntry.at.desc(), AuditEntry.id.desc())
+    found = [
+        act
+        for wanted in (own, everything)
+        for act in session.scalars(select(AuditEntry).where(wanted).order_by(*newest_first).limit(MAX_LISTED_ACTS))
+    ]
+    return tuple(sorted(found, key=lambda act: (act.at, act.id), reverse=True)[:MAX_LISTED_ACTS])

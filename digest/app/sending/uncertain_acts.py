@@ -1,0 +1,175 @@
+"""The acts of staff on what is uncertain: list it, and resolve it by an admin's word; an edition's by a mail server's log too."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, tzinfo
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from digest.app.editions.edition_status import edition_name
+from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, process_events
+from digest.deliver.providers.registry import provider_in_use
+from digest.deliver.retention import kept_counts
+from digest.deliver.send import log_evidence, uncertain_deliveries
+from digest.deliver.send.dead_runs import recover_dead_runs
+from digest.deliver.send.log_evidence import LogEvidence
+from digest.deliver.send.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.store.database import MAX_TRANSACTION_ROWS
+
+RESOLVE_BY_LOG = Act(
+    "uncertain settled by a log", Role.ADMIN, Concern.ADDRESSES, "resolved deliveries by an uploaded mail log"
+)
+RESOLVE = {resolution: Act(f"uncertain {resolution}", Role.ADMIN, Concern.NONE) for resolution in UncertainResolution}
+
+
+def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:
+    """List the uncertain deliveries of an edition, earliest first; what a dead process was handing over is, too.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    name = edition_name(installation, name)
+    recover_dead_runs(installation.database, installation.settings, installation.keys, now=now)
+    return uncertain_deliveries.list_uncertain_deliveries(installation.database, name, now=now)
+
+
+def list_uncertain_notices(installation: Installation, *, now: datetime) -> list[UncertainDelivery]:
+    """List the uncertain deliveries of notices, earliest first; what a dead process was handing over is, too."""
+    recover_dead_runs(installation.database, installation.settings, installation.keys, now=now)
+    return uncertain_deliveries.list_uncertain_notices(installation.database, now=now)
+
+
+def resend_risk(installation: Installation) -> str:
+    """Say what may come of sending an uncertain message again over the provider of the settings."""
+    return provider_in_use(installation.settings).resend_risk
+
+
+def resolve_uncertain(
+    installation: Installation,
+    name: str,
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
+    *,
+    reason: str,
+    actor: Actor,
+    clock: Callable[[], datetime],
+) -> int:
+    """Resolve uncertain deliveries by an admin's word; return how many. Those not uncertain any more stay as they are.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditionControlError: it is cancelled and nothing of it may be sent again.
+        UnfitResolutionError: it would count as lost.
+    """
+    name = edition_name(installation, name)
+
+    def resolve_page(session: Session, page: Sequence[str]) -> list[str]:
+        ids = uncertain_deliveries.resolve_uncertain(session, name, page, resolution, now=clock())
+        if ids:
+            kept_counts.recount_kept(session, name, now=clock())
+        return ids
+
+    return _resolve_pages(installation, name, delivery_ids, resolution, resolve_page, reason, actor, clock)
+
+
+def resolve_uncertain_notices(
+    installation: Installation,
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
+    *,
+    reason: str,
+    actor: Actor,
+    clock: Callable[[], datetime],
+) -> int:
+    """Resolve uncertain notices by an admin's word; return how many. Those not uncertain any more stay as they are.
+
+    Raises:
+        UnfitResolutionError: they would be sent again.
+    """
+
+    def resolve_page(session: Session, page: Sequence[str]) -> list[str]:
+        return uncertain_deliveries.resolve_uncertain_notices(session, page, resolution, now=clock())
+
+    return _resolve_pages(installation, NOTICES, delivery_ids, resolution, resolve_page, reason, actor, clock)
+
+
+def _resolve_pages(
+    installation: Installation,
+    subject: str,
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
+    resolve_page: Callable[[Session, Sequence[str]], list[str]],
+    reason: str,
+    actor: Actor,
+    clock: Callable[[], datetime],
+) -> int:
+    """Resolve deliveries by a word, 1,000 a transaction, each with its audit row; return how many."""
+    database, resolved = installation.database, 0
+    with RESOLVE[resolution].steps(installation, actor, subject, now=clock()) as audit:
+        audit.changed = False
+        remaining = iter(delivery_ids)
+        while page := list(islice(remaining, MAX_TRANSACTION_ROWS)):
+            with database.write() as session:
+                ids = resolve_page(session, page)
+                audit.detail = {"because": reason, "deliveries": ids}
+                if ids:
+                    audit.record(session)
+            resolved += len(ids)
+    return resolved
+
+
+def examine_mail_log(
+    installation: Installation,
+    name: str,
+    files: Sequence[Path],
+    *,
+    zone: tzinfo | None,
+    longest_silence: timedelta,
+    now: datetime,
+) -> LogEvidence:
+    """Read a Postfix log for what is uncertain of an edition; nothing changes, and no address of it is kept.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        MailLogError: a file cannot be read, or its times are not those of our clock.
+    """
+    database, name = installation.database, edition_name(installation, name)
+    return log_evidence.examine_mail_log(database, name, files, zone=zone, longest_silence=longest_silence, now=now)
+
+
+def resolve_by_log(
+    installation: Installation,
+    name: str,
+    evidence: LogEvidence,
+    *,
+    reason: str,
+    actor: Actor,
+    clock: Callable[[], datetime],
+) -> int:
+    """Resolve uncertain deliveries by what a log says; return how many. What it says of others changes them as events do.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditionControlError: it is cancelled and nothing of it may be sent again.
+        OSError: the departure log could not be written.
+    """
+    name, database = edition_name(installation, name), installation.database
+    resolved = 0
+    with RESOLVE_BY_LOG.steps(installation, actor, name, now=clock()) as audit:
+        audit.changed = bool(evidence.events)
+        audit.detail = {"because": reason, "said": {str(verdict): n for verdict, n in evidence.verdicts.items()}}
+        departure_log = DepartureLog(installation.settings.left_log, installation.keys)
+        remaining = iter(evidence.events)
+        while page := list(islice(remaining, MAX_EVENTS_PER_TRANSACTION)):
+            with database.write() as session:
+                counts = process_events(session, page, keys=installation.keys, departure_log=departure_log, now=clock())
+            resolved += len(page) - counts["known"]
+    again = UncertainResolution.SEND_AGAIN
+    return resolved + resolve_uncertain(
+        installation, name, evidence.not_accepted, again, reason=reason, actor=actor, clock=clock
+    )

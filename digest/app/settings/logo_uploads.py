@@ -1,0 +1,56 @@
+"""Logos that an admin uploads in a page: kept, and named in the settings."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from digest.app.settings.logos import KEEP, LogoRefusedError, keep_logo
+from digest.app.settings.setting_changes import change_settings
+from digest.installation.acts import Actor
+from digest.installation.opened import Installation
+
+
+def replace_logos(
+    installation: Installation,
+    actor: Actor,
+    uploads: Mapping[str, tuple[str, bytes]],
+    *,
+    fingerprint: str,
+    now: datetime,
+) -> bool:
+    """Keep uploaded pictures and name them in `[look]`; say whether the settings changed.
+
+    Args:
+        installation: the installation whose settings stand in a file.
+        actor: an admin.
+        uploads: the name of its file and the bytes of each, by the setting that is to name it: `logo`, `logo_dark`.
+        fingerprint: of the table that was shown.
+        now: when it is done.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        LogoRefusedError: a picture cannot be the logo, or one of two is missing.
+        SettingsConflictError: somebody else changed the table meanwhile.
+        SettingsError: there is no settings file, or it cannot be written.
+    """
+    KEEP.check_role(installation.database, actor, "look", now=now)
+    look = installation.settings.file.look
+    missing = [name for name in ("logo", "logo_dark") if name not in uploads and not getattr(look, name)]
+    if not uploads or missing:
+        raise LogoRefusedError(
+            "Nothing was changed: choose a picture for light screens and one for dark screens; it may be the same file."
+        )
+    names = {setting: name_upload(file_name, body) for setting, (file_name, body) in uploads.items()}
+    for setting, (_, body) in uploads.items():
+        keep_logo(installation, actor, names[setting], body, now=now)
+    return change_settings(installation, actor, "look", names, fingerprint=fingerprint, now=now)
+
+
+def name_upload(file_name: str, body: bytes) -> str:
+    """Return the name under which an uploaded logo is kept: another picture has another, so that the settings alone decide which is shown.
+
+    The name holds the whole hash of the file, so nobody can find another file with the same name.
+    """
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", file_name.rpartition(".")[0] or file_name).strip("-")[:30] or "logo"
+    return f"{stem}-{hashlib.sha256(body).hexdigest()}.png"

@@ -1,0 +1,57 @@
+"""The publisher's logo: kept by an admin, named in `[look]`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from digest.collect.encoded_image import LOGO_HEIGHT, ImageError
+from digest.collect.images import logo_address, prepare_logo, store_image
+from digest.edition.logos import shown_logo_width
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.settings.look import LOGO_NAME
+from digest.store.audit import LOGO_KEPT
+from subscribers.errors import ApplicationError
+
+KEEP = Act(LOGO_KEPT, Role.ADMIN, Concern.NONE)
+
+
+class LogoRefusedError(ApplicationError):
+    """A picture cannot be the logo; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLogo:
+    """A logo that is kept now: its name for `[look]`, and its size in the masthead, in CSS pixels."""
+
+    name: str
+    width: int
+    height: int = LOGO_HEIGHT
+
+
+def keep_logo(installation: Installation, actor: Actor, name: str, body: bytes, *, now: datetime) -> KeptLogo:
+    """Keep a picture as a logo, decoded in a child process and encoded anew; an older one of the same name gives way to it.
+
+    Raises:
+        LogoRefusedError: the name cannot stand in `[look]`, or the bytes are no usable logo.
+    """
+    with KEEP.steps(installation, actor, name, now=now) as audit:
+        if not LOGO_NAME.fullmatch(name):
+            raise LogoRefusedError(f"{name!r} cannot stand in [look]: letters, digits, dots and hyphens make a name.")
+        try:
+            prepared = prepare_logo(body, name, installation.settings.file.limits)
+        except ImageError as exc:
+            raise LogoRefusedError(
+                f"{name} cannot be the logo: {exc}. PNG, WebP, GIF, AVIF and JPEG are read."
+            ) from exc
+        with installation.database.write() as session:
+            row = store_image(session, prepared, now)
+            if row.source_url != logo_address(name):
+                raise LogoRefusedError(
+                    f"{name} is the same picture as {row.source_url.partition(':')[2]}, which is kept: name that one in [look]."
+                )
+            row.made_at = now
+            width = shown_logo_width(row.width, row.height)
+        audit.changed, audit.detail = True, {"hash": prepared.hash}
+    installation.look_logo_up_again()
+    return KeptLogo(name, width)

@@ -1,0 +1,68 @@
+"""Templates of the operator's own: copied from the shipped ones, and looked at before they are used."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.templating import find_template_folder
+from subscribers.errors import ApplicationError
+
+COPY = Act("template copied", Role.ADMIN, Concern.NONE)
+
+
+class TemplateCopyError(ApplicationError):
+    """A template cannot be copied; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFile:
+    """A shipped template: its name below the folder of templates, and whether a file of the operator's own replaces it."""
+
+    name: str
+    is_replaced: bool
+
+
+def list_templates(installation: Installation) -> Iterator[TemplateFile]:
+    """List the shipped templates, by name."""
+    shipped, own = find_template_folder(), installation.settings.templates
+    for path in sorted(path for path in shipped.rglob("*") if path.is_file()):
+        name = path.relative_to(shipped).as_posix()
+        yield TemplateFile(name, own is not None and (own / name).is_file())
+
+
+def copy_templates(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[Path]:
+    """Copy a shipped template, or all of a folder of them, to where the operator's own are looked for; return the copies.
+
+    Raises:
+        TemplateCopyError: there is no folder for them, no such template, or a file stands where a copy would.
+    """
+    own, shipped = installation.settings.templates, find_template_folder()
+    with COPY.steps(installation, actor, name, now=now) as audit:
+        if own is None:
+            raise TemplateCopyError(
+                "DIGEST_TEMPLATES names no folder: set it to the one in which templates of your own are to stand."
+            )
+        names = _list_names(shipped, name)
+        if standing := [str(own / one) for one in names if (own / one).exists()]:
+            raise TemplateCopyError(
+                f"{standing[0]}: there already, left as it is. Move it away to have it copied anew."
+            )
+        copies = [own / one for one in names]
+        for one, copy in zip(names, copies, strict=True):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes((shipped / one).read_bytes())
+        audit.changed, audit.detail = True, {"files": len(copies)}
+    return copies
+
+
+def _list_names(shipped: Path, name: str) -> list[str]:
+    """Name the shipped files that `name` stands for: one, or all below a folder."""
+    asked = (shipped / name).resolve()
+    if not asked.is_relative_to(shipped.resolve()) or not asked.exists() or asked == shipped.resolve():
+        raise TemplateCopyError(f"{name}: there is no such template. 'digest templates list' names them.")
+    files = [asked] if asked.is_file() else sorted(path for path in asked.rglob("*") if path.is_file())
+    return [file.relative_to(shipped.resolve()).as_posix() for file in files]

@@ -1,0 +1,375 @@
+"""Settings that admins change in a page: shown with what the environment sets and what the doctor says, changed with an audit row."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+from sqlalchemy import select
+
+from digest.app.alerts.webhook import explain_webhook_refusal
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.examination import run_checks
+from digest.app.upkeep import audit_log
+from digest.catalogues import CatalogueError, load_language
+from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
+from digest.deliver.providers.registry import list_sender_problems, provider_in_use
+from digest.edition import calendar_store
+from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.installation.acts import Act, Actor, AuditDraft, Role
+from digest.installation.opened import Installation
+from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
+from digest.settings.concerns import Concern, find_concern
+from digest.settings.model import SettingsFile
+from digest.settings.table_values import (
+    SettingsValueError,
+    describe_change,
+    find_changed_values,
+    fingerprint_values,
+    replace_section_list,
+    replace_table_values,
+)
+from digest.settings.values import SettingsTable
+from digest.store.audit import SETTINGS_CHANGED
+from digest.store.models import AuditEntry, Edition, EditionState
+from digest.timetable import ScheduleRule, parse_schedule_rule
+
+CHANGE = Act(SETTINGS_CHANGED, Role.ADMIN, Concern.BY_SETTING)
+LOOK = Act("settings looked at", Role.ADMIN, Concern.NONE)
+EDITABLE_TABLES = (
+    "publication",
+    "look",
+    "wordings",
+    "sections",
+    "schedule",
+    "sender",
+    "limits",
+    "approval",
+    "alerts",
+    "backup",
+)
+LISTED_CHANGES = 5
+MIN_VISIT_PERIOD = timedelta(minutes=5)
+PREVIEWED_RELEASES = 10
+_SECRET_FIELDS = ("alert_secret", "backup_passphrase")
+_APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
+# What the doctor looks at that concerns a table.
+_CHECKS = {
+    "publication": ("base-url", "templates", "own-texts"),
+    "wordings": ("consent-wording",),
+    "sender": ("postal-address", "provider", "signing", "bounces", "provider-events", "bounce-mailbox"),
+    "limits": ("proxies",),
+    "alerts": ("staff",),
+    "backup": ("backup-folder", "missing-backup", "backup"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideSetting:
+    """What a page cannot change: its variable, what it says, and whether the environment sets it.
+
+    Of a secret `value` says no more than whether there is one.
+    """
+
+    title: str
+    variable: str
+    value: str
+    is_set: bool
+    is_secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """A change of a table as the audit log has it: by whom, when, and the values before and after by their keys."""
+
+    at: datetime
+    actor: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsView:
+    """A table of the settings as its page shows it.
+
+    `values` is the table, of the sections the list of them; `fingerprint` goes back with the form. `file` is where
+    they stand, empty where they come from no file and so can't be changed. `approved` are editions that have to be approved
+    anew where the sender changes; `sending` whether one goes out now. `guarded` are the settings that people confirm to change.
+    """
+
+    table: str
+    values: SettingsTable | Sequence[SettingsTable]
+    fingerprint: str
+    file: str
+    outside: tuple[OutsideSetting, ...]
+    findings: tuple[DoctorFinding, ...]
+    changes: tuple[SettingChange, ...]
+    approved: tuple[str, ...] = ()
+    sending: tuple[str, ...] = ()
+    guarded: frozenset[str] = frozenset()
+
+
+def view_settings(installation: Installation, actor: Actor, table: str, *, now: datetime) -> SettingsView:
+    """Show a table of `EDITABLE_TABLES`.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LOOK.check_role(installation.database, actor, table, now=now)
+    settings = installation.settings
+    values = getattr(settings.file, table)
+    found = run_checks(ExaminedInstallation(installation, now), _CHECKS.get(table, ()))
+    approved = _list_approved(installation) if table == "sender" else {}
+    return SettingsView(
+        table=table,
+        values=values,
+        fingerprint=fingerprint_values(values),
+        file=str(settings.origin or ""),
+        outside=tuple(_list_outside_settings(settings, table)),
+        findings=tuple(finding for finding in found if finding.level != "ok"),
+        changes=_list_changes(installation, table),
+        approved=tuple(name for name, state in approved.items() if state is EditionState.APPROVED),
+        sending=tuple(name for name, state in approved.items() if state is EditionState.SENDING),
+        guarded=_find_guarded(values) if isinstance(values, BaseModel) else frozenset(),
+    )
+
+
+def _find_guarded(table: BaseModel) -> frozenset[str]:
+    return frozenset(n for n in type(table).model_fields if find_concern(type(table), n).needs_confirmation)
+
+
+def change_settings(
+    installation: Installation, actor: Actor, table: str, values: Mapping[str, Any], *, fingerprint: str, now: datetime
+) -> bool:
+    """Write new values into a table of the settings file; say whether anything changed.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ConfirmationRequiredError: a changed setting weakens a control, and the actor's proof of who they are is too old.
+        SettingsValueError: a value is wrong; its `problems` say which.
+        SettingsConflictError: somebody else changed the table meanwhile.
+        SettingsError: there is no settings file, it cannot be written, or an edition is going out under this sender.
+    """
+    CHANGE.check_role(installation.database, actor, table, now=now)
+    # A form with a wrong value is answered before an act begins: it leaves no row.
+    wanted = replace_table_values(installation.settings.file, table, values)
+    _check_against_installation(installation, table, values)
+    _refuse_silence(installation.settings, wanted)
+    # The file is written within the transaction, so that no crash parts the change from its audit row and email for long.
+    with CHANGE.transaction(installation, actor, table, now=now) as (_, draft):
+        settings = _require_file(installation)
+        if table == "sender":
+            _refuse_while_sending(installation)
+
+        def permit(before: BaseModel, after: BaseModel) -> None:
+            change = describe_change(before, after, values)
+            draft.changed, draft.detail = bool(change["after"]), dict(change)
+            guard_settings(draft, table, before, after, values)
+
+        file_edits.change_table(settings, table, values, fingerprint=fingerprint, permit=permit)
+        return draft.changed
+
+
+def _refuse_silence(settings: Settings, wanted: SettingsFile) -> None:
+    """Refuse settings under which nothing could leave any more: they'd turn off the email about their own change."""
+    with suppress(ProviderSettingsError):  # then nothing leaves as it is
+        if not provider_in_use(settings).leaves_machine(settings):
+            return
+        before = list_sender_problems(settings)
+        after = list_sender_problems(settings.model_copy(update={"file": wanted}))
+        if problems := [problem for problem in after if problem not in before]:
+            raise SettingsValueError({"": f"No email could leave any more: {'; '.join(problems)}"})
+
+
+def guard_settings(draft: AuditDraft, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]) -> None:
+    """Guard an action by what the settings that it changes declare.
+
+    Raises:
+        ConfirmationRequiredError: one of them weakens a control, and the actor's proof of who they are is too old.
+    """
+    concerns = {name: find_concern(type(after), name) for name in find_changed_values(before, after, names)}
+    guarded = [f"{table}.{name}" for name, concern in concerns.items() if concern.needs_confirmation]
+    draft.guard(concerns.values(), f"changed settings: {', '.join(guarded)}")
+
+
+def _check_against_installation(installation: Installation, table: str, values: Mapping[str, Any]) -> None:
+    """Answer at its field what the table itself cannot know: files, the environment, where a name leads."""
+    settings = installation.settings
+    if table == "publication" and "language" in values:
+        _check_language(installation, values["language"])
+    if table == "schedule":
+        _check_visits(values.get("collect", ()))
+    webhook = values.get("webhook", "")
+    if table == "alerts" and webhook and (problem := explain_webhook_refusal(settings, webhook)):
+        raise SettingsValueError({"webhook": problem})
+    folder = values.get("folder", "")
+    if table == "backup" and folder and not Path(folder).is_absolute():
+        raise SettingsValueError({"folder": f"{folder!r} is no path from the root, such as /backups/digest."})
+
+
+def _check_visits(rules: Sequence[str]) -> None:
+    """Answer visits that other people's sites cannot be asked to bear; whoever writes the file knows what they do."""
+    periods = [(rule, parse_schedule_rule(rule).period) for rule in rules]
+    if often := next((rule for rule, period in periods if period and period < MIN_VISIT_PERIOD), ""):
+        raise SettingsValueError({"collect": f"{often!r} is too often for other people's sites: every 5m at most"})
+
+
+def _check_language(installation: Installation, code: str) -> None:
+    """Answer a language that readers cannot be written to in at its field."""
+    try:
+        load_language(code, installation.settings.templates)
+    except CatalogueError as exc:
+        raise SettingsValueError({"language": str(exc)}) from exc
+
+
+def change_sections(
+    installation: Installation, actor: Actor, rows: Sequence[Mapping[str, Any]], *, fingerprint: str, now: datetime
+) -> bool:
+    """Write the sections of an edition, in their order; say whether anything changed.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SettingsValueError: a value is wrong; its `problems` name place and field, such as `2.title`.
+        SettingsConflictError: somebody else changed the sections meanwhile.
+        SettingsError: there is no settings file, or it cannot be written.
+    """
+    CHANGE.check_role(installation.database, actor, "sections", now=now)
+    replace_section_list(installation.settings.file, rows)
+    with CHANGE.steps(installation, actor, "sections", now=now) as draft:
+        settings = _require_file(installation)
+        before = settings.file.sections
+        after = file_edits.replace_sections(settings, rows, fingerprint=fingerprint).file.sections
+        draft.changed = after != before
+        draft.detail = {"before": _describe_sections(before), "after": _describe_sections(after)}
+        return draft.changed
+
+
+def _describe_sections(sections: Sequence[SectionSettings]) -> dict[str, Any]:
+    """Return the sections by key, with what is not the default: `1` is the first one's place."""
+    return {
+        section.key: {"place": place} | section.model_dump(mode="json", exclude_defaults=True, exclude={"key"})
+        for place, section in enumerate(sections, 1)
+    }
+
+
+def _require_file(installation: Installation) -> Settings:
+    settings = installation.settings
+    if settings.origin is None:
+        raise SettingsError(
+            "This installation runs without a settings file, so nothing can be saved. Write one with 'digest init', and "
+            "start the process again beside it or with DIGEST_SETTINGS."
+        )
+    return settings
+
+
+def _refuse_while_sending(installation: Installation) -> None:
+    going_out = [name for name, state in _list_approved(installation).items() if state is EditionState.SENDING]
+    if going_out:
+        raise SettingsError(
+            f"{' and '.join(going_out)} is going out under this sender. Nothing was saved: change it when the edition "
+            "has gone out, or cancel that first."
+        )
+
+
+def _list_approved(installation: Installation) -> dict[str, EditionState]:
+    query = select(Edition.name, Edition.state).where(Edition.state.in_(_APPROVED_STATES)).order_by(Edition.release_at)
+    with installation.database.read() as session:
+        return {row.name: row.state for row in session.execute(query)}
+
+
+def _list_changes(installation: Installation, table: str) -> tuple[SettingChange, ...]:
+    query = select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject == table)
+    with installation.database.read() as session:
+        rows = session.scalars(query.order_by(AuditEntry.id.desc()).limit(LISTED_CHANGES))
+        return tuple(change for row in rows if (change := _read_change(row)))
+
+
+def _read_change(row: AuditEntry) -> SettingChange | None:
+    """Read a change of settings; None of a row that somebody tampered with, which the log's check names."""
+    detail = audit_log.read_detail(row) or {}
+    before, after = detail.get("before"), detail.get("after")
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return None
+    return SettingChange(row.at, row.actor, before, after)
+
+
+def _list_outside_settings(settings: Settings, table: str) -> list[OutsideSetting]:
+    """List what the environment decides about the matter of a table; a password in an address is left out."""
+    mail = urlsplit(settings.mail_url.get_secret_value())
+    values = {
+        "publication": [
+            ("Site's address", "base_url", settings.link_base),
+            ("Your own templates", "templates", str(settings.templates or "none")),
+        ],
+        "sender": [
+            ("Mail goes by", "mail_url", ", ".join(part for part in (mail.scheme, mail.hostname) if part)),
+            ("Mail is signed for", "dkim_domain", settings.dkim_domain or "nobody: it is unsigned"),
+        ],
+        "alerts": [("The secret that signs posts", "alert_secret", "set" if settings.alert_secret else "not set")],
+        "backup": [
+            (
+                "The passphrase",
+                "backup_passphrase",
+                "set" if settings.backup_passphrase else "not set: no backups are made",
+            )
+        ],
+    }
+    return [
+        OutsideSetting(
+            title, f"DIGEST_{field.upper()}", value, field in settings.model_fields_set, field in _SECRET_FIELDS
+        )
+        for title, field, value in values.get(table, ())
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePair:
+    """A release as it stands in the calendar now, and as another timetable would have it; None where there is none."""
+
+    now: PlannedRelease | None
+    then: PlannedRelease | None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether its moment, or whether it is skipped, would be another."""
+        return _outcome(self.now) != _outcome(self.then)
+
+
+def _outcome(release: PlannedRelease | None) -> tuple[datetime, bool] | None:
+    return (release.release_at, release.is_skipped) if release else None
+
+
+def preview_schedule(
+    installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
+) -> list[ReleasePair]:
+    """Return the next releases beside those that a changed schedule would bring; nothing is changed.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SettingsValueError: a value is wrong.
+    """
+    LOOK.check_role(installation.database, actor, "schedule", now=now)
+    file = installation.settings.file
+    schedule: ScheduleSettings = replace_table_values(file, "schedule", values).schedule
+    if schedule.draft_rule.period or schedule.release_rule.period:
+        raise SettingsValueError({"release": "Only a release on certain days stands in the calendar."})
+    with installation.database.read() as session:
+        calendar = calendar_store.load_calendar(session, file)
+    return pair_releases(calendar, schedule.release_rule, now)
+
+
+def pair_releases(calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime) -> list[ReleasePair]:
+    """Put the next releases of a calendar beside those by another rule, week by week of the publication's zone."""
+    changed = replace(calendar, rule=rule)
+    weeks: dict[tuple[int, int], tuple[list[PlannedRelease], list[PlannedRelease]]] = {}
+    for side, releases in enumerate(each.next_releases(now, PREVIEWED_RELEASES) for each in (calendar, changed)):
+        for release in releases:
+            year, week, _ = release.release_at.astimezone(calendar.zone).isocalendar()
+            weeks.setdefault((year, week), ([], []))[side].append(release)
+    pairs = [ReleasePair(before, after) for _, sides in sorted(weeks.items()) for before, after in zip_longest(*sides)]
+    return pairs[:PREVIEWED_RELEASES]

@@ -1,0 +1,231 @@
+"""What readers' public pages list: editions, feeds, topics, what a search finds. Every look reads a bounded number of rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.app.editions.web_editions import LINE_COLUMNS, EditionLine, make_edition_line
+from digest.edition import corrections
+from digest.edition.content import EditionContent
+from digest.edition.corrected_content import correct_content
+from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
+from digest.edition.rendering.anchors import story_anchor
+from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
+from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
+from digest.edition.story_archive import (
+    MAX_RANKED,
+    ArchiveMatch,
+    ArchiveTopic,
+    StoryQuery,
+    list_archive_topics,
+    list_topic_stories,
+    search_stories,
+    split_query,
+)
+from digest.installation.opened import Installation
+from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
+from digest.store.correction_models import Correction
+from digest.store.models import Edition, Fragment
+
+EDITIONS_A_PAGE, HOME_EDITIONS, STORIES_A_PAGE, FEED_EDITIONS, FEED_STORIES = 50, 6, 40, 20, 50
+
+
+@dataclass(frozen=True, slots=True)
+class EditionList:
+    """A page of the editions that anybody may read, the newest first; `earlier` is the number before which the next page begins."""
+
+    editions: tuple[EditionLine, ...]
+    count: int
+    earlier: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HomePage:
+    """What the home shows: the newest edition with what it says now, the last few, how many there are, and which comes next."""
+
+    newest: EditionContent | None
+    layout: MailLayout | None
+    editions: EditionList
+    upcoming: UpcomingEdition
+    corrected_at: Mapping[str, datetime]  # of the newest edition's stories, by their links, when each was corrected
+
+    @property
+    def lead_anchor(self) -> str:
+        """Where the story that leads stands on the newest edition's page."""
+        return story_anchor(self.layout.lead.entry) if self.layout and self.layout.lead else ""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEdition:
+    """An edition in a feed; `html` is what its page says, empty where it was approved without a page."""
+
+    line: EditionLine
+    headlines: tuple[str, ...]
+    html: str
+    corrections: tuple[Correction, ...]
+    published_at: datetime
+
+    @property
+    def updated_at(self) -> datetime:
+        """When it last said something else."""
+        return max([self.published_at, *(correction.at for correction in self.corrections)])
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPage:
+    """The stories of a topic, the newest first; `earlier` is the number of the edition before which the next page begins."""
+
+    topic: ArchiveTopic
+    stories: Sequence[ArchiveMatch]
+    earlier: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """What a search found: a page of stories, how many fit (`is_bounded`: at least), and by what it can be narrowed."""
+
+    query: StoryQuery
+    stories: Sequence[ArchiveMatch]
+    count: int
+    is_bounded: bool
+    page: int
+    pages: int
+    topics: Sequence[ArchiveTopic]
+    years: Sequence[int]
+
+
+def read_home(installation: Installation, *, now: datetime) -> HomePage:
+    """Read what the home shows."""
+    with installation.database.read() as session:
+        editions = _list_editions(session, None, HOME_EDITIONS)
+        content, made = None, tuple[Correction, ...]()
+        if editions.editions:
+            newest = session.scalars(select(Edition).where(Edition.name == editions.editions[0].name)).one()
+            made = corrections.list_corrections(session, newest)
+            content = correct_content(EditionContent.from_json(newest.content), made)
+        upcoming = find_upcoming_edition(session, installation.settings, now)
+    corrected_at = {c.url: c.at for c in sorted(made, key=lambda c: c.at)}
+    return HomePage(content, arrange_mail(content) if content else None, editions, upcoming, corrected_at)
+
+
+def list_editions(installation: Installation, *, before: int | None) -> EditionList:
+    """List a page of the editions that anybody may read; with `before` those with a smaller number."""
+    with installation.database.read() as session:
+        return _list_editions(session, before, EDITIONS_A_PAGE)
+
+
+def _list_editions(session: Session, before: int | None, limit: int) -> EditionList:
+    public = Edition.state.in_(PUBLIC_STATES)
+    query = select(*LINE_COLUMNS).where(public).order_by(Edition.release_at.desc(), Edition.id.desc())
+    if before is not None:
+        query = query.where(Edition.number < before)
+    rows = list(session.execute(query.limit(limit + 1)))
+    made = corrections.list_corrections_by_edition(session, [row.name for row in rows])
+    lines = [make_edition_line(row, made.get(row.name, ())) for row in rows]
+    count = session.scalar(select(func.count()).select_from(Edition).where(public)) or 0
+    return EditionList(tuple(lines[:limit]), count, lines[limit - 1].number if len(lines) > limit else None)
+
+
+def list_edition_lines(installation: Installation) -> list[EditionLine]:
+    """List every edition that anybody may read, the newest first: for the map of the site."""
+    query = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc())
+    with installation.database.read() as session:
+        made = corrections.list_corrections_by_edition(session)
+        return [make_edition_line(row, made.get(row.name, ())) for row in session.execute(query)]
+
+
+def read_feed_editions(installation: Installation) -> list[FeedEdition]:
+    """Read the newest editions with what their pages say, corrected."""
+    zone, language = installation.settings.file.publication.zone, installation.settings.reader_language
+    query = select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc())
+    with installation.database.read() as session:
+        editions = list(session.scalars(query.limit(FEED_EDITIONS)))
+        bodies = _read_page_bodies(session, [edition.id for edition in editions])
+        found = []
+        for edition in editions:
+            made = corrections.list_corrections(session, edition)
+            shown = [
+                ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
+                for c in made
+            ]
+            content = correct_content(EditionContent.from_json(edition.content), made)
+            found.append(
+                FeedEdition(
+                    make_edition_line([getattr(edition, column.key) for column in LINE_COLUMNS], made),
+                    tuple(e.headline for section in content.sections for e in section.entries),
+                    correct_page_piece(bodies.get(edition.id, ""), shown, language, with_notes=True),
+                    made,
+                    edition.sent_at or edition.release_at,
+                )
+            )
+    return found
+
+
+def _read_page_bodies(session: Session, edition_ids: Sequence[int]) -> dict[int, str]:
+    """Read what the pages of editions say: as it was approved, else as it is."""
+    drafted = select(Fragment.edition_id, Fragment.body).where(
+        Fragment.edition_id.in_(edition_ids), Fragment.kind == "page", Fragment.name == "body"
+    )
+    approved = (
+        select(Approval.edition_id, ApprovedFragment.body)
+        .join(ApprovedFragment, ApprovedFragment.approval_id == Approval.id)
+        .where(Approval.edition_id.in_(edition_ids), Approval.state == ApprovalState.STANDING)
+        .where(ApprovedFragment.kind == "page", ApprovedFragment.name == "body")
+    )
+    standing = select(Approval.edition_id).where(
+        Approval.edition_id.in_(edition_ids), Approval.state == ApprovalState.STANDING
+    )
+    with_version = set(session.scalars(standing))
+    bodies = {row.edition_id: row.body for row in session.execute(drafted) if row.edition_id not in with_version}
+    return bodies | {row.edition_id: row.body for row in session.execute(approved)}
+
+
+def list_topics(installation: Installation) -> Sequence[ArchiveTopic]:
+    """List the topics that public stories have, by name."""
+    with installation.database.read() as session:
+        return list_archive_topics(session)
+
+
+def read_topic(
+    installation: Installation, key: str, *, before: int | None = None, limit: int = STORIES_A_PAGE
+) -> TopicPage | None:
+    """Read a page of a topic's stories; None where no story has that topic."""
+    with installation.database.read() as session:
+        topic = next((topic for topic in list_archive_topics(session) if topic.key == key), None)
+        if topic is None:
+            return None
+        stories = list_topic_stories(session, key, before=before, limit=limit + 1)
+    if len(stories) <= limit:
+        return TopicPage(topic, stories, None)
+    # An edition stands whole on one page, unless it alone is longer than a page.
+    last = stories[limit].number
+    whole = [found for found in stories[:limit] if found.number != last] or stories[:limit]
+    return TopicPage(topic, whole, whole[-1].number)
+
+
+def search_archive(
+    installation: Installation,
+    typed: str,
+    *,
+    topic: str,
+    year: int | None,
+    newest_first: bool,
+    page: int,
+    now: datetime,
+) -> SearchPage:
+    """Search the stories that anybody may read. Nothing of it is stored or logged."""
+    query = StoryQuery(split_query(typed), topic, year, newest_first)
+    with installation.database.read() as session:
+        found = search_stories(session, query)
+        topics = list_archive_topics(session)
+    pages = max(1, -(-len(found) // STORIES_A_PAGE))
+    page = min(max(page, 1), pages)
+    start = (page - 1) * STORIES_A_PAGE
+    first_year = min((t.since.year for t in topics), default=None)
+    years = list(range(now.year, first_year - 1, -1)) if first_year else []
+    return SearchPage(
+        query, found[start : start + STORIES_A_PAGE], len(found), len(found) >= MAX_RANKED, page, pages, topics, years
+    )

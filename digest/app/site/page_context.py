@@ -1,0 +1,100 @@
+"""What readers' pages are handed, taken from the installation."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from digest.app.sending.background import signup_limits
+from digest.app.subscribers.consent_wordings import current_wording
+from digest.deliver.providers.registry import describe_address_holders, translate_recipient
+from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
+from digest.deliver.send import notice_queue
+from digest.edition.queries import find_upcoming_edition
+from digest.edition.rendering.fragments import publication_frame
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.timetable import ScheduleRule
+from subscribers.consent.disclosures import AddressDisclosure
+from subscribers.pages.context import PageContext, SiteDetails
+from subscribers.phrases import join_words
+from subscribers.reader_language import ReaderLanguage
+from subscribers.signup.rate_limits import NetworkQuota
+from subscribers.transfer.exports import DataController
+
+_DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+
+
+def build_page_context(installation: Installation, clock: Callable[[], datetime]) -> PageContext:
+    """Put together what `subscribers.pages.context` asks for.
+
+    Raises:
+        InstallationError: the installation has no keys.
+    """
+    settings = installation.settings
+    publication, limits = settings.file.publication, settings.file.limits
+    language = settings.reader_language
+
+    def first_edition(session: Session, now: datetime) -> str:
+        upcoming = find_upcoming_edition(session, settings, now)
+        day = language.weekday_date(upcoming.release_at.astimezone(publication.zone))
+        issue = language.gettext("No. %(number)s", number=upcoming.number)
+        return language.gettext("%(issue)s comes %(day)s.", issue=issue, day=day)
+
+    def deliveries(session: Session, number: int, language: ReaderLanguage) -> tuple[AddressDisclosure, ...]:
+        return delivery_disclosures(session, number, settings, language)
+
+    return PageContext(
+        site=_site_details(settings),
+        language=language,
+        wording=current_wording(settings),
+        database=installation.database,
+        keys=installation.keys,
+        departure_log=installation.departure_log,
+        clock=clock,
+        queue=notice_queue.make_notice_queue(installation.keys, settings, clock),
+        list_deliveries=deliveries,
+        delivery_retention=timedelta(days=settings.file.retention.delivery_days),
+        forget_deliveries=make_erasure_callback(installation.keys, clock),
+        controller=data_controller(settings),
+        base_url=settings.link_base,
+        release_days=settings.mail_frequency.days,
+        bounds=signup_limits(settings),
+        contact_quota=NetworkQuota(limits.contact_per_network, limits.contact_first, limits.contact_further),
+        evidence_retention=timedelta(days=settings.file.retention.evidence_days),
+        describe_first_edition=first_edition,
+        translate_recipient=lambda described: translate_recipient(described, settings, language),
+        trusted_proxies=limits.proxies,
+    )
+
+
+def data_controller(settings: Settings) -> DataController:
+    """Say who answers for the list."""
+    publication, sender = settings.file.publication, settings.file.sender
+    return DataController(publication.name, sender.reply_to, sender.postal_address, publication.site)
+
+
+def _site_details(settings: Settings) -> SiteDetails:
+    """Take from the settings what readers' pages say."""
+    publication, sender, language = settings.file.publication, settings.file.sender, settings.reader_language
+    return SiteDetails(
+        name=publication.name,
+        tagline=publication.tagline,
+        about=publication.about,
+        home=publication.site,
+        language=publication.language,
+        direction=publication.direction,
+        zone=publication.zone,
+        reply_to=sender.reply_to,
+        postal_address=publication_frame(settings).postal_line,
+        sections=tuple((s.key, s.title_in(language)) for s in settings.file.sections),
+        recipients=describe_address_holders(settings, language),
+    )
+
+
+def describe_release_days(rule: ScheduleRule) -> str:
+    """Say when the mail comes: "Fridays", "Mondays and Thursdays", "every day"."""
+    days = [_DAY_NAMES[day] for day in sorted(rule.days)]
+    if not days or len(days) == len(_DAY_NAMES):
+        return "every day" if days else "as it comes"
+    return join_words(days)

@@ -1,0 +1,175 @@
+"""What the page of an edition says of itself to search engines and to sites that link it (Open Graph, schema.org). Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from digest.app.editions.web_editions import EditionPage
+from digest.edition.content import EditionPicture, SectionEntry, truncate_text
+from digest.edition.rendering.anchors import story_anchor
+from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
+from digest.edition.rendering.template_filters import without_weekday
+from digest.settings import PublicationSettings
+from subscribers.reader_language import ReaderLanguage
+
+MAX_TITLE_LENGTH = 70  # characters; search engines show no more
+MAX_DESCRIPTION_LENGTH = 200  # characters; search engines show fewer
+CARD_WIDTH, CARD_HEIGHT = 1200, 630  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPicture:
+    """The picture that other sites show beside a link; its size in pixels where it is known."""
+
+    address: str
+    alt: str
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PageMetadata:
+    """What a page's head says. `anchors` are the ids of the stories on it, by their links."""
+
+    title: str
+    headline: str
+    description: str
+    address: str
+    picture: SharedPicture | None
+    anchors: Mapping[str, str]
+    linked_data: Mapping[str, Any]
+
+
+def describe_edition_page(
+    page: EditionPage, publication: PublicationSettings, base: str, language: ReaderLanguage
+) -> PageMetadata:
+    """Write the head of an edition's page; `base` is the public address without a slash at its end."""
+    content, address = page.content, f"{base}/editions/{page.line.name}"
+    lead = arrange_mail(content).lead
+    plain_headline = lead.entry.headline if lead else content.subject
+    correction = (page.line.corrected_at, publication.zone, language)
+    headline = mark_title(plain_headline, *correction)
+    if page.line.corrected_at:
+        # Where search engines cut a title off, the mark would be gone: the headline is cut before it.
+        room = MAX_TITLE_LENGTH - len(mark_title("", *correction))
+        short_headline = mark_title(truncate_text(plain_headline, room), *correction)
+    else:
+        short_headline = headline
+    issue = f"{publication.name} {language.gettext('No. %(number)s', number=content.number)}"
+    day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
+    description = language.gettext(
+        "%(issue)s, %(day)s. %(text)s",
+        issue=issue,
+        day=day,
+        text=content.preheader or " ".join(content.intro.split()) or publication.tagline,
+    )
+    picture = _choose_picture(
+        page,
+        lead.entry.picture if lead else None,
+        language.gettext("%(issue)s: %(headline)s", issue=issue, headline=headline),
+        base,
+    )
+    entries = list(_list_entries(page))
+    return PageMetadata(
+        title=_choose_title(short_headline, issue, publication.name),
+        headline=headline,
+        description=_shorten(description, MAX_DESCRIPTION_LENGTH),
+        address=address,
+        picture=picture,
+        anchors={entry.url: story_anchor(entry) for entry in entries if entry.url},
+        linked_data=_link_data(page, publication, base, entries, picture, language),
+    )
+
+
+def mark_title(title: str, corrected_at: datetime | None, zone: ZoneInfo, language: ReaderLanguage) -> str:
+    """Mark the title of what was corrected with the day, where nothing else can stand beside it: in feeds, in the head of a page."""
+    if corrected_at is None:
+        return title
+    day = language.full_date(corrected_at.astimezone(zone))
+    return language.gettext("%(title)s (corrected %(day)s)", title=title, day=day)
+
+
+def _choose_title(headline: str, issue: str, name: str) -> str:
+    """Write the title with as much of the issue's name as search engines show of it; here nothing is cut."""
+    longest_first = (f"{headline} · {issue}", f"{headline} · {name}")
+    return next((title for title in longest_first if len(title) <= MAX_TITLE_LENGTH), headline)
+
+
+def _list_entries(page: EditionPage) -> Iterator[SectionEntry]:
+    return (entry for section in page.content.sections for entry in section.entries)
+
+
+def _choose_picture(page: EditionPage, lead: EditionPicture | None, alt: str, base: str) -> SharedPicture | None:
+    """Take the card; without one the lead's picture, as large as its file."""
+    if page.card:
+        return SharedPicture(f"{base}/media/{page.card}", alt, CARD_WIDTH, CARD_HEIGHT)
+    return SharedPicture(f"{base}/media/{lead.hash}", lead.alt or alt) if lead else None
+
+
+def describe_home_picture(layout: MailLayout | None) -> EditionPicture | None:
+    """Return the picture of the newest edition, where its lead has one."""
+    return layout.lead.entry.picture if layout and layout.lead else None
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length].rpartition(' ')[0]} …"
+
+
+def _link_data(
+    page: EditionPage,
+    publication: PublicationSettings,
+    base: str,
+    entries: list[SectionEntry],
+    picture: SharedPicture | None,
+    language: ReaderLanguage,
+) -> dict[str, Any]:
+    """Describe the edition as an issue of a periodical, its stories as its parts (https://schema.org/PublicationIssue)."""
+    address, zone = f"{base}/editions/{page.line.name}", publication.zone
+    data: dict[str, Any] = {
+        "@context": "https://schema.org",
+        "@type": "PublicationIssue",
+        "@id": address,
+        "url": address,
+        "name": mark_title(page.content.subject, page.line.corrected_at, zone, language),
+        "issueNumber": str(page.content.number),
+        "inLanguage": publication.language,
+        "datePublished": page.line.release_at.astimezone(zone).isoformat(),
+        "dateModified": page.changed_at.astimezone(zone).isoformat(),
+        "isAccessibleForFree": True,
+        "isPartOf": {"@type": "Periodical", "name": publication.name, "url": f"{base}/"},
+        "publisher": {"@type": "Organization", "name": publication.name, "url": publication.site},
+        "hasPart": [_link_story(entry, address) for entry in entries],
+    }
+    if picture:
+        data["image"] = picture.address
+    if page.content.editor:
+        data["editor"] = {"@type": "Person", "name": page.content.editor.partition(",")[0]}
+    if page.corrections:
+        data["correction"] = [_write_correction(c, zone, language) for c in page.corrections]
+    return data
+
+
+def _write_correction(correction: Any, zone: ZoneInfo, language: ReaderLanguage) -> dict[str, str]:
+    said = language.gettext("“%(was)s” should have read “%(becomes)s”.", was=correction.was, becomes=correction.becomes)
+    return {
+        "@type": "CorrectionComment",
+        "datePublished": correction.at.astimezone(zone).isoformat(),
+        "text": f"{said} {correction.note}".strip(),
+    }
+
+
+def _link_story(entry: SectionEntry, address: str) -> dict[str, Any]:
+    sources = [entry.url, *(link.url for link in entry.also)]
+    story: dict[str, Any] = {
+        "@type": "CreativeWork",
+        "name": entry.headline,
+        "url": f"{address}#{story_anchor(entry)}",
+        "citation": [url for url in sources if url],
+    }
+    if entry.summary:
+        story["abstract"] = entry.summary
+    if entry.kicker:
+        story["about"] = entry.kicker
+    return story

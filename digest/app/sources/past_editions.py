@@ -1,0 +1,126 @@
+"""Import of editions that went out before this installation, so that "no repeats" has a memory from the first day."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select
+
+from digest.app.editing.story_fetch import PAGE_ACCEPT
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.fetch.robots_txt import explain_unreadable
+from digest.collect.parsed_document import ParseError
+from digest.collect.past_edition import PastEditionPage
+from digest.collect.sandbox.client import read_past_edition_in_child
+from digest.collect.urls import usable_url
+from digest.edition import past_editions
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.past_edition_models import PastEdition
+
+IMPORT = Act("imported past editions", Role.EDITOR, Concern.NONE)
+MAX_FILE_BYTES = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PastEditionReport:
+    """What was recognised of one file or address; `refusal` says why nothing of it is imported, `replaced` that it was before."""
+
+    place: str
+    page: PastEditionPage | None = None
+    refusal: str = ""
+    replaced: bool = False
+
+
+def import_past_editions(
+    installation: Installation,
+    places: Sequence[str],
+    *,
+    actor: Actor,
+    now: datetime,
+    dry_run: bool = False,
+    released_on: datetime | None = None,
+    fetcher: ContentFetcher | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> list[PastEditionReport]:
+    """Read past editions from files and addresses, and store them; a dry run stores nothing.
+
+    Args:
+        installation: where they are stored.
+        places: files of HTML, and web addresses.
+        actor: who imports.
+        now: the present, UTC.
+        dry_run: only say what would be imported.
+        released_on: when one was released that says no date; without it such a one is refused.
+        fetcher: replaces the network.
+        progress: called with (done, total).
+    """
+    reports: list[PastEditionReport] = []
+    with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
+        for number, (place, found, fault) in enumerate(_read_places(installation, places, now, fetcher), 1):
+            released_at = (found.released_at or released_on) if found else None
+            refusal = fault or _explain_unfit_date(released_at, now)
+            replaced = False
+            if found and released_at and not refusal and not dry_run:
+                with installation.database.write() as session:
+                    replaced = past_editions.store_past_edition(
+                        session,
+                        found,
+                        found.address or place,
+                        released_at,
+                        zone=installation.settings.file.publication.zone,
+                        actor=actor.name,
+                        now=now,
+                    )
+            reports.append(PastEditionReport(place, None if refusal else found, refusal, replaced))
+            progress(number, len(places))
+        imported = [report for report in reports if report.page]
+        audit.changed = bool(imported) and not dry_run
+        audit.detail = {
+            "editions": len(imported),
+            "stories": sum(len(report.page.stories) for report in imported if report.page),
+        }
+    return reports
+
+
+def _explain_unfit_date(released_at: datetime | None, now: datetime) -> str:
+    if released_at is None:
+        return "It says no date: give it with --released."
+    return "Its date lies ahead: it is no past edition." if released_at > now else ""
+
+
+def _read_places(
+    installation: Installation, places: Iterable[str], now: datetime, fetcher: ContentFetcher | None
+) -> Iterator[tuple[str, PastEditionPage | None, str]]:
+    with open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
+        for place in places:
+            try:
+                yield place, _read_place(active_fetcher, place, now), ""
+            except (FetchError, ParseError, OSError) as exc:
+                yield place, None, str(getattr(exc, "message", "") or getattr(exc, "strerror", "") or exc)
+
+
+def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditionPage:
+    url = usable_url(place)
+    if url is None:
+        path = Path(place)
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ParseError(f"It has more than {MAX_FILE_BYTES // 1_000_000} MB.")
+        return read_past_edition_in_child(path.read_bytes(), url=path.resolve().as_uri(), now=now)
+    if not fetcher.may_read(url):
+        raise ParseError(f"{explain_unreadable(fetcher, url)} Save it in a browser, and import the file.")
+    answer = fetcher.get(url, accept=PAGE_ACCEPT)
+    return read_past_edition_in_child(
+        answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset
+    )
+
+
+def find_past_address(installation: Installation, name: str) -> str | None:
+    """Return the web address of the past edition of a name, None where there is none."""
+    query = select(PastEdition.address).where(PastEdition.name == name).order_by(PastEdition.id.desc())
+    with installation.database.read() as session:
+        return next((address for address in session.scalars(query) if usable_url(address)), None)

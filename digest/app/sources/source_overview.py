@@ -1,0 +1,179 @@
+"""What the pages show of sources: their weeks, what they bring, and what they gave to editions."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.collect.source_days import SourceWeek, read_source_weeks
+from digest.edition.queries import COMING_STATES
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.select.topics import built_in_topic_names
+from digest.settings import SourceSettings
+from digest.settings.concerns import Concern
+from digest.settings.table_values import fingerprint_values
+from digest.store.models import Article, Edition, EditionState, EditionStory, Source
+from subscribers.errors import RefusalError
+
+LOOK = Act("sources looked at", Role.EDITOR, Concern.NONE)
+LISTED_EDITIONS = 12
+_URLS_A_QUERY = 500
+
+
+class UnknownSourceNumberError(RefusalError):
+    """No source has this number."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFigures:
+    """What a source brings. `found` counts articles that were new in the last seven days, `used` stories of the newest edition."""
+
+    weeks: tuple[SourceWeek, ...] = ()
+    used: int = 0
+
+    @property
+    def found(self) -> int:
+        """How many articles were new in the last seven days."""
+        return self.weeks[-1].found if self.weeks else 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """The figures of every source by its id, and the number of the edition that `used` speaks of (None: there is none)."""
+
+    edition_number: int | None
+    figures: Mapping[int, SourceFigures]
+
+    def figures_of(self, source: Source) -> SourceFigures:
+        """Return the figures of a source; empty for one that was never visited."""
+        return self.figures.get(source.id, SourceFigures())
+
+
+@dataclass(frozen=True, slots=True)
+class EditionShare:
+    """How many stories of an edition a source gave: it led `led` of them and stands below others in `also`."""
+
+    name: str
+    number: int
+    release_at: datetime
+    led: int
+    also: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """A source as its page shows it. `configured` is None where the settings name it no more.
+
+    `draft_stories` are the stories of editions to come that rest on it, as (edition, headline).
+    """
+
+    row: Source
+    configured: SourceSettings | None
+    fingerprint: str
+    weeks: tuple[SourceWeek, ...]
+    shares: tuple[EditionShare, ...]
+    topics: tuple[str, ...]
+    can_write: bool
+    draft_stories: tuple[tuple[str, str], ...] = field(default=())
+
+
+def read_source_table(installation: Installation, *, now: datetime) -> SourceTable:
+    """Read what each source brought in the last weeks, and to the newest edition."""
+    today = now.astimezone(installation.settings.file.publication.zone).date()
+    newest = select(Edition).where(Edition.state != EditionState.CANCELLED).order_by(Edition.release_at.desc()).limit(1)
+    with installation.database.read() as session:
+        weeks = read_source_weeks(session, today)
+        edition = session.scalar(newest)
+        used = _count_shares(session, [edition]) if edition else {}
+    ids = {*weeks, *(source_id for source_id, _ in used)}
+    figures = {
+        source_id: SourceFigures(weeks.get(source_id, ()), sum(used.get((source_id, edition.id), (0, 0))))
+        if edition
+        else SourceFigures(weeks.get(source_id, ()))
+        for source_id in ids
+    }
+    return SourceTable(edition.number if edition else None, figures)
+
+
+def view_source(installation: Installation, actor: Actor, number: int, *, now: datetime) -> SourceView:
+    """Show one source by the number of its row.
+
+    Raises:
+        NotPermittedError: the actor is no member of the staff.
+        UnknownSourceNumberError: there is none.
+    """
+    LOOK.check_role(installation.database, actor, "sources", now=now)
+    settings = installation.settings
+    today = now.astimezone(settings.file.publication.zone).date()
+    gone_out = (EditionState.SENT, EditionState.SENDING, EditionState.APPROVED)
+    recent = select(Edition).where(Edition.state.in_(gone_out)).order_by(Edition.release_at.desc())
+    with installation.database.read() as session:
+        row = session.get(Source, number)
+        if row is None:
+            raise UnknownSourceNumberError("No source has this number. See the list of sources.")
+        editions = list(session.scalars(recent.limit(LISTED_EDITIONS)))
+        counted = _count_shares(session, editions)
+        configured = next((source for source in settings.file.sources if source.url == row.url), None)
+        return SourceView(
+            row=row,
+            configured=configured,
+            fingerprint=fingerprint_values(configured) if configured else "",
+            weeks=read_source_weeks(session, today, only=[row.id]).get(row.id, ()),
+            shares=tuple(
+                EditionShare(e.name, e.number, e.release_at, *counted.get((row.id, e.id), (0, 0))) for e in editions
+            ),
+            topics=list_topic_names(installation),
+            can_write=settings.origin is not None,
+            draft_stories=tuple(_list_draft_stories(session, row)),
+        )
+
+
+def list_topic_names(installation: Installation) -> tuple[str, ...]:
+    """List the topics that stories can have: those of the settings, else the built-in ones."""
+    return tuple(installation.settings.file.select.topics or built_in_topic_names())
+
+
+def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[int, int], tuple[int, int]]:
+    """Count by source and edition how many placed stories the source leads, and how many it stands below in."""
+    ids = [edition.id for edition in editions]
+    query = select(EditionStory.edition_id, EditionStory.members).where(
+        EditionStory.edition_id.in_(ids), EditionStory.section.is_not(None)
+    )
+    stories = [(edition_id, members) for edition_id, members in session.execute(query)]
+    sources = _find_sources(session, {url for _, members in stories for url in members})
+    counts: dict[tuple[int, int], tuple[int, int]] = {}
+    for edition_id, members in stories:
+        leading = sources.get(members[0], set()) if members else set()
+        for source_id in {source for url in members for source in sources.get(url, ())}:
+            led, also = counts.get((source_id, edition_id), (0, 0))
+            counts[source_id, edition_id] = (led + 1, also) if source_id in leading else (led, also + 1)
+    return counts
+
+
+def _find_sources(session: Session, urls: set[str]) -> dict[str, set[int]]:
+    """Return the ids of the sources that published each address."""
+    found: dict[str, set[int]] = {}
+    listed = sorted(urls)
+    for begin in range(0, len(listed), _URLS_A_QUERY):
+        part = listed[begin : begin + _URLS_A_QUERY]
+        for url, source_id in session.execute(select(Article.url, Article.source_id).where(Article.url.in_(part))):
+            found.setdefault(url, set()).add(source_id)
+    return found
+
+
+def _list_draft_stories(session: Session, source: Source) -> list[tuple[str, str]]:
+    """List the stories that stand in editions to come and that this source leads or reports."""
+    query = (
+        select(Edition.name, EditionStory.title, EditionStory.members)
+        .join(Edition, Edition.id == EditionStory.edition_id)
+        .where(Edition.state.in_(COMING_STATES), EditionStory.section.is_not(None))
+        .order_by(Edition.release_at, EditionStory.section, EditionStory.position)
+    )
+    stories = [(name, title, members) for name, title, members in session.execute(query)]
+    sources = _find_sources(session, {url for _, _, members in stories for url in members})
+    return [
+        (name, title) for name, title, members in stories if any(source.id in sources.get(url, ()) for url in members)
+    ]

@@ -1,0 +1,175 @@
+"""Searches for a part of an address: each runs in a child of its own, and stands in memory alone.
+
+What was searched for is a part of somebody's address, so it is written down nowhere; the audit log has who searched, and why.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import structlog
+
+from digest.app.accounts.sign_in import SignedInStaff
+from digest.app.subscribers.child_work import Report, WorkStoppedError, run_in_child
+from digest.app.subscribers.readers import count_readers
+from digest.installation.acts import Act, Role
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.settings.concerns import Concern
+from digest.store.engine import open_database
+from subscribers.consent import reader_list
+from subscribers.consent.reader_list import ListedReader
+from subscribers.errors import RefusalError
+from subscribers.store.address_search import read_search_part, search_addresses
+
+SEARCH = Act("addresses searched", Role.ADMIN, Concern.ADDRESSES, "searched subscriber addresses")
+MAX_FOUND = 100  # people: beyond that a longer part is asked for
+MAX_RUNNING = 2  # searches at a time
+RESULT_LIFETIME = timedelta(minutes=15)
+
+log = structlog.get_logger("people")
+
+SearchWork = Callable[[Settings, str, Report], bool]
+
+
+class SearchBusyError(RefusalError):
+    """As many searches run as may."""
+
+
+class SearchStage(StrEnum):
+    """How a search stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"  # by whoever began it
+    REPLACED = "replaced"  # by the next search of the same sign-in
+    FULL = "full"  # more were found than are shown
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class AddressSearch:
+    """One search: what for and why, how far it is, and whom it has found so far. It belongs to one sign-in."""
+
+    part: str
+    reason: str
+    session_id: int
+    began_at: datetime
+    total: int
+    looked_at: int = 0
+    found: list[int] = field(default_factory=list)
+    stage: SearchStage = SearchStage.RUNNING
+    seconds: float = 0.0  # that it has taken so far
+    stop_asked: threading.Event = field(default_factory=threading.Event)
+    is_replaced: bool = False  # that it is asked to stop because another was begun
+    thread: threading.Thread | None = None
+
+    @property
+    def seconds_left(self) -> int:
+        """About how many seconds it takes on, by its speed so far; 0 where nothing tells."""
+        return round(self.seconds * (self.total - self.looked_at) / self.looked_at) if self.looked_at else 0
+
+    def run(self, installation: Installation, work: SearchWork) -> None:
+        """Have a child look through all addresses, until it is stopped or has found enough."""
+        began = time.monotonic()
+
+        def note_step(looked_at: int, found: tuple[int, ...]) -> None:
+            self.looked_at += looked_at
+            self.found += found
+            self.seconds = time.monotonic() - began
+
+        try:
+            is_full = run_in_child(
+                work, installation.settings, self.part, on_progress=note_step, stop_asked=self.stop_asked
+            )
+        except WorkStoppedError:
+            self.stage = SearchStage.REPLACED if self.is_replaced else SearchStage.STOPPED
+        except Exception as exc:  # noqa: BLE001 - nobody waits for this thread: the page says that it failed
+            log.error("a search of addresses failed", error=type(exc).__name__)  # noqa: TRY400 - the child has said more
+            self.stage = SearchStage.FAILED
+        else:
+            if is_full:
+                del self.found[MAX_FOUND:]
+                self.stage = SearchStage.FULL
+            else:
+                self.total, self.stage = self.looked_at, SearchStage.DONE
+
+
+def look_through_addresses(settings: Settings, part: str, report: Report) -> bool:
+    """Look through all addresses, in a child, step by step; say whether more were found than are shown."""
+    found = 0
+    with closing(open_database(settings.effective_database_url)) as database:
+        keys = Installation(settings, database).keys
+        for step in search_addresses(database, keys, part):
+            report(step.looked_at, step.found)
+            found += len(step.found)
+            if found > MAX_FOUND:
+                return True
+    return False
+
+
+class AddressSearches:
+    """The searches of one process, by the random name that their page has. It lives as long as the application."""
+
+    def __init__(self, *, work: SearchWork = look_through_addresses) -> None:
+        self._work = work
+        self._searches: dict[str, AddressSearch] = {}
+        self._lock = threading.Lock()
+
+    def begin(
+        self, installation: Installation, staff: SignedInStaff, part_text: str, reason: str, *, now: datetime
+    ) -> str:
+        """Begin a search; return its name. An earlier one of the same sign-in is stopped.
+
+        Raises:
+            NotPermittedError: the member is no admin.
+            SearchPartError: the text cannot be searched for.
+            SearchBusyError: too many others run.
+        """
+        part = read_search_part(part_text)
+        total = count_readers(installation.database, now=now).total
+        search = AddressSearch(part, reason, staff.session_id, now, total)
+        name = secrets.token_urlsafe(12)
+        with self._lock:
+            self._drop_old(now)
+            for earlier in self._searches.values():
+                if earlier.session_id == staff.session_id and not earlier.stop_asked.is_set():
+                    earlier.is_replaced = True
+                    earlier.stop_asked.set()
+            others = [
+                s for s in self._searches.values() if s.stage is SearchStage.RUNNING and not s.stop_asked.is_set()
+            ]
+            if len(others) >= MAX_RUNNING:
+                raise SearchBusyError("Two searches run already, of colleagues. Try again in a few seconds.")
+            with SEARCH.transaction(installation, staff.actor, "the list", now=now) as (_, draft):
+                draft.detail = {"why": reason}
+            self._searches[name] = search
+        search.thread = threading.Thread(
+            target=search.run, args=(installation, self._work), name="address search", daemon=True
+        )
+        search.thread.start()
+        return name
+
+    def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> AddressSearch | None:
+        """Find a search of a sign-in by its name; None where there is none any more."""
+        with self._lock:
+            self._drop_old(now)
+            search = self._searches.get(name)
+        return search if search is not None and search.session_id == staff.session_id else None
+
+    def _drop_old(self, now: datetime) -> None:
+        for name, search in list(self._searches.items()):
+            if search.began_at + RESULT_LIFETIME <= now:
+                search.stop_asked.set()
+                del self._searches[name]
+
+
+def list_found_readers(installation: Installation, search: AddressSearch) -> tuple[ListedReader, ...]:
+    """Return the readers whom a search has found so far, without their addresses."""
+    with installation.database.read() as session:
+        return reader_list.load_readers(session, search.found[:MAX_FOUND])

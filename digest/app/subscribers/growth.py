@@ -1,0 +1,231 @@
+"""Growth and standing: who came, who left, what receivers said, when an edition went, what was read. Each look reads kept counts."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.deliver.retention.edition_figures import load_edition_figures
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.delivery_models import EditionFigures
+from digest.store.models import Article
+from subscribers.consent.consent_days import JOINED_KIND, NIGHT_KINDS, READERS_KIND, WENT_KIND
+from subscribers.store.models import ConsentDay, ConsentKind
+
+LOOK = Act("growth looked at", Role.ADMIN, Concern.NONE)
+SHOWN_DAYS = 366
+WAY_DAYS = 30
+SHOWN_WAYS = 10
+SHOWN_EDITIONS = 10
+SHOWN_ARTICLES = 5
+READ_WINDOW = timedelta(days=21)  # articles that are older are not asked for
+_LEFT = ConsentKind.WITHDRAWN.value
+
+
+@dataclass(frozen=True, slots=True)
+class WayCount:
+    """How many came by one way: forms sent in, clicks in the mail that asks, people who came with evidence, and who of them left."""
+
+    way: str
+    asked: int
+    confirmed: int
+    brought: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class EditionStanding:
+    """What came of one edition. `left` counts who left until the next edition, or within a week."""
+
+    number: int
+    name: str
+    handed_over: int
+    refused: int
+    complained: int
+    left: int
+
+    def share(self, count: int) -> float:
+        """Return a count as a part of what was handed over, 0 to 1."""
+        return count / self.handed_over if self.handed_over else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadArticle:
+    """An article of the own site with the reads of its page in the week before they were counted."""
+
+    title: str
+    url: str
+    views: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthView:
+    """All that the page shows.
+
+    `readers` are the counts of the last year by day; `came` and `went` who came onto the list and went off it in the week to the last
+    of them, None where no night counted that yet. `hours` are those of the newest edition by the clock of the zone.
+    """
+
+    readers: tuple[tuple[date, int], ...]
+    came: int | None
+    went: int | None
+    ways: tuple[WayCount, ...]
+    standings: tuple[EditionStanding, ...]
+    hours: tuple[tuple[datetime, int], ...]
+    most_read: tuple[ReadArticle, ...]
+    alarm_refused: float
+    alarm_complained: float
+
+    def readers_before(self, days: int) -> int | None:
+        """Return how many readers there were so many days before the last count; None where nobody counted then."""
+        earlier = _find_earlier_count(self.readers, days)
+        return None if earlier is None else earlier[1]
+
+    @property
+    def weekly_readers(self) -> tuple[tuple[date, int], ...]:
+        """The counts a week apart, the last one always among them."""
+        return tuple(reversed(tuple(reversed(self.readers))[::7]))
+
+
+def view_growth(installation: Installation, actor: Actor, *, now: datetime) -> GrowthView:
+    """Show growth and standing.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LOOK.check_role(installation.database, actor, "growth", now=now)
+    file = installation.settings.file
+    zone = file.publication.zone
+    today = now.astimezone(zone).date()
+    with installation.database.read() as session:
+        figures = load_edition_figures(session, SHOWN_EDITIONS)
+        readers = _load_reader_counts(session)
+        came, went = _count_week(session, readers)
+        return GrowthView(
+            readers=readers,
+            came=came,
+            went=went,
+            ways=_count_ways(session, today),
+            standings=tuple(_judge_editions(session, figures, zone, today)),
+            hours=_local_hours(figures[-1].hours, zone) if figures else (),
+            most_read=_list_most_read(session, now),
+            alarm_refused=file.alerts.hard_bounces_share,
+            alarm_complained=file.alerts.complaints_share,
+        )
+
+
+_BROUGHT = (ConsentKind.IMPORTED, ConsentKind.ATTESTED)
+
+
+def _load_reader_counts(session: Session) -> tuple[tuple[date, int], ...]:
+    """Load the counts of a year by day. The year ends with the last count, however long ago that was."""
+    counted = select(ConsentDay.day, ConsentDay.count).where(ConsentDay.kind == READERS_KIND)
+    last = session.execute(counted.order_by(ConsentDay.day.desc()).limit(1)).first()
+    if last is None:
+        return ()
+    query = counted.where(ConsentDay.day >= last.day - timedelta(days=SHOWN_DAYS)).order_by(ConsentDay.day)
+    return tuple((day, count) for day, count in session.execute(query))
+
+
+def _find_earlier_count(readers: Sequence[tuple[date, int]], days: int) -> tuple[date, int] | None:
+    """Find the count of so many days before the last one, or the nearest before that."""
+    if not readers:
+        return None
+    wanted = readers[-1][0] - timedelta(days=days)
+    return next((counted for counted in reversed(readers) if counted[0] <= wanted), None)
+
+
+def _count_week(session: Session, readers: Sequence[tuple[date, int]]) -> tuple[int | None, int | None]:
+    """Count who came and who went between the two counts of readers that the page compares; None where a night between did not."""
+    if not readers:
+        return None, None
+    earlier = _find_earlier_count(readers, 7)
+    nights = {day for day, _ in readers if earlier is None or day > earlier[0]}
+    moved = select(ConsentDay.day, ConsentDay.kind, ConsentDay.count).where(
+        ConsentDay.day.between(min(nights), max(nights)), ConsentDay.kind.in_((JOINED_KIND, WENT_KIND))
+    )
+    totals: Counter[str] = Counter()
+    counted = set()
+    for day, kind, count in session.execute(moved):
+        totals[kind] += count
+        counted.add(day)
+    return (None, None) if nights - counted else (totals[JOINED_KIND], totals[WENT_KIND])
+
+
+def _count_ways(session: Session, today: date) -> tuple[WayCount, ...]:
+    """Count by way who came in the last days, the busiest first; what is beyond `SHOWN_WAYS` is one row."""
+    query = (
+        select(ConsentDay.way, ConsentDay.kind, func.sum(ConsentDay.count))
+        .where(ConsentDay.day > today - timedelta(days=WAY_DAYS), ConsentDay.kind.not_in(NIGHT_KINDS))
+        .group_by(ConsentDay.way, ConsentDay.kind)
+    )
+    by_way: dict[str, dict[str, int]] = {}
+    for way, kind, count in session.execute(query):
+        by_way.setdefault(way, {})[kind] = int(count)
+    rows = [
+        WayCount(
+            way,
+            kinds.get(ConsentKind.REQUESTED.value, 0),
+            kinds.get(ConsentKind.CONFIRMED.value, 0),
+            sum(kinds.get(kind.value, 0) for kind in _BROUGHT),
+            kinds.get(_LEFT, 0),
+        )
+        for way, kinds in by_way.items()
+    ]
+    rows.sort(key=lambda row: (-(row.asked + row.brought), -row.left, row.way))
+    rest = rows[SHOWN_WAYS:]
+    if len(rest) > 1:
+        sums = (sum(getattr(row, name) for row in rest) for name in ("asked", "confirmed", "brought", "left"))
+        rows = [*rows[:SHOWN_WAYS], WayCount(f"{len(rest)} other ways", *sums)]
+    return tuple(rows)
+
+
+def _judge_editions(
+    session: Session, figures: Sequence[EditionFigures], zone: ZoneInfo, today: date
+) -> list[EditionStanding]:
+    if not figures:
+        return []
+    days = [figure.release_at.astimezone(zone).date() for figure in figures]
+    query = select(ConsentDay.day, func.sum(ConsentDay.count)).where(
+        ConsentDay.day.between(days[0], today), ConsentDay.kind == _LEFT
+    )
+    left_by_day = {day: int(count) for day, count in session.execute(query.group_by(ConsentDay.day))}
+    ends = [*days[1:], days[-1] + timedelta(days=7)]
+    return [
+        EditionStanding(
+            figure.number,
+            figure.name,
+            figure.handed_over,
+            figure.refused,
+            figure.complained,
+            sum(count for day, count in left_by_day.items() if begin <= day < end),
+        )
+        for figure, begin, end in zip(figures, days, ends, strict=True)
+    ]
+
+
+def _local_hours(hours: Mapping[str, int], zone: ZoneInfo) -> tuple[tuple[datetime, int], ...]:
+    """Return the first twelve hours of an edition in their order, those without a mail too."""
+    counts = {datetime.strptime(text, "%Y-%m-%d %H").replace(tzinfo=UTC): count for text, count in hours.items()}
+    if not counts:
+        return ()
+    first = min(counts)
+    moments = [first + timedelta(hours=number) for number in range(12)]
+    return tuple((moment.astimezone(zone), counts.get(moment, 0)) for moment in moments)
+
+
+def _list_most_read(session: Session, now: datetime) -> tuple[ReadArticle, ...]:
+    query = (
+        select(Article.title, Article.url, func.max(Article.views))
+        .where(Article.dated_at > now - READ_WINDOW, Article.views > 0)
+        .group_by(Article.title, Article.url)
+        .order_by(func.max(Article.views).desc(), Article.url)
+        .limit(SHOWN_ARTICLES)
+    )
+    return tuple(ReadArticle(title, url, views or 0) for title, url, views in session.execute(query))

@@ -1,0 +1,174 @@
+"""The files of uploaded lists: a folder for each below `uploads` in the home folder, which the service's user alone can read.
+
+Such a folder holds the file, a note of where it stands (`upload.json`), and what its rows came to, by their numbers. It holds addresses
+by nature, so it is in no backup, and it goes a week after it was last touched.
+"""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from digest.installation.opened import Installation
+from subscribers.transfer.formats import MASKED_ADDRESS, STATUS_WORDS, ColumnMeaning, list_column_meanings
+from subscribers.transfer.list_file import FileSurvey, read_rows
+from subscribers.transfer.options import ImportOptions
+
+UPLOAD_LIFETIME = timedelta(days=7)  # since it was last touched
+EXAMPLE_ROWS = 200  # that are looked at for examples
+EXAMPLES_SHOWN = 3
+_NOTE_FILE = "upload.json"
+_NEW_NOTE_FILE = "upload.new"  # until it is whole
+_UNSAFE = re.compile(r"[^A-Za-z0-9._ -]+")
+# A time, with or without its zone; a number of three digits at most. A longer one may be a telephone's, with dots or colons a network's.
+_CLEAR_EXAMPLE = re.compile(
+    r"\d{4}-\d\d-\d\d([ T]\d\d?(:\d\d){1,2}(\.\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?|\d{1,2}/\d{1,2}/\d{4}( \d\d?(:\d\d){1,2})?|\d{1,3}"
+)
+_NUMBER_LIKE = re.compile(r"(?=.*\d)[\d\s:.,/+()TZ-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
+_LONGEST_SHAPE = 20  # characters of a number of which its shape is shown
+
+
+class UploadStage(StrEnum):
+    """How an upload stands."""
+
+    NEW = "new"  # looked at, nothing tried
+    TRYING = "trying"
+    TRIED = "tried"
+    IMPORTING = "importing"
+    STOPPED = "stopped"  # in the middle of an import: it can go on
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadColumn:
+    """One column of an uploaded file: its heading, masked examples, and what it means by the heading."""
+
+    heading: str
+    examples: tuple[str, ...]
+    meaning: ColumnMeaning
+
+
+@dataclass(frozen=True, slots=True)
+class ListUpload:
+    """One upload and where it stands. `found` is what the last look, trial or import came to, in plain values.
+
+    `problem` says why it failed, `reached` up to which row a trial or an import came.
+    """
+
+    name: str
+    file: Path
+    actor: str
+    at: datetime
+    columns: tuple[UploadColumn, ...]
+    stage: UploadStage = UploadStage.NEW
+    options: ImportOptions = field(default_factory=ImportOptions)
+    found: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    reached: int = 0
+    rows: int = 0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether something is being done with it."""
+        return self.stage in (UploadStage.TRYING, UploadStage.IMPORTING)
+
+    @property
+    def meanings(self) -> tuple[ColumnMeaning, ...]:
+        """What each column means: as somebody mapped it, else as its heading says."""
+        return self.options.columns or tuple(column.meaning for column in self.columns)
+
+
+def read_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
+    """Give the columns of a file, with masked examples from its first rows."""
+    headings = survey.layout.headings or ["(no heading)"] * survey.layout.width
+    values: list[list[str]] = [[] for _ in range(survey.layout.width)]
+    for _, fields in islice(read_rows(survey), EXAMPLE_ROWS):
+        for column, text in zip(values, fields, strict=False):
+            example = mask_example(text)
+            if example and example not in column and len(column) < EXAMPLES_SHOWN:
+                column.append(example)
+    meanings = list_column_meanings(survey.layout)
+    return tuple(UploadColumn(*each) for each in zip(headings, map(tuple, values), meanings, strict=False))
+
+
+def mask_example(text: str) -> str:
+    """Return a field as an example may show it. Pure.
+
+    Times, short numbers and words of a status stand in clear; of a longer number and of a network address the shape is left, of
+    anything else the first letter.
+    """
+    stripped = text.strip()
+    if not stripped:
+        return ""
+    if "@" in stripped:
+        return MASKED_ADDRESS
+    if _CLEAR_EXAMPLE.fullmatch(stripped) or stripped.lower().replace("_", " ") in STATUS_WORDS:
+        return stripped
+    if _NUMBER_LIKE.fullmatch(stripped):
+        return re.sub(r"[0-9A-Fa-f]", "•", stripped[:_LONGEST_SHAPE])
+    return f"{stripped[0]}••" if stripped[0].isalnum() else "•••"
+
+
+def prune_uploads(installation: Installation, now: datetime) -> str:
+    """Remove uploads that nobody has touched for a week."""
+    folder, removed = installation.settings.uploads_folder, 0
+    for each in list(folder.iterdir()) if folder.is_dir() else []:
+        note = each / _NOTE_FILE
+        touched = (note if note.exists() else each).stat().st_mtime
+        if touched < (now - UPLOAD_LIFETIME).timestamp():
+            shutil.rmtree(each)
+            removed += 1
+    return f"{removed:,} old uploads removed"
+
+
+def safe_file_name(file_name: str) -> str:
+    """Return a file's name without its folder and without what could be an address: Mailchimp says in it what a file holds."""
+    bare = file_name.replace("\\", "/").rpartition("/")[2]
+    name = _UNSAFE.sub("_", "" if "@" in bare else bare).strip(". ")[:100]
+    return "list.csv" if not name or name in (_NOTE_FILE, _NEW_NOTE_FILE) else name
+
+
+def keep_stream(stream: IO[bytes], file: Path) -> None:
+    """Write what is uploaded to a new file that its owner alone can read."""
+    descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as kept:
+        shutil.copyfileobj(stream, kept, 1 << 20)
+
+
+def write_note(upload: ListUpload) -> None:
+    """Write down where an upload stands, whole or not at all."""
+    fields = asdict(upload) | {
+        "file": upload.file.name,
+        "at": upload.at.isoformat(),
+        "options": upload.options.as_json(),
+    }
+    note = upload.file.parent / _NOTE_FILE
+    partial = note.with_name(_NEW_NOTE_FILE)
+    partial.write_text(json.dumps(fields, ensure_ascii=False), encoding="utf-8")
+    partial.replace(note)
+
+
+def read_note(folder: Path) -> ListUpload | None:
+    """Read where the upload of a folder stands; None where there is none."""
+    try:
+        fields = json.loads((folder / _NOTE_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    fields |= {
+        "file": folder / fields["file"],
+        "at": datetime.fromisoformat(fields["at"]),
+        "stage": UploadStage(fields["stage"]),
+        "options": ImportOptions.from_json(fields["options"]),
+        "columns": tuple(
+            UploadColumn(each["heading"], tuple(each["examples"]), ColumnMeaning(each["meaning"]))
+            for each in fields["columns"]
+        ),
+    }
+    return ListUpload(**fields)

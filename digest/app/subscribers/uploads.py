@@ -1,0 +1,365 @@
+"""Lists that are uploaded: taken in, tried without writing, imported in a child, stopped and gone on with, removed."""
+
+import io
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from digest.app.subscribers import lists
+from digest.app.subscribers.child_work import BROKE_OFF, Report, WorkFailedError, WorkStoppedError, run_in_child
+from digest.app.subscribers.upload_files import (
+    ListUpload,
+    UploadColumn,
+    UploadStage,
+    keep_stream,
+    read_columns,
+    read_note,
+    safe_file_name,
+    write_note,
+)
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.settings.concerns import Concern
+from digest.store.engine import open_database
+from subscribers.errors import ApplicationError, RefusalError
+from subscribers.transfer.decisions import RowReason
+from subscribers.transfer.formats import ColumnMeaning, check_column_meanings
+from subscribers.transfer.import_report import ImportReport
+from subscribers.transfer.list_file import survey_file
+from subscribers.transfer.options import ImportOptions
+from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, RowAccount, read_outcomes, write_outcomes
+
+UPLOAD = Act("list uploaded", Role.ADMIN, Concern.ADDRESSES, "uploaded a list")
+TRY = Act("import tried", Role.ADMIN, Concern.ADDRESSES, "tried an import")
+REMOVE = Act("upload removed", Role.ADMIN, Concern.NONE)
+TAKE_REJECTS = Act("rejected rows taken", Role.ADMIN, Concern.ADDRESSES, "downloaded an import's skipped rows")
+TAKE_OUTCOMES = Act("row outcomes taken", Role.ADMIN, Concern.ADDRESSES, "downloaded an import's row outcomes")
+SHOW = Act("uploads listed", Role.ADMIN, Concern.NONE)
+
+_ROWS_A_PIECE = 2000  # of a file of outcomes
+_NAME = re.compile(r"[0-9a-f]{16}")
+
+log = structlog.get_logger("uploads")
+
+
+class UploadError(RefusalError):
+    """It cannot be done to this upload; the message says why."""
+
+
+class UnknownUploadError(RefusalError):
+    """There is no such upload, or not any more."""
+
+
+@dataclass(slots=True)
+class _RunningWork:
+    """What is done with an upload in a child, which a thread follows. `reached` and `rows` are rows."""
+
+    reached: int = 0
+    rows: int = 0
+    stop_asked: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+
+class ListUploads:
+    """The uploads of an installation, with what one process has its children do with them."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, _RunningWork] = {}
+        self._lock = threading.Lock()
+
+    def receive(
+        self, installation: Installation, actor: Actor, file_name: str, stream: IO[bytes], *, now: datetime
+    ) -> ListUpload:
+        """Keep an uploaded file and look at it; nothing is imported.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            UploadError: it is too large, or no list.
+        """
+        name = secrets.token_hex(8)
+        folder = installation.settings.uploads_folder / name
+        with UPLOAD.steps(installation, actor, f"upload {name}", now=now) as draft:
+            try:
+                folder.mkdir(mode=0o700, parents=True)
+                file = folder / safe_file_name(file_name)
+                keep_stream(stream, file)
+                found = _survey_in_child(file)
+            except BaseException as exc:
+                shutil.rmtree(folder, ignore_errors=True)
+                if isinstance(exc, UploadError):
+                    draft.detail = {"because": str(exc)}
+                raise
+            upload = ListUpload(name, file, actor.name, now, found.columns, rows=found.rows)
+            upload = replace(upload, found={"origin": found.origin, "warnings": list(found.warnings)})
+            write_note(upload)
+            draft.detail = {"origin": found.origin, "rows": found.rows}
+        return upload
+
+    def find(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> ListUpload:
+        """Find an upload with how far it is at this moment.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            UnknownUploadError: there is none of that name.
+        """
+        SHOW.check_role(installation.database, actor, "uploads", now=now)
+        upload = read_note(installation.settings.uploads_folder / name) if _NAME.fullmatch(name) else None
+        if upload is None:
+            raise UnknownUploadError("This upload is not there any more. Upload the file again: what came in is known.")
+        return self._with_progress(upload)
+
+    def list_all(self, installation: Installation, actor: Actor, *, now: datetime) -> list[ListUpload]:
+        """Give all uploads, newest first.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+        """
+        SHOW.check_role(installation.database, actor, "uploads", now=now)
+        folder = installation.settings.uploads_folder
+        there = [read_note(each) for each in folder.iterdir()] if folder.is_dir() else []
+        known = [self._with_progress(upload) for upload in there if upload is not None]
+        return sorted(known, key=lambda upload: upload.at, reverse=True)
+
+    def _with_progress(self, upload: ListUpload) -> ListUpload:
+        """Say how far a thread is; what a crash or a restart has cut short is stopped."""
+        with self._lock:
+            work = self._running.get(upload.name)
+        if work is not None and upload.is_running:
+            return replace(upload, reached=work.reached, rows=work.rows or upload.rows)
+        if upload.stage is UploadStage.IMPORTING:
+            return replace(upload, stage=UploadStage.STOPPED)
+        return replace(upload, stage=UploadStage.NEW) if upload.stage is UploadStage.TRYING else upload
+
+    def begin(
+        self,
+        installation: Installation,
+        actor: Actor,
+        name: str,
+        options: ImportOptions,
+        *,
+        commit: bool,
+        now: datetime,
+    ) -> None:
+        """Begin a trial, which writes nothing, or the import; or go on with one that was stopped.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            UnknownUploadError: there is none of that name.
+            UploadError: something is being done with it.
+            ColumnMappingError: the columns do not make a list.
+        """
+        (lists.IMPORT if commit else TRY).check_permitted(installation.database, actor, f"upload {name}", now=now)
+        upload = self.find(installation, actor, name, now=now)
+        check_column_meanings(options.columns or upload.meanings)
+        work = _RunningWork(rows=upload.rows)
+        with self._lock:
+            if name in self._running:
+                raise UploadError("This list is being worked on: wait until it is through, or stop it.")
+            self._running[name] = work
+        stage = UploadStage.IMPORTING if commit else UploadStage.TRYING
+        upload = replace(upload, stage=stage, options=options, problem="", reached=0)
+        write_note(upload)
+        work.thread = threading.Thread(
+            target=self._run, args=(installation, actor, upload, work, now), name="list import", daemon=True
+        )
+        work.thread.start()
+
+    def _run(
+        self, installation: Installation, actor: Actor, upload: ListUpload, work: _RunningWork, now: datetime
+    ) -> None:
+        def note_progress(row: int, rows: int) -> None:
+            work.reached, work.rows = row, rows
+
+        try:
+            ended = run_in_child(
+                work_on_upload,
+                installation.settings,
+                actor,
+                upload,
+                now,
+                on_progress=note_progress,
+                stop_asked=work.stop_asked,
+            )
+        except WorkStoppedError:
+            stage = UploadStage.STOPPED if upload.stage is UploadStage.IMPORTING else UploadStage.NEW
+            ended = replace(upload, stage=stage, reached=work.reached)
+        except Exception as exc:  # nobody waits for this thread: the page says that it failed
+            log.exception("work on an upload failed", error=type(exc).__name__)
+            problem = str(exc) if isinstance(exc, ApplicationError) else BROKE_OFF
+            ended = replace(upload, stage=UploadStage.FAILED, problem=problem)
+        with self._lock:
+            write_note(ended)
+            del self._running[upload.name]
+
+    def stop(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> None:
+        """Stop what is being done with an upload, and wait until it has stopped (a step at most).
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            UnknownUploadError: there is none of that name.
+        """
+        self.find(installation, actor, name, now=now)
+        with self._lock:
+            work = self._running.get(name)
+        if work is not None and work.thread is not None:
+            work.stop_asked.set()
+            work.thread.join(timeout=10)
+
+    def wait(self, name: str) -> None:
+        """Wait until nothing is done with an upload any more."""
+        with self._lock:
+            work = self._running.get(name)
+        if work is not None and work.thread is not None:
+            work.thread.join()
+
+    def remove(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> None:
+        """Remove an upload with all its files; who came in stays.
+
+        Raises:
+            NotPermittedError: the actor is no admin.
+            UnknownUploadError: there is none of that name.
+            UploadError: something is being done with it.
+        """
+        upload = self.find(installation, actor, name, now=now)
+        if upload.is_running:
+            raise UploadError("This list is being worked on: stop it first.")
+        with REMOVE.steps(installation, actor, f"upload {name}", now=now):
+            shutil.rmtree(upload.file.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSurvey:
+    """What a look at a whole file finds: its columns, how many rows, where it comes from, and what is odd about it."""
+
+    columns: tuple[UploadColumn, ...]
+    rows: int
+    origin: str
+    warnings: tuple[str, ...]
+
+
+def survey_upload(file: Path, report: Report) -> UploadSurvey:
+    """Look at a whole file, in a child.
+
+    Raises:
+        ListFileError: it is no list.
+    """
+    report()
+    survey = survey_file(file)
+    return UploadSurvey(read_columns(survey), survey.rows, survey.layout.origin, tuple(survey.warnings))
+
+
+def _survey_in_child(file: Path) -> UploadSurvey:
+    try:
+        return run_in_child(survey_upload, file, on_progress=lambda: None, stop_asked=threading.Event())
+    except WorkFailedError as exc:
+        reason = str(exc)
+        raise UploadError(reason[:1].upper() + reason[1:]) from None
+
+
+def work_on_upload(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:
+    """Try or import an upload, in a child; return it as it stands afterwards."""
+    with closing(open_database(settings.effective_database_url)) as database:
+        installation = Installation(settings, database)
+        if upload.stage is UploadStage.IMPORTING:
+            came, _ = lists.import_list(
+                installation,
+                actor,
+                upload.file,
+                upload.options,
+                now=now,
+                progress=report,
+                outcomes=_outcomes_path(upload, came_in=True),
+                keep_rejects=False,
+            )
+            return replace(upload, stage=UploadStage.DONE, found=_describe_report(came), rows=came.survey.rows)
+        with TRY.steps(installation, actor, f"upload {upload.name}", now=now) as draft:
+            trying = _outcomes_path(upload, came_in=False).with_suffix(".new")
+            tried = lists.rehearse_import(
+                installation, actor, upload.file, upload.options, now=now, progress=report, outcomes=trying
+            )
+            # One of a dry run that broke off is none.
+            trying.replace(_outcomes_path(upload, came_in=False))
+            draft.detail = {"counts": tried.as_json()}
+        return replace(upload, stage=UploadStage.TRIED, found=_describe_report(tried), rows=tried.survey.rows)
+
+
+def _describe_report(report: ImportReport) -> dict[str, Any]:
+    return {
+        "origin": report.survey.layout.origin,
+        "warnings": list(report.survey.warnings),
+        "counts": report.as_json(),
+        "batch": report.batch,
+        "repeated": report.already_imported,
+        "problems": report.problems,
+        "reasons": report.reasons.most_common(),
+        "words": [[column, word, rows] for (column, word), rows in report.unknown_words.most_common()],
+        "slips": [[domain, meant, rows] for (domain, meant), rows in report.slips.most_common()],
+    }
+
+
+def write_row_outcomes(
+    installation: Installation,
+    uploads: ListUploads,
+    actor: Actor,
+    name: str,
+    name_outcome: Callable[[RowReason], str],
+    *,
+    left_out: bool,
+    now: datetime,
+) -> Iterator[str]:
+    """Give the pieces of a CSV file of what every row of a list came to and why, or those alone that were left out.
+
+    It names rows by their numbers: no address is in it. Before the import is through, it is what the last dry run says
+    that they would come to. `name_outcome` has the words of whoever asks.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownUploadError: there is none of that name.
+        UploadError: there is no account of its rows.
+    """
+    upload = uploads.find(installation, actor, name, now=now)
+    if not has_row_outcomes(upload):
+        raise UploadError("There is no account of its rows: the list has not been tried yet, or came in before.")
+    with (TAKE_REJECTS if left_out else TAKE_OUTCOMES).steps(installation, actor, f"upload {name}", now=now):
+        accounts = read_outcomes(_outcomes_path(upload, came_in=upload.stage is UploadStage.DONE))
+    return _write_pieces((each for each in accounts if not left_out or each.reason is RowReason.REJECTED), name_outcome)
+
+
+def _write_pieces(accounts: Iterator[RowAccount], name_outcome: Callable[[RowReason], str]) -> Iterator[str]:
+    """Write rows as CSV, some thousand at a time: the file grows with the list, what is held does not."""
+    headings: Sequence[str] = OUTCOME_COLUMNS
+    while True:
+        piece, file = list(islice(accounts, _ROWS_A_PIECE)), io.StringIO(newline="")
+        write_outcomes(file, piece, name_outcome, headings=headings)
+        yield file.getvalue()
+        if len(piece) < _ROWS_A_PIECE:
+            return
+        headings = ()
+
+
+def has_row_outcomes(upload: ListUpload) -> bool:
+    """Return whether there is an account of what every row of a list comes to, or would come to."""
+    is_whole = upload.stage not in (UploadStage.NEW, UploadStage.TRYING)
+    return is_whole and _outcomes_path(upload, came_in=upload.stage is UploadStage.DONE).exists()
+
+
+def _outcomes_path(upload: ListUpload, *, came_in: bool) -> Path:
+    """Name the account of a dry run, or that of the import itself, which goes on when the import does."""
+    return upload.file.with_name(f"{upload.file.name}.{'outcomes' if came_in else 'would-be-outcomes'}")
+
+
+def map_columns(upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions) -> ImportOptions:
+    """Return options that name the columns' meanings only where they are not those that the headings say. Pure."""
+    recognised = tuple(column.meaning for column in upload.columns)
+    return replace(options, columns=() if tuple(meanings) == recognised else tuple(meanings))

@@ -1,0 +1,232 @@
+"""The audit log, for admins: pages of it by person, act, subject and date; its proof; and its export."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import IO, Any
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session
+
+from digest.app.upkeep import audit_topics
+from digest.deliver.control import installation_hold
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.settings.table_values import shorten_logged_change
+from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, prove_audit_log, read_checked_end
+from digest.store.models import AuditEntry
+from digest.store.staff import name_staff, require_staff_member, staff_actor
+from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
+
+SHOW_LOG = Act("audit log shown", Role.ADMIN, Concern.NONE)
+CHECK_LOG = Act("audit log checked", Role.ADMIN, Concern.NONE)
+EXPORT_LOG = Act("audit log exported", Role.ADMIN, Concern.NONE)
+
+PAGE_SIZE = 50  # rows
+MAX_EXAMINED = 2000  # rows that one page looks at; the next page goes on below
+EXPORT_COLUMNS = ("row", "at", "actor", "act", "subject", "detail", "previous", "hash")
+TERMINAL_ACTORS = "terminal:"  # what every name of who sits at a terminal begins with
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which rows are wanted. `actor` may be `terminal:` for everybody at a terminal; `topic` is one of `audit_topics.TOPICS`.
+
+    `since` is the first moment, `until` the first one after.
+    """
+
+    actor: str = ""
+    topic: str = ""
+    act: str = ""
+    subject: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlace:
+    """A place in the log, newest first: the moment of a row and its number in the chain."""
+
+    at: datetime
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCheck:
+    """The last check of the log: when, how many rows, up to which row a seal covers it, and what was wrong."""
+
+    at: datetime
+    rows: int
+    sealed_through: int
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """A page of the log. `next_below` is where to go on, None at the end; `is_cut` says that older rows were not looked at.
+
+    `names` are those of the staff by actor, `check` the last check of the chain.
+    """
+
+    rows: tuple[AuditEntry, ...]
+    next_below: AuditPlace | None
+    is_cut: bool
+    names: dict[str, str] = field(default_factory=dict)
+    check: AuditCheck | None = None
+
+
+def view_audit_log(
+    installation: Installation, actor: Actor, wanted: AuditFilter, *, below: AuditPlace | None = None, now: datetime
+) -> AuditPage:
+    """Read a page of the log, newest first, looking at 2,000 rows at most.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
+    with installation.database.read() as session:
+        rows, next_below, is_cut = _read_page(session, wanted, below)
+        return AuditPage(rows, next_below, is_cut, name_staff(session, with_numbers=True), _read_check(session))
+
+
+def read_detail(row: AuditEntry) -> Mapping[str, Any] | None:
+    """Return what else a row says; None where somebody tampered with it so that it cannot be read."""
+    detail: object = row.detail
+    return shorten_logged_change(row.subject, detail) if isinstance(detail, Mapping) else None
+
+
+def _read_page(
+    session: Session, wanted: AuditFilter, below: AuditPlace | None
+) -> tuple[tuple[AuditEntry, ...], AuditPlace | None, bool]:
+    """Read rows by the index that fits, so many that a page is full; what no index holds is judged row by row."""
+    examined = select(AuditEntry).where(AuditEntry.seq.is_not(None), *_indexed_conditions(wanted, below))
+    newest_first = (AuditEntry.at.desc(), AuditEntry.seq.desc())
+    found: list[AuditEntry] = []
+    last: AuditEntry | None = None
+    count = 0
+    for row in session.scalars(examined.order_by(*newest_first).limit(MAX_EXAMINED)).yield_per(500):
+        if _matches(row, wanted):
+            if len(found) == PAGE_SIZE:
+                return tuple(found), _place_of(found[-1]), False
+            found.append(row)
+        last, count = row, count + 1
+    is_cut = count == MAX_EXAMINED and last is not None
+    return tuple(found), _place_of(last) if is_cut and last is not None else None, is_cut
+
+
+def _indexed_conditions(wanted: AuditFilter, below: AuditPlace | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.subject:
+        conditions.append(AuditEntry.subject == wanted.subject)
+    elif wanted.actor and wanted.actor != TERMINAL_ACTORS:
+        conditions.append(AuditEntry.actor == wanted.actor)
+    if wanted.since is not None:
+        conditions.append(AuditEntry.at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(AuditEntry.at < wanted.until)
+    if below is not None:
+        conditions.append(AuditEntry.at <= below.at)
+        conditions.append(or_(AuditEntry.at < below.at, AuditEntry.seq < below.seq))
+    return conditions
+
+
+def _matches(row: AuditEntry, wanted: AuditFilter) -> bool:
+    by_actor = row.actor == wanted.actor or (wanted.actor == TERMINAL_ACTORS and row.actor.startswith(TERMINAL_ACTORS))
+    return (
+        (not wanted.actor or by_actor)
+        and (not wanted.act or audit_topics.is_act(row.act, wanted.act))
+        and (not wanted.topic or audit_topics.belongs_to(row.act, wanted.topic))
+    )
+
+
+def _place_of(row: AuditEntry) -> AuditPlace:
+    return AuditPlace(row.at, row.seq or 0)
+
+
+def find_actor(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
+    """Return the name that the log has for a member of the staff, by address.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
+    with installation.database.read() as session:
+        return staff_actor(require_staff_member(session, email))
+
+
+def iterate_audit_log(
+    installation: Installation, actor: Actor, wanted: AuditFilter, *, now: datetime
+) -> Iterator[AuditEntry]:
+    """Yield all rows that are wanted, newest first.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
+    below: AuditPlace | None = None
+    while True:
+        with installation.database.read() as session:
+            rows, below, _ = _read_page(session, wanted, below)
+        yield from rows
+        if below is None:
+            return
+
+
+def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) -> AuditCheck:
+    """Check the chain of the log from its first row, and remember what was found for the page.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    CHECK_LOG.check_role(installation.database, actor, "audit log", now=now)
+    with installation.database.read() as session:
+        proof = prove_audit_log(session)
+    with installation.database.write() as session:
+        remember_check(session, proof, now=now)
+    return AuditCheck(now, proof.rows, proof.sealed_through, proof.fault)
+
+
+def remember_check(session: Session, proof: AuditProof, *, now: datetime) -> None:
+    """Keep what a check found: the page shows it, and when that was. Where the log holds, the next check looks for its end again."""
+    found = {"at": now.isoformat(), "rows": proof.rows, "sealed": proof.sealed_through, "fault": proof.fault}
+    if not proof.fault:
+        found["end"] = {"rows": proof.rows, "head": proof.head, "at": now.isoformat()}
+    elif (checked := read_checked_end(session)) is not None:
+        found["end"] = asdict(checked)
+    installation_hold.write_installation_state(session, CHECK_STATE_KEY, found, now=now)
+
+
+def _read_check(session: Session) -> AuditCheck | None:
+    stored = installation_hold.read_installation_state(session, CHECK_STATE_KEY)
+    if stored is None:
+        return None
+    return AuditCheck(datetime.fromisoformat(stored["at"]), stored["rows"], stored["sealed"], stored["fault"])
+
+
+def export_audit_log(
+    installation: Installation, actor: Actor, wanted: AuditFilter, reason: str, file: IO[str], *, now: datetime
+) -> int:
+    """Write the rows that are wanted as CSV, newest first; give how many. The export is in the log itself, with its reason.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    with EXPORT_LOG.transaction(installation, actor, "audit log", now=now) as (_, draft):
+        draft.detail = {"why": reason}
+    writer = SpreadsheetCsvWriter(file)
+    writer.write_row(EXPORT_COLUMNS)
+    count = 0
+    for row in iterate_audit_log(installation, actor, wanted, now=now):
+        writer.write_row(_as_csv_row(row))
+        count += 1
+    return count
+
+
+def _as_csv_row(row: AuditEntry) -> Sequence[Any]:
+    said = read_detail(row)
+    detail = audit_topics.UNREADABLE if said is None else json.dumps(said, sort_keys=True, ensure_ascii=False)
+    at = row.at.isoformat(timespec="milliseconds")
+    return (row.seq, at, row.actor, row.act, row.subject, detail, row.previous, row.hash)

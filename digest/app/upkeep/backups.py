@@ -1,0 +1,233 @@
+"""Backups made, rehearsed and restored by an admin."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import SecretStr
+from sqlalchemy.orm import Session
+
+from digest.backups import creation, restore
+from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError, RowProgress
+from digest.backups.encrypted_file import is_encrypted
+from digest.backups.last_backup import remember_outcome
+from digest.backups.rotation import BackupFile, choose_outdated, parse_backup_name
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.guard_notices import GuardNotice, list_proven_admins
+from digest.installation.opened import Installation, create_home_folder
+from digest.settings import Settings
+from digest.settings.concerns import Concern
+from subscribers.consent.seals import LedgerProof
+from subscribers.crypto.key_file import replace_file
+from subscribers.crypto.keys import KeyRing
+
+BACK_UP = Act("backed up", Role.ADMIN, Concern.ADDRESSES, "made a backup")
+RESTORE = Act("restored", Role.ADMIN, Concern.BACKUPS, "restored a backup")
+AUDIT_SUBJECT = "installation"
+LEFTOVER_SECONDS = 24 * 3600
+MIN_PASSPHRASE = 12  # characters
+
+
+def create_backup(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    *,
+    passphrase: str = "",
+    now: datetime,
+    progress: RowProgress = lambda *_: None,
+) -> ArchiveManifest:
+    """Write an encrypted backup to a file that must not exist yet, and read it again to prove it.
+
+    Without a passphrase of its own, it's encrypted to that of the settings.
+
+    Raises:
+        NotPermittedError: the actor isn't an admin.
+        BackupError: there is no passphrase, or the file exists or can't be written.
+    """
+    with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
+        passphrase = passphrase or installation.settings.backup_passphrase_text or ""
+        if not passphrase:
+            raise BackupError(
+                "No backup was made: it holds staff addresses, so it needs a passphrase. Set DIGEST_BACKUP_PASSPHRASE or "
+                "DIGEST_BACKUP_PASSPHRASE_FILE, or run the command in a terminal, where it asks for one."
+            )
+        manifest = creation.create_backup(
+            installation.database, file, passphrase=passphrase, now=now, progress=progress
+        )
+        draft.detail = {"people": manifest.people, "format": ARCHIVE_FORMAT}
+        return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class FolderBackup:
+    """What came of a backup into the folder: its file, what it holds, and which older ones went."""
+
+    file: Path
+    manifest: ArchiveManifest
+    proof: LedgerProof
+    deleted: tuple[str, ...]
+
+
+def check_new_passphrase(passphrase: str) -> None:
+    """Refuse a passphrase that's too short to protect a backup.
+
+    Raises:
+        BackupError: it has fewer than 12 characters.
+    """
+    if len(passphrase) < MIN_PASSPHRASE:
+        raise BackupError(f"Choose a passphrase of at least {MIN_PASSPHRASE} characters.")
+
+
+def back_up_into_folder(
+    installation: Installation,
+    actor: Actor,
+    *,
+    passphrase: str = "",
+    now: datetime,
+    progress: RowProgress = lambda *_: None,
+) -> FolderBackup:
+    """Write an encrypted backup into the folder of the settings, prove it by restoring it, and delete what is outdated.
+
+    It is restored into a scratch database. The newest `left.log` is copied beside it. What came of it is remembered.
+    Without a passphrase of its own, it's encrypted to that of the settings.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        BackupError: it cannot be made, or not restored. What was there before is as it was.
+    """
+    try:
+        with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
+            done = _write_into_folder(installation, passphrase, now, progress)
+            draft.detail = {"people": done.manifest.people, "file": done.file.name, "proved": done.proof.sound}
+    except BackupError as exc:
+        remember_outcome(installation.database, {"trouble": str(exc)}, now=now)
+        raise
+    proved = {"trouble": "", "proved_at": now.isoformat(), "file": done.file.name, "bytes": done.file.stat().st_size}
+    broken = {"trouble": f"{done.file.name}: the ledger in it is broken. 'digest subscribers verify' says where."}
+    remember_outcome(installation.database, proved if done.proof.sound else broken, now=now)
+    return done
+
+
+def _write_into_folder(
+    installation: Installation, own_passphrase: str, now: datetime, progress: RowProgress
+) -> FolderBackup:
+    settings = installation.settings
+    if own_passphrase:
+        settings = settings.model_copy(update={"backup_passphrase": SecretStr(own_passphrase)})
+    wanted, passphrase = settings.file.backup, settings.backup_passphrase_text
+    if not wanted.folder:
+        raise BackupError(
+            "backup.folder names no folder. Name one in digest.toml, or give the file: digest backup FILE"
+        )
+    if not passphrase:
+        raise BackupError(
+            "backup.folder is set, and no passphrase to encrypt with. Set DIGEST_BACKUP_PASSPHRASE, or DIGEST_BACKUP_PASSPHRASE_FILE."
+        )
+    folder = Path(wanted.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _delete_leftovers(folder, settings.home)
+        unproved = folder / BackupFile(now, proved=False).name
+        proofs: list[LedgerProof] = []
+        manifest = creation.create_backup(
+            installation.database,
+            unproved,
+            passphrase=passphrase,
+            now=now,
+            progress=progress,
+            prove=lambda part: proofs.append(restore.rehearse_restore(settings, part, installation.keys)),
+        )
+        (proof,) = proofs
+        file = unproved.rename(folder / BackupFile(now, proved=True).name) if proof.sound else unproved
+        copy_departure_log(settings.left_log, folder, now)
+        outdated = choose_outdated(_list_backups(folder), wanted, settings.file.publication.zone)
+        for old in outdated:
+            (folder / old.name).unlink(missing_ok=True)
+    except OSError as exc:
+        raise BackupError(f"{folder}: cannot be used ({exc.strerror}). Look at backup.folder in digest.toml.") from exc
+    return FolderBackup(file, manifest, proof, tuple(old.name for old in outdated))
+
+
+def _list_backups(folder: Path) -> list[BackupFile]:
+    return [found for path in folder.iterdir() if (found := parse_backup_name(path.name))]
+
+
+def _delete_leftovers(folder: Path, home: Path) -> None:
+    """Delete what a backup left that was killed in the middle, once it is a day old."""
+    for path in (*folder.glob(".digest-*.part"), *home.glob(".rehearsal-*")):
+        if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def copy_departure_log(log: Path, folder: Path, now: datetime) -> None:
+    """Copy `left.log` into a folder. It only ever grows: a copy that is longer than the log stays, and the log gets a name of its own."""
+    if not log.exists():
+        return
+    target, text = folder / log.name, log.read_text("utf-8")
+    if target.exists() and target.stat().st_size > len(text.encode()):
+        target = folder / f"left-{now:%Y%m%dT%H%M%SZ}.log"
+    replace_file(target, text)
+
+
+def check_may_restore(installation: Installation, actor: Actor, *, now: datetime) -> None:
+    """Refuse who is no admin of the installation whose database a restore would replace.
+
+    Raises:
+        NotPermittedError: the actor is no admin; the refusal is in the audit log of that database.
+    """
+    RESTORE.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+
+
+def needs_passphrase(settings: Settings, file: Path) -> bool:
+    """Return whether a backup is encrypted and the settings have no passphrase. A file that can't be read needs none."""
+    try:
+        with file.open("rb") as opened:
+            return not settings.backup_passphrase_text and is_encrypted(opened)
+    except OSError:
+        return False
+
+
+def rehearse_restore(settings: Settings, file: Path, *, progress: RowProgress = lambda *_: None) -> LedgerProof:
+    """Load a backup into a database that is thrown away, and prove rows, keys, chains and seals.
+
+    Raises:
+        KeyFileError: there is no usable key file.
+        BackupError: it cannot be restored.
+    """
+    keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
+    create_home_folder(settings.home)
+    return restore.rehearse_restore(settings, file, keys, progress=progress)
+
+
+def restore_backup(
+    settings: Settings,
+    actor: Actor,
+    file: Path,
+    *,
+    replace: bool,
+    now: datetime,
+    progress: RowProgress = lambda *_: None,
+) -> restore.RestoreResult:
+    """Put a backup in the place of the database that the settings name; its audit row and its email to admins are in the restored one.
+
+    No installation is open meanwhile, so who acts was checked before: see `check_may_restore`.
+
+    Raises:
+        KeyFileError: there is no usable key file.
+        BackupError: it cannot be done; nothing has changed.
+        DepartureLogError: `left.log` is damaged; nothing has changed.
+        OSError: a file cannot be written.
+    """
+    keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
+    create_home_folder(settings.home)
+
+    def tell_admins(session: Session) -> None:
+        notice = GuardNotice(actor.name, str(actor.face), RESTORE.words, AUDIT_SUBJECT, str(RESTORE.concern), now)
+        notice.queue(session, keys, settings, dict(list_proven_admins(session)))
+
+    return restore.restore_backup(
+        settings, file, keys, replace=replace, actor=actor.name, now=now, progress=progress, tell_admins=tell_admins
+    )

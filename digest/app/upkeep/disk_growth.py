@@ -1,0 +1,41 @@
+"""How the disk fills: what is free is written down every night, so that the doctor can say when nothing will be."""
+
+import shutil
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
+from digest.installation.opened import Installation
+
+STATE_KEY = "disk free by night"
+KEPT_FOR = timedelta(days=60)
+MIN_SPAN = timedelta(days=7)  # less tells of one edition, not of the weeks
+
+
+def record_free_space(installation: Installation, now: datetime) -> str:
+    """Write down what is free where the installation's files are."""
+    free = shutil.disk_usage(installation.settings.home).free
+    with installation.database.write() as session:
+        kept = {day: size for day, size in read_free_space(session).items() if day > now.date() - KEPT_FOR}
+        stored = {day.isoformat(): size for day, size in (kept | {now.date(): free}).items()}
+        write_installation_state(session, STATE_KEY, stored, now=now)
+    return f"{free // 1_000_000:,} MB of disk free"
+
+
+def read_free_space(session: Session) -> dict[date, int]:
+    """Read what was free, in bytes, by day."""
+    stored = read_installation_state(session, STATE_KEY) or {}
+    return {date.fromisoformat(day): int(size) for day, size in stored.items()}
+
+
+def forecast_days_left(free_by_day: Mapping[date, int], free: int) -> float | None:
+    """Forecast in how many days nothing is free, at the pace from the first night to the last; None where none can be told."""
+    if not free_by_day:
+        return None
+    first, last = min(free_by_day), max(free_by_day)
+    used = free_by_day[first] - free_by_day[last]
+    if last - first < MIN_SPAN or used <= 0:
+        return None
+    return free / (used / (last - first).days)

@@ -1,0 +1,179 @@
+"""The installation's keys, listed and rotated by an admin."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation, InstallationError
+from digest.settings.concerns import Concern
+from digest.store.models import AuditEntry
+from subscribers.crypto import key_file
+from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
+from subscribers.crypto.passphrase import is_protected
+from subscribers.store import key_rotation
+from subscribers.store.key_check import check_keys
+
+LIST = Act("keys listed", Role.ADMIN, Concern.NONE)
+ROTATE = Act("key rotated", Role.ADMIN, Concern.KEYS, "rotated a key ({subject})")
+RESTORE = Act("keys restored", Role.ADMIN, Concern.KEYS, "restored the key file from a recovery copy")
+PROTECT, UNPROTECT = (
+    Act("keys protected", Role.ADMIN, Concern.KEYS, "protected the key file with a passphrase"),
+    Act("keys unprotected", Role.ADMIN, Concern.KEYS, "removed the passphrase from the key file"),
+)
+
+
+def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> list[key_rotation.KeyUsage]:
+    """List the keys by kind, each with the number of rows that name it. No secret is among it.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LIST.check_role(installation.database, actor, "keys", now=now)
+    with installation.database.read() as session:
+        return key_rotation.list_key_usage(session, installation.keys)
+
+
+def rotate_key(
+    installation: Installation,
+    actor: Actor,
+    kind: KeyKind,
+    *,
+    force_new_key: bool,
+    now: datetime,
+    progress: Callable[[int, int], None],
+) -> tuple[key_rotation.RotationResult, str]:
+    """Make a fresh key of a kind, or finish a rotation that was cut short; give what it did and the new recovery copy.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        InstallationError: there is no key file.
+        KeyFileError: it cannot be used.
+    """
+    with ROTATE.steps(installation, actor, kind, now=now) as draft:
+        file, passphrase = installation.settings.key_file, installation.settings.key_passphrase_text
+        _ = installation.keys  # raises where there is no key file
+        result = key_rotation.rotate_key(
+            installation.database, file, kind, passphrase=passphrase, force_new_key=force_new_key, progress=progress
+        )
+        draft.subject = f"{kind} {result.key_id}"
+        draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}
+        return result, KeyRing.load(file, passphrase).to_json().strip()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRestoration:
+    """What putting a recovery copy back did: where a former file was set aside, and which keys are lost.
+
+    `lost_keys` were made by rotations after the copy (`token 2-0f3a…`) and are named by no row, or the copy were refused.
+    """
+
+    aside: Path | None
+    lost_keys: tuple[str, ...]
+
+
+def restore_keys(
+    installation: Installation, actor: Actor, recovery_copy: str, *, replace: bool, now: datetime
+) -> KeyRestoration:
+    """Put a recovery copy back as the key file, if it is this database's.
+
+    Keys that the former file holds beyond the copy, because some were rotated since, are kept.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        InstallationError: there is a key file, and `replace` is False; or the folder cannot be written.
+        KeyFileError: the copy is damaged.
+        KeyMismatchError: it belongs to another database, or a row names a key that was made after it.
+    """
+    file, passphrase = installation.settings.key_file, installation.settings.key_passphrase_text
+    with RESTORE.steps(installation, actor, "keys", now=now), _change_key_file(file):
+        keys = KeyRing.parse("the recovery copy", recovery_copy, passphrase)
+        aside = None
+        if file.exists():
+            if not replace:
+                raise InstallationError(
+                    f"{file}: there is a key file. To set it aside and put the copy in its place: --replace"
+                )
+            with suppress(KeyFileError):  # what cannot be read has nothing to add
+                keys = keys.joined_with(KeyRing.load(file, passphrase))
+            aside = file.with_name(f"{file.name}.before-{now:%Y%m%dT%H%M%S}")
+        with installation.database.read() as session:
+            check_keys(session, keys, every_row=True)
+            lost_keys = _find_lost_keys(session, keys)
+        if aside:
+            os.link(file, aside)  # so that at no moment there is no key file
+        key_file.replace_file(file, keys.file_text(passphrase))
+        return KeyRestoration(aside, lost_keys)
+
+
+def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
+    """Name the keys that the audit log says were made, and that are not there."""
+    made = session.scalars(select(AuditEntry.subject).where(AuditEntry.act == ROTATE.name).order_by(AuditEntry.id))
+    held = {f"{key.kind} {key.id}" for key in keys.all}
+    return tuple(key for key in dict.fromkeys(made) if key not in held)
+
+
+def list_files_in_clear(installation: Installation) -> list[Path]:
+    """List former key files that `restore_keys` set aside without a passphrase, while the key file has one."""
+    file = installation.settings.key_file
+    if not installation.keys.under_passphrase:
+        return []
+    return [
+        aside
+        for aside in sorted(file.parent.glob(f"{file.name}.before-*"))
+        if not is_protected(aside.read_text("utf-8", "replace"))
+    ]
+
+
+def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
+    """Put the key file under the passphrase of the settings.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        InstallationError: no passphrase is given; there is no key file, or it cannot be written.
+        KeyFileError: it cannot be used, or the passphrase does not open it.
+    """
+    passphrase = installation.settings.key_passphrase_text
+    if passphrase is None:
+        raise InstallationError(
+            "No passphrase is given. Set DIGEST_KEY_PASSPHRASE, or hand it over as the systemd credential "
+            "digest.key-passphrase (docs/keys.md); then run this again."
+        )
+    _rewrite_key_file(installation, actor, PROTECT, passphrase, now)
+
+
+def unprotect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
+    """Write the key file without a passphrase, so that it opens for whoever may read the file.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        InstallationError: there is no key file, or it cannot be written.
+        KeyFileError: it cannot be used, or the passphrase does not open it.
+    """
+    _rewrite_key_file(installation, actor, UNPROTECT, None, now)
+
+
+def _rewrite_key_file(
+    installation: Installation, actor: Actor, act: Act, new_passphrase: str | None, now: datetime
+) -> None:
+    file = installation.settings.key_file
+    with act.steps(installation, actor, "keys", now=now), _change_key_file(file):
+        _ = installation.keys  # raises where there is no key file, or it is not the database's
+        keys = KeyRing.load(file, installation.settings.key_passphrase_text)
+        key_file.replace_file(file, keys.file_text(new_passphrase))
+
+
+@contextmanager
+def _change_key_file(file: Path) -> Iterator[None]:
+    """Be the only one to change the key file; what the disk says against it is an expected error."""
+    try:
+        with key_file.lock_file(file):
+            yield
+    except OSError as exc:
+        raise InstallationError(f"{file}: cannot be written ({exc.strerror}); it is as it was.") from exc

@@ -1,0 +1,330 @@
+"""What happens every night: the consent ledger is proved and sealed, and what was kept long enough goes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.app.accounts.passkeys import delete_old_challenges
+from digest.app.accounts.sign_in import LOG_RETENTION
+from digest.app.subscribers.upload_files import prune_uploads
+from digest.app.upkeep.audit_log import remember_check
+from digest.app.upkeep.disk_growth import record_free_space
+from digest.app.upkeep.seal_mail import mail_seal_when_due
+from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
+from digest.deliver.events import payloads
+from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError, PullResult
+from digest.deliver.providers.registry import find_suppression_lists, is_in_use, provider_kinds
+from digest.deliver.retention import (
+    delivery_disclosures,
+    edition_figures,
+    kept_counts,
+    provider_erasures,
+    repeated_bounces,
+)
+from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
+from digest.deliver.send import rate_limiter
+from digest.installation.guard_notices import queue_address_summary
+from digest.installation.opened import Installation
+from digest.store import staff_sessions
+from digest.store.account_models import SignIn
+from digest.store.alert_models import Alert, AlertPost
+from digest.store.audit import read_audit_head, record_audit
+from digest.store.audit_chain import prove_audit_log
+from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
+from digest.store.staff import forget_removed_addresses
+from subscribers.consent import consent_days, disclosure_sealing, disclosures, seals
+from subscribers.lifecycle import expiry, silent_readers
+from subscribers.reader_language import ENGLISH
+from subscribers.store.models import ConsentDay, Seal
+from subscribers.transfer.imports import drop_import_salts
+
+GROWTH_STATE_KEY = "growth counted"
+SLOT_RETENTION = timedelta(days=90)
+ALERT_RETENTION = timedelta(days=90)
+MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, whatever is kept of deliveries
+DELETE_BATCH_SIZE = 1000  # rows of one write transaction
+
+log = structlog.get_logger("nightly")
+
+
+def run_nightly_steps(installation: Installation, now: datetime) -> str:
+    """Do all that a night owes; say what came of each step.
+
+    A step that fails is named, and stops neither the others nor the next night: each is repeatable.
+    """
+    return "; ".join(_run_step(step, installation, now) for step in NIGHTLY_STEPS)
+
+
+def _run_step(step: Callable[[Installation, datetime], str], installation: Installation, now: datetime) -> str:
+    try:
+        return step(installation, now)
+    except Exception as exc:  # one night's surprise in one step must not keep the others from running
+        log.exception("nightly step failed", step=step.__name__)
+        return f"{step.__name__} failed: {type(exc).__name__}"
+
+
+def seal_disclosures(installation: Installation, now: datetime) -> str:
+    """Seal what says where addresses have been: the deliveries of editions that are over, those of notices, and all other disclosures."""
+    database, keys = installation.database, installation.keys
+    deliveries = seal_deliveries(database, keys, now=now)
+    others = disclosure_sealing.seal_disclosures(database, keys, now=now)
+    return f"sealed {deliveries:,} deliveries and {others:,} other disclosures"
+
+
+def seal_consent_ledger(installation: Installation, now: datetime) -> str:
+    """Prove the ledger, seal it, and mail the seal when it is due; a fault goes into the audit log and the log, by its place."""
+    sealed, proof = prove_and_seal_ledger(installation, now, actor="scheduler")
+    mailed = mail_seal_when_due(installation, sealed, proof, now=now)
+    addressed = f", mailed to admins: {mailed:,}" if mailed else ""
+    if proof.sound:
+        return f"sealed {sealed.links:,} links of {sealed.people:,} people as {sealed.hash[:12]}{addressed}"
+    return f"sealed as {sealed.hash[:12]}{addressed}, and the ledger is broken: run 'digest subscribers verify'"
+
+
+def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
+    """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
+    through = seals.find_stable_point(installation.database)
+    with installation.database.read() as session:
+        proof = seals.prove_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
+        log_proof = prove_audit_log(session)
+        proof = replace(proof, fault=proof.fault or log_proof.fault)
+    assert proof.survey is not None, "it was asked for"
+    with installation.database.write() as session:
+        log_head = seals.LogHead(*read_audit_head(session))
+        sealed = seals.append_seal(session, proof.survey, now, log_head=log_head)
+        counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
+        counted |= {"log_rows": log_head.through}
+        detail = counted | {"root": sealed.root, "seal": sealed.hash}
+        record_audit(session, "ledger sealed", "ledger", detail, actor=actor, now=now)
+        remember_check(session, replace(log_proof, sealed_through=log_head.through), now=now)
+        if not proof.sound:
+            wrong = _describe_faults(proof)
+            record_audit(session, "ledger broken", "ledger", wrong, actor=actor, now=now)
+            log.error("the ledger is broken", **wrong)
+    return sealed, proof
+
+
+def _describe_faults(proof: seals.LedgerProof) -> dict[str, Any]:
+    """Name the first link that doesn't hold, else the first seal; what's wrong with disclosures; and the people whose address doesn't."""
+    faults: dict[str, Any] = {"fault": proof.fault} if proof.fault else {}
+    if proof.broken is not None:
+        faults = {"person": proof.broken.person, "link": proof.broken.seq, "fault": proof.broken.fault}
+    if proof.disclosure_faults:
+        faults["disclosures"] = list(proof.disclosure_faults)
+    if proof.address_faults:
+        faults["addresses"] = {str(at_fault.person): at_fault.fault for at_fault in proof.address_faults}
+    return faults
+
+
+def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
+    """Fold disclosures that are older than 400 days into totals, a batch a transaction."""
+    folded = 0
+    while True:
+        with installation.database.write() as session:
+            some = disclosures.aggregate_disclosures(session, installation.keys, now)
+        folded += some
+        if not some:
+            return f"{folded:,} old disclosures folded"
+
+
+def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str:
+    """Let go of addresses that nobody confirmed in 7 days, and of what was kept of forms for a set time."""
+    return f"{expiry.expire_unconfirmed(installation.database, now=now):,} unconfirmed sign-ups deleted"
+
+
+def settle_silence_questions(installation: Installation, now: datetime) -> str:
+    """End the questions to silent readers that ran out, and take off the list who was told that no answer does that."""
+    gone = silent_readers.settle_unanswered(installation.database, installation.departure_log, now=now)
+    return f"{gone:,} readers taken off who did not answer"
+
+
+def delete_departed_addresses(installation: Installation, now: datetime) -> str:
+    """Empty the rows of people who left 30 days ago, and drop what ties imported consents to a network address."""
+    gone = expiry.delete_expired_addresses(installation.database, now=now)
+    old = now - timedelta(days=installation.settings.file.retention.evidence_days)
+    with installation.database.write() as session:
+        salts = drop_import_salts(session, before=old)
+    return f"{gone:,} addresses of people who are gone let go, {salts:,} imports' salts dropped"
+
+
+def suppress_bouncing_addresses(installation: Installation, now: datetime) -> str:
+    """Suppress addresses that failed too often in a row."""
+    journal = installation.departure_log
+    kept = timedelta(days=installation.settings.file.retention.delivery_days)
+    judged = repeated_bounces.suppress_repeated_bounces(
+        installation.database, installation.keys, journal, now=now, lookback=kept
+    )
+    return f"{judged:,} addresses that keep bouncing suppressed"
+
+
+def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
+    """Make totals of deliveries that were kept long enough."""
+    database, keys = installation.database, installation.keys
+    folded = delivery_disclosures.aggregate_deliveries(database, keys, installation.settings, now=now)
+    return f"{folded:,} old deliveries folded"
+
+
+def keep_edition_counts(installation: Installation, now: datetime) -> str:
+    """Count the deliveries of editions that are over, for the pages that list them."""
+    return f"deliveries of {kept_counts.keep_delivery_counts(installation.database, now=now):,} editions counted"
+
+
+def count_growth(installation: Installation, now: datetime) -> str:
+    """Count the consent events since the last night by day, the readers of today, and what came of the last editions."""
+    database, zone = installation.database, installation.settings.file.publication.zone
+    with database.read() as session:
+        begin, end = _read_counted_through(session), consent_days.find_settled_event(session, now)
+    counted, today = 0, now.astimezone(zone).date()
+    for after in range(begin, end, consent_days.EVENTS_A_STEP):
+        through = min(after + consent_days.EVENTS_A_STEP, end)
+        with database.read() as session:
+            counts = consent_days.count_consent_events(session, zone, after=after, through=through)
+            joined, went = consent_days.count_moves(session, after=after, through=through)
+        with database.write() as session:
+            if _read_counted_through(session) != after:
+                break  # somebody else counts at the same time
+            moves = {(today, consent_days.JOINED_KIND, ""): joined, (today, consent_days.WENT_KIND, ""): went}
+            consent_days.add_day_counts(session, {**counts, **moves})
+            write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
+        counted += sum(counts.values())
+    with database.write() as session:
+        consent_days.record_reader_count(session, today, after=_read_counted_through(session))
+    editions = edition_figures.keep_edition_figures(database, now=now)
+    return f"{counted:,} consent events and {editions} editions counted for growth"
+
+
+def _read_counted_through(session: Session) -> int:
+    return int((read_installation_state(session, GROWTH_STATE_KEY) or {}).get("through", 0))
+
+
+def delete_old_payloads(installation: Installation, now: datetime) -> str:
+    """Delete what providers posted more than 30 days ago."""
+    return f"{payloads.drop_old_payloads(installation.database, now=now):,} old payloads dropped"
+
+
+def delete_old_rate_counts(installation: Installation, now: datetime) -> str:
+    """Delete the counts of minutes that no bound on sending looks at any more."""
+    return f"{rate_limiter.delete_old_counts(installation.database, now=now):,} old minutes forgotten"
+
+
+def request_provider_erasures(installation: Installation, now: datetime) -> str:
+    """Ask the providers to erase whom we have erased, where they ever knew them."""
+    return "; ".join(
+        _request_erasures(installation, kind, kind.erasures, now) for kind in provider_kinds() if kind.erasures
+    )
+
+
+def _request_erasures(
+    installation: Installation, provider: ProviderKind, erasures: ProviderErasures, now: datetime
+) -> str:
+    try:
+        erase = erasures.open_eraser(installation.settings)
+    except ProviderSettingsError as exc:
+        return f"no erasure was passed on: {exc}"
+    recipient = provider.describe_recipient(installation.settings, ENGLISH)
+    report = provider_erasures.forward_erasures(
+        installation.database, installation.keys, provider, erase, recipient=recipient, now=now
+    )
+    if report.trouble or report.given_up:
+        log.warning("erasures", outcome=str(report))
+    return str(report)
+
+
+def pull_provider_suppressions(installation: Installation, now: datetime) -> str:
+    """Apply the suppression lists of the provider in use to our people."""
+    return "; ".join(_pull_if_in_use(installation, kind, now) for kind in provider_kinds() if kind.suppressions)
+
+
+def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: datetime) -> str:
+    if not is_in_use(provider, installation.settings):
+        return f"mail does not go over {provider.title}, so its lists were not read"
+    try:
+        result = pull_suppression_lists(installation, now)
+    except ProviderSettingsError as exc:
+        return f"{provider.title}'s lists were not read: {exc}"
+    for trouble in result.troubles:
+        log.warning("a suppression list", provider=provider.name, trouble=trouble)
+    return str(result)
+
+
+def pull_suppression_lists(installation: Installation, now: datetime, *, from_beginning: bool = False) -> PullResult:
+    """Read what is new on the provider's suppression lists, or everything on them.
+
+    Raises:
+        ProviderSettingsError: the settings do not open the provider's API.
+        OSError: the departure log could not be written.
+    """
+    lists = find_suppression_lists(installation.settings)
+    if from_beginning:
+        with installation.database.write() as session:
+            lists.reset_positions(session)
+    departure_log = installation.departure_log
+    return lists.pull(installation.database, installation.keys, departure_log, installation.settings, now=now)
+
+
+def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
+    """Delete the staff's sessions that ran out, and what their log keeps of sign-ins of more than 90 days ago.
+
+    So are addresses of who was removed from the staff, which older versions kept.
+    """
+    old = SignIn.at < now - LOG_RETENTION
+    deleted = installation.database.delete_in_batches(SignIn, old, size=DELETE_BATCH_SIZE)
+    with installation.database.write() as session:
+        ended = staff_sessions.delete_old_sessions(session, now=now)
+        delete_old_challenges(session, now=now)
+        forget_removed_addresses(session)
+    return f"{ended:,} sessions that ran out and {deleted:,} old sign-ins deleted"
+
+
+def delete_old_slots(installation: Installation, now: datetime) -> str:
+    """Delete what is remembered of the timetable's slots of more than 90 days ago: only the latest are asked about."""
+    old = (TimetableSlot.at < now - SLOT_RETENTION) & (TimetableSlot.job != FIRST_LOOK_JOB)
+    return f"{installation.database.delete_in_batches(TimetableSlot, old, size=DELETE_BATCH_SIZE):,} old slots dropped"
+
+
+def delete_old_day_counts(installation: Installation, now: datetime) -> str:
+    """Delete the counts of days that the pages show no more: of visits to sources, and of consent events."""
+    file, database = installation.settings.file, installation.database
+    kept = max(timedelta(days=file.retention.delivery_days), MIN_DAY_COUNT_RETENTION)
+    first = now.astimezone(file.publication.zone).date() - kept
+    deleted = database.delete_in_batches(SourceDay, SourceDay.day < first, size=DELETE_BATCH_SIZE)
+    deleted += database.delete_in_batches(ConsentDay, ConsentDay.day < first, size=DELETE_BATCH_SIZE)
+    return f"{deleted:,} counts of old days deleted"
+
+
+def delete_old_alerts(installation: Installation, now: datetime) -> str:
+    """Delete the alerts that were over more than 90 days ago."""
+    old = Alert.ended_at < now - ALERT_RETENTION
+    posts = AlertPost.alert_id.in_(select(Alert.id).where(old))
+    installation.database.delete_in_batches(AlertPost, posts, size=DELETE_BATCH_SIZE)
+    return f"{installation.database.delete_in_batches(Alert, old, size=DELETE_BATCH_SIZE):,} old alerts deleted"
+
+
+NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
+    seal_disclosures,
+    seal_consent_ledger,
+    aggregate_old_disclosures,
+    delete_unconfirmed_signups,
+    settle_silence_questions,
+    delete_departed_addresses,
+    suppress_bouncing_addresses,
+    aggregate_old_deliveries,
+    keep_edition_counts,
+    count_growth,
+    delete_old_payloads,
+    delete_old_rate_counts,
+    delete_old_sign_ins,
+    delete_old_slots,
+    delete_old_day_counts,
+    delete_old_alerts,
+    queue_address_summary,
+    prune_uploads,
+    record_free_space,
+    request_provider_erasures,
+    pull_provider_suppressions,  # asks others, and may take its time
+)

@@ -1,0 +1,150 @@
+"""Bringing an installation to the schema of a newer version: backed up as it was, migrated, proved."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, func, make_url, select, table, text
+
+from digest.backups import creation
+from digest.backups.archive import BackupError
+from digest.backups.restore import require_exclusive_use, wait_for_other_connections
+from digest.deliver.retention.delivery_seals import SEALED_TABLES
+from digest.installation.acts import Actor
+from digest.installation.opened import (
+    Installation,
+    InstallationError,
+    ShowProgress,
+    open_installation,
+    refuse_missing_files,
+)
+from digest.settings import Settings
+from digest.store.audit import record_audit
+from digest.store.audit_chain import include_audit_fault
+from digest.store.engine import (
+    Database,
+    newest_schema_revision,
+    open_database,
+    read_schema_revision,
+    refuse_newer_schema,
+)
+from subscribers.consent import seals
+from subscribers.consent.seals import LedgerProof
+from subscribers.errors import ApplicationError
+
+_COUNTED_TABLES = (
+    "person",
+    "suppression",
+    "edition",
+    "delivery",
+    "article",
+)  # no migration adds to them or takes from them
+
+
+_FIRST_WITH_SLOTS = "0037"  # decision 0052
+
+
+class UpgradeError(ApplicationError):
+    """The installation can't be upgraded now; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeResult:
+    """From which schema to which; `backup` is None where there was nothing to bring up to date. `proof` is the ledger's."""
+
+    before: str
+    after: str
+    backup: Path | None
+    proof: LedgerProof
+
+
+def upgrade_installation(
+    settings: Settings, actor: Actor, *, now: datetime, show_progress: ShowProgress
+) -> UpgradeResult:
+    """Back the database up, bring its schema up to date, and prove the result. Where it is up to date it is only proved.
+
+    Whoever can do this sits at the terminal: staff cannot be looked up before the schema is the one that this version knows.
+
+    Raises:
+        InstallationError: there is no installation, or its database is out of reach.
+        SchemaTooNewError: a newer version has worked with it.
+        BackupError: somebody works with it, or it cannot be backed up; nothing has changed. Or rows are missing afterwards.
+        UpgradeError: an edition is going out that this version couldn't go on with.
+    """
+    refuse_missing_files(settings)
+    with closing(open_database(settings.effective_database_url)) as database:
+        before = read_schema_revision(database)
+        refuse_newer_schema(before)
+        if before is None:
+            raise InstallationError(
+                f"{settings.home}: there is no database yet, or it does not answer. Run 'digest init' first."
+            )
+        is_old = before != newest_schema_revision()
+        if before < _FIRST_WITH_SLOTS:
+            _refuse_edition_on_its_way(database)
+        backup = _back_up(settings, database, before, now, show_progress) if is_old else None
+        counts = _count_rows(database) if is_old else {}
+    with open_installation(settings, show_progress=show_progress) as installation:
+        if lost := [name for name, count in counts.items() if _count_rows(installation.database)[name] != count]:
+            raise BackupError(
+                f"after the upgrade {', '.join(lost)} has another number of rows than before. Restore {backup} with the version before."
+            )
+        proof = _prove(installation, show_progress)
+        if backup is not None:
+            detail = {"from": before, "to": newest_schema_revision(), "backup": backup.name}
+            with installation.database.write() as session:
+                record_audit(session, "upgraded", "installation", detail, actor=actor.name, now=now)
+    return UpgradeResult(before, newest_schema_revision(), backup, proof)
+
+
+def _refuse_edition_on_its_way(database: Database) -> None:
+    """Refuse while an edition is going out that was approved with the placeholders of an older version: it would stop midway."""
+    with database.read() as session:
+        name = session.scalar(text("SELECT name FROM edition WHERE state = 'sending' ORDER BY id LIMIT 1"))
+    if name is not None:
+        raise UpgradeError(
+            f"{name} is going out, and this version can't send what the version before approved.",
+            remedy=f"Install the version before, finish sending or run 'digest cancel {name}', then upgrade.",
+        )
+
+
+def _back_up(settings: Settings, database: Database, revision: str, now: datetime, show_progress: ShowProgress) -> Path:
+    """Write a backup of the older schema, while nobody else works with the database."""
+    _refuse_other_users(settings, database)
+    passphrase = settings.backup_passphrase_text
+    # It holds staff addresses, so without a passphrase it stays beside the database.
+    folder = Path((passphrase and settings.file.backup.folder) or settings.home / "backups")
+    file = folder / f"before-upgrade-{revision}-{now:%Y%m%dT%H%M%SZ}.zip{'.age' if passphrase else ''}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise BackupError(f"{folder}: cannot be made ({exc.strerror}). Look at backup.folder in digest.toml.") from exc
+    with show_progress("Backing up") as progress:
+        creation.create_backup(database, file, passphrase=passphrase, now=now, progress=progress)
+    return file
+
+
+def _refuse_other_users(settings: Settings, database: Database) -> None:
+    """A process of the older version would write rows of its schema into the new one."""
+    if database.engine.dialect.name == "sqlite":
+        database.close()
+        require_exclusive_use(Path(make_url(settings.effective_database_url).database or ""))
+        return
+    with database.engine.connect() as connection:
+        wait_for_other_connections(connection)
+
+
+def _count_rows(database: Database) -> dict[str, int]:
+    with database.engine.connect() as connection:
+        return {name: _count_table(connection, name) for name in _COUNTED_TABLES}
+
+
+def _count_table(connection: Connection, name: str) -> int:
+    return connection.scalar(select(func.count()).select_from(table(name))) or 0
+
+
+def _prove(installation: Installation, show_progress: ShowProgress) -> LedgerProof:
+    keys = installation.keys
+    with show_progress("Proving") as progress, installation.database.read() as session:
+        return include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES, progress=progress))

@@ -1,0 +1,155 @@
+"""Emails to admins about guarded actions: one at once when a control is weakened, one a day when addresses were touched.
+
+A member whom an action concerns gets the first, too.
+
+No setting turns them off. They go to proven addresses; without any, as while an installation is set up, nothing is queued.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_hold
+from digest.deliver.providers.base import scrub_addresses
+from digest.deliver.send.notice_queue import make_notice_queue
+from digest.edition.rendering.sanitiser import sanitise_text
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import Database
+from digest.store.guard_models import AddressUse
+from digest.store.staff import list_proven_staff
+from subscribers.crypto.keys import KeyRing
+from subscribers.mail_requests import MailRequest
+from subscribers.store.database import upsert
+
+STAFF_PREFIX = "staff "
+SUMMARY_STATE_KEY = "address summary"
+FACE_WORDS = {"terminal": "on the command line", "desk": "at the desk"}
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRecipients:
+    """Who can be told of a guarded action, by number, with their addresses: the admins, and all members as they were before it."""
+
+    admins: Mapping[int, str] = field(default_factory=dict)
+    proven: Mapping[int, str] = field(default_factory=dict)
+
+    def find_by_subject(self, subject: str) -> dict[int, str]:
+        """Return the admins and the member whom the action concerns, even if that member acts: a session may be stolen."""
+        concerned = {number: email for number, email in self.proven.items() if f"{STAFF_PREFIX}{number}" == subject}
+        return {**self.admins, **concerned}
+
+
+def find_guard_recipients(database: Database, signed_in_as: str) -> GuardRecipients:
+    """Return whom an action is told to: each proven admin but the one who acts, who is told only where nobody else can be.
+
+    It's asked before an action, so that members whom the action removes or demotes are told too.
+    """
+    with database.read() as session:
+        admins = choose_recipients(list_proven_admins(session), signed_in_as)
+        return GuardRecipients(dict(admins), {member.id: member.email for member in list_proven_staff(session)})
+
+
+def list_proven_admins(session: Session) -> list[tuple[int, str]]:
+    """Return number and address of each admin whose address is proven."""
+    return [(member.id, member.email) for member in list_proven_staff(session) if member.role == "admin"]
+
+
+def choose_recipients(admins: Sequence[tuple[int, str]], signed_in_as: str) -> Sequence[tuple[int, str]]:
+    """Return all admins but the one who acts; that one where there is no other."""
+    return [admin for admin in admins if f"{STAFF_PREFIX}{admin[0]}" != signed_in_as] or admins
+
+
+@dataclass(frozen=True, slots=True)
+class GuardNotice:
+    """What admins are told at once: `actor` did what `words` say, which affects `concern`; `subject` is the audit row's."""
+
+    actor: str
+    face: str
+    words: str
+    subject: str
+    concern: str
+    at: datetime
+
+    def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Mapping[int, str]) -> None:
+        """Queue the email for each recipient, in the action's own transaction, to leave under the sender of `settings`.
+
+        That's the sender before the action: a change of the sender can't hold back its own warning.
+        """
+        queue = make_notice_queue(keys, settings, lambda: self.at)
+        facts = {
+            "who": describe_actor(session, self.actor),
+            "did": self.words.replace("{subject}", describe_actor(session, self.subject)),
+            "concern": self.concern,
+            "done_at": self.at.isoformat(),
+            "face": FACE_WORDS.get(self.face, self.face),
+            "sent_from": settings.file.sender.model_dump(include={"name", "address", "reply_to", "bounce_domain"}),
+            **_page_urls(settings),
+        }
+        occasion = secrets.token_hex(6)
+        for number, address in recipients.items():
+            about_you = "yes" if self.subject == f"{STAFF_PREFIX}{number}" else ""
+            own = {"to": address, "about_you": about_you}
+            queue(session, MailRequest("guard", None, f"{number}-{occasion}", facts | own))
+
+
+def count_address_use(session: Session, words: str, actor: str, *, now: datetime) -> None:
+    """Count an action that touches addresses, for the day's summary, in the action's own transaction."""
+    statement = upsert(session, AddressUse).values(words=words, actor=actor, uses=1, since=now)
+    again = {"uses": AddressUse.uses + 1}
+    session.execute(statement.on_conflict_do_update(index_elements=["words", "actor"], set_=again))
+
+
+def queue_address_summary(installation: Installation, now: datetime) -> str:
+    """Queue the day's summary of actions that touched addresses for each proven admin; what it counts is dropped with it.
+
+    At most one a day: what is counted after it waits for the next.
+    """
+    with installation.database.read() as session:
+        if session.scalar(select(AddressUse.uses).limit(1)) is None:
+            return "no actions on addresses to report"
+    queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
+    today = now.astimezone(installation.settings.file.publication.zone).date().isoformat()
+    with installation.database.write() as session:
+        if (installation_hold.read_installation_state(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
+            return "actions on addresses were reported today"
+        uses = session.scalars(select(AddressUse).order_by(AddressUse.actor, AddressUse.words).with_for_update()).all()
+        admins = list_proven_admins(session)
+        if not uses or not admins:
+            return "no admin to report actions on addresses to" if uses else "no actions on addresses to report"
+        lines = [f"{describe_actor(session, use.actor)} {use.words}{_count_words(use.uses)}" for use in uses]
+        facts = {
+            "since": min(use.since for use in uses).isoformat(),
+            "done_at": now.isoformat(),
+            "lines": "\n".join(lines),
+            **_page_urls(installation.settings),
+        }
+        for number, address in admins:
+            queue(session, MailRequest("summary", None, f"{number}-{today}", facts | {"to": address}))
+        installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
+        for use in uses:  # not what somebody counts meanwhile
+            session.delete(use)
+    return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
+
+
+def _count_words(uses: int) -> str:
+    return "" if uses == 1 else f" ({uses:,} times)"
+
+
+def _page_urls(settings: Settings) -> dict[str, str]:
+    return {"log_url": f"{settings.link_base}/admin/audit", "staff_url": f"{settings.link_base}/admin/staff"}
+
+
+def describe_actor(session: Session, name: str) -> str:
+    """Return who acts as an email names them: `Dana (staff 3)`. Without a chosen name it's `staff 3`: no part of an address."""
+    number = name.removeprefix(STAFF_PREFIX)
+    if number == name or not number.isdecimal():
+        return name
+    member = session.get(StaffMember, int(number))
+    chosen = sanitise_text(scrub_addresses(member.name)) if member is not None else ""
+    return f"{chosen} ({name})" if chosen else name

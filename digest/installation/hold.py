@@ -1,0 +1,38 @@
+"""Hold the installation and release it: quick to import, for in an emergency nothing may leave at once."""
+
+from datetime import datetime
+
+from digest.installation.reasons import read_optional_reason
+from digest.deliver.control import installation_hold
+from digest.deliver.control.installation_hold import InstallationHold
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+
+HOLD, RELEASE = (
+    Act("held", Role.ADMIN, Concern.SENDING, "paused all sending"),
+    Act("released", Role.ADMIN, Concern.SENDING, "resumed sending"),
+)
+INSTALLATION = "installation"  # the subject of acts on all that leaves
+
+
+def hold_installation(installation: Installation, *, reason: str, actor: Actor, now: datetime) -> InstallationHold:
+    """Let nothing leave the installation; return what holds it. One that is held already stays held as it was.
+
+    Raises:
+        ReasonError: the reason is too long, or may hold an address.
+    """
+    with HOLD.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
+        reason = read_optional_reason(reason)
+        audit.changed = installation_hold.hold_installation(session, reason, actor=actor.name, now=now)
+        audit.detail = {"because": reason} if reason else {}
+        hold = installation_hold.current_hold(session)
+    assert hold is not None, "it was just written"
+    return hold
+
+
+def release_installation(installation: Installation, *, actor: Actor, now: datetime) -> bool:
+    """Let mail leave the installation again; False where nothing held it."""
+    with RELEASE.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
+        audit.changed = installation_hold.release_installation(session)
+    return audit.changed

@@ -1,0 +1,319 @@
+"""An open installation: its settings (read again when their file has changed), database and keys."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import structlog
+from sqlalchemy import make_url, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from digest.collect.sandbox.client import SANDBOX
+from digest.installation import copy_guard
+from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
+from digest.store.audit import record_audit
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import (
+    Database,
+    describe_driver_error,
+    has_schema,
+    migrate_schema,
+    newest_schema_revision,
+    open_database,
+    read_schema_revision,
+    refuse_newer_schema,
+)
+from digest.store.models import Edition
+from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
+from subscribers.store.key_check import check_keys, holds_people
+
+# Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is made at the start.
+LIVE_TABLES = tuple(name for name in SettingsFile.model_fields if name != "inbound")
+
+log = structlog.get_logger("installation")
+
+_PUT_KEYS_BACK = (
+    "Put the recovery copy, which 'digest init' printed when it made the keys, back: digest keys restore FILE"
+)
+
+BRING_SCHEMA_UP = "Stop what works with it and run 'digest upgrade': it backs the database up, brings its schema up to date and proves it."
+
+FileStamp = tuple[int, int, int]
+
+
+def _read_file_stamp(file: Path | None) -> FileStamp | None:
+    if file is None:
+        return None
+    try:
+        status = file.stat()
+    except OSError:
+        return None  # moved away for a moment, as editors do when they save
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+class InstallationError(ApplicationError):
+    """The installation cannot be opened; the message says what is missing and what to do."""
+
+
+class Installation:
+    """What every command and process works on. Keys are read only when something asks for them; any thread may ask."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Stand on settings that were just read and a database that is open."""
+        self.database = database
+        self._settings = settings
+        self._file_stamp = _read_file_stamp(settings.origin)
+        self._logo_names = ("", "")
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, as their file says them now; the bounce mailbox as it was at the start.
+
+        A file that cannot be used leaves them as they were, and is logged once.
+        """
+        self._follow_file()
+        self._follow_logo()
+        return self._settings
+
+    def look_logo_up_again(self) -> None:
+        """Look the logo up when the settings are next asked for: one was kept."""
+        self._logo_names = ("", "")
+
+    def _follow_logo(self) -> None:
+        """Look up the pictures that the settings name as the logo, once for each pair of names."""
+        look = self._settings.file.look
+        names = (look.logo, look.logo_dark)
+        if names == self._logo_names:
+            return
+        self._logo_names = names
+        # Imported here: it needs what reads pictures, and an installation may have no logo.
+        from digest.edition.logos import find_logo_pair
+
+        with self.database.read() as session:
+            logo = find_logo_pair(session, look)
+        self._settings = self._settings.model_copy(update={"logo": logo})
+
+    def _follow_file(self) -> None:
+        stamp = _read_file_stamp(self._settings.origin)
+        if stamp is None or stamp == self._file_stamp:
+            return
+        self._file_stamp = stamp
+        before = self._settings.file
+        try:
+            after = reload_settings(self._settings).file
+        except SettingsError as exc:
+            log.warning("the settings have changed and can't be used: going on as before", why=str(exc))
+            return
+        changed = {name for name in type(after).model_fields if getattr(after, name) != getattr(before, name)}
+        followed = {name: getattr(after, name) for name in LIVE_TABLES}
+        self._settings = self._settings.model_copy(update={"file": before.model_copy(update=followed)})
+        log.info("the settings have changed", followed=sorted(changed.intersection(LIVE_TABLES)))
+        if waiting := sorted(changed.difference(LIVE_TABLES)):
+            log.warning("some settings count when this process is started again", tables=waiting)
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """The keys of the key file.
+
+        Raises:
+            InstallationError: there is no key file.
+            KeyMismatchError: it is not the one that the database was written with.
+        """
+        file = self.settings.key_file
+        if not file.exists():
+            raise missing_key_file(file, self.database)
+        keys = KeyRing.load(file, self.settings.key_passphrase_text)
+        with self.database.read() as session:
+            check_keys(session, keys)
+        return keys
+
+    def refuse_demo_keys(self) -> None:
+        """Refuse what reaches beyond this machine while the keys are the demo's.
+
+        Raises:
+            InstallationError: they are.
+        """
+        if self.keys.has_demo_keys:
+            raise InstallationError(
+                f"{self.settings.key_file}: these are the demo's keys, which everybody knows, so nothing is sent to the world or "
+                "served beyond this machine with them.",
+                remedy="Set DIGEST_HOME to a new folder and run 'digest init', before anybody subscribes; new keys in this folder "
+                "would not do, because old keys go on verifying.",
+            )
+
+    @property
+    def departure_log(self) -> DepartureLog:
+        """The log of departures outside the database."""
+        return DepartureLog(self.settings.left_log, self.keys)
+
+
+ShowProgress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Takes what is being done, and lends a function that is called with (done, total)."""
+
+
+@contextmanager
+def open_installation(
+    settings: Settings,
+    *,
+    may_create: bool = False,
+    may_migrate: bool = True,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None),
+) -> Iterator[Installation]:
+    """Open an installation with its database at the newest schema, and close it at the end of the block.
+
+    Where there is none it is refused and nothing is made, unless `may_create`: what makes installations says so. What only looks says that
+    it may not migrate: an older schema is refused then, and left as it is. A database that is opened somewhere else than last time is held
+    all the same, so that whoever looks at a copy is told: see `digest.installation.copy_guard`. After an upgrade from before consents were bound to
+    addresses that is done first, with `show_progress`.
+
+    Raises:
+        InstallationError: there is none, its folder or its database is out of reach, or its schema is older and may not be migrated.
+        SchemaTooNewError: a newer version has worked with it.
+    """
+    if may_create:
+        create_home_folder(settings.home)
+    else:
+        refuse_missing_files(settings)
+    with ExitStack() as opened:
+        try:
+            database = open_database(settings.effective_database_url)
+            opened.callback(database.close)
+            if not may_create and not has_schema(database):
+                raise _missing_installation(settings, "its database is empty")
+            if may_migrate:
+                migrate_schema(database)
+            else:
+                _refuse_other_schema(settings, database)
+            copy_guard.hold_if_copied(database, settings, now=clock())
+        except OSError as exc:
+            raise InstallationError(
+                f"{settings.home}: the database can't be opened ({exc.strerror}).",
+                remedy=f"Look at DIGEST_HOME (in {settings.environment_place}).",
+            ) from exc
+        except SQLAlchemyError as exc:
+            # The URL may hold a password, so only what the driver said is shown.
+            reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
+            raise InstallationError(
+                f"The database cannot be opened: {reason}.",
+                remedy=f"Look at DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether its server runs.",
+            ) from exc
+        SANDBOX.keep_closed(settings.private_places)
+        installation = Installation(settings, database)
+        if may_migrate:
+            _bind_older_consents(installation, clock, show_progress)
+        yield installation
+
+
+def _refuse_other_schema(settings: Settings, database: Database) -> None:
+    revision = read_schema_revision(database)
+    refuse_newer_schema(revision)
+    if revision != newest_schema_revision():
+        raise InstallationError(
+            f"{settings.home}: the schema of its database is older ({revision or 'none'}) than this program's "
+            f"({newest_schema_revision()}), and was left as it is.",
+            remedy=BRING_SCHEMA_UP,
+        )
+
+
+def _bind_older_consents(
+    installation: Installation, clock: Callable[[], datetime], show_progress: ShowProgress
+) -> None:
+    """Bind consents of before to their addresses. Without the keys of the database it waits, and so does all that writes about people."""
+    with installation.database.read() as session:
+        if not has_unsalted_addresses(session):
+            return
+    try:
+        keys = installation.keys
+    except ApplicationError:
+        return  # whoever asks for the keys is told what is wrong with them
+    with show_progress("Binding consents to addresses") as progress:
+        bound = bind_addresses(installation.database, keys, now=clock(), progress=progress)
+    if bound:
+        with installation.database.write() as session:
+            detail = {"people": bound}
+            record_audit(session, "consents bound to addresses", "ledger", detail, actor="upgrade", now=clock())
+        log.info("consents bound to addresses", people=bound)
+
+
+def refuse_missing_files(settings: Settings) -> None:
+    """Refuse a folder in which there is no installation, before opening a database would make one.
+
+    Raises:
+        InstallationError: the folder, or the file of the database, is not there.
+    """
+    if not settings.home.is_dir():
+        raise _missing_installation(settings, "there is no such folder")
+    url = make_url(settings.effective_database_url)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        raise _missing_installation(settings, f"there is no {url.database}")
+
+
+def _missing_installation(settings: Settings, reason: str) -> InstallationError:
+    variables = "DIGEST_HOME and DIGEST_DATABASE_URL" if settings.database_url else "DIGEST_HOME"
+    return InstallationError(
+        f"{settings.home.absolute()}: no installation is here, for {reason}.",
+        remedy=f"Check {variables} (in {settings.environment_place}, or in the environment, which wins); to make a new installation run "
+        "'digest init' or 'digest setup', to bring one back 'digest restore FILE'.",
+    )
+
+
+def create_home_folder(home: Path) -> None:
+    """Make the folder that holds everything, closed to other users.
+
+    Raises:
+        InstallationError: it cannot be made.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise InstallationError(
+            f"{home}: cannot be made ({exc.strerror}).", remedy="Set DIGEST_HOME to a folder of yours."
+        ) from exc
+
+
+def missing_key_file(file: Path, database: Database) -> InstallationError:
+    """Say what to do where there is no key file."""
+    return _refusal_of_new_keys(file, database) or InstallationError(
+        f"{file}: no key file.", remedy="Run 'digest init' first."
+    )
+
+
+def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | None:
+    """Return why new keys are no remedy beside a database that was worked with; None where it was not."""
+    with database.read() as session:
+        if holds_people(session):
+            return InstallationError(
+                f"{file}: the key file is missing, and the database holds people whom nobody knows without it: new keys would "
+                "bring back those who left.",
+                remedy=_PUT_KEYS_BACK,
+            )
+        if any(session.scalar(select(table.id).limit(1)) is not None for table in (StaffMember, Edition)):
+            return InstallationError(
+                f"{file}: the key file is missing, and the database holds editions or staff: with new keys no approval could be "
+                "proved and nobody's sign-in read.",
+                remedy=_PUT_KEYS_BACK,
+            )
+    return None
+
+
+def create_key_file(installation: Installation) -> KeyRing | None:
+    """Make the key file where there is none, and return its keys; None where the database's own is there already.
+
+    Raises:
+        InstallationError: there is none, and the database was written with other keys.
+        KeyMismatchError: the one that is there is not the database's.
+        KeyFileError: it cannot be made or read.
+    """
+    settings = installation.settings
+    if settings.key_file.exists():
+        _ = installation.keys  # raises where they are not the database's
+        return None
+    if refusal := _refusal_of_new_keys(settings.key_file, installation.database):
+        raise refusal
+    return KeyRing.create(settings.key_file, settings.key_passphrase_text)

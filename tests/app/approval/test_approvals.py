@@ -1,0 +1,194 @@
+"""Approving with colleagues: an author alone may not, a note stops it, and what was approved last can stand again at a deadline."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from digest.app.approval import approvals
+from digest.app.editing import changes as editing
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.edition import approval, approval_proof
+from digest.edition.approval import ApprovalError
+from digest.edition.edits import EditionField
+from digest.edition.sent_back_notes import SentBackError
+from digest.installation.acts import SCHEDULER, Actor, Face, Role
+from digest.installation.opened import Installation
+from digest.settings import ApprovalSettings
+from digest.store.approval_models import ApprovalState, SentBackNote
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import Database
+from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.crypto.keys import KeyRing
+from tests.app.editing.test_changes import ROOMY, TITLES, form, headlines, url_of
+from tests.edition.test_drafting import NOW, add, bodies, drafted
+
+LATER = NOW + timedelta(hours=1)
+DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))
+
+
+@pytest.fixture
+def install(one_database: Database, tmp_path: Path) -> Installation:
+    """Give an installation with a draft of five stories and three editors, where one has to approve."""
+    return draft_for_editors(one_database, tmp_path)
+
+
+@pytest.fixture
+def install_on_both(database: Database, tmp_path: Path) -> Installation:
+    """Give the same on each database: for what the rows of versions and notes say later."""
+    return draft_for_editors(database, tmp_path)
+
+
+def draft_for_editors(database: Database, home: Path) -> Installation:
+    for hours, title in enumerate(TITLES, 1):
+        add(database, title, dated=NOW - timedelta(hours=hours), found=NOW)
+    sender = ROOMY.file.sender.model_copy(update={"postal_address": "1 Main St, Springfield"})
+    file = ROOMY.file.model_copy(update={"sender": sender})
+    installation = Installation(ROOMY.model_copy(update={"home": home, "file": file}), database)
+    KeyRing.create(installation.settings.key_file)
+    drafted(installation)
+    with database.write() as session:
+        for name in ("dana", "priya", "sam"):
+            session.add(
+                StaffMember(
+                    email=f"{name}@news.example.org", role="editor", added_at=NOW, added_by="test", proven_at=NOW
+                )
+            )
+            session.flush()
+    return installation
+
+
+def wants_two(install: Installation) -> Installation:
+    file = install.settings.file.model_copy(update={"approval": ApprovalSettings(approvers=2)})
+    return Installation(install.settings.model_copy(update={"file": file}), install.database)
+
+
+def approve(install: Installation, actor: Actor) -> None:
+    mark = edition_status(install, "current", now=LATER).content_hash
+    editions.approve_edition(install, "current", mark, actor=actor, now=LATER)
+
+
+def write_intro(install: Installation, actor: Actor, text: str) -> None:
+    editing.write_edition_text(install, form(actor=actor), EditionField.INTRO, text)
+
+
+def edition_of(install: Installation) -> Edition:
+    with install.database.read() as session:
+        return session.scalars(select(Edition)).one()
+
+
+def version_states(install: Installation) -> list[ApprovalState]:
+    with install.database.read() as session:
+        return [a.state for a in approval.list_approvals(session, session.scalars(select(Edition)).one())]
+
+
+def test_an_author_may_not_approve_and_a_colleague_may(install: Installation) -> None:
+    write_intro(install, DANA, "Good morning.")
+    with pytest.raises(ApprovalError, match="You wrote what still needs approval"):
+        approve(install, DANA)
+    approve(install, PRIYA)
+    assert edition_of(install).state == EditionState.APPROVED
+
+
+def test_two_approve_and_neither_is_the_author(install_on_both: Installation) -> None:
+    both = wants_two(install_on_both)
+    write_intro(both, DANA, "Good morning.")
+    approve(both, PRIYA)
+    assert edition_of(both).state == EditionState.DRAFT
+    for actor, why in ((PRIYA, "already"), (DANA, "You wrote")):
+        with pytest.raises(ApprovalError, match=why):
+            approve(both, actor)
+    approve(both, SAM)
+    assert edition_of(both).state == EditionState.APPROVED
+    write_intro(both, SAM, "Good evening.")
+    assert version_states(both) == [ApprovalState.SUPERSEDED]
+    # Two wrote the intro, so two others have to approve what each of them wrote.
+    for actor, state in ((SAM, EditionState.DRAFT), (DANA, EditionState.DRAFT), (PRIYA, EditionState.APPROVED)):
+        approve(both, actor)
+        assert edition_of(both).state == state
+
+
+def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(install_on_both: Installation) -> None:
+    approve(install_on_both, DANA)
+    approvals.send_back_edition(
+        install_on_both, "current", " Check the <b>cranes</b>\nwith Sam. ", actor=PRIYA, now=LATER
+    )
+    assert edition_of(install_on_both).state == EditionState.DRAFT
+    assert version_states(install_on_both) == [ApprovalState.TAKEN_BACK]
+    with pytest.raises(ApprovalError, match="sent back with a note that is not done"):
+        approve(install_on_both, DANA)
+    with install_on_both.database.read() as session:
+        note = session.scalars(select(SentBackNote)).one()
+        assert (note.text, note.actor, note.done_at) == ("Check the cranes with Sam.", PRIYA.name, None)
+        assert [a.detail for a in session.scalars(select(AuditEntry)) if a.act == "sent back"] == [
+            {"note": note.id, "taken back": [1]}
+        ]
+    approvals.finish_note(install_on_both, "current", note.id, actor=SAM, now=LATER)
+    approve(install_on_both, DANA)
+    with install_on_both.database.read() as session:
+        note = session.scalars(select(SentBackNote)).one()
+        assert (note.done_by, note.done_at) == (SAM.name, LATER)
+    with pytest.raises(SentBackError, match="done already"):
+        approvals.finish_note(install_on_both, "current", note.id, actor=SAM, now=LATER)
+
+
+def test_sending_back_what_only_one_approved_ends_that_and_leaves_what_was_approved_before(
+    install: Installation,
+) -> None:
+    approve(install, DANA)
+    write_intro(install, SAM, "Good morning.")
+    both = wants_two(install)
+    approve(both, DANA)
+    approvals.send_back_edition(both, "current", "The intro is cold.", actor=PRIYA, now=LATER)
+    assert version_states(both) == [ApprovalState.TAKEN_BACK, ApprovalState.SUPERSEDED]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("  ", "Say in the note"), ("<p></p>", "Say in the note"), ("x" * 1001, "1,001 characters")]
+)
+def test_a_note_that_says_nothing_or_too_much_is_refused(install: Installation, text: str, why: str) -> None:
+    approve(install, DANA)
+    with pytest.raises(SentBackError, match=why):
+        approvals.send_back_edition(install, "current", text, actor=PRIYA, now=LATER)
+    assert edition_of(install).state == EditionState.APPROVED
+
+
+def test_what_has_gone_out_is_not_sent_back(install: Installation) -> None:
+    with install.database.write() as session:
+        session.scalars(select(Edition)).one().state = EditionState.SENDING
+    with pytest.raises(SentBackError, match="cannot be sent back any more"):
+        approvals.send_back_edition(install, "current", "Too late", actor=PRIYA, now=LATER)
+
+
+def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_of(
+    install_on_both: Installation,
+) -> None:
+    editing.drop_stories(install_on_both, form(actor=DANA), url_of(TITLES[4]))
+    approve(install_on_both, PRIYA)
+    approved, said, before = bodies(install_on_both.database), headlines(install_on_both), edition_of(install_on_both)
+    write_intro(install_on_both, DANA, "After all")
+    editing.drop_stories(install_on_both, form(actor=DANA), url_of(TITLES[0]))
+    assert bodies(install_on_both.database) != approved
+    assert approvals.reinstate_last_approval(install_on_both, "current", actor=SCHEDULER, now=LATER) == 1
+    assert (bodies(install_on_both.database), headlines(install_on_both)) == (approved, said)
+    after = edition_of(install_on_both)
+    assert (after.state, after.approved_by, after.approved_at) == (EditionState.APPROVED, before.approved_by, LATER)
+    with install_on_both.database.read() as session:
+        edition = session.scalars(select(Edition)).one()
+        approval_proof.verify_approval(session, edition, settings=install_on_both.settings, keys=install_on_both.keys)
+        last = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
+    assert last is not None
+    assert (last.act, last.actor, last.detail["version"]) == ("reinstated an approval", "scheduler", 1)
+    write_intro(install_on_both, DANA, "Once more")
+    assert version_states(install_on_both) == [ApprovalState.SUPERSEDED]
+
+
+def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None:
+    approve(install, DANA)
+    write_intro(install, SAM, "Good morning.")
+    editions.void_approval(install, "current", actor=DANA, now=LATER)
+    with pytest.raises(ApprovalError, match="No version"):
+        approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=LATER)
+    assert edition_of(install).state == EditionState.DRAFT

@@ -1,0 +1,415 @@
+"""Whole weeks on a simulated clock: the timetable drafts, reminds, decides at the deadline and sends; the clocks change in between.
+
+The clock goes forward in New York on Sunday, March 14, 2027; the edition's release is on Friday, March 19, at 6 a.m., 10:00 UTC.
+"""
+
+import email
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from email import policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select
+
+import scheduler
+from digest.app import jobs
+from digest.app.approval import deadlines, last_look
+from digest.app.calendar import releases as calendar
+from digest.app.doctor.attention import attention_sentences
+from digest.app.editing import changes as editing
+from digest.app.editing.edit_application import EditForm
+from digest.app.editions import drafting as editions
+from digest.app.jobs import JobContext
+from digest.app.sending import control as sending
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
+from digest.edition.approval import current_content_hash
+from digest.edition.edits import EditionField
+from digest.edition.queries import release_slot
+from digest.edition.release_calendar import DeadlineDecision, decide_at_deadline
+from digest.installation.acts import SCHEDULER
+from digest.installation.opened import Installation
+from digest.settings import (
+    PublicationSettings,
+    ScheduleSettings,
+    SelectionSettings,
+    SenderSettings,
+    Settings,
+    SettingsFile,
+)
+from digest.settings.edition import DeadlineRule
+from digest.store import timetable_slots
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import Database
+from digest.store.models import AuditEntry, Edition, EditionState, Source
+from digest.timetable import DueJob
+from subscribers.crypto.keys import KeyRing
+from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
+from tests.actors import ADMIN, EDITOR
+from tests.collect.stored_documents import store_document
+from tests.conftest import ROOT
+
+SATURDAY = datetime(2027, 3, 13, 14, tzinfo=UTC)
+STEP = timedelta(hours=2)
+LONG_STEP = timedelta(hours=8)  # until a day before where a test goes to
+RELEASE = datetime(2027, 3, 19, 10, tzinfo=UTC)
+WEEK = timedelta(days=7)
+SUMMARIES = {
+    "Border tunnel found under a market hall": "Agents sealed a passage of ninety meters near the crossing.",
+    "Hospital network recovers from ransomware": "Nurses wrote on paper for three days until servers came back.",
+    "Coast Guard drill closes the harbor": "Tugs and helicopters practiced a tanker fire off the breakwater.",
+}
+EARLY, FRESH, LATE = SUMMARIES
+EDITOR_ADDRESS = "dana@newsroom.example"
+
+
+def page_address(title: str) -> str:
+    return f"https://a.example.org/{title.replace(' ', '-')}"
+
+
+class FetcherWithoutPage(BundledFetcher):
+    """The bundled sample, and a page that is gone."""
+
+    gone = ""
+
+    def get(self, url: str, **asked: Any) -> FetchResult:
+        if url == self.gone:
+            raise FetchError(url, FetchErrorReason.MISSING, "is not there", status=404)
+        return super().get(url, **asked)
+
+    def may_read(self, url: str) -> bool:
+        return url == self.gone or super().may_read(url)
+
+
+@dataclass
+class SimulatedWeek:
+    """An installation whose timetable runs by a clock that the test turns."""
+
+    install: Installation
+    fetcher: FetcherWithoutPage
+    now: datetime = SATURDAY
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def run_until(self, moment: datetime) -> None:
+        """Turn the clock on, and do at each step what the timetable owes."""
+        context = JobContext(self.install, self.clock)
+        backoff = scheduler.ReleaseBackoff()
+        while self.now < moment:
+            step = LONG_STEP if moment - self.now > timedelta(days=1) else STEP
+            self.now = min(self.now + step, moment)
+            for job in jobs.CALENDAR_JOBS:
+                for slot in jobs.find_due_slots(context, job, scheduler.job_rules(self.install)[job]):
+                    if job == "draft":
+                        self.draft(slot)
+                    else:
+                        jobs.run_slot(context, slot)
+            for name in last_look.find_due_looks(self.install, now=self.now):
+                last_look.look_again(self.install, name, actor=SCHEDULER, clock=self.clock, fetcher=self.fetcher)
+            scheduler.send_due_editions(context, backoff)
+        jobs.send_notices(context)
+
+    def draft(self, slot: DueJob) -> None:
+        """Draft as the timetable does, without the network."""
+        assert timetable_slots.claim_slot(self.install.database, slot, JobContext(self.install).owner, self.now)
+        name = editions.draft_next_edition(self.install, now=self.now, actor=EDITOR, fetcher=self.fetcher).name
+        timetable_slots.complete_slot(self.install.database, slot, name, self.now)
+
+    def publish(self, title: str) -> None:
+        """Publish an article an hour before now."""
+        with self.install.database.write() as session:
+            source = session.scalars(select(Source)).one()
+            url = page_address(title)
+            item = ParsedItem(
+                guid=title,
+                url=url,
+                link=url,
+                title=title,
+                summary=SUMMARIES[title],
+                published=self.now - timedelta(hours=1),
+                date_basis=DateBasis.PUBLISHED,
+            )
+            store_document(session, source, ParsedDocument(DocumentKind.RSS, (item,)), self.now)
+
+    def approve(self, name: str) -> None:
+        with self.install.database.read() as session:
+            edition = session.scalars(select(Edition).where(Edition.name == name)).one()
+            mark = current_content_hash(session, edition, self.install.settings)
+        editions.approve_edition(self.install, name, mark, actor=ADMIN, now=self.now)
+
+    def write_subject(self, name: str, text: str) -> None:
+        editing.write_edition_text(self.install, EditForm(name, EDITOR, self.now), EditionField.SUBJECT, text)
+
+    @property
+    def states(self) -> dict[str, EditionState]:
+        with self.install.database.read() as session:
+            editions_since = select(Edition).where(Edition.release_at > SATURDAY).order_by(Edition.release_at)
+            return {e.name: e.state for e in session.scalars(editions_since)}
+
+    @property
+    def headlines(self) -> dict[str, list[str]]:
+        """What each edition says, in order."""
+        with self.install.database.read() as session:
+            editions_since = select(Edition).where(Edition.release_at > SATURDAY).order_by(Edition.release_at)
+            return {
+                e.name: [entry["headline"] for section in e.content["sections"] for entry in section["entries"]]
+                for e in session.scalars(editions_since)
+            }
+
+    def mails(self, folder: str) -> list[str]:
+        """Give the subjects of what was handed over: `edition` or `notice`, the latter to the editor alone."""
+        messages = [
+            email.message_from_bytes(file.read_bytes(), policy=policy.default)
+            for file in sorted((self.install.settings.home / "outbox").rglob("*.eml"))
+            if folder in file.parts
+        ]
+        wanted = EDITOR_ADDRESS if folder == "notice" else "reader@county.example"
+        assert {str(message["To"]) for message in messages} <= {wanted}
+        return sorted(str(message["Subject"]) for message in messages)
+
+    def outlook(self) -> list[str]:
+        with self.install.database.read() as session:
+            return attention_sentences(session, self.now, self.install.settings.file)
+
+
+@pytest.fixture
+def start_week(one_database: Database, tmp_path: Path) -> Callable[..., SimulatedWeek]:
+    """Give a function that sets up the installation with a rule for the deadline."""
+    return make_start(one_database, tmp_path)
+
+
+@pytest.fixture
+def start_week_on_both(database: Database, tmp_path: Path) -> Callable[..., SimulatedWeek]:
+    """Give the same on each database, for the weeks in which the most happens."""
+    return make_start(database, tmp_path)
+
+
+def make_start(database: Database, home: Path) -> Callable[..., SimulatedWeek]:
+    def start(rule: DeadlineRule = "wait") -> SimulatedWeek:
+        settings = Settings(
+            file=SettingsFile(
+                publication=PublicationSettings(first_number=147),
+                sender=SenderSettings(postal_address="1 Test Street"),
+                select=SelectionSettings(minimum=1),
+                schedule=ScheduleSettings(at_deadline=rule),
+            ),
+            home=home,
+            base_url="https://news.example.org",
+            mail_url=SecretStr("outbox:"),
+        )
+        KeyRing.create(settings.key_file)
+        install = Installation(settings, database)
+        with database.write() as session:
+            evidence = ConsentEvidence("Yes.", "1", "en", "hls.today", "form", "Eve", SATURDAY - WEEK)
+            add_subscriber(session, install.keys, "reader@county.example", evidence=evidence, now=SATURDAY - WEEK)
+            session.add(Source(url="https://a.example.org/feed", name="A", publisher="A Press", topics={}))
+            session.add(sent_edition())
+            member = StaffMember(email=EDITOR_ADDRESS, name="Dana", role="editor", added_by="test")
+            member.added_at = member.proven_at = SATURDAY
+            session.add(member)
+        timetable_slots.ensure_timetable_start(database, SATURDAY)
+        fetcher = FetcherWithoutPage(ROOT / "digest" / "sample")
+        week = SimulatedWeek(install, fetcher)
+        week.publish(EARLY)
+        return week
+
+    return start
+
+
+StartWeek = Callable[..., SimulatedWeek]
+
+
+def sent_edition() -> Edition:
+    """Make the edition of the week before: without one the first looks back a week and no further."""
+    moment = RELEASE - WEEK
+    return Edition(
+        slot=release_slot(moment),
+        name="2027-W10",
+        number=146,
+        state=EditionState.SENT,
+        opens_at=moment - WEEK,
+        cut_off=moment - timedelta(hours=12),
+        release_at=moment,
+        drafted_at=moment - timedelta(hours=12),
+        content={},
+    )
+
+
+def test_an_edition_that_nobody_approves_waits_and_goes_as_soon_as_somebody_does(start_week: StartWeek) -> None:
+    week = start_week("wait")
+    week.run_until(RELEASE + 2 * STEP)
+    assert week.states == {"2027-W11": EditionState.DRAFT}
+    assert week.mails("notice") == [
+        "No. 147 is not approved, and waits",
+        "No. 147 waits for approval until Thursday, March 18, 8 p.m. ET",
+    ]
+    assert any(
+        sentence.startswith("No. 147 is not approved, and its deadline is over: Thursday")
+        for sentence in week.outlook()
+    )
+    week.approve("2027-W11")
+    week.run_until(week.now + STEP)
+    assert week.states == {"2027-W11": EditionState.SENT}
+    assert len(week.mails("edition")) == 1
+
+
+def test_an_edition_that_nobody_approves_is_skipped_and_its_week_goes_into_the_next(start_week: StartWeek) -> None:
+    week = start_week("skip")
+    week.run_until(RELEASE + STEP)
+    assert week.states == {"2027-W11": EditionState.CANCELLED}
+    assert week.mails("notice")[0] == "No. 147 is skipped: nobody approved it"
+    week.run_until(RELEASE + WEEK - timedelta(hours=12))
+    week.approve("2027-W12")
+    week.run_until(RELEASE + WEEK)
+    assert week.states == {"2027-W11": EditionState.CANCELLED, "2027-W12": EditionState.SENT}
+    assert len(week.mails("edition")) == 1
+
+
+def test_the_last_approved_version_goes_out_where_what_was_changed_since_is_not_approved(
+    start_week_on_both: StartWeek,
+) -> None:
+    week = start_week_on_both("send-last-approved")
+    week.run_until(RELEASE - timedelta(hours=12))
+    week.write_subject("2027-W11", "As it was approved")
+    week.approve("2027-W11")
+    week.write_subject("2027-W11", "Changed since")
+    assert week.states == {"2027-W11": EditionState.DRAFT}
+    week.run_until(RELEASE - timedelta(hours=10))
+    assert week.states == {"2027-W11": EditionState.APPROVED}
+    with week.install.database.read() as session:
+        assert session.scalars(select(Edition.subject).where(Edition.number == 147)).all() == ["As it was approved"]
+    week.run_until(RELEASE)
+    assert week.states == {"2027-W11": EditionState.SENT}
+    assert week.mails("edition") == ["As it was approved"]
+    assert "No. 147 goes out as it was last approved" in week.mails("notice")
+
+
+def test_a_version_that_was_taken_back_never_goes_out(start_week: StartWeek) -> None:
+    week = start_week("send-last-approved")
+    week.run_until(RELEASE - timedelta(hours=12))
+    week.approve("2027-W11")
+    editions.void_approval(week.install, "2027-W11", actor=EDITOR, now=week.now)
+    week.run_until(RELEASE + STEP)
+    assert week.states == {"2027-W11": EditionState.DRAFT}
+    assert week.mails("edition") == []
+
+
+def test_a_version_that_can_be_sent_no_more_keeps_the_draft_as_it_is_and_the_editors_read_why(
+    start_week: StartWeek,
+) -> None:
+    week = start_week("send-last-approved")
+    week.run_until(RELEASE - timedelta(hours=12))
+    week.write_subject("2027-W11", "As it was approved")
+    week.approve("2027-W11")
+    week.write_subject("2027-W11", "Changed since")
+    settings = week.install.settings
+    sender = settings.file.sender.model_copy(update={"reply_to": "others@news.example.org"})
+    file = settings.file.model_copy(update={"sender": sender})
+    week.install = Installation(settings.model_copy(update={"file": file}), week.install.database)
+    week.run_until(RELEASE + STEP)
+    assert week.states == {"2027-W11": EditionState.DRAFT}
+    assert week.mails("edition") == []
+    assert "No. 147 is not approved, and waits" in week.mails("notice")
+    with week.install.database.read() as session:
+        assert session.scalars(select(Edition.subject).where(Edition.name == "2027-W11")).one() == "Changed since"
+        assert not [act for act in session.scalars(select(AuditEntry.act)) if act.startswith("failed")]
+    notices = [path.read_text("utf-8") for path in (settings.home / "outbox").rglob("*.eml")]
+    assert any("last approved version cannot go out in its place" in notice for notice in notices)
+
+
+def test_a_moved_an_extra_and_a_skipped_edition_each_go_their_whole_way(start_week_on_both: StartWeek) -> None:
+    week = start_week_on_both()
+    install = week.install
+    calendar.add_release(install, date(2027, 3, 16), time(12), actor=EDITOR, now=week.now)
+    calendar.move_release(install, RELEASE, date(2027, 3, 18), time(6), actor=EDITOR, now=week.now)
+    calendar.skip_release(install, RELEASE + WEEK, actor=EDITOR, now=week.now)
+    week.run_until(datetime(2027, 3, 15, 22, tzinfo=UTC))
+    week.approve("2027-W11-2")
+    week.run_until(datetime(2027, 3, 16, 16, tzinfo=UTC))
+    assert week.states == {"2027-W11-2": EditionState.SENT}
+    week.publish(FRESH)
+    week.run_until(datetime(2027, 3, 17, 22, tzinfo=UTC))
+    week.approve("2027-W11")
+    week.run_until(datetime(2027, 3, 18, 10, tzinfo=UTC))
+    assert week.states == {"2027-W11-2": EditionState.SENT, "2027-W11": EditionState.SENT}
+    week.publish(LATE)
+    week.run_until(RELEASE + 2 * WEEK - timedelta(hours=12))
+    week.approve("2027-W13")
+    week.run_until(RELEASE + 2 * WEEK)
+    assert week.states == dict.fromkeys(["2027-W11-2", "2027-W11", "2027-W13"], EditionState.SENT)
+    assert week.headlines == {"2027-W11-2": [EARLY], "2027-W11": [FRESH], "2027-W13": [LATE]}
+    with install.database.read() as session:
+        numbers = select(Edition.number).where(Edition.release_at > SATURDAY).order_by(Edition.release_at)
+        assert session.scalars(numbers).all() == [147, 148, 149]
+
+
+def test_a_gone_article_keeps_the_week_from_going_until_it_is_taken_out_and_approved_again(
+    start_week: StartWeek,
+) -> None:
+    week = start_week("skip")
+    week.publish(FRESH)
+    week.run_until(RELEASE - timedelta(hours=12))
+    week.approve("2027-W11")
+    week.fetcher.gone = page_address(EARLY)
+    week.run_until(RELEASE + STEP)
+    assert week.states == {"2027-W11": EditionState.APPROVED}
+    assert week.mails("edition") == []
+    assert week.mails("notice") == ["No. 147 is paused: visitors can't read an article"]
+    assert any("Remove it at the desk and approve again" in sentence for sentence in week.outlook())
+    editing.drop_stories(week.install, EditForm("2027-W11", EDITOR, week.now), page_address(EARLY))
+    assert week.states == {"2027-W11": EditionState.DRAFT}
+    assert not any("read an article anymore" in sentence for sentence in week.outlook())
+    week.approve("2027-W11")
+    assert sending.find_pending_releases(week.install, now=week.now).ready_to_send == ()
+    week.run_until(week.now + STEP)
+    assert week.states == {"2027-W11": EditionState.SENT}
+    assert week.headlines["2027-W11"] == [FRESH]
+    assert len(week.mails("edition")) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "unapproved", "has_version", "late", "decision"),
+    [
+        ("skip", False, True, False, DeadlineDecision.NOTHING),
+        ("skip", True, True, False, DeadlineDecision.SKIP),
+        ("wait", True, True, False, DeadlineDecision.WAIT),
+        ("send-last-approved", True, True, False, DeadlineDecision.SEND_VERSION),
+        ("send-last-approved", True, False, False, DeadlineDecision.WAIT),
+        ("send-last-approved", True, True, True, DeadlineDecision.NOTHING),
+    ],
+)
+def test_what_a_deadline_decides(
+    *, rule: str, unapproved: bool, has_version: bool, late: bool, decision: DeadlineDecision
+) -> None:
+    now = RELEASE + (timedelta(hours=25) if late else timedelta())
+    decided = decide_at_deadline(rule, unapproved=unapproved, has_version=has_version, release_at=RELEASE, now=now)
+    assert decided is decision
+
+
+def test_a_reminder_that_runs_twice_mails_once_and_says_what_is_in_the_edition(start_week: StartWeek) -> None:
+    week = start_week("skip")
+    week.run_until(RELEASE - timedelta(hours=12))
+    intro = "An intro that says what the week held."
+    editing.write_edition_text(week.install, EditForm("2027-W11", EDITOR, week.now), EditionField.INTRO, intro)
+    week.now = RELEASE - timedelta(hours=11)
+    assert [deadlines.remind_editors(week.install, now=week.now) for _ in range(2)] == ["1 reminded", "0 reminded"]
+    jobs.send_notices(JobContext(week.install, week.clock))
+    (file,) = (week.install.settings.home / "outbox").rglob("*.eml")
+    message = email.message_from_bytes(file.read_bytes(), policy=policy.default)
+    text = message.get_body(("plain",))
+    page = message.get_body(("html",))
+    assert text is not None
+    assert page is not None
+    for body in (text.get_content(), page.get_content()):
+        words = " ".join(body.split())
+        assert f"1. {EARLY} {SUMMARIES[EARLY]}" in words
+        assert f"{intro} FEATURED" in words
+        assert "it is skipped, and its week goes into the next edition" in words
+        assert "https://news.example.org/desk/editions/2027-W11" in words
+        assert "reader@county.example" not in words

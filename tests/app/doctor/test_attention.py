@@ -1,0 +1,137 @@
+"""What somebody should look at is said by `digest status` and `digest doctor` alike."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import select
+
+from digest.app.doctor.attention import attention_sentences
+from digest.app.subscribers import lists, running_imports
+from digest.app.subscribers.child_work import WorkStoppedError
+from digest.cli import digest
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation, open_installation
+from digest.settings import load_settings
+from digest.store.delivery_models import InstallationState
+from digest.store.process_owner import ProcessOwner
+from subscribers.signup.rate_limits import SURGE_ALARM_KIND
+from subscribers.store.models import ImportBatch
+from subscribers.store.signup_models import SignupAlarm
+from subscribers.transfer.options import ImportOptions
+from tests.web.conftest import store_edition
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def home(initialised_home: Path) -> Path:
+    return initialised_home.parent
+
+
+def _run(*words: str) -> Result:
+    return CliRunner().invoke(digest, list(words))
+
+
+def _install_rows(*rows: object) -> Installation:
+    with open_installation(load_settings()) as install:
+        store_edition(install)
+        with install.database.write() as session:
+            session.add_all(rows)
+        return install
+
+
+def _surge() -> SignupAlarm:
+    return SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})
+
+
+def _begun() -> ImportBatch:
+    return ImportBatch(origin="Mailchimp", file_hash="f", options={}, actor="eve", started_at=NOW, counts={}, reached=0)
+
+
+def test_an_alarm_and_an_unfinished_import_are_named_with_what_to_do(home: Path) -> None:
+    assert home.is_dir()
+    _install_rows(_surge(), _begun())
+    status, doctor = _run("status", "2026-W47").output, _run("doctor").output
+    for said in (status, doctor):
+        assert "Sign-ups have surged since 2026-11-20 12:00 UTC, with up to 120 forms in an hour. Networks" in said
+        assert "Import 1 (Mailchimp, begun 2026-11-20 12:00 UTC) was not finished" in said
+        assert "digest subscribers import --abandon 1" in said
+    found = json.loads(_run("status", "2026-W47", "--json").output)["attention"]
+    assert len(found) == 2
+
+
+def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
+    file = home / "list.csv"
+    file.write_text("email\nada@example.org\n", "utf-8")
+    actor = Actor("terminal:eve", Role.ADMIN, Face.TERMINAL)
+    said: list[list[str]] = []
+    with open_installation(load_settings()) as install:
+
+        def look() -> list[str]:
+            with install.database.read() as session:
+                return attention_sentences(session, NOW)
+
+        def stop(_row: int, _rows: int) -> None:
+            said.append(look())
+            raise WorkStoppedError("Stopped.")
+
+        with pytest.raises(WorkStoppedError):
+            lists.import_list(install, actor, file, ImportOptions(), now=NOW, progress=stop)
+        (left,) = look()
+        with install.database.write() as session:
+            batch = session.scalars(select(ImportBatch)).one()
+        with running_imports.announce_import(install.database, batch.file_hash, now=NOW):
+            assert look() == []
+            with install.database.read() as session:
+                late = NOW + running_imports.TRUSTED_FOR + timedelta(minutes=1)
+                assert attention_sentences(session, late) == [left], "a machine that went silent works no more"
+            with install.database.write() as session:  # the process is gone: its number is another's by now
+                dead = ProcessOwner(nonce="gone")
+                stored = session.scalars(
+                    select(InstallationState).where(InstallationState.name.startswith("import at work"))
+                ).one()
+                stored.value = {"owner": str(dead), "at": NOW.isoformat()}
+            assert look() == [left]
+    assert said == [[]]
+    assert "was not finished" in left
+
+
+def test_a_section_that_no_source_feeds_is_named_with_what_to_do(home: Path) -> None:
+    file = home / "digest.toml"
+    file.write_text(file.read_text("utf-8").replace('section = "events"', 'section = "news"'), "utf-8")
+    _install_rows()
+    status, doctor = _run("status", "2026-W47").output, _run("doctor").output
+    for said in (status, doctor):
+        assert 'Events has no source: add one with section = "events" to digest.toml, or take the section' in said
+    assert "Opportunities has no source" not in status
+
+
+def test_when_all_is_as_usual_nothing_is_said(home: Path) -> None:
+    assert home.is_dir()
+    _install_rows()
+    assert json.loads(_run("status", "2026-W47", "--json").output)["attention"] == []
+    assert "ok      signup-surge: nothing to mend" in _run("doctor").output
+
+
+@pytest.mark.parametrize(
+    ("base", "proxies", "warned"),
+    [
+        ("https://news.example.org", 0, True),
+        ("https://news.example.org", 1, False),
+        ("http://127.0.0.1:8025", 0, False),
+    ],
+)
+def test_the_doctor_notices_a_proxy_that_nobody_told_us_of(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    base: str,
+    proxies: int,
+    warned: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setenv("DIGEST_BASE_URL", base)
+    text = (home / "digest.toml").read_text()
+    (home / "digest.toml").write_text(text.replace("[limits]\n", f"[limits]\nproxies = {proxies}\n"))
+    assert ("limits.proxies is 0" in _run("doctor").output) is warned

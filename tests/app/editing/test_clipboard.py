@@ -1,0 +1,66 @@
+"""An editor's own clipboard: it outlives the session, and nobody else sees or clears it."""
+
+from datetime import timedelta
+
+import pytest
+
+from digest.app.editing import changes as editing
+from digest.app.editing import clipboard
+from digest.app.editing.clipboard import KeptClipping
+from digest.app.editing.edit_application import EditForm
+from digest.app.editing.editing_state import EditRefusedError
+from digest.edition.edits import StoryField
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation
+from digest.store.engine import Database
+from digest.web.desk.edit_outline import EditOutline, list_clipped_rows
+from tests.actors import EDITOR
+from tests.edition.test_drafting import NOW, WEEKLY, add, drafted
+
+COLLEAGUE = Actor("staff 3", Role.EDITOR, Face.DESK)
+URL = "https://a.example.org/early-border-news"
+
+
+@pytest.fixture
+def install(database: Database) -> Installation:
+    """Give an installation with a draft of one story."""
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    installation = Installation(WEEKLY, database)
+    drafted(installation)
+    return installation
+
+
+def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation) -> None:
+    form = EditForm("current", EDITOR, NOW)
+    editing.write_text(install, form, URL, StoryField.HEADLINE, "Border news, early")
+    clipboard.keep_story(install, form, URL)
+    clipboard.keep_text(
+        install, EditForm("current", EDITOR, NOW + timedelta(minutes=1)), URL, "summary", " <b>Mine</b> "
+    )
+    clipboard.keep_text(install, EditForm("current", EDITOR, NOW + timedelta(minutes=2)), URL, "summary", "Mine again")
+    kept = clipboard.list_clippings(install, EDITOR)
+    assert [(k.edition, k.target, k.field, k.text) for k in kept] == [
+        ("2026-W47", URL, "summary", "Mine again"),
+        ("2026-W47", URL, "", "Border news, early"),
+    ]
+    assert clipboard.list_clippings(install, COLLEAGUE) == ()
+    assert not clipboard.remove_clipping(install, EditForm("current", COLLEAGUE, NOW), kept[0].id)
+    assert clipboard.remove_clipping(install, form, kept[0].id)
+    assert not clipboard.remove_clipping(install, form, kept[0].id)
+    assert clipboard.list_clippings(install, EDITOR) == (
+        KeptClipping(kept[1].id, "2026-W47", 1, NOW, URL, "", kept[1].text),
+    )
+    (row,) = list_clipped_rows(
+        clipboard.list_clippings(install, EDITOR), EditOutline((), (), 0, (), (), (), {}, ()), "2026-W48"
+    )
+    assert (row.note, row.anchor) == ("From No. 1", "")
+
+
+def test_what_is_no_story_or_no_text_is_refused(install: Installation) -> None:
+    form = EditForm("current", EDITOR, NOW)
+    with pytest.raises(EditRefusedError, match="None of this edition"):
+        clipboard.keep_story(install, form, "https://b.example.org/")
+    with pytest.raises(EditRefusedError, match="no text"):
+        clipboard.keep_text(install, form, URL, "summary", "  ")
+    with pytest.raises(EditRefusedError, match="no text"):
+        clipboard.keep_text(install, form, URL, "colour", "Red")

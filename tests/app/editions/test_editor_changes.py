@@ -1,0 +1,119 @@
+"""What editors changed is counted once, when they approve, and shown of the last editions alone; it grades drafts too."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from digest.app.editing import changes as editing
+from digest.app.editions.editor_changes import MAX_COUNTED_EDITIONS, find_editor_counts, list_counted_editions
+from digest.app.evaluation.drafts import evaluate_redraft
+from digest.app.evaluation.editor_picks import list_editor_picks
+from digest.app.evaluation.labelled_files import EvaluationError
+from digest.edition.approval import list_approvals
+from digest.edition.editor_changes import EditorCounts
+from digest.edition.edits import StoryField
+from digest.edition.queries import find_edition
+from digest.installation.opened import Installation
+from digest.store.approval_models import Approval, ApprovalState
+from digest.store.models import Edition, EditionProposal, EditionState
+from tests.app.approval.test_approvals import DANA, PRIYA, approve, edition_of, install, install_on_both
+from tests.app.editing.test_changes import form, headlines, url_of
+from tests.edition.test_drafting import NOW
+
+__all__ = ["install", "install_on_both"]
+
+
+def counts_of(installation: Installation) -> list[EditorCounts | None]:
+    """Give the counts of every version, the newest first."""
+    with installation.database.read() as session:
+        versions = list_approvals(session, find_edition(session, "current"))
+        return [EditorCounts.from_json(v.editor_counts) if v.editor_counts else None for v in versions]
+
+
+def test_each_version_keeps_what_editors_had_changed_when_it_was_approved(install_on_both: Installation) -> None:
+    proposed = headlines(install_on_both)
+    approve(install_on_both, PRIYA)
+    untouched = EditorCounts(len(proposed), len(proposed), dropped=0, moved=0, added=0, rewritten=0)
+    assert counts_of(install_on_both) == [untouched]
+    editing.drop_stories(install_on_both, form(actor=DANA), url_of(proposed[0]))
+    editing.write_text(
+        install_on_both, form(actor=DANA), url_of(proposed[1]), StoryField.HEADLINE, "A headline of ours"
+    )
+    approve(install_on_both, PRIYA)
+    edited = EditorCounts(len(proposed), len(proposed) - 2, dropped=1, moved=0, added=0, rewritten=1)
+    assert counts_of(install_on_both) == [edited, untouched]
+    with install_on_both.database.read() as session:
+        assert find_editor_counts(session, find_edition(session, "current")) == edited
+        assert list_counted_editions(session) == []
+    with install_on_both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT))
+    with install_on_both.database.read() as session:
+        assert [(one.name, one.counts) for one in list_counted_editions(session)] == [
+            (edition_of(install_on_both).name, edited)
+        ]
+
+
+def test_an_edition_of_before_proposals_is_approved_and_not_counted(install: Installation) -> None:
+    with install.database.write() as session:
+        session.delete(session.get_one(EditionProposal, edition_of(install).id))
+    approve(install, PRIYA)
+    assert edition_of(install).state == EditionState.APPROVED
+    assert counts_of(install) == [None]
+    with pytest.raises(EvaluationError, match="kept no proposal"):
+        list_editor_picks(install, "current")
+
+
+def test_the_newest_editions_are_listed_and_no_more_than_a_page_shows(install_on_both: Installation) -> None:
+    row = edition_of(install_on_both)
+    with install_on_both.database.write() as session:
+        for week in range(MAX_COUNTED_EDITIONS + 3):
+            release_at = row.release_at - timedelta(weeks=week + 1)
+            older = Edition(
+                slot=release_at.isoformat(), name=f"old-{week}", number=1, state=EditionState.SENT, content=row.content,
+                opens_at=NOW, cut_off=NOW, release_at=release_at, drafted_at=NOW,
+            )  # fmt: skip
+            session.add(older)
+            session.flush()
+            # The second newest was approved by a version that counted nothing.
+            counted = None if week == 1 else EditorCounts(week, week, 0, 0, 0, 0).as_json()
+            session.add(
+                Approval(
+                    edition_id=older.id, version=1, state=ApprovalState.STANDING, content_hash="ab" * 32, statement={},
+                    content=row.content, edit_seq=0, made_at=NOW, editor_counts=counted,
+                )
+            )  # fmt: skip
+    with install_on_both.database.read() as session:
+        names = [one.name for one in list_counted_editions(session)]
+    assert names == [f"old-{week}" for week in range(MAX_COUNTED_EDITIONS + 1) if week != 1]
+
+
+def test_what_editors_did_grades_the_draft(install: Installation) -> None:
+    first, second, *_ = proposed = headlines(install)
+    editing.drop_stories(install, form(actor=DANA), url_of(first))
+    editing.write_text(install, form(actor=DANA), url_of(second), StoryField.HEADLINE, "A headline of ours")
+    picks = list_editor_picks(install, "current")
+    assert {pick["url"]: pick["grade"] for pick in picks} == {
+        url_of(title): 0 if title == first else 2 for title in proposed
+    }
+    assert [pick["why"] for pick in picks if pick["grade"] == 0] == ["an editor dropped it"]
+    file = install.settings.home / "picks.jsonl"
+    file.write_text("\n".join(map(json.dumps, picks)), "utf-8")
+    again = evaluate_redraft(file, install, "current")
+    assert sorted(story.headline for story in again.stories) == sorted(proposed)
+    assert (again.scores[0].changes, again.scores[0].ungraded, again.missing) == (1, 0, ())
+    select = install.settings.file.select.model_copy(update={"per_publisher": 1})
+    narrow = install.settings.model_copy(update={"file": install.settings.file.model_copy(update={"select": select})})
+    narrowed = evaluate_redraft(file, Installation(narrow, install.database), "current")
+    assert len(narrowed.stories) + len(narrowed.missing) >= len(proposed) - 1
+    assert narrowed.missing
+
+
+def test_a_story_that_was_put_under_another_was_not_dropped(install: Installation) -> None:
+    first, second, *_ = headlines(install)
+    editing.put_under(install, form(actor=DANA), url_of(second), main=url_of(first))
+    picks = list_editor_picks(install, "current")
+    assert url_of(second) not in {pick["url"] for pick in picks}
+    (main,) = [pick for pick in picks if pick["url"] == url_of(first)]
+    assert main["members"] == [url_of(second)]

@@ -1,0 +1,147 @@
+"""The publisher's logo: kept clean, named in the settings, shown in mail and pages, and missed where it is not kept."""
+
+import hashlib
+import io
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageDraw
+
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.settings_checks import check_logo
+from digest.app.settings.logo_uploads import name_upload
+from digest.app.settings.logos import LogoRefusedError, keep_logo
+from digest.cli import digest as digest_command
+from digest.edition.content import EditionContent
+from digest.edition.mailable_edition import join_fragments
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.installation.opened import Installation
+from digest.settings import load_settings
+from digest.settings.look import LOGO_NAME
+from digest.store.engine import Database
+from digest.store.models import MediaFile
+from digest.web.app import create_app
+from subscribers.crypto.keys import KeyRing
+from tests.actors import ADMIN
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+LOOK = '[publication]\nname = "Vigie"\n[look]\nlogo = "vigie-light.png"\nlogo_dark = "vigie-dark.png"\n'
+
+
+def draw_logo(colour: str, size: tuple[int, int] = (448, 120), kind: str = "PNG") -> bytes:
+    image = Image.new("RGBA" if kind == "PNG" else "RGB", size)
+    ImageDraw.Draw(image).ellipse((4, 4, size[1] - 4, size[1] - 4), fill=colour)
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+@pytest.fixture
+def install(one_database: Database, tmp_path: Path) -> Installation:
+    file = tmp_path / "digest.toml"
+    file.write_text('[publication]\nname = "Vigie"\n')
+    environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_BASE_URL": "https://news.example.org"}
+    installation = Installation(load_settings(file, environment), one_database)
+    KeyRing.create(installation.settings.key_file)
+    return installation
+
+
+def rewrite(install: Installation, text: str) -> None:
+    file = install.settings.origin
+    assert file is not None
+    file.write_text(text)
+    os.utime(file, ns=(1, file.stat().st_mtime_ns + 1))
+
+
+def test_an_uploaded_logo_is_named_by_all_of_its_hash() -> None:
+    """Two files with the same first digits would share a name, and the second would replace the first in silence."""
+    body = draw_logo("#0B4F8A")
+    name = name_upload("A very long name of a file, as a camera or a designer may give it.png", body)
+    assert hashlib.sha256(body).hexdigest() in name
+    assert LOGO_NAME.fullmatch(name)
+
+
+def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, full_content: EditionContent) -> None:
+    app = create_app(install)
+    assert "<i>.</i>" not in app.test_client().get("/").text
+    rewrite(install, LOOK)
+    assert [f.level for f in check_logo(ExaminedInstallation(install))] == ["error"]
+    for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
+        assert (kept := keep_logo(install, ADMIN, name, draw_logo(colour), now=NOW)).width == 112
+        assert kept.name == name
+    assert not list(check_logo(ExaminedInstallation(install)))
+    logo = install.settings.logo
+    assert logo is not None
+    with install.database.read() as session:
+        row = session.get_one(MediaFile, logo.light)
+        with Image.open(io.BytesIO(row.body)) as image:
+            assert (image.format, image.size, image.mode) == ("PNG", (336, 90), "RGBA")
+            corner = image.getpixel((335, 0))
+            assert isinstance(corner, tuple)
+            assert corner[3] == 0, "what is transparent stays so"
+    pieces = render_edition(
+        full_content, publication_frame(install.settings), create_mail_environment(install.settings)
+    )
+    html = join_fragments(pieces, "html").text
+    assert f'src="https://news.example.org/media/{logo.light}" width="112" height="30" alt="Vigie"' in html
+    assert html.count(f"/media/{logo.dark}") == 1
+    assert html.count("logo-d{display:block!important}") == 2, "by its own scheme, and in Outlook.com's"
+    page = app.test_client().get("/").text
+    assert f'srcset="/media/{logo.dark}" width="112" height="30"' in page
+    assert f'<img src="/media/{logo.light}" width="112" height="30" alt="Vigie">' in page
+    assert app.test_client().get(f"/media/{logo.light}").mimetype == "image/png"
+
+
+def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installation) -> None:
+    rewrite(install, LOOK)
+    for minute, colour in enumerate(("#111111", "#222222", "#111111")):
+        for name in ("vigie-light.png", "vigie-dark.png"):
+            logo_bytes = draw_logo(colour, size=(300 + len(name), 90))
+            keep_logo(install, ADMIN, name, logo_bytes, now=NOW + timedelta(minutes=minute))
+    logo = install.settings.logo
+    assert logo is not None
+    with (
+        install.database.read() as session,
+        Image.open(io.BytesIO(session.get_one(MediaFile, logo.dark).body)) as image,
+    ):
+        assert image.getpixel((45, 45)) == (0x11, 0x11, 0x11, 255)
+    with pytest.raises(LogoRefusedError, match=r"is the same picture as vigie-dark\.png, which is kept"):
+        keep_logo(install, ADMIN, "other.png", draw_logo("#111111", size=(314, 90)), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "says"),
+    [
+        (
+            "wide.png",
+            draw_logo("#000000", (700, 90)),
+            "30 pixels high it would be 233 wide, and the masthead has room for 200",
+        ),
+        ("low.png", draw_logo("#000000", (100, 40)), "100 x 40 pixels: too low to be sharp (60 pixels are needed)"),
+        (
+            "drawn.svg",
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "it is SVG or a page, and neither is shown in mail: save the picture as PNG or JPEG",
+        ),
+        ("a logo.png", draw_logo("#000000"), "'a logo.png' cannot stand in [look]"),
+    ],
+)
+def test_what_cannot_be_the_logo_is_refused_in_a_sentence(
+    install: Installation, name: str, body: bytes, says: str
+) -> None:
+    with pytest.raises(LogoRefusedError) as refused:
+        keep_logo(install, ADMIN, name, body, now=NOW)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_command_keeps_it_and_says_its_size(install: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "mark.png"
+    file.write_bytes(draw_logo("#00606B"))
+    environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_SETTINGS": str(tmp_path / "digest.toml")}
+    install.database.close()
+    kept = CliRunner().invoke(digest_command, ["media", "add", str(file)], env=environment)
+    assert (kept.exit_code, kept.output.splitlines()[0]) == (0, "mark.png: kept, 112 x 30 in the masthead")

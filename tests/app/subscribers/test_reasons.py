@@ -1,0 +1,25 @@
+"""Reasons that people type: kept in logs and chains, so no address may be in them, however it's written."""
+
+import pytest
+
+from digest.installation.reasons import ReasonError, read_reason
+
+HIDDEN = [
+    "a@example.org",
+    "a\uff20example.org",
+    "a\ufe6bexample.org",
+    "a%40example.org",
+    "a%2540example.org",
+    "a&#64;example.org",
+]
+
+
+@pytest.mark.parametrize("address", [*HIDDEN, "a&commat;example.org", "a&amp;#x40;example.org"])
+def test_an_address_is_found_however_it_is_written(address: str) -> None:
+    with pytest.raises(ReasonError, match="no address among them"):
+        read_reason(f"asked by {address}")
+
+
+@pytest.mark.parametrize("reason", ["a wrong date", "100 % of links & images", "a < b &lt; c"])
+def test_other_reasons_are_kept_as_they_were_typed(reason: str) -> None:
+    assert read_reason(f"  {reason}\n") == reason
