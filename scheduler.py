@@ -20,7 +20,7 @@ from digest import logs
 from digest.app import jobs
 from digest.app.calendar.coming_steps import list_job_rules
 from digest.app.sending import control as sending
-from digest.deliver.send.edition_run import SendReport
+from digest.deliver.send.run.edition_run import SendReport
 from digest.installation.opened import Installation, open_installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.settings import load_settings

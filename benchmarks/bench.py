@@ -33,7 +33,7 @@ from benchmarks import (
 from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize, measure_sizes
 from digest import logs
-from digest.edition.content import EditionContent
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import Settings
 

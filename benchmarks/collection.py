@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
-from digest.collect.collection_run import collect_sources
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.sandbox.client import SANDBOX
+from digest.collect.visits.collection_run import collect_sources
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import migrate_schema, open_database
 

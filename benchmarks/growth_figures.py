@@ -39,7 +39,7 @@ from digest.backups.creation import create_backup
 from digest.deliver.compose.dkim import DkimSigner, SigningKey, canonicalise_message
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import run_edition
+from digest.deliver.send.run.edition_run import run_edition
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, Event
 from digest.store.engine import Database

@@ -30,7 +30,7 @@ from digest.deliver.providers.base import (
     Provider,
 )
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import run_edition
+from digest.deliver.send.run.edition_run import run_edition
 from digest.settings import Settings
 from digest.store.engine import open_database
 

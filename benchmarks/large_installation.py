@@ -29,13 +29,13 @@ from digest.collect.fetch.bundled_fetcher import INDEX_FILE, BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.edition_figures import keep_edition_figures
 from digest.deliver.retention.kept_counts import keep_delivery_counts
-from digest.edition import approval
-from digest.edition.content import EditionContent, LabelledBlock, RenderedFragment
-from digest.edition.drafting import replace_fragments
-from digest.edition.edits import StoryField
+from digest.edition.approval import versions as approval
+from digest.edition.calendar.windows import next_window
+from digest.edition.content.edition_content import EditionContent, LabelledBlock, RenderedFragment
+from digest.edition.drafting.drafts import replace_fragments
+from digest.edition.editing.edits import StoryField
 from digest.edition.queries import release_slot
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
-from digest.edition.windows import next_window
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.select.values import CandidateArticle

@@ -32,7 +32,7 @@ from digest import logs
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import run_edition
+from digest.deliver.send.run.edition_run import run_edition
 from digest.store.engine import open_database
 
 MIN_LAST_TENTH = 0.9  # of the rate of the first

@@ -43,17 +43,17 @@ from benchmarks.selection import NOW
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize
 from digest import logs
 from digest.app.editing import editing_state
+from digest.app.editions.mail_gallery import READER_MAILS
 from digest.app.editions.recent_counts import RecentCounts
-from digest.app.sending.mail_gallery import READER_MAILS
 from digest.installation.acts import Role
 from digest.long_lived import set_long_lived_aside
 from digest.store import staff, staff_sessions
 from digest.store.engine import Database, open_database
-from digest.web.admin.look_reasons import LOOK_REASONS
+from digest.web.admin.subscribers.look_reasons import LOOK_REASONS
 from digest.web.app import create_app
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES
-from digest.web.desk.story_pool import story_anchor
+from digest.web.desk.outline.story_pool import story_anchor
 
 MAX_P99_MS, MAX_PREVIEW_MS = 300.0, 150.0  # milliseconds
 MAX_PAGE_BYTES = 150_000

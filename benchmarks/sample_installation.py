@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from pydantic import SecretStr
 from sqlalchemy import insert, text
 
-from digest.edition import approval
-from digest.edition.content import EditionContent, RenderedFragment
-from digest.edition.drafting import replace_fragments
-from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
+from digest.edition.approval import versions as approval
+from digest.edition.content.edition_content import EditionContent, RenderedFragment
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
+from digest.edition.drafting.drafts import replace_fragments
 from digest.settings import AlertSettings, ScheduleSettings, SenderSettings, Settings, SettingsFile
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import Edition, EditionState

@@ -46,8 +46,8 @@ from digest.deliver.providers.base import (
     providers_per_thread,
 )
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import run_edition
-from digest.edition.approval import read_mailable
+from digest.deliver.send.run.edition_run import run_edition
+from digest.edition.approval.versions import read_mailable
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 

@@ -11,7 +11,7 @@ from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variants import fill_placeholders
-from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from subscribers.address import read_address
 from subscribers.consent.audience import AudienceMember
 from subscribers.consent.preferences import Preferences
@@ -32,7 +32,7 @@ def _sample_template() -> MessageTemplate:
     return MessageTemplate(
         subject="Ports reopen — and six more stories",
         sender_name="HLS.Today",
-        sender_address="digest@news.example.org",
+        sender_address="digest.news.example.org",
         reply_to="editors@news.example.org",
         text=SlottedText.from_parts(["A story, told in a few words — é.\n" * 320, *foot]),
         html=SlottedText.from_parts([*foot, row * 700, *foot]),

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from digest.collect.sandbox.confinement import ARCHITECTURES, landlock_version
-from digest.edition.content import EditionContent
+from digest.edition.content.edition_content import EditionContent
 from digest.store.engine import Database, open_database
 from tests import parsed_routes, replayed_migrations, seeded_randomness
 from tests.migrated_databases import migrated_template, write_migrated_file

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import digest
-from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
+from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.parsers import parse_document
-from digest.collect.urls import canonical_url
+from digest.collect.texts.urls import canonical_url
 from digest.settings import SettingsFile, load_settings
 from subscribers.consent.preferences import Preferences
 

@@ -15,7 +15,7 @@ from digest.app import jobs
 from digest.app.jobs import JobContext
 from digest.app.sending import control as sending
 from digest.app.upkeep import maintenance
-from digest.collect.sources import sync_sources
+from digest.collect.sources.source_rows import sync_sources
 from digest.installation.opened import Installation
 from digest.settings import ScheduleSettings, Settings, SettingsFile, SourceSettings
 from digest.store import timetable_slots

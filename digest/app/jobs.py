@@ -26,10 +26,10 @@ from digest.app.sending import alarm_mail, background
 from digest.app.sending import control as sending
 from digest.app.upkeep import backups, maintenance
 from digest.backups.archive import BackupError
-from digest.collect import collection_run
+from digest.collect.visits import collection_run
 from digest.deliver.events.mailbox.imap import MailboxError
-from digest.deliver.send.edition_run import SendReport
-from digest.edition.drafting import DraftError
+from digest.deliver.send.run.edition_run import SendReport
+from digest.edition.drafting.drafts import DraftError
 from digest.edition.queries import UnknownEditionError
 from digest.edition.rendering.sanitiser import RenderingError
 from digest.installation.acts import SCHEDULER

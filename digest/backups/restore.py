@@ -23,7 +23,7 @@ from digest.backups.loader import check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.deliver.send import restored_copy
+from digest.deliver.send.claims import restored_copy
 from digest.settings import Settings
 from digest.store import staff
 from digest.store.audit import chain_audit_entries, record_audit

@@ -10,15 +10,15 @@ from digest.cli.context import context_options
 from digest.cli.lazy_group import ErrorReportingGroup
 
 COMMAND_PLACES = {
-    **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.installation"),
-    **dict.fromkeys(("draft", "show", "check", "approve"), "digest.cli.editions"),
-    **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.control"),
-    "send": "digest.cli.send",
-    "correct": "digest.cli.correct",
-    "audit": "digest.cli.audit",
-    "processing": "digest.cli.processing",
-    **dict.fromkeys(("hold", "release"), "digest.cli.hold"),
-    **dict.fromkeys(("backup", "restore"), "digest.cli.backup"),
+    **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.upkeep.installation"),
+    **dict.fromkeys(("draft", "show", "check", "approve"), "digest.cli.editions.group"),
+    **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.sending.control"),
+    "send": "digest.cli.sending.send",
+    "correct": "digest.cli.editions.correct",
+    "audit": "digest.cli.upkeep.audit",
+    "processing": "digest.cli.site",
+    **dict.fromkeys(("hold", "release"), "digest.cli.sending.hold"),
+    **dict.fromkeys(("backup", "restore"), "digest.cli.upkeep.backup"),
     **{
         name: f"digest.cli.{name}"
         for name in (
@@ -35,11 +35,11 @@ COMMAND_PLACES = {
             "templates",
         )
     },
-    "editions": "digest.cli.past_editions",
-    "evaluate": "digest.cli.evaluate",
-    **dict.fromkeys(("migrate", "upgrade"), "digest.cli.migrate"),
-    "status": "digest.cli.status",
-    "work": "digest.cli.work",
+    "editions": "digest.cli.sources.past_editions",
+    "evaluate": "digest.cli.evaluation",
+    **dict.fromkeys(("migrate", "upgrade"), "digest.cli.upkeep.migrate"),
+    "status": "digest.cli.sending.status",
+    "work": "digest.cli.sending.work",
     "subscribers": "digest.cli.subscribers.group",
 }  # the modules; each command is its module's attribute of the same name
 

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from digest.app.calendar import releases as calendar_acts
 from digest.app.calendar.releases import CalendarEntry
-from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context, print_json
-from digest.edition.release_calendar import PlannedRelease
+from digest.cli.sources.collect import table_console
+from digest.edition.calendar.release_calendar import PlannedRelease
 from subscribers.phrases import clock_time, weekday_date
 
 

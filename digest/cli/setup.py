@@ -15,7 +15,7 @@ from digest.app.setup.completion import carry_out_setup, check_may_set_up, load_
 from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
 from digest.app.setup.remaining_steps import SetupStep, list_remaining_steps
 from digest.cli.context import CommandContext, pass_command_context
-from digest.cli.keys import show_new_keys
+from digest.cli.upkeep.keys import show_new_keys
 from digest.settings import SETTINGS_FILE_NAME, Settings, load_settings
 
 _WORDS_BY_CHANGE = {"new": "new", "changed": "changed", "same": "as it is"}

@@ -2,8 +2,8 @@
 
 from sqlalchemy.orm import Session
 
-from digest.collect.encoded_image import LOGO_HEIGHT
-from digest.collect.images import find_image, logo_address
+from digest.collect.articles.images import find_image, logo_address
+from digest.collect.codec.encoded_image import LOGO_HEIGHT
 from digest.settings import LogoPair, LookSettings
 
 

@@ -7,10 +7,10 @@ from functools import cache
 from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from digest.edition.calendar_store import load_calendar
-from digest.edition.content import RenderedFragment
-from digest.edition.placeholders import unpack_slots
-from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.edition.calendar.calendar_store import load_calendar
+from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.edition.content.edition_content import RenderedFragment
+from digest.edition.content.placeholders import unpack_slots
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState, Fragment
 from digest.store.past_edition_models import PastEdition

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from digest.installation.reasons import read_optional_reason
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
+from digest.installation.reasons import read_optional_reason
 from digest.settings.concerns import Concern
 
 HOLD, RELEASE = (

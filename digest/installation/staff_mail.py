@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.send.notice_queue import make_notice_queue
+from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery
 from digest.store.staff import list_proven_staff

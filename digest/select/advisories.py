@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from digest.collect.advisory_numbers import CVE_NUMBER, OWN_NUMBER, find_numbers_in
+from digest.collect.texts.advisory_numbers import CVE_NUMBER, OWN_NUMBER, find_numbers_in
 from digest.select.story_links import StoryLink
 from digest.select.values import CandidateArticle
 

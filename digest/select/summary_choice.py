@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from digest.collect.parsed_document import SummaryBasis
+from digest.collect.documents.parsed_document import SummaryBasis
 from digest.select.penalties import find_penalties
 from digest.select.values import CandidateArticle, Story, SummaryOrigin
 

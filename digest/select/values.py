@@ -5,8 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from digest.collect.deadlines import Deadline
-from digest.collect.parsed_document import SummaryBasis
+from digest.collect.documents.deadlines import Deadline
+from digest.collect.documents.parsed_document import SummaryBasis
 
 
 @dataclass(frozen=True, slots=True)

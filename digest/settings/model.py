@@ -215,7 +215,7 @@ class Settings(values.SettingsTable):
 
     @property
     def runs_folder(self) -> Path:
-        """Where the files of runs lie: see `digest.deliver.send.run_file`."""
+        """Where the files of runs lie: see `digest.deliver.send.claims.run_file`."""
         return self.home / "runs"
 
     @property

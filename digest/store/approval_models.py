@@ -24,7 +24,7 @@ class Approval(Base):
 
     The one that is standing is what goes out, or went. `content_hash` stands for `statement`, which lists all that was approved;
     `content` is what the edition said, for people to compare; `edit_seq` is the number of the last edit that is in it;
-    `editor_counts` is how much of it editors changed (`digest.edition.editor_changes`), None where nobody counted.
+    `editor_counts` is how much of it editors changed (`digest.edition.content.editor_changes`), None where nobody counted.
     """
 
     __tablename__ = "approval"

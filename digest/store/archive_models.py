@@ -9,7 +9,7 @@ from subscribers.store.models import Base, Moment
 class ArchivedStory(Base):
     """One entry of an edition that goes out or went, as its page says it; written anew where the edition is corrected.
 
-    The full-text index beside it is the database's own (FTS5, GIN): `digest.edition.story_archive` reads it. `topic_key` is how the
+    The full-text index beside it is the database's own (FTS5, GIN): `digest.edition.archive.story_archive` reads it. `topic_key` is how the
     topic is named in addresses.
     """
 

@@ -178,7 +178,7 @@ class SpacedLimit(Base):
     """From when messages may leave again under a limit that spaces them: the installation's, or that of a domain's tag.
 
     Written only where there is such a limit, in the transaction of the claim. `recent` is how many left in the last second, and
-    when (`digest.deliver.send.rate_limiter`); NULL for a domain.
+    when (`digest.deliver.send.limits.rate_limiter`); NULL for a domain.
     """
 
     __tablename__ = "spaced_limit"

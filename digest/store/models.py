@@ -222,7 +222,7 @@ class Edition(Base):
 
 
 class ReleaseChange(Base):
-    """What editors changed about one release: `digest.edition.release_calendar` says what the columns mean.
+    """What editors changed about one release: `digest.edition.calendar.release_calendar` says what the columns mean.
 
     `set_aside` is the draft that was called off when the release was skipped, and comes back with it.
     """
@@ -274,7 +274,7 @@ class StoredWordTable(Base):
 
 
 class EditionProposal(Base):
-    """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.grown_proposal`."""
+    """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.editing.grown_proposal`."""
 
     __tablename__ = "proposal"
 
@@ -284,7 +284,7 @@ class EditionProposal(Base):
 
 
 class EditionEdit(Base):
-    """One act of an editor on an edition, append-only; `digest.edition.edits` says what each kind means."""
+    """One act of an editor on an edition, append-only; `digest.edition.editing.edits` says what each kind means."""
 
     __tablename__ = "edit"
     __table_args__ = (UniqueConstraint("edition_id", "seq", name="uq_edit_one_a_number"),)
@@ -324,7 +324,7 @@ class Fragment(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"))
     kind: Mapped[str] = mapped_column(String(10))  # html | text | web | page | short | short-text
-    name: Mapped[str] = mapped_column(String(500))  # digest.edition.fragment_names
+    name: Mapped[str] = mapped_column(String(500))  # digest.edition.content.fragment_names
     position: Mapped[int]
     body: Mapped[str] = mapped_column(Text)  # without the slots
     # [offset in body, name]; NULL in one from before 0037, whose placeholders are markers in its body

@@ -42,17 +42,17 @@ from digest.web.auth.blueprint import auth_pages
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES, check_route_rules
 from digest.web.context import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, WebContext, web_context
-from digest.web.desk.approval_pages import approval_pages
-from digest.web.desk.calendar_pages import calendar_pages
-from digest.web.desk.correction_pages import correction_pages
-from digest.web.desk.editing_pages import editing_pages
-from digest.web.desk.gallery_pages import gallery_pages
-from digest.web.desk.history_pages import history_pages
-from digest.web.desk.live_pages import live_pages
-from digest.web.desk.pages import desk_pages
-from digest.web.desk.preview_pages import preview_pages
-from digest.web.desk.sending_pages import sending_pages
-from digest.web.desk.story_pages import story_pages
+from digest.web.desk.approval.approval_pages import approval_pages
+from digest.web.desk.calendar.calendar_pages import calendar_pages
+from digest.web.desk.editing.correction_pages import correction_pages
+from digest.web.desk.editing.editing_pages import editing_pages
+from digest.web.desk.editing.history_pages import history_pages
+from digest.web.desk.editing.live_pages import live_pages
+from digest.web.desk.editing.pages import desk_pages
+from digest.web.desk.editing.story_pages import story_pages
+from digest.web.desk.edition.gallery_pages import gallery_pages
+from digest.web.desk.edition.preview_pages import preview_pages
+from digest.web.desk.sending.sending_pages import sending_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
 from digest.web.look_styles import write_look_styles, write_publication_mark

@@ -11,8 +11,8 @@ from flask import current_app
 from jinja2 import BaseLoader, Environment
 
 from digest.app.alerts.metrics import KeptMetrics
+from digest.app.approval.recipient_counts import RecipientCounts
 from digest.app.doctor.health_reports import HealthReports
-from digest.app.editing.recipient_counts import RecipientCounts
 from digest.app.editions.recent_counts import RecentCounts
 from digest.app.sending.examined_logs import ExaminedLogs
 from digest.app.subscribers.address_searches import AddressSearches

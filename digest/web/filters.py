@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
-from digest.collect.urls import site_name
-from digest.edition.content import LabelledBlock
+from digest.collect.texts.urls import site_name
+from digest.edition.content.edition_content import LabelledBlock
 from subscribers.phrases import (
     clock_time,
     end_sentence,

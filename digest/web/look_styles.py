@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from digest.collect.encoded_image import LOGO_HEIGHT
+from digest.collect.codec.encoded_image import LOGO_HEIGHT
 from digest.settings import LogoPair, LookSettings
 from digest.settings.look import TINT_DARK
 from digest.web.filters import word_mark

@@ -781,7 +781,7 @@
     }
   };
   setInterval(beat, Number(desk.dataset.beat) * 1000);
-  // What is left until the deadline, reckoned by the server's clock; digest/web/desk/countdown.py writes the same.
+  // What is left until the deadline, reckoned by the server's clock; digest/web/desk/calendar/countdown.py writes the same.
   const countDown = () => findAll("[data-until]").forEach((left) => {
     left.dataset.seen ??= Date.now();
     const now = Date.parse(left.dataset.now) + Date.now() - left.dataset.seen;

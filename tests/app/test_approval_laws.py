@@ -34,16 +34,16 @@ from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import SendError, run_edition
-from digest.edition import approval
-from digest.edition.approval import ApprovalError
-from digest.edition.drafting import DraftError
-from digest.edition.edits import EditionField, EditKind, edits_in_force
-from digest.edition.fragment_names import list_omitted_fragments
-from digest.edition.mailable_edition import FragmentKind, MailableEdition
-from digest.edition.placeholders import Slot, SlottedText
-from digest.edition.release_calendar import DeadlineDecision
-from digest.edition.sent_back_notes import SentBackError
+from digest.deliver.send.run.edition_run import SendError, run_edition
+from digest.edition.approval import versions as approval
+from digest.edition.approval.sent_back_notes import SentBackError
+from digest.edition.approval.versions import ApprovalError
+from digest.edition.calendar.release_calendar import DeadlineDecision
+from digest.edition.content.fragment_names import list_omitted_fragments
+from digest.edition.content.mailable_edition import FragmentKind, MailableEdition
+from digest.edition.content.placeholders import Slot, SlottedText
+from digest.edition.drafting.drafts import DraftError
+from digest.edition.editing.edits import EditionField, EditKind, edits_in_force
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
@@ -57,7 +57,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import ADMIN
 from tests.app.editing.test_changes import ROOMY, TITLES, url_of
-from tests.edition.test_drafting import NOW, add, drafted
+from tests.edition.drafting.test_drafts import NOW, add, drafted
 from tests.run_database import run_on_server, sibling_database_url
 from tests.shared_statements import share_compiled_statements
 from tests.web.conftest import sample_evidence

@@ -17,12 +17,13 @@ from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
 from digest.app.settings import logos, setting_changes
 from digest.app.sources import configured as sources
-from digest.deliver.send.edition_run import SendError
-from digest.edition import approval, approval_proof
-from digest.edition.approval import ApprovalError, content_hash_of
-from digest.edition.content import EditionContent, LabelledBlock
-from digest.edition.edit_log import append_edit, load_proposal
-from digest.edition.edits import Edit, EditionField, EditKind, StoryField
+from digest.deliver.send.run.edition_run import SendError
+from digest.edition.approval import approval_proof
+from digest.edition.approval import versions as approval
+from digest.edition.approval.versions import ApprovalError, content_hash_of
+from digest.edition.content.edition_content import EditionContent, LabelledBlock
+from digest.edition.editing.edit_log import append_edit, load_proposal
+from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryField
 from digest.installation.acts import SCHEDULER, Actor, Face, Role, terminal_actor
 from digest.installation.opened import Installation
 from digest.store.account_models import SignIn
@@ -47,7 +48,7 @@ from tests.app.approval.test_approvals import (
 )
 from tests.app.editing.test_changes import TITLES, form, url_of
 from tests.app.test_approval_laws import with_deadline_rule
-from tests.edition.test_drafting import NOW, add, drafted
+from tests.edition.drafting.test_drafts import NOW, add, drafted
 
 __all__ = ["install", "install_on_both"]
 

@@ -22,17 +22,17 @@ from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.edition import approval
-from digest.edition.approval import ApprovalError
-from digest.edition.arrangement import Arrangement
-from digest.edition.content import LabelledBlock
-from digest.edition.edits import EditionField, StoryField
+from digest.edition.approval import versions as approval
+from digest.edition.approval.versions import ApprovalError
+from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.editing.arrangement import Arrangement
+from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.store.models import Edition, EditionState
 from tests.app.editing.test_changes import TITLES, url_of
 from tests.app.test_approval_laws import STAFF, PreparedWeek, open_week, prepare_week, sqlite_week
-from tests.edition.test_drafting import NOW
+from tests.edition.drafting.test_drafts import NOW
 from tests.run_database import run_on_server, sibling_database_url
 
 __all__ = ["sqlite_week"]

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from digest.collect.sources import sync_sources
+from digest.collect.sources.source_rows import sync_sources
 from digest.installation.opened import Installation
 from digest.settings import SourceSettings, load_settings
 from digest.settings.file_edits import append_sources

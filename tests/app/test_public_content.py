@@ -16,9 +16,9 @@ from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import JobContext
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
-from digest.edition.approval import ApprovalError
-from digest.edition.content import EditionContent
-from digest.edition.edits import EditionField
+from digest.edition.approval.versions import ApprovalError
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.editing.edits import EditionField
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings, SourceSettings
 from digest.store.engine import Database
@@ -26,7 +26,7 @@ from digest.store.models import Article, Edition, Source
 from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN, EDITOR
 from tests.conftest import WAIT_TIMEOUT
-from tests.edition.test_drafting import WEEKLY
+from tests.edition.drafting.test_drafts import WEEKLY
 from tests.wordpress_site import WordPress
 
 NOW = datetime(2026, 11, 16, 12, tzinfo=UTC)

@@ -23,8 +23,8 @@ from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editing.edit_application import EditForm
 from digest.app.subscribers.uploads import ListUploads
-from digest.deliver.send.uncertain_deliveries import UncertainResolution
-from digest.edition.content import LabelledBlock
+from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
+from digest.edition.content.edition_content import LabelledBlock
 from digest.installation import copy_guard
 from digest.installation.acts import Actor, Face, NotPermittedError, Role
 from digest.installation.opened import Installation

@@ -21,7 +21,7 @@ from digest.settings import LimitSettings
 from digest.store.engine import Database
 from digest.store.models import Edition, MediaFile
 from tests.actors import EDITOR
-from tests.edition.test_drafting import NOW, SAMPLE, WEEKLY, add, bodies, collected, drafted, sample_settings
+from tests.edition.drafting.test_drafts import NOW, SAMPLE, WEEKLY, add, bodies, collected, drafted, sample_settings
 
 FORM = EditForm("current", EDITOR, NOW)
 PAGE = """<html lang="en"><head><title>Ferry deckhands get the drill they asked for</title>

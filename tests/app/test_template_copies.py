@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from digest.app.sending.mail_gallery import (
+from digest.app.editions.mail_gallery import (
     READER_MAILS,
     STAFF_MAILS,
     compose_gallery_mail,

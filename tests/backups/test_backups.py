@@ -27,7 +27,7 @@ from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
-from digest.deliver.send import notices
+from digest.deliver.send.notices import notice_sending as notices
 from digest.edition.queries import find_edition
 from digest.installation.acts import terminal_actor
 from digest.installation.opened import Installation

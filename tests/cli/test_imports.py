@@ -64,7 +64,7 @@ def test_a_send_imports_neither_what_drafts_nor_what_fetches_and_collects_no_gar
         store_edition(installation, state=EditionState.SENDING)
     # It comes as far as the proof of the approval, which such an edition lacks.
     ended = _run_command("send", "current", "--yes", exit_code=2)
-    assert "digest.deliver.send.edition_run" in ended["modules"]
+    assert "digest.deliver.send.run.edition_run" in ended["modules"]
     assert set(ended["modules"]) & (HEAVY | FETCHES_OR_DRAFTS) == set()
     assert ended["collects"]
     assert ended["passed over"] > 10_000

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from digest.collect.articles import ItemCounts, prepare_batches, store_batch
-from digest.collect.parsed_document import ParsedDocument
+from digest.collect.articles.storage import ItemCounts, prepare_batches, store_batch
+from digest.collect.documents.parsed_document import ParsedDocument
 from digest.store.models import Source
 
 

@@ -6,8 +6,8 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Request, Response
 
-from digest.collect.collection_run import SourceReport, collect_sources
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
+from digest.collect.visits.collection_run import SourceReport, collect_sources
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Source, SourceHealth

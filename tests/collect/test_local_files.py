@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from digest.collect.collection_run import SourceReport, collect_sources
 from digest.collect.fetch.result import FetchResult
 from digest.collect.parsers.saved_file import find_document_url
-from digest.collect.source_visit import list_files
+from digest.collect.visits.collection_run import SourceReport, collect_sources
+from digest.collect.visits.source_visit import list_files
 from digest.settings import LimitSettings, PublicationSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Source

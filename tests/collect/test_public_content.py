@@ -8,13 +8,13 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Response
 
-from digest.collect.articles import find_withdrawn
-from digest.collect.collection_run import SourceReport, collect_sources
-from digest.collect.encoded_image import CropShape
+from digest.collect.articles.images import PreparedImage, cut_address, store_image
+from digest.collect.articles.storage import find_withdrawn
+from digest.collect.codec.encoded_image import CropShape
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
-from digest.collect.images import PreparedImage, cut_address, store_image
-from digest.collect.page_check import PageLook, check_pages, explain_redirect, look_at_pages
-from digest.collect.urls import usable_canonical_url
+from digest.collect.texts.urls import usable_canonical_url
+from digest.collect.visits.collection_run import SourceReport, collect_sources
+from digest.collect.visits.page_check import PageLook, check_pages, explain_redirect, look_at_pages
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Edition, EditionState, MediaFile, Source, SourceHealth

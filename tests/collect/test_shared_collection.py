@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from digest.collect import collection_run
-from digest.collect.collection_run import SourceReport, collect_sources, has_free_visits, share_collection
 from digest.collect.fetch.result import FetchResult
-from digest.collect.host_claims import (
+from digest.collect.visits import collection_run
+from digest.collect.visits.collection_run import SourceReport, collect_sources, has_free_visits, share_collection
+from digest.collect.visits.host_claims import (
     CLAIM_LEASE,
     claim_hosts,
     delete_lapsed_claims,
@@ -20,7 +20,7 @@ from digest.collect.host_claims import (
     release_hosts,
     renew_claims,
 )
-from digest.collect.visit_queue import find_visit_host
+from digest.collect.visits.visit_queue import find_visit_host
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import HostClaim, Source

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from digest.edition import approval
-from digest.edition.content import RenderedFragment
-from digest.edition.drafting import replace_fragments
-from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.approval import versions as approval
+from digest.edition.content.edition_content import RenderedFragment
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.drafting.drafts import replace_fragments
 from digest.settings import AlertSettings, PublicationSettings, SenderSettings, Settings, SettingsFile
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState

@@ -21,8 +21,8 @@ from sqlalchemy import select
 
 from benchmarks.sample_installation import EDITION_NAME, KEYS
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
-from digest.deliver.send.claim_reserve import MAX_RESERVE
-from digest.deliver.send.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.claim_reserve import MAX_RESERVE
+from digest.deliver.send.claims.dead_runs import recover_dead_runs
 from digest.settings import SenderSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, open_database

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from benchmarks.sample_installation import EDITION_NAME, KEYS, benchmark_settings
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import run_edition
+from digest.deliver.send.run.edition_run import run_edition
 from digest.settings import LimitSettings, Settings
 from digest.store.engine import WRITER_TIMEOUT, open_database
 from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, ProcessStopper, watch_commits

@@ -18,7 +18,7 @@ from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
 from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.provider import SmtpProvider
-from digest.edition.placeholders import SlottedText
+from digest.edition.content.placeholders import SlottedText
 from tests.conftest import WAIT_TIMEOUT, reserve_port
 from tests.deliver.conftest import DATE_VALUE
 from tests.deliver.mark_recorder import MarkRecorder
@@ -27,7 +27,7 @@ from tests.threaded_server import ServedInThread
 SAMPLE_TEMPLATE = MessageTemplate(
     subject="Hello",
     sender_name="Desk",
-    sender_address="digest@news.example.org",
+    sender_address="digest.news.example.org",
     reply_to="",
     text=SlottedText("A line.\n.\n.dots\nFrom here.\n" + "word " * 4000),
     html=None,

@@ -12,15 +12,15 @@ from typing import Any
 import lxml.html
 import pytest
 
-from digest.app.sending.mail_gallery import READER_MAILS, STAFF_MAILS, sample_facts
+from digest.app.editions.mail_gallery import READER_MAILS, STAFF_MAILS, sample_facts
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import create_variants, signup_text
 from digest.deliver.providers.base import HandoverResult, OutgoingMessage, Provider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
-from digest.edition.content import EditionContent, EditionSection, LabelledBlock, SectionEntry
-from digest.edition.mailable_edition import describe_draft
+from digest.edition.content.edition_content import EditionContent, EditionSection, LabelledBlock, SectionEntry
+from digest.edition.content.mailable_edition import describe_draft
 from digest.edition.rendering.fragments import (
     PublicationFrame,
     create_mail_environment,

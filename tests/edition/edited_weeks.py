@@ -8,10 +8,18 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from digest.edition.arrangement import Arrangement, arrange_edition
-from digest.edition.content_builder import EditionIdentity, build_content
-from digest.edition.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditDraft, EditionField, EditKind, StoryField
-from digest.edition.grown_proposal import GrownProposal, grow_proposal
+from digest.edition.drafting.content_builder import EditionIdentity, build_content
+from digest.edition.editing.arrangement import Arrangement, arrange_edition
+from digest.edition.editing.edits import (
+    BLOCK_PREFIX,
+    EDITION_TARGET,
+    Edit,
+    EditDraft,
+    EditionField,
+    EditKind,
+    StoryField,
+)
+from digest.edition.editing.grown_proposal import GrownProposal, grow_proposal
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal

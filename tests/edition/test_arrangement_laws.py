@@ -7,9 +7,9 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.edition.arrangement import ArrangedStory, Arrangement
-from digest.edition.composition import compose_edition, list_story_rows
-from digest.edition.edits import (
+from digest.edition.drafting.composition import compose_edition, list_story_rows
+from digest.edition.editing.arrangement import ArrangedStory, Arrangement
+from digest.edition.editing.edits import (
     BLOCK_PREFIX,
     EDITION_TARGET,
     Edit,
@@ -22,7 +22,7 @@ from digest.edition.edits import (
     find_last_own_undo,
     find_undone,
 )
-from digest.edition.grown_proposal import pack_proposal, unpack_proposal
+from digest.edition.editing.grown_proposal import pack_proposal, unpack_proposal
 from digest.settings import Settings
 from tests.edition.edited_weeks import IDENTITY, NOW, GrowingWeek, arrange, edit_drafts, edit_histories, weeks, written
 

@@ -15,12 +15,20 @@ from typing import Any, TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.edition.approvers import count_missing_approvals
-from digest.edition.arrangement import Arrangement
-from digest.edition.authorship import list_written_parts
-from digest.edition.content import EditionPicture, LabelledBlock, PictureCuts
-from digest.edition.edit_values import encode_cuts
-from digest.edition.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditDraft, EditionField, EditKind, StoryField
+from digest.edition.approval.approvers import count_missing_approvals
+from digest.edition.content.edition_content import EditionPicture, LabelledBlock, PictureCuts
+from digest.edition.editing.arrangement import Arrangement
+from digest.edition.editing.authorship import list_written_parts
+from digest.edition.editing.edit_values import encode_cuts
+from digest.edition.editing.edits import (
+    BLOCK_PREFIX,
+    EDITION_TARGET,
+    Edit,
+    EditDraft,
+    EditionField,
+    EditKind,
+    StoryField,
+)
 from tests.edition.edited_weeks import NOW, SECTIONS, GrowingWeek, arrange, weeks, written
 
 Each = TypeVar("Each")

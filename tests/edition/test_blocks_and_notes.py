@@ -10,18 +10,18 @@ from sqlalchemy import select
 
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
-from digest.collect.parsed_document import SummaryBasis
-from digest.edition.content import EditionContent, LabelledBlock
-from digest.edition.edits import StoryField
-from digest.edition.fragment_names import sections_of_fragment
-from digest.edition.mailable_edition import join_fragments
+from digest.collect.documents.parsed_document import SummaryBasis
+from digest.edition.content.edition_content import EditionContent, LabelledBlock
+from digest.edition.content.fragment_names import sections_of_fragment
+from digest.edition.content.mailable_edition import join_fragments
+from digest.edition.editing.edits import StoryField
 from digest.edition.rendering.fragments import create_mail_environment, render_edition
 from digest.installation.opened import Installation
 from digest.select.values import SummaryOrigin
 from digest.store.engine import Database
 from digest.store.models import Edition
 from tests.actors import EDITOR
-from tests.edition.test_drafting import NOW, WEEKLY, add, approve_now, drafted
+from tests.edition.drafting.test_drafts import NOW, WEEKLY, add, approve_now, drafted
 from tests.edition.test_rendering import FRAME, OURS, unbalanced
 
 GRANT = LabelledBlock(

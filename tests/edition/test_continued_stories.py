@@ -8,10 +8,10 @@ import pytest
 from jinja2 import Environment
 from lxml import html as lxml_html
 
-from digest.cli.editions import explain_proposal
-from digest.edition.content import EarlierAppearance, EditionContent, EditionSection, SectionEntry
+from digest.cli.editions.group import explain_proposal
+from digest.edition.content.edition_content import EarlierAppearance, EditionContent, EditionSection, SectionEntry
+from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, PlacedStory, Proposal, ScoredStory, Story
 from digest.settings import Settings

@@ -6,15 +6,15 @@ from sqlalchemy import delete, select
 
 from digest.app.editions import drafting as weekly
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
-from digest.edition.approval import take_back_approval
-from digest.edition.edit_log import append_edit, load_edits, load_proposal
-from digest.edition.edits import Edit, EditDraft, EditionField, EditKind
-from digest.edition.grown_proposal import GrownProposal
+from digest.edition.approval.versions import take_back_approval
+from digest.edition.editing.edit_log import append_edit, load_edits, load_proposal
+from digest.edition.editing.edits import Edit, EditDraft, EditionField, EditKind
+from digest.edition.editing.grown_proposal import GrownProposal
 from digest.installation.opened import Installation
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionStory
 from tests.actors import ADMIN
-from tests.edition.test_drafting import NOW, SAMPLE, WEEKLY, add, approve_now, bodies, considered, drafted
+from tests.edition.drafting.test_drafts import NOW, SAMPLE, WEEKLY, add, approve_now, bodies, considered, drafted
 
 INTRO = EditDraft(EditKind.TEXT, "edition", {"field": EditionField.INTRO, "text": "Good morning."})
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import html as lxml_html
 
-from digest.edition.content import EditionContent, EditionLink, EditionSection, EntryDate, SectionEntry
-from digest.edition.mailable_edition import join_fragments
+from digest.edition.content.edition_content import EditionContent, EditionLink, EditionSection, EntryDate, SectionEntry
+from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text, sanitise_url
 from digest.settings import Settings

@@ -5,9 +5,9 @@ import re
 import pytest
 from lxml import html as lxml_html
 
-from digest.edition.content import EditionContent, RenderedFragment
-from digest.edition.mailable_edition import join_fragments
-from digest.edition.placeholders import SlottedText
+from digest.edition.content.edition_content import EditionContent, RenderedFragment
+from digest.edition.content.mailable_edition import join_fragments
+from digest.edition.content.placeholders import SlottedText
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.sanitiser import RenderingError

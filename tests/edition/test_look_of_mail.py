@@ -3,8 +3,8 @@
 import re
 
 from digest.deliver.compose.notice_mail import NoticeComposer
-from digest.edition.content import EditionContent
-from digest.edition.mailable_edition import join_fragments
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.preflight.contrast_rules import check_contrast
 from digest.edition.preflight.rule_registry import PreflightInput
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from digest.app.sending.mail_gallery import (
+from digest.app.editions.mail_gallery import (
     READER_MAILS,
     STAFF_MAILS,
     ShownMail,
@@ -17,8 +17,8 @@ from digest.app.sending.mail_gallery import (
     sample_facts,
 )
 from digest.catalogues import load_language
-from digest.collect.deadlines import Deadline
-from digest.edition.content import EarlierAppearance, EditionContent, LabelledBlock, SectionEntry
+from digest.collect.documents.deadlines import Deadline
+from digest.edition.content.edition_content import EarlierAppearance, EditionContent, LabelledBlock, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.section_kind import BUILT_IN_TOPICS, displayed_topic, write_deadline
 from digest.edition.kinds.story_entry import explain_lead

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from digest.edition.content import EditionContent
-from digest.edition.mailable_edition import join_fragments
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import Settings
 from tests.browser import AXE_MAIL, axe_report, excess_width, show_views

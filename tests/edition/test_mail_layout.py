@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.edition.content import EditionContent, EditionSection, EntryDate, SectionEntry
-from digest.edition.fragment_names import (
+from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
+from digest.edition.content.fragment_names import (
     list_omitted_fragments,
     list_section_keys,
     section_fragment_name,

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from digest.app.doctor.examination import examine_installation
 from digest.cli import digest as digest_command
-from digest.edition.content import EditionContent
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.rendering.fragments import (
     create_mail_environment,
     publication_frame,
@@ -102,7 +102,7 @@ def test_every_broken_template_is_named_also_one_that_fails_only_when_it_is_show
     findings = examine_installation(Installation(settings, one_database))
     errors = sorted(f.message for f in findings if f.level == "error" and str(own) in f.message)
     assert [error.partition(". Correct it")[0] for error in errors] == [
-        f"{own}/mail/edition/subject.txt, line 1: 'digest.edition.content.EditionContent object' has no attribute 'sujbect'",
+        f"{own}/mail/edition/subject.txt, line 1: 'digest.edition.content.edition_content.EditionContent object' has no attribute 'sujbect'",
         f"{own}/mail/welcome/body.txt, line 2: 'fatcs' is undefined",
         f"{own}/web/contact.html, line 1: 'site' has no attribute 'nmae'",
         f"{own}/web/error.html, line 1: Expected an expression, got 'end of statement block'",

@@ -5,8 +5,8 @@ from datetime import date
 import pytest
 
 from digest.catalogues import load_language
-from digest.edition.content import MAX_PREHEADER_LENGTH, EntryDate
-from digest.edition.content_builder import compose_preheader
+from digest.edition.content.edition_content import MAX_PREHEADER_LENGTH, EntryDate
+from digest.edition.drafting.content_builder import compose_preheader
 from subscribers.reader_language import ENGLISH
 
 NOVEMBER_30 = EntryDate("deadline", date(2026, 11, 30), "Monday, November 30, 5 p.m. ET", "Deadline")

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from digest.edition.content import EditionContent, EditionSection, LabelledBlock, SectionEntry
-from digest.edition.content_builder import count_reading_minutes
+from digest.edition.content.edition_content import EditionContent, EditionSection, LabelledBlock, SectionEntry
+from digest.edition.drafting.content_builder import count_reading_minutes
 
 
 def words(count: int) -> str:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 from lxml import html as lxml_html
 
-from digest.edition.content import EditionContent, EditionSection, RenderedFragment
-from digest.edition.fragment_names import list_omitted_fragments
-from digest.edition.mailable_edition import join_fragments
-from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
+from digest.edition.content.edition_content import EditionContent, EditionSection, RenderedFragment
+from digest.edition.content.fragment_names import list_omitted_fragments
+from digest.edition.content.mailable_edition import join_fragments
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.rendering import fragments
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import (

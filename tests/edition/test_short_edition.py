@@ -9,8 +9,8 @@ from lxml import html as lxml_html
 
 from digest.deliver.compose.variant_limit import MAX_VARIANTS
 from digest.deliver.compose.variants import EditionVariants, create_variants
-from digest.edition.content import EditionContent
-from digest.edition.mailable_edition import describe_draft
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.mailable_edition import describe_draft
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.mail_layout import MAX_SHORT_LINES
 from digest.settings import Settings

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.edition.approval import hash_fragment
-from digest.edition.content import EditionContent
-from digest.edition.placeholders import (
+from digest.edition.approval.versions import hash_fragment
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.placeholders import (
     LEAVE_SLOT,
     PREFERENCES_SLOT,
     SIGNUP_SLOT,

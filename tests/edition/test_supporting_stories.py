@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from digest.edition.arrangement import arrange_edition
-from digest.edition.composition import compose_edition, list_story_rows
-from digest.edition.grown_proposal import GrownProposal, grow_proposal, pack_proposal, unpack_proposal
+from digest.edition.drafting.composition import compose_edition, list_story_rows
+from digest.edition.editing.arrangement import arrange_edition
+from digest.edition.editing.grown_proposal import GrownProposal, grow_proposal, pack_proposal, unpack_proposal
 from digest.select.values import Proposal, ScoredStory
 from digest.settings import Settings
 from tests.edition.edited_weeks import ARTICLES, FILE, IDENTITY, NOW, RELEASE_DAY, propose

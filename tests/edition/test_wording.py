@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.edition.content import EditionLink, EditionPicture, SectionEntry
+from digest.edition.content.edition_content import EditionLink, EditionPicture, SectionEntry
 from digest.edition.rendering.template_filters import (
     bind_hour,
     bind_last_words,

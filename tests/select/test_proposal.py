@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.cli.editions import explain_proposal
-from digest.collect.deadlines import Deadline
+from digest.cli.editions.group import explain_proposal
+from digest.collect.documents.deadlines import Deadline
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal, UsedStory

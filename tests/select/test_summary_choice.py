@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from digest.collect.parsed_document import SummaryBasis
+from digest.collect.documents.parsed_document import SummaryBasis
 from digest.select.stories import build_story_led_by
 from digest.select.summary_choice import StorySummary, choose_summary
 from digest.select.values import CandidateArticle, SummaryOrigin

@@ -28,13 +28,13 @@ from PIL import Image
 from digest import logs
 from digest.app.doctor.received_message import MessageFileError, ReceivedMessage, examine_message
 from digest.backups.archive import ArchiveReader, BackupError
-from digest.collect.encoded_image import CardWords, CropShape, ImageError
+from digest.collect.codec.encoded_image import CardWords, CropShape, ImageError
+from digest.collect.documents.parsed_document import ParseError
 from digest.collect.fetch.robots_txt import RobotsRules
-from digest.collect.parsed_document import ParseError
-from digest.collect.readership import ReadershipError, parse_readership_csv
 from digest.collect.sandbox import client
 from digest.collect.sandbox.child import document_limits
 from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
+from digest.collect.sources.readership import ReadershipError, parse_readership_csv
 from digest.deliver.events.mailbox import incoming_mail, mime, reports
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
@@ -292,7 +292,7 @@ _RECEIVED_SEED = b"""Authentication-Results: mx.example.com; spf=pass smtp.mailf
 ARC-Seal: i=1; a=rsa-sha256; cv=none; d=list.example.net; s=k; b=QUJD\r
 DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=news.example.org; s=digest; h=from:to:list-unsubscribe:list-unsubscribe-post;\r
  bh=QUJD; b=QUJD\r
-From: HLS.Today <digest@news.example.org>\r
+From: HLS.Today <digest.news.example.org>\r
 To: reader@elsewhere.example\r
 List-Unsubscribe: <https://news.example.org/u/abc>\r
 List-Unsubscribe-Post: List-Unsubscribe=One-Click\r

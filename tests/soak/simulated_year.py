@@ -34,8 +34,8 @@ from digest.app.subscribers import people
 from digest.app.upkeep import backups
 from digest.backups import creation
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.deliver.send.uncertain_deliveries import UncertainResolution
-from digest.edition.edits import EditionField
+from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
+from digest.edition.editing.edits import EditionField
 from digest.installation import hold as hold_acts
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState

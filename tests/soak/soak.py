@@ -36,7 +36,7 @@ from benchmarks.sample_installation import (
 from digest import logs
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import run_edition
+from digest.deliver.send.run.edition_run import run_edition
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, inspect, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.deliver.send.progress import read_progress
+from digest.deliver.send.claims.progress import read_progress
 from digest.store.delivery_models import Delivery, SpacedLimit
 from digest.store.models import Edition, TimetableSlot
 from subscribers.store.models import Base

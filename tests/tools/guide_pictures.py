@@ -21,8 +21,8 @@ from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editing.edit_application import EditForm
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import run_edition
-from digest.edition.edits import EditionField, StoryField
+from digest.deliver.send.run.edition_run import run_edition
+from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.acts import Actor, Face, Role
 from digest.store import staff
 from digest.store.engine import Database, migrate_schema, open_database

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from digest.app.sending.mail_gallery import compose_gallery_mail
+from digest.app.editions.mail_gallery import compose_gallery_mail
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
-from digest.edition.content import EditionContent
-from digest.edition.mailable_edition import describe_draft
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.mailable_edition import describe_draft
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import Settings
 from digest.store.engine import migrate_schema, open_database

@@ -15,7 +15,8 @@ from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import text
 
-from digest.edition.content import (
+from digest.edition.archive.story_archive import archive_edition
+from digest.edition.content.edition_content import (
     EditionContent,
     EditionLink,
     EditionPicture,
@@ -24,7 +25,7 @@ from digest.edition.content import (
     RenderedFragment,
     SectionEntry,
 )
-from digest.edition.drafting import replace_fragments
+from digest.edition.drafting.drafts import replace_fragments
 from digest.edition.queries import PUBLIC_STATES, release_slot
 from digest.edition.rendering.fragments import (
     PublicationFrame,
@@ -32,7 +33,6 @@ from digest.edition.rendering.fragments import (
     publication_frame,
     render_edition,
 )
-from digest.edition.story_archive import archive_edition
 from digest.installation.opened import Installation
 from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFile
 from digest.store import staff, staff_sessions

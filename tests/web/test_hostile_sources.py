@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.collect.collection_run import collect_sources
 from digest.collect.fetch.result import FetchResult
 from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox
+from digest.collect.visits.collection_run import collect_sources
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Source, SourceHealth
 from digest.web.server import open_page_server
-from tests.collect.test_collection_run import Web, rss
+from tests.collect.visits.test_collection_run import Web, rss
 from tests.conftest import WAIT_TIMEOUT
 
 NOW = datetime(2026, 11, 16, 12, tzinfo=UTC)

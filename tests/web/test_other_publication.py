@@ -7,7 +7,7 @@ import pytest
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_own_texts
-from digest.app.sending.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail
+from digest.app.editions.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.engine import Database

@@ -15,7 +15,7 @@ from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState, Source, SourceHealth
-from digest.web.desk.previews import PREVIEW_VIEWS
+from digest.web.desk.edition.previews import PREVIEW_VIEWS
 from digest.web.server import open_page_server
 from subscribers.address import read_address
 from subscribers.consent.departure_log import DepartureLog

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from digest.app.accounts import code_apps, passkeys, passwords, try_limits
 from digest.app.accounts.refused_sign_ins import record_refusal
 from digest.app.accounts.visitor import Visitor, make_device_mark
-from digest.deliver.send.notice_queue import make_notice_queue
+from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.acts import Act, Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern

@@ -18,7 +18,7 @@ from digest.app.alerts.conditions import ALERT_KINDS
 from digest.backups.last_backup import find_last_proof
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.edition.calendar_store import load_calendar
+from digest.edition.calendar.calendar_store import load_calendar
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState, Source, SourceHealth, TimetableSlot

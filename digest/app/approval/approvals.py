@@ -13,16 +13,18 @@ from digest.app.editing import edit_reversal, editing_state
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditingState
 from digest.app.editions.edition_status import edition_name
-from digest.app.sending.mail_gallery import fill_invented_reader
-from digest.edition import approval, approval_proof, authorship, sent_back_notes
-from digest.edition.approvers import ApproverRule
-from digest.edition.authorship import WrittenPart
-from digest.edition.content import EditionContent
-from digest.edition.content_changes import ContentComparison, compare_contents
-from digest.edition.edit_log import load_edits
-from digest.edition.edits import EditionField, StoryField
+from digest.app.editions.mail_gallery import fill_invented_reader
+from digest.edition.approval import approval_proof, sent_back_notes
+from digest.edition.approval import versions as approval
+from digest.edition.approval.approvers import ApproverRule
+from digest.edition.archive.text_hosts import TextHost, list_text_hosts
+from digest.edition.content.content_changes import ContentComparison, compare_contents
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.editing import authorship
+from digest.edition.editing.authorship import WrittenPart
+from digest.edition.editing.edit_log import load_edits
+from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.queries import COMING_STATES, find_edition
-from digest.edition.text_hosts import TextHost, list_text_hosts
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern

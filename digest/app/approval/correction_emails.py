@@ -17,9 +17,10 @@ from digest.app.approval.approvals import RuleOverview, rule_sentences
 from digest.app.editing.corrections import CorrectionError, find_correction
 from digest.app.editions.edition_status import edition_name
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
-from digest.deliver.send import notice_queue
-from digest.edition import corrections
-from digest.edition.approval import (
+from digest.deliver.send.notices import notice_queue
+from digest.edition.approval.approval_proof import is_signature
+from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.versions import (
     content_hash_of,
     count_missing_signatures,
     read_author_rule,
@@ -27,9 +28,8 @@ from digest.edition.approval import (
     signature_payload,
     utc_text,
 )
-from digest.edition.approval_proof import is_signature
-from digest.edition.approvers import ApproverRule
-from digest.edition.authorship import CORRECTION_PART, WrittenPart
+from digest.edition.archive import corrections
+from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.queries import find_edition
 from digest.installation.acts import SCHEDULER, Act, Actor, Role
 from digest.installation.opened import Installation

@@ -12,18 +12,18 @@ from sqlalchemy.orm import Session
 
 from digest.app.approval import approvals
 from digest.app.calendar import releases as calendar
-from digest.edition import calendar_store
-from digest.edition.approval import ApprovalError
-from digest.edition.approval_proof import find_reinstatable_approval
-from digest.edition.content import EditionContent
-from digest.edition.queries import UNAPPROVED_STATES, find_edition, release_slot
-from digest.edition.release_calendar import (
+from digest.edition.approval.approval_proof import find_reinstatable_approval
+from digest.edition.approval.versions import ApprovalError
+from digest.edition.calendar import calendar_store
+from digest.edition.calendar.release_calendar import (
     DeadlineDecision,
     PlannedRelease,
     decide_at_deadline,
     find_latest_step,
     plan_steps,
 )
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.queries import UNAPPROVED_STATES, find_edition, release_slot
 from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
 from digest.installation.staff_mail import queue_staff_mail

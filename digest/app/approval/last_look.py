@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import article_looks, edition_control
 from digest.deliver.control.article_looks import ArticleLook, LookFinding
-from digest.edition import approval
-from digest.edition.content import EditionContent
-from digest.edition.mailable_edition import list_story_links
+from digest.edition.approval import versions as approval
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.mailable_edition import list_story_links
 from digest.edition.queries import find_edition
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
@@ -30,7 +30,7 @@ from subscribers.phrases import hour_in_zone, weekday_date
 
 if TYPE_CHECKING:
     from digest.collect.fetch.result import ContentFetcher
-    from digest.collect.page_check import PageLook
+    from digest.collect.visits.page_check import PageLook
 
 LOOK = Act("looked again", Role.EDITOR, Concern.NONE)
 
@@ -115,7 +115,7 @@ def _ask_for_pages(
 ) -> "dict[str, PageLook]":
     # A send asks here whether a look is due, and most often none is: what fetches is imported for a look alone.
     from digest.collect.fetch.fetcher import open_fetcher
-    from digest.collect.page_check import PageLook, look_at_pages
+    from digest.collect.visits.page_check import PageLook, look_at_pages
 
     settings = installation.settings
     try:

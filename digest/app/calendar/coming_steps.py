@@ -8,8 +8,8 @@ from itertools import takewhile
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition import calendar_store, release_calendar
-from digest.edition.release_calendar import PlannedRelease, ReleaseSteps, plan_steps
+from digest.edition.calendar import calendar_store, release_calendar
+from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseSteps, plan_steps
 from digest.settings import SettingsFile
 from digest.store.models import Edition, TimetableSlot
 from digest.store.timetable_slots import find_timetable_start

@@ -6,14 +6,14 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition import calendar_store
-from digest.edition.approval import supersede_outdated_approval
-from digest.edition.composition import ComposedEdition, compose_edition, record_content
-from digest.edition.content_builder import EditionIdentity
-from digest.edition.drafting import name_edition_for, replace_fragments
-from digest.edition.edit_log import load_edits, load_proposal, proposal_hash_of
+from digest.edition.approval.versions import supersede_outdated_approval
+from digest.edition.calendar import calendar_store
+from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.edition.drafting.composition import ComposedEdition, compose_edition, record_content
+from digest.edition.drafting.content_builder import EditionIdentity
+from digest.edition.drafting.drafts import name_edition_for, replace_fragments
+from digest.edition.editing.edit_log import load_edits, load_proposal, proposal_hash_of
 from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, release_slot
-from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.installation.opened import Installation
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError

@@ -20,11 +20,9 @@ from digest.app.calendar.release_drafts import (
     refuse_taken_slot,
     store_moved_draft,
 )
-from digest.edition import calendar_store, release_calendar
-from digest.edition.approval import supersede_approval
-from digest.edition.edit_log import load_edits
-from digest.edition.queries import COMING_STATES, OUTGOING_STATES, next_edition_number, release_slot
-from digest.edition.release_calendar import (
+from digest.edition.approval.versions import supersede_approval
+from digest.edition.calendar import calendar_store, release_calendar
+from digest.edition.calendar.release_calendar import (
     MAX_AHEAD,
     PlannedRelease,
     ReleaseCalendar,
@@ -32,6 +30,8 @@ from digest.edition.release_calendar import (
     explain_unfit_moment,
     plan_steps,
 )
+from digest.edition.editing.edit_log import load_edits
+from digest.edition.queries import COMING_STATES, OUTGOING_STATES, next_edition_number, release_slot
 from digest.installation.acts import Act, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern

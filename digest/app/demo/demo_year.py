@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from digest.app.demo.demo_people import ARRIVALS, DayCount, add_people
 from digest.app.upkeep.maintenance import GROWTH_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
-from digest.edition.windows import name_edition
+from digest.edition.calendar.windows import name_edition
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.store.delivery_models import EditionFigures

@@ -12,20 +12,20 @@ from digest.app.accounts.refused_sign_ins import SURGE, count_refusals
 from digest.app.calendar.coming_steps import explain_missed_run, find_missed_runs
 from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
-from digest.collect.articles import find_withdrawn
-from digest.collect.sources import describe_source_health, list_source_problems
+from digest.collect.articles.storage import find_withdrawn
+from digest.collect.sources.source_rows import describe_source_health, list_source_problems
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.retention import provider_erasures
-from digest.deliver.send.notices import count_held_warnings
-from digest.deliver.send.progress import read_progress
-from digest.deliver.send.send_gate import send_blocked_reason
-from digest.edition.calendar_store import find_deadline
-from digest.edition.content import link_articles, read_sections
+from digest.deliver.send.claims.progress import read_progress
+from digest.deliver.send.notices.notice_sending import count_held_warnings
+from digest.deliver.send.run.send_gate import send_blocked_reason
+from digest.edition.calendar.calendar_store import find_deadline
+from digest.edition.calendar.release_calendar import MAX_LATENESS
+from digest.edition.content.edition_content import link_articles, read_sections
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
-from digest.edition.release_calendar import MAX_LATENESS
 from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState

@@ -23,9 +23,9 @@ from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.send.run_file import list_abandoned_files
-from digest.deliver.send.uncertain_deliveries import NOTICES
-from digest.edition.calendar_store import load_calendar
+from digest.deliver.send.claims.run_file import list_abandoned_files
+from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
+from digest.edition.calendar.calendar_store import load_calendar
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload

@@ -14,7 +14,7 @@ from digest.app.doctor.check_registry import (
     report_fine,
     report_warning,
 )
-from digest.app.sending.mail_gallery import find_rendering_mistakes
+from digest.app.editions.mail_gallery import find_rendering_mistakes
 from digest.app.subscribers.consent_wordings import current_wording
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding

@@ -8,12 +8,12 @@ from typing import Any
 
 from digest.app.editing.edit_application import EditForm, EditResult, apply_decision, apply_edit
 from digest.app.editing.editing_state import EditingState, EditRefusedError, list_topic_names
-from digest.collect.text_cleanup import normalise_text
-from digest.collect.urls import canonical_url, usable_url
-from digest.edition import edits as history
-from digest.edition.arrangement import ArrangedStory, Arrangement
-from digest.edition.content import LabelledBlock
-from digest.edition.edits import EditDraft, EditionField, EditKind, StoryField
+from digest.collect.texts.text_cleanup import normalise_text
+from digest.collect.texts.urls import canonical_url, usable_url
+from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.editing import edits as history
+from digest.edition.editing.arrangement import ArrangedStory, Arrangement
+from digest.edition.editing.edits import EditDraft, EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened import Installation
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from digest.app.editing.changes import clean_typed_text
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
-from digest.edition.edits import EditionField, EditKind, StoryField
+from digest.edition.editing.edits import EditionField, EditKind, StoryField
 from digest.edition.queries import find_edition
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation

@@ -12,13 +12,13 @@ from digest.app.editing import changes as editing
 from digest.app.editing import edit_application, editing_state
 from digest.app.editions import web_editions
 from digest.app.editions.edition_status import edition_name
-from digest.edition import corrections
-from digest.edition.content import EditionContent
-from digest.edition.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
+from digest.edition.archive import corrections
+from digest.edition.archive.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
+from digest.edition.archive.story_archive import archive_edition
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import sanitise_text
-from digest.edition.story_archive import archive_edition
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern

@@ -13,13 +13,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.editing.editing_state import EditingState, EditRefusedError, arrange_edits, read_editing_state
-from digest.edition import edits as history
-from digest.edition.approval import supersede_approval
-from digest.edition.arrangement import Arrangement
-from digest.edition.composition import ComposedEdition, compose_arrangement, record_content, update_story_rows
-from digest.edition.drafting import replace_fragments
-from digest.edition.edit_log import append_edit, load_edits, proposal_hash_of
-from digest.edition.edits import Edit, EditConflict, EditDraft
+from digest.edition.approval.versions import supersede_approval
+from digest.edition.drafting.composition import ComposedEdition, compose_arrangement, record_content, update_story_rows
+from digest.edition.drafting.drafts import replace_fragments
+from digest.edition.editing import edits as history
+from digest.edition.editing.arrangement import Arrangement
+from digest.edition.editing.edit_log import append_edit, load_edits, proposal_hash_of
+from digest.edition.editing.edits import Edit, EditConflict, EditDraft
 from digest.edition.queries import COMING_STATES
 from digest.installation.acts import Act, Actor, AuditDraft, Role
 from digest.installation.opened import Installation

@@ -9,13 +9,13 @@ from sqlalchemy import select
 from digest.app.accounts import staff
 from digest.app.editing.editing_state import EditingState, preview_state, read_editing_state
 from digest.app.editions.drafting import APPROVE, VOID_APPROVAL
-from digest.app.sending.mail_gallery import fill_invented_reader
-from digest.edition.composition import write_edited_content
-from digest.edition.content import EditionContent
-from digest.edition.edits import EDITION_TARGET, Edit, find_text_before
-from digest.edition.mailable_edition import join_fragments
+from digest.app.editions.mail_gallery import fill_invented_reader
+from digest.edition.approval.sent_back_notes import list_notes
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.mailable_edition import join_fragments
+from digest.edition.drafting.composition import write_edited_content
+from digest.edition.editing.edits import EDITION_TARGET, Edit, find_text_before
 from digest.edition.queries import COMING_STATES, find_edition
-from digest.edition.sent_back_notes import list_notes
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.approval_models import SentBackNote

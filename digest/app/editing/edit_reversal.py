@@ -2,8 +2,8 @@
 
 from digest.app.editing.edit_application import EditForm, EditResult, apply_decision
 from digest.app.editing.editing_state import EditingState, EditRefusedError
-from digest.edition import edits as history
-from digest.edition.edits import Edit, EditDraft, EditKind
+from digest.edition.editing import edits as history
+from digest.edition.editing.edits import Edit, EditDraft, EditKind
 from digest.installation.opened import Installation
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from digest.edition import edits as history
-from digest.edition.arrangement import Arrangement, arrange_edition
-from digest.edition.composition import ComposedEdition, compose_edition
-from digest.edition.content_builder import EditionIdentity
-from digest.edition.edit_log import load_edits, load_proposal, proposal_hash_of
-from digest.edition.edits import Edit, RevertEffect
-from digest.edition.grown_proposal import GrownProposal
+from digest.edition.drafting.composition import ComposedEdition, compose_edition
+from digest.edition.drafting.content_builder import EditionIdentity
+from digest.edition.editing import edits as history
+from digest.edition.editing.arrangement import Arrangement, arrange_edition
+from digest.edition.editing.edit_log import load_edits, load_proposal, proposal_hash_of
+from digest.edition.editing.edits import Edit, RevertEffect
+from digest.edition.editing.grown_proposal import GrownProposal
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.installation.opened import Installation
 from digest.select.topics import built_in_topic_names

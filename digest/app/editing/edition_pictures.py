@@ -8,19 +8,19 @@ from sqlalchemy import select
 from digest.app.editing.changes import clean_typed_text
 from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_decision
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state
-from digest.collect.encoded_image import ImageError
+from digest.collect.codec.encoded_image import ImageError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.edition.board_story import EditedPicture
-from digest.edition.composition import compose_edition, record_content
-from digest.edition.content import EditionPicture, PictureCuts
-from digest.edition.drafting import replace_fragments
-from digest.edition.edit_log import load_edits, proposal_hash_of, store_proposal
-from digest.edition.edit_values import encode_cuts
-from digest.edition.edits import EditDraft, EditKind
-from digest.edition.grown_proposal import pack_proposal
+from digest.edition.content.edition_content import EditionPicture, PictureCuts
+from digest.edition.drafting.composition import compose_edition, record_content
+from digest.edition.drafting.drafts import replace_fragments
+from digest.edition.drafting.pictures import cut_article_picture, cut_uploaded_picture, prepare_pictures
+from digest.edition.editing.board_story import EditedPicture
+from digest.edition.editing.edit_log import load_edits, proposal_hash_of, store_proposal
+from digest.edition.editing.edit_values import encode_cuts
+from digest.edition.editing.edits import EditDraft, EditKind
+from digest.edition.editing.grown_proposal import pack_proposal
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.pictures import cut_article_picture, cut_uploaded_picture, prepare_pictures
 from digest.edition.queries import UNAPPROVED_STATES, find_edition
 from digest.installation.acts import Act, Role
 from digest.installation.opened import Installation

@@ -9,13 +9,13 @@ from sqlalchemy import select
 
 from digest.app.editing.edit_application import EDIT
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
+from digest.collect.documents.parsed_document import NOT_PUBLIC, DocumentKind, ParsedItem, ParseError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.collect.fetch.robots_txt import explain_unreadable
-from digest.collect.page_check import explain_redirect
-from digest.collect.parsed_document import NOT_PUBLIC, DocumentKind, ParsedItem, ParseError
 from digest.collect.sandbox import client as sandbox
-from digest.collect.urls import canonical_url, site_name, usable_url
+from digest.collect.texts.urls import canonical_url, site_name, usable_url
+from digest.collect.visits.page_check import explain_redirect
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.store.models import Source

@@ -18,30 +18,31 @@ from sqlalchemy.orm import Session
 
 from digest.app.editions.edition_status import edition_name
 from digest.app.editions.editor_changes import count_draft_changes
+from digest.app.editions.mail_gallery import fill_invented_reader
 from digest.app.editions.web_editions import store_card
-from digest.app.sending.mail_gallery import fill_invented_reader
 from digest.app.subscribers.readers import count_readers
-from digest.collect import collection_run
-from digest.collect.articles import find_withdrawn
+from digest.collect.articles.storage import find_withdrawn
+from digest.collect.documents.item_identity import is_front_page
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.item_identity import is_front_page
-from digest.collect.page_check import look_at_pages
-from digest.collect.readership import ReadershipImport, import_readership
-from digest.collect.urls import is_example_site, site_name, usable_canonical_url
+from digest.collect.sources.readership import ReadershipImport, import_readership
+from digest.collect.texts.urls import is_example_site, site_name, usable_canonical_url
+from digest.collect.visits import collection_run
+from digest.collect.visits.page_check import look_at_pages
 from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
 from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
 from digest.deliver.providers import registry
-from digest.deliver.send.rate_limiter import read_first_handover
-from digest.deliver.send.rate_limits import count_sending_days
-from digest.edition import approval, drafting
-from digest.edition.content import EditionContent, read_sections
-from digest.edition.edit_log import load_edits
-from digest.edition.edits import find_chosen_urls
-from digest.edition.fragment_names import list_omitted_fragments
+from digest.deliver.send.limits.rate_limiter import read_first_handover
+from digest.deliver.send.limits.rate_limits import count_sending_days
+from digest.edition.approval import versions as approval
+from digest.edition.content.edition_content import EditionContent, read_sections
+from digest.edition.content.fragment_names import list_omitted_fragments
+from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, MailableEdition, has_old_placeholders
+from digest.edition.drafting import drafts as drafting
+from digest.edition.drafting.past_editions import load_past_editions
+from digest.edition.editing.edit_log import load_edits
+from digest.edition.editing.edits import find_chosen_urls
 from digest.edition.kinds import lead_sections
-from digest.edition.mailable_edition import MAIL_KINDS, FragmentKind, MailableEdition, has_old_placeholders
-from digest.edition.past_editions import load_past_editions
 from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, find_edition, select_editions_before
 from digest.installation.acts import Act, Actor, Face, Role

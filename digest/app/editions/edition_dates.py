@@ -9,9 +9,9 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from digest.app.editions.page_views import find_public_edition, list_edition_corrections, list_public_editions
-from digest.edition.content import EditionContent, EntryDate, SectionEntry
-from digest.edition.corrected_content import correct_content, find_corrected_at
-from digest.edition.fragment_names import sections_of_fragment
+from digest.edition.content.corrected_content import correct_content, find_corrected_at
+from digest.edition.content.edition_content import EditionContent, EntryDate, SectionEntry
+from digest.edition.content.fragment_names import sections_of_fragment
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.template_filters import write_issue
 from digest.installation.opened import Installation

@@ -7,12 +7,12 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition.approval import current_content_hash
-from digest.edition.composition import write_proposed_content
-from digest.edition.content import EditionContent
-from digest.edition.content_builder import EditionIdentity
-from digest.edition.edit_log import load_proposal
-from digest.edition.editor_changes import EditorCounts, count_editor_changes
+from digest.edition.approval.versions import current_content_hash
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.editor_changes import EditorCounts, count_editor_changes
+from digest.edition.drafting.composition import write_proposed_content
+from digest.edition.drafting.content_builder import EditionIdentity
+from digest.edition.editing.edit_log import load_proposal
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState

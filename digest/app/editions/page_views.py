@@ -11,19 +11,20 @@ from sqlalchemy.orm import Session
 
 from digest.app.editions.drafting import gather_preflight_facts
 from digest.app.editions.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
+from digest.app.editions.mail_gallery import fill_invented_reader
 from digest.app.editions.recent_counts import RecentCounts, count_edition
 from digest.app.editions.release_starts import ReleaseStart, find_release_start
-from digest.app.sending.mail_gallery import fill_invented_reader
 from digest.app.subscribers.readers import count_readers
-from digest.collect.images import load_picture
+from digest.collect.articles.images import load_picture
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.providers import registry
 from digest.deliver.retention.kept_counts import load_kept_counts
-from digest.deliver.send.progress import describe_progress, read_progress
-from digest.edition import approval, corrections
-from digest.edition.editor_changes import EditorCounts
-from digest.edition.mailable_edition import MailableEdition
+from digest.deliver.send.claims.progress import describe_progress, read_progress
+from digest.edition.approval import versions as approval
+from digest.edition.archive import corrections
+from digest.edition.content.editor_changes import EditorCounts
+from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
 from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections

@@ -12,10 +12,12 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.encoded_image import CardWords, ImageError
-from digest.collect.images import PreparedImage, draw_card, find_image, load_picture, store_image
-from digest.edition import approval, corrected_content, corrections
-from digest.edition.content import EditionContent
+from digest.collect.articles.images import PreparedImage, draw_card, find_image, load_picture, store_image
+from digest.collect.codec.encoded_image import CardWords, ImageError
+from digest.edition.approval import versions as approval
+from digest.edition.archive import corrections
+from digest.edition.content import corrected_content
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
 from digest.edition.rendering.mail_layout import arrange_mail

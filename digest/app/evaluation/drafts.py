@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from digest.app.evaluation.labelled_files import EvaluationError, labelled_url, read_feed_articles, read_labels
-from digest.edition.candidates import load_candidates, load_previous_editions
-from digest.edition.content import EditionContent, SectionEntry
+from digest.edition.calendar.windows import next_window
+from digest.edition.content.edition_content import EditionContent, SectionEntry
+from digest.edition.drafting.candidates import load_candidates, load_previous_editions
+from digest.edition.drafting.word_tables import load_word_table
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import find_edition, last_cut_off_before
-from digest.edition.windows import next_window
-from digest.edition.word_tables import load_word_table
 from digest.installation.opened import Installation
 from digest.select.proposals import propose_edition
 from digest.select.text_similarity import title_words

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, undefer
 from digest.app.editions.editor_changes import read_proposed_content
 from digest.app.evaluation.drafts import FIRST_COUNTS, MUST, UNFIT, list_news_entries
 from digest.app.evaluation.labelled_files import EvaluationError, labelled_url
-from digest.edition.content import EditionContent, SectionEntry
+from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.queries import find_edition
 from digest.installation.opened import Installation
 from digest.store.approval_models import Approval, ApprovalState

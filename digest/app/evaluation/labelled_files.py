@@ -6,11 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from digest.collect.articles import choose_date
-from digest.collect.parsed_document import ParsedItem
-from digest.collect.source_visit import list_files, read_file_source
-from digest.collect.sources import VisitFailure
-from digest.collect.urls import canonical_url
+from digest.collect.articles.storage import choose_date
+from digest.collect.documents.parsed_document import ParsedItem
+from digest.collect.sources.source_rows import VisitFailure
+from digest.collect.texts.urls import canonical_url
+from digest.collect.visits.source_visit import list_files, read_file_source
 from digest.select.values import CandidateArticle
 from digest.settings import Settings
 from subscribers.errors import ApplicationError

@@ -16,9 +16,11 @@ from digest.deliver.events.payloads import apply_stored_payloads, store_payload
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider
-from digest.deliver.send import alarms, notice_queue, notices
-from digest.deliver.send.dead_runs import recover_dead_runs
-from digest.deliver.send.run_file import list_abandoned_files
+from digest.deliver.send.claims.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.run_file import list_abandoned_files
+from digest.deliver.send.notices import notice_queue
+from digest.deliver.send.notices import notice_sending as notices
+from digest.deliver.send.refusals import alarms
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings

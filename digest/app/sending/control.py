@@ -11,20 +11,22 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from digest.app.editions.edition_status import edition_name
-from digest.installation.reasons import read_optional_reason
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.retention.delivery_seals import seal_edition
-from digest.deliver.send import claims, edition_run, staff_test
-from digest.deliver.send.edition_run import SendReport
-from digest.deliver.send.run_file import list_abandoned_files
-from digest.deliver.send.send_gate import send_blocked_reason
+from digest.deliver.send import staff_test
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.run_file import list_abandoned_files
+from digest.deliver.send.run import edition_run
+from digest.deliver.send.run.edition_run import SendReport
+from digest.deliver.send.run.send_gate import send_blocked_reason
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.queries import explain_missed_release, find_edition
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
+from digest.installation.reasons import read_optional_reason
 from digest.settings.concerns import Concern
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState

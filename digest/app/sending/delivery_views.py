@@ -18,9 +18,9 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.kept_counts import load_kept_counts
-from digest.deliver.send.refusals import RefusalGroup, group_refusals, name_known_domains
+from digest.deliver.send.refusals.refusal_counts import RefusalGroup, group_refusals, name_known_domains
 from digest.deliver.send.staff_test import TEST_PURPOSE_PREFIX
-from digest.deliver.send.uncertain_deliveries import (
+from digest.deliver.send.uncertain.uncertain_deliveries import (
     UncertainDelivery,
     read_uncertain_deliveries,
     read_uncertain_notices,

@@ -17,7 +17,7 @@ from typing import IO
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.sending import uncertain_acts
 from digest.deliver.events.postfix_log import MailLogError, UnreadableLogError
-from digest.deliver.send.log_evidence import LogEvidence
+from digest.deliver.send.uncertain.log_evidence import LogEvidence
 from digest.installation.opened import Installation
 from subscribers.errors import RefusalError
 

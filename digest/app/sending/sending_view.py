@@ -17,9 +17,9 @@ from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
-from digest.deliver.send.alarms import AlarmReading, count_failures, read_alarms
-from digest.deliver.send.progress import SendProgress, read_progress
-from digest.deliver.send.refusals import DomainRefusals, count_refusals_by_domain, name_known_domains
+from digest.deliver.send.claims.progress import SendProgress, read_progress
+from digest.deliver.send.refusals.alarms import AlarmReading, count_failures, read_alarms
+from digest.deliver.send.refusals.refusal_counts import DomainRefusals, count_refusals_by_domain, name_known_domains
 from digest.edition.queries import find_edition
 from digest.installation import hold
 from digest.installation.opened import Installation

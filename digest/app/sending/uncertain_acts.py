@@ -11,10 +11,10 @@ from digest.app.editions.edition_status import edition_name
 from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, process_events
 from digest.deliver.providers.registry import provider_in_use
 from digest.deliver.retention import kept_counts
-from digest.deliver.send import log_evidence, uncertain_deliveries
-from digest.deliver.send.dead_runs import recover_dead_runs
-from digest.deliver.send.log_evidence import LogEvidence
-from digest.deliver.send.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
+from digest.deliver.send.claims.dead_runs import recover_dead_runs
+from digest.deliver.send.uncertain import log_evidence, uncertain_deliveries
+from digest.deliver.send.uncertain.log_evidence import LogEvidence
+from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.collect.encoded_image import LOGO_HEIGHT, ImageError
-from digest.collect.images import logo_address, prepare_logo, store_image
+from digest.collect.articles.images import logo_address, prepare_logo, store_image
+from digest.collect.codec.encoded_image import LOGO_HEIGHT, ImageError
 from digest.edition.logos import shown_logo_width
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation

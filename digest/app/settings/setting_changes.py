@@ -19,8 +19,8 @@ from digest.app.upkeep import audit_log
 from digest.catalogues import CatalogueError, load_language
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import list_sender_problems, provider_in_use
-from digest.edition import calendar_store
-from digest.edition.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.edition.calendar import calendar_store
+from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.installation.acts import Act, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits

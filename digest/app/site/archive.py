@@ -8,14 +8,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.editions.web_editions import LINE_COLUMNS, EditionLine, make_edition_line
-from digest.edition import corrections
-from digest.edition.content import EditionContent
-from digest.edition.corrected_content import correct_content
-from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
-from digest.edition.rendering.anchors import story_anchor
-from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
-from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
-from digest.edition.story_archive import (
+from digest.edition.archive import corrections
+from digest.edition.archive.story_archive import (
     MAX_RANKED,
     ArchiveMatch,
     ArchiveTopic,
@@ -25,6 +19,12 @@ from digest.edition.story_archive import (
     search_stories,
     split_query,
 )
+from digest.edition.content.corrected_content import correct_content
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
+from digest.edition.rendering.anchors import story_anchor
+from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
+from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
 from digest.installation.opened import Installation
 from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
 from digest.store.correction_models import Correction

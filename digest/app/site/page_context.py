@@ -9,7 +9,7 @@ from digest.app.sending.background import signup_limits
 from digest.app.subscribers.consent_wordings import current_wording
 from digest.deliver.providers.registry import describe_address_holders, translate_recipient
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
-from digest.deliver.send import notice_queue
+from digest.deliver.send.notices import notice_queue
 from digest.edition.queries import find_upcoming_edition
 from digest.edition.rendering.fragments import publication_frame
 from digest.installation.opened import Installation

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from digest.app.editions.web_editions import EditionPage
-from digest.edition.content import EditionPicture, SectionEntry, truncate_text
+from digest.edition.content.edition_content import EditionPicture, SectionEntry, truncate_text
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
 from digest.edition.rendering.template_filters import without_weekday

@@ -11,12 +11,12 @@ from xml.etree import ElementTree as ET
 from pydantic import ValidationError
 from sqlalchemy import select
 
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.fetch.fetcher import open_fetcher
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.sandbox import client as sandbox
-from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
-from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
-from digest.collect.urls import absolute_url, site_name
+from digest.collect.sources.source_rows import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
+from digest.collect.texts.urls import absolute_url, site_name
+from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.installation.acts import Act, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits

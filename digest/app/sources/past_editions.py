@@ -9,14 +9,14 @@ from pathlib import Path
 from sqlalchemy import select
 
 from digest.app.editing.story_fetch import PAGE_ACCEPT
+from digest.collect.documents.parsed_document import ParseError
+from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.collect.fetch.robots_txt import explain_unreadable
-from digest.collect.parsed_document import ParseError
-from digest.collect.past_edition import PastEditionPage
 from digest.collect.sandbox.client import read_past_edition_in_child
-from digest.collect.urls import usable_url
-from digest.edition import past_editions
+from digest.collect.texts.urls import usable_url
+from digest.edition.drafting import past_editions
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern

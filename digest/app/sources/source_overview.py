@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.source_days import SourceWeek, read_source_weeks
+from digest.collect.sources.source_days import SourceWeek, read_source_weeks
 from digest.edition.queries import COMING_STATES
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation

@@ -13,7 +13,7 @@ from digest.app.subscribers.consent_wordings import current_wording
 from digest.app.subscribers.running_imports import announce_import, is_running
 from digest.app.upkeep import maintenance
 from digest.deliver.providers.kind import PullResult
-from digest.deliver.send import notice_queue
+from digest.deliver.send.notices import notice_queue
 from digest.installation.acts import Act, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern

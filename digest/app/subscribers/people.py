@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.deliver.send import notice_queue
+from digest.deliver.send.notices import notice_queue
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern

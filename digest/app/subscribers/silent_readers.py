@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from digest.app.subscribers.consent_wordings import current_wording
-from digest.deliver.send import notice_queue
+from digest.deliver.send.notices import notice_queue
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern

@@ -27,7 +27,7 @@ from digest.deliver.retention import (
     repeated_bounces,
 )
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
-from digest.deliver.send import rate_limiter
+from digest.deliver.send.limits import rate_limiter
 from digest.installation.guard_notices import queue_address_summary
 from digest.installation.opened import Installation
 from digest.store import staff_sessions

@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from digest.deliver.control import installation_hold
-from digest.deliver.send.notice_queue import make_notice_queue
+from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.opened import Installation
 from digest.store.audit import record_audit
 from digest.store.staff import list_proven_staff

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers.charset import decode_document
 from digest.collect.parsers.feed import parse_feed
 from digest.collect.parsers.ical import parse_calendar
@@ -12,7 +12,7 @@ from digest.collect.parsers.opml import parse_opml
 from digest.collect.parsers.page import parse_page
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.sitemap import parse_sitemap
-from digest.collect.text_cleanup import shorten_references
+from digest.collect.texts.text_cleanup import shorten_references
 
 MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one holds for files too
 

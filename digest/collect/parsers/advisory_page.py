@@ -2,9 +2,9 @@
 
 import re
 
-from digest.collect.advisory_numbers import find_numbers_in
 from digest.collect.parsers.charset import decode_document
-from digest.collect.text_cleanup import html_to_text
+from digest.collect.texts.advisory_numbers import find_numbers_in
+from digest.collect.texts.text_cleanup import html_to_text
 
 _NOTICES = (
     re.compile(

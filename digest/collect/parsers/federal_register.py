@@ -9,8 +9,8 @@ from datetime import date
 from html import escape
 from typing import Any, TypeGuard
 
-from digest.collect.deadlines import Deadline
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry, SummaryBasis
+from digest.collect.documents.deadlines import Deadline
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry, SummaryBasis
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 
 DEADLINE_LABEL = "comments"

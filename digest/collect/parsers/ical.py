@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 
 from icalendar import BrokenCalendarProperty, Calendar
 
-from digest.collect import text_cleanup
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 from digest.collect.parsers.recurrence import LOOK_AHEAD, next_occurrences
+from digest.collect.texts import text_cleanup
 
 _MAX_SERIES = 1_000  # repeating events of one calendar that are followed
 # Summer time comes on such a day each year; any other rule could be walked for hours.

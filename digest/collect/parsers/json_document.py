@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from digest.collect.parsed_document import ParsedDocument, ParseError
+from digest.collect.documents.parsed_document import ParsedDocument, ParseError
 from digest.collect.parsers.exploited_catalog import is_exploited_catalog, parse_exploited_catalog
 from digest.collect.parsers.federal_register import is_federal_register, parse_federal_register
 from digest.collect.parsers.json_feed import is_json_feed, parse_json_feed

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any, TypeGuard
 
-from digest.collect import text_cleanup
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
-from digest.collect.urls import usable_url
+from digest.collect.texts import text_cleanup
+from digest.collect.texts.urls import usable_url
 
 
 def is_json_feed(value: object) -> TypeGuard[dict[str, Any]]:

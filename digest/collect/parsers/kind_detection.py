@@ -2,7 +2,7 @@
 
 import re
 
-from digest.collect.parsed_document import DocumentKind, ParseError
+from digest.collect.documents.parsed_document import DocumentKind, ParseError
 from digest.collect.parsers.xml_repair import root_offset
 
 _ROOT_ELEMENT = re.compile(r"<(?:[A-Za-z_][\w.-]{0,40}:)?([A-Za-z_][\w.-]{0,40})(?=[\s/>])")

@@ -1,11 +1,11 @@
 """OPML lists of feeds (http://opml.org/spec2.opml): what readers export, read to add sources."""
 
-from digest.collect import text_cleanup
-from digest.collect.parsed_document import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
+from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
 from digest.collect.parsers.kind_detection import strip_feed_preamble
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.xml_repair import parse_xml_tree
-from digest.collect.urls import usable_url
+from digest.collect.texts import text_cleanup
+from digest.collect.texts.urls import usable_url
 
 _FEED_TYPES = {"rss", "atom"}  # of an outline without an address it says that a feed was meant
 

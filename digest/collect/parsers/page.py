@@ -12,8 +12,7 @@ import lxml.html
 import trafilatura
 from lxml import etree
 
-from digest.collect import text_cleanup
-from digest.collect.parsed_document import (
+from digest.collect.documents.parsed_document import (
     NOT_PUBLIC,
     DateBasis,
     DocumentKind,
@@ -30,7 +29,8 @@ from digest.collect.parsers.json_ld import LinkedData, parse_linked_data
 from digest.collect.parsers.plain_text import extract_article, extract_lead
 from digest.collect.parsers.public_access import explain_page_barrier
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
-from digest.collect.urls import usable_canonical_url, usable_url
+from digest.collect.texts import text_cleanup
+from digest.collect.texts.urls import usable_canonical_url, usable_url
 
 # What they can't read is our finding, not a line on stderr.
 for _name in ("trafilatura", "htmldate", "courlan"):

@@ -5,12 +5,12 @@ from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
-from digest.collect import text_cleanup
-from digest.collect.dates import parse_date
 from digest.collect.parsers.json_ld import LinkedData
 from digest.collect.parsers.plain_text import MAX_LEAD_WORDS
 from digest.collect.parsers.raw_item import ParseContext
-from digest.collect.urls import usable_url
+from digest.collect.texts import text_cleanup
+from digest.collect.texts.dates import parse_date
+from digest.collect.texts.urls import usable_url
 
 _DATE_META_NAMES = (
     *("article:published_time", "og:article:published_time", "datepublished", "parsely-pub-date", "sailthru.date"),

@@ -8,16 +8,16 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from digest.collect import text_cleanup
-from digest.collect.dates import parse_date
-from digest.collect.parsed_document import ParseError
+from digest.collect.documents.parsed_document import ParseError
+from digest.collect.documents.past_edition import PastEditionPage, PastStoryLink
 from digest.collect.parsers import page_head
 from digest.collect.parsers.charset import decode_document
 from digest.collect.parsers.json_ld import LinkedData
 from digest.collect.parsers.page import read_html_tree
 from digest.collect.parsers.saved_file import find_document_url
-from digest.collect.past_edition import PastEditionPage, PastStoryLink
-from digest.collect.urls import canonical_url, drop_address_parameters, site_name, usable_url
+from digest.collect.texts import text_cleanup
+from digest.collect.texts.dates import parse_date
+from digest.collect.texts.urls import canonical_url, drop_address_parameters, site_name, usable_url
 
 MAX_STORIES = 200
 _MIN_HEADLINE_WORDS = 3

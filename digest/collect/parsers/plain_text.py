@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from digest.collect import text_cleanup
-from digest.collect.dates import parse_event_time
+from digest.collect.texts import text_cleanup
+from digest.collect.texts.dates import parse_event_time
 
 _MIN_PARAGRAPH_WORDS = 18
 _TITLE_WORD_RANGE = (3, 30)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from digest.collect import text_cleanup
-from digest.collect.parsed_document import SIGN_IN
+from digest.collect.documents.parsed_document import SIGN_IN
+from digest.collect.texts import text_cleanup
 
 PROTECTED = "it's password-protected"
 MISSING = "its page says that nothing is there"

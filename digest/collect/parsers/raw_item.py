@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from digest.collect import text_cleanup
-from digest.collect.announcements import find_deadline
-from digest.collect.dates import parse_event_time, parse_item_dates
-from digest.collect.deadlines import Deadline
-from digest.collect.event_texts import find_event
-from digest.collect.parsed_document import NOT_PUBLIC, DateBasis, ParsedItem, RejectedEntry, SummaryBasis
+from digest.collect.documents.deadlines import Deadline
+from digest.collect.documents.parsed_document import NOT_PUBLIC, DateBasis, ParsedItem, RejectedEntry, SummaryBasis
 from digest.collect.parsers.public_access import explain_withheld_item
-from digest.collect.urls import absolute_url, canonical_url, usable_canonical_url, usable_url
+from digest.collect.texts import text_cleanup
+from digest.collect.texts.announcements import find_deadline
+from digest.collect.texts.dates import parse_event_time, parse_item_dates
+from digest.collect.texts.event_texts import find_event
+from digest.collect.texts.urls import absolute_url, canonical_url, usable_canonical_url, usable_url
 from subscribers.errors import ApplicationError
 
 _MAX_TITLE_WORDS = 14  # of a title that is made from a text without one

@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote_plus, urljoin
 
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
 from digest.collect.parsers import parse_document
-from digest.collect.urls import canonical_url, usable_url
+from digest.collect.texts.urls import canonical_url, usable_url
 
 _HEAD_BYTES = 2_000_000  # bytes; some pages name their address behind a megabyte of scripts
 _LINK_OR_META_TAG = re.compile(r"<(?:\w+:)?(?:link|meta)\b[^<>]{0,2000}>", re.IGNORECASE)

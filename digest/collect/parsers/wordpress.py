@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
 from digest.collect.parsers.public_access import PROTECTED
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 

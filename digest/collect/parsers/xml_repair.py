@@ -7,7 +7,7 @@ from html.entities import html5
 
 from lxml import etree
 
-from digest.collect.parsed_document import ParseError
+from digest.collect.documents.parsed_document import ParseError
 
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>", re.IGNORECASE)
 _BEFORE_ROOT = re.compile(r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", re.DOTALL | re.IGNORECASE)

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from digest.collect.encoded_image import CardWords, CropShape, EncodedImage, ImageError, decode_image
-from digest.collect.parsed_document import ParsedDocument, ParseError, decode_document
-from digest.collect.past_edition import PastEditionPage
+from digest.collect.codec.encoded_image import CardWords, CropShape, EncodedImage, ImageError, decode_image
+from digest.collect.documents.parsed_document import ParsedDocument, ParseError, decode_document
+from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.sandbox import wire
 from subscribers.errors import ApplicationError
 

@@ -12,7 +12,7 @@ from html import escape
 
 from digest.deliver.compose import dkim, headers
 from digest.deliver.compose.quoted_printable import encode_quoted_printable, encode_value, join_literals
-from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.rendering.text_lines import text_columns, wrap_text
 
 _TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = Slot("to"), Slot("message id"), Slot("date")

@@ -7,7 +7,7 @@ characters whatever the values are, and no value is searched for in the text.
 import re
 from collections.abc import Iterable, Iterator
 
-from digest.edition.placeholders import Slot, SlottedText
+from digest.edition.content.placeholders import Slot, SlottedText
 
 MAX_LINE_LENGTH = 76  # characters, the "=" of a soft break included
 SOFT_BREAK = b"=\r\n"

@@ -16,8 +16,8 @@ from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey, choose_variants, find_nearest_variant
-from digest.edition.fragment_names import list_omitted_fragments, list_section_keys, sections_of_fragment
-from digest.edition.mailable_edition import MailableEdition
+from digest.edition.content.fragment_names import list_omitted_fragments, list_section_keys, sections_of_fragment
+from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.models import Edition

@@ -11,8 +11,8 @@ from digest.deliver.compose.variant_limit import FULLEST_VARIANTS, MAX_VARIANTS,
 from digest.deliver.compose.variants import EditionVariants, count_wanted_variants, create_variants
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.plan.error_places import ErrorPlaces
-from digest.edition.approval import read_mailable
-from digest.edition.corrections import find_sent_text
+from digest.edition.approval.versions import read_mailable
+from digest.edition.archive.corrections import find_sent_text
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState

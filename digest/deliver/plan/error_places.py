@@ -6,10 +6,10 @@ from functools import cached_property
 from html import unescape
 
 from digest.deliver.compose.variant_limit import VariantKey
-from digest.edition.content import RenderedFragment
-from digest.edition.corrected_content import correct_quote
-from digest.edition.fragment_names import list_omitted_fragments
-from digest.edition.mailable_edition import MailableEdition
+from digest.edition.content.corrected_content import correct_quote
+from digest.edition.content.edition_content import RenderedFragment
+from digest.edition.content.fragment_names import list_omitted_fragments
+from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitiser import sanitise_text
 
 _TAG = re.compile(r"<[^>]*>")

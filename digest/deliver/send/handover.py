@@ -22,10 +22,11 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events import processor
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, Provider
-from digest.deliver.send import claims, retry_policy
-from digest.deliver.send.claims import ClaimedDelivery, LeaseTerms
-from digest.deliver.send.retry_policy import StateChange, decide_state_change, end_without_retry
-from digest.deliver.send.run_file import HandoverSlots, RunFile
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims import retry_policy
+from digest.deliver.send.claims.delivery_claims import ClaimedDelivery, LeaseTerms
+from digest.deliver.send.claims.retry_policy import StateChange, decide_state_change, end_without_retry
+from digest.deliver.send.claims.run_file import HandoverSlots, RunFile
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database

@@ -25,12 +25,13 @@ from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.compose.variants import check_unsubscribe_length, create_variants, signup_text
 from digest.deliver.providers.base import OutgoingMessage, Provider
-from digest.deliver.send import claims
-from digest.deliver.send.claims import ClaimedDelivery
-from digest.deliver.send.edition_run import SendError
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
+from digest.deliver.send.claims.run_file import RunFile
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
-from digest.deliver.send.run_file import RunFile
-from digest.edition import approval, approval_proof
+from digest.deliver.send.run.edition_run import SendError
+from digest.edition.approval import approval_proof
+from digest.edition.approval import versions as approval
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store import staff

@@ -7,7 +7,7 @@ an edition's entries: selection is handed the registry.
 
 from collections.abc import Iterable, Mapping
 
-from digest.edition.content import EditionSection
+from digest.edition.content.edition_content import EditionSection
 from digest.edition.kinds.events import EventSection
 from digest.edition.kinds.featured import FeaturedSection
 from digest.edition.kinds.most_read import MostReadSection

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from digest.collect.text_cleanup import shorten_text
-from digest.edition.content import EarlierAppearance
+from digest.collect.texts.text_cleanup import shorten_text
+from digest.edition.content.edition_content import EarlierAppearance
 from digest.select.text_similarity import jaccard_overlap, title_words
 from digest.select.values import CandidateArticle, EarlierStory, PlacedStory
 from subscribers.reader_language import ReaderLanguage, mark_message

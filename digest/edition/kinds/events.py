@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_, func
 
-from digest.collect.deadlines import load_deadline_zone
-from digest.collect.text_cleanup import shorten_text
-from digest.edition.content import EntryDate, SectionEntry
+from digest.collect.documents.deadlines import load_deadline_zone
+from digest.collect.texts.text_cleanup import shorten_text
+from digest.edition.calendar.windows import EditionWindow
+from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, join_date_parts, plain_entry
-from digest.edition.windows import EditionWindow
 from digest.select.section_filler import SectionFiller
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
 from digest.settings import SectionSettings

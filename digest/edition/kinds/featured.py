@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from zoneinfo import ZoneInfo
 
-from digest.edition.content import PictureCuts, SectionEntry
+from digest.edition.content.edition_content import PictureCuts, SectionEntry
 from digest.edition.kinds.section_kind import SectionKind
 from digest.edition.kinds.story_entry import write_lead, write_row
 from digest.select.section_filler import SectionFiller

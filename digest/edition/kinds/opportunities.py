@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_
 
-from digest.edition.content import SectionEntry
+from digest.edition.calendar.windows import EditionWindow
+from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import (
     SectionKind,
     displayed_date,
@@ -17,7 +18,6 @@ from digest.edition.kinds.section_kind import (
     with_summary,
     write_deadline,
 )
-from digest.edition.windows import EditionWindow
 from digest.select.section_filler import NEWS_SECTION, SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from digest.edition.content import SectionEntry
+from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, plain_entry, summary_note, with_summary
 from digest.select.values import PlacedStory
 from subscribers.reader_language import ReaderLanguage

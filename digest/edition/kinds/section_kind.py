@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_
 
-from digest.collect.deadlines import Deadline, load_deadline_zone
-from digest.collect.text_cleanup import shorten_text
-from digest.collect.urls import strip_tracking
-from digest.edition.content import EntryDate, PictureCuts, SectionEntry
+from digest.collect.documents.deadlines import Deadline, load_deadline_zone
+from digest.collect.texts.text_cleanup import shorten_text
+from digest.collect.texts.urls import strip_tracking
+from digest.edition.calendar.windows import EditionWindow
+from digest.edition.content.edition_content import EntryDate, PictureCuts, SectionEntry
 from digest.edition.kinds.continued_story import write_earlier_appearance
-from digest.edition.windows import EditionWindow
 from digest.select.section_filler import SectionPicker
 from digest.select.summary_choice import choose_summary
 from digest.select.values import CandidateArticle, PlacedStory, Story

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from digest.collect.urls import strip_tracking
-from digest.edition.content import EditionLink, PictureCuts, SectionEntry
+from digest.collect.texts.urls import strip_tracking
+from digest.edition.content.edition_content import EditionLink, PictureCuts, SectionEntry
 from digest.edition.kinds.continued_story import write_earlier_appearance
 from digest.edition.kinds.section_kind import (
     displayed_credit,

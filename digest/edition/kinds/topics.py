@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from digest.edition.content import SectionEntry
+from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, source_lines
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory

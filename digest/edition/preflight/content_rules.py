@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason
-from digest.collect.urls import usable_canonical_url
-from digest.edition.content import MAX_PREHEADER_LENGTH, MAX_SUBJECT_LENGTH, PHONE_SUBJECT_LENGTH
+from digest.collect.texts.urls import usable_canonical_url
+from digest.edition.content.edition_content import MAX_PREHEADER_LENGTH, MAX_SUBJECT_LENGTH, PHONE_SUBJECT_LENGTH
 from digest.edition.kinds import lead_sections
 from digest.edition.preflight.rule_registry import (
     INTRO_PLACE,

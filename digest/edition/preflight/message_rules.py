@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from email.message import Message
 
-from digest.edition.mailable_edition import FragmentKind
-from digest.edition.placeholders import LEAVE_SLOT
+from digest.edition.content.mailable_edition import FragmentKind
+from digest.edition.content.placeholders import LEAVE_SLOT
 from digest.edition.preflight.rule_registry import (
     PreflightFinding,
     PreflightInput,

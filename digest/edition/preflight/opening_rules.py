@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from digest.edition.content import EditionContent
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import PreflightFinding, PreflightInput, preflight_rule, warning_finding
 from digest.edition.rendering.inline_markup import strip_inline_markup
 from digest.edition.rendering.mail_layout import find_next_deadline

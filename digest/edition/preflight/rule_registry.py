@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.page_check import PageLook
-from digest.edition.content import EditionContent
-from digest.edition.mailable_edition import FragmentKind
-from digest.edition.placeholders import SlottedText
+from digest.collect.visits.page_check import PageLook
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.mailable_edition import FragmentKind
+from digest.edition.content.placeholders import SlottedText
 from digest.settings import SettingsFile, leads_to_this_machine
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from digest.edition.content import SectionEntry
+from digest.edition.content.edition_content import SectionEntry
 
 
 def sources_anchor(entry: SectionEntry) -> str:

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from digest.edition.placeholders import SlottedText
+from digest.edition.content.placeholders import SlottedText
 from digest.edition.rendering.sanitiser import RenderingError
 from digest.edition.rendering.slot_marks import SlotMarks
 

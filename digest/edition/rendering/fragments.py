@@ -15,11 +15,11 @@ from urllib.parse import quote
 from jinja2 import Environment
 from markupsafe import Markup
 
-from digest.edition.content import EditionContent, LabelledBlock, RenderedFragment
-from digest.edition.fragment_names import continues_block
+from digest.edition.content.edition_content import EditionContent, LabelledBlock, RenderedFragment
+from digest.edition.content.fragment_names import continues_block
+from digest.edition.content.mailable_edition import FragmentKind
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.kinds import lead_sections
-from digest.edition.mailable_edition import FragmentKind
-from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
@@ -129,7 +129,7 @@ def render_edition(
     """Render an edition into its fragments, in reading order: all of kind html, then web, text, short-text, page and short.
 
     A piece of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
-    (`digest.edition.fragment_names`); of kind web there are only those that differ from the html piece of the same name;
+    (`digest.edition.content.fragment_names`); of kind web there are only those that differ from the html piece of the same name;
     of kind page there are the three of the web edition; of kind short and short-text those of the five-minute edition.
     `join_fragments` joins them again.
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from digest.edition.content import EditionContent, EditionSection, EntryDate, SectionEntry
-from digest.edition.fragment_names import section_fragment_name, sections_of_fragment
+from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
+from digest.edition.content.fragment_names import section_fragment_name, sections_of_fragment
 from digest.edition.kinds import lead_sections
 from subscribers.reader_language import mark_message
 

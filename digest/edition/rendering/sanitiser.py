@@ -8,8 +8,8 @@ import re
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from digest.collect.urls import ascii_host
-from digest.edition.content import EditionContent
+from digest.collect.texts.urls import ascii_host
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.rendering.paragraphs import split_paragraphs
 from subscribers.errors import ApplicationError
 

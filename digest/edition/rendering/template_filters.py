@@ -10,8 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from digest.collect.urls import site_name
-from digest.edition.content import EditionLink, EditionPicture, SectionEntry
+from digest.collect.texts.urls import site_name
+from digest.edition.content.edition_content import EditionLink, EditionPicture, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.section_kind import summary_note
 from digest.edition.rendering.anchors import sources_anchor, story_anchor

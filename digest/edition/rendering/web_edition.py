@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from jinja2 import Environment
 
-from digest.edition.content import RenderedFragment, SectionEntry
+from digest.edition.content.edition_content import RenderedFragment, SectionEntry
 from digest.edition.rendering.mail_layout import MailLayout, SectionPart
 
 PagePiece = Literal["top", "contents", "body"]

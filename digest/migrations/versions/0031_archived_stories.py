@@ -98,7 +98,7 @@ def _fill(archived: sa.Table) -> None:
 
 
 def _row(edition: Any, position: int, entry: dict[str, Any]) -> dict[str, Any]:
-    """Write a row as `digest.edition.story_archive` did when this was written."""
+    """Write a row as `digest.edition.archive.story_archive` did when this was written."""
     url, topic, when = entry.get("url", ""), entry.get("kicker", ""), entry.get("when")
     named = hashlib.sha256((url or entry["headline"]).encode()).hexdigest()[:8]
     dated = f"{when['label']}: {when['text']}" if when and when.get("label") else entry.get("date", "")

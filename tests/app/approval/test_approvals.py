@@ -10,10 +10,11 @@ from digest.app.approval import approvals
 from digest.app.editing import changes as editing
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.edition import approval, approval_proof
-from digest.edition.approval import ApprovalError
-from digest.edition.edits import EditionField
-from digest.edition.sent_back_notes import SentBackError
+from digest.edition.approval import approval_proof
+from digest.edition.approval import versions as approval
+from digest.edition.approval.sent_back_notes import SentBackError
+from digest.edition.approval.versions import ApprovalError
+from digest.edition.editing.edits import EditionField
 from digest.installation.acts import SCHEDULER, Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
@@ -23,7 +24,7 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.crypto.keys import KeyRing
 from tests.app.editing.test_changes import ROOMY, TITLES, form, headlines, url_of
-from tests.edition.test_drafting import NOW, add, bodies, drafted
+from tests.edition.drafting.test_drafts import NOW, add, bodies, drafted
 
 LATER = NOW + timedelta(hours=1)
 DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))

@@ -25,13 +25,13 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.jobs import JobContext
 from digest.app.sending import control as sending
+from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
-from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
-from digest.edition.approval import current_content_hash
-from digest.edition.edits import EditionField
+from digest.edition.approval.versions import current_content_hash
+from digest.edition.calendar.release_calendar import DeadlineDecision, decide_at_deadline
+from digest.edition.editing.edits import EditionField
 from digest.edition.queries import release_slot
-from digest.edition.release_calendar import DeadlineDecision, decide_at_deadline
 from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
 from digest.settings import (

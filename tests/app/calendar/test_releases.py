@@ -10,10 +10,10 @@ from digest.app.calendar.release_drafts import CalendarError
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
+from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
-from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
-from digest.edition.content import EditionContent
-from digest.edition.edits import EditionField
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.editing.edits import EditionField
 from digest.installation.opened import Installation
 from digest.settings import PublicationSettings, SelectionSettings, SenderSettings, Settings, SettingsFile
 from digest.store.engine import Database

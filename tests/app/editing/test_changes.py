@@ -11,15 +11,15 @@ from digest.app.editing import changes as editing
 from digest.app.editing import edit_reversal, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
-from digest.edition.content import EditionContent
-from digest.edition.edits import EditionField, StoryField
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.settings import SelectionSettings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState, EditionStory
 from tests.actors import EDITOR
-from tests.edition.test_drafting import NOW, WEEKLY, add, approve_now, bodies, drafted
+from tests.edition.drafting.test_drafts import NOW, WEEKLY, add, approve_now, bodies, drafted
 
 ROOMY = WEEKLY.model_copy(
     update={"file": WEEKLY.file.model_copy(update={"select": SelectionSettings(minimum=1, per_publisher=9)})}

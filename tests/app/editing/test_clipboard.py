@@ -9,13 +9,13 @@ from digest.app.editing import clipboard
 from digest.app.editing.clipboard import KeptClipping
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
-from digest.edition.edits import StoryField
+from digest.edition.editing.edits import StoryField
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.store.engine import Database
-from digest.web.desk.edit_outline import EditOutline, list_clipped_rows
+from digest.web.desk.outline.edit_outline import EditOutline, list_clipped_rows
 from tests.actors import EDITOR
-from tests.edition.test_drafting import NOW, WEEKLY, add, drafted
+from tests.edition.drafting.test_drafts import NOW, WEEKLY, add, drafted
 
 COLLEAGUE = Actor("staff 3", Role.EDITOR, Face.DESK)
 URL = "https://a.example.org/early-border-news"

@@ -11,16 +11,16 @@ from digest.app.editions.editor_changes import MAX_COUNTED_EDITIONS, find_editor
 from digest.app.evaluation.drafts import evaluate_redraft
 from digest.app.evaluation.editor_picks import list_editor_picks
 from digest.app.evaluation.labelled_files import EvaluationError
-from digest.edition.approval import list_approvals
-from digest.edition.editor_changes import EditorCounts
-from digest.edition.edits import StoryField
+from digest.edition.approval.versions import list_approvals
+from digest.edition.content.editor_changes import EditorCounts
+from digest.edition.editing.edits import StoryField
 from digest.edition.queries import find_edition
 from digest.installation.opened import Installation
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionProposal, EditionState
 from tests.app.approval.test_approvals import DANA, PRIYA, approve, edition_of, install, install_on_both
 from tests.app.editing.test_changes import form, headlines, url_of
-from tests.edition.test_drafting import NOW
+from tests.edition.drafting.test_drafts import NOW
 
 __all__ = ["install", "install_on_both"]
 

@@ -15,8 +15,8 @@ from digest.app.doctor.settings_checks import check_logo
 from digest.app.settings.logo_uploads import name_upload
 from digest.app.settings.logos import LogoRefusedError, keep_logo
 from digest.cli import digest as digest_command
-from digest.edition.content import EditionContent
-from digest.edition.mailable_edition import join_fragments
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.installation.opened import Installation
 from digest.settings import load_settings

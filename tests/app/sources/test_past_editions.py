@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from digest.app.sources import past_editions
 from digest.app.sources.past_editions import PastEditionReport
-from digest.edition.candidates import load_previous_editions
+from digest.edition.calendar.windows import next_window
+from digest.edition.drafting.candidates import load_previous_editions
 from digest.edition.queries import next_edition_number
-from digest.edition.windows import next_window
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings, SettingsFile
 from digest.store.engine import Database

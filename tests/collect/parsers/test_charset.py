@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.charset import decode_document
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from digest.collect.deadlines import Deadline
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
+from digest.collect.documents.deadlines import Deadline
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -5,8 +5,15 @@ from html import escape
 
 import pytest
 
-from digest.collect.deadlines import Deadline
-from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, ParseError, SummaryBasis
+from digest.collect.documents.deadlines import Deadline
+from digest.collect.documents.parsed_document import (
+    DateBasis,
+    DocumentKind,
+    ParsedDocument,
+    ParsedItem,
+    ParseError,
+    SummaryBasis,
+)
 from digest.collect.parsers import parse_document
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

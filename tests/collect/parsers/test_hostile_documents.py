@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from digest.collect.parsed_document import ParsedDocument, ParseError
+from digest.collect.documents.parsed_document import ParsedDocument, ParseError
 from digest.collect.parsers import MAX_DOCUMENT_BYTES, parse_document
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

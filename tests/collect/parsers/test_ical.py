@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import vRecur
 
-from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument
+from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.recurrence import LOOK_AHEAD, MAX_OCCURRENCES, next_occurrences
 

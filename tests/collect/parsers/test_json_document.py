@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParseError
+from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from digest.collect.parsed_document import ParsedDocument
+from digest.collect.documents.parsed_document import ParsedDocument
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.saved_file import find_document_url
-from digest.collect.text_cleanup import split_sentences, strip_boilerplate, unescape_html
+from digest.collect.texts.text_cleanup import split_sentences, strip_boilerplate, unescape_html
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MAX_SECONDS = 15  # of computing: some tenths of one are enough, and a busy machine computes more slowly too

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParseError
+from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.plain_text import extract_lead
 

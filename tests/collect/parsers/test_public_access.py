@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from digest.collect.parsed_document import SIGN_IN, ParsedDocument
+from digest.collect.documents.parsed_document import SIGN_IN, ParsedDocument
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.page import read_page_barrier
 from digest.collect.parsers.public_access import MISSING, PROTECTED

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from digest.collect.encoded_image import decode_image
-from digest.collect.parsed_document import _ITEM_FIELDS, ParseError, encode_document
+from digest.collect.codec.encoded_image import decode_image
+from digest.collect.documents.parsed_document import _ITEM_FIELDS, ParseError, encode_document
 from digest.collect.parsers import parse_document
 from digest.collect.sandbox import client
 from digest.collect.sandbox.child import MAX_REPLY_BYTES

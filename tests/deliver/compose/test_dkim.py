@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from digest.deliver.compose.dkim import OVERSIGNED, DkimError, DkimSigner, SigningKey, canonicalise_body, load_signer
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
-from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings, SettingsError, load_settings
 from tests.deliver.conftest import DATE_VALUE
@@ -51,7 +51,7 @@ def _verdicts(message: bytes, signer: DkimSigner) -> list[bool]:
 LETTER = MessageTemplate(
     subject="Ports reopen \u2014 and six more stories",
     sender_name="HLS.Today",
-    sender_address="digest@news.example.org",
+    sender_address="digest.news.example.org",
     reply_to="editors@news.example.org",
     text=SlottedText.from_parts(
         ["Caf\u00e9.  Two  blanks. \n\n.dot\n", SIGNUP_SLOT, "\nLeave: https://x/u/", LEAVE_SLOT, "\n\n\n"]

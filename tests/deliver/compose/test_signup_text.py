@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from digest.deliver.compose.dkim import are_canonical_values
 from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variants import signup_text
-from digest.edition.placeholders import SIGNUP_SLOT, SlottedText
+from digest.edition.content.placeholders import SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.edition.rendering.text_lines import text_columns
 from subscribers.reader_language import ENGLISH
@@ -27,7 +27,7 @@ BEGINNING = "You asked for this weekly mail on "
 TEMPLATE = MessageTemplate(
     subject="Ports reopen",
     sender_name="HLS.Today",
-    sender_address="digest@news.example.org",
+    sender_address="digest.news.example.org",
     reply_to="editors@news.example.org",
     text=SlottedText.from_parts([f"One line.\n{BEGINNING}", SIGNUP_SLOT, ".\nNo pixel.\n"]),
     html=SlottedText.from_parts([f"<p>{BEGINNING}", SIGNUP_SLOT, ".</p>"]),

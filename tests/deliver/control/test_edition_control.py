@@ -19,8 +19,8 @@ from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
-from digest.deliver.send import progress
-from digest.deliver.send.edition_run import SendError, SendReport, run_edition
+from digest.deliver.send.claims import progress
+from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
 from digest.edition.queries import UnknownEditionError
 from digest.installation.opened import Installation
 from digest.settings import Settings

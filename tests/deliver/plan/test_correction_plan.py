@@ -14,12 +14,12 @@ from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
 from digest.deliver.plan.error_places import ErrorPlaces, says_text
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import run_edition
-from digest.edition import approval
-from digest.edition.content import EditionContent, RenderedFragment
-from digest.edition.corrections import CorrectableStory, list_correctable_stories
-from digest.edition.drafting import replace_fragments
-from digest.edition.mailable_edition import MailableEdition
+from digest.deliver.send.run.edition_run import run_edition
+from digest.edition.approval import versions as approval
+from digest.edition.archive.corrections import CorrectableStory, list_correctable_stories
+from digest.edition.content.edition_content import EditionContent, RenderedFragment
+from digest.edition.content.mailable_edition import MailableEdition
+from digest.edition.drafting.drafts import replace_fragments
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.correction_models import Correction

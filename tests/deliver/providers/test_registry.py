@@ -27,7 +27,7 @@ READY = {
     "sendgrid_api_key": SecretStr("SG.key"),
     "file": SettingsFile(
         sender=SenderSettings(
-            address="digest@news.hls.test",
+            address="digest.news.hls.test",
             reply_to="editors@hls.test",
             list_id="weekly.hls.test",
             postal_address="1 Main St",

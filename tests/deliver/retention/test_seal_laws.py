@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.identifiers import make_delivery_id
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.deliver.send.uncertain_deliveries import UncertainResolution, resolution_values
+from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, resolution_values
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from subscribers.consent import seals

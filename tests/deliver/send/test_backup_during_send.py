@@ -8,7 +8,7 @@ from digest.app.upkeep import backups
 from digest.backups import encrypted_file
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult
-from digest.deliver.send.edition_run import SendError, SendReport, run_edition
+from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
 from digest.installation import hold
 from digest.installation.opened import Installation
 from digest.settings import BackupSettings, Settings

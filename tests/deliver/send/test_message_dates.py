@@ -8,9 +8,10 @@ import pytest
 
 from digest.app.sending import uncertain_acts
 from digest.deliver.providers.base import HandoverResult
-from digest.deliver.send import notice_queue, notices
-from digest.deliver.send.edition_run import run_edition
-from digest.deliver.send.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
+from digest.deliver.send.notices import notice_queue
+from digest.deliver.send.notices import notice_sending as notices
+from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
 from digest.installation.opened import Installation
 from subscribers.mail_requests import MailRequest
 from tests.actors import ADMIN

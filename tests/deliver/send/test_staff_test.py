@@ -18,11 +18,12 @@ from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send import edition_run, staff_test
-from digest.deliver.send.edition_run import SendError
+from digest.deliver.send import staff_test
+from digest.deliver.send.run import edition_run
+from digest.deliver.send.run.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
-from digest.edition import approval
-from digest.edition.approval import ApprovalError
+from digest.edition.approval import versions as approval
+from digest.edition.approval.versions import ApprovalError
 from digest.settings import Settings
 from digest.store import staff
 from digest.store.approval_models import ApprovedFragment

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from benchmarks.sample_installation import KEYS, RELEASE
-from digest.deliver.send.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_runs
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import open_database
 from digest.store.models import Edition

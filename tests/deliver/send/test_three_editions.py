@@ -17,7 +17,7 @@ from digest.app.sending import control as sending
 from digest.deliver.control import edition_control
 from digest.deliver.events import payloads
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import SendError, SendReport, run_edition
+from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
 from digest.installation.acts import terminal_actor
 from digest.installation.opened import Installation
 from digest.store.delivery_models import DeliveryState

@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from digest.collect.deadlines import Deadline
-from digest.edition.content import EntryDate, SectionEntry
+from digest.collect.documents.deadlines import Deadline
+from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story
 from subscribers.reader_language import ENGLISH

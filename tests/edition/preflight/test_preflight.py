@@ -10,12 +10,12 @@ from typing import Self
 import pytest
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
-from digest.collect.page_check import PageLook
+from digest.collect.visits.page_check import PageLook
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
-from digest.edition.content import EditionContent, EditionPicture, RenderedFragment, SectionEntry
-from digest.edition.mailable_edition import MAIL_KINDS, FragmentKind, describe_draft, join_fragments
-from digest.edition.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.content.edition_content import EditionContent, EditionPicture, RenderedFragment, SectionEntry
+from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, describe_draft, join_fragments
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
     FindingLevel,

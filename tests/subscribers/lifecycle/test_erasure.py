@@ -13,7 +13,7 @@ from sqlalchemy import select, text, update
 from digest.app.sending import background
 from digest.cli import digest
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
-from digest.deliver.send import notice_queue
+from digest.deliver.send.notices import notice_queue
 from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
 from digest.store.engine import Database
 from digest.store.models import EditionState

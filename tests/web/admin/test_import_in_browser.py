@@ -7,7 +7,7 @@ from playwright.sync_api import Browser
 
 from digest.web.server import open_page_server
 from tests.browser import SCHEMES, excess_width, show_views, sign_in
-from tests.web.admin.test_import_pages import post_step, upload
+from tests.web.admin.subscribers.test_import_pages import post_step, upload
 
 pytestmark = pytest.mark.chromium
 

@@ -10,7 +10,7 @@ import pytest
 
 from digest.app.settings.setting_changes import EDITABLE_TABLES
 from digest.app.upkeep.maintenance import count_growth
-from digest.collect.sources import sync_sources
+from digest.collect.sources.source_rows import sync_sources
 from digest.store.audit import record_audit
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import Source
@@ -18,9 +18,9 @@ from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.postfix_lines import iso_line, log_text
 from tests.html_judge import find_html_faults
 from tests.web.admin.conftest import SETTINGS
-from tests.web.admin.test_delivery_pages import NEW, NOW, delivery, fill, post
-from tests.web.admin.test_import_pages import mailchimp_list, post_step, upload
-from tests.web.admin.test_search_pages import begin
+from tests.web.admin.subscribers.test_import_pages import mailchimp_list, post_step, upload
+from tests.web.admin.subscribers.test_search_pages import begin
+from tests.web.admin.test_sending import NEW, NOW, delivery, fill, post
 
 SOURCE = '[[sources]]\nurl = "https://alpha.example/feed"\nname = "Alpha"\npublisher = "Alpha"\n'
 SENDS_NO_PAGE = {"admin.export_opml", "admin.list_settings"}  # a file, and a way on

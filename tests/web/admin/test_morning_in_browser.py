@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.collect.sources import sync_sources
+from digest.collect.sources.source_rows import sync_sources
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, EditionState
 from digest.web.server import open_page_server

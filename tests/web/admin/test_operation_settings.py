@@ -17,7 +17,7 @@ from digest.app.upkeep.backups import back_up_into_folder
 from digest.backups.encrypted_file import EncryptedReader
 from digest.store.models import AuditEntry
 from tests.conftest import WAIT_TIMEOUT
-from tests.web.admin.test_setting_pages import submit
+from tests.web.admin.settings.test_setting_pages import submit
 
 SECRETS = {"DIGEST_ALERT_SECRET": "s3cret-of-alerts", "DIGEST_BACKUP_PASSPHRASE": "s3cret-of-backups"}
 

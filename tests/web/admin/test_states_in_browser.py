@@ -21,8 +21,8 @@ from digest.app.sending.background import send_due_notices
 from digest.app.settings.setting_changes import EDITABLE_TABLES
 from digest.app.subscribers.upload_files import UploadStage, write_note
 from digest.app.upkeep.maintenance import count_growth
-from digest.collect.source_days import count_visit
-from digest.collect.sources import sync_sources
+from digest.collect.sources.source_days import count_visit
+from digest.collect.sources.source_rows import sync_sources
 from digest.installation.acts import Role
 from digest.installation.opened import Installation
 from digest.store.engine import open_database
@@ -37,10 +37,10 @@ from tests.browser import open_all_details, page_faults, show_in_place, show_vie
 from tests.conftest import WAIT_TIMEOUT
 from tests.run_database import HomeDatabases
 from tests.web.admin.conftest import SETTINGS
-from tests.web.admin.test_delivery_pages import NEW, fill, write_log
-from tests.web.admin.test_health_pages import wait_for_end
-from tests.web.admin.test_import_pages import cut_short, fields_of, mailchimp_list
-from tests.web.admin.test_search_pages import await_end
+from tests.web.admin.subscribers.test_import_pages import cut_short, fields_of, mailchimp_list
+from tests.web.admin.subscribers.test_search_pages import await_end
+from tests.web.admin.test_doctor import wait_for_end
+from tests.web.admin.test_sending import NEW, fill, write_log
 from tests.web.conftest import ADA_ADDRESS, NOW, WebSetup, web_settings
 from tests.web.staff_ways import PASSWORD, give_password
 

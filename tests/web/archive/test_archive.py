@@ -14,7 +14,7 @@ from sqlalchemy import event, insert, select
 
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
-from digest.edition.story_archive import MAX_RANKED, archive_edition, split_query, topic_key
+from digest.edition.archive.story_archive import MAX_RANKED, archive_edition, split_query, topic_key
 from digest.installation.acts import Actor, Face, Role
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition, EditionState

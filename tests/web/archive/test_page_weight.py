@@ -6,7 +6,7 @@ from typing import Any
 
 from lxml import html as lxml_html
 
-from digest.edition.content import EditionContent
+from digest.edition.content.edition_content import EditionContent
 from digest.store.models import EditionState
 
 MOST_BYTES, MOST_REQUESTS = 60 * 1024, 6

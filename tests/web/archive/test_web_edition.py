@@ -14,9 +14,9 @@ from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editions import web_editions
 from digest.app.editions.drafting import gather_preflight_facts
-from digest.edition import approval
-from digest.edition.approvers import ApproverRule
-from digest.edition.content import EditionContent
+from digest.edition.approval import versions as approval
+from digest.edition.approval.approvers import ApproverRule
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import find_edition
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation

@@ -17,7 +17,7 @@ from digest.app.sending import background
 from digest.app.sending import control as sending
 from digest.app.upkeep import maintenance
 from digest.cli import digest
-from digest.deliver.send import notice_queue
+from digest.deliver.send.notices import notice_queue
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState

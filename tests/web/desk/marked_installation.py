@@ -24,13 +24,13 @@ from digest.app.editing import corrections
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
+from digest.app.editions.mail_gallery import READER_MAILS, STAFF_MAILS
 from digest.app.sending import background
 from digest.app.sending import control as sending
-from digest.app.sending.mail_gallery import READER_MAILS, STAFF_MAILS
 from digest.app.settings.setting_changes import EDITABLE_TABLES
 from digest.deliver.events import payloads
 from digest.deliver.events.mailbox import incoming_mail
-from digest.edition.edit_log import load_edits
+from digest.edition.editing.edit_log import load_edits
 from digest.edition.queries import find_edition
 from digest.installation import hold
 from digest.installation.opened import Installation
@@ -45,7 +45,7 @@ from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN, EDITOR
 from tests.deliver.returned_mails import sent_message
 from tests.injected_markers import EXPRESSION, MarkerJudge, make_marker, make_script_address, make_short_marker
-from tests.web.admin.test_import_pages import EVIDENCE
+from tests.web.admin.subscribers.test_import_pages import EVIDENCE
 from tests.web.conftest import ADA_ADDRESS, BASE_URL, WebSetup, draw_picture
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.page_forms import (

@@ -29,8 +29,8 @@ from subscribers.store import one_time_tokens
 from subscribers.store.one_time_tokens import OneTimePurpose
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.postfix_lines import iso_line, log_text
-from tests.web.admin.test_delivery_pages import delivery
-from tests.web.admin.test_import_pages import mailchimp_list
+from tests.web.admin.subscribers.test_import_pages import mailchimp_list
+from tests.web.admin.test_sending import delivery
 from tests.web.conftest import ADA_ADDRESS, RELEASE, WebSetup, draw_picture, sample_evidence
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -43,7 +43,7 @@ LIST = mailchimp_list(5).encode()
 NOWHERE = "http://127.0.0.1:9/feed"
 # Their threads ask the network or write archives, whatever the form holds.
 NOT_SENT = {
-    "admin.begin_examination": "tests/web/admin/test_health_pages.py",
+    "admin.begin_examination": "tests/web/admin/test_doctor.py",
     "admin.back_up_now": "tests/web/admin/test_operation_settings.py",
 }
 MOST_FORMS = {"editing.act": 24, "admin.change_settings": 12}  # of one route; of the others three

@@ -25,7 +25,7 @@ from digest.store.engine import Database
 from digest.store.models import Edition
 from digest.web.app import create_app
 from digest.web.auth.cookies import CookieScope
-from digest.web.desk.story_pool import story_anchor
+from digest.web.desk.outline.story_pool import story_anchor
 from subscribers.crypto.keys import KeyRing
 
 EDITORS = {"dana": "dana.reyes@news.example.org", "sam": "sam.whitfield@news.example.org"}

@@ -17,8 +17,8 @@ from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.app.jobs import JobContext, run_job
 from digest.app.sending import background
 from digest.cli import digest
-from digest.deliver.send import notice_queue
-from digest.edition.corrections import load_carried_blocks
+from digest.deliver.send.notices import notice_queue
+from digest.edition.archive.corrections import load_carried_blocks
 from digest.edition.queries import find_edition
 from digest.installation.acts import Actor, Face, Role, terminal_actor
 from digest.installation.opened import Installation, open_installation

@@ -18,19 +18,19 @@ from sqlalchemy import select, update
 
 from digest.app.approval import correction_emails
 from digest.app.approval.correction_emails import CorrectionEmail
+from digest.app.approval.recipient_counts import COUNT_LIFETIME, CountedCorrection, RecipientCount, RecipientCounts
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
-from digest.app.editing.recipient_counts import COUNT_LIFETIME, CountedCorrection, RecipientCount, RecipientCounts
 from digest.app.jobs import JobContext, run_job
 from digest.app.sending import background
 from digest.cli import digest
 from digest.deliver.plan.correction_plan import read_recipient_pages
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import run_edition
-from digest.edition import approval
-from digest.edition.content import EditionContent, EditionSection, SectionEntry
-from digest.edition.corrected_content import correct_content, correct_quote
-from digest.edition.corrections import load_carried_blocks
+from digest.deliver.send.run.edition_run import run_edition
+from digest.edition.approval import versions as approval
+from digest.edition.archive.corrections import load_carried_blocks
+from digest.edition.content.corrected_content import correct_content, correct_quote
+from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
 from digest.edition.queries import find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
 from digest.installation.acts import Actor, Face, Role

@@ -30,7 +30,7 @@ from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.jobs import JobContext
 from digest.app.sending import background
-from digest.edition.edits import EditKind
+from digest.edition.editing.edits import EditKind
 from digest.installation.opened import Installation
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database, open_database

@@ -143,9 +143,9 @@ NOT_REACHED = {
     "hooks.receive_events": "a provider's signature is asked for: tests/web/hooks",
     "auth.submit_passkey": "an authenticator has to make the passkey: tests/web/auth",
     "auth.submit_new_password": "an app's code of this minute is asked for: tests/web/auth",
-    "admin.allow_address": "a suppressed address is asked for: tests/web/admin/test_list_pages.py",
-    "admin.add_source": "a site has to answer: tests/web/admin/test_source_pages.py",
-    "admin.use_new_address": "a source has to have moved: tests/web/admin/test_source_pages.py",
+    "admin.allow_address": "a suppressed address is asked for: tests/web/admin/subscribers/test_list_pages.py",
+    "admin.add_source": "a site has to answer: tests/web/admin/test_sources.py",
+    "admin.use_new_address": "a source has to have moved: tests/web/admin/test_sources.py",
     "signup.submit_confirmation": "a sign-up has to be processed: tests/web/test_reader_life.py",
 }
 

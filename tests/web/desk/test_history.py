@@ -10,11 +10,11 @@ from digest.app.editing import edit_reversal
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.editions import page_views
-from digest.edition.edits import EditionField, StoryField
+from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.store import staff
-from digest.web.desk.edit_history import ChangedPassage, compare_texts
+from digest.web.desk.outline.edit_history import ChangedPassage, compare_texts
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import EDITORS, SampleWeek
 

@@ -12,9 +12,9 @@ from werkzeug import Request, Response
 
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParsedItem
-from digest.collect.urls import canonical_url
-from digest.edition.approval import ApprovalError
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParsedItem
+from digest.collect.texts.urls import canonical_url
+from digest.edition.approval.versions import ApprovalError
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth

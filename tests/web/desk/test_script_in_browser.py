@@ -15,13 +15,13 @@ from digest.app.editions.edition_status import edition_status
 from digest.installation.acts import Actor, Face, Role
 from digest.store import staff
 from digest.store.delivery_models import StaffMember
-from digest.web.desk.story_pool import MAX_POOL_STORIES
+from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.server import open_page_server
 from tests.actors import ADMIN, EDITOR
 from tests.browser import axe_report, follow, keep_first_rows, page_faults, sign_in
+from tests.web.desk.editing.test_editing_pages import collect_articles
 from tests.web.desk.sample_week import SampleWeek, later
 from tests.web.desk.test_desk_in_browser import LIKE_ROWS
-from tests.web.desk.test_editing_pages import collect_articles
 
 pytestmark = pytest.mark.chromium
 

@@ -25,8 +25,9 @@ from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.retention import repeated_bounces
-from digest.deliver.send import notice_queue, notices
-from digest.deliver.send.edition_run import run_edition
+from digest.deliver.send.notices import notice_queue
+from digest.deliver.send.notices import notice_sending as notices
+from digest.deliver.send.run.edition_run import run_edition
 from digest.settings import BounceMailboxSettings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload, Notice
 from digest.store.engine import Database

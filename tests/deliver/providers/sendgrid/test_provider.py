@@ -18,8 +18,8 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, Outgoing
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
-from digest.deliver.send.edition_run import SendReport, run_edition
-from digest.edition.placeholders import LEAVE_SLOT, SlottedText
+from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.edition.content.placeholders import LEAVE_SLOT, SlottedText
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
 from subscribers.consent.preferences import Preferences
@@ -32,7 +32,7 @@ from tests.deliver.mark_recorder import MarkRecorder
 LETTER = MessageTemplate(
     subject="Hello \u2014 there",
     sender_name="Desk",
-    sender_address="digest@news.example.org",
+    sender_address="digest.news.example.org",
     reply_to="editors@news.example.org",
     text=SlottedText.from_parts(["text ", LEAVE_SLOT, "\n"]),
     html=SlottedText.from_parts(["<p>", LEAVE_SLOT, "</p>"]),

@@ -1,0 +1,137 @@
+"""The command that corrects an edition which went out."""
+
+import click
+
+from digest.app.approval import correction_emails
+from digest.app.approval.correction_emails import CorrectionEmail
+from digest.app.editing import corrections
+from digest.app.editing.corrections import CorrectionError, CorrectionForm
+from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.editions.group import EXIT_ANSWER_NO
+from digest.cli.lazy_group import CorrectableError
+from digest.deliver.plan.correction_plan import CorrectionAudience
+from digest.edition.archive.corrections import CorrectedField
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest correct 2026-W47 --story https://fema.example/maps --headline "New flood maps move 4,100 homes" \\
+      --note "We wrote 41,000." --carry
+  digest --as priya@news.example correct 2026-W47 --mail 1
+
+On the edition's page the old text stays, struck through, with the date and your name; elsewhere the right text stands with
+the date, and the feed says what was wrong.
+Someone other than the author approves the email: --mail requests it from its author, and approves it from anyone else. Without --story
+and --mail the corrections made so far are listed. Exit codes: 0 done, 1 not confirmed, refused, or waiting for approval, 2 wrong use."""
+)
+@click.argument("edition")
+@click.option("--story", metavar="URL", help="The story, by its link in the edition.")
+@click.option("--headline", metavar="TEXT", help="How its headline should read.")
+@click.option("--summary", metavar="TEXT", help="How its summary should read.")
+@click.option("--note", metavar="TEXT", default="", help="What was wrong, for readers.")
+@click.option(
+    "--carry", is_flag=True, help="Say it in the next edition too. One that is approved becomes a draft again by it."
+)
+@click.option(
+    "--mail",
+    type=int,
+    metavar="NUMBER",
+    help="Request or approve the email of a correction to those who got the error.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_command_context
+def correct(
+    context: CommandContext,
+    edition: str,
+    story: str | None,
+    headline: str | None,
+    summary: str | None,
+    note: str,
+    carry: bool,
+    mail: int | None,
+    yes: bool,
+) -> None:
+    """Correct a text of an EDITION that went out: in the archive, in the next edition, by mail to who got it."""
+    if mail is not None:
+        _mail_correction(context, edition, mail, yes=yes)
+    elif story is None:
+        _list_corrections(context, edition)
+    else:
+        field, text = _read_text(headline, summary)
+        form = CorrectionForm(story, field, text, note, is_carried=carry)
+        made = corrections.correct_story(context.installation, edition, form, actor=context.actor, now=context.now())
+        click.echo(f"Correction {made.seq} stands in the archive, signed {made.signed}.")
+        click.echo(
+            f"'digest correct {edition} --mail {made.seq}' says who got the error and who has to approve an email to them."
+        )
+
+
+def _read_text(headline: str | None, summary: str | None) -> tuple[CorrectedField, str]:
+    if (headline is None) == (summary is None):
+        raise CorrectableError("Give one of --headline and --summary: how it should read.")
+    return ("headline", headline) if headline is not None else ("summary", summary or "")
+
+
+def _list_corrections(context: CommandContext, edition: str) -> None:
+    made = corrections.view_corrections(context.installation, edition).corrections
+    for correction in made:
+        waiting = ", email waiting for approval" if correction.mail_asked_at else ""
+        mailed = ", emailed" if correction.mail_approved_at else waiting
+        click.echo(
+            f"{correction.seq}. {correction.at:%Y-%m-%d %H:%M} UTC, {correction.signed}{mailed}: {correction.headline}"
+        )
+        click.echo(f"   was: {correction.was}\n   is:  {correction.becomes}\n   {correction.note}")
+    if not made:
+        click.echo("Nothing was corrected. 'digest correct --help' shows how.")
+
+
+def _mail_correction(context: CommandContext, edition: str, number: int, *, yes: bool) -> None:
+    """Approve the email of a correction and queue it, or request it. Exits with 1 where it still takes an approval."""
+    installation, actor = context.installation, context.actor
+    email = correction_emails.view_email(installation, edition, number)
+    if email.is_approved:
+        raise CorrectionError(
+            f"Correction {number} was already emailed: each subscriber who got the error gets it once."
+        )
+    refusal = email.rule.explain_refusal(actor.name)
+    if refusal and email.is_requested:
+        raise CorrectionError(refusal)
+    audience = correction_emails.count_recipients(installation, edition, number)
+    click.echo(f"was: {email.sent}\nis:  {email.correction.becomes}\n{email.correction.note}")
+    for sentence in (describe_recipients(audience), *email.describe(actor.name)):
+        click.echo(sentence)
+    if not yes:
+        click.confirm(_ask(email, actor.name, audience, is_request=bool(refusal)), abort=True)
+    if refusal:
+        correction_emails.request_email(installation, edition, number, actor=actor, now=context.now())
+        click.echo(f"The email is requested, not sent. {refusal}")
+        raise SystemExit(EXIT_ANSWER_NO)
+    email = correction_emails.approve_email(
+        installation, edition, number, email.content_hash, actor=actor, now=context.now()
+    )
+    if not email.is_approved:
+        click.echo("Your approval is recorded, but the correction isn't emailed yet.")
+        for sentence in email.describe(actor.name):
+            click.echo(sentence)
+        raise SystemExit(EXIT_ANSWER_NO)
+    planned = correction_emails.plan_correction_emails(installation, clock=context.now)
+    click.echo(f"{planned.queued:,} emails are queued; 'digest serve' sends them.")
+
+
+def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is_request: bool) -> str:
+    """Return what has to be confirmed, with the number of recipients."""
+    count = f"{audience.recipients:,} subscriber{'' if audience.recipients == 1 else 's'}"
+    if is_request:
+        return f"Request the email to {count}? Nothing is sent until it's approved."
+    if email.rule.sign(actor).missing:
+        return f"Approve the email to {count}? It needs another approval after yours."
+    return f"Email the correction to {count}? This can't be undone."
+
+
+def describe_recipients(got: CorrectionAudience) -> str:
+    """Say in a sentence who got an error."""
+    return (
+        f"{got.accepted:,} accepted and {got.uncertain:,} uncertain messages contained the error; "
+        f"{got.gone:,} of those subscribers have left since. {got.spared:,} messages didn't contain it."
+    )

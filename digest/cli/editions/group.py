@@ -1,0 +1,255 @@
+"""The commands that work on an edition: draft, show, check, approve. `digest send` is in `send`."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from digest.app.approval import approvals
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.edition.approval.versions import ApprovalError
+from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
+from digest.installation.opened import Installation
+from digest.select.values import Proposal, ScoredStory
+from digest.store.models import EditionState
+
+MAX_LEFT_OUT_SHOWN = 20
+
+
+def explain_proposal(proposal: Proposal) -> Iterator[str]:
+    """Write the whole explanation, line by line."""
+    for section, placed in proposal.sections.items():
+        if not placed:
+            continue
+        yield f"{section.upper()}"
+        for place, p in enumerate(placed, 1):
+            yield f"{place:3}. {p.scored.story.lead.title}"
+            if continues := p.scored.continues:
+                earlier = continues.earlier
+                news = f"{len(continues.news)} of its {len(p.scored.story.members)} articles are news since"
+                yield f"     goes on from {earlier.edition} (No. {earlier.number}), “{earlier.headline}”: {news}"
+            if p.rule:
+                yield f"     {p.rule}"
+            yield from _story_lines(p.scored)
+            for under in p.supporting:
+                yield f"     under it ({under.score:.1f}): {under.story.lead.title} ({under.story.lead.publisher})"
+        yield ""
+    if proposal.left_out:
+        yield f"LEFT OUT (the first {min(MAX_LEFT_OUT_SHOWN, len(proposal.left_out))} of {len(proposal.left_out)})"
+    for out in proposal.left_out[:MAX_LEFT_OUT_SHOWN]:
+        yield f"   - {out.scored.story.lead.title}"
+        yield f"     left out, because {out.reason}"
+        yield from _story_lines(out.scored)
+
+
+def _story_lines(scored: ScoredStory) -> Iterator[str]:
+    story = scored.story
+    others = sorted(story.publishers - {story.lead.publisher})
+    yield f"     {story.lead.publisher}" + (f"; also {', '.join(others)}" if others else "")
+    if places := [*scored.places.states, *scored.places.countries]:
+        yield f"     about {', '.join(places)}"
+    yield f"     summary: {editions.explain_summary(story)}"
+    yield from (f"     {term.points:+8.2f}  {term.name}: {term.note}" for term in scored.terms)
+    yield f"     {scored.score:8.2f}  sum"
+
+
+EXIT_ANSWER_NO = 1  # a rule of preflight fails, an edition is held, or it takes another approval
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest draft                        the edition of the next release
+  digest draft --explain              with every score, and why what was left out was
+  digest draft --now 2026-11-19T17:30 as if it were that moment (publication's zone)
+
+Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
+)
+@click.option("--now", type=MOMENT, help="Draft as if it were this moment.")
+@click.option("--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was drafted as JSON.")
+@pass_command_context
+def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
+    """Group, rank and arrange an edition from the articles of its window."""
+    installation = context.installation
+    drafted = editions.draft_next_edition(installation, actor=context.actor, now=context.moment_or_now(now))
+    if as_json:
+        print_json(
+            {
+                "edition": drafted.name,
+                "number": drafted.number,
+                "state": drafted.state,
+                "held_because": drafted.incomplete_reason,
+                "release_at": drafted.release_at,
+                "articles": drafted.article_count,
+                "sections": {key: len(placed) for key, placed in drafted.proposal.sections.items()},
+                "warnings": drafted.warnings,
+            }
+        )
+    else:
+        if explain:
+            click.echo("\n".join(explain_proposal(drafted.proposal)))
+        zone = installation.settings.file.publication.zone
+        opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
+        stories = sum(map(len, drafted.proposal.sections.values()))
+        click.echo(
+            f"{drafted.name} (No. {drafted.number}): {stories} stories from {drafted.article_count} articles, "
+            f"{opens:%b %d %H:%M} to {closes:%b %d %H:%M %Z}."
+        )
+        for note in (*drafted.proposal.notes, *drafted.warnings):
+            click.echo(f"  note: {note}")
+        if drafted.incomplete_reason:
+            click.echo(f"Held: {drafted.incomplete_reason}")
+        else:
+            click.echo(f"Next: digest check {drafted.name}, then look at it at the desk ('digest serve').")
+    if drafted.incomplete_reason:
+        raise SystemExit(EXIT_ANSWER_NO)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest show current --as text
+  digest show 2026-W47 --as eml -o edition.eml
+
+Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
+)
+@click.argument("edition")
+@click.option("--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+@pass_command_context
+def show(context: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
+    """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
+    body = editions.edition_bytes(context.installation, edition, form)
+    if output:
+        output.write_bytes(body)
+        click.echo(f"{output}: {len(body)} bytes")
+    else:
+        sys.stdout.buffer.write(body)
+
+
+def print_rules(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Print every rule of preflight with its one line, and end."""
+    if wanted and not context.resilient_parsing:
+        for rule in PREFLIGHT_RULES.values():
+            click.echo(f"{rule.name:18} {rule.description}")
+        context.exit()
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest check current                visits the links to your own site too
+  digest check 2026-W47 --online      tries every link too
+  digest check --rules                what is checked
+
+Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use."""
+)
+@click.argument("edition", default="current")
+@click.option("--online", is_flag=True, help="Try every link.")
+@click.option(
+    "--rules", is_flag=True, is_eager=True, expose_value=False, callback=print_rules, help="List the rules and end."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@pass_command_context
+def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
+    """Run preflight on the final bytes of an EDITION, and visit its links to your own site."""
+    findings = editions.check_edition(context.installation, edition, own_site=True, online=online, now=context.now())
+    errors = [f for f in findings if f.level == FindingLevel.ERROR]
+    if as_json:
+        print_json([asdict(f) for f in findings])
+    else:
+        for f in findings:
+            click.echo(f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}")
+        passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
+        click.echo(
+            f"{passed} of {len(PREFLIGHT_RULES)} rules pass; {len(errors)} error(s), {len(findings) - len(errors)} warning(s)."
+        )
+    if errors:
+        raise SystemExit(EXIT_ANSWER_NO)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest approve 2026-W47              shows what would be approved, and its mark
+  digest approve 2026-W47 3fa9c21b07de4456
+                                       approves it, if it is still that
+  digest approve 2026-W47 --void       takes the approval back
+  digest approve 2026-W47 --send-back "The intro names a story that is out."
+  digest approve 2026-W47 --done       what it was sent back for is done
+
+Exit codes: 0 approved (without MARK: shown), 1 your approval is recorded and another is needed, 2 it cannot be approved (it
+says why), or wrong use."""
+)
+@click.argument("edition")
+@click.argument("mark", default="")
+@click.option("--void", is_flag=True, help="Take the approval back, so that the edition can change.")
+@click.option("--send-back", "note", metavar="NOTE", help="Send it back with a note; an approval is taken back.")
+@click.option("--done", is_flag=True, help="Mark as done what it was sent back for.")
+@pass_command_context
+def approve(context: CommandContext, edition: str, mark: str, void: bool, note: str | None, done: bool) -> None:
+    """Approve an EDITION by its MARK, which the command shows without one."""
+    installation, now = context.installation, context.now()
+    if sum((bool(mark), void, note is not None, done)) > 1:
+        raise click.UsageError("Give MARK, --void, --send-back or --done: one of them.")
+    if note is not None:
+        name = approvals.send_back_edition(installation, edition, note, actor=context.actor, now=now)
+        click.echo(f"{name} is sent back: the note stands at the desk until somebody marks it as done.")
+    elif done:
+        notes = approvals.list_open_notes(installation, edition)
+        for open_note in notes:
+            approvals.finish_note(installation, edition, open_note.id, actor=context.actor, now=now)
+        click.echo(f"{len(notes)} marked as done." if notes else "No note is open.")
+    elif void:
+        name = editions.void_approval(installation, edition, actor=context.actor, now=now)
+        click.echo(f"{name} is a draft again.")
+    elif mark:
+        _approve_mark(context, edition, mark)
+    else:
+        _show_what_to_approve(installation, edition, now)
+
+
+def _approve_mark(context: CommandContext, edition: str, mark: str) -> None:
+    """Approve an edition by its mark. Exits with 1 where it still takes another approval."""
+    installation = context.installation
+    result = editions.approve_edition(installation, edition, mark, actor=context.actor, now=context.now())
+    if result.unchecked:
+        click.echo(result.unchecked)
+    if not result.missing:
+        click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
+        return
+    click.echo(f"Your approval of {result.edition} is recorded, but the edition isn't approved yet.")
+    for sentence in approvals.approver_sentences(approvals.read_approval_overview(installation, edition)):
+        click.echo(sentence)
+    raise SystemExit(EXIT_ANSWER_NO)
+
+
+def _show_what_to_approve(installation: Installation, edition: str, now: datetime) -> None:
+    """Print who has approved a draft, what became of that, and the command that approves it.
+
+    Raises:
+        ApprovalError: it's no draft.
+    """
+    mark = approvals.read_approval_mark(installation, edition)  # first: an edit since makes it void
+    overview = edition_status(installation, edition, now=now)
+    if overview.state != EditionState.DRAFT:
+        raise ApprovalError(f"{overview.name} is {overview.state}: only a draft can be approved.")
+    standing = approvals.read_approval_overview(installation, edition)
+    if standing.ended and not standing.ended.ended_by and standing.ended.ended_because:
+        click.echo(f"The approval no longer counts: {standing.ended.ended_because}.")
+    for sentence in approvals.approval_sentences(standing):
+        click.echo(sentence)
+    for host in approvals.read_text_hosts(installation, edition):
+        click.echo(
+            f"{'New site' if host.is_new else 'Site'} linked in the text: {host.host} ({', '.join(host.places)})"
+        )
+    click.echo(
+        f"{overview.release_sentence}\nIts content hash is {overview.content_hash[:7]}. To approve exactly this:\n"
+        f"  digest approve {overview.name} {mark}"
+    )

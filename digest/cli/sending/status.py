@@ -1,0 +1,90 @@
+"""`digest status`: where an edition stands."""
+
+from datetime import datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from digest.app.calendar.coming_steps import list_coming_steps
+from digest.app.doctor.attention import attention_sentences
+from digest.app.editions.edition_status import EditionStatus, describe_delivery_counts, find_edition_status
+from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.deliver.send.claims.progress import SendProgress
+from digest.store.delivery_models import DeliveryState
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest status
+  digest status 2026-W47 --json
+
+Exit codes: 0 shown (there may be no edition yet), 2 there is none of the name that was given."""
+)
+@click.argument("edition", default="current")
+@click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
+@pass_command_context
+def status(context: CommandContext, edition: str, as_json: bool) -> None:
+    """Show where an EDITION stands, what needs somebody, and what happens in the coming fortnight."""
+    now, installation = context.now(), context.installation_as_it_is
+    overview = find_edition_status(installation, edition, now=now)
+    with installation.database.read() as session:
+        file = installation.settings.file
+        attention = attention_sentences(session, now, file)
+        coming = list_coming_steps(session, file, now)
+    if as_json:
+        steps = [{"at": step.at, "what": step.what} for step in coming]
+        print_json(_describe_as_json(overview, now) | {"attention": attention, "next": steps})
+        return
+    if overview is None:
+        click.echo("There is no edition yet: the timetable drafts the first, or 'digest draft' does now.")
+    else:
+        _show_edition(overview)
+    for sentence in attention:
+        click.echo(sentence)
+    click.echo("What happens next:")
+    for step in coming:
+        click.echo(f"  {step.describe(file)}")
+
+
+def _show_edition(overview: EditionStatus) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("edition", f"{overview.name} (No. {overview.number})")
+    table.add_row("state", overview.state)
+    table.add_row("content hash", overview.content_hash[:7])
+    table.add_row("release", overview.release_text)
+    table.add_row("deliveries", describe_delivery_counts(overview.delivery_counts))
+    if overview.progress_sentence:
+        table.add_row("sending", overview.progress_sentence)
+    Console().print(table)
+    if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
+        click.echo(
+            f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by a log or by your word."
+        )
+
+
+def _describe_as_json(overview: EditionStatus | None, now: datetime) -> dict[str, object]:
+    if overview is None:
+        return {"edition": None}
+    return {
+        "edition": overview.name,
+        "state": overview.state,
+        "mark": overview.content_hash,
+        "planned": overview.delivery_counts.planned,
+        "hindrance": overview.blocked_reason,
+        "sending": _progress_as_json(overview.progress, now),
+        **{str(state): count for state, count in overview.delivery_counts.by_state.items()},
+    }
+
+
+def _progress_as_json(progress: SendProgress | None, now: datetime) -> dict[str, object] | None:
+    if progress is None:
+        return None
+    return {
+        "running": progress.is_running(now),
+        "tried": progress.attempted,
+        "per_second": round(progress.per_second, 2),
+        "waits": progress.wait_reason,
+        "until": progress.resumes_at,
+    }

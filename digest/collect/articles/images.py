@@ -1,0 +1,157 @@
+"""Pictures for the mail: fetched through `fetch`, made small, stored once, served from `/media/<hash>`.
+
+The network and the codecs run outside a transaction:
+
+    with database.read() as session:
+        stored = find_image(session, url)
+    picture = fetch_image(fetcher, url, limits)
+    with database.write() as session:
+        stored = store_image(session, picture, now)
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Text, cast, delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, undefer
+
+from digest.collect.codec.encoded_image import CardWords, CropShape, EncodedImage, ImageError
+from digest.collect.fetch.result import ContentFetcher
+from digest.collect.sandbox import client
+from digest.settings import LimitSettings
+from digest.store.approval_models import Approval, ApprovalState
+from digest.store.models import Edition, EditionState, MediaFile
+
+log = structlog.get_logger(__name__)
+IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage(EncodedImage):
+    """A picture ready to be kept, with the address that it came from."""
+
+    source_url: str
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of its bytes, in hex."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> PreparedImage:
+    """Fetch `url` and make it fit for the mail: at most 1200 pixels wide and 200 KB.
+
+    Raises:
+        FetchError: it could not be fetched.
+        ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
+    """
+    answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
+    encoded = client.fit_in_child(answer.body, max_pixels=limits.image_pixels)
+    return PreparedImage(**asdict(encoded), source_url=url)
+
+
+def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
+    """Make an uploaded picture fit for the mail, as `fetch_image` does; its `source_url` is `upload:` and its hash.
+
+    Raises:
+        ImageError: it is too large, or no usable picture: SVG, broken, too many pixels, or too small to show.
+    """
+    if len(body) > limits.image_bytes:
+        raise ImageError(f"{len(body):,} bytes, more than {limits.image_bytes:,} (limits.image_bytes)")
+    encoded = client.fit_in_child(body, max_pixels=limits.image_pixels)
+    return PreparedImage(**asdict(encoded), source_url=f"upload:{hashlib.sha256(body).hexdigest()}")
+
+
+def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage:
+    """Make a logo fit for the mail; its `source_url` is `logo:` and its name.
+
+    Raises:
+        ImageError: it is too large, or no usable logo: SVG, broken, too many pixels, too low or too wide.
+    """
+    if len(body) > limits.image_bytes:
+        raise ImageError(f"{len(body):,} bytes, more than {limits.image_bytes:,} (limits.image_bytes)")
+    encoded = client.fit_logo_in_child(body, max_pixels=limits.image_pixels)
+    return PreparedImage(**asdict(encoded), source_url=logo_address(name))
+
+
+def logo_address(name: str) -> str:
+    """Return the `source_url` of the logo of a name."""
+    return f"logo:{name}"
+
+
+def cut_address(source_url: str, shape: CropShape) -> str:
+    """Return the `source_url` of a picture's cut."""
+    return f"{source_url}#{shape}"
+
+
+def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
+    """Cut a kept picture to a shape of the mail, covering all of it; a small one is enlarged.
+
+    Its `source_url` is the picture's with `#lead` or `#thumb` (`cut_address`).
+
+    Raises:
+        ImageError: `body` is no picture.
+    """
+    encoded = client.crop_in_child(body, shape)
+    return PreparedImage(**asdict(encoded), source_url=cut_address(source_url, shape))
+
+
+def draw_card(source_url: str, picture: bytes, words: CardWords) -> PreparedImage:
+    """Draw the card of an edition; `picture` is a kept one, or empty.
+
+    Raises:
+        ImageError: a letter of the words cannot be drawn, or `picture` is no picture.
+    """
+    return PreparedImage(**asdict(client.draw_card_in_child(picture, words)), source_url=source_url)
+
+
+def find_image(session: Session, source_url: str) -> MediaFile | None:
+    """Return the picture that was kept for an address (with `#lead` or `#thumb` its cut), so as not to fetch it again."""
+    query = (
+        select(MediaFile).where(MediaFile.source_url == source_url).order_by(MediaFile.made_at.desc(), MediaFile.hash)
+    )
+    return session.scalars(query.limit(1)).first()
+
+
+def load_picture(session: Session, content_hash: str) -> MediaFile | None:
+    """Return a kept picture with its bytes by their hash; None where none is kept, or where the bytes aren't what the hash says."""
+    picture = session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
+    if picture is None or hashlib.sha256(picture.body).hexdigest() == content_hash:
+        return picture
+    log.error("picture changed in the database", picture=content_hash)
+    return None
+
+
+def drop_kept_picture(session: Session, source_url: str) -> None:
+    """Delete what was kept of a picture, with its cuts, unless an edition shows it that went out or was approved."""
+    addresses = [source_url, *(cut_address(source_url, shape) for shape in CropShape)]
+    for kept in session.scalars(select(MediaFile.hash).where(MediaFile.source_url.in_(addresses))).all():
+        went_out = Edition.state.not_in((EditionState.DRAFT, EditionState.INCOMPLETE))
+        shown = (
+            select(Edition.id).where(went_out, cast(Edition.content, Text).contains(kept)),
+            select(Approval.id).where(
+                Approval.state != ApprovalState.TAKEN_BACK, cast(Approval.content, Text).contains(kept)
+            ),
+        )
+        if all(session.scalar(query.limit(1)) is None for query in shown):
+            session.execute(delete(MediaFile).where(MediaFile.hash == kept))
+
+
+def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaFile:
+    """Keep a picture, and give its row; the same bytes from another address give the row that is there.
+
+    So use the row, not a look-up by address: of two addresses with the same bytes only the first is stored,
+    and the second is fetched again next time.
+    """
+    if row := session.get(MediaFile, image.hash):
+        return row
+    row = MediaFile(hash=image.hash, size=len(image.body), made_at=now, **asdict(image))
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:  # another process kept the same bytes just now
+        return session.get_one(MediaFile, image.hash)
+    return row

@@ -1,0 +1,196 @@
+"""Foreign picture bytes in, small clean ones out: decoded within bounds, re-encoded without metadata.
+
+The same bytes give the same bytes on one machine (another build of the codecs may differ). Colour profiles
+are dropped, not applied: a wide-gamut photo comes out a little paler, and no hostile profile is ever read.
+"""
+
+import io
+import warnings
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from digest.collect.codec.encoded_image import LOGO_HEIGHT, MAX_LOGO_WIDTH, CropShape, EncodedImage, ImageError
+
+READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
+MAX_WIDTH = 1200  # pixels: twice the mail's column
+MAX_HEIGHT = 2400  # pixels
+MAX_IMAGE_BYTES = 200_000  # bytes
+MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
+MIN_HEIGHT = 60  # pixels; below are rules and spacers
+MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 3 * LOGO_HEIGHT  # pixels of height: two and three for one that is shown
+
+
+_CROP_SIZES = {CropShape.LEAD: ((1120, 630), 120_000), CropShape.THUMB: ((240, 160), 30_000)}  # pixels, bytes
+_CROP_CENTRE = (0.5, 0.4)  # faces are in the upper half more often than not
+_JPEG_QUALITIES = (84, 76, 68, 60)
+_LOWER_JPEG_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
+_MAX_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
+_MAX_DECODED_PIXELS = 16_000_000  # WebP takes 17 bytes for one: 270 MB
+_MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
+
+
+def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
+    """Make a picture fit for the mail: at most 1200 pixels wide and 200 KB.
+
+    Raises:
+        ImageError: it is no usable picture: SVG, broken, too many pixels, or too small to show.
+    """
+    image = decode_image(body, max_pixels=max_pixels, max_size=(MAX_WIDTH, MAX_HEIGHT))
+    if image.width < MIN_WIDTH or image.height < MIN_HEIGHT:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels: too small to show ({MIN_WIDTH} x {MIN_HEIGHT} are needed)"
+        )
+    return encode_image(image, MAX_IMAGE_BYTES)
+
+
+def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
+    """Make a logo fit for the mail: a PNG that keeps what is transparent, at most LOGO_PIXELS high.
+
+    Raises:
+        ImageError: it is no usable picture: SVG, broken, too many pixels, too low to be sharp or too wide for the masthead.
+    """
+    image = _read_image(body, max_pixels=max_pixels, max_size=(LOGO_PIXELS * 40, LOGO_PIXELS))
+    if image.height < MIN_LOGO_PIXELS:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels: too low to be sharp ({MIN_LOGO_PIXELS} pixels are needed)"
+        )
+    if image.width * LOGO_HEIGHT > image.height * MAX_LOGO_WIDTH:
+        shown = round(image.width * LOGO_HEIGHT / image.height)
+        raise ImageError(
+            f"{LOGO_HEIGHT} pixels high it would be {shown} wide, and the masthead has room for {MAX_LOGO_WIDTH}"
+        )
+    image.info = {}
+    colours = image.convert("RGBA")
+    return EncodedImage(_encoded_bytes(colours, "PNG", optimize=True), "image/png", *colours.size)
+
+
+def crop_image(body: bytes, shape: CropShape) -> EncodedImage:
+    """Cut a stored picture to a shape of the mail, covering all of it; a small one is enlarged.
+
+    Raises:
+        ImageError: `body` is no picture.
+    """
+    size, max_bytes = _CROP_SIZES[shape]
+    image = decode_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, MAX_HEIGHT))
+    return encode_image(ImageOps.fit(image, size, centering=_CROP_CENTRE), max_bytes, fixed_size=True)
+
+
+def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> Image.Image:
+    """Read the first frame as upright RGB on white, shrunk to fit in `max_size` (width, height).
+
+    Raises:
+        ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
+    """
+    return _flatten(_read_image(body, max_pixels=max_pixels, max_size=max_size))
+
+
+def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> Image.Image:
+    """Read the first frame as upright RGB or RGBA, shrunk to fit in `max_size` (width, height).
+
+    Raises:
+        ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
+    """
+    if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
+        raise ImageError("it is SVG or a page, and neither is shown in mail: save the picture as PNG or JPEG")
+    try:
+        # Pillow only warns between one and two times its own bound; no warning of a bomb is to be ignored.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(body), formats=READABLE_FORMATS) as image:
+            _check_pixels(image, max_pixels)
+            _draft_to_size(image, max_size)
+            return _orient_and_shrink(image, max_size)
+    except ImageError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
+        raise ImageError(
+            f"it has more than {min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):,} pixels: save it smaller"
+        ) from exc
+    except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
+        # What Pillow does not know at all, it names by where it lies in memory.
+        detail = "" if isinstance(exc, UnidentifiedImageError) else f" ({type(exc).__name__}: {exc})"
+        raise ImageError(f"it cannot be read as a picture{detail}"[:300]) from exc
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise ImageError(f"{image.width} x {image.height} pixels, more than {max_pixels:,}: save it smaller")
+
+
+def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:
+    """Let a JPEG be decoded no finer than is needed; the other kinds decode whole, so their size is limited.
+
+    Twice the size that is wanted looks best; what would take too much memory so gets the size itself.
+    """
+    box = (2 * max(max_size),) * 2
+    scale = min(1, *(most / side for most, side in zip(max_size, image.size, strict=True)))
+    if image.width * image.height > _MAX_DECODED_PIXELS:
+        box = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+    image.draft("RGB", box)
+    if image.width * image.height > _MAX_DECODED_PIXELS:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels, more than {_MAX_DECODED_PIXELS:,}: only JPEG can be decoded smaller"
+        )
+
+
+def _orient_and_shrink(image: Image.Image, max_size: tuple[int, int]) -> Image.Image:
+    ImageOps.exif_transpose(image, in_place=True)
+    clear = image.has_transparency_data
+    mode = "RGBA" if clear else "RGB"
+    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    colours = image if image.mode == mode else image.convert(mode)  # convert() copies even where it need not
+    colours.thumbnail(max_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return colours
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Lay a transparent picture on white."""
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def encode_image(image: Image.Image, max_bytes: int, *, fixed_size: bool = False) -> EncodedImage:
+    """Write RGB as JPEG, or as PNG where few colours make that smaller, within `max_bytes`.
+
+    First the quality is lowered, then the size; with `fixed_size` only the quality, further down.
+    """
+    while True:
+        best = _best_encoding(image, max_bytes, _JPEG_QUALITIES + (_LOWER_JPEG_QUALITIES if fixed_size else ()))
+        if len(best.body) <= max_bytes or fixed_size or min(image.size) < 2:
+            return best
+        image = image.resize((max(1, image.width * 4 // 5), max(1, image.height * 4 // 5)), Image.Resampling.LANCZOS)
+
+
+def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...]) -> EncodedImage:
+    """Return the best JPEG that fits, or the smallest there is; or the lossless PNG if that is smaller still."""
+    jpeg = b""
+    for quality in qualities:
+        jpeg = _encoded_bytes(image, "JPEG", quality=quality, optimize=True, progressive=True)
+        if len(jpeg) <= max_bytes:
+            break
+    png = _lossless_png(image)
+    if png is not None and len(png) < len(jpeg):
+        return EncodedImage(png, "image/png", *image.size)
+    return EncodedImage(jpeg, "image/jpeg", *image.size)
+
+
+def _lossless_png(image: Image.Image) -> bytes | None:
+    """Write a drawing without loss; None for a photograph, whose PNG would be slow to make and never smaller."""
+    colours = image.getcolors(_MAX_DRAWING_COLOURS)
+    if colours is None:
+        return None
+    if len(colours) <= 256:
+        palette = image.quantize(256, dither=Image.Dither.NONE)
+        if palette.convert("RGB").tobytes() == image.tobytes():
+            image = palette
+    return _encoded_bytes(image, "PNG", optimize=True)
+
+
+def _encoded_bytes(image: Image.Image, image_format: str, **options: int) -> bytes:
+    out = io.BytesIO()
+    image.info = {}  # what came with the picture stays behind
+    image.save(out, image_format, **options)
+    return out.getvalue()

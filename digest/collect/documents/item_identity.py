@@ -1,0 +1,171 @@
+"""Which items of a document are the same article, and the key that each is known by.
+
+Titles tell nothing apart: one agency gave 149 articles the same title. Addresses nearly always do, and a
+publisher's own ids do when it gives each item its own; both can fail, and the rules here say what then.
+All is decided from the items alone, so that their order in the document does not matter.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import Row
+
+from digest.collect.documents.parsed_document import ParsedItem
+
+BATCH_SIZE = 500  # items; a write transaction stays far under 1,000 rows with their history
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifiedItem:
+    """One item with its key within the source.
+
+    `address_shared` says that its address does not tell it apart: other items have the same one, or it is a site's
+    front page. `occurrences` is how often the document listed it.
+    """
+
+    item: ParsedItem
+    key: str
+    address_shared: bool
+    occurrences: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBatch:
+    """Some items of a document, with the keys of those in its other parts."""
+
+    items: tuple[IdentifiedItem, ...]
+    other_keys: frozenset[str] = frozenset()
+
+
+def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
+    """Put together what was listed twice and give each item its key, in the order of addresses and keys.
+
+    The key comes from the publisher's id where no other item of the document has it (some repeat one id for
+    all), else from the address where no other item has that, else from address, date and title.
+    """
+    distinct = _merge_duplicates([(item, 1) for item in items], _listing_key)
+    distinct = _merge_duplicates(distinct, _version_key)
+    guids = Counter(item.guid for item, _ in distinct)
+    urls = Counter(item.url for item, _ in distinct)
+    by_key: dict[str, IdentifiedItem] = {}
+    for item, times in distinct:
+        shared = urls[item.url] > 1 or is_front_page(item.url)
+        if item.guid and guids[item.guid] == 1:
+            key = _hash_key("guid", item.guid)
+        else:
+            key = _fallback_key(item) if shared else _hash_key("url", item.url)
+        if key in by_key:  # nothing that we keep tells them apart
+            item, times = _merge_listings([(item, times), (by_key[key].item, by_key[key].occurrences)])  # noqa: PLW2901
+        by_key[key] = IdentifiedItem(item, key, shared, times)
+    return tuple(sorted(by_key.values(), key=lambda one: (one.item.url, one.key)))
+
+
+def split_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
+    """Cut into parts of `BATCH_SIZE` items. Items of one address may part: `match_rows` tells them by title or date."""
+    keys = frozenset(one.key for one in identified if len(identified) > BATCH_SIZE)
+    for start in range(0, len(identified), BATCH_SIZE):
+        items = tuple(identified[start : start + BATCH_SIZE])
+        yield ItemBatch(items, keys - {one.key for one in items})
+
+
+def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+    """Find for each item the row that holds it already, by the item's key; `rows` in the order of their ids.
+
+    1. The row with its key, unless address, title and date all differ (an id that was used again).
+    2. A row at its address with its title, or else its date (the id changed).
+    3. The only row at its address, where that address carries one item.
+    """
+    by_key = {row.key: row for row in rows}
+    matched = {
+        one.key: row
+        for one in batch.items
+        if (row := by_key.get(one.key)) is not None and not _is_reused_id(one.item, row)
+    }
+    crowded = {url for url, rows_there in Counter(row.url for row in rows).items() if rows_there > 1}
+    crowded |= {one.item.url for one in batch.items if one.address_shared}
+    for signature_of in _SIGNATURES:
+        claimed = {row.id for row in matched.values()}
+        free = [row for row in rows if row.id not in claimed and row.key not in batch.other_keys]
+        waiting = {signature_of(r.url, r.title, r.dated_at, r.starts_at, crowded): r for r in reversed(free)}
+        for identified in batch.items:
+            item = identified.item
+            signature = signature_of(item.url, item.title, item.published, item.starts_at, crowded)
+            if identified.key not in matched and signature is not None and signature in waiting:
+                matched[identified.key] = waiting.pop(signature)
+    return matched
+
+
+# By what an item and a row are told to be one, the surest first: of address, title, date, start, and the addresses of several.
+_SIGNATURES: tuple[Callable[[str, str, datetime | None, datetime | None, Collection[str]], Hashable | None], ...] = (
+    lambda url, title, _date, starts_at, _crowded: (url, title, starts_at),
+    lambda url, _title, date, starts_at, _crowded: (url, date, starts_at) if date else None,
+    lambda url, _title, _date, _starts_at, crowded: None if url in crowded else url,
+)
+
+
+def _is_reused_id(item: ParsedItem, row: Row[Any]) -> bool:
+    return bool(item.url != row.url and item.title != row.title and item.published != row.dated_at)
+
+
+def reused_id_key(item: ParsedItem) -> str:
+    """Return the key of an item whose id belongs to another article already."""
+    return _hash_key("reused", item.guid or "", _fallback_key(item))
+
+
+def is_front_page(url: str) -> bool:
+    """Return whether an address is a site's front page, which carries other news every day."""
+    parts = urlsplit(url)
+    return parts.path in {"", "/"} and not parts.query
+
+
+def _listing_key(item: ParsedItem) -> Hashable | None:
+    """Name what makes two entries one listing: the same page under the same title (for an event: and time)."""
+    if is_front_page(item.url):
+        return (item.url, item.title, item.guid, item.published, item.starts_at)
+    return (item.url, item.title, item.starts_at)
+
+
+def _version_key(item: ParsedItem) -> Hashable | None:
+    """Name what makes two entries versions of one: RFC 4287 4.1.1 lets a feed list an entry again, updated."""
+    if item.guid is None or item.published is None:
+        return None
+    return (item.url, item.guid, item.published, item.starts_at)
+
+
+def _merge_duplicates(
+    items: Iterable[tuple[ParsedItem, int]], group_key: Callable[[ParsedItem], Hashable | None]
+) -> list[tuple[ParsedItem, int]]:
+    alone: list[tuple[ParsedItem, int]] = []
+    groups: dict[Hashable, list[tuple[ParsedItem, int]]] = defaultdict(list)
+    for item, times in items:
+        group = group_key(item)
+        (alone if group is None else groups[group]).append((item, times))
+    return alone + [group[0] if len(group) == 1 else _merge_listings(group) for group in groups.values()]
+
+
+def _merge_listings(listings: list[tuple[ParsedItem, int]]) -> tuple[ParsedItem, int]:
+    """Keep what the latest listing says, under the earliest date of publication."""
+    items = [item for item, _ in listings]
+    latest = max(items, key=lambda i: (i.updated or i.published or _EARLIEST, len(i.summary), repr(i)))
+    dated = [i for i in items if i.published]
+    if dated:
+        first = min(dated, key=lambda i: (i.published or _EARLIEST, i.date_basis))
+        latest = replace(latest, published=first.published, date_basis=first.date_basis)
+    return latest, sum(times for _, times in listings)
+
+
+def _fallback_key(item: ParsedItem) -> str:
+    moment = item.starts_at or item.published
+    return _hash_key("item", item.url, moment.isoformat() if moment else "", item.title)
+
+
+def _hash_key(*parts: str) -> str:
+    # Length before text: ("a", "bc") and ("ab", "c") must not meet.
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,224 @@
+"""What a source said, cleaned: the values that every parser gives and that `articles` stores, and their JSON.
+
+A document is a JSON head, and one line for each item: reading a long one never holds the interpreter lock long.
+"""
+
+import io
+import json
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field, TypeAdapter
+
+from digest.collect.documents.deadlines import Deadline
+from subscribers.errors import ApplicationError
+
+WebAddress = Annotated[str, Field(pattern=r"(?i)^(?:https?://|$)")]
+"""An address of the web, or nothing; it's looked at where a child hands it over."""
+
+
+class DocumentKind(StrEnum):
+    """What came back from a source, told by looking at it."""
+
+    RSS = "rss"
+    RDF = "rdf"
+    ATOM = "atom"
+    JSON_FEED = "json-feed"
+    WORDPRESS = "wordpress"
+    ICALENDAR = "icalendar"
+    PAGE = "page"
+    OPML = "opml"
+    SITEMAP = "sitemap"
+    EXPLOITED_CATALOG = "exploited-catalog"
+    FEDERAL_REGISTER = "federal-register"
+
+
+class DateBasis(StrEnum):
+    """Which date counts for an article, and why."""
+
+    PUBLISHED = "published"
+    UPDATED = "updated"  # no publication date, but a date of change
+    ZONE_ASSUMED = "published, zone assumed UTC"
+    PAGE = "date found on the page"
+    FIRST_SEEN_NO_DATE = "first seen: no date given"
+    FIRST_SEEN_UNREADABLE = "first seen: date unreadable"
+    FIRST_SEEN_FUTURE = "first seen: date in the future"
+    FIRST_SEEN_ANCIENT = "first seen: date before 1990"
+
+    @property
+    def is_first_seen(self) -> bool:
+        """Whether only the moment of finding counts, for want of a usable date."""
+        return self.startswith("first seen")
+
+
+class SummaryBasis(StrEnum):
+    """Whose words an article's summary is. Unknown is one that was stored by a version that did not note it."""
+
+    UNKNOWN = ""
+    DESCRIPTION = "description"  # the publisher's own description of the article
+    OPENING = "opening"  # the first sentences of the article
+    EDITOR = "editor"  # an editor's, of an article that was added by hand
+
+
+def noon_utc(day: date) -> datetime:
+    """Return noon UTC of a day: how a date without a time is kept."""
+    return datetime.combine(day, time(12), UTC)
+
+
+class ParseError(ApplicationError):
+    """The document cannot be read as what it seems to be; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedItem:
+    """One item as a source published it; texts are plain, clean and without mark-up.
+
+    `guid` is the publisher's own id, if it gave one. `link` is absolute as published, `url` canonical.
+    `published` and `updated` are UTC, None where missing or refused; `date_basis` then says why.
+    """
+
+    guid: str | None
+    url: WebAddress
+    link: WebAddress
+    title: str
+    summary: str = ""
+    summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
+    author: str | None = None  # a name; addresses are dropped
+    credit: str | None = None  # "Source: INTERPOL" gives INTERPOL
+    categories: tuple[str, ...] = ()
+    language: str | None = None
+    image_url: WebAddress | None = None
+    image_alt: str | None = None
+    published: AwareDatetime | None = None
+    updated: AwareDatetime | None = None
+    date_basis: DateBasis = DateBasis.FIRST_SEEN_NO_DATE
+    starts_at: AwareDatetime | None = None
+    ends_at: AwareDatetime | None = None
+    all_day: bool = False
+    announced_at: AwareDatetime | None = (
+        None  # when an event starts and ends by its text, where the source gives no times
+    )
+    announced_until: AwareDatetime | None = None
+    event_zone: str = ""  # the IANA name of an event's zone, where it is known
+    place: str | None = None
+    deadline: Deadline | None = None
+    featured: bool = False
+
+
+NOT_PUBLIC = "not public: "  # begins the reason of an item that visitors can't read
+SIGN_IN, SIGN_IN_STATUS = "visitors have to sign in", 401  # not 403: publishers answer that to programs alone
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedEntry:
+    """One item that could not be taken in, by its place in the document (from 1) and the reason.
+
+    `withheld_url` is the canonical URL of an item that the document says isn't public; empty for any other.
+    """
+
+    place: int
+    reason: str
+    withheld_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """All that one document held. `item_count` counts the items seen, taken or not.
+
+    `site` is what a page calls the site that it belongs to. `next_url` is the next page of a paged answer; `feeds` are other feeds
+    that a page or OPML names. `refresh_seconds` is the least time between visits that the publisher asks for, in seconds.
+    """
+
+    kind: DocumentKind
+    items: tuple[ParsedItem, ...]
+    rejected: tuple[RejectedEntry, ...] = ()
+    title: str = ""
+    language: str | None = None
+    refresh_seconds: int | None = None
+    next_url: str | None = None
+    feeds: tuple["FeedLink", ...] = ()
+    site: str = ""
+
+    @property
+    def item_count(self) -> int:
+        """How many items the document held."""
+        return len(self.items) + len(self.rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedLink:
+    """A feed that a page, or an OPML list, points to."""
+
+    url: str
+    title: str = ""
+
+
+_ITEM, _DOCUMENT, _DEADLINE = TypeAdapter(ParsedItem), TypeAdapter(ParsedDocument), TypeAdapter(Deadline)
+_ITEM_FIELDS = tuple(field.name for field in fields(ParsedItem))
+
+
+def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
+    """Give a document's head, and the lines of its items."""
+    head = {
+        "kind": document.kind.value,
+        "title": document.title,
+        "site": document.site,
+        "language": document.language,
+        "refresh_seconds": document.refresh_seconds,
+        "next_url": document.next_url,
+        "rejected": [(entry.place, entry.reason, entry.withheld_url) for entry in document.rejected],
+        "feeds": [(feed.url, feed.title) for feed in document.feeds],
+    }
+    items = ([getattr(item, name) for name in _ITEM_FIELDS] for item in document.items)
+    lines = (json.dumps(item, default=_encode_value) for item in items)
+    return head, "\n".join(lines).encode("ascii")
+
+
+def _encode_value(value: datetime | Deadline) -> str | list[str | None]:
+    if isinstance(value, Deadline):
+        clock = value.clock.isoformat() if value.clock else None
+        return [value.day.isoformat(), clock, value.zone, value.label]
+    return value.isoformat()
+
+
+def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
+    """Give the document back, with every type checked: what wrote it may have been taken over by what it read.
+
+    Raises:
+        ValueError: the JSON is none of a document.
+    """
+    try:
+        values = {name: head[name] for name in ("kind", "title", "site", "language", "refresh_seconds", "next_url")}
+        return _DOCUMENT.validate_python(
+            {
+                **values,
+                "items": tuple(map(_decode_item, io.BytesIO(body))),
+                "rejected": [
+                    {"place": place, "reason": reason, "withheld_url": url} for place, reason, url in head["rejected"]
+                ],
+                "feeds": [{"url": url, "title": title} for url, title in head["feeds"]],
+            }
+        )
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"no document: {type(error).__name__}: {error}") from error
+
+
+def _decode_item(line: bytes) -> ParsedItem:
+    values = dict(zip(_ITEM_FIELDS, json.loads(line), strict=True))
+    for name in ("published", "updated", "starts_at", "ends_at", "announced_at", "announced_until"):
+        values[name] = datetime.fromisoformat(values[name]) if values[name] else None
+    values["deadline"] = _decode_deadline(*values["deadline"]) if values["deadline"] else None
+    return _ITEM.validate_python(values)
+
+
+def _decode_deadline(day: str, clock: str | None, zone: str, label: str) -> Deadline:
+    return _DEADLINE.validate_python(
+        {
+            "day": date.fromisoformat(day),
+            "clock": time.fromisoformat(clock) if clock else None,
+            "zone": zone,
+            "label": label,
+        }
+    )

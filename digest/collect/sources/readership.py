@@ -1,0 +1,256 @@
+"""Imports how often the site's own pages were read, from a CSV file or WordPress Popular Posts, onto the articles.
+
+One import is the whole week: an article that it does not count has no count afterwards.
+"""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.orm import Session
+
+from digest.collect.documents.parsed_document import RejectedEntry
+from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.texts.urls import canonical_url
+from digest.settings import Settings
+from digest.store.engine import Database
+from digest.store.models import Article
+from subscribers.errors import ApplicationError
+
+log = structlog.get_logger(__name__)
+
+POPULAR_POSTS_PATH = "/wp-json/wordpress-popular-posts/v1/popular-posts?range=last7days&limit=100"
+_MAX_VIEWS = 2**31 - 1  # what the column holds on PostgreSQL
+_CHUNK_SIZE = 500
+_COUNT_PATTERN = re.compile(r"\d{1,3}(?:[ ,.'\u2019\u00a0\u2009\u202f]\d{3})+|\d+(?:\.0{1,2})?")
+_URL_HEADING = re.compile(r"(?:landing )?page|page ?path(?: and screen class)?|page url|url|path|link|address")
+_VIEWS_HEADING = re.compile(r"(?:screen ?)?page ?views|views|hits|visits|reads")
+
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadershipReport:
+    """What a report of readership said: views by canonical URL, and the rows that say nothing usable."""
+
+    views: Mapping[str, int] = field(default_factory=dict)
+    rejected: tuple[RejectedEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadershipImport:
+    """What became of one report: pages that are an article of ours, pages that are none, and bad rows.
+
+    `error` says why it could not be read at all; then the counts of the import before stay.
+    """
+
+    origin: str
+    matched: int = 0
+    unmatched: int = 0
+    rejected: tuple[RejectedEntry, ...] = ()
+    error: str | None = None
+
+
+class ReadershipError(ApplicationError):
+    """A report of readership cannot be read; the message says what to do."""
+
+
+def import_readership(
+    database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime
+) -> list[ReadershipImport]:
+    """Bring in what the settings name (`readership.csv`, `readership.wordpress`); both together are one week."""
+    configured, site = settings.file.readership, settings.file.publication.site
+    loaders: dict[str, Callable[[], ReadershipReport]] = {}
+    if configured.csv:
+        file = _settings_file_path(settings, configured.csv)
+        loaders[configured.csv] = lambda: parse_readership_csv(_read_file(file), site)
+    if configured.wordpress:
+        loaders[configured.wordpress] = lambda: fetch_wordpress_views(fetcher, configured.wordpress)
+    reports: dict[str, ReadershipReport] = {}
+    errors: dict[str, str] = {}
+    for origin, load_report in loaders.items():
+        try:
+            reports[origin] = load_report()
+        except ReadershipError as exc:
+            errors[origin] = str(exc)
+    total: Counter[str] = Counter()
+    for report in reports.values():
+        total.update(report.views)
+    article_urls = apply_views(database, total, complete=not errors) if loaders else frozenset()
+    imported = [
+        ReadershipImport(origin, error=errors[origin])
+        if origin in errors
+        else _import_result(origin, reports[origin], article_urls)
+        for origin in loaders
+    ]
+    for result in imported:
+        log.info(
+            "readership.imported", origin=result.origin, matched=result.matched, error=result.error, at=now.isoformat()
+        )
+    return imported
+
+
+def apply_views(database: Database, views: Mapping[str, int], *, complete: bool = True) -> frozenset[str]:
+    """Write views onto the articles with those canonical URLs, and give the URLs that are an article's.
+
+    With `complete`, articles that are not counted lose the count of an earlier import.
+    """
+    article_urls: set[str] = set()
+    urls = sorted(views)
+    for start in range(0, len(urls), _CHUNK_SIZE):
+        with database.write() as session:
+            rows = session.execute(
+                select(Article.id, Article.url, Article.views).where(Article.url.in_(urls[start : start + _CHUNK_SIZE]))
+            ).all()
+            article_urls |= {row.url for row in rows}
+            _set_views(session, {row.id: views[row.url] for row in rows if row.views != views[row.url]})
+    if complete:
+        with database.read() as session:
+            before = session.execute(select(Article.id, Article.url).where(Article.views.is_not(None))).all()
+        stale = [row.id for row in before if row.url not in views]
+        for start in range(0, len(stale), _CHUNK_SIZE):
+            with database.write() as session:
+                _set_views(session, dict.fromkeys(stale[start : start + _CHUNK_SIZE]))
+    return frozenset(article_urls)
+
+
+def parse_readership_csv(content: bytes, site: str) -> ReadershipReport:
+    """Read a CSV of pages and their views, with or without a header, as spreadsheets and analytics write it.
+
+    A page's several addresses are added up. A path without host is meant on `site`.
+
+    Raises:
+        ReadershipError: it is empty or no text.
+    """
+    rows = _csv_rows(_decode_csv(content))
+    first = list(islice(rows, 1))
+    header = _header_columns(first[0][1]) if first else None
+    columns = header or (0, 1)
+    return _count_views(rows if header else chain(first, rows), lambda row: _parse_row(row, columns, site))
+
+
+def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipReport:
+    """Ask a WordPress site with the plugin WordPress Popular Posts for the most viewed posts of seven days.
+
+    Raises:
+        ReadershipError: the site does not answer, or not as the plugin does.
+    """
+    address = site.rstrip("/") + POPULAR_POSTS_PATH
+    try:
+        body = fetcher.get(address, accept="application/json").body
+        posts = json.loads(body)
+    except FetchError as exc:
+        advice = "Is the plugin WordPress Popular Posts active, and its REST API public?"
+        raise ReadershipError(f"{exc.message}. {advice}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise ReadershipError(f"{address}: no JSON came back. Open the address in a browser.") from exc
+    if not isinstance(posts, list):
+        raise ReadershipError(f"{address}: a list of posts was expected. Open the address in a browser.")
+    return _count_views(enumerate(posts, 1), _parse_post)
+
+
+def _count_views(rows: Iterable[tuple[int, _Row]], parse: Callable[[_Row], tuple[str, int]]) -> ReadershipReport:
+    """Add up the views of numbered rows by URL; a row that `parse` refuses is rejected with its number."""
+    views: Counter[str] = Counter()
+    rejected = []
+    for number, row in rows:
+        try:
+            url, count = parse(row)
+        except ValueError as exc:
+            rejected.append(RejectedEntry(number, str(exc)))
+        else:
+            views[url] += count
+    return ReadershipReport(views, tuple(rejected))
+
+
+def _import_result(origin: str, report: ReadershipReport, article_urls: frozenset[str]) -> ReadershipImport:
+    matched = len(article_urls & report.views.keys())
+    return ReadershipImport(origin, matched, len(report.views) - matched, report.rejected)
+
+
+def _settings_file_path(settings: Settings, name: str) -> Path:
+    """Find a file that the settings name: from the settings' own folder, as they were written there."""
+    folder = settings.origin.parent if settings.origin else Path()
+    return folder / Path(name).expanduser()
+
+
+def _read_file(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise ReadershipError(f"{file}: {exc.strerror}. Correct readership.csv in digest.toml.") from exc
+
+
+def _set_views(session: Session, values: Mapping[int, int | None]) -> None:
+    if values:
+        statement = update(Article).where(Article.id == bindparam("which")).values(views=bindparam("count"))
+        rows: Sequence[dict[str, Any]] = [{"which": k, "count": v} for k, v in sorted(values.items())]
+        session.connection().execute(statement, rows)
+
+
+def _decode_csv(content: bytes) -> str:
+    """Decode what a spreadsheet wrote: UTF-8 with or without byte-order mark, UTF-16 with one, else Windows-1252."""
+    marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    encodings = ["utf-16"] if marked else ["utf-8-sig", "cp1252"]
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if text.strip() and "\0" not in text:
+            return text
+    raise ReadershipError("It is empty or no text. Write a CSV file with the columns url and views.")
+
+
+def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Return the rows that are not empty and no comment (Google Analytics starts with some), with their lines."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    head = lines[0] if lines else ""
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells) and not cells[0].startswith("#"):
+                yield reader.line_num, cells
+    except csv.Error as exc:
+        raise ReadershipError(f"line {reader.line_num}: {exc}. Write it as CSV anew.") from exc
+
+
+def _header_columns(row: Sequence[str]) -> tuple[int, int] | None:
+    names = [" ".join(re.split(r"[\s_-]+", cell.lower())) for cell in row]
+    address = next((i for i, name in enumerate(names) if _URL_HEADING.fullmatch(name)), None)
+    count = next((i for i, name in enumerate(names) if _VIEWS_HEADING.fullmatch(name)), None)
+    return None if address is None or count is None else (address, count)
+
+
+def _parse_row(row: Sequence[str], columns: tuple[int, int], site: str) -> tuple[str, int]:
+    if len(row) <= max(columns):
+        raise ValueError(f"{len(row)} column(s), where an address and a number were expected")
+    return canonical_url(row[columns[0]], site), _parse_count(row[columns[1]])
+
+
+def _parse_post(post: object) -> tuple[str, int]:
+    if not isinstance(post, dict) or not isinstance(post.get("link"), str):
+        raise ValueError("no post with a link")  # noqa: TRY004  (bad data, as the other reasons are)
+    return canonical_url(post["link"]), _parse_count(str(post.get("pageviews", "")))
+
+
+def _parse_count(text: str) -> int:
+    if not _COUNT_PATTERN.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is no number of views")
+    whole = re.sub(r"\.0{1,2}$", "", text)  # some analytics write 12.0
+    count = int(re.sub(r"\D", "", whole))
+    if count > _MAX_VIEWS:
+        raise ValueError(f"{text[:40]!r} is more than {_MAX_VIEWS:,} views")
+    return count

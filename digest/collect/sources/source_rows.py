@@ -1,0 +1,188 @@
+"""The sources as rows: they follow `digest.toml`, and each visit leaves its health.
+
+What a visit means is decided by `next_try_time` and `classify_fetch_error`, which know only what they are given; `record_visit_success`
+and `record_visit_failure` write it down.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cache
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from digest.collect.documents.parsed_document import SIGN_IN, SIGN_IN_STATUS, DocumentKind
+from digest.collect.fetch.result import FetchError, FetchErrorReason
+from digest.settings import Settings, SourceSettings
+from digest.store.models import Source, SourceHealth
+
+FILE_PREFIX = "file:"  # how the address of a source begins that is a file of this machine
+FAILURE_GRACE = timedelta(days=7)  # a source that fails for longer is shown to the editors
+# Between two tries of a source that fails, and of one that asks for rare visits.
+MAX_RETRY_INTERVAL = timedelta(hours=24)
+MAX_RETRY_AFTER = timedelta(days=7)  # a Retry-After beyond it is a mistake of the publisher's
+FIRST_RETRY_INTERVAL = timedelta(minutes=15)
+_SYNCED_FIELDS = ("name", "publisher", "section", "weight", "primary", "own", "images", "topics", "default_topic")
+
+
+@dataclass(frozen=True, slots=True)
+class VisitSuccess:
+    """A visit that worked. `refresh_seconds` is the least time to the next in seconds, by max-age or the feed's ttl."""
+
+    kind: DocumentKind | None = None  # None: not modified, so still what it was
+    etag: str | None = None
+    last_modified: str | None = None
+    moved_to: str | None = None
+    refresh_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VisitFailure:
+    """A visit that did not work: what that makes of the source, why, and the wait asked for in seconds."""
+
+    health: SourceHealth
+    message: str
+    retry_after: float = 0
+    status: int | None = None  # of the answer, if there was one
+    barrier: str = ""  # why a visitor can't read what is at the address
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the site says that nothing is at the address."""
+        return self.status in {404, 410}
+
+
+def sync_sources(session: Session, settings: Settings) -> None:
+    """Make the rows follow the settings. A source that is no longer named keeps its row and its articles."""
+    rows = {row.url: row for row in session.scalars(select(Source)) if not row.url.startswith(FILE_PREFIX)}
+    configured_urls = {wanted.url for wanted in settings.file.sources}
+    by_new_url = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured_urls}
+    for configured in settings.file.sources:
+        row = rows.get(configured.url)
+        if row is None and (row := by_new_url.pop(configured.url, None)):
+            row.url, row.moved_to = configured.url, None  # the operator wrote down where it moved to
+            rows[configured.url] = row
+        if row is None:
+            session.add(Source(url=configured.url, health=SourceHealth.NEW, active=True, **_synced_values(configured)))
+        else:
+            _update_source(row, configured)
+    for row in rows.values():
+        row.active = row.active and row.url in configured_urls
+    session.flush()
+
+
+def classify_fetch_error(error: FetchError) -> VisitFailure:
+    """Decide what a failed fetch says about its source."""
+    telling = {FetchErrorReason.GONE: SourceHealth.GONE, FetchErrorReason.REFUSING: SourceHealth.REFUSING}
+    health = telling.get(error.reason, SourceHealth.FAILING)
+    barrier = SIGN_IN if error.status == SIGN_IN_STATUS else ""
+    return VisitFailure(health, error.message, error.retry_after or 0, error.status, barrier)
+
+
+def next_try_time(outcome: VisitSuccess | VisitFailure, failures: int, now: datetime, jitter: float) -> datetime | None:
+    """Decide when a source is visited next; None is never, until somebody adds it again.
+
+    A good one: when what it gave is no longer fresh. A failing one: after a random part of a time that
+    doubles with each failure ("full jitter": many sources that fell together do not come back together),
+    a refusing one once or twice a day; neither before the publisher's Retry-After.
+
+    Args:
+        outcome: what the visit gave.
+        failures: the visits that failed in a row, with this one.
+        now: when it was made.
+        jitter: a random number, 0 ≤ jitter < 1.
+    """
+    if isinstance(outcome, VisitSuccess):
+        return now + min(timedelta(seconds=outcome.refresh_seconds), MAX_RETRY_INTERVAL)
+    if outcome.health is SourceHealth.GONE:
+        return None
+    requested_wait = min(timedelta(seconds=outcome.retry_after), MAX_RETRY_AFTER)
+    if outcome.health is SourceHealth.REFUSING:
+        return now + max(MAX_RETRY_INTERVAL * (1 + jitter) / 2, requested_wait)
+    ceiling: timedelta = min(FIRST_RETRY_INTERVAL * (1 << min(failures - 1, 20)), MAX_RETRY_INTERVAL)
+    return now + max(ceiling * jitter, requested_wait)
+
+
+def is_source_due(source: Source, now: datetime) -> bool:
+    """Return whether a source may be visited at `now`."""
+    return source.health is not SourceHealth.GONE and (source.next_try_at is None or source.next_try_at <= now)
+
+
+def record_visit_success(source: Source, success: VisitSuccess, now: datetime, jitter: float) -> None:
+    """Write down a visit that worked."""
+    source.health, source.message = SourceHealth.GOOD, ""
+    source.failures, source.failing_since = 0, None
+    source.good_at = source.tried_at = now
+    source.next_try_at = next_try_time(success, 0, now, jitter)
+    source.etag, source.last_modified = success.etag, success.last_modified
+    source.kind = success.kind.value if success.kind else source.kind
+    if success.moved_to:
+        source.moved_to = success.moved_to if success.moved_to != source.url else None
+
+
+def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, jitter: float) -> None:
+    """Write down a visit that did not work. What was learnt about the address is forgotten with a 404 or 410."""
+    if failure.is_missing and source.moved_to:
+        source.moved_to = source.etag = source.last_modified = None
+        failure = replace(failure, health=SourceHealth.FAILING)  # the address of the settings may still answer
+    source.health, source.message = failure.health, failure.message
+    source.failures += 1
+    source.failing_since = source.failing_since or now
+    source.tried_at = now
+    source.next_try_at = next_try_time(failure, source.failures, now, jitter)
+
+
+def list_source_problems(session: Session, now: datetime) -> list[Source]:
+    """List the sources that an editor should know of: failing for a week, refusing, or gone. Longest first."""
+    problems = [
+        row
+        for row in session.scalars(_select_bad_sources())
+        if row.health is not SourceHealth.FAILING or (row.failing_since or now) <= now - FAILURE_GRACE
+    ]
+    return sorted(problems, key=lambda row: (row.failing_since or now, row.url))
+
+
+@cache  # every page of the desk asks
+def _select_bad_sources() -> Select[Source]:
+    bad = [SourceHealth.FAILING, SourceHealth.REFUSING, SourceHealth.GONE]
+    return select(Source).where(Source.active, Source.health.in_(bad))
+
+
+def describe_source_health(source: Source, now: datetime) -> str:
+    """Describe how a source is, for people; the message of a bad one says what to do."""
+    since = source.failing_since or now
+    match source.health:
+        case SourceHealth.NEW:
+            text = "not visited yet"
+        case SourceHealth.GOOD:
+            text = f"good; moved to {source.moved_to}" if source.moved_to else "good"
+        case SourceHealth.FAILING:
+            times = "once" if source.failures == 1 else f"{source.failures} times"
+            text = f"failed {times} since {since:%Y-%m-%d}: {source.message}"
+        case SourceHealth.REFUSING:
+            text = f"refusing since {since:%Y-%m-%d}: {source.message}"
+        case SourceHealth.GONE:
+            text = f"gone since {since:%Y-%m-%d}: {source.message}"
+    return text if source.active else f"no longer in the settings; {text}"
+
+
+def ensure_file_source(session: Session, address: str, *, name: str, publisher: str) -> Source:
+    """Return the row of a file that is read as a source; it is made when the file is new."""
+    row = session.scalar(select(Source).where(Source.url == address))
+    if row is None:
+        row = Source(url=address, name=name, publisher=publisher, topics={})
+        session.add(row)
+        session.flush()
+    return row
+
+
+def _synced_values(configured: SourceSettings) -> dict[str, object]:
+    return {name: getattr(configured, name) for name in _SYNCED_FIELDS}
+
+
+def _update_source(row: Source, configured: SourceSettings) -> None:
+    for name, value in _synced_values(configured).items():
+        setattr(row, name, value)
+    if not row.active:  # added again: it starts anew, also when it was gone
+        row.active, row.health, row.message, row.failures = True, SourceHealth.NEW, "", 0
+        row.failing_since = row.next_try_at = None

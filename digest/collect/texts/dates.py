@@ -1,0 +1,123 @@
+"""Dates as publishers write them: read, doubted, and named by what they rest on.
+
+The rules and their reasons stand in docs/decisions/0004-dates.md.
+"""
+
+import re
+from calendar import timegm
+from datetime import UTC, datetime, time, timedelta
+
+from dateutil import parser as dateutil_parser
+from feedparser.datetimes import _parse_date
+
+from digest.collect.documents.parsed_document import DateBasis, noon_utc
+
+OLDEST_YEAR = 1990
+MAX_FUTURE = timedelta(days=2)  # clocks and zones go wrong by that much; more is an error or an embargo
+_MAX_LENGTH = 100  # characters
+
+# Hours from UTC: RFC 822 section 5.1, with the names that US agencies use besides.
+_ZONE_HOURS = (
+    "EST -5, EDT -4, ET -5, CST -6, CDT -5, CT -6, MST -7, MDT -6, MT -7, PST -8, PDT -7, PT -8, AKST -9, AKDT -8, HST -10, "
+    "AST -4, ADT -3, GMT 0, UT 0, BST 1, WET 0, CET 1, CEST 2, EET 2, EEST 3, IST 5.5, JST 9, AEST 10, AEDT 11"
+)
+_US_ZONES = {name: int(float(hours) * 3600) for name, hours in re.findall(r"(\w+) (-?[\d.]+)", _ZONE_HOURS)}
+# feedparser's own table lacks these and takes them for UTC.
+_DATEUTIL_FIRST = re.compile(r"\b(?:BST|CES?T|EES?T|WES?T|AK[SD]T|HST|IST|JST|AE[SD]T|UTC)\b|\d[+-]\d{4}$|^\d{8}T\d{4}")
+_TIME_PATTERN = re.compile(r"\d{1,2}:\d{2}|\d{1,2}\s?[ap]\.?m\b|T\d{4,6}", re.IGNORECASE)
+_ZONE_PATTERN = re.compile(
+    r"(?:Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|\b(?:" + "|".join([*_US_ZONES, "UTC"]) + r"))\)?\s*$", re.IGNORECASE
+)
+# A year, a month, a time or a bare number names no day.
+_NO_DAY = re.compile(
+    r"\d{1,4}(?:[-/.]\d{1,2})?|[A-Za-z]+\.?,? \d{4}|[\d:. ]{3,12}(?:[ap]\.?m\.?)?|\d{9,}", re.IGNORECASE
+)
+
+
+def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBasis]:
+    """Read one date as a publisher wrote it.
+
+    feedparser's reader comes first, then dateutil with the zones that US agencies name. A date without a
+    time is taken as noon UTC, so that it is the same day in almost every zone.
+
+    Args:
+        text: the date; None or blank where the publisher gave none.
+        now: the present, UTC, against which a date is doubted.
+
+    Returns:
+        The moment in UTC and `PUBLISHED` or `ZONE_ASSUMED`; or None and why the date is missing or refused.
+    """
+    text = " ".join((text or "").split())
+    if not text:
+        return None, DateBasis.FIRST_SEEN_NO_DATE
+    moment = _parse_datetime(text)
+    if moment is None:
+        return None, DateBasis.FIRST_SEEN_UNREADABLE
+    refused = date_objection(moment, now)
+    if refused:
+        return None, refused
+    if not _TIME_PATTERN.search(text):
+        return datetime.combine(moment.date(), time(12), UTC), DateBasis.ZONE_ASSUMED
+    return moment, DateBasis.PUBLISHED if _ZONE_PATTERN.search(text) else DateBasis.ZONE_ASSUMED
+
+
+def date_objection(moment: datetime, now: datetime) -> DateBasis | None:
+    """Explain why a date can't be an article's: before 1990, or more than two days ahead. None: it can."""
+    if moment.year < OLDEST_YEAR:
+        return DateBasis.FIRST_SEEN_ANCIENT
+    return DateBasis.FIRST_SEEN_FUTURE if moment > now + MAX_FUTURE else None
+
+
+def parse_item_dates(
+    published: str | None, updated: str | None, now: datetime
+) -> tuple[datetime | None, datetime | None, DateBasis]:
+    """Read both dates of an item and say which counts: the publication's, else the change's, else neither."""
+    first, basis = parse_date(published, now)
+    changed, why_not = parse_date(updated, now)
+    if first is None and changed is not None:
+        return None, changed, DateBasis.UPDATED
+    if first is None and basis is DateBasis.FIRST_SEEN_NO_DATE:
+        basis = why_not
+    return first, changed, basis
+
+
+def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
+    """Read the time of an event, which may lie in any year ahead: the moment in UTC, and whether it is a bare day."""
+    text = " ".join((text or "").split())
+    moment = _parse_datetime(text) if text else None
+    if moment is None or not OLDEST_YEAR <= moment.year <= 2200:
+        return None, False
+    return (moment, False) if _TIME_PATTERN.search(text) else (noon_utc(moment.date()), True)
+
+
+def _parse_datetime(text: str) -> datetime | None:
+    if len(text) > _MAX_LENGTH or not any(c.isdigit() for c in text) or _NO_DAY.fullmatch(text):
+        return None
+    readers = (
+        (_parse_with_dateutil, _parse_with_feedparser)
+        if _DATEUTIL_FIRST.search(text)
+        else (_parse_with_feedparser, _parse_with_dateutil)
+    )
+    return next((moment for reader in readers if (moment := reader(text))), None)
+
+
+def _parse_with_feedparser(text: str) -> datetime | None:
+    try:
+        parts = _parse_date(text)
+        return datetime.fromtimestamp(timegm(parts), UTC) if parts else None
+    except (ValueError, OverflowError, TypeError, OSError, IndexError):
+        return None
+
+
+def _parse_with_dateutil(text: str) -> datetime | None:
+    """Read with dateutil, twice with other defaults: what the text doesn't say must not come from today."""
+    try:
+        moment, with_other_default = (
+            dateutil_parser.parse(text, default=default, tzinfos=_US_ZONES)
+            for default in (datetime(2000, 1, 1), datetime(2001, 2, 2))  # noqa: DTZ001  zones come from the text
+        )
+        if moment.date() != with_other_default.date():
+            return None
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, TypeError, AttributeError, IndexError, ArithmeticError):
+        return None  # dateutil lets its internals' errors through

@@ -1,0 +1,149 @@
+"""Events in texts: when and where something takes place, where a text announces it.
+
+Only a text that names the kind of event counts ("workshop", "hearing"), and only a day behind words that announce one
+("will be held on", "When:") or in the title. The patterns are bounded, as those of `written_times` are.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from digest.collect.documents.deadlines import load_deadline_zone
+from digest.collect.documents.parsed_document import noon_utc
+from digest.collect.texts.written_times import WrittenClock, WrittenDay, read_clock_range, read_day
+
+_EVENT_NOUN = re.compile(
+    r"\b(?:webinars?|webcasts?|workshops?|conferences?|summits?|symposi(?:um|a)|forums?|seminars?|training|exercises?|"
+    r"briefings?|meetings?|hearings?|markups?|town halls?|listening sessions?|roundtables?|expos?|industry days?|"
+    r"tabletops?|boot ?camps?|courses?|open houses?|virtual events?|conventions?|hackathons?)\b",
+    re.IGNORECASE,
+)
+_NOUN_REACH = 400  # characters from a text's beginning in which the kind of event is named
+_EVENT_CUE = re.compile(
+    r"\b(?:(?P<label>when|(?:event |meeting |start )?dates?(?: and time| ?/ ?time)?)(?: ?: ?)"
+    r"|(?:will|to) (?:be held|take place|meet|convene|hold|host|conduct|begin|start|open|gather)"
+    r"|takes place|is scheduled|(?:is )?set for|scheduled for|join us|meets|kicks off)",
+    re.IGNORECASE,
+)
+_BEFORE_TIME = re.compile(r"\b(?:[Oo]n|[Ff]rom|for|beginning|starting|at|of)\b ?|, ?|[:;]|\.(?= [A-Z]|$)")
+_CUE_REACH = 120  # characters from the words that announce an event to its day
+_FILLER = re.compile(r"[ ,:()–—-]|(?:on|at|from|the|of|starting|beginning|and)(?![a-z0-9])", re.IGNORECASE)  # noqa: RUF001  dashes
+_MAX_STEPS, _MAX_GAP_STEPS = 12, 8  # words and marks before a day, and between it and its hour
+_MAX_CUES = 100
+
+_STATES = (
+    r"Ala(?:\.|bama)|Alaska|Ariz(?:\.|ona)|Ark(?:\.|ansas)|Calif(?:\.|ornia)|Colo(?:\.|rado)|Conn(?:\.|ecticut)|Del(?:\.|aware)|"
+    r"Fla\.|Florida|Ga\.|Georgia|Hawaii|Idaho|Ill(?:\.|inois)|Ind(?:\.|iana)|Iowa|Kan(?:\.|sas)|Ky\.|Kentucky|La\.|Louisiana|"
+    r"Maine|Md\.|Maryland|Mass(?:\.|achusetts)|Mich(?:\.|igan)|Minn(?:\.|esota)|Miss(?:\.|issippi)|Mo\.|Missouri|Mont(?:\.|ana)|"
+    r"Neb(?:\.|raska)|Nev(?:\.|ada)|N\.H\.|New Hampshire|N\.J\.|New Jersey|N\.M\.|New Mexico|N\.Y\.|New York|N\.C\.|"
+    r"North Carolina|N\.D\.|North Dakota|Ohio|Okla(?:\.|homa)|Ore(?:\.|gon)|Pa\.|Pennsylvania|R\.I\.|Rhode Island|S\.C\.|"
+    r"South Carolina|S\.D\.|South Dakota|Tenn(?:\.|essee)|Texas|Utah|Vt\.|Vermont|Va\.|Virginia|Wash(?:\.|ington)|W\. ?Va\.|"
+    r"West Virginia|Wis(?:\.|consin)|Wyo(?:\.|ming)|D\. ?C\.|Puerto Rico|Guam|"
+    r"(?:A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|P[AR]|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY])\b"
+)
+_TOWN = re.compile(rf"\b(?:in|at|from) ((?:[A-Z][\w'’-]{{1,20}}\.? ){{0,3}}[A-Z][\w'’-]{{1,20}}, (?:{_STATES}))")  # noqa: RUF001  apostrophes
+_PLACE_LABEL = re.compile(
+    r"\b(?:where|location|place|venue) ?: ?([^.;:\n]{3,80}(?:\.(?=\w)[^.;:\n]{1,40})?)", re.IGNORECASE
+)
+_ONLINE = re.compile(
+    r"\b(?:webinar|virtual(?:ly)?|online|via (?:zoom|(?:microsoft )?teams|webex)|by videoconference|teleconference)\b",
+    re.IGNORECASE,
+)
+_PLACE_REACH = 300  # characters before and behind the day in which its place is sought
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedEvent:
+    """An event as a text announces it: UTC, at noon of its days where no hour with a zone is named (`all_day`)."""
+
+    starts_at: datetime
+    ends_at: datetime | None
+    all_day: bool
+    zone: str
+    place: str
+
+
+def names_event(title: str) -> bool:
+    """Return whether a title names a kind of event: a workshop, a hearing."""
+    return bool(_EVENT_NOUN.search(title))
+
+
+def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEvent | None:
+    """Find the event that an item announces; None where it announces none, or one that was over when it appeared.
+
+    A day without a year is the first such day on or after the publication; without a publication date it is left alone.
+    """
+    if not (names_event(title) or _EVENT_NOUN.search(text, 0, _NOUN_REACH)):
+        return None
+    for body, start in (*_title_starts(title), *((text, at) for at in islice(_cue_ends(text), _MAX_CUES))):
+        found = _read_time(body, start, published)
+        if found and (published is None or found[0].last >= published.date() - timedelta(days=1)):
+            day, clock, at = found
+            return _make_event(day, clock, _find_place(title, body, at))
+    return None
+
+
+def _title_starts(title: str) -> Iterator[tuple[str, int]]:
+    """Give the places of a title at which a day may stand."""
+    if names_event(title):
+        yield from ((title, match.start()) for match in islice(re.finditer(r"\b\w", title), 60))
+
+
+def _cue_ends(text: str) -> Iterator[int]:
+    for cue in _EVENT_CUE.finditer(text):
+        yield cue.end()
+        if cue["label"]:
+            continue
+        for before in _BEFORE_TIME.finditer(text, cue.end(), cue.end() + _CUE_REACH):
+            if before[0] in ":;.":
+                break
+            yield before.end()
+
+
+def _read_time(text: str, start: int, published: datetime | None) -> tuple[WrittenDay, WrittenClock | None, int] | None:
+    """Read the day that is written at a place, with the hour before or behind it."""
+    at, clock = start, None
+    for _ in range(_MAX_STEPS):
+        if day := read_day(text, at, published):
+            return day, clock or _read_clock_behind(text, day.end), at
+        if found := None if clock else read_clock_range(text, at):
+            clock, at = found, found.end
+        elif filler := _FILLER.match(text, at):
+            at = filler.end()
+        else:
+            return None
+    return None
+
+
+def _read_clock_behind(text: str, start: int) -> WrittenClock | None:
+    at = start
+    for _ in range(_MAX_GAP_STEPS):
+        if clock := read_clock_range(text, at):
+            return clock
+        filler = _FILLER.match(text, at)
+        if filler is None:
+            return None
+        at = filler.end()
+    return None
+
+
+def _make_event(day: WrittenDay, clock: WrittenClock | None, place: str) -> AnnouncedEvent:
+    zone = load_deadline_zone(clock.zone) if clock else None
+    if clock is None or zone is None:
+        ends_at = noon_utc(day.last) if day.last > day.first else None
+        return AnnouncedEvent(noon_utc(day.first), ends_at, all_day=True, zone="", place=place)
+    starts_at = datetime.combine(day.first, clock.clock, zone).astimezone(UTC)
+    ends_at = noon_utc(day.last) if day.last > day.first else None
+    return AnnouncedEvent(starts_at, ends_at, all_day=False, zone=clock.zone, place=place)
+
+
+def _find_place(title: str, text: str, at: int) -> str:
+    """Find the place near a day: a labelled one, a town with its state, or that it is online."""
+    near = text[max(0, at - _PLACE_REACH) : at + _PLACE_REACH]
+    if match := _PLACE_LABEL.search(near):
+        return match[1].strip(" ,")
+    if match := _TOWN.search(near):
+        return match[1]
+    return "Online" if _ONLINE.search(f"{title} {near}") else ""

@@ -1,0 +1,384 @@
+"""All visits of one run: threads fetch and parse, the calling thread stores, and no source stops another.
+
+Several runs, of one process or of many, share what is due: each host is visited by the run that claimed it.
+
+What publishers do wrong comes back as a value. A surprise (an error of ours) in one source is logged with its
+trace and reported with its type, and the others go on.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.collect.articles.storage import (
+    ItemCounts,
+    clear_withdrawn,
+    mark_withdrawn,
+    prepare_batches,
+    store_batch,
+    withhold_article,
+    withhold_listed,
+)
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument
+from digest.collect.fetch.result import ContentFetcher
+from digest.collect.sources import source_rows as sources
+from digest.collect.sources.source_days import count_visit
+from digest.collect.texts.urls import site_name
+from digest.collect.visits.host_claims import CLAIM_RENEWAL
+from digest.collect.visits.source_visit import VisitResult, VisitTarget, list_files, read_file_source, visit_source
+from digest.collect.visits.visit_queue import ClaimedVisits, DueVisit, VisitQueue
+from digest.settings import Settings
+from digest.store.engine import Database
+from digest.store.models import Article, Source, SourceHealth
+from subscribers.errors import ApplicationError
+
+VISITED_ELSEWHERE = "another process visited it"
+LEFT_TO_OTHERS = "another process holds its host"
+STOPPED = "stopped before its turn"
+OTHERS_POLL_SECONDS = 1.0  # between two looks whether hosts that other runs hold are free
+
+log = structlog.get_logger(__name__)
+
+
+class UnknownSourceError(ApplicationError):
+    """No source has that name or address; the message lists those that exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport(ItemCounts):
+    """What became of one source or file, with the counts of its items.
+
+    `error` says why nothing could be read, `skipped` why it was not tried, `note` what was left out.
+    """
+
+    name: str
+    url: str
+    kind: str | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    not_modified: bool = False
+    skipped: str | None = None
+    note: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the source answered with something that could be read, or with "not modified"."""
+        return self.error is None and self.skipped is None
+
+
+CollectionProgress = Callable[[int, int, SourceReport | None], None]  # how many are done, of how many, and the last one
+
+
+@dataclass(frozen=True, slots=True)
+class _CollectionRun:
+    """What all visits of one run share. One that is `patient` waits for what other runs hold, to take it over if they die."""
+
+    database: Database
+    fetcher: ContentFetcher
+    settings: Settings
+    now: datetime
+    jitter: Callable[[], float]
+    stopping: threading.Event
+    patient: bool = True
+
+    @property
+    def today(self) -> date:
+        """The day of the run where the publication is."""
+        return self.now.astimezone(self.settings.file.publication.zone).date()
+
+
+def collect_sources(
+    database: Database,
+    fetcher: ContentFetcher,
+    settings: Settings,
+    *,
+    now: datetime,
+    only: Collection[str] | None = None,
+    files: Sequence[Path] = (),
+    force: bool = False,
+    since: datetime | None = None,
+    stopping: threading.Event | None = None,
+    progress: CollectionProgress = lambda *_: None,
+    jitter: Callable[[], float] = random.random,
+) -> list[SourceReport]:
+    """Visit the sources of the settings that are due, and read the files; the reports are in their order.
+
+    Args:
+        database: stores the articles.
+        fetcher: used by several threads at once.
+        settings: the sources and the limits.
+        now: the moment of the run.
+        only: names or addresses of sources; None means all, or none where `files` are given.
+        files: files and folders to read, folders with all that is in them.
+        force: visit also what is not due, and what is gone.
+        since: what was visited since then is not due.
+        stopping: once it is set, the run ends with the visits that it has begun.
+        progress: called from this thread at the start and after each source.
+        jitter: gives random numbers for the next tries.
+
+    Raises:
+        UnknownSourceError: `only` names a source that the settings do not have.
+    """
+    run = _CollectionRun(database, fetcher, settings, now, jitter, stopping or threading.Event())
+    selected = () if files and only is None else only
+    with database.write() as session:
+        sources.sync_sources(session, settings)
+        urls = _selected_urls(settings, selected)
+        visits, skipped = _due_visits(session, settings, urls, now=now, force=force, since=since)
+    paths = list_files(files)
+    reports = skipped + _run_visits(
+        run, VisitQueue(database, visits), [_file_job(run, path) for path in paths], progress
+    )
+    order = [source.url for source in settings.file.sources] + [path.as_uri() for path in paths]
+    place = {url: number for number, url in enumerate(order)}
+    return sorted(reports, key=lambda report: place[report.url])
+
+
+def has_free_visits(database: Database, settings: Settings, *, now: datetime, since: datetime) -> bool:
+    """Return whether a source is due that was not visited since a moment, at a host that no run holds."""
+    return _open_visits(database, settings, now, since).has_free_visits()
+
+
+def share_collection(
+    database: Database,
+    fetcher: ContentFetcher,
+    settings: Settings,
+    *,
+    now: datetime,
+    since: datetime,
+    stopping: threading.Event,
+) -> list[SourceReport]:
+    """Visit sources that are due and that no other run holds, for a run of `collect_sources` that is going on elsewhere.
+
+    What was visited since `since` is not due. What others hold is left to them.
+    """
+    run = _CollectionRun(database, fetcher, settings, now, random.random, stopping, patient=False)
+    reports = _run_visits(run, _open_visits(database, settings, now, since), [], lambda *_: None)
+    return [report for report in reports if report.skipped is None]
+
+
+def _open_visits(database: Database, settings: Settings, now: datetime, since: datetime) -> VisitQueue:
+    with database.read() as session:
+        visits, _ = _due_visits(session, settings, _selected_urls(settings, None), now=now, force=False, since=since)
+    return VisitQueue(database, visits)
+
+
+@dataclass(frozen=True, slots=True)
+class _CollectionJob:
+    """One thing to read: a source or a file."""
+
+    load: Callable[[], VisitResult]
+    target: VisitTarget | None = None
+    path: Path | None = None
+    start_times: list[float] = field(default_factory=list)
+
+    @property
+    def empty_report(self) -> SourceReport:
+        """A report without any result yet."""
+        if self.target:
+            return SourceReport(name=self.target.name, url=self.target.url, kind=self.target.kind)
+        assert self.path, "a job is a source or a file"
+        return SourceReport(name=sources.FILE_PREFIX + self.path.name, url=self.path.as_uri())
+
+    def __call__(self) -> VisitResult:
+        self.start_times.append(time.monotonic())
+        return self.load()
+
+
+def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str]:
+    """Return the addresses of the sources that are meant by name or address."""
+    listed = settings.file.sources
+    if only is None:
+        return [source.url for source in listed]
+    chosen = []
+    for name in only:
+        urls = [s.url for s in listed if name == s.url or name.casefold() == s.name.casefold()]
+        if not urls:
+            names = ", ".join(repr(source.name) for source in listed) or "none yet"
+            raise UnknownSourceError(f"{name!r} is no source and no file. The sources are: {names}.")
+        chosen += urls
+    return chosen
+
+
+def _due_visits(
+    session: Session, settings: Settings, urls: list[str], *, now: datetime, force: bool, since: datetime | None
+) -> tuple[list[DueVisit], list[SourceReport]]:
+    visits, skipped = [], []
+    rows = {row.url: row for row in session.scalars(select(Source).where(Source.url.in_(urls)))}
+    for row in (rows[url] for url in dict.fromkeys(urls) if url in rows):
+        if reason := "" if force else _reason_not_due(row, settings, now, since):
+            skipped.append(SourceReport(name=row.name, url=row.url, kind=row.kind, skipped=reason))
+            continue
+        fresh = (None, None) if force else (row.etag, row.last_modified)
+        target = VisitTarget(row.id, row.name, row.url, row.moved_to or row.url, row.kind, *fresh)
+        visits.append(DueVisit(target, row.tried_at))
+    return visits, skipped
+
+
+def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datetime | None) -> str:
+    """Say why a source is not visited; nothing where it is due."""
+    zone = settings.file.publication.zone
+    if not sources.is_source_due(row, now):
+        if row.next_try_at is None:
+            return f"gone: {row.message}; visited only with --force, or when it is added again"
+        return f"not due before {row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}" + (
+            f" ({row.message})" if row.message else ""
+        )
+    if since and row.tried_at and row.tried_at >= since:
+        return f"visited at {row.tried_at.astimezone(zone):%Y-%m-%d %H:%M}"
+    return ""
+
+
+def _target_job(run: _CollectionRun, target: VisitTarget) -> _CollectionJob:
+    return _CollectionJob(partial(visit_source, run.fetcher, target, run.now), target=target)
+
+
+def _file_job(run: _CollectionRun, path: Path) -> _CollectionJob:
+    max_bytes, site = run.settings.file.limits.fetch_bytes, run.settings.file.publication.site
+    return _CollectionJob(partial(read_file_source, path, max_bytes=max_bytes, site=site, now=run.now), path=path)
+
+
+def _skipped_reports(targets: Iterable[VisitTarget], reason: str) -> list[SourceReport]:
+    return [SourceReport(name=t.name, url=t.url, kind=t.kind, skipped=reason) for t in targets]
+
+
+def _run_visits(
+    run: _CollectionRun, queue: VisitQueue, file_jobs: list[_CollectionJob], progress: CollectionProgress
+) -> list[SourceReport]:
+    """Make all visits, as threads get free; the reports are in the order in which they ended."""
+    reports: list[SourceReport] = []
+    total, threads = len(queue.list_waiting()) + len(file_jobs), run.settings.file.limits.fetch_workers
+
+    def add(more: Iterable[SourceReport]) -> None:
+        for report in more:
+            reports.append(report)
+            progress(len(reports), total, report)
+
+    progress(0, total, None)
+    pool = ThreadPoolExecutor(threads, "visit")
+    try:
+        futures = {pool.submit(job): job for job in file_jobs}
+        while True:
+            claimed = ClaimedVisits()
+            if run.stopping.is_set():
+                cancelled = [futures.pop(future) for future in list(futures) if future.cancel()]
+                add(replace(job.empty_report, skipped=STOPPED) for job in cancelled)
+            elif len(futures) < threads:
+                # Twice as many as there are threads: a claim is a transaction, and no thread waits for one.
+                claimed = queue.claim_visits(2 * threads - len(futures))
+                futures |= {pool.submit(job): job for job in (_target_job(run, t) for t in claimed.to_visit)}
+                add(_skipped_reports(claimed.visited_elsewhere, VISITED_ELSEWHERE))
+            if not futures and not claimed.visited_elsewhere and not _await_others(run, queue):
+                break
+            for future in wait(futures, CLAIM_RENEWAL.total_seconds(), FIRST_COMPLETED).done:
+                job = futures.pop(future)  # the future, and the document in it, may go once it is stored
+                add([_finish_job(run, job, future)])
+                if job.target:
+                    queue.end_visit(job.target)
+                queue.renew()
+            queue.renew()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        queue.close()
+    add(_skipped_reports(queue.list_waiting(), STOPPED if run.stopping.is_set() else LEFT_TO_OTHERS))
+    return reports
+
+
+def _await_others(run: _CollectionRun, queue: VisitQueue) -> bool:
+    """Wait a moment for what other runs hold; False where there is nothing to wait for."""
+    if not run.patient and not queue.has_free_visits():
+        return False
+    return bool(queue.list_waiting()) and not run.stopping.wait(OTHERS_POLL_SECONDS)
+
+
+def _finish_job(run: _CollectionRun, job: _CollectionJob, future: Future[VisitResult]) -> SourceReport:
+    """Store what a visit gave. Whatever goes wrong here is this source's matter only."""
+    try:
+        report = _store_result(run, job, future.result())
+    except Exception as surprise:
+        log.exception("collect.surprise", source=job.empty_report.url)
+        message = f"an error of this program, please report it: {type(surprise).__name__}: {surprise}"[:500]
+        report = replace(job.empty_report, error=message)
+        _try_record_failure(run, job, message)
+    return replace(report, seconds=round(time.monotonic() - job.start_times[0], 3))
+
+
+def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) -> None:
+    if job.target is None:
+        return
+    try:
+        with run.database.write() as session:
+            source = session.get_one(Source, job.target.id)
+            sources.record_visit_failure(
+                source, sources.VisitFailure(SourceHealth.FAILING, message), run.now, run.jitter()
+            )
+            count_visit(session, source, run.today, is_good=False)
+    except Exception:  # the database itself may be the surprise; the report still says what happened
+        log.exception("collect.unnoted", source=job.target.url)
+
+
+def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult) -> SourceReport:
+    if isinstance(result.outcome, sources.VisitFailure):
+        if job.target:
+            with run.database.write() as session:
+                _record_failure(run, session, job.target, result.outcome)
+        return replace(job.empty_report, error=result.outcome.message)
+    max_items = run.settings.file.limits.items_per_source
+    counts, parts = prepare_batches(result.document, max_items) if result.document else (ItemCounts(), ())
+    for part in parts[:-1]:  # short transactions: a web page of the desk may want to write in between
+        with run.database.write() as session:
+            counts += store_batch(session, _job_source(session, job, result.document).id, part, run.now)
+    with run.database.write() as session:
+        source = _job_source(session, job, result.document)
+        for part in parts[-1:]:
+            counts += store_batch(session, source.id, part, run.now)
+        withhold_listed(session, source, counts.rejected, run.now)
+        # Last, and with the last articles: a validator that is remembered says that all of them are stored.
+        sources.record_visit_success(source, result.outcome, run.now, run.jitter())
+        count_visit(session, source, run.today, is_good=True, found=counts.new)
+        if source.kind == DocumentKind.PAGE:
+            for article in session.scalars(select(Article).where(Article.source_id == source.id)):
+                clear_withdrawn(session, article, run.now)
+    return replace(
+        job.empty_report,
+        kind=result.outcome.kind.value if result.outcome.kind else job.empty_report.kind,
+        **{count.name: getattr(counts, count.name) for count in fields(counts)},
+        not_modified=result.not_modified,
+        note=result.note,
+    )
+
+
+def _job_source(session: Session, job: _CollectionJob, document: ParsedDocument | None) -> Source:
+    if job.target:
+        return session.get_one(Source, job.target.id)
+    assert job.path, "a job is a source or a file"
+    publisher = _document_publisher(document) if document else ""
+    name = (sources.FILE_PREFIX + job.path.name)[:200]
+    return sources.ensure_file_source(session, job.path.as_uri(), name=name, publisher=publisher or job.path.stem[:200])
+
+
+def _document_publisher(document: ParsedDocument) -> str:
+    """Name who published a file, by the document's own title, or by the site that its page comes from."""
+    if document.kind is DocumentKind.PAGE and document.items:
+        return site_name(document.items[0].url)
+    return document.title[:200]
+
+
+def _record_failure(run: _CollectionRun, session: Session, target: VisitTarget, failure: sources.VisitFailure) -> None:
+    source = session.get_one(Source, target.id)
+    if source.kind == DocumentKind.PAGE and (failure.is_missing or failure.barrier):
+        withdraw = withhold_article if failure.barrier else mark_withdrawn
+        for article in session.scalars(select(Article).where(Article.source_id == source.id)):
+            withdraw(session, article, run.now, failure.barrier or str(failure.status))
+    sources.record_visit_failure(source, failure, run.now, run.jitter())
+    count_visit(session, source, run.today, is_good=False)

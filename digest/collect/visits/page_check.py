@@ -1,0 +1,232 @@
+"""Checks whether visitors can still read the pages of articles, before an edition leads readers there."""
+
+import re
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from urllib.parse import SplitResult, urlsplit
+
+import structlog
+from sqlalchemy import select
+
+from digest.collect.articles.storage import (
+    clear_withdrawn,
+    find_withdrawn,
+    is_withheld_by_source,
+    mark_withdrawn,
+    note_supersession,
+    withhold_article,
+)
+from digest.collect.documents.item_identity import is_front_page
+from digest.collect.documents.parsed_document import SIGN_IN, SIGN_IN_STATUS
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchResult
+from digest.collect.sandbox import client as sandbox
+from digest.collect.texts.urls import site_name
+from digest.store.engine import Database
+from digest.store.models import Article
+
+MISSING_STATUSES = frozenset({404, 410})  # statuses that say that a page is not there; any other failure says nothing
+_PAGE_TYPES = ("text/", "application/xhtml")  # a PDF has no sign-in form
+TIME_LIMIT = 60.0  # seconds; a page that has not been asked by then counts as one that says nothing
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """What a page said: whether a visitor can read it, and what became of the advisory on it ("superseded by …")."""
+
+    exists: bool
+    supersession: str = ""
+
+
+# Parts of a sign-in page's path, and whole paths of one, of a front page, and of a not-found page; all without ".html" and the like.
+_SIGN_IN_SEGMENTS = frozenset(
+    [
+        "wp-login",
+        "login",
+        "log-in",
+        "signin",
+        "sign-in",
+        "sign_in",
+        "signon",
+        "sso",
+        "anmelden",
+        "connexion",
+        "iniciar-sesion",
+    ]
+)
+_SIGN_IN_HOSTS = ("login.", "signin.", "sso.", "auth.", "accounts.")
+_ACCOUNT_PATHS = frozenset(["my-account"])
+_FRONT_PATH = re.compile(r"home|index|(?:ar|da|de|en|es|fi|fr|it|ja|ko|nl|no|pl|pt|ru|sv|tr|uk|zh)(?:[-_][a-z]{2})?")
+_MISSING_PATHS = frozenset(["404", "not-found", "page-not-found"])
+_PAGE_SUFFIX = re.compile(r"\.(?:html?|php|aspx?)(?=/|$)")
+
+
+def explain_redirect(asked: str, found: str) -> str:
+    """Return why the page at which a link ended isn't the article's; empty where it may be.
+
+    A sign-in, not-found, or front page doesn't count where the link asked for one, nor a front page that is another site's.
+    """
+    link, page = urlsplit(asked), urlsplit(found)
+    if _is_sign_in(page) and not _is_sign_in(link):
+        return "it redirects to a sign-in page"
+    if _read_path(page) in _MISSING_PATHS and _read_path(link) not in _MISSING_PATHS:
+        return "it redirects to a not-found page"
+    left_article = any(is_front(found) and not is_front(asked) for is_front in (is_front_page, _is_front))
+    return "it redirects to the front page" if left_article and site_name(asked) == site_name(found) else ""
+
+
+def _is_sign_in(parts: SplitResult) -> bool:
+    segments = _read_path(parts).split("/")
+    is_page = bool(_SIGN_IN_SEGMENTS.intersection(segments)) or _read_path(parts) in _ACCOUNT_PATHS
+    return is_page or (parts.hostname or "").startswith(_SIGN_IN_HOSTS)
+
+
+def _is_front(url: str) -> bool:
+    """Return whether an address is a front page, also of one language, or by another name."""
+    parts = urlsplit(url)
+    return is_front_page(url) or (not parts.query and _FRONT_PATH.fullmatch(_read_path(parts)) is not None)
+
+
+def _read_path(parts: SplitResult) -> str:
+    """Return a path without slashes around it and without the endings of files."""
+    return _PAGE_SUFFIX.sub("", parts.path.casefold().strip("/"))
+
+
+def check_pages(
+    database: Database,
+    fetcher: ContentFetcher,
+    pages: Mapping[str, str],
+    *,
+    advisories: Collection[str] = (),
+    workers: int,
+    now: datetime,
+) -> dict[str, PageState]:
+    """Fetch and read pages, and note which articles are withdrawn, which are back, and which advisories are superseded.
+
+    Args:
+        database: holds the articles.
+        fetcher: used by several threads at once.
+        pages: the links to fetch, by the articles' canonical URL.
+        advisories: the canonical URLs of those that are security advisories.
+        workers: how many hosts are fetched from at once.
+        now: the time that is recorded.
+
+    Returns:
+        By canonical URL, what the page said; what its site's source withholds doesn't exist, whatever a cache has. A page that failed, that robots.txt disallows, or whose turn did not come
+        within `TIME_LIMIT`, is left out: nothing is known of it.
+    """
+    if not pages:
+        return {}
+    looks = _fetch_pages(fetcher, set(pages.values()), workers, TIME_LIMIT)
+    states = {url: looks[link] for url, link in pages.items() if link in looks and not looks[link].failure}
+    missing = {url for url, look in states.items() if look.is_gone}
+    with database.write() as session:
+        for article in session.scalars(select(Article).where(Article.url.in_(missing))):
+            withdraw = withhold_article if states[article.url].barrier else mark_withdrawn
+            withdraw(session, article, now, states[article.url].words)
+        back = select(Article).where(Article.url.in_(states.keys() - missing), Article.withdrawn_at.is_not(None))
+        withheld = set()
+        for article in session.scalars(back).all():
+            if is_withheld_by_source(session, article):
+                withheld.add(article.url)
+            else:
+                clear_withdrawn(session, article, now)
+        missing |= find_withdrawn(session, withheld).keys()
+        read = {url for url in advisories if url in states and url not in missing}
+        for article in session.scalars(select(Article).where(Article.url.in_(read))):
+            note_supersession(session, article, now, states[article.url].supersession)
+    return {
+        url: PageState(url not in missing, look.supersession if url in read else "") for url, look in states.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class PageLook:
+    """What came of asking for a page as a visitor. `failure` says why nothing is known of it; a gone page is no failure.
+
+    `barrier` is why a visitor can't read what is there; `status` is 0 where nothing answered.
+    """
+
+    status: int = 0
+    barrier: str = ""
+    failure: str = ""
+    supersession: str = ""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether visitors don't find the article there: nothing is, or they may not read it."""
+        return bool(self.barrier) or self.status in MISSING_STATUSES
+
+    @property
+    def words(self) -> str:
+        """What the page said: "404", or why a visitor can't read it."""
+        return self.barrier or str(self.status)
+
+    @property
+    def reason(self) -> str:
+        """Why visitors can't read a page that is gone, in words."""
+        return self.barrier or f"its page answers {self.status}"
+
+
+def look_at_pages(
+    fetcher: ContentFetcher, links: Collection[str], *, workers: int, seconds: float = TIME_LIMIT
+) -> dict[str, PageLook]:
+    """Ask for pages whether visitors can still read them; nothing is noted.
+
+    What did not come within `seconds` has a failure, as has what answered anything but a page, 401, 404 or 410, and what
+    robots.txt disallows: that is not asked for.
+    """
+    if not links:
+        return {}
+    looks = _fetch_pages(fetcher, set(links), workers, seconds)
+    return {link: looks.get(link, PageLook(failure="there was no time left to ask")) for link in links}
+
+
+def _fetch_pages(fetcher: ContentFetcher, links: Collection[str], workers: int, seconds: float) -> dict[str, PageLook]:
+    """Return what came of each page that there was time for; a host is asked one by one."""
+    hosts: dict[str, list[str]] = {}
+    for link in sorted(links):
+        hosts.setdefault(urlsplit(link).hostname or "", []).append(link)
+    end = time.monotonic() + seconds
+    with ThreadPoolExecutor(workers, "recheck") as pool:
+        results = pool.map(partial(_fetch_host_pages, fetcher, deadline=end), hosts.values())
+    return {link: look for looks in results for link, look in looks.items()}
+
+
+def _fetch_host_pages(fetcher: ContentFetcher, links: Collection[str], *, deadline: float) -> dict[str, PageLook]:
+    looks = {}
+    for link in links:
+        if time.monotonic() > deadline:
+            break
+        try:
+            if fetcher.may_read(link):
+                looks[link] = _read_page(link, fetcher.get(link, accept="text/html, */*;q=0.5"))
+            else:
+                looks[link] = PageLook(failure="robots.txt lets nobody look, or did not answer")
+        except FetchError as error:
+            looks[link] = _judge_failure(error)
+        except Exception:  # one page's surprise must not keep an edition from being drafted
+            log.exception("recheck.surprise", page=link)
+            looks[link] = PageLook(failure="our own fault: see the log")
+    return looks
+
+
+def _judge_failure(error: FetchError) -> PageLook:
+    status = error.status or 0
+    if status == SIGN_IN_STATUS:
+        return PageLook(status, SIGN_IN)
+    return PageLook(status, failure="" if status in MISSING_STATUSES else error.message)
+
+
+def _read_page(link: str, page: FetchResult) -> PageLook:
+    if barrier := explain_redirect(link, page.url):
+        return PageLook(page.status, barrier)
+    if page.content_type and not page.content_type.startswith(_PAGE_TYPES):
+        return PageLook(page.status)
+    said = sandbox.read_article_page_in_child(page.body, content_type=page.content_type or None, charset=page.charset)
+    return PageLook(page.status, said.barrier, supersession=said.supersession)

@@ -1,0 +1,248 @@
+"""One visit to one source, or one look into a file: what is there, or why nothing is. No database, any thread.
+
+The kind of a source is told by what came back. A site's page leads to the best feed that it names, once; a
+paged answer is followed as far back as a digest can need.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from digest.collect.documents.parsed_document import NOT_PUBLIC, DocumentKind, FeedLink, ParsedDocument, ParseError
+from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodingError, decode_body
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchResult
+from digest.collect.sandbox import client as sandbox
+from digest.collect.sources.source_rows import VisitFailure, VisitSuccess, classify_fetch_error
+from digest.collect.visits.page_check import explain_redirect
+from digest.store.models import SourceHealth
+
+FEED_ACCEPT = (
+    "application/rss+xml, application/atom+xml, application/feed+json, application/json;q=0.9, "
+    "text/calendar;q=0.9, application/xml;q=0.9, text/html;q=0.8, */*;q=0.5"
+)
+OPML_MESSAGE = "it is a list of feeds (OPML): take its feeds in with 'digest sources import-opml'"
+MAX_PAGES = 10
+MAX_ITEM_AGE = timedelta(days=21)  # a page whose items are all older has no older page worth reading
+MAX_FEEDS_TRIED = 3  # feeds of a page that are tried
+
+
+@dataclass(frozen=True, slots=True)
+class VisitTarget:
+    """A source to visit: `url` is its address in the settings, `current_url` where it is asked for now."""
+
+    id: int
+    name: str
+    url: str
+    current_url: str
+    kind: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VisitResult:
+    """What a visit gave. `document` is None where it failed, and where nothing has changed since the last.
+
+    `note` says what was left out of a visit that otherwise worked.
+    """
+
+    outcome: VisitSuccess | VisitFailure
+    document: ParsedDocument | None = None
+    not_modified: bool = False
+    note: str = ""
+
+
+def visit_source(fetcher: ContentFetcher, target: VisitTarget, now: datetime) -> VisitResult:
+    """Get and read a source. What the world may do wrong comes back as a value."""
+    try:
+        return _fetch_and_parse(fetcher, target, now)
+    except FetchError as error:
+        return VisitResult(classify_fetch_error(error))
+    except ParseError as error:
+        return VisitResult(VisitFailure(SourceHealth.FAILING, str(error)))
+
+
+def rank_feeds(feeds: tuple[FeedLink, ...], page_url: str) -> list[FeedLink]:
+    """Put the feeds that a page names in the order in which they are worth trying.
+
+    WordPress REST before a feed, as it has pages, images and terms; feeds of comments last. Between equals the
+    shorter address: a site's own feed before one of its sections.
+    """
+    own = [feed for feed in dict.fromkeys(feeds) if feed.url != page_url]
+    return sorted(
+        own, key=lambda feed: (_is_comment_feed(feed), "/wp/v2/posts" not in feed.url, len(feed.url), feed.url)
+    )
+
+
+_ROBOTS_MESSAGE = "robots.txt asks us not to read this page; use a feed of the site, or ask its publisher"
+
+
+def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime) -> VisitResult:
+    if target.kind == DocumentKind.PAGE and not fetcher.may_read(target.current_url):
+        return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))
+    answer = fetcher.get(target.current_url, etag=target.etag, last_modified=target.last_modified, accept=FEED_ACCEPT)
+    if answer.not_modified:
+        good = VisitSuccess(
+            None,
+            etag=answer.etag or target.etag,
+            last_modified=answer.last_modified or target.last_modified,
+            moved_to=answer.moved_to,
+            refresh_seconds=answer.max_age or 0,
+        )
+        return VisitResult(good, not_modified=True)
+    if target.kind == DocumentKind.PAGE and (barrier := explain_redirect(target.current_url, answer.url)):
+        return VisitResult(_withheld_failure(barrier))
+    reading = _parse_response(answer, now)
+    moved_to = answer.moved_to
+    if reading.kind is DocumentKind.PAGE and (feed := _discover_feed(fetcher, reading, answer.url, now)):
+        answer, reading = feed
+        moved_to = answer.moved_to or answer.url
+    if failure := _judge_document(fetcher, reading, answer.url):
+        return VisitResult(failure)
+    reading, note = _append_older_pages(fetcher, answer, reading, now)
+    every = max(answer.max_age or 0, reading.refresh_seconds or 0)
+    return VisitResult(
+        VisitSuccess(reading.kind, answer.etag, answer.last_modified, moved_to, every), reading, note=note
+    )
+
+
+def _judge_document(fetcher: ContentFetcher, document: ParsedDocument, url: str) -> VisitFailure | None:
+    """Return why a document that was read can't be taken in; None where it can."""
+    if document.kind is DocumentKind.OPML:
+        return VisitFailure(SourceHealth.FAILING, OPML_MESSAGE)
+    if document.kind is not DocumentKind.PAGE:
+        return None
+    if not fetcher.may_read(url):
+        return VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE)
+    withheld = next((entry.reason for entry in document.rejected if entry.withheld_url), "")
+    return _withheld_failure(withheld.removeprefix(NOT_PUBLIC)) if withheld else None
+
+
+def _withheld_failure(barrier: str) -> VisitFailure:
+    message = f"visitors can't read this page: {barrier}; use a feed of the site, or ask its publisher"
+    return VisitFailure(SourceHealth.REFUSING, message, barrier=barrier)
+
+
+def _parse_response(response: FetchResult, now: datetime) -> ParsedDocument:
+    return sandbox.parse_document(
+        response.body, url=response.url, now=now, content_type=response.content_type, charset=response.charset
+    )
+
+
+def _discover_feed(
+    fetcher: ContentFetcher, page: ParsedDocument, url: str, now: datetime
+) -> tuple[FetchResult, ParsedDocument] | None:
+    """Follow the feeds that a page names, the best first, to the first that can be read.
+
+    Raises:
+        ParseError: the page names feeds, and none can be read.
+    """
+    reasons = []
+    for feed in rank_feeds(page.feeds, url)[:MAX_FEEDS_TRIED]:
+        try:
+            answer = fetcher.get(feed.url, accept=FEED_ACCEPT)
+            reading = _parse_response(answer, now)
+        except (FetchError, ParseError) as error:
+            reasons.append(f"{feed.url}: {error.message if isinstance(error, FetchError) else error}")
+            continue
+        if reading.kind not in {DocumentKind.PAGE, DocumentKind.OPML}:
+            return answer, reading
+        reasons.append(f"{feed.url}: no feed is there")
+    if reasons:
+        raise ParseError(f"it is a page, and none of the feeds that it names can be read: {'; '.join(reasons)}")
+    return None
+
+
+def _append_older_pages(
+    fetcher: ContentFetcher, response: FetchResult, first_page: ParsedDocument, now: datetime
+) -> tuple[ParsedDocument, str]:
+    """Add the older pages of a paged answer; the note says where that ended too early."""
+    whole, page, url = first_page, first_page, response.url
+    for number in range(2, MAX_PAGES + 2):
+        older = _older_page_url(page, url)
+        if older is None or not _has_recent_items(page, now):
+            return whole, ""
+        if number > MAX_PAGES:
+            break
+        try:
+            url, page = older, _parse_response(fetcher.get(older, accept=FEED_ACCEPT), now)
+        except (FetchError, ParseError) as error:
+            # WordPress answers 400 to the page after its last.
+            ended = first_page.kind is DocumentKind.WORDPRESS and isinstance(error, FetchError) and error.status == 400
+            return whole, "" if ended else f"older pages are missing: {error}"
+        if page.kind is not first_page.kind:
+            return whole, f"older pages are missing: page {number} is of another kind ({page.kind})"
+        whole = _merge_page(whole, page)
+    return whole, f"the first {MAX_PAGES} pages were read, there are more"
+
+
+def _older_page_url(page: ParsedDocument, url: str) -> str | None:
+    """Return the address of the next older page, as the document says; WordPress says it in no document."""
+    if page.next_url or page.kind is not DocumentKind.WORDPRESS:
+        return page.next_url
+    parts = urlsplit(url)
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    size, number = parameters.get("per_page", "10"), parameters.get("page", "1")  # the defaults of the REST API
+    if not (size.isdecimal() and number.isdecimal()) or page.item_count < int(size):
+        return None
+    return parts._replace(query=urlencode(parameters | {"page": str(int(number) + 1)})).geturl()
+
+
+def _merge_page(whole: ParsedDocument, page: ParsedDocument) -> ParsedDocument:
+    shifted = tuple(replace(r, place=whole.item_count + r.place) for r in page.rejected)
+    return replace(whole, items=whole.items + page.items, rejected=whole.rejected + shifted)
+
+
+def _has_recent_items(page: ParsedDocument, now: datetime) -> bool:
+    dates = [moment for item in page.items if (moment := item.published or item.updated)]
+    return bool(page.items) and (not dates or max(dates) > now - MAX_ITEM_AGE)
+
+
+def _is_comment_feed(feed: FeedLink) -> bool:
+    return "comment" in f"{feed.title} {urlsplit(feed.url).path}".lower()
+
+
+def list_files(paths: Sequence[Path]) -> list[Path]:
+    """List the files that are meant: each file named, and all in the folders named, in a fixed order.
+
+    Hidden files in folders are passed over. Two ways to one file are one.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in inside:
+            if file == path or not any(part.startswith(".") for part in file.relative_to(path).parts):
+                files.setdefault(file.resolve())
+    return list(files)
+
+
+def read_file_source(path: Path, *, max_bytes: int, site: str, now: datetime) -> VisitResult:
+    """Read a file as a source; one that ends in .gz is unpacked. What is wrong with it comes back as a value.
+
+    Args:
+        path: the file.
+        max_bytes: the most bytes that are read, after unpacking.
+        site: the publication's own site, where a text without any address is taken to stand.
+        now: the moment of the run.
+    """
+    try:
+        reading = sandbox.parse_saved_file(
+            _read_bytes(path, max_bytes), file_url=path.resolve().as_uri(), site=site, now=now
+        )
+    except OSError as error:
+        return VisitResult(VisitFailure(SourceHealth.FAILING, f"cannot be read: {error.strerror}"))
+    except BodyTooLargeError:
+        message = f"over {max_bytes:,} bytes; raise limits.fetch_bytes in digest.toml if it is meant"
+        return VisitResult(VisitFailure(SourceHealth.FAILING, message))
+    except (ContentEncodingError, ParseError) as error:
+        return VisitResult(VisitFailure(SourceHealth.FAILING, str(error)))
+    if reading.kind is DocumentKind.OPML:
+        return VisitResult(VisitFailure(SourceHealth.FAILING, OPML_MESSAGE))
+    return VisitResult(VisitSuccess(reading.kind), reading)
+
+
+def _read_bytes(path: Path, max_bytes: int) -> bytes:
+    with path.open("rb") as stream:
+        return decode_body(iter(lambda: stream.read(65_536), b""), "gzip" if path.suffix == ".gz" else "", max_bytes)

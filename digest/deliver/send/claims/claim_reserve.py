@@ -1,0 +1,62 @@
+"""The reserve of a run: deliveries that it has claimed and that no worker has yet.
+
+One durable commit claims for the workers that are idle and for the reserve, and the workers are served from the reserve
+until it is used up: with few connections, too, a commit carries many messages. The reserve is no larger than what
+the workers take in a moment, so that over a slow server nothing is claimed ahead.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+
+from digest.deliver.send.claims.delivery_claims import ReaderDelivery
+
+MAX_RESERVE = 64  # messages
+RESERVED_SECONDS = 0.25  # the reserve is what the workers take in so long
+MAX_RESERVE_SECONDS = 5.0  # what nobody took after so long waits again: its lease must cover a batch
+
+
+@dataclass(slots=True)
+class ClaimReserve:
+    """The claims of one run that no worker has yet, the earliest first. Each goes to a worker after a question for consent."""
+
+    deliveries: deque[ReaderDelivery] = field(default_factory=deque)
+    filled_at: datetime | None = None
+    attempted_then: int = 0  # messages that the run had dealt with at that moment
+
+    def __len__(self) -> int:
+        return len(self.deliveries)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of its deliveries."""
+        return [delivery.delivery_id for delivery in self.deliveries]
+
+    def fill(self, claimed: Iterable[ReaderDelivery], attempted: int, now: datetime) -> None:
+        """Add what a commit claimed; `attempted` is how many messages the run has dealt with."""
+        self.deliveries.extend(claimed)
+        self.filled_at, self.attempted_then = now, attempted
+
+    def next_deliveries(self, count: int) -> Sequence[ReaderDelivery]:
+        """Return the next deliveries, at most so many, and keep them."""
+        return tuple(islice(self.deliveries, count))
+
+    def remove(self, count: int) -> None:
+        """Remove the next deliveries: they are with a worker, or their readers are gone."""
+        for _ in range(count):
+            self.deliveries.popleft()
+
+    def size_for_rate(self, attempted: int, now: datetime) -> int:
+        """Return how many deliveries to claim ahead, by the rate since the last commit; 0 where that is unknown."""
+        seconds = (now - self.filled_at).total_seconds() if self.filled_at else 0.0
+        if seconds <= 0:
+            return 0
+        return min(MAX_RESERVE, int((attempted - self.attempted_then) / seconds * RESERVED_SECONDS))
+
+    def is_stale(self, now: datetime) -> bool:
+        """Return whether its deliveries have waited too long, or the clock was set back meanwhile."""
+        if not self.deliveries or self.filled_at is None:
+            return False
+        return not 0 <= (now - self.filled_at).total_seconds() < MAX_RESERVE_SECONDS

@@ -1,0 +1,291 @@
+"""Deliveries in the database: claiming them, recording results, undoing claims, and what dead processes left.
+
+A claim is a conditional UPDATE inside the transaction that selected the rows, so of two processes one gets a row.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.variants import EditionVariants, omits_every_section
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.providers.base import Provider
+from digest.deliver.send.claims.claim_statements import (
+    POSTPONE,
+    RECORD_RESULT,
+    RECORD_RESULTS,
+    RESULT_TYPES,
+    SELECT_DUE,
+    SELECT_SPREAD,
+    SET_ASIDE,
+    TAKE_LEASE,
+    TAKE_READER_LEASE,
+    TAKE_READER_LEASES,
+    UNDO_CLAIM,
+    UpdateById,
+)
+from digest.deliver.send.claims.retry_policy import StateChange
+from digest.deliver.send.limits.rate_limiter import DomainClaim
+from digest.deliver.send.limits.rate_limits import DomainLimits
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.process_owner import this_process_owner
+from subscribers.consent import audience
+from subscribers.consent.audience import AudienceMember
+from subscribers.store.database import MAX_TRANSACTION_ROWS, is_postgresql
+
+LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk, beside the provider's own time
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """The lease of one run: its name (`owner`), the provider that it hands over to, how long it has for a batch."""
+
+    owner: str
+    provider_name: str
+    duration: timedelta
+
+    @classmethod
+    def for_provider(cls, provider: Provider, owner: str) -> "LeaseTerms":
+        """Return the terms under which the run `owner` hands over to `provider`."""
+        return cls(owner, provider.name, timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDelivery:
+    """A delivery as it stood when it was claimed; `tries` counts those before this one.
+
+    `first_handed_at` is the Date of its message: the time of this claim, or of the first whose message left.
+    """
+
+    delivery_id: str
+    message_id: str
+    tries: int
+    due_at: datetime
+    first_handed_at: datetime
+    person: int | None
+    domain_tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderDelivery(ClaimedDelivery):
+    """A claimed delivery of an edition, and its reader."""
+
+    reader: AudienceMember
+
+
+def claim_deliveries(
+    session: Session,
+    lease: LeaseTerms,
+    variants: EditionVariants,
+    domain_limits: DomainLimits,
+    *,
+    now: datetime,
+    horizon: datetime,
+    limit: int,
+    avoided_domains: Collection[str | None] | None = None,
+) -> tuple[ReaderDelivery, ...]:
+    """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
+
+    The earliest come first. With `avoided_domains`, which may be empty, they are spread over the list, and other domains come
+    first.
+
+    Consent is asked here, in the transaction of the claim: a reader who left is `withdrawn`, one who paused or left
+    out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on.
+    """
+    claimed: list[ReaderDelivery] = []
+    domain_claim = DomainClaim(session, domain_limits, now)
+    examined = 0
+    purpose = edition_purpose(variants.edition.name)
+    while len(claimed) < limit and examined < MAX_TRANSACTION_ROWS:
+        parameters: dict[str, Any] = {"purpose_name": purpose, "horizon": horizon, "max_rows": limit - len(claimed)}
+        if avoided_domains is not None:
+            parameters["avoided_domains"] = sorted(filter(None, avoided_domains))
+            rows = list(session.execute(SELECT_SPREAD, parameters))
+        else:
+            rows = SELECT_DUE.fetch_rows(session, parameters)
+        if not rows:
+            break
+        examined += len(rows)
+        claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, now)
+    domain_claim.save()
+    return tuple(claimed)
+
+
+def _sort_due_rows(
+    session: Session,
+    lease: LeaseTerms,
+    rows: list[Any],
+    variants: EditionVariants,
+    domain_claim: DomainClaim,
+    now: datetime,
+) -> list[ReaderDelivery]:
+    """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
+    today = now.astimezone(variants.zone).date()
+    going: list[ReaderDelivery] = []
+    postponed, aside = [], []
+    for row in rows:
+        reader = audience.read_audience_member(row)
+        state = _state_for_reader(reader, variants, today)
+        if reader is None or state is not DeliveryState.HANDING_OVER:
+            aside.append((row.id, state))
+            continue
+        domain_tag = reader.domain_tag
+        until = domain_claim.postponed_until(domain_tag, fresh=row.next_try_at <= row.due_at)
+        if until is None:
+            going.append(
+                ReaderDelivery(
+                    delivery_id=row.id,
+                    message_id=row.message_id,
+                    tries=row.tries,
+                    due_at=row.due_at,
+                    first_handed_at=row.first_handed_at or now,
+                    person=reader.number,
+                    domain_tag=domain_tag,
+                    reader=reader,
+                )
+            )
+        else:
+            postponed.append((row.id, until))
+    postpone(session, postponed)
+    _take_reader_leases(session, lease, going, variants, now=now)
+    set_aside(session, aside)
+    return going
+
+
+def _state_for_reader(reader: AudienceMember | None, variants: EditionVariants, today: date) -> DeliveryState:
+    if reader is None:
+        return DeliveryState.WITHDRAWN
+    if reader.preferences.is_paused(today) or omits_every_section(reader.preferences, variants.sections):
+        return DeliveryState.SKIPPED
+    return DeliveryState.HANDING_OVER
+
+
+def take_leases(session: Session, lease: LeaseTerms, delivery_ids: Iterable[str], *, now: datetime) -> None:
+    """Claim waiting deliveries that this transaction has locked, for the time of the lease."""
+    terms = _lease_terms(lease, now)
+    _update_waiting_rows(session, TAKE_LEASE, [(id_, terms) for id_ in delivery_ids])
+
+
+def _lease_terms(lease: LeaseTerms, now: datetime) -> dict[str, Any]:
+    return {
+        "owner_name": lease.owner,
+        "leased_until": now + lease.duration,
+        "claimed_at": now,
+        "provider_name": lease.provider_name,
+    }
+
+
+def _take_reader_leases(
+    session: Session, lease: LeaseTerms, going: Sequence[ReaderDelivery], variants: EditionVariants, *, now: datetime
+) -> None:
+    """Claim deliveries of an edition as `take_leases` does, and note which variant each reader is given."""
+    if not going:
+        return
+    ids, texts = [delivery.delivery_id for delivery in going], _list_variant_texts(going, variants)
+    terms = _lease_terms(lease, now)
+    if is_postgresql(session):
+        rows = [terms | {"delivery_ids": ids, "variant_texts": texts}]
+        changed = TAKE_READER_LEASES.execute_many(session, rows)
+    else:
+        rows = [terms | {"delivery_id": id_, "variant_text": text} for id_, text in zip(ids, texts, strict=True)]
+        changed = TAKE_READER_LEASE.execute_many(session, rows)
+    _check_all_waited(changed, len(going))
+
+
+def _list_variant_texts(going: Sequence[ReaderDelivery], variants: EditionVariants) -> list[str]:
+    preferences, variant_text, texts = None, "", []
+    for delivery in going:
+        # Readers who chose nothing share one object.
+        if delivery.reader.preferences is not preferences:
+            preferences = delivery.reader.preferences
+            variant_text = variants.find_variant(preferences).as_text()
+        texts.append(variant_text)
+    return texts
+
+
+def postpone(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
+    """Let waiting deliveries that this transaction has locked wait on, given as (id, until when)."""
+    _update_waiting_rows(session, POSTPONE, [(id_, {"retry_at": until}) for id_, until in moments])
+
+
+def set_aside(session: Session, states: Iterable[tuple[str, DeliveryState]]) -> None:
+    """End waiting deliveries that are owed no more and that this transaction has locked, given as (id, state)."""
+    _update_waiting_rows(session, SET_ASIDE, [(id_, {"new_state": state}) for id_, state in states])
+
+
+def _update_waiting_rows(
+    session: Session, statement: UpdateById, changes: Sequence[tuple[str, Mapping[str, Any]]]
+) -> None:
+    if changes:
+        _check_all_waited(statement.update_rows(session, changes), len(changes))
+
+
+def _check_all_waited(changed: int, expected: int) -> None:
+    assert changed == expected, f"{changed} of {expected} rows waited: another claimed them meanwhile"
+
+
+def record_results(session: Session, owner: str, state_changes: Sequence[tuple[str, StateChange]]) -> None:
+    """Record what came of claimed deliveries, given as (id, change)."""
+    if not state_changes:
+        return
+    rows = [
+        (id_, change.state.value, change.reply, int(change.attempted), change.next_try_at)
+        for id_, change in state_changes
+    ]
+    if is_postgresql(session):
+        columns = dict(zip(RESULT_TYPES, map(list, zip(*rows, strict=True)), strict=True))
+        RECORD_RESULTS.execute_many(session, [columns | {"owner_name": owner}])
+    else:
+        rows_by_name = [dict(zip(RESULT_TYPES, row, strict=True)) | {"owner_name": owner} for row in rows]
+        RECORD_RESULT.execute_many(session, rows_by_name)
+
+
+def undo_claims(session: Session, owner: str, delivery_ids: Sequence[str], *, withdrawn: bool) -> None:
+    """Undo claims of messages that never left: the person went in that moment, or sending stopped."""
+    if delivery_ids:
+        values = {"owner_name": owner, "new_state": DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING}
+        UNDO_CLAIM.update_rows(session, [(id_, values) for id_ in delivery_ids])
+
+
+def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Collection[str]) -> None:
+    """Undo claims of `owner` that no worker holds: their commit came through although it seemed lost."""
+    own = (Delivery.state == DeliveryState.HANDING_OVER, Delivery.purpose == purpose, Delivery.owner == owner)
+    strays = [id_ for id_ in session.scalars(select(Delivery.id).where(*own)) if id_ not in in_flight]
+    undo_claims(session, owner, strays, withdrawn=False)
+
+
+def mark_orphans_uncertain(session: Session, condition: ColumnElement[bool], *, now: datetime) -> None:
+    """Set claimed deliveries to `uncertain` where the lease ran out, or the process is known to be dead.
+
+    Nobody can know whether the message left, so it is not sent again automatically. What the file of a dead run tells is to be
+    recorded before (`dead_runs`).
+    """
+    session.execute(
+        update(Delivery)
+        .where(_is_orphan(session, condition, now))
+        .values(state=DeliveryState.UNCERTAIN, reply="the process that handed it over ended without a word")
+    )
+
+
+def has_orphans(session: Session, condition: ColumnElement[bool], *, now: datetime) -> bool:
+    """Return whether `mark_orphans_uncertain` would find any."""
+    orphans = select(Delivery.id).where(_is_orphan(session, condition, now))
+    return session.scalar(orphans.limit(1)) is not None
+
+
+def _is_orphan(session: Session, condition: ColumnElement[bool], now: datetime) -> ColumnElement[bool]:
+    this_process = this_process_owner()
+    claimed = (Delivery.state == DeliveryState.HANDING_OVER, condition)
+    owners = session.scalars(select(Delivery.owner).where(*claimed).distinct())
+    dead = [name for name in owners if name and this_process.knows_dead(name)]
+    return and_(*claimed, or_(Delivery.lease_until < now, Delivery.owner.in_(dead)))
+
+
+def next_due_time(session: Session, purpose: str) -> datetime | None:
+    """Return when the next waiting delivery is due, or None where none waits."""
+    waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose == purpose)
+    return session.scalar(select(func.min(Delivery.next_try_at)).where(*waiting))

@@ -1,0 +1,209 @@
+"""The rate limiter of one run: the limits of the settings against what the whole installation handed over.
+
+Where the settings limit nothing, nothing is counted, and a send runs no statement for this.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_hold
+from digest.deliver.send.limits.rate_limits import (
+    DAY,
+    MINUTE,
+    DomainLimits,
+    MeteredRate,
+    RateUsage,
+    SendAllowance,
+    allowance_under_limits,
+    current_rate_limits,
+)
+from digest.settings import LimitSettings
+from digest.store.delivery_models import HandoverCount, SpacedLimit
+from digest.store.engine import Database
+from subscribers.address import Address
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.store.database import upsert
+
+FIRST_HANDOVER_KEY = "first handed over"  # the installation state that says since when a new sender warms up
+COUNTS_KEPT_FOR = 2 * DAY
+_WHOLE_INSTALLATION = "all"  # the name of its spaced limit; the others are named by a domain's tag
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+_TICK = timedelta(milliseconds=1)  # in which moments are stored, since _LONG_AGO
+
+
+@dataclass(slots=True)
+class RateLimiter:
+    """Decides how many messages one run may hand over now; it serves one thread."""
+
+    limits: LimitSettings
+    domain_limits: DomainLimits
+    first_handover_at: datetime | None = None
+    _usage: RateUsage | None = None  # under the bound by the second, as this transaction found it
+
+    @classmethod
+    def from_settings(cls, limits: LimitSettings, keys: KeyRing) -> "RateLimiter":
+        """Make the rate limiter of a run from the settings."""
+        caps = {
+            domain_tag(keys, Address("x", domain.lower())): most for domain, most in limits.domains_per_hour.items()
+        }
+        return cls(limits, DomainLimits(caps))
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether what is handed over has to be counted."""
+        return bool(self.limits.send_per_second or self._is_counted_by_minute)
+
+    @property
+    def _is_counted_by_minute(self) -> bool:
+        return bool(self.limits.send_per_hour or self.limits.warm_up)
+
+    @property
+    def _rate(self) -> MeteredRate:
+        return MeteredRate.from_limit(self.limits.send_per_second)
+
+    def current_allowance(self, session: Session, requested: int, clock: Callable[[], datetime]) -> SendAllowance:
+        """Return how many of `requested` messages may leave now; other processes wait until this transaction ends.
+
+        The clock is read when they are done.
+        """
+        if self.limits.send_per_second:
+            # Several processes wake at the same moment: who can see that nothing is left holds up nobody with a lock.
+            available, ready_at = self._rate.allowance(_read_usage(session), clock())
+            if available:
+                self._usage = _lock_usage(session)
+                available, ready_at = self._rate.allowance(self._usage, clock())
+            requested = min(requested, available)
+            if not available:
+                reason = f"the bound of {self.limits.send_per_second:g} messages a second is reached"
+                return SendAllowance(0, ready_at, reason)
+        if not self._is_counted_by_minute:
+            return SendAllowance(requested)
+        _add_to_minute(session, 0, clock())  # takes the row's lock
+        now = clock()
+        rate_limits = current_rate_limits(self.limits, self._first_handover(session, now), now)
+        if not rate_limits:
+            return SendAllowance(requested)
+        longest = max(limit.span for limit in rate_limits)
+        query = select(HandoverCount.minute, HandoverCount.messages).where(
+            HandoverCount.minute > now - longest - MINUTE
+        )
+        counts = [(row.minute, row.messages) for row in session.execute(query)]
+        allowance = allowance_under_limits(rate_limits, counts, now)
+        return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
+
+    def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:
+        """Count messages in the transaction that claims them; return from when more may leave, None: at once."""
+        usage, self._usage = self._usage, None
+        if not messages or not self.has_limits:
+            return None
+        if self._first_handover(session, now) is None:
+            installation_hold.write_installation_state(session, FIRST_HANDOVER_KEY, {"at": now.isoformat()}, now=now)
+        if self._is_counted_by_minute:
+            _add_to_minute(session, messages, now)
+        if not self.limits.send_per_second:
+            return None
+        usage = self._rate.add_messages(usage or _lock_usage(session), messages, now)
+        _save_usage(session, usage)
+        available, ready_at = self._rate.allowance(usage, now)
+        return None if available else ready_at
+
+    def count_urgent_messages(self, session: Session, messages: int, now: datetime) -> None:
+        """Count messages that waited for no limit, in the transaction that claims them: what keeps to it waits the longer."""
+        self._usage = None
+        self.count_messages(session, messages, now)
+
+    def _first_handover(self, session: Session, now: datetime) -> datetime | None:
+        """Return when this installation first handed something over; a moment that is still to come is none."""
+        if self.first_handover_at is None:
+            self.first_handover_at = read_first_handover(session, now)
+        return self.first_handover_at
+
+
+def read_first_handover(session: Session, now: datetime) -> datetime | None:
+    """Return when this installation first handed something over under a limit; a moment that is still to come is none."""
+    stored = installation_hold.read_installation_state(session, FIRST_HANDOVER_KEY)
+    first = datetime.fromisoformat(stored["at"]) if stored else None
+    return first if first and first <= now else None
+
+
+@dataclass(slots=True)
+class DomainClaim:
+    """What one claim takes from the domains' limits. It locks their rows, all at once, at the first message for one."""
+
+    session: Session
+    limits: DomainLimits
+    now: datetime
+    _is_begun: bool = False
+
+    def postponed_until(self, domain_tag: str | None, *, fresh: bool) -> datetime | None:
+        """Return None for a message that may leave now, else the moment until which it is postponed."""
+        if not self._is_begun and domain_tag in self.limits.by_domain:
+            self.limits.begin_claim(_lock_ready_times(self.session, self.limits.by_domain), self.now)
+            self._is_begun = True
+        return self.limits.postponed_until(domain_tag, self.now, fresh=fresh)
+
+    def save(self) -> None:
+        """Write down what was taken."""
+        if self._is_begun:
+            _save_ready_times(self.session, self.limits.ready_times())
+
+
+def _read_usage(session: Session, *, lock: bool = False) -> RateUsage:
+    """Return what left under the bound by the second."""
+    query = select(SpacedLimit.ready_at, SpacedLimit.recent).where(SpacedLimit.name == _WHOLE_INSTALLATION)
+    row = session.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        return RateUsage()
+    return RateUsage(row.ready_at, tuple((_LONG_AGO + _TICK * ticks, count) for ticks, count in row.recent or ()))
+
+
+def _lock_usage(session: Session) -> RateUsage:
+    """Return what left under the bound by the second; other processes wait until this transaction ends."""
+    usage = _read_usage(session, lock=True)
+    if usage != RateUsage():
+        return usage
+    _lock_ready_times(session, [_WHOLE_INSTALLATION])  # it may be the first message ever
+    return _read_usage(session)
+
+
+def _save_usage(session: Session, usage: RateUsage) -> None:
+    recent = [(-((_LONG_AGO - moment) // _TICK), count) for moment, count in usage.recent]  # rounded up
+    row = {"name": _WHOLE_INSTALLATION, "ready_at": usage.paid_until, "recent": recent}
+    session.execute(update(SpacedLimit), [row])
+
+
+def _lock_ready_times(session: Session, names: Collection[str]) -> dict[str, datetime]:
+    """Return from when each of these limits lets something go; other processes wait until this transaction ends."""
+    query = select(SpacedLimit.name, SpacedLimit.ready_at).where(SpacedLimit.name.in_(names))
+    query = query.order_by(SpacedLimit.name).with_for_update()
+    ready_times = {row.name: row.ready_at for row in session.execute(query)}
+    if missing := sorted(set(names) - ready_times.keys()):
+        rows = [{"name": name, "ready_at": _LONG_AGO} for name in missing]
+        session.execute(upsert(session, SpacedLimit).on_conflict_do_nothing(), rows)
+        ready_times = {row.name: row.ready_at for row in session.execute(query)}
+    return ready_times
+
+
+def _save_ready_times(session: Session, ready_times: Mapping[str, datetime]) -> None:
+    if ready_times:
+        session.execute(update(SpacedLimit), [{"name": n, "ready_at": at} for n, at in ready_times.items()])
+
+
+def _add_to_minute(session: Session, messages: int, now: datetime) -> None:
+    row = {"minute": now.replace(second=0, microsecond=0), "messages": messages}
+    insert = upsert(session, HandoverCount).values(**row)
+    change = {"messages": HandoverCount.messages + messages}
+    session.execute(insert.on_conflict_do_update(index_elements=["minute"], set_=change))
+
+
+def delete_old_counts(database: Database, *, now: datetime) -> int:
+    """Delete what no limit reads any more; return how many counts of a minute that were."""
+    long_ago = now - COUNTS_KEPT_FOR
+    with database.write() as session:
+        session.execute(delete(SpacedLimit).where(SpacedLimit.ready_at < long_ago))
+        return session.connection().execute(delete(HandoverCount).where(HandoverCount.minute < long_ago)).rowcount

@@ -1,0 +1,120 @@
+"""What a notice says: what was kept encrypted for it, put into words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from digest.deliver.compose.notice_mail import notice_language
+from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
+from digest.edition.archive.corrections import list_corrections
+from digest.edition.content.corrected_content import correct_for_email
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.queries import find_latest_edition, find_upcoming_edition
+from digest.edition.rendering.mail_layout import BEST_FACTS, describe_best
+from digest.edition.rendering.sanitiser import sanitise_text
+from digest.settings import Settings
+from digest.store.engine import Database
+from subscribers.consent.preferences import describe_preferences
+from subscribers.lifecycle import choice_changes
+
+# which page a token opens; all others confirm
+_TOKEN_PAGES = {
+    "data": "my-data",
+    "move": "address",
+    "undo": "undo",
+    "choices": "restore",
+    "stay": "stay",
+    "staff": "staff",
+}
+SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
+CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
+DEADLINE_FACTS = ("title", "heading", "say", "state", "button", "subject", "preheader", "preview")
+ALARM_FACTS = ("reason", "waiting", "handed_over")
+ALERT_FACTS = ("heading", "opened", "over", "address")
+GUARD_FACTS = ("who", "did", "concern", "face", "about_you", "lines", "log_url", "staff_url")
+GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
+_OPTIONAL_FACTS = ("about_you", "signs_in")  # not in every notice that was queued
+# Facts that are used as they are.
+_PLAIN_FACTS = (
+    "wording",
+    "where",
+    "masked",
+    "reply",
+    "role",
+    "signs_in",
+    "takes_off",
+    *SEAL_FACTS,
+    *GONE_FACTS,
+    *ALARM_FACTS,
+    *ALERT_FACTS,
+    *CORRECTION_FACTS,
+    *DEADLINE_FACTS,
+    *GUARD_FACTS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedNotice(ClaimedDelivery):
+    """A claimed notice: its kind, and what it is written from."""
+
+    kind: str
+    facts: Mapping[str, Any]
+
+
+def write_template_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
+    """Put what was encrypted into words, the same at every try, so that the bytes are too."""
+    stored, zone = notice.facts, settings.file.publication.zone
+    facts = dict.fromkeys(_OPTIONAL_FACTS, "")
+    language = notice_language(settings, notice.kind)
+    if "token" in stored:
+        expires_at = datetime.fromisoformat(stored["expires_at"]).astimezone(zone)
+        facts["confirm_url"] = f"{settings.link_base}/confirm/{stored['token']}"
+        signs_in = bool(stored.get("signs_in"))
+        page = "desk/link" if signs_in else _TOKEN_PAGES.get(notice.kind, "confirm")
+        facts["url"] = f"{settings.link_base}/{page}/{stored['token']}"
+        facts["until"] = (language.moment if signs_in or notice.kind == "data" else language.weekday_date)(expires_at)
+    if "message" in stored:
+        facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
+    for name in ("asked_at", "confirmed_at", "sealed_at", "since", "done_at"):
+        if name in stored:
+            facts[name] = language.moment(datetime.fromisoformat(stored[name]).astimezone(zone))
+    if notice.kind == "stay":
+        facts["asked_day"] = language.full_date(datetime.fromisoformat(stored["asked_at"]).astimezone(zone).date())
+    facts |= {name: stored[name] for name in _PLAIN_FACTS if name in stored}
+    if notice.kind == "choices":
+        return facts | _choice_facts(database, settings, notice)
+    return facts | (_edition_facts(database, settings, notice.due_at) if notice.kind == "welcome" else {})
+
+
+def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
+    """Name what was chosen until the mail was due: what is chosen between two tries is the next mail's matter."""
+    assert notice.person is not None, "choices are somebody's"
+    first_change = notice.facts["first_change"]
+    with database.read() as session:
+        named = choice_changes.find_named_change(session, notice.person, first_change, until=notice.due_at)
+    language = settings.reader_language
+    sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
+    before, after = (describe_preferences(preferences, sections, language) for preferences in named)
+    return {"before": before, "after": after}
+
+
+def _edition_facts(database: Database, settings: Settings, now: datetime) -> dict[str, str]:
+    """Say which edition comes when, and what was best in the newest; from when the mail was due, so that each try says the same."""
+    zone, language = settings.file.publication.zone, settings.reader_language
+    with database.read() as session:
+        newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, settings, now))
+        release = following.release_at.astimezone(zone)
+        facts = {
+            "next_number": str(following.number),
+            "next_day": language.weekday_date(release),
+            "next_hour": language.hour_in_zone(release),
+            "sender": settings.file.sender.address,
+        }
+        if newest is None:
+            return facts | dict.fromkeys((*BEST_FACTS, "newest_url", "newest_number"), "")
+        page = f"{settings.link_base}/editions/{newest.name}"
+        content = EditionContent.from_json(newest.content)
+        content = correct_for_email(content, list_corrections(session, newest), now)
+        best = describe_best(content, page, now.astimezone(zone).date())
+        return facts | best | {"newest_url": page, "newest_number": str(newest.number)}

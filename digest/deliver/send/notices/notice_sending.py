@@ -1,0 +1,415 @@
+"""Notices, mails that are no edition: each a delivery of its own purpose (`confirm:…`, `welcome:…`).
+
+`notice_queue` writes the delivery in the transaction of whatever caused it; `send_due_notices` hands over what is due
+(`handover`). What a notice is written from, a token for example, is kept encrypted and goes with the last try.
+
+Somebody waits for a confirmation or a link, so these wait for no rate limit, and are counted against it. Corrections go to
+many: `send_due_corrections` hands them over in a run of their own, at the rate of editions.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+from sqlalchemy import Boolean, ColumnElement, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose import headers
+from digest.deliver.compose.message import PlaceholderValues
+from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
+from digest.deliver.compose.return_path import make_return_path
+from digest.deliver.control import installation_hold
+from digest.deliver.plan.correction_plan import correction_purpose
+from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider, scrub_addresses
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
+from digest.deliver.send.claims.retry_policy import StateChange, keep_warning
+from digest.deliver.send.claims.run_file import open_run_file, read_database_number
+from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
+from digest.deliver.send.limits.rate_limiter import DomainClaim, RateLimiter
+from digest.deliver.send.notices.notice_facts import ClaimedNotice, write_template_facts
+from digest.settings import SenderSettings, Settings
+from digest.store.correction_models import Correction
+from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.store.engine import Database
+from subscribers.crypto import link_tokens
+from subscribers.crypto.encrypted_values import decrypt_json
+from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.lifecycle import notice_recipients
+from subscribers.store import one_time_tokens
+from subscribers.store.models import Person
+
+BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
+MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate limit lets more go
+MANY_TRIES = 2  # of a warning to an admin: under the sender before its action, and today's
+RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
+
+TO_EDITORS = frozenset(
+    {"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"}
+)  # to the editors, where the request names no address
+log = structlog.get_logger("notices")
+
+
+def has_due_notices(session: Session, *, now: datetime) -> bool:
+    """Return whether `send_due_notices` has something to do; during a pause, only with emails that are exempt from it."""
+    condition = _leaving_notices(session)
+    if condition is None:
+        return False
+    orphaned = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < now)
+    notices = Delivery.id.in_(select(Notice.delivery).where(condition))
+    return bool(session.scalar(select(exists().where(notices, or_(_is_due(now), orphaned)))))
+
+
+def has_due_corrections(session: Session, *, now: datetime) -> bool:
+    """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
+    if installation_hold.current_hold(session) is not None:
+        return False
+    orphaned = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < now)
+    return any(_find_correction_purpose(session, condition) for condition in (_is_due(now), orphaned))
+
+
+def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -> str | None:
+    """Return the purpose of a correction with a delivery that meets a condition: found by the index of purposes."""
+    approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
+    purposes = [correction_purpose(correction) for correction in approved]
+    return session.scalar(select(Delivery.purpose).where(Delivery.purpose.in_(purposes), condition).limit(1))
+
+
+def count_held_warnings(session: Session) -> int:
+    """Count the warnings to admins that were tried at least twice and still wait."""
+    tried = (Delivery.state == DeliveryState.WAITING) & (Delivery.tries >= MANY_TRIES)
+    query = select(func.count()).select_from(Notice).join(Delivery, Delivery.id == Notice.delivery)
+    return session.scalar(query.where(_IS_URGENT, _IS_GUARD, tried)) or 0
+
+
+def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
+    """Let everything that is due wait: the provider cannot be opened, and trying every second would not help."""
+    due = select(Delivery.id).join(Notice, Notice.delivery == Delivery.id).where(_is_due(now))
+    with database.write() as session:
+        session.execute(update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay))
+
+
+# As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
+_IS_URGENT = literal_column("notice.kind <> 'correction'", Boolean)
+_IS_GUARD = literal_column("notice.kind = 'guard'", Boolean)
+
+
+def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
+    """Return which notices may leave now; None where none may.
+
+    Emails about guarded actions leave during a pause too: else the pause would silence what warns of it. From what may be a
+    copy nothing leaves.
+    """
+    hold = installation_hold.current_hold(session)
+    if hold is None:
+        return _IS_URGENT
+    return None if hold.may_be_copy else _IS_GUARD
+
+
+def _is_urgent_notice() -> ColumnElement[bool]:
+    return Delivery.id.in_(select(Notice.delivery).where(_IS_URGENT))
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    return (Delivery.state == DeliveryState.WAITING) & (Delivery.next_try_at <= now)
+
+
+@dataclass(kw_only=True)
+class _NoticeRun(HandoverRun):
+    """One run over the notices that are due; it lives as long as `send_due_notices`."""
+
+    composer: NoticeComposer
+    rate_limiter: RateLimiter
+    resumes_at: datetime | None = None  # from when the rate limits let more corrections go
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The publication's zone."""
+        return self.settings.file.publication.zone
+
+    def _decide_change(
+        self, delivery: ClaimedDelivery, outcome: MessageOutcome, wait_seconds: float, now: datetime
+    ) -> StateChange:
+        change = super()._decide_change(delivery, outcome, wait_seconds, now)
+        if not isinstance(delivery, ClaimedNotice) or delivery.kind != "guard":
+            return change
+        return keep_warning(change, outcome, delivery_id=delivery.delivery_id, tries=delivery.tries, now=now)
+
+
+def send_due_notices(
+    database: Database,
+    provider: Provider,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime],
+    stopping: Callable[[], bool] = lambda: False,
+) -> Counter[HandoverResult]:
+    """Hand over every notice that is due but corrections, until none is or the provider asks to stop; count what came of them.
+
+    Once `stopping` is true nothing more is claimed: the rest waits for the process that is started next.
+
+    Raises:
+        jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
+    """
+    with _open_notice_run(database, provider, keys, settings, clock) as run:
+        with database.write() as session:
+            claims.mark_orphans_uncertain(session, _is_urgent_notice(), now=clock())
+        hand_over_batches(
+            run, lambda session: _claim_notices(run, session, stopping), partial(_recheck_recipients, run)
+        )
+    return run.results
+
+
+def send_due_corrections(
+    database: Database,
+    provider: Provider,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Counter[HandoverResult]:
+    """Hand over every correction that is due, at the rate of editions; count what came of them.
+
+    It waits for the rate limits by `sleep`, which may come back early, and ends soon once `stopping` is true.
+
+    Raises:
+        jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
+    """
+    with _open_notice_run(database, provider, keys, settings, clock) as run:
+        _settle_lost_corrections(run)
+        hand_over_batches(
+            run,
+            lambda session: _claim_corrections(run, session, stopping),
+            partial(_recheck_recipients, run),
+            lambda: not stopping() and _wait_for_limits(run, sleep),
+        )
+    return run.results
+
+
+@contextmanager
+def _open_notice_run(
+    database: Database, provider: Provider, keys: KeyRing, settings: Settings, clock: Callable[[], datetime]
+) -> Iterator[_NoticeRun]:
+    recover_dead_runs(database, settings, keys, now=clock())
+    with open_run_file(settings.runs_folder, read_database_number(database), BATCH_SIZE) as run_file:
+        run = _NoticeRun(
+            database=database,
+            provider=provider,
+            keys=keys,
+            settings=settings,
+            clock=clock,
+            run_file=run_file,
+            untried_pause=RETRY_PAUSE,
+            composer=NoticeComposer.from_settings(settings),
+            rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
+        )
+        yield run
+    if run.stop_reason:
+        log.warning("notices wait", why=scrub_addresses(run.stop_reason))
+
+
+def _claim_notices(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
+    """Claim what is due; what may not go any more is `withdrawn`. What is over loses what it was written from."""
+    claimed = []
+    condition = None if run.stop_reason else _leaving_notices(session)
+    if condition is not None and not stopping():
+        now = run.clock()
+        query = _select_due(now).where(condition).order_by(_IS_GUARD.desc(), Delivery.next_try_at).limit(BATCH_SIZE)
+        rows = session.execute(query).all()
+        # Each warning goes alone: the server may refuse another's sender, and take nothing more.
+        claimed = _claim_rows(run, session, rows[:1] if rows and rows[0].kind == "guard" else rows, now)
+        run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
+    if not claimed:
+        run.may_claim(session)  # says why the others wait
+    _delete_finished_notices(session, _IS_URGENT)
+    return claimed
+
+
+def _claim_corrections(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
+    """Claim as many corrections as the rate limits let go; where they let none go, note until when."""
+    _delete_recorded_notices(run, session)
+    run.resumes_at = None
+    may_claim = run.may_claim(session) and not stopping()
+    purpose = _find_correction_purpose(session, _is_due(run.clock())) if may_claim else None
+    if purpose is None:
+        return []
+    allowance = run.rate_limiter.current_allowance(session, BATCH_SIZE, run.clock)
+    if not allowance.messages:
+        run.resumes_at = allowance.available_at
+        return []
+    now = run.clock()
+    due = _select_due(now).where(Delivery.purpose == purpose).order_by(Delivery.next_try_at)
+    rows = session.execute(due.limit(allowance.messages)).all()
+    claimed = _claim_rows(run, session, _without_postponed(run, session, rows, now), now)
+    # Without a row, what is due is another process's.
+    run.resumes_at = run.rate_limiter.count_messages(session, len(claimed), run.clock()) or now if rows else None
+    return claimed
+
+
+def _without_postponed(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[Any]:
+    """Return the rows that go now; let the others wait for the turn of their domain."""
+    domain_claim = DomainClaim(session, run.rate_limiter.domain_limits, now)
+    turns = [(row, domain_claim.postponed_until(row.domain_tag, fresh=row.next_try_at <= row.due_at)) for row in rows]
+    claims.postpone(session, [(row.id, until) for row, until in turns if until is not None])
+    domain_claim.save()
+    return [row for row, until in turns if until is None]
+
+
+def _wait_for_limits(run: _NoticeRun, sleep: Callable[[float], object]) -> bool:
+    """Wait until the rate limits let more go, a minute at most; return whether to claim again."""
+    if run.stop_reason or run.resumes_at is None:
+        return False
+    seconds = min(run.resumes_at - run.clock(), MAX_LIMIT_WAIT).total_seconds()
+    if seconds > 0:
+        sleep(seconds)
+    return True
+
+
+def _settle_lost_corrections(run: _NoticeRun) -> None:
+    """Mark as uncertain what a process left that ended without a word, and delete what is over."""
+    is_correction = Notice.kind == "correction"
+    with run.database.write() as session:
+        lost = Delivery.id.in_(select(Notice.delivery).where(is_correction))
+        claims.mark_orphans_uncertain(session, lost, now=run.clock())
+        _delete_finished_notices(session, is_correction)
+
+
+def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
+    """Delete what the deliveries were written from that the last batch ended: not looking at all that wait."""
+    ended = [id_ for id_, change in run.state_changes if change.state is not DeliveryState.WAITING]
+    if ended := [*ended, *run.withdrawn]:
+        session.execute(delete(Notice).where(Notice.delivery.in_(ended)))
+
+
+def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
+    permitted = _permitted_addresses(run, session, [(row.person, row.kind) for row in rows], now)
+    notices = [_decrypt_notice(run, row, now) for row in rows if (row.person, row.kind) in permitted]
+    claimed = [notice for notice in notices if notice is not None and not _has_dead_link(session, notice)]
+    claimed_ids = {notice.delivery_id for notice in claimed}
+    claims.take_leases(session, run.lease, claimed_ids, now=now)
+    claims.set_aside(session, [(row.id, DeliveryState.WITHDRAWN) for row in rows if row.id not in claimed_ids])
+    return claimed
+
+
+def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
+    """Whether the link that a notice is about was used or replaced while the notice waited."""
+    return "token" in notice.facts and one_time_tokens.has_ended(session, notice.facts["token"])
+
+
+def _select_due(now: datetime) -> Any:
+    columns = (Delivery.id, Delivery.message_id, Delivery.tries, Delivery.due_at, Delivery.first_handed_at)
+    times = (Delivery.next_try_at, Delivery.person, Delivery.domain_tag)
+    return (
+        select(*columns, *times, Notice.kind, Notice.ciphertext, Notice.key_id)
+        .join(Notice, Notice.delivery == Delivery.id)
+        .where(_is_due(now))
+        .with_for_update(skip_locked=True, of=Delivery)
+    )
+
+
+def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
+    still_open = select(Delivery.id).where(
+        Delivery.id == Notice.delivery, Delivery.state.in_((DeliveryState.WAITING, DeliveryState.HANDING_OVER))
+    )
+    finished = delete(Notice).where(condition, ~still_open.exists())
+    session.execute(finished, execution_options={"synchronize_session": False})
+
+
+def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> ClaimedNotice | None:
+    try:
+        facts = decrypt_json(run.keys, (row.ciphertext, row.key_id), bound_to=f"notice {row.id}")
+    except DecryptionError:  # a damaged row must not hold up everybody behind it
+        log.error("a notice does not open", delivery=row.id)  # noqa: TRY400 - no trace needed
+        return None
+    return ClaimedNotice(
+        delivery_id=row.id,
+        message_id=row.message_id,
+        tries=row.tries,
+        due_at=row.due_at,
+        first_handed_at=row.first_handed_at or now,
+        person=row.person,
+        domain_tag=row.domain_tag,
+        kind=row.kind,
+        facts=facts,
+    )
+
+
+def _recheck_recipients(run: _NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
+    """Ask again who may get a notice, at the moment of handing over, and compose the messages of those."""
+    with run.database.read() as session:
+        permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], run.clock())
+    going = [
+        (notice, permitted[notice.person, notice.kind])
+        for notice in notices
+        if (notice.person, notice.kind) in permitted
+    ]
+    return [SendTask(notice, partial(_compose_message, run, notice, address)) for notice, address in going]
+
+
+def _permitted_addresses(
+    run: _NoticeRun, session: Session, requested: Sequence[tuple[int | None, str]], now: datetime
+) -> dict[tuple[int | None, str], str]:
+    """Return the address of each of `requested` (person, kind) that may go now; what is nobody's goes to the editors."""
+    sender = run.settings.file.sender
+    to_people = [(person, kind) for person, kind in requested if person is not None]
+    permitted: dict[tuple[int | None, str], str] = dict(
+        notice_recipients.find_permitted_recipients(session, run.keys, to_people, now=now).items()
+    )
+    to_editors = [(person, kind) for person, kind in requested if person is None and kind in TO_EDITORS]
+    return permitted | dict.fromkeys(to_editors, sender.reply_to or sender.address)
+
+
+def _compose_message(run: _NoticeRun, notice: ClaimedNotice, address: str) -> OutgoingMessage:
+    leave_token, preferences_token = _link_tokens(run, notice)
+    placeholders = PlaceholderValues(
+        to=notice.facts.get("to", address),
+        message_id=notice.message_id,
+        date=headers.date_value(notice.first_handed_at, run.zone),
+        leave_token=leave_token,
+        preferences_token=preferences_token,
+    )
+    template = run.composer.compose_notice(notice.kind, write_template_facts(run.database, run.settings, notice))
+    sender = _choose_sender(run.settings, notice)
+    template = replace(
+        template,
+        sender_name=sender.name,
+        sender_address=sender.address,
+        reply_to=notice.facts.get("reply") or sender.reply_to,
+    )
+    return OutgoingMessage(
+        delivery_id=notice.delivery_id,
+        outbox_folder="notice",
+        template=template,
+        placeholders=placeholders,
+        bounce_address=make_return_path(run.keys, notice.delivery_id, sender.bounce_domain),
+    )
+
+
+def _choose_sender(settings: Settings, notice: ClaimedNotice) -> SenderSettings:
+    """Return whom a notice comes from: a warning alternates between the sender before its action and today's.
+
+    Either may be the one that the server takes: the change may have broken it, or mended it.
+    """
+    before = notice.facts.get("sent_from") if notice.tries % 2 == 0 else None
+    return settings.file.sender.model_copy(update=before)
+
+
+def _link_tokens(run: _NoticeRun, notice: ClaimedNotice) -> tuple[str, str]:
+    """Return the tokens to leave and to choose of a mail to a subscriber; others hold none."""
+    if notice.person is None or notice.kind not in TO_SUBSCRIBERS:
+        return "", ""
+    with run.database.read() as session:
+        generation = session.get_one(Person, notice.person).link_generation
+    leave = link_tokens.make_link_token(run.keys, notice.person, "leave", generation)
+    return leave, link_tokens.make_link_token(run.keys, notice.person, "preferences", generation)

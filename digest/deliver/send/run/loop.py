@@ -1,0 +1,358 @@
+"""The loop that hands an edition over: record and claim, ask for consent again, give tasks out, wait for a worker.
+
+Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
+One durable commit carries the results of all workers that are done, and the claims of their next tasks and of a reserve
+(`claim_reserve`): many messages share it. Nothing is handed over before its claim is durable, so a kill leaves in doubt at
+most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_file`).
+
+Whether the run may go on is asked in the transaction of every claim, and again, with consent, right before messages
+leave (`send_gate`). How much goes at once is decided by the rate limiter, and while the database is away the run waits for
+it (`database_retry`).
+"""
+
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.message import MessageTemplate
+from digest.deliver.compose.return_path import make_return_path
+from digest.deliver.compose.variants import fill_placeholders
+from digest.deliver.plan import canary
+from digest.deliver.plan.delivery_plan import count_deliveries
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS
+from digest.deliver.send.claims.delivery_claims import ReaderDelivery
+from digest.deliver.send.handover import SendTask
+from digest.deliver.send.limits.rate_limits import SendAllowance, asks_to_slow_down
+from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals.message_suspicion import PROBE_SIZE
+from digest.deliver.send.run.send_gate import HandoverPermission, ask_permission, check_send_gate
+from digest.deliver.send.run.send_run import MAX_PAUSE_SECONDS, SendRun
+from digest.deliver.send.run.workers import SendWorker, WorkerPool, WorkerResult
+from digest.edition.queries import find_edition
+from subscribers.store.database import MAX_TRANSACTION_ROWS
+
+FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
+MAX_LOST_PROBES = 6  # messages handed over singly after that and not answered either, before the run ends
+ALARM_CHECK_INTERVAL = timedelta(seconds=5)
+REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the alarms at once
+_CANARY_WAIT_REASON = "the first readers have it, and the rest follows unless something goes wrong"
+
+log = structlog.get_logger("sending")
+
+
+def run_send_loop(run: SendRun) -> None:
+    """Hand over whatever is due, until nothing is or the run has to stop; `run.results` counts what came of it."""
+    with closing(WorkerPool(providers_per_thread(run.provider), run.run_file)) as workers, closing(run.queries):
+        try:
+            while _run_round(run, workers):
+                pass
+        except BaseException:
+            _finish_after_error(run, workers)
+            raise
+
+
+def _run_round(run: SendRun, workers: WorkerPool) -> bool:
+    """Record what is known, give out what is due, wait for one worker; return False at the end."""
+    _check_alarms(run)
+    looked_at = run.clock()
+    if run.is_over or run.seconds_paused or run.reserve.is_stale(looked_at):
+        run.release_reserve()
+    if _is_commit_due(run, workers):
+        run.database_retry(lambda: _record_and_claim(run, workers))
+    _hand_out(run, workers)
+    if run.claims_more and workers.free_capacity:
+        return True
+    if _is_refill_due(run, workers):
+        run.database_retry(lambda: _record_and_claim(run, workers))
+    if workers.busy_count:
+        patience = MAX_RESERVE_SECONDS if run.reserve else run.seconds_paused
+        _process_results(run, workers, workers.wait_for_results(patience or None))
+        return True
+    if run.is_over:
+        return run.has_unwritten_results
+    if run.paused_until is None and not run.has_unwritten_results and _free_capacity(run, workers) > 0:
+        run.database_retry(lambda: _pause_until_due(run, looked_at))
+    if run.paused_until is None:
+        return run.has_unwritten_results
+    if run.unsent:
+        return True
+    run.queries.close()
+    run.database_retry.sleep(run.seconds_paused)
+    run.paused_until = None
+    return True
+
+
+def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
+    """Return whether to record and claim now; it can wait while the reserve has tasks for all that are idle."""
+    if not run.may_reserve or run.unsent or run.database_retry.commit_in_doubt or run.database_retry.stopping():
+        return True
+    return not 0 < workers.free_capacity <= len(run.reserve)
+
+
+def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
+    """Return whether to record and claim while all workers are busy: the next one that is idle need not wait for it."""
+    if not run.may_reserve or run.unsent or workers.idle_capacity or run.database_retry.stopping():
+        return False
+    wanted = workers.largest_batch
+    return len(run.reserve) < wanted <= run.reserve.size_for_rate(run.attempted, run.clock())
+
+
+def _check_alarms(run: SendRun) -> None:
+    """Pause the edition if too many of its messages failed."""
+    now = run.clock()
+    checked_lately = (
+        run.alarms_checked_at is not None
+        and run.alarms_checked_at <= now < run.alarms_checked_at + ALARM_CHECK_INTERVAL
+    )
+    if checked_lately and run.refusal_count < run.refusals_at_check + REFUSALS_BEFORE_CHECK:
+        return
+
+    def find_reason() -> str:
+        handed_over, alerts = run.handed_over_before + run.attempted, run.settings.file.alerts
+        with run.database.read() as session:
+            edition = find_edition(session, run.edition)
+            if not alarms.find_alarm(session, edition, alerts, handed_over=handed_over):
+                return ""
+            # Other processes may send it too: of what all of them handed over it may be a smaller share.
+            counted = count_deliveries(session, run.purpose).handed_over
+            return alarms.find_alarm(session, edition, alerts, handed_over=max(handed_over, counted))
+
+    reason = run.database_retry(find_reason)
+    run.alarms_checked_at, run.refusals_at_check = now, run.refusal_count
+    if reason:
+        alarms.raise_alarm(run.database, run.edition, reason, now=now)
+
+
+def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
+    """Record the last results and claim the next deliveries in one durable commit. It may be repeated."""
+    capacity = min(_free_capacity(run, workers), MAX_TRANSACTION_ROWS)
+    run.claims_more = False
+    if capacity <= 0 and not run.has_unwritten_results and not run.database_retry.commit_in_doubt:
+        return
+    now = run.clock()
+    with run.database.write() as session:
+        run.write_results(session)
+        if run.database_retry.commit_in_doubt:
+            own = {*workers.tasks_in_flight, *run.possibly_sent, *run.reserve.ids}
+            claims.undo_stray_claims(session, run.purpose, run.lease.owner, own)
+        claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
+        if run.progress_writer.is_due(now):
+            run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
+    run.note_reserved(claimed)
+    run.claims_more = len(claimed) == MAX_TRANSACTION_ROWS
+    workers.note_commit()
+    run.database_retry.commit_in_doubt = False
+
+
+def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
+    """Return how many deliveries to claim now: for the workers that are idle, and for the reserve."""
+    if not run.is_over and run.database_retry.stopping():
+        run.stop_reason = "it was told to stop. Send again: the rest still waits."
+    may_reserve = run.may_reserve and workers.idle_capacity <= MAX_RESERVE
+    if run.is_over or run.seconds_paused or not (workers.idle_capacity or may_reserve):
+        return 0
+    reserved = run.reserve.size_for_rate(run.attempted, run.clock()) if may_reserve else 0
+    capacity = workers.idle_capacity + reserved - len(run.reserve)
+    if may_reserve:
+        # What a power cut leaves in doubt: no more than the first batches of all workers and a full reserve.
+        claimed_already = len(workers.tasks_in_flight) + len(run.reserve)
+        capacity = min(capacity, workers.first_capacity + MAX_RESERVE - claimed_already)
+    if run.limit is not None:
+        capacity = min(capacity, run.limit - run.attempted - len(workers.tasks_in_flight) - len(run.reserve))
+    return min(capacity, 1) if run.unanswered_rounds else capacity
+
+
+def _hand_out(run: SendRun, workers: WorkerPool) -> None:
+    """Give the idle workers what is reserved for readers who may still be mailed; where nothing may go, it waits again."""
+    going = run.reserve.next_deliveries(workers.free_capacity)
+    if not going:
+        return
+    numbers = [delivery.reader.number for delivery in going]
+    permission = run.database_retry(lambda: _ask_permission(run, numbers))
+    if permission.stop_reason:
+        run.wait_reason = permission.stop_reason
+    else:
+        workers.assign_tasks(_make_tasks(run, going, permission.mailable))
+    if not run.may_reserve:
+        run.release_reserve()
+
+
+def _ask_permission(run: SendRun, numbers: Sequence[int]) -> HandoverPermission:
+    with run.queries.lend() as connection:
+        return ask_permission(connection, run.edition, numbers)
+
+
+def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity: int) -> tuple[ReaderDelivery, ...]:
+    """Claim what may go now; where nothing may, note why and until when."""
+    now = run.clock()
+    gate = check_send_gate(session, run.edition, now)
+    if gate.stop_reason:
+        run.wait_reason = gate.stop_reason
+        return ()
+    if gate.phase.wait_until is not None:
+        _pause_until_allowed(run, SendAllowance(0, gate.phase.wait_until, _CANARY_WAIT_REASON))
+        return ()
+    allowance = run.rate_limiter.current_allowance(session, capacity, run.clock)
+    if not allowance.messages:
+        _pause_until_allowed(run, allowance)
+        return ()
+    now, suspicion = run.clock(), run.suspicion
+    claimed = claims.claim_deliveries(
+        session,
+        run.lease,
+        run.variants,
+        run.rate_limiter.domain_limits,
+        now=now,
+        horizon=gate.phase.horizon,
+        limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
+        avoided_domains=suspicion.avoided_domains if suspicion.is_probing else None,
+    )
+    ready_at = run.rate_limiter.count_messages(session, len(claimed), run.clock())
+    if ready_at is not None:
+        _pause_until_allowed(run, SendAllowance(0, ready_at, allowance.reason))
+    is_idle = not (claimed or run.reserve or workers.busy_count)
+    if suspicion.is_probing and is_idle:
+        run.stop_reason = suspicion.stop_reason
+    if gate.phase.canary_only and is_idle:
+        observe_for = timedelta(minutes=run.settings.file.alerts.canary_minutes)
+        wait_until = canary.end_canary(session, run.edition, now=now, observe_for=observe_for)
+        _pause_until_allowed(run, SendAllowance(0, wait_until, _CANARY_WAIT_REASON))
+    return claimed
+
+
+def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
+    """Pause until messages may leave again; end the run where that is far off."""
+    assert allowance.available_at is not None, "where no message may leave, it is known from when one may"
+    seconds = (allowance.available_at - run.clock()).total_seconds()
+    if seconds <= MAX_PAUSE_SECONDS:
+        _pause_for(run, max(seconds, 0.01))
+    else:
+        run.wait_reason, run.resumes_at = allowance.reason, allowance.available_at
+
+
+def _pause_for(run: SendRun, seconds: float) -> None:
+    """Hand nothing over for so long at least."""
+    until = run.clock() + timedelta(seconds=seconds)
+    run.paused_until = max(until, run.paused_until or until)
+
+
+def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
+    """Pause until the next delivery is due, if that is soon: most that wait for seconds wait for their domain's turn.
+
+    What was due at `looked_at` and was not claimed is another process's.
+    """
+    with run.database.read() as session:
+        due = claims.next_due_time(session, run.purpose)
+    if due is not None and looked_at < due <= looked_at + timedelta(seconds=MAX_PAUSE_SECONDS):
+        _pause_for(run, max((due - run.clock()).total_seconds(), 0.01))
+
+
+def _make_tasks(run: SendRun, going: Sequence[ReaderDelivery], mailable: Collection[int]) -> list[SendTask]:
+    """Take deliveries out of the reserve; return the tasks for the readers who may still be mailed."""
+    run.reserve.remove(len(going))
+    tasks: list[SendTask] = []
+    preferences, template = None, None
+    for delivery in going:
+        if delivery.reader.number in mailable:
+            # Readers who chose nothing share one object: what follows from it is looked up once.
+            if delivery.reader.preferences is not preferences:
+                preferences = delivery.reader.preferences
+                template = run.variants.template_for(preferences)
+            assert template is not None, "the claim sets aside whom no section is left for"
+            tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template)))
+    run.note_permitted(going, tasks)
+    return tasks
+
+
+def _compose_message(run: SendRun, delivery: ReaderDelivery, template: MessageTemplate) -> OutgoingMessage:
+    """Compose a reader's message; the worker calls it in its own thread."""
+    settings = run.settings.file
+    return OutgoingMessage(
+        delivery_id=delivery.delivery_id,
+        outbox_folder="edition",
+        template=template,
+        placeholders=fill_placeholders(
+            delivery.reader,
+            delivery.message_id,
+            delivery.first_handed_at,
+            keys=run.keys,
+            zone=settings.publication.zone,
+            language=run.variants.language,
+        ),
+        bounce_address=make_return_path(run.keys, delivery.delivery_id, settings.sender.bounce_domain),
+    )
+
+
+def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[WorkerResult]) -> None:
+    """Note what came of tasks, and do for the whole run what the answers ask for."""
+    for result in results:
+        _note_result(run, result)
+        if result.batch.error is None:
+            _react_to_outcome(run, workers, result.worker, result.batch.outcome)
+    errors = [result.batch.error for result in results if result.batch.error is not None]
+    if errors:
+        raise errors[0]
+    if not run.may_reserve:
+        run.release_reserve()
+    run.report_progress(run.attempted, run.planned_total)
+
+
+def _note_result(run: SendRun, result: WorkerResult) -> None:
+    now = run.clock()
+    for delivery, change in run.note_result(run.suspicion.judge_batch(result.batch)):
+        if asks_to_slow_down(change.reply) and run.rate_limiter.domain_limits.slow_down_domain(
+            delivery.domain_tag, now
+        ):
+            log.warning(
+                "a domain asks for less; it gets half as many", delivery=delivery.delivery_id, said=change.reply
+            )
+
+
+def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, outcome: BatchOutcome) -> None:
+    """Stop, pause, or go on, as one worker's answer asks for."""
+    if outcome.stop_reason and outcome.this_connection_only and workers.worker_count > 1:
+        workers.dismiss_worker(worker)  # many a server takes fewer connections than we would like
+        log.warning("one connection fewer", why=outcome.stop_reason, left=workers.worker_count)
+    elif outcome.stop_reason:
+        run.stop_reason = run.stop_reason or outcome.stop_reason
+    elif run.suspicion.is_confirmed:
+        run.stop_reason = run.stop_reason or run.suspicion.stop_reason
+    if outcome.wait_seconds:
+        available_at = run.clock() + timedelta(seconds=outcome.wait_seconds)
+        _pause_until_allowed(run, SendAllowance(0, available_at, "the provider asks for patience"))
+    results = {message.result for message in outcome.outcomes}
+    if results == {HandoverResult.UNCERTAIN}:
+        workers.suspend_worker(worker)
+        if run.unanswered_rounds or not (workers.idle_workers or workers.busy_count):
+            _pause_without_answers(run, workers)
+    elif results - {HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED}:  # an answer
+        workers.resume_workers()
+        run.unanswered_rounds = 0
+
+
+def _pause_without_answers(run: SendRun, workers: WorkerPool) -> None:
+    """Pause when every connection lost its answer, then try one message; stop when no answer comes for a minute."""
+    if run.unanswered_rounds >= MAX_LOST_PROBES:
+        run.stop_reason = run.stop_reason or (
+            f"{run.unanswered_rounds + 1} times in a row there was no answer after a message was sent. "
+            "Look at the mail server, then send again: the rest still waits."
+        )
+    _pause_for(run, FIRST_NO_ANSWER_PAUSE * 2**run.unanswered_rounds)
+    run.unanswered_rounds += 1
+    workers.resume_workers()
+
+
+def _finish_after_error(run: SendRun, workers: WorkerPool) -> None:
+    """After a fault or an interruption, let the busy workers finish, and record what came of it."""
+    while workers.busy_count:
+        for result in workers.wait_for_results():
+            _note_result(run, result)
+    run.release_reserve()
+    run.stop_reason = "a fault"
+    run.database_retry(lambda: _record_and_claim(run, workers))

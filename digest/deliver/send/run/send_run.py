@@ -1,0 +1,87 @@
+"""One run of an edition: what it works with, and how far it is. The loop (`loop`) decides by it and changes it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from digest.deliver.compose.variants import EditionVariants
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.providers.base import HandoverResult
+from digest.deliver.send.claims.claim_reserve import ClaimReserve
+from digest.deliver.send.claims.database_retry import DatabaseRetry
+from digest.deliver.send.claims.delivery_claims import ReaderDelivery
+from digest.deliver.send.claims.progress import ProgressWriter
+from digest.deliver.send.handover import HandoverRun
+from digest.deliver.send.limits.rate_limiter import RateLimiter
+from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
+from digest.store.engine import QueryConnection
+
+MAX_PAUSE_SECONDS = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
+
+
+@dataclass(kw_only=True)
+class SendRun(HandoverRun):
+    """One run of one edition. It lives as long as `send_edition`."""
+
+    edition: str
+    variants: EditionVariants
+    database_retry: DatabaseRetry
+    queries: QueryConnection
+    report_progress: Callable[[int, int], None]
+    limit: int | None
+    rate_limiter: RateLimiter
+    progress_writer: ProgressWriter
+    suspicion: MessageSuspicion
+    planned_total: int = 0
+    handed_over_before: int = 0  # messages that earlier runs handed over
+    wait_reason: str = ""  # why nothing more is handed over though nothing is wrong: it goes on at `resumes_at`
+    resumes_at: datetime | None = None
+    paused_until: datetime | None = None  # nothing is handed over before
+    unanswered_rounds: int = 0  # how often in a row no connection got an answer
+    alarms_checked_at: datetime | None = None
+    refusals_at_check: int = 0  # `refusal_count` at that moment
+    reserve: ClaimReserve = field(default_factory=ClaimReserve)
+    claims_more: bool = False  # the last claim was as large as one transaction may be: others are idle still
+
+    @property
+    def purpose(self) -> str:
+        """The purpose of the edition's deliveries."""
+        return edition_purpose(self.edition)
+
+    @property
+    def has_unwritten_results(self) -> bool:
+        """Whether the next commit has something to write down."""
+        return bool(self.state_changes or self.withdrawn or self.unsent)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this run hands nothing over any more."""
+        return bool(self.stop_reason or self.wait_reason)
+
+    @property
+    def attempted(self) -> int:
+        """How many messages this run dealt with."""
+        return self.results.total() - self.results[HandoverResult.NOT_TRIED]
+
+    @property
+    def seconds_paused(self) -> float:
+        """For how many seconds nothing is handed over; a clock that was set back ends a pause."""
+        seconds = (self.paused_until - self.clock()).total_seconds() if self.paused_until else 0.0
+        return seconds if 0 < seconds <= MAX_PAUSE_SECONDS else 0.0
+
+    @property
+    def may_reserve(self) -> bool:
+        """Whether more may be claimed than the workers can take: not where each message is counted, or is a probe."""
+        counted = self.rate_limiter.has_limits or self.rate_limiter.domain_limits.by_domain
+        probing = self.suspicion.is_probing or self.unanswered_rounds
+        return not (counted or probing or self.is_over or self.seconds_paused)
+
+    def note_reserved(self, claimed: Sequence[ReaderDelivery]) -> None:
+        """Note that a commit wrote everything down and claimed these, which no worker has yet."""
+        self.note_claimed(())
+        self.reserve.fill(claimed, self.attempted, self.clock())
+
+    def release_reserve(self) -> None:
+        """Let what is reserved wait again, from the next commit on."""
+        self.unsent += self.reserve.ids
+        self.reserve.remove(len(self.reserve))

@@ -1,0 +1,196 @@
+"""What a mail server's log says of uncertain deliveries: which it delivered, bounced, still has, or never accepted.
+
+That a message stands in the log proves something by itself. That it does not, proves something only where the log
+covers all of the time in which it may have been handed over, and where messages that the server took for certain do
+stand in it: a log of another server, or half a log, proves nothing.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from enum import StrEnum
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events.postfix_log import LoggedMessage, MailLogError, PostfixLog, read_postfix_log
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.send.uncertain.uncertain_deliveries import ACCEPTED_BY_WORD
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.engine import Database
+
+MAX_HANDOVER_TIME = timedelta(hours=1)  # from a claim to the final dot, where no lease says it
+CLOCK_TOLERANCE = timedelta(minutes=5)  # between the clocks of two machines
+WITNESS_COUNT = 2000  # deliveries known as accepted that are looked for in the log
+REPORTED_BY = "mail log"
+# Deliveries of other providers never stood in such a log; of a restored copy's nobody knows the provider.
+_OVER_SMTP = ("smtp", "")
+
+
+class LogVerdict(StrEnum):
+    """What a log says of one uncertain delivery."""
+
+    DELIVERED = "delivered"
+    IN_QUEUE = "accepted, and still under way when the log ends"
+    BOUNCED = "bounced"
+    NOT_ACCEPTED = "never accepted by the mail server"
+    UNKNOWN = "not settled: the log does not cover the time"
+
+
+_VERDICT_BY_KIND = {EventKind.DELIVERED: LogVerdict.DELIVERED, EventKind.BOUNCED: LogVerdict.BOUNCED}
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtfulDelivery:
+    """An uncertain delivery, and the time in which it may have been handed over."""
+
+    delivery_id: str
+    message_id: str
+    start: datetime
+    end: datetime
+    over_smtp: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvidence:
+    """What a log says of an edition's uncertain deliveries.
+
+    `spans` are the times that it covers, as far as they touch the doubts. `incomplete_reason` is empty, or says why nothing counts as absent.
+    """
+
+    verdicts: Counter[LogVerdict]
+    events: tuple[DeliveryEvent, ...]
+    not_accepted: tuple[str, ...]
+    spans: tuple[tuple[datetime, datetime], ...]
+    incomplete_reason: str
+
+
+def examine_mail_log(
+    database: Database,
+    edition: str,
+    files: Sequence[Path],
+    *,
+    zone: tzinfo | None,
+    longest_silence: timedelta,
+    now: datetime,
+) -> LogEvidence:
+    """Read a Postfix log for what is uncertain of an edition; see `read_postfix_log` for the arguments.
+
+    Raises:
+        MailLogError: a file cannot be read, or its times are not those of our clock.
+    """
+    with database.read() as session:
+        doubtful = _load_doubtful(session, edition)
+        witnesses = _load_witnesses(session, edition, doubtful)
+    ids = {delivery.message_id for delivery in doubtful} | witnesses.keys()
+    log = read_postfix_log(files, ids, zone=zone, longest_silence=longest_silence, now=now)
+    _check_clocks(log, witnesses)
+    return weigh_log(log, doubtful, witnesses, now=now)
+
+
+def weigh_log(
+    log: PostfixLog, doubtful: Sequence[DoubtfulDelivery], witnesses: dict[str, datetime], *, now: datetime
+) -> LogEvidence:
+    """Decide what a log proves. `witnesses` are messages known as accepted: Message-ID and time. Pure."""
+    reason = _incomplete_reason(log, witnesses)
+    verdicts: Counter[LogVerdict] = Counter()
+    events, not_accepted = [], []
+    for delivery in doubtful:
+        message = log.messages.get(delivery.message_id)
+        if message is not None:
+            verdict = _VERDICT_BY_KIND.get(message.kind, LogVerdict.IN_QUEUE)
+            events.append(_event_of_message(delivery.delivery_id, message, now))
+        elif not reason and delivery.over_smtp and _covers_doubt(log, delivery):
+            verdict = LogVerdict.NOT_ACCEPTED
+            not_accepted.append(delivery.delivery_id)
+        else:
+            verdict = LogVerdict.UNKNOWN
+        verdicts[verdict] += 1
+    return LogEvidence(verdicts, tuple(events), tuple(not_accepted), _spans_of_doubts(log, doubtful), reason)
+
+
+def _spans_of_doubts(log: PostfixLog, doubtful: Sequence[DoubtfulDelivery]) -> tuple[tuple[datetime, datetime], ...]:
+    if not doubtful:
+        return ()
+    first, last = min(delivery.start for delivery in doubtful), max(delivery.end for delivery in doubtful)
+    return tuple((start, end) for start, end in log.coverage.joined_spans() if start <= last and end >= first)
+
+
+def _covers_doubt(log: PostfixLog, delivery: DoubtfulDelivery) -> bool:
+    return log.coverage.covers_time(delivery.start - CLOCK_TOLERANCE, delivery.end + CLOCK_TOLERANCE)
+
+
+def _incomplete_reason(log: PostfixLog, witnesses: dict[str, datetime]) -> str:
+    covered = {id_ for id_, at in witnesses.items() if log.coverage.covers_time(at, at)}
+    missing = len(covered - log.messages.keys())
+    if missing:
+        return (
+            f"{missing:,} of {len(covered):,} messages that the mail server took for certain do not stand in it, so it is "
+            "not the whole log"
+        )
+    return "" if log.messages else "no message of this edition stands in it"
+
+
+def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
+    differences = [
+        (log.messages[id_].entered_at - at).total_seconds() for id_, at in witnesses.items() if id_ in log.messages
+    ]
+    difference = timedelta(seconds=round(median(differences))) if differences else timedelta()
+    if abs(difference) > CLOCK_TOLERANCE:
+        ahead = "ahead of" if difference > timedelta() else "behind"
+        raise MailLogError(
+            f"The times in the log are {abs(difference)} hours {ahead} ours.",
+            remedy="Name the zone that it is written in with --log-zone, for example --log-zone UTC.",
+        )
+
+
+def _event_of_message(delivery_id: str, message: LoggedMessage, now: datetime) -> DeliveryEvent:
+    """Make an event of what the log says: it goes the way of all events."""
+    bounce_cause = failure_cause(*parse_reply_codes(message.status, "")) or FailureCause.SOFT
+    return DeliveryEvent(
+        reported_by=REPORTED_BY,
+        delivery_id=delivery_id,
+        kind=message.kind,
+        cause=bounce_cause if message.kind is EventKind.BOUNCED else FailureCause.NONE,
+        occurred_at=message.reported_at,
+        received_at=now,
+        fingerprint=hash_parts(REPORTED_BY, delivery_id, message.kind, message.status),
+        provider_mark=None,
+        detail={"by": REPORTED_BY, "status": message.status},
+    )
+
+
+def _load_doubtful(session: Session, edition: str) -> list[DoubtfulDelivery]:
+    columns = (Delivery.id, Delivery.message_id, Delivery.handed_at, Delivery.lease_until, Delivery.transport)
+    uncertain = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.UNCERTAIN)
+    return [
+        DoubtfulDelivery(
+            row.id,
+            row.message_id,
+            row.handed_at,
+            row.lease_until or row.handed_at + MAX_HANDOVER_TIME,
+            row.transport in _OVER_SMTP,
+        )
+        for row in session.execute(select(*columns).where(*uncertain, Delivery.handed_at.is_not(None)))
+    ]
+
+
+def _load_witnesses(session: Session, edition: str, doubtful: Sequence[DoubtfulDelivery]) -> dict[str, datetime]:
+    """Return deliveries that the server accepted in the time of the doubts: a sample, since ids are hashes."""
+    if not doubtful:
+        return {}
+    accepted: tuple[Any, ...] = (
+        Delivery.purpose == edition_purpose(edition),
+        Delivery.state == DeliveryState.ACCEPTED,
+        Delivery.transport == "smtp",
+        Delivery.reply != ACCEPTED_BY_WORD,
+        Delivery.handed_at.between(min(d.start for d in doubtful), max(d.end for d in doubtful)),
+    )
+    query = select(Delivery.message_id, Delivery.handed_at).where(*accepted).order_by(Delivery.id).limit(WITNESS_COUNT)
+    return {row.message_id: row.handed_at for row in session.execute(query) if row.handed_at}

@@ -1,0 +1,221 @@
+"""Resolving uncertain deliveries by an admin's word: accepted, to be sent again, or lost.
+
+A delivery is uncertain if it was handed over and no answer came. Events resolve most (`events.processor`), a mail
+server's log many (`log_evidence`); for the others only a person can weigh a message that never came against one that
+comes twice. What a notice was written from goes with its try, so that one is not sent again: it arrived, or is lost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy.orm import Session
+
+from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.providers.registry import provider_kinds
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.restored_copy import read_copy_gap
+from digest.edition.queries import find_edition
+from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState
+from subscribers.errors import RefusalError
+
+SILENT_AFTER = timedelta(hours=24)  # by then a provider has reported what it took
+NEIGHBOUR_REACH = timedelta(minutes=10)  # messages of one run
+ACCEPTED_BY_WORD = "taken as accepted, by an admin's word"
+LOST_BY_WORD = "taken as lost, by an admin's word"
+# What stands in place of an edition's name for all mails that are no edition: notices, corrections, tests.
+NOTICES = "notices"
+
+
+class UnfitResolutionError(RefusalError):
+    """What is uncertain cannot be resolved in this way."""
+
+
+class UncertainResolution(StrEnum):
+    """What an admin says of an uncertain delivery, as the audit log has it."""
+
+    ACCEPTED = "taken as accepted"
+    SEND_AGAIN = "sent again"
+    LOST = "taken as lost"
+
+
+@dataclass(frozen=True, slots=True)
+class UncertainDelivery:
+    """An uncertain delivery: when and by which provider it was handed over, and the reply. It names nobody.
+
+    Of one that `is_silent` nothing was heard for a day, though the provider reported others of that time: most likely
+    it never had it. `kind` says which notice it is; it is empty for an edition's.
+    """
+
+    delivery_id: str
+    handed_at: datetime | None
+    provider_name: str
+    reply: str
+    person: int | None
+    is_silent: bool = False
+    kind: str = ""
+
+
+def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime) -> list[UncertainDelivery]:
+    """List the uncertain deliveries of an edition, the earliest first; those of dead processes become uncertain first."""
+    with database.write() as session:
+        claims.mark_orphans_uncertain(session, Delivery.purpose == edition_purpose(edition), now=now)
+        return read_uncertain_deliveries(session, edition, now=now)
+
+
+def read_uncertain_deliveries(
+    session: Session, edition: str, *, limit: int | None = None, now: datetime
+) -> list[UncertainDelivery]:
+    """Read the uncertain deliveries of an edition, the earliest first; what a dead process left may not be among them yet."""
+    purpose = edition_purpose(edition)
+    query = (
+        select(Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
+        .where(Delivery.purpose == purpose, Delivery.state == DeliveryState.UNCERTAIN)
+        .order_by(Delivery.handed_at, Delivery.id)
+        .limit(limit)
+    )
+    uncertain = [UncertainDelivery(*row) for row in session.execute(query)]
+    silent = _find_silent_times(session, purpose, uncertain, now)
+    return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
+
+
+def list_uncertain_notices(database: Database, *, now: datetime) -> list[UncertainDelivery]:
+    """List the uncertain deliveries of notices, the earliest first; those of dead processes become uncertain first."""
+    with database.write() as session:
+        claims.mark_orphans_uncertain(session, _is_no_edition(), now=now)
+        return read_uncertain_notices(session)
+
+
+def read_uncertain_notices(session: Session, *, limit: int | None = None) -> list[UncertainDelivery]:
+    """Read the uncertain deliveries of notices, the earliest first; what a dead process left may not be among them yet."""
+    columns = (Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
+    query = (
+        select(*columns, Delivery.purpose)
+        .where(_is_no_edition(), Delivery.state == DeliveryState.UNCERTAIN)
+        .order_by(Delivery.handed_at, Delivery.id)
+        .limit(limit)
+    )
+    return [UncertainDelivery(*row[:5], kind=row.purpose.partition(":")[0]) for row in session.execute(query)]
+
+
+def _is_no_edition() -> ColumnElement[bool]:
+    """Tell the deliveries that are of no edition, by ranges of the index of states and purposes."""
+    return or_(Delivery.purpose < edition_purpose(""), Delivery.purpose >= "edition;")  # the sign after the colon
+
+
+def _find_silent_times(
+    session: Session, purpose: str, uncertain: Sequence[UncertainDelivery], now: datetime
+) -> set[tuple[str, datetime | None]]:
+    """Find when, and by which provider, deliveries were handed over whose silence tells something.
+
+    Events of what was handed over before a restore may have been lost with the installation.
+    """
+    gap = read_copy_gap(session)
+    reporting = {kind.name for kind in provider_kinds() if kind.webhook}
+    times = {(d.provider_name, d.handed_at) for d in uncertain if d.provider_name in reporting and d.handed_at}
+    return {
+        (provider, handed_at)
+        for provider, handed_at in times
+        if handed_at <= now - SILENT_AFTER
+        and (gap is None or handed_at + SILENT_AFTER < gap.made_at or handed_at > gap.restored_at)
+        and _has_reported_neighbours(session, purpose, provider, handed_at)
+    }
+
+
+def _has_reported_neighbours(session: Session, purpose: str, provider: str, handed_at: datetime) -> bool:
+    neighbours = (
+        Delivery.purpose == purpose,
+        Delivery.transport == provider,
+        Delivery.handed_at.between(handed_at - NEIGHBOUR_REACH, handed_at + NEIGHBOUR_REACH),
+    )
+    reported = select(Delivery.id).where(*neighbours, exists().where(Event.delivery == Delivery.id))
+    return session.scalar(select(reported.exists())) or False
+
+
+def resolution_values(resolution: UncertainResolution, due_at: datetime, now: datetime) -> dict[str, Any]:
+    """Return the columns of an uncertain delivery, due at `due_at`, that is resolved in this way. Pure.
+
+    One that is sent again is due from now on: counted from when it was first due, a deferral days later would end it
+    at once. Where the reader's hour is still to come, which a restored copy doubts too, it waits for that.
+    """
+    no_claim = {"owner": None, "lease_until": None}
+    if resolution is UncertainResolution.ACCEPTED:
+        return {"state": DeliveryState.ACCEPTED, "reply": ACCEPTED_BY_WORD, **no_claim}
+    if resolution is UncertainResolution.LOST:
+        return {"state": DeliveryState.EXPIRED, "reply": LOST_BY_WORD, **no_claim}
+    goes_at = max(due_at, now)
+    return {"state": DeliveryState.WAITING, "due_at": goes_at, "next_try_at": goes_at, **no_claim}
+
+
+def resolve_uncertain(
+    session: Session, edition: str, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
+) -> list[str]:
+    """Resolve deliveries of an edition, 1,000 at most; return the ids of those that were still uncertain.
+
+    An edition that was sent is being sent again until those are out; consent is asked as with every message.
+
+    Raises:
+        UnknownEditionError: there is no such edition.
+        EditionControlError: it is cancelled and nothing of it may be sent again.
+        UnfitResolutionError: it would count as lost, though it can be sent again.
+    """
+    if resolution is UncertainResolution.LOST:
+        raise UnfitResolutionError(
+            "An edition's mail is sent again where it never arrived; only notices count as lost."
+        )
+    row = _lock_edition(session, edition, resolution)
+    resolved = _resolve_locked(session, Delivery.purpose == edition_purpose(edition), delivery_ids, resolution, now)
+    if resolved and resolution is UncertainResolution.SEND_AGAIN:
+        reopen_sent_edition(row)
+    return resolved
+
+
+def resolve_uncertain_notices(
+    session: Session, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
+) -> list[str]:
+    """Resolve deliveries of notices, 1,000 at most; return the ids of those that were still uncertain.
+
+    Raises:
+        UnfitResolutionError: they would be sent again.
+    """
+    if resolution is UncertainResolution.SEND_AGAIN:
+        raise UnfitResolutionError(
+            "What a notice was written from is gone: it cannot be sent again, only asked for anew."
+        )
+    return _resolve_locked(session, _is_no_edition(), delivery_ids, resolution, now)
+
+
+def _resolve_locked(
+    session: Session,
+    condition: ColumnElement[bool],
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
+    now: datetime,
+) -> list[str]:
+    due_times = _lock_uncertain(session, condition, delivery_ids)
+    if due_times:
+        changes = [{"id": id_, **resolution_values(resolution, due_at, now)} for id_, due_at in due_times.items()]
+        session.execute(update(Delivery), changes)
+    return list(due_times)
+
+
+def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:
+    edition = find_edition(session, name, lock=True)
+    if resolution is UncertainResolution.SEND_AGAIN and edition.state is EditionState.CANCELLED:
+        raise EditionControlError(f"{name} is cancelled: nothing of it is sent again. You can take it as accepted.")
+    return edition
+
+
+def _lock_uncertain(
+    session: Session, condition: ColumnElement[bool], delivery_ids: Sequence[str]
+) -> dict[str, datetime]:
+    """Lock those that are uncertain now; return when each is due. A row that another transaction has locked is about to change."""
+    uncertain = (condition, Delivery.state == DeliveryState.UNCERTAIN)
+    query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
+    return {row.id: row.due_at for row in session.execute(query.with_for_update(skip_locked=True))}

@@ -1,0 +1,166 @@
+"""Proving that a version is what was approved: before it is sent or tested, and before a deadline lets it stand again."""
+
+import hmac
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.versions import (
+    ApprovalError,
+    approval_statement,
+    check_window,
+    content_hash_of,
+    count_missing_signatures,
+    find_sendable_approval,
+    find_standing_approval,
+    hash_text,
+    list_fragment_hashes,
+    list_moved_parts,
+    read_version,
+    sign_payload,
+    signature_payload,
+    supersede_approval,
+    was_taken_back,
+)
+from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
+from digest.settings import Settings
+from digest.store.approval_models import Approval, ApprovalState, SignatureColumns
+from digest.store.models import Edition, EditionState
+from subscribers.crypto.keys import KeyRing, SecretKey
+
+
+def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> MailableEdition:
+    """Return the version of an edition that stands, after proving that it is what was approved.
+
+    Raises:
+        ApprovalError: there is no approval, or something that it vouches for is different now.
+    """
+    approval = find_standing_approval(session, edition)
+    if approval is None:
+        raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
+    return verify_version(session, edition, approval, settings=settings, keys=keys)
+
+
+def verify_version(
+    session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing
+) -> MailableEdition:
+    """Return what an approved version holds, after proving that all of it was approved by as many as it took.
+
+    Raises:
+        ApprovalError: something is different now, or it was approved with the placeholders of an older version.
+    """
+    mailable = read_version(session, approval)
+    if was_taken_back(session, approval):
+        raise ApprovalError(
+            f"{edition.name} can't be sent: by the audit log, this approval was taken back. Take it back again and approve anew."
+        )
+    if fault := _find_fault(approval, mailable, edition, settings, keys):
+        raise ApprovalError(f"{edition.name} is not what was approved ({str(approval.content_hash)[:7]}): {fault}")
+    if has_old_placeholders(mailable.pieces):
+        raise ApprovalError(
+            f"{edition.name} was approved with the placeholders of an older version, which any text could contain, so it can't be sent. "
+            + (
+                f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
+                if edition.state in {EditionState.SENDING, EditionState.SENT}
+                else "Draft it again and approve it again."
+            )
+        )
+    return mailable
+
+
+def _find_fault(
+    approval: Approval, mailable: MailableEdition, edition: Edition, settings: Settings, keys: KeyRing
+) -> str:
+    """Say in what a version differs from what was approved, or from what can be sent now, and what to do; empty if in nothing."""
+    stated = approval.statement
+    anew = "Take the approval back and approve anew."
+    if content_hash_of(stated) != approval.content_hash:
+        return f"the record of it was changed. {anew}"
+    if count_missing_signatures(stated, _list_signers(approval, keys)):
+        return f"the key that signed it is not in the key file. {anew}"
+    current = describe_draft(edition, (), settings)
+    now = approval_statement(current, edition.release_at, ApproverRule(1, (), (), ()))
+    if now["list"][-1] != stated["list"][-1]:
+        return (
+            f"DIGEST_BASE_URL was {stated['list'][-1]}, to which its links lead, and is {now['list'][-1]} now. Put it back; or "
+            "take the approval back, draft the edition again and approve that."
+        )
+    changes = [words for part, words in _HEADER_WORDS.items() if stated[part] != now[part]]
+    changes += list_moved_parts(stated, edition)
+    if list_fragment_hashes(mailable.pieces) != stated["fragments"]:
+        changes.append("its text")
+    elif "web" in stated and hash_text(mailable.join("web").text) != stated["web"]:
+        changes.append("its web copy")
+    return f"{' and '.join(changes)} changed. {anew}" if changes else ""
+
+
+_HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its list address"}
+
+
+def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:
+    """List whose signatures are good, by any key: one that was rotated since must not stop an edition.
+
+    Version 0.1 signed the hash alone, by session keys too; its statements ask for one approval.
+    """
+    is_old = "approvals" not in approval.statement
+    if not is_old:
+        return [s.actor for s in approval.signatures if is_signature(s, approval.content_hash, approval.version, keys)]
+    payload = b"approval:" + approval.content_hash.encode()
+    old_keys = (*keys.of_kind("approval"), *keys.of_kind("session"))
+    return [s.actor for s in approval.signatures if _is_by(old_keys, payload, s)]
+
+
+def is_signature(signed: SignatureColumns, content_hash: str, number: int, keys: KeyRing) -> bool:
+    """Return whether a signature on a content hash is good, by any approval key. `number` is the version's, or the correction's."""
+    return _is_by(keys.of_kind("approval"), signature_payload(content_hash, number, signed.actor, signed.at), signed)
+
+
+def _is_by(keys: Sequence[SecretKey], payload: bytes, signed: SignatureColumns) -> bool:
+    return any(hmac.compare_digest(sign_payload(key, payload), signed.signature) for key in keys)
+
+
+def find_reinstatable_approval(
+    session: Session, edition: Edition, *, settings: Settings, keys: KeyRing
+) -> Approval | None:
+    """Find the version that may stand again in place of an unapproved draft; None where there is none.
+
+    Raises:
+        ApprovalError: there is one, and it is not what was approved, cannot be sent as things are now, or leaves a gap.
+    """
+    approval = find_sendable_approval(session, edition)
+    if approval is not None:
+        check_window(session, edition)
+        verify_version(session, edition, approval, settings=settings, keys=keys)
+    return approval
+
+
+def reinstate_approval(
+    session: Session, edition: Edition, *, settings: Settings, keys: KeyRing, now: datetime
+) -> Approval:
+    """Let the last version that was approved and not taken back stand again, in place of an unapproved draft.
+
+    Raises:
+        ApprovalError: the edition is no draft, has no such version, or that is not what was approved or leaves a gap.
+    """
+    # Nobody else decides about it until this commits.
+    session.refresh(edition, with_for_update=True)
+    approval = find_reinstatable_approval(session, edition, settings=settings, keys=keys)
+    if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE} or approval is None:
+        raise ApprovalError(f"{edition.name} is {edition.state}, and no version of it can stand again.")
+    supersede_approval(session, edition, actor=None, now=now, because="the deadline passed before it was approved")
+    approval.state, approval.ended_at, approval.ended_by, approval.ended_by_edit = (
+        ApprovalState.STANDING,
+        None,
+        None,
+        None,
+    )
+    approval.ended_because = ""
+    edition.state, edition.approved_by, edition.approved_at = (
+        EditionState.APPROVED,
+        approval.signatures[-1].actor,
+        now,
+    )
+    session.flush()
+    return approval

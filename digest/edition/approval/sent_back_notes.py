@@ -1,0 +1,74 @@
+"""An edition that a colleague sent back with a note: the note stands at the desk until somebody says that it is done."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition.approval import versions as approval
+from digest.edition.queries import COMING_STATES
+from digest.store.approval_models import SentBackNote
+from digest.store.models import Edition
+from subscribers.errors import RefusalError
+
+MAX_NOTE_LENGTH = 1000  # characters
+
+
+class SentBackError(RefusalError):
+    """It cannot be sent back, or the note is done already; the message says why and what to do."""
+
+
+def list_open_notes(session: Session, edition: Edition) -> tuple[SentBackNote, ...]:
+    """List the notes of an edition that nobody has marked as done, the oldest first."""
+    query = select(SentBackNote).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
+    return tuple(session.scalars(query.order_by(SentBackNote.id)))
+
+
+def list_all_open_notes(session: Session) -> tuple[tuple[SentBackNote, Edition], ...]:
+    """List the notes that nobody has marked as done, each with its edition, which has not gone out; the oldest first."""
+    query = select(SentBackNote, Edition).join(Edition, Edition.id == SentBackNote.edition_id)
+    open_notes = query.where(SentBackNote.done_at.is_(None), Edition.state.in_(COMING_STATES))
+    return tuple((note, edition) for note, edition in session.execute(open_notes.order_by(SentBackNote.id)))
+
+
+def list_notes(session: Session, edition: Edition) -> tuple[SentBackNote, ...]:
+    """List every note of an edition, the oldest first."""
+    query = select(SentBackNote).where(SentBackNote.edition_id == edition.id)
+    return tuple(session.scalars(query.order_by(SentBackNote.id)))
+
+
+def send_back(session: Session, edition: Edition, text: str, *, actor: str, now: datetime) -> SentBackNote:
+    """Put a note on an edition. What is approved, or waits for another approver, is taken back with it.
+
+    Raises:
+        SentBackError: the note says nothing or too much, or the edition has gone out.
+    """
+    session.refresh(edition, with_for_update=True)
+    if edition.state not in COMING_STATES:
+        raise SentBackError(f"{edition.name} is {edition.state}: it cannot be sent back any more.")
+    if not text:
+        raise SentBackError("Say in the note what should change.")
+    if len(text) > MAX_NOTE_LENGTH:
+        raise SentBackError(f"The note has {len(text):,} characters: {MAX_NOTE_LENGTH:,} are the most.")
+    note = SentBackNote(edition_id=edition.id, at=now, actor=actor, text=text)
+    session.add(note)
+    approval.end_open_approvals(session, edition, actor=actor, now=now, because="sent back with a note")
+    session.flush()
+    return note
+
+
+def finish_note(session: Session, edition: Edition, note_id: int, *, actor: str, now: datetime) -> SentBackNote:
+    """Mark a note as done.
+
+    Raises:
+        SentBackError: the edition has no such note, or it is done.
+    """
+    session.refresh(edition, with_for_update=True)
+    note = session.get(SentBackNote, note_id)
+    if note is None or note.edition_id != edition.id:
+        raise SentBackError(f"{edition.name} has no such note. Look at the desk again.")
+    if note.done_at is not None:
+        raise SentBackError("The note was marked as done already.")
+    note.done_at, note.done_by = now, actor
+    session.flush()
+    return note

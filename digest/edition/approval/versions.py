@@ -1,0 +1,565 @@
+"""What was approved is what is sent: approved versions of an edition, which never change, and the signatures on them.
+
+A content hash is a SHA-256 over the canonical JSON of everything a reader will get: subject, preheader, sender and
+list headers, the hash of every fragment in order and of the web copy. Approval stores that list with a copy of all that it
+names, as a version of its own, and an HMAC of its hash by a key that is not in the database, one for each approver. It lists
+the authors of the texts, links, and images too, so that a version proves by itself that others approved them. What is
+sent, tested and shown in the archive is read from the version that stands; the edition's own pieces are its draft.
+
+`approval_proof` proves a version before it is sent. Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import case, func, insert, select
+from sqlalchemy.orm import Session
+
+from digest.edition.approval.approvers import STAFF_PREFIX, ApproverRule, count_missing_approvals
+from digest.edition.calendar.windows import next_window
+from digest.edition.content.edition_content import SPONSOR_BLOCK_ID, RenderedFragment
+from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
+from digest.edition.content.placeholders import SlotPositions, pack_slots, unpack_slots
+from digest.edition.editing.authorship import (
+    EDITS_PART,
+    SETTINGS_PART,
+    WrittenPart,
+    list_written_parts,
+    read_written_parts,
+)
+from digest.edition.editing.edits import BLOCK_PREFIX, EditKind
+from digest.edition.queries import OUTGOING_STATES, last_cut_off_before, load_rendered_fragments
+from digest.settings import Settings
+from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment, SentBackNote
+from digest.store.audit import APPROVAL_VOIDED, LOGO_KEPT, SENT_BACK, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
+from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState
+from digest.store.staff import list_working_staff, staff_actor
+from subscribers.crypto.keys import KeyRing, SecretKey
+from subscribers.errors import ApplicationError
+
+OPEN_STATES = (ApprovalState.WAITING, ApprovalState.STANDING)
+_SHOWN_TABLES = (
+    "publication",
+    "look",
+    "sections",
+    "sender",
+)  # of the settings, with texts, links, or images that readers see
+_SHOWN_SOURCE_NAMES = {"name", "publisher", "topics", "default_topic"}
+_SHOWN_ACTS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
+_WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the field of an edition of that name
+TAKEN_BACK_DETAIL = "taken back"  # of a row of the audit log: the numbers of the versions
+_MARK_DIGITS = 16  # of a keyed hash, for a person to type
+
+
+class ApprovalError(ApplicationError):
+    """The edition cannot be approved, or is not what was approved; the message says why and what to do."""
+
+
+def hash_text(text: str) -> str:
+    """Return the hash of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_fragment(body: str, slots: SlotPositions | None = ()) -> str:
+    """Return the hash of a fragment's text and slots, as JSON. One from before 0037 has the hash of its text."""
+    if slots is None:
+        return hash_text(body)
+    return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
+
+
+def approval_statement(mailable: MailableEdition, release_at: datetime, rule: ApproverRule) -> dict[str, Any]:
+    """List all that approval vouches for, as plain JSON values: what readers get, who wrote in it, and how many have to approve."""
+    return {
+        "edition": mailable.name,
+        "number": mailable.number,
+        "release": utc_text(release_at),
+        "approvals": rule.needed,
+        "authors": list(rule.written),
+        "alone": rule.is_alone,
+        "subject": mailable.subject,
+        "preheader": mailable.preheader,
+        "from": [mailable.sender_name, mailable.sender_address],
+        "reply_to": mailable.reply_to,
+        "list": [mailable.list_name, mailable.list_id, mailable.base_url],
+        "fragments": list_fragment_hashes(mailable.pieces),
+        "web": hash_text(mailable.join("web").text),
+    }
+
+
+def utc_text(moment: datetime) -> str:
+    """Return a moment as a statement has it."""
+    return moment.astimezone(UTC).isoformat()
+
+
+def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
+    """List kind, name and hash of each piece, kind by kind, in the order of the mail."""
+    return [[p.kind, p.name, hash_fragment(p.body, p.slots)] for p in sorted(pieces, key=lambda p: p.kind)]
+
+
+def content_hash_of(statement: dict[str, Any]) -> str:
+    """Return the content hash of a statement: 64 hex digits, of which pages show the first seven. Approving takes them all."""
+    return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+# --- which version -------------------------------------------------------------------------------------------
+
+
+def find_standing_approval(session: Session, edition: Edition) -> Approval | None:
+    """Find the version that goes out, or went; None where nothing is approved."""
+    return _find_last(session, edition, ApprovalState.STANDING)
+
+
+def find_waiting_approval(session: Session, edition: Edition) -> Approval | None:
+    """Find the version that some have approved and that waits for another."""
+    return _find_last(session, edition, ApprovalState.WAITING)
+
+
+def find_sendable_approval(session: Session, edition: Edition) -> Approval | None:
+    """Find the last version that enough people approved and that nobody took back; an edit since does not matter.
+
+    This is what a deadline may send in place of an unapproved draft. A version that was approved for another release, or under
+    another number, says so in its text and is none.
+    """
+    approved = select(Approval).where(
+        Approval.edition_id == edition.id,
+        Approval.state.in_((ApprovalState.STANDING, ApprovalState.SUPERSEDED)),
+        Approval.stood_at.is_not(None),
+    )
+    last = session.scalar(approved.order_by(Approval.version.desc()).limit(1))
+    return last if last is not None and not list_moved_parts(last.statement, edition) else None
+
+
+def list_approvals(session: Session, edition: Edition) -> tuple[Approval, ...]:
+    """List every version of an edition that anybody approved, the newest first."""
+    query = select(Approval).where(Approval.edition_id == edition.id).order_by(Approval.version.desc())
+    return tuple(session.scalars(query))
+
+
+def _find_last(session: Session, edition: Edition, state: ApprovalState) -> Approval | None:
+    query = select(Approval).where(Approval.edition_id == edition.id, Approval.state == state)
+    return session.scalar(query.order_by(Approval.version.desc()).limit(1))
+
+
+def read_version(session: Session, approval: Approval) -> MailableEdition:
+    """Return what an approved version holds, unproven: to look at."""
+    query = select(ApprovedFragment).where(ApprovedFragment.approval_id == approval.id)
+    rows = session.scalars(query.order_by(ApprovedFragment.position, ApprovedFragment.id))
+    stated = approval.statement
+    return MailableEdition(
+        name=stated["edition"],
+        number=stated["number"],
+        subject=stated["subject"],
+        preheader=stated["preheader"],
+        sender_name=stated["from"][0],
+        sender_address=stated["from"][1],
+        reply_to=stated["reply_to"],
+        list_name=stated["list"][0],
+        list_id=stated["list"][1],
+        base_url=stated["list"][2],
+        pieces=tuple(RenderedFragment(row.kind, row.name, row.body, unpack_slots(row.slots)) for row in rows),
+    )
+
+
+def read_draft(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
+    """Return an edition as its editors have it now, approved or not."""
+    return describe_draft(edition, load_rendered_fragments(session, edition), settings)
+
+
+def read_mailable(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
+    """Return an edition as readers get it: the version that stands, unproven; without one the draft."""
+    standing = find_standing_approval(session, edition)
+    return read_version(session, standing) if standing else read_draft(session, edition, settings)
+
+
+def read_hashed(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, str]:
+    """Return an edition as `read_mailable` does, and the content hash that `current_content_hash` gives for it."""
+    standing = find_standing_approval(session, edition)
+    if standing:
+        return read_version(session, standing), standing.content_hash
+    draft, rule = read_draft(session, edition, settings), _read_unsigned_rule(session, edition, settings)
+    return draft, content_hash_of(approval_statement(draft, edition.release_at, rule))
+
+
+def current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
+    """Return the content hash of the version that stands, without one that of the draft, by which it is approved."""
+    return read_hashed(session, edition, settings)[1]
+
+
+def current_approval_mark(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
+    """Return a short name, in hex, of the draft and of its last edit, to type in a terminal.
+
+    It's keyed, so that nobody can search for two drafts with the same mark, as they could with the first digits of a content hash.
+    """
+    named = json.dumps([current_content_hash(session, edition, settings), _read_last_edit(session, edition)])
+    return sign_payload(keys.current("approval"), b"approval mark:" + named.encode())[:_MARK_DIGITS]
+
+
+def _read_last_edit(session: Session, edition: Edition) -> int:
+    return session.scalar(select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == edition.id)) or 0
+
+
+def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
+    draft, rule = read_draft(session, edition, settings), _read_unsigned_rule(session, edition, settings)
+    return approval_statement(draft, edition.release_at, rule)
+
+
+# --- approving -----------------------------------------------------------------------------------------------
+
+
+def sign_approval(
+    session: Session, edition: Edition, mark: str, *, settings: Settings, keys: KeyRing, actor: str, now: datetime
+) -> Approval:
+    """Approve what `mark` names, and return the version with the signature on it. It's a whole content hash or an approval mark.
+
+    It stands, and the edition is approved, once as many people as the settings ask for have signed each text, link, and image
+    that somebody else wrote.
+
+    Raises:
+        ApprovalError: it is no draft, an older version drafted it, another edition covers its week or leaves a gap before it, it has changed since
+            `mark` was shown, a note with which it was sent back is not done, or the actor may not approve it
+            (`ApproverRule`).
+    """
+    # Nobody else decides about it until this commits.
+    session.refresh(edition, with_for_update=True)
+    if edition.state != EditionState.DRAFT:
+        raise ApprovalError(f"{edition.name} is {edition.state}: only a draft can be approved.")
+    check_window(session, edition)
+    statement = _state_draft(session, edition, settings)
+    current_hash = content_hash_of(statement)
+    if has_old_placeholders(load_rendered_fragments(session, edition)):
+        raise ApprovalError(f"{edition.name} was drafted by an older version. Draft it again, then approve it.")
+    if mark.lower() not in {current_hash, current_approval_mark(session, edition, settings, keys)}:
+        raise ApprovalError(
+            f"{edition.name} has changed, or what you gave isn't its whole mark. Look at it again and approve what you see."
+        )
+    if session.scalar(
+        select(SentBackNote.id).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
+    ):
+        raise ApprovalError(
+            f"{edition.name} was sent back with a note that is not done yet. Do what it says, mark it as done at the desk, and "
+            "approve then."
+        )
+    if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
+        raise ApprovalError(f"{edition.name}: {refusal}")
+    if _find_hidden_authors(session, edition, settings):
+        raise ApprovalError(
+            f"{edition.name}: the record of who wrote what in it doesn't agree with its edits. Draft it again ('digest draft'), and "
+            "approve that."
+        )
+    approval = find_waiting_approval(session, edition)
+    if approval is not None and approval.content_hash != current_hash:
+        _end_approval(
+            approval, ApprovalState.SUPERSEDED, actor=actor, now=now, because="the draft was approved as it is now"
+        )
+        approval = None
+    if approval is None:
+        approval = _freeze_version(session, edition, statement, now)
+    payload = signature_payload(current_hash, approval.version, actor, now)
+    signature = sign_payload(keys.current("approval"), payload)
+    approval.signatures.append(ApprovalSignature(actor=actor, at=now, signature=signature))
+    if count_missing_signatures(statement, [signed.actor for signed in approval.signatures]) == 0:
+        approval.state, approval.stood_at = ApprovalState.STANDING, now
+        edition.state, edition.approved_by, edition.approved_at = EditionState.APPROVED, actor, now
+    session.flush()
+    return approval
+
+
+def read_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
+    """Read who may approve an edition as it is now."""
+    waiting = find_waiting_approval(session, edition)
+    if waiting and waiting.content_hash != content_hash_of(_state_draft(session, edition, settings)):
+        waiting = None
+    rule = _read_unsigned_rule(session, edition, settings)
+    return replace(rule, signed=tuple(signed.actor for signed in waiting.signatures)) if waiting else rule
+
+
+def _read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
+    unseen = _find_unseen_changes(session, edition)
+    written = tuple(sorted({part.actor for part in _list_parts(session, edition, unseen)}))
+    return read_author_rule(session, written, _find_beginning(session, edition, unseen), settings)
+
+
+def read_author_rule(session: Session, written: Sequence[str], begun: datetime, settings: Settings) -> ApproverRule:
+    """Read who may approve what some wrote, by their names, while nobody has.
+
+    Colleagues who were removed since it was `begun` count when it's asked whether there's only one editor.
+    """
+    needed = settings.file.approval.approvers
+    colleagues = list_working_staff(session, removed_after=begun)
+    return ApproverRule(
+        needed=needed,
+        signed=(),
+        written=tuple(written),
+        staff=tuple(staff_actor(member) for member in colleagues if member.removed_at is None),
+        is_alone=bool(written) and needed == 1 and len(colleagues) <= 1,
+    )
+
+
+def _find_beginning(session: Session, edition: Edition, unseen: Sequence[AuditEntry]) -> datetime:
+    """Return since when someone may have prepared to approve an edition alone; `unseen` is what `_find_unseen_changes` found.
+
+    That's when the edition before was drafted, or else the time of the oldest setting or block in this one that nobody else may have seen.
+    """
+    ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}  # which is the settings'
+    blocks = [f"{BLOCK_PREFIX}{name}" for name in ids]
+    written = select(func.min(EditionEdit.at)).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
+    found = (edition.opens_at, session.scalar(written), *(change.at for change in unseen))
+    return min(moment for moment in found if moment)
+
+
+def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
+    """List what the staff wrote of an edition as it is now, once for each author."""
+    return _list_parts(session, edition, _find_unseen_changes(session, edition))
+
+
+def _list_parts(session: Session, edition: Edition, unseen: Sequence[AuditEntry]) -> tuple[WrittenPart, ...]:
+    """List the parts of an edition, settings that members changed and no edition has shown included.
+
+    Changes from a terminal aren't listed: the settings file can be changed there without a trace.
+    """
+    settings = sorted({WrittenPart(change.actor, SETTINGS_PART, _name_changed_table(change)) for change in unseen})
+    if edition.written_parts is not None:
+        return (*read_written_parts(edition.written_parts), *settings)
+    editors = select(EditionEdit.actor).where(
+        EditionEdit.edition_id == edition.id, EditionEdit.kind.not_in((EditKind.UNDO, EditKind.REVERT))
+    )
+    return (*(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct())), *settings)
+
+
+def _find_hidden_authors(session: Session, edition: Edition, settings: Settings) -> set[str]:
+    """Find who wrote in an edition by its edits, and isn't among its authors by its row."""
+    # Grouping and ranking, which sending does without.
+    from digest.edition.editing.arrangement import arrange_edition
+    from digest.edition.editing.edit_log import load_edits, load_proposal
+
+    grown = load_proposal(session, edition)
+    if grown is None or edition.written_parts is None:
+        return set()
+    release_day = edition.release_at.astimezone(settings.file.publication.zone).date()
+    arrangement = arrange_edition(grown, load_edits(session, edition), settings.file, release_day)
+    recorded = read_written_parts(edition.written_parts)
+    return {part.actor for part in list_written_parts(arrangement)} - {part.actor for part in recorded}
+
+
+def _find_unseen_changes(session: Session, edition: Edition) -> list[AuditEntry]:
+    """Find the rows of the audit log about settings that no edition that went out has shown."""
+    any_shown = _find_last_showing(session, edition)
+    shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
+    acts = (AuditEntry.act.in_(_SHOWN_ACTS), AuditEntry.actor.startswith(STAFF_PREFIX))
+    oldest = None if any_shown is None or None in shown.values() else min(moment for moment in shown.values() if moment)
+    rows = session.scalars(select(AuditEntry).where(*acts, *([AuditEntry.at > oldest] if oldest else [])))
+
+    def is_unseen(change: AuditEntry) -> bool:
+        written_over = _read_changed_names(change) & shown.keys() if change.subject == "publication" else set()
+        seen = [any_shown, *(shown[name] for name in written_over)]
+        return any(moment is None or change.at > moment for moment in seen)
+
+    return [change for change in rows if _name_changed_table(change) and is_unseen(change)]
+
+
+def _find_last_showing(session: Session, edition: Edition, written_over: str = "") -> datetime | None:
+    """Return up to when changed settings were in an edition that went out; with `written_over`, in one where nobody wrote over that text."""
+    made_at = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
+    query = (
+        select(func.max(made_at))
+        .select_from(Edition)
+        .outerjoin(Approval, (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.STANDING))
+        .where(Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
+    )
+    if written_over:
+        wrote = select(EditionEdit.id).where(
+            EditionEdit.edition_id == Edition.id,
+            EditionEdit.kind == EditKind.TEXT,
+            EditionEdit.value["field"].as_string() == written_over,
+        )
+        query = query.where(~wrote.exists())
+    found: datetime | None = session.scalar(query)
+    return found
+
+
+def _name_changed_table(change: AuditEntry) -> str:
+    """Name the table that readers see something of, where a change is one of that; else return an empty text."""
+    if change.act == LOGO_KEPT:
+        return "look"
+    if change.act == SETTINGS_CHANGED:
+        is_shown = change.subject in _SHOWN_TABLES or (
+            change.subject == "select" and "topics" in _read_changed_names(change)
+        )
+        return change.subject if is_shown else ""
+    return "sources" if change.act == SOURCE_ADDED or _read_changed_names(change) & _SHOWN_SOURCE_NAMES else ""
+
+
+def _read_changed_names(change: AuditEntry) -> set[str]:
+    after = _read_detail(change.detail).get("after")
+    return set(after) if isinstance(after, dict) else set()
+
+
+def _read_detail(detail: object) -> dict[str, Any]:
+    return detail if isinstance(detail, dict) else {}  # a damaged row has none
+
+
+def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
+    """Return how many more people have to sign a version at least, by its statement; 0 if it's approved.
+
+    Statements of before authors were recorded ask for a number of approvals, and those of version 0.1 for one.
+    """
+    authors = () if stated.get("alone") else stated.get("authors", ())
+    return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
+
+
+def check_window(session: Session, edition: Edition) -> None:
+    """Check that an edition's articles follow on those of the edition before.
+
+    Raises:
+        ApprovalError: another edition covers its week, or there is a gap before it.
+    """
+    newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
+    if (name := session.scalar(newer)) is not None:
+        raise ApprovalError(f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one.")
+    window = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
+    if edition.opens_at != window.opens_at:
+        raise ApprovalError(
+            f"What goes out before {edition.name} is not what it was when {edition.name} was drafted, so a story "
+            "could be lost or come twice. Draft it again ('digest draft'), and approve that."
+        )
+
+
+def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any], now: datetime) -> Approval:
+    """Copy an edition as it stands into a version of its own."""
+    last_version = select(func.max(Approval.version)).where(Approval.edition_id == edition.id)
+    approval = Approval(
+        edition_id=edition.id,
+        version=(session.scalar(last_version) or 0) + 1,
+        state=ApprovalState.WAITING,
+        content_hash=content_hash_of(statement),
+        statement=statement,
+        content=edition.content,
+        edit_seq=_read_last_edit(session, edition),
+        made_at=now,
+    )
+    session.add(approval)
+    session.flush()
+    pieces = load_rendered_fragments(session, edition)
+    rows = [
+        {
+            "approval_id": approval.id,
+            "kind": p.kind,
+            "name": p.name,
+            "position": n,
+            "body": p.body,
+            "slots": pack_slots(p.slots),
+        }
+        for n, p in enumerate(pieces)
+    ]
+    if rows:
+        session.execute(insert(ApprovedFragment), rows)
+    return approval
+
+
+# --- ending an approval --------------------------------------------------------------------------------------
+
+
+def supersede_approval(
+    session: Session,
+    edition: Edition,
+    *,
+    actor: str | None,
+    now: datetime,
+    by_edit: int | None = None,
+    because: str = "",
+) -> bool:
+    """End the version that stands or waits, because the draft has moved on; the caller makes the edition a draft.
+
+    A version that stood may still be sent where a deadline's rule says so: see `find_sendable_approval`. Return whether there was one.
+    """
+    ended = [approval for approval in list_approvals(session, edition) if approval.state in OPEN_STATES]
+    for approval in ended:
+        approval.ended_by_edit = by_edit
+        _end_approval(approval, ApprovalState.SUPERSEDED, actor=actor, now=now, because=because)
+    edition.approved_by = edition.approved_at = None
+    session.flush()
+    return bool(ended)
+
+
+def supersede_outdated_approval(session: Session, edition: Edition, *, now: datetime) -> None:
+    """End a version that waits for another approver, where a new draft took the place of what it was made of."""
+    waiting = find_waiting_approval(session, edition)
+    if waiting is None:
+        return
+    same = read_version(session, waiting).pieces == load_rendered_fragments(session, edition)
+    if not same or list_moved_parts(waiting.statement, edition):
+        supersede_approval(session, edition, actor=None, now=now, because="it was drafted again")
+
+
+def take_back_approval(session: Session, edition: Edition, *, actor: str, now: datetime, because: str = "") -> None:
+    """Take back every approval that an edition has, superseded ones too: none of them is ever sent. It is a draft again.
+
+    Raises:
+        ApprovalError: nothing is approved, or sending has begun.
+    """
+    # Sending may have begun since it was read.
+    session.refresh(edition, with_for_update=True)
+    open_approvals = [a for a in list_approvals(session, edition) if a.state != ApprovalState.TAKEN_BACK]
+    if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.APPROVED} or not open_approvals:
+        raise ApprovalError(f"{edition.name} is {edition.state}: there is no approval to take back.")
+    for approval in open_approvals:
+        _end_approval(approval, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
+    edition.approved_by = edition.approved_at = None
+    if edition.state == EditionState.APPROVED:
+        edition.state = EditionState.DRAFT
+    session.flush()
+
+
+def list_taken_back(session: Session, edition: Edition) -> list[int]:
+    """List the numbers of the versions whose approval was taken back, for the audit log: `approval_proof` looks them up there."""
+    ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.TAKEN_BACK)
+    return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
+
+
+def was_taken_back(session: Session, approval: Approval) -> bool:
+    """Return whether the audit log says that a version was taken back, whatever its row says."""
+    rows = select(AuditEntry.detail).where(
+        AuditEntry.subject == approval.statement["edition"], AuditEntry.act.in_((APPROVAL_VOIDED, SENT_BACK))
+    )
+    return any(approval.version in _read_detail(detail).get(TAKEN_BACK_DETAIL, ()) for detail in session.scalars(rows))
+
+
+def end_open_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str) -> None:
+    """Take back what stands, with every version before it, or what waits for another approver; the caller holds the edition.
+
+    A version that was superseded before, while nothing stands, is left: this is about the draft, not about that.
+    """
+    if find_standing_approval(session, edition):
+        take_back_approval(session, edition, actor=actor, now=now, because=because)
+    elif waiting := find_waiting_approval(session, edition):
+        _end_approval(waiting, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
+
+
+def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None, now: datetime, because: str) -> None:
+    approval.state, approval.ended_by, approval.ended_at, approval.ended_because = state, actor, now, because
+
+
+# --- what approving and proving share ----------------------------------------------------------------------
+
+_MOVED_WORDS = {"edition": "its name", "number": "its number", "release": "its release"}
+
+
+def list_moved_parts(stated: dict[str, Any], edition: Edition) -> list[str]:
+    """Name what an edition is called, or when it is released, where a version of it says otherwise. 0.1 stated no release."""
+    now = {"edition": edition.name, "number": edition.number, "release": utc_text(edition.release_at)}
+    return [words for part, words in _MOVED_WORDS.items() if stated.get(part, now[part]) != now[part]]
+
+
+def signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:
+    """Return what an approver signs: which version of an edition or which correction, who they are, and when."""
+    return b"approval of:" + json.dumps([content_hash, version, actor, utc_text(at)]).encode()
+
+
+def sign_payload(key: SecretKey, payload: bytes) -> str:
+    """Return the signature of a payload: its HMAC, in hex."""
+    return hmac.new(key.secret, payload, hashlib.sha256).hexdigest()

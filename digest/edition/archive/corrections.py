@@ -1,0 +1,151 @@
+"""Corrections of an edition that went out: which text of which story, what it was and is; and what the next edition says of them.
+
+What was approved never changes. A correction is kept beside it, and shown with it: the old text struck through, dated and signed.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, cast, get_args
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.edition.approval.versions import find_standing_approval
+from digest.edition.content.corrected_content import correct_entry
+from digest.edition.content.edition_content import AuthoredBlock, EditionContent, LabelledBlock, SectionEntry
+from digest.edition.queries import OUTGOING_STATES
+from digest.store.correction_models import Correction
+from digest.store.models import Edition
+from subscribers.reader_language import ReaderLanguage
+
+CorrectedField = Literal["headline", "summary"]
+CORRECTED_FIELDS: tuple[CorrectedField, ...] = get_args(CorrectedField)
+CORRECTION_BLOCK_PREFIX = "correction-"  # begins the ids of the blocks that carry corrections
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectableStory:
+    """A story of an edition that went out, as it reads with the corrections made so far."""
+
+    url: str
+    section: str
+    section_title: str
+    headline_sent: str
+    headline: str
+    summary: str
+
+    def text_of(self, field: CorrectedField) -> str:
+        """Return what one of its texts says now."""
+        return self.headline if field == "headline" else self.summary
+
+
+def list_corrections(session: Session, edition: Edition) -> tuple[Correction, ...]:
+    """List the corrections of an edition, the first first."""
+    query = select(Correction).where(Correction.edition_id == edition.id).order_by(Correction.seq)
+    return tuple(session.scalars(query))
+
+
+def list_corrections_by_edition(
+    session: Session, names: Collection[str] | None = None
+) -> dict[str, tuple[Correction, ...]]:
+    """List the corrections of editions by name, or of all; an edition without one is missing."""
+    query = select(Edition.name, Correction).join(Correction, Correction.edition_id == Edition.id)
+    if names is not None:
+        query = query.where(Edition.name.in_(names))
+    found: dict[str, tuple[Correction, ...]] = {}
+    for name, correction in session.execute(query.order_by(Correction.edition_id, Correction.seq)):
+        found[name] = (*found.get(name, ()), correction)
+    return found
+
+
+def next_correction_number(session: Session, edition: Edition) -> int:
+    """Number the corrections of an edition from 1."""
+    last = session.scalar(select(func.max(Correction.seq)).where(Correction.edition_id == edition.id))
+    return (last or 0) + 1
+
+
+def read_sent_content(session: Session, edition: Edition) -> EditionContent:
+    """Return what an edition that goes out says, or said: the version that stands, whatever became of the draft since."""
+    standing = find_standing_approval(session, edition)
+    return EditionContent.from_json(standing.content if standing else edition.content)
+
+
+def list_correctable_stories(
+    content: EditionContent, corrections: Sequence[Correction]
+) -> tuple[CorrectableStory, ...]:
+    """List the stories of an edition in their order, as they read now; one without a page cannot be told from others."""
+    return tuple(
+        _correctable_story(section.key, section.title, entry, corrections)
+        for section in content.sections
+        for entry in section.entries
+        if entry.url
+    )
+
+
+def _correctable_story(
+    key: str, title: str, entry: SectionEntry, corrections: Sequence[Correction]
+) -> CorrectableStory:
+    now = correct_entry(entry, corrections)
+    return CorrectableStory(entry.url, key, title, entry.headline, now.headline, now.summary)
+
+
+def find_sent_text(session: Session, correction: Correction, edition: Edition) -> str:
+    """Return what a corrected text said as it went out: of one that was corrected before, not what that correction made of it."""
+    stories = list_correctable_stories(read_sent_content(session, edition), ())
+    sent = (s for s in stories if (s.url, s.section) == (correction.url, correction.section))
+    return next((story.text_of(cast("CorrectedField", correction.field)) for story in sent), correction.was)
+
+
+def sign_correction(correction: Correction, zone: ZoneInfo, language: ReaderLanguage) -> str:
+    """Return the date and the name under a correction: "November 23, 2026, Dana Reyes"."""
+    day = language.full_date(correction.at.astimezone(zone))
+    return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)
+
+
+def load_carried_blocks(
+    session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: ReaderLanguage
+) -> tuple[AuthoredBlock, ...]:
+    """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
+    before = select(func.max(Edition.release_at)).where(
+        Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
+    )
+    query = (
+        select(Correction, Edition)
+        .join(Edition, Edition.id == Correction.edition_id)
+        .where(Correction.is_carried, Correction.at < release_at, Edition.release_at < release_at)
+        .order_by(Correction.id)
+    )
+    last = session.scalar(before)
+    if last is not None:
+        query = query.where(Correction.at >= last)
+    day = release_at.astimezone(zone).date()
+    return tuple(
+        AuthoredBlock(
+            make_correction_block(session, row.Correction, row.Edition, base_url, day, language),
+            (row.Correction.actor,),
+        )
+        for row in session.execute(query)
+    )
+
+
+def make_correction_block(
+    session: Session, correction: Correction, edition: Edition, base_url: str, day: date, language: ReaderLanguage
+) -> LabelledBlock:
+    """Return the block in which the edition that's released on `day` says what was wrong in this one.
+
+    It quotes what was sent, never another editor's correction: its author is the only author of its words.
+    """
+    sent = find_sent_text(session, correction, edition)
+    return LabelledBlock(
+        id=f"{CORRECTION_BLOCK_PREFIX}{correction.id}",
+        kind="correction",
+        headline=language.gettext("In No. %(number)s we wrote: “%(was)s”", number=edition.number, was=sent),
+        text=language.gettext(
+            "It should have read: “%(becomes)s” %(note)s", becomes=correction.becomes, note=correction.note
+        ),
+        url=f"{base_url}/editions/{edition.name}",
+        first_day=day,
+        last_day=day,
+    )

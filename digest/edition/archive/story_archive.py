@@ -1,0 +1,182 @@
+"""The archive of stories: what anybody may read, searched by words and listed by topic.
+
+Words are stemmed as English on both databases (FTS5's porter, PostgreSQL's `english`), in any order, all of them demanded. What fits is
+ranked among the newest `MAX_RANKED` that fit, so that a word that stands everywhere costs no more than a rare one.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Float, Integer, Select, column, delete, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from digest.edition.content.corrected_content import correct_entry
+from digest.edition.content.edition_content import SectionEntry, read_sections
+from digest.edition.queries import PUBLIC_STATES
+from digest.edition.rendering.anchors import story_anchor
+from digest.store.archive_models import ArchivedStory
+from digest.store.correction_models import Correction
+from digest.store.models import Edition
+
+MAX_QUERY_LENGTH, MAX_QUERY_WORDS = 200, 12  # characters, words
+MAX_RANKED = 500  # stories
+_NOT_A_WORD = re.compile(r"[^\w]+")
+# The headline weighs four, the topic two, the summary one and a half times what the source's name does.
+_SQLITE_MATCHES = text(
+    """
+    SELECT rowid AS id, bm25(archived_story_fts, 4.0, 1.5, 2.0, 1.0) AS rank
+    FROM archived_story_fts WHERE archived_story_fts MATCH :words ORDER BY rowid DESC LIMIT :most
+    """
+)
+_POSTGRESQL_MATCHES = text(
+    """
+    SELECT id, -ts_rank(
+        setweight(to_tsvector('english', headline), 'A')
+        || to_tsvector('english', summary || ' ' || topic || ' ' || source),
+        plainto_tsquery('english', :words)
+    ) AS rank
+    FROM archived_story
+    WHERE to_tsvector('english', headline || ' ' || summary || ' ' || topic || ' ' || source)
+        @@ plainto_tsquery('english', :words)
+    ORDER BY id DESC LIMIT :most
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveMatch:
+    """A story of an edition that anybody may read, with the edition's name and number."""
+
+    story: ArchivedStory
+    edition: str
+    number: int
+    corrected_at: datetime | None = None  # the last time; it reads as it was corrected
+
+    @property
+    def changed_at(self) -> datetime:
+        """When it last said something else."""
+        return self.corrected_at or self.story.released_at
+
+    @property
+    def path(self) -> str:
+        """Where it stands on the page of its edition, below the site's address."""
+        return f"/editions/{self.edition}#{self.story.anchor}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveTopic:
+    """A topic that stories of the archive have: its key in addresses, its name as the newest has it, how many, since when."""
+
+    key: str
+    name: str
+    stories: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoryQuery:
+    """What is searched for: words (demanded all), a topic's key and a year of UTC, or nothing of each."""
+
+    words: tuple[str, ...] = ()
+    topic: str = ""
+    year: int | None = None
+    newest_first: bool = False
+
+
+def topic_key(topic: str) -> str:
+    """Name a topic in an address: "maritime-security"."""
+    return _NOT_A_WORD.sub("-", topic.casefold()).strip("-_")[:100]
+
+
+def split_query(typed: str) -> tuple[str, ...]:
+    """Return the words of what somebody typed: at most `MAX_QUERY_WORDS`, without what a query language would read."""
+    folded = unicodedata.normalize("NFC", typed[:MAX_QUERY_LENGTH])
+    return tuple(word for word in _NOT_A_WORD.split(folded) if word)[:MAX_QUERY_WORDS]
+
+
+def archive_edition(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
+    """Store the stories of an edition as its page says them, in place of those that are there."""
+    made = tuple(corrections)
+    entries = [entry for section in read_sections(edition.content) for entry in section.entries]
+    session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
+    rows = [_row_values(edition, n, correct_entry(entry, made)) for n, entry in enumerate(entries)]
+    if rows:
+        session.execute(insert(ArchivedStory), rows)
+
+
+def _row_values(edition: Edition, position: int, entry: SectionEntry) -> dict[str, Any]:
+    when = entry.when
+    return {
+        "edition_id": edition.id,
+        "position": position,
+        "released_at": edition.release_at,
+        "anchor": story_anchor(entry),
+        "url": entry.url,
+        "headline": entry.headline,
+        "summary": entry.summary,
+        "topic": entry.kicker[:100],
+        "topic_key": topic_key(entry.kicker),
+        "source": entry.source[:200],
+        "dated": (f"{when.label}: {when.text}" if when else entry.date)[:100],
+        "sources": len(entry.also) + bool(entry.url),
+    }
+
+
+def _select_public(query: StoryQuery) -> Select[Any]:
+    corrected_at = (
+        select(func.max(Correction.at))
+        .where(Correction.edition_id == ArchivedStory.edition_id, Correction.url == ArchivedStory.url)
+        .scalar_subquery()
+    )
+    columns: tuple[Any, ...] = (ArchivedStory, Edition.name, Edition.number, corrected_at)
+    found = (
+        select(*columns).join(Edition, Edition.id == ArchivedStory.edition_id).where(Edition.state.in_(PUBLIC_STATES))
+    )
+    if query.topic:
+        found = found.where(ArchivedStory.topic_key == query.topic)
+    if query.year:
+        start, end = datetime(query.year, 1, 1, tzinfo=UTC), datetime(query.year + 1, 1, 1, tzinfo=UTC)
+        found = found.where(ArchivedStory.released_at >= start, ArchivedStory.released_at < end)
+    return found
+
+
+def search_stories(session: Session, query: StoryQuery) -> Sequence[ArchiveMatch]:
+    """Find the stories that hold all words, at most `MAX_RANKED`: the best match first, or the newest."""
+    if not query.words:
+        return ()
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    matches = _SQLITE_MATCHES if is_sqlite else _POSTGRESQL_MATCHES
+    words = " ".join(f'"{word}"' if is_sqlite else word for word in query.words)
+    columns = matches.bindparams(words=words, most=MAX_RANKED).columns(column("id", Integer), column("rank", Float))
+    matched = columns.subquery("matched")
+    found = _select_public(query).join(matched, matched.c.id == ArchivedStory.id)
+    if not query.newest_first:
+        found = found.order_by(matched.c.rank)
+    found = found.order_by(ArchivedStory.released_at.desc(), ArchivedStory.position)
+    return [ArchiveMatch(*row) for row in session.execute(found)]
+
+
+def list_topic_stories(session: Session, key: str, *, before: int | None, limit: int) -> Sequence[ArchiveMatch]:
+    """List the stories of a topic, the newest first; with `before` those of editions with a smaller number."""
+    found = _select_public(StoryQuery(topic=key))
+    if before is not None:
+        found = found.where(Edition.number < before)
+    found = found.order_by(ArchivedStory.released_at.desc(), ArchivedStory.position).limit(limit)
+    return [ArchiveMatch(*row) for row in session.execute(found)]
+
+
+def list_archive_topics(session: Session) -> Sequence[ArchiveTopic]:
+    """List the topics that public stories have, by name."""
+    query = (
+        select(
+            ArchivedStory.topic_key, func.max(ArchivedStory.topic), func.count(), func.min(ArchivedStory.released_at)
+        )
+        .join(Edition, Edition.id == ArchivedStory.edition_id)
+        .where(Edition.state.in_(PUBLIC_STATES), ArchivedStory.topic_key != "")
+        .group_by(ArchivedStory.topic_key)
+    )
+    return sorted((ArchiveTopic(*row) for row in session.execute(query)), key=lambda topic: topic.name.casefold())

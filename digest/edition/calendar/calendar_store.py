@@ -1,0 +1,121 @@
+"""The calendar of releases as it is stored: read it, write what changes, and set a draft aside with its release."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition.calendar.release_calendar import (
+    CalendarChange,
+    PlannedRelease,
+    ReleaseCalendar,
+    StepRules,
+    plan_steps,
+)
+from digest.edition.calendar.windows import name_edition
+from digest.settings import ScheduleSettings, SettingsFile
+from digest.store.models import Edition, EditionState, ReleaseChange
+
+
+def load_calendar(session: Session, file: SettingsFile) -> ReleaseCalendar:
+    """Read the calendar: the timetable of the settings with what editors changed."""
+    rows = session.scalars(select(ReleaseChange).order_by(ReleaseChange.id))
+    changes = tuple(
+        CalendarChange(row.regular_on, row.release_at, row.skipped, row.changed_by, row.changed_at) for row in rows
+    )
+    return ReleaseCalendar(file.schedule.release_rule, file.publication.zone, changes)
+
+
+def step_rules(schedule: ScheduleSettings) -> StepRules:
+    """Return by which rules the steps before a release follow from it."""
+    return StepRules(schedule.draft_rule, schedule.deadline_hours, tuple(schedule.reminder_hours))
+
+
+def find_deadline(session: Session, file: SettingsFile, edition: Edition) -> datetime | None:
+    """Return until when a coming edition is to be approved; None where its release stands in the calendar no more."""
+    planned = load_calendar(session, file)
+    release = None if planned.rule.period else planned.find_release(edition.release_at)
+    if release is None or release.is_skipped:
+        return None
+    return plan_steps(planned, release, step_rules(file.schedule)).deadline
+
+
+def name_release(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:
+    """Name the edition of a release; an extra one leaves the plain name of the week to the one of the timetable."""
+    reserved = name_edition(release.release_at, calendar.zone, ())
+    taken = {*taken_names, reserved} if calendar.is_named_after_another(release) else taken_names
+    return name_edition(release.release_at, calendar.zone, taken)
+
+
+def make_change(
+    calendar: ReleaseCalendar, release: PlannedRelease, release_at: datetime, *, changed_by: str, now: datetime
+) -> CalendarChange:
+    """Return the change by which a release, or a new extra one, is at a moment."""
+    day = release.regular_at.astimezone(calendar.zone).date() if release.regular_at else None
+    return CalendarChange(day, release_at, False, changed_by, now)
+
+
+def store_change(
+    session: Session,
+    calendar: ReleaseCalendar,
+    release: PlannedRelease,
+    *,
+    release_at: datetime,
+    skipped: bool,
+    actor: str,
+    now: datetime,
+) -> ReleaseChange | None:
+    """Store that a release of the calendar, or a new extra one, is at `release_at`, skipped or not.
+
+    Returns:
+        The row; None where the release is again as the timetable has it, so that no row is left.
+    """
+    row = _find_row(session, calendar, release)
+    is_usual = release.regular_at == release_at and not skipped
+    if is_usual:
+        if row is not None:
+            session.delete(row)
+        return None
+    if row is None:
+        row = ReleaseChange()
+        session.add(row)
+    row.regular_on = release.regular_at.astimezone(calendar.zone).date() if release.regular_at else None
+    row.release_at = None if release.regular_at == release_at else release_at
+    row.skipped = skipped
+    row.changed_by, row.changed_at = actor, now
+    session.flush()
+    return row
+
+
+def remove_extra_release(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> None:
+    """Remove an extra release that nothing was drafted for."""
+    session.delete(_find_row(session, calendar, release))
+
+
+def _find_row(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> ReleaseChange | None:
+    if release.regular_at is None:
+        extra = select(ReleaseChange).where(
+            ReleaseChange.regular_on.is_(None), ReleaseChange.release_at == release.release_at
+        )
+        return session.scalar(extra)
+    day = release.regular_at.astimezone(calendar.zone).date()
+    return session.scalar(select(ReleaseChange).where(ReleaseChange.regular_on == day))
+
+
+def set_draft_aside(edition: Edition, change: ReleaseChange) -> None:
+    """Call off a draft with the release that it was for: its week belongs to the next edition again."""
+    edition.state = EditionState.CANCELLED
+    change.set_aside = edition.id
+
+
+def bring_draft_back(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> Edition | None:
+    """Make the draft that was set aside with a release a draft again; None where none was."""
+    row = _find_row(session, calendar, release)
+    edition = session.get(Edition, row.set_aside) if row and row.set_aside else None
+    if row is not None:
+        row.set_aside = None
+    if edition is None or edition.state != EditionState.CANCELLED or edition.planned_at:
+        return None
+    edition.state = EditionState.INCOMPLETE if edition.held_because else EditionState.DRAFT
+    return edition

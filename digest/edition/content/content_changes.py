@@ -1,0 +1,175 @@
+"""What two versions of an edition say differently: kept, dropped, moved, added, rewritten. Pure."""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from digest.edition.content.edition_content import EditionContent, EditionPicture, LabelledBlock, SectionEntry
+
+
+class ChangeKind(StrEnum):
+    """What happened to an item of an edition; a story has one of each at most, a text is only ever rewritten."""
+
+    REWRITTEN = "rewritten"
+    MOVED = "moved"
+    ADDED = "added"
+    DROPPED = "dropped"
+    REPLACED = "replaced"  # dropped, and another added at its place
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlace:
+    """Where a story stands: its section, and its number there from 1. `url` names the story, empty for one of our own."""
+
+    section: str  # its key
+    section_title: str
+    number: int
+    headline: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContentChange:
+    """One change. `field` is which text was rewritten, `was` and `now` its two states; a story has places.
+
+    Of a story that was replaced `before` is the one that went, `after` the one that came.
+    """
+
+    kind: ChangeKind
+    field: str = ""
+    was: str = ""
+    now: str = ""
+    before: ItemPlace | None = None
+    after: ItemPlace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentComparison:
+    """All that two versions say differently, in the order of the page, and how many items are the same, word for word."""
+
+    changes: tuple[ContentChange, ...]
+    kept: int
+
+    def count(self, kind: ChangeKind) -> int:
+        """Count the changes of a kind."""
+        return sum(change.kind is kind for change in self.changes)
+
+
+HEAD_FIELDS = ("subject", "preheader", "intro", "editor")
+ENTRY_FIELDS = ("headline", "kicker", "summary", "why", "note")
+
+
+def compare_contents(before: EditionContent, after: EditionContent) -> ContentComparison:
+    """Compare two versions of an edition, story by story and text by text."""
+    changes = [
+        ContentChange(ChangeKind.REWRITTEN, name, was, now)
+        for name in HEAD_FIELDS
+        if (was := str(getattr(before, name))) != (now := str(getattr(after, name)))
+    ]
+    kept = len(HEAD_FIELDS) - len(changes)
+    old, new = _list_items(before), _list_items(after)
+    moved = _find_moved(old, new)
+    dropped = {(i.place.section, i.place.number): i.place for key, i in old.items() if key not in new}
+    for key, item in new.items():
+        place = item.place
+        if key not in old:
+            gone = dropped.pop((place.section, place.number), None)
+            kind = ChangeKind.REPLACED if gone else ChangeKind.ADDED
+            changes.append(ContentChange(kind, before=gone, after=place))
+            continue
+        own = [ContentChange(ChangeKind.MOVED, before=old[key].place, after=place)] if key in moved else []
+        own += _compare_entries(old[key], item)
+        changes += own
+        kept += not own
+    changes += [ContentChange(ChangeKind.DROPPED, before=place) for place in dropped.values()]
+    block_changes = _compare_blocks(before.blocks, after.blocks)
+    kept += len(after.blocks) - sum(change.kind is not ChangeKind.DROPPED for change in block_changes)
+    return ContentComparison((*changes, *block_changes), kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    place: ItemPlace
+    entry: SectionEntry = field(compare=False)
+
+
+def _list_items(content: EditionContent) -> dict[tuple[str, int], _Item]:
+    """List the stories of an edition in order, by what makes them the same: the address, and which of several of it."""
+    items: dict[tuple[str, int], _Item] = {}
+    for section in content.sections:
+        for number, entry in enumerate(section.entries, 1):
+            name, nth = entry.url or entry.headline, 0
+            while (name, nth) in items:
+                nth += 1
+            place = ItemPlace(section.key, section.title, number, entry.headline, entry.url)
+            items[name, nth] = _Item(place, entry)
+    return items
+
+
+def _find_moved(old: Mapping[tuple[str, int], _Item], new: Mapping[tuple[str, int], _Item]) -> set[tuple[str, int]]:
+    """Find what moved: to another section, or within one, as few stories as explain the new order.
+
+    What only came up because others went or came has not moved.
+    """
+    moved = {key for key, item in new.items() if key in old and old[key].place.section != item.place.section}
+    for section in {item.place.section for item in new.values()}:
+        stayed = [key for key, item in new.items() if item.place.section == section and key in old and key not in moved]
+        steady = _find_longest_rise([old[key].place.number for key in stayed])
+        moved |= {key for index, key in enumerate(stayed) if index not in steady}
+    return moved
+
+
+def _find_longest_rise(numbers: Sequence[int]) -> set[int]:
+    """Return the indices of a longest rising subsequence of different numbers (patience sorting)."""
+    tops: list[int] = []
+    top_indices: list[int] = []
+    previous: list[int | None] = []
+    for index, number in enumerate(numbers):
+        pile = bisect_left(tops, number)
+        previous.append(top_indices[pile - 1] if pile else None)
+        tops[pile : pile + 1], top_indices[pile : pile + 1] = [number], [index]
+    rise, last = set[int](), top_indices[-1] if top_indices else None
+    while last is not None:
+        rise.add(last)
+        last = previous[last]
+    return rise
+
+
+def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
+    changes = [
+        ContentChange(ChangeKind.REWRITTEN, name, old, new, was.place, now.place)
+        for name in ENTRY_FIELDS
+        if (old := str(getattr(was.entry, name))) != (new := str(getattr(now.entry, name)))
+    ]
+    if not _is_same_picture(was.entry.picture, now.entry.picture):
+        old, new = (entry.picture.alt if entry.picture else "" for entry in (was.entry, now.entry))
+        changes.append(ContentChange(ChangeKind.REWRITTEN, "picture", old, new, was.place, now.place))
+    if not changes and replace(was.entry, picture=None) != replace(now.entry, picture=None):
+        changes.append(ContentChange(ChangeKind.REWRITTEN, "details", "", "", was.place, now.place))
+    return changes
+
+
+def _is_same_picture(old: EditionPicture | None, new: EditionPicture | None) -> bool:
+    """Return whether two cuts show the same: a story that comes to lead has its picture in another size."""
+    if old is None or new is None:
+        return old is new
+    is_other_cut = (old.width, old.height) != (new.width, new.height)
+    return (old.alt, old.credit) == (new.alt, new.credit) and (old.hash == new.hash or is_other_cut)
+
+
+def _compare_blocks(before: Sequence[LabelledBlock], after: Sequence[LabelledBlock]) -> list[ContentChange]:
+    old, new = {block.id: block for block in before}, {block.id: block for block in after}
+    changes = []
+    for block_id, block in new.items():
+        if block_id not in old:
+            changes.append(ContentChange(ChangeKind.ADDED, "block", "", _block_text(block)))
+        elif old[block_id] != block:
+            was, now = _block_text(old[block_id]), _block_text(block)
+            changes.append(ContentChange(ChangeKind.REWRITTEN, "block", was, now))
+    gone = [block for block_id, block in old.items() if block_id not in new]
+    return [*changes, *(ContentChange(ChangeKind.DROPPED, "block", _block_text(block)) for block in gone)]
+
+
+def _block_text(block: LabelledBlock) -> str:
+    return " ".join(part for part in (block.headline, block.text, block.name, block.url) if part)

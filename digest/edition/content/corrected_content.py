@@ -1,0 +1,81 @@
+"""What an edition that went out says with its corrections in it, for every place that shows it but its own page, which shows both texts.
+
+Pure. A correction puts right the text of its story wherever that stands, and the subject and the preview line where they quote it, cut or whole.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from digest.edition.content.edition_content import EditionContent, SectionEntry, truncate_text
+from digest.store.correction_models import Correction
+
+_ELLIPSIS = "…"
+_MIN_CUT_LENGTH = 8  # characters of a cut text that tell it from others
+
+
+def correct_entry(entry: SectionEntry, corrections: Iterable[Correction]) -> SectionEntry:
+    """Return a story as it reads now: each correction puts right what the one before it left."""
+    for correction in corrections:
+        if entry.url != correction.url:
+            continue
+        if correction.field == "headline" and entry.headline == correction.was:
+            entry = replace(entry, headline=correction.becomes)
+        elif correction.field == "summary" and entry.summary == correction.was:
+            entry = replace(entry, summary=correction.becomes)
+    return entry
+
+
+def correct_line(line: str, corrections: Iterable[Correction]) -> str:
+    """Return a subject or a preview line as it reads now."""
+    for correction in corrections:
+        line = correct_quote(line, correction.was, correction.becomes)
+    return line
+
+
+def correct_quote(line: str, was: str, becomes: str) -> str:
+    """Put a corrected text into a line that quotes it, whole, or cut by an ellipsis behind the first word in which the two differ."""
+    if was in line:
+        return line.replace(was, becomes)
+    for length in range(len(was) - 1, _MIN_CUT_LENGTH - 1, -1):
+        cut = was[:length]
+        if f"{cut}{_ELLIPSIS}" in line and not becomes.startswith(cut):
+            return line.replace(f"{cut}{_ELLIPSIS}", truncate_text(becomes, length + 1))
+    return line
+
+
+def correct_content(content: EditionContent, corrections: Sequence[Correction]) -> EditionContent:
+    """Return what an edition says now."""
+    if not corrections:
+        return content
+    sections = tuple(
+        replace(section, entries=tuple(correct_entry(entry, corrections) for entry in section.entries))
+        for section in content.sections
+    )
+    return replace(
+        content,
+        subject=correct_line(content.subject, corrections),
+        preheader=correct_line(content.preheader, corrections),
+        sections=sections,
+    )
+
+
+def correct_for_email(content: EditionContent, corrections: Iterable[Correction], now: datetime) -> EditionContent:
+    """Return what an edition says at a moment, for an email that names its stories.
+
+    It has the corrections that were approved by then. Stories with any other are left out: their headline is known to be wrong,
+    and only its author has seen the right one.
+    """
+    made = [each for each in corrections if each.at <= now]
+    approved = [each for each in made if each.mail_approved_at is not None and each.mail_approved_at <= now]
+    open_urls = {each.url for each in made if each.field == "headline" and each not in approved}
+    sections = (
+        replace(section, entries=tuple(entry for entry in section.entries if entry.url not in open_urls))
+        for section in correct_content(content, approved).sections
+    )
+    return replace(content, sections=tuple(section for section in sections if section.entries))
+
+
+def find_corrected_at(corrections: Iterable[Correction], url: str | None = None) -> datetime | None:
+    """Return when an edition, or one story of it, was corrected the last time; None where it never was."""
+    return max((c.at for c in corrections if url is None or c.url == url), default=None)

@@ -1,0 +1,88 @@
+"""What the mails and the pages of an edition are made of: its rendered pieces, and what their headers say."""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from html import unescape
+from typing import Literal
+
+from digest.edition.content.edition_content import RenderedFragment
+from digest.edition.content.placeholders import SlottedText, join_slotted_texts
+from digest.settings import Settings
+from digest.store.models import Edition
+
+# The last two are the five-minute edition, as HTML and as text.
+FragmentKind = Literal["html", "text", "web", "page", "short", "short-text"]
+MAIL_KINDS: tuple[FragmentKind, ...] = ("html", "text", "short", "short-text")
+_REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
+_HREF = re.compile(r'\shref="([^"]+)"')
+_WEB_LINK = re.compile(r"https?://", re.IGNORECASE)
+
+
+def join_fragments(
+    fragments: Collection[RenderedFragment], kind: FragmentKind, omit: Collection[str] = frozenset()
+) -> SlottedText:
+    """Join fragments into a whole page of one kind, without those that `omit` names.
+
+    Raises:
+        ValueError: `omit` names the head or the foot, without which there is no page.
+    """
+    if _REQUIRED_FRAGMENTS & set(omit):
+        raise ValueError(f"head and foot can't be left out of a page (omit: {', '.join(sorted(omit))})")
+    web = {p.name: p for p in fragments if p.kind == "web"} if kind == "web" else {}
+    base = "html" if kind == "web" else kind
+    return join_slotted_texts(web.get(p.name, p).slotted for p in fragments if p.kind == base and p.name not in omit)
+
+
+@dataclass(frozen=True, slots=True)
+class MailableEdition:
+    """An edition with all that approval vouches for, as it stands or as one approved version has it.
+
+    `pieces` stand in reading order; `base_url` is where its links lead, without a slash at its end.
+    """
+
+    name: str
+    number: int
+    subject: str
+    preheader: str
+    sender_name: str
+    sender_address: str
+    reply_to: str
+    list_name: str
+    list_id: str
+    base_url: str
+    pieces: tuple[RenderedFragment, ...]
+
+    def join(self, kind: FragmentKind, omit: Collection[str] = frozenset()) -> SlottedText:
+        """Join its pieces into a whole page of one kind; see `join_fragments`."""
+        return join_fragments(self.pieces, kind, omit)
+
+
+def has_old_placeholders(fragments: Iterable[RenderedFragment]) -> bool:
+    """Return whether a version before 0037 rendered any of the fragments. Any text could contain its placeholders, so none is sent."""
+    return any(fragment.slots is None for fragment in fragments)
+
+
+def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
+    """List the web addresses that the sections of a mail link, each once, in reading order; those of our own pages are left out."""
+    sections = "".join(p.body for p in mailable.pieces if p.kind == "html" and p.name.startswith("section:"))
+    links = dict.fromkeys(unescape(href) for href in _HREF.findall(sections))
+    return tuple(link for link in links if _WEB_LINK.match(link) and not link.startswith(f"{mailable.base_url}/"))
+
+
+def describe_draft(edition: Edition, pieces: Iterable[RenderedFragment], settings: Settings) -> MailableEdition:
+    """Describe an edition as its row, its pieces and the settings have it now."""
+    sender = settings.file.sender
+    return MailableEdition(
+        name=edition.name,
+        number=edition.number,
+        subject=edition.subject,
+        preheader=edition.preheader,
+        sender_name=sender.name,
+        sender_address=sender.address,
+        reply_to=sender.reply_to,
+        list_name=settings.file.publication.name,
+        list_id=sender.list_id,
+        base_url=settings.link_base,
+        pieces=tuple(pieces),
+    )

@@ -1,0 +1,206 @@
+"""Loads what an edition is selected from: candidates, and what earlier editions held."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from digest.collect.articles.storage import find_withheld
+from digest.collect.documents.deadlines import Deadline
+from digest.collect.documents.parsed_document import DateBasis, SummaryBasis
+from digest.collect.texts.event_texts import names_event
+from digest.collect.texts.urls import site_name, usable_url
+from digest.edition.calendar.windows import EditionWindow
+from digest.edition.drafting.past_editions import article_of_past_story, load_past_editions
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.queries import select_editions_before
+from digest.select.exclusion_reasons import WITHDRAWN_REASONS
+from digest.select.stories import merge_same_url
+from digest.select.text_similarity import title_words
+from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, UsedStory
+from digest.store.models import Article, Edition, EditionStory, Source
+from digest.store.past_edition_models import PastEdition
+
+RELATED_LOOKBACK = timedelta(days=120)
+MAX_STORY_ARTICLES = 20  # of an earlier edition's story: what it said is known from so many
+_URLS_PER_QUERY = 500
+_SAME_EVENT_WORDS = 2  # that the titles of two events of one day share, for them to be one
+MAX_EARLIER_ARTICLES = 2000  # earlier articles looked at for "related", the newest
+
+
+def load_candidates(session: Session, window: EditionWindow, release_at: datetime) -> tuple[CandidateArticle, ...]:
+    """Gather the articles of a window, and the events and opportunities that may be announced at a release."""
+    seen_before = _urls_seen_before(session, window, release_at)
+    rows: list[Row[Article, Source]] = []
+    for kind in {k.source_section: k for k in SECTION_KINDS.values()}.values():
+        query = select(Article, Source).join(Source).where(Source.section == kind.source_section)
+        rows += (
+            row
+            for row in session.execute(query.where(kind.candidate_condition(window, release_at)))
+            if kind.has_own_date or window.includes(row[0].dated_at, seen_before=row[0].url in seen_before)
+        )
+    candidates = _read_candidates(session, rows)
+    listed = [c for c in candidates if c.section == "events"]
+    return _sort_candidates(
+        replace(c, section="events") if _announces_event(c, release_at, listed) else c for c in candidates
+    )
+
+
+def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
+    """Make the candidates of articles' rows; what its own site withholds is withdrawn, whoever else lists it."""
+    candidates = [candidate_from_article(*row) for row in rows]
+    withheld = find_withheld(session, {c.url for c in candidates if not c.withdrawn})
+    return [replace(c, withdrawn=True) if c.url in withheld else c for c in candidates]
+
+
+def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: Iterable[CandidateArticle]) -> bool:
+    """Return whether official or own news announces an event ahead: readers look for its date, not for news.
+
+    Where a calendar lists the event the news stays news: it would be announced twice.
+    """
+    starts_at = candidate.starts_at
+    if candidate.section != "news" or starts_at is None or starts_at <= release_at:
+        return False
+    if not (candidate.primary or candidate.own) or not names_event(candidate.title):
+        return False
+    words = title_words(candidate.title)
+    same_day = (c for c in listed if c.starts_at and c.starts_at.date() == starts_at.date())
+    return all(len(words & title_words(c.title)) < _SAME_EVENT_WORDS for c in same_day)
+
+
+def _urls_seen_before(session: Session, window: EditionWindow, release_at: datetime) -> set[str]:
+    """Return the URLs of all articles that earlier editions considered, placed or left out, but for withdrawn pages.
+
+    The stories of an edition are the record of what it considered. Neither row numbers nor times are: on PostgreSQL a
+    lower number may become visible after a higher one, and a date may be corrected after the cut-off.
+    """
+    near = select_editions_before(release_at).where(Edition.cut_off > window.late_from).with_only_columns(Edition.id)
+    stories = session.scalars(
+        select(EditionStory.members).where(
+            EditionStory.edition_id.in_(near), EditionStory.reason.not_in(WITHDRAWN_REASONS)
+        )
+    )
+    return {url for members in stories for url in members}
+
+
+def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateArticle, ...]:
+    """Order candidates by what they say, never by when their rows were made."""
+    return tuple(sorted(candidates, key=lambda c: (c.url, c.source, c.dated_at, c.title, c.link)))
+
+
+def candidate_from_article(article: Article, source: Source) -> CandidateArticle:
+    """Make the value that selection works on of an article's row."""
+    may_picture = source.images in {"own", "licensed"}
+    return CandidateArticle(
+        url=article.url,
+        link=article.link,
+        title=article.title,
+        summary=article.summary,
+        summary_basis=SummaryBasis(article.summary_basis),
+        source=source.name,
+        publisher=source.publisher,
+        dated_at=article.dated_at,
+        has_date=not DateBasis(article.date_basis).is_first_seen,
+        section=source.section,
+        weight=source.weight,
+        primary=source.primary,
+        own=source.own,
+        on_own_site=site_name(source.url) == site_name(article.url),
+        categories=tuple(article.categories),
+        topics=tuple(sorted(source.topics.items())),
+        default_topic=source.default_topic,
+        author=article.author,
+        credit=article.credit,
+        image=article.image_url if may_picture else None,
+        image_alt=article.image_alt,
+        starts_at=article.starts_at or article.announced_at,
+        ends_at=article.ends_at or article.announced_until,
+        all_day=article.all_day,
+        event_zone=article.event_zone,
+        place=article.place,
+        deadline=_stated_deadline(article),
+        featured=article.featured,
+        views=article.views if source.own else None,
+        withdrawn=article.withdrawn_at is not None,
+        superseded=article.superseded,
+    )
+
+
+def _stated_deadline(article: Article) -> Deadline | None:
+    if article.closes_on is None:
+        return None
+    return Deadline(article.closes_on, article.closes_clock, article.closes_zone, article.closes_label)
+
+
+def load_previous_editions(
+    session: Session, window: EditionWindow, release_at: datetime, edition_count: int
+) -> PreviousEditions:
+    """Gather what the last `edition_count` editions held, and the earlier articles that may be offered as related."""
+    recent = select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(edition_count)
+    placed: list[tuple[Edition, EditionStory]] = []
+    for edition in session.scalars(recent):
+        stories = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
+        placed += [(edition, story) for story in session.scalars(stories.order_by(EditionStory.id))]
+    used = [UsedStory(edition.name, url, s.title, edition.number) for edition, s in placed for url in s.members]
+    # Editions of before this installation count among the last ones as far as there are not enough of its own.
+    own_count = len({edition.id for edition, _ in placed})
+    past_editions = load_past_editions(session, release_at, max(0, edition_count - own_count))
+    used += [UsedStory(past.name, s.url, s.headline, past.number) for past in past_editions for s in past.stories]
+    earlier = (
+        select(Article, Source)
+        .join(Source)
+        .where(
+            Article.withdrawn_at.is_(None),
+            Source.section == "news",
+            Article.dated_at <= window.late_from,
+            Article.dated_at > window.opens_at - RELATED_LOOKBACK,
+        )
+        .order_by(Article.dated_at.desc(), Article.url, Source.name)
+        .limit(MAX_EARLIER_ARTICLES)
+    )
+    return PreviousEditions(
+        used_stories=tuple(sorted(used, key=lambda used: used[:3])),
+        earlier_articles=_sort_candidates(
+            c for c in _read_candidates(session, session.execute(earlier)) if not c.withdrawn
+        ),
+        news_stories=tuple(
+            sorted(
+                (*_load_news_stories(session, placed), *_list_past_stories(past_editions)),
+                key=lambda s: (s.edition, s.articles[0].url),
+            )
+        ),
+    )
+
+
+def _list_past_stories(past: Iterable[PastEdition]) -> Iterator[EarlierStory]:
+    """Give the stories of past editions that have a page which readers can be led to, and a number to name them by."""
+    for edition in past:
+        if edition.number is not None and usable_url(edition.address):
+            for story in edition.stories:
+                article = article_of_past_story(story, edition.released_at)
+                yield EarlierStory(edition.name, edition.number, edition.released_at, story.headline, (article,))
+
+
+def _load_news_stories(session: Session, placed: Sequence[tuple[Edition, EditionStory]]) -> tuple[EarlierStory, ...]:
+    """Gather the placed news stories with the texts of their first articles, as far as they are kept."""
+    urls = sorted({url for _, story in placed for url in story.members[:MAX_STORY_ARTICLES]})
+    kept: list[CandidateArticle] = []
+    for start in range(0, len(urls), _URLS_PER_QUERY):
+        query = select(Article, Source).join(Source).where(Source.section == "news")
+        kept += _read_candidates(
+            session, session.execute(query.where(Article.url.in_(urls[start : start + _URLS_PER_QUERY])))
+        )
+    by_url = {article.url: article for article in merge_same_url(kept)}
+    stories = (
+        EarlierStory(
+            edition.name,
+            edition.number,
+            edition.cut_off,
+            story.title,
+            tuple(by_url[url] for url in story.members[:MAX_STORY_ARTICLES] if url in by_url),
+        )
+        for edition, story in placed
+    )
+    return tuple(s for s in stories if s.articles)

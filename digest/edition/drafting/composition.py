@@ -1,0 +1,142 @@
+"""From a stored proposal and its edits to a rendered edition: fold, write, sanitise, render. Pure but for reading templates."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import delete, insert
+from sqlalchemy.orm import Session
+
+from digest.edition.content.edition_content import EditionContent, RenderedFragment
+from digest.edition.drafting.content_builder import EditionIdentity, build_content
+from digest.edition.editing.arrangement import Arrangement, arrange_edition
+from digest.edition.editing.authorship import list_written_parts
+from digest.edition.editing.edits import Edit
+from digest.edition.editing.grown_proposal import GrownProposal
+from digest.edition.rendering.fragments import (
+    create_mail_environment,
+    publication_frame,
+    render_edition,
+    render_subject,
+)
+from digest.edition.rendering.sanitiser import sanitise_content
+from digest.select.values import ScoredStory
+from digest.settings import Settings
+from digest.store.models import Edition, EditionState, EditionStory
+
+REMOVED_REASON = "an editor removed it"
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedEdition:
+    """An edition as its edits make it: what stands where, what it says, and its rendered pieces in order."""
+
+    arrangement: Arrangement
+    content: EditionContent
+    fragments: tuple[RenderedFragment, ...]
+
+
+def compose_edition(
+    grown: GrownProposal, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
+) -> ComposedEdition:
+    """Fold an edition's edits into its proposal, and render what comes of it."""
+    file = settings.file
+    release_day = identity.release_at.astimezone(file.publication.zone).date()
+    return compose_arrangement(arrange_edition(grown, edits, file, release_day), identity, settings)
+
+
+def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> ComposedEdition:
+    """Render what stands where."""
+    frame, templates = publication_frame(settings), create_mail_environment(settings)
+    content = _write_content(arrangement, identity, settings)
+    content = replace(content, subject=render_subject(content, frame, templates))
+    return ComposedEdition(arrangement, content, render_edition(content, frame, templates))
+
+
+def write_proposed_content(grown: GrownProposal, identity: EditionIdentity, settings: Settings) -> EditionContent:
+    """Write what an edition would say without its editors; its subject is not rendered."""
+    return write_edited_content(grown, (), identity, settings)
+
+
+def write_edited_content(
+    grown: GrownProposal, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
+) -> EditionContent:
+    """Write what an edition says by some of its edits; its subject is not rendered."""
+    release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
+    return _write_content(arrange_edition(grown, edits, settings.file, release_day), identity, settings)
+
+
+def _write_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
+    # Sanitised before it is stored, so that what is stored is what is read.
+    return sanitise_content(build_content(arrangement, identity, settings.file, settings.reader_language))
+
+
+def record_content(edition: Edition, composed: ComposedEdition) -> None:
+    """Write into an edition's row what it says, who wrote that, and whether it is enough to go out. It is a draft then."""
+    reason = composed.arrangement.incomplete_reason
+    edition.state = EditionState.INCOMPLETE if reason else EditionState.DRAFT
+    edition.held_because = reason
+    edition.subject, edition.preheader = composed.content.subject, composed.content.preheader
+    edition.content = composed.content.as_json()
+    edition.written_parts = [asdict(part) for part in list_written_parts(composed.arrangement)]
+
+
+@dataclass(frozen=True, slots=True)
+class StoryRow:
+    """What an edition's `story` row says: where a story stands, or why it is left out (then in no order)."""
+
+    scored: ScoredStory
+    section: str | None
+    position: int
+    reason: str
+    supporting_urls: tuple[str, ...]  # of the articles under it
+
+    def as_values(self) -> dict[str, Any]:
+        """Return the row's columns."""
+        lead = self.scored.story.lead
+        return {
+            "section": self.section,
+            "position": self.position,
+            "title": lead.title,
+            "url": lead.url,
+            "score": self.scored.score,
+            "terms": [asdict(t) for t in self.scored.terms],
+            "reason": self.reason,
+            "members": [*(a.url for a in self.scored.story.members), *self.supporting_urls],
+        }
+
+
+def list_story_rows(arrangement: Arrangement) -> dict[str, StoryRow]:
+    """List what an edition's `story` rows say, by the URL of each story's lead.
+
+    Stories under another are among its articles: readers were led to them. What waits in the tray is in no row, because the
+    edition has not considered it: it belongs to the next one unless somebody places it.
+    """
+    rows = [
+        StoryRow(s.original, key, n, "", tuple(a.url for under in s.supporting for a in under.original.story.members))
+        for key, stories in arrangement.sections.items()
+        for n, s in enumerate(stories)
+    ]
+    rows += [StoryRow(out.scored, None, 0, out.reason, ()) for out in arrangement.left_out]
+    rows += [StoryRow(shelved.scored, None, 0, REMOVED_REASON, ()) for shelved in arrangement.removed]
+    return {row.scored.story.lead.url: row for row in rows}
+
+
+def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangement) -> None:
+    """Store an edition's stories in place of those that it had."""
+    session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id))
+    _insert_story_rows(session, edition, list_story_rows(arrangement).values())
+
+
+def update_story_rows(session: Session, edition: Edition, *, before: Arrangement, after: Arrangement) -> None:
+    """Bring an edition's stories from one arrangement to another; those that did not change keep their rows."""
+    old, new = list_story_rows(before), list_story_rows(after)
+    changed = {url for url in old.keys() | new.keys() if old.get(url) != new.get(url)}
+    if gone := sorted(changed & old.keys()):
+        session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.url.in_(gone)))
+    _insert_story_rows(session, edition, (new[url] for url in sorted(changed & new.keys())))
+
+
+def _insert_story_rows(session: Session, edition: Edition, rows: Iterable[StoryRow]) -> None:
+    if values := [{"edition_id": edition.id, **row.as_values()} for row in rows]:
+        session.execute(insert(EditionStory), values)

@@ -1,0 +1,171 @@
+"""From an arrangement to the words of an edition: pure, so that the same arrangement gives the same edition."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from digest.collect.documents.parsed_document import SummaryBasis
+from digest.collect.texts.urls import strip_tracking
+from digest.edition.content import edition_content as content
+from digest.edition.content.edition_content import EntryDate
+from digest.edition.editing.arrangement import ArrangedStory, Arrangement
+from digest.edition.editing.edits import EditionField, StoryField
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.rendering.mail_layout import find_next_deadline
+from digest.select.story_similarity import MAX_RELATED
+from digest.select.values import SummaryOrigin
+from digest.settings import SectionSettings, SettingsFile
+from subscribers.reader_language import ReaderLanguage
+
+# Adults who read English non-fiction silently: M. Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
+WORDS_PER_MINUTE = 238
+MAX_TRIED_HEADLINES = 5  # of which a preheader names two
+_SENTENCE_ENDS = (".", "?", "!", "…")
+
+
+@dataclass(frozen=True, slots=True)
+class EditionIdentity:
+    """What an edition is called and when it goes out."""
+
+    name: str
+    number: int
+    release_at: datetime  # UTC
+
+
+def build_content(
+    arrangement: Arrangement, identity: EditionIdentity, file: SettingsFile, language: ReaderLanguage
+) -> content.EditionContent:
+    """Write the edition: entries in the order of the arrangement, empty sections left out; what editors wrote stands as it is.
+
+    Args:
+        arrangement: what stands where, and what editors wrote.
+        identity: name, number and release.
+        file: the publication's settings: its words, its sections and their titles.
+        language: what readers are written to in.
+    """
+    zone = file.publication.zone
+    release_at = identity.release_at.astimezone(zone)
+    sections = tuple(
+        content.EditionSection(
+            s.key, s.kind, s.title_in(language), SECTION_KINDS[s.kind].section_note(s, release_at, language), entries
+        )
+        for s in file.sections
+        if (entries := tuple(_write_entries(arrangement, s, zone, language)))
+    )
+    leading_first = sorted(sections, key=lambda s: not SECTION_KINDS[s.kind].leads_edition)
+    headlines = [e.headline for s in leading_first for e in s.entries]
+    subject = content.truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name
+    deadline = find_next_deadline(sections)
+    preheader = compose_preheader(headlines[1:], deadline.when if deadline else None, language)
+    written = arrangement.texts
+    intro = written.get(EditionField.INTRO, file.publication.intro)
+    return content.EditionContent(
+        name=identity.name,
+        number=identity.number,
+        subject=written.get(EditionField.SUBJECT, subject),
+        preheader=written.get(EditionField.PREHEADER, preheader),
+        date=language.weekday_date(release_at),
+        minutes=count_reading_minutes(intro, sections, arrangement.blocks),
+        intro=intro,
+        editor=written.get(EditionField.EDITOR, file.publication.editor),
+        sections=sections,
+        blocks=arrangement.blocks,
+        released_on=release_at.date(),
+    )
+
+
+def _write_entries(
+    arrangement: Arrangement, section: SectionSettings, zone: ZoneInfo, language: ReaderLanguage
+) -> Iterator[content.SectionEntry]:
+    stories = arrangement.sections.get(section.key, ())
+    placed = tuple(story.placed for story in stories)
+    entries = SECTION_KINDS[section.kind].write_entries(placed, zone, language, arrangement.pictures)
+    return (_write_over(_list_supporting(entry, story), story) for entry, story in zip(entries, stories, strict=True))
+
+
+def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
+    """Put the stories that stand under one before what is related to it."""
+    if not story.supporting:
+        return entry
+    under = tuple(
+        content.EditionLink(
+            s.texts.get(StoryField.HEADLINE, s.original.story.lead.title),
+            strip_tracking(s.original.story.lead.link),
+            s.original.story.lead.publisher,
+        )
+        for s in story.supporting
+    )
+    links = {link.url: link for link in (*under, *entry.related)}
+    return replace(entry, related=tuple(links.values())[: max(MAX_RELATED, len(under))])
+
+
+def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
+    """Put an editor's texts in place of an entry's; why it leads only where the entry says that."""
+    texts = story.texts
+    is_summary_written = StoryField.SUMMARY in texts
+    return replace(
+        entry,
+        headline=texts.get(StoryField.HEADLINE, entry.headline),
+        summary=texts.get(StoryField.SUMMARY, entry.summary),
+        summary_origin=SummaryOrigin(SummaryBasis.EDITOR) if is_summary_written else entry.summary_origin,
+        kicker=texts.get(StoryField.KICKER, entry.kicker),
+        note=story.note,
+        why=entry.why and texts.get(StoryField.WHY, entry.why),
+        why_is_written=bool(entry.why) and StoryField.WHY in texts,
+    )
+
+
+def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: ReaderLanguage) -> str:
+    """Name what else the edition holds, never the subject again, in at most 90 characters: up to two headlines and the next deadline.
+
+    The deadline has its room first. Of the headlines after the first, the earliest that fits as a whole is named.
+    """
+    due = ""
+    if deadline:
+        due = language.gettext("Next deadline: %(day)s", day=language.short_month_day(deadline.day))
+    if not headlines:
+        return due
+    separator = language.pgettext("between headlines", "; ")
+    around = len(language.gettext("Also: %(headlines)s", headlines="")) + len(_join_sentences("", due, language))
+    room = content.MAX_PREHEADER_LENGTH - around
+    named = content.truncate_text(headlines[0], room)
+    fitting = (f"{named}{separator}{other}" for other in headlines[1:MAX_TRIED_HEADLINES])
+    named = next((longer for longer in fitting if len(longer) <= room), named)
+    return _join_sentences(language.gettext("Also: %(headlines)s", headlines=named), due, language)
+
+
+def _join_sentences(first: str, second: str, language: ReaderLanguage) -> str:
+    """Join two sentences of which the first, a headline, may have no full stop, and either may be empty."""
+    if not second:
+        return first
+    if first.endswith(_SENTENCE_ENDS):
+        return f"{first} {second}"
+    return language.gettext("%(first)s. %(second)s", first=first, second=second)
+
+
+def count_reading_minutes(
+    intro: str, sections: Iterable[content.EditionSection], blocks: Iterable[content.LabelledBlock]
+) -> int:
+    """Return how many minutes it takes to read an edition, to the nearest one and at least one.
+
+    What stands in the mail between masthead and foot counts, sources and dates too, but for the names of who else reported a story.
+    """
+    texts = [intro]
+    for section in sections:
+        texts += [section.title, section.note]
+        texts += [text for entry in section.entries for text in _list_entry_texts(entry)]
+    texts += [text for block in blocks for text in (block.name, block.headline, block.text)]
+    return max(1, round(sum(len(text.split()) for text in texts) / WORDS_PER_MINUTE))
+
+
+def _list_entry_texts(entry: content.SectionEntry) -> Iterator[str]:
+    """List what readers read of an entry."""
+    yield from (entry.kicker, entry.headline, entry.summary, entry.source, entry.date, entry.note, entry.why)
+    yield from entry.details
+    if entry.when:
+        yield from (entry.when.label, entry.when.text)
+    if entry.since:
+        yield from (entry.since.news, entry.since.headline)
+    for link in entry.related:
+        yield from (link.text, link.note)

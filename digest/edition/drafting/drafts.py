@@ -1,0 +1,327 @@
+"""From the articles of a window to a stored draft: propose, check pages, fetch pictures, compose, store.
+
+No network and no rendering happens inside a write transaction. Drafting the same slot again replaces the draft until an
+editor has touched it; from then on it keeps its proposal and its cut-off, and what is new waits in the tray. An edition that
+is approved or further is left alone.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Select, delete, select
+from sqlalchemy.orm import Session
+
+from digest.collect.fetch.result import ContentFetcher
+from digest.collect.texts.urls import strip_tracking
+from digest.collect.visits.page_check import check_pages
+from digest.edition import queries
+from digest.edition.approval.versions import hash_fragment, supersede_outdated_approval
+from digest.edition.archive.corrections import load_carried_blocks
+from digest.edition.calendar.calendar_store import load_calendar, name_release
+from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.edition.calendar.windows import EditionWindow, next_window
+from digest.edition.content.edition_content import AuthoredBlock, RenderedFragment
+from digest.edition.content.placeholders import pack_slots
+from digest.edition.drafting import candidates as gathering
+from digest.edition.drafting.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
+from digest.edition.drafting.content_builder import EditionIdentity
+from digest.edition.drafting.pictures import list_pictured_articles, prepare_pictures
+from digest.edition.drafting.running_blocks import load_running_blocks
+from digest.edition.drafting.word_tables import freeze_word_table, load_word_table
+from digest.edition.editing.arrangement import arrange_edition
+from digest.edition.editing.edit_log import load_edits, load_proposal, store_proposal
+from digest.edition.editing.edits import Edit, find_topic_overrides
+from digest.edition.editing.grown_proposal import GrownProposal, PackedProposal, grow_proposal, pack_proposal
+from digest.edition.kinds import SECTION_KINDS
+from digest.select.advisories import find_advisory
+from digest.select.proposals import propose_edition
+from digest.select.values import CandidateArticle, PreviousEditions, Proposal
+from digest.select.word_rarity import WordTable
+from digest.settings import Settings
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState, Fragment
+from subscribers.errors import ApplicationError
+
+MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first proposal, and of those that took the places
+
+
+class DraftError(ApplicationError):
+    """No draft can be made; the message says why and what to do."""
+
+
+class DraftEditedError(DraftError):
+    """An editor changed the draft while it was made again: `renew_draft` brings it up to date."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftResult:
+    """A draft as it was stored, and what selection proposes now; of an edited draft what is new of that is in the tray."""
+
+    name: str
+    number: int
+    state: EditionState
+    incomplete_reason: str
+    release_at: datetime
+    window: EditionWindow
+    proposal: Proposal
+    article_count: int  # how many were considered
+    warnings: tuple[str, ...] = ()  # pictures that could not be had
+
+
+@dataclass(frozen=True, slots=True)
+class _EditedDraft:
+    """What an editor has touched: its edits, the proposal that they were made on, and the cut-off of that."""
+
+    edits: tuple[Edit, ...]
+    grown: GrownProposal
+    cut_off: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _DraftPlan:
+    """What is decided before anything is selected; `replaced_id` is the id of the draft that is replaced or grows."""
+
+    replaced_id: int | None
+    identity: EditionIdentity
+    window: EditionWindow
+    candidates: tuple[CandidateArticle, ...]
+    previous: PreviousEditions
+    blocks: tuple[AuthoredBlock, ...] = ()  # of earlier editions, that run in this one
+    edited: _EditedDraft | None = None
+    words: WordTable = field(default_factory=WordTable)
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last edit, 0 where there is none."""
+        return self.edited.edits[-1].seq if self.edited else 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDraft:
+    """A draft that is rendered and not stored yet; `fresh` is what selection proposes now."""
+
+    plan: _DraftPlan
+    fresh: GrownProposal
+    packed: PackedProposal
+    composed: ComposedEdition
+    warnings: tuple[str, ...]
+
+
+def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime) -> PreparedDraft:
+    """Choose, arrange and render the edition of the next release slot after `now`.
+
+    Raises:
+        DraftError: the slot's edition is approved or further.
+    """
+    with database.read() as session:
+        plan = _plan_draft(session, settings, now)
+    proposal = _propose_with_rechecks(database, fetcher, settings, plan, now)
+    pictured = list_pictured_articles(settings, proposal)
+    pictures, warnings = prepare_pictures(database, fetcher, settings, pictured, now=now)
+    blocks = tuple(given.block for given in plan.blocks)
+    authors = {given.block.id: given.authors for given in plan.blocks}
+    grown = GrownProposal(proposal, pictures=pictures, blocks=blocks, block_authors=authors)
+    return _compose_draft(plan, grown, settings, warnings, now)
+
+
+def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *, now: datetime) -> PreparedDraft:
+    """Bring a prepared draft up to date with what editors did meanwhile; nothing is fetched or grouped again."""
+    with database.read() as session:
+        edited = _find_edited_draft(session, session.scalar(_select_replaced(draft.plan)))
+    return _compose_draft(replace(draft.plan, edited=edited), draft.fresh, settings, draft.warnings, now)
+
+
+def _compose_draft(
+    plan: _DraftPlan, fresh: GrownProposal, settings: Settings, warnings: tuple[str, ...], now: datetime
+) -> PreparedDraft:
+    edited = plan.edited
+    grown = grow_proposal(edited.grown, fresh.proposal, now) if edited else fresh
+    composed = compose_edition(grown, edited.edits if edited else (), plan.identity, settings)
+    return PreparedDraft(plan, fresh, pack_proposal(grown), composed, warnings)
+
+
+def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> DraftResult:
+    """Store a prepared draft: in place of an untouched draft of its slot, or grown where an editor has touched that.
+
+    Raises:
+        DraftEditedError: it was edited meanwhile.
+        DraftError: the slot's edition was approved meanwhile.
+    """
+    edition = _store_edition(session, draft, now)
+    freeze_word_table(session, draft.plan.window, draft.plan.words)
+    store_proposal(session, edition, draft.packed)
+    replace_story_rows(session, edition, draft.composed.arrangement)
+    replace_fragments(session, edition, draft.composed.fragments)
+    supersede_outdated_approval(session, edition, now=now)
+    return DraftResult(
+        name=edition.name,
+        number=edition.number,
+        state=edition.state,
+        incomplete_reason=edition.held_because,
+        release_at=edition.release_at,
+        window=draft.plan.window,
+        proposal=draft.fresh.proposal,
+        article_count=len(draft.plan.candidates),
+        warnings=draft.warnings,
+    )
+
+
+def _propose_with_rechecks(
+    database: Database, fetcher: ContentFetcher, settings: Settings, plan: _DraftPlan, now: datetime
+) -> Proposal:
+    """Propose, check the pages of the leads, and propose again without those that are gone.
+
+    Pages that an earlier draft found gone, or superseded, are checked first: they may be back.
+    """
+
+    def recheck(
+        candidates: tuple[CandidateArticle, ...], pages: Iterable[CandidateArticle]
+    ) -> tuple[CandidateArticle, ...]:
+        checked = {c.url: c for c in pages}
+        states = check_pages(
+            database,
+            fetcher,
+            {url: strip_tracking(c.link) for url, c in checked.items()},
+            advisories=[url for url, c in checked.items() if c.superseded or find_advisory(c)],
+            workers=settings.file.limits.fetch_workers,
+            now=now,
+        )
+        return tuple(
+            replace(c, withdrawn=not states[c.url].exists, superseded=states[c.url].supersession)
+            if c.url in states
+            else c
+            for c in candidates
+        )
+
+    doubtful = [c for c in plan.candidates if c.withdrawn or c.superseded]
+    candidates = recheck(plan.candidates, doubtful)
+    proposal = _propose_edition(candidates, settings, plan, now)
+    seen = {c.url for c in doubtful}
+    for _ in range(MAX_RECHECK_ROUNDS):
+        fresh = [c for c in proposal.lead_articles if c.url not in seen]
+        seen |= {c.url for c in fresh}
+        before, candidates = candidates, recheck(candidates, fresh)
+        if candidates == before:
+            break
+        proposal = _propose_edition(candidates, settings, plan, now)
+    return proposal
+
+
+def _propose_edition(
+    candidates: tuple[CandidateArticle, ...], settings: Settings, plan: _DraftPlan, now: datetime
+) -> Proposal:
+    edited, zone = plan.edited, settings.file.publication.zone
+    release_day = plan.identity.release_at.astimezone(zone).date()
+    return propose_edition(
+        candidates,
+        select=settings.file.select,
+        sections=settings.file.sections,
+        kinds=SECTION_KINDS,
+        # "Closed" and "past" are meant on the day when readers get it, by their calendar.
+        now=max(now, plan.identity.release_at).astimezone(zone),
+        previous=plan.previous,
+        links=arrange_edition(edited.grown, edited.edits, settings.file, release_day).links if edited else (),
+        topic_overrides=find_topic_overrides(edited.edits) if edited else {},
+        words=plan.words,
+    )
+
+
+def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPlan:
+    publication, calendar = settings.file.publication, load_calendar(session, settings.file)
+    release, existing = queries.find_next_release(session, calendar, now)
+    release_at = release.release_at
+    if existing is not None and existing.state not in queries.UNAPPROVED_STATES:
+        raise DraftError(_explain_refusal(existing, publication.zone))
+    edited = _find_edited_draft(session, existing)
+    window = next_window(edited.cut_off if edited else now, queries.last_cut_off_before(session, release_at))
+    window = replace(window, cut_off=now)
+    return _DraftPlan(
+        replaced_id=existing.id if existing else None,
+        identity=EditionIdentity(
+            name_edition_for(session, calendar, release, existing),
+            queries.next_edition_number(session, publication.first_number),
+            release_at,
+        ),
+        window=window,
+        candidates=gathering.load_candidates(session, window, release_at),
+        previous=gathering.load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
+        blocks=(
+            *load_carried_blocks(session, release_at, settings.link_base, publication.zone, settings.reader_language),
+            *load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
+        ),
+        edited=edited,
+        words=load_word_table(session, window),
+    )
+
+
+def _find_edited_draft(session: Session, edition: Edition | None) -> _EditedDraft | None:
+    edits = load_edits(session, edition) if edition else ()
+    grown = load_proposal(session, edition) if edition and edits else None
+    return _EditedDraft(edits, grown, edition.cut_off) if edition and grown else None
+
+
+def _explain_refusal(existing: Edition, zone: ZoneInfo) -> str:
+    due = f"{existing.release_at.astimezone(zone):%A, %B %d, %H:%M %Z}"
+    if existing.state == EditionState.APPROVED:
+        return (
+            f"{existing.name} is approved already, for {due}. To change it, take its approval back first "
+            f"('digest approve {existing.name} --void'), then draft again."
+        )
+    return f"{existing.name} is {existing.state}, and its release is {due}: the next edition is drafted after that."
+
+
+def name_edition_for(
+    session: Session, calendar: ReleaseCalendar, release: PlannedRelease, existing: Edition | None
+) -> str:
+    """Name the edition of a release; one that is drafted again keeps its name, unless it moves to another week."""
+    if existing is not None and existing.release_at == release.release_at:
+        return existing.name
+    others = select(Edition.name).where(Edition.id != existing.id) if existing else select(Edition.name)
+    return name_release(calendar, release, set(session.scalars(others)))
+
+
+def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edition:
+    plan, slot = draft.plan, queries.release_slot(draft.plan.identity.release_at)
+    edition = session.scalar(_select_replaced(plan).with_for_update())
+    if edition is None:
+        edition = Edition()
+        session.add(edition)
+    elif edition.state not in queries.UNAPPROVED_STATES:  # approved while this draft was made: the approval stands
+        raise DraftError(f"{edition.name} was approved while this draft was made: nothing was changed.")
+    elif (edited := _find_edited_draft(session, edition)) and edited.edits[-1].seq != plan.last_seq:
+        raise DraftEditedError(f"{edition.name} was edited while this draft was made. Draft it again.")
+    edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
+    edition.opens_at = plan.window.opens_at
+    # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.
+    edition.cut_off = plan.edited.cut_off if plan.edited else plan.window.cut_off
+    edition.release_at = plan.identity.release_at
+    record_content(edition, draft.composed)
+    edition.drafted_at = now
+    session.flush()
+    return edition
+
+
+def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
+    """Ask for the edition whose place a draft takes: that of its slot, else the one that was found when it was planned."""
+    slot = queries.release_slot(plan.identity.release_at)
+    here = select(Edition).where((Edition.slot == slot) | (Edition.id == plan.replaced_id))
+    return here.order_by(Edition.slot != slot).limit(1)
+
+
+def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
+    """Store an edition's rendered fragments, in order, in place of those it had."""
+    session.execute(delete(Fragment).where(Fragment.edition_id == edition.id))
+    for position, fragment in enumerate(fragments):
+        session.add(
+            Fragment(
+                edition_id=edition.id,
+                kind=fragment.kind,
+                name=fragment.name,
+                position=position,
+                body=fragment.body,
+                slots=pack_slots(fragment.slots),
+                hash=hash_fragment(fragment.body, fragment.slots),
+            )
+        )

@@ -1,0 +1,56 @@
+"""Editions that went out before this installation: stored, and read back for repeats and for stories that go on."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from digest.collect.documents.past_edition import PastEditionPage
+from digest.collect.texts.urls import site_name
+from digest.edition.calendar.windows import name_edition
+from digest.select.values import CandidateArticle
+from digest.store.past_edition_models import PastEdition, PastStory
+
+
+def store_past_edition(
+    session: Session,
+    page: PastEditionPage,
+    address: str,
+    released_at: datetime,
+    *,
+    zone: ZoneInfo,
+    actor: str,
+    now: datetime,
+) -> bool:
+    """Store a past edition in place of what was imported from the same address; return whether something was."""
+    before = session.scalar(select(PastEdition).where(PastEdition.address == address))
+    if before is not None:
+        session.delete(before)
+        session.flush()
+    session.add(
+        PastEdition(
+            address=address,
+            name=name_edition(released_at, zone, ()),
+            number=page.number,
+            title=page.title,
+            released_at=released_at,
+            imported_at=now,
+            imported_by=actor,
+            stories=[PastStory(url=s.url, headline=s.headline, summary=s.summary) for s in page.stories],
+        )
+    )
+    session.flush()
+    return before is not None
+
+
+def load_past_editions(session: Session, before: datetime, count: int) -> list[PastEdition]:
+    """Return the last `count` past editions of before a release, the newest first, with their stories."""
+    query = select(PastEdition).where(PastEdition.released_at < before).options(selectinload(PastEdition.stories))
+    return list(session.scalars(query.order_by(PastEdition.released_at.desc(), PastEdition.id.desc()).limit(count)))
+
+
+def article_of_past_story(story: PastStory, released_at: datetime) -> CandidateArticle:
+    """Make the value that selection compares with from a story of a past edition: its words are all that is kept."""
+    site = site_name(story.url)
+    return CandidateArticle(story.url, story.url, story.headline, story.summary, site, site, released_at)

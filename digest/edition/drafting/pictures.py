@@ -1,0 +1,114 @@
+"""The pictures of an edition: found or fetched, cut to the mail's shapes, and stored."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from digest.collect.articles.images import (
+    PreparedImage,
+    crop_image,
+    cut_address,
+    fetch_image,
+    find_image,
+    prepare_uploaded_image,
+    store_image,
+)
+from digest.collect.codec.encoded_image import CropShape, ImageError
+from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.edition.content.edition_content import EditionPicture, PictureCuts
+from digest.edition.kinds import SECTION_KINDS
+from digest.select.values import CandidateArticle, Proposal
+from digest.settings import Settings
+from digest.store.engine import Database
+
+LEAD_SIZE = (560, 315)  # CSS pixels, as the template shows them; the files have twice as many
+THUMB_SIZE = (120, 80)
+
+
+def prepare_pictures(
+    database: Database,
+    fetcher: ContentFetcher,
+    settings: Settings,
+    articles: Iterable[CandidateArticle],
+    *,
+    now: datetime,
+) -> tuple[dict[str, PictureCuts], tuple[str, ...]]:
+    """Get the pictures of articles by their `image`, and say which could not be had.
+
+    A picture that fails costs the story its picture and nothing else.
+    """
+    cuts_by_url: dict[str, PictureCuts] = {}
+    warnings: list[str] = []
+    for candidate in articles:
+        if not candidate.image or candidate.image in cuts_by_url:
+            continue
+        try:
+            cuts_by_url[candidate.image] = cut_article_picture(database, fetcher, settings, candidate, now)
+        except (FetchError, ImageError) as exc:
+            warnings.append(f"no picture for “{candidate.title}”: {exc}")
+    return cuts_by_url, tuple(warnings)
+
+
+def list_pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
+    """Return the articles of a proposal that lead where pictures are shown."""
+    for section in settings.file.sections:
+        if SECTION_KINDS[section.kind].shows_pictures:
+            yield from (placed.scored.story.lead for placed in proposal.sections.get(section.key, ()))
+
+
+def cut_article_picture(
+    database: Database, fetcher: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
+) -> PictureCuts:
+    """Return the cuts of an article's picture: fetched where it is not kept yet, and cut where its cuts are not.
+
+    Raises:
+        FetchError: it could not be fetched.
+        ImageError: what came is no usable picture.
+    """
+    url = candidate.image or ""
+    alt, publisher = candidate.image_alt or "", candidate.publisher
+    credit = settings.reader_language.gettext("Picture: %(publisher)s", publisher=publisher) if publisher else ""
+    with database.read() as session:
+        row = find_image(session, url)
+        if row and (kept := _find_cuts(session, url, since=row.made_at)):
+            return _describe_cuts(kept, alt, credit)
+        body = row.body if row else b""
+    whole = None if body else fetch_image(fetcher, url, settings.file.limits)
+    return _store_cuts(database, url, body, whole, alt, credit, now)
+
+
+def cut_uploaded_picture(
+    database: Database, settings: Settings, body: bytes, *, alt: str, credit: str, now: datetime
+) -> PictureCuts:
+    """Return the cuts of a picture that somebody uploaded, decoded and encoded anew in a child process.
+
+    Raises:
+        ImageError: it is no usable picture: SVG, broken, too many pixels or bytes, or too small to show.
+    """
+    whole = prepare_uploaded_image(body, settings.file.limits)
+    return _store_cuts(database, whole.source_url, b"", whole, alt, credit, now)
+
+
+def _find_cuts(session: Session, url: str, *, since: datetime) -> dict[CropShape, str] | None:
+    """Return the hashes of a kept picture's cuts; None where one is not kept, or may be of a picture of before `since`."""
+    rows = {shape: find_image(session, cut_address(url, shape)) for shape in CropShape}
+    hashes = {shape: row.hash for shape, row in rows.items() if row and row.made_at >= since}
+    return hashes if hashes.keys() == rows.keys() else None
+
+
+def _describe_cuts(hashes: Mapping[CropShape, str], alt: str, credit: str) -> PictureCuts:
+    return PictureCuts(
+        EditionPicture(hashes[CropShape.LEAD], *LEAD_SIZE, alt=alt, credit=credit),
+        EditionPicture(hashes[CropShape.THUMB], *THUMB_SIZE, alt=alt, credit=credit),
+    )
+
+
+def _store_cuts(
+    database: Database, url: str, body: bytes, whole: PreparedImage | None, alt: str, credit: str, now: datetime
+) -> PictureCuts:
+    cuts = {shape: crop_image(url, body or (whole.body if whole else b""), shape) for shape in CropShape}
+    with database.write() as session:
+        for picture in [*([whole] if whole else []), *cuts.values()]:
+            store_image(session, picture, now)
+    return _describe_cuts({shape: picture.hash for shape, picture in cuts.items()}, alt, credit)

@@ -1,0 +1,250 @@
+"""The arrangement of an edition: the stored proposal and the edits in force folded together, what stands where.
+
+The fold is pure and total: the same values give the same arrangement, and no edit whatever makes it fail. An edit whose target
+is gone has no effect, and its outcome says why.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from digest.edition.content.edition_content import (
+    SPONSOR_BLOCK_ID,
+    AuthoredBlock,
+    EditionPicture,
+    LabelledBlock,
+    PictureCuts,
+)
+from digest.edition.editing.board_story import BoardStory, EditedPicture, Removal, StoryState
+from digest.edition.editing.edits import Edit, find_undone
+from digest.edition.editing.grown_proposal import GrownProposal, TrayStory
+from digest.edition.editing.story_board import StoryBoard
+from digest.edition.kinds import SECTION_KINDS
+from digest.select.proposals import explain_shortage
+from digest.select.section_filler import NEWS_SECTION
+from digest.select.story_links import StoryLink
+from digest.select.summary_choice import StorySummary, choose_summary
+from digest.select.values import LeftOutStory, PlacedStory, ScoredStory
+from digest.settings import SettingsFile
+
+_CHOSEN_PICTURE = "chosen:"  # begins the name of a picture that an editor chose, in place of its address
+
+
+@dataclass(frozen=True, slots=True)
+class ArrangedStory:
+    """A story in the edition. `placed` is what its entry is written from; `texts` are written over that, by `StoryField`.
+
+    `original` is the story as it was proposed, with the edits on its articles; `edits` are the numbers of those that touched it,
+    `text_edits` of those that wrote the texts.
+    """
+
+    placed: PlacedStory
+    original: ScoredStory
+    texts: Mapping[str, str]
+    text_edits: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
+    pinned: bool = False
+    picture: EditedPicture | None = None
+    supporting: tuple["ArrangedStory", ...] = ()
+    edits: tuple[int, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """The canonical address of the article that leads it, by which edits name it."""
+        return self.original.story.lead.url
+
+    @property
+    def original_summary(self) -> StorySummary:
+        """The summary at full length that the story has without its editors."""
+        return choose_summary(self.original.story)
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedStory:
+    """A story on the shelf: what an editor removed, by which edit, and from where (no section: from the tray or the left-out).
+
+    `came_up` is the canonical address of the story that took its place; empty where none did, which `unfilled` explains.
+    """
+
+    scored: ScoredStory
+    edit: Edit
+    section: str
+    position: int  # from 0
+    came_up: str
+    unfilled: str
+
+
+@dataclass(frozen=True, slots=True)
+class EditOutcome:
+    """What came of an edit: in force and at work, taken back by the edit `undone_by`, or idle for the reason given.
+
+    `stood_in` is the section in which the story stood that the edit names: empty where it stood in none, None where that is not
+    known, because the edit was taken back or names no story. `came_up` are the canonical addresses of the stories that took the
+    place of what the edit dropped, `unfilled` says why none did, `came_first` whether the story that it names stood first in its
+    section after it.
+    """
+
+    edit: Edit
+    undone_by: int | None = None
+    idle_reason: str = ""
+    stood_in: str | None = None
+    came_up: tuple[str, ...] = ()
+    came_first: bool = False
+    unfilled: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """What stands where. `sections` has every section of the settings, also an empty one.
+
+    `blocks` are those that run on the day of the release, `resting_blocks` those that run on other days.
+    """
+
+    sections: Mapping[str, tuple[ArrangedStory, ...]]
+    left_out: tuple[LeftOutStory, ...]
+    tray: tuple[TrayStory, ...]
+    removed: tuple[RemovedStory, ...]  # the latest first
+    texts: Mapping[str, str]  # of the edition, by `EditionField`
+    blocks: tuple[LabelledBlock, ...]
+    resting_blocks: tuple[LabelledBlock, ...]
+    pictures: Mapping[str, PictureCuts]  # by the `image` of the leads in `sections`
+    outcomes: tuple[EditOutcome, ...]
+    links: tuple[StoryLink, ...]  # what editors put together or apart, for what is grouped anew
+    story_names: Mapping[str, str]  # the lead's URL of the story that holds an article, by the article's URL
+    next_up: Mapping[str, str]  # the lead's URL of the story that comes up for a dropped one, by section
+    given_blocks: tuple[AuthoredBlock, ...]  # that were there before the first edit
+    incomplete_reason: str = ""
+
+    def name_target(self, target: str) -> str:
+        """Return one name for all that name the same story; anything else is its own name."""
+        return self.story_names.get(target, target)
+
+    def find_block(self, block_id: str) -> LabelledBlock | None:
+        """Find a labelled block, also one that does not run in this edition."""
+        return next((block for block in (*self.blocks, *self.resting_blocks) if block.id == block_id), None)
+
+    def find_story(self, url: str) -> ArrangedStory | None:
+        """Find the story of the edition that holds an article, also under another; None where it is not in the edition."""
+        name = self.name_target(url)
+        placed = [story for stories in self.sections.values() for story in stories]
+        everything = placed + [under for story in placed for under in story.supporting]
+        return next((story for story in everything if story.url == name), None)
+
+
+def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsFile, release_day: date) -> Arrangement:
+    """Fold an edition's edits into its proposal.
+
+    Args:
+        grown: the stored proposal.
+        edits: all edits of the edition, in order, also those that were taken back.
+        file: the publication's settings: its sections and their rules.
+        release_day: the day of the release in the publication's zone, which decides what blocks run.
+    """
+    board = StoryBoard(grown, file.sections, _list_given_blocks(grown, file))
+    undone = find_undone(edits)
+    outcomes = []
+    for edit in edits:
+        if edit.is_undo or edit.seq in undone:
+            outcomes.append(EditOutcome(edit, undone.get(edit.seq)))
+            continue
+        story = board.find_story(edit.target)
+        stood_in = story.section if story else None
+        idle_reason = board.apply_edit(edit)
+        came_up, came_first = tuple(board.came_up.get(edit.seq, ())), story is not None and board.stands_first(story)
+        unfilled = board.unfilled.get(edit.seq, "")
+        outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled))
+    return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
+
+
+def _list_given_blocks(grown: GrownProposal, file: SettingsFile) -> list[LabelledBlock]:
+    """List the blocks that are there before the first edit: the sponsor's of the settings, and those that earlier editions wrote."""
+    paid = file.sponsor
+    sponsor = (
+        [LabelledBlock(SPONSOR_BLOCK_ID, "sponsor", paid.headline, paid.name, paid.text, paid.url)] if paid else []
+    )
+    return [*sponsor, *grown.blocks]
+
+
+def _read_arrangement(
+    board: StoryBoard, grown: GrownProposal, outcomes: tuple[EditOutcome, ...], file: SettingsFile, release_day: date
+) -> Arrangement:
+    pictures: dict[str, PictureCuts] = dict(grown.pictures)
+    sections = {
+        key: tuple(_arrange_story(story, pictures) for story in stories) for key, stories in board.sections.items()
+    }
+    news_count = sum(
+        len(stories)
+        for key, stories in sections.items()
+        if SECTION_KINDS[board.settings[key].kind].source_section == NEWS_SECTION
+    )
+    removals = [(s.removal, s) for s in board.stories if s.removal and s.state is StoryState.REMOVED]
+    return Arrangement(
+        sections=sections,
+        left_out=tuple(LeftOutStory(s.scored, s.reason) for s in board.stories if s.state is StoryState.LEFT_OUT),
+        tray=tuple(
+            TrayStory(s.scored, s.arrived_at, s.joins)
+            for s in board.stories
+            if s.state is StoryState.WAITING and s.arrived_at
+        ),
+        removed=tuple(_removed_story(removal, s) for removal, s in sorted(removals, key=_newest_first)),
+        texts=board.texts,
+        blocks=tuple(block for block in board.blocks.values() if block.runs_on(release_day)),
+        resting_blocks=tuple(block for block in board.blocks.values() if not block.runs_on(release_day)),
+        pictures=pictures,
+        outcomes=outcomes,
+        links=tuple(board.links),
+        story_names={a.url: s.story.lead.url for s in board.stories for a in s.story.members},
+        given_blocks=tuple(
+            AuthoredBlock(block, grown.block_authors.get(block.id, ())) for block in _list_given_blocks(grown, file)
+        ),
+        next_up={key: following.story.lead.url for key in sections if (following := board.find_next(key))},
+        incomplete_reason=explain_shortage(news_count, file.select.minimum),
+    )
+
+
+def _newest_first(pair: tuple[Removal, BoardStory]) -> tuple[int, str]:
+    removal, story = pair
+    return (-removal.edit.seq, story.story.lead.url)
+
+
+def _removed_story(removal: Removal, story: BoardStory) -> RemovedStory:
+    return RemovedStory(
+        story.scored, removal.edit, removal.section, removal.position, removal.came_up, removal.unfilled
+    )
+
+
+def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> ArrangedStory:
+    """Read a placed story off the board; a picture that an editor chose joins `pictures` under a name of its own."""
+    scored = story.scored if story.topic is None else replace(story.scored, topic=story.topic)
+    if story.picture:
+        scored = _with_picture(scored, story.picture, pictures)
+    written = story.current_texts()
+    return ArrangedStory(
+        placed=PlacedStory(scored, story.related),
+        original=story.scored,
+        texts={name: text.text for name, text in written.items() if text.text is not None},
+        text_edits={name: text.seq for name, text in written.items()},
+        note=story.note,
+        pinned=story.pinned_at is not None,
+        picture=story.picture,
+        supporting=tuple(_arrange_story(s, pictures) for s in story.supporting),
+        edits=tuple(sorted(set(story.edits))),
+    )
+
+
+def _with_picture(scored: ScoredStory, chosen: EditedPicture, pictures: dict[str, PictureCuts]) -> ScoredStory:
+    lead = scored.story.lead
+    cuts = None if chosen.hidden else chosen.cuts or pictures.get(lead.image or "")
+    image = None
+    if cuts:
+        image = f"{_CHOSEN_PICTURE}{lead.url}"
+        pictures[image] = PictureCuts(_describe(cuts.lead, chosen), _describe(cuts.thumb, chosen))
+    return replace(scored, story=replace(scored.story, lead=replace(lead, image=image)))
+
+
+def _describe(picture: EditionPicture, chosen: EditedPicture) -> EditionPicture:
+    return replace(
+        picture,
+        alt=picture.alt if chosen.alt is None else chosen.alt,
+        credit=picture.credit if chosen.credit is None else chosen.credit,
+    )

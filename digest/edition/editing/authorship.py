@@ -1,0 +1,194 @@
+"""Who wrote what an edition shows: every text, link, and image that came from an editor, with its authors. Pure.
+
+The authors of a part are all who wrote it, up to the edit whose words are shown. Edits that were undone since count too: the next
+author's form may have held their words. Saving again what an edit in force already says makes nobody an author, and neither
+does anything that only moves, drops, merges, or splits.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditKind, StoryField
+
+if TYPE_CHECKING:
+    # Arranging imports half a second of grouping and ranking, which sending does without.
+    from digest.edition.editing.arrangement import ArrangedStory, Arrangement
+
+# Names of parts beside `EditionField` and `StoryField`.
+STORY_PART, BLOCK_PART, PICTURE_PART, TOPIC_PART, NOTE_PART = "story", "block", "picture", "topic", "note"
+CORRECTION_PART = "correction"  # of an edition that went out, as its email has it
+SETTINGS_PART = "settings"  # of the publication; `item` is the table
+EDITS_PART = "edits"  # of an edition that was last changed before authors were recorded: anything at all
+_STORY_PARTS = {EditKind.NOTE: NOTE_PART, EditKind.TOPIC: TOPIC_PART, EditKind.PICTURE: PICTURE_PART}
+_BLOCK_WORDS = ("kind", "headline", "name", "text", "url")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class WrittenPart:
+    """A part of an edition and one of its authors, by their name in the audit log.
+
+    `part` is an `EditionField`, a `StoryField`, or one of the names above; `item` is the headline of the story or block that the
+    part belongs to, or empty.
+    """
+
+    actor: str
+    part: str
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """What was written in one place; `words` are empty where it was taken away."""
+
+    actors: tuple[str, ...]
+    words: str
+    in_force: bool
+
+
+def list_written_parts(arrangement: "Arrangement") -> tuple[WrittenPart, ...]:
+    """List what editors wrote of what an edition shows, once for each author."""
+    return tuple(sorted(set(_PartFinder(arrangement).list_parts())))
+
+
+def find_block_authors(edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
+    """Return who wrote a block, from all edits of it in order, each with whether it is in force."""
+    return _find_authors([_Writing((edit.actor,), _read_block_words(edit), in_force) for edit, in_force in edits])
+
+
+class _PartFinder:
+    """Finds the authors of the parts of one arrangement."""
+
+    def __init__(self, arrangement: "Arrangement") -> None:
+        self._arrangement = arrangement
+        self._places = _PlaceNames(arrangement)
+        self._writings: dict[tuple[str, str], list[_Writing]] = defaultdict(list)
+        for block, authors in arrangement.given_blocks:
+            words = _dump([getattr(block, name) for name in _BLOCK_WORDS])
+            self._writings[BLOCK_PART, f"{BLOCK_PREFIX}{block.id}"].append(_Writing(authors, words, in_force=True))
+        for outcome in arrangement.outcomes:
+            if found := _read_words(outcome.edit):
+                part, words = found
+                place_name = self._places.name_place(part, outcome.edit.target)
+                writing = _Writing((outcome.edit.actor,), words, outcome.undone_by is None)
+                self._writings[part, place_name].append(writing)
+
+    def list_parts(self) -> Iterator[WrittenPart]:
+        for name, text in self._arrangement.texts.items():
+            if text.strip():
+                yield from self._name_authors(name, EDITION_TARGET)
+        for block in self._arrangement.blocks:
+            yield from self._name_authors(BLOCK_PART, f"{BLOCK_PREFIX}{block.id}", block.headline)
+        for stories in self._arrangement.sections.values():
+            for story in stories:
+                yield from self._list_story_parts(story)
+                for under in story.supporting:
+                    # Readers see its headline, which is a link.
+                    yield from self._list_added(under)
+                    if StoryField.HEADLINE in under.texts:
+                        yield from self._name_story_authors(StoryField.HEADLINE, under)
+
+    def _list_story_parts(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
+        yield from self._list_added(story)
+        shown = [name for name, text in story.texts.items() if text.strip()]
+        shown += [NOTE_PART] if story.note.strip() else []
+        shown += [TOPIC_PART] if story.placed.scored.topic != story.original.topic else []
+        picture = story.picture
+        if picture and not picture.hidden and (picture.cuts or picture.alt or picture.credit):
+            shown.append(PICTURE_PART)
+        for part in shown:
+            yield from self._name_story_authors(part, story)
+
+    def _list_added(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
+        for article in story.original.story.members:
+            yield from self._name_authors(STORY_PART, article.url, _headline_of(story))
+
+    def _name_story_authors(self, part: str, story: "ArrangedStory") -> Iterator[WrittenPart]:
+        return self._name_authors(part, self._places.name_place(part, story.url), _headline_of(story))
+
+    def _name_authors(self, part: str, place: str, item: str = "") -> Iterator[WrittenPart]:
+        writings = self._writings.get((part, place), ())
+        return (WrittenPart(actor, part, item) for actor in _find_authors(writings))
+
+
+def _headline_of(story: "ArrangedStory") -> str:
+    return story.texts.get(StoryField.HEADLINE, story.original.story.lead.title)
+
+
+def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
+    """Return who wrote what one place shows: all up to the last in force, but for those who only saved the same again."""
+    ends = [number for number, writing in enumerate(writings, 1) if writing.in_force and writing.words]
+    authors: dict[str, None] = {}
+    in_force: set[str] = set()
+    for writing in writings[: max(ends, default=0)]:
+        if writing.words and writing.words not in in_force:
+            authors |= dict.fromkeys(writing.actors)
+            in_force |= {writing.words} if writing.in_force else set()
+    return tuple(authors)
+
+
+def _read_words(edit: Edit) -> tuple[str, str] | None:
+    """Return which part an edit writes, and its words in a form that can be compared; None where it writes nothing."""
+    if edit.kind == EditKind.TEXT:
+        return edit.text("field"), edit.text("text").strip()
+    if edit.kind in {EditKind.NOTE, EditKind.TOPIC}:
+        part = NOTE_PART if edit.kind == EditKind.NOTE else TOPIC_PART
+        return part, edit.text(part if part == TOPIC_PART else "text").strip()
+    if edit.kind == EditKind.PICTURE:
+        described = [edit.value.get(name) or None for name in ("cuts", "alt", "credit")]
+        is_shown = edit.flag("shown", default=True) and any(described)
+        return PICTURE_PART, _dump(described) if is_shown else ""
+    if edit.kind == EditKind.ADD:
+        return STORY_PART, _dump(edit.value.get("article"))
+    if edit.kind == EditKind.BLOCK:
+        return BLOCK_PART, _read_block_words(edit)
+    return None
+
+
+def _read_block_words(edit: Edit) -> str:
+    is_removed = edit.flag("removed", default=False)
+    return "" if is_removed else _dump([edit.value.get(name) or "" for name in _BLOCK_WORDS])
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+class _PlaceNames:
+    """Gives one name to all articles that were ever in one story, so that no merge or split takes a text from its authors."""
+
+    def __init__(self, arrangement: "Arrangement") -> None:
+        self._names: dict[str, str] = dict(arrangement.story_names)
+        for stories in arrangement.sections.values():
+            for each in (each for story in stories for each in (story, *story.supporting)):
+                for article in each.original.story.members:
+                    self._join(article.link, each.url)
+        for link in arrangement.links:
+            first, *others = sorted(link.urls | link.apart_from)
+            for other in others:
+                self._join(first, other)
+        for edit in (outcome.edit for outcome in arrangement.outcomes):
+            # A merge that was undone, too: a text may have come over while it was in force.
+            for other in edit.texts("others") if edit.kind == EditKind.MERGE else ():
+                self._join(edit.target, other)
+
+    def name_place(self, part: str, target: str) -> str:
+        """Name the place in which an edit of a target writes a part. An added story is an article, whatever story holds it."""
+        return target if part in {STORY_PART, BLOCK_PART} else self._find(target)
+
+    def _find(self, name: str) -> str:
+        while (parent := self._names.get(name, name)) != name:
+            name = parent
+        return name
+
+    def _join(self, one: str, other: str) -> None:
+        first, second = self._find(one), self._find(other)
+        if first != second:
+            self._names[first] = second
+
+
+def read_written_parts(stored: Sequence[Mapping[str, str]]) -> tuple[WrittenPart, ...]:
+    """Read the plain form back, which `dataclasses.asdict` gives."""
+    return tuple(WrittenPart(**part) for part in stored)

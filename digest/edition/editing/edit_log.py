@@ -1,0 +1,97 @@
+"""The rows behind an edition's arrangement: its edits, appended only, and its stored proposal."""
+
+import threading
+from collections import OrderedDict
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition.editing.edits import Edit
+from digest.edition.editing.grown_proposal import GrownProposal, PackedProposal, unpack_proposal
+from digest.long_lived import set_long_lived_aside
+from digest.store.models import Edition, EditionEdit, EditionProposal
+
+MAX_CACHED_PROPOSALS = 4  # of one process; a week of 5,000 articles takes some 30 MB
+LARGE_PROPOSAL = 1_000  # stories left out
+
+
+def load_edits(session: Session, edition: Edition) -> tuple[Edit, ...]:
+    """Return an edition's edits in order, also those that were taken back."""
+    rows = session.scalars(select(EditionEdit).where(EditionEdit.edition_id == edition.id).order_by(EditionEdit.seq))
+    return tuple(Edit(row.seq, row.at, row.actor, row.kind, row.target, row.value, row.undoes) for row in rows)
+
+
+def append_edit(session: Session, edition: Edition, edit: Edit) -> None:
+    """Append an edit, which has the number after the last; the caller has locked the edition."""
+    session.add(
+        EditionEdit(
+            edition_id=edition.id,
+            seq=edit.seq,
+            at=edit.at,
+            actor=edit.actor,
+            kind=edit.kind,
+            target=edit.target,
+            value=dict(edit.value),
+            undoes=edit.undoes,
+        )
+    )
+    session.flush()
+
+
+class ProposalCache:
+    """The proposals that this process read last, by their hash: they never change under one."""
+
+    def __init__(self, size: int = MAX_CACHED_PROPOSALS) -> None:
+        """Begin with none."""
+        self._size = size
+        self._proposals: OrderedDict[str, GrownProposal] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, proposal_hash: str) -> GrownProposal | None:
+        """Return a proposal if it is here."""
+        with self._lock:
+            found = self._proposals.get(proposal_hash)
+            if found is not None:
+                self._proposals.move_to_end(proposal_hash)
+            return found
+
+    def keep(self, proposal_hash: str, grown: GrownProposal) -> None:
+        """Keep a proposal, in place of the one that was asked for longest ago."""
+        with self._lock:
+            self._proposals[proposal_hash] = grown
+            while len(self._proposals) > self._size:
+                self._proposals.popitem(last=False)
+        if len(grown.proposal.left_out) >= LARGE_PROPOSAL:
+            # An edit's fold brings about a full collection, which took two thirds of its time.
+            set_long_lived_aside()
+
+
+_CACHE = ProposalCache()
+
+
+def proposal_hash_of(session: Session, edition: Edition) -> str | None:
+    """Return the hash of an edition's stored proposal; None where it has none."""
+    return session.scalar(select(EditionProposal.hash).where(EditionProposal.edition_id == edition.id))
+
+
+def load_proposal(session: Session, edition: Edition) -> GrownProposal | None:
+    """Return an edition's stored proposal; None for an edition of before there were any."""
+    proposal_hash = proposal_hash_of(session, edition)
+    if proposal_hash is None:
+        return None
+    if (cached := _CACHE.find(proposal_hash)) is not None:
+        return cached
+    body = session.scalars(select(EditionProposal.body).where(EditionProposal.edition_id == edition.id)).one()
+    grown = unpack_proposal(body)
+    _CACHE.keep(proposal_hash, grown)
+    return grown
+
+
+def store_proposal(session: Session, edition: Edition, packed: PackedProposal) -> None:
+    """Store an edition's proposal, in place of the one that it had."""
+    row = session.get(EditionProposal, edition.id)
+    if row is None:
+        session.add(EditionProposal(edition_id=edition.id, hash=packed.hash, body=packed.body))
+    elif row.hash != packed.hash:
+        row.hash, row.body = packed.hash, packed.body
+    session.flush()

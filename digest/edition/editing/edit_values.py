@@ -1,0 +1,64 @@
+"""What the values of edits hold: a picture's cuts, the article of a story that an editor added; what cannot be one is told apart."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from digest.edition.content.edition_content import PictureCuts
+from digest.edition.editing.edits import OWN_STORY_PREFIX, Edit
+from digest.edition.rendering.sanitiser import RenderingError, sanitise_url
+from digest.select.values import CandidateArticle
+
+_ARTICLE = TypeAdapter(CandidateArticle)
+_CUTS = TypeAdapter(PictureCuts)
+
+
+def encode_cuts(cuts: PictureCuts) -> dict[str, Any]:
+    """Return a picture's cuts as the value of an edit holds them."""
+    plain: dict[str, Any] = _CUTS.dump_python(cuts, mode="json")
+    return plain
+
+
+def decode_cuts(value: object) -> PictureCuts:
+    """Read a picture's cuts again.
+
+    Raises:
+        pydantic.ValidationError: these are none.
+    """
+    return _CUTS.validate_python(value)
+
+
+def read_added_article(edit: Edit) -> CandidateArticle | None:
+    """Make the article of an added story; None where what was written cannot be one."""
+    described = edit.value.get("article")
+    known = described if isinstance(described, Mapping) else {}
+    defaults = {"summary": "", "source": "", "publisher": "", "dated_at": edit.at, "has_date": False}
+    try:
+        article = _ARTICLE.validate_python({"link": edit.target, **defaults, **known, "url": edit.target})
+    except ValidationError:
+        return None
+    moments = (article.dated_at, article.starts_at, article.ends_at)
+    days = [m.date() for m in moments if m] + [d.day for d in (article.deadline,) if d]
+    is_own = article.url.startswith(OWN_STORY_PREFIX) and article.link in {article.url, ""}
+    if not article.title.strip() or not all(1990 <= d.year <= 2100 for d in days):
+        return None
+    if not (is_own or (is_web_address(article.url) and is_web_address(article.link))):
+        return None
+    aware = {
+        name: moment.replace(tzinfo=UTC)
+        for name in ("dated_at", "starts_at", "ends_at")
+        if (moment := getattr(article, name)) and moment.tzinfo is None
+    }
+    return replace(article, **aware, link="" if is_own else article.link)
+
+
+def is_web_address(url: str) -> bool:
+    """Return whether a text is an address that a page or mail may link."""
+    try:
+        sanitise_url(url)
+    except RenderingError:
+        return False
+    return True

@@ -1,0 +1,365 @@
+"""The stories of an edition while edits are folded in: where each stands, and what each edit does to them.
+
+Lives as long as one fold. An edit that can do nothing leaves all as it is and says why.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.editing.board_story import BoardStory, Removal, StoryState
+from digest.edition.editing.edit_values import read_added_article
+from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
+from digest.edition.editing.grown_proposal import GrownProposal
+from digest.edition.editing.written_edits import WRITTEN_CHANGES, change_block, write_edition_text, write_story_text
+from digest.edition.kinds import SECTION_KINDS
+from digest.select.stories import build_story_led_by
+from digest.select.story_links import StoryLink
+from digest.select.values import ScoredStory, Story
+from digest.settings import SectionSettings
+
+_NO_STORY = "none of this edition's stories holds that article"
+
+
+class StoryBoard:
+    """All stories by where they are, and by their articles' addresses."""
+
+    def __init__(
+        self, grown: GrownProposal, sections: Sequence[SectionSettings], blocks: Sequence[LabelledBlock]
+    ) -> None:
+        """Put the stories where the proposal has them; those of a section that is gone are left out."""
+        self.settings = {s.key: s for s in sections}
+        self.sections: dict[str, list[BoardStory]] = {s.key: [] for s in sections}
+        self.stories: list[BoardStory] = []
+        self.texts: dict[str, str] = {}
+        self.blocks = {block.id: block for block in blocks}
+        self.links: list[StoryLink] = []  # what merges and splits decided, in their order
+        self.came_up: dict[int, list[str]] = {}  # in place of dropped stories, by the edit's number
+        self.unfilled: dict[int, str] = {}  # why none came up, by the edit's number
+        self._reserves = grown.proposal.reserves
+        self._by_url: dict[str, BoardStory] = {}
+        self._canonical_urls: dict[str, str] = {}  # by link as published
+        self._place_proposal(grown)
+
+    def _place_proposal(self, grown: GrownProposal) -> None:
+        for key, placed in grown.proposal.sections.items():
+            for story in placed:
+                if key in self.sections:
+                    board_story = BoardStory(story.scored, StoryState.PLACED, key, related=story.related)
+                    self.sections[key].append(board_story)
+                else:
+                    board_story = BoardStory(
+                        story.scored, StoryState.LEFT_OUT, reason=_name_lost_section(key), related=story.related
+                    )
+                self._put_on_board(board_story)
+                for scored in story.supporting:
+                    self._place_supporting(scored, board_story)
+        for out in grown.proposal.left_out:
+            self._put_on_board(BoardStory(out.scored, StoryState.LEFT_OUT, reason=out.reason))
+        for new in grown.tray:
+            waiting = BoardStory(new.scored, StoryState.WAITING, arrived_at=new.arrived_at, joins=new.joins)
+            self._put_on_board(waiting)
+
+    def _place_supporting(self, scored: ScoredStory, main: BoardStory) -> None:
+        """Put a story under the one that it was proposed under; with it, where that stands in no section any more."""
+        under = BoardStory(scored, StoryState.LEFT_OUT, reason=main.reason)
+        if main.state is StoryState.PLACED:
+            self._put_under(under, main)
+        self._put_on_board(under)
+
+    def _put_on_board(self, story: BoardStory) -> None:
+        self.stories.append(story)
+        self._index_articles(story)
+
+    def _index_articles(self, story: BoardStory) -> None:
+        for article in story.story.members:
+            self._by_url[article.url] = story
+            self._canonical_urls.setdefault(article.link, article.url)
+
+    def find_story(self, url: str) -> BoardStory | None:
+        """Find the story that holds an article, by its canonical address or its link."""
+        return self._by_url.get(url) or self._by_url.get(self._canonical_urls.get(url, ""))
+
+    def apply_edit(self, edit: Edit) -> str:
+        """Apply one edit that is in force; return why it does nothing, empty where it did."""
+        if change := _STORY_CHANGES.get(edit.kind):
+            reason = self._change_story(partial(change, self), edit)
+        elif write := WRITTEN_CHANGES.get(edit.kind):
+            reason = self._change_story(write, edit)
+        elif apply := _APPLIED_KINDS.get(edit.kind):
+            reason = apply(self, edit)
+        else:
+            reason = "this version does not know such an edit"
+        self._settle_pins()
+        return reason
+
+    def _change_story(self, change: Callable[[BoardStory, Edit], str], edit: Edit) -> str:
+        """Change the story that an edit names, and note the edit with it."""
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        reason = change(story, edit)
+        if not reason:
+            story.edits.append(edit.seq)
+        return reason
+
+    def _settle_pins(self) -> None:
+        """Bring the pinned stories back to their places, after others have moved."""
+        for stories in self.sections.values():
+            pinned = sorted((s for s in stories if s.pinned_at is not None), key=lambda s: s.pinned_at or 0)
+            others = [s for s in stories if s.pinned_at is None]
+            for story in pinned:
+                others.insert(story.pinned_at or 0, story)
+            stories[:] = others
+
+    # --- where a story stands ---
+
+    def place_story(self, story: BoardStory, edit: Edit) -> str:
+        """Put a story into a section: after another story, else at a position, else at the end."""
+        section = edit.text("section")
+        if section not in self.sections:
+            return f"there is no section {section}"
+        self._take_away(story)
+        self._insert(story, section, self._wanted_position(edit, section))
+        return ""
+
+    def drop_stories(self, edit: Edit) -> str:
+        """Remove stories; a section whose rule says so takes the next for each."""
+        found = {id(s): s for url in edit.targets if (s := self.find_story(url)) and s.state is not StoryState.REMOVED}
+        for story in found.values():
+            section, position, state, main = story.section, self._position_of(story), story.state, story.main
+            following = self.find_next(section) if section else None
+            unfilled = self._explain_unfilled(section) if section and not following else ""
+            self._take_away(story)
+            story.state = StoryState.REMOVED
+            story.edits.append(edit.seq)
+            came_up = self._insert_next(section, following) if following else ""
+            if came_up:
+                self.came_up.setdefault(edit.seq, []).append(came_up)
+            story.removal = Removal(edit, section, position, state, main, came_up, unfilled)
+            if unfilled:
+                self.unfilled[edit.seq] = unfilled
+        return "" if found else "the story is not there, or was removed before"
+
+    def restore_story(self, story: BoardStory, edit: Edit) -> str:
+        """Put a removed story back to where it was."""
+        del edit
+        if story.state is not StoryState.REMOVED or story.removal is None:
+            return "the story is not removed"
+        removal, story.removal = story.removal, None
+        if removal.section:
+            self._insert(story, removal.section, removal.position)
+        elif removal.main and removal.main in self.stories:
+            self._put_under(story, removal.main.main or removal.main)
+        elif removal.main:
+            story.state, story.reason = StoryState.LEFT_OUT, "the story that it stood under is gone"
+        else:
+            story.state = removal.state
+        return ""
+
+    def pin_story(self, story: BoardStory, edit: Edit) -> str:
+        """Keep a placed story at a position of its section, its own where none is given; or let it go again."""
+        if story.state is not StoryState.PLACED:
+            return "the story stands in no section"
+        if edit.flag("pinned", default=True):
+            wanted = edit.number("position")
+            story.pinned_at = self._position_of(story) if wanted is None else max(0, wanted)
+        else:
+            story.pinned_at = None
+        return ""
+
+    def support_story(self, edit: Edit) -> str:
+        """Put a story under another one, with all that stands under it."""
+        story, main = self.find_story(edit.target), self.find_story(edit.text("main"))
+        if story is None or main is None:
+            return _NO_STORY
+        main = main.main or main
+        if main is story:
+            return "a story cannot stand under itself"
+        if main.state is not StoryState.PLACED:
+            return f"“{main.story.lead.title}” stands in no section"
+        for moved in [story, *story.supporting]:
+            self._take_away(moved)
+            self._put_under(moved, main)
+            moved.edits.append(edit.seq)
+        main.edits.append(edit.seq)
+        return ""
+
+    def _put_under(self, story: BoardStory, main: BoardStory) -> None:
+        story.state, story.main, story.removal = StoryState.SUPPORTING, main, None
+        main.supporting.append(story)
+
+    def _wanted_position(self, edit: Edit, section: str) -> int:
+        stories, after = self.sections[section], edit.value.get("after")
+        if after == "":
+            return 0
+        anchor = self.find_story(after) if isinstance(after, str) else None
+        if anchor is not None and anchor in stories:
+            return stories.index(anchor) + 1
+        position = edit.number("position")
+        return len(stories) if position is None else min(max(0, position), len(stories))
+
+    def stands_first(self, story: BoardStory) -> bool:
+        """Return whether a story is the first of a section."""
+        return bool(story.section) and self.sections[story.section][0] is story
+
+    def _position_of(self, story: BoardStory) -> int:
+        return self.sections[story.section].index(story) if story.section else 0
+
+    def _insert(self, story: BoardStory, section: str, position: int) -> None:
+        self.sections[section].insert(position, story)
+        story.state, story.section, story.removal = StoryState.PLACED, section, None
+
+    def _take_away(self, story: BoardStory) -> None:
+        """Take a story from where it stands. What stood under it stays under it; a pin lasts while it is placed."""
+        if story.section:
+            self.sections[story.section].remove(story)
+        if story.main:
+            story.main.supporting.remove(story)
+        story.section, story.main, story.pinned_at = "", None, None
+
+    def find_next(self, section: str) -> BoardStory | None:
+        """Find the story that comes up where one of a section is dropped: none that an editor has touched, none that came since.
+
+        None comes up in a section that has more than its maximum, by editors' will.
+        """
+        if self.settings[section].refill != "next" or self._is_overfull(section):
+            return None
+        reserve = (self.find_story(url) for url in self._reserves.get(section, ()))
+        return next((s for s in reserve if s and s.state is StoryState.LEFT_OUT and not s.edits), None)
+
+    def _is_overfull(self, section: str) -> bool:
+        return len(self.sections[section]) > self.settings[section].most
+
+    def _explain_unfilled(self, section: str) -> str:
+        """Say why no story comes up where one of a section is dropped; nothing where the section's rule is that none does."""
+        settings = self.settings[section]
+        if settings.refill != "next":
+            return ""
+        if self._is_overfull(section):
+            left, most = len(self.sections[section]) - 1, settings.most
+            return f"{settings.title} still has {left}, {'its maximum' if left == most else f'more than its {most}'}"
+        return f"no other story of this draft fits {settings.title}"
+
+    def _insert_next(self, section: str, story: BoardStory) -> str:
+        """Let a story come up in a section; return its address."""
+        kind, placed = SECTION_KINDS[self.settings[section].kind], [s.scored for s in self.sections[section]]
+        self._insert(story, section, kind.find_ordered_position(story.scored, placed))
+        return story.story.lead.url
+
+    # --- what a story is made of ---
+
+    def lead_story(self, edit: Edit) -> str:
+        """Let another of its articles lead a story."""
+        url = edit.text("article")
+        story = self.find_story(edit.target)
+        if story is None or self.find_story(url) is not story:
+            return "the article is not among the story's"
+        lead = next(a for a in story.story.members if url in {a.url, a.link})
+        story.hold_articles(lead, [a for a in story.story.members if a is not lead])
+        story.edits.append(edit.seq)
+        return ""
+
+    def merge_stories(self, story: BoardStory, edit: Edit) -> str:
+        """Let a story take the articles of others, which are gone then."""
+        found = {id(s): s for url in edit.texts("others") if (s := self.find_story(url)) and s is not story}
+        if not found:
+            return "there is no other story to merge it with"
+        for other in found.values():
+            self._absorb(story, other)
+        self.links.append(StoryLink(frozenset(a.url for a in story.story.members)))
+        return ""
+
+    def _absorb(self, story: BoardStory, other: BoardStory) -> None:
+        """Give a story the articles of another, and its place where it has none; what stood under it stands under the story."""
+        if story.main is other:
+            self._take_away(story)
+            story.state = StoryState.LEFT_OUT
+        section, position = other.section, self._position_of(other)
+        self._take_away(other)
+        if section and story.state not in {StoryState.PLACED, StoryState.SUPPORTING}:
+            self._insert(story, section, position)
+        for supporting in list(other.supporting):
+            self._take_away(supporting)
+            self._put_under(supporting, story.main or story)
+        self.stories.remove(other)
+        first, *members = story.story.members
+        story.hold_articles(first, [*members, *other.story.members])
+        story.texts += [replace(t, depth=t.depth + 1) for t in other.texts]
+        story.edits += other.edits
+        self._index_articles(story)
+
+    def split_story(self, story: BoardStory, edit: Edit) -> str:
+        """Make a story of some articles of one; the first of those leads it. It is left out until somebody places it."""
+        named = set(edit.texts("articles"))
+        gone = [a for a in story.story.members if named & {a.url, a.link}]
+        kept = [a for a in story.story.members if a not in gone]
+        if not gone or not kept:
+            return "a split leaves at least one article on each side"
+        self.links.append(StoryLink(frozenset(a.url for a in gone), frozenset(a.url for a in kept)))
+        urls = {name for a in gone for name in (a.url, a.link)}
+        part = BoardStory(
+            replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),
+            StoryState.LEFT_OUT,
+            reason=f"an editor split it from “{story.story.lead.title}”",
+            related=story.related,
+            texts=[replace(t, depth=0) for t in story.texts if t.url in urls],
+            edits=[edit.seq],
+        )
+        story.texts = [t for t in story.texts if t.url not in urls]
+        story.hold_articles(kept[0], kept[1:])
+        self._put_on_board(part)
+        return ""
+
+    def add_story(self, edit: Edit) -> str:
+        """Take in a story that no source brought; into a section where the edit names one."""
+        if self.find_story(edit.target) is not None:
+            return "the article is among the edition's stories already"
+        article = read_added_article(edit)
+        if article is None:
+            return "what was written about the story cannot be read"
+        story = BoardStory(
+            ScoredStory(Story(article), 0.0, (), edit.text("topic") or None),
+            StoryState.LEFT_OUT,
+            reason="an editor added it, and placed it in no section",
+            edits=[edit.seq],
+        )
+        self._put_on_board(story)
+        if (section := edit.text("section")) in self.sections:
+            self._insert(story, section, self._wanted_position(edit, section))
+        return ""
+
+    # --- what is written: `written_edits` ---
+
+    def write_text(self, edit: Edit) -> str:
+        """Write a text of a story or of the edition; without a text the original comes back."""
+        if edit.target == EDITION_TARGET:
+            return write_edition_text(self.texts, edit)
+        return self._change_story(write_story_text, edit)
+
+    def write_block(self, edit: Edit) -> str:
+        """Write a labelled block, or take it out of this edition."""
+        return change_block(self.blocks, edit)
+
+
+def _name_lost_section(key: str) -> str:
+    return f"its section, {key}, is in the settings no more"
+
+
+# What changes one story, which the edit names; and what finds for itself what it is about.
+_STORY_CHANGES: Mapping[str, Callable[[StoryBoard, BoardStory, Edit], str]] = {
+    EditKind.PLACE: StoryBoard.place_story,
+    EditKind.RESTORE: StoryBoard.restore_story,
+    EditKind.PIN: StoryBoard.pin_story,
+    EditKind.MERGE: StoryBoard.merge_stories,
+    EditKind.SPLIT: StoryBoard.split_story,
+}
+_APPLIED_KINDS: Mapping[str, Callable[[StoryBoard, Edit], str]] = {
+    EditKind.DROP: StoryBoard.drop_stories,
+    EditKind.LEAD: StoryBoard.lead_story,
+    EditKind.UNDER: StoryBoard.support_story,
+    EditKind.TEXT: StoryBoard.write_text,
+    EditKind.ADD: StoryBoard.add_story,
+    EditKind.BLOCK: StoryBoard.write_block,
+}

@@ -1,0 +1,124 @@
+"""Sending an edition back, marking the note as done, and an approved version beside the draft."""
+
+from collections.abc import Callable, Sequence
+
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app.accounts import staff
+from digest.app.approval import approvals
+from digest.app.approval.approvals import ApprovalOverview
+from digest.app.editing import editing_state
+from digest.app.editing.editing_state import EditingState
+from digest.edition.approval.sent_back_notes import SentBackError
+from digest.edition.content.edition_content import EditionContent
+from digest.web.auth.access import current_actor
+from digest.web.colleagues import name_actor
+from digest.web.context import web_context
+from digest.web.desk.approval.approval_outline import ApprovalStanding, describe_approval_standing
+from digest.web.desk.edition.previews import preview_response
+from digest.web.desk.outline.edit_sentences import create_edit_writer
+
+approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<name>")
+
+
+@approval_pages.app_errorhandler(SentBackError)
+def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
+    """Say why a note was not taken, or is not there any more, and lead back."""
+    name = (request.view_args or {})["name"]
+    back = url_for("desk.review", name=name)
+    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 409
+
+
+@approval_pages.app_context_processor
+def provide_open_notes() -> dict[str, Callable[[], Sequence[dict[str, object]]]]:
+    """Lend the layout the notes that stand above every page of the desk until they are done; on an edition's pages its own."""
+
+    def open_notes() -> Sequence[dict[str, object]]:
+        if not request.path.startswith("/desk"):
+            return ()
+        installation, arguments = web_context().installation, request.view_args or {}
+        own = arguments.get("name") if request.path.startswith("/desk/editions/") else None
+        notes = approvals.list_all_open_notes(installation)
+        names = staff.read_display_names(installation) if notes else {}
+        return [
+            {"note": note, "who": name_actor(note.actor, names), "edition": edition}
+            for note, edition in notes
+            if own in {None, "current", edition.name}
+        ]
+
+    return {"open_notes": open_notes}
+
+
+def read_approval_standing(name: str, state: EditingState | None = None) -> ApprovalStanding:
+    """Read how an edition's approval stands for who is signed in; `state` is the edition as it has just been read.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    context = web_context()
+    overview = approvals.read_approval_overview(context.installation, name)
+    return describe_standing(overview, state)
+
+
+def describe_standing(overview: ApprovalOverview, state: EditingState | None = None) -> ApprovalStanding:
+    """Describe how an edition's approval stands for who is signed in."""
+    context, viewer = web_context(), current_actor().name
+    state = state or editing_state.find_editing_state(context.installation, overview.edition)
+    sections = context.settings.file.sections
+    return describe_approval_standing(
+        overview,
+        state,
+        EditionContent.from_json(overview.edition.content),
+        writer=create_edit_writer(state.arrangement, sections) if state else None,
+        sentences=approvals.approval_sentences(overview, viewer),
+        approvers="".join(approvals.approver_sentences(overview, viewer)[-1:]),  # who can; the review page has the rest
+        actor=viewer,
+        zone=context.zone,
+    )
+
+
+@approval_pages.post("/send-back")
+def send_back(name: str) -> ResponseReturnValue:
+    """Send an edition back with a note."""
+    context = web_context()
+    text = request.form.get("note", "")
+    approvals.send_back_edition(context.installation, name, text, actor=current_actor(), now=context.clock())
+    return redirect(url_for("desk.edition", name=name), 303)
+
+
+@approval_pages.post("/notes/<int:note>/done")
+def mark_note_done(name: str, note: int) -> ResponseReturnValue:
+    """Mark a note as done, from whatever page of the edition it stood on."""
+    context = web_context()
+    approvals.finish_note(context.installation, name, note, actor=current_actor(), now=context.clock())
+    return redirect(url_for("desk.edition", name=name), 303)
+
+
+@approval_pages.get("/versions/<int:number>")
+def show_version(name: str, number: int) -> ResponseReturnValue:
+    """Show an approved version beside the edition as it is now."""
+    context = web_context()
+    overview = approvals.read_approval_overview(context.installation, name)
+    version = overview.find_version(number)
+    if version is None:
+        abort(404, f"{overview.edition.name} has no version {number}.")
+    signed = [(name_actor(s.actor, overview.names), s.at) for s in version.signatures]
+    ended_by = name_actor(version.ended_by, overview.names) if version.ended_by else ""
+    return render_template(
+        "web/desk/version.html",
+        edition=overview.edition,
+        version=version,
+        versions=overview.versions,
+        signed=signed,
+        ended_by=ended_by,
+    )
+
+
+@approval_pages.get("/versions/<int:number>/mail")
+def show_version_mail(name: str, number: int) -> Response:
+    """Return the mail of an approved version, to be framed by the desk."""
+    html = approvals.read_version_html(web_context().installation, name, number)
+    if html is None:
+        abort(404, f"{name} has no version {number}.")
+    return preview_response(html, "phone")

@@ -1,0 +1,149 @@
+"""The calendar of releases at the desk: what comes, and skipping, moving, adding and bringing back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app.accounts import staff
+from digest.app.approval import deadlines
+from digest.app.calendar import releases as calendar
+from digest.app.calendar.release_drafts import CalendarError
+from digest.app.site.page_context import describe_release_days
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.desk.calendar.calendar_rows import build_calendar_rows, calendar_sentence, describe_steps
+from digest.web.desk.calendar.countdown import Countdown, count_down
+from subscribers.phrases import clock_time
+
+MIN_YEAR, MAX_YEAR = 1990, 9000  # of moments that can be reckoned with in every zone
+
+calendar_pages = Blueprint("calendar", __name__, url_prefix="/desk/calendar")
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarQuery:
+    """What the page is asked: `ask` is `move`, `skip`, `add` or empty, `release` the key of the row that is meant."""
+
+    ask: str = ""
+    release: str = ""
+    day: str = ""
+    clock: str = ""
+
+
+@calendar_pages.app_context_processor
+def provide_countdown() -> dict[str, Callable[[str], Countdown | None]]:
+    """Lend the edition's pages the time that is left until its deadline."""
+
+    def deadline_of(name: str) -> Countdown | None:
+        context = web_context()
+        deadline = deadlines.read_deadline(context.installation, name)
+        return count_down(deadline, context.clock(), context.zone) if deadline else None
+
+    return {"deadline_of": deadline_of}
+
+
+@calendar_pages.get("")
+def show_calendar() -> ResponseReturnValue:
+    """Show the next releases; a row that is asked about shows what would follow, and changes nothing."""
+    query = _read_query(request.args.to_dict())
+    follows, refusal = "", ""
+    if query.ask == "move" and query.day:
+        try:
+            follows = _describe_move(query)
+        except CalendarError as exc:
+            refusal = str(exc)
+    return _render_page(query, follows=follows, refusal=refusal)
+
+
+@calendar_pages.post("/move/preview")
+def preview_move() -> ResponseReturnValue:
+    """Lead to the page that says what follows a move. Nothing changes; by a post, so that no address holds the form's token."""
+    query = _read_query(request.form.to_dict())
+    try:
+        anchor = f"r{_read_release(query):%Y-%m-%d-%H%M}"
+    except CalendarError:
+        anchor = None  # the page says what is wrong
+    page = url_for(
+        "calendar.show_calendar", ask="move", release=query.release, day=query.day, clock=query.clock, _anchor=anchor
+    )
+    return redirect(page, 303)
+
+
+@calendar_pages.post("/<any(skip, move, add, restore):act>")
+def change_calendar(act: str) -> ResponseReturnValue:
+    """Do one act on the calendar; where it cannot be done, the page says why."""
+    query = replace(_read_query(request.form.to_dict()), ask=act)
+    try:
+        release_at = _do_act(act, query)
+    except CalendarError as exc:
+        return _render_page(query, refusal=str(exc)), 409
+    return redirect(url_for("calendar.show_calendar", _anchor=f"r{release_at:%Y-%m-%d-%H%M}"), 303)
+
+
+def _do_act(act: str, query: CalendarQuery) -> datetime:
+    context, actor = web_context(), current_actor()
+    installation, now = context.installation, context.clock()
+    if act == "add":
+        day, clock = _read_day_and_clock(query)
+        return calendar.add_release(installation, day, clock, actor=actor, now=now).release_at
+    release_at = _read_release(query)
+    if act == "skip":
+        return calendar.skip_release(installation, release_at, actor=actor, now=now).release_at
+    if act == "restore":
+        return calendar.restore_release(installation, release_at, actor=actor, now=now).release_at
+    day, clock = _read_day_and_clock(query)
+    return calendar.move_release(installation, release_at, day, clock, actor=actor, now=now).release_at
+
+
+def _describe_move(query: CalendarQuery) -> str:
+    context = web_context()
+    day, clock = _read_day_and_clock(query)
+    moved = calendar.preview_move(context.installation, _read_release(query), day, clock, now=context.clock())
+    return describe_steps(moved.steps, moved.release.release_at, context.zone, drafted=False)
+
+
+def _read_query(values: dict[str, str]) -> CalendarQuery:
+    ask = values.get("ask", "")
+    return CalendarQuery(
+        ask=ask if ask in {"move", "skip", "add"} else "",
+        release=values.get("release", "")[:40],
+        day=values.get("day", "")[:10],
+        clock=values.get("clock", "")[:8],
+    )
+
+
+def _read_release(query: CalendarQuery) -> datetime:
+    try:
+        moment = datetime.fromisoformat(query.release)
+    except ValueError:
+        raise CalendarError("Choose an edition of the list first.") from None
+    if moment.tzinfo is None or not MIN_YEAR < moment.year < MAX_YEAR:
+        raise CalendarError("Choose an edition of the list first.")
+    return moment
+
+
+def _read_day_and_clock(query: CalendarQuery) -> tuple[date, time]:
+    try:
+        return date.fromisoformat(query.day), time.fromisoformat(query.clock).replace(second=0, tzinfo=None)
+    except ValueError:
+        raise CalendarError("Give a day and a time, such as 2026-12-31 and 06:00.") from None
+
+
+def _render_page(query: CalendarQuery, *, follows: str = "", refusal: str = "") -> str:
+    context = web_context()
+    entries = calendar.read_calendar(context.installation, now=context.clock())
+    rule = context.settings.file.schedule.release_rule
+    usual = describe_release_days(rule)
+    return render_template(
+        "web/desk/calendar.html",
+        rows=build_calendar_rows(entries, context.zone, staff.read_display_names(context.installation)),
+        sentence=calendar_sentence(entries, context.zone),
+        usual=usual if rule.period else f"{usual}, {clock_time(datetime.combine(date.min, rule.at))}",
+        can_change=rule.period is None,
+        asked=query,
+        follows=follows,
+        refusal=refusal,
+    )

@@ -1,0 +1,161 @@
+"""A form's acts done one by one, and the page that shows both versions of each that somebody else was quicker with."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from flask import render_template, request
+from werkzeug.datastructures import MultiDict
+
+from digest.app.accounts import staff
+from digest.app.editing import clipboard
+from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.editing_state import EditRefusedError
+from digest.app.editions import page_views
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.editing.edits import Edit
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.desk.editing.edit_conflicts import RefusedWrite, VersionPair, outline_conflicts
+from digest.web.desk.editing.page_query import read_page_query
+from digest.web.desk.outline.edit_sentences import create_edit_writer, name_written
+
+# What of a form is about its page, and goes along with each choice.
+_PAGE_FIELDS = ("close", "unapproved")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldWrite:
+    """An act that a form with several fields wants: which of its fields say so, the first of which names it, and the act."""
+
+    names: tuple[str, ...]
+    write: Callable[[EditForm], EditResult]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChoice:
+    """Two versions to choose from: whether what was wanted is on the clipboard, and the fields that each choice sends.
+
+    `others` go along with each: what is about the page, and the pairs that are still to be decided, if there are any.
+    """
+
+    pair: VersionPair
+    is_kept: bool
+    is_last: bool
+    own: list[tuple[str, str]]
+    others: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFields:
+    """What came of a form's acts: the form on the state that they left, the names of what was saved, and what was not."""
+
+    form: EditForm
+    saved: tuple[str, ...]
+    refused: tuple[RefusedWrite, ...]
+
+
+def write_fields(form: EditForm, fields: MultiDict[str, str], writes: Iterable[FieldWrite]) -> WrittenFields:
+    """Do a form's acts one by one: a conflict of one keeps none of the others from being saved.
+
+    A field that was written on an older state than its page has now says so: `seq-headline` is the number of the last edit that
+    the headline was written on.
+    """
+    saved, refused = [], []
+    for each in writes:
+        own = find_known(fields, each.names[0])
+        known = form.based_on if own is None else own
+        result = each.write(replace(form, based_on=known))
+        form = replace(form, state=result.state)
+        if result.conflict:
+            refused.append(RefusedWrite(each.names, result.state.last_seq if known is None else known, result))
+        elif result.edit:
+            saved.append(name_written(result.edit.kind, result.edit.value))
+            if each.names[0] in fields.getlist("chosen"):
+                take_off_clipboard(form.edition, result.edit)
+    return WrittenFields(form, tuple(saved), tuple(refused))
+
+
+def find_known(fields: MultiDict[str, str], name: str) -> int | None:
+    """Return the number of the last edit that a field was written on, None where that is its page's."""
+    text = fields.get(f"seq-{name}", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def show_conflicts(name: str, refused: Sequence[RefusedWrite], *, saved: Sequence[str] = (), back: str) -> str:
+    """Show what stands and what was wanted side by side; neither is chosen beforehand, and what was wanted is kept."""
+    context, state = web_context(), refused[-1].result.state
+    names = staff.read_display_names(context.installation)
+    outline = outline_conflicts(
+        refused,
+        saved,
+        EditionContent.from_json(page_views.read_edition(context.installation, name).content),
+        create_edit_writer(state.arrangement, context.settings.file.sections),
+        names,
+        actor=current_actor().name,
+        was={key.removeprefix("was-"): text for key, text in request.form.items() if key.startswith("was-")},
+    )
+    choices = [
+        VersionChoice(
+            pair,
+            _keep_on_clipboard(name, pair),
+            len(outline.pairs) == 1,
+            _list_own_fields(pair),
+            _list_other_fields(pair, outline.pairs),
+        )
+        for pair in outline.pairs
+    ]
+    return render_template(
+        "web/desk/edit_conflict.html",
+        name=name,
+        state=state,
+        outline=outline,
+        choices=choices,
+        now=context.clock(),
+        again=request.path,
+        has_file=any(file.filename for file in request.files.values()),
+        back=back,
+    )
+
+
+def _list_own_fields(pair: VersionPair) -> list[tuple[str, str]]:
+    """List the fields by which what was wanted is sent again, on the state that the page shows."""
+    if not pair.write.names:
+        left = {"csrf_token", "seq", "chosen"}
+        fields = request.form.items(multi=True)
+        return [*((k, text) for k, text in fields if k not in left and not k.startswith("seq-")), ("chosen", "all")]
+    own = [(key, request.form[key]) for key in pair.write.names if key in request.form]
+    return [*own, ("chosen", pair.write.names[0])]
+
+
+def _list_other_fields(pair: VersionPair, pairs: Sequence[VersionPair]) -> list[tuple[str, str]]:
+    """List the fields that go along with each choice: of the page, and what is still to be decided after it."""
+    if not pair.write.names:
+        return []
+    fields = [*read_page_query(request.form).but().items()]
+    fields += [(key, request.form[key]) for key in _PAGE_FIELDS if key in request.form]
+    for other in pairs:
+        if other is not pair:
+            fields += [(key, request.form[key]) for key in other.write.names if key in request.form]
+            fields.append((f"seq-{other.write.names[0]}", str(other.write.known)))
+    return fields
+
+
+def _keep_on_clipboard(name: str, pair: VersionPair) -> bool:
+    """Put what an editor wrote on their clipboard; False where there is no text, or no room."""
+    context, wanted = web_context(), pair.write.conflict.wanted
+    field = clipboard.find_field(wanted.kind, wanted.value)
+    if not field or not pair.wanted_text or wanted.value.get("text", "") is None or wanted.value.get("removed"):
+        return False
+    form = EditForm(name, current_actor(), context.clock())
+    try:
+        clipboard.keep_text(context.installation, form, wanted.target, field, pair.wanted_text)
+    except EditRefusedError:
+        return False
+    return True
+
+
+def take_off_clipboard(name: str, edit: Edit) -> None:
+    """Take a text off the editor's clipboard that stands in the edition now."""
+    if field := clipboard.find_field(edit.kind, edit.value):
+        form = EditForm(name, current_actor(), web_context().clock())
+        clipboard.remove_text(web_context().installation, form, edit.target, field)

@@ -1,0 +1,89 @@
+"""The corrections of an edition at the desk: what was wrong, how it should read, who got it, and who approves the email to them."""
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app.approval import correction_emails
+from digest.app.editing import corrections
+from digest.app.editing.corrections import CorrectionError, CorrectionForm
+from digest.edition.archive.corrections import CorrectedField
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+
+REFRESH_SECONDS = 1  # between two looks of the page at a count that runs; it works without scripts
+
+correction_pages = Blueprint("corrections", __name__, url_prefix="/desk/editions/<name>/corrections")
+
+
+@correction_pages.get("")
+def show_corrections(name: str) -> ResponseReturnValue:
+    """Show what was corrected of an edition, and the form for one story of it."""
+    return _corrections_page(name)
+
+
+def _corrections_page(name: str, *, refusal: str = "") -> str:
+    desk = corrections.view_corrections(web_context().installation, name)
+    chosen = request.values.get("story", "")
+    story = next((one for one in desk.stories if one.url == chosen), None)
+    return render_template("web/desk/corrections.html", desk=desk, story=story, form=request.form, refusal=refusal)
+
+
+@correction_pages.post("")
+def submit_correction(name: str) -> ResponseReturnValue:
+    """Correct a text, and go on to who got the error."""
+    context, fields = web_context(), request.form
+    field: CorrectedField = "summary" if fields.get("field") == "summary" else "headline"
+    form = CorrectionForm(
+        url=fields.get("story", ""),
+        field=field,
+        becomes=fields.get("becomes", ""),
+        note=fields.get("note", ""),
+        is_carried=fields.get("carry") == "on",
+    )
+    try:
+        made = corrections.correct_story(context.installation, name, form, actor=current_actor(), now=context.clock())
+    except CorrectionError as exc:
+        return _corrections_page(name, refusal=str(exc)), 422
+    return redirect(url_for("corrections.show_recipients", name=name, number=made.seq), 303)
+
+
+@correction_pages.get("/<int:number>")
+def show_recipients(name: str, number: int) -> ResponseReturnValue:
+    """Show a correction, who got the error, in numbers, and who has to approve the email, before anything is sent."""
+    return _recipients_page(name, number)
+
+
+def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
+    context = web_context()
+    counted = context.recipient_counts.find_or_begin(context.installation, name, number, now=context.clock())
+    is_done = counted.count.is_done  # before its numbers are read: a count that ends meanwhile is looked at once more
+    page = render_template(
+        "web/desk/correction.html", counted=counted, is_done=is_done, refusal=refusal, viewer=current_actor().name
+    )
+    answer = make_response(page)
+    if not is_done:
+        answer.headers["Refresh"] = str(REFRESH_SECONDS)
+    return answer
+
+
+@correction_pages.post("/<int:number>")
+def mail_to_recipients(name: str, number: int) -> ResponseReturnValue:
+    """Approve the email of exactly the correction that was looked at; without its mark, ask for that."""
+    context, mark = web_context(), request.form.get("mark", "")
+    install, actor, now = context.installation, current_actor(), context.clock()
+    try:
+        if mark:
+            correction_emails.approve_email(install, name, number, mark, actor=actor, now=now)
+        else:
+            correction_emails.request_email(install, name, number, actor=actor, now=now)
+    except CorrectionError as exc:
+        return _recipients_page(name, number, refusal=str(exc)), 409
+    return redirect(url_for("corrections.show_recipients", name=name, number=number), 303)
+
+
+@correction_pages.errorhandler(CorrectionError)
+def answer_unknown_correction(error: CorrectionError) -> ResponseReturnValue:
+    """Say that there is no such correction, and lead back."""
+    name = (request.view_args or {})["name"]
+    back = url_for("corrections.show_corrections", name=name)
+    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 404

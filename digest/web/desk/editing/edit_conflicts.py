@@ -1,0 +1,281 @@
+"""Two versions of one thing, side by side: what a form wanted, and what somebody else made of the same meanwhile. Pure."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from digest.app.editing.edit_application import EditResult
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.editing.arrangement import ArrangedStory, Arrangement
+from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditConflict, EditDraft, EditKind
+from digest.web.colleagues import sign_edit
+from digest.web.desk.outline.edit_sentences import EditWriter, name_written
+from subscribers.phrases import join_words
+
+_WRITTEN_KINDS = frozenset({EditKind.TEXT, EditKind.NOTE, EditKind.TOPIC, EditKind.PICTURE, EditKind.BLOCK})
+_BLOCK_LINES = {
+    "kind": "Label",
+    "name": "Who pays, or offers",
+    "headline": "Headline",
+    "text": "Text",
+    "url": "Link",
+    "after": "Stands after",
+    "first_day": "First day",
+    "last_day": "Last day",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedWrite:
+    """What a form wanted and was not stored. `names` are the form's fields that say it, none for all of the form.
+
+    `known` is the number of the last edit that the form knew when it was written.
+    """
+
+    names: tuple[str, ...]
+    known: int
+    result: EditResult
+
+    @property
+    def conflict(self) -> EditConflict:
+        """The two edits."""
+        assert self.result.conflict is not None
+        return self.result.conflict
+
+
+@dataclass(frozen=True, slots=True)
+class VersionLine:
+    """A line of a version: what it is, empty where the version has one line only, and its words, of which some are new."""
+
+    title: str
+    words: tuple[tuple[str, bool], ...]  # with whether they are new
+
+    @property
+    def text(self) -> str:
+        """All its words."""
+        return " ".join(words for words, _ in self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPair:
+    """Two versions of one thing. `by` is the colleague whose version stands, empty where the editor wrote it in another window.
+
+    Versions of what is no text, a place or the articles of a story, have no lines, and say themselves in `…_words`.
+    """
+
+    write: RefusedWrite
+    name: str
+    where: str
+    by: str
+    at: datetime
+    standing_words: str
+    wanted_words: str
+    standing: tuple[VersionLine, ...]
+    wanted: tuple[VersionLine, ...]
+    before: tuple[VersionLine, ...]
+
+    @property
+    def takes_third(self) -> bool:
+        """Whether one text is all of it, so that a third can be written in its place."""
+        return self.write.conflict.wanted.kind in {EditKind.TEXT, EditKind.NOTE}
+
+    @property
+    def marks_new(self) -> bool:
+        """Whether some words of either are marked as new."""
+        return any(is_new for line in (*self.standing, *self.wanted) for _, is_new in line.words)
+
+    @property
+    def wanted_text(self) -> str:
+        """What was written, as one text."""
+        return " / ".join(line.text for line in self.wanted if line.text)
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictOutline:
+    """All that a form wanted and others had changed, what it saved, and what others changed beside that."""
+
+    pairs: tuple[VersionPair, ...]
+    saved: tuple[str, ...]  # names of fields
+    others_changes: tuple[str, ...]  # sentences
+
+    @property
+    def title(self) -> str:
+        """Say what there are two versions of."""
+        named = [pair.name for pair in self.pairs]
+        if not all(pair.write.conflict.wanted.kind in _WRITTEN_KINDS for pair in self.pairs):
+            by = self.pairs[0].by
+            return f"You and {by} changed the same" if by else "You changed the same in two windows"
+        if len(named) == 1:
+            return f"Two versions of one {named[0]}"
+        return f"Two versions of {join_words([f'the {name}' for name in named])}"
+
+
+def outline_conflicts(
+    refused: Sequence[RefusedWrite],
+    saved: Sequence[str],
+    content: EditionContent,
+    writer: EditWriter,
+    names: Mapping[str, str],
+    *,
+    actor: str,
+    was: Mapping[str, str],
+) -> ConflictOutline:
+    """Describe what a form wanted beside what stands.
+
+    Args:
+        refused: at least one.
+        saved: the names of the fields that it saved.
+        content: the edition as it stands.
+        writer: of the edition's edits.
+        names: of the staff, by how edits are signed.
+        actor: whose form it is.
+        was: what the fields of the form held when its page was made, by name, as far as that is known.
+    """
+    pairs = tuple(_pair_versions(each, content, writer, names, actor, was) for each in refused)
+    state = refused[-1].result.state
+    shown = {each.conflict.standing.seq for each in refused}
+    targets = {writer.arrangement.name_target(each.conflict.wanted.target) for each in refused}
+    others = [
+        sign_edit(edit, names)
+        for edit in _list_in_force(state.arrangement)
+        if edit.seq > min(each.known for each in refused)
+        and edit.actor != actor
+        and edit.seq not in shown
+        and writer.arrangement.name_target(edit.target) in targets
+    ]
+    sentences = tuple(f"{edit.actor} {writer.describe(edit, state.edits)}" for edit in others)
+    return ConflictOutline(pairs, tuple(saved), sentences)
+
+
+def _pair_versions(
+    each: RefusedWrite,
+    content: EditionContent,
+    writer: EditWriter,
+    names: Mapping[str, str],
+    actor: str,
+    was: Mapping[str, str],
+) -> VersionPair:
+    standing, wanted, state = each.conflict.standing, each.conflict.wanted, each.result.state
+    stood = _read_version(wanted, each.result.before or state.arrangement, None)
+    if wanted.kind == EditKind.TEXT and each.names and each.names[0] in was:
+        stood = {"": was[each.names[0]]}
+    lines = _read_version(wanted, state.arrangement, content)
+    return VersionPair(
+        write=each,
+        name=name_written(wanted.kind, wanted.value),
+        where=find_place_name(writer, wanted.target),
+        by="" if standing.actor == actor else sign_edit(standing, names).actor,
+        at=standing.at,
+        standing_words=writer.describe(standing, state.edits),
+        wanted_words=writer.describe(wanted, state.edits),
+        standing=_mark_lines(stood, lines),
+        wanted=_mark_lines(stood, _read_wanted(wanted, state.arrangement)),
+        before=_mark_lines(stood, stood),
+    )
+
+
+def find_place_name(writer: EditWriter, target: str) -> str:
+    """Name where a story stands, "Featured 1"; its headline where it stands in no section, empty for what is no story."""
+    if target == EDITION_TARGET or target.startswith(BLOCK_PREFIX):
+        return ""
+    url = writer.arrangement.name_target(target)
+    for key, stories in writer.arrangement.sections.items():
+        for number, story in enumerate(stories, 1):
+            if story.url == url:
+                return f"{writer.section_titles.get(key, key)} {number}"
+    return writer.quote(target)
+
+
+def _read_version(wanted: EditDraft, arrangement: Arrangement, content: EditionContent | None) -> dict[str, str]:
+    """Return the texts of what an act was about, by their titles, as they stand in an arrangement.
+
+    `content` is the edition that was composed of it, where that is known: it has the words of what no editor wrote.
+    """
+    field = str(wanted.value.get("field", ""))
+    if wanted.target == EDITION_TARGET and wanted.kind == EditKind.TEXT:
+        return {"": str(getattr(content, field, "")) if content else arrangement.texts.get(field, "")}
+    if wanted.kind == EditKind.BLOCK:
+        return _read_block(wanted.target, arrangement)
+    story = arrangement.find_story(wanted.target)
+    return _read_story(wanted.kind, field, story, arrangement) if story else {}
+
+
+def _read_story(kind: EditKind, field: str, story: ArrangedStory, arrangement: Arrangement) -> dict[str, str]:
+    match kind:
+        case EditKind.TEXT:
+            return {"": story.texts.get(field, _find_original(story, field))}
+        case EditKind.NOTE:
+            return {"": story.note}
+        case EditKind.TOPIC:
+            return {"": story.placed.scored.topic or ""}
+        case EditKind.PICTURE:
+            cuts = arrangement.pictures.get(story.placed.scored.story.lead.image or "")
+            return {"Description": cuts.lead.alt, "Credit": cuts.lead.credit} if cuts else {"Picture": "none"}
+    return {}
+
+
+def _find_original(story: ArrangedStory, field: str) -> str:
+    return {"headline": story.original.story.lead.title, "summary": story.original_summary.text}.get(field, "")
+
+
+def _list_in_force(arrangement: Arrangement) -> list[Edit]:
+    return [o.edit for o in arrangement.outcomes if o.undone_by is None and not o.edit.is_undo and not o.idle_reason]
+
+
+def _read_block(target: str, arrangement: Arrangement) -> dict[str, str]:
+    written = [e for e in _list_in_force(arrangement) if e.kind == EditKind.BLOCK and e.target == target]
+    if written:
+        return _list_block_lines(written[-1].value)
+    known = (*arrangement.blocks, *arrangement.resting_blocks)
+    block = next((b for b in known if f"{BLOCK_PREFIX}{b.id}" == target), None)
+    return _list_block_lines({name: getattr(block, name) for name in _BLOCK_LINES}) if block else {}
+
+
+def _list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
+    if value.get("removed"):
+        return {"Block": "taken out"}
+    lines = {title: str(value.get(name) or "") for name, title in _BLOCK_LINES.items()}
+    return {title: text.capitalize() if title == "Label" else text for title, text in lines.items() if text}
+
+
+def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
+    """Return the texts that an act wanted, by their titles."""
+    value = wanted.value
+    match wanted.kind:
+        case EditKind.TEXT:
+            story = arrangement.find_story(wanted.target)
+            original = _find_original(story, str(value.get("field"))) if story else ""
+            return {"": str(value["text"]) if value.get("text") is not None else original or "as it was proposed"}
+        case EditKind.NOTE:
+            return {"": str(value.get("text") or "")}
+        case EditKind.TOPIC:
+            return {"": str(value.get("topic") or "its own")}
+        case EditKind.BLOCK:
+            return _list_block_lines(value)
+        case EditKind.PICTURE:
+            return _read_wanted_picture(value)
+    return {}
+
+
+def _read_wanted_picture(value: Mapping[str, object]) -> dict[str, str]:
+    if value.get("shown") is False:
+        return {"Picture": "none"}
+    if "alt" in value or "credit" in value:
+        return {"Description": str(value.get("alt") or ""), "Credit": str(value.get("credit") or "")}
+    return {"Picture": "another" if value.get("cuts") else "its own"}
+
+
+def _mark_lines(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[VersionLine, ...]:
+    return tuple(VersionLine(title, mark_new_words(before.get(title, ""), text)) for title, text in after.items())
+
+
+def mark_new_words(before: str, after: str) -> tuple[tuple[str, bool], ...]:
+    """Return a text as passages, each with whether its words are new; what replaces all that stood is not marked."""
+    old, new = before.split(), after.split()
+    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    passages = [
+        (" ".join(new[start:end]), tag != "equal" and bool(old)) for tag, _, _, start, end in blocks if end > start
+    ]
+    is_rewritten = len(passages) == 1 and passages[0][1]
+    return ((passages[0][0], False),) if is_rewritten else tuple(passages)

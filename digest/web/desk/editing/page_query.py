@@ -1,0 +1,99 @@
+"""What the address of an edition's page asks to see; every link and form on the page carries the rest of it along."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+
+from werkzeug.datastructures import MultiDict
+
+from digest.web.desk.edition.previews import find_preview_view
+from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, PoolQuery
+
+PAGE_TABS = ("stories", "edition", "preview")
+PANELS = ("more", "move", "under", "merge", "tray", "clipboard")  # tray, clipboard: all that is there, no question
+MAX_WORDS_LENGTH, MAX_OMITTED = 100, 40
+_SECTION_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|block-[a-z0-9-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class EditionPageQuery:
+    """What a page shows. `open` is the anchor of what is being written, `panel` the question about the story `about`.
+
+    `show` is the anchor of the story that the preview leads to, where none is open.
+
+    `rows` is how many stories the list shows where more came as one scrolled: no link carries that along.
+
+    `omit` are the keys of the sections without which the mail is shown, with commas between.
+    """
+
+    tab: str = "edition"
+    view: str = "phone"
+    filter: str = "unused"
+    order: str = "score"
+    topic_filter: str = ""
+    q: str = ""
+    start: str = ""
+    open: str = ""
+    panel: str = ""
+    about: str = ""
+    omit: str = ""
+    show: str = ""
+    rows: str = ""
+
+    def but(self, **changed: str) -> dict[str, str]:
+        """Return the address's query with some of it changed, and without what is the default."""
+        query = {key: getattr(self, key) for key in _CARRIED} | changed
+        return {key: value for key, value in query.items() if value != _DEFAULTS[key]}
+
+    @property
+    def omitted(self) -> tuple[str, ...]:
+        """The keys of the sections without which the mail is shown."""
+        return tuple(filter(None, self.omit.split(",")))
+
+    @property
+    def pool(self) -> PoolQuery:
+        """What the list of stories is asked for."""
+        return PoolQuery(self.filter, self.order, self.topic_filter, self.q, int(self.start or 0), int(self.rows or 0))
+
+
+_DEFAULTS: dict[str, str] = asdict(EditionPageQuery())
+_CARRIED = tuple(key for key in _DEFAULTS if key != "rows")
+
+
+def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
+    """Read a query from an address or a form; anything unknown is the default."""
+    return EditionPageQuery(
+        tab=_known_or_default(values.get("tab"), PAGE_TABS, "edition"),
+        view=find_preview_view(values.get("view")).key,
+        filter=_known_or_default(values.get("filter"), [key for key, _ in POOL_FILTERS], "unused"),
+        order=_known_or_default(values.get("order"), [key for key, _ in POOL_ORDERS], "score"),
+        topic_filter=" ".join(values.get("topic_filter", "").split())[:MAX_WORDS_LENGTH],
+        q=" ".join(values.get("q", "").split())[:MAX_WORDS_LENGTH],
+        start=_known_number(values.get("start", "")),
+        open=_known_anchor(values.get("open", "")),
+        panel=_known_or_default(values.get("panel"), PANELS, ""),
+        about=_known_anchor(values.get("about", "")),
+        omit=_read_omitted(values),
+        show=_known_anchor(values.get("show", "")),
+        rows=_known_number(values.get("rows", "")),
+    )
+
+
+def _known_or_default(value: str | None, allowed: Collection[str], default: str) -> str:
+    return value if value is not None and value in allowed else default
+
+
+def _known_number(value: str) -> str:
+    return value if value.isascii() and value.isdigit() and len(value) < 6 else ""
+
+
+def _read_omitted(values: Mapping[str, str]) -> str:
+    """Read the sections left out: from boxes, each of its own, or from a link, with commas between."""
+    given = values.getlist("omit") if isinstance(values, MultiDict) else [values.get("omit", "")]
+    keys = [key for each in given for key in each.split(",") if _SECTION_KEY.fullmatch(key)]
+    return ",".join(dict.fromkeys(keys[:MAX_OMITTED]))
+
+
+def _known_anchor(value: str) -> str:
+    return value if _ANCHOR.fullmatch(value) else ""

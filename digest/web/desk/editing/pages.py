@@ -1,0 +1,299 @@
+"""The editors' pages: the edition, its stories and checks, approval, sources, what was sent."""
+
+from collections.abc import Callable, Sequence
+
+from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import NotFound
+
+from digest.app.approval import approvals
+from digest.app.doctor.attention import page_sentences
+from digest.app.editing import editing_state
+from digest.app.editions import drafting as editions
+from digest.app.editions import page_views
+from digest.app.editions.edition_status import edition_status
+from digest.app.sending import control as sending
+from digest.app.sources import source_overview
+from digest.deliver.compose.variants import ComposeError
+from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.providers.kind import ProviderSettingsError
+from digest.deliver.send.run.edition_run import SendError
+from digest.deliver.send.staff_test import StaffTestReport
+from digest.edition.approval.versions import ApprovalError
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.preflight.rule_registry import PreflightFinding
+from digest.edition.queries import UnknownEditionError
+from digest.store.models import EditionState
+from digest.web.auth.access import current_actor, current_staff, is_admin
+from digest.web.context import web_context
+from digest.web.desk.approval.approval_pages import read_approval_standing
+from digest.web.desk.editing.editing_pages import render_edit_page
+from digest.web.desk.editing.page_query import read_page_query
+from digest.web.desk.edition.previews import PREVIEW_VIEWS, find_preview_view, preview_response
+from digest.web.desk.edition.release_words import describe_due_release, describe_release
+from digest.web.desk.outline.edition_outline import build_edition_outline, build_listed_story, summarise_checks
+from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
+from digest.web.security import STRICT_POLICY
+from digest.web.status_rows import SentRow, build_source_rows, editor_counts_sentence, sources_sentence
+from subscribers.errors import ApplicationError
+
+desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
+
+_PLACED = {"used": True, "left-out": False}  # of the filters; the others show all
+STORY_FILTERS = (("unused", "All"), ("used", "Used"), ("left-out", "Left out"))
+
+
+@desk_pages.app_errorhandler(UnknownEditionError)
+def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
+    """Answer 404 with the editions that there are, on whatever page an edition was asked for."""
+    return current_app.handle_http_exception(NotFound(str(error)))
+
+
+@desk_pages.errorhandler(ApprovalError)
+@desk_pages.errorhandler(ComposeError)
+@desk_pages.errorhandler(EditionControlError)
+def answer_conflict(error: ApplicationError) -> ResponseReturnValue:
+    """Answer a form that the edition has moved on from, with what it is now: it changed, went out, or was cancelled."""
+    context, name, mark = web_context(), (request.view_args or {})["name"], request.form.get("mark", "")
+    row = page_views.read_edition(context.installation, name)
+    stands = edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
+    page = render_template("web/desk/conflict.html", edition=row, why=str(error), mark=mark, stands=stands)
+    return page, 409
+
+
+@desk_pages.app_context_processor
+def provide_attention_sentences() -> dict[str, Callable[[str], list[str]]]:
+    """Lend the layout the sentences that stand above every page of the desk."""
+
+    def sentences(pause_told: str = "", deadline_told: str = "") -> list[str]:
+        context = web_context()
+        with context.database.read() as session:
+            file = context.installation.settings.file
+            return page_sentences(session, context.clock(), file, pause_told=pause_told, deadline_told=deadline_told)
+
+    return {"attention": sentences}
+
+
+@desk_pages.get("/")
+def index() -> ResponseReturnValue:
+    """Show the edition that goes out next, else the last one, else what to do first."""
+    context = web_context()
+    try:
+        view = page_views.view_edition(
+            context.installation, "current", recent=context.recent_counts, now=context.clock()
+        )
+    except UnknownEditionError:
+        return render_template("web/desk/empty.html", sources=page_views.count_active_sources(context.installation))
+    if view.edition.state is EditionState.SENDING and not request.args:
+        return redirect(url_for("sending.show_sending", name=view.edition.name))
+    return _edition_page(view)
+
+
+@desk_pages.get("/editions/<name>")
+def edition(name: str) -> ResponseReturnValue:
+    """Show one edition by its name."""
+    context = web_context()
+    return _edition_page(
+        page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
+    )
+
+
+def _edition_page(view: page_views.EditionView) -> str:
+    context, query = web_context(), read_page_query(request.args)
+    state = editing_state.find_editing_state(context.installation, view.edition)
+    if state:
+        return render_edit_page(view, state, query)
+    outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
+    page = page_views.find_stories(
+        context.installation,
+        view.edition,
+        placed=_PLACED.get(query.filter),
+        words=query.q,
+        start=query.pool.start,
+        limit=MAX_POOL_STORIES,
+    )
+    titles = {block.section.key: block.section.title for block in outline.blocks}
+    return render_template(
+        "web/desk/edition.html",
+        edition=view.edition,
+        outline=outline,
+        checks=summarise_checks(view.findings, outline),
+        readers=view.audience_size,
+        stories=[build_listed_story(story, titles) for story in page.stories],
+        stories_count=page.count,
+        next_start=page.next_start,
+        asked=query,
+        filters=STORY_FILTERS,
+        views=PREVIEW_VIEWS,
+        view=find_preview_view(query.view),
+        octets=len(view.html.encode()),
+        sent=SentRow(view.edition, view.departed.counts),
+        missed=view.missed_sentence,
+        due_words=describe_due_release(view, context.clock(), is_admin=is_admin()),
+        sending=view.departed.progress_sentence,
+        changed=editor_counts_sentence(view.editor_counts) if view.editor_counts else "",
+    )
+
+
+@desk_pages.get("/preview/<name>/<view>")
+def frame(name: str, view: str) -> ResponseReturnValue:
+    """Return the bytes of an edition for one of the views, without the sections that the address names (`omit`)."""
+    if view not in {v.key for v in PREVIEW_VIEWS}:
+        abort(404, f"There is no view called {view}.")
+    context = web_context()
+    row = page_views.read_edition(context.installation, name)
+    if view != "inbox":
+        output_format: editions.EditionFormat = "text" if view == "text" else "html"
+        body = editions.edition_bytes(
+            context.installation,
+            name,
+            output_format,
+            omit=request.args.getlist("omit"),
+            short=request.args.get("short") == "yes",
+        )
+        return preview_response(body.decode(), view, EditionContent.from_json(row.content))
+    response = Response(render_template("web/desk/inbox.html", edition=row, sender=context.settings.file.sender.name))
+    response.headers["Content-Security-Policy"] = STRICT_POLICY.replace(
+        "frame-ancestors 'none'", "frame-ancestors 'self'"
+    )
+    response.headers["X-Frame-Options"] = "SAMEORIGIN"
+    return response
+
+
+@desk_pages.get("/editions/<name>/approve")
+def review(name: str) -> ResponseReturnValue:
+    """Show all that approval vouches for, with the content hash that stands for it."""
+    return _review_page(name)
+
+
+@desk_pages.post("/editions/<name>/check-links")
+def check_links(name: str) -> ResponseReturnValue:
+    """Show the same with what a visitor finds at the links to the own site; nothing changes."""
+    context = web_context()
+    findings = editions.check_edition(context.installation, name, own_site=True, now=context.clock())
+    return _review_page(name, findings)
+
+
+def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -> str:
+    """Render the review page; `visited` is what preflight found with a visit to the own site, if somebody asked for that."""
+    context = web_context()
+    view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
+    outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
+    return render_template(
+        "web/desk/approve.html",
+        edition=view.edition,
+        checks=summarise_checks(view.findings if visited is None else visited, outline),
+        visited=visited is not None,
+        mark=view.content_hash,
+        octets=len(view.html.encode()),
+        release=describe_release(view, context.clock(), context.zone, is_admin=is_admin()),
+        goes_into_files=view.goes_into_files,
+        text_lines=view.text.count("\n"),
+        standing=read_approval_standing(view.edition.name),
+        hosts=approvals.read_text_hosts(context.installation, view.edition.name),
+    )
+
+
+@desk_pages.post("/editions/<name>/approve")
+def submit_approval(name: str) -> ResponseReturnValue:
+    """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
+    context, mark = web_context(), request.form.get("mark", "")
+    result = editions.approve_edition(context.installation, name, mark, actor=current_actor(), now=context.clock())
+    if result.unchecked:
+        return redirect(url_for("desk.review", name=name, unchecked="yes"), 303)
+    return _edition_redirect(name)
+
+
+@desk_pages.post("/editions/<name>/void")
+def void(name: str) -> ResponseReturnValue:
+    """Take an approval back, so that the edition is a draft again."""
+    context = web_context()
+    editions.void_approval(context.installation, name, actor=current_actor(), now=context.clock())
+    return _edition_redirect(name)
+
+
+@desk_pages.post("/editions/<name>/<any(pause, resume):act>")
+def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
+    """Pause or resume the sending of an edition."""
+    context = web_context()
+    if act == "pause":
+        sending.pause_edition(context.installation, name, reason="", actor=current_actor(), now=context.clock())
+    else:
+        sending.resume_edition(context.installation, name, actor=current_actor(), now=context.clock())
+    return redirect(url_for("sending.show_sending", name=name), 303)
+
+
+def _edition_redirect(name: str) -> ResponseReturnValue:
+    return redirect(url_for("desk.edition", name=name), 303)
+
+
+@desk_pages.get("/sources")
+def sources() -> ResponseReturnValue:
+    """Show how every source has behaved, those that need somebody first."""
+    context = web_context()
+    rows = build_source_rows(page_views.list_known_sources(context.installation), context.clock(), context.zone)
+    table = source_overview.read_source_table(context.installation, now=context.clock())
+    removed = request.args.get("removed", "")
+    names = [row.source.name for row in rows if str(row.source.id) == removed and not row.source.active]
+    return render_template(
+        "web/desk/sources.html", rows=rows, sentence=sources_sentence(rows), table=table, removed="".join(names)
+    )
+
+
+@desk_pages.get("/sent")
+def sent() -> ResponseReturnValue:
+    """List editions that went out, or were stopped, with their delivery counts, and what editors changed of the last."""
+    context = web_context()
+    before = request.args.get("before", "")
+    departed = page_views.list_departed_editions(
+        context.installation, before=before, recent=context.recent_counts, now=context.clock()
+    )
+    return render_template(
+        "web/desk/sent.html",
+        rows=[(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed.editions],
+        counted=() if before else page_views.read_counted_editions(context.installation),
+        before=before,
+        older_than=departed.older_than,
+    )
+
+
+@desk_pages.get("/editions/<name>/test")
+def before_test(name: str) -> ResponseReturnValue:
+    """Ask to whom a test goes, to oneself unless others are chosen; after one, show what came of it."""
+    serial = request.args.get("sent", "")
+    report = sending.read_test_report(web_context().installation, name, serial) if serial else None
+    return _test_mail_page(name, report=report)
+
+
+@desk_pages.post("/editions/<name>/test")
+def submit_test_mail(name: str) -> ResponseReturnValue:
+    """Send the edition as it stands to those of the staff who were chosen, and lead to what came of it."""
+    context, chosen = web_context(), request.form.getlist("to")
+    members = sending.list_test_recipients(context.installation)
+    to = [member.email for member in members if str(member.id) in chosen]
+    if members and not to:
+        return _test_mail_page(name, error="Nobody was chosen. Tick to whom the test goes."), 409
+    try:
+        report = sending.send_test(context.installation, name, to=to, actor=current_actor(), clock=context.clock)
+    except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
+        return _test_mail_page(name, error=str(exc)), 409
+    if report.stopped:
+        # Why it stopped is written nowhere: it is said once.
+        return _test_mail_page(name, report=report), 409
+    return redirect(url_for("desk.before_test", name=name, sent=report.serial), 303)
+
+
+def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: str = "") -> str:
+    installation, own = web_context().installation, current_staff().member_id
+    row = page_views.read_edition(installation, name)
+    tested = {result.email for result in report.tested} if report else set()
+    members = sorted(sending.list_test_recipients(installation), key=lambda member: member.id != own)
+    return render_template(
+        "web/desk/test.html",
+        edition=row,
+        members=members,
+        chosen={str(m.id) for m in members if (m.email in tested if tested else m.id == own)},
+        own=own,
+        report=report,
+        why=error,
+    )

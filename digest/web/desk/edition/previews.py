@@ -1,0 +1,107 @@
+"""An edition as it stands, for the desk to look at: the bytes readers get, seen in several ways.
+
+The bytes are the stored fragments, put together. What a view changes is only what the looking needs: a
+colour scheme without asking the editor's own system, pictures from this process, since the public address
+may not lead here yet, and ids, so that a link leads to a story. What a mail says of its reader is invented.
+"""
+
+import re
+from dataclasses import dataclass
+
+from flask import Response
+
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.preflight.message_rules import CLIP_WARNING_SIZE, GMAIL_CLIP_SIZE
+from digest.web.archive.pages import mail_content_policy, use_local_picture_urls
+from digest.web.desk.outline.preview_places import mark_preview_places
+from digest.web.filters import kilobytes
+
+_DARK_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
+_LIGHT_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*light\s*\)")
+_SCHEME_META = re.compile(r'(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*"')
+_ALWAYS_TRUE_QUERY, _NEVER_TRUE_QUERY = "(min-width:0)", "(max-width:0)"
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewView:
+    """One way to look at an edition; `says` explains it beside the picture, `has_places` whether it can be led to a story."""
+
+    key: str
+    title: str
+    says: str
+    has_places: bool = True
+
+
+PREVIEW_VIEWS = (
+    PreviewView("phone", "Phone", "As a phone shows it"),
+    PreviewView("wide", "Wide", "As a desktop program shows it, smaller"),
+    PreviewView("dark", "Dark", "As a phone set to dark shows it"),
+    PreviewView("noimages", "No images", "With pictures blocked, as many programs do at first"),
+    PreviewView("text", "Text", "As plain text, for readers who chose that", has_places=False),
+    PreviewView("inbox", "Inbox", "The two lines in a list of mails", has_places=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MailSize:
+    """How heavy the HTML is, beside the size at which Gmail hides the rest, and the one from which we warn; in bytes."""
+
+    octets: int
+    limit: int = GMAIL_CLIP_SIZE
+    warning: int = CLIP_WARNING_SIZE
+
+    @property
+    def words(self) -> str:
+        """Say how heavy it is, and what that means."""
+        size = kilobytes(self.octets)
+        if self.octets >= self.limit:
+            return f"{size}: Gmail hides what comes after {kilobytes(self.limit)}, the unsubscribe link too. Drop some stories."
+        if self.octets >= self.warning:
+            return f"{size}: close to the {kilobytes(self.limit)} after which Gmail hides the rest."
+        return f"{size}. Gmail hides what comes after {kilobytes(self.limit)}; we warn at {kilobytes(self.warning)}."
+
+    @property
+    def tone(self) -> str:
+        """Name the colour of the bar."""
+        return "bad" if self.octets >= self.limit else "warn" if self.octets >= self.warning else "ok"
+
+    @property
+    def share(self) -> float:
+        """Return how much of the bar is full, in per cent of the limit."""
+        return round(min(100.0, 100 * self.octets / self.limit), 1)
+
+    @property
+    def warning_share(self) -> float:
+        """Return where the mark of the warning stands, in per cent of the limit."""
+        return round(100 * self.warning / self.limit, 1)
+
+
+def find_preview_view(key: str | None) -> PreviewView:
+    """Find a view by its key; anything unknown is the first."""
+    return next((v for v in PREVIEW_VIEWS if v.key == key), PREVIEW_VIEWS[0])
+
+
+def preview_response(body: str, view_key: str, content: EditionContent | None = None) -> Response:
+    """Answer with an edition's text or HTML for one view, to be framed by the desk.
+
+    With an edition's `content` the places of its stories have ids.
+    """
+    if view_key == "text":
+        response = Response(body, mimetype="text/plain")
+    else:
+        html = prepare_preview_html(use_local_picture_urls(body), dark=view_key == "dark")
+        html = mark_preview_places(html, content) if content else html
+        response = Response(html, mimetype="text/html")
+    # Blocking the pictures by policy leaves the bytes alone: what shows is what a reader's program shows.
+    policy = mail_content_policy(images=view_key != "noimages", framed=True)
+    response.headers["Content-Security-Policy"] = f"{policy}; sandbox allow-popups"
+    response.headers["X-Frame-Options"] = "SAMEORIGIN"
+    return response
+
+
+def prepare_preview_html(html: str, *, dark: bool) -> str:
+    """Fix the colour scheme, and open links beside the desk."""
+    always, never = (_DARK_QUERY, _LIGHT_QUERY) if dark else (_LIGHT_QUERY, _DARK_QUERY)
+    html = never.sub(_NEVER_TRUE_QUERY, always.sub(_ALWAYS_TRUE_QUERY, html))
+    html = _SCHEME_META.sub(rf'\g<1>{"dark" if dark else "light"}"', html)
+    return html.replace("<head>", '<head><base target="_blank">', 1)

@@ -1,0 +1,241 @@
+"""The week's stories as the desk lists them to choose from: pure, from the arrangement to one page of rows.
+
+A story is named in addresses and buttons by its anchor, which is made of the address of the article that leads it. An anchor
+of any of a story's articles finds it, so that a page that was opened before a merge still works.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
+
+from digest.edition.editing.arrangement import Arrangement
+from digest.edition.kinds import SECTION_KINDS
+from digest.select.values import PlacedStory, ScoredStory
+from digest.settings import SectionSettings
+from subscribers.phrases import join_words
+from subscribers.reader_language import ENGLISH
+
+ANCHOR_LENGTH = 12
+MAX_POOL_STORIES = 30  # stories of one page of the list
+MAX_SCROLLED_STORIES = 90  # and of one to which more came as one scrolled: then a link leads on
+POOL_FILTERS = (("unused", "Unused"), ("used", "Used"), ("left-out", "Left out"), ("all", "All"))
+POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
+
+
+def story_anchor(url: str) -> str:
+    """Return the short name of the story that an article leads."""
+    return f"s{hashlib.sha256(url.encode()).hexdigest()[:ANCHOR_LENGTH]}"
+
+
+def find_story_url(arrangement: Arrangement, anchor: str) -> str | None:
+    """Find the article that an anchor names, wherever its story is; None where nobody knows it."""
+    return next((url for url in arrangement.story_names if story_anchor(url) == anchor), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """A story of the week in the list: where it stands, or why it was left out, and the sections it fits."""
+
+    scored: ScoredStory
+    anchor: str = ""
+    place: str = ""
+    place_anchor: str = ""
+    reason: str = ""
+    next_in: str = ""  # the sections in which it comes up where one is dropped: "Featured and Topics"
+    fits: tuple[str, ...] = ()  # keys of sections
+    fits_title: str = ""
+    joins: str = ""  # the headline of the story that it belongs to
+    when: str = ""  # "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty where the story has no date of its own
+
+    @property
+    def headline(self) -> str:
+        """The lead's title."""
+        return self.scored.story.lead.title
+
+    @property
+    def publishers(self) -> str:
+        """Who reported it: "Perimeter and 2 more"."""
+        first, others = self.scored.story.lead.publisher, len(self.scored.story.publishers) - 1
+        return f"{first} and {others} more" if others else first
+
+    @property
+    def terms(self) -> str:
+        """What its score is made of: "coverage 12.0, freshness 8.2"; what gives and takes nothing is left out."""
+        return ", ".join(f"{term.name} {term.points:.1f}" for term in self.scored.terms if term.points)
+
+    @property
+    def reads(self) -> int | None:
+        """How often the most read of its articles was read; None where nobody counted."""
+        return max((m.views for m in self.scored.story.members if m.views is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPage:
+    """A page of the week's stories, with how many there are of each kind."""
+
+    rows: tuple[PoolRow, ...]
+    count: int
+    start: int
+    totals: Mapping[str, int]
+    publisher_count: int
+    topics: tuple[str, ...]
+
+    @property
+    def next_start(self) -> int | None:
+        """Where the next page begins; None on the last."""
+        following = self.start + len(self.rows)
+        return following if following < self.count else None
+
+    @property
+    def next_count(self) -> int:
+        """How many stories the next page shows."""
+        return min(MAX_POOL_STORIES, self.count - self.start - len(self.rows))
+
+    @property
+    def earlier_start(self) -> int | None:
+        """Where the page before begins; None on the first."""
+        return max(0, self.start - MAX_POOL_STORIES) if self.start else None
+
+    @property
+    def scrolled_rows(self) -> int | None:
+        """How many stories the page shows once more come as one scrolls; None where a link leads on."""
+        more = len(self.rows) + MAX_POOL_STORIES
+        return more if more <= MAX_SCROLLED_STORIES else None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolQuery:
+    """What the list is asked for."""
+
+    filter: str = "unused"
+    order: str = "score"
+    topic: str = ""
+    words: str = ""
+    start: int = 0
+    rows: int = MAX_POOL_STORIES
+
+
+def list_tray(arrangement: Arrangement) -> Iterator[PoolRow]:
+    """List the stories that wait in the tray as far as it takes to choose among them; see `complete_row`."""
+    for new in arrangement.tray:
+        joined = arrangement.find_story(new.joins) if new.joins else None
+        joins = joined.placed.scored.story.lead.title if joined else ""
+        yield PoolRow(new.scored, joins=joins)
+
+
+def complete_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneInfo) -> PoolRow:
+    """Name a story that stands nowhere by its anchor, with the sections that it fits; say of each when it takes place."""
+    row = replace(row, when=describe_own_date(row.scored, sections, zone))
+    if row.place:
+        return row
+    fits = find_fitting_sections(row.scored, sections)
+    titles = [s.title for s in fits]
+    return replace(
+        row,
+        anchor=story_anchor(row.scored.story.lead.url),
+        fits=tuple(s.key for s in fits),
+        fits_title=" or ".join(titles[:2]) if titles else "",
+    )
+
+
+def describe_own_date(scored: ScoredStory, sections: Iterable[SectionSettings], zone: ZoneInfo) -> str:
+    """Say when and where an event takes place, or until when a call is open, in the words of the edition; empty for anything else."""
+    lead = scored.story.lead
+    kinds = (SECTION_KINDS[section.kind] for section in sections)
+    kind = next((kind for kind in kinds if kind.has_own_date and kind.source_section == lead.section), None)
+    if kind is None or not (lead.starts_at or lead.deadline):
+        return ""
+    when = kind.write_entry(PlacedStory(scored), zone, ENGLISH).when
+    return ", ".join(part for part in (f"{when.label}: {when.text}" if when else "", lead.place or "") if part)
+
+
+def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSettings]) -> list[SectionSettings]:
+    """Find the sections that take a story from an editor, in the order of the edition."""
+    return [section for section in list_hand_placed(sections) if SECTION_KINDS[section.kind].may_take(section, scored)]
+
+
+def find_lead_section(sections: Iterable[SectionSettings]) -> str:
+    """Return the key of the section that leads the edition."""
+    return next((s.key for s in sections if SECTION_KINDS[s.kind].leads_edition), "")
+
+
+def list_hand_placed(sections: Iterable[SectionSettings]) -> list[SectionSettings]:
+    """List the sections into which editors put stories."""
+    return [section for section in sections if SECTION_KINDS[section.kind].is_placed_by_hand]
+
+
+def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
+    """Find a story that stands in no section: left out, in the tray or removed."""
+    name = arrangement.name_target(url)
+    listed = [out.scored for out in arrangement.left_out]
+    listed += [new.scored for new in arrangement.tray]
+    listed += [removed.scored for removed in arrangement.removed]
+    return next((scored for scored in listed if scored.story.lead.url == name), None)
+
+
+def find_pool_page(
+    arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery, zone: ZoneInfo
+) -> PoolPage:
+    """Find the stories of the week that fit a query, in its order, one page of them; only those of the page are described."""
+    rows = list(_list_pool(arrangement, sections))
+    kinds = {"all": rows, "used": [r for r in rows if r.place], "unused": [r for r in rows if not r.place]}
+    kinds["left-out"] = [r for r in rows if r.reason]
+    wanted = [r for r in kinds.get(query.filter, rows) if _fits_query(r, query)]
+    wanted.sort(key=_POOL_ORDER_KEYS.get(query.order, _by_score))
+    start = min(max(0, query.start), max(0, len(wanted) - 1))
+    shown = min(max(query.rows, MAX_POOL_STORIES), MAX_SCROLLED_STORIES)
+    publishers = {p for r in rows for p in r.scored.story.publishers}
+    return PoolPage(
+        tuple(complete_row(row, sections, zone) for row in wanted[start : start + shown]),
+        len(wanted),
+        start,
+        {key: len(found) for key, found in kinds.items()},
+        len(publishers),
+        tuple(sorted({r.scored.topic for r in rows if r.scored.topic})),
+    )
+
+
+def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
+    """List every story of the week as far as it takes to choose among them; see `complete_row`."""
+    for settings in sections:
+        for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
+            anchor, place = story_anchor(story.url), f"{settings.title} {number}"
+            yield PoolRow(story.placed.scored, anchor, place=place, place_anchor=anchor)
+            for under in story.supporting:
+                under_anchor = story_anchor(under.url)
+                yield PoolRow(under.placed.scored, under_anchor, place=f"{place}, under it", place_anchor=anchor)
+    next_in: dict[str, list[str]] = {}
+    for settings in sections:
+        next_in.setdefault(arrangement.next_up.get(settings.key, ""), []).append(settings.title)
+    for out in arrangement.left_out:
+        titles = next_in.get(out.scored.story.lead.url, ())
+        yield PoolRow(out.scored, reason=out.reason, next_in=join_words(titles))
+    for removed in arrangement.removed:
+        yield PoolRow(removed.scored, reason=f"{removed.edit.actor} dropped it")
+    yield from list_tray(arrangement)
+
+
+def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
+    if query.topic and row.scored.topic != query.topic:
+        return False
+    if not query.words:
+        return True
+    words = query.words.casefold().split()
+    text = " ".join([row.headline, *(m.title for m in row.scored.story.members), *row.scored.story.publishers])
+    return all(word in text.casefold() for word in words)
+
+
+def _by_score(row: PoolRow) -> tuple[float, str]:
+    return (-row.scored.score, row.scored.story.lead.url)
+
+
+def _by_age(row: PoolRow) -> tuple[float, str]:
+    return (-max(m.dated_at.timestamp() for m in row.scored.story.members), row.scored.story.lead.url)
+
+
+def _by_reads(row: PoolRow) -> tuple[float, float, str]:
+    return (-(row.reads or 0), *_by_score(row))
+
+
+_POOL_ORDER_KEYS = {"score": _by_score, "newest": _by_age, "read": _by_reads}

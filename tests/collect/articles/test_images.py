@@ -1,0 +1,358 @@
+"""Pictures: hostile bytes in, small clean ones out, kept once."""
+
+import io
+import random
+import struct
+import subprocess
+import sys
+import zlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from digest.collect.articles.images import PreparedImage, crop_image, fetch_image, find_image, store_image
+from digest.collect.codec.encoded_image import CropShape, ImageError
+from digest.collect.codec.image_codec import decode_image, encode_image
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.settings import LimitSettings
+from digest.store.engine import Database
+from tests.conftest import ROOT
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+URL = "https://press.example.org/photo.jpg"
+
+
+class Site:
+    """A fetcher that returns one body for every address, and counts."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.asked: list[tuple[str, int | None]] = []
+
+    def get(
+        self,
+        url: str,
+        *,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        accept: str | None = None,
+        max_bytes: int | None = None,
+    ) -> FetchResult:
+        del etag, last_modified, accept
+        self.asked.append((url, max_bytes))
+        if not self.body:
+            raise FetchError(url, FetchErrorReason.MISSING, "nothing is there", status=404)
+        return FetchResult(url=url, status=200, body=self.body, content_type="image/jpeg")
+
+    def may_read(self, url: str) -> bool:
+        return bool(url)
+
+
+def written(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def noise(width: int, height: int) -> Image.Image:
+    """The hardest picture to make small."""
+    return Image.frombytes("RGB", (width, height), random.Random(7).randbytes(width * height * 3))
+
+
+def photo(width: int, height: int) -> Image.Image:
+    """A picture with soft colours and a little noise, as photographs have."""
+    across = Image.linear_gradient("L").resize((width, height))
+    down = across.transpose(Image.Transpose.ROTATE_180)
+    soft = Image.merge("RGB", (across, down, across.point(lambda value: 255 - value // 2)))
+    return Image.blend(soft, noise(width, height), 0.08)
+
+
+def graphic(width: int, height: int) -> Image.Image:
+    """A chart: few colours, sharp edges."""
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    for place in range(0, width, 10):
+        colour = "navy" if place % 20 else "firebrick"
+        draw.rectangle((place, height - place * height // width, place + 7, height), fill=colour)
+    return image
+
+
+def picture_of(body: bytes, **limits: int) -> PreparedImage:
+    return fetch_image(Site(body), URL, LimitSettings.model_validate(limits))
+
+
+def opened(picture: PreparedImage) -> Image.Image:
+    return Image.open(io.BytesIO(picture.body))
+
+
+def bomb_png(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
+def test_every_usual_kind_becomes_a_small_jpeg(kind: str) -> None:
+    picture = picture_of(written(photo(1600, 900), kind))
+    assert (picture.content_type, picture.width, picture.height) == ("image/jpeg", 1200, 675)
+    assert len(picture.body) <= 200_000
+    assert opened(picture).format == "JPEG"
+    assert opened(picture).size == (1200, 675)
+
+
+def test_the_hardest_picture_fits_by_quality_and_then_by_size() -> None:
+    picture = picture_of(written(noise(1500, 1500), "JPEG", quality=60))
+    assert len(picture.body) <= 200_000
+    assert picture.width < 1200
+    assert picture.width == picture.height
+
+
+def test_a_small_picture_is_not_enlarged() -> None:
+    picture = picture_of(written(photo(300, 200)))
+    assert (picture.width, picture.height) == (300, 200)
+
+
+def test_a_graphic_of_few_colours_stays_exact_as_png() -> None:
+    chart = graphic(800, 400)
+    picture = picture_of(written(chart, "PNG"))
+    assert picture.content_type == "image/png"
+    assert opened(picture).convert("RGB").tobytes() == chart.tobytes()
+
+
+def test_the_orientation_is_applied_and_no_metadata_left() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter
+    exif[0x010F] = "Camera of Cy"
+    image = photo(400, 200)
+    body = written(image, exif=exif, comment=b"secret comment", icc_profile=b"x" * 200, dpi=(300, 300))
+    picture = picture_of(body)
+    assert (picture.width, picture.height) == (200, 400)
+    assert not opened(picture).getexif()
+    assert not {"comment", "icc_profile", "exif", "xmp"} & set(opened(picture).info)
+    assert b"Camera" not in picture.body
+    assert b"secret" not in picture.body
+
+
+def test_a_png_keeps_no_metadata_either() -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Author", "Cy")
+    picture = picture_of(written(graphic(400, 200), "PNG", pnginfo=info, dpi=(300, 300)))
+    assert picture.content_type == "image/png"
+    assert not opened(picture).info
+
+
+@pytest.mark.parametrize(("mode", "clear"), [("RGBA", (200, 0, 0, 0)), ("LA", (0, 0))])
+def test_what_is_transparent_becomes_white(mode: str, clear: tuple[int, ...]) -> None:
+    picture = picture_of(written(Image.new(mode, (200, 100), clear), "PNG"))
+    assert opened(picture).convert("RGB").getpixel((50, 50)) == (255, 255, 255)
+
+
+def test_a_palette_with_a_transparent_colour_becomes_white() -> None:
+    image = Image.new("P", (200, 100), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    picture = picture_of(written(image, "PNG", transparency=1))
+    assert opened(picture).convert("RGB").getpixel((50, 50)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_an_animation_gives_its_first_frame(kind: str) -> None:
+    frames = [Image.new("RGB", (200, 100), colour) for colour in ("#ff0000", "#00ff00", "#0000ff")]
+    body = written(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, loop=0)
+    pixel = opened(picture_of(body)).convert("RGB").getpixel((50, 50))
+    assert isinstance(pixel, tuple)
+    assert pixel[0] > 240
+    assert max(pixel[1:]) < 15
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("CMYK", (0, 0, 0, 0)), ("L", 255), ("1", 1), ("I;16", 65535)])
+def test_other_kinds_of_pixels_are_read(mode: str, colour: int | tuple[int, ...]) -> None:
+    image = Image.new(mode, (200, 100), colour)
+    picture = picture_of(written(image, "JPEG" if mode == "CMYK" else "PNG"))
+    assert opened(picture).convert("RGB").getpixel((50, 50)) == (255, 255, 255)
+
+
+def test_grey_of_sixteen_bits_keeps_its_middle() -> None:
+    picture = picture_of(written(Image.new("I;16", (200, 100), 0x8080), "PNG"))
+    assert opened(picture).convert("RGB").getpixel((50, 50)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='500' height='300'><script>alert(1)</script></svg>",
+        b"\xef\xbb\xbf <?xml version='1.0'?><svg/>",
+        b"<!DOCTYPE html><html>no picture</html>",
+    ],
+)
+def test_svg_and_pages_are_refused(body: bytes) -> None:
+    with pytest.raises(ImageError, match="SVG"):
+        picture_of(body)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (119, 500), (500, 59), (6000, 100)])
+def test_tracking_pixels_icons_and_rules_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match="too small"):
+        picture_of(written(Image.new("RGB", size, "red"), "PNG"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(7000, 7000), (12_000, 12_000), (30_000, 30_000), (2**31 - 1, 1)])
+def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(width: int, height: int) -> None:
+    with pytest.raises(ImageError, match=r"more than 40,000,000( pixels)?: save it smaller$"):
+        picture_of(bomb_png(width, height))
+
+
+def test_the_limit_on_pixels_is_the_one_of_the_settings() -> None:
+    body = written(photo(300, 200))
+    assert picture_of(body, image_pixels=60_000).width == 300
+    with pytest.raises(ImageError, match="more than 59,999"):
+        picture_of(body, image_pixels=59_999)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
+def test_a_truncated_picture_is_refused(kind: str) -> None:
+    body = written(photo(400, 300), kind)
+    with pytest.raises(ImageError, match="cannot be read"):
+        picture_of(body[: len(body) // 2])
+
+
+MEASURE = """
+import sys
+from benchmarks.peak_memory import peak_memory_mb
+from digest.collect.codec.encoded_image import ImageError
+from digest.collect.codec.image_codec import fit_image
+before = peak_memory_mb()
+try:
+    fitted = fit_image(sys.stdin.buffer.read(), max_pixels=40_000_000)
+    said = f"{fitted.width} x {fitted.height}"
+except ImageError as error:
+    said = str(error)
+print(peak_memory_mb() - before, said, sep="|")
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options", "result"),
+    [
+        ("WEBP", "RGBA", {"method": 0}, "more than 16,000,000"),
+        ("PNG", "P", {}, "more than 16,000,000"),
+        ("JPEG", "RGB", {"quality": 20}, "1200 x 750"),
+        ("JPEG", "RGB", {"quality": 20, "progressive": True}, "1200 x 750"),
+    ],
+    ids=["webp", "png", "jpeg", "progressive jpeg"],
+)
+def test_a_small_file_of_40_million_pixels_takes_little_memory(
+    kind: str, mode: str, options: dict[str, object], result: str
+) -> None:
+    body = written(Image.new(mode, (8000, 5000)), kind, **options)
+    assert len(body) < 700_000
+    command = [sys.executable, "-c", MEASURE]
+    run = subprocess.run(command, input=body, capture_output=True, check=True, cwd=ROOT)
+    megabytes, _, said = run.stdout.decode().partition("|")
+    assert result in said
+    assert float(megabytes) < 200
+
+
+def test_the_largest_webp_that_is_decoded_stays_within_a_childs_memory() -> None:
+    assert picture_of(written(Image.new("RGBA", (5000, 3200), (1, 2, 3, 90)), "WEBP", method=0)).width == 1200
+
+
+SEEDS = [written(photo(160, 120), kind) for kind in ("JPEG", "PNG", "GIF", "WEBP")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), max_size=12))
+def test_damaged_bytes_give_a_picture_or_its_own_error(seed: bytes, damage: list[tuple[int, int]]) -> None:
+    body = bytearray(seed)
+    for place, value in damage:
+        body[place % len(body)] = value
+    try:
+        image = decode_image(bytes(body), max_pixels=1_000_000, max_size=(1200, 2400))
+    except ImageError:
+        return
+    assert image.mode == "RGB"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_give_a_picture_or_its_own_error(body: bytes) -> None:
+    with pytest.raises(ImageError):
+        decode_image(body, max_pixels=1_000_000, max_size=(1200, 2400))
+
+
+def test_the_same_bytes_give_the_same_picture() -> None:
+    body = written(photo(1400, 900), "PNG")
+    assert picture_of(body) == picture_of(body)
+
+
+def test_the_bounds_are_handed_to_the_fetch_and_its_errors_come_through() -> None:
+    site = Site(written(photo(300, 200)))
+    fetch_image(site, URL, LimitSettings(image_bytes=123_456))
+    assert site.asked == [(URL, 123_456)]
+    with pytest.raises(FetchError):
+        fetch_image(Site(b""), URL, LimitSettings())
+
+
+@pytest.mark.parametrize("size", [(1200, 675), (1200, 2400), (2000, 400), (120, 60)])
+@pytest.mark.parametrize("draw", [noise, photo, graphic])
+def test_the_cuts_have_their_size_and_weight(draw: object, size: tuple[int, int]) -> None:
+    assert callable(draw)
+    body = written(draw(*size), "JPEG", quality=60)
+    lead, thumb = crop_image(URL, body, CropShape.LEAD).body, crop_image(URL, body, CropShape.THUMB).body
+    assert Image.open(io.BytesIO(lead)).size == (1120, 630)
+    assert Image.open(io.BytesIO(thumb)).size == (240, 160)
+    assert len(lead) <= 120_000
+    assert len(thumb) <= 30_000
+
+
+def test_a_cut_covers_and_is_not_squeezed() -> None:
+    image = Image.new("RGB", (600, 1200), "white")
+    ImageDraw.Draw(image).ellipse((200, 420, 400, 620), fill="black")
+    cropped = Image.open(io.BytesIO(crop_image(URL, written(image), CropShape.LEAD).body)).convert("L")
+    box = cropped.point(lambda value: 255 - value).point(lambda value: 255 if value > 128 else 0).getbbox()
+    assert box is not None
+    assert abs((box[2] - box[0]) - (box[3] - box[1])) <= 6  # still a circle
+
+
+def test_a_cut_of_no_picture_is_a_picture_error() -> None:
+    with pytest.raises(ImageError):
+        crop_image(URL, b"no picture", CropShape.LEAD)
+
+
+def test_a_kept_picture_is_found_again_by_its_address(database: Database) -> None:
+    picture = picture_of(written(photo(300, 200)))
+    with database.write() as session:
+        assert find_image(session, URL) is None
+        store_image(session, picture, NOW)
+        for shape in CropShape:
+            store_image(session, crop_image(URL, picture.body, shape), NOW)
+    with database.read() as session:
+        whole, lead = find_image(session, URL), find_image(session, f"{URL}#lead")
+        assert whole is not None
+        assert lead is not None
+        assert (whole.hash, whole.body, whole.size) == (picture.hash, picture.body, len(picture.body))
+        assert (whole.width, whole.height, whole.content_type, whole.made_at) == (300, 200, "image/jpeg", NOW)
+        assert (lead.width, lead.height) == (1120, 630)
+        assert find_image(session, f"{URL}#thumb") is not None
+
+
+def test_the_same_bytes_are_kept_once(database: Database) -> None:
+    body = written(photo(300, 200))
+    first = picture_of(body)
+    other = fetch_image(Site(body), "https://cdn.example.org/same.jpg", LimitSettings())
+    with database.write() as session:
+        assert store_image(session, first, NOW) is store_image(session, other, NOW)
+
+
+def test_lowering_the_quality_comes_before_shrinking() -> None:
+    image = photo(1200, 800)
+    whole = encode_image(image, 10_000_000)
+    assert encode_image(image, len(whole.body) - 1).width == 1200

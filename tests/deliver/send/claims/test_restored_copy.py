@@ -1,0 +1,172 @@
+"""A restored copy mails nobody an edition that may have gone out since the copy was made, short of an admin's word."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from digest.app.sending import uncertain_acts
+from digest.app.upkeep import backups
+from digest.backups import creation
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.providers.base import HandoverResult
+from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
+from digest.installation import hold
+from digest.installation.opened import Installation
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.engine import open_database
+from digest.store.models import Edition, EditionState
+from subscribers.consent.preferences import Preferences
+from tests.actors import ADMIN
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
+from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+
+READERS = [f"reader{n}@county.example" for n in range(6)]
+HOUR = timedelta(hours=1)
+ACCEPTED, UNCERTAIN, WAITING = DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN, DeliveryState.WAITING
+
+
+def send_edition(world: DeliverySetup, *, limit: int | None = None) -> list[str]:
+    """Send what may be sent; return the deliveries that left."""
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    run_edition(
+        world.database,
+        EDITION_NAME,
+        provider,
+        KEYS,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+        limit=limit,
+    )
+    return [message.delivery_id for message in provider.received_messages]
+
+
+def counts(world: DeliverySetup) -> DeliveryCounts:
+    with world.database.read() as session:
+        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+    assert counted.is_balanced
+    return counted
+
+
+Restore = Callable[[DeliverySetup, Callable[[DeliverySetup], object]], DeliverySetup]
+
+
+@pytest.fixture
+def restore(tmp_path: Path, request: pytest.FixtureRequest) -> Restore:
+    """Return what backs a world up, lets something happen, and gives the world that was restored and released after it."""
+
+    def restore_after(world: DeliverySetup, since_then: Callable[[DeliverySetup], object]) -> DeliverySetup:
+        world.settings.key_file.write_text(KEYS.to_json())
+        world.settings.key_file.chmod(0o600)
+        url = world.database.engine.url.render_as_string(hide_password=False)
+        settings = world.settings.model_copy(update={"database_url": url})
+        creation.create_backup(world.database, tmp_path / "copy.zip", now=world.clock())
+        since_then(world)
+        world.database.close()
+        backups.restore_backup(settings, ADMIN, tmp_path / "copy.zip", replace=True, now=world.clock())
+        copy = open_database(url)
+        request.addfinalizer(copy.close)
+        hold.release_installation(Installation(settings, copy), actor=ADMIN, now=world.clock())
+        return DeliverySetup(copy, settings, KEYS, world.clock)
+
+    return restore_after
+
+
+def resolve(world: DeliverySetup, word: UncertainResolution, count: int) -> list[str]:
+    ids = [d.delivery_id for d in list_uncertain_deliveries(world.database, EDITION_NAME, now=world.clock())][:count]
+    installation = Installation(world.settings, world.database)
+    uncertain_acts.resolve_uncertain(
+        installation, EDITION_NAME, ids, word, reason="the log", actor=ADMIN, clock=world.clock
+    )
+    return ids
+
+
+def send_the_rest(world: DeliverySetup) -> None:
+    send_edition(world)
+    world.clock.now += HOUR
+
+
+def test_what_waited_in_the_copy_is_uncertain_and_goes_out_by_an_admins_word_alone(
+    world: DeliverySetup, restore: Restore
+) -> None:
+    world.add_readers(*READERS)
+    send_edition(world, limit=2)
+    copy = restore(world, send_the_rest)
+    assert send_edition(copy) == []
+    assert (counts(copy)[ACCEPTED], counts(copy)[UNCERTAIN]) == (2, 4)
+    again = resolve(copy, UncertainResolution.SEND_AGAIN, 1)
+    resolve(copy, UncertainResolution.ACCEPTED, 3)
+    assert send_edition(copy) == again
+    assert counts(copy)[ACCEPTED] == 6
+
+
+def release_the_edition(world: DeliverySetup) -> list[str]:
+    """Let its hour come, and send it; return the deliveries that left. An hour passes after that."""
+    world.clock.now += HOUR
+    left = send_edition(world)
+    world.clock.now += HOUR
+    return left
+
+
+def test_an_edition_that_was_not_even_planned_goes_to_nobody_by_itself(world: DeliverySetup, restore: Restore) -> None:
+    world.add_readers(*READERS)
+    world.clock.now -= HOUR
+    gone: list[str] = []
+    copy = restore(world, lambda original: gone.extend(release_the_edition(original)))
+    assert send_edition(copy) == []
+    assert counts(copy)[UNCERTAIN] == 6
+    listed = list_uncertain_deliveries(copy.database, EDITION_NAME, now=copy.clock())
+    assert {d.delivery_id for d in listed} == set(gone), "the ids are the same, so a log can settle it"
+    again = resolve(copy, UncertainResolution.SEND_AGAIN, 2)
+    assert sorted(send_edition(copy)) == sorted(again)
+
+
+def test_what_is_sent_again_waits_for_the_hour_that_its_reader_chose(world: DeliverySetup, restore: Restore) -> None:
+    world.add_readers(READERS[0])
+    world.add_readers(READERS[1], choices=Preferences(hour=12, zone="America/New_York"))
+    world.clock.now -= HOUR
+    copy = restore(world, release_the_edition)
+    send_edition(copy)
+    resolve(copy, UncertainResolution.SEND_AGAIN, 2)
+    assert len(send_edition(copy)) == 1
+    copy.clock.now += 5 * HOUR
+    assert len(send_edition(copy)) == 1
+
+
+def test_whose_hour_is_still_to_come_gets_it_at_that_hour(world: DeliverySetup, restore: Restore) -> None:
+    world.add_readers(*READERS[:2])
+    world.add_readers(READERS[2], choices=Preferences(hour=12, zone="America/New_York"))
+    send_edition(world, limit=1)
+    copy = restore(world, send_the_rest)
+    assert (counts(copy)[UNCERTAIN], counts(copy)[WAITING]) == (1, 1)
+    copy.clock.now += 5 * HOUR
+    assert len(send_edition(copy)) == 1
+
+
+def test_what_was_in_doubt_already_stays_so_and_may_have_been_sent_again_since(
+    world: DeliverySetup, restore: Restore
+) -> None:
+    world.add_readers(*READERS[:3])
+    send_edition(world)
+    states = (DeliveryState.HANDING_OVER, UNCERTAIN)
+    with world.database.write() as session:
+        for delivery, state in zip(session.scalars(select(Delivery)).all(), states, strict=False):
+            delivery.state, delivery.owner, delivery.lease_until = state, "a process", world.clock() + 9 * HOUR
+        session.execute(update(Edition).values(state=EditionState.SENDING))
+    copy = restore(world, send_the_rest)
+    assert (counts(copy)[ACCEPTED], counts(copy)[UNCERTAIN]) == (1, 2)
+    with copy.database.read() as session:
+        doubtful = select(Delivery.lease_until).where(Delivery.state == UNCERTAIN)
+        assert set(session.scalars(doubtful)) == {copy.clock()}
+
+
+def test_an_edition_that_is_released_after_the_restore_goes_out_as_ever(world: DeliverySetup, restore: Restore) -> None:
+    world.add_readers(*READERS)
+    world.clock.now -= 3 * HOUR
+    copy = restore(world, lambda _original: None)
+    copy.clock.now += 3 * HOUR
+    assert len(send_edition(copy)) == 6

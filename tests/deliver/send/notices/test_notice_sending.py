@@ -1,0 +1,521 @@
+"""Mails that are no edition: queued with what brought them about, claimed, asked again, handed over once."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope
+from aiosmtpd.smtp import Session as SmtpSession
+from pydantic import SecretStr
+from sqlalchemy import select, update
+from structlog.testing import capture_logs
+
+from digest.app.sending.background import NOTICE_RETRY_DELAY, send_due_notices
+from digest.app.subscribers.consent_wordings import current_wording
+from digest.deliver.control import installation_hold
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.kind import ProviderSettingsError
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.limits.rate_limiter import RateLimiter
+from digest.deliver.send.notices import notice_queue
+from digest.deliver.send.notices import notice_sending as notices
+from digest.installation.opened import Installation
+from digest.settings import LimitSettings, Settings
+from digest.store.correction_models import Correction
+from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.store.models import Edition
+from subscribers.address import read_address
+from subscribers.consent import suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.evidence import RequestOrigin
+from subscribers.crypto import key_file
+from subscribers.lifecycle import address_change
+from subscribers.mail_requests import MailRequest
+from subscribers.signup import confirmation, request_queue
+from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.request_processor import RequestProcessor
+from subscribers.signup.request_queue import FormSubmission
+from subscribers.store import one_time_tokens
+from subscribers.store.models import Person, PersonState, Suppression
+from tests.deliver.conftest import KEYS, RELEASE, DeliverySetup
+from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.deliver.smtp_servers import run_smtp_server
+
+BO = "bo.peep@county.example"
+MACHINE = RequestOrigin("93.184.216.34", "Browser/1")
+
+
+def ask(world: DeliverySetup, *addresses: str) -> None:
+    """Have forms come in, and be answered."""
+    queue_notice = notice_queue.make_notice_queue(KEYS, world.settings, world.clock)
+    for address in addresses or (BO,):
+        form = request_queue.prepare_request(
+            KEYS,
+            FormSubmission(
+                kind="subscribe",
+                address=read_address(address),
+                sent_at=world.clock(),
+                page="https://hls.today/",
+                where="hls.today",
+                wording=current_wording(Settings()),
+                origin=MACHINE,
+            ),
+        )
+        with world.database.write() as session:
+            request_queue.enqueue_request(session, form, SignupLimits())
+    RequestProcessor(world.database, KEYS, SignupLimits(), timedelta(days=90), queue_notice).process_pending(
+        world.clock
+    )
+
+
+def send(world: DeliverySetup, provider: object) -> dict[HandoverResult, int]:
+    return notices.send_due_notices(
+        world.database,
+        provider,  # type: ignore[arg-type]  # it is a Provider
+        KEYS,
+        world.settings,
+        clock=world.clock,
+    )
+
+
+def deliveries(world: DeliverySetup) -> list[Delivery]:
+    with world.database.read() as session:
+        return list(session.scalars(select(Delivery).order_by(Delivery.purpose)))
+
+
+def waiting_notices(world: DeliverySetup) -> int:
+    with world.database.read() as session:
+        return len(session.scalars(select(Notice.delivery)).all())
+
+
+def checked(raw: bytes) -> EmailMessage:
+    """Parse a notice as a mail program does, after checking its bytes as a strict server would."""
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", raw), "RFC 5321, 2.3.8: a bare CR or LF"
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 78
+    assert b"~" not in raw.replace(b"~~", b"")
+    message = message_from_bytes(raw, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    assert not list(message.defects)
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert [p.get_content_type() for p in message.iter_parts()] == ["text/plain", "text/html"]
+    assert message["Precedence"] is None
+    return message
+
+
+def body(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    return str(part.get_content())
+
+
+def confirmed(world: DeliverySetup, provider: ScriptedProvider) -> None:
+    """Press the button that the last mail leads to."""
+    text = body(checked(provider.received_messages[-1].to_bytes()), "plain")
+    token = text.partition("/confirm/")[2][:22]
+    with world.database.write() as session:
+        confirmation.confirm_subscription(
+            session,
+            KEYS,
+            token,
+            origin=MACHINE,
+            evidence_retention=timedelta(days=90),
+            queue=notice_queue.make_notice_queue(KEYS, world.settings, world.clock),
+            now=world.clock(),
+        )
+
+
+def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: DeliverySetup) -> None:
+    ask(world)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    (outgoing,) = provider.received_messages
+    message = checked(outgoing.to_bytes())
+    assert (outgoing.outbox_folder, message["To"]) == ("notice", BO)
+    assert message["Subject"] == "Confirm that you want HLS.Today"
+    assert message["List-Unsubscribe"] is None
+    assert message["List-Id"] is None
+    wording = current_wording(Settings()).text
+    for kind in ("plain", "html"):
+        text = " ".join(body(message, kind).split())
+        assert wording in text
+        assert "https://news.example.org/confirm/" in text
+        assert "Friday, November 27, 2026" in text
+        assert "1 Main St, Springfield" in text
+    links = re.findall(r'(?:href|src)="([^"]*)"', body(message, "html"))
+    assert {link.rpartition("/")[0] for link in links} == {
+        "https://news.example.org/confirm",
+        "https://news.example.org",
+    }
+    (delivery,) = deliveries(world)
+    assert (delivery.purpose, delivery.state) == ("confirm:1", DeliveryState.ACCEPTED)
+    assert waiting_notices(world) == 0
+
+
+def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -> None:
+    ask(world)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    send(world, provider)
+    confirmed(world, provider)
+    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    message = checked(provider.received_messages[-1].to_bytes())
+    assert re.fullmatch(r"<https://news\.example\.org/u/[\w-]{22}>", message["List-Unsubscribe"])
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    wording = current_wording(Settings())
+    for kind in ("plain", "html"):
+        text = " ".join(body(message, kind).split())
+        assert wording.text in text
+        assert wording.hash not in text  # it stands where the reader sees all their data
+        assert "/preferences/" in text
+        assert "November 20, 2026, 6 a.m. ET" in text
+    assert [d.purpose for d in deliveries(world)] == ["confirm:1", "welcome:2"]
+
+
+def test_what_a_mail_is_written_from_is_kept_encrypted(world: DeliverySetup) -> None:
+    ask(world)
+    with world.database.read() as session:
+        (row,) = session.scalars(select(Notice))
+    assert b"hls.today" not in row.ciphertext
+    assert b"token" not in row.ciphertext
+
+
+def test_every_try_has_the_same_bytes_and_the_last_one_drops_what_it_was_written_from(one_world: DeliverySetup) -> None:
+    world = one_world
+    ask(world)
+    later = ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER))
+    tries = 0
+    while waiting_notices(world):
+        send(world, later)
+        tries += 1
+        (delivery,) = deliveries(world)
+        world.clock.now = max(delivery.next_try_at, world.clock.now)
+    assert delivery.state is DeliveryState.EXPIRED
+    assert len({m.to_bytes() for m in later.received_messages}) == 1
+    assert 15 < tries < 30
+    assert world.clock() <= RELEASE + timedelta(hours=72)
+
+
+def test_a_doubt_is_final_and_asking_again_is_the_way_out(world: DeliverySetup) -> None:
+    ask(world)
+    send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN)))
+    assert [d.state for d in deliveries(world)] == [DeliveryState.UNCERTAIN]
+    world.clock.now += timedelta(hours=1)
+    ask(world)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    assert provider.received_messages[0].to_bytes().count(b"Once more: confirm") >= 1
+
+
+def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: DeliverySetup) -> None:
+    ask(world, BO, "cy@county.example")
+    down = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the server is down"))
+    send(world, down)
+    assert len(down.received_messages) == 2
+    send(world, down)
+    assert len(down.received_messages) == 2
+    world.clock.now += timedelta(minutes=1)
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 2}
+
+
+def test_what_a_dead_process_left_claimed_is_uncertain(world: DeliverySetup) -> None:
+    ask(world)
+
+    def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        send(world, ScriptedProvider(crash))
+    with world.database.read() as session:
+        assert not notices.has_due_notices(session, now=world.clock())
+    world.clock.now += timedelta(minutes=10)
+    with world.database.read() as session:
+        assert notices.has_due_notices(session, now=world.clock())
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {}
+    assert [d.state for d in deliveries(world)] == [DeliveryState.UNCERTAIN]
+    assert waiting_notices(world) == 0
+
+
+def test_a_link_that_ran_out_or_was_used_is_not_mailed_any_more(world: DeliverySetup) -> None:
+    ask(world, BO, "cy@county.example")
+    with world.database.write() as session:
+        numbers = session.scalars(select(Delivery.person)).all()
+        assert numbers[0] is not None
+        one_time_tokens.end_tokens(session, numbers[0], "confirm", now=world.clock())
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    states = sorted(d.state for d in deliveries(world))
+    assert states == [DeliveryState.ACCEPTED, DeliveryState.WITHDRAWN]
+
+
+def test_who_complains_between_claim_and_handing_over_gets_nothing(world: DeliverySetup) -> None:
+    ask(world)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    clock, has_complained = world.clock, False
+
+    def complaining_clock() -> object:
+        nonlocal has_complained
+        is_claimed = [d.state for d in deliveries(world)] == [DeliveryState.HANDING_OVER]
+        if is_claimed and not has_complained:  # the second look at consent follows
+            has_complained = True
+            with world.database.write() as session:
+                suppression.suppress_address(
+                    session,
+                    KEYS,
+                    read_address(BO),
+                    reason="complained",
+                    actor="hook",
+                    now=clock(),
+                    departure_log=DepartureLog(world.settings.left_log, KEYS),
+                )
+        return clock()
+
+    notices.send_due_notices(world.database, provider, KEYS, world.settings, clock=complaining_clock)  # type: ignore[arg-type]
+    assert provider.received_messages == []
+    assert [d.state for d in deliveries(world)] == [DeliveryState.WITHDRAWN]
+
+
+def test_damaged_rows_hold_up_nobody(world: DeliverySetup) -> None:
+    ask(world, BO, "cy@county.example", "dee@county.example")
+    with world.database.write() as session:
+        first, second, _ = session.scalars(select(Delivery).order_by(Delivery.person))
+        session.execute(update(Person).where(Person.number == first.person).values(ciphertext=b"x" * 40))
+        session.execute(update(Notice).where(Notice.delivery == second.id).values(ciphertext=b"x" * 40))
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
+    assert waiting_notices(world) == 0
+
+
+def test_a_template_that_is_broken_loses_no_mail(world: DeliverySetup) -> None:
+    ask(world)
+    own = world.settings.home / "templates"
+    (own / "mail" / "confirm").mkdir(parents=True)
+    (own / "mail" / "confirm" / "subject.txt").write_text("{{ nothing_of_the_kind }}")
+    broken = replace(world, settings=world.settings.model_copy(update={"templates": own}))
+    with pytest.raises(Exception, match="nothing_of_the_kind"):
+        send(broken, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    assert [d.state for d in deliveries(world)] == [DeliveryState.WAITING]
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
+
+
+def test_while_the_settings_forbid_sending_mails_wait_and_the_way_out_is_not_tried_every_second(
+    world: DeliverySetup,
+) -> None:
+    ask(world)
+    key_file.create_file(world.settings.key_file, KEYS.to_json())
+    shut = world.settings.model_copy(update={"mail_url": SecretStr("smtp://mail.example.net:587")})
+    with pytest.raises(ProviderSettingsError, match="example"):
+        send_due_notices(Installation(shut, world.database), clock=world.clock)
+    assert send_due_notices(Installation(shut, world.database), clock=world.clock) == {}
+    (delivery,) = deliveries(world)
+    assert (delivery.state, delivery.next_try_at) == (DeliveryState.WAITING, RELEASE + NOTICE_RETRY_DELAY)
+
+
+def test_a_reader_who_is_mailed_twice_for_one_thing_cannot_be(world: DeliverySetup) -> None:
+    (number,) = world.add_readers("ada@example.org")
+    queue = notice_queue.make_notice_queue(KEYS, world.settings, world.clock)
+    with world.database.write() as session:
+        queue(session, MailRequest("known", number, "2026-11-20"))
+    with pytest.raises(Exception, match=r"(?i)unique"), world.database.write() as session:
+        queue(session, MailRequest("known", number, "2026-11-20"))
+
+
+@pytest.mark.parametrize("kind", ["known", "link"])
+def test_a_reader_gets_the_link_to_their_choices(one_world: DeliverySetup, kind: str) -> None:
+    world = one_world
+    (number,) = world.add_readers("ada@example.org")
+    with world.database.write() as session:
+        note = MailRequest("known" if kind == "known" else "link", number, "2026-11-20")
+        notice_queue.make_notice_queue(KEYS, world.settings, world.clock)(session, note)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    send(world, provider)
+    message = checked(provider.received_messages[0].to_bytes())
+    for part in ("plain", "html"):
+        assert re.search(r"https://news\.example\.org/preferences/[\w-]{22}", body(message, part))
+
+
+class Inbox:
+    """A mail server that takes everything."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[list[str], bytes]] = []
+
+    async def handle_DATA(self, _server: SMTP, _session: SmtpSession, envelope: Envelope) -> str:  # noqa: N802
+        assert isinstance(envelope.content, bytes)
+        self.got.append((envelope.rcpt_tos, envelope.content))
+        return "250 taken"
+
+
+def test_notices_go_over_smtp_one_recipient_each(one_world: DeliverySetup) -> None:
+    world = one_world
+    ask(world, BO, "cy@county.example")
+    inbox = Inbox()
+    with run_smtp_server(inbox) as port:
+        url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
+        provider = open_provider(world.settings.model_copy(update={"mail_url": url}))
+        assert send(world, provider) == {HandoverResult.ACCEPTED: 2}
+        provider.close()
+    assert sorted(rcpt for rcpt, _ in inbox.got) == [[BO], ["cy@county.example"]]
+    for _, raw in inbox.got:
+        checked(raw)
+
+
+def _no_mailbox() -> ScriptedProvider:
+    return ScriptedProvider(
+        same_outcome_for_all(HandoverResult.REFUSED, reply="550 5.1.1 <address>: no such user"), name="smtp"
+    )
+
+
+def test_an_address_whose_confirmation_the_server_refuses_is_not_mailed_again(world: DeliverySetup) -> None:
+    ask(world)
+    assert send(world, _no_mailbox()) == {HandoverResult.REFUSED: 1}
+    with world.database.read() as session:
+        assert session.scalars(select(Person.state)).one() is PersonState.SUPPRESSED
+        assert session.scalars(select(Suppression.reason)).one() == "bounced"
+
+
+def test_what_a_new_address_answers_is_not_held_against_the_old_one(world: DeliverySetup) -> None:
+    (ada,) = world.add_readers("ada@example.org")
+    with world.database.write() as session:
+        queue = notice_queue.make_notice_queue(KEYS, world.settings, world.clock)
+        address_change.request_address_change(
+            session, KEYS, ada, read_address("new@example.net"), queue, SignupLimits(), now=world.clock()
+        )
+    refused: list[str] = []
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        new = [m.address == "new@example.net" for m in messages]
+        refused.extend(m.address for m, no in zip(messages, new, strict=True) if no)
+        yes, no = (
+            MessageOutcome(HandoverResult.ACCEPTED),
+            MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 no such user"),
+        )
+        return BatchOutcome(tuple(no if n else yes for n in new))
+
+    send(world, ScriptedProvider(answer, name="smtp"))
+    assert refused == ["new@example.net"]
+    with world.database.read() as session:
+        assert session.get_one(Person, ada).state is PersonState.SUBSCRIBED
+
+
+def test_while_the_installation_is_held_no_notice_leaves(world: DeliverySetup) -> None:
+    ask(world)
+    with world.database.write() as session:
+        installation_hold.hold_installation(session, "a copy", actor="eve", now=world.clock())
+        assert not notices.has_due_notices(session, now=world.clock())
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {}
+    with world.database.write() as session:
+        installation_hold.release_installation(session)
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
+
+
+def test_the_log_says_why_notices_wait_without_an_address(one_world: DeliverySetup) -> None:
+    ask(one_world)
+    with one_world.database.write() as session:
+        installation_hold.hold_installation(session, f"{BO} asked", actor="eve", now=one_world.clock())
+    with capture_logs() as lines:
+        send(one_world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    (line,) = [line for line in lines if line["event"] == "notices wait"]
+    assert BO not in line["why"]
+
+
+def correct(world: DeliverySetup, people: Sequence[int]) -> None:
+    """Queue a correction of the edition for people."""
+    texts = {"headline": "Maps", "was": "41,000", "becomes": "4,100", "why": "Ten times too many.", "signature": "Dana"}
+    facts = texts | {"number": "12", "address": "https://news.example.org/editions/2026-W47"}
+    with world.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        correction = Correction(
+            edition_id=edition.id,
+            seq=1,
+            at=world.clock(),
+            actor="staff 1",
+            signed="Dana",
+            url="https://fema.example/",
+            section="featured",
+            headline="Maps",
+            field="headline",
+            was="41,000",
+            becomes="4,100",
+            note="Ten times too many.",
+            is_carried=False,
+            mail_approved_at=world.clock(),
+        )
+        session.add(correction)
+        session.flush()
+        requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
+    rows = notice_queue.prepare_notices(KEYS, world.settings, requests, world.clock())
+    with world.database.write() as session:
+        assert notice_queue.write_notices(session, rows) == len(people)
+
+
+def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_limit_but_counts(
+    world: DeliverySetup,
+) -> None:
+    limits = LimitSettings(send_per_second=4, domains_per_hour={"slow.example": 60})
+    file = world.settings.file.model_copy(update={"limits": limits})
+    world = replace(world, settings=world.settings.model_copy(update={"file": file}))
+    places = ["county.example"] * 9 + ["slow.example"] * 3
+    people = world.add_readers(*(f"reader{number}@{place}" for number, place in enumerate(places)))
+    correct(world, people)
+    left: list[tuple[datetime, str]] = []
+
+    def accept(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        left.extend((world.clock(), message.placeholders.to.partition("@")[2]) for message in messages)
+        return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
+
+    def send_corrections() -> None:
+        provider, sleep = ScriptedProvider(accept), world.clock.sleep
+        notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock, sleep=sleep)
+
+    assert send(world, ScriptedProvider(accept)) == {}  # a correction is not of the notices that wait for nothing
+    send_corrections()
+    assert [place for _, place in left].count("county.example") == 9
+    assert [place for _, place in left].count("slow.example") == 1
+    for first, _ in left:
+        assert sum(first <= moment < first + timedelta(seconds=1) for moment, _ in left) <= 4
+    for _ in range(3):
+        world.clock.sleep(70)
+        send_corrections()
+    assert {delivery.state for delivery in deliveries(world)} == {DeliveryState.ACCEPTED}
+    assert (len(left), waiting_notices(world)) == (12, 0)
+
+    left.clear()
+    ask(world, *(f"new{number}@county.example" for number in range(5)))
+    assert send(world, ScriptedProvider(accept)) == {HandoverResult.ACCEPTED: 5}
+    assert len({moment for moment, _ in left}) == 1
+    with world.database.write() as session:
+        limiter = RateLimiter.from_settings(limits, KEYS)
+        allowance = limiter.current_allowance(session, 1, world.clock)
+    assert allowance.messages == 0
+    assert allowance.available_at is not None
+    assert allowance.available_at > world.clock() + timedelta(seconds=1), "this second is full"
+
+
+def test_a_process_that_is_told_to_stop_claims_no_notice_and_the_next_one_does(one_world: DeliverySetup) -> None:
+    ask(one_world)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    notices.send_due_notices(
+        one_world.database, provider, KEYS, one_world.settings, clock=one_world.clock, stopping=lambda: True
+    )
+    assert (len(provider.received_messages), waiting_notices(one_world)) == (0, 1)
+    assert send(one_world, provider) == {HandoverResult.ACCEPTED: 1}
+
+
+def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: DeliverySetup) -> None:
+    correct(world, world.add_readers(*(f"reader{number}@county.example" for number in range(30))))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    notices.send_due_corrections(
+        world.database,
+        provider,
+        KEYS,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+        stopping=lambda: bool(provider.received_messages),
+    )
+    assert (len(provider.received_messages), waiting_notices(world)) == (20, 10)
+    notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
+    assert (len(provider.received_messages), waiting_notices(world)) == (30, 0)

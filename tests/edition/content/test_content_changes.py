@@ -1,0 +1,133 @@
+"""What two versions say differently: each kind of change by its name, as few as explain it, and nothing twice."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digest.edition.content.content_changes import ChangeKind, ContentChange, compare_contents
+from digest.edition.content.edition_content import (
+    EditionContent,
+    EditionPicture,
+    EditionSection,
+    LabelledBlock,
+    SectionEntry,
+)
+
+
+def entries(*names: str) -> tuple[SectionEntry, ...]:
+    return tuple(
+        SectionEntry(headline=f"On {name}", url=f"https://a.example.org/{name}", summary="One.") for name in names
+    )
+
+
+def edition(featured: str, topics: str = "", **changed: object) -> EditionContent:
+    """Give an edition whose stories are named by letters."""
+    sections = tuple(
+        EditionSection(key, key, key.capitalize(), "", entries(*names))
+        for key, names in (("featured", featured), ("topics", topics))
+    )
+    content = EditionContent("2026-W47", 147, "Ports", "", "Friday", 3, "Good morning.", "", sections)
+    return replace(content, **changed)  # type: ignore[arg-type]
+
+
+def said(change: ContentChange) -> tuple[str, str, str]:
+    """Give kind, and from where to where."""
+    before, after = (f"{p.section} {p.number}" if p else "" for p in (change.before, change.after))
+    return str(change.kind), before, after
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        (edition("abc"), edition("abc"), []),
+        (edition("abc"), edition("acb"), [("moved", "featured 3", "featured 2")]),
+        (edition("abcd"), edition("dabc"), [("moved", "featured 4", "featured 1")]),
+        (edition("abc", "d"), edition("ab", "cd"), [("moved", "featured 3", "topics 1")]),
+        (edition("abc"), edition("bc"), [("dropped", "featured 1", "")]),
+        (edition("abc"), edition("abcd"), [("added", "", "featured 4")]),
+        (edition("abc"), edition("adc"), [("replaced", "featured 2", "featured 2")]),
+    ],
+)
+def test_a_story_that_is_somewhere_else_is_told_by_one_change(
+    before: EditionContent, after: EditionContent, changes: list[tuple[str, str, str]]
+) -> None:
+    assert [said(change) for change in compare_contents(before, after).changes] in (
+        changes,
+        # Of two that changed places either one has moved.
+        [("moved", "featured 2", "featured 3")] if changes[:1] == [("moved", "featured 3", "featured 2")] else changes,
+    )
+
+
+def test_texts_are_compared_one_by_one() -> None:
+    before = edition("ab")
+    first = replace(before.sections[0].entries[0], headline="On ports", summary="Two.")
+    sections = (replace(before.sections[0], entries=(first, before.sections[0].entries[1])), before.sections[1])
+    comparison = compare_contents(before, replace(before, subject="Ports reopen", sections=sections))
+    assert [(c.field, c.was, c.now) for c in comparison.changes] == [
+        ("subject", "Ports", "Ports reopen"),
+        ("headline", "On a", "On ports"),
+        ("summary", "One.", "Two."),
+    ]
+    assert comparison.kept == 4, "preheader, intro, signature and the other story"
+
+
+def test_what_no_text_shows_is_still_a_change() -> None:
+    before = edition("a")
+    other = replace(before.sections[0].entries[0], date="Nov 18")
+    (change,) = compare_contents(
+        before, replace(before, sections=(replace(before.sections[0], entries=(other,)),))
+    ).changes
+    assert (change.kind, change.field) == (ChangeKind.REWRITTEN, "details")
+
+
+@pytest.mark.parametrize(
+    ("now", "changed"),
+    [
+        (EditionPicture("b" * 64, 560, 315, "A crane"), False),
+        (EditionPicture("b" * 64, 120, 80, "A crane"), True),
+        (EditionPicture("a" * 64, 120, 80, "Two cranes"), True),
+        (None, True),
+    ],
+)
+def test_a_picture_in_another_size_is_the_same_and_another_picture_is_not(
+    now: EditionPicture | None, *, changed: bool
+) -> None:
+    before = edition("a")
+    old, new = (
+        replace(before.sections[0].entries[0], picture=picture)
+        for picture in (EditionPicture("a" * 64, 120, 80, "A crane"), now)
+    )
+    contents = (replace(before, sections=(replace(before.sections[0], entries=(entry,)),)) for entry in (old, new))
+    assert [c.field for c in compare_contents(*contents).changes] == (["picture"] if changed else [])
+
+
+def test_labelled_blocks_come_go_and_are_rewritten() -> None:
+    sponsor = LabelledBlock("sponsor", "sponsor", "One channel left", "Northline")
+    other = replace(sponsor, headline="Two channels left")
+    cases = {(sponsor,): ChangeKind.ADDED, (): ChangeKind.DROPPED, (other,): ChangeKind.REWRITTEN}
+    before = {ChangeKind.ADDED: (), ChangeKind.DROPPED: (sponsor,), ChangeKind.REWRITTEN: (sponsor,)}
+    for blocks, kind in cases.items():
+        changes = compare_contents(edition("a", blocks=before[kind]), edition("a", blocks=blocks)).changes
+        assert [(c.kind, c.field) for c in changes] == [(kind, "block")]
+
+
+names = st.lists(st.sampled_from("abcdefgh"), unique=True).map("".join)
+
+
+@given(names, names, st.randoms(use_true_random=False))
+def test_as_many_stories_as_there_are_were_kept_moved_added_or_dropped(
+    old: str, new: str, chance: random.Random
+) -> None:
+    cut_old, cut_new = (chance.randint(0, len(text)) for text in (old, new))
+    before, after = edition(old[:cut_old], old[cut_old:]), edition(new[:cut_new], new[cut_new:])
+    comparison = compare_contents(before, after)
+    head_fields = 4
+    moved, added = comparison.count(ChangeKind.MOVED), comparison.count(ChangeKind.ADDED)
+    dropped, replaced = comparison.count(ChangeKind.DROPPED), comparison.count(ChangeKind.REPLACED)
+    assert comparison.kept - head_fields + moved == len(set(old) & set(new))
+    assert added + replaced == len(set(new) - set(old))
+    assert dropped + replaced == len(set(old) - set(new))
+    assert compare_contents(after, after).changes == ()

@@ -1,0 +1,23 @@
+"""What this process keeps of the proposals that it read."""
+
+import gc
+from typing import cast
+
+from digest.edition.editing.edit_log import LARGE_PROPOSAL, ProposalCache
+from digest.edition.editing.grown_proposal import GrownProposal
+from digest.select.values import LeftOutStory, Proposal
+
+
+def test_a_large_proposal_stands_aside_from_garbage_collection_and_a_small_one_leaves_it_alone() -> None:
+    cache, before = ProposalCache(size=1), gc.get_freeze_count()
+    large = GrownProposal(Proposal(left_out=(cast("LeftOutStory", None),) * LARGE_PROPOSAL))
+    try:
+        cache.keep("small", GrownProposal(Proposal()))
+        assert gc.get_freeze_count() <= before, "of what stands aside, something may go meanwhile"
+        cache.keep("large", large)
+        assert gc.get_freeze_count() > before
+        assert cache.find("large") is large
+        assert cache.find("small") is None, "it made room"
+    finally:
+        gc.unfreeze()
+        gc.freeze()  # what the session set aside at its beginning (`tests.conftest`) stands aside for the tests that follow

@@ -1,0 +1,290 @@
+"""Settings in pages: saved into digest.toml with who and what before, refused at their field, followed by the running process."""
+
+import io
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import select
+
+from digest.app.sending.background import process_signup_requests, send_due_notices
+from digest.app.settings.setting_changes import pair_releases
+from digest.app.subscribers.consent_wordings import current_wording
+from digest.edition.calendar.release_calendar import CalendarChange, ReleaseCalendar
+from digest.store.models import AuditEntry, EditionState
+from digest.timetable import parse_schedule_rule
+from subscribers.address import read_address
+from subscribers.consent.seals import prove_ledger
+from subscribers.store import one_time_tokens, people
+from tests.app.settings.test_logos import draw_logo
+from tests.web.admin.conftest import SETTINGS
+from tests.web.conftest import NOW
+
+CONSENT_PAGE = "/admin/settings/wordings"
+
+
+@pytest.fixture
+def filed(world: Any, tmp_path: Path, move_settings_to_file: Any) -> Any:
+    return move_settings_to_file(world, tmp_path)
+
+
+def submit(client: Any, table: str, *, shown: str = "", **fields: str) -> Any:
+    """Send the form of a table as its page has it, with some fields changed."""
+    page = shown or client.get(f"/admin/settings/{table}").text
+    tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', page)[0] for name in ("csrf_token", "fingerprint")}
+    return client.post(f"/admin/settings/{table}", data=tokens | fields)
+
+
+def audit_rows(world: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    with world.database.read() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.act.like("%settings%")).order_by(AuditEntry.id))
+        return [(row.act, row.subject, row.detail) for row in rows]
+
+
+def test_a_saved_schedule_counts_at_once_and_the_log_has_what_was_before(filed: Any, tmp_path: Path) -> None:
+    client = filed.signed_in_client("admin")
+    answer = submit(client, "schedule", **{"release-day": "thu", "release-clock": "07:15"}, reminder_hours="4, 11")
+    assert answer.status_code == 303
+    page = client.get(answer.location).text
+    assert '<p class="note" role="status">Saved.</p>' in page
+    assert "release: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
+    assert filed.install.settings.file.schedule.release == "thu 07:15"
+    assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS.replace(
+        '# release = "fri 06:00"  ', 'release = "thu 07:15"  '
+    ).replace("[schedule]\n", "[schedule]\nreminder_hours = [4.0, 11.0]\n")
+    before = {"release": "fri 06:00", "reminder_hours": [11.0]}
+    after = {"release": "thu 07:15", "reminder_hours": [4.0, 11.0]}
+    assert audit_rows(filed) == [("settings changed", "schedule", {"before": before, "after": after})]
+
+
+def test_readers_pages_and_every_hour_follow_a_saved_publication(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    assert submit(client, "publication", name="Port News", timezone="Asia/Tokyo").status_code == 303
+    assert "Port News" in filed.client.get("/subscribe").text
+    assert "Times are in Asia/Tokyo" in filed.signed_in_client().get("/desk/calendar").text
+    assert "One mail a week, only if you asked for it." in filed.client.get("/privacy").text
+    days = {"release-day": "mon,thu", "release-clock": "06:00"}
+    assert submit(client, "schedule", **days).status_code == 303
+    assert "2 mails a week, only if you asked for it." in filed.client.get("/privacy").text
+
+
+def test_changed_words_of_consent_are_a_new_version_and_each_reader_keeps_their_own(filed: Any) -> None:
+    client, shipped = filed.signed_in_client("admin"), current_wording(filed.install.settings).text
+    assert "Counts now. The first reader who is asked by it makes it a version." in client.get(CONSENT_PAGE).text
+    refused = submit(client, "wordings", consent="Yes, send me {nmae} by mail.")
+    assert (refused.status_code, "is no placeholder: only {name} is" in refused.text) == (400, True)
+    first = confirm_by_form(filed, "first@county.example")
+    assert submit(client, "wordings", consent="Yes, {name} may write\r\nto me on Fridays.").status_code == 303
+    second = confirm_by_form(filed, "second@county.example")
+    changed = "Yes, HLS.Today may write to me on Fridays."
+    for number, words, version in ((first, shipped, 1), (second, changed, 2)):
+        record = client.get(f"/admin/readers/{number}").text
+        assert f"Agreed to, in these words: “{words}” Wording {version}." in unescape(record)
+        with filed.database.write() as session:
+            day = timedelta(days=1)
+            token = one_time_tokens.issue_token(session, "my data", number, now=NOW, expires_at=NOW + day)
+        assert words in unescape(filed.client.get(f"/my-data/{token}").text)
+    page = unescape(client.get(CONSENT_PAGE).text)
+    assert re.findall(r"<b>Version (\d)</b>, (counts now, )?first used", page) == [("2", "counts now, "), ("1", "")]
+    with filed.database.read() as session:
+        assert prove_ledger(session, filed.install.keys).sound
+    assert submit(client, "wordings", consent="Yes, send me the weekly mail.").status_code == 303
+    assert "does not name HLS.Today, so readers would not agree to mail from anybody" in client.get(CONSENT_PAGE).text
+
+
+def confirm_by_form(world: Any, address: str) -> int:
+    """Sign somebody up by form and link; give their number."""
+    world.client.post("/subscribe", data={"email": address})
+    folder = world.install.settings.outbox_folder / "notice"
+    before = set(folder.glob("*.eml"))
+    process_signup_requests(world.install, clock=lambda: NOW)
+    send_due_notices(world.install, clock=lambda: NOW)
+    mails = [file.read_text("ascii").replace("=\n", "") for file in set(folder.glob("*.eml")) - before]
+    links = re.findall(r"/confirm/[\w-]{22}", "".join(mails))
+    assert world.client.post(links[0]).status_code == 200
+    with world.database.read() as session:
+        number = people.find_person_number(session, world.install.keys, read_address(address))
+    assert number is not None
+    return number
+
+
+def test_what_changes_nothing_leaves_no_row(filed: Any, tmp_path: Path) -> None:
+    answer = submit(filed.signed_in_client("admin"), "publication", name="HLS.Today")
+    assert answer.location == "/admin/settings/publication"
+    assert ((tmp_path / "digest.toml").read_text("utf-8"), audit_rows(filed)) == (SETTINGS, [])
+
+
+def test_a_wrong_value_is_answered_at_its_field_and_what_was_typed_stays(filed: Any, tmp_path: Path) -> None:
+    answer = submit(filed.signed_in_client("admin"), "limits", send_per_hour="-5", domains_per_hour="gmail = 5")
+    assert answer.status_code == 400
+    assert re.search(r'id="send_per_hour"[^>]* value="-5"[^>]*aria-invalid="true"', answer.text)
+    assert "it must be 0 or more" in answer.text
+    assert "&#39;gmail&#39; is no domain; write one such as news.example.org" in answer.text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
+    assert audit_rows(filed) == [], "a form that is refused is no act"
+
+
+def test_a_language_without_a_catalogue_is_refused_and_another_is_spoken_at_once(filed: Any, tmp_path: Path) -> None:
+    client = filed.signed_in_client("admin")
+    refused = submit(client, "publication", language="de")
+    assert refused.status_code == 400
+    assert "there is no catalogue for &#39;de&#39;: write one of en, fr" in refused.text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
+    assert submit(client, "publication", language="fr").status_code == 303
+    assert '<html lang="fr"' in filed.client.get("/subscribe").text
+
+
+def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    shown = client.get("/admin/settings/publication").text
+    submit(client, "publication", tagline="By a colleague")
+    answer = submit(client, "publication", shown=shown, tagline="By me")
+    assert answer.status_code == 409
+    assert "Somebody else changed this since the page was opened." in answer.text
+    assert re.search(r'id="tagline"[^>]* value="By me"', answer.text), "what was typed stays"
+    assert "Saved meanwhile: By a colleague" in answer.text
+    assert answer.text.count("Saved meanwhile:") == 1
+    assert filed.install.settings.file.publication.tagline == "By a colleague"
+
+
+@pytest.mark.parametrize(
+    ("table", "fields", "said"),
+    [
+        ("publication", {"name": " "}, "it cannot be empty"),
+        ("schedule", {"collect": "every 1s"}, "is too often for other people&#39;s sites: every 5m at most"),
+        ("limits", {"domains_per_hour": "a b = 5"}, "a b: &#39;a b&#39; is no domain"),
+        ("sections", {"6.title": "Ports", "6.kind": "stories", "6.most": "5"}, "key: write a key of small letters"),
+        ("sections", {"0.key": "featured", "0.title": "", "0.kind": "featured"}, "title: it cannot be empty"),
+    ],
+)
+def test_what_would_break_the_publication_is_not_saved(
+    filed: Any, tmp_path: Path, table: str, fields: dict[str, str], said: str
+) -> None:
+    answer = submit(filed.signed_in_client("admin"), table, **fields)
+    assert (answer.status_code, said in answer.text) == (400, True), answer.text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
+
+
+def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> None:
+    client, fields = filed.signed_in_client("admin"), {}
+    sections = filed.install.settings.file.sections
+    for number, section in enumerate(sections):
+        for name in ("key", "title", "kind", "note", "most", "refill"):
+            fields[f"{number}.{name}"] = str(getattr(section, name))
+        fields[f"{number}.place"] = str(len(sections) - number)
+    fields |= {"0.out": "1", "1.most": "3"}
+    new = {"key": "ports", "title": "Ports", "kind": "stories", "most": "4", "refill": "none", "place": "1"}
+    fields |= {f"6.{name}": value for name, value in new.items()} | {"6.topics": "Maritime security, Ports"}
+    wrong = submit(client, "sections", **fields | {"1.most": "many"})
+    assert wrong.status_code == 400
+    assert "most: write a whole number" in wrong.text
+    assert submit(client, "sections", **fields).status_code == 303
+    now = filed.install.settings.file.sections
+    assert [section.key for section in now] == [
+        *("opportunities", "ports", "events", "products", "topics", "most-read")
+    ]
+    assert (now[1].topics, now[1].refill, now[5].most) == (["Maritime security", "Ports"], "none", 3)
+    [(_, _, detail)] = [row for row in audit_rows(filed) if row[0] == "settings changed"]
+    assert (detail["before"]["featured"]["place"], "featured" in detail["after"]) == (1, False)
+
+
+def test_the_dates_of_another_schedule_are_shown_and_nothing_is_saved(filed: Any, tmp_path: Path) -> None:
+    client = filed.signed_in_client("admin")
+    answer = submit(client, "schedule", **{"release-day": "thu", "release-clock": "06:00", "act": "preview"})
+    assert answer.status_code == 200
+    assert "Nothing is saved yet. Look at the dates before you save." in answer.text
+    assert "10 dates change" in answer.text
+    assert '<option value="thu" selected>' in answer.text
+    assert ((tmp_path / "digest.toml").read_text("utf-8"), audit_rows(filed)) == (SETTINGS, [])
+
+
+def test_dates_are_put_side_by_side_week_by_week() -> None:
+    skipped = CalendarChange(datetime(2026, 12, 25, tzinfo=UTC).date(), None, True, "staff 1", NOW)
+    calendar = ReleaseCalendar(parse_schedule_rule("fri 06:00"), ZoneInfo("America/New_York"), (skipped,))
+    pairs = pair_releases(calendar, parse_schedule_rule("thu 06:00"), NOW)
+    days = [[side and (side.release_at.day, side.is_skipped) for side in (pair.now, pair.then)] for pair in pairs]
+    assert days[:2] == [[(20, False), None], [(27, False), (26, False)]]
+    assert [(25, True), (24, False)] in days
+    assert not any(pair.is_changed for pair in pair_releases(calendar, calendar.rule, NOW))
+
+
+def test_what_the_environment_decides_and_what_the_doctor_says_stand_beside_it(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    publication, sender = (client.get(f"/admin/settings/{table}").text for table in ("publication", "sender"))
+    assert "https://news.example.org</b>" in publication
+    assert "DIGEST_BASE_URL, set in <code>digest.env</code> or the environment" in publication
+    assert "DIGEST_MAIL_URL, its default" in sender
+    assert 'name="base_url"' not in publication
+    assert submit(client, "sender", postal_address="").status_code == 303
+    assert "sender.postal_address is empty" in client.get("/admin/settings/sender").text
+
+
+def test_the_sender_of_an_edition_that_goes_out_stays(filed: Any) -> None:
+    filed.edition(state=EditionState.SENDING, release_at=NOW - timedelta(hours=1))
+    client = filed.signed_in_client("admin")
+    answer = submit(client, "sender", name="Another")
+    assert (answer.status_code, "is going out under this sender" in answer.text) == (409, True)
+    assert filed.install.settings.file.sender.name == "HLS.Today"
+
+
+def test_without_a_file_nothing_can_be_saved_and_the_page_says_so(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    assert "runs without a settings file" in client.get("/admin/settings/approval").text
+    assert submit(client, "approval", approvers="2").status_code == 409
+    assert client.get("/admin/settings/retention").status_code == 404
+    assert client.get("/admin/settings").location == "/admin/settings/publication"
+
+
+def test_editors_change_no_setting(filed: Any) -> None:
+    assert filed.desk.get("/admin/settings/approval").status_code == 403
+
+
+def test_the_look_is_refused_at_its_colour_saved_and_worn_by_readers_pages(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    wrong = submit(client, "look", accent="#F0D000", label="#0B4F8B")
+    assert wrong.status_code == 400
+    said = re.findall(r'<span class="err said-line" id="(\w+)-said">([^<]+)<', wrong.text)
+    assert [field for field, _ in said] == ["accent"], "the label is looked at beside a readable accent only"
+    assert "#F0D000 on the paper #FFFFFF has a contrast of 1.5, and 4.5 is needed; #" in said[0][1]
+    assert re.search(r'id="accent"[^>]* value="#F0D000"[^>]*aria-invalid="true"', wrong.text)
+    assert submit(client, "look", accent="#00606b", headings="sans", bar="0", bar_colour="accent").status_code == 303
+    look = filed.install.settings.file.look
+    assert (look.accent, look.headings, look.bar, look.bar_colour) == ("#00606B", "sans", 0, "accent")
+    assert client.get("/admin/settings/look").text.count('fill="#00606B"') == 1
+
+
+def upload_logos(client: Any, **files: tuple[str, bytes]) -> Any:
+    page = client.get("/admin/settings/look").text
+    tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', page)[0] for name in ("csrf_token", "fingerprint")}
+    data = {name: (io.BytesIO(body), file_name) for name, (file_name, body) in files.items()}
+    return client.post("/admin/settings/look/logos", data=tokens | data)
+
+
+def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    light, dark = draw_logo("#00606B"), draw_logo("#6FD0DB")
+    alone = upload_logos(client, logo=("Our Mark.png", light))
+    assert (alone.status_code, "one for dark screens" in alone.text) == (400, True)
+    drawn = upload_logos(
+        client, logo=("mark.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), logo_dark=("d.png", dark)
+    )
+    assert (drawn.status_code, "it is SVG or a page" in drawn.text) == (400, True)
+    assert filed.install.settings.file.look.logo == ""
+    assert upload_logos(client, logo=("Our Mark.png", light), logo_dark=("Our Mark.png", dark)).status_code == 303
+    look, logo = filed.install.settings.file.look, filed.install.settings.logo
+    assert re.fullmatch(r"Our-Mark-[0-9a-f]{64}\.png", look.logo)
+    assert logo is not None
+    page = client.get("/admin/settings/look").text
+    assert f'<img src="/media/{logo.light}" width="112" height="30" alt="The logo on light screens">' in page
+    assert f"/media/{logo.dark}" in page
+    assert upload_logos(client, logo_dark=("both.png", light)).status_code == 400, "a picture is kept by one name"
+    assert upload_logos(client, logo=("both.png", dark)).status_code == 400
+    assert upload_logos(client, logo_dark=("new.png", draw_logo("#FFFFFF"))).status_code == 303
+    assert filed.install.settings.logo is not None
+    assert filed.install.settings.logo.light == logo.light
+    assert filed.install.settings.logo.dark != logo.dark
+    assert filed.desk.post("/admin/settings/look/logos").status_code in {400, 403}

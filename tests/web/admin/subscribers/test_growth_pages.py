@@ -1,0 +1,244 @@
+"""Growth and standing: counted every night, each event once; shown from the counts alone, as charts that the content policy allows."""
+
+import re
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import event, select
+
+from digest.app.subscribers import people
+from digest.app.subscribers.growth import view_growth
+from digest.app.upkeep.maintenance import count_growth
+from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
+from digest.store.models import Edition, EditionState
+from digest.web.admin.subscribers.growth_pages import describe_growth, write_percent
+from digest.web.charts import LimitLine, draw_bars, draw_line, list_ticks
+from subscribers.consent import consent_days, ledger
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.signup.manual_signup import add_subscriber
+from subscribers.store.models import ConsentDay, ConsentKind
+from tests.actors import ADMIN
+from tests.web.conftest import NOW, RELEASE, sample_evidence
+
+DAY = NOW.astimezone(ZoneInfo("America/New_York")).date()
+LATER = NOW + timedelta(days=1)
+
+
+def kept_counts(world: Any) -> dict[tuple[date, str, str], int]:
+    with world.database.read() as session:
+        return {(row.day, row.kind, row.way): row.count for row in session.scalars(select(ConsentDay))}
+
+
+def add_readers(world: Any, count: int, now: datetime) -> None:
+    with world.database.write() as session:
+        for number in range(count):
+            address = f"r{number}.{now:%d%H}@county.example"
+            add_subscriber(session, world.install.keys, address, evidence=sample_evidence(), now=now)
+
+
+def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
+    add_readers(both, 2, NOW - timedelta(hours=1))
+    add_readers(both, 1, NOW - timedelta(minutes=5))
+    count_growth(both.install, NOW)
+    first = kept_counts(both)
+    assert first[DAY, "attested", "hls.today"] == 2, "the newest minutes wait for the next night"
+    assert first[DAY, "readers", ""] == 3, "and so does what they brought"
+    count_growth(both.install, NOW)
+    assert kept_counts(both) == first
+    count_growth(both.install, LATER)
+    assert kept_counts(both)[DAY, "attested", "hls.today"] == 3
+    assert kept_counts(both)[DAY + timedelta(days=1), "readers", ""] == 4
+    with both.database.read() as session:
+        end = consent_days.find_settled_event(session, LATER)
+        parts = [
+            consent_days.count_consent_events(session, ZoneInfo("America/New_York"), after=n, through=n + 1)
+            for n in range(end)
+        ]
+    assert sum(counts.get((DAY, "attested", "hls.today"), 0) for counts in parts) == 3
+
+
+def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
+    """Somebody leaves, bounces, complains, is barred, is erased from the list, or after leaving; and comes back: each counts once."""
+    count_growth(both.install, NOW)
+    add_readers(both, 6, NOW + timedelta(hours=1))
+    left, bounced, complained, barred, erased, back = range(both.ada + 1, both.ada + 7)
+    at = NOW + timedelta(hours=2)
+
+    def report(session: Any, number: int, kind: FeedbackKind) -> None:
+        said = FeedbackReport(number, kind, at, "test", {})
+        assert apply_feedback_report(session, both.install.keys, said, now=at)[0]
+
+    with both.database.write() as session:
+        report(session, bounced, FeedbackKind.BOUNCED)
+        report(session, complained, FeedbackKind.COMPLAINED)
+    people.withdraw_person(both.install, ADMIN, left, "asked", now=at)
+    people.erase_subscriber(both.install, ADMIN, left, "asked", now=at)
+    people.suppress_address(both.install, ADMIN, barred, "asked", now=at)
+    people.erase_subscriber(both.install, ADMIN, erased, "asked", now=at)
+    people.withdraw_person(both.install, ADMIN, back, "asked", now=at)
+    with both.database.write() as session:
+        undone = ledger.lock_person(session, back)
+        assert undone is not None
+        ledger.append_event(session, undone, ConsentKind.UNDONE, {}, at)
+    for night in range(1, 8):
+        # The newest minutes of a night wait for the next one, and so does their part of the count of readers.
+        add_readers(both, night % 2, NOW + timedelta(days=night, minutes=-5))
+        count_growth(both.install, NOW + timedelta(days=night))
+    view = view_growth(both.install, ADMIN, now=NOW + timedelta(days=20))
+    assert (view.readers_before(7), view.readers[-1][1]) == (1, 1 + 6 - 5 + 3)
+    assert (view.came, view.went) == (6 + 1 + 3, 6)
+    page = both.signed_in_client("admin").get("/admin/growth").text
+    assert "4 more readers than last week" in page
+    assert "10 came onto the list, and 6 went off it" in page
+
+
+def test_a_week_in_which_a_night_counted_no_moves_says_nothing_of_them(world: Any) -> None:
+    fill_year(world)
+    view = view_growth(world.install, ADMIN, now=NOW)
+    assert (view.came, view.went) == (None, None)
+    assert "went off it" not in world.signed_in_client("admin").get("/admin/growth").text
+
+
+def hand_over(world: Any, name: str) -> None:
+    """Store what came of an edition: of five mails one was refused, one complained about, one went in a later hour."""
+    with world.database.write() as session:
+        states = [DeliveryState.ACCEPTED] * 4 + [DeliveryState.REFUSED]
+        for number, state in enumerate(states):
+            at = RELEASE + timedelta(hours=2 if number == 0 else 0, minutes=number)
+            fields: dict[str, Any] = {"due_at": RELEASE, "next_try_at": RELEASE, "first_handed_at": at, "handed_at": at}
+            session.add(Delivery(id=f"d{number}", purpose=f"edition:{name}", person=None, state=state, **fields))
+        session.flush()
+        for mark in ("first", "again"):
+            fields = {"kind": "complained", "at": RELEASE, "received_at": RELEASE + timedelta(hours=3), "detail": {}}
+            session.add(Event(delivery="d1", fingerprint=mark, **fields))
+        edition = session.scalars(select(Edition)).one()
+        edition.planned, edition.planned_at = 5, RELEASE
+
+
+def test_what_came_of_an_edition_is_kept_and_shown_with_who_left_after_it(both: Any) -> None:
+    hand_over(both, both.edition(state=EditionState.SENT))
+    after = RELEASE + timedelta(days=2)
+    add_readers(both, 1, RELEASE)
+    count_growth(both.install, after)
+    with both.database.write() as session:
+        session.add(ConsentDay(day=RELEASE.date() + timedelta(days=1), kind="withdrawn", way="x", count=2))
+        session.add(ConsentDay(day=RELEASE.date() - timedelta(days=1), kind="withdrawn", way="x", count=9))
+        session.query(Delivery).filter(Delivery.id.not_in(["d1"])).delete()
+    view = view_growth(both.install, ADMIN, now=after)
+    [standing] = view.standings
+    assert (standing.number, standing.handed_over, standing.refused, standing.complained, standing.left) == (
+        147,
+        5,
+        1,
+        1,
+        2,
+    )
+    assert [(at.hour, count) for at, count in view.hours if count] == [(6, 4), (8, 1)]
+    count_growth(both.install, RELEASE + timedelta(days=40))
+    with both.database.read() as session:
+        assert session.scalars(select(EditionFigures.handed_over)).all() == [5], "counted for a month, then kept"
+
+
+def fill_year(world: Any) -> None:
+    with world.database.write() as session:
+        for number in range(366):
+            day = DAY - timedelta(days=number)
+            session.add(ConsentDay(day=day, kind="readers", way="", count=1000 - number))
+            if number < 30:
+                for place in range(12):
+                    session.add(ConsentDay(day=day, kind="requested", way=f"page {place:02}", count=12 - place))
+        for number in range(10):
+            at = RELEASE - timedelta(days=7 * number)
+            fields = {"handed_over": 1000, "refused": 10, "complained": 1, "hours": {"2026-11-20 11": 990}}
+            session.add(EditionFigures(name=f"W{number}", number=147 - number, release_at=at, counted_at=NOW, **fields))
+
+
+def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> None:
+    fill_year(world)
+    client = world.signed_in_client("admin")
+    statements: list[str] = []
+
+    def note_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(world.database.engine, "before_cursor_execute", note_statement)
+    page = client.get("/admin/growth")
+    event.remove(world.database.engine, "before_cursor_execute", note_statement)
+    assert "<h1>7 more readers than last week</h1>" in page.text
+    assert "1,000 on Nov 19, 365 more than a year ago" in page.text
+    assert "Readers, a week apart: from 636 on Nov 20, 2025 to 1,000 on Nov 19, 2026" in page.text
+    assert "2 other ways" in page.text
+    assert "Why there are no open or click rates." in page.text
+    assert [s for s in statements if re.search(r"FROM (consent_event|delivery|event)\b", s)] == []
+    drawn = re.findall(r"<svg.*?</svg>", page.text, re.DOTALL)
+    assert len(drawn) == 5
+    assert re.findall(r">((?:Dec|Jan|Feb) \d+)<", drawn[0]) == ["Dec 4", "Jan 2026", "Feb 5"]
+    assert all('role="img" aria-label="' in svg for svg in drawn)
+    assert not re.search(r"<script|<style|style=|javascript|xlink", page.text)
+    assert page.headers["Content-Security-Policy"].count("style-src 'self'") == 1
+
+
+def test_a_year_is_compared_however_long_ago_the_last_count_was(world: Any) -> None:
+    fill_year(world)
+    view = view_growth(world.install, ADMIN, now=NOW + timedelta(days=9))
+    assert (view.readers_before(365), len(view.readers)) == (635, 366)
+
+
+def test_an_installation_without_any_count_says_when_there_will_be_some(world: Any) -> None:
+    page = world.signed_in_client("admin").get("/admin/growth").text
+    assert "every night counts what the day brought, first tonight" in page
+    assert "<svg" not in page
+    assert world.desk.get("/admin/growth").status_code == 403
+
+
+def test_a_line_chart_leaves_gaps_and_ends_with_its_last_number() -> None:
+    chart = draw_line(
+        "From 1 to 3",
+        ["1", "", "", "4"],
+        [0.001, 0.002, None, 0.003],
+        write=write_percent,
+        limit=LimitLine(0.003, "limit"),
+    )
+    assert [tick.words for tick in chart.ticks] == ["0 %", "0.1 %", "0.2 %", "0.3 %", "0.4 %"]
+    assert [label.words for label in chart.labels] == ["1", "4"]
+    assert [len(line) for line in chart.lines] == [2, 1]
+    assert chart.end is not None
+    assert chart.limit is not None
+    assert (chart.end.words, chart.end.y) == ("0.3 %", chart.limit.y)
+    xs = [x for line in chart.lines for x, _ in line]
+    assert xs == sorted(xs)
+    assert chart.left < xs[0]
+    assert xs[-1] < chart.right
+
+
+def test_bars_of_nothing_have_an_axis_and_no_height() -> None:
+    chart = draw_bars("Bars", ["a", "b"], [0, 0], write=str)
+    assert [bar.height for bar in chart.bars] == [0, 0]
+    assert [tick.words for tick in chart.ticks] == ["0.0", "1.0"]
+
+
+def test_an_axis_of_whole_things_has_whole_steps() -> None:
+    assert list_ticks(1, min_step=1) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("top", "ticks"),
+    [(0, [0, 1]), (3.9, [0, 1, 2, 3, 4]), (0.0036, [0, 0.001, 0.002, 0.003, 0.004]), (12408, [0, 5000, 10000, 15000])],
+)
+def test_an_axis_begins_at_nothing_and_has_round_steps(top: float, ticks: list[float]) -> None:
+    assert list_ticks(top) == ticks
+
+
+@pytest.mark.parametrize(
+    ("readers", "before", "said"),
+    [
+        (10, 8, "2 more readers than last week"),
+        (10, 11, "1 fewer reader than last week"),
+        (10, 10, "As many readers as last week"),
+        (1, None, "1 reader"),
+    ],
+)
+def test_the_heading_says_the_fact(readers: int, before: int | None, said: str) -> None:
+    assert describe_growth(readers, before) == said

@@ -1,0 +1,319 @@
+"""Sources in pages: their weeks and what they gave, added by a site's address or OPML, tried, changed, removed."""
+
+import io
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+from sqlalchemy import select
+
+from digest.app.sources import source_overview
+from digest.collect.sources.source_days import SourceWeek, count_visit, read_source_weeks
+from digest.collect.sources.source_rows import sync_sources
+from digest.settings import load_settings
+from digest.store.models import (
+    Article,
+    AuditEntry,
+    Edition,
+    EditionState,
+    EditionStory,
+    Source,
+    SourceDay,
+    SourceHealth,
+)
+from tests.actors import ADMIN
+from tests.web.admin.conftest import SETTINGS
+from tests.web.conftest import NOW
+
+FEED = """<rss version="2.0"><channel><title>Port News</title>
+<item><title>Port reopens</title><link>https://port.example.org/reopens</link>
+<pubDate>Sun, 15 Nov 2026 09:00:00 GMT</pubDate></item></channel></rss>"""
+HOME = '<html><head><title>Port</title><link rel="alternate" type="application/rss+xml" href="/feed"></head></html>'
+OWN = f"""{SETTINGS}
+# The press, as agreed
+
+[[sources]]
+url = "https://alpha.example/feed"  # since May
+name = "Alpha"
+publisher = "Alpha Press"
+"""
+DESCRIBED = {"name": "Port News", "publisher": "Port", "section": "news", "weight": "1.5", "images": "licensed"}
+
+
+@pytest.fixture
+def filed(world: Any, tmp_path: Path, move_settings_to_file: Any) -> Any:
+    reopened = move_settings_to_file(world, tmp_path, OWN)
+    with reopened.database.write() as session:
+        sync_sources(session, reopened.install.settings)
+    return reopened
+
+
+@pytest.fixture
+def site(httpserver: HTTPServer) -> str:
+    httpserver.expect_request("/feed").respond_with_data(FEED, content_type="application/rss+xml")
+    httpserver.expect_request("/").respond_with_data(HOME, content_type="text/html")
+    return httpserver.url_for("/")
+
+
+def submit(client: Any, path: str, *, on: str = "/admin/sources/add", **fields: Any) -> Any:
+    page = client.get(on).text
+    tokens = {
+        name: found[0]
+        for name in ("csrf_token", "fingerprint")
+        if (found := re.findall(rf'name="{name}" value="([^"]+)"', page))
+    }
+    return client.post(path, data=tokens | fields)
+
+
+def acts(world: Any) -> list[tuple[str, str]]:
+    with world.database.read() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.act.like("%source%")).order_by(AuditEntry.id))
+        return [(row.act, row.subject) for row in rows]
+
+
+def source_number(world: Any, url: str) -> int:
+    with world.database.read() as session:
+        number: int = session.scalars(select(Source.id).where(Source.url == url)).one()
+        return number
+
+
+def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
+    filed: Any, site: str, tmp_path: Path
+) -> None:
+    client = filed.signed_in_client("admin")
+    found = submit(client, "/admin/sources/look", on="/desk/sources", address=site)
+    assert "Found: Port News" in found.text
+    assert "Port reopens" in found.text
+    assert f'name="url" value="{site}feed"' in found.text
+    assert acts(filed) == [], "nothing is added before somebody says so"
+    answer = submit(
+        client, "/admin/sources", **DESCRIBED, url=f"{site}feed", default_topic="Maritime security", primary="1"
+    )
+    assert answer.status_code == 303
+    page = client.get(answer.location).text
+    assert "Added. The next collection reads it." in page
+    source = load_settings(tmp_path / "digest.toml", {}).file.sources[1]
+    assert (source.name, source.weight, source.images, source.primary) == ("Port News", 1.5, "licensed", True)
+    assert acts(filed) == [("source added", f"{site}feed")]
+    again = submit(client, "/admin/sources/look", address=site)
+    assert (again.status_code, "is listed already" in again.text) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "said"),
+    [
+        ("ftp://port.example.org/", 400, "is no web address"),
+        ("https://alpha.example/feed", 409, "is listed already"),
+        ("http://127.0.0.2:9/", 409, "http://127.0.0.2:9/"),
+    ],
+)
+def test_what_cannot_be_added_is_said_beside_the_address(filed: Any, address: str, status: int, said: str) -> None:
+    answer = submit(filed.signed_in_client("admin"), "/admin/sources/look", address=address)
+    assert (answer.status_code, said in answer.text) == (status, True)
+    assert re.search(rf'name="address"[^>]*value="{re.escape(address)}"[^>]*aria-invalid', answer.text)
+
+
+def test_wrong_values_of_a_source_are_answered_at_their_field(filed: Any, tmp_path: Path) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path = f"/admin/sources/{number}"
+    answer = submit(client, path, on=path, **DESCRIBED | {"weight": "9", "images": "all"})
+    assert answer.status_code == 400
+    assert re.search(r'id="weight"[^>]*value="9"[^>]*aria-invalid="true"', answer.text)
+    assert "it must be 3 at most" in answer.text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
+
+
+def test_a_source_is_changed_and_removed_and_the_operators_words_stay(filed: Any, tmp_path: Path) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path, file = f"/admin/sources/{number}", tmp_path / "digest.toml"
+    shown = client.get(path).text
+    assert submit(client, path, on=path, **DESCRIBED | {"name": "Alpha"}).status_code == 303
+    assert file.read_text("utf-8") == OWN.replace(
+        'publisher = "Alpha Press"\n', 'publisher = "Port"\nweight = 1.5\nimages = "licensed"\n'
+    )
+    tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', shown)[0] for name in ("csrf_token", "fingerprint")}
+    late = client.post(path, data=tokens | DESCRIBED)
+    assert (late.status_code, "Somebody else changed this" in late.text) == (409, True)
+    assert "No story of a coming edition depends on it." in client.get(f"{path}/remove").text
+    removed = submit(client, f"{path}/remove", on=f"{path}/remove")
+    assert "Alpha is removed. Its articles stay." in client.get(removed.location).text
+    assert file.read_text("utf-8") == SETTINGS + "\n# The press, as agreed\n\n"
+    assert client.get(f"{path}/remove").status_code == 404
+    assert "The settings do not name it any more" in client.get(path).text
+    assert [act for act, _ in acts(filed)] == ["source changed", "failed: source changed", "source removed"]
+
+
+def test_what_is_typed_of_a_source_stays_where_a_colleague_was_first(filed: Any, tmp_path: Path) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path = f"/admin/sources/{number}"
+    shown = re.findall(r'name="fingerprint" value="([^"]+)"', client.get(path).text)[0]
+    theirs = {"name": "Alpha", "publisher": "Alpha Group", "section": "news", "weight": "1.0", "images": "none"}
+    assert submit(client, path, on=path, **theirs).status_code == 303
+    mine = theirs | {"publisher": "Alpha Press", "weight": "2.5", "primary": "1"}
+    answer = submit(client, path, on=path, **mine, fingerprint=shown)
+    assert answer.status_code == 409
+    assert re.search(r'id="weight"[^>]*value="2.5"', answer.text), "what was typed stays"
+    assert re.findall(r"Saved meanwhile: ([^<]+)<", answer.text) == ["Alpha Group", "1", "no"]
+    again = re.findall(r'name="fingerprint" value="([^"]+)"', answer.text)[0]
+    assert submit(client, path, on=path, **mine, fingerprint=again).status_code == 303
+    [source] = load_settings(tmp_path / "digest.toml", {}).file.sources
+    assert (source.publisher, source.weight, source.primary) == ("Alpha Press", 2.5, True)
+
+
+def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_stay(filed: Any, tmp_path: Path) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path, new = f"/admin/sources/{number}", "https://alpha.example/news/feed"
+    assert "Use the new address" not in client.get(path).text
+    with filed.database.write() as session:
+        source = session.get_one(Source, number)
+        source.moved_to, source.health, source.good_at = new, SourceHealth.GOOD, NOW
+        article = Article(source_id=number, key="1", url="https://alpha.example/1", title="x", link="")
+        article.dated_at = article.found_at = article.seen_at = NOW
+        article.categories, article.date_basis = [], "stated"
+        session.add(article)
+    assert "Use the new address" in client.get(path).text
+    another = submit(client, f"{path}/address", on=path, address="https://elsewhere.example/feed")
+    assert (another.status_code, "does not say that it has moved to" in another.text) == (409, True)
+    answer = submit(client, f"{path}/address", on=path, address=new)
+    assert answer.status_code == 303
+    page = client.get(answer.location).text
+    assert "It is read at the new address; its articles stay with it." in page
+    assert "Use the new address" not in page
+    text = (tmp_path / "digest.toml").read_text("utf-8")
+    assert text == OWN.replace("https://alpha.example/feed", new)
+    with filed.database.read() as session:
+        kept = session.scalars(select(Source)).one()
+        assert (kept.id, kept.url, kept.moved_to, kept.active) == (number, new, None, True)
+        assert (kept.health, kept.good_at) == (SourceHealth.GOOD, NOW)
+        assert session.scalars(select(Article.source_id)).all() == [number]
+        audited = session.scalars(select(AuditEntry).where(AuditEntry.act == "source changed")).one()
+        assert audited.detail == {"before": {"url": "https://alpha.example/feed"}, "after": {"url": new}}
+    again = submit(client, f"{path}/address", on=path, address=new)
+    assert again.status_code == 409
+
+
+def test_an_address_that_another_source_has_is_not_taken_over(filed: Any, tmp_path: Path) -> None:
+    number, new = source_number(filed, "https://alpha.example/feed"), "https://alpha.example/news/feed"
+    with filed.database.write() as session:
+        session.get_one(Source, number).moved_to = new
+        session.add(Source(url=new, name="Alpha News", publisher="Alpha", topics={}, active=False))
+    path = f"/admin/sources/{number}"
+    answer = submit(filed.signed_in_client("admin"), f"{path}/address", on=path, address=new)
+    assert answer.status_code == 409
+    assert "is the address of another source already, &#39;Alpha News&#39;" in answer.text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
+
+
+def test_a_source_is_tried_and_nothing_is_stored(filed: Any, site: str, httpserver: HTTPServer) -> None:
+    client = filed.signed_in_client("admin")
+    with filed.database.write() as session:
+        row = session.scalars(select(Source)).one()
+        row.moved_to = f"{site}feed"
+        number = row.id
+    before = filed.dump()
+    page = submit(client, f"/admin/sources/{number}/test", on="/desk/sources").text
+    assert "What would come in now" in page
+    assert "Port reopens" in page
+    httpserver.clear()
+    assert submit(client, f"/admin/sources/{number}/test", on="/desk/sources").status_code == 409
+    after = filed.dump()
+    assert {name for name in after if after[name] != before[name]} <= {"staff_session"}
+
+
+def test_a_list_of_feeds_goes_out_and_comes_in_again(filed: Any, tmp_path: Path) -> None:
+    client = filed.signed_in_client("admin")
+    written = client.get("/admin/sources.opml")
+    assert 'xmlUrl="https://alpha.example/feed"' in written.text
+    assert written.headers["Content-Disposition"] == 'attachment; filename="sources.opml"'
+    outlines = [
+        '<outline text="Folder"><outline text="Beta" xmlUrl="https://beta.example/feed"/></outline>',
+        '<outline text="Evil" xmlUrl="javascript:alert(1)"/>',
+        '<outline text="Empty" type="rss"/>',
+    ]
+    more = written.text.replace("</body>", f"{''.join(outlines)}</body>")
+    more += " " * 100_000  # longer than a form without a file may be
+    answer = submit(client, "/admin/sources/opml", section="events", file=(io.BytesIO(more.encode()), "list.opml"))
+    assert "1 source added.</b> 1 was listed already, 2 left out" in answer.text
+    assert re.findall(r"Outline (\d+), “(\w+)”: it has no address", answer.text) == [("4", "Evil"), ("5", "Empty")]
+    assert load_settings(tmp_path / "digest.toml", {}).file.sources[1].section == "events"
+    wrong = submit(client, "/admin/sources/opml", section="news", file=(io.BytesIO(FEED.encode()), "feed.xml"))
+    assert (wrong.status_code, "is no list of feeds" in wrong.text) == (409, True)
+    assert submit(client, "/admin/sources/opml", section="news").status_code == 409
+
+
+def test_what_a_source_gave_to_editions_and_what_rests_on_it_are_counted(both: Any) -> None:
+    with both.database.write() as session:
+        rows = [Source(url=f"https://{n}.example/", name=n, publisher=n, topics={}) for n in ("alpha", "beta")]
+        session.add_all(rows)
+        session.flush()
+        for number, row in enumerate((rows[0], rows[0], rows[1])):
+            article = Article(source_id=row.id, key=str(number), url=f"https://x.example/{number}", title="x", link="")
+            article.dated_at = article.found_at = article.seen_at = NOW
+            article.categories, article.date_basis = [], "stated"
+            session.add(article)
+        alpha, beta = rows[0].id, rows[1].id
+        count_visit(session, rows[0], NOW.date(), is_good=True, found=3)
+        count_visit(session, rows[0], NOW.date(), is_good=False)
+        count_visit(session, rows[0], NOW.date() - timedelta(days=7), is_good=True, found=1)
+        count_visit(session, rows[0], NOW.date() - timedelta(days=56), is_good=True, found=100)
+    sent = both.edition(state=EditionState.SENT)
+    draft = both.edition(name="2026-W48", number=148, release_at=NOW + timedelta(days=8))
+    members = {sent: [["https://x.example/0", "https://x.example/2"]], draft: [["https://x.example/2"]]}
+    with both.database.write() as session:
+        for story in session.scalars(select(EditionStory)):
+            session.delete(story)
+        for edition in session.scalars(select(Edition)):
+            for urls in members[edition.name]:
+                session.add(
+                    EditionStory(
+                        edition_id=edition.id,
+                        section="topics",
+                        position=1,
+                        title=f"Of {edition.name}",
+                        url=urls[0],
+                        score=1,
+                        terms=[],
+                        members=urls,
+                    )
+                )
+    seen = {number: source_overview.view_source(both.install, ADMIN, number, now=NOW) for number in (alpha, beta)}
+    assert [(share.number, share.led, share.also) for share in seen[alpha].shares] == [(147, 1, 0)]
+    assert [(share.number, share.led, share.also) for share in seen[beta].shares] == [(147, 0, 1)]
+    assert (seen[alpha].draft_stories, seen[beta].draft_stories) == ((), (("2026-W48", "Of 2026-W48"),))
+    start = NOW.date() - timedelta(days=6)
+    assert seen[alpha].weeks[-2:] == (SourceWeek(start - timedelta(days=7), 1, 0, 1), SourceWeek(start, 1, 1, 3))
+    assert [week.state for week in seen[alpha].weeks] == ["nothing"] * 6 + ["good", "partly"]
+    page = both.desk.get("/desk/sources").text
+    assert 'aria-label="1 of 8 weeks good, 1 partly, 6 without a visit"' in page
+    assert re.search(r'data-label="New in 7 days">3</td>\n<td class="num" data-label="Used">0<', page)
+    assert "Used<br>in No. 148" in page
+    assert "Look for feeds" not in page, "editors read them, admins also act"
+
+
+def test_editors_and_unknown_numbers_are_turned_away(filed: Any) -> None:
+    assert filed.desk.get("/admin/sources/1").status_code == 403
+    client = filed.signed_in_client("admin")
+    assert client.get("/admin/sources/4711").status_code == 404
+
+
+def test_without_a_settings_file_sources_are_shown_and_not_changed(world: Any) -> None:
+    with world.database.write() as session:
+        session.add(Source(url="https://alpha.example/", name="Alpha", publisher="Alpha", topics={}, active=False))
+    client = world.signed_in_client("admin")
+    answer = submit(client, "/admin/sources", **DESCRIBED, url="https://beta.example/")
+    assert (answer.status_code, "runs without a settings file" in answer.text) == (409, True)
+
+
+def test_visits_are_counted_by_day_on_both_databases(both: Any) -> None:
+    with both.database.write() as session:
+        row = Source(url="https://alpha.example/", name="Alpha", publisher="Alpha", topics={})
+        session.add(row)
+        session.flush()
+        for good in (True, True, False):
+            count_visit(session, row, NOW.date(), is_good=good, found=2 if good else 0)
+        [day] = session.scalars(select(SourceDay))
+        assert (day.good, day.bad, day.found) == (2, 1, 4)
+        assert read_source_weeks(session, NOW.date(), only=[row.id + 1]) == {}

@@ -1,0 +1,249 @@
+"""Approving through the pages: who may, what changed since the last approved version, and the note that sends an edition back."""
+
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from digest.app.approval import approvals
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.edition.approval.versions import ApprovalError, sign_approval
+from digest.edition.queries import find_edition
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.opened import Installation
+from digest.settings import ApprovalSettings
+from digest.store import staff
+from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
+from digest.store.delivery_models import StaffMember
+from digest.store.models import Edition, EditionState, Fragment
+from digest.web.app import create_app
+from tests.actors import ADMIN, EDITOR
+from tests.web.desk.sample_week import EDITORS, SampleWeek, later, unmarked
+
+PRIYA = "priya@news.example.org"
+
+
+def mark_of(week: SampleWeek) -> str:
+    return edition_status(week.installation, week.name, now=later()).content_hash
+
+
+def approve(week: SampleWeek, editor: str) -> Any:
+    return week.client(editor).post(f"{week.path}/approve", data={"mark": mark_of(week)})
+
+
+def page(week: SampleWeek, editor: str = "dana", rest: str = "/approve") -> str:
+    """Give the words of a page, without its marks."""
+    answer = week.client(editor).get(f"{week.path}{rest}")
+    assert answer.status_code == 200
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<head>.*?</head>", "", answer.text))).split())
+
+
+def button(week: SampleWeek, editor: str) -> str:
+    """Give the approve button's tag."""
+    (tag,) = re.findall(r'<button class="btn go"[^>]*>Approve', week.client(editor).get(f"{week.path}/approve").text)
+    return str(tag)
+
+
+def write_head(week: SampleWeek, editor: str = "dana", **fields: str) -> None:
+    data = {"seq": week.state.last_seq, **fields, **{f"was-{name}": "" for name in fields}}
+    assert week.client(editor).post(f"{week.path}/head", data=data).status_code == 303
+
+
+def with_two_approvers(week: SampleWeek) -> SampleWeek:
+    """Give the same week where two have to approve, and one more is on the staff."""
+    old = week.installation
+    file = old.settings.file.model_copy(update={"approval": ApprovalSettings(approvers=2)})
+    priya = StaffMember(email=PRIYA, name="Priya", role="editor", added_by="test", added_at=later(), proven_at=later())
+    with old.database.write() as session:
+        session.add(priya)
+    installation = Installation(old.settings.model_copy(update={"file": file}), old.database)
+    app = create_app(installation, clock=later)
+    app.config["WTF_CSRF_ENABLED"] = False
+    return SampleWeek(installation, app, week.name)
+
+
+def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: SampleWeek) -> None:
+    write_head(week, subject="Cranes first")
+    assert "disabled" in button(week, "dana")
+    words = page(week, "dana")
+    assert "You wrote what still needs approval. Someone else has to approve it." in words
+    who_can = "You wrote the subject: someone else needs to approve that. Sam can approve."
+    assert who_can in words
+    assert "Dana wrote the subject: someone other than Dana needs to approve that. You can approve." in page(
+        week, "sam"
+    )
+    assert "Sam can approve." in week.client().get(week.path).text
+    refused = approve(week, "dana")
+    assert refused.status_code == 409
+    assert "You wrote what still needs approval" in refused.text
+    assert "disabled" not in button(week, "sam")
+    assert approve(week, "sam").status_code == 303
+    assert week.state.approved
+
+
+def test_the_sites_that_texts_link_to_are_listed_and_a_new_one_is_marked(week: SampleWeek) -> None:
+    assert "Sites linked in the text" in page(week, "sam")
+    write_head(
+        week, intro=r"Take our [survey](https://elsewhere.example/?r=\~preferences-token\~&u=&#126;leave-token&#126;)."
+    )
+    said = "New. elsewhere.example : Intro. No article of this edition and no past edition links there."
+    assert said in page(week, "sam")
+
+
+def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_the_page_and_the_command_say_so(
+    week: SampleWeek,
+) -> None:
+    write_head(week, subject="Cranes first")
+    approve(week, "sam")
+    with week.installation.database.write() as session:  # what migration 0037 leaves
+        for table in (Fragment, ApprovedFragment):
+            session.execute(update(table).values(slots=None))
+        because = "the upgrade changed how placeholders work, so it must be drafted and approved again"
+        ended = {"state": ApprovalState.TAKEN_BACK, "ended_at": later(), "ended_because": because}
+        session.execute(update(Approval).values(ended))
+        session.execute(update(Edition).values(state=EditionState.DRAFT, approved_by=None, approved_at=None))
+    words = page(week, "sam")
+    assert (
+        "The approval by Sam of Nov 19, 5:35 p.m. no longer counts. The upgrade changed how placeholders work" in words
+    )
+    assert "An older version drafted it, and any text could contain its placeholders. Draft the edition again." in words
+    assert "disabled" in button(week, "sam")
+    assert "An upgrade ended its approval" in page(week, "sam", "/versions/1")
+    settings, keys, mark = week.installation.settings, week.installation.keys, mark_of(week)
+    with week.installation.database.write() as session:
+        edition = find_edition(session, week.name)
+        with pytest.raises(ApprovalError, match="Draft it again"):
+            sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff:2", now=later())
+    with pytest.raises(ApprovalError, match="placeholders: An older version drafted it"):
+        editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    editions.draft_next_edition(week.installation, actor=EDITOR, now=later())
+    assert approve(week, "sam").status_code == 303
+    assert week.state.approved
+
+
+def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_by_side(week: SampleWeek) -> None:
+    first, second, *_ = week.headlines("featured")
+    approve(week, "sam")
+    before = unmarked(week.client().get(f"/desk/preview/{week.name}/phone").text)
+    week.act(f"up {week.anchors('featured')[1]}")
+    write_head(week, subject="Cranes first")
+    week.act(f"drop {week.anchors('events')[0]}", editor="sam")
+    words = page(week, "dana")
+    assert "The approval by Sam of Nov 19, 5:35 p.m. no longer counts. Dana made" in words
+    assert re.search(r"What changed since the last approved version Version 1, Thursday, November 19, 5:35 p.m.", words)
+    assert re.search(r"Subject Dana, Nov 19, 5:35 p.m. Was .* Is Cranes first", words)
+    assert f"Featured 1 was moved Dana, Nov 19, 5:35 p.m. “{second}” stood as Featured 2." in words or (
+        f"Featured 2 was moved Dana, Nov 19, 5:35 p.m. “{first}” stood as Featured 1." in words
+    )
+    assert re.search(r"Events 1 is (another story|out) Sam,", words)
+    assert "items are the same, word for word" in words
+    edit_page = page(week, "dana", "")
+    assert "Approval void" in edit_page
+    assert "no longer counts. Dana made" in edit_page
+    assert "Version 1 of No. 147, beside what it is now" in page(week, "dana", "/versions/1")
+    frame = week.client().get(f"{week.path}/versions/1/mail").text
+    assert frame == before
+    assert frame != unmarked(week.client().get(f"/desk/preview/{week.name}/phone").text)
+
+
+def test_the_same_words_approved_again_are_said_to_be_the_same(week: SampleWeek) -> None:
+    approve(week, "sam")
+    assert week.client().post(f"{week.path}/void").status_code == 303
+    words = page(week, "dana")
+    assert "Dana took it back, Nov 19, 5:35 p.m." in words
+    assert "Nothing: it says the same, word for word." in words
+    assert "took it back on" in page(week, "dana", "/versions/1")
+
+
+@pytest.mark.parametrize("rest", ["", "/approve", "/history", "/preview", "/test"])
+def test_a_note_stands_on_top_of_every_page_of_the_edition_until_it_is_done(week: SampleWeek, rest: str) -> None:
+    note = {"note": "The intro says <hospital>, but Lindmoor is out."}
+    assert week.client("sam").post(f"{week.path}/send-back", data=note).status_code == 303
+    said = "Sam sent this back on Thursday, November 19, 5:35 p.m. ET."
+    assert said in page(week, "dana", rest)
+    elsewhere = "Sam sent No. 147 back on Thursday"
+    for path in () if rest else ("calendar", "sent", "sources", "mails/"):
+        assert elsewhere in week.client().get(f"/desk/{path}").text, path
+    (done,) = re.findall(r'action="([^"]*/notes/\d+/done)"', week.client().get(f"{week.path}{rest}").text)
+    assert week.client("dana").post(done).status_code == 303
+    assert said not in page(week, "dana", rest)
+    assert week.client("dana").post(done).status_code == 409
+
+
+def test_what_was_sent_back_is_approved_once_the_note_is_done_and_stays_in_the_history(week: SampleWeek) -> None:
+    approve(week, "dana")
+    week.client("sam").post(f"{week.path}/send-back", data={"note": "Check the cranes."})
+    assert not week.state.approved
+    assert "Sent back" in page(week, "dana", "")
+    assert "disabled" in button(week, "dana")
+    assert "sent back with a note that is not done yet" in approve(week, "dana").text
+    (note,) = approvals.list_open_notes(week.installation, week.name)
+    week.client("dana").post(f"{week.path}/notes/{note.id}/done")
+    assert approve(week, "dana").status_code == 303
+    history = page(week, "dana", "/history")
+    assert "Sam sent it back: “Check the cranes.”" in history
+    assert "Dana marked the note as done" in history
+
+
+def test_an_empty_note_is_refused_and_a_version_that_is_not_there_is_not_found(week: SampleWeek) -> None:
+    refused = week.client().post(f"{week.path}/send-back", data={"note": " "})
+    assert refused.status_code == 409
+    assert "Say in the note what should change" in refused.text
+    assert week.client().get(f"{week.path}/versions/1").status_code == 404
+    assert week.client().get(f"{week.path}/versions/1/mail").status_code == 404
+    assert week.client().post(f"{week.path}/notes/7/done").status_code == 409
+
+
+def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
+    week = with_two_approvers(week)
+    write_head(week, "dana", subject="Cranes first")
+    dana_wrote = "Dana wrote the subject: someone other than Dana needs to approve that."
+    assert f"0 of 2 approvals. {dana_wrote} You and Priya can approve." in page(week, "sam")
+    assert approve(week, "sam").status_code == 303
+    assert not week.state.approved
+    words = page(week, "sam")
+    assert "1 of 2 approved" in words
+    assert "1 of 2 approvals: Sam approved this version." in words
+    assert "You already approved this version" in words
+    with week.installation.database.read() as session:
+        priya = staff.staff_actor(staff.require_staff_member(session, PRIYA))
+    with pytest.raises(ApprovalError, match="--as EMAIL"):
+        editions.approve_edition(week.installation, week.name, mark_of(week), actor=ADMIN, now=later())
+    actor = Actor(priya, Role.EDITOR, Face.TERMINAL)
+    assert editions.approve_edition(week.installation, week.name, mark_of(week), actor=actor, now=later()).missing == 0
+    assert week.state.approved
+    assert edition_status(week.installation, week.name, now=later()).state == EditionState.APPROVED
+
+
+def test_where_two_wrote_the_button_says_what_it_approves_and_the_page_what_is_missing(week: SampleWeek) -> None:
+    write_head(week, "dana", subject="Cranes first")
+    write_head(week, "sam", intro="Good morning.")
+    mine = "You wrote the subject: someone else needs to approve that."
+    theirs = "Sam wrote the intro: someone other than Sam needs to approve that."
+    words = page(week, "dana")
+    assert f"{mine} {theirs} You and Sam can approve." in words
+    assert "Approve what Sam wrote in No. 147 No. 147 needs another approval after yours." in words
+    assert approve(week, "dana").status_code == 303
+    assert not week.state.approved
+    assert "1 of 2 approved" in page(week, "dana", "")
+    assert "disabled" in button(week, "dana")
+    words = page(week, "sam")
+    assert "Dana wrote the subject: someone other than Dana needs to approve that." in words
+    assert "You wrote the intro: approved by Dana." in words
+    assert "Approve what Dana wrote in No. 147 Any change after this takes the approval back." in words
+    assert approve(week, "sam").status_code == 303
+    assert week.state.approved
+    assert "Approved" in page(week, "dana", "")
+
+
+def test_an_editor_who_works_alone_approves_and_the_page_says_so(week: SampleWeek) -> None:
+    write_head(week, "dana", subject="Cranes first")
+    with week.installation.database.write() as session:
+        staff.require_staff_member(session, EDITORS["sam"]).proven_at = None
+    assert "You're the only editor, so you can approve what you wrote." in page(week, "dana")
+    assert "disabled" not in button(week, "dana")
+    assert approve(week, "dana").status_code == 303
+    assert week.state.approved

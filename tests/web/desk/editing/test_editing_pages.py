@@ -1,0 +1,786 @@
+"""The desk's acts through its pages: each button and form does to the real edition what it says, and a page keeps its place."""
+
+import io
+import itertools
+import re
+from datetime import timedelta
+from html import unescape
+from importlib import resources
+from typing import Any
+
+import pytest
+from PIL import Image
+from pytest_httpserver import HTTPServer
+from sqlalchemy import event, select
+
+from digest.app.demo.sample_week import DEMO_ACTOR
+from digest.app.editions import drafting as editions
+from digest.app.editions.edition_status import edition_status
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.kinds import SECTION_KINDS
+from digest.select.values import ScoredStory
+from digest.store import timetable_slots
+from digest.store.models import Article, Source
+from digest.web.desk.outline.story_pool import MAX_POOL_STORIES, story_anchor
+from tests.actors import EDITOR
+from tests.conftest import ROOT
+from tests.web.desk.conftest import SetClock
+from tests.web.desk.sample_week import SampleWeek, later
+
+PAGE = """<html lang="en"><head><meta property="og:site_name" content="The Ferry Line"><title>Ferry deckhands get the drill they asked for</title></head><body><article>
+<h1>Ferry deckhands get the drill they asked for</h1><time datetime="2026-11-18T09:00:00Z">Nov 18</time>
+<p>{}</p></article></body></html>""".format("Crews train on the real stairs from now on, said the line. " * 12)
+
+
+UNLIKE_WORDS = ("Anvils", "barges", "cellos", "dunes", "eels", "fjords")
+
+
+def jpeg() -> io.BytesIO:
+    out = io.BytesIO()
+    Image.radial_gradient("L").resize((1200, 700)).convert("RGB").save(out, "JPEG")
+    return io.BytesIO(out.getvalue())
+
+
+def page(week: SampleWeek, query: str = "", editor: str = "dana") -> str:
+    answer = week.client(editor).get(f"{week.path}{query}")
+    assert answer.status_code == 200
+    return str(answer.text)
+
+
+def test_a_story_moves_up_and_down_and_the_page_comes_back_to_it(week: SampleWeek) -> None:
+    first, second, *rest = week.headlines("featured")
+    anchor = week.anchors("featured")[1]
+    answer = week.act(f"up {anchor}", view="dark")
+    assert answer.status_code == 303
+    assert answer.location.endswith(f"?view=dark&show={anchor}#{anchor}")
+    assert week.headlines("featured") == [second, first, *rest]
+    week.act(f"down {anchor}")
+    assert week.headlines("featured") == [first, second, *rest]
+
+
+def test_a_row_names_its_story_where_one_acts_on_it_and_its_menu_is_sent_once_for_all(week: SampleWeek) -> None:
+    shown = page(week)
+    rows = re.findall(r'<li class="st" id="(s[0-9a-f]{12})".*?</li>', shown, re.DOTALL)
+    assert len(rows) > 12
+    for row in re.findall(r'<li class="st" id="s[0-9a-f]{12}".*?</li>', shown, re.DOTALL):
+        headline = re.search(r"<h3>(.*?)</h3>", row)
+        assert headline is not None
+        assert row.count(headline[1]) == 5, "itself, and Edit, Up, Down and More"
+        assert len(row) < 1500, (
+            "5,000 articles leave 150 KB for a page with its styles and scripts: benchmarks/pages.py"
+        )
+    first, second, third, *_ = week.anchors("featured")
+
+    def acts_of(anchor: str) -> set[str]:
+        """Give what stands in the menu of a story, where the page is asked for that."""
+        menu = re.search(
+            rf'id="{anchor}".*?<details class="more" open>(.*?)</details>',
+            page(week, f"?panel=more&about={anchor}"),
+            re.DOTALL,
+        )
+        assert menu is not None
+        assert menu[1].count(anchor) >= 7
+        return set(re.findall(r'name="act" value="([a-z]+) ', menu[1]))
+
+    assert acts_of(first) == {"pin", "drop"}
+    week.act(f"pin {second}")
+    assert acts_of(second) == {"lead", "unpin", "drop"}
+    assert acts_of(third) == {"lead", "pin", "drop"}
+    # The menu does not stay open where something was done by it.
+    form = re.search(r'<form id="act".*?</form>', page(week, f"?view=dark&panel=more&about={third}"), re.DOTALL)
+    assert form is not None
+    assert dict(re.findall(r'name="(view|panel|about)" value="([^"]*)"', form[0])) == {"view": "dark"}
+
+
+def test_a_long_tray_and_a_full_clipboard_are_shown_in_part_and_the_rest_is_found(week: SampleWeek) -> None:
+    add_articles(week, MAX_POOL_STORIES + 5)
+    shown = page(week)
+    assert f"{MAX_POOL_STORIES + 5} stories new since" in shown
+    assert f">Show {MAX_POOL_STORIES} of {MAX_POOL_STORIES + 5}</a>" in shown
+    tray = re.search(r'<section class="tray".*?</section>', page(week, "?panel=tray"), re.DOTALL)
+    assert tray is not None
+    assert tray[0].count("<li ") == MAX_POOL_STORIES
+    assert "5 more are in the list below, among the unused." in tray[0]
+    found = [page(week, f"?q=waited+for&start={start}") for start in (0, MAX_POOL_STORIES)]
+    assert sum(one.count('<li class="cand"') for one in found) == MAX_POOL_STORIES + 5
+    for anchor in re.findall(r'<li class="cand" data-story="([^"]+)"', found[0])[:25]:
+        week.client().post(f"{week.path}/clipboard", data={"keep": anchor})
+    assert (page(week).count(">Take off<"), page(week, "?panel=clipboard").count(">Take off<")) == (20, 25)
+    assert 'panel=clipboard#clipboard">Show all 25</a>' in page(week)
+
+
+def add_articles(week: SampleWeek, many: int) -> None:
+    """Let an editor touch the draft, and articles that nobody retells come after that."""
+    week.act(f"up {week.anchors('featured')[1]}")
+    collect_articles(week, many)
+
+
+def collect_articles(week: SampleWeek, many: int) -> None:
+    """Let articles come that nobody retells."""
+    with week.installation.database.write() as session:
+        source = session.scalars(select(Source.id)).first()
+        found = later() + timedelta(minutes=1)
+        session.add_all(
+            Article(
+                source_id=source,
+                key=f"waited-{n}",
+                url=f"https://late.example.org/{n}",
+                link=f"https://late.example.org/{n}",
+                title=f"{words} waited for",
+                summary="",
+                categories=[],
+                dated_at=later(),
+                date_basis="published",
+                found_at=found,
+                seen_at=found,
+            )
+            for n, words in enumerate(itertools.islice(map(" ".join, itertools.permutations(UNLIKE_WORDS, 3)), many))
+        )
+    fetcher = BundledFetcher(resources.files("digest").joinpath("sample"))
+    editions.draft_next_edition(week.installation, actor=DEMO_ACTOR, now=later() + timedelta(hours=1), fetcher=fetcher)
+
+
+def test_the_buttons_that_the_guide_names_in_its_first_steps_stand_on_the_pages(week: SampleWeek) -> None:
+    guide = (ROOT / "docs" / "editors.md").read_text("utf-8")
+    steps = guide.partition("## Your first edition")[2].partition("For later")[0]
+    named = {" ".join(words.split()) for words in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", steps)}
+    week.act(f"up {week.anchors('featured')[1]}")
+    client, visitor = week.client("sam"), week.app.test_client()
+    shown = visitor.get("/desk/sign-in").text + page(week, "?filter=left-out")
+    paths = ("?open=head", "/approve", "/preview?view=phone")
+    shown += "".join(client.get(f"{week.path}{path}").text for path in paths)
+    words = " ".join(re.sub(r"<[^>]+>", " ", unescape(shown + client.get("/desk/security").text)).split())
+    assert len(named) > 12
+    assert {name for name in named if name.replace("No. 148", "No. 147") not in words} == set()
+
+
+def test_each_story_of_the_list_and_the_tray_says_what_its_score_is_made_of_and_how_often_it_was_read(
+    week: SampleWeek,
+) -> None:
+    shown = page(week, "?filter=all&order=read")
+    listed = {story_anchor(s.story.lead.url): s for s in list_scored(week)}
+    rows = re.findall(r'<li class="cand[^"]*" data-story="([^"]+)">(.*?)</li>', shown, re.DOTALL)
+    assert len(rows) == MAX_POOL_STORIES
+    for anchor, row in rows:
+        scored = listed[anchor]
+        for term in scored.terms:
+            assert (f"{term.name} {term.points:.1f}" in row.lower()) == bool(term.points)
+        reads = max((m.views for m in scored.story.members if m.views is not None), default=None)
+        assert re.findall(r"<p>([\d,]+) reads?\. ", row) == ([] if reads is None else [f"{reads:,}"])
+    assert f"{max(m.views or 0 for s in listed.values() for m in s.story.members):,} reads" in rows[0][1]
+    add_articles(week, 2)
+    tray = re.search(r'<section class="tray".*?</section>', page(week), re.DOTALL)
+    assert tray is not None
+    assert len(re.findall(r"Score \d+\.\d: [^<]*freshness \d+\.\d", tray[0])) == 2
+
+
+def list_scored(week: SampleWeek) -> list[ScoredStory]:
+    """List all that the list of stories can show."""
+    arrangement = week.state.arrangement
+    placed = [s.placed.scored for stories in arrangement.sections.values() for s in stories]
+    under = [u.placed.scored for stories in arrangement.sections.values() for s in stories for u in s.supporting]
+    return [*placed, *under, *(out.scored for out in arrangement.left_out)]
+
+
+def test_the_list_goes_back_as_well_as_on(week: SampleWeek) -> None:
+    first = page(week, "?filter=all")
+    assert ">Earlier stories</a>" not in first
+    following = re.search(r'<p class="fold" id="more"[^>]*><a href="([^"]+)">Next', first)
+    assert following is not None
+    second = week.client().get(unescape(following[1])).text
+    back = re.search(r'<a href="([^"]+)">Earlier stories</a>', second)
+    assert back is not None
+    anchors = [re.findall(r'<li class="cand[^"]*" data-story="([^"]+)"', one) for one in (first, second)]
+    assert (
+        re.findall(r'class="cand[^"]*" data-story="([^"]+)"', week.client().get(unescape(back[1])).text) == anchors[0]
+    )
+
+
+def test_the_list_shows_as_many_as_came_while_one_scrolled(week: SampleWeek) -> None:
+    def anchors(text: str) -> list[str]:
+        return re.findall(r'<li class="cand[^"]*" data-story="([^"]+)"', text)
+
+    first = page(week, "?filter=all")
+    following = re.search(r'<p class="fold" id="more" data-rows="(\d+)"><a href="([^"]+)">Next', first)
+    assert following is not None
+    assert int(following[1]) == 2 * MAX_POOL_STORIES
+    second = week.client().get(unescape(following[2])).text
+    both = page(week, f"?filter=all&rows={following[1]}")
+    assert anchors(both) == [*anchors(first), *anchors(second)]
+    assert not re.search(r"[?;]rows=", both), "what came as one scrolled goes into no link"
+
+
+def test_the_list_says_when_an_event_takes_place_and_until_when_a_call_is_open(week: SampleWeek) -> None:
+    listed = "".join(re.findall(r'<li class="cand.+?</li>', page(week, "?filter=all&q=calendar"), re.DOTALL))
+    assert re.search(r"<p>Event: \w+day, \w+ \d+, [^<]+\. ", listed), listed
+    every = page(week, "?filter=all&topic_filter=&order=newest") + page(week, "?filter=all&start=40")
+    assert re.search(r"<p>Deadline: \w+day, \w+ \d+", every)
+
+
+def test_a_section_of_dates_says_which_of_its_stories_the_mail_sorts_by_date_before_the_sections(
+    week: SampleWeek,
+) -> None:
+    mail = week.client().get(f"/desk/preview/{week.name}/text").text
+    (day,) = re.findall(r"deadlines and events to (\w+ \d+)", mail.lower())
+    rules = dict(re.findall(r'id="section-([\w-]+)".+?<p class="rule">(.*?)</p>', page(week)))
+    said = f"The mail sets what comes by {day.capitalize()} before its sections, by date."
+    assert {key for key, rule in rules.items() if said in rule} == {"events", "opportunities"}
+
+
+def test_how_much_there_is_to_look_at_leads_to_the_first_of_it(week: SampleWeek) -> None:
+    anchor = week.anchors("featured")[2]
+    week.client().post(f"{week.path}/story/{anchor}", data={"headline": "Cranes and modems " * 8, "was-headline": ""})
+    counted = re.search(r'<a class="count warn" href="([^"]+)">1 to look at</a>', page(week))
+    assert counted is not None
+    assert counted[1].endswith(f"#{anchor}")
+
+
+def test_each_edit_of_the_head_leads_to_its_own_field(week: SampleWeek) -> None:
+    links = re.findall(r'href="[^"]*open=head#([^"]+)">Edit<span class="hidden"> the (\w+)', page(week))
+    fields = re.findall(r'id="([^"]+)" name="(subject|preheader|intro)"', page(week, "?open=head"))
+    assert links == fields
+    assert [name for _, name in links] == ["subject", "preheader", "intro"]
+
+
+def test_a_story_that_is_first_cannot_move_up_and_the_page_says_so(week: SampleWeek) -> None:
+    answer = week.act(f"up {week.anchors('featured')[0]}")
+    assert answer.status_code == 409
+    assert "at the end of its section already" in answer.text
+    assert week.state.last_seq == 0
+
+
+def test_a_dropped_story_gives_its_place_to_the_next_and_is_put_back_from_the_shelf(week: SampleWeek) -> None:
+    before, anchor = week.headlines("featured"), week.anchors("featured")[2]
+    week.act(f"drop {anchor}")
+    after = week.headlines("featured")
+    assert before[2] not in after
+    assert len(after) == len(before)
+    (came_up,) = set(after) - set(before)
+    shown = unescape(page(week))
+    assert f"“{came_up}” came up in its place." in shown
+    assert "Removed lately: 1" in shown
+    week.act(f"restore {anchor}")
+    assert before[2] in week.headlines("featured")
+    # Now it has one more than its maximum: the next that goes makes room for none.
+    most = len(before)
+    assert "It has more than its maximum: if you drop one, none comes up." in page(week)
+    week.act(f"drop {anchor}", "sam")
+    assert len(week.headlines("featured")) == most
+    assert f"Nothing came up in its place: Featured still has {most}, its maximum." in unescape(page(week))
+
+
+def test_the_list_says_which_story_comes_up_next_and_that_nothing_is_left_to_come_up(week: SampleWeek) -> None:
+    listed = re.findall(r'<li class="cand.+?</li>', unescape(page(week, "?filter=left-out")), re.DOTALL)
+    named = [row for row in listed if re.search(r"\. Next to come up in .*\bFeatured\b", row)]
+    assert len(named) == 1
+    before = week.headlines("featured")
+    week.act(f"drop {week.anchors('featured')[0]}")
+    (came_up,) = set(week.headlines("featured")) - set(before)
+    assert came_up in named[0]
+    assert "Nothing came up" not in page(week)
+    # No story is left that the section would take.
+    week.act(f"drop {week.anchors('events')[0]}")
+    assert "Nothing came up in its place: no other story of this draft fits Events." in page(week)
+
+
+def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: SampleWeek) -> None:
+    before = week.headlines("featured")
+    week.act(f"up {week.anchors('featured')[1]}")
+    week.act(f"down {week.anchors('featured')[3]}", editor="sam")
+    assert 'title="Undo: made “' in page(week)
+    assert re.search(">Undo: made “[^”]+” the lead</button>", page(week)), "which story stands in its words too"
+    week.act("undo")
+    assert week.headlines("featured")[:2] == before[:2]
+    assert week.headlines("featured")[3:5] == [before[4], before[3]]
+    week.act("redo")
+    assert week.headlines("featured")[:2] == [before[1], before[0]]
+
+
+def test_what_leads_says_what_the_mail_shows_with_it_and_a_pinned_lead_keeps_its_place(week: SampleWeek) -> None:
+    fourth, topic = week.anchors("featured")[3], week.anchors("topics")[0]
+    assert "<b>Lead</b>, with its picture and 2 related links. " in page(week)
+    week.act(f"lead {fourth}")
+    shown = page(week)
+    assert "<b>Lead</b>, with its picture. " in shown
+    assert re.search('title="Undo: made “[^”]+” the lead"', shown)
+    week.act(f"lead {topic}")
+    shown = page(week)
+    assert "<b>Lead</b>. " in shown
+    assert re.search('title="Undo: made “[^”]+” the lead, moved from Topics"', shown)
+    week.act(f"pin {topic}")
+    week.act(f"lead {fourth}")
+    assert week.anchors("featured")[:2] == [topic, fourth]
+    assert re.search('title="Undo: moved “[^”]+” in Featured"', page(week))
+
+
+def test_a_story_of_the_list_is_added_and_moved_to_any_section_and_place(week: SampleWeek) -> None:
+    listed = re.findall(r'value="add (s[0-9a-f]+)"', page(week, "?filter=left-out"))
+    assert listed
+    week.act(f"add {listed[0]}")
+    assert any(listed[0] in week.anchors(key) for key in week.state.arrangement.sections)
+    week.act(f"move {listed[0]}", section="topics", position="1")
+    assert week.anchors("topics")[0] == listed[0]
+
+
+def test_a_story_of_the_list_stands_where_its_date_belongs(week: SampleWeek) -> None:
+    kind, before = SECTION_KINDS["opportunities"], week.anchors("opportunities")
+    for anchor in before[:-1]:
+        week.act(f"drop {anchor}")
+    for anchor in before[1:-1] + before[:1]:
+        week.act(f"add {anchor}")
+    stories = week.state.arrangement.sections["opportunities"]
+    assert len(stories) >= 3
+    assert {story_anchor(story.url) for story in stories} >= set(before)
+    assert stories == tuple(sorted(stories, key=lambda story: kind.order_key(story.original)))
+
+
+def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None:
+    main, other, third = week.anchors("featured")[:3]
+    week.act(f"under {other}", main=main)
+    shown = page(week)
+    assert "Under it: " in shown
+    panel = page(week, f"?panel=merge&about={main}")
+    assert "Merge another story into this one" in panel
+    assert re.search(r'name="other" required><option value="" selected>', panel)
+    assert "choose the other story" in week.act(f"merge {main}", other="").text
+    assert "before an editor merged" not in page(week, f"?open={main}")
+    week.act(f"merge {main}", other=third)
+    merged = week.state.arrangement.sections["featured"][0]
+    assert third not in week.anchors("featured")
+    publishers = len(merged.original.story.publishers)
+    assert f"before an editor merged or split the story. It has {publishers} publishers now." in page(
+        week, f"?open={main}"
+    )
+    articles = [a.url for a in merged.original.story.members][-1:]
+    week.act(f"split {main}", article=articles)
+    assert week.state.edits[-1].kind == "split"
+
+
+def test_what_is_written_stands_in_the_edition_and_what_is_emptied_is_the_original_again(week: SampleWeek) -> None:
+    anchor, original = week.anchors("featured")[0], week.headlines("featured")[0]
+    shown = page(week, f"?open={anchor}")
+    assert f'name="was-headline" value="{original}"' in shown
+    fields = {"headline": "Ten days for crane modems", "was-headline": original, "note": "From us.", "was-note": ""}
+    answer = week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, "close": "1", **fields})
+    assert answer.status_code == 303
+    assert week.headlines("featured")[0] == "Ten days for crane modems"
+    assert "Use this" in page(week, f"?open={anchor}")
+    fields = {"headline": "", "was-headline": "Ten days for crane modems"}
+    week.client().post(f"{week.path}/story/{anchor}", data={"seq": week.state.last_seq, **fields})
+    assert week.headlines("featured")[0] == original
+
+
+def test_fields_that_were_left_alone_make_no_edit(week: SampleWeek) -> None:
+    anchor, original = week.anchors("featured")[0], week.headlines("featured")[0]
+    fields = {"headline": original, "was-headline": original, "note": "", "was-note": ""}
+    week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    assert week.state.last_seq == 0
+
+
+def test_the_head_of_the_mail_is_written(week: SampleWeek) -> None:
+    fields = {"subject": "Cranes first", "was-subject": "", "preheader": "And water", "was-preheader": ""}
+    week.client().post(f"{week.path}/head", data={"seq": 0, "close": "1", **fields})
+    shown = page(week)
+    assert "Cranes first" in shown
+    assert "And water" in shown
+
+
+def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_it(week: SampleWeek) -> None:
+    client = week.client()
+
+    def write(intro: str, was: str) -> str:
+        answer = client.post(f"{week.path}/head", data={"seq": week.state.last_seq, "intro": intro, "was-intro": was})
+        assert answer.status_code == 303
+        return page(week, "?open=head")
+
+    drafts = week.installation.settings.file.publication.intro
+    assert drafts
+    shown = write("Two  *ports*.\r\nStill one.\r\n \r\n<p>Then <b>water</b>.</p>", drafts)
+    assert "blank line begins a paragraph" in shown
+    assert ">Two *ports*. Still one.\n\nThen water.</textarea>" in shown
+    mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
+    assert re.search(r"<p[^>]*>Two <em[^>]*>ports</em>\. Still one\.</p>\s*<p[^>]*>Then water\.</p>", mail)
+    assert (
+        "Two ports. Still one.\n\nThen water.\n"
+        in editions.edition_bytes(week.installation, week.name, "text").decode()
+    )
+    # A browser sends what was left alone with other line ends.
+    last = week.state.last_seq
+    write("Two *ports*. Still one.\r\n\r\nThen water.", "Two *ports*. Still one.\n\nThen water.")
+    assert week.state.last_seq == last
+    shown = write("", "Two *ports*. Still one.\n\nThen water.")
+    assert re.search(r'name="intro"[^>]*></textarea>', shown)
+    assert "left out the intro" in shown
+    assert drafts not in client.get(f"/desk/preview/{week.name}/phone").text
+    assert 'value="original-intro "' in shown
+    week.act("original-intro")
+    assert re.search(rf'name="intro"[^>]*>{re.escape(drafts)}</textarea>', unescape(page(week, "?open=head")))
+
+
+def test_who_is_second_to_change_the_same_sees_both_versions_and_can_use_theirs(week: SampleWeek) -> None:
+    anchor, original = week.anchors("featured")[0], week.headlines("featured")[0]
+    fields = {"headline": "Dana's headline", "was-headline": original}
+    week.client("dana").post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    fields = {"headline": "Sam's headline", "was-headline": original}
+    answer = week.client("sam").post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    assert answer.status_code == 409
+    assert "Dana&#39;s headline" in answer.text
+    assert "Sam&#39;s headline" in answer.text
+    assert week.headlines("featured")[0] == "Dana's headline"
+    again = {k: unescape(v) for k, v in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', answer.text)}
+    week.client("sam").post(f"{week.path}/story/{anchor}", data=again)
+    assert week.headlines("featured")[0] == "Sam's headline"
+
+
+def test_two_who_change_different_things_lose_nothing(week: SampleWeek) -> None:
+    first, second = week.anchors("featured")[:2]
+    originals = week.headlines("featured")
+    for editor, anchor, original in (("dana", first, originals[0]), ("sam", second, originals[1])):
+        fields = {"headline": f"By {editor}", "was-headline": original}
+        week.client(editor).post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    assert week.headlines("featured")[:2] == ["By dana", "By sam"]
+
+
+def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWeek) -> None:
+    fields = {"title": "A note from the desk", "url": "https://hls.example.org/note", "section": "featured"}
+    answer = week.client().post(f"{week.path}/stories", data={"seq": 0, **fields})
+    assert answer.status_code == 303
+    assert "A note from the desk" in week.headlines("featured")
+    fields = {"title": "Typed", "url": "https://HLS.example.org/typed?utm_source=mail", "section": "featured"}
+    week.client().post(f"{week.path}/stories", data={"seq": week.state.last_seq, **fields})
+    assert week.state.edits[-1].target == "https://hls.example.org/typed"
+    assert [e["url"] for e in week.entries("featured") if e["headline"] == "Typed"] == ["https://HLS.example.org/typed"]
+    wrong = week.client().post(f"{week.path}/stories", data={**fields, "title": "Wrong", "url": "hls.example.org"})
+    assert "the link is no web address" in wrong.text
+    block = {"kind": "opportunity", "headline": "Grants open", "name": "FEMA", "text": "Until May.", "url": ""}
+    week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, **block})
+    assert "Grants open" in page(week)
+    # What is refused stands on the page as it was typed, to be corrected and sent again.
+    block |= {"text": "Until June.", "first_day": "tomorrow", "seq": str(week.state.last_seq)}
+    bad = week.client().post(f"{week.path}/block/grants", data=block)
+    assert bad.status_code == 409
+    assert "Write it as 2026-11-20" in bad.text
+    assert ">Until June.</textarea>" in bad.text
+    assert 'name="first_day" value="tomorrow"' in bad.text
+    sent = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', bad.text)) | {"text": "Until June.", "first_day": ""}
+    assert sent.items() >= (block | {"first_day": ""}).items()
+    assert week.client().post(f"{week.path}/block/grants", data=sent).status_code == 303
+    assert "Until June." in page(week)
+    assert ">Wrong</textarea>" not in wrong.text
+    assert 'name="title" value="Wrong"' in wrong.text
+    assert "What you typed" not in week.act("up s000000000000").text
+
+    # A field that is left is sent alone, and what stands already is no edit.
+    seq = week.state.last_seq
+    for fields in ({"text": "Until <b>July</b>."}, {"text": "Until July."}, {"headline": "Grants open"}):
+        assert (
+            week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, **fields}).status_code
+            == 303
+        )
+    grants = week.state.arrangement.find_block("grants")
+    assert grants == LabelledBlock("grants", "opportunity", "Grants open", "FEMA", "Until July.")
+    assert week.state.last_seq == seq + 1
+    assert week.client().post(f"{week.path}/block/nothing", data={"text": "No headline."}).status_code == 409
+    week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, "first_day": "2027-01-01"})
+    assert re.search(r"<b>Grants open</b>[^\n]*Not in this edition", page(week))
+    # A field that was written on an older state than its page has now is no overwriting of what a colleague wrote since.
+    old = week.state.last_seq
+    week.client("sam").post(f"{week.path}/block/grants", data={"seq": old, "text": "By Sam."})
+    late = {"seq": old + 1, "text": "By Dana.", "seq-text": old}
+    both = week.client().post(f"{week.path}/block/grants", data=late)
+    assert (both.status_code, "By Sam." in both.text, "By Dana." in both.text) == (409, True, True)
+    again = dict(
+        re.findall(
+            r'name="((?!was-)[\w-]+)" value="([^"]*)"', both.text.partition("Use mine")[0].rpartition("<form")[2]
+        )
+    )
+    assert week.client().post(f"{week.path}/block/grants", data=again).status_code == 303
+    assert week.state.arrangement.resting_blocks[0].text == "By Dana."
+    new = {re.search(r'data-blank[^>]*/block/(block-[0-9a-f]+)"', page(week, editor=who))[1] for who in ("dana", "sam")}  # type: ignore[index]
+    assert len(new) == 2, "two who write a block at the same time write two"
+
+
+def test_a_finding_stands_at_its_place_with_the_way_to_mend_it(week: SampleWeek) -> None:
+    week.client().post(f"{week.path}/head", data={"seq": 0, "subject": "Long " * 20})
+    seventh = next(s.scored.story.lead.url for s in week.state.arrangement.left_out)
+    week.act(f"add {story_anchor(seventh)}")
+    text = page(week)
+    head = text[text.index('<dl class="mailhead"') : text.index("</dl>")]
+    assert "The subject has 99 characters" in head
+    assert f'{week.path}?open=head#head-subject">Write it</a>' in head
+    (section,) = re.findall(
+        r'<div class="sec" id="section-([\w-]+)">(?:(?!<ol).)*entries; the settings allow \d', text, re.DOTALL
+    )
+    assert f'href="#{week.anchors(section)[-1]}">To its last story</a>' in text
+
+
+def test_a_block_moves_behind_another_section(week: SampleWeek) -> None:
+    block = {"kind": "sponsor", "headline": "Radios for all", "name": "Okapi", "text": "", "url": ""}
+    client, path = week.client(), f"{week.path}/block/radios"
+    client.post(path, data={"seq": 0, **block})
+
+    key = "products"
+    title = next(section.title for section in week.installation.settings.file.sections if section.key == key)
+
+    def stands_behind() -> bool:
+        mail = " ".join(editions.edition_bytes(week.installation, week.name, "text").decode().split())
+        return mail.index("Radios for all") > mail.rindex(week.headlines(key)[0])
+
+    assert not stands_behind()
+    assert f'<option value="{key}">{title}</option>' in unescape(page(week, "?open=block-radios"))
+    client.post(path, data={"seq": week.state.last_seq, "after": key})
+    assert stands_behind()
+    assert f'<option value="{key}" selected>{title}</option>' in unescape(page(week, "?open=block-radios"))
+
+
+def test_a_story_stays_open_by_its_new_name_where_another_article_leads_it(week: SampleWeek) -> None:
+    stories = [story for placed in week.state.arrangement.sections.values() for story in placed]
+    story = next(s for s in stories if len(s.original.story.members) > 1)
+    anchor = story_anchor(story.url)
+    data = {"seq": 0, "open": anchor, "lead": story.original.story.members[1].url}
+    answer = week.client().post(f"{week.path}/lead/{anchor}", data=data)
+    assert answer.status_code == 303
+    assert 'data-saves="s' in week.client().get(answer.location).text, "its form"
+
+
+def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(week: SampleWeek) -> None:
+    block = {"kind": "sponsor", "headline": "Radios for all", "name": "Okapi", "text": "", "url": ""}
+    block |= {"first_day": "", "last_day": ""}
+
+    def write(**days: str) -> Any:
+        return week.client().post(f"{week.path}/block/radios", data={"seq": week.state.last_seq, **block, **days})
+
+    refused = write(first_day="2026-12-20", last_day="2026-11-20")
+    assert "its last day is before its first" in refused.text
+    assert write(first_day="2026-12-20", last_day="2027-01-03").status_code == 303
+    text = page(week)
+    assert "Not in this edition: it runs from Dec 20, 2026 to Jan 3, 2027" in text
+    assert f'action="{week.path}/block/radios"' in text
+    assert "Radios for all" not in week.client().get(f"/desk/preview/{week.name}/phone").text
+    assert write(last_day="2020-01-01").status_code == 303
+    assert "Not in this edition: it runs until Jan 1, 2020" in page(week)
+    assert write().status_code == 303
+    assert "Not in this edition" not in page(week)
+    assert "Radios for all" in week.client().get(f"/desk/preview/{week.name}/phone").text
+
+
+def test_a_block_that_its_own_form_saved_before_is_no_second_version(week: SampleWeek) -> None:
+    fields = {"kind": "sponsor", "headline": "Radios", "name": "", "text": "", "url": "", "after": ""}
+    path = f"{week.path}/block/radios"
+    week.client().post(path, data={"seq": 0, **fields})
+    days = {"first_day": "2026-11-19", "last_day": ""}
+    was = {f"was-{name}": value for name, value in (fields | {"first_day": "", "last_day": ""}).items()}
+    begun = {"seq-first_day": "0"}
+    saved = week.client().post(path, data={"seq": week.state.last_seq, **begun, **was, **fields, **days})
+    assert saved.status_code == 303
+    week.client("sam").post(path, data={"seq": week.state.last_seq, **fields, "headline": "By Sam"})
+    late = week.client().post(path, data={"seq": 1, **begun, **was, **fields, "last_day": "2026-12-01"})
+    assert (late.status_code, "Two versions of one labelled block" in late.text) == (409, True)
+
+
+def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/robots.txt").respond_with_data("", status=404)
+    httpserver.expect_request("/ferry").respond_with_data(PAGE, content_type="text/html")
+    limits = week.installation.settings.file.limits
+    limits.allow_networks.append("127.0.0.0/8")
+    asked = {"seq": 0, "unapproved": "1", "url": httpserver.url_for("/ferry")}
+    found = week.client().post(f"{week.path}/fetch", data=asked)
+    assert "Ferry deckhands get the drill they asked for" in found.text
+    assert week.state.last_seq == 0
+    form = {k: unescape(v) for k, v in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', found.text)}
+    assert form["unapproved"] == "1", "an approval that came meanwhile is asked about"
+    corrected = {"title": "Deckhands get their drill", "summary": "On the real stairs.", "section": "featured"}
+    assert 'name="publisher" value="The Ferry Line"' in found.text, "as the page names its site"
+    assert 'name="day" value="2026-11-18"' in found.text
+    corrected |= {"day": "2026-11-16", "topic": "Cybersecurity"}
+    wrong = week.client().post(f"{week.path}/stories", data={**form, **corrected, "day": "Monday"})
+    assert (wrong.status_code, "“Monday” is no day" in wrong.text) == (409, True)
+    assert week.client().post(f"{week.path}/stories", data={**form, **corrected}).status_code == 303
+    assert "Deckhands get their drill" in week.headlines("featured")
+    (entry,) = (e for e in week.entries("featured") if e["headline"] == "Deckhands get their drill")
+    assert (entry["date"], entry["kicker"]) == ("Nov 16", "Cybersecurity")
+    again = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": httpserver.url_for("/ferry")})
+    assert "week has it already" in again.text
+
+
+def test_an_address_that_cannot_be_had_says_why_and_what_to_do(week: SampleWeek) -> None:
+    answer = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": "http://127.0.0.1:9/"})
+    assert answer.status_code == 409
+    assert "write the story yourself" in answer.text
+    assert "The site cannot be reached: " in answer.text
+    assert "robots.txt" not in answer.text
+    back = unescape(re.findall(r'href="([^"]+)">Back to the edition', answer.text)[0])
+    assert "<details open><summary>Write one yourself" in week.client().get(back).text
+
+
+def test_nothing_is_put_by_hand_where_the_heading_says_what_readers_did(week: SampleWeek) -> None:
+    before, other = week.headlines("most-read"), week.anchors("topics")[0]
+    first, second = week.anchors("most-read")[:2]
+    shown = page(week, f"?panel=move&about={other}")
+    assert "By reads alone: nothing is put or moved here by hand. If you drop one, the next by reads" in shown
+    assert "Most read is by reads alone: nothing is moved there by hand." in shown
+    own = re.search(r'<details class="fold" id="own".*?</details></details>', shown, re.DOTALL)
+    assert own is not None
+    assert '<option value="topics"' in own[0]
+    assert '<option value="most-read"' not in own[0]
+    added = {"title": "Read by nobody", "section": "most-read", "seq": 0}
+    for answer in (
+        week.act(f"move {other}", section="most-read", position="1"),
+        week.act(f"up {second}"),
+        week.client().post(f"{week.path}/stories", data=added),
+    ):
+        assert answer.status_code == 409
+        assert "Most read says what readers opened most" in answer.text
+    assert week.headlines("most-read") == before
+    week.act(f"move {first}", section="featured", position="1")
+    assert week.headlines("featured")[0] == before[0]
+
+
+def save_picture(week: SampleWeek, anchor: str, **fields: Any) -> Any:
+    """Send the story's form with the picture's part as it stands, and what is changed in it."""
+    shown = next(e for a, e in zip(week.anchors("featured"), week.entries("featured"), strict=True) if a == anchor)
+    words = {key: (shown["picture"] or {}).get(key, "") for key in ("alt", "credit")}
+    was = {f"was-{key}": text for key, text in words.items()}
+    form = {"seq": str(week.state.last_seq), "open": anchor, "picture": "shown", **words, **was}
+    return week.client().post(f"{week.path}/story/{anchor}", data={**form, **fields})
+
+
+def test_a_picture_is_uploaded_described_and_hidden_and_what_is_so_already_is_no_edit(week: SampleWeek) -> None:
+    anchor = week.anchors("featured")[0]
+    # The file alone says what is wanted: without scripts nothing chooses "an upload" for who chooses a file.
+    upload = {"alt": "Two grey rings", "credit": "HLS.Today", "file": (jpeg(), "rings.jpg"), "headline": "Rings"}
+    assert save_picture(week, anchor, **upload, close="1").status_code == 303
+    entry = week.entry("featured", 0)
+    assert (entry["headline"], entry["picture"]["alt"], entry["picture"]["credit"]) == (
+        "Rings",
+        "Two grey rings",
+        "HLS.Today",
+    )
+    save_picture(week, anchor, alt="Grey rings", credit="")
+    assert week.entry("featured", 0)["picture"]["alt"] == "Grey rings"
+    seq = week.state.last_seq
+    save_picture(week, anchor)
+    save_picture(week, anchor, **{"was-alt": "Another page's words"})
+    assert week.state.last_seq == seq
+    save_picture(week, anchor, picture="none")
+    assert week.entry("featured", 0)["picture"] is None
+    save_picture(week, anchor, picture="none")
+    assert week.state.last_seq == seq + 1
+
+
+def test_ones_own_clipboard_outlives_the_session_and_nobody_else_sees_it(week: SampleWeek) -> None:
+    anchor, headline = week.anchors("featured")[2], week.headlines("featured")[2]
+    assert week.client().post(f"{week.path}/clipboard", data={"keep": anchor}).status_code == 303
+    week.act(f"drop {anchor}")
+    shown = page(week)
+    assert "My clipboard: 1" in shown
+    assert f'value="add {anchor}"' in shown
+    assert "My clipboard" not in page(week, editor="sam")
+    week.act(f"add {anchor}")
+    assert headline in week.headlines("featured")
+    number = re.findall(r'name="remove" value="(\d+)"', page(week))[0]
+    week.client("sam").post(f"{week.path}/clipboard", data={"remove": number})
+    assert "My clipboard: 1" in page(week)
+    week.client().post(f"{week.path}/clipboard", data={"remove": number})
+    assert "My clipboard" not in page(week)
+
+
+def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was_typed(week: SampleWeek) -> None:
+    anchor, seq = week.anchors("featured")[0], week.state.last_seq
+    save_picture(week, anchor, picture="none")
+    seq = week.state.last_seq
+    silent = save_picture(week, anchor, alt="", credit="HLS.Today", note="From us.", file=(jpeg(), "a.jpg"))
+    assert silent.status_code == 409
+    assert "The picture has no description" in silent.text
+    assert "choose the file again" in silent.text
+    assert 'name="credit" value="HLS.Today"' in silent.text
+    # The note was saved by then, and stands in the form.
+    assert 'name="note" value="From us."' in silent.text
+    assert week.state.last_seq == seq + 1
+    bad = save_picture(week, anchor, picture="upload", alt="A", file=(io.BytesIO(b"not one"), "a.jpg"))
+    assert "cannot be read as a picture. JPEG, PNG" in bad.text
+    assert 'value="upload" checked' in bad.text
+    refused: dict[str, dict[str, Any]] = {
+        "Choose one of the two": {"picture": "none", "alt": "A", "file": (jpeg(), "a.jpg")},
+        "No file came with it": {"picture": "upload", "alt": "A"},
+        "There is no picture to describe": {"alt": "Nothing that is shown"},
+    }
+    for sentence, fields in refused.items():
+        answer = save_picture(week, anchor, **fields)
+        assert answer.status_code == 409
+        assert sentence in answer.text
+    assert week.state.last_seq == seq + 1
+    assert "choose the file again" not in answer.text
+
+
+def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek, clock: SetClock) -> None:
+    mark = edition_status(week.installation, week.name, now=later()).content_hash
+    editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    assert "A change below takes the approval back" in page(week)
+    # Who did not see it yet is asked, and loses nothing by that.
+    act, client = {"act": f"up {week.anchors('featured')[1]}", "unapproved": "1", "seq": "0"}, week.client()
+    asked = client.post(f"{week.path}/act", data=act)
+    assert (asked.status_code, week.state.approved) == (409, True)
+    assert "Approved by Sam, Nov 19, 5:35 p.m." in asked.text
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asked.text))
+    assert {key: fields.get(key, "") for key in act} == act | {"unapproved": ""}
+    assert client.post(f"{week.path}/clipboard", data=act | {"keep": week.anchors("featured")[1]}).status_code == 303
+    clock.now = week.state.identity.release_at
+    said = "less those who pause, once you have told an admin to send it: nothing goes out by itself here."
+    assert said in unescape(page(week))
+    timetable_slots.ensure_timetable_start(week.installation.database, clock.now)
+    assert "less those who pause, within a minute." in page(week)
+    clock.now += timedelta(minutes=5)
+    assert "less those who pause, later than it should: ask an admin" in page(week)
+    clock.now += timedelta(days=2)
+    assert "and does not go out by itself" in page(week)
+    clock.now = later()
+    week.act(f"up {week.anchors('featured')[1]}")
+    assert "Review and approve" in page(week)
+
+
+def test_an_act_that_nobody_knows_and_a_story_that_is_not_there_are_refused(week: SampleWeek) -> None:
+    assert week.act("explode").status_code == 404
+    answer = week.act("up s000000000000")
+    assert answer.status_code == 409
+    assert "not in this edition" in answer.text
+
+
+@pytest.mark.parametrize("page_path", ["act", "head", "fetch", "stories", "clipboard", "story/s000000000000"])
+def test_an_edition_that_is_not_there_is_answered_with_those_that_are(week: SampleWeek, page_path: str) -> None:
+    fields = {"act": "undo", "url": "https://a.example/", "title": "x", "subject": "x", "keep": "s000000000000"}
+    answer = week.client().post(f"/desk/editions/2020-W01/{page_path}", data=fields)
+    assert answer.status_code == 404
+    assert week.name in answer.text
+
+
+def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: SampleWeek) -> None:
+    anchor, entry = week.anchors("featured")[0], week.entry("featured", 0)
+    assert entry["summary_origin"] == {"basis": "opening", "publisher": "HLS.Today", "lent_to": ""}
+    shown = page(week, f"?open={anchor}")
+    assert "As the article of HLS.Today begins." in shown
+    assert "Made of its score." in shown
+    fields = {"summary": "Ours.", "was-summary": entry["summary"], "why": "We like it.", "was-why": entry["why"]}
+    week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
+    written = week.entry("featured", 0)
+    assert written["summary_origin"] == {"basis": "editor", "publisher": "", "lent_to": ""}
+    assert written["why_is_written"]
+    shown = page(week, f"?open={anchor}")
+    assert shown.count("Written by Dana, ") == 2
+    assert "As the article of HLS.Today begins: <q>" in shown
+    week.act(f"original-summary {anchor}")
+    assert week.entry("featured", 0)["summary_origin"] == entry["summary_origin"]
+
+
+def test_a_button_reads_the_edition_once_and_looks_once_more_when_it_stores(week: SampleWeek) -> None:
+    client, anchor, seq = week.client(), week.anchors("featured")[1], week.state.last_seq
+    reads: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
+        if "FROM edit \nWHERE" in statement:
+            reads.append(statement)
+
+    event.listen(week.installation.database.engine, "before_cursor_execute", note)
+    client.post(f"{week.path}/act", data={"act": f"up {anchor}", "seq": seq})
+    assert len(reads) == 2

@@ -1,0 +1,488 @@
+import copy
+import html
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select, update
+
+from digest.app.doctor.attention import attention_sentences
+from digest.app.editions.edition_status import edition_status
+from digest.app.editions.mail_gallery import fill_invented_reader
+from digest.app.editions.page_views import DEPARTED_PAGE_SIZE
+from digest.deliver.control import installation_hold
+from digest.edition.approval import approval_proof
+from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.content.editor_changes import EditorCounts
+from digest.edition.content.mailable_edition import join_fragments
+from digest.edition.queries import find_edition, load_rendered_fragments
+from digest.store import timetable_slots
+from digest.store.approval_models import Approval, ApprovalState
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
+from digest.web.desk.edition.previews import PREVIEW_VIEWS, prepare_preview_html
+from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
+from digest.web.status_rows import editor_counts_sentence
+from subscribers.signup.rate_limits import SURGE_ALARM_KIND
+from subscribers.store.signup_models import SignupAlarm
+from tests.web.conftest import sample_content, store_picture
+from tests.web.desk.sample_week import unmarked
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+
+
+def edition_of(world: Any, name: str = "2026-W47") -> Edition:
+    with world.database.read() as session:
+        found: Edition = session.execute(select(Edition).where(Edition.name == name)).scalar_one()
+        return found
+
+
+def fields_of(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
+
+
+def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) -> None:
+    world.edition()
+    assert 'class="attention"' not in world.desk.get("/desk/").text
+    with world.database.write() as session:
+        session.add(SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 640}))
+        installation_hold.hold_installation(session, "a restored copy", actor="eve@news.example.org", now=NOW)
+    for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
+        page = world.desk.get(path).text
+        assert "up to 640 forms in an hour. Networks take turns" in page
+        assert "Nothing leaves since " in page
+        assert (
+            "holds it, with the words “a restored copy”. Ask them whether that is put right; then an admin lets" in page
+        )
+        assert not re.search(r'class="attention"[^>]*>[^<]*(UTC|staff \d|&#39;digest )', page)
+    with world.database.write() as session:
+        session.execute(update(SignupAlarm).values(ended_at=NOW))
+        installation_hold.release_installation(session)
+    assert 'class="attention"' not in world.desk.get("/desk/").text
+
+
+def test_without_an_edition_the_desk_says_what_to_do(world: Any) -> None:
+    page = world.desk.get("/desk/").text
+    assert "No edition yet" in page
+    assert "digest collect" in page
+    assert "No source is known yet" in world.desk.get("/desk/sources").text
+    assert "Nothing has gone out yet" in world.desk.get("/desk/sent").text
+
+
+def test_the_edition_page_shows_plan_outline_scores_and_what_was_left_out(both: Any) -> None:
+    both.edition()
+    page = both.desk.get("/desk/").text
+    assert "Friday, November 20, 6 a.m. ET" in page
+    assert "1 reader" in page
+    assert "45 of 60" in page
+    assert "Score 56.1: coverage 31.4, readership 18.2, freshness 8.5, penalty -2.0" in page
+    assert "It was in 2026-W46." in page
+    assert "4 of at most 6" in page
+    assert "Nothing to fix" in page
+    assert "Review and approve" in page
+
+
+def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_terminal(both: Any) -> None:
+    name = both.edition(state=EditionState.APPROVED, release_at=NOW - timedelta(days=2))
+    with both.database.write() as session:
+        session.scalars(select(Edition)).one().approved_at = NOW - timedelta(days=2)
+    both.edition(name="2026-W48")
+    assert "<b>Missed.</b>" in both.desk.get(f"/desk/editions/{name}").text
+    assert "does not go out by itself any more. It was due" in both.desk.get(f"/desk/editions/{name}/approve").text
+    with both.database.read() as session:
+        (sentence,) = attention_sentences(session, NOW)
+    for text in (html.unescape(both.desk.get("/desk/").text), sentence):
+        assert "missed by more than a day" in text
+        assert f"digest send {name}" in text
+        assert f"digest cancel {name}" in text
+
+
+def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(both: Any) -> None:
+    name = both.edition(release_at=NOW - timedelta(hours=2))
+
+    def assert_says(words: str, client: FlaskClient = both.desk) -> None:
+        for page in ("/desk/", f"/desk/editions/{name}/approve"):
+            shown = html.unescape(client.get(page).text)
+            assert re.search(rf"readers?(</b>)?, less those who pause, {words}\.", shown)
+
+    assert_says("once it is approved and you have told an admin to send it: nothing goes out by itself here")
+    assert_says(f"once it is approved and 'digest send {name}' is run", both.signed_in_client("admin"))
+    timetable_slots.ensure_timetable_start(both.database, NOW)
+    assert_says("as soon as it is approved")
+    with both.database.write() as session:
+        installation_hold.hold_installation(session, "a test", actor="priya", now=NOW)
+    assert_says("once it is approved and mail may leave again")
+    page = f"/desk/editions/{name}/approve"
+    assert "Nobody is mailed here" in both.desk.get(page).text
+    assert "at once" in edition_status(both.install, name, now=NOW).release_sentence
+
+
+def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> None:
+    name = world.edition(state=EditionState.APPROVED, release_at=NOW - timedelta(hours=2))
+    path = f"/desk/editions/{name}"
+
+    def shown(page: str, **columns: Any) -> str:
+        with world.database.write() as session:
+            session.execute(update(Edition).values(approved_at=NOW, **columns))
+        text = html.unescape(re.sub("</?b>", "", world.desk.get(page).text))
+        return text.partition('<p class="plan">' if page == path else '<p class="said">')[2].partition("</p>")[0]
+
+    due = "It was due Thursday, November 19, 3:30 p.m. ET."
+    goes = "goes to 1 reader, less those who pause, once you have told an admin to send it: nothing goes out by itself here."
+    assert f"{due} It {goes}" in shown(path)
+    assert f"No. 147 {goes} {due}" in shown(f"{path}/approve")
+    assert f"{due} It is paused." in shown(path, paused_at=NOW)
+    assert f"No. 147 is paused. {due}" in shown(f"{path}/approve")
+    ended = {
+        f"No. 147 is going out. {due}": EditionState.SENDING,
+        "No. 147 went out Thursday, November 19, 5:30 p.m. ET.": EditionState.SENT,
+        f"No. 147 is cancelled. {due}": EditionState.CANCELLED,
+        f"No. 147 has too little to go out. {due}": EditionState.INCOMPLETE,
+    }
+    for sentence, state in ended.items():
+        assert sentence in shown(f"{path}/approve", state=state, sent_at=NOW, paused_at=None)
+
+
+def test_the_stories_are_filtered_and_searched_by_the_address(both: Any) -> None:
+    both.edition()
+    used = both.desk.get("/desk/?filter=used&tab=stories").text
+    assert "rail bulletin" not in used
+    out = both.desk.get("/desk/?filter=left-out").text
+    assert "1 story" in out
+    assert "rail bulletin" in out
+    found = both.desk.get("/desk/?q=FLOOD").text
+    assert "1 story" in found
+    assert "No story fits" in both.desk.get("/desk/?q=%25").text
+    assert both.desk.get("/desk/?filter=x&tab=y&view=z").status_code == 200
+
+
+def test_the_stories_of_a_departed_edition_come_in_pages_and_each_of_them_is_reached(both: Any) -> None:
+    name = both.edition(state=EditionState.SENT)
+    with both.database.write() as session:
+        edition = session.scalars(select(Edition)).one().id
+        session.add_all(
+            EditionStory(
+                edition_id=edition,
+                position=0,
+                title=f"Left out, number {n}",
+                url=f"https://rail.example/{n}",
+                score=n / 10,
+                terms=[],
+                reason="It was long.",
+                members=[],
+            )
+            for n in range(2 * MAX_POOL_STORIES)
+        )
+    path, seen = f"/desk/editions/{name}?filter=left-out&amp;tab=stories", []
+    for _ in range(3):
+        page = both.desk.get(html.unescape(path)).text
+        seen += re.findall(r'<h3><a href="https://rail.example/([^"]+)"', page)
+        following = re.search(r'<p class="fold"><a href="([^"]+)">Next (\d+) of 61</a>', page)
+        if following is None:
+            break
+        path = following[1]
+    assert seen == ["bulletin", *(str(n) for n in reversed(range(2 * MAX_POOL_STORIES)))]
+    # A search begins at its own first page, and an address beyond the last shows the last story.
+    assert 'name="start"' not in both.desk.get(html.unescape(path)).text
+    assert "number 0<" in both.desk.get(f"/desk/editions/{name}?start=900").text
+
+
+def test_a_finding_leads_to_the_place_it_speaks_of(world: Any) -> None:
+    world.edition()
+    with world.database.write() as session:
+        edition = session.scalar(select(Edition))
+        content = copy.deepcopy(edition.content)
+        content["sections"][0]["entries"][2]["headline"] = "Another headline than the stored pieces have"
+        edition.content = content
+    page = world.desk.get("/desk/").text
+    assert re.search(r"things? to fix", page)
+    assert 'href="/desk/editions/2026-W47#featured-3"' in page
+    review = world.desk.get("/desk/editions/2026-W47/approve").text
+    assert re.search(r'<button class="btn go" type="submit" disabled', review)
+
+
+def test_each_view_can_be_framed_by_the_desk_alone_and_runs_nothing(world: Any) -> None:
+    name = world.edition()
+    for view in (v.key for v in PREVIEW_VIEWS):
+        answer = world.desk.get(f"/desk/preview/{name}/{view}")
+        assert answer.status_code == 200
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'self'" in policy
+        assert "script" not in policy
+        assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+        assert "Ports get ten days" in answer.text
+        assert "March 4, 2026" in answer.text or view == "inbox"
+        assert ("img-src 'none'" in policy) == (view == "noimages")
+
+
+def test_an_edition_without_sections_shows_why_nothing_can_be_sent(world: Any) -> None:
+    name = world.edition(state=EditionState.INCOMPLETE, without_sections=True)
+    page = world.desk.get(f"/desk/editions/{name}")
+    assert page.status_code == 200
+    assert "to fix" in page.text
+    assert "The edition has no section yet" in page.text
+    client = world.desk
+    review = client.get(f"/desk/editions/{name}/approve")
+    assert review.status_code == 200
+    assert client.post(f"/desk/editions/{name}/approve", data=fields_of(review.text)).status_code == 409
+
+
+def test_the_preview_is_the_stored_bytes_but_for_scheme_pictures_link_targets_and_places(world: Any) -> None:
+    name = world.edition()
+    with world.database.read() as session:
+        stored = join_fragments(load_rendered_fragments(session, find_edition(session, name)), "html")
+    shown = world.desk.get(f"/desk/preview/{name}/phone").text
+    undone = unmarked(shown).replace('<base target="_blank">', "").replace("/media/", "https://news.example.org/media/")
+    plain = re.compile(r"\((?:max-width:0|min-width:0|prefers-color-scheme:\s*dark)\)|content=\"light(?: dark)?\"")
+    assert plain.sub("", undone) == plain.sub("", fill_invented_reader(stored, world.install.settings))
+
+
+def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
+    html = '<head><meta name="color-scheme" content="light dark"></head>@media (prefers-color-scheme: dark){a}'
+    dark = prepare_preview_html(html, dark=True)
+    light = prepare_preview_html(html, dark=False)
+    assert "@media (min-width:0){a}" in dark
+    assert 'content="dark"' in dark
+    assert "@media (max-width:0){a}" in light
+    assert 'content="light"' in light
+
+
+def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
+    name = both.edition()
+    client = both.desk
+    review = client.get(f"/desk/editions/{name}/approve")
+    assert "No. 147 goes to 1 reader, less those who pause, on Friday, November 20, 6 a.m. ET." in review.text
+    answer = client.post(f"/desk/editions/{name}/approve", data=fields_of(review.text))
+    assert answer.status_code == 303
+    edition = edition_of(both)
+    assert edition.state == EditionState.APPROVED
+    assert edition.approved_at == NOW
+    with both.database.read() as session:
+        assert session.scalar(select(AuditEntry.act).where(AuditEntry.act == "approve"))
+        approval_proof.verify_approval(
+            session, edition_of(both), settings=both.install.settings, keys=both.install.keys
+        )
+    page = client.get(answer.headers["Location"]).text
+    assert "Approved Thursday, November 19, 5:30 p.m. ET" in page
+    assert "Take the approval back" in page
+    taken = client.post(f"/desk/editions/{name}/void", data=fields_of(page))
+    assert taken.status_code == 303
+    assert edition_of(both).state == EditionState.DRAFT
+
+
+def test_an_edition_that_changed_meanwhile_is_not_approved(world: Any) -> None:
+    name = world.edition()
+    client = world.desk
+    fields = fields_of(client.get(f"/desk/editions/{name}/approve").text)
+    with world.database.write() as session:
+        session.scalar(select(Edition)).preheader = "Also: something else"
+    answer = client.post(f"/desk/editions/{name}/approve", data=fields)
+    assert answer.status_code == 409
+    assert "Nothing was approved" in answer.text
+    assert f"you looked at <code>{fields['mark'][:7]}</code>, and it is <code>" in answer.text
+    assert edition_of(world).state == EditionState.DRAFT
+
+
+def test_an_edition_with_errors_is_not_approved_even_by_its_mark(world: Any) -> None:
+    name = world.edition()
+    with world.database.write() as session:
+        session.scalar(select(Edition)).held_because = "two stories are too few"
+    client = world.desk
+    fields = fields_of(client.get(f"/desk/editions/{name}/approve").text)
+    answer = client.post(f"/desk/editions/{name}/approve", data=fields)
+    assert answer.status_code == 409
+    assert "two stories are too few" in answer.text
+    assert edition_of(world).state == EditionState.DRAFT
+
+
+def test_a_held_edition_says_why_and_cannot_be_approved(world: Any) -> None:
+    name = world.edition(state=EditionState.INCOMPLETE)
+    with world.database.write() as session:
+        session.scalar(select(Edition)).held_because = "Two stories are too few."
+    assert "Two stories are too few." in world.desk.get("/desk/").text
+    assert "disabled" in world.desk.get(f"/desk/editions/{name}/approve").text
+
+
+@pytest.mark.parametrize("act", ["approve", "void"])
+def test_a_form_from_elsewhere_changes_nothing(world: Any, act: str) -> None:
+    name = world.edition()
+    client = world.desk
+    mark = fields_of(client.get(f"/desk/editions/{name}/approve").text)["mark"]
+    before = world.dump()
+    answer = client.post(f"/desk/editions/{name}/{act}", data={"mark": mark, "csrf_token": "made up"})
+    assert answer.status_code == 400
+    assert "This page stood open too long" in answer.text
+    assert world.dump() == before
+
+
+def test_what_was_written_here_without_a_link_is_no_link(world: Any) -> None:
+    content = sample_content(store_picture(world.database), "2026-W47", 147, "Ports")
+    first, *rest = content.sections[0].entries
+    written = replace(content.sections[0], entries=(replace(first, url=""), *rest))
+    block = LabelledBlock(
+        id="offer", kind="opportunity", headline="A course for dispatchers", text="In spring.", url=""
+    )
+    name = world.edition(content=replace(content, sections=(written, *content.sections[1:]), blocks=(block,)))
+    with world.database.write() as session:
+        values = {"url": "own:5c01aa90c62a", "members": ["own:5c01aa90c62a"]}
+        session.execute(update(EditionStory).where(EditionStory.title == first.headline).values(**values))
+    page = world.desk.get(f"/desk/editions/{name}").text
+    assert f"<h3>{html.escape(first.headline)}</h3>" in page
+    assert "<h3>A course for dispatchers</h3>" in page
+    assert "Written here, 1 article" in page
+    assert 'href="own:' not in page
+    assert 'href=""' not in page
+
+
+def test_unknown_editions_and_views_are_said_to_be_unknown(world: Any) -> None:
+    world.edition()
+    assert "No edition is called 2020-W01" in world.desk.get("/desk/editions/2020-W01").text
+    assert world.desk.get("/desk/preview/2020-W01/phone").status_code == 404
+    assert world.desk.get("/desk/preview/2026-W47/hologram").status_code == 404
+
+
+def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) -> None:
+    def source(name: str, **known: Any) -> Source:
+        return Source(url=f"https://{name}.example/feed", name=name, publisher=name.title(), topics={}, **known)
+
+    with both.database.write() as session:
+        session.add_all(
+            [
+                source(
+                    "alpha",
+                    health=SourceHealth.GOOD,
+                    good_at=NOW - timedelta(hours=3),
+                    next_try_at=NOW - timedelta(hours=1),
+                    moved_to="https://alpha.example/new",
+                ),
+                source("beta", health=SourceHealth.REFUSING, message="the publisher refuses us (403); ask them"),
+                source(
+                    "gamma",
+                    health=SourceHealth.FAILING,
+                    failures=14,
+                    message="the publisher's server failed (503); it is tried again later",
+                    failing_since=NOW - timedelta(days=8),
+                ),
+                source(
+                    "delta",
+                    health=SourceHealth.FAILING,
+                    failures=1,
+                    message="no answer",
+                    failing_since=NOW - timedelta(hours=1),
+                ),
+                source("epsilon", health=SourceHealth.NEW),
+            ]
+        )
+    page = both.desk.get("/desk/sources").text
+    order = [page.index(f"{name}<small>") for name in ("beta", "gamma", "delta", "alpha", "epsilon")]
+    assert order == sorted(order)
+    assert "<b>2 sources need somebody and 1 source has moved, and its address is to be changed.</b>" in page
+    assert "next try: at the next collection" in page
+    assert "The publisher refuses us (403); ask them. Since Nov 19, 5:30 p.m.<" in page
+    assert "Since Nov 11, 5:30 p.m., 14 tries." in page
+    assert "Failing for a week" in page
+    assert "14 tries" in page
+    assert "if it has moved, an admin adds it anew by its new address" in page
+    assert "Nov 19, 2:30 p.m." in page
+
+
+def test_the_delivery_counts_of_what_went_out_balance(both: Any) -> None:
+    name = both.edition(state=EditionState.SENT)
+    states = [DeliveryState.ACCEPTED] * 3 + [DeliveryState.REFUSED, DeliveryState.UNCERTAIN, DeliveryState.WITHDRAWN]
+    with both.database.write() as session:
+        session.add_all(
+            Delivery(id=f"d{n}", purpose=f"edition:{name}", person=None, state=state, due_at=NOW, next_try_at=NOW)
+            for n, state in enumerate(states)
+        )
+    page = both.desk.get("/desk/sent").text
+    cells = dict(re.findall(r'data-label="(\w[\w ]*)">([^<]*)<', page))
+    assert cells == {
+        "Planned": "6",
+        "Accepted": "3",
+        "Refused": "1",
+        "Uncertain": "1",
+        "To go": "0",
+        "Other": "1 withdrawn",
+    }
+    assert "Open the web copy" in both.desk.get(f"/desk/editions/{name}").text
+
+
+def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:
+    releases = [NOW - timedelta(weeks=n) for n in range(DEPARTED_PAGE_SIZE + 2)]
+    with world.database.write() as session:
+        session.add_all(
+            Edition(
+                slot=f"slot {n}", name=f"edition-{n}", number=500 - n, state=EditionState.SENT, content={}, opens_at=at, cut_off=at,
+                release_at=at, drafted_at=at,
+            )
+            for n, at in enumerate(releases)
+        )  # fmt: skip
+    client = world.desk
+    newest = client.get("/desk/sent").text
+    older = client.get("/desk/sent?before=edition-49").text
+    numbers = [[int(number) for number in re.findall(r">No. (\d+)</a>", page)] for page in (newest, older)]
+    assert numbers == [[*range(500, 450, -1)], [450, 449]]
+    assert 'href="/desk/sent?before=edition-49">Older editions</a>' in newest
+    assert "Older editions" not in older
+    assert re.findall(r'<td class="when">(.+)</td>', older) == ["Dec 4, 2025, 5:30 p.m.", "Nov 27, 2025, 5:30 p.m."]
+    assert '<td class="when">Nov 12, 5:30 p.m.</td>' in newest
+    assert 'href="/desk/sent">The newest editions</a>' in older
+    assert "No older edition went out." in client.get("/desk/sent?before=edition-51").text
+    assert client.get("/desk/sent?before=never").status_code == 404
+
+
+def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None:
+    both.edition()
+    client = both.desk
+    with both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENDING))
+    page = client.get("/desk/", follow_redirects=True).text
+    assert ">Pause</button>" in page
+    client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
+    assert edition_of(both).paused_at is not None
+    page = client.get("/desk/", follow_redirects=True).text
+    assert "No. 147 is paused" in page
+    assert "Paused" in client.get("/desk/sent").text
+    answer = client.post("/desk/editions/2026-W47/resume", data=fields_of(page))
+    assert (answer.status_code, edition_of(both).paused_at) == (303, None)
+    with both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT))
+    late = client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
+    assert (late.status_code, "only what goes out can be paused" in late.text) == (409, True)
+
+
+def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(world: Any) -> None:
+    name = world.edition(state=EditionState.SENT)
+    assert "Nothing is counted yet." in world.desk.get("/desk/sent").text
+    assert "editors kept" not in world.desk.get(f"/desk/editions/{name}").text
+    with world.database.write() as session:
+        version = Approval(
+            edition_id=session.scalars(select(Edition.id)).one(), version=1, state=ApprovalState.STANDING,
+            content_hash="ab" * 32, statement={}, content={}, edit_seq=3, made_at=NOW,
+            editor_counts=EditorCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2).as_json(),
+        )  # fmt: skip
+        session.add(version)
+    page = world.desk.get("/desk/sent").text
+    table = page[page.index("What editors changed") :]
+    assert re.findall(r'data-label="([\w ]+)">([^<]*)<', table) == [
+        ("Proposed", "12"),
+        ("Kept", "8"),
+        ("Dropped", "2"),
+        ("Moved", "1"),
+        ("Rewritten", "2"),
+        ("Added", "3"),
+        ("Share kept", "67%"),
+    ]
+    assert f'href="/desk/editions/{name}"' in table
+
+
+def test_what_editors_changed_is_said_in_words() -> None:
+    counts = EditorCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2)
+    assert editor_counts_sentence(counts) == (
+        "Of 12 proposed stories editors kept 8 (67%) as proposed, dropped 2, moved 1 and rewrote 2; they added 3."
+    )
+    assert "%" not in editor_counts_sentence(EditorCounts(0, 0, dropped=0, moved=0, added=1, rewritten=0))

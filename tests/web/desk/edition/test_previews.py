@@ -1,0 +1,209 @@
+"""The final bytes in every view: as a reader of some sections gets them, as a voice reads them, and how heavy they are."""
+
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html import unescape
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from digest.app.editions import drafting as editions
+from digest.deliver.compose.variants import create_variants, signup_text
+from digest.edition.approval.versions import read_draft
+from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
+from digest.edition.queries import find_edition
+from digest.web.desk.editing.page_query import read_page_query
+from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize
+from digest.web.desk.edition.read_aloud import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
+from digest.web.desk.outline.preview_places import mark_preview_places, name_preview_places
+from subscribers.consent.preferences import Preferences
+from tests.web.desk.sample_week import SampleWeek, unmarked
+
+CONTENT = EditionContent("2026-W47", 147, "Subject", "", "Friday, November 20, 2026", 1, "", "", ())
+
+
+def test_a_preview_without_sections_is_the_mail_of_a_reader_who_left_them_out(week: SampleWeek) -> None:
+    with week.installation.database.read() as session:
+        edition = find_edition(session, week.name)
+        settings = week.installation.settings
+        variants = create_variants(read_draft(session, edition, settings), settings)
+    mail = variants.template_for(Preferences(omit=frozenset({"events", "topics"})))
+    assert mail is not None
+    shown = week.client().get(f"/desk/preview/{week.name}/text?omit=events&omit=topics").text
+    language = settings.reader_language
+    origin = signup_text(datetime(2026, 3, 4, tzinfo=UTC), "your sign-up page", ZoneInfo("UTC"), language)
+    filled = mail.text.fill({SIGNUP_SLOT: origin, LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE"})
+    assert origin in filled
+    assert shown == filled
+    assert len(shown) < len(week.client().get(f"/desk/preview/{week.name}/text").text)
+
+
+def test_the_preview_page_keeps_the_sections_in_every_view(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}/preview?view=dark&omit=events").text
+    assert f'src="/desk/preview/{week.name}/dark?omit=events"' in page
+    for view in PREVIEW_VIEWS:
+        assert f"/preview?view={view.key}&amp;omit=events" in page
+    assert re.search(r'value="events" checked', page)
+
+
+def test_the_variants_that_readers_chose_are_listed_and_lead_to_their_previews(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}/preview?variants=yes").text
+    readers = re.findall(r">(The [^<]+)</a>: ([\d,]+) readers?<", page)
+    assert f"goes out in {len(readers)} variant" in page
+    assert "What readers chose, as it goes out" in week.client().get(f"{week.path}/preview").text
+
+
+def test_a_reader_who_left_everything_out_gets_no_mail(week: SampleWeek) -> None:
+    keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(f"{week.path}/preview").text)
+    assert len(keys) > 3
+    page = week.client().get(f"{week.path}/preview?" + "&".join(f"omit={key}" for key in keys)).text
+    assert "gets no mail this week" in page
+    assert "<iframe" not in page
+
+
+def test_an_unknown_section_or_view_is_the_whole_mail_on_a_phone(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}/preview?view=nonsense&omit=nonsense").text
+    assert f'src="/desk/preview/{week.name}/phone"' in page
+
+
+def test_the_mail_is_read_aloud_in_order(week: SampleWeek) -> None:
+    html = week.client().get(f"/desk/preview/{week.name}/phone").text
+    passages = list_spoken_passages(html)
+    headings = [p.text for p in passages if any(r.startswith("heading") for r in p.roles)]
+    placed = [headings.index(h) for h in week.headlines("featured")]
+    assert placed == sorted(placed)
+    assert passages[0].roles == ("heading level 1",)
+    assert not any("table" in p.roles for p in passages), "a table of the layout is announced"
+    assert not any(p.text == NO_DESCRIPTION for p in passages)
+    page = week.client().get(f"{week.path}/preview?view=aloud").text
+    assert page.count("<li>") >= len(passages)
+
+
+@pytest.mark.parametrize(
+    ("html", "spoken"),
+    [
+        ("<h2>A <a href='https://x.example'>link</a> here</h2>", "heading level 2: A / heading level 2, link: link / heading level 2: here"),
+        ("<p>One<br>line &amp; <b>bold</b></p><p>Two</p>", "One line & bold / Two"),
+        ("<img src=a.png alt='A crane'><img src=b.png alt=''><img src=c.png>", f"image: A crane / image: {NO_DESCRIPTION}"),
+        ("<div style='display: none'>silent <p>also</p></div><p aria-hidden=true>too</p>loud", "loud"),
+        ("<title>no</title><style>p{}</style><!--[if mso]>no<![endif]-->yes", "yes"),
+        ("<table role=presentation><tr><td>a</td><td>b</td></tr></table><table><tr><td>c</table>", "a / b / table: c"),
+        ("</p>stray <b>unclosed", "stray unclosed"),
+        ("<a href=x>A</a>, <a href=y>B</a> and", "link: A / link: B / and"),
+        ("&nbsp;&#847;&zwnj; \u200b", ""),
+    ],
+)  # fmt: skip
+def test_a_voice_speaks_what_is_there(html: str, spoken: str) -> None:
+    assert " / ".join(map(as_text, list_spoken_passages(html))) == spoken
+
+
+def as_text(passage: SpokenPassage) -> str:
+    return f"{', '.join(passage.roles)}: {passage.text}" if passage.roles else passage.text
+
+
+def test_the_size_says_when_gmail_would_cut_the_mail() -> None:
+    light, heavy, over = MailSize(51 * 1024), MailSize(85 * 1024), MailSize(103 * 1024)
+    assert (light.tone, heavy.tone, over.tone) == ("ok", "warn", "bad")
+    assert light.words == "51 KB. Gmail hides what comes after 102 KB; we warn at 80 KB."
+    assert "unsubscribe link" in over.words
+    assert (light.share, over.share) == (50.0, 100.0)
+
+
+def test_the_edition_page_leads_to_every_way_of_looking(week: SampleWeek) -> None:
+    page = week.client().get(week.path).text
+    assert "we warn at 80 KB" in page
+    for path in ("/preview?view=phone", "/preview?view=aloud", "/history"):
+        assert f'href="{week.path}{path}"' in page
+
+
+def test_the_edition_page_shows_the_mail_of_a_reader_who_left_sections_out_and_keeps_that_in_its_links(
+    week: SampleWeek,
+) -> None:
+    page = week.client().get(f"{week.path}?omit=events&omit=topics&omit=<b>").text
+    assert f'src="/desk/preview/{week.name}/phone?omit=topics&amp;omit=events"' in page
+    assert "As a reader without Topics, Events" in page
+    assert 'value="events" checked' in page
+    assert f'href="{week.path}?tab=preview&amp;view=dark&amp;omit=events,topics"' in page.replace("%2C", ",")
+    answer = week.act(f"up {week.anchors('featured')[1]}", omit="events,topics")
+    assert "omit=events%2Ctopics" in answer.location
+    whole = week.client().get(week.path).text
+    assert "As a reader of every section" in whole
+    assert f'src="/desk/preview/{week.name}/phone"' in whole
+
+
+def test_the_read_aloud_order_is_that_of_the_reader_who_was_chosen(week: SampleWeek) -> None:
+    shown = week.client().get(f"{week.path}?omit=topics").text
+    assert f'{week.path}/preview?view=aloud&omit=topics">Read-aloud order</a>' in unescape(shown)
+
+
+def test_the_edition_page_of_a_reader_who_left_everything_out_says_that_they_get_no_mail(week: SampleWeek) -> None:
+    keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(week.path).text)
+    page = week.client().get(f"{week.path}?omit={','.join(keys)}").text
+    assert "gets no mail this week" in page
+    assert "<iframe" not in page
+
+
+def test_every_story_has_its_place_in_the_preview_and_the_bytes_are_the_mail_but_for_that(week: SampleWeek) -> None:
+    page, mail = week.client().get(week.path).text, week.client().get(f"/desk/preview/{week.name}/phone").text
+    places = re.findall(r'<li class="st" id="[^"]+" data-story="[^"]+" data-place="([^"]+)"', page)
+    headlines = re.findall(r'<li class="st".+?<h3>(.+?)</h3>', page, re.DOTALL)
+    assert len(set(places)) == len(places) == len(headlines) > 20
+    for place, headline in zip(places, headlines, strict=True):
+        found = re.findall(rf' id="{place}"[^>]*>(.{{,900}})', mail, re.DOTALL)
+        assert len(found) == 1, headline
+        assert unescape(headline) in unescape(re.sub(r"<[^>]+>", "", found[0])).replace("\xa0", " ")
+    html = editions.edition_bytes(week.installation, week.name, "html").decode()
+    content = EditionContent.from_json(json.loads(editions.edition_bytes(week.installation, week.name, "json")))
+    assert unmarked(mark_preview_places(html, content)) == html
+
+
+def test_what_stands_twice_has_two_places_and_what_has_no_link_is_found_by_its_headline() -> None:
+    linked, own = SectionEntry("Ports & cranes", "https://a.example.org/?a=1&b=2"), SectionEntry("Read  this first", "")
+    sections = [
+        EditionSection(key, key, key, "", (entry,)) for key, entry in (("featured", linked), ("most-read", linked))
+    ]
+    content = replace(CONTENT, sections=(*sections, EditionSection("own", "topics", "Own", "", (own,))))
+    link = '<a href="https://a.example.org/?a=1&amp;b=2">Ports &amp; cranes</a>'
+    html = f'<li>{link}</li><h2 class="x">{link}</h2><p>Read more</p><h3>{link}</h3><h3>Read&nbsp;this first</h3>'
+    names = name_preview_places(content)
+    first, second, third = (names[key, 1] for key in ("featured", "most-read", "own"))
+    assert second == f"{first}-2"
+    marked = mark_preview_places(html, content)
+    assert unmarked(marked) == html
+    assert re.findall(r'<h(\d) id="([^"]+)"', marked) == [("2", first), ("3", second), ("3", third)]
+
+
+def test_the_preview_leads_to_the_story_that_is_open_or_was_touched_last(week: SampleWeek) -> None:
+    first, second = week.anchors("topics")[:2]
+    page = week.client().get(f"{week.path}?panel=more&about={second}").text
+    places = dict(re.findall(r'data-story="([^"]+)" data-place="([^"]+)"', page))
+    source = f'src="/desk/preview/{week.name}/phone'
+    assert f'{source}"' in page
+    assert re.search(rf'href="[^"]*tab=preview&amp;show={second}#{second}">Show in the preview', page)
+    assert f'{source}#{places[second]}"' in week.client().get(f"{week.path}?show={second}").text
+    assert f'{source}#{places[first]}"' in week.client().get(f"{week.path}?open={first}&show={second}").text
+    # A list of mails shows no story: the link leads to a view that does.
+    page = week.client().get(f"{week.path}?view=inbox&panel=more&about={second}").text
+    assert re.search(rf'href="[^"]*\?tab=preview&amp;show={second}#{second}">Show in the preview', page)
+    page = week.client().get(f"{week.path}?view=dark&panel=more&about={second}").text
+    assert f'view=dark&amp;show={second}#{second}">Show' in page
+    saved = week.client().post(
+        f"{week.path}/story/{second}", data={"headline": "New", "was-headline": "", "close": "1"}
+    )
+    assert f"show={second}#{second}" in saved.location
+    assert f'{source}#{places[second]}"' in week.client().get(saved.location).text
+    head = week.client().post(f"{week.path}/head", data={"intro": "New", "was-intro": "", "close": "1", "show": second})
+    assert "show" not in head.location
+
+
+def test_the_mail_alone_opens_beside_the_desk(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}/preview").text
+    assert re.search(r'target="_blank" rel="noopener">The mail alone</a>, in a new tab', page)
+
+
+def test_all_that_waits_in_the_tray_can_be_asked_for() -> None:
+    assert read_page_query({"panel": "tray"}).but() == {"panel": "tray"}
+    assert read_page_query({"panel": "attic"}).but() == {}

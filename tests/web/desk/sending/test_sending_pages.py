@@ -1,0 +1,387 @@
+"""The page of an edition that goes out: what it counts, what rang, what each button does, without a browser."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from digest.app.editions.recent_counts import RecentCounts
+from digest.app.sending import control as sending
+from digest.app.sending.sending_view import view_sending
+from digest.deliver.control import installation_hold
+from digest.deliver.plan.canary import CANARY_DUE_AT
+from digest.deliver.send.claims.progress import MinuteCount, ProgressWriter, add_to_minutes
+from digest.installation import hold
+from digest.installation.acts import Actor, Face, Role
+from digest.installation.reasons import ReasonError
+from digest.settings import LimitSettings
+from digest.store.audit import record_audit
+from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.models import AuditEntry, Edition, EditionState
+from digest.web.desk.sending.sending_outline import draw_minutes
+from subscribers.address import Address
+from subscribers.crypto.stored_addresses import domain_tag
+from tests.web.conftest import ADA_ADDRESS
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+PATH = "/desk/editions/2026-W47/sending"
+PURPOSE = "edition:2026-W47"
+ADMIN = Actor("staff:1", Role.ADMIN, Face.DESK)
+
+
+def deliver(world: Any, many: int, state: DeliveryState, **values: Any) -> list[str]:
+    """Write deliveries of the edition; give their ids."""
+    defaults = {"due_at": NOW, "next_try_at": NOW, "domain_tag": "0" * 32, "reply": ""} | values
+    with world.database.write() as session:
+        first = len(session.scalars(select(Delivery.id)).all())
+        ids = [f"d{first + number:05}" for number in range(many)]
+        session.add_all(Delivery(id=id_, purpose=PURPOSE, state=state, **defaults) for id_ in ids)
+    return ids
+
+
+def set_edition(world: Any, **values: Any) -> None:
+    with world.database.write() as session:
+        session.execute(update(Edition).values(**values))
+
+
+class WatchedEdition:
+    """A view of an edition that is counted aside; what a thread would do waits in `aside`."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.aside: list[Callable[[], object]] = []
+        self.counts = RecentCounts(max_at_once=10, start_aside=self.aside.append)
+
+    def look(self, second: int) -> tuple[int, int]:
+        """Look in a second; return how many wait, and of which second that is."""
+        now = NOW + timedelta(seconds=second)
+        view = view_sending(self.world.install, "2026-W47", recent=self.counts, now=now)
+        assert view.counts.is_balanced
+        return view.counts[DeliveryState.WAITING], (view.counted_at - NOW).seconds
+
+    def run_aside(self) -> None:
+        """Do what a thread would do."""
+        self.aside.pop()()
+
+
+@pytest.fixture
+def going(both: Any) -> Any:
+    """Give an edition half of which is out: 297 of the first 300 well, 3 refused, and the rest on its way."""
+    both.edition()
+    deliver(both, 27, DeliveryState.ACCEPTED, next_try_at=CANARY_DUE_AT)
+    deliver(both, 3, DeliveryState.REFUSED, next_try_at=CANARY_DUE_AT, reply="550 5.1.1 no such user")
+    deliver(both, 20, DeliveryState.ACCEPTED)
+    deliver(both, 1, DeliveryState.UNCERTAIN)
+    deliver(both, 2, DeliveryState.HANDING_OVER)
+    deliver(both, 40, DeliveryState.WAITING)
+    deliver(both, 7, DeliveryState.WAITING, next_try_at=NOW + timedelta(hours=3))
+    set_edition(
+        both,
+        state=EditionState.SENDING,
+        planned=100,
+        planned_at=NOW - timedelta(minutes=10),
+        canary=30,
+        canary_until=NOW - timedelta(minutes=5),
+    )
+    return both
+
+
+def page_of(world: Any, role: Any = "editor") -> str:
+    answer = world.signed_in_client(role).get(PATH)
+    assert answer.status_code == 200
+    text: str = answer.text
+    return text
+
+
+def test_the_page_counts_all_that_is_planned_and_says_how_long_it_takes(going: Any) -> None:
+    with going.database.write() as session:
+        writer = ProgressWriter("2026-W47", NOW - timedelta(minutes=2))
+        writer.write_progress(session, 80, NOW)
+    page = page_of(going)
+    assert "<h1>51 of 100 done</h1>" in page
+    assert "47 accepted, 3 refused, 1 uncertain, 2 being handed over, 47 waiting" in page
+    assert "About 1 minute left; the last mail that is due goes at about 5:31 p.m." in page
+    assert "7 mails of them are due later, the next Nov 19, 8:30 p.m." in page
+    assert "40 on average of this run" in page
+    assert "They went ahead: 27 accepted, 3 refused. The rest was let go Nov 19, 5:25 p.m." in page
+    assert "1 uncertain" in page
+    assert "digest uncertain 2026-W47" in page
+    assert "under Admin, Deliveries they say what became of each" in page
+
+
+def test_before_the_wait_is_over_the_page_says_what_the_rest_waits_for(going: Any) -> None:
+    set_edition(going, canary_until=NOW + timedelta(minutes=5))
+    assert "The rest is let go Nov 19, 5:35 p.m. unless an alarm rings." in page_of(going)
+    set_edition(going, canary_until=None)
+    assert "They are going ahead: 27 accepted, 3 refused. The rest waits for what they bring." in page_of(going)
+
+
+def test_receivers_are_told_by_domain_tag_and_named_only_where_no_reader_is_needed_for_it(going: Any) -> None:
+    known = domain_tag(going.install.keys, Address("x", "gmail.com"))
+    ids = deliver(going, 5, DeliveryState.REFUSED, domain_tag=known, reply="550 5.7.1 not on the list")
+    with going.database.write() as session:
+        session.add_all(
+            Event(delivery=id_, kind="bounced", cause="policy", at=NOW, received_at=NOW, fingerprint=id_, detail={})
+            for id_ in ids
+        )
+    rows = re.findall(r'<th scope="row">([^<]+)</th><td class="r">(\d+)</td><td>([^<]*)<', page_of(going))
+    assert rows == [("gmail.com", "5", "Refused for what we are"), ("Unnamed receiver 000000", "3", "No clear reason")]
+
+
+def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -> None:
+    reason = "5 of 51 addresses do not exist. Where does the list come from?"
+    set_edition(going, paused_at=NOW, paused_because=reason)
+    with going.database.write() as session:
+        record_audit(session, "paused", "2026-W47", {"because": reason}, actor="digest", now=NOW)
+        for id_ in (f"d{number:05}" for number in range(30)):
+            session.add(
+                Event(delivery=id_, kind="bounced", cause="hard", at=NOW, received_at=NOW, fingerprint=id_, detail={})
+            )
+    page = page_of(going)
+    assert "<h1>Sending paused itself</h1>" in page
+    assert f"{reason} 49 readers wait. Nothing is lost." in page
+    assert re.search(r'<tr class="on"><th scope="row">No such mailbox</th><td class="r"><b class="bad">30 \(', page)
+    for answer in ("Let it go on:", "Leave it paused:", "Cancel the rest:"):
+        assert f"<b>{answer}</b>" in page
+    assert f"It paused itself: {reason}" in page
+    assert page.count(reason) == 2, "under the heading, and in what happened"
+    assert f"No. 147 is paused: {reason} Its page at the desk lets it go on." in going.desk.get("/desk/sent").text
+    assert page.count(">Let it go on</button>") == 1
+
+
+def test_an_editor_pauses_and_resumes_and_the_page_says_who(going: Any) -> None:
+    client = going.desk
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', client.get(PATH).text))
+    answer = client.post("/desk/editions/2026-W47/pause", data=fields)
+    assert (answer.status_code, answer.headers["Location"]) == (303, PATH)
+    page = client.get(PATH).text
+    assert "Paused: 51 of 100 done" in page
+    assert "Eve paused it." in page
+    client.post("/desk/editions/2026-W47/resume", data=fields)
+    page = client.get(PATH).text
+    assert "51 of 100 done" in page
+    assert "Eve let it go on." in page
+
+
+def test_stopping_everything_takes_no_reason_with_an_address(going: Any) -> None:
+    admin = going.signed_in_client("admin")
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', admin.get(PATH).text))
+    reason = {"reason": f"{ADA_ADDRESS} asked"}
+    refused = admin.post("/desk/editions/2026-W47/hold", data=fields | reason)
+    assert (refused.status_code, "with no address among them" in refused.text) == (400, True)
+    with pytest.raises(ReasonError):
+        hold.hold_installation(
+            going.install, reason=f"{ADA_ADDRESS} asked", actor=replace(ADMIN, confirmed_at=NOW), now=NOW
+        )
+    with pytest.raises(ReasonError):
+        sending.pause_edition(going.install, "2026-W47", reason=f"{ADA_ADDRESS} asked", actor=ADMIN, now=NOW)
+    with going.database.read() as session:
+        assert installation_hold.current_hold(session) is None
+        assert ADA_ADDRESS not in str(session.scalars(select(AuditEntry.detail)).all())
+
+
+def test_only_an_admin_stops_everything_and_lets_it_leave_again(going: Any) -> None:
+    editor, admin = going.desk, going.signed_in_client("admin")
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', editor.get(PATH).text))
+    assert "Stop everything" not in editor.get(PATH).text
+    assert editor.post("/desk/editions/2026-W47/hold", data=fields).status_code == 403
+    page = admin.get(PATH).text
+    assert "Stop everything" in page
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page))
+    assert admin.post("/desk/editions/2026-W47/hold", data=fields).status_code == 303
+    with going.database.read() as session:
+        assert installation_hold.current_hold(session) is not None
+    page = admin.get(PATH).text
+    assert "<h1>Everything is stopped</h1>" in page
+    assert "ann stopped all mail Nov 19, 5:30 p.m." in page
+    assert "an admin lets mail leave again" in editor.get(PATH).text
+    assert admin.post("/desk/editions/2026-W47/release", data=fields).status_code == 303
+    with going.database.read() as session:
+        assert installation_hold.current_hold(session) is None
+
+
+def test_cancelling_asks_for_the_number_and_says_first_what_it_does(going: Any) -> None:
+    client = going.signed_in_client("admin")
+    page = client.get(PATH).text
+    assert "49 readers would not get No. 147. 51 mails have gone out, and stay out." in page
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page))
+    refused = client.post("/desk/editions/2026-W47/cancel", data=fields | {"number": "146"})
+    assert refused.status_code == 422
+    assert "Nothing was cancelled: type 147" in refused.text
+    with going.database.read() as session:
+        assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
+    assert client.post("/desk/editions/2026-W47/cancel", data=fields | {"number": " 147 "}).status_code == 303
+    page = client.get(PATH).text
+    assert "<h1>Cancelled: 47 readers did not get No. 147</h1>" in page
+    assert "Ann cancelled the rest." in page
+    assert 'id="number"' not in page
+    with going.database.read() as session:
+        acts = session.scalars(select(AuditEntry.act)).all()
+    assert acts.count("cancelled") == 1
+
+
+def test_an_editor_is_told_who_may_cancel(going: Any) -> None:
+    assert "An admin can do it here. You can pause it" in page_of(going)
+    assert 'id="number"' not in page_of(going)
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page_of(going)))
+    assert going.desk.post("/desk/editions/2026-W47/cancel", data=fields | {"number": "147"}).status_code == 403
+
+
+def test_without_scripts_the_page_renews_itself_until_somebody_says_no(going: Any) -> None:
+    renewed = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+    assert renewed in page_of(going)
+    still = going.desk.get(f"{PATH}?renew=no").text
+    assert renewed not in still
+    assert "/script/" not in still
+    assert "Look again" in still
+
+
+def test_afterwards_the_page_says_what_came_of_it(going: Any) -> None:
+    set_edition(going, state=EditionState.SENT, sent_at=NOW)
+    page = page_of(going)
+    assert "<h1>47 of 100 accepted</h1>" in page
+    assert "The last mail of No. 147 left Thursday, November 19, 5:30 p.m. ET." in page
+    assert "renews itself" not in page
+    assert 'id="cancel"' not in page
+
+
+def test_before_its_time_the_page_says_when_it_leaves_and_a_draft_does_not(world: Any) -> None:
+    world.edition(state=EditionState.APPROVED)
+    page = page_of(world)
+    assert "<h1>No. 147 goes to 1 reader</h1>" in page
+    assert "It leaves Friday, November 20, 6 a.m. ET." in page
+    set_edition(world, state=EditionState.DRAFT)
+    assert "does not go out yet" in page_of(world)
+
+
+def test_the_desk_opens_at_what_goes_out(going: Any) -> None:
+    answer = going.desk.get("/desk/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, PATH)
+    assert "Watch it go out" in going.desk.get("/desk/editions/2026-W47").text
+    assert PATH in going.desk.get("/desk/sent").text
+
+
+def test_what_the_page_reads_holds_no_readers_address(going: Any) -> None:
+    view = view_sending(going.install, "2026-W47", now=NOW)
+    assert view.due_later == 7
+    assert "@" not in page_of(going).replace("http-equiv", "")
+
+
+def settle_waiting(world: Any, many: int) -> None:
+    """Let that many of the waiting be accepted, as a send does: no act, and no row of the audit log."""
+    with world.database.write() as session:
+        waiting = select(Delivery.id).where(Delivery.state == DeliveryState.WAITING).limit(many)
+        session.execute(update(Delivery).where(Delivery.id.in_(waiting)).values(state=DeliveryState.ACCEPTED))
+
+
+@pytest.fixture
+def watched(going: Any) -> WatchedEdition:
+    """Give the edition as one that is too large to be counted for every look."""
+    return WatchedEdition(going)
+
+
+def test_a_large_edition_is_counted_again_in_the_background_and_is_never_old(watched: WatchedEdition) -> None:
+    assert watched.look(0) == (47, 0)
+    settle_waiting(watched.world, 10)
+    assert watched.look(3) == (47, 0)
+    assert watched.aside == []
+    assert watched.look(5) == (47, 0), "nobody waits for the count"
+    assert watched.look(6) == (47, 0)
+    assert len(watched.aside) == 1, "one count at a time"
+    watched.run_aside()
+    assert watched.look(7) == (37, 5)
+    settle_waiting(watched.world, 10)
+    assert watched.look(15) == (27, 15), "a look waits rather than show what is ten seconds old"
+
+
+def test_after_an_act_a_large_edition_is_counted_at_once(watched: WatchedEdition) -> None:
+    watched.look(0)
+    settle_waiting(watched.world, 7)
+    watched.look(5)  # begins a count, which is overtaken
+    sending.pause_edition(watched.world.install, "2026-W47", reason="", actor=ADMIN, now=NOW)
+    assert watched.look(6) == (40, 6)
+    watched.run_aside()
+    assert watched.look(7) == (40, 6)
+    sending.cancel_edition(watched.world.install, "2026-W47", actor=ADMIN, now=NOW)
+    assert watched.look(8) == (0, 8)
+    again = update(Delivery).where(Delivery.state == DeliveryState.UNCERTAIN).values(state=DeliveryState.WAITING)
+    with watched.world.database.write() as session:  # as a terminal does it, in another process
+        session.execute(again)
+        record_audit(session, "uncertain requeued", "2026-W47", {}, actor="terminal:ann", now=NOW)
+    assert watched.look(9) == (1, 9)
+
+
+def test_a_background_count_that_fails_is_made_again(watched: WatchedEdition) -> None:
+    watched.look(0)
+    watched.look(5)
+    set_edition(watched.world, name="2026-W48")
+    watched.run_aside()
+    set_edition(watched.world, name="2026-W47")
+    watched.look(6)
+    assert len(watched.aside) == 1
+
+
+def test_a_small_edition_is_counted_at_each_look(going: Any) -> None:
+    counts = RecentCounts()
+    assert view_sending(going.install, "2026-W47", recent=counts, now=NOW).counts.open == 49
+    settle_waiting(going, 10)
+    assert view_sending(going.install, "2026-W47", recent=counts, now=NOW).counts.open == 39
+
+
+def test_the_page_of_a_large_edition_says_of_which_moment_its_numbers_are(watched: WatchedEdition) -> None:
+    world = watched.world
+    world.app.extensions["digest"] = replace(world.app.extensions["digest"], recent_counts=watched.counts)
+    watched.look(-3)
+    settle_waiting(world, 10)
+    assert "As of <b>Nov 19, 5:29 p.m.</b>" in page_of(world)
+    assert "47 waiting" in page_of(world)
+    for path in ("/desk/sent", "/admin/deliveries"):
+        assert world.signed_in_client("admin").get(path).status_code == 200
+
+
+def test_minutes_count_each_message_once_and_the_last_hour_stays() -> None:
+    minutes = add_to_minutes((), 5, NOW)
+    minutes = add_to_minutes(minutes, 3, NOW + timedelta(seconds=59))
+    minutes = add_to_minutes(minutes, 0, NOW + timedelta(minutes=1))
+    assert minutes == (MinuteCount(NOW, 8),)
+    for number in range(1, 70):
+        minutes = add_to_minutes(minutes, number, NOW + timedelta(minutes=number))
+    assert len(minutes) == 60
+    assert minutes[-1] == MinuteCount(NOW + timedelta(minutes=69), 69)
+
+
+def test_the_progress_of_a_second_run_goes_on_from_the_first(both: Any) -> None:
+    with both.database.write() as session:
+        first = ProgressWriter("2026-W47", NOW)
+        first.write_progress(session, 10, NOW)
+        first.write_progress(session, 8, NOW)  # two came back
+        first.write_progress(session, 12, NOW)
+        ProgressWriter("2026-W47", NOW).write_progress(session, 5, NOW + timedelta(minutes=1))
+    both.edition()
+    progress = view_sending(both.install, "2026-W47", now=NOW).progress
+    assert progress is not None
+    assert progress.minutes == (MinuteCount(NOW, 12), MinuteCount(NOW + timedelta(minutes=1), 5))
+
+
+def test_the_chart_shows_a_minute_without_mail_as_a_gap(world: Any) -> None:
+    minutes = (MinuteCount(NOW, 60), MinuteCount(NOW + timedelta(minutes=2), 610))
+    zone = world.install.settings.file.publication.zone
+    drawn = draw_minutes(minutes, zone, LimitSettings())
+    assert drawn.minutes == (("5:30 p.m.", 60), ("5:31 p.m.", 0), ("5:32 p.m.", 610))
+    assert [bar.height for bar in drawn.chart.bars] == [8.8, 0, 90.0]
+    assert [tick.words for tick in drawn.chart.ticks] == ["0", "200", "400", "600", "800"]
+    assert drawn.chart.sentence == (
+        "Mails a minute from 5:30 p.m. to 5:32 p.m.: at most 610, at 5:32 p.m.; 610 in the last"
+    )
+    assert all(drawn.chart.left <= bar.x <= drawn.chart.right - bar.width for bar in drawn.chart.bars)
+    assert drawn.chart.limit is None
+    limited = draw_minutes(minutes, zone, LimitSettings(send_per_second=15)).chart
+    assert limited.ticks[-1].words == "1,500"
+    assert limited.limit is not None
+    assert limited.limit.words == "your limit, 900"
+    assert limited.ticks[2].y < limited.limit.y < limited.ticks[1].y, "between 500 and 1,000"
+    assert draw_minutes(minutes, zone, LimitSettings(send_per_second=100)) == drawn
