@@ -65,7 +65,7 @@ def send_with_smtplib(port: int, readers: int) -> float:
     with smtplib.SMTP("127.0.0.1", port) as server:
         for number in range(readers):
             message = EmailMessage()
-            message["From"], message["To"] = "digest.news.example.org", f"reader{number}@example.org"
+            message["From"], message["To"] = "digest@news.example.org", f"reader{number}@example.org"
             message["Subject"], message["Date"] = "Ports reopen, and six more stories", formatdate()
             message["Message-ID"] = make_msgid(domain="news.example.org")
             message["List-Unsubscribe"] = f"<https://news.example.org/u/{number}>"
@@ -105,7 +105,7 @@ def send_with_sendgrid_helpers(host: str, readers: int, batch_size: int) -> floa
     began = time.perf_counter()
     for first in range(0, readers, batch_size):
         mail = Mail(
-            from_email=From("digest.news.example.org"),
+            from_email=From("digest@news.example.org"),
             subject="Ports reopen, and six more stories",
             plain_text_content=texts["text"],
             html_content=texts["html"],

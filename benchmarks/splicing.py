@@ -32,7 +32,7 @@ def _sample_template() -> MessageTemplate:
     return MessageTemplate(
         subject="Ports reopen — and six more stories",
         sender_name="HLS.Today",
-        sender_address="digest.news.example.org",
+        sender_address="digest@news.example.org",
         reply_to="editors@news.example.org",
         text=SlottedText.from_parts(["A story, told in a few words — é.\n" * 320, *foot]),
         html=SlottedText.from_parts([*foot, row * 700, *foot]),

@@ -23,10 +23,13 @@ LAYERS = (
     ("scheduler",),
     ("digest.web",),
     ("digest.app",),
+    ("digest.installation",),
     ("digest.backups",),
     ("digest.deliver.send",),
     ("digest.deliver.retention",),
-    ("digest.deliver.events", "digest.deliver.providers"),  # a provider's folder reads its own events
+    ("digest.deliver.inbound",),
+    ("digest.deliver.providers",),
+    ("digest.deliver.events",),
     ("digest.deliver.control",),
     ("digest.deliver.plan",),
     ("digest.deliver.compose",),
@@ -52,6 +55,7 @@ LAYERS = (
     ("subscribers.crypto",),
     ("subscribers",),
 )
+MAX_ROOMS, MAX_ROOM_IMPORTS = 20, 60  # in one package
 FACES = ("digest.cli", "digest.web", "scheduler")
 # What a process needs before it can act, and what makes pages: no face goes around an act by it.
 FACE_TOOLS = (
@@ -156,6 +160,36 @@ def test_no_import_circle() -> None:
         pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
 
 
+def room_arrows(package: str) -> set[tuple[str, str]]:
+    """List which rooms of a package import which: a room is a module or a package directly within it."""
+    prefix = f"{package}."
+    return {
+        (own, other)
+        for module, tree in modules().items()
+        if module.startswith(prefix)
+        for name in imports(tree)
+        if name.startswith(prefix)
+        if (own := module.removeprefix(prefix).partition(".")[0])
+        != (other := module_of(name).removeprefix(prefix).partition(".")[0])
+        and module_of(name) != package
+    }
+
+
+@pytest.mark.parametrize(
+    "package", sorted({name.rpartition(".")[0] for name in modules()} - {"", "digest", "subscribers"})
+)
+def test_a_package_has_few_rooms_in_layers(package: str) -> None:
+    """At most 20 rooms with 60 imports among them, and none around in a circle. `LAYERS` judges the two at the top."""
+    rooms = {name.removeprefix(f"{package}.").partition(".")[0] for name in modules() if name.startswith(f"{package}.")}
+    arrows = room_arrows(package)
+    assert len(rooms) <= MAX_ROOMS, f"{package} has {len(rooms)} rooms: put what belongs together into one"
+    assert len(arrows) <= MAX_ROOM_IMPORTS, f"{len(arrows)} imports among the rooms of {package}"
+    try:
+        TopologicalSorter({room: {b for a, b in arrows if a == room} for room in rooms}).prepare()
+    except CycleError as error:
+        pytest.fail(f"rooms of {package} import each other: {' -> '.join(error.args[1])}")
+
+
 def test_a_class_name_stands_in_one_module() -> None:
     """Where one protocol needs several forms of one name, it is named here with their number, at most 3; none does."""
     places = defaultdict(set)
@@ -185,7 +219,7 @@ def is_value_or_error(name: str) -> bool:
 
 def reached_below_app() -> set[tuple[str, str]]:
     """List the pairs of a face's module and a module below `digest.app` from which it takes more than values."""
-    app = layer("digest.app")
+    app = layer("digest.installation")
     assert app is not None
     return {
         (module, module_of(name))
@@ -194,7 +228,7 @@ def reached_below_app() -> set[tuple[str, str]]:
         for name in imports(tree)
         if (depth := layer(name)) is not None
         and depth > app
-        and not within(name, (*FACE_TOOLS, "digest.app"))
+        and not within(name, (*FACE_TOOLS, "digest.app", "digest.installation"))
         and not is_value_or_error(name)
     }
 

@@ -33,10 +33,11 @@ from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import background
 from digest.app.sending import control as sending
+from digest.app.subscribers import lists
 from digest.app.upkeep import maintenance
 from digest.backups.creation import create_backup
 from digest.cli import digest
-from digest.deliver.events import payloads
+from digest.deliver.inbound import payloads
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.installation.opened import Installation
 from digest.settings import AlertSettings, LimitSettings
@@ -321,7 +322,7 @@ def _ask_the_provider(install: Installation, left: Left, listed: list[str]) -> N
             )
         access = {"sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
         install = Installation(install.settings.model_copy(update=access), install.database)
-        pulled = maintenance.pull_suppression_lists(install, night)
+        pulled = lists.pull_suppression_lists(install, night)
         assert (pulled.entries, pulled.matched_people) == (60, 40)
         left.keep("nightly", str(pulled))
         left.keep("nightly", maintenance.request_provider_erasures(install, night))

@@ -27,7 +27,7 @@ from digest.app.sending import control as sending
 from digest.app.upkeep import backups, maintenance
 from digest.backups.archive import BackupError
 from digest.collect.visits import collection_run
-from digest.deliver.events.mailbox.imap import MailboxError
+from digest.deliver.inbound.imap import MailboxError
 from digest.deliver.send.run.edition_run import SendReport
 from digest.edition.drafting.drafts import DraftError
 from digest.edition.queries import UnknownEditionError

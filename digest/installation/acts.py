@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from digest.deliver.providers.base import scrub_addresses
+from digest.deliver.events.replies import scrub_addresses
 from digest.installation.guard_notices import GuardNotice, GuardRecipients, count_address_use, find_guard_recipients
 from digest.installation.opened import Installation, InstallationError
 from digest.installation.storage_errors import explain_storage_error

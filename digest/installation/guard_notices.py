@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.providers.base import scrub_addresses
+from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.installation.opened import Installation

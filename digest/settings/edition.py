@@ -54,7 +54,7 @@ class SenderSettings(values.SettingsTable):
     concern: ClassVar = Concern.SENDER
 
     name: values.SingleLine = "HLS.Today"
-    address: values.MailAddress = "digest.news.example.org"
+    address: values.MailAddress = "digest@news.example.org"
     reply_to: values.MailAddress = "editors@news.example.org"
     postal_address: str = ""
     list_id: values.ListId = "weekly.news.example.org"  # RFC 2919: constant for the list's life

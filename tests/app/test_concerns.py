@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 import digest.app
+import digest.installation
 from digest.installation.acts import Act
 from digest.installation.guard_notices import choose_recipients
 from digest.settings import SettingsFile
@@ -55,11 +56,12 @@ SETTINGS = {
 
 def list_actions() -> Iterator[Act]:
     """Find the actions of `digest.app`, also those in a mapping."""
-    for found in pkgutil.walk_packages(digest.app.__path__, "digest.app."):
-        for value in vars(importlib.import_module(found.name)).values():
-            yield from (
-                each for each in (value.values() if isinstance(value, dict) else [value]) if isinstance(each, Act)
-            )
+    for package in (digest.app, digest.installation):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            for value in vars(importlib.import_module(found.name)).values():
+                yield from (
+                    each for each in (value.values() if isinstance(value, dict) else [value]) if isinstance(each, Act)
+                )
 
 
 def list_tables(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:

@@ -18,7 +18,7 @@ from digest.web.server import open_page_server
 from subscribers.crypto.keys import DEMO_KEY_SEED, KEY_KINDS, KeyRing
 
 SENDER = SenderSettings(
-    address="digest.news.hls.test",
+    address="digest@news.hls.test",
     reply_to="editors@hls.test",
     list_id="weekly.hls.test",
     postal_address="1 Main St, Washington, DC 20001",

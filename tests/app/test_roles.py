@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, text
 
 import digest.app
+import digest.installation
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editing.edit_application import EditForm
@@ -43,57 +44,57 @@ NOBODY = cast("Role", "reader")  # a role that is none of ours, and may do nothi
 # The acts of each module by the role that they take; an admin may do what an editor may.
 TAKES_ADMIN = {
     "accounts.sign_in": "email_sign_in_link make_sign_in_link",
-    "address_searches": "AddressSearches.begin",
+    "subscribers.address_searches": "AddressSearches.begin",
     "alerts.webhook": "send_test_post",
-    "audit_log": "check_audit_log export_audit_log find_actor iterate_audit_log view_audit_log",
-    "background": "process_inbound_mail",
-    "background_backups": "BackgroundBackups.begin BackgroundBackups.view",
-    "backups": "back_up_into_folder check_may_restore create_backup",
-    "consent_wordings": "view_wordings",
-    "database_moves": "migrate_installation",
-    "delivery_views": "list_silent_doubts view_deliveries",
-    "demo_year": "add_year",
-    "examined_logs": "ExaminedLogs.examine",
-    "growth": "view_growth",
-    "health_reports": "HealthReports.begin",
-    "hold": "hold_installation release_installation",
-    "keys": "list_keys protect_keys restore_keys rotate_key unprotect_keys",
-    "lists": "abandon_import ask_unverified_people count_unfinished_import count_unverified_people export_list import_list list_unfinished_imports pull_suppressions rehearse_import view_imports write_list",
-    "logo_uploads": "replace_logos",
-    "logos": "keep_logo",
-    "own_templates": "copy_templates",
-    "people": "add_person allow_signup count_people erase_subscriber find_person mail_data_link renew_person_links show_person suppress_address verify_ledger withdraw_person",
-    "processing_record": "view_processing_record",
-    "reader_records": "check_reader show_addresses view_reader_record",
-    "readers": "view_reader_list",
-    "sending": "cancel_edition send_edition",
-    "setting_changes": "change_sections change_settings preview_schedule view_settings",
+    "upkeep.audit_log": "check_audit_log export_audit_log find_actor iterate_audit_log view_audit_log",
+    "sending.background": "process_inbound_mail",
+    "upkeep.background_backups": "BackgroundBackups.begin BackgroundBackups.view",
+    "upkeep.backups": "back_up_into_folder check_may_restore create_backup",
+    "subscribers.consent_wordings": "view_wordings",
+    "upkeep.database_moves": "migrate_installation",
+    "sending.delivery_views": "list_silent_doubts view_deliveries",
+    "demo.demo_year": "add_year",
+    "sending.examined_logs": "ExaminedLogs.examine",
+    "subscribers.growth": "view_growth",
+    "doctor.health_reports": "HealthReports.begin",
+    "installation.hold": "hold_installation release_installation",
+    "upkeep.keys": "list_keys protect_keys restore_keys rotate_key unprotect_keys",
+    "subscribers.lists": "abandon_import ask_unverified_people count_unfinished_import count_unverified_people export_list import_list list_unfinished_imports pull_suppressions rehearse_import view_imports write_list",
+    "settings.logo_uploads": "replace_logos",
+    "settings.logos": "keep_logo",
+    "settings.own_templates": "copy_templates",
+    "subscribers.people": "add_person allow_signup count_people erase_subscriber find_person mail_data_link renew_person_links show_person suppress_address verify_ledger withdraw_person",
+    "site.processing_record": "view_processing_record",
+    "subscribers.reader_records": "check_reader show_addresses view_reader_record",
+    "subscribers.readers": "view_reader_list",
+    "sending.control": "cancel_edition send_edition",
+    "settings.setting_changes": "change_sections change_settings preview_schedule view_settings",
     "setup.completion": "check_may_set_up",
-    "silent_readers": "ask_silent_readers count_silent_readers",
-    "sources": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
-    "staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
-    "uncertain_acts": "resolve_by_log resolve_uncertain resolve_uncertain_notices",
-    "uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop write_row_outcomes",
+    "subscribers.silent_readers": "ask_silent_readers count_silent_readers",
+    "sources.configured": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
+    "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
+    "sending.uncertain_acts": "resolve_by_log resolve_uncertain resolve_uncertain_notices",
+    "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop write_row_outcomes",
 }
 TAKES_EDITOR = {
     "accounts.own_account": "add_own_passkey change_own_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",
-    "approvals": "finish_note reinstate_last_approval send_back_edition",
-    "calendar": "add_release move_release restore_release skip_release",
-    "clipboard": "keep_story keep_text remove_clipping remove_text",
-    "correction_emails": "approve_email request_email",
-    "corrections": "correct_story",
-    "edit_application": "apply_decision apply_edit",
-    "edit_reversal": "bring_back redo_last undo_edit undo_last",
-    "editing": "choose_lead choose_topic drop_stories merge_stories move_story pin_story place_story put_under remove_block restore_story split_story write_block write_edition_text write_note write_story write_text",
-    "edition_pictures": "describe_picture fetch_missing_pictures hide_picture reset_picture show_article_picture upload_picture",
-    "editions": "approve_edition collect_articles draft_next_edition void_approval",
-    "last_look": "look_again",
-    "past_editions": "import_past_editions",
-    "presence": "switch_letter_keys",
-    "sending": "pause_edition resume_edition send_test",
-    "source_overview": "view_source",
-    "sources": "list_sources",
-    "story_fetch": "fetch_story",
+    "approval.approvals": "finish_note reinstate_last_approval send_back_edition",
+    "calendar.releases": "add_release move_release restore_release skip_release",
+    "editing.clipboard": "keep_story keep_text remove_clipping remove_text",
+    "approval.correction_emails": "approve_email request_email",
+    "editing.corrections": "correct_story",
+    "editing.edit_application": "apply_decision apply_edit",
+    "editing.edit_reversal": "bring_back redo_last undo_edit undo_last",
+    "editing.changes": "choose_lead choose_topic drop_stories merge_stories move_story pin_story place_story put_under remove_block restore_story split_story write_block write_edition_text write_note write_story write_text",
+    "editing.edition_pictures": "describe_picture fetch_missing_pictures hide_picture reset_picture show_article_picture upload_picture",
+    "editions.drafting": "approve_edition collect_articles draft_next_edition void_approval",
+    "approval.last_look": "look_again",
+    "sources.past_editions": "import_past_editions",
+    "editing.presence": "switch_letter_keys",
+    "sending.control": "pause_edition resume_edition send_test",
+    "sources.source_overview": "view_source",
+    "sources.configured": "list_sources",
+    "editing.story_fetch": "fetch_story",
 }
 WITHOUT_ROLE = {
     **dict.fromkeys(
@@ -109,26 +110,26 @@ WITHOUT_ROLE = {
             "accounts.sign_in.confirm_by_passkey",
             "accounts.sign_in.sign_out",
             "accounts.sign_in.require_current_password",
-            "address_searches.AddressSearches.find",
-            "examined_logs.ExaminedLogs.find",
-            "clipboard.list_clippings",
-            "presence.note_presence",
-            "presence.list_colleagues",
-            "presence.end_presence",
-            "reader_records.look_reference",
-            "reader_records.find_shown_addresses",
-            "staff.find_chosen_name",
+            "subscribers.address_searches.AddressSearches.find",
+            "sending.examined_logs.ExaminedLogs.find",
+            "editing.clipboard.list_clippings",
+            "editing.presence.note_presence",
+            "editing.presence.list_colleagues",
+            "editing.presence.end_presence",
+            "subscribers.reader_records.look_reference",
+            "subscribers.reader_records.find_shown_addresses",
+            "accounts.staff.find_chosen_name",
         ),
         "it shows or changes what is the actor's own, or what they have just asked for",
     ),
-    "backups.restore_backup": "no installation is open meanwhile: backups.check_may_restore asks before",
+    "upkeep.backups.restore_backup": "no installation is open meanwhile: backups.check_may_restore asks before",
     "setup.completion.carry_out_setup": "it asks setup.completion.check_may_set_up, of whom it finds once there is an installation",
-    "upgrade.upgrade_installation": "staff cannot be looked up before: whoever can run it sits at the terminal",
-    "demo_people.add_people": "the demo's own people, taken in by lists.import_list, which asks",
-    "examined_logs.ExaminedLogs.settle": "of a log that ExaminedLogs.examine kept, by uncertain_acts.resolve_by_log; both ask",
-    "editions.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.draft_next_edition",
-    "last_look.look_before_sending": "it looks whether there is a reason, and asks last_look.look_again",
-    "uploads.work_on_upload": "the child's part of uploads.ListUploads.begin, by lists.rehearse_import and import_list, which ask",
+    "upkeep.upgrade.upgrade_installation": "staff cannot be looked up before: whoever can run it sits at the terminal",
+    "demo.demo_people.add_people": "the demo's own people, taken in by subscribers.lists.import_list, which asks",
+    "sending.examined_logs.ExaminedLogs.settle": "of a log that ExaminedLogs.examine kept, by sending.control.uncertain_acts.resolve_by_log; both ask",
+    "editions.drafting.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.drafting.draft_next_edition",
+    "approval.last_look.look_before_sending": "it looks whether there is a reason, and asks approval.last_look.look_again",
+    "subscribers.uploads.work_on_upload": "the child's part of uploads.ListUploads.begin, by subscribers.lists.rehearse_import and import_list, which ask",
 }
 
 
@@ -209,13 +210,14 @@ def list_acts() -> dict[str, Callable[..., Any]]:
 
 
 def _list_modules() -> Iterator[types.ModuleType]:
-    for found in pkgutil.walk_packages(digest.app.__path__, "digest.app."):
-        if found.name != "digest.installation.acts":  # what acts are made of
-            yield importlib.import_module(found.name)
+    for package in (digest.app, digest.installation):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if found.name != "digest.installation.acts":  # what acts are made of
+                yield importlib.import_module(found.name)
 
 
 def _list_functions(module: types.ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
-    place = module.__name__.removeprefix("digest.app.")
+    place = module.__name__.removeprefix("digest.").removeprefix("app.")
     for name, value in vars(module).items():
         if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
             continue

@@ -172,7 +172,7 @@ def test_the_web_copy_holds_nothing_of_a_reader_and_its_pictures_are_there(made:
 def test_spamassassin_finds_little(made: Path) -> None:
     # As a mailbox, for it takes a second to load its rules. A line of a message that begins with "From " would begin another.
     read = [re.sub(rb"(?m)^From ", b">From ", message.replace(b"\r\n", b"\n")) for message in messages(made)[:3]]
-    mailbox = b"".join(b"From digest.news.example.org Fri Nov 20 11:00:00 2026\n" + message + b"\n" for message in read)
+    mailbox = b"".join(b"From digest@news.example.org Fri Nov 20 11:00:00 2026\n" + message + b"\n" for message in read)
     command = ["spamassassin", "-L", "-t", "--mbox"]
     done = subprocess.run(command, input=mailbox, capture_output=True, check=True, timeout=2 * WAIT_TIMEOUT)
     report = done.stdout.decode("utf-8", "replace")

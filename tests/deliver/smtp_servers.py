@@ -27,7 +27,7 @@ from tests.threaded_server import ServedInThread
 SAMPLE_TEMPLATE = MessageTemplate(
     subject="Hello",
     sender_name="Desk",
-    sender_address="digest.news.example.org",
+    sender_address="digest@news.example.org",
     reply_to="",
     text=SlottedText("A line.\n.\n.dots\nFrom here.\n" + "word " * 4000),
     html=None,

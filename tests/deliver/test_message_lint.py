@@ -6,7 +6,7 @@ from tests.deliver.message_lint import message_faults
 
 LINK = b"https://news.example.org/u/" + b"l" * 22
 GOOD = (
-    b"From: Desk <digest.news.example.org>\r\n"
+    b"From: Desk <digest@news.example.org>\r\n"
     b"To: ada@example.org\r\n"
     b"Date: Fri, 20 Nov 2026 06:00:00 -0500\r\n"
     b"Message-ID: <2026-W47.1@news.example.org>\r\n"

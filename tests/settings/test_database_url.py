@@ -11,23 +11,23 @@ LOCAL = [
     "",
     "sqlite:////srv/digest.db",
     "postgresql+psycopg://digest:secret@127.0.0.1:5432/digest",
-    "postgresql+psycopg://digest.localhost/digest",
-    "postgresql+psycopg://digest.[::1]/digest",
-    "postgresql+psycopg://digest./digest",
-    "postgresql+psycopg://digest./digest?host=/var/run/postgresql",
+    "postgresql+psycopg://digest@localhost/digest",
+    "postgresql+psycopg://digest@[::1]/digest",
+    "postgresql+psycopg://digest@/digest",
+    "postgresql+psycopg://digest@/digest?host=/var/run/postgresql",
     "postgresql+psycopg:///digest?host=%2Fvar%2Frun%2Fpostgresql",
-    "postgresql+psycopg://digest.db.example/digest?sslmode=verify-full",
-    "postgresql+psycopg://digest.db.example/digest?connect_timeout=3&sslmode=verify-ca",
+    "postgresql+psycopg://digest@db.example/digest?sslmode=verify-full",
+    "postgresql+psycopg://digest@db.example/digest?connect_timeout=3&sslmode=verify-ca",
 ]
 IN_CLEAR = [
     "postgresql+psycopg://digest:secret@db.example/digest",
     "postgresql://digest:secret@10.1.2.3/digest",
-    "postgresql+psycopg://digest.db.example/digest?sslmode=prefer",
-    "postgresql+psycopg://digest.db.example/digest?sslmode=require",  # encrypted, to whoever answers
-    "postgresql+psycopg://digest.db.example/digest?sslmode=verify-full&sslmode=disable",
-    "postgresql+psycopg://digest./digest?host=db.example",
-    "postgresql+psycopg://digest.127.0.0.1/digest?hostaddr=10.1.2.3",
-    "postgresql+psycopg://digest.127.0.0.1/digest?host=127.0.0.1,db.example",
+    "postgresql+psycopg://digest@db.example/digest?sslmode=prefer",
+    "postgresql+psycopg://digest@db.example/digest?sslmode=require",  # encrypted, to whoever answers
+    "postgresql+psycopg://digest@db.example/digest?sslmode=verify-full&sslmode=disable",
+    "postgresql+psycopg://digest@/digest?host=db.example",
+    "postgresql+psycopg://digest@127.0.0.1/digest?hostaddr=10.1.2.3",
+    "postgresql+psycopg://digest@127.0.0.1/digest?host=127.0.0.1,db.example",
 ]
 
 

@@ -292,7 +292,7 @@ _RECEIVED_SEED = b"""Authentication-Results: mx.example.com; spf=pass smtp.mailf
 ARC-Seal: i=1; a=rsa-sha256; cv=none; d=list.example.net; s=k; b=QUJD\r
 DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=news.example.org; s=digest; h=from:to:list-unsubscribe:list-unsubscribe-post;\r
  bh=QUJD; b=QUJD\r
-From: HLS.Today <digest.news.example.org>\r
+From: HLS.Today <digest@news.example.org>\r
 To: reader@elsewhere.example\r
 List-Unsubscribe: <https://news.example.org/u/abc>\r
 List-Unsubscribe-Post: List-Unsubscribe=One-Click\r

@@ -68,7 +68,7 @@ def ask_rspamd(message: bytes, folder: Path) -> SpamReport:
     file.write_bytes(signer.sign_message(message) + message)
     with FakeNameServer(_list_records(key)) as names, _run_rspamd(folder, names.server_address[1]) as server:
         asked = ["rspamc", "-h", server, "-i", NETWORK_ADDRESS, "--hostname", HOST, "--helo", HOST]
-        report = _run([*asked, "--from", f"digest.{DOMAIN}", str(file)])
+        report = _run([*asked, "--from", f"digest@{DOMAIN}", str(file)])
     symbols = {name: float(value) for name, value in re.findall(r"Symbol: (\w+) \((-?[\d.]+)\)", report)}
     if not symbols:
         raise OSError(f"rspamd gives no rules: {report[-500:]}")

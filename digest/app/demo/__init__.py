@@ -1,0 +1,1 @@
+"""`digest demo`: a whole week on the bundled sample, with invented subscribers."""

@@ -16,9 +16,9 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app.sending.background import signup_limits
 from digest.app.subscribers import lists
 from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.signups import signup_limits
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation

@@ -17,7 +17,7 @@ from digest.app.doctor.check_registry import (
     report_warning,
 )
 from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_text
-from digest.deliver.events.mailbox.imap import examine_mailbox
+from digest.deliver.inbound.imap import examine_mailbox
 from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerFacts
 from digest.deliver.providers.registry import provider_in_use

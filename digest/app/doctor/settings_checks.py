@@ -16,7 +16,7 @@ from digest.app.doctor.check_registry import (
 )
 from digest.app.editions.mail_gallery import find_rendering_mistakes
 from digest.app.subscribers.consent_wordings import current_wording
-from digest.deliver.events.mailbox import poll
+from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use
 from digest.settings import SettingsError, leads_to_this_machine, reload_settings

@@ -1,0 +1,1 @@
+"""Editing an edition: applying, undoing, and listing editors' actions, and correcting a sent edition."""

@@ -1,0 +1,1 @@
+"""Sending editions and transactional email, and watching what becomes of them."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from digest.app.sending.control import open_sending_provider
+from digest.app.subscribers.signups import signup_limits
 from digest.deliver.control import installation_hold
-from digest.deliver.events.mailbox import poll
-from digest.deliver.events.mailbox.imap import MailboxError
-from digest.deliver.events.mailbox.poll import PollResult
-from digest.deliver.events.payloads import apply_stored_payloads, store_payload
+from digest.deliver.inbound import mailbox_poll as poll
+from digest.deliver.inbound.imap import MailboxError
+from digest.deliver.inbound.mailbox_poll import PollResult
+from digest.deliver.inbound.payloads import apply_stored_payloads, store_payload
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider
@@ -23,26 +24,12 @@ from digest.deliver.send.notices import notice_sending as notices
 from digest.deliver.send.refusals import alarms
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings import Settings
 from digest.settings.concerns import Concern
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.signup.rate_limits import NetworkQuota, SignupLimits
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
 
 # Between two tries to open a provider that the settings forbid, or that breaks.
 NOTICE_RETRY_DELAY = timedelta(minutes=5)
-
-
-def signup_limits(settings: Settings) -> SignupLimits:
-    """Take the limits on sign-up forms from the settings."""
-    limits = settings.file.limits
-    return SignupLimits(
-        quota=NetworkQuota(limits.signups_per_network, limits.signups_first, limits.signups_further),
-        per_domain_week=limits.signups_per_domain,
-        per_address_month=limits.signup_mails_per_address,
-        alarm_per_hour=limits.signups_alarm,
-        max_pending=limits.signups_waiting,
-    )
 
 
 def process_signup_requests(installation: Installation, *, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:

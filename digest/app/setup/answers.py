@@ -286,7 +286,7 @@ def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
     sender_domain = str(answers.get("sender_address", "")).rpartition("@")[2]
     proposals: dict[str, Any] = {
         "base_url": f"https://news.{domain}" if domain else None,
-        "sender_address": f"digest.news.{domain}" if domain else None,
+        "sender_address": f"digest@news.{domain}" if domain else None,
         "reply_to": f"editors@{sender_domain}" if sender_domain else None,
         "smtp_port": 25 if values.is_loopback(str(answers.get("smtp_host", ""))) else 587,
         "smtp_user": "-",

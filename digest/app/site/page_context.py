@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from digest.app.sending.background import signup_limits
 from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.signups import signup_limits
 from digest.deliver.providers.registry import describe_address_holders, translate_recipient
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
 from digest.deliver.send.notices import notice_queue

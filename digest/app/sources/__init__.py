@@ -1,0 +1,1 @@
+"""The sources: what they deliver, their health, and editions from before this installation."""

@@ -1,0 +1,1 @@
+"""The list: finding, importing, exporting, and counting subscribers."""

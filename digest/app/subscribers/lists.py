@@ -11,8 +11,8 @@ from typing import IO
 
 from digest.app.subscribers.consent_wordings import current_wording
 from digest.app.subscribers.running_imports import announce_import, is_running
-from digest.app.upkeep import maintenance
 from digest.deliver.providers.kind import PullResult
+from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.notices import notice_queue
 from digest.installation.acts import Act, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
@@ -386,8 +386,23 @@ def pull_suppressions(installation: Installation, actor: Actor, *, from_beginnin
         OSError: the departure log could not be written.
     """
     with PULL.steps(installation, actor, "suppression lists", now=now) as draft:
-        result = maintenance.pull_suppression_lists(installation, now, from_beginning=from_beginning)
+        result = pull_suppression_lists(installation, now, from_beginning=from_beginning)
         draft.subject = result.provider_title
         people = dict(result.feedback_counts)
         draft.detail = {"entries": result.entries, "ours": result.matched_people, "people": people}
         return result
+
+
+def pull_suppression_lists(installation: Installation, now: datetime, *, from_beginning: bool = False) -> PullResult:
+    """Read what is new on the provider's suppression lists, or everything on them.
+
+    Raises:
+        ProviderSettingsError: the settings do not open the provider's API.
+        OSError: the departure log could not be written.
+    """
+    lists = find_suppression_lists(installation.settings)
+    if from_beginning:
+        with installation.database.write() as session:
+            lists.reset_positions(session)
+    departure_log = installation.departure_log
+    return lists.pull(installation.database, installation.keys, departure_log, installation.settings, now=now)

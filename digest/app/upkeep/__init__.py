@@ -1,0 +1,1 @@
+"""Keeping the installation sound: nightly work, backups, keys, upgrades, and the audit log."""

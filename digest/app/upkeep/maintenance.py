@@ -11,14 +11,15 @@ from sqlalchemy.orm import Session
 
 from digest.app.accounts.passkeys import delete_old_challenges
 from digest.app.accounts.sign_in import LOG_RETENTION
+from digest.app.subscribers.lists import pull_suppression_lists
 from digest.app.subscribers.upload_files import prune_uploads
 from digest.app.upkeep.audit_log import remember_check
 from digest.app.upkeep.disk_growth import record_free_space
 from digest.app.upkeep.seal_mail import mail_seal_when_due
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
-from digest.deliver.events import payloads
-from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError, PullResult
-from digest.deliver.providers.registry import find_suppression_lists, is_in_use, provider_kinds
+from digest.deliver.inbound import payloads
+from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError
+from digest.deliver.providers.registry import is_in_use, provider_kinds
 from digest.deliver.retention import (
     delivery_disclosures,
     edition_figures,
@@ -250,21 +251,6 @@ def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: dat
     for trouble in result.troubles:
         log.warning("a suppression list", provider=provider.name, trouble=trouble)
     return str(result)
-
-
-def pull_suppression_lists(installation: Installation, now: datetime, *, from_beginning: bool = False) -> PullResult:
-    """Read what is new on the provider's suppression lists, or everything on them.
-
-    Raises:
-        ProviderSettingsError: the settings do not open the provider's API.
-        OSError: the departure log could not be written.
-    """
-    lists = find_suppression_lists(installation.settings)
-    if from_beginning:
-        with installation.database.write() as session:
-            lists.reset_positions(session)
-    departure_log = installation.departure_log
-    return lists.pull(installation.database, installation.keys, departure_log, installation.settings, now=now)
 
 
 def delete_old_sign_ins(installation: Installation, now: datetime) -> str:

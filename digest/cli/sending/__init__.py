@@ -1,0 +1,1 @@
+"""Commands that send, stop, and follow an edition."""

@@ -1,0 +1,1 @@
+"""Commands for templates and pictures."""

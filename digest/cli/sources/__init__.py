@@ -1,0 +1,1 @@
+"""Commands that collect articles and manage sources."""

@@ -1,0 +1,1 @@
+"""Commands that set up, examine, back up, and upgrade the installation."""

@@ -14,7 +14,7 @@ from digest.cli.terminal import show_progress
 @click.command(
     epilog="""\b
 Examples:
-  digest migrate --to postgresql+psycopg://digest.localhost/digest        the password from ~/.pgpass
+  digest migrate --to postgresql+psycopg://digest@localhost/digest        the password from ~/.pgpass
   digest migrate --to -                                                   types or pipes the URL, with a password
 
 \b

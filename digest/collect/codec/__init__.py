@@ -1,0 +1,1 @@
+"""Decoding images and encoding them again; runs in the sandbox alone."""

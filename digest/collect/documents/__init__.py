@@ -1,0 +1,1 @@
+"""What a parser read, as cleaned values."""

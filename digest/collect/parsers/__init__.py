@@ -3,11 +3,11 @@
 from datetime import datetime
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
-from digest.collect.parsers.charset import decode_document
 from digest.collect.parsers.feed import parse_feed
 from digest.collect.parsers.ical import parse_calendar
 from digest.collect.parsers.json_document import parse_json
-from digest.collect.parsers.kind_detection import detect_kind
+from digest.collect.parsers.markup.charset import decode_document
+from digest.collect.parsers.markup.kind_detection import detect_kind
 from digest.collect.parsers.opml import parse_opml
 from digest.collect.parsers.page import parse_page
 from digest.collect.parsers.raw_item import ParseContext

@@ -2,7 +2,7 @@
 
 import re
 
-from digest.collect.parsers.charset import decode_document
+from digest.collect.parsers.markup.charset import decode_document
 from digest.collect.texts.advisory_numbers import find_numbers_in
 from digest.collect.texts.text_cleanup import html_to_text
 

@@ -8,9 +8,9 @@ from typing import Any
 import feedparser
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError, RejectedEntry
-from digest.collect.parsers.kind_detection import strip_feed_preamble
+from digest.collect.parsers.markup.kind_detection import strip_feed_preamble
+from digest.collect.parsers.markup.xml_repair import repair_xml
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
-from digest.collect.parsers.xml_repair import repair_xml
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 

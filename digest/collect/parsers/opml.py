@@ -1,9 +1,9 @@
 """OPML lists of feeds (http://opml.org/spec2.opml): what readers export, read to add sources."""
 
 from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
-from digest.collect.parsers.kind_detection import strip_feed_preamble
+from digest.collect.parsers.markup.kind_detection import strip_feed_preamble
+from digest.collect.parsers.markup.xml_repair import parse_xml_tree
 from digest.collect.parsers.raw_item import ParseContext
-from digest.collect.parsers.xml_repair import parse_xml_tree
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 

@@ -24,9 +24,9 @@ from digest.collect.documents.parsed_document import (
     SummaryBasis,
 )
 from digest.collect.parsers import page_head
-from digest.collect.parsers.charset import decode_document
-from digest.collect.parsers.json_ld import LinkedData, parse_linked_data
-from digest.collect.parsers.plain_text import extract_article, extract_lead
+from digest.collect.parsers.markup.charset import decode_document
+from digest.collect.parsers.markup.json_ld import LinkedData, parse_linked_data
+from digest.collect.parsers.markup.plain_text import extract_article, extract_lead
 from digest.collect.parsers.public_access import explain_page_barrier
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
 from digest.collect.texts import text_cleanup

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from digest.collect.documents.parsed_document import ParseError
 from digest.collect.documents.past_edition import PastEditionPage, PastStoryLink
 from digest.collect.parsers import page_head
-from digest.collect.parsers.charset import decode_document
-from digest.collect.parsers.json_ld import LinkedData
+from digest.collect.parsers.markup.charset import decode_document
+from digest.collect.parsers.markup.json_ld import LinkedData
 from digest.collect.parsers.page import read_html_tree
 from digest.collect.parsers.saved_file import find_document_url
 from digest.collect.texts import text_cleanup

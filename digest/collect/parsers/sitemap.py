@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from lxml import etree
 
 from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
-from digest.collect.parsers.kind_detection import strip_feed_preamble
+from digest.collect.parsers.markup.kind_detection import strip_feed_preamble
+from digest.collect.parsers.markup.xml_repair import parse_xml_tree
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
-from digest.collect.parsers.xml_repair import parse_xml_tree
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 

@@ -1,0 +1,1 @@
+"""Reading texts: words, addresses, dates, and events."""

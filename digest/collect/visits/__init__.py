@@ -1,0 +1,1 @@
+"""Visiting sources and pages, many at a time and each host politely."""

@@ -22,7 +22,7 @@ from digest.deliver.events.delivery_event import (
     state_after_events,
 )
 from digest.deliver.events.mailbox import incoming_mail
-from digest.deliver.providers.base import MAX_REPLY_LENGTH
+from digest.deliver.events.replies import MAX_REPLY_LENGTH
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.crypto.keys import KeyRing

@@ -1,0 +1,1 @@
+"""Approved versions of an edition and the signatures on them."""

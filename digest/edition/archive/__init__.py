@@ -1,0 +1,1 @@
+"""Sent editions: searching their stories and correcting them."""

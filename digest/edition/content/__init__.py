@@ -1,0 +1,1 @@
+"""What an edition says, ready for the templates."""

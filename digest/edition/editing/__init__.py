@@ -1,0 +1,1 @@
+"""Editors' actions and the arrangement that they and the proposal fold into."""

@@ -72,7 +72,7 @@ def _staff_page(*, refusal: RefusalError | None = None) -> str:
     staff_rows = staff_acts.view_staff(context.installation, current_actor(), now=context.clock())
     invited, removed = (request.args.get(done, "") for done in ("invited", "removed"))
     return render_template(
-        "web/admin/staff.html",
+        "web/admin/accounts/staff.html",
         rows=staff_rows,
         refused=staff_acts.count_refused_sign_ins(context.installation, current_actor(), now=context.clock()),
         refusal=refusal,
@@ -95,7 +95,9 @@ def ask_before_grave_act(number: int, act: str) -> ResponseReturnValue:
 
 
 def _grave_act_page(row: StaffOverview, act: str, *, refusal: RefusalError | None = None) -> str:
-    return render_template("web/admin/member_act.html", row=row, act=act, words=GRAVE_ACTS[act], refusal=refusal)
+    return render_template(
+        "web/admin/accounts/member_act.html", row=row, act=act, words=GRAVE_ACTS[act], refusal=refusal
+    )
 
 
 @admin_pages.post("/staff/<int:number>/<any(role, invitation, link, sessions, reset, removal):act>")
@@ -153,4 +155,4 @@ def _find_row(number: int) -> StaffOverview:
 
 
 def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None, done: str = "", ended: int = 0) -> str:
-    return render_template("web/admin/member.html", row=row, refusal=refusal, done=done, ended=ended)
+    return render_template("web/admin/accounts/member.html", row=row, refusal=refusal, done=done, ended=ended)

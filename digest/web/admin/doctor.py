@@ -21,7 +21,7 @@ def show_health() -> ResponseReturnValue:
     stage = report.stage if report else None  # before what it found is read: one that ends meanwhile is shown anew
     findings = report.sorted_findings() if report else []
     page = render_template(
-        "web/admin/health.html",
+        "web/admin/doctor/health.html",
         report=report,
         stage=stage,
         groups=[(level, [f for f in findings if f.level == level]) for level in ("error", "warning", "ok")],

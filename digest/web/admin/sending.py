@@ -125,7 +125,7 @@ def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
     if log is None:
         abort(404, "What a log said is kept for 15 minutes, for the browser that uploaded it. Upload it again.")
     return render_template(
-        "web/admin/log_evidence.html", name=name, log=log, verdicts=list(LogVerdict), refusal=refusal
+        "web/admin/sending/log_evidence.html", name=name, log=log, verdicts=list(LogVerdict), refusal=refusal
     )
 
 
@@ -167,7 +167,7 @@ def _deliveries_page(
         now=context.clock(),
     )
     return render_template(
-        "web/admin/deliveries.html",
+        "web/admin/sending/deliveries.html",
         view=view,
         words=reader_words,
         names=staff.read_display_names(context.installation) if view.hold else {},

@@ -14,4 +14,4 @@ def show_processing_record() -> ResponseReturnValue:
     """Show the record of processing, made from the settings as they are now."""
     context, now = web_context(), web_context().clock()
     record = view_processing_record(context.installation, current_actor(), now=now)
-    return render_template("web/admin/processing.html", record=record, now=now)
+    return render_template("web/admin/site/processing.html", record=record, now=now)

@@ -93,7 +93,7 @@ def ask_before_removing_source(number: int) -> ResponseReturnValue:
     view = _view(number)
     if view.configured is None:
         abort(404, "The settings do not name this source any more.")
-    return render_template("web/admin/source_removal.html", view=view, refusal=None)
+    return render_template("web/admin/sources/source_removal.html", view=view, refusal=None)
 
 
 @admin_pages.post("/sources/<int:number>/remove")
@@ -104,7 +104,7 @@ def remove_source(number: int) -> ResponseReturnValue:
         _require_file()
         sources.remove_source(context.installation, current_actor(), view.row.url, now=context.clock())
     except SourceRefusedError as exc:
-        return render_template("web/admin/source_removal.html", view=view, refusal=exc), 409
+        return render_template("web/admin/sources/source_removal.html", view=view, refusal=exc), 409
     return redirect(url_for("desk.sources", removed=number), 303)
 
 
@@ -236,7 +236,7 @@ def _source_page(
     [row] = build_source_rows([view.row], context.clock(), context.zone)
     values = view.configured.model_dump() if view.configured else {}
     return render_template(
-        "web/admin/source.html",
+        "web/admin/sources/source.html",
         view=view,
         row=row,
         values=values | (_read_values(form) if form is not None else {}),
@@ -266,7 +266,7 @@ def _adding_page(
     if form is not None:
         values |= _read_values(form)
     return render_template(
-        "web/admin/add_source.html",
+        "web/admin/sources/add_source.html",
         address=address,
         values=values,
         sections=_SECTIONS,

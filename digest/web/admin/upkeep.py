@@ -63,7 +63,7 @@ def _audit_page() -> str:
         context.installation, current_actor(), _read_filter(query), below=_read_place(), now=context.clock()
     )
     return render_template(
-        "web/admin/audit.html",
+        "web/admin/upkeep/audit.html",
         view=view,
         query=query,
         topics=audit_topics,
@@ -76,7 +76,7 @@ def _audit_page() -> str:
 
 def _export_page(*, refusal: RefusalError | None = None) -> str:
     query = _read_query(request.values)
-    return render_template("web/admin/audit_export.html", refusal=refusal, query=query)
+    return render_template("web/admin/upkeep/audit_export.html", refusal=refusal, query=query)
 
 
 def _split_by_day(rows: Any) -> list[tuple[datetime, list[Any]]]:

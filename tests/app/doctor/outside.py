@@ -202,7 +202,7 @@ def run_outside(folder: Path, make_installation: Any) -> Iterator[OutsideSetup]:
                 "inbound_password": PASSWORD,
                 "file": {
                     "sender": {
-                        "address": "digest.hls.test",
+                        "address": "digest@hls.test",
                         "reply_to": "desk@hls.test",
                         "bounce_domain": "bounce.hls.test",
                     },

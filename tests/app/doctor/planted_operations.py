@@ -16,7 +16,7 @@ from digest.app.accounts.refused_sign_ins import SCOPE, SURGE
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_looks, installation_hold
-from digest.deliver.events.mailbox import poll
+from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.sendgrid import suppression_pull
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import release_slot
@@ -55,7 +55,7 @@ SOUND_SETTINGS = """
 name = "HLS.Today"
 
 [sender]
-address = "digest.hls.test"
+address = "digest@hls.test"
 reply_to = "desk@hls.test"
 list_id = "weekly.hls.test"
 postal_address = "1 Main St, Springfield"

@@ -28,7 +28,7 @@ LINK = b"https://news.hls.test/u/abcdefghijklmnopqrstuv"
 RESULTS = b"mx.provider.test; spf=pass smtp.mailfrom=bounce.hls.test; dkim=pass header.d=hls.test; dmarc=pass"
 SENT = b"\r\n".join(
     (
-        b'From: "HLS.Today" <digest.hls.test>',
+        b'From: "HLS.Today" <digest@hls.test>',
         b"To: <" + READER + b">",
         b"Subject: Ports reopen",
         b"Date: Fri, 20 Nov 2026 11:00:00 +0000",

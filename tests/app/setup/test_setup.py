@@ -31,7 +31,7 @@ ANSWERS: dict[str, object] = {
     "timezone": "America/Chicago",
     "release": "wed 07:00",
     "base_url": "https://news.harbor.example",
-    "sender_address": "digest.news.harbor.example",
+    "sender_address": "digest@news.harbor.example",
     "reply_to": "editors@harbor.example",
     "postal_address": "1 Pier Road, Portland, ME 04101",
     "mail": "smtp",
@@ -203,7 +203,7 @@ def test_an_answers_file_with_a_secret_that_others_can_read_is_refused(tmp_path:
 
 
 def test_another_database_is_refused_where_there_is_one(made: tuple[Path, str]) -> None:
-    refused = run(made[0], "--batch", "--database", "postgresql+psycopg://digest.localhost/digest")
+    refused = run(made[0], "--batch", "--database", "postgresql+psycopg://digest@localhost/digest")
     assert refused.exit_code == 2
     assert "digest migrate --to URL" in refused.output
 

@@ -7,7 +7,7 @@ import pytest
 
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.plain_text import extract_lead
+from digest.collect.parsers.markup.plain_text import extract_lead
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 URL = "https://www.example.org/news/shelters?utm_source=mail"

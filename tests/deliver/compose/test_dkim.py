@@ -51,7 +51,7 @@ def _verdicts(message: bytes, signer: DkimSigner) -> list[bool]:
 LETTER = MessageTemplate(
     subject="Ports reopen \u2014 and six more stories",
     sender_name="HLS.Today",
-    sender_address="digest.news.example.org",
+    sender_address="digest@news.example.org",
     reply_to="editors@news.example.org",
     text=SlottedText.from_parts(
         ["Caf\u00e9.  Two  blanks. \n\n.dot\n", SIGNUP_SLOT, "\nLeave: https://x/u/", LEAVE_SLOT, "\n\n\n"]

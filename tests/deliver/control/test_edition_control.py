@@ -14,9 +14,10 @@ from sqlalchemy.exc import OperationalError
 
 from digest.app.sending import background
 from digest.deliver.control import edition_control, installation_hold
-from digest.deliver.events import payloads, processor
+from digest.deliver.events import processor
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.inbound import payloads
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import progress

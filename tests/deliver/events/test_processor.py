@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select, text, update
 
-from digest.deliver.events import payloads
 from digest.deliver.events.delivery_event import DeliveryAttempt, EventKind, has_failed_too_often, state_after_events
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
-from digest.deliver.events.payloads import apply_stored_payloads
+from digest.deliver.inbound import payloads
+from digest.deliver.inbound.payloads import apply_stored_payloads
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.providers.sendgrid import events as sendgrid
 from digest.deliver.retention import repeated_bounces

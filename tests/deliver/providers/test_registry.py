@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from digest.deliver.providers.base import MAX_REPLY_LENGTH, ParallelProvider, scrub_addresses
+from digest.deliver.events.replies import MAX_REPLY_LENGTH, scrub_addresses
+from digest.deliver.providers.base import ParallelProvider
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.providers.registry import open_provider, provider_in_use
@@ -27,7 +28,7 @@ READY = {
     "sendgrid_api_key": SecretStr("SG.key"),
     "file": SettingsFile(
         sender=SenderSettings(
-            address="digest.news.hls.test",
+            address="digest@news.hls.test",
             reply_to="editors@hls.test",
             list_id="weekly.hls.test",
             postal_address="1 Main St",

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from digest.app.sending import background
 from digest.app.sending import control as sending
 from digest.deliver.control import edition_control
-from digest.deliver.events import payloads
+from digest.deliver.inbound import payloads
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
 from digest.installation.acts import terminal_actor

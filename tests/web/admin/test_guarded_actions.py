@@ -281,7 +281,7 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
 ) -> None:
     add_admin(filed)
     admin, relay = admin_client(filed), PickyRelay(reads_first=reads_first)
-    submit(admin, "sender", address="digest.elsewhere.example.com", reply_to="a@elsewhere.example.com")
+    submit(admin, "sender", address="digest@elsewhere.example.com", reply_to="a@elsewhere.example.com")
     assert submit(admin, "wordings", consent="Yes, {name} may do as it likes.").status_code == 303
     with run_smtp_server(relay) as port:
 
@@ -295,7 +295,7 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
         assert send(NOW) == ["staff 2 changed settings: sender.address, sender.reply_to"]
         (email,) = relay.taken
         assert (str(email["From"]), email["Reply-To"]) == (
-            '"HLS.Today" <digest.news.example.org>',
+            '"HLS.Today" <digest@news.example.org>',
             "editors@news.example.org",
         )
         send(NOW + timedelta(hours=1))
@@ -307,7 +307,7 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
             assert session.scalars(states).one() == DeliveryState.WAITING
             found = find_attention(session, NOW + timedelta(days=5), filed.install.settings.file)
         assert [finding.sentence for finding in found if finding.kind == "undelivered-warnings"] != []
-        submit(admin, "sender", address="digest.news.example.org")
+        submit(admin, "sender", address="digest@news.example.org")
         assert "staff 2 changed settings: wordings.consent" in send(NOW + timedelta(days=6)) + send(
             NOW + timedelta(days=7)
         )

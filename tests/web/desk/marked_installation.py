@@ -28,8 +28,8 @@ from digest.app.editions.mail_gallery import READER_MAILS, STAFF_MAILS
 from digest.app.sending import background
 from digest.app.sending import control as sending
 from digest.app.settings.setting_changes import EDITABLE_TABLES
-from digest.deliver.events import payloads
 from digest.deliver.events.mailbox import incoming_mail
+from digest.deliver.inbound import payloads
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.queries import find_edition
 from digest.installation import hold

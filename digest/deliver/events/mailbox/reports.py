@@ -16,7 +16,7 @@ from digest.deliver.events.failure_causes import (
     parse_reply_codes,
 )
 from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, read_mailbox
-from digest.deliver.providers.base import scrub_addresses
+from digest.deliver.events.replies import scrub_addresses
 
 _DELIVERY_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
 _FEEDBACK_TYPES = ("message/feedback-report",)

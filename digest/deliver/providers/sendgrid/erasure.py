@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from digest.deliver.providers.base import scrub_addresses
+from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.providers.kind import ErasureOutcome
 from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse, describe_api_failure, open_api
 from digest.settings import Settings

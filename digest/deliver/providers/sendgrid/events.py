@@ -11,7 +11,7 @@ from typing import Any
 
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts, is_refusal, parse_delivery_id
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes, parse_reply_codes
-from digest.deliver.providers.base import scrub_addresses
+from digest.deliver.events.replies import scrub_addresses
 
 REPORTED_BY = "sendgrid"
 IGNORED_EVENTS = frozenset({"open", "click"})  # tracking is off; were it on, they would still not be stored

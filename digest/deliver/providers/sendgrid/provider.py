@@ -10,14 +10,8 @@ from typing import Any
 
 from digest.deliver.compose.headers import mailbox_value
 from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate
-from digest.deliver.providers.base import (
-    BatchOutcome,
-    HandoverMarks,
-    HandoverResult,
-    MessageOutcome,
-    OutgoingMessage,
-    scrub_addresses,
-)
+from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.providers.base import BatchOutcome, HandoverMarks, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.sendgrid.api import STEP_TIMEOUT, SendGridApi, SendGridResponse
 from digest.edition.rendering.slot_marks import SlotMarks
 

@@ -7,13 +7,13 @@ from functools import cached_property
 
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.providers.base import (
     BatchOutcome,
     HandoverMarks,
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
-    scrub_addresses,
     stopped_batch,
 )
 from digest.deliver.providers.certificates import read_certificate_end

@@ -1,0 +1,1 @@
+"""Deliveries that a run has claimed, and how far each one is."""

@@ -1,0 +1,1 @@
+"""Transactional email: queueing, wording, and sending."""

@@ -26,8 +26,9 @@ from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
+from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
-from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider, scrub_addresses
+from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_dead_runs
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery

@@ -1,0 +1,1 @@
+"""One run of an edition, from its first claim to its last result."""

@@ -1,0 +1,1 @@
+"""The list's pages: subscribers, imports, exports, and growth."""

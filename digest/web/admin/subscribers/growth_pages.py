@@ -25,7 +25,7 @@ def show_growth() -> str:
     now = context.clock()
     view, today = view_growth(context.installation, current_actor(), now=now), now.astimezone(context.zone).date()
     return render_template(
-        "web/admin/growth.html",
+        "web/admin/subscribers/growth.html",
         view=view,
         title=describe_growth(view.readers[-1][1] if view.readers else 0, view.readers_before(7)),
         counted_on=day_seen_from(view.readers[-1][0], today) if view.readers else "",

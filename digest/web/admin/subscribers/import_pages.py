@@ -164,7 +164,7 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
     now = context.clock()
     taken_back = request.args.get("taken_back", "")
     return render_template(
-        "web/admin/imports.html",
+        "web/admin/subscribers/imports.html",
         uploads=context.uploads.list_all(context.installation, actor, now=now),
         view=lists.view_imports(context.installation, actor, now=now),
         words=import_words,
@@ -177,7 +177,7 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
 def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> str:
     settings: dict[str, Any] = {"meanings": list(ColumnMeaning), "statuses": list(RowStatus)}
     return render_template(
-        "web/admin/upload.html",
+        "web/admin/subscribers/upload.html",
         upload=upload,
         words=import_words,
         has_outcomes=uploads.has_row_outcomes(upload),

@@ -56,7 +56,9 @@ def _read_pieces(file: IO[str]) -> Iterator[str]:
 
 
 def _export_page(*, refusal: RefusalError | None = None) -> str:
-    return render_template("web/admin/export.html", refusal=refusal, form=request.form, own_people=OWN_PEOPLE)
+    return render_template(
+        "web/admin/subscribers/export.html", refusal=refusal, form=request.form, own_people=OWN_PEOPLE
+    )
 
 
 @admin_pages.get("/readers/ask")
@@ -93,7 +95,7 @@ def _asking_page(*, refusal: RefusalError | None = None) -> str:
     context, asked = web_context(), request.args.get("asked", "")
     candidates = lists.count_unverified_people(context.installation, current_actor(), now=context.clock())
     return render_template(
-        "web/admin/ask.html",
+        "web/admin/subscribers/ask.html",
         candidates=candidates,
         asked=int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 8 else None,
         first=min(FIRST_QUESTIONS, candidates),
@@ -121,5 +123,5 @@ def allow_address() -> ResponseReturnValue:
 
 def _allowing_page(*, refusal: RefusalError | None = None) -> str:
     return render_template(
-        "web/admin/allow.html", refusal=refusal, form=request.form, done=request.args.get("done") == "yes"
+        "web/admin/subscribers/allow.html", refusal=refusal, form=request.form, done=request.args.get("done") == "yes"
     )

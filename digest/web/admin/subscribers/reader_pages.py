@@ -74,7 +74,7 @@ def render_reader_list(*, refusal: RefusalError | None = None, at_fault: str = "
         now=now,
     )
     return render_template(
-        "web/admin/readers.html",
+        "web/admin/subscribers/readers.html",
         view=view,
         query=query,
         words=reader_words,

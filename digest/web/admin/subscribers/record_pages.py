@@ -87,7 +87,7 @@ def _record_page(number: int, *, refusal: RefusalError | None = None, done: str 
     except UnknownPersonError:
         abort(404, "No reader has this number.")
     return render_template(
-        "web/admin/reader.html",
+        "web/admin/subscribers/reader.html",
         record=record,
         words=reader_words,
         zone=context.zone,
@@ -143,7 +143,7 @@ def show_address(number: int) -> ResponseReturnValue:
 def _reason_page(number: int, *, refusal: RefusalError | None = None) -> str:
     _check_reader(number)
     return render_template(
-        "web/admin/look.html", number=number, reasons=LOOK_REASONS, typed=request.form, refusal=refusal
+        "web/admin/subscribers/look.html", number=number, reasons=LOOK_REASONS, typed=request.form, refusal=refusal
     )
 
 
@@ -195,7 +195,12 @@ def _check_reader(number: int) -> None:
 def _act_page(number: int, act: str, *, refusal: RefusalError | None = None) -> str:
     _check_reader(number)
     return render_template(
-        "web/admin/reader_act.html", number=number, act=act, words=RECORD_ACTS[act], refusal=refusal, form=request.form
+        "web/admin/subscribers/reader_act.html",
+        number=number,
+        act=act,
+        words=RECORD_ACTS[act],
+        refusal=refusal,
+        form=request.form,
     )
 
 
@@ -203,7 +208,7 @@ def _act_page(number: int, act: str, *, refusal: RefusalError | None = None) -> 
 def ask_how_to_answer(number: int) -> ResponseReturnValue:
     """Say how a reader's request for their data can be answered."""
     _check_reader(number)
-    return render_template("web/admin/data_request.html", number=number)
+    return render_template("web/admin/subscribers/data_request.html", number=number)
 
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/request/<any(mail, html, json):form>")
@@ -270,4 +275,4 @@ def _read_evidence() -> ConsentEvidence:
 
 
 def _adding_page(*, refusal: RefusalError | None = None) -> str:
-    return render_template("web/admin/add_reader.html", refusal=refusal, form=request.form)
+    return render_template("web/admin/subscribers/add_reader.html", refusal=refusal, form=request.form)

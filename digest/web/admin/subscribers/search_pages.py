@@ -40,7 +40,7 @@ def show_search(name: str) -> ResponseReturnValue:
         context.installation, current_staff(), search.found, now=context.clock()
     )
     page = render_template(
-        "web/admin/search.html",
+        "web/admin/subscribers/search.html",
         name=name,
         search=search,
         stage=stage,

@@ -72,7 +72,7 @@ def _silence_page(
     refusal: RefusalError | None = None,
 ) -> str:
     return render_template(
-        "web/admin/silent.html",
+        "web/admin/subscribers/silent.html",
         offered=OFFERED_YEARS,
         years=years,
         silent=silent,

@@ -27,7 +27,7 @@ def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
     """Say why a note was not taken, or is not there any more, and lead back."""
     name = (request.view_args or {})["name"]
     back = url_for("desk.review", name=name)
-    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 409
+    return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
 
 
 @approval_pages.app_context_processor
@@ -106,7 +106,7 @@ def show_version(name: str, number: int) -> ResponseReturnValue:
     signed = [(name_actor(s.actor, overview.names), s.at) for s in version.signatures]
     ended_by = name_actor(version.ended_by, overview.names) if version.ended_by else ""
     return render_template(
-        "web/desk/version.html",
+        "web/desk/approval/version.html",
         edition=overview.edition,
         version=version,
         versions=overview.versions,

@@ -138,7 +138,7 @@ def _render_page(query: CalendarQuery, *, follows: str = "", refusal: str = "") 
     rule = context.settings.file.schedule.release_rule
     usual = describe_release_days(rule)
     return render_template(
-        "web/desk/calendar.html",
+        "web/desk/calendar/calendar.html",
         rows=build_calendar_rows(entries, context.zone, staff.read_display_names(context.installation)),
         sentence=calendar_sentence(entries, context.zone),
         usual=usual if rule.period else f"{usual}, {clock_time(datetime.combine(date.min, rule.at))}",

@@ -1,0 +1,1 @@
+"""An edition's page at the desk, and every action on it."""

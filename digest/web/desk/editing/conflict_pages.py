@@ -105,7 +105,7 @@ def show_conflicts(name: str, refused: Sequence[RefusedWrite], *, saved: Sequenc
         for pair in outline.pairs
     ]
     return render_template(
-        "web/desk/edit_conflict.html",
+        "web/desk/editing/edit_conflict.html",
         name=name,
         state=state,
         outline=outline,

@@ -25,7 +25,9 @@ def _corrections_page(name: str, *, refusal: str = "") -> str:
     desk = corrections.view_corrections(web_context().installation, name)
     chosen = request.values.get("story", "")
     story = next((one for one in desk.stories if one.url == chosen), None)
-    return render_template("web/desk/corrections.html", desk=desk, story=story, form=request.form, refusal=refusal)
+    return render_template(
+        "web/desk/editing/corrections.html", desk=desk, story=story, form=request.form, refusal=refusal
+    )
 
 
 @correction_pages.post("")
@@ -58,7 +60,11 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
     counted = context.recipient_counts.find_or_begin(context.installation, name, number, now=context.clock())
     is_done = counted.count.is_done  # before its numbers are read: a count that ends meanwhile is looked at once more
     page = render_template(
-        "web/desk/correction.html", counted=counted, is_done=is_done, refusal=refusal, viewer=current_actor().name
+        "web/desk/editing/correction.html",
+        counted=counted,
+        is_done=is_done,
+        refusal=refusal,
+        viewer=current_actor().name,
     )
     answer = make_response(page)
     if not is_done:
@@ -86,4 +92,4 @@ def answer_unknown_correction(error: CorrectionError) -> ResponseReturnValue:
     """Say that there is no such correction, and lead back."""
     name = (request.view_args or {})["name"]
     back = url_for("corrections.show_corrections", name=name)
-    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 404
+    return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 404

@@ -101,7 +101,7 @@ def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
     typed = [(key, TYPED_FIELDS[key], text) for key, text in fields if key in TYPED_FIELDS]
     has_text = any(text.strip() for _, _, text in typed)
     page = render_template(
-        "web/desk/edit_refused.html",
+        "web/desk/editing/edit_refused.html",
         name=name,
         why=str(error),
         back=edit_page_url(name),
@@ -128,7 +128,7 @@ def approved_meanwhile_page(back: str) -> str:
     news = describe_standing_news(approvals.read_approval_overview(context.installation, name), context.zone)
     left = {"csrf_token", "unapproved"}
     return render_template(
-        "web/desk/edit_approved.html",
+        "web/desk/approval/edit_approved.html",
         words=news.words,
         fields=[(key, value) for key, value in request.form.items(multi=True) if key not in left],
         has_file=any(file.filename for file in request.files.values()),
@@ -221,7 +221,7 @@ def render_edit_page(
     writer = create_edit_writer(state.arrangement, file.sections)
     last_own = state.find_last_own(actor)
     return render_template(
-        "web/desk/edit.html",
+        "web/desk/editing/edit.html",
         edition=view.edition,
         state=state,
         content=content,

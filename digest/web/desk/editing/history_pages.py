@@ -20,7 +20,7 @@ def answer_refused_act(error: EditRefusedError) -> ResponseReturnValue:
     name = (request.view_args or {})["name"]
     # Where the history itself cannot be shown, the edition is the way on.
     back = url_for("desk.edition" if request.method == "GET" else "history.show_history", name=name)
-    return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 409
+    return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
 
 
 @history_pages.errorhandler(UnseenApprovalError)
@@ -37,7 +37,7 @@ def show_history(name: str) -> ResponseReturnValue:
     sections = context.settings.file.sections
     page = tell_history(history, query, sections, context.zone, current_actor().name)
     return render_template(
-        "web/desk/history.html",
+        "web/desk/editing/history.html",
         edition=history.edition,
         state=history.state,
         can_change=history.can_change,

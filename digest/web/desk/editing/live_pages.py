@@ -68,7 +68,7 @@ def _tell_news(name: str) -> dict[str, object]:
 @live_pages.get("/keys")
 def show_keys() -> ResponseReturnValue:
     """Show what each key does, with the switch for single letters."""
-    return render_template("web/desk/keys.html", groups=KEY_GROUPS)
+    return render_template("web/desk/editing/keys.html", groups=KEY_GROUPS)
 
 
 @live_pages.post("/keys")

@@ -57,7 +57,7 @@ def answer_conflict(error: ApplicationError) -> ResponseReturnValue:
     context, name, mark = web_context(), (request.view_args or {})["name"], request.form.get("mark", "")
     row = page_views.read_edition(context.installation, name)
     stands = edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
-    page = render_template("web/desk/conflict.html", edition=row, why=str(error), mark=mark, stands=stands)
+    page = render_template("web/desk/editing/conflict.html", edition=row, why=str(error), mark=mark, stands=stands)
     return page, 409
 
 
@@ -83,7 +83,9 @@ def index() -> ResponseReturnValue:
             context.installation, "current", recent=context.recent_counts, now=context.clock()
         )
     except UnknownEditionError:
-        return render_template("web/desk/empty.html", sources=page_views.count_active_sources(context.installation))
+        return render_template(
+            "web/desk/edition/empty.html", sources=page_views.count_active_sources(context.installation)
+        )
     if view.edition.state is EditionState.SENDING and not request.args:
         return redirect(url_for("sending.show_sending", name=view.edition.name))
     return _edition_page(view)
@@ -114,7 +116,7 @@ def _edition_page(view: page_views.EditionView) -> str:
     )
     titles = {block.section.key: block.section.title for block in outline.blocks}
     return render_template(
-        "web/desk/edition.html",
+        "web/desk/edition/edition.html",
         edition=view.edition,
         outline=outline,
         checks=summarise_checks(view.findings, outline),
@@ -152,7 +154,9 @@ def frame(name: str, view: str) -> ResponseReturnValue:
             short=request.args.get("short") == "yes",
         )
         return preview_response(body.decode(), view, EditionContent.from_json(row.content))
-    response = Response(render_template("web/desk/inbox.html", edition=row, sender=context.settings.file.sender.name))
+    response = Response(
+        render_template("web/desk/edition/inbox.html", edition=row, sender=context.settings.file.sender.name)
+    )
     response.headers["Content-Security-Policy"] = STRICT_POLICY.replace(
         "frame-ancestors 'none'", "frame-ancestors 'self'"
     )
@@ -180,7 +184,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
     view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     return render_template(
-        "web/desk/approve.html",
+        "web/desk/approval/approve.html",
         edition=view.edition,
         checks=summarise_checks(view.findings if visited is None else visited, outline),
         visited=visited is not None,
@@ -249,7 +253,7 @@ def sent() -> ResponseReturnValue:
         context.installation, before=before, recent=context.recent_counts, now=context.clock()
     )
     return render_template(
-        "web/desk/sent.html",
+        "web/desk/sending/sent.html",
         rows=[(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed.editions],
         counted=() if before else page_views.read_counted_editions(context.installation),
         before=before,
@@ -289,7 +293,7 @@ def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: 
     tested = {result.email for result in report.tested} if report else set()
     members = sorted(sending.list_test_recipients(installation), key=lambda member: member.id != own)
     return render_template(
-        "web/desk/test.html",
+        "web/desk/sending/test.html",
         edition=row,
         members=members,
         chosen={str(m.id) for m in members if (m.email in tested if tested else m.id == own)},

@@ -35,10 +35,10 @@ def fetch_story(name: str) -> ResponseReturnValue:
         )
     except EditRefusedError as error:
         back = edit_page_url(name, "own", open="own", tab="stories")
-        return render_template("web/desk/edit_refused.html", name=name, why=str(error), back=back), 409
+        return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
     back = edit_page_url(name, story_anchor(found.story_url) if found.story_url else "")
     return render_template(
-        "web/desk/found_story.html",
+        "web/desk/editing/found_story.html",
         name=name,
         article={
             key: value

@@ -1,0 +1,1 @@
+"""Previews of an edition and of every email."""

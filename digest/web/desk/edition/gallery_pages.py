@@ -24,7 +24,7 @@ def show_mail(key: str) -> ResponseReturnValue:
     """Show one mail in one view beside the list of all."""
     mail = _find_mail(key)
     return render_template(
-        "web/desk/mails.html",
+        "web/desk/edition/mails.html",
         mail=mail,
         subject=mail_gallery.compose_subject(web_context().settings, mail.key),
         groups=(("Readers", mail_gallery.READER_MAILS), ("Staff", mail_gallery.STAFF_MAILS)),

@@ -27,7 +27,7 @@ def show_preview(name: str) -> ResponseReturnValue:
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
     html = editions.edition_bytes(installation, edition.name, "html", omit=omitted, short=is_short)
     return render_template(
-        "web/desk/preview.html",
+        "web/desk/edition/preview.html",
         edition=edition,
         sections=sections,
         omitted=omitted,

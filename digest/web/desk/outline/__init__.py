@@ -1,0 +1,1 @@
+"""An edition as values that the templates print. Pure."""

@@ -1,0 +1,1 @@
+"""Sending an edition at the desk."""

@@ -37,7 +37,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         zone=context.zone,
     )
     return render_template(
-        "web/desk/sending.html",
+        "web/desk/sending/sending.html",
         edition=view.edition,
         counts=view.counts,
         outline=outline,

@@ -32,7 +32,7 @@ from tests.deliver.mark_recorder import MarkRecorder
 LETTER = MessageTemplate(
     subject="Hello \u2014 there",
     sender_name="Desk",
-    sender_address="digest.news.example.org",
+    sender_address="digest@news.example.org",
     reply_to="editors@news.example.org",
     text=SlottedText.from_parts(["text ", LEAVE_SLOT, "\n"]),
     html=SlottedText.from_parts(["<p>", LEAVE_SLOT, "</p>"]),

@@ -83,7 +83,7 @@ def test_replies_that_arrive_together_mean_what_they_mean_singly(
 def test_delivery_reports_are_asked_for_by_id_where_the_server_can_give_them() -> None:
     with ScriptedSmtpServer({}, b"DSN") as server:
         send_through(server)
-    assert b"MAIL FROM:<digest.news.example.org> RET=HDRS ENVID=" + b"d" * 26 + b"\r\n" in server.received_lines
+    assert b"MAIL FROM:<digest@news.example.org> RET=HDRS ENVID=" + b"d" * 26 + b"\r\n" in server.received_lines
     assert b"RCPT TO:<ada@example.org> NOTIFY=FAILURE\r\n" in server.received_lines
 
 

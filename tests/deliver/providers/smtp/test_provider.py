@@ -120,7 +120,7 @@ def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str)
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ({"MAIL": [b"550 5.1.8 who are you <digest.news.example.org>"]}, "refuses the sender: 550 5.1.8"),
+        ({"MAIL": [b"550 5.1.8 who are you <digest@news.example.org>"]}, "refuses the sender: 550 5.1.8"),
         ({"RCPT": [b"530 5.7.0 authentication required"]}, "wants a sign-in"),
         ({"GREETING": [b"554 no service"]}, "no connection"),
         ({"GREETING": [None]}, "no connection"),
@@ -176,7 +176,7 @@ def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
         assert results_of(provider.send_batch([outgoing_message()], MarkRecorder())) == [ACCEPTED]
         provider.close()
     ((sender, to, content),) = box.messages
-    assert (sender, to) == ("digest.news.example.org", ["ada@example.org"])
+    assert (sender, to) == ("digest@news.example.org", ["ada@example.org"])
     assert content == outgoing_message().to_bytes()
 
 
@@ -264,7 +264,7 @@ def test_an_edition_goes_out_with_one_recipient_amessage(
     assert len(box.messages) == 40
     assert len(box.peers) <= connections
     for sender, (to,), content in box.messages:
-        assert sender == "digest.news.example.org"
+        assert sender == "digest@news.example.org"
         assert str(arrived(content)["To"]) == to
         assert content.count(b"@example.org") == 1
 

@@ -123,7 +123,7 @@ def test_the_message_says_what_its_headers_must(world: DeliverySetup, arrived: A
     message = arrived(_files(world)[0].read_bytes())
     assert message["Subject"] == "Ports reopen \u2014 and six more stories"
     assert str(message["Date"]) == "Fri, 20 Nov 2026 06:00:00 -0500"
-    assert str(message["From"]) == '"HLS.Today" <digest.news.example.org>'
+    assert str(message["From"]) == '"HLS.Today" <digest@news.example.org>'
     assert message["Precedence"] == "bulk"
     assert message["List-Post"] == "NO"
     assert str(message["Message-ID"]).startswith(f"<{EDITION_NAME}.")

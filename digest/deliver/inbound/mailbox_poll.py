@@ -15,9 +15,9 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.events import payloads
-from digest.deliver.events.mailbox import imap, incoming_mail
+from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.events.mailbox.leave_requests import LeaveRequest
+from digest.deliver.inbound import imap, payloads
 from digest.settings import BounceMailboxSettings
 from digest.store.delivery_models import Delivery, InstallationState
 from digest.store.engine import Database

@@ -3,7 +3,7 @@
 import re
 
 from digest.collect.documents.parsed_document import DocumentKind, ParseError
-from digest.collect.parsers.xml_repair import root_offset
+from digest.collect.parsers.markup.xml_repair import root_offset
 
 _ROOT_ELEMENT = re.compile(r"<(?:[A-Za-z_][\w.-]{0,40}:)?([A-Za-z_][\w.-]{0,40})(?=[\s/>])")
 _ROOT_KINDS = {

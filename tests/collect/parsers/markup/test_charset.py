@@ -6,7 +6,7 @@ import pytest
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.charset import decode_document
+from digest.collect.parsers.markup.charset import decode_document
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TEXTS = {

@@ -14,13 +14,13 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
 from digest.deliver.control import installation_hold
-from digest.deliver.events import payloads
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.events.mailbox import poll
-from digest.deliver.events.mailbox.imap import MAX_MESSAGE_BYTES, MailboxError
 from digest.deliver.events.mailbox.incoming_mail import IgnoreReason
-from digest.deliver.events.mailbox.poll import MailboxPoller, PollResult
-from digest.deliver.events.payloads import apply_stored_payloads
+from digest.deliver.inbound import mailbox_poll as poll
+from digest.deliver.inbound import payloads
+from digest.deliver.inbound.imap import MAX_MESSAGE_BYTES, MailboxError
+from digest.deliver.inbound.mailbox_poll import MailboxPoller, PollResult
+from digest.deliver.inbound.payloads import apply_stored_payloads
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
-from digest.deliver.providers.base import scrub_addresses
+from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.providers.certificates import read_certificate_end
 from digest.settings import BounceMailboxSettings
 from subscribers.errors import ApplicationError

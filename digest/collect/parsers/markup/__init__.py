@@ -1,0 +1,1 @@
+"""Reading the markup that documents are written in: character sets, XML, JSON-LD, and plain text."""

@@ -1,0 +1,1 @@
+"""What comes back: stored payloads and the bounce mailbox."""
