@@ -82,7 +82,7 @@ def propose_edition(
         WeekStatistics.from_stories(stories, now),
         compile_topic_rules(select.topics),
         compile_place_rules(select.home_country, tuple(select.home_agencies)),
-        select.weights,
+        dict(select.weights),
         _effective_pins(select),
         topic_overrides,
         frozenset(select.borderless_topics),

@@ -3,8 +3,9 @@
 from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, create_model
 
+from digest.scoring_terms import SCORING_TERMS
 from digest.settings import values
 from digest.settings.concerns import Concern
 from digest.timetable import ScheduleRule, parse_schedule_rule
@@ -182,17 +183,22 @@ class SourceSettings(values.SettingsTable):
     default_topic: str = Field(default="", max_length=100)
 
 
-class RankingWeights(values.SettingsTable):
+class RankingWeights(
+    create_model(  # type: ignore[misc]  # its fields are the declared scoring terms
+        "DeclaredWeights",
+        __base__=values.SettingsTable,
+        **{
+            term.name: (
+                float,
+                Field(default=term.weight, ge=term.bounds.least, le=term.bounds.most, description=term.words),
+            )
+            for term in SCORING_TERMS.values()
+        },
+    )
+):
     """How much each term of a story's score counts; they are renormalised where a term is unknown."""
 
     concern: ClassVar = Concern.NONE
-
-    coverage: float = Field(default=0.40, ge=0)
-    readership: float = Field(default=0.25, ge=0)
-    editorial: float = Field(default=0.20, ge=0)
-    topic: float = Field(default=0.15, ge=0)
-    freshness: float = Field(default=0.10, ge=0)
-    proximity: float = Field(default=0.15, ge=0)
 
 
 HOME_AGENCIES = (

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digest.scoring_terms import MOST_READ_NOTE
 from digest.select.places import compile_place_rules
-from digest.select.ranking import MOST_READ_NOTE, StoryRanking, WeekStatistics, count_independent_publishers
+from digest.select.ranking import PENALTY_TERM, SOURCE_TERM, StoryRanking, WeekStatistics, count_independent_publishers
 from digest.select.topics import compile_topic_rules
-from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, TermName
+from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story
 from digest.settings import RankingWeights, SelectionSettings
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -31,11 +32,11 @@ def article(
 def ranking(*stories: Story, weights: RankingWeights | None = None, pins: frozenset[str] = frozenset()) -> StoryRanking:
     week = WeekStatistics.from_stories(stories, NOW)
     borderless, local = frozenset(SELECT.borderless_topics), frozenset(SELECT.local_topics)
-    return StoryRanking(week, RULES, PLACES, weights or RankingWeights(), pins, {}, borderless, local)
+    return StoryRanking(week, RULES, PLACES, dict(weights or RankingWeights()), pins, {}, borderless, local)
 
 
-def term(scored: ScoredStory, name: TermName) -> ScoreTerm:
-    return next(t for t in scored.terms if t.name is name)
+def term(scored: ScoredStory, name: str) -> ScoreTerm:
+    return next(t for t in scored.terms if t.name == name)
 
 
 def of_three() -> Story:
@@ -47,21 +48,21 @@ def test_coverage_counts_publishers_against_those_of_the_week() -> None:
     alone = Story(article("Delta", "Data breach at a bank"))
     rank = ranking(of_three(), alone)
     full, one = rank.score_story(of_three()), rank.score_story(alone)
-    assert term(full, TermName.COVERAGE).points > term(one, TermName.COVERAGE).points == 0
-    assert term(full, TermName.COVERAGE).note == "3 publishers of 4 this week"
+    assert term(full, "coverage").points > term(one, "coverage").points == 0
+    assert term(full, "coverage").note == "3 publishers of 4 this week"
 
 
 def test_a_copied_text_counts_once_and_the_note_says_so() -> None:
     wire = "Hackers shut the port of Harlow for two days, officials said on Monday"
     copied = Story(article("Alpha", "Port shut", summary=wire), (article("Beta", "Port shut", summary=wire),))
     assert count_independent_publishers(copied) == 1
-    assert "1 of them with another's text" in term(ranking(copied).score_story(copied), TermName.COVERAGE).note
+    assert "1 of them with another's text" in term(ranking(copied).score_story(copied), "coverage").note
 
 
 def test_without_readership_its_weight_goes_to_the_others() -> None:
     unread = ranking(of_three()).score_story(of_three())
-    assert TermName.READERSHIP not in {t.name for t in unread.terms}
-    assert term(unread, TermName.COVERAGE).points == 40.0  # 40 of 100, all publishers
+    assert "readership" not in {t.name for t in unread.terms}
+    assert term(unread, "coverage").points == 40.0  # 40 of 100, all publishers
 
 
 def test_reads_are_shrunk_so_that_a_fresh_story_is_not_punished_nor_a_spike_overrated() -> None:
@@ -77,9 +78,9 @@ def test_the_most_read_story_has_all_of_that_term() -> None:
     most = Story(article("Ours", "Ransomware one", own=True, views=900))
     least = Story(article("Ours", "Ransomware two", own=True, views=10))
     rank = ranking(most, least, of_three())
-    assert term(rank.score_story(most), TermName.READERSHIP) == ScoreTerm(TermName.READERSHIP, 20.0, MOST_READ_NOTE)
-    assert 0 < term(rank.score_story(least), TermName.READERSHIP).points < 19
-    assert term(rank.score_story(of_three()), TermName.READERSHIP).points == 0
+    assert term(rank.score_story(most), "readership") == ScoreTerm("readership", 20.0, MOST_READ_NOTE)
+    assert 0 < term(rank.score_story(least), "readership").points < 19
+    assert term(rank.score_story(of_three()), "readership").points == 0
 
 
 def test_an_editors_word_counts_all_and_an_official_source_half() -> None:
@@ -102,16 +103,16 @@ def test_freshness_halves_in_four_days() -> None:
 def test_a_story_without_a_topic_loses_half_unless_it_is_our_own() -> None:
     off, own = Story(article(title="Singer dies at 76")), Story(article(title="Singer dies at 76", own=True))
     assert (
-        term(ranking(off).score_story(off), TermName.PENALTY).note
+        term(ranking(off).score_story(off), PENALTY_TERM).note
         == "no topic of ours (-50%); next to nothing in it names the home country (-25%)"
     )
-    assert term(ranking(own).score_story(own), TermName.PENALTY).note == "none"
+    assert term(ranking(own).score_story(own), PENALTY_TERM).note == "none"
 
 
 def test_each_fault_is_named_and_takes_its_part_of_what_is_left() -> None:
     story = Story(article(title="Sponsored: ransomware defense", has_date=False))
     scored = ranking(story).score_story(story)
-    penalty = term(scored, TermName.PENALTY)
+    penalty = term(scored, PENALTY_TERM)
     assert penalty.note == "sponsored or a deal (-50%); no date (-30%)"
     before = sum(t.points for t in scored.terms if t is not penalty)
     assert penalty.points == pytest.approx(-before * 0.65, abs=0.01)
@@ -119,8 +120,8 @@ def test_each_fault_is_named_and_takes_its_part_of_what_is_left() -> None:
 
 def test_a_sources_weight_is_a_term_of_its_own_and_stays_within_the_bounds() -> None:
     plain, heavy = Story(article()), Story(article(weight=3.0))
-    assert term(ranking(plain).score_story(plain), TermName.SOURCE).points == 0
-    assert term(ranking(heavy).score_story(heavy), TermName.SOURCE).points == 20.0
+    assert term(ranking(plain).score_story(plain), SOURCE_TERM).points == 0
+    assert term(ranking(heavy).score_story(heavy), SOURCE_TERM).points == 20.0
     title = "US ransomware malware botnet phishing"
     top = Story(article(title=title, own=True, featured=True, days=0, weight=3.0), (article("Beta", title, days=0),))
     weights = RankingWeights(coverage=0)
@@ -139,14 +140,14 @@ def test_what_names_the_country_or_its_agencies_is_nearer_than_a_place_there_and
         "Flood repairs in Libya",
     )
     stories = [Story(article(title=title)) for title in titles]
-    points = [term(ranking(*stories, weights=weights).score_story(s), TermName.PROXIMITY).points for s in stories]
+    points = [term(ranking(*stories, weights=weights).score_story(s), "proximity").points for s in stories]
     assert points == [100.0, 100.0, 50.0, 0.0]
 
 
 def test_proximity_is_the_share_of_a_storys_articles() -> None:
     weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=1)
     story = Story(article(title="Flooding spreads"), (article("Beta", "Flooding spreads in Texas, FEMA says"),))
-    assert term(ranking(story, weights=weights).score_story(story), TermName.PROXIMITY).points == 50.0
+    assert term(ranking(story, weights=weights).score_story(story), "proximity").points == 50.0
 
 
 def test_news_from_abroad_loses_a_part_but_cyber_does_not() -> None:
@@ -155,31 +156,31 @@ def test_news_from_abroad_loses_a_part_but_cyber_does_not() -> None:
         Story(article(title="Ransomware hits a bank in Norway")),
     )
     assert (
-        term(ranking(abroad).score_story(abroad), TermName.PENALTY).note
+        term(ranking(abroad).score_story(abroad), PENALTY_TERM).note
         == "next to nothing in it names the home country (-25%)"
     )
     scored = ranking(cyber).score_story(cyber)
-    assert term(scored, TermName.PENALTY).note == "none"
-    assert term(scored, TermName.PROXIMITY).points > 0
+    assert term(scored, PENALTY_TERM).note == "none"
+    assert term(scored, "proximity").points > 0
 
 
 def test_an_aside_on_the_home_country_makes_no_news_of_it() -> None:
     others = tuple(article(f"Press{n}", "Typhoon hits Taiwan") for n in range(9))
     aside = Story(others[0], (*others[1:], article("Delta", "Typhoon hits Taiwan, U.S. ships leave")))
-    assert term(ranking(aside).score_story(aside), TermName.PENALTY).note.startswith("next to nothing in it names")
+    assert term(ranking(aside).score_story(aside), PENALTY_TERM).note.startswith("next to nothing in it names")
 
 
 def test_a_local_police_case_loses_a_part_and_a_federal_one_does_not() -> None:
     local = Story(article(title="Police officer shot at traffic stop in Ohio"))
     federal = Story(article(title="FBI agents arrest police officer in Ohio"))
-    assert term(ranking(local).score_story(local), TermName.PENALTY).note.startswith("a local case")
-    assert term(ranking(federal).score_story(federal), TermName.PENALTY).note == "none"
+    assert term(ranking(local).score_story(local), PENALTY_TERM).note.startswith("a local case")
+    assert term(ranking(federal).score_story(federal), PENALTY_TERM).note == "none"
 
 
 def test_what_was_told_before_it_happened_loses_a_part_once_it_is_over() -> None:
     fresh, stale = (Story(article(title="Hurricane Nadia nears Florida", days=d)) for d in (0.5, 2))
-    assert term(ranking(fresh).score_story(fresh), TermName.PENALTY).note == "none"
-    assert term(ranking(stale).score_story(stale), TermName.PENALTY).note == "told before it happened (-20%)"
+    assert term(ranking(fresh).score_story(fresh), PENALTY_TERM).note == "none"
+    assert term(ranking(stale).score_story(stale), PENALTY_TERM).note == "told before it happened (-20%)"
 
 
 def test_country_and_state_stand_with_the_story() -> None:
@@ -192,7 +193,7 @@ def test_an_unrelated_article_changes_no_other_storys_terms_but_those_held_again
     story, other = of_three(), Story(article("Delta", "Wildfire burns near Redding, California"))
     alone, beside = ranking(story).score_story(story), ranking(story, other).score_story(story)
     for before, after in zip(alone.terms, beside.terms, strict=True):
-        if before.name not in {TermName.COVERAGE, TermName.READERSHIP}:
+        if before.name not in {"coverage", "readership"}:
             assert before == after
 
 

@@ -1,6 +1,6 @@
 """A story written out, with summary, picture and who else reported it: for Featured and the operator's own sections."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -14,8 +14,8 @@ from digest.edition.kinds.section_kind import (
     plain_entry,
     with_summary,
 )
-from digest.select.ranking import MOST_READ_NOTE
-from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, TermName
+from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
+from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
 from subscribers.reader_language import ReaderLanguage, mark_message
 
 _NUMBER_WORDS = (
@@ -46,10 +46,11 @@ def explain_lead(scored: ScoredStory, language: ReaderLanguage) -> str:
 
     It names only what the score's terms hold: an editor's word, who reported it, how it was read, what it is about.
     """
+    notes = {term.note for term in scored.terms if term.points > 0}
     clauses = (
-        _editorial_clause(scored, language),
+        _editorial_clause(notes, language),
         _coverage_clause(scored, language),
-        _readership_clause(scored, language),
+        _readership_clause(notes, language),
     )
     parts = [clause for clause in clauses if clause]
     if len(parts) > 1 or len(scored.story.publishers) > 1:
@@ -65,15 +66,10 @@ def _join_clauses(parts: list[str], language: ReaderLanguage) -> str:
     return language.pgettext("the end of a list of clauses", "%(clauses)s, and %(last)s", clauses=clauses, last=last)
 
 
-def _term_note(scored: ScoredStory, name: TermName) -> str:
-    return next((t.note for t in scored.terms if t.name is name and t.points > 0), "")
-
-
-def _editorial_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
-    note = _term_note(scored, TermName.EDITORIAL)
-    if note.startswith("pinned"):
+def _editorial_clause(notes: Collection[str], language: ReaderLanguage) -> str:
+    if PINNED_NOTE in notes:
         return language.gettext("our editors chose it")
-    return language.gettext("our editors featured it") if note.startswith("featured") else ""
+    return language.gettext("our editors featured it") if FEATURED_NOTE in notes else ""
 
 
 def _coverage_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
@@ -94,10 +90,8 @@ def _coverage_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
     return language.gettext("%(number)s publishers carried it", number=spell_number(others + 1, language))
 
 
-def _readership_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
-    if _term_note(scored, TermName.READERSHIP) != MOST_READ_NOTE:
-        return ""
-    return language.gettext("readers opened it more than any other")
+def _readership_clause(notes: Collection[str], language: ReaderLanguage) -> str:
+    return language.gettext("readers opened it more than any other") if MOST_READ_NOTE in notes else ""
 
 
 def _topic_clause(scored: ScoredStory, language: ReaderLanguage) -> list[str]:
