@@ -5,6 +5,7 @@ reads and reports. All that others need is imported from here.
 """
 
 from digest.settings.edition import DEFAULT_SECTIONS as DEFAULT_SECTIONS
+from digest.settings.edition import SOURCE_SECTIONS as SOURCE_SECTIONS
 from digest.settings.edition import ApprovalSettings as ApprovalSettings
 from digest.settings.edition import PublicationSettings as PublicationSettings
 from digest.settings.edition import RankingWeights as RankingWeights

@@ -1,6 +1,6 @@
 """The tables of `digest.toml` that say what an edition is: whose it is, when it comes, what it is made of."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, create_model
@@ -160,6 +160,10 @@ class SponsorSettings(values.SettingsTable):
     url: Annotated[str, AfterValidator(values.check_web_address)]
 
 
+SourceSectionName = Literal["news", "products", "events", "opportunities"]
+SOURCE_SECTIONS: tuple[str, ...] = get_args(SourceSectionName)
+
+
 class SourceSettings(values.SettingsTable):
     """One place that articles come from.
 
@@ -174,7 +178,7 @@ class SourceSettings(values.SettingsTable):
     url: Annotated[str, AfterValidator(values.check_web_address)]
     name: values.SingleLine
     publisher: values.SingleLine
-    section: Literal["news", "products", "events", "opportunities"] = "news"
+    section: SourceSectionName = "news"
     weight: float = Field(default=1.0, ge=0.0, le=3.0)
     primary: bool = False
     own: bool = False

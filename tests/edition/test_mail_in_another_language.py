@@ -20,8 +20,8 @@ from digest.catalogues import load_language
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.edition_content import EarlierAppearance, EditionContent, LabelledBlock, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.section_kind import BUILT_IN_TOPICS, displayed_topic, write_deadline
-from digest.edition.kinds.story_entry import explain_lead
+from digest.edition.kinds.opportunities import write_deadline
+from digest.edition.kinds.story_entry import BUILT_IN_TOPICS, EntryPage, displayed_topic, explain_lead
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, ScoreTerm, Story
@@ -159,7 +159,7 @@ def test_no_entry_is_left_in_english(settings: Settings, kind: str) -> None:
         deadline=Deadline(date(2026, 12, 4)),
     )
     language, section_kind = settings.reader_language, SECTION_KINDS[kind]
-    (entry,) = section_kind.write_entries((PlacedStory(scored(article, 2)),), ZONE, language, {})
+    (entry,) = section_kind.write_entries((PlacedStory(scored(article, 2)),), EntryPage(ZONE, language))
     section = SectionSettings(key="some", title="Most read", kind=kind)  # type: ignore[arg-type]  # a name of the registry
     texts = (
         *texts_of(replace(entry, summary_origin=None)),
