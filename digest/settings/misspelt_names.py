@@ -40,15 +40,15 @@ def _find_table(path: KeyPath) -> type[BaseModel] | None:
     for step in path:
         if table is not None and isinstance(step, str):
             field = table.model_fields.get(step)
-            table = _find_model(field.annotation) if field else None
+            table = find_model(field.annotation) if field else None
     return table
 
 
-def _find_model(annotation: Any) -> type[BaseModel] | None:
+def find_model(annotation: Any) -> type[BaseModel] | None:
     """Find the model in an annotation such as `list[Model]` or `Model | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((model for part in get_args(annotation) if (model := _find_model(part))), None)
+    return next((model for part in get_args(annotation) if (model := find_model(part))), None)
 
 
 def _has_key(table: str, key: str) -> bool:
