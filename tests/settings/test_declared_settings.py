@@ -4,6 +4,7 @@ from difflib import unified_diff
 from typing import Literal
 
 import pytest
+from pydantic import BaseModel
 
 from digest.settings.values import SettingsTable, file_setting, setting
 from tests.tools.write_settings import GUIDE, SAMPLE, find_undescribed, list_tables, write_guide, write_sample
@@ -43,8 +44,11 @@ class PlantedUndocumentedTable(SettingsTable):
 
 
 def test_what_lacks_its_words_is_named() -> None:
-    tables = [("planted", PlantedTable, False), ("bare", PlantedUndocumentedTable, False)]
-    assert find_undescribed(iter(tables)) == [
+    tables: list[tuple[str, type[BaseModel], bool]] = [
+        ("planted", PlantedTable, False),
+        ("bare", PlantedUndocumentedTable, False),
+    ]
+    assert find_undescribed(tables) == [
         *("planted.plain: description", "planted.undescribed: description"),
         *("planted.chosen: words for 'some'", "planted.chosen: words for 'none'"),
         "[bare]: docstring",

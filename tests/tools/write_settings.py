@@ -8,7 +8,7 @@ A setting is declared once, in `digest/settings`, with `setting` or `file_settin
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -61,7 +61,7 @@ def list_settings(table: type[BaseModel]) -> dict[str, FieldInfo]:
     return {name: field for name, field in table.model_fields.items() if not find_model(field.annotation)}
 
 
-def find_undescribed(tables: Iterator[tuple[str, type[BaseModel], bool]]) -> list[str]:
+def find_undescribed(tables: Iterable[tuple[str, type[BaseModel], bool]]) -> list[str]:
     """Name the tables without a docstring, and the settings without a description or without words for a choice."""
     missing = []
     for path, table, _ in tables:
