@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test test-postgresql lint types audit bench soak pictures look messages settings pins wheel clean
+.PHONY: help demo serve test test-postgresql lint types audit size bench soak pictures look messages settings pins wheel clean
 help:            ## Show what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -42,6 +42,9 @@ types: $(VENV)/.stamp  ## Check types
 
 audit: $(VENV)/.stamp  ## Look the pinned dependencies up in a database of advisories (needs the internet)
 	@$(BIN)/python -m tests.tools.audit_dependencies
+
+size: $(VENV)/.stamp  ## Count the product's code by package, in tokens without comments, docstrings, and migrations
+	@$(BIN)/python -m tests.tools.measure_code
 
 bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
 	@$(BIN)/python -m benchmarks.bench
