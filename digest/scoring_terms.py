@@ -25,7 +25,7 @@ class WeightBounds(NamedTuple):
     most: float | None = None
 
 
-NOT_NEGATIVE = WeightBounds(0.0)
+NOT_NEGATIVE = WeightBounds(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def scoring_term(
         name: the key in `[select.weights]`, and the name that editors see.
         weight: the default.
         bounds: of the weight.
-        words: what the term counts, for the settings, their form, and their documentation.
+        words: a sentence on what the term counts, for the settings and their documentation.
 
     Raises:
         ValueError: the name is taken.
@@ -97,7 +97,7 @@ def scoring_term(
     return register
 
 
-@scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="how many publishers carried it")
+@scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="How many publishers carried it.")
 def coverage(story: StoryMeasures) -> TermShare:
     """Return 0 for one publisher, 1 for all of the week's; each doubling adds as much as the one before."""
     copied = story.publishers - story.independent_publishers
@@ -109,7 +109,7 @@ def coverage(story: StoryMeasures) -> TermShare:
     return TermShare(min(math.log(story.independent_publishers) / math.log(story.week_publishers), 1.0), note)
 
 
-@scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="how often the own site's page was read")
+@scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="How often your site's page about it was read.")
 def readership(story: StoryMeasures) -> TermShare | None:
     """Compare the logarithm of its reads a day with the week's highest."""
     best, highest = story.daily_reads, story.week_daily_reads
@@ -127,7 +127,7 @@ def readership(story: StoryMeasures) -> TermShare | None:
     "editorial",
     weight=0.20,
     bounds=NOT_NEGATIVE,
-    words="pinned or featured by the own site, or from an official source",
+    words="Whether your site pinned or featured it, or an official source published it.",
 )
 def editorial(story: StoryMeasures) -> TermShare:
     """Return 1 for an editor's decision, and a part of it for an official source."""
@@ -140,7 +140,7 @@ def editorial(story: StoryMeasures) -> TermShare:
     return TermShare(0.0, "neither featured nor from an official source")
 
 
-@scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="how clearly it is about homeland security")
+@scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="How clearly it's about homeland security.")
 def topic(story: StoryMeasures) -> TermShare:
     """Return how clearly its words are of its topic."""
     if not story.topic:
@@ -148,7 +148,7 @@ def topic(story: StoryMeasures) -> TermShare:
     return TermShare(story.topic_strength, f"{story.topic}: {', '.join(story.topic_words[:MAX_TOPIC_WORDS])}")
 
 
-@scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="newer first")
+@scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="How new it is.")
 def freshness(story: StoryMeasures) -> TermShare:
     """Halve with every half-life of the article that leads it."""
     whole = int(story.age_days)
@@ -160,7 +160,7 @@ def freshness(story: StoryMeasures) -> TermShare:
     "proximity",
     weight=0.15,
     bounds=NOT_NEGATIVE,
-    words="how many of its articles name the home country or an agency of it; a place there counts half",
+    words="How many of its articles name the home country or one of its agencies; a place there counts half.",
 )
 def proximity(story: StoryMeasures) -> TermShare:
     """Return the share of its articles about the home country, and more for a topic that knows no borders."""

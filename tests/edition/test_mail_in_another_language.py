@@ -26,8 +26,8 @@ from digest.edition.rendering.fragments import create_mail_environment, publicat
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, ScoreTerm, Story
 from digest.settings import SectionSettings, Settings
-from digest.settings.edition import PublicationSettings
 from digest.settings.model import SettingsFile
+from digest.settings.publication import PublicationSettings
 from subscribers.consent.preferences import Preferences, describe_preferences
 from tests.conftest import ROOT
 from tests.pseudo_language import find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue

@@ -33,15 +33,15 @@ MEASURES = StoryMeasures(
 
 def missing_parts(term: ScoringTerm) -> list[str]:
     """Name what a declaration lacks."""
-    row = f"| `{term.name}` | `{term.weight:.2f}` | {term.words} |"
-    line = rf"(?m)^# {term.name} = {term.weight:.2f} +# {re.escape(term.words.partition(';')[0])}$"
+    row = rf"(?m)^\| `{term.name}` \| `{term.weight:g}` \|[^|]+\| {re.escape(term.words)} \|$"
+    line = rf"(?m)^# {term.name} = {term.weight:g} +# {re.escape(term.words)}$"
     least, most = term.bounds
     parts = {
         "words": bool(term.words),
         "a default weight within its bounds": least <= term.weight <= (term.weight if most is None else most),
         "a docstring": bool(term.compute.__doc__),
-        f"its row in docs/settings.md: {row}": row in SETTINGS_PAGE,
-        "its line in digest/shipped.toml": bool(re.search(line, SHIPPED)),
+        "its row in docs/settings.md (make settings)": bool(re.search(row, SETTINGS_PAGE)),
+        "its line in digest/shipped.toml (make settings)": bool(re.search(line, SHIPPED)),
     }
     return [part for part, is_there in parts.items() if not is_there]
 
@@ -53,8 +53,7 @@ def test_a_term_has_words_bounds_and_documentation(name: str) -> None:
 
 def test_what_a_term_lacks_is_named() -> None:
     bare = ScoringTerm("silence", 2.0, NOT_NEGATIVE._replace(most=1.0), "", lambda _: None)
-    row = "its row in docs/settings.md: | `silence` | `2.00` |  |"
-    line = "its line in digest/shipped.toml"
+    row, line = "its row in docs/settings.md (make settings)", "its line in digest/shipped.toml (make settings)"
     assert missing_parts(bare) == ["words", "a default weight within its bounds", "a docstring", row, line]
 
 

@@ -37,13 +37,6 @@ def test_every_template_sets_each_look(template: str) -> None:
     assert named - {"lead"} == set(get_args(SectionLook)) - {"lead", "rows"}
 
 
-@pytest.mark.parametrize("name", SECTION_KINDS)
-def test_every_kind_is_documented(name: str) -> None:
-    row = re.search(r"(?m)^\| `kind` .*$", (ROOT / "docs/settings.md").read_text("utf-8"))
-    assert row
-    assert f"`{name}`" in row[0]
-
-
 def test_no_template_compares_a_kinds_name() -> None:
     found = [
         f.name
