@@ -1,5 +1,6 @@
 """A score is the sum of its terms, each of which says what it stands for."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,17 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.scoring_terms import MOST_READ_NOTE
+from digest.scoring_terms import MOST_READ_NOTE, SCORING_TERMS
 from digest.select.places import compile_place_rules
 from digest.select.ranking import PENALTY_TERM, SOURCE_TERM, StoryRanking, WeekStatistics, count_independent_publishers
 from digest.select.topics import compile_topic_rules
 from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story
-from digest.settings import RankingWeights, SelectionSettings
+from digest.settings import SelectionSettings
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 RULES = compile_topic_rules()
 SELECT = SelectionSettings()
 PLACES = compile_place_rules(SELECT.home_country, tuple(SELECT.home_agencies))
+
+
+def weights_of(**weights: float) -> dict[str, float]:
+    """Give every other term no weight."""
+    return dict.fromkeys(SCORING_TERMS, 0.0) | weights
+
+
+WEIGHTS = weights_of(coverage=0.40, readership=0.25, editorial=0.20, topic=0.15, freshness=0.10, proximity=0.15)
 
 
 def article(
@@ -29,10 +38,12 @@ def article(
     return replace(plain, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
-def ranking(*stories: Story, weights: RankingWeights | None = None, pins: frozenset[str] = frozenset()) -> StoryRanking:
+def ranking(
+    *stories: Story, weights: Mapping[str, float] | None = None, pins: frozenset[str] = frozenset()
+) -> StoryRanking:
     week = WeekStatistics.from_stories(stories, NOW)
     borderless, local = frozenset(SELECT.borderless_topics), frozenset(SELECT.local_topics)
-    return StoryRanking(week, RULES, PLACES, dict(weights or RankingWeights()), pins, {}, borderless, local)
+    return StoryRanking(week, RULES, PLACES, weights or WEIGHTS, pins, {}, borderless, local)
 
 
 def term(scored: ScoredStory, name: str) -> ScoreTerm:
@@ -86,7 +97,7 @@ def test_the_most_read_story_has_all_of_that_term() -> None:
 def test_an_editors_word_counts_all_and_an_official_source_half() -> None:
     official = Story(article(primary=True))
     featured = Story(article(own=True, featured=True))
-    weights = RankingWeights(coverage=0, readership=0, editorial=1, topic=0, freshness=0, proximity=0)
+    weights = weights_of(editorial=1)
     assert ranking(official, weights=weights).score_story(official).score == 50.0
     assert ranking(featured, weights=weights).score_story(featured).score == 100.0
     pinned = ranking(official, weights=weights, pins=frozenset({official.lead.url}))
@@ -94,7 +105,7 @@ def test_an_editors_word_counts_all_and_an_official_source_half() -> None:
 
 
 def test_freshness_halves_in_four_days() -> None:
-    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=1, proximity=0)
+    weights = weights_of(freshness=1)
     for days, points in ((0, 100.0), (4, 50.0), (8, 25.0)):
         story = Story(article(days=days))
         assert ranking(story, weights=weights).score_story(story).score == points
@@ -124,15 +135,15 @@ def test_a_sources_weight_is_a_term_of_its_own_and_stays_within_the_bounds() -> 
     assert term(ranking(heavy).score_story(heavy), SOURCE_TERM).points == 20.0
     title = "US ransomware malware botnet phishing"
     top = Story(article(title=title, own=True, featured=True, days=0, weight=3.0), (article("Beta", title, days=0),))
-    weights = RankingWeights(coverage=0)
+    weights = WEIGHTS | {"coverage": 0.0}
     assert ranking(top, weights=weights).score_story(top).score == 100.0
     low = Story(article(weight=0.0, title="Singer dies", days=60))
-    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=1, freshness=0, proximity=0)
+    none = weights_of(topic=1)
     assert ranking(low, weights=none).score_story(low).score == 0.0
 
 
 def test_what_names_the_country_or_its_agencies_is_nearer_than_a_place_there_and_that_than_nothing() -> None:
-    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=1)
+    weights = weights_of(proximity=1)
     titles = (
         "FEMA pays for flood repairs",
         "U.S. flood repairs begin",
@@ -145,7 +156,7 @@ def test_what_names_the_country_or_its_agencies_is_nearer_than_a_place_there_and
 
 
 def test_proximity_is_the_share_of_a_storys_articles() -> None:
-    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=1)
+    weights = weights_of(proximity=1)
     story = Story(article(title="Flooding spreads"), (article("Beta", "Flooding spreads in Texas, FEMA says"),))
     assert term(ranking(story, weights=weights).score_story(story), "proximity").points == 50.0
 
@@ -198,7 +209,7 @@ def test_an_unrelated_article_changes_no_other_storys_terms_but_those_held_again
 
 
 def test_ties_go_to_the_earliest_and_then_to_the_url() -> None:
-    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=0)
+    none = weights_of()
     later, b, a = (Story(article(p, days=d)) for p, d in (("Alpha", 1), ("Beta", 2), ("Alef", 2)))
     ranked = ranking(later, b, a, weights=none).rank_stories([later, b, a])
     assert [s.story.lead.publisher for s in ranked] == ["Alef", "Beta", "Alpha"]
@@ -219,13 +230,13 @@ candidates = st.builds(
     weight=st.floats(0, 3),
     views=st.none() | st.integers(0, 10**7),
 )
-weights_ = st.builds(RankingWeights, coverage=part, readership=part, editorial=part, topic=part, freshness=part)
+weights_ = st.fixed_dictionaries(dict.fromkeys(SCORING_TERMS, part))
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(candidates, min_size=1, max_size=5), weights_)
 def test_the_score_is_exactly_the_sum_of_its_terms_and_within_0_and_100(
-    found: list[CandidateArticle], weights: RankingWeights
+    found: list[CandidateArticle], weights: dict[str, float]
 ) -> None:
     story = Story(found[0], tuple(found[1:]))
     scored = ranking(story, weights=weights).score_story(story)
