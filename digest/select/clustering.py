@@ -59,12 +59,16 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
             numbers, weights = holders[word]
             numbers.append(number)
             weights.append(vector[word])
-        others = [n for n in likely if texts[n].publisher != text.publisher]
-        same = [n for n in likely if texts[n].publisher == text.publisher]
-        for partners in (others, same):
+        for partners in _split_by_publisher(text.publisher, texts, likely):
             for earlier, similarity in _most_similar(text, texts, partners[:MAX_MEASURED_PAIRS]):
                 if similarity >= min_similarity:
                     yield earlier, number, similarity
+
+
+def _split_by_publisher(publisher: str, texts: Sequence[ClusterText], numbers: Sequence[int]) -> tuple[list[int], ...]:
+    """Return the texts of other publishers, and those of this one."""
+    others = [n for n in numbers if texts[n].publisher != publisher]
+    return others, [n for n in numbers if texts[n].publisher == publisher]
 
 
 def _heaviest_words(vector: WordVector) -> list[str]:
@@ -210,13 +214,18 @@ class AverageLinkage:
         self._neighbours: dict[int, set[int]] = defaultdict(set)
         self._heap: list[tuple[float, int, int]] = []
         for one, other, similarity in pairs:
-            first, last = sorted((cluster_of.get(one, one), cluster_of.get(other, other)))
-            if first != last and last not in self._neighbours[first]:
-                self._neighbours[first].add(last)
-                self._neighbours[last].add(first)
-                sizes = {len(self._clusters[n].members) for n in (first, last)}
-                mean = similarity if sizes == {1} else self._clusters[first].mean_similarity(self._clusters[last])
-                self._offer_join(first, last, mean)
+            self._pair_clusters(cluster_of.get(one, one), cluster_of.get(other, other), similarity)
+
+    def _pair_clusters(self, one: int, other: int, similarity: float) -> None:
+        """Note that two clusters are neighbors, by the similarity of an article of each."""
+        first, last = sorted((one, other))
+        if first == last or last in self._neighbours[first]:
+            return
+        self._neighbours[first].add(last)
+        self._neighbours[last].add(first)
+        a, b = self._clusters[first], self._clusters[last]
+        is_single = len(a.members) == len(b.members) == 1
+        self._offer_join(first, last, similarity if is_single else a.mean_similarity(b))
 
     def find_clusters(self) -> list[list[int]]:
         """Join the most similar clusters until none are like enough; ties go to those that stood first."""

@@ -70,18 +70,18 @@ class EarlierStories:
         if used := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {used.edition_called}"
         words = self._reader.read_text(article.title, article.summary).title_words
-        near = {u: None for word in sorted(words) for u in self._by_word.get(word, ())}
-        hits = [
-            u.story
-            for u in near
-            if jaccard_overlap(words, u.title_words) >= SAME_TITLE_OVERLAP
-            and is_near_duplicate(article.title, u.story.title, SAME_TITLE_OVERLAP)
-        ]
+        near = dict.fromkeys(u for word in sorted(words) for u in self._by_word.get(word, ()))
+        hits = [u.story for u in near if self._is_same_title(article, words, u)]
         hits = [used for used in hits if not self._is_new_text(article, used)]
         if not hits:
             return ""
         last = max(hits, key=lambda used: used.edition)
         return f"it was in {last.edition_called} under much the same title"
+
+    @staticmethod
+    def _is_same_title(article: CandidateArticle, words: frozenset[str], used: _IndexedStory) -> bool:
+        is_near = jaccard_overlap(words, used.title_words) >= SAME_TITLE_OVERLAP
+        return is_near and is_near_duplicate(article.title, used.story.title, SAME_TITLE_OVERLAP)
 
     def _is_new_text(self, article: CandidateArticle, earlier: UsedStory) -> bool:
         """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from digest.select.section_filler import NEWS_SECTION, SectionFiller
+from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
 
@@ -17,14 +17,16 @@ def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iter
     for kind in filler.kinds.values():
         if kind.source_section == source_section and (reason := kind.explain_unfit(scored, filler.now)):
             return reason
-    takers = [s for s in sections if filler.kinds[s.kind].source_section == source_section]
-    if source_section == NEWS_SECTION:
-        takers = [s for s in takers if filler.kinds[s.kind].capped]
+    takers = [s for s in sections if _may_take(filler.kinds[s.kind], source_section)]
     if not takers:
         return f"no section takes {source_section}"
     if source_section == NEWS_SECTION:
         return _explain_news_exclusion(scored, filler, takers)
     return f"{takers[-1].title} is full ({takers[-1].most})"
+
+
+def _may_take(kind: SectionPicker, source_section: str) -> bool:
+    return kind.source_section == source_section and (kind.capped or source_section != NEWS_SECTION)
 
 
 def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:

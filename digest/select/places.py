@@ -110,8 +110,12 @@ def _list_names(home_country: str, home_agencies: Iterable[str]) -> Iterator[tup
             yield division.name.split(",")[0], home_country, division.code
     for line in resources.files("digest").joinpath("places.tsv").read_text("utf-8").splitlines():
         if line and not line.startswith("#"):
-            name, country, state = (*line.split("\t"), "", "")[:3]
-            yield name, country, f"{country}-{state}" if state else ""
-            yield f"{name}s", country, f"{country}-{state}" if state else ""
+            yield from _list_everyday_names(*line.split("\t"))
     for agency in home_agencies:
         yield agency, home_country, ""
+
+
+def _list_everyday_names(name: str, country: str = "", state: str = "") -> Iterator[tuple[str, str, str]]:
+    code = f"{country}-{state}" if state else ""
+    yield name, country, code
+    yield f"{name}s", country, code

@@ -198,14 +198,7 @@ def _build_proposal(
     filler = outcome.filler
     in_edition = {s.story.lead.url for placed in filler.sections.values() for s in placed}
     in_edition |= {s.story.lead.url for under in filler.supporting.values() for s in under}
-    left_out = [
-        LeftOutStory(s, explain_exclusion(s, filler, sections))
-        for s in outcome.ranked
-        if s.story.lead.url not in in_edition
-    ]
-    left_out += [
-        LeftOutStory(filler.ranking.score_story(story), reason, admitted=False) for story, reason in outcome.refused
-    ]
+    left_out = _list_left_out(outcome, sections, in_edition)
     related = find_related_articles(
         filler.news_stories, _related_candidates(left_out, previous, filler.select.bans, in_edition), filler.similarity
     )
@@ -228,6 +221,17 @@ def _build_proposal(
         notes=notes,
         reserves=filler.list_reserves(sections, outcome.ranked),
     )
+
+
+def _list_left_out(
+    outcome: _SelectionOutcome, sections: Sequence[SectionSettings], in_edition: set[str]
+) -> list[LeftOutStory]:
+    filler = outcome.filler
+    passed_over = [scored for scored in outcome.ranked if scored.story.lead.url not in in_edition]
+    return [
+        *(LeftOutStory(scored, explain_exclusion(scored, filler, sections)) for scored in passed_over),
+        *(LeftOutStory(filler.ranking.score_story(story), reason, admitted=False) for story, reason in outcome.refused),
+    ]
 
 
 def _add_continuation(scored: ScoredStory, continuations: Mapping[str, Continuation]) -> ScoredStory:

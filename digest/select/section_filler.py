@@ -118,24 +118,25 @@ class SectionFiller:
         """Put the best further stories of a matter that is in under the story that tells it: one matter stands once."""
         least_score = MIN_SUPPORTING_SHARE * min((s.score for s in self._capped_stories), default=math.inf)
         for scored in ranked:
-            if (
-                scored.story.lead.section != NEWS_SECTION
-                or scored.story.lead.url in self._taken_urls
-                or not scored.topic
-                or scored.score < least_score
-            ):
+            main = self._find_main_story(scored) if self._may_support(scored, least_score) else None
+            if main is None:
                 continue
-            main = self.similarity.find_same_matter(scored, self._capped_stories)
-            if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.story.lead):
-                continue
-            if find_advisory(scored.story.lead) and find_advisory(main.story.lead):
-                continue  # two advisories are two matters, however alike their words
             under = self.supporting.setdefault(main.story.lead.url, [])
-            titles = [title_words(s.story.lead.title) for s in (main, *under)]
-            told = any(jaccard_overlap(title_words(scored.story.lead.title), t) >= SAME_TITLE_OVERLAP for t in titles)
-            if len(under) < MAX_SUPPORTING and not told:
+            if len(under) < MAX_SUPPORTING and not _is_title_told(scored, (main, *under)):
                 under.append(scored)
                 self._taken_urls.add(scored.story.lead.url)
+
+    def _may_support(self, scored: ScoredStory, least_score: float) -> bool:
+        lead = scored.story.lead
+        is_free = lead.section == NEWS_SECTION and lead.url not in self._taken_urls
+        return is_free and bool(scored.topic) and scored.score >= least_score
+
+    def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
+        """Find the story under which one may stand. Two advisories are two matters, however alike their words."""
+        main = self.similarity.find_same_matter(scored, self._capped_stories)
+        if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.story.lead):
+            return None
+        return None if find_advisory(scored.story.lead) and find_advisory(main.story.lead) else main
 
     def list_reserves(
         self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]
@@ -224,3 +225,8 @@ class SectionFiller:
         others = self.take_pinned(section, pool)
         for scored in others[: max(section.most - len(self.sections[section.key]), 0)]:
             self.take_story(section, scored)
+
+
+def _is_title_told(scored: ScoredStory, others: Iterable[ScoredStory]) -> bool:
+    words = title_words(scored.story.lead.title)
+    return any(jaccard_overlap(words, title_words(s.story.lead.title)) >= SAME_TITLE_OVERLAP for s in others)

@@ -133,23 +133,18 @@ def _cluster_articles(
     linked = decided.places
     pairs = []
     for first, other, similarity in find_similar_pairs(texts, BARE_FACTOR * min_similarity):
-        if alone[first] or alone[other] or _are_far_apart(articles[first], articles[other]):
+        if alone[first] or alone[other]:
             continue
-        if articles[first].publisher != articles[other].publisher:
+        one, later = articles[first], articles[other]
+        if abs(later.dated_at - one.dated_at) > MAX_STORY_SPAN:
+            continue
+        if one.publisher != later.publisher:
             pairs.append((first, other, similarity))
-        elif (
-            other not in twin_of
-            and linked.isdisjoint((first, other))
-            and _are_twins(articles[first], articles[other], reader.words)
-        ):
+        elif other not in twin_of and linked.isdisjoint((first, other)) and _are_twins(one, later, reader.words):
             twin_of[other] = twin_of.get(first, first)
-    first_only = [p for p in pairs if p[0] not in twin_of and p[1] not in twin_of]
+    first_only = [pair for pair in pairs if twin_of.keys().isdisjoint(pair[:2])]
     limits = ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds(), decided.together, decided.apart)
     return _add_twins(AverageLinkage(texts, first_only, limits).find_clusters(), twin_of)
-
-
-def _are_far_apart(first: CandidateArticle, other: CandidateArticle) -> bool:
-    return abs(other.dated_at - first.dated_at) > MAX_STORY_SPAN
 
 
 def _are_twins(first: CandidateArticle, other: CandidateArticle, words: WordReader) -> bool:

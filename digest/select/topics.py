@@ -178,11 +178,15 @@ class TopicRules:
         if mapped := _match_source_category(candidate):
             return mapped
         points, words_by_topic = self._weigh_topics(candidate)
-        order = {name: n for n, name in enumerate(self.topic_names)}
-        best = min(points, key=lambda t: (-round(points[t], 6), order.get(t, len(order)), t), default=None)
-        if best is None or points[best] < _MIN_POINTS - 1e-9:
+        best = self.find_best(points)
+        if not best or points[best] < _MIN_POINTS - 1e-9:
             return None
         return TopicMatch(best, round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(words_by_topic[best]))
+
+    def find_best(self, points: Mapping[str, float]) -> str:
+        """Return the topic with the most points; ties go to the first of the topics, then by name. Empty where there is none."""
+        order = {name: n for n, name in enumerate(self.topic_names)}
+        return min(points, key=lambda t: (-round(points[t], 6), order.get(t, len(order)), t), default="")
 
     def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[str, float], dict[str, list[str]]]:
         """Return the points of each topic that the article's words decide, and the words of all."""
@@ -379,20 +383,22 @@ def find_story_topic(
         topic_overrides: editors' corrections by the articles' URL: a topic, or "" for none. The lead's counts first. One that the
             rules don't name is an editor's own words, which nothing but their edit may show.
     """
-    listed = {"", *rules.topic_names}
-    corrected = next((topic_overrides[a.url] for a in story.members if topic_overrides.get(a.url) in listed), None)
-    if corrected is not None:
+    if (corrected := _find_correction(story, rules, topic_overrides)) is not None:
         return TopicMatch(corrected, 1.0, ("an editor's word",)) if corrected else None
-    matches = [(article, rules.match_topic(article)) for article in story.members]
     by_topic: dict[str, list[TopicMatch]] = defaultdict(list)
-    for article, match in matches:
-        if match:
+    for article in story.members:
+        if match := rules.match_topic(article):
             by_topic[match.topic].extend([match] * (2 if article is story.lead else 1))
-    voices = len(matches) + 1
+    voices = len(story.members) + 1
     if 3 * sum(map(len, by_topic.values())) < voices:
         return None
-    place = {name: n for n, name in enumerate(rules.topic_names)}
-    sums = {topic: round(math.fsum(m.strength for m in topic_matches), 6) for topic, topic_matches in by_topic.items()}
-    best = min(by_topic, key=lambda t: (-sums[t], place.get(t, len(place)), t))
-    words = dict.fromkeys(w for m in by_topic[best] for w in m.words)
+    sums = {topic: round(math.fsum(m.strength for m in matches), 6) for topic, matches in by_topic.items()}
+    best = rules.find_best(sums)
+    words = dict.fromkeys(word for match in by_topic[best] for word in match.words)
     return TopicMatch(best, round(math.fsum(sums.values()) / voices, 4), tuple(words))
+
+
+def _find_correction(story: Story, rules: TopicRules, topic_overrides: Mapping[str, str]) -> str | None:
+    listed = {"", *rules.topic_names}
+    corrections = (topic_overrides.get(article.url) for article in story.members)
+    return next((topic for topic in corrections if topic in listed), None)

@@ -241,7 +241,7 @@ def find_conflict(
         if edit.seq <= based_on:
             break
         for changed in _changed_edits(edit, edits):
-            if changed_aspect(changed.kind, changed.value) != aspect or not targets & set(
+            if changed_aspect(changed.kind, changed.value) != aspect or targets.isdisjoint(
                 map(resolve, changed.targets)
             ):
                 continue
@@ -260,7 +260,8 @@ def _changed_edits(edit: Edit, edits: Sequence[Edit]) -> list[Edit]:
     """Return the edits whose effect an edit changes: its own, or of those that it takes back."""
     if not edit.is_undo or edit.undoes is None:
         return [edit]
+    first = edit.undoes
     if edit.kind == EditKind.REVERT:
-        return [e for e in edits if edit.undoes < e.seq < edit.seq and not e.is_undo]
-    undone = next((e for e in edits if e.seq == edit.undoes and e.seq < edit.seq), None)
+        return [e for e in edits if first < e.seq < edit.seq and not e.is_undo]
+    undone = next((e for e in edits if first == e.seq < edit.seq), None)
     return _changed_edits(undone, edits) if undone else []

@@ -138,9 +138,14 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
             "Draft the edition again, or put DIGEST_BASE_URL back."
         )
         return
+    yield from _check_leave_links(examined, addresses[0])
+
+
+def _check_leave_links(examined: PreflightInput, address: str) -> Iterator[PreflightFinding]:
     bodies = {"html": examined.html, "text": examined.text}
     for kind, part in examined.parts.items():
-        if LEAVE_SLOT not in {slot for _, slot in part.slots} or addresses[0] not in bodies.get(kind, addresses[0]):
+        is_slotted = any(slot == LEAVE_SLOT for _, slot in part.slots)
+        if not is_slotted or address not in bodies.get(kind, address):
             yield error_finding(f"The {_PART_NAMES[kind]} doesn't have the unsubscribe link.")
 
 
