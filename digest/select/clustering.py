@@ -16,6 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from digest.select.text_similarity import ArticleText, WordVector, cosine_similarity, jaccard_overlap, sum_vectors
 
@@ -51,7 +52,8 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
     A text's pairs within its publisher do not crowd out those with others: each kind has its own bound.
     """
     probes = [_heaviest_words(text.text.vector) for text in texts]
-    holders: dict[str, tuple[list[int], list[float]]] = {word: ([], []) for words in probes for word in words}
+    probe_words = chain.from_iterable(probes)
+    holders: dict[str, tuple[list[int], list[float]]] = {word: ([], []) for word in probe_words}
     for number, text in enumerate(texts):
         vector = text.text.vector
         likely = _likely_partners({word: vector[word] for word in probes[number]}, holders, min_similarity)
@@ -135,8 +137,11 @@ class _ArticleCluster:
     def merge_with(self, other: "_ArticleCluster") -> "_ArticleCluster":
         by_publisher = dict(self.by_publisher)
         for name, (total, members) in other.by_publisher.items():
-            mine = by_publisher.get(name)
-            by_publisher[name] = (sum_vectors((mine[0], total)), mine[1] + members) if mine else (total, members)
+            if name in by_publisher:
+                own_total, own_members = by_publisher[name]
+                by_publisher[name] = (sum_vectors((own_total, total)), own_members + members)
+            else:
+                by_publisher[name] = (total, members)
         between, pairs = self._compare_publishers(other)
         return _ArticleCluster(
             members=self.members + other.members,
@@ -235,7 +240,8 @@ class AverageLinkage:
             if first in self._clusters and other in self._clusters and self._may_join(first, other):
                 self._join_clusters(first, other, new)
                 new += 1
-        members = {n: [n] for n in self._unpaired} | {n: cluster.members for n, cluster in self._clusters.items()}
+        members = {n: [n] for n in self._unpaired}
+        members |= {n: cluster.members for n, cluster in self._clusters.items()}
         return [members[n] for n in sorted(members)]
 
     def _single_cluster(self, n: int) -> _ArticleCluster:
@@ -292,7 +298,8 @@ class AverageLinkage:
         cluster = self._clusters.pop(first).merge_with(self._clusters.pop(other))
         self._clusters[new_number] = cluster
         self._factors[new_number] = cluster.threshold_factor(self._limits.min_similarity)
-        near = {n for n in self._neighbours.pop(first) | self._neighbours.pop(other) if n in self._clusters}
+        near = self._neighbours.pop(first) | self._neighbours.pop(other)
+        near &= self._clusters.keys()
         self._neighbours[new_number] = near
         for n in sorted(near):
             self._neighbours[n].add(new_number)

@@ -56,9 +56,8 @@ class EarlierStories:
         self._by_word: dict[str, list[_IndexedStory]] = {}
         # Those alone that `_is_new_text` may ask for; of two versions of one the order of arrival must not choose.
         used_urls = {used.url for used in previous.used_stories}
-        self._earlier_articles = {
-            a.url: a for a in sorted((a for a in previous.earlier_articles if a.url in used_urls), key=repr)
-        }
+        used_articles = (a for a in previous.earlier_articles if a.url in used_urls)
+        self._earlier_articles = {article.url: article for article in sorted(used_articles, key=repr)}
         for used in sorted(previous.used_stories, key=lambda used: used[:3]):
             self._by_url[used.url] = used
             indexed = _IndexedStory(used, title_words(used.title))

@@ -76,7 +76,8 @@ class PlaceRules:
 def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
     """Return what the first or a third of them hold, by frequency and then by name."""
     counts = Counter(place for held in places for place in held)
-    enough = [p for p, n in counts.items() if p in places[0] or n >= _MIN_SHARE * len(places)]
+    wanted = _MIN_SHARE * len(places)
+    enough = [place for place, count in counts.items() if place in places[0] or count >= wanted]
     return tuple(sorted(enough, key=lambda p: (-counts[p], p)))
 
 

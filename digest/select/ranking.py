@@ -100,12 +100,11 @@ class StoryRanking:
 
     def _weighted_terms(self, measures: StoryMeasures) -> list[tuple[str, int, str]]:
         """Return each known term's name, hundredths of a point, and note; an unknown one's weight goes to the others."""
-        known = [(name, found) for name, term in SCORING_TERMS.items() if (found := term.compute(measures))]
-        whole = math.fsum(self.weights[name] for name, _ in known)
-        return [
-            (name, round(10_000 * (self.weights[name] / whole if whole else 0.0) * share), note)
-            for name, (share, note) in known
-        ]
+        computed = {name: term.compute(measures) for name, term in SCORING_TERMS.items()}
+        known = {name: found for name, found in computed.items() if found}
+        whole = math.fsum(self.weights[name] for name in known) or math.inf
+        parts = {name: self.weights[name] / whole for name in known}
+        return [(name, round(10_000 * parts[name] * share), note) for name, (share, note) in known.items()]
 
     def _measure_story(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> StoryMeasures:
         week, about = self.week, topic or _NO_TOPIC
@@ -152,7 +151,7 @@ class StoryRanking:
 
 def ranking_order(scored: ScoredStory) -> tuple[float, datetime, str]:
     """Return the key by which stories stand: best score, then earliest, then URL."""
-    return (-scored.score, scored.story.lead.dated_at, scored.story.lead.url)
+    return (-scored.score, scored.lead.dated_at, scored.url)
 
 
 def count_independent_publishers(story: Story) -> int:

@@ -153,7 +153,8 @@ def _score_pairs(pairs: Sequence[tuple[str, ...]], group_by_url: Mapping[str, in
 
 def _read_label_sets(gold: Path) -> dict[str, LabelledStories]:
     content = read_labels(gold)
-    sets = {k: v for k, v in content.items() if isinstance(v, dict)} if isinstance(content, dict) else {}
+    named = content.items() if isinstance(content, dict) else ()
+    sets = {name: values for name, values in named if isinstance(values, dict)}
     if not sets:
         raise EvaluationError(f'{gold} holds no set of labels: {{"NAME": {{"stories": [[URL, …], …]}}}} is wanted.')
     return {name: _parse_label_set(gold, name, values) for name, values in sets.items()}
@@ -184,11 +185,12 @@ def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> Labell
 
 def measure_bcubed(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
     """Measure B-cubed of items that stand in the same places of both: the class by hand, and the group found."""
-    by_label, by_group, both = Counter(labels), Counter(groups), Counter(zip(labels, groups, strict=True))
+    by_label, by_group = Counter(labels), Counter(groups)
+    both = Counter(zip(labels, groups, strict=True)).items()
     number = len(labels) or 1
-    precision = sum(n * n / by_group[group] for (_, group), n in both.items()) / number
-    recall = sum(n * n / by_label[label] for (label, _), n in both.items()) / number
-    return PrecisionRecall(precision, recall)
+    precision = sum(count * count / by_group[group] for (_, group), count in both)
+    recall = sum(count * count / by_label[label] for (label, _), count in both)
+    return PrecisionRecall(precision / number, recall / number)
 
 
 def measure_pairs(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:

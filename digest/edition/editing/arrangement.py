@@ -52,7 +52,12 @@ class ArrangedStory:
     @property
     def url(self) -> str:
         """The canonical address of the article that leads it, by which edits name it."""
-        return self.original.story.lead.url
+        return self.original.url
+
+    @property
+    def supporting_urls(self) -> tuple[str, ...]:
+        """The canonical addresses of all articles of the stories under it."""
+        return tuple(article.url for under in self.supporting for article in under.original.story.members)
 
     @property
     def original_summary(self) -> StorySummary:
@@ -154,8 +159,8 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
         story = board.find_story(edit.target)
         stood_in = story.section if story else None
         idle_reason = board.apply_edit(edit)
-        came_up, came_first = tuple(board.came_up.get(edit.seq, ())), story is not None and board.stands_first(story)
-        unfilled = board.unfilled.get(edit.seq, "")
+        came_up, unfilled = tuple(board.came_up.get(edit.seq, ())), board.unfilled.get(edit.seq, "")
+        came_first = story is not None and board.stands_first(story)
         outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled))
     return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
 
@@ -189,9 +194,9 @@ def _read_arrangement(
         pictures=pictures,
         outcomes=outcomes,
         links=tuple(board.links),
-        story_names={a.url: s.story.lead.url for s in board.stories for a in s.story.members},
+        story_names={a.url: s.url for s in board.stories for a in s.story.members},
         given_blocks=tuple(_name_given_authors(grown, file)),
-        next_up={key: story.story.lead.url for key, story in following.items() if story},
+        next_up={key: story.url for key, story in following.items() if story},
         incomplete_reason=explain_shortage(_count_news(board), file.select.minimum),
     )
 
@@ -227,7 +232,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
         for s in board.list_in_state(StoryState.REMOVED)
         if (gone := s.removal)
     ]
-    return sorted(shelf, key=lambda removed: (-removed.edit.seq, removed.scored.story.lead.url))
+    return sorted(shelf, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> ArrangedStory:
@@ -250,7 +255,7 @@ def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> Arran
 
 
 def _with_picture(scored: ScoredStory, chosen: EditedPicture, pictures: dict[str, PictureCuts]) -> ScoredStory:
-    lead = scored.story.lead
+    lead = scored.lead
     cuts = None if chosen.hidden else chosen.cuts or pictures.get(lead.image or "")
     image = None
     if cuts:

@@ -114,7 +114,7 @@ class _PartFinder:
 
 
 def _headline_of(story: "ArrangedStory") -> str:
-    return story.texts.get(StoryField.HEADLINE, story.original.story.lead.title)
+    return story.texts.get(StoryField.HEADLINE, story.original.lead.title)
 
 
 def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:

@@ -96,6 +96,16 @@ class BoardStory:
         """Its articles."""
         return self.scored.story
 
+    @property
+    def lead(self) -> CandidateArticle:
+        """The article that leads it."""
+        return self.story.lead
+
+    @property
+    def url(self) -> str:
+        """The canonical URL of the article that leads it."""
+        return self.story.lead.url
+
     def hold_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
         """Give it other articles, or another lead."""
         self.scored = replace(self.scored, story=build_story_led_by(lead, others))

@@ -165,11 +165,10 @@ class RevertEffect:
 
 def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
     """Return what bringing back the state after the edit of a number changes."""
-    now, then = edits_in_force(edits), edits_in_force([e for e in edits if e.seq <= seq])
-    numbers_now, numbers_then = {e.seq for e in now}, {e.seq for e in then}
-    return RevertEffect(
-        tuple(e for e in now if e.seq not in numbers_then), tuple(e for e in then if e.seq not in numbers_now)
-    )
+    now = {e.seq: e for e in edits_in_force(edits)}
+    then = {e.seq: e for e in edits_in_force([e for e in edits if e.seq <= seq])}
+    taken_out = tuple(e for number, e in now.items() if number not in then)
+    return RevertEffect(taken_out, tuple(e for number, e in then.items() if number not in now))
 
 
 def find_chosen_urls(edits: Sequence[Edit]) -> frozenset[str]:

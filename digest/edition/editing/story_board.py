@@ -193,7 +193,7 @@ class StoryBoard:
         if main is story:
             return "a story cannot stand under itself"
         if main.state is not StoryState.PLACED:
-            return f"“{main.story.lead.title}” stands in no section"
+            return f"“{main.lead.title}” stands in no section"
         for moved in [story, *story.supporting]:
             self._take_away(moved)
             self._put_under(moved, main)
@@ -261,7 +261,7 @@ class StoryBoard:
         """Let a story come up in a section; return its address."""
         kind, placed = SECTION_KINDS[self.settings[section].kind], [s.scored for s in self.sections[section]]
         self._insert(story, section, kind.find_ordered_position(story.scored, placed))
-        return story.story.lead.url
+        return story.url
 
     # --- what a story is made of ---
 
@@ -318,7 +318,7 @@ class StoryBoard:
             BoardStory(
                 replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),
                 StoryState.LEFT_OUT,
-                reason=f"an editor split it from “{story.story.lead.title}”",
+                reason=f"an editor split it from “{story.lead.title}”",
                 related=story.related,
                 texts=story.give_texts(gone),
                 edits=[edit.seq],

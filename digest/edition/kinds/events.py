@@ -39,12 +39,12 @@ class EventSection(SectionKind):
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
         """Order by date."""
-        event = scored.story.lead
+        event = scored.lead
         return (event.starts_at or event.dated_at, event.url)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why an event is none to announce; empty when it may be."""
-        event = scored.story.lead
+        event = scored.lead
         if event.starts_at is None:
             return "it is an event without a date of its own"
         # An all-day event is a date, kept as noon UTC.
@@ -57,7 +57,7 @@ class EventSection(SectionKind):
 
     def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:
         """Write an event with its day and hour, its place, and what its source says of it."""
-        event = placed.scored.story.lead
+        event = placed.scored.lead
         about = (event.place or "", shorten_text(event.summary, SUMMARY_WORDS))
         when = _write_event_date(event, load_deadline_zone(event.event_zone) or page.zone, page.language)
         return replace(plain_entry(event), when=when, details=tuple(filter(None, about)))

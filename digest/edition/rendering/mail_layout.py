@@ -162,7 +162,8 @@ def describe_best(content: EditionContent, page: str, today: date) -> dict[str, 
         facts[name] = entry.headline
         facts[f"{name}_url"] = entry.url or page
         facts[f"{name}_note"] = " · ".join(filter(None, (entry.kicker, entry.source_and_date)))
-    deadline = next((d for d in sorted(_list_dated(content.sections), key=_date_order) if _is_due(d, today)), None)
+    due = (dated for dated in _list_dated(content.sections) if _is_due(dated, today))
+    deadline = min(due, key=_date_order, default=None)
     if deadline:
         facts |= {"deadline": deadline.entry.headline, "deadline_when": deadline.when.text}
         facts["deadline_url"] = deadline.entry.url or page
