@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts import code_apps, passkeys, passwords
@@ -20,9 +20,10 @@ from digest.settings.concerns import Concern
 from digest.store import staff_sessions
 from digest.store.account_models import CodeApp, Passkey, SignIn, StaffSession
 from digest.store.delivery_models import StaffMember
+from digest.store.staff_revocations import PASSWORD_SET
 from subscribers.errors import RefusalError
 
-SET_PASSWORD = Act("password or app set", Role.EDITOR, Concern.ACCOUNTS, "set their own password or authenticator app")
+SET_PASSWORD = Act(PASSWORD_SET, Role.EDITOR, Concern.ACCOUNTS, "set their own password or authenticator app")
 ADD_PASSKEY, RENAME_PASSKEY = (
     Act("passkey added", Role.EDITOR, Concern.ACCOUNTS, "added a passkey to their own account"),
     Act("passkey renamed", Role.EDITOR, Concern.NONE),
@@ -330,7 +331,7 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
     with REMOVE_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         passkey = _require_passkey(session, signed_in, passkey_id)
         member = session.get_one(StaffMember, signed_in.member_id)
-        count = session.scalar(select(func.count()).select_from(Passkey).where(Passkey.staff == member.id)) or 0
+        count = len(passkeys.list_passkeys(session, member.id))
         app = code_apps.find_code_app(session, member.id)
         if count == 1 and (member.password_hash is None or app is None):
             raise OwnAccountError(
@@ -342,7 +343,7 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
 def _require_passkey(session: Session, signed_in: SignedInStaff, passkey_id: int) -> Passkey:
     own = (Passkey.id == passkey_id, Passkey.staff == signed_in.member_id)
     passkey = session.scalar(select(Passkey).where(*own).with_for_update())
-    if passkey is None:
+    if passkey is None:  # one without a valid seal may go too
         raise OwnAccountError("This passkey is not there any more.")
     return passkey
 

@@ -196,8 +196,7 @@ def sign_in_by_link(installation: Installation, token: str, visitor: Visitor, *,
 def _member_of_link(session: Session, found: one_time_tokens.TokenLookup) -> StaffMember | None:
     if found.state is not one_time_tokens.TokenState.FRESH:
         return None
-    member = session.get(StaffMember, int(found.serial))
-    return member if member is not None and member.removed_at is None else None
+    return staff.get_staff_member(session, int(found.serial))
 
 
 def accept_invitation(
@@ -232,7 +231,9 @@ def sign_in_by_password(
     renewed_hash = passwords.renew_hash(password, member.password_hash)
     with installation.database.write() as session:
         try_limits.forget_tries(session, counted)
-        current = session.get_one(StaffMember, member.id)
+        current = staff.get_staff_member(session, member.id)
+        if current is None:
+            raise SessionEndedError
         if renewed_hash and current.password_hash == member.password_hash:
             current.password_hash = renewed_hash
         return begin_session(session, installation, current, method, visitor, now=now)
@@ -249,11 +250,18 @@ def confirm_by_password(
         SessionEndedError: the session ended meanwhile.
     """
     with installation.database.read() as session:
-        member = session.get_one(StaffMember, signed_in.member_id)
+        member = _get_own_row(session, signed_in)
     method, counted = _check_password(installation, member, member.email, password, code, visitor, now)
     with installation.database.write() as session:
         try_limits.forget_tries(session, counted)
         return _renew_session(session, signed_in, method, visitor, now=now)
+
+
+def _get_own_row(session: Session, signed_in: SignedInStaff) -> StaffMember:
+    member = staff.get_staff_member(session, signed_in.member_id)
+    if member is None:
+        raise SessionEndedError
+    return member
 
 
 def _check_password(
@@ -297,7 +305,7 @@ def require_current_password(
         TooManyTriesError: there were too many tries.
     """
     with installation.database.read() as session:
-        member = session.get_one(StaffMember, signed_in.member_id)
+        member = _get_own_row(session, signed_in)
     if member.password_hash is None:
         return
     counted = _count_try(installation, member, member.email, visitor, now)
@@ -363,7 +371,9 @@ def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor
     """
     member_id, name = _verify_passkey(installation, answer, visitor, None, now)
     with installation.database.write() as session:
-        member = session.get_one(StaffMember, member_id)
+        member = staff.get_staff_member(session, member_id)
+        if member is None:
+            raise SessionEndedError
         return begin_session(session, installation, member, SignInMethod.PASSKEY, visitor, passkey=name, now=now)
 
 
@@ -419,9 +429,9 @@ def _try_passkey(
     The member is None where the passkey belongs to nobody, or to somebody else than who is signed in.
     """
     passkey = passkeys.find_passkey(session, answer, lock=True)
-    member = session.get(StaffMember, passkey.staff) if passkey else None
+    member = staff.get_staff_member(session, passkey.staff) if passkey else None
     foreign = signed_in is not None and (member is None or member.id != signed_in.member_id)
-    if passkey is None or member is None or member.removed_at is not None or foreign:
+    if passkey is None or member is None or foreign:
         return None, "", None
     try:
         passkeys.verify_sign_in(

@@ -88,6 +88,14 @@ proxies = 1
 """
 
 
+def forge_admin(world: "FaultyInstallation") -> None:
+    columns = "email, role, added_at, added_by, proven_at"
+    with world.database.engine.begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO staff ({columns}) SELECT 'x@hls.test', role, added_at, added_by, proven_at FROM staff")
+        )
+
+
 @dataclass
 class FaultyInstallation:
     """An installation that is sound until something is planted in it; its settings are read when it is examined."""
@@ -419,6 +427,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "signed for another domain": (sign_for_a_stranger, "signing", "digest.env: DIGEST_DKIM_DOMAIN=hls.test"),
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
     "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
+    "somebody made himself an admin in the database": (forge_admin, "access-rows", "who can"),
     "no admin": (remove_admin, "staff", "digest staff add"),
     "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
     "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),
