@@ -47,6 +47,7 @@ from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
 from subscribers.store.signup_models import RateLimitCount, SignupAlarm
 from tests.conftest import ROOT
+from tests.row_keys import change_rows
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -300,12 +301,12 @@ def hold(world: FaultyInstallation) -> None:
 
 def remove_admin(world: FaultyInstallation) -> None:
     with world.database.write() as session:
-        session.execute(text("UPDATE staff SET role = 'editor'"))
+        change_rows(session, StaffMember, role="editor")
 
 
 def forget_proof(world: FaultyInstallation) -> None:
     with world.database.write() as session:
-        session.execute(text("UPDATE staff SET proven_at = NULL"))
+        change_rows(session, StaffMember, proven_at=None)
 
 
 def hold_the_link_back(world: FaultyInstallation) -> None:
