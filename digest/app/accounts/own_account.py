@@ -12,7 +12,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts import code_apps, passkeys, passwords
-from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, list_sign_ins, require_current_password
+from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, require_current_password
+from digest.app.accounts.sign_in_log import list_sign_ins
 from digest.app.accounts.visitor import Visitor
 from digest.installation.acts import Act, Role
 from digest.installation.opened import Installation
@@ -276,7 +277,7 @@ def offer_passkey(installation: Installation, signed_in: SignedInStaff, *, now: 
     with installation.database.read() as session:
         known = passkeys.list_passkeys(session, signed_in.member_id)
     return PasskeyOffer(
-        challenge=passkeys.make_challenge(keys, "add", f"session {signed_in.session_id}", now=now),
+        challenge=passkeys.make_challenge(keys, "add", signed_in.challenge_subject, now=now),
         party=passkeys.RelyingParty.from_base_url(installation.settings.link_base),
         user_handle=passkeys.encode_base64url(passkeys.make_user_handle(keys, signed_in.member_id)),
         known_credentials=tuple(passkeys.encode_base64url(passkey.credential) for passkey in known),
@@ -302,7 +303,7 @@ def add_own_passkey(
             signed_in.member_id,
             answer,
             name,
-            subject=f"session {signed_in.session_id}",
+            subject=signed_in.challenge_subject,
             now=now,
         )
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from digest.app.accounts.own_account import forget_sign_in_methods, tidy_name
-from digest.app.accounts.refused_sign_ins import Refusals, count_refusals
+from digest.app.accounts.sign_in_log import Refusals, count_refusals
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation

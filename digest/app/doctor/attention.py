@@ -8,7 +8,7 @@ from functools import cache
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from digest.app.accounts.refused_sign_ins import SURGE, count_refusals
+from digest.app.accounts.sign_in_log import SURGE, count_refusals
 from digest.app.calendar.coming_steps import explain_missed_run, find_missed_runs
 from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup

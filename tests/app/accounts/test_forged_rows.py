@@ -13,7 +13,7 @@ from digest.app.accounts import own_account, sign_in, staff
 from digest.app.accounts.code_apps import find_code_app
 from digest.app.accounts.passkeys import list_passkeys
 from digest.app.accounts.passwords import hash_password
-from digest.app.accounts.sign_in import SignInRefusedError
+from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_access_rows
 from digest.edition.approval.versions import read_author_rule

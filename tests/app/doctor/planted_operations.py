@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy import text
 
-from digest.app.accounts.refused_sign_ins import SCOPE, SURGE
+from digest.app.accounts.sign_in_log import SCOPE, SURGE
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_looks, installation_hold
