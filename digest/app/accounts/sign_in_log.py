@@ -1,18 +1,22 @@
-"""Sign-in attempts that were refused: a log line each, and counts that admins see. Neither contains an address."""
+"""What came of sign-ins: each member's log, and for refused attempts a log line and counts that admins see, without an address."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Literal
 
 import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from digest.app.accounts.visitor import Visitor
 from digest.store.account_models import SignIn
 from digest.store.engine import Database
 from subscribers.signup.rate_limits import DAY, TEN_MINUTES, increment_count, sum_counts, window_start
 from subscribers.store.signup_models import RateLimitCount
 
+LOG_RETENTION = timedelta(days=90)  # of a member's sign-ins
 SCOPE = "sign-in refused"
 MOST_COUNTED = 1000  # refusals of one kind in ten minutes: a flood beyond that takes no turn of the database's writer
 SURGE = 30  # refusals within an hour: more than a newsroom's slips
@@ -28,6 +32,16 @@ RefusalReason = Literal[
 ]
 
 log = structlog.get_logger("sign-in")
+
+
+class SignInMethod(StrEnum):
+    """How somebody proves who they are, as their log says it."""
+
+    LINK = "link"
+    INVITATION = "invitation"
+    PASSWORD = "password"  # noqa: S105 - the name of a way, not a secret
+    RECOVERY_CODE = "recovery code"
+    PASSKEY = "passkey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +85,24 @@ def count_refusals(session: Session, *, now: datetime) -> Refusals:
     unknown: RefusalReason = "unknown address"
     queries = (counted.where(hour), counted.where(day), counted.where(day, RateLimitCount.tag == unknown))
     return Refusals(*(session.scalar(query) or 0 for query in queries))
+
+
+def describe_try(
+    member: int, method: SignInMethod, visitor: Visitor, *, succeeded: bool, now: datetime, passkey: str = ""
+) -> SignIn:
+    """Describe a try for a member's log."""
+    return SignIn(
+        staff=member,
+        at=now,
+        method=str(method),
+        passkey=passkey,
+        succeeded=succeeded,
+        network=visitor.network,
+        browser=visitor.browser,
+    )
+
+
+def list_sign_ins(session: Session, member: int, *, now: datetime, limit: int) -> Sequence[SignIn]:
+    """Return the newest of a member's sign-ins of the last 90 days."""
+    query = select(SignIn).where(SignIn.staff == member, SignIn.at > now - LOG_RETENTION)
+    return session.scalars(query.order_by(SignIn.at.desc(), SignIn.id.desc()).limit(limit)).all()
