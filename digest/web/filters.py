@@ -81,6 +81,14 @@ def day_seen_from(day: date, today: date) -> str:
     return short_month_day(day) if day.year == today.year else f"{short_month_day(day)}, {day.year}"
 
 
+def recorded_moment(text: str) -> datetime | None:
+    """Read a moment as a record has it (ISO 8601); None if the record is damaged and it can't be read."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
 def refusal_sentence(refusal: object) -> str:
     """Write a refusal as a sentence: many are written to follow a word, as a command says them. The name of a setting stays as it is."""
     text = str(refusal)
@@ -127,10 +135,12 @@ def groups_of_four(text: str) -> str:
 MOMENT_FILTERS = (long_day, date_of, month_day_of, month_of, weekday_of, short_day, hour_with_zone, day_and_hour)
 PLAIN_FILTERS = (
     count_with_noun,
+    day_seen_from,
     days_of_block,
     end_sentence,
     groups_of_four,
     kilobytes,
+    recorded_moment,
     refusal_sentence,
     thousands,
     url_without_scheme,

@@ -11,8 +11,8 @@ from rich.text import Text
 from digest.app.sources import configured as source_acts
 from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.cli.sources.collect import table_console
+from digest.settings import SOURCE_SECTIONS
 
-SECTIONS = ("news", "products", "events", "opportunities")
 _MAX_ITEMS_SHOWN = 10  # items of a source under test
 
 
@@ -70,7 +70,7 @@ Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use."""
 @click.argument("url")
 @click.option("--name", help="What the desk calls it; by default the feed's own title.")
 @click.option("--publisher", help="Who publishes it; by default as the name.")
-@click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
+@click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
 @click.option("--untried", is_flag=True, help="Add it although it cannot be read now.")
 @pass_command_context
 def add_source(
@@ -135,7 +135,7 @@ Example:
 Exit codes: 0 done, 1 the file is no list of feeds, 2 wrong use.""",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
+@click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
 @pass_command_context
 def import_opml(context: CommandContext, file: Path, section: str) -> None:
     """Add the feeds of an OPML file, as feed readers export it. They are first visited by 'digest collect'."""

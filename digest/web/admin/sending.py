@@ -17,7 +17,6 @@ from digest.edition.queries import UnknownEditionError
 from digest.installation import hold
 from digest.installation.reasons import ReasonError, read_reason
 from digest.web.admin.blueprint import admin_pages
-from digest.web.admin.subscribers import reader_words
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from subscribers.errors import ApplicationError
@@ -169,7 +168,6 @@ def _deliveries_page(
     return render_template(
         "web/admin/sending/deliveries.html",
         view=view,
-        words=reader_words,
         names=staff.read_display_names(context.installation) if view.hold else {},
         typed=typed or {},
         refusal=refusal,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Response, abort, make_response, redirect, render_template, request, url_for
+from flask import Response, abort, get_template_attribute, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.subscribers import lists, uploads
@@ -10,10 +10,10 @@ from digest.app.subscribers.upload_files import ListUpload, UploadStage
 from digest.app.subscribers.uploads import UnknownUploadError
 from digest.installation.reasons import ReasonError, read_reason
 from digest.web.admin.blueprint import admin_pages
-from digest.web.admin.subscribers import import_words
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from subscribers.errors import RefusalError
+from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, ColumnMeaning, RowStatus
 from subscribers.transfer.options import ImportOptions
 
@@ -99,7 +99,7 @@ def take_row_outcomes(name: str, which: str) -> ResponseReturnValue:
             context.uploads,
             current_actor(),
             name,
-            import_words.name_outcome,
+            _read_outcome_words().__getitem__,
             left_out=left_out,
             now=context.clock(),
         )
@@ -108,6 +108,12 @@ def take_row_outcomes(name: str, which: str) -> ResponseReturnValue:
     answer = Response(pieces, mimetype="text/csv")
     answer.headers["Content-Disposition"] = f'attachment; filename="{"left-out" if left_out else "rows"}.csv"'
     return answer
+
+
+def _read_outcome_words() -> dict[RowReason, str]:
+    """Return what rows are, by reason, in the words under which the page counts them."""
+    row_outcome = get_template_attribute("web/admin/subscribers/import_words.html", "row_outcome")
+    return {reason: str(row_outcome(reason)) for reason in RowReason}
 
 
 @admin_pages.post("/import/unfinished/<int(max=2147483647):batch>/abandon")
@@ -167,7 +173,6 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
         "web/admin/subscribers/imports.html",
         uploads=context.uploads.list_all(context.installation, actor, now=now),
         view=lists.view_imports(context.installation, actor, now=now),
-        words=import_words,
         fresh=current_staff().is_fresh(now),
         refusal=refusal,
         taken_back=taken_back if taken_back.isdigit() else "",
@@ -179,7 +184,6 @@ def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> 
     return render_template(
         "web/admin/subscribers/upload.html",
         upload=upload,
-        words=import_words,
         has_outcomes=uploads.has_row_outcomes(upload),
         departures=[status for status in RowStatus if status in DEPARTURE_STATUSES],
         fresh=current_staff().is_fresh(web_context().clock()),

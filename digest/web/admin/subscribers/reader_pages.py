@@ -11,7 +11,6 @@ from flask.typing import ResponseReturnValue
 from digest.app.subscribers import people, readers
 from digest.installation.reasons import may_hold_address
 from digest.web.admin.blueprint import admin_pages
-from digest.web.admin.subscribers import reader_words
 from digest.web.admin.subscribers.look_reasons import LOOK_REASONS
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
@@ -77,7 +76,6 @@ def render_reader_list(*, refusal: RefusalError | None = None, at_fault: str = "
         "web/admin/subscribers/readers.html",
         view=view,
         query=query,
-        words=reader_words,
         states=list(PersonState),
         now=now,
         zone=context.zone,

@@ -11,7 +11,6 @@ from digest.app.subscribers import people, reader_records
 from digest.app.subscribers.people import UnknownPersonError
 from digest.installation.reasons import ReasonError, read_reason
 from digest.web.admin.blueprint import admin_pages
-from digest.web.admin.subscribers import reader_words
 from digest.web.admin.subscribers.look_reasons import LOOK_REASONS, read_look_reason
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
@@ -89,7 +88,6 @@ def _record_page(number: int, *, refusal: RefusalError | None = None, done: str 
     return render_template(
         "web/admin/subscribers/reader.html",
         record=record,
-        words=reader_words,
         zone=context.zone,
         acts=RECORD_ACTS,
         fresh=current_staff().is_fresh(now),

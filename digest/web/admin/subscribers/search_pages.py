@@ -7,7 +7,6 @@ from digest.app.subscribers import address_searches, reader_records
 from digest.app.subscribers.address_searches import AddressSearch, SearchStage
 from digest.app.subscribers.people import UnknownPersonError
 from digest.web.admin.blueprint import admin_pages
-from digest.web.admin.subscribers import reader_words
 from digest.web.admin.subscribers.look_reasons import read_look_reason
 from digest.web.admin.subscribers.reader_pages import render_reader_list
 from digest.web.auth.access import current_staff
@@ -46,7 +45,6 @@ def show_search(name: str) -> ResponseReturnValue:
         stage=stage,
         readers=address_searches.list_found_readers(context.installation, search),
         shown=shown,
-        words=reader_words,
         now=context.clock(),
         zone=context.zone,
     )

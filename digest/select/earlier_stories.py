@@ -1,4 +1,4 @@
-"""Stories that go on: which story of an earlier edition one continues, and whether there is news since.
+"""What earlier editions had: which articles they had already, which of their stories go on, and whether there is news since.
 
 A story goes on when it tells the matter of an earlier edition's story with articles of its own. It may come again only
 with news: an article from after that edition's cut-off whose text is no repost of one that the edition had. A repost is
@@ -7,12 +7,28 @@ nearly the text of an article of the same publisher, or the text itself from ano
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from digest.select import text_similarity
 from digest.select.advisories import AdvisoryKind, find_advisory, find_advisory_numbers
-from digest.select.story_similarity import StorySimilarity
-from digest.select.values import CandidateArticle, Continuation, EarlierStory, Story, call_edition
+from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
+from digest.select.text_similarity import (
+    TextReader,
+    cosine_similarity,
+    is_near_duplicate,
+    jaccard_overlap,
+    significant_words,
+    title_words,
+)
+from digest.select.values import (
+    CandidateArticle,
+    Continuation,
+    EarlierStory,
+    PreviousEditions,
+    Story,
+    UsedStory,
+    call_edition,
+)
 
 CONTINUATION_FACTOR = 2.6  # times `same_story`: how alike the middles of both stories are
 MAX_THRESHOLD = 0.95
@@ -20,7 +36,62 @@ MIN_SHARED_TITLE_WORDS = 2  # of the lead's title with the titles of the earlier
 MIN_SHARED_WORDS = 3  # of both stories' texts: a town of two words in common is no matter in common
 MIN_SERIES_RUN = 4  # significant words in a row that a publisher's two headlines share, where they belong to a series
 OWN_REPOST_OVERLAP = 0.5  # of the words of two texts of one publisher, for the later to be a repost
+SAME_TEXT_OVERLAP = 0.5  # of the words of two texts of one publisher under one title, for the text to be one
 COPY_OVERLAP = 0.85  # of the words of two texts of two publishers, for the later to be a copy
+
+
+@dataclass(frozen=True, slots=True)
+class _IndexedStory:
+    story: UsedStory
+    title_words: frozenset[str]
+
+
+class EarlierStories:
+    """What the last editions held; says which edition had an article already."""
+
+    def __init__(self, previous: PreviousEditions, reader: TextReader) -> None:
+        """Index the used stories by URL and by the words of their titles; the newest edition's name wins."""
+        self._reader = reader
+        self._by_url: dict[str, UsedStory] = {}
+        self._by_word: dict[str, list[_IndexedStory]] = {}
+        # Those alone that `_is_new_text` may ask for; of two versions of one the order of arrival must not choose.
+        used_urls = {used.url for used in previous.used_stories}
+        self._earlier_articles = {
+            a.url: a for a in sorted((a for a in previous.earlier_articles if a.url in used_urls), key=repr)
+        }
+        for used in sorted(previous.used_stories, key=lambda used: used[:3]):
+            self._by_url[used.url] = used
+            indexed = _IndexedStory(used, title_words(used.title))
+            for word in sorted(indexed.title_words):
+                self._by_word.setdefault(word, []).append(indexed)
+
+    def find_repeat(self, article: CandidateArticle) -> str:
+        """Say in which edition an article, or one of its title, was; empty when in none."""
+        if used := self._by_url.get(article.url) or self._by_url.get(article.link):
+            return f"it was in {used.edition_called}"
+        words = self._reader.read_text(article.title, article.summary).title_words
+        near = {u: None for word in sorted(words) for u in self._by_word.get(word, ())}
+        hits = [
+            u.story
+            for u in near
+            if jaccard_overlap(words, u.title_words) >= SAME_TITLE_OVERLAP
+            and is_near_duplicate(article.title, u.story.title, SAME_TITLE_OVERLAP)
+        ]
+        hits = [used for used in hits if not self._is_new_text(article, used)]
+        if not hits:
+            return ""
+        last = max(hits, key=lambda used: used.edition)
+        return f"it was in {last.edition_called} under much the same title"
+
+    def _is_new_text(self, article: CandidateArticle, earlier: UsedStory) -> bool:
+        """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
+        old = self._earlier_articles.get(earlier.url)
+        if advisory := find_advisory(article):  # an agency gives different advisories one title
+            told = find_advisory(old) if old else None
+            return not (told and told.numbers & advisory.numbers)
+        if old is None or old.publisher != article.publisher or not (old.summary and article.summary):
+            return False
+        return not is_near_duplicate(old.summary, article.summary, SAME_TEXT_OVERLAP)
 
 
 class EarlierStoryIndex:
@@ -33,7 +104,7 @@ class EarlierStoryIndex:
         self._places_by_word: dict[str, set[int]] = defaultdict(set)
         for place, story in enumerate(self._stories):
             titles = {story.headline, *(a.title for a in story.articles)}
-            for word in {word for title in titles for word in text_similarity.title_words(title)}:
+            for word in {word for title in titles for word in title_words(title)}:
                 self._places_by_word[word].add(place)
 
     def find_continuation(self, story: Story, threshold: float) -> Continuation | None:
@@ -54,7 +125,7 @@ class EarlierStoryIndex:
             earlier = self._stories[place]
             middle = self._similarity.centroid(story)
             earlier_middle = self._similarity.centroid(Story(earlier.articles[0], earlier.articles[1:]))
-            similarity = round(text_similarity.cosine_similarity(middle, earlier_middle), 6)
+            similarity = round(cosine_similarity(middle, earlier_middle), 6)
             is_one_matter = similarity >= threshold and len(middle.keys() & earlier_middle.keys()) >= MIN_SHARED_WORDS
             if is_one_matter and not _is_other_issue(story, earlier):
                 yield similarity, place
@@ -117,13 +188,11 @@ def _is_of_series(article: CandidateArticle) -> bool:
 
 def _longest_shared_run(first: str, other: str) -> int:
     """Count the most significant words in a row that stand in both titles."""
-    words, other_words = (list(text_similarity.significant_words(title)) for title in (first, other))
+    words, other_words = (list(significant_words(title)) for title in (first, other))
     match = SequenceMatcher(None, words, other_words, autojunk=False).find_longest_match()
     return match.size
 
 
 def _is_repost(article: CandidateArticle, old: CandidateArticle) -> bool:
     overlap = OWN_REPOST_OVERLAP if article.publisher == old.publisher else COPY_OVERLAP
-    return text_similarity.is_near_duplicate(
-        f"{article.title} {article.summary}", f"{old.title} {old.summary}", overlap
-    )
+    return is_near_duplicate(f"{article.title} {article.summary}", f"{old.title} {old.summary}", overlap)
