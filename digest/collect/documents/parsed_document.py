@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field, TypeAdapter
 
@@ -20,19 +20,46 @@ WebAddress = Annotated[str, Field(pattern=r"(?i)^(?:https?://|$)")]
 
 
 class DocumentKind(StrEnum):
-    """What came back from a source, told by looking at it."""
+    """What came back from a source, told by looking at it.
 
-    RSS = "rss"
-    RDF = "rdf"
-    ATOM = "atom"
-    JSON_FEED = "json-feed"
-    WORDPRESS = "wordpress"
-    ICALENDAR = "icalendar"
-    PAGE = "page"
-    OPML = "opml"
-    SITEMAP = "sitemap"
-    EXPLOITED_CATALOG = "exploited-catalog"
-    FEDERAL_REGISTER = "federal-register"
+    This is the one declaration of a kind: its value, how people call it, the module of `digest.collect.parsers` that reads it, and what
+    tells it: the names of its root elements, or how its text opens. A kind without either is JSON: the first whose module
+    accepts the value.
+    """
+
+    label: str
+    parser: str
+    roots: tuple[str, ...]
+    opening: str
+
+    RSS = (
+        "rss",
+        "RSS",
+        "feed",
+        "rss channel",
+    )  # channel: of the Channel Definition Format, or RSS that lost its outer element
+    RDF = "rdf", "RDF", "feed", "rdf"
+    ATOM = "atom", "Atom", "feed", "feed"
+    JSON_FEED = "json-feed", "JSON Feed", "json_feed"
+    EXPLOITED_CATALOG = "exploited-catalog", "CISA's catalog of known exploited vulnerabilities", "exploited_catalog"
+    FEDERAL_REGISTER = "federal-register", "the Federal Register's API", "federal_register"
+    WORDPRESS = "wordpress", "WordPress REST", "wordpress"
+    ICALENDAR = "icalendar", "iCalendar", "ical", "", "BEGIN:VCALENDAR"
+    SITEMAP = "sitemap", "news sitemaps", "sitemap", "urlset sitemapindex"
+    OPML = "opml", "lists of feeds (OPML)", "opml", "opml"
+    PAGE = "page", "article pages", "page", "html"
+
+    def __new__(cls, value: str, label: str, parser: str, roots: str = "", opening: str = "") -> Self:
+        """Make a member of its declaration."""
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.label, kind.parser, kind.roots, kind.opening = label, parser, tuple(roots.split()), opening
+        return kind
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the kind is told by its value, not by its text."""
+        return not self.roots and not self.opening
 
 
 class DateBasis(StrEnum):

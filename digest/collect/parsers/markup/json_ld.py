@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from digest.collect.parsers.json_values import read_text
+
 _MAX_NODES = 2_000
 _ARTICLE_TYPES = ("Article", "BlogPosting", "Report", "Posting", "Advisory")
 
@@ -37,14 +39,14 @@ def parse_linked_data(scripts: list[str]) -> LinkedData:
     return LinkedData(
         is_article=article is not None,
         is_event=article is None,
-        title=_text_value(node.get("headline")) or _text_value(node.get("name")),
-        description=_text_value(node.get("description")),
+        title=read_text(node.get("headline")) or read_text(node.get("name")),
+        description=read_text(node.get("description")),
         authors=tuple(_entity_names(node.get("author"))),
-        published=_text_value(node.get("datePublished")) or _text_value(node.get("dateCreated")),
-        updated=_text_value(node.get("dateModified")),
+        published=read_text(node.get("datePublished")) or read_text(node.get("dateCreated")),
+        updated=read_text(node.get("dateModified")),
         image=_image_url(node.get("image")),
-        starts=_text_value(node.get("startDate")),
-        ends=_text_value(node.get("endDate")),
+        starts=read_text(node.get("startDate")),
+        ends=read_text(node.get("endDate")),
         place=", ".join(_entity_names(node.get("location"))),
     )
 
@@ -74,19 +76,13 @@ def _has_type(node: dict[str, Any], *type_names: str) -> bool:
     return any(str(kind).endswith(type_names) for kind in (kinds if isinstance(kinds, list) else [kinds]))
 
 
-def _text_value(value: object) -> str:
-    if isinstance(value, list) and value:
-        value = value[0]
-    return value.strip() if isinstance(value, str) else ""
-
-
 def _entity_names(value: object) -> Iterator[str]:
     for entity in (value if isinstance(value, list) else [value])[:20]:
-        name = _text_value(entity.get("name")) if isinstance(entity, dict) else _text_value(entity)
+        name = read_text(entity.get("name") if isinstance(entity, dict) else entity)
         if name and "://" not in name:
             yield name
 
 
 def _image_url(value: object) -> str:
     image = value[0] if isinstance(value, list) and value else value
-    return _text_value(image.get("url") or image.get("contentUrl")) if isinstance(image, dict) else _text_value(image)
+    return read_text(image.get("url") or image.get("contentUrl") if isinstance(image, dict) else image)
