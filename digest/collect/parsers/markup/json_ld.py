@@ -31,24 +31,27 @@ class LinkedData:
 def parse_linked_data(scripts: list[str]) -> LinkedData:
     """Read the JSON-LD blocks of a page: the first article counts, else the first event. Broken ones are passed over."""
     nodes = [node for script in scripts[:30] for node in _json_ld_nodes(script)]
-    article = next((node for node in nodes if _has_type(node, *_ARTICLE_TYPES)), None)
-    event = next((node for node in nodes if _has_type(node, "Event")), None)
-    node = article or event
-    if node is None:
-        return LinkedData()
+    articles = [node for node in nodes if _has_type(node, *_ARTICLE_TYPES)]
+    events = [node for node in nodes if _has_type(node, "Event")]
+    node = next(iter(articles + events), {})
+    texts = {key: read_text(value) for key, value in node.items()}
     return LinkedData(
-        is_article=article is not None,
-        is_event=article is None,
-        title=read_text(node.get("headline")) or read_text(node.get("name")),
-        description=read_text(node.get("description")),
+        is_article=bool(articles),
+        is_event=bool(events) and not articles,
+        title=_first_text(texts, "headline", "name"),
+        description=texts.get("description", ""),
         authors=tuple(_entity_names(node.get("author"))),
-        published=read_text(node.get("datePublished")) or read_text(node.get("dateCreated")),
-        updated=read_text(node.get("dateModified")),
+        published=_first_text(texts, "datePublished", "dateCreated"),
+        updated=texts.get("dateModified", ""),
         image=_image_url(node.get("image")),
-        starts=read_text(node.get("startDate")),
-        ends=read_text(node.get("endDate")),
+        starts=texts.get("startDate", ""),
+        ends=texts.get("endDate", ""),
         place=", ".join(_entity_names(node.get("location"))),
     )
+
+
+def _first_text(texts: dict[str, str], *keys: str) -> str:
+    return next((texts[key] for key in keys if texts.get(key)), "")
 
 
 def _json_ld_nodes(script: str) -> Iterator[dict[str, Any]]:
