@@ -38,7 +38,7 @@ def find_account_problems(settings: Settings, timeout: float) -> Iterator[Doctor
 
 def is_authenticated(settings: Settings, domain: str, timeout: float) -> bool:
     """Return whether SendGrid signs in the name of a domain; False where it does not say."""
-    if settings.sendgrid_api_key is None:
+    if not settings.provider_variable("sendgrid_api_key"):
         return False
     return _is_among(_list_domains(SendGridApi(*read_account(settings), timeout=timeout)), domain)
 

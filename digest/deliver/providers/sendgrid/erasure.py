@@ -23,7 +23,7 @@ def open_eraser(settings: Settings) -> Callable[[str], ErasureOutcome] | None:
     Raises:
         ProviderSettingsError: the key would travel in the clear.
     """
-    return make_eraser(open_api(settings)) if settings.sendgrid_api_key is not None else None
+    return make_eraser(open_api(settings)) if settings.provider_variable("sendgrid_api_key") else None
 
 
 def make_eraser(api: SendGridApi) -> Callable[[str], ErasureOutcome]:

@@ -8,12 +8,10 @@ import re
 from base64 import b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
 TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
@@ -22,19 +20,6 @@ MAX_AGE = timedelta(hours=26)
 MAX_CLOCK_SKEW = timedelta(minutes=10)  # of clocks
 _MAX_SIGNATURE_LENGTH = 200  # characters; 72 bytes of DER are 96
 _TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since 1970
-
-
-@lru_cache(maxsize=8)
-def load_webhook_key(der: bytes) -> EllipticCurvePublicKey:
-    """Read a public key (SPKI, DER).
-
-    Raises:
-        ValueError: it is not on an elliptic curve; the settings refuse those.
-    """
-    key = load_der_public_key(der)
-    if not isinstance(key, EllipticCurvePublicKey):
-        raise ValueError("the webhook's key is no ECDSA key")  # noqa: TRY004 - a wrong value, as the docstring says
-    return key
 
 
 def webhook_refusal_reason(
