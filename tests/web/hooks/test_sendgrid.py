@@ -16,12 +16,7 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from digest.app.sending import background
-from digest.deliver.providers.sendgrid.webhook_signature import (
-    MAX_AGE,
-    MAX_CLOCK_SKEW,
-    SIGNATURE_HEADER,
-    TIMESTAMP_HEADER,
-)
+from digest.deliver.providers.sendgrid.events import MAX_AGE, MAX_CLOCK_SKEW, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from digest.installation.opened import Installation
 from digest.settings import Settings, SettingsError, load_settings
 from digest.settings.values import parse_public_keys

@@ -8,9 +8,8 @@ from pydantic import Field
 
 from digest.deliver.providers import kind
 from digest.deliver.providers.base import ParallelProvider, Provider
-from digest.deliver.providers.sendgrid import account_check, erasure, suppression_pull, webhook_signature
+from digest.deliver.providers.sendgrid import account, events, suppression_pull
 from digest.deliver.providers.sendgrid.api import open_api, read_account
-from digest.deliver.providers.sendgrid.events import parse_webhook_body
 from digest.deliver.providers.sendgrid.provider import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, SendGridProvider
 from digest.deliver.providers.setup_form import ProviderAnswers, SecretText, SetupStep
 from digest.settings import Settings, is_loopback
@@ -74,8 +73,8 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
 
 def _refusal_reason(settings: Settings, header: Callable[[str], str | None], body: bytes, now: datetime) -> str:
     keys = parse_public_keys(settings.provider_variable("sendgrid_webhook_key"))
-    signature, timestamp = header(webhook_signature.SIGNATURE_HEADER), header(webhook_signature.TIMESTAMP_HEADER)
-    return webhook_signature.webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)
+    signature, timestamp = header(events.SIGNATURE_HEADER), header(events.TIMESTAMP_HEADER)
+    return events.webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)
 
 
 def _pull_suppressions(
@@ -121,13 +120,11 @@ KIND = kind.ProviderKind(
     setup_form=SendGridAnswers,
     remedies=REMEDIES,
     resend_risk=". SendGrid gives each its own Message-ID, so no mail server can tell that it had it before.",
-    max_event_delay=webhook_signature.MAX_AGE,
-    webhook=kind.ProviderWebhook(_refusal_reason, parse_webhook_body),
+    max_event_delay=events.MAX_AGE,
+    webhook=kind.ProviderWebhook(_refusal_reason, events.parse_webhook_body),
     suppressions=kind.SuppressionLists(
         _pull_suppressions, suppression_pull.last_pull_trouble, suppression_pull.reset_list_positions
     ),
-    account=kind.ProviderAccount(
-        account_check.find_account_problems, account_check.is_authenticated, account_check.SPF_INCLUDE
-    ),
-    erasures=kind.ProviderErasures(RECIPIENT_NAME, erasure.NEEDED_PERMISSION, erasure.open_eraser),
+    account=kind.ProviderAccount(account.find_account_problems, account.is_authenticated, account.SPF_INCLUDE),
+    erasures=kind.ProviderErasures(RECIPIENT_NAME, account.NEEDED_PERMISSION, account.open_eraser),
 )

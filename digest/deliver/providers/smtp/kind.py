@@ -14,8 +14,7 @@ from digest.deliver.providers.base import ParallelProvider, Provider
 from digest.deliver.providers.setup_form import ProviderAnswers, QuotableText, SecretText, SetupStep
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
-from digest.deliver.providers.smtp.connection_pool import split_into_pools
-from digest.deliver.providers.smtp.provider import SmtpProvider
+from digest.deliver.providers.smtp.provider import SmtpProvider, split_into_pools
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.reader_language import ReaderLanguage
