@@ -208,21 +208,32 @@ def read_answers_file(file: Path) -> dict[str, Any]:
     Raises:
         SetupError: it cannot be read, others can read a secret in it, or answers are wrong: all of them are named.
     """
+    answers, mode = _load_answers(file)
+    if _holds_secret(answers) and mode & 0o077:
+        raise SetupError(f"{file}: it holds a secret and others can read it; run: chmod 600 {file}")
+    unknown = [f"{key}: no such question" for key in answers if key not in _QUESTIONS_BY_KEY]
+    checked, problems = _check_answers({key: answers[key] for key in answers.keys() & _QUESTIONS_BY_KEY.keys()})
+    _refuse_problems(f"{file}:", [*unknown, *problems])
+    return checked
+
+
+def _load_answers(file: Path) -> tuple[dict[str, Any], int]:
     try:
-        answers = tomllib.loads(file.read_text("utf-8"))
-        mode = file.stat().st_mode
+        return tomllib.loads(file.read_text("utf-8")), stat.S_IMODE(file.stat().st_mode)
     except OSError as exc:
         raise SetupError(f"{file}: cannot be read ({exc.strerror}).") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SetupError(f"{file}: not readable as TOML: {exc}") from exc
-    secrets = [question.key for question in QUESTIONS if question.is_secret and answers.get(question.key)]
-    if (secrets or "@" in str(answers.get("database", ""))) and stat.S_IMODE(mode) & 0o077:
-        raise SetupError(f"{file}: it holds a secret and others can read it; run: chmod 600 {file}")
-    unknown = [f"{key}: no such question" for key in answers if key not in _QUESTIONS_BY_KEY]
-    checked, problems = _check_answers({key: answers[key] for key in answers.keys() & _QUESTIONS_BY_KEY.keys()})
-    if problems := [*unknown, *problems]:
-        raise SetupError(f"{file}:\n" + "\n".join(f"  {problem}" for problem in problems))
-    return checked
+
+
+def _holds_secret(answers: Mapping[str, Any]) -> bool:
+    secrets = [question.key for question in QUESTIONS if question.is_secret]
+    return any(map(answers.get, secrets)) or "@" in str(answers.get("database", ""))
+
+
+def _refuse_problems(heading: str, problems: Iterable[str]) -> None:
+    if lines := [f"  {problem}" for problem in problems]:
+        raise SetupError("\n".join((heading, *lines)))
 
 
 def _check_answers(answers: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -246,8 +257,7 @@ def complete_answers(given: Mapping[str, Any], present: Mapping[str, Any]) -> Se
     provider_name = checked.get("mail", "")
     needed = [question.key for question in QUESTIONS if question.is_needed(provider_name)]
     problems += [f"{key}: not answered" for key in needed if not answers.get(key)]
-    if problems:
-        raise SetupError("Nothing was written:\n" + "\n".join(f"  {problem}" for problem in problems))
+    _refuse_problems("Nothing was written:", problems)
     form = _find_form(provider_name)
     provider = form(**_pick_answers(checked, form))
     return SetupAnswers(**_pick_answers(checked, SetupAnswers) | {"provider": provider})

@@ -4,6 +4,7 @@ A message can say it in its subject, its preview line, and the fragments of its 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +39,15 @@ _TAG = re.compile(r"<[^>]*>")
 _BETWEEN_LETTERS = re.compile("[\\s\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{WORD JOINER}\N{SOFT HYPHEN}]+")
 
 
+# The kinds of the fragments that a message has, by whether it's the five-minute edition, and whether it's text only.
+_FRAGMENT_KINDS = {
+    (False, False): {"html", "text"},
+    (False, True): {"text"},
+    (True, False): {"short", "short-text"},
+    (True, True): {"short-text"},
+}
+
+
 @dataclass(frozen=True)
 class ErrorPlaces:
     """Where an edition says one text of a story.
@@ -56,14 +66,11 @@ class ErrorPlaces:
 
     def stand_in(self, variant: VariantKey) -> bool:
         """Return whether the message of a variant says it; true where that cannot be known."""
-        if self._in_subject or (self._in_preheader and not variant.text_only):
-            return True
-        if not self._fragments:
+        in_head = self._in_subject or (self._in_preheader and not variant.text_only)
+        if in_head or not self._fragments:
             return True
         left_out = list_omitted_fragments({name for _, name in self._fragments}, variant.omitted)
-        kinds = {"short-text" if variant.is_short else "text"}
-        if not variant.text_only:
-            kinds.add("short" if variant.is_short else "html")
+        kinds = _FRAGMENT_KINDS[variant.is_short, variant.text_only]
         return any(kind in kinds and name not in left_out for kind, name in self._fragments)
 
     @cached_property
@@ -210,19 +217,18 @@ def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> R
     # Those of before the variant was noted.
     unnoted = {row.person: row.handed_at or row.due_at for row in rows if row.variant is None}
     choices = find_choices_at(session, unnoted)
-    got = [
-        row
-        for row in rows
-        if (
-            spread.reaches_chooser(choices[row.person])
-            if row.variant is None
-            else spread.reaches_variant(VariantKey.from_text(row.variant))
-        )
-    ]
+
+    def got_error(row: Any) -> bool:
+        if row.variant is None:
+            return spread.reaches_chooser(choices[row.person])
+        return spread.reaches_variant(VariantKey.from_text(row.variant))
+
+    got = list(filter(got_error, rows))
     mailable = audience.filter_mailable(session, [row.person for row in got])
+    states = Counter(row.state for row in got)
     counts = CorrectionAudience(
-        accepted=sum(row.state is DeliveryState.ACCEPTED for row in got),
-        uncertain=sum(row.state is DeliveryState.UNCERTAIN for row in got),
+        accepted=states[DeliveryState.ACCEPTED],
+        uncertain=states[DeliveryState.UNCERTAIN],
         spared=len(rows) - len(got),
         gone=len(got) - len(mailable),
     )

@@ -82,15 +82,23 @@ def parse_report(mail: MimePart) -> MailSystemReport | None:
         (_returned_fields(part) for part in parts if part.media_type in _RETURNED_MESSAGE_TYPES), HeaderFields(b"")
     )
     if form == "delivery-status" and (part := _first_part(parts, _DELIVERY_STATUS_TYPES)):
-        groups = part.field_groups()
-        envelope = next((g.first("original-envelope-id") for g in groups if "original-envelope-id" in g), "")
-        return MailSystemReport(_delivery_verdict(groups, returned), returned, envelope_id=envelope)
+        return _parse_delivery_status(part, returned)
     if form == "feedback-report" and (part := _first_part(parts, _FEEDBACK_TYPES)):
-        fields = HeaderFields(part.decoded_body())
-        # Any other type is about our mail, not about a wish of the reader; an unknown one is "other" (RFC 5965, 3.5).
-        verdict = ReportVerdict(EventKind.COMPLAINED) if fields.first("feedback-type").lower() == "abuse" else None
-        return MailSystemReport(verdict, returned, original_sender=fields.first("original-mail-from"), is_feedback=True)
+        return _parse_feedback(part, returned)
     return None
+
+
+def _parse_delivery_status(part: MimePart, returned: HeaderFields) -> MailSystemReport:
+    groups = part.field_groups()
+    envelope = next((g.first("original-envelope-id") for g in groups if "original-envelope-id" in g), "")
+    return MailSystemReport(_delivery_verdict(groups, returned), returned, envelope_id=envelope)
+
+
+def _parse_feedback(part: MimePart, returned: HeaderFields) -> MailSystemReport:
+    fields = HeaderFields(part.decoded_body())
+    # Any other type is about our mail, not about a wish of the reader; an unknown one is "other" (RFC 5965, 3.5).
+    verdict = ReportVerdict(EventKind.COMPLAINED) if fields.first("feedback-type").lower() == "abuse" else None
+    return MailSystemReport(verdict, returned, original_sender=fields.first("original-mail-from"), is_feedback=True)
 
 
 def parse_legacy_bounce(mail: MimePart) -> ReportVerdict | None:
@@ -202,11 +210,16 @@ def read_incoming_mail(
     named = _first_named_deliveries(keys, _return_path_candidates(mail, report))
     if len(named) > 1:
         return IgnoreReason.AMBIGUOUS
-    delivery = next(iter(named), None)
-    if report is None:
-        verdict = parse_legacy_bounce(mail) if delivery else None
-        times = _event_times(mail, received_at)
-        return _mailbox_event(verdict, delivery, None, times) if verdict else _read_letter(mail, delivery, times)
+    delivery, times = next(iter(named), None), _event_times(mail, received_at)
+    if report is not None:
+        return _judge_report(report, delivery, keys, times)
+    verdict = parse_legacy_bounce(mail) if delivery else None
+    return _mailbox_event(verdict, delivery, None, times) if verdict else _read_letter(mail, delivery, times)
+
+
+def _judge_report(
+    report: MailSystemReport, delivery: str | None, keys: KeyRing, times: tuple[datetime, datetime]
+) -> MailboxEvent | IgnoreReason:
     envelope = parse_delivery_id(report.envelope_id.lower())
     if delivery and envelope and envelope != delivery:
         return IgnoreReason.AMBIGUOUS
@@ -215,7 +228,7 @@ def read_incoming_mail(
         return IgnoreReason.AMBIGUOUS if readers else IgnoreReason.UNPROVEN
     if report.verdict is None:
         return IgnoreReason.NO_VERDICT
-    return _mailbox_event(report.verdict, delivery, next(iter(readers), None), _event_times(mail, received_at))
+    return _mailbox_event(report.verdict, delivery, next(iter(readers), None), times)
 
 
 def _return_path_candidates(mail: mime.MimePart, report: MailSystemReport | None) -> Iterator[str]:

@@ -38,12 +38,7 @@ def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
     options = kind.read_url_options(url, {"starttls": "required", "messages": "100", "ca": "", "connections": "1"})
     if not url.hostname:
         raise kind.ProviderSettingsError("DIGEST_MAIL_URL: it names no host; write smtp://user:password@host:587")
-    clear = options["starttls"] == "off"
-    if options["starttls"] not in {"required", "off"}:
-        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls is required or off")
-    if clear and not is_loopback(url.hostname):
-        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along")
-    tls = "implicit" if url.scheme == "smtps" else "off" if clear else "starttls"
+    tls = _choose_tls_mode(url, options["starttls"])
     server = SmtpServer(
         host=url.hostname,
         port=url.port or {"implicit": 465, "starttls": 587, "off": 25}[tls],
@@ -55,6 +50,16 @@ def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
         messages_per_connection=kind.parse_count(options["messages"], 10_000, "messages"),
     )
     return server, kind.parse_count(options["connections"], MAX_CONNECTIONS, "connections")
+
+
+def _choose_tls_mode(url: SplitResult, starttls: str) -> str:
+    if starttls not in {"required", "off"}:
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls is required or off")
+    if starttls == "off" and not is_loopback(url.hostname or ""):
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along")
+    if url.scheme == "smtps":
+        return "implicit"
+    return "off" if starttls == "off" else "starttls"
 
 
 def _examine_server(settings: Settings, tls: ssl.SSLContext, timeout: float) -> kind.MailServerFacts:
