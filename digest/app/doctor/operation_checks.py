@@ -23,6 +23,7 @@ from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.providers.registry import provider_remedy
 from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
 from digest.edition.calendar.calendar_store import load_calendar
@@ -318,8 +319,8 @@ ATTENTION_REMEDIES = {
     "unfinished-import": "Import the same file again: it goes on where it stopped.",
     "missed-release": "A person decides: late mail may be wrong mail.",
     "dead-source": "Try it with 'digest sources test URL', correct its address, or remove it.",
-    "suppression-lists": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
-    "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
+    "suppression-lists": provider_remedy("suppression-lists"),
+    "stuck-erasures": provider_remedy("stuck-erasures"),
     "missed-deadline": "Approve it at the desk, or with 'digest approve EDITION'.",
     "unfed-section": "Add a source for it, or take it out of [[sections]].",
     "missed-run": "Start 'digest serve' or hls-scheduler; what is owed is then done once.",

@@ -18,7 +18,7 @@ from digest.app.editions.mail_gallery import find_rendering_mistakes
 from digest.app.subscribers.consent_wordings import current_wording
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import provider_in_use
+from digest.deliver.providers.registry import provider_in_use, provider_remedy
 from digest.settings import SettingsError, leads_to_this_machine, reload_settings
 from digest.settings.leftovers import list_foreign_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
@@ -198,7 +198,7 @@ add_check(
 add_check(
     "provider-events",
     "Whether the provider's events are heard",
-    "Set DIGEST_SENDGRID_WEBHOOK_KEY to the verification key of the signed Event Webhook.",
+    provider_remedy("provider-events"),
     partial(examine_provider, "provider-events"),
 )
 

@@ -331,7 +331,7 @@ Exit codes:
 @click.option("--json", "as_json", is_flag=True, help="Print what it came to as JSON.")
 @pass_command_context
 def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
-    """Take over whom SendGrid will not deliver to any more. The timetable does it every night.
+    """Take over whom the provider will not deliver to any more. The timetable does it every night.
 
     Bounces, invalid addresses, complaints and departures on its lists are applied to the people here; nobody
     comes back by it. Addresses that are not on our list are counted and dropped.

@@ -94,7 +94,7 @@ could not look."""
     help="With MESSAGE: your receiver's name in Authentication-Results; others' results are left out.",
 )
 @click.option(
-    "--online", "is_online", is_flag=True, help="Ask outside too: the DNS, mail servers, SendGrid, your own pages."
+    "--online", "is_online", is_flag=True, help="Ask outside too: the DNS, mail servers, the provider, your own pages."
 )
 @click.option(
     "--name-server",
