@@ -1,4 +1,4 @@
-"""The tables of alerts: what needs somebody, from when to when, and what is posted of it."""
+"""The tables of alerts: what needs somebody, from when to when, and what each channel told of it."""
 
 from datetime import datetime
 
@@ -37,17 +37,18 @@ class Alert(Base):
 
 
 class AlertPost(Base):
-    """That an alert is posted to the webhook, as it opens or when it is over. Without `next_try_at` it is done, or given up."""
+    """An alert told over one channel, as it opens or when it is over. Without `next_try_at` it is done, or given up."""
 
     __tablename__ = "alert_post"
     __table_args__ = (
-        UniqueConstraint("alert_id", "event", name="uq_alert_post_once"),
+        UniqueConstraint("alert_id", "event", "channel", name="uq_alert_post_once"),
         Index("ix_alert_post_next", "next_try_at"),  # every few seconds: what is due
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     alert_id: Mapped[int] = mapped_column(ForeignKey("alert.id", ondelete="CASCADE"))
     event: Mapped[str] = mapped_column(String(10))  # opened | over
+    channel: Mapped[str] = mapped_column(String(20))
     attempts: Mapped[int] = mapped_column(default=0)
     next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

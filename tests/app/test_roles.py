@@ -45,7 +45,7 @@ NOBODY = cast("Role", "reader")  # a role that is none of ours, and may do nothi
 TAKES_ADMIN = {
     "accounts.sign_in": "email_sign_in_link make_sign_in_link",
     "subscribers.address_searches": "AddressSearches.begin",
-    "alerts.webhook": "send_test_post",
+    "alerts.alert_posts": "send_test",
     "upkeep.audit_log": "check_audit_log export_audit_log find_actor iterate_audit_log view_audit_log",
     "sending.background": "process_inbound_mail",
     "upkeep.background_backups": "BackgroundBackups.begin BackgroundBackups.view",

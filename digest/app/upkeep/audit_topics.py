@@ -109,7 +109,7 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
         "upgraded": "upgraded the {}",
         "moved to another database": "moved the {} to another database",
         "installation examined": "looked at the health of {}",
-        "alert tested": "sent a test to the webhook of alerts",
+        "alert tested": "sent a test of alerts to the {}",
     },
     "staff": {
         "staff added": "invited {}",

@@ -8,8 +8,9 @@ from flask import abort, make_response, redirect, render_template, request, url_
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
-from digest.app.alerts import webhook
-from digest.app.alerts.webhook import AlertTestError
+from digest.app.alerts import alert_posts
+from digest.app.alerts.alert_posts import AlertTestError
+from digest.app.alerts.channels import alert_channels, list_open_channels
 from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleasePair
@@ -54,7 +55,7 @@ def show_settings(table: str) -> ResponseReturnValue:
     page = _settings_page(
         _require_table(table),
         saved=request.args.get("saved") == "1",
-        tested=request.args.get("tested") == "1",
+        tested=request.args.get("tested", ""),
         backups=backups,
         renews=renews,
     )
@@ -116,13 +117,14 @@ def replace_logos() -> ResponseReturnValue:
 
 @admin_pages.post("/settings/alerts/test")
 def send_alert_test() -> ResponseReturnValue:
-    """Post a test to the webhook that is saved, and say what came of it."""
+    """Send a test over a channel that is saved, and say what came of it."""
     context = web_context()
     try:
-        webhook.send_test_post(context.installation, current_actor(), now=context.clock())
+        channel = request.form.get("channel", "")
+        alert_posts.send_test(context.installation, current_actor(), channel, now=context.clock())
     except AlertTestError as exc:
         return _settings_page("alerts", refusal=exc), 409
-    return redirect(url_for("admin.show_settings", table="alerts", tested="1"), 303)
+    return redirect(url_for("admin.show_settings", table="alerts", tested=channel), 303)
 
 
 @admin_pages.post("/settings/backup/now")
@@ -153,7 +155,7 @@ def _settings_page(
     refusal: ApplicationError | None = None,
     pairs: Sequence[ReleasePair] = (),
     saved: bool = False,
-    tested: bool = False,
+    tested: str = "",
     backups: BackupView | None = None,
     renews: bool = False,
 ) -> str:
@@ -178,8 +180,9 @@ def _settings_page(
         problems=problems or {},
         refusal=refusal,
         saved=saved,
-        tested=tested,
+        tested=alert_channels().get(tested),
         backups=backups,
+        channels=list_open_channels(context.installation.settings) if table == "alerts" else [],
         renews=renews,
         is_preview=form is not None and bool(pairs),
         pairs=pairs,
