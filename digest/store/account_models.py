@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from subscribers.store.models import Base, Moment, UtcDateTime
+from digest.store.column_types import RowId, Str16, Str20, Str40, Str60, Str64
+from subscribers.store.models import Base, Moment
 
 
 class Presence(Base):
@@ -15,7 +16,7 @@ class Presence(Base):
 
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"), primary_key=True)
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), primary_key=True)
-    place: Mapped[str] = mapped_column(String(40))
+    place: Mapped[Str40]
     seen_at: Mapped[Moment]
 
 
@@ -31,14 +32,14 @@ class StaffSession(Base):
         Index("ix_staff_session_staff", "staff"),  # the sessions of one member
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    hash: Mapped[str] = mapped_column(String(64))  # of the cookie's token
+    id: Mapped[RowId]
+    hash: Mapped[Str64]  # of the cookie's token
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     began_at: Mapped[Moment]
     used_at: Mapped[Moment]
     fresh_at: Mapped[Moment]
     network: Mapped[str] = mapped_column(String(50))
-    browser: Mapped[str] = mapped_column(String(60))
+    browser: Mapped[Str60]
 
 
 class Passkey(Base):
@@ -50,14 +51,14 @@ class Passkey(Base):
         Index("ix_passkey_staff", "staff"),  # the passkeys of one member
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
-    credential: Mapped[bytes] = mapped_column(LargeBinary)
-    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    credential: Mapped[bytes]
+    public_key: Mapped[bytes]
     sign_count: Mapped[int] = mapped_column(BigInteger)
-    name: Mapped[str] = mapped_column(String(60))
+    name: Mapped[Str60]
     made_at: Mapped[Moment]
-    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None]
 
 
 class CodeApp(Base):
@@ -70,12 +71,12 @@ class CodeApp(Base):
     __tablename__ = "code_app"
     __table_args__ = (Index("ix_code_app_staff", "staff"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
+    ciphertext: Mapped[bytes]
+    key_id: Mapped[Str16]
     made_at: Mapped[Moment]
-    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    confirmed_at: Mapped[datetime | None]
     last_step: Mapped[int | None] = mapped_column(BigInteger)
 
 
@@ -85,10 +86,10 @@ class RecoveryCode(Base):
     __tablename__ = "recovery_code"
     __table_args__ = (UniqueConstraint("staff", "hash", name="uq_recovery_code_one_row_a_code"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
-    hash: Mapped[str] = mapped_column(String(64))
-    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    hash: Mapped[Str64]
+    used_at: Mapped[datetime | None]
 
 
 class SignIn(Base):
@@ -100,14 +101,14 @@ class SignIn(Base):
         Index("ix_sign_in_at", "at"),  # every night: what is old goes
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     at: Mapped[Moment]
-    method: Mapped[str] = mapped_column(String(20))
-    passkey: Mapped[str] = mapped_column(String(60), default="")  # its name at that time
+    method: Mapped[Str20]
+    passkey: Mapped[Str60] = mapped_column(default="")  # its name at that time
     succeeded: Mapped[bool]
     network: Mapped[str] = mapped_column(String(50))
-    browser: Mapped[str] = mapped_column(String(60))
+    browser: Mapped[Str60]
 
 
 class UsedChallenge(Base):
@@ -115,5 +116,5 @@ class UsedChallenge(Base):
 
     __tablename__ = "used_challenge"
 
-    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    hash: Mapped[Str64] = mapped_column(primary_key=True)
     expires_at: Mapped[Moment]

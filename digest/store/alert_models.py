@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from subscribers.store.models import Base, Moment, UtcDateTime
+from digest.store.column_types import RowId, Str10, Str20, Str40, Str200
+from subscribers.store.models import Base, Moment
 
 OPEN_ALERT = text("ended_at IS NULL")
 
@@ -26,14 +27,14 @@ class Alert(Base):
         {"sqlite_autoincrement": True},  # a receiver knows an alert by its number
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(String(40))
-    subject: Mapped[str] = mapped_column(String(200))
-    sentence: Mapped[str] = mapped_column(Text)
+    id: Mapped[RowId]
+    kind: Mapped[Str40]
+    subject: Mapped[Str200]
+    sentence: Mapped[str]
     seen_at: Mapped[Moment]
-    opened_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    missing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    opened_at: Mapped[datetime | None]
+    missing_since: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
 
 
 class AlertPost(Base):
@@ -45,11 +46,11 @@ class AlertPost(Base):
         Index("ix_alert_post_next", "next_try_at"),  # every few seconds: what is due
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     alert_id: Mapped[int] = mapped_column(ForeignKey("alert.id", ondelete="CASCADE"))
-    event: Mapped[str] = mapped_column(String(10))  # opened | over
-    channel: Mapped[str] = mapped_column(String(20))
+    event: Mapped[Str10]  # opened | over
+    channel: Mapped[Str20]
     attempts: Mapped[int] = mapped_column(default=0)
-    next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    trouble: Mapped[str] = mapped_column(Text, default="")
+    next_try_at: Mapped[datetime | None]
+    done_at: Mapped[datetime | None]
+    trouble: Mapped[str] = mapped_column(default="")
