@@ -5,7 +5,15 @@ from rich.table import Table
 
 from digest.app.accounts import staff as staff_acts
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.cli.context import CommandContext, email_argument, label_refusals, pass_command_context, print_json
+from digest.cli.context import (
+    CommandContext,
+    email_argument,
+    flag,
+    json_option,
+    label_refusals,
+    pass_command_context,
+    print_json,
+)
 from digest.cli.sources.collect import table_console
 from digest.store.delivery_models import StaffMember
 from digest.store.staff import PROOF_LINK_LIFETIME, StaffRole
@@ -85,8 +93,8 @@ def reset(context: CommandContext, address: Address) -> None:
     "list",
     epilog="\b\nExamples:\n  digest staff list\n  digest staff list --all --json\n\nExit codes: 0 shown, 2 wrong use.",
 )
-@click.option("--all", "with_gone", is_flag=True, help="Also those who were on the staff.")
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@flag("--all", "with_gone", help="Also those who were on the staff.")
+@json_option("Print the list as JSON.")
 @pass_command_context
 def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
     """List the staff by number, as the audit log names them, and count refused sign-ins."""

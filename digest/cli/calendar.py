@@ -8,7 +8,7 @@ from rich.text import Text
 
 from digest.app.calendar import releases as calendar_acts
 from digest.app.calendar.releases import CalendarEntry
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import CommandContext, json_option, pass_command_context, print_json
 from digest.cli.sources.collect import table_console
 from digest.edition.calendar.release_calendar import PlannedRelease
 from subscribers.phrases import clock_time, weekday_date
@@ -31,7 +31,7 @@ Exit codes: 0 shown.""",
 @click.option(
     "--count", type=click.IntRange(1, 100), default=calendar_acts.LISTED_RELEASES, show_default=True, help="How many."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the releases as JSON.")
+@json_option("Print the releases as JSON.")
 @pass_command_context
 def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
     """Show the next releases with their drafts, reminders and deadlines, in the publication's zone."""

@@ -7,11 +7,11 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,14 +167,25 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     click.echo(json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=lambda moment: moment.isoformat()))
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    """Print an answer for people, line by line."""
+    for line in lines:
+        click.echo(line)
+
+
+def print_answer(found: object, lines: Iterable[str], *, as_json: bool, indent: int | None = None) -> None:
+    """Print what a command found: as JSON where that is asked for, else the lines that say it."""
+    if as_json:
+        print_json(found, indent=indent)
+    else:
+        print_lines(lines)
+
+
 def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a group `--settings` and `--as`, and put the `CommandContext` they describe before its commands."""
 
     @click.option(
-        "--settings",
-        "file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The settings file; by default DIGEST_SETTINGS, else ./digest.toml.",
+        "--settings", "file", type=FILE_PATH, help="The settings file; by default DIGEST_SETTINGS, else ./digest.toml."
     )
     @click.option(
         "--as", "email", metavar="EMAIL", help="Act as this staff member; by default as terminal:<system user>."
@@ -207,6 +218,22 @@ def check_reason(_context: click.Context, _parameter: click.Parameter, text: str
         return None if text is None else read_reason(text)
     except ReasonError as exc:
         raise click.BadParameter(str(exc)) from None
+
+
+flag = partial(click.option, is_flag=True)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE_PATH = click.Path(dir_okay=False, path_type=Path)
+edition_argument = click.argument("edition", default="current")
+
+
+def json_option(what: str) -> Callable[..., Any]:
+    """Make the option that has an answer printed as JSON; `what` is its help."""
+    return flag("--json", "as_json", help=what)
+
+
+def yes_option(what: str = "Do not ask.") -> Callable[..., Any]:
+    """Make the option that leaves a question out; `what` is its help."""
+    return flag("--yes", help=what)
 
 
 because_option = click.option(

@@ -12,9 +12,18 @@ from digest.app.evaluation import drafts as draft_evaluation
 from digest.app.evaluation import editor_picks
 from digest.app.evaluation import stories as story_evaluation
 from digest.app.evaluation import topics as topic_evaluation
-from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.cli.context import (
+    EXISTING_FILE,
+    MOMENT,
+    CommandContext,
+    edition_argument,
+    flag,
+    json_option,
+    pass_command_context,
+    print_json,
+    print_lines,
+)
 
-EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
 
 
@@ -36,7 +45,7 @@ Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
 @click.argument("feeds", nargs=-1, required=True, type=EXISTING_PATH, metavar="FEED...")
 @click.option("--earlier", multiple=True, type=EXISTING_PATH, help="Feeds of earlier weeks: how rare words are.")
 @click.option("--same-story", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Try this threshold.")
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@json_option("Print the scores as JSON.")
 @pass_command_context
 def stories(
     context: CommandContext,
@@ -54,7 +63,7 @@ def stories(
     if as_json:
         print_json(_stories_as_json(result), indent=2)
     else:
-        click.echo("\n".join(_story_report(result)))
+        print_lines(_story_report(result))
 
 
 def _stories_as_json(result: story_evaluation.StoryEvaluation) -> dict[str, object]:
@@ -113,7 +122,7 @@ Examples:
 Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
 )
 @click.argument("labels", type=EXISTING_FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@json_option("Print the scores as JSON.")
 @pass_command_context
 def topics(context: CommandContext, labels: Path, as_json: bool) -> None:
     """Give topics to the articles of LABELS, and hold them against those given by hand."""
@@ -122,7 +131,7 @@ def topics(context: CommandContext, labels: Path, as_json: bool) -> None:
     if as_json:
         print_json(_topics_as_json(result), indent=2)
     else:
-        click.echo("\n".join(_topic_report(result)))
+        print_lines(_topic_report(result))
 
 
 def _topics_as_json(result: topic_evaluation.TopicEvaluation) -> dict[str, object]:
@@ -184,11 +193,11 @@ Exit codes: 0 measured, 2 wrong use, or a file that cannot be read.""",
 @click.argument("picks", type=EXISTING_FILE)
 @click.argument("feeds", nargs=-1, type=EXISTING_PATH, metavar="[FEED]...")
 @click.option("--edition", default="current", show_default=True, help="The edition, where no FEED is given.")
-@click.option("--redraft", is_flag=True, help="Choose its stories again, by the settings as they are now.")
+@flag("--redraft", help="Choose its stories again, by the settings as they are now.")
 @click.option(
     "--now", type=MOMENT, help="Draft from the FEEDs as if it were this moment; else when the newest came out."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@json_option("Print the scores as JSON.")
 @pass_command_context
 def grade_draft(
     context: CommandContext,
@@ -215,7 +224,7 @@ def grade_draft(
     if as_json:
         print_json(asdict(result), indent=2)
     else:
-        click.echo("\n".join(_draft_report(result)))
+        print_lines(_draft_report(result))
 
 
 @evaluate.command(
@@ -227,7 +236,7 @@ Examples:
 \b
 Exit codes: 0 printed, 2 wrong use, an unknown edition, or one whose proposal was not kept."""
 )
-@click.argument("edition", default="current")
+@edition_argument
 @pass_command_context
 def picks(context: CommandContext, edition: str) -> None:
     """Print what the editors of an edition decided, as PICKS of `evaluate draft`: JSON, a line a story."""

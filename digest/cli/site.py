@@ -6,7 +6,7 @@ from dataclasses import asdict
 import click
 
 from digest.app.site.processing_record import ProcessingRecord, view_processing_record
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import CommandContext, json_option, pass_command_context, print_json, print_lines
 
 
 @click.command(
@@ -17,7 +17,7 @@ Examples:
 
 Exit codes: 0 shown, 2 wrong use."""
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+@json_option("Print the record as JSON.")
 @pass_command_context
 def processing(context: CommandContext, as_json: bool) -> None:
     """Print the record of processing that GDPR article 30 asks for, with who gets to know addresses."""
@@ -25,8 +25,7 @@ def processing(context: CommandContext, as_json: bool) -> None:
     if as_json:
         print_json(asdict(record), indent=2)
         return
-    for line in _write_record(record):
-        click.echo(line)
+    print_lines(_write_record(record))
 
 
 def _write_record(record: ProcessingRecord) -> Iterator[str]:

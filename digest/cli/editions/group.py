@@ -11,7 +11,17 @@ import click
 from digest.app.approval import approvals
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.cli.context import (
+    FILE_PATH,
+    MOMENT,
+    CommandContext,
+    edition_argument,
+    flag,
+    json_option,
+    pass_command_context,
+    print_json,
+    print_lines,
+)
 from digest.edition.approval.versions import ApprovalError
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.installation.opened import Installation
@@ -71,8 +81,8 @@ Examples:
 Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
 )
 @click.option("--now", type=MOMENT, help="Draft as if it were this moment.")
-@click.option("--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was drafted as JSON.")
+@flag("--explain", help="Print every story's terms and sum, and why twenty were left out.")
+@json_option("Print what was drafted as JSON.")
 @pass_command_context
 def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
     """Group, rank and arrange an edition from the articles of its window."""
@@ -93,7 +103,7 @@ def draft(context: CommandContext, now: datetime | None, explain: bool, as_json:
         )
     else:
         if explain:
-            click.echo("\n".join(explain_proposal(drafted.proposal)))
+            print_lines(explain_proposal(drafted.proposal))
         zone = installation.settings.file.publication.zone
         opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
         stories = sum(map(len, drafted.proposal.sections.values()))
@@ -121,7 +131,7 @@ Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
 )
 @click.argument("edition")
 @click.option("--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+@click.option("-o", "--output", type=FILE_PATH, help="Write to a file.")
 @pass_command_context
 def show(context: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
     """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
@@ -150,12 +160,10 @@ Examples:
 
 Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use."""
 )
-@click.argument("edition", default="current")
-@click.option("--online", is_flag=True, help="Try every link.")
-@click.option(
-    "--rules", is_flag=True, is_eager=True, expose_value=False, callback=print_rules, help="List the rules and end."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@edition_argument
+@flag("--online", help="Try every link.")
+@flag("--rules", is_eager=True, expose_value=False, callback=print_rules, help="List the rules and end.")
+@json_option("Print the findings as JSON.")
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION, and visit its links to your own site."""
@@ -189,9 +197,9 @@ says why), or wrong use."""
 )
 @click.argument("edition")
 @click.argument("mark", default="")
-@click.option("--void", is_flag=True, help="Take the approval back, so that the edition can change.")
+@flag("--void", help="Take the approval back, so that the edition can change.")
 @click.option("--send-back", "note", metavar="NOTE", help="Send it back with a note; an approval is taken back.")
-@click.option("--done", is_flag=True, help="Mark as done what it was sent back for.")
+@flag("--done", help="Mark as done what it was sent back for.")
 @pass_command_context
 def approve(context: CommandContext, edition: str, mark: str, void: bool, note: str | None, done: bool) -> None:
     """Approve an EDITION by its MARK, which the command shows without one."""
@@ -225,8 +233,7 @@ def _approve_mark(context: CommandContext, edition: str, mark: str) -> None:
         click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
         return
     click.echo(f"Your approval of {result.edition} is recorded, but the edition isn't approved yet.")
-    for sentence in approvals.approver_sentences(approvals.read_approval_overview(installation, edition)):
-        click.echo(sentence)
+    print_lines(approvals.approver_sentences(approvals.read_approval_overview(installation, edition)))
     raise SystemExit(EXIT_ANSWER_NO)
 
 
@@ -243,8 +250,7 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     standing = approvals.read_approval_overview(installation, edition)
     if standing.ended and not standing.ended.ended_by and standing.ended.ended_because:
         click.echo(f"The approval no longer counts: {standing.ended.ended_because}.")
-    for sentence in approvals.approval_sentences(standing):
-        click.echo(sentence)
+    print_lines(approvals.approval_sentences(standing))
     for host in approvals.read_text_hosts(installation, edition):
         click.echo(
             f"{'New site' if host.is_new else 'Site'} linked in the text: {host.host} ({', '.join(host.places)})"

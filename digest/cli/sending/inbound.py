@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from digest.app.sending.background import process_inbound_mail
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import CommandContext, json_option, pass_command_context, print_json
 
 EXIT_MAILBOX_TROUBLE = 1
 
@@ -23,7 +23,7 @@ Exit codes:
   1  the mailbox gave trouble, which is said; what was stored is applied
   2  wrong use, or the settings cannot be used"""
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@json_option("Print the counts as JSON.")
 @pass_command_context
 def inbound(context: CommandContext, as_json: bool) -> None:
     """Read the bounce mailbox now, and apply what it and providers say. 'digest serve' does so by itself.

@@ -9,7 +9,14 @@ from rich.table import Table
 from digest.app.calendar.coming_steps import list_coming_steps
 from digest.app.doctor.attention import attention_sentences
 from digest.app.editions.edition_status import EditionStatus, describe_delivery_counts, find_edition_status
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import (
+    CommandContext,
+    edition_argument,
+    json_option,
+    pass_command_context,
+    print_json,
+    print_lines,
+)
 from digest.deliver.send.claims.progress import SendProgress
 from digest.store.delivery_models import DeliveryState
 
@@ -22,8 +29,8 @@ Examples:
 
 Exit codes: 0 shown (there may be no edition yet), 2 there is none of the name that was given."""
 )
-@click.argument("edition", default="current")
-@click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
+@edition_argument
+@json_option("Print the books as JSON.")
 @pass_command_context
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands, what needs somebody, and what happens in the coming fortnight."""
@@ -41,8 +48,7 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
         click.echo("There is no edition yet: the timetable drafts the first, or 'digest draft' does now.")
     else:
         _show_edition(overview)
-    for sentence in attention:
-        click.echo(sentence)
+    print_lines(attention)
     click.echo("What happens next:")
     for step in coming:
         click.echo(f"  {step.describe(file)}")

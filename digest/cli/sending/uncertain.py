@@ -11,7 +11,16 @@ from rich.table import Column, Table
 
 from digest.app.editions.edition_status import edition_name
 from digest.app.sending import uncertain_acts
-from digest.cli.context import CommandContext, check_reason, pass_command_context, print_json
+from digest.cli.context import (
+    EXISTING_FILE,
+    CommandContext,
+    check_reason,
+    json_option,
+    pass_command_context,
+    print_json,
+    print_lines,
+    yes_option,
+)
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.sources.collect import table_console
 from digest.deliver.send.uncertain.log_evidence import LogEvidence, LogVerdict
@@ -59,7 +68,7 @@ Exit codes:
     "--from-log",
     "log_files",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     metavar="FILE",
     help="Settle by a Postfix log, plain or gzip. Repeatable.",
 )
@@ -73,8 +82,8 @@ Exit codes:
     help="So long the log may be silent without a gap.",
 )
 @click.option("--because", callback=check_reason, help="Why, for the audit log; needed to settle.")
-@click.option("--yes", is_flag=True, help="Do not ask before settling.")
-@click.option("--json", "as_json", is_flag=True, help="Print what is uncertain, or what was settled, as JSON.")
+@yes_option("Do not ask before settling.")
+@json_option("Print what is uncertain, or what was settled, as JSON.")
 @pass_command_context
 def uncertain(
     context: CommandContext,
@@ -193,8 +202,7 @@ def _resolve_by_log(
     """Show what a log says, and settle it after one word. Without a terminal to answer at, `--yes` is the word."""
     settleable = len(evidence.events) + len(evidence.not_accepted)
     if not as_json:
-        for line in _describe_evidence(name, evidence):
-            click.echo(line)
+        print_lines(_describe_evidence(name, evidence))
     if settleable and not yes and not as_json:
         click.confirm(f"Settle these {settleable:,} so?", abort=True, err=True)
     settled = (

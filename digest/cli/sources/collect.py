@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digest.app.editions import drafting as editions
-from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 from digest.collect.visits.collection_run import SourceReport
 
@@ -36,8 +36,8 @@ Exit codes:
 )
 @click.argument("names", nargs=-1, metavar="[SOURCE|FILE]...")
 @click.option("--now", type=MOMENT, help="Collect as if it were this moment.")
-@click.option("--force", is_flag=True, help="Visit also sources that are not due, or gone, and fetch all anew.")
-@click.option("--json", "as_json", is_flag=True, help="Print what became of each source as JSON.")
+@flag("--force", help="Visit also sources that are not due, or gone, and fetch all anew.")
+@json_option("Print what became of each source as JSON.")
 @pass_command_context
 def collect(context: CommandContext, names: tuple[str, ...], now: datetime | None, force: bool, as_json: bool) -> None:
     """Gather articles from the sources of the settings, or only from the SOURCES and FILES that are named.

@@ -9,7 +9,15 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from digest.app.sources import configured as source_acts
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import (
+    EXISTING_FILE,
+    CommandContext,
+    flag,
+    json_option,
+    pass_command_context,
+    print_json,
+    yes_option,
+)
 from digest.cli.sources.collect import table_console
 
 SECTIONS = ("news", "products", "events", "opportunities")
@@ -30,8 +38,8 @@ Examples:
 
 Exit codes: 0 shown, 2 wrong use.""",
 )
-@click.option("--all", "everything", is_flag=True, help="Also those that the settings no longer name.")
-@click.option("--json", "as_json", is_flag=True, help="Print the sources as JSON.")
+@flag("--all", "everything", help="Also those that the settings no longer name.")
+@json_option("Print the sources as JSON.")
 @pass_command_context
 def list_sources(context: CommandContext, everything: bool, as_json: bool) -> None:
     """Show every source with its health: last good visit, next try, and what to do where it is not well."""
@@ -71,7 +79,7 @@ Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use."""
 @click.option("--name", help="What the desk calls it; by default the feed's own title.")
 @click.option("--publisher", help="Who publishes it; by default as the name.")
 @click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
-@click.option("--untried", is_flag=True, help="Add it although it cannot be read now.")
+@flag("--untried", help="Add it although it cannot be read now.")
 @pass_command_context
 def add_source(
     context: CommandContext, url: str, name: str | None, publisher: str | None, section: str, untried: bool
@@ -101,7 +109,7 @@ Examples:
 Exit codes: 0 it could be read, 1 it could not."""
 )
 @click.argument("url")
-@click.option("--json", "as_json", is_flag=True, help="Print all that would come in as JSON.")
+@json_option("Print all that would come in as JSON.")
 @pass_command_context
 def test(context: CommandContext, url: str, as_json: bool) -> None:
     """Visit a source and show what would come in; nothing is stored."""
@@ -134,7 +142,7 @@ Example:
 \b
 Exit codes: 0 done, 1 the file is no list of feeds, 2 wrong use.""",
 )
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=EXISTING_FILE)
 @click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
 @pass_command_context
 def import_opml(context: CommandContext, file: Path, section: str) -> None:
@@ -158,7 +166,7 @@ Examples:
 Exit codes: 0 removed, 1 it was not confirmed or is no source of the settings, 2 wrong use."""
 )
 @click.argument("url")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option()
 @pass_command_context
 def remove(context: CommandContext, url: str, yes: bool) -> None:
     """Take a source out of the settings file. Its articles stay, also those that stand in editions."""

@@ -7,7 +7,15 @@ import click
 
 from digest.app.sources import past_editions
 from digest.app.sources.past_editions import PastEditionReport
-from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.cli.context import (
+    EXISTING_FILE,
+    MOMENT,
+    CommandContext,
+    flag,
+    json_option,
+    pass_command_context,
+    print_json,
+)
 from digest.cli.terminal import show_progress
 
 
@@ -30,15 +38,10 @@ are not shown in the archive. What was imported from an address before is replac
 Exit codes: 0 all imported, 1 some could not be read, 2 wrong use.""",
 )
 @click.argument("places", metavar="FILE|URL...", nargs=-1)
-@click.option(
-    "--list",
-    "list_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file with an address a line, imported too.",
-)
+@click.option("--list", "list_file", type=EXISTING_FILE, help="A file with an address a line, imported too.")
 @click.option("--released", type=MOMENT, metavar="MOMENT", help="When those were released that say no date.")
-@click.option("--dry-run", is_flag=True, help="Say what would be imported, and import nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was recognised as JSON.")
+@flag("--dry-run", help="Say what would be imported, and import nothing.")
+@json_option("Print what was recognised as JSON.")
 @pass_command_context
 def import_editions(
     context: CommandContext,
@@ -72,7 +75,7 @@ def import_editions(
         verb = "would be imported" if dry_run else "imported"
         click.echo(f"{len(done)} of {len(reports)} {verb}, with {sum(len(page.stories) for page in done):,} stories.")
     if any(report.refusal for report in reports):
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 def _describe_report(context: CommandContext, report: PastEditionReport) -> str:

@@ -13,6 +13,8 @@ from digest.cli.context import (
     CommandContext,
     check_reason,
     email_argument,
+    flag,
+    json_option,
     label_refusals,
     pass_command_context,
     person_argument,
@@ -64,7 +66,7 @@ Exit codes:
 @click.option("--where", "page", required=True, help="Where they stood: a site or an occasion. Readers see it.")
 @click.option("--method", "--evidence", required=True, help="What proves it: 'signed paper list', 'double opt-in'.")
 @click.option("--on", "agreed", type=MOMENT, required=True, help="When the person agreed.")
-@click.option("--confirmed", is_flag=True, help="The person confirmed by mail; otherwise you attest it.")
+@flag("--confirmed", help="The person confirmed by mail; otherwise you attest it.")
 @pass_command_context
 def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **evidence_fields: str) -> None:
     """Add one person, with the evidence that they asked for it. Nobody is mailed by this."""
@@ -83,7 +85,7 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
 @subscribers.command(
     "list", epilog="\b\nExample:\n  digest subscribers list --json\n\nExit codes: 0 shown, 2 wrong use."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@json_option("Print the counts as JSON.")
 @pass_command_context
 def list_person_states(context: CommandContext, as_json: bool) -> None:
     """Count people by where they stand; addresses are never shown."""
@@ -137,7 +139,7 @@ Exit codes:
 @click.option(
     "--seal", "kept", multiple=True, metavar="HASH", help="A seal that was kept: it must be there. Repeatable."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the finding as JSON.")
+@json_option("Print the finding as JSON.")
 @pass_command_context
 def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
     """Prove the consent ledger and the audit log.
@@ -158,7 +160,7 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
     else:
         click.echo(_describe_proof(proof, log))
     if not proof.sound or log.fault:
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
@@ -188,7 +190,7 @@ Exit codes:
   0  listed
   2  wrong use""",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@json_option("Print them as JSON.")
 @pass_command_context
 def list_wordings(context: CommandContext, as_json: bool) -> None:
     """List the words that readers agree to now, and all that they agreed to before, with their versions and hashes."""

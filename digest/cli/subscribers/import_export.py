@@ -9,7 +9,17 @@ import click
 
 from digest.app.subscribers import lists, silent_readers
 from digest.app.subscribers.silent_readers import MOST_YEARS
-from digest.cli.context import CommandContext, check_reason, pass_command_context
+from digest.cli.context import (
+    EXISTING_FILE,
+    FILE_PATH,
+    CommandContext,
+    check_reason,
+    flag,
+    json_option,
+    pass_command_context,
+    print_lines,
+    yes_option,
+)
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import ProviderSettingsError
@@ -80,8 +90,8 @@ Exit codes:
   1  the file cannot be read as a list, or there is no such import; nothing of it counts
   2  wrong use""",
 )
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--commit", is_flag=True, help="Do it. Without this, the file is only looked at.")
+@click.argument("file", required=False, type=EXISTING_FILE)
+@flag("--commit", help="Do it. Without this, the file is only looked at.")
 @click.option(
     "--attest",
     metavar="REASON",
@@ -94,23 +104,17 @@ Exit codes:
     type=click.Choice([str(claim) for claim in RowStatus if claim in DEPARTURE_STATUSES]),
     help="Every row of the file is a departure of this kind, whatever its columns say.",
 )
-@click.option(
-    "--need-network",
-    is_flag=True,
-    help="Believe a confirmation only where the network address that it came from is recorded.",
-)
-@click.option(
-    "--leave-out-slips", is_flag=True, help="Reject rows whose domain is most likely mistyped, such as gmial.com."
-)
+@flag("--need-network", help="Believe a confirmation only where the network address that it came from is recorded.")
+@flag("--leave-out-slips", help="Reject rows whose domain is most likely mistyped, such as gmial.com.")
 @click.option(
     "--outcomes",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE_PATH,
     help="Write what every row comes to, and why, to a new FILE as CSV: by its number, without the address.",
 )
-@click.option("--list", "list_", is_flag=True, help="Say which imports were not finished.")
+@flag("--list", "list_", help="Say which imports were not finished.")
 @click.option("--abandon", type=int, metavar="IMPORT", help="Drop an import that was not finished.")
-@click.option("--yes", is_flag=True, help="Do not ask before an import is dropped.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts, or the list, as JSON.")
+@yes_option("Do not ask before an import is dropped.")
+@json_option("Print the counts, or the list, as JSON.")
 @pass_command_context
 def import_list(
     context: CommandContext,
@@ -147,8 +151,7 @@ def import_list(
         return
     unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=context.now())
     others = [other for other, _people in unfinished if other.batch != report.batch]
-    for line in describe_import(report, committed=commit, rejected_file=rejected_file, other_unfinished=others):
-        click.echo(line)
+    print_lines(describe_import(report, committed=commit, rejected_file=rejected_file, other_unfinished=others))
 
 
 def _run_import(
@@ -216,7 +219,7 @@ Exit codes:
   1  the file exists already, or cannot be written
   2  wrong use"""
 )
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE_PATH)
 @click.option(
     "--reason", required=True, callback=check_reason, help="Why; every reader in the file sees it. No addresses."
 )
@@ -275,9 +278,9 @@ Exit codes:
     type=click.IntRange(1, MOST_YEARS),
     help="Ask readers instead who have done nothing for so many years: no consent, no choice, no move.",
 )
-@click.option("--take-off", is_flag=True, help="With --silent: who does not answer in 30 days is taken off the list.")
-@click.option("--yes", is_flag=True, help="Do not ask before anybody is mailed.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@flag("--take-off", help="With --silent: who does not answer in 30 days is taken off the list.")
+@yes_option("Do not ask before anybody is mailed.")
+@json_option("Print the counts as JSON.")
 @pass_command_context
 def ask(context: CommandContext, most: int, years: int | None, take_off: bool, yes: bool, as_json: bool) -> None:
     """Ask those whom a list named without evidence whether they want the mail: each of them once, for ever.
@@ -327,8 +330,8 @@ Exit codes:
   1  a list could not be read, or not whole; the line says why, and the next run goes on
   2  wrong use"""
 )
-@click.option("--all", "whole", is_flag=True, help="Read the lists from their beginning, not since last time.")
-@click.option("--json", "as_json", is_flag=True, help="Print what it came to as JSON.")
+@flag("--all", "whole", help="Read the lists from their beginning, not since last time.")
+@json_option("Print what it came to as JSON.")
 @pass_command_context
 def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     """Take over whom SendGrid will not deliver to any more. The timetable does it every night.
@@ -346,7 +349,7 @@ def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     else:
         click.echo(f"{result}.")
     if result.troubles:
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 _OUTCOME_TEXTS = {

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from digest.app.subscribers.lists import create_export_file
 from digest.app.upkeep import audit_log, audit_topics
-from digest.cli.context import MOMENT, CommandContext, check_reason, pass_command_context
+from digest.cli.context import MOMENT, CommandContext, check_reason, json_option, pass_command_context
 from digest.cli.sources.collect import table_console
 
 
@@ -40,7 +40,7 @@ Exit codes:
 @click.option(
     "--count", type=click.IntRange(min=1), default=50, show_default=True, help="How many of the newest to show."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON, one a line.")
+@json_option("Print them as JSON, one a line.")
 @click.option(
     "--csv", "csv_file", type=click.Path(path_type=Path), help="Write all of them to a new FILE as CSV instead."
 )

@@ -11,14 +11,22 @@ from pydantic import SecretStr
 from digest.app.upkeep import backups
 from digest.backups.archive import ArchiveManifest, BackupError
 from digest.backups.restore import RestoreResult
-from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
+from digest.cli.context import (
+    FILE_PATH,
+    CommandContext,
+    flag,
+    json_option,
+    label_refusals,
+    pass_command_context,
+    print_json,
+    print_lines,
+    yes_option,
+)
 from digest.cli.terminal import show_progress
 from digest.installation.acts import Actor
 from digest.installation.opened import open_installation
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
-
-FILE_PATH = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -39,7 +47,7 @@ Exit codes:
   2  wrong use"""
 )
 @click.argument("file", type=FILE_PATH, required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print what it holds as JSON.")
+@json_option("Print what it holds as JSON.")
 @pass_command_context
 def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
     """Write every row of the database to one FILE that only you can read. Work goes on meanwhile.
@@ -69,7 +77,7 @@ def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
         for name in done.deleted:
             click.echo(f"deleted: {name}")
     if not done.proof.sound:
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 def _is_terminal() -> bool:
@@ -138,10 +146,10 @@ Exit codes:
   2  wrong use"""
 )
 @click.argument("file", type=FILE_PATH)
-@click.option("--check", is_flag=True, help="Load it into a database that is thrown away; change nothing.")
-@click.option("--replace", is_flag=True, help="Do it though the database holds something, which is set aside.")
-@click.option("--yes", is_flag=True, help="Do not ask before something is replaced.")
-@click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
+@flag("--check", help="Load it into a database that is thrown away; change nothing.")
+@flag("--replace", help="Do it though the database holds something, which is set aside.")
+@yes_option("Do not ask before something is replaced.")
+@json_option("Print what came of it as JSON.")
 @pass_command_context
 def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes: bool, as_json: bool) -> None:
     """Put a backup in the place of the database, tell it of all who left since, and hold it.
@@ -167,10 +175,9 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
     if as_json:
         print_json(_restore_as_json(proof, result))
     else:
-        for line in (_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())):
-            click.echo(line)
+        print_lines((_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())))
     if not proof.sound:
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 def _permitted_actor(context: CommandContext, now: datetime) -> Actor:

@@ -8,7 +8,7 @@ import click
 from rich.table import Column, Table
 
 from digest.app.upkeep import keys as key_acts
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import CommandContext, flag, json_option, pass_command_context, print_json
 from digest.cli.sources.collect import table_console
 from digest.cli.terminal import show_progress
 from digest.installation.opened import open_installation
@@ -27,7 +27,7 @@ def keys() -> None:
     "list",
     epilog="\b\nExamples:\n  digest keys list\n  digest keys list --json\n\nExit codes: 0 shown, 2 there is no key file.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@json_option("Print the list as JSON.")
 @pass_command_context
 def list_keys(context: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that name each. No secret is shown."""
@@ -69,7 +69,7 @@ Exit codes:
   2  wrong use, or the key file cannot be used"""
 )
 @click.argument("kind", type=click.Choice(get_args(KeyKind)))
-@click.option("--fresh", is_flag=True, help="Make a new key even though an earlier rotation is not finished.")
+@flag("--fresh", help="Make a new key even though an earlier rotation is not finished.")
 @pass_command_context
 def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
     """Make a fresh key of a KIND. Older keys are kept: they open and verify what was made with them.
@@ -104,7 +104,7 @@ Exit codes:
   2  wrong use; the copy is damaged, or belongs to another database""",
 )
 @click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--replace", is_flag=True, help="Set a key file that is there aside.")
+@flag("--replace", help="Set a key file that is there aside.")
 @pass_command_context
 def restore_key_file(context: CommandContext, file: IO[str], replace: bool) -> None:
     """Put a recovery copy (FILE, or - for standard input) back as the key file, if the database was written with it."""
