@@ -14,7 +14,7 @@ from digest.cli.context import (
     pass_command_context,
     print_json,
 )
-from digest.cli.sources.collect import table_console
+from digest.cli.terminal import table_console
 from digest.store.delivery_models import StaffMember
 from digest.store.staff import PROOF_LINK_LIFETIME, StaffRole
 from subscribers.address import Address

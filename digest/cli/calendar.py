@@ -9,7 +9,7 @@ from rich.text import Text
 from digest.app.calendar import releases as calendar_acts
 from digest.app.calendar.releases import CalendarEntry
 from digest.cli.context import CommandContext, json_option, pass_command_context, print_json
-from digest.cli.sources.collect import table_console
+from digest.cli.terminal import table_console
 from digest.edition.calendar.release_calendar import PlannedRelease
 from subscribers.phrases import clock_time, weekday_date
 

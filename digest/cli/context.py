@@ -21,6 +21,8 @@ from digest.cli.lazy_group import CommandRefusedError
 from subscribers.errors import RefusalError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from digest.installation.acts import Actor
     from digest.installation.opened import Installation
     from digest.settings import Settings
@@ -167,13 +169,18 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     click.echo(json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=lambda moment: moment.isoformat()))
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Print an answer for people, line by line."""
+def print_lines(lines: "Iterable[RenderableType]") -> None:
+    """Print an answer for people: sentences and tables, in turn."""
     for line in lines:
-        click.echo(line)
+        if isinstance(line, str):
+            click.echo(line)
+        else:
+            from digest.cli.terminal import table_console
+
+            table_console().print(line)
 
 
-def print_answer(found: object, lines: Iterable[str], *, as_json: bool, indent: int | None = None) -> None:
+def print_answer(found: object, lines: "Iterable[RenderableType]", *, as_json: bool, indent: int | None = None) -> None:
     """Print what a command found: as JSON where that is asked for, else the lines that say it."""
     if as_json:
         print_json(found, indent=indent)

@@ -73,7 +73,7 @@ TAKES_ADMIN = {
     "subscribers.silent_readers": "ask_silent_readers count_silent_readers",
     "sources.configured": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
     "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
-    "sending.uncertain_acts": "resolve_by_log resolve_uncertain resolve_uncertain_notices",
+    "sending.uncertain_acts": "resolve_by_log resolve_uncertain",
     "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop write_row_outcomes",
 }
 TAKES_EDITOR = {

@@ -30,7 +30,7 @@ TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in 
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 LOG_RETENTION = timedelta(days=90)  # of a member's sign-ins
 _UNKNOWN_PASSKEY = "This passkey is not known here. It may have been removed: use another, or your password."
-MAKE_LINK = Act("sign-in link made", Role.ADMIN, Concern.ACCOUNTS, "made a sign-in link for {subject}")
+MAKE_LINK = Act("sign-in link made", Role.ADMIN, Concern.ACCOUNTS)
 
 
 class SignInMethod(StrEnum):

@@ -18,13 +18,13 @@ from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
 
-ADD = Act("staff added", Role.ADMIN, Concern.ACCOUNTS, "added {subject} to the staff")
-REMOVE = Act("staff removed", Role.ADMIN, Concern.ACCOUNTS, "removed {subject}")
-MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS, "emailed {subject} a new invitation link")
+ADD = Act("staff added", Role.ADMIN, Concern.ACCOUNTS)
+REMOVE = Act("staff removed", Role.ADMIN, Concern.ACCOUNTS)
+MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS)
 LIST = Act("staff listed", Role.ADMIN, Concern.NONE)
-CHANGE_ROLE = Act("staff role changed", Role.ADMIN, Concern.ACCOUNTS, "changed the role of {subject}")
+CHANGE_ROLE = Act("staff role changed", Role.ADMIN, Concern.ACCOUNTS)
 SIGN_OUT = Act("staff signed out", Role.ADMIN, Concern.NONE)
-RESET = Act("sign-in reset", Role.ADMIN, Concern.ACCOUNTS, "reset how {subject} signs in")
+RESET = Act("sign-in reset", Role.ADMIN, Concern.ACCOUNTS)
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 
@@ -53,7 +53,7 @@ def add_staff_member(
         queue = _notice_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
         draft.recorded = True  # by the store
-        draft.subject, draft.words = staff.staff_actor(member), f"added {{subject}} as an {role}"
+        draft.subject, draft.words = staff.staff_actor(member), f"added {{}} as an {role}"
         return member
 
 
@@ -99,7 +99,7 @@ def change_staff_role(
         draft.subject, draft.changed = staff.staff_actor(member), member.role != role
         draft.detail = {"role": role, "before": member.role}
         if draft.changed:
-            member.role, draft.words = role, f"made {{subject}} an {role}"
+            member.role, draft.words = role, f"made {{}} an {role}"
             draft.detail["sessions"] = end_sessions(session, member.id)
         return member
 

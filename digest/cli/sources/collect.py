@@ -7,17 +7,15 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from digest.app.editions import drafting as editions
 from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_json
-from digest.cli.terminal import show_progress
+from digest.cli.terminal import show_progress, table_console
 from digest.collect.visits.collection_run import SourceReport
 
 EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
-_PIPE_WIDTH = 160  # columns, where the output is no terminal and so has no width
 
 
 @click.command(
@@ -69,12 +67,6 @@ def collect(context: CommandContext, names: tuple[str, ...], now: datetime | Non
     visited = [report for report in collection.sources if report.skipped is None]
     if visited and not any(report.succeeded for report in visited):
         raise SystemExit(EXIT_NOTHING_READ)
-
-
-def table_console() -> Console:
-    """Give a console for tables: as wide as the terminal, and wide enough to read where there is none."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def _split_files_and_names(names: Sequence[str]) -> tuple[list[Path], list[str] | None]:

@@ -18,7 +18,7 @@ from digest.cli.context import (
     print_json,
     yes_option,
 )
-from digest.cli.sources.collect import table_console
+from digest.cli.terminal import table_console
 
 SECTIONS = ("news", "products", "events", "opportunities")
 _MAX_ITEMS_SHOWN = 10  # items of a source under test

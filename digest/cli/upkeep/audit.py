@@ -11,7 +11,7 @@ from rich.table import Table
 from digest.app.subscribers.lists import create_export_file
 from digest.app.upkeep import audit_log, audit_topics
 from digest.cli.context import MOMENT, CommandContext, check_reason, json_option, pass_command_context
-from digest.cli.sources.collect import table_console
+from digest.cli.terminal import table_console
 
 
 @click.command(

@@ -9,8 +9,7 @@ from rich.table import Column, Table
 
 from digest.app.upkeep import keys as key_acts
 from digest.cli.context import CommandContext, flag, json_option, pass_command_context, print_json
-from digest.cli.sources.collect import table_console
-from digest.cli.terminal import show_progress
+from digest.cli.terminal import show_progress, table_console
 from digest.installation.opened import open_installation
 from subscribers.crypto.keys import KeyKind
 from subscribers.store.key_rotation import REWRITTEN_KINDS, KeyUsage, RotationResult
