@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from digest.installation.opened import Installation
     from digest.settings import Settings
     from subscribers.address import Address
+
+
+Arguments = ParamSpec("Arguments")
+Outcome = TypeVar("Outcome")
 
 
 def moment(text: str) -> datetime:
@@ -106,6 +111,15 @@ class CommandContext:
         installation = click.get_current_context().find_root().with_resource(opened)
         return installation, self.identify_actor(installation)
 
+    def act(
+        self,
+        action: "Callable[Concatenate[Installation, Actor, Arguments], Outcome]",
+        *args: "Arguments.args",
+        **kwargs: "Arguments.kwargs",
+    ) -> "Outcome":
+        """Carry out an action of `digest.app` on the installation, as whoever acts."""
+        return action(self.installation, self.actor, *args, **kwargs)
+
     def refuse_unknown_actor(self) -> None:
         """Look up the staff member who was named, for a command that otherwise needs no installation.
 
@@ -167,6 +181,11 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     """Print what `--json` asks for; moments as ISO 8601. With an indent it is meant for people, and no letter is escaped."""
     ascii_only = indent is None
     click.echo(json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=lambda moment: moment.isoformat()))
+
+
+def pick_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:
+    """Return what `--json` prints of a value: its attributes of these names, and others by their paths (`release.deadline`)."""
+    return {key: attrgetter(path)(value) for key, path in ({name: name for name in names} | paths).items()}
 
 
 def print_lines(lines: "Iterable[RenderableType]") -> None:

@@ -76,7 +76,7 @@ def setup(
     settings_file = _find_settings_file(context, folder)
     settings = load_settings(settings_file, may_be_missing=True)
     if context.acting_email is not None:
-        check_may_set_up(context.installation, context.actor, now=context.now())
+        context.act(check_may_set_up, now=context.now())
     given = setup_answers.read_answers_file(answers_file) if answers_file else {}
     given |= {key: setup_answers.check_answer(key, text) for key, text in options.items() if text is not None}
     answers = _complete_answers(given, settings, settings_file, batch=batch)

@@ -19,10 +19,12 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    print_json,
+    pick_fields,
+    print_answer,
     print_lines,
 )
 from digest.edition.approval.versions import ApprovalError
+from digest.edition.drafting.drafts import DraftResult
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.installation.opened import Installation
 from digest.select.values import Proposal, ScoredStory
@@ -86,39 +88,35 @@ Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
 @pass_command_context
 def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
     """Group, rank and arrange an edition from the articles of its window."""
-    installation = context.installation
-    drafted = editions.draft_next_edition(installation, actor=context.actor, now=context.moment_or_now(now))
-    if as_json:
-        print_json(
-            {
-                "edition": drafted.name,
-                "number": drafted.number,
-                "state": drafted.state,
-                "held_because": drafted.incomplete_reason,
-                "release_at": drafted.release_at,
-                "articles": drafted.article_count,
-                "sections": {key: len(placed) for key, placed in drafted.proposal.sections.items()},
-                "warnings": drafted.warnings,
-            }
-        )
-    else:
-        if explain:
-            print_lines(explain_proposal(drafted.proposal))
-        zone = installation.settings.file.publication.zone
-        opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
-        stories = sum(map(len, drafted.proposal.sections.values()))
-        click.echo(
-            f"{drafted.name} (No. {drafted.number}): {stories} stories from {drafted.article_count} articles, "
-            f"{opens:%b %d %H:%M} to {closes:%b %d %H:%M %Z}."
-        )
-        for note in (*drafted.proposal.notes, *drafted.warnings):
-            click.echo(f"  note: {note}")
-        if drafted.incomplete_reason:
-            click.echo(f"Held: {drafted.incomplete_reason}")
-        else:
-            click.echo(f"Next: digest check {drafted.name}, then look at it at the desk ('digest serve').")
+    drafted = editions.draft_next_edition(context.installation, actor=context.actor, now=context.moment_or_now(now))
+    found = pick_fields(
+        drafted,
+        *("number", "state", "release_at", "warnings"),
+        edition="name",
+        held_because="incomplete_reason",
+        articles="article_count",
+    )
+    sections = {key: len(placed) for key, placed in drafted.proposal.sections.items()}
+    print_answer(found | {"sections": sections}, _describe_draft(context, drafted, explain=explain), as_json=as_json)
     if drafted.incomplete_reason:
         raise SystemExit(EXIT_ANSWER_NO)
+
+
+def _describe_draft(context: CommandContext, drafted: DraftResult, *, explain: bool) -> Iterator[str]:
+    if explain:
+        yield from explain_proposal(drafted.proposal)
+    zone = context.settings.file.publication.zone
+    opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
+    stories = sum(map(len, drafted.proposal.sections.values()))
+    yield (
+        f"{drafted.name} (No. {drafted.number}): {stories} stories from {drafted.article_count} articles, "
+        f"{opens:%b %d %H:%M} to {closes:%b %d %H:%M %Z}."
+    )
+    yield from (f"  note: {note}" for note in (*drafted.proposal.notes, *drafted.warnings))
+    if drafted.incomplete_reason:
+        yield f"Held: {drafted.incomplete_reason}"
+    else:
+        yield f"Next: digest check {drafted.name}, then look at it at the desk ('digest serve')."
 
 
 @click.command(
@@ -169,15 +167,11 @@ def check(context: CommandContext, edition: str, online: bool, as_json: bool) ->
     """Run preflight on the final bytes of an EDITION, and visit its links to your own site."""
     findings = editions.check_edition(context.installation, edition, own_site=True, online=online, now=context.now())
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
-    if as_json:
-        print_json([asdict(f) for f in findings])
-    else:
-        for f in findings:
-            click.echo(f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}")
-        passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
-        click.echo(
-            f"{passed} of {len(PREFLIGHT_RULES)} rules pass; {len(errors)} error(s), {len(findings) - len(errors)} warning(s)."
-        )
+    lines = [f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}" for f in findings]
+    passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
+    warnings = len(findings) - len(errors)
+    counts = f"{passed} of {len(PREFLIGHT_RULES)} rules pass; {len(errors)} error(s), {warnings} warning(s)."
+    print_answer([asdict(f) for f in findings], [*lines, counts], as_json=as_json)
     if errors:
         raise SystemExit(EXIT_ANSWER_NO)
 

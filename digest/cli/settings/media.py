@@ -27,6 +27,6 @@ Exit codes: 0 all kept, 2 one cannot be the logo (it says why)."""
 def add(context: CommandContext, files: tuple[Path, ...]) -> None:
     """Keep a logo, for light or for dark screens, by the name of its file."""
     for file in files:
-        kept = keep_logo(context.installation, context.actor, file.name, file.read_bytes(), now=context.now())
+        kept = context.act(keep_logo, file.name, file.read_bytes(), now=context.now())
         click.echo(f"{kept.name}: kept, {kept.width} x {kept.height} in the masthead")
     click.echo("In [look] of digest.toml, logo names the one for light screens and logo_dark the one for dark screens.")

@@ -7,12 +7,13 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from digest.app.editions import drafting as editions
-from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_json
-from digest.cli.terminal import show_progress, table_console
+from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_answer
+from digest.cli.terminal import show_progress
 from digest.collect.visits.collection_run import SourceReport
 
 EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
@@ -57,13 +58,8 @@ def collect(context: CommandContext, names: tuple[str, ...], now: datetime | Non
             force=force,
             progress=lambda done, total, last: progress(done, total, last.name[:40] if last else ""),
         )
-    if as_json:
-        print_json(_collection_as_json(collection), indent=2)
-    else:
-        console = table_console()
-        console.print(_report_table(collection.sources))
-        for line in _remark_lines(collection):
-            console.print(line, soft_wrap=True)
+    lines: list[RenderableType] = [_report_table(collection.sources), *_remark_lines(collection)]
+    print_answer(_collection_as_json(collection), lines, as_json=as_json, indent=2)
     visited = [report for report in collection.sources if report.skipped is None]
     if visited and not any(report.succeeded for report in visited):
         raise SystemExit(EXIT_NOTHING_READ)
@@ -113,16 +109,16 @@ def _report_state(report: SourceReport) -> Text:
     return Text(f"{state}; {report.note}" if report.note else state)
 
 
-def _remark_lines(collection: editions.CollectionResult) -> Iterator[Text]:
+def _remark_lines(collection: editions.CollectionResult) -> Iterator[str]:
     """Say why items were rejected, each reason once a source, and what the readership brought."""
     for report in collection.sources:
         for reason, count in Counter(rejected.reason for rejected in report.rejected).items():
             places = [str(rejected.place) for rejected in report.rejected if rejected.reason == reason][:5]
             which = f"item{'s' if count > 1 else ''} {', '.join(places)}{', …' if count > len(places) else ''}"
-            yield Text(f"{report.name}: {which} rejected: {reason}")
+            yield f"{report.name}: {which} rejected: {reason}"
     for readership in collection.readership:
         matched, unmatched, rejected = readership.matched, readership.unmatched, len(readership.rejected)
         outcome = f"{matched} pages counted, {unmatched} are no articles of ours, {rejected} rows rejected"
-        yield Text(f"Readership from {readership.origin}: {readership.error or outcome}")
+        yield f"Readership from {readership.origin}: {readership.error or outcome}"
         for row in readership.rejected[:5]:
-            yield Text(f"  row {row.place}: {row.reason}")
+            yield f"  row {row.place}: {row.reason}"

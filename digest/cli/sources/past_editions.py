@@ -1,5 +1,6 @@
 """`digest editions import`: editions that went out before this installation, so that nothing of them comes again unasked."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    print_json,
+    pick_fields,
+    print_answer,
 )
 from digest.cli.terminal import show_progress
 
@@ -52,8 +54,7 @@ def import_editions(
     as_json: bool,
 ) -> None:
     """Import past editions from their pages, saved HTML files or mails (.eml): their stories count as told; numbers go on from theirs."""
-    listed = [line.strip() for line in list_file.read_text("utf-8").splitlines()] if list_file else []
-    named = [*places, *(line for line in listed if line and not line.startswith("#"))]
+    named = _read_places(places, list_file)
     if not named:
         raise click.UsageError("Name a file, an address, or a list of addresses (--list).")
     with show_progress("Reading") as progress:
@@ -66,16 +67,23 @@ def import_editions(
             released_on=context.moment_or_now(released) if released else None,
             progress=progress,
         )
-    if as_json:
-        print_json([_report_as_json(report) for report in reports], indent=2)
-    else:
-        for report in reports:
-            click.echo(_describe_report(context, report))
-        done = [report.page for report in reports if report.page]
-        verb = "would be imported" if dry_run else "imported"
-        click.echo(f"{len(done)} of {len(reports)} {verb}, with {sum(len(page.stories) for page in done):,} stories.")
+    found = [_report_as_json(report) for report in reports]
+    lines = [_describe_report(context, report) for report in reports]
+    print_answer(found, [*lines, _describe_outcome(reports, dry_run=dry_run)], as_json=as_json, indent=2)
     if any(report.refusal for report in reports):
         raise SystemExit(1)
+
+
+def _read_places(places: Sequence[str], list_file: Path | None) -> list[str]:
+    """Return the places that are named, and those of the file, which may have comments."""
+    lines = [line.strip() for line in list_file.read_text("utf-8").splitlines()] if list_file else []
+    return [*places, *(line for line in lines if line and not line.startswith("#"))]
+
+
+def _describe_outcome(reports: Sequence[PastEditionReport], *, dry_run: bool) -> str:
+    done = [report.page for report in reports if report.page]
+    verb = "would be imported" if dry_run else "imported"
+    return f"{len(done)} of {len(reports)} {verb}, with {sum(len(page.stories) for page in done):,} stories."
 
 
 def _describe_report(context: CommandContext, report: PastEditionReport) -> str:
@@ -94,15 +102,11 @@ def _describe_report(context: CommandContext, report: PastEditionReport) -> str:
 
 
 def _report_as_json(report: PastEditionReport) -> dict[str, object]:
+    found = {"place": report.place, "refusal": report.refusal}
     page = report.page
-    stories = [{"url": s.url, "headline": s.headline} for s in page.stories] if page else []
-    return {
-        "place": report.place,
-        "refusal": report.refusal,
-        "title": page.title if page else None,
-        "number": page.number if page else None,
-        "released_at": page.released_at if page else None,
-        "address": page.address if page else None,
-        "counted_links": page.counted_links if page else 0,
-        "stories": stories,
-    }
+    if page is None:
+        nothing = dict.fromkeys(("title", "number", "released_at", "address"))
+        return found | nothing | {"counted_links": 0, "stories": []}
+    stories = [pick_fields(story, "url", "headline") for story in page.stories]
+    names = ("title", "number", "released_at", "address", "counted_links")
+    return found | pick_fields(page, *names) | {"stories": stories}

@@ -34,7 +34,7 @@ from subscribers.transfer.options import ImportOptions
 
 def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
     """Print which imports were not finished, with how many people each."""
-    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=context.now())
+    unfinished = context.act(lists.list_unfinished_imports, now=context.now())
     if as_json:
         rows = [
             {
@@ -60,13 +60,13 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
     Raises:
         UnknownImportError: there is no such import, or it was finished.
     """
-    installation, actor, now = context.installation, context.actor, context.now()
-    people = lists.count_unfinished_import(installation, actor, batch, now=now)
+    now = context.now()
+    people = context.act(lists.count_unfinished_import, batch, now=now)
     if not confirmed:
         click.confirm(
             f"Import {batch} brought {people:,} people so far; nobody of them is mailed. Drop it?", abort=True
         )
-    result = lists.abandon_import(installation, actor, batch, now=now)
+    result = context.act(lists.abandon_import, batch, now=now)
     click.echo(f"Dropped: import {batch}, {result.removed:,} people.")
     if result.kept:
         click.echo(f"{result.kept:,} were there before, or have acted since, and stand as if it had never been.")
@@ -149,7 +149,7 @@ def import_list(
     if as_json:
         click.echo(json.dumps(_import_as_json(report, rejected_file)))
         return
-    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=context.now())
+    unfinished = context.act(lists.list_unfinished_imports, now=context.now())
     others = [other for other, _people in unfinished if other.batch != report.batch]
     print_lines(describe_import(report, committed=commit, rejected_file=rejected_file, other_unfinished=others))
 
@@ -158,7 +158,7 @@ def _run_import(
     context: CommandContext, file: Path, options: ImportOptions, *, commit: bool, outcomes: Path | None
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or only count what that would do; name the file of its rejected rows."""
-    installation, actor, now = context.installation, context.actor, context.now()
+    now = context.now()
     if outcomes is not None and outcomes.exists():
         raise CommandRefusedError(f"{outcomes}: is there already. Name a file that does not exist yet.")
     # An import that is interrupted leaves it: the next run goes on with it.
@@ -167,13 +167,11 @@ def _run_import(
     try:
         with show_progress("Importing" if commit else "Looking") as progress:
             if commit:
-                report, rejected_file = lists.import_list(
-                    installation, actor, file, options, now=now, progress=progress, outcomes=account
+                report, rejected_file = context.act(
+                    lists.import_list, file, options, now=now, progress=progress, outcomes=account
                 )
             else:
-                report = lists.rehearse_import(
-                    installation, actor, file, options, now=now, progress=progress, outcomes=account
-                )
+                report = context.act(lists.rehearse_import, file, options, now=now, progress=progress, outcomes=account)
     except ListFileError as exc:
         raise CommandRefusedError(f"{file.name}: {exc}") from exc
     except KeyboardInterrupt:
@@ -234,10 +232,9 @@ Exit codes:
 @pass_command_context
 def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> None:
     """Write everyone who may be mailed to a CSV file that only you can read. Each of them sees that it happened."""
-    installation, actor = context.installation, context.actor
     with show_progress("Exporting") as progress:
-        exported = lists.export_list(
-            installation, actor, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
+        exported = context.act(
+            lists.export_list, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
         )
     click.echo(
         f"{exported.people:,} people written to {file}. It holds addresses in clear: delete it when it has served."
@@ -293,11 +290,11 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
     """
     if take_off and years is None:
         raise click.UsageError("--take-off belongs to --silent.")
-    installation, actor, now = context.installation, context.actor, context.now()
+    now = context.now()
     if years is None:
-        candidates = lists.count_unverified_people(installation, actor, now=now)
+        candidates = context.act(lists.count_unverified_people, now=now)
     else:
-        candidates = silent_readers.count_silent_readers(installation, actor, years, now=now)
+        candidates = context.act(silent_readers.count_silent_readers, years, now=now)
     asked = 0
     if candidates:
         if not yes:
@@ -305,9 +302,9 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
             question = f"{candidates:,} people could be asked. Mail up to {most:,} of them?{fate}"
             click.confirm(question, abort=True, err=True)
         asked = (
-            lists.ask_unverified_people(installation, actor, limit=most, now=now)
+            context.act(lists.ask_unverified_people, limit=most, now=now)
             if years is None
-            else silent_readers.ask_silent_readers(installation, actor, years, takes_off=take_off, limit=most, now=now)
+            else context.act(silent_readers.ask_silent_readers, years, takes_off=take_off, limit=most, now=now)
         )
     if as_json:
         click.echo(json.dumps({"could": candidates, "asked": asked}))
@@ -340,7 +337,7 @@ def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     comes back by it. Addresses that are not on our list are counted and dropped.
     """
     try:
-        result = lists.pull_suppressions(context.installation, context.actor, from_beginning=whole, now=context.now())
+        result = context.act(lists.pull_suppressions, from_beginning=whole, now=context.now())
     except ProviderSettingsError as exc:
         raise CommandRefusedError(f"Not read: {exc}") from exc
     if as_json:

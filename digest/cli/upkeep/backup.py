@@ -61,14 +61,10 @@ def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
     passphrase = "" if context.settings.backup_passphrase else _ask_new_passphrase()
     with show_progress("Backing up", shown=not as_json) as bar:
         if file is None:
-            done = backups.back_up_into_folder(
-                context.installation, context.actor, passphrase=passphrase, now=context.now(), progress=bar
-            )
+            done = context.act(backups.back_up_into_folder, passphrase=passphrase, now=context.now(), progress=bar)
             file, manifest = done.file, done.manifest
         else:
-            manifest = backups.create_backup(
-                context.installation, context.actor, file, passphrase=passphrase, now=context.now(), progress=bar
-            )
+            manifest = context.act(backups.create_backup, file, passphrase=passphrase, now=context.now(), progress=bar)
     _show_backup(context, file, manifest, as_json=as_json)
     if done is None:
         return
