@@ -27,7 +27,7 @@ from subscribers.consent.reader_list import ListedReader
 from subscribers.errors import RefusalError
 from subscribers.store.address_search import read_search_part, search_addresses
 
-SEARCH = Act("addresses searched", Role.ADMIN, Concern.ADDRESSES, "searched subscriber addresses")
+SEARCH = Act("addresses searched", Role.ADMIN, Concern.ADDRESSES)
 MAX_FOUND = 100  # people: beyond that a longer part is asked for
 MAX_RUNNING = 2  # searches at a time
 RESULT_LIFETIME = timedelta(minutes=15)

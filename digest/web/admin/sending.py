@@ -12,7 +12,7 @@ from digest.app.sending import delivery_views, uncertain_acts
 from digest.app.sending.examined_logs import LogUploadError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.log_evidence import LogVerdict
-from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
+from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainResolution
 from digest.edition.queries import UnknownEditionError
 from digest.installation import hold
 from digest.installation.reasons import ReasonError, read_reason
@@ -63,8 +63,8 @@ def settle_notice_doubts() -> ResponseReturnValue:
     settled = 0
     for word, resolution in _NOTICE_WORDS.items():
         if ids := _read_ids(word):
-            settled += uncertain_acts.resolve_uncertain_notices(
-                context.installation, ids, resolution, reason=reason, actor=actor, clock=context.clock
+            settled += uncertain_acts.resolve_uncertain(
+                context.installation, NOTICES, ids, resolution, reason=reason, actor=actor, clock=context.clock
             )
     return redirect(url_for("admin.list_deliveries", settled=settled), 303)
 
