@@ -12,7 +12,15 @@ from digest.installation.acts import Role
 from digest.installation.reasons import ReasonError, read_optional_reason
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.sending.sending_outline import SendingPhase, build_sending_outline
+from digest.web.desk.sending.sending_outline import (
+    SendingPhase,
+    draw_minutes,
+    find_sending_phase,
+    is_paused_by_alarm,
+    list_happenings,
+    list_share_parts,
+    messages_a_minute,
+)
 
 sending_pages = Blueprint("sending", __name__, url_prefix="/desk")
 
@@ -29,23 +37,23 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
     context, actor = web_context(), current_actor()
     installation = context.installation
     view = sending_view.view_sending(installation, name, recent=context.recent_counts, now=context.clock())
-    outline = build_sending_outline(
-        view,
-        names=staff.read_display_names(installation),
-        limits=context.settings.file.limits,
-        now=view.counted_at,
-        zone=context.zone,
-    )
+    phase, limits = find_sending_phase(view), context.settings.file.limits
+    minutes = view.progress.minutes if view.progress else ()
     return render_template(
         "web/desk/sending/sending.html",
+        view=view,
         edition=view.edition,
         counts=view.counts,
-        outline=outline,
+        names=staff.read_display_names(installation),
         now=view.counted_at,
+        phase=phase,
+        by_alarm=is_paused_by_alarm(view),
+        parts=list_share_parts(view),
+        happenings=list_happenings(view),
+        chart=draw_minutes(minutes, context.zone, limits) if minutes else None,
+        limit=messages_a_minute(limits),
         is_admin=actor.holds(Role.ADMIN),
-        is_held=view.hold is not None,
-        renews=outline.phase in RENEWED_PHASES and request.args.get("renew") != "no",
-        failures_count_from=view.failures_count_from,
+        renews=phase in RENEWED_PHASES and request.args.get("renew") != "no",
         refusal=refusal,
     )
 
