@@ -14,7 +14,7 @@ from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.store import staff
-from digest.web.desk.outline.edit_history import ChangedPassage, compare_texts
+from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import EDITORS, SampleWeek
 

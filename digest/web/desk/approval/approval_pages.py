@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
 from digest.app.approval import approvals
-from digest.app.approval.approvals import ApprovalOverview
 from digest.app.editing import editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
@@ -56,25 +55,18 @@ def read_approval_standing(name: str, state: EditingState | None = None) -> Appr
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    context = web_context()
-    overview = approvals.read_approval_overview(context.installation, name)
-    return describe_standing(overview, state)
-
-
-def describe_standing(overview: ApprovalOverview, state: EditingState | None = None) -> ApprovalStanding:
-    """Describe how an edition's approval stands for who is signed in."""
     context, viewer = web_context(), current_actor().name
+    overview = approvals.read_approval_overview(context.installation, name)
     state = state or editing_state.find_editing_state(context.installation, overview.edition)
     sections = context.settings.file.sections
     return describe_approval_standing(
         overview,
         state,
         EditionContent.from_json(overview.edition.content),
-        writer=create_edit_writer(state.arrangement, sections) if state else None,
-        sentences=approvals.approval_sentences(overview, viewer),
+        writer=create_edit_writer(state.arrangement, state.edits, sections) if state else None,
+        sentences=tuple(approvals.approval_sentences(overview, viewer)),
         approvers="".join(approvals.approver_sentences(overview, viewer)[-1:]),  # who can; the review page has the rest
         actor=viewer,
-        zone=context.zone,
     )
 
 

@@ -17,7 +17,7 @@ from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.editing.edit_conflicts import RefusedWrite, VersionPair, outline_conflicts
 from digest.web.desk.editing.page_query import read_page_query
-from digest.web.desk.outline.edit_sentences import create_edit_writer, name_written
+from digest.web.desk.outline.edit_sentences import create_edit_writer
 
 # What of a form is about its page, and goes along with each choice.
 _PAGE_FIELDS = ("close", "unapproved")
@@ -47,10 +47,10 @@ class VersionChoice:
 
 @dataclass(frozen=True, slots=True)
 class WrittenFields:
-    """What came of a form's acts: the form on the state that they left, the names of what was saved, and what was not."""
+    """What came of a form's acts: the form on the state that they left, what was saved, and what was not."""
 
     form: EditForm
-    saved: tuple[str, ...]
+    saved: tuple[Edit, ...]
     refused: tuple[RefusedWrite, ...]
 
 
@@ -69,7 +69,7 @@ def write_fields(form: EditForm, fields: MultiDict[str, str], writes: Iterable[F
         if result.conflict:
             refused.append(RefusedWrite(each.names, result.state.last_seq if known is None else known, result))
         elif result.edit:
-            saved.append(name_written(result.edit.kind, result.edit.value))
+            saved.append(result.edit)
             if each.names[0] in fields.getlist("chosen"):
                 take_off_clipboard(form.edition, result.edit)
     return WrittenFields(form, tuple(saved), tuple(refused))
@@ -81,17 +81,15 @@ def find_known(fields: MultiDict[str, str], name: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def show_conflicts(name: str, refused: Sequence[RefusedWrite], *, saved: Sequence[str] = (), back: str) -> str:
+def show_conflicts(name: str, refused: Sequence[RefusedWrite], *, saved: Sequence[Edit] = (), back: str) -> str:
     """Show what stands and what was wanted side by side; neither is chosen beforehand, and what was wanted is kept."""
-    context, state = web_context(), refused[-1].result.state
-    names = staff.read_display_names(context.installation)
+    context, state, actor = web_context(), refused[-1].result.state, current_actor().name
+    writer = create_edit_writer(state.arrangement, state.edits, context.settings.file.sections)
     outline = outline_conflicts(
         refused,
-        saved,
         EditionContent.from_json(page_views.read_edition(context.installation, name).content),
-        create_edit_writer(state.arrangement, context.settings.file.sections),
-        names,
-        actor=current_actor().name,
+        writer,
+        actor=actor,
         was={key.removeprefix("was-"): text for key, text in request.form.items() if key.startswith("was-")},
     )
     choices = [
@@ -109,6 +107,10 @@ def show_conflicts(name: str, refused: Sequence[RefusedWrite], *, saved: Sequenc
         name=name,
         state=state,
         outline=outline,
+        writer=writer,
+        actor=actor,
+        names=staff.read_display_names(context.installation),
+        saved=saved,
         choices=choices,
         now=context.clock(),
         again=request.path,

@@ -1,19 +1,15 @@
 """Two versions of one thing, side by side: what a form wanted, and what somebody else made of the same meanwhile. Pure."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from digest.app.editing.edit_application import EditResult
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditConflict, EditDraft, EditKind
-from digest.web.colleagues import sign_edit
-from digest.web.desk.outline.edit_sentences import EditWriter, name_written
-from subscribers.phrases import join_words
+from digest.web.desk.outline.changed_texts import mark_new_words
+from digest.web.desk.outline.edit_sentences import EditWriter
 
-_WRITTEN_KINDS = frozenset({EditKind.TEXT, EditKind.NOTE, EditKind.TOPIC, EditKind.PICTURE, EditKind.BLOCK})
 _BLOCK_LINES = {
     "kind": "Label",
     "name": "Who pays, or offers",
@@ -59,18 +55,10 @@ class VersionLine:
 
 @dataclass(frozen=True, slots=True)
 class VersionPair:
-    """Two versions of one thing. `by` is the colleague whose version stands, empty where the editor wrote it in another window.
-
-    Versions of what is no text, a place or the articles of a story, have no lines, and say themselves in `…_words`.
-    """
+    """Two versions of one thing, as lines. Versions of what is no text, a place or the articles of a story, have none."""
 
     write: RefusedWrite
-    name: str
     where: str
-    by: str
-    at: datetime
-    standing_words: str
-    wanted_words: str
     standing: tuple[VersionLine, ...]
     wanted: tuple[VersionLine, ...]
     before: tuple[VersionLine, ...]
@@ -93,83 +81,44 @@ class VersionPair:
 
 @dataclass(frozen=True, slots=True)
 class ConflictOutline:
-    """All that a form wanted and others had changed, what it saved, and what others changed beside that."""
+    """All that a form wanted and others had changed, and what others changed of the same beside that."""
 
     pairs: tuple[VersionPair, ...]
-    saved: tuple[str, ...]  # names of fields
-    others_changes: tuple[str, ...]  # sentences
-
-    @property
-    def title(self) -> str:
-        """Say what there are two versions of."""
-        named = [pair.name for pair in self.pairs]
-        if not all(pair.write.conflict.wanted.kind in _WRITTEN_KINDS for pair in self.pairs):
-            by = self.pairs[0].by
-            return f"You and {by} changed the same" if by else "You changed the same in two windows"
-        if len(named) == 1:
-            return f"Two versions of one {named[0]}"
-        return f"Two versions of {join_words([f'the {name}' for name in named])}"
+    others: tuple[Edit, ...]
 
 
 def outline_conflicts(
-    refused: Sequence[RefusedWrite],
-    saved: Sequence[str],
-    content: EditionContent,
-    writer: EditWriter,
-    names: Mapping[str, str],
-    *,
-    actor: str,
-    was: Mapping[str, str],
+    refused: Sequence[RefusedWrite], content: EditionContent, writer: EditWriter, *, actor: str, was: Mapping[str, str]
 ) -> ConflictOutline:
     """Describe what a form wanted beside what stands.
 
     Args:
         refused: at least one.
-        saved: the names of the fields that it saved.
         content: the edition as it stands.
         writer: of the edition's edits.
-        names: of the staff, by how edits are signed.
         actor: whose form it is.
         was: what the fields of the form held when its page was made, by name, as far as that is known.
     """
-    pairs = tuple(_pair_versions(each, content, writer, names, actor, was) for each in refused)
-    state = refused[-1].result.state
-    shown = {each.conflict.standing.seq for each in refused}
-    targets = {writer.arrangement.name_target(each.conflict.wanted.target) for each in refused}
-    others = [
-        sign_edit(edit, names)
-        for edit in _list_in_force(state.arrangement)
-        if edit.seq > min(each.known for each in refused)
-        and edit.actor != actor
-        and edit.seq not in shown
-        and writer.arrangement.name_target(edit.target) in targets
-    ]
-    sentences = tuple(f"{edit.actor} {writer.describe(edit, state.edits)}" for edit in others)
-    return ConflictOutline(pairs, tuple(saved), sentences)
+    pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
+    known, shown = min(each.known for each in refused), {each.conflict.standing.seq for each in refused}
+    name_target = writer.arrangement.name_target
+    targets = {name_target(each.conflict.wanted.target) for each in refused}
+    in_force = _list_in_force(refused[-1].result.state.arrangement)
+    later = [edit for edit in in_force if edit.seq > known and edit.seq not in shown and edit.actor != actor]
+    return ConflictOutline(pairs, tuple(edit for edit in later if name_target(edit.target) in targets))
 
 
 def _pair_versions(
-    each: RefusedWrite,
-    content: EditionContent,
-    writer: EditWriter,
-    names: Mapping[str, str],
-    actor: str,
-    was: Mapping[str, str],
+    each: RefusedWrite, content: EditionContent, writer: EditWriter, was: Mapping[str, str]
 ) -> VersionPair:
-    standing, wanted, state = each.conflict.standing, each.conflict.wanted, each.result.state
+    wanted, state = each.conflict.wanted, each.result.state
     stood = _read_version(wanted, each.result.before or state.arrangement, None)
     if wanted.kind == EditKind.TEXT and each.names and each.names[0] in was:
         stood = {"": was[each.names[0]]}
-    lines = _read_version(wanted, state.arrangement, content)
     return VersionPair(
         write=each,
-        name=name_written(wanted.kind, wanted.value),
         where=find_place_name(writer, wanted.target),
-        by="" if standing.actor == actor else sign_edit(standing, names).actor,
-        at=standing.at,
-        standing_words=writer.describe(standing, state.edits),
-        wanted_words=writer.describe(wanted, state.edits),
-        standing=_mark_lines(stood, lines),
+        standing=_mark_lines(stood, _read_version(wanted, state.arrangement, content)),
         wanted=_mark_lines(stood, _read_wanted(wanted, state.arrangement)),
         before=_mark_lines(stood, stood),
     )
@@ -183,7 +132,7 @@ def find_place_name(writer: EditWriter, target: str) -> str:
     for key, stories in writer.arrangement.sections.items():
         for number, story in enumerate(stories, 1):
             if story.url == url:
-                return f"{writer.section_titles.get(key, key)} {number}"
+                return f"{writer.title_section(key)} {number}"
     return writer.quote(target)
 
 
@@ -244,9 +193,7 @@ def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
     value = wanted.value
     match wanted.kind:
         case EditKind.TEXT:
-            story = arrangement.find_story(wanted.target)
-            original = _find_original(story, str(value.get("field"))) if story else ""
-            return {"": str(value["text"]) if value.get("text") is not None else original or "as it was proposed"}
+            return {"": _read_wanted_text(wanted, arrangement)}
         case EditKind.NOTE:
             return {"": str(value.get("text") or "")}
         case EditKind.TOPIC:
@@ -256,6 +203,14 @@ def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
         case EditKind.PICTURE:
             return _read_wanted_picture(value)
     return {}
+
+
+def _read_wanted_text(wanted: EditDraft, arrangement: Arrangement) -> str:
+    if (text := wanted.value.get("text")) is not None:
+        return str(text)
+    story = arrangement.find_story(wanted.target)
+    original = _find_original(story, str(wanted.value.get("field"))) if story else ""
+    return original or "as it was proposed"
 
 
 def _read_wanted_picture(value: Mapping[str, object]) -> dict[str, str]:
@@ -268,14 +223,3 @@ def _read_wanted_picture(value: Mapping[str, object]) -> dict[str, str]:
 
 def _mark_lines(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[VersionLine, ...]:
     return tuple(VersionLine(title, mark_new_words(before.get(title, ""), text)) for title, text in after.items())
-
-
-def mark_new_words(before: str, after: str) -> tuple[tuple[str, bool], ...]:
-    """Return a text as passages, each with whether its words are new; what replaces all that stood is not marked."""
-    old, new = before.split(), after.split()
-    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    passages = [
-        (" ".join(new[start:end]), tag != "equal" and bool(old)) for tag, _, _, start, end in blocks if end > start
-    ]
-    is_rewritten = len(passages) == 1 and passages[0][1]
-    return ((passages[0][0], False),) if is_rewritten else tuple(passages)

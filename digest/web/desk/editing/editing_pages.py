@@ -28,7 +28,6 @@ from digest.store.models import EditionState
 from digest.web.auth.access import current_actor, current_staff, is_admin
 from digest.web.colleagues import sign_arrangement
 from digest.web.context import web_context
-from digest.web.desk.approval.approval_outline import describe_standing_news
 from digest.web.desk.approval.approval_pages import read_approval_standing
 from digest.web.desk.editing.conflict_pages import (
     FieldWrite,
@@ -50,14 +49,7 @@ from digest.web.desk.editing.picture_forms import (
 )
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 from digest.web.desk.edition.release_words import describe_due_release
-from digest.web.desk.outline.edit_outline import (
-    build_edit_outline,
-    list_clipped_rows,
-    list_merge_choices,
-    present_sentence,
-    summarise_findings,
-    tray_sentence,
-)
+from digest.web.desk.outline.edit_outline import build_edit_outline, list_clipped_rows, list_merge_choices
 from digest.web.desk.outline.edit_sentences import create_edit_writer
 from digest.web.desk.outline.edition_outline import count_head_lengths
 from digest.web.desk.outline.story_pool import (
@@ -125,11 +117,10 @@ def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
 def approved_meanwhile_page(back: str) -> str:
     """Return the page that asks it; who leaves the edition as it is goes to `back`."""
     context, name = web_context(), (request.view_args or {})["name"]
-    news = describe_standing_news(approvals.read_approval_overview(context.installation, name), context.zone)
     left = {"csrf_token", "unapproved"}
     return render_template(
         "web/desk/approval/edit_approved.html",
-        words=news.words,
+        overview=approvals.read_approval_overview(context.installation, name),
         fields=[(key, value) for key, value in request.form.items(multi=True) if key not in left],
         has_file=any(file.filename for file in request.files.values()),
         again=request.path,
@@ -212,34 +203,30 @@ def render_edit_page(
     view: EditionView, state: EditingState, query: EditionPageQuery, refused_picture: RefusedPicture | None = None
 ) -> str:
     """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
-    context = web_context()
-    file, edits, actor, name = context.settings.file, state.edits, current_actor().name, view.edition.name
+    context, actor = web_context(), current_actor()
+    installation, file, name = context.installation, context.settings.file, view.edition.name
     content = EditionContent.from_json(view.edition.content)
-    arrangement = sign_arrangement(state.arrangement, staff.read_display_names(context.installation))
+    arrangement = sign_arrangement(state.arrangement, staff.read_display_names(installation))
     outline = build_edit_outline(arrangement, content, file.sections, view.findings, context.zone)
     pool = find_pool_page(arrangement, file.sections, query.pool, context.zone)
-    writer = create_edit_writer(state.arrangement, file.sections)
-    last_own = state.find_last_own(actor)
     return render_template(
         "web/desk/editing/edit.html",
         edition=view.edition,
         state=state,
+        arrangement=arrangement,
         content=content,
         lengths=count_head_lengths(content),
         draft_intro=file.publication.intro,
         outline=outline,
         pool=pool,
         shown_place=outline.find_preview_place(query.open or query.show),
-        summary=summarise_findings(outline),
-        tray_sentence=tray_sentence(state.arrangement, context.zone),
-        present=present_sentence(
-            presence.list_colleagues(context.installation, current_staff(), view.edition.id, now=context.clock()),
-            outline,
-        ),
+        story_anchor=story_anchor,
+        colleagues=presence.list_colleagues(installation, current_staff(), view.edition.id, now=context.clock()),
         place="block" if query.open.startswith("block-") else query.open,
-        last_own=writer.describe(last_own, edits) if last_own else "",
-        last_undo=state.find_last_own_undo(actor),
-        clippings=list_clipped_rows(clipboard.list_clippings(context.installation, current_actor()), outline, name),
+        writer=create_edit_writer(state.arrangement, state.edits, file.sections),
+        last_own=state.find_last_own(actor.name),
+        last_undo=state.find_last_own_undo(actor.name),
+        clippings=list_clipped_rows(clipboard.list_clippings(installation, actor), outline, name),
         lead_section=find_lead_section(file.sections),
         picture_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_pictures},
         merge_choices=list_merge_choices(outline, pool),

@@ -1,15 +1,28 @@
 """The history of an edition at the desk: looking at any moment of it, taking back one act, bringing a moment back."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.editing import edit_history, edit_reversal
+from digest.app.editing.edit_history import ApprovalAct, EditionHistory, NoteAct
 from digest.app.editing.editing_state import EditRefusedError
+from digest.edition.editing.arrangement import Arrangement, EditOutcome
+from digest.edition.editing.edits import EDITION_TARGET, Edit, EditionField, EditKind, RevertEffect
 from digest.web.auth.access import current_actor
+from digest.web.colleagues import name_actor
 from digest.web.context import web_context
 from digest.web.desk.editing.editing_pages import UnseenApprovalError, approved_meanwhile_page, read_edit_form
 from digest.web.desk.edition.previews import preview_response
-from digest.web.desk.outline.edit_history import HistoryQuery, tell_history
+from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
+from digest.web.desk.outline.edit_sentences import create_edit_writer
+
+MAX_SHOWN_ROWS = 40
 
 history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>/history")
 
@@ -29,19 +42,73 @@ def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
     return approved_meanwhile_page(url_for("history.show_history", name=(request.view_args or {})["name"])), 409
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """What of a history is asked for. `moment` is the number of an edit, None for none; `who` an actor; `section` a key.
+
+    `from_review` where the reader came from the page on which the edition is approved, and goes back there.
+    """
+
+    moment: int | None = None
+    who: str = ""
+    section: str = ""
+    whole: bool = False
+    from_review: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One act; without any it is the draft. `seq` is the moment that it can be looked at by."""
+
+    seq: int
+    at: datetime
+    actor: str = ""
+    outcome: EditOutcome | None = None
+    approval: ApprovalAct | None = None
+    note: NoteAct | None = None
+    passages: tuple[ChangedPassage, ...] = ()
+
+    @property
+    def edit(self) -> int:
+        """The number of its edit; 0 where it is none."""
+        return self.outcome.edit.seq if self.outcome else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMoment:
+    """A moment that is looked at, and what bringing it back changes. `edit` is None for the first draft."""
+
+    seq: int
+    edit: Edit | None
+    effect: RevertEffect
+    is_undone: bool
+
+
 @history_pages.get("")
 def show_history(name: str) -> ResponseReturnValue:
     """Show what was done to an edition, and one moment of it beside."""
     context, query = web_context(), read_history_query(request.args.to_dict())
     history = edit_history.read_edition_history(context.installation, name)
-    sections = context.settings.file.sections
-    page = tell_history(history, query, sections, context.zone, current_actor().name)
+    sections, state = context.settings.file.sections, history.state
+    rows = sorted(list_history_rows(history, query), key=lambda row: (row.at, row.seq, row.edit), reverse=True)
+    shown = [
+        replace(row, passages=compare_edit(history, row)) for row in rows[: None if query.whole else MAX_SHOWN_ROWS]
+    ]
+    people = {edit.actor: name_actor(edit.actor, history.names) for edit in state.edits}
+    days = groupby(shown, key=lambda row: row.at.astimezone(context.zone).date())
     return render_template(
         "web/desk/editing/history.html",
+        history=history,
         edition=history.edition,
-        state=history.state,
-        can_change=history.can_change,
-        page=page,
+        state=state,
+        names=history.names,
+        people=sorted(people.items(), key=itemgetter(1)),
+        reader=current_actor().name,
+        last_own=state.find_last_own(current_actor().name),
+        writer=create_edit_writer(state.arrangement, state.edits, sections),
+        days=[tuple(acts) for _, acts in days],
+        hidden=len(rows) - len(shown),
+        shown=find_shown_moment(history, query.moment),
         asked=query,
         sections=sections,
     )
@@ -56,6 +123,66 @@ def read_history_query(values: dict[str, str]) -> HistoryQuery:
         whole=values.get("whole") == "1",
         from_review=values.get("back") == "review",
     )
+
+
+def list_history_rows(history: EditionHistory, query: HistoryQuery) -> Iterator[HistoryRow]:
+    """List the acts that fit a query, in no order."""
+    places = _find_story_places(history.state.arrangement)
+    for row in _list_rows(history):
+        edit = row.outcome.edit if row.outcome else None
+        target = history.state.arrangement.name_target(edit.target) if edit else ""
+        section = (edit.text("section") if edit else "") or places.get(target, "")
+        if query.who in {"", row.actor} and query.section in {"", section}:
+            yield row
+
+
+def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
+    for outcome in history.state.arrangement.outcomes:
+        yield HistoryRow(outcome.edit.seq, outcome.edit.at, outcome.edit.actor, outcome)
+    # A later draft only fills the tray: what was proposed stood at the first edit at the latest.
+    yield HistoryRow(0, min([history.edition.drafted_at, *(edit.at for edit in history.state.edits[:1])]))
+    for act in history.approvals:
+        yield HistoryRow(act.seq, act.at, act.actor, approval=act)
+    for note in history.notes:
+        yield HistoryRow(note.seq, note.at, note.actor, note=note)
+
+
+def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
+    """Return the section in which each story stands, or from which it was removed."""
+    places = {removed.scored.story.lead.url: removed.section for removed in arrangement.removed}
+    for section, stories in arrangement.sections.items():
+        for story in stories:
+            places |= {story.url: section} | {under.url: section for under in story.supporting}
+    return places
+
+
+def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassage, ...]:
+    """Compare what a text was and is; any other act has no passages."""
+    if row.outcome is None or row.outcome.edit.kind != EditKind.TEXT:
+        return ()
+    edit = row.outcome.edit
+    was, now = history.find_text_before(edit), edit.text("text")
+    original = "" if was and now else _read_original(history, edit)
+    return compare_texts(was or original, now or original)
+
+
+def _read_original(history: EditionHistory, edit: Edit) -> str:
+    """Return the text that stood there without its editors when an edit was made; empty where it has none."""
+    field = edit.text("field")
+    if edit.target == EDITION_TARGET:
+        return str(getattr(history.write_head_before(edit.seq), field)) if field in set(EditionField) else ""
+    story = history.state.arrangement.find_story(edit.target)
+    lead = story.original.story.lead if story else None
+    return {"headline": lead.title, "summary": lead.summary}.get(field, "") if lead else ""
+
+
+def find_shown_moment(history: EditionHistory, seq: int | None) -> ShownMoment | None:
+    """Find a moment by the number of its edit, 0 for the first draft; None where there is none."""
+    outcome = next((each for each in history.state.arrangement.outcomes if each.edit.seq == seq), None)
+    if seq is None or (outcome is None and seq != 0):
+        return None
+    effect, edit = history.state.find_revert_effect(seq), outcome.edit if outcome else None
+    return ShownMoment(seq, edit, effect, is_undone=outcome is not None and bool(outcome.undone_by))
 
 
 def _read_number(text: str) -> int | None:

@@ -1,21 +1,15 @@
 """What the edition's page asks while it is open: who else is here, and what changed; and the page about its keys."""
 
-from dataclasses import asdict
-
-from flask import Blueprint, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, get_template_attribute, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 
 from digest.app.approval import approvals
 from digest.app.editing import editing_state, presence
 from digest.app.editing.editing_state import EditRefusedError
 from digest.web.auth.access import current_staff
-from digest.web.colleagues import name_actor
 from digest.web.context import web_context
-from digest.web.desk.approval.approval_outline import describe_standing_news
-from digest.web.desk.editing.keyboard import KEY_GROUPS
-from digest.web.desk.outline.edit_outline import tray_sentence
-from digest.web.filters import recent_moment
-from subscribers.phrases import end_sentence
+from digest.web.desk.approval.approval_outline import make_standing_key
 
 live_pages = Blueprint("live", __name__, url_prefix="/desk")
 
@@ -43,32 +37,38 @@ def note_presence(name: str) -> ResponseReturnValue:
 
 def _tell_news(name: str) -> dict[str, object]:
     """Tell the last edit of an edition, what waits, and how its approval stands."""
-    context = web_context()
-    overview = approvals.read_approval_overview(context.installation, name)
-    standing = asdict(describe_standing_news(overview, context.zone))
+    installation = web_context().installation
+    overview = approvals.read_approval_overview(installation, name)
     try:
-        state = editing_state.read_editing_state(context.installation, name)
+        state = editing_state.read_editing_state(installation, name)
     except EditRefusedError:
-        return {"seq": 0, "changed": "", "tray": 0, "waiting": "", "standing": standing}
-    last = state.edits[-1] if state.edits else None
-    who, at = (
-        (name_actor(last.actor, overview.names), recent_moment(last.at, context.zone, now=context.clock()))
-        if last
-        else ("", "")
-    )
+        state = None
+    tray = state.arrangement.tray if state else ()
+    last = state.edits[-1] if state and state.edits else None
     return {
-        "seq": state.last_seq,
-        "changed": end_sentence(f"{who} changed it, {at}") if last else "",
-        "tray": len(state.arrangement.tray),
-        "waiting": tray_sentence(state.arrangement, context.zone),
-        "standing": standing,
+        "seq": state.last_seq if state else 0,
+        "changed": _say("changed", last, overview) if last else "",
+        "tray": len(tray),
+        "waiting": _say("waiting", tray),
+        "standing": {
+            "key": make_standing_key(overview),
+            "badge": _say("badge", overview),
+            "tone": _say("tone", overview),
+            "words": _say("words", overview),
+        },
     }
+
+
+def _say(macro: str, *values: object) -> str:
+    """Return the words of a macro as plain text."""
+    words: Markup = get_template_attribute("web/desk/editing/news.html", macro)(*values)
+    return words.strip().unescape()
 
 
 @live_pages.get("/keys")
 def show_keys() -> ResponseReturnValue:
     """Show what each key does, with the switch for single letters."""
-    return render_template("web/desk/editing/keys.html", groups=KEY_GROUPS)
+    return render_template("web/desk/editing/keys.html")
 
 
 @live_pages.post("/keys")

@@ -16,7 +16,6 @@ from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.settings import SectionSettings
 from digest.store.models import Edition, EditionStory
 from digest.web.filters import count_with_noun
-from subscribers.phrases import join_words
 
 MAX_INTRO_WORDS = 60
 
@@ -30,14 +29,6 @@ class ScoreBarPart:
     note: str
     start: float
     width: float
-
-
-def entry_meta(entry: SectionEntry) -> str:
-    """Write an entry's quiet line: topic, its date, who reported it, when."""
-    others = f"Also {join_words([link.text for link in entry.also])}" if entry.also else ""
-    origin = ", ".join(x for x in (entry.source, entry.date) if x)
-    when = f"{entry.when.label}: {entry.when.text}" if entry.when else ""
-    return ". ".join(x for x in (entry.kicker, when, origin, others) if x)
 
 
 def concerns_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
@@ -54,11 +45,6 @@ class OutlineRow:
     entry: SectionEntry
     score: float | None
     parts: tuple[ScoreBarPart, ...]
-
-    @property
-    def meta(self) -> str:
-        """The quiet line: topic, who reported it, when."""
-        return entry_meta(self.entry)
 
 
 @dataclass(frozen=True, slots=True)
