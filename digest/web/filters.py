@@ -164,6 +164,7 @@ PLAIN_FILTERS = (
     kilobytes,
     name_actor,
     refusal_sentence,
+    site_name,
     thousands,
     url_without_scheme,
     word_mark,

@@ -50,7 +50,7 @@ class DepartedEdition:
 
 @dataclass(frozen=True, slots=True)
 class EditionView:
-    """An edition with all that the desk shows of it. `stories` are those that have a section.
+    """An edition with what the desk shows of it but for its message. `stories` are those that have a section.
 
     `editor_counts` is what editors changed of the version that stands, None where nobody counted. `goes_into_files`
     where nobody is mailed: all that leaves is written into files. `release_start` is what it waits for once it is due.
@@ -58,11 +58,7 @@ class EditionView:
 
     edition: Edition
     stories: tuple[EditionStory, ...]
-    findings: tuple[PreflightFinding, ...]
     audience_size: int
-    content_hash: str
-    html: str
-    text: str
     departed: DepartedEdition
     missed_sentence: str
     editor_counts: EditorCounts | None
@@ -88,7 +84,7 @@ def read_edition(installation: Installation, name: str) -> Edition:
 def view_edition(
     installation: Installation, name: str, *, recent: RecentCounts | None = None, now: datetime
 ) -> EditionView:
-    """Read an edition as the desk shows it.
+    """Read an edition as the desk shows it. No message is composed for it: see `read_edition_mail`.
 
     Raises:
         UnknownEditionError: there is none of that name.
@@ -98,15 +94,10 @@ def view_edition(
     with installation.database.read() as session:
         edition = find_edition(session, name)
         placed = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
-        mailable, content_hash = approval.read_hashed(session, edition, settings)
         return EditionView(
             edition=edition,
             stories=tuple(session.scalars(placed)),
-            findings=_find_faults(installation, session, edition, mailable, now),
             audience_size=readers[PersonState.SUBSCRIBED],
-            content_hash=content_hash,
-            html=fill_invented_reader(mailable.join("html"), settings),
-            text=fill_invented_reader(mailable.join("text"), settings),
             departed=_departed_edition(
                 session,
                 edition,
@@ -118,6 +109,34 @@ def view_edition(
             editor_counts=find_editor_counts(session, edition),
             goes_into_files=registry.writes_files(settings),
             release_start=find_release_start(session),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EditionMail:
+    """An edition's message: what names its content, what preflight finds in it, and both parts as an invented reader gets them."""
+
+    content_hash: str
+    findings: tuple[PreflightFinding, ...]
+    html: str
+    text: str
+
+
+def read_edition_mail(installation: Installation, name: str, *, now: datetime) -> EditionMail:
+    """Compose an edition's message and check it.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    settings = installation.settings
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        mailable, content_hash = approval.read_hashed(session, edition, settings)
+        return EditionMail(
+            content_hash=content_hash,
+            findings=_find_faults(installation, session, edition, mailable, now),
+            html=fill_invented_reader(mailable.join("html"), settings),
+            text=fill_invented_reader(mailable.join("text"), settings),
         )
 
 

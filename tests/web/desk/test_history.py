@@ -228,7 +228,7 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
     editing.pin_story(installation, EditForm(week.name, as_editor(week), SAMPLE_NOW), first_url(week), pinned=True)
     page = week.client().get(f"{week.path}/history").text
     assert set(re.findall(r'name="unapproved" value="(.*?)"', page)) == {"1"}
-    mark = page_views.view_edition(installation, week.name, now=SAMPLE_NOW).content_hash
+    mark = page_views.read_edition_mail(installation, week.name, now=SAMPLE_NOW).content_hash
     editions.approve_edition(installation, week.name, mark, actor=as_editor(week, "sam"), now=SAMPLE_NOW)
     assert any("Sam approved it." in told for told in acts(week))
     # Who opened the history before is asked first; who opens it now reads it there.

@@ -48,7 +48,6 @@ from digest.web.desk.editing.picture_forms import (
     read_picture_form,
 )
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, find_preview_view
-from digest.web.desk.edition.release_words import describe_due_release
 from digest.web.desk.outline.edit_outline import build_edit_outline, list_clipped_rows, list_merge_choices
 from digest.web.desk.outline.edit_sentences import create_edit_writer
 from digest.web.desk.outline.edition_outline import count_head_lengths
@@ -205,9 +204,10 @@ def render_edit_page(
     """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
     context, actor = web_context(), current_actor()
     installation, file, name = context.installation, context.settings.file, view.edition.name
+    mail = page_views.read_edition_mail(installation, name, now=context.clock())
     content = EditionContent.from_json(view.edition.content)
     arrangement = sign_arrangement(state.arrangement, staff.read_display_names(installation))
-    outline = build_edit_outline(arrangement, content, file.sections, view.findings, context.zone)
+    outline = build_edit_outline(arrangement, content, file.sections, mail.findings, context.zone)
     pool = find_pool_page(arrangement, file.sections, query.pool, context.zone)
     return render_template(
         "web/desk/editing/edit.html",
@@ -233,18 +233,18 @@ def render_edit_page(
         # By chance: two editors who each write another block do not write the same.
         next_block_id=f"block-{secrets.token_hex(4)}",
         topic_choices=sorted({*pool.topics, *editing_state.list_topic_names(context.settings)}),
-        readers=view.audience_size,
-        due_words=describe_due_release(view, context.clock(), is_admin=is_admin()),
+        view=view,
+        now=context.clock(),
+        is_admin=is_admin(),
         asked=query,
         filters=POOL_FILTERS,
         orders=POOL_ORDERS,
         beat_seconds=int(HEARTBEAT_PERIOD.total_seconds()),
         views=PREVIEW_VIEWS,
-        view=find_preview_view(query.view),
-        size=MailSize(len(view.html.encode())),
+        preview=find_preview_view(query.view),
+        size=MailSize(len(mail.html.encode())),
         standing=read_approval_standing(name, state),
         refused_picture=refused_picture,
-        missed=view.missed_sentence,
     )
 
 

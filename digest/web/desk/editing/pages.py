@@ -22,16 +22,15 @@ from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval.versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import PreflightFinding
-from digest.edition.queries import UnknownEditionError
-from digest.store.models import EditionState
+from digest.edition.queries import COMING_STATES, UnknownEditionError
+from digest.store.models import Edition, EditionState
 from digest.web.auth.access import current_actor, current_staff, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_standing
 from digest.web.desk.editing.editing_pages import render_edit_page
 from digest.web.desk.editing.page_query import read_page_query
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, find_preview_view, preview_response
-from digest.web.desk.edition.release_words import describe_due_release, describe_release
-from digest.web.desk.outline.edition_outline import build_edition_outline, build_listed_story, summarise_checks
+from digest.web.desk.outline.edition_outline import build_edition_outline, summarise_checks
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.security import STRICT_POLICY
 from digest.web.status_rows import SentRow, build_source_rows, editor_counts_sentence, sources_sentence
@@ -105,36 +104,39 @@ def _edition_page(view: page_views.EditionView) -> str:
     state = editing_state.find_editing_state(context.installation, view.edition)
     if state:
         return render_edit_page(view, state, query)
-    outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
-    page = page_views.find_stories(
-        context.installation,
-        view.edition,
-        placed=_PLACED.get(query.filter),
-        words=query.q,
-        start=query.pool.start,
-        limit=MAX_POOL_STORIES,
-    )
-    titles = {block.section.key: block.section.title for block in outline.blocks}
+    installation, edition, now = context.installation, view.edition, context.clock()
+    outline = build_edition_outline(edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/edition/edition.html",
-        edition=view.edition,
+        edition=edition,
+        view=view,
+        now=now,
+        is_admin=is_admin(),
         outline=outline,
-        checks=summarise_checks(view.findings, outline),
-        readers=view.audience_size,
-        stories=[build_listed_story(story, titles) for story in page.stories],
-        stories_count=page.count,
-        next_start=page.next_start,
+        checks=summarise_checks(_find_faults(edition), outline),
+        page=page_views.find_stories(
+            installation,
+            edition,
+            placed=_PLACED.get(query.filter),
+            words=query.q,
+            start=query.pool.start,
+            limit=MAX_POOL_STORIES,
+        ),
         asked=query,
         filters=STORY_FILTERS,
         views=PREVIEW_VIEWS,
-        view=find_preview_view(query.view),
-        octets=len(view.html.encode()),
-        sent=SentRow(view.edition, view.departed.counts),
-        missed=view.missed_sentence,
-        due_words=describe_due_release(view, context.clock(), is_admin=is_admin()),
-        sending=view.departed.progress_sentence,
+        preview=find_preview_view(query.view),
+        octets=len(editions.edition_bytes(installation, edition.name, "html")),
         changed=editor_counts_sentence(view.editor_counts) if view.editor_counts else "",
     )
+
+
+def _find_faults(edition: Edition) -> Sequence[PreflightFinding]:
+    """Run preflight on an edition's message, where its page shows what that finds: before it goes out."""
+    if edition.state not in COMING_STATES:
+        return ()
+    context = web_context()
+    return page_views.read_edition_mail(context.installation, edition.name, now=context.clock()).findings
 
 
 @desk_pages.get("/preview/<name>/<view>")
@@ -181,20 +183,21 @@ def check_links(name: str) -> ResponseReturnValue:
 def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -> str:
     """Render the review page; `visited` is what preflight found with a visit to the own site, if somebody asked for that."""
     context = web_context()
-    view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
+    installation, now = context.installation, context.clock()
+    view = page_views.view_edition(installation, name, recent=context.recent_counts, now=now)
+    mail = page_views.read_edition_mail(installation, view.edition.name, now=now)
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/approval/approve.html",
         edition=view.edition,
-        checks=summarise_checks(view.findings if visited is None else visited, outline),
+        view=view,
+        mail=mail,
+        now=now,
+        is_admin=is_admin(),
+        checks=summarise_checks(mail.findings if visited is None else visited, outline),
         visited=visited is not None,
-        mark=view.content_hash,
-        octets=len(view.html.encode()),
-        release=describe_release(view, context.clock(), context.zone, is_admin=is_admin()),
-        goes_into_files=view.goes_into_files,
-        text_lines=view.text.count("\n"),
         standing=read_approval_standing(view.edition.name),
-        hosts=approvals.read_text_hosts(context.installation, view.edition.name),
+        hosts=approvals.read_text_hosts(installation, view.edition.name),
     )
 
 
