@@ -1,14 +1,12 @@
 """What editors do to an edition at the desk: every act is a form, answered by the page that it came from, or by a conflict."""
 
 import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from datetime import date
-from typing import get_args
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, get_template_attribute, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 
 from digest.app.accounts import staff
@@ -18,35 +16,20 @@ from digest.app.editing import clipboard, editing_state, presence
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.app.editing.presence import HEARTBEAT_PERIOD
-from digest.app.editions import page_views
+from digest.app.editions import edition_checks, page_views
 from digest.app.editions.page_views import EditionView
-from digest.edition.content.edition_content import BlockKind, EditionContent, LabelledBlock
-from digest.edition.editing.edits import EditionField, StoryField
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.kinds import SECTION_KINDS
-from digest.installation.opened import Installation
 from digest.store.models import EditionState
 from digest.web.auth.access import current_actor, current_staff, is_admin
 from digest.web.colleagues import sign_arrangement
 from digest.web.context import web_context
+from digest.web.desk.approval.approval_outline import make_standing_key
 from digest.web.desk.approval.approval_pages import read_approval_standing
-from digest.web.desk.editing.conflict_pages import (
-    FieldWrite,
-    WrittenFields,
-    find_known,
-    show_conflicts,
-    take_off_clipboard,
-    write_fields,
-)
+from digest.web.desk.editing.conflict_pages import show_conflicts, take_off_clipboard
 from digest.web.desk.editing.desk_acts import EDITION_ACTS, STORY_ACTS, DeskAct, find_anchored_story
 from digest.web.desk.editing.edit_conflicts import RefusedWrite
 from digest.web.desk.editing.page_query import EditionPageQuery, read_page_query
-from digest.web.desk.editing.picture_forms import (
-    PictureForm,
-    RefusedPicture,
-    change_picture,
-    explain_refusal,
-    read_picture_form,
-)
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 from digest.web.desk.outline.edit_outline import build_edit_outline, list_clipped_rows, list_merge_choices
 from digest.web.desk.outline.edit_sentences import create_edit_writer
@@ -62,7 +45,6 @@ from subscribers.errors import RefusalError
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
-STORY_FIELDS = tuple(StoryField)
 # What is typed in the forms of the desk, by its field's name.
 TYPED_FIELDS = {
     "title": "Headline",
@@ -82,7 +64,6 @@ TYPED_FIELDS = {
     "first_day": "First day",
     "last_day": "Last day",
 }
-HEAD_FIELDS = (EditionField.SUBJECT, EditionField.PREHEADER, EditionField.INTRO)
 
 
 @editing_pages.app_errorhandler(EditRefusedError)
@@ -169,10 +150,10 @@ def act(name: str) -> ResponseReturnValue:
         raise NotFound(f"The desk has no act called {word[:20]}.")
     form, state, url = read_story_form(name, anchor)
     result = STORY_ACTS[word](DeskAct(installation, form, state, url, request.form))
-    return _answer_story_edit(name, result, anchor, url)
+    return answer_story_edit(name, result, anchor, url)
 
 
-def _answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
+def answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
     """Go back to the story that was touched: it may be called by another of its articles now, and stays open where it was."""
     named = story_anchor(result.state.arrangement.name_target(url))
     return answer_edit(name, result, named, **({"open": named} if request.form.get("open") == anchor else {}))
@@ -198,13 +179,43 @@ def edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
     return f"{path}{'?' if query else ''}{query}{'#' if anchor else ''}{anchor}"
 
 
+@dataclass(frozen=True, slots=True)
+class PictureForm:
+    """The picture's part of a story's form.
+
+    `choice` is "shown" (the one that stands), "none", "original" (the story's own), "upload", or the address of an article.
+    `was_alt` and `was_credit` are the words that stood when the page was made. `body` is the uploaded file, empty without one.
+    """
+
+    choice: str
+    alt: str
+    credit: str
+    was_alt: str
+    was_credit: str
+    body: bytes
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it says what stood when the page was made."""
+        return self.choice == "shown" and not self.body and (self.alt, self.credit) == (self.was_alt, self.was_credit)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedPicture:
+    """A picture that could not be saved, for the page to show beside what was typed: of which story, and why."""
+
+    anchor: str
+    form: PictureForm
+    why: str
+
+
 def render_edit_page(
     view: EditionView, state: EditingState, query: EditionPageQuery, refused_picture: RefusedPicture | None = None
 ) -> str:
     """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
     context, actor = web_context(), current_actor()
     installation, file, name = context.installation, context.settings.file, view.edition.name
-    mail = page_views.read_edition_mail(installation, name, now=context.clock())
+    mail = edition_checks.read_edition_mail(installation, name, now=context.clock())
     content = EditionContent.from_json(view.edition.content)
     arrangement = sign_arrangement(state.arrangement, staff.read_display_names(installation))
     outline = build_edit_outline(arrangement, content, file.sections, mail.findings, context.zone)
@@ -253,144 +264,73 @@ def choose_lead(name: str, anchor: str) -> ResponseReturnValue:
     """Let another of its articles lead a story."""
     form, _, url = read_story_form(name, anchor)
     result = editing.choose_lead(web_context().installation, form, url, article=request.form.get("lead", ""))
-    return _answer_story_edit(name, result, anchor, url)
+    return answer_story_edit(name, result, anchor, url)
 
 
-# --- what is written -----------------------------------------------------------------------------------------
+live_pages = Blueprint("live", __name__, url_prefix="/desk")
 
 
-@editing_pages.post("/story/<anchor>")
-def save_story(name: str, anchor: str) -> ResponseReturnValue:
-    """Save the fields of an open story: what did not change is no edit."""
-    form, state, url = read_story_form(name, anchor)
-    if state.arrangement.find_story(url) is None:
-        raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
-    installation, picture = web_context().installation, read_picture_form(request.form, request.files)
-    written = write_fields(form, request.form, _list_story_writes(installation, request.form, url))
-    if picture and not picture.is_untouched:
-        try:
-            shown = write_fields(written.form, request.form, [_write_picture(installation, url, picture)])
-        except EditRefusedError as error:
-            if not written.refused:
-                refused = RefusedPicture(anchor, picture, explain_refusal(error, picture))
-                return _picture_refused_page(name, refused), 409
-        else:
-            written = WrittenFields(shown.form, (*written.saved, *shown.saved), (*written.refused, *shown.refused))
-    close = "close" in request.form
-    back = edit_page_url(name, anchor, open="" if close else anchor, show=anchor if close else "")
-    if written.refused:
-        return show_conflicts(name, written.refused, saved=written.saved, back=back), 409
-    return redirect(back, 303)
+@live_pages.post("/editions/<name>/presence")
+def note_presence(name: str) -> ResponseReturnValue:
+    """Record that the page is open and what is being edited; return who else is here, and any news for the page.
 
-
-def _write_picture(installation: Installation, url: str, picture: PictureForm) -> FieldWrite:
-    names = ("picture", "alt", "credit", "was-alt", "was-credit")
-    return FieldWrite(names, lambda form: change_picture(installation, form, url, picture))
-
-
-def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
-    """Show the edition with the story's form open, what was typed in it and why its picture was not saved."""
-    context = web_context()
-    view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
-    query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
-    return render_edit_page(view, editing_state.read_editing_state(context.installation, name), query, refused)
-
-
-def _differs(fields: Mapping[str, str], name: str) -> bool:
-    """Whether a field differs from what stood when the page was made."""
-    if name not in fields:
-        return False
-    return fields[name].splitlines() != fields.get(f"was-{name}", "").splitlines() or f"was-{name}" not in fields
-
-
-def _list_story_writes(installation: Installation, fields: Mapping[str, str], url: str) -> Iterator[FieldWrite]:
-    """List the acts that write what differs from what stood when the page was made; an empty text brings the original back."""
-
-    def write_text(field: StoryField) -> FieldWrite:
-        text = fields[field].strip() or None
-        return FieldWrite((field,), lambda form: editing.write_text(installation, form, url, field, text))
-
-    yield from (write_text(field) for field in STORY_FIELDS if _differs(fields, field))
-    if _differs(fields, "topic"):
-        yield FieldWrite(("topic",), lambda form: editing.choose_topic(installation, form, url, fields["topic"]))
-    if _differs(fields, "note"):
-        yield FieldWrite(("note",), lambda form: editing.write_note(installation, form, url, fields["note"]))
-
-
-@editing_pages.post("/head")
-def save_head(name: str) -> ResponseReturnValue:
-    """Save the subject, the preheader and the intro; an empty subject or preheader brings the original back, no intro is none."""
-    installation, fields = web_context().installation, request.form
-
-    def write_text(field: EditionField) -> FieldWrite:
-        text = fields[field].strip() or ("" if field is EditionField.INTRO else None)
-        return FieldWrite((field,), lambda form: editing.write_edition_text(installation, form, field, text))
-
-    writes = [write_text(field) for field in HEAD_FIELDS if _differs(fields, field)]
-    written = write_fields(read_edit_form(name), fields, writes)
-    back = edit_page_url(name, "head", open="" if "close" in fields else "head", show="")
-    if written.refused:
-        return show_conflicts(name, written.refused, saved=written.saved, back=back), 409
-    return redirect(back, 303)
-
-
-@editing_pages.post("/block/<block_id>")
-def save_block(name: str, block_id: str) -> ResponseReturnValue:
-    """Write a labelled block, or take it out. What a form does not say stays as it stands: a field that is left is sent alone."""
-    installation, form = web_context().installation, read_edit_form(name)
-    if "remove" in request.form:
-        return answer_edit(name, editing.remove_block(installation, form, block_id), "blocks")
-    state = editing_state.read_editing_state(installation, name)
-    standing = state.arrangement.find_block(block_id) or LabelledBlock(block_id, "sponsor", "")
-    block = _read_block(request.form, standing)
-    known = [seq for field in _BLOCK_FIELDS if (seq := find_known(request.form, field)) is not None]
-    # Fields that were begun before the form's own last saving name an older state, and know what stands all the same.
-    based_on = state.last_seq if _was_written_on(request.form, standing) else min(known, default=form.based_on)
-    form = replace(form, state=state, based_on=based_on)
-    return answer_edit(name, editing.write_block(installation, form, block), "blocks")
-
-
-def _was_written_on(fields: Mapping[str, str], block: LabelledBlock) -> bool:
-    """Return whether a form says of each field of a block what stands there."""
-    return all(
-        f"was-{field}" in fields
-        and fields[f"was-{field}"].splitlines() == str(getattr(block, field) or "").splitlines()
-        for field in _BLOCK_FIELDS
-    )
-
-
-_BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "after", "first_day", "last_day")
-
-
-def _read_block(fields: Mapping[str, str], standing: LabelledBlock) -> LabelledBlock:
-    """Return a block with what a form says of it."""
-    return LabelledBlock(
-        id=standing.id,
-        kind=_read_block_kind(fields.get("kind", standing.kind)),
-        headline=fields.get("headline", standing.headline),
-        name=fields.get("name", standing.name),
-        text=fields.get("text", standing.text),
-        url=fields.get("url", standing.url),
-        after=fields.get("after", standing.after),
-        first_day=read_day(fields["first_day"]) if "first_day" in fields else standing.first_day,
-        last_day=read_day(fields["last_day"]) if "last_day" in fields else standing.last_day,
-    )
-
-
-def _read_block_kind(text: str) -> BlockKind:
-    kinds: dict[str, BlockKind] = {kind: kind for kind in get_args(BlockKind)}
-    return kinds.get(text, "sponsor")
-
-
-def read_day(text: str) -> date | None:
-    """Read a day of a form; None where it is empty.
-
-    Raises:
-        EditRefusedError: it is no day.
+    Without scripts, a button posts this and the answer leads back to the page.
     """
-    if not text.strip():
-        return None
+    context, signed_in = web_context(), current_staff()
+    if request.form.get("gone"):
+        presence.end_presence(context.installation, signed_in, name)
+        return "", 204
+    known, place = request.form.get("revision", ""), request.form.get("place", "")
+    present = presence.note_presence(
+        context.installation, signed_in, name, place, known_revision=known, now=context.clock()
+    )
+    if request.form.get("by") == "button":
+        return redirect(url_for("desk.edition", name=name, open=place or None), 303)
+    others = [{"name": colleague.name, "at": colleague.place} for colleague in present.colleagues]
+    news = {} if known == present.revision else _tell_news(name)
+    return jsonify(others=others, revision=present.revision, **news)
+
+
+def _tell_news(name: str) -> dict[str, object]:
+    """Tell the last edit of an edition, what waits, and how its approval stands."""
+    installation = web_context().installation
+    overview = approvals.read_approval_overview(installation, name)
     try:
-        return date.fromisoformat(text.strip())
-    except ValueError:
-        raise EditRefusedError(f"Nothing was changed: “{text[:20]}” is no day. Write it as 2026-11-20.") from None
+        state = editing_state.read_editing_state(installation, name)
+    except EditRefusedError:
+        state = None
+    tray = state.arrangement.tray if state else ()
+    last = state.edits[-1] if state and state.edits else None
+    return {
+        "seq": state.last_seq if state else 0,
+        "changed": _say("changed", last, overview) if last else "",
+        "tray": len(tray),
+        "waiting": _say("waiting", tray),
+        "standing": {
+            "key": make_standing_key(overview),
+            "badge": _say("badge", overview),
+            "tone": _say("tone", overview),
+            "words": _say("words", overview),
+        },
+    }
+
+
+def _say(macro: str, *values: object) -> str:
+    """Return the words of a macro as plain text."""
+    words: Markup = get_template_attribute("web/desk/editing/news.html", macro)(*values)
+    return words.strip().unescape()
+
+
+@live_pages.get("/keys")
+def show_keys() -> ResponseReturnValue:
+    """Show what each key does, with the switch for single letters."""
+    return render_template("web/desk/editing/keys.html")
+
+
+@live_pages.post("/keys")
+def switch_letter_keys() -> ResponseReturnValue:
+    """Switch single letters on or off, for the one who is signed in."""
+    context = web_context()
+    on = request.form.get("letters") == "on"
+    presence.switch_letter_keys(context.installation, current_staff(), on=on, now=context.clock())
+    return redirect(url_for("live.show_keys"), 303)

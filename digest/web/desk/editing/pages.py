@@ -10,7 +10,7 @@ from digest.app.approval import approvals
 from digest.app.doctor.attention import page_sentences
 from digest.app.editing import editing_state
 from digest.app.editions import drafting as editions
-from digest.app.editions import page_views
+from digest.app.editions import edition_checks, page_views
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
 from digest.app.sources import source_overview
@@ -23,7 +23,7 @@ from digest.edition.approval.versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.edition.queries import COMING_STATES, UnknownEditionError
-from digest.store.models import Edition, EditionState
+from digest.store.models import EditionState
 from digest.web.auth.access import current_actor, current_staff, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_standing
@@ -113,7 +113,7 @@ def _edition_page(view: page_views.EditionView) -> str:
         now=now,
         is_admin=is_admin(),
         outline=outline,
-        checks=summarise_checks(_find_faults(edition), outline),
+        checks=summarise_checks(_find_faults(view), outline),
         page=page_views.find_stories(
             installation,
             edition,
@@ -131,12 +131,12 @@ def _edition_page(view: page_views.EditionView) -> str:
     )
 
 
-def _find_faults(edition: Edition) -> Sequence[PreflightFinding]:
+def _find_faults(view: page_views.EditionView) -> Sequence[PreflightFinding]:
     """Run preflight on an edition's message, where its page shows what that finds: before it goes out."""
-    if edition.state not in COMING_STATES:
+    if view.edition.state not in COMING_STATES:
         return ()
     context = web_context()
-    return page_views.read_edition_mail(context.installation, edition.name, now=context.clock()).findings
+    return edition_checks.read_edition_mail(context.installation, view.edition.name, now=context.clock()).findings
 
 
 @desk_pages.get("/preview/<name>/<view>")
@@ -176,7 +176,7 @@ def review(name: str) -> ResponseReturnValue:
 def check_links(name: str) -> ResponseReturnValue:
     """Show the same with what a visitor finds at the links to the own site; nothing changes."""
     context = web_context()
-    findings = editions.check_edition(context.installation, name, own_site=True, now=context.clock())
+    findings = edition_checks.check_edition(context.installation, name, own_site=True, now=context.clock())
     return _review_page(name, findings)
 
 
@@ -185,7 +185,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
     context = web_context()
     installation, now = context.installation, context.clock()
     view = page_views.view_edition(installation, name, recent=context.recent_counts, now=now)
-    mail = page_views.read_edition_mail(installation, view.edition.name, now=now)
+    mail = edition_checks.read_edition_mail(installation, view.edition.name, now=now)
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/approval/approve.html",
