@@ -11,7 +11,7 @@ from digest.app.editing import editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import acting, current_actor
 from digest.web.colleagues import name_actor
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_outline import ApprovalStanding, describe_approval_standing
@@ -75,7 +75,7 @@ def send_back(name: str) -> ResponseReturnValue:
     """Send an edition back with a note."""
     context = web_context()
     text = request.form.get("note", "")
-    approvals.send_back_edition(context.installation, name, text, actor=current_actor(), now=context.clock())
+    approvals.send_back_edition(context.installation, name, text, **acting())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
@@ -83,7 +83,7 @@ def send_back(name: str) -> ResponseReturnValue:
 def mark_note_done(name: str, note: int) -> ResponseReturnValue:
     """Mark a note as done, from whatever page of the edition it stood on."""
     context = web_context()
-    approvals.finish_note(context.installation, name, note, actor=current_actor(), now=context.clock())
+    approvals.finish_note(context.installation, name, note, **acting())
     return redirect(url_for("desk.edition", name=name), 303)
 
 

@@ -12,6 +12,7 @@ from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened import Installation
+from digest.web.desk.editing.page_query import read_number
 from digest.web.desk.outline.story_pool import (
     find_fitting_sections,
     find_lead_section,
@@ -62,9 +63,9 @@ def find_anchored_story(state: EditingState, anchor: str) -> str:
 
 def _move_to(act: DeskAct) -> EditResult:
     """Move a story to a section and a place of it, counted from 1; without one to its end."""
-    position = act.fields.get("position", "")
-    at = max(0, int(position) - 1) if position.isascii() and position.isdigit() and len(position) < 4 else None
-    return editing.place_story(*act.about, section=act.fields.get("section", ""), position=at)
+    position, section = read_number(act.fields.get("position", ""), 3), act.fields.get("section", "")
+    at = None if position is None else max(0, position - 1)
+    return editing.place_story(*act.about, section=section, position=at)
 
 
 def _make_lead(act: DeskAct) -> EditResult:
@@ -81,7 +82,8 @@ def _add(act: DeskAct) -> EditResult:
     if not scored or not fits:
         raise EditRefusedError("Nothing was changed: no section of this edition takes that story.")
     placed = act.state.arrangement.sections.get(fits[0].key, ())
-    position = SECTION_KINDS[fits[0].kind].find_ordered_position(scored, [story.original for story in placed])
+    originals = [story.original for story in placed]
+    position = SECTION_KINDS[fits[0].kind].find_ordered_position(scored, originals)
     after = None if position == len(placed) else placed[position - 1].url if position else ""
     return editing.place_story(*act.about, section=fits[0].key, after=after)
 

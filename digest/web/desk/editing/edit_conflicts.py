@@ -71,7 +71,8 @@ class VersionPair:
     @property
     def marks_new(self) -> bool:
         """Whether some words of either are marked as new."""
-        return any(is_new for line in (*self.standing, *self.wanted) for _, is_new in line.words)
+        lines = (*self.standing, *self.wanted)
+        return any(is_new for line in lines for _, is_new in line.words)
 
     @property
     def wanted_text(self) -> str:
@@ -100,12 +101,17 @@ def outline_conflicts(
         was: what the fields of the form held when its page was made, by name, as far as that is known.
     """
     pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
-    known, shown = min(each.known for each in refused), {each.conflict.standing.seq for each in refused}
+    known = min(each.known for each in refused)
+    shown = {each.conflict.standing.seq for each in refused}
+    others = [
+        edit
+        for edit in refused[-1].result.state.arrangement.edits_in_force
+        if edit.actor != actor and edit.seq not in shown
+    ]
     name_target = writer.arrangement.name_target
     targets = {name_target(each.conflict.wanted.target) for each in refused}
-    in_force = _list_in_force(refused[-1].result.state.arrangement)
-    later = [edit for edit in in_force if edit.seq > known and edit.seq not in shown and edit.actor != actor]
-    return ConflictOutline(pairs, tuple(edit for edit in later if name_target(edit.target) in targets))
+    touching = (edit for edit in others if name_target(edit.target) in targets)
+    return ConflictOutline(pairs, tuple(edit for edit in touching if edit.seq > known))
 
 
 def _pair_versions(
@@ -143,16 +149,18 @@ def _read_version(wanted: EditDraft, arrangement: Arrangement, content: EditionC
     """
     field = str(wanted.value.get("field", ""))
     if wanted.target == EDITION_TARGET and wanted.kind == EditKind.TEXT:
-        return {"": str(getattr(content, field, "")) if content else arrangement.texts.get(field, "")}
+        written = getattr(content, field, "") if content else arrangement.texts.get(field, "")
+        return {"": str(written)}
     if wanted.kind == EditKind.BLOCK:
         return _read_block(wanted.target, arrangement)
     story = arrangement.find_story(wanted.target)
-    return _read_story(wanted.kind, field, story, arrangement) if story else {}
+    return _read_story(wanted, story, arrangement) if story else {}
 
 
-def _read_story(kind: EditKind, field: str, story: ArrangedStory, arrangement: Arrangement) -> dict[str, str]:
-    match kind:
+def _read_story(wanted: EditDraft, story: ArrangedStory, arrangement: Arrangement) -> dict[str, str]:
+    match wanted.kind:
         case EditKind.TEXT:
+            field = str(wanted.value.get("field", ""))
             return {"": story.texts.get(field, _find_original(story, field))}
         case EditKind.NOTE:
             return {"": story.note}
@@ -160,22 +168,22 @@ def _read_story(kind: EditKind, field: str, story: ArrangedStory, arrangement: A
             return {"": story.placed.scored.topic or ""}
         case EditKind.PICTURE:
             cuts = arrangement.pictures.get(story.placed.scored.story.lead.image or "")
-            return {"Description": cuts.lead.alt, "Credit": cuts.lead.credit} if cuts else {"Picture": "none"}
+            if cuts is None:
+                return {"Picture": "none"}
+            return {"Description": cuts.lead.alt, "Credit": cuts.lead.credit}
     return {}
 
 
 def _find_original(story: ArrangedStory, field: str) -> str:
-    return {"headline": story.original.story.lead.title, "summary": story.original_summary.text}.get(field, "")
-
-
-def _list_in_force(arrangement: Arrangement) -> list[Edit]:
-    return [o.edit for o in arrangement.outcomes if o.undone_by is None and not o.edit.is_undo and not o.idle_reason]
+    originals = {"headline": story.original.story.lead.title, "summary": story.original_summary.text}
+    return originals.get(field, "")
 
 
 def _read_block(target: str, arrangement: Arrangement) -> dict[str, str]:
-    written = [e for e in _list_in_force(arrangement) if e.kind == EditKind.BLOCK and e.target == target]
+    in_force = arrangement.edits_in_force
+    written = [edit.value for edit in in_force if edit.kind == EditKind.BLOCK and edit.target == target]
     if written:
-        return _list_block_lines(written[-1].value)
+        return _list_block_lines(written[-1])
     known = (*arrangement.blocks, *arrangement.resting_blocks)
     block = next((b for b in known if f"{BLOCK_PREFIX}{b.id}" == target), None)
     return _list_block_lines({name: getattr(block, name) for name in _BLOCK_LINES}) if block else {}
@@ -184,8 +192,9 @@ def _read_block(target: str, arrangement: Arrangement) -> dict[str, str]:
 def _list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
     if value.get("removed"):
         return {"Block": "taken out"}
-    lines = {title: str(value.get(name) or "") for name, title in _BLOCK_LINES.items()}
-    return {title: text.capitalize() if title == "Label" else text for title, text in lines.items() if text}
+    texts = {name: str(value.get(name) or "") for name in _BLOCK_LINES}
+    texts["kind"] = texts["kind"].capitalize()
+    return {_BLOCK_LINES[name]: text for name, text in texts.items() if text}
 
 
 def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
@@ -217,9 +226,11 @@ def _read_wanted_picture(value: Mapping[str, object]) -> dict[str, str]:
     if value.get("shown") is False:
         return {"Picture": "none"}
     if "alt" in value or "credit" in value:
-        return {"Description": str(value.get("alt") or ""), "Credit": str(value.get("credit") or "")}
+        alt, credit = value.get("alt"), value.get("credit")
+        return {"Description": str(alt or ""), "Credit": str(credit or "")}
     return {"Picture": "another" if value.get("cuts") else "its own"}
 
 
 def _mark_lines(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[VersionLine, ...]:
-    return tuple(VersionLine(title, mark_new_words(before.get(title, ""), text)) for title, text in after.items())
+    marked = {title: mark_new_words(before.get(title, ""), text) for title, text in after.items()}
+    return tuple(VersionLine(title, words) for title, words in marked.items())

@@ -2,7 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, replace
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlunsplit
 
 from flask import Blueprint, get_template_attribute, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -21,7 +21,7 @@ from digest.app.editions.page_views import EditionView
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.kinds import SECTION_KINDS
 from digest.store.models import EditionState
-from digest.web.auth.access import current_actor, current_staff, is_admin
+from digest.web.auth.access import acting, current_actor, current_staff, is_admin
 from digest.web.colleagues import sign_arrangement
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_outline import make_standing_key
@@ -29,7 +29,7 @@ from digest.web.desk.approval.approval_pages import read_approval_standing
 from digest.web.desk.editing.conflict_pages import show_conflicts, take_off_clipboard
 from digest.web.desk.editing.desk_acts import EDITION_ACTS, STORY_ACTS, DeskAct, find_anchored_story
 from digest.web.desk.editing.edit_conflicts import RefusedWrite
-from digest.web.desk.editing.page_query import EditionPageQuery, read_page_query
+from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 from digest.web.desk.outline.edit_outline import build_edit_outline, list_clipped_rows, list_merge_choices
 from digest.web.desk.outline.edit_sentences import create_edit_writer
@@ -66,10 +66,15 @@ TYPED_FIELDS = {
 }
 
 
+def edition_in_url() -> str:
+    """Return the name of the edition that a page's URL has, where an error is answered."""
+    return str((request.view_args or {})["name"])
+
+
 @editing_pages.app_errorhandler(EditRefusedError)
 def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
     """Say why an act could not be done, and lead back; what was typed stands there to be corrected and sent again."""
-    name, fields = (request.view_args or {})["name"], list(request.form.items(multi=True))
+    name, fields = edition_in_url(), list(request.form.items(multi=True))
     typed = [(key, TYPED_FIELDS[key], text) for key, text in fields if key in TYPED_FIELDS]
     has_text = any(text.strip() for _, _, text in typed)
     page = render_template(
@@ -91,17 +96,17 @@ class UnseenApprovalError(RefusalError):
 @editing_pages.app_errorhandler(UnseenApprovalError)
 def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
     """Ask whether an approval that the page did not show is to be taken back by the change."""
-    return approved_meanwhile_page(edit_page_url((request.view_args or {})["name"])), 409
+    return approved_meanwhile_page(edit_page_url(edition_in_url())), 409
 
 
 def approved_meanwhile_page(back: str) -> str:
     """Return the page that asks it; who leaves the edition as it is goes to `back`."""
-    context, name = web_context(), (request.view_args or {})["name"]
-    left = {"csrf_token", "unapproved"}
+    context, name = web_context(), edition_in_url()
+    left, fields = {"csrf_token", "unapproved"}, request.form.items(multi=True)
     return render_template(
         "web/desk/approval/edit_approved.html",
         overview=approvals.read_approval_overview(context.installation, name),
-        fields=[(key, value) for key, value in request.form.items(multi=True) if key not in left],
+        fields=[(key, value) for key, value in fields if key not in left],
         has_file=any(file.filename for file in request.files.values()),
         again=request.path,
         back=back,
@@ -123,9 +128,7 @@ def read_edit_form(name: str) -> EditForm:
 
 def read_own_form(name: str) -> EditForm:
     """Return who acts on which edition, for what changes nothing of it."""
-    seq = request.form.get("seq", "")
-    based_on = int(seq) if seq.isascii() and seq.isdigit() and len(seq) < 10 else None
-    return EditForm(name, current_actor(), web_context().clock(), based_on)
+    return EditForm(name, **acting(), based_on=read_number(request.form.get("seq", "")))
 
 
 def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str]:
@@ -156,7 +159,8 @@ def act(name: str) -> ResponseReturnValue:
 def answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
     """Go back to the story that was touched: it may be called by another of its articles now, and stays open where it was."""
     named = story_anchor(result.state.arrangement.name_target(url))
-    return answer_edit(name, result, named, **({"open": named} if request.form.get("open") == anchor else {}))
+    stays_open = request.form.get("open") == anchor
+    return answer_edit(name, result, named, **({"open": named} if stays_open else {}))
 
 
 def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> ResponseReturnValue:
@@ -167,7 +171,7 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
     if result.conflict:
         known = read_own_form(name).based_on
         refused = RefusedWrite((), result.state.last_seq if known is None else known, result)
-        return show_conflicts(name, [refused], back=edit_page_url(name)), 409
+        return show_conflicts(name, [refused], (), back=edit_page_url(name)), 409
     if result.edit and "chosen" in request.form:
         take_off_clipboard(name, result.edit)
     return redirect(edit_page_url(name, anchor, show=anchor, **changed), 303)
@@ -175,8 +179,8 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
 
 def edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
     """Return the address of the page that a form stood on, at a story of it."""
-    path, query = url_for("desk.edition", name=name), urlencode(read_page_query(request.form).but(**changed))
-    return f"{path}{'?' if query else ''}{query}{'#' if anchor else ''}{anchor}"
+    query = urlencode(read_page_query(request.form).but(**changed))
+    return urlunsplit(("", "", url_for("desk.edition", name=name), query, anchor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,8 @@ class PictureForm:
     @property
     def is_untouched(self) -> bool:
         """Whether it says what stood when the page was made."""
-        return self.choice == "shown" and not self.body and (self.alt, self.credit) == (self.was_alt, self.was_credit)
+        has_same_words = (self.alt, self.credit) == (self.was_alt, self.was_credit)
+        return self.choice == "shown" and not self.body and has_same_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +219,8 @@ def render_edit_page(
 ) -> str:
     """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
     context, actor = web_context(), current_actor()
-    installation, file, name = context.installation, context.settings.file, view.edition.name
-    mail = edition_checks.read_edition_mail(installation, name, now=context.clock())
+    installation, file, name, now = context.installation, context.settings.file, view.edition.name, context.clock()
+    mail = edition_checks.read_edition_mail(installation, name, now=now)
     content = EditionContent.from_json(view.edition.content)
     arrangement = sign_arrangement(state.arrangement, staff.read_display_names(installation))
     outline = build_edit_outline(arrangement, content, file.sections, mail.findings, context.zone)
@@ -232,7 +237,7 @@ def render_edit_page(
         pool=pool,
         shown_place=outline.find_preview_place(query.open or query.show),
         story_anchor=story_anchor,
-        colleagues=presence.list_colleagues(installation, current_staff(), view.edition.id, now=context.clock()),
+        colleagues=presence.list_colleagues(installation, current_staff(), view.edition.id, now=now),
         place="block" if query.open.startswith("block-") else query.open,
         writer=create_edit_writer(state.arrangement, state.edits, file.sections),
         last_own=state.find_last_own(actor.name),
@@ -245,7 +250,7 @@ def render_edit_page(
         next_block_id=f"block-{secrets.token_hex(4)}",
         topic_choices=sorted({*pool.topics, *editing_state.list_topic_names(context.settings)}),
         view=view,
-        now=context.clock(),
+        now=now,
         is_admin=is_admin(),
         asked=query,
         filters=POOL_FILTERS,
@@ -263,7 +268,8 @@ def render_edit_page(
 def choose_lead(name: str, anchor: str) -> ResponseReturnValue:
     """Let another of its articles lead a story."""
     form, _, url = read_story_form(name, anchor)
-    result = editing.choose_lead(web_context().installation, form, url, article=request.form.get("lead", ""))
+    article = request.form.get("lead", "")
+    result = editing.choose_lead(web_context().installation, form, url, article=article)
     return answer_story_edit(name, result, anchor, url)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -17,7 +17,13 @@ from digest.edition.editing.edits import EDITION_TARGET, Edit, EditionField, Edi
 from digest.web.auth.access import current_actor
 from digest.web.colleagues import name_actor
 from digest.web.context import web_context
-from digest.web.desk.editing.editing_pages import UnseenApprovalError, approved_meanwhile_page, read_edit_form
+from digest.web.desk.editing.editing_pages import (
+    UnseenApprovalError,
+    approved_meanwhile_page,
+    edition_in_url,
+    read_edit_form,
+)
+from digest.web.desk.editing.page_query import read_number
 from digest.web.desk.edition.previews import preview_response
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
 from digest.web.desk.outline.edit_sentences import create_edit_writer
@@ -30,7 +36,7 @@ history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>
 @history_pages.errorhandler(EditRefusedError)
 def answer_refused_act(error: EditRefusedError) -> ResponseReturnValue:
     """Say why an act could not be done, and lead back."""
-    name = (request.view_args or {})["name"]
+    name = edition_in_url()
     # Where the history itself cannot be shown, the edition is the way on.
     back = url_for("desk.edition" if request.method == "GET" else "history.show_history", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
@@ -39,7 +45,7 @@ def answer_refused_act(error: EditRefusedError) -> ResponseReturnValue:
 @history_pages.errorhandler(UnseenApprovalError)
 def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
     """Ask whether an approval that the page did not show is to be taken back by the act."""
-    return approved_meanwhile_page(url_for("history.show_history", name=(request.view_args or {})["name"])), 409
+    return approved_meanwhile_page(url_for("history.show_history", name=edition_in_url())), 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +95,12 @@ def show_history(name: str) -> ResponseReturnValue:
     """Show what was done to an edition, and one moment of it beside."""
     context, query = web_context(), read_history_query(request.args.to_dict())
     history = edit_history.read_edition_history(context.installation, name)
-    sections, state = context.settings.file.sections, history.state
-    rows = sorted(list_history_rows(history, query), key=lambda row: (row.at, row.seq, row.edit), reverse=True)
-    shown = [
-        replace(row, passages=compare_edit(history, row)) for row in rows[: None if query.whole else MAX_SHOWN_ROWS]
-    ]
+    sections, state, zone = context.settings.file.sections, history.state, context.zone
+    rows = sorted(list_history_rows(history, query), key=attrgetter("at", "seq", "edit"), reverse=True)
+    listed = rows if query.whole else rows[:MAX_SHOWN_ROWS]
+    shown = [replace(row, passages=compare_edit(history, row)) for row in listed]
     people = {edit.actor: name_actor(edit.actor, history.names) for edit in state.edits}
-    days = groupby(shown, key=lambda row: row.at.astimezone(context.zone).date())
+    days = groupby(shown, key=lambda row: row.at.astimezone(zone).date())
     return render_template(
         "web/desk/editing/history.html",
         history=history,
@@ -117,7 +122,7 @@ def show_history(name: str) -> ResponseReturnValue:
 def read_history_query(values: dict[str, str]) -> HistoryQuery:
     """Read what is asked for; anything unknown is the default."""
     return HistoryQuery(
-        moment=_read_number(values.get("moment", "")),
+        moment=read_number(values.get("moment", "")),
         who=values.get("who", "")[:100],
         section=values.get("section", "")[:100],
         whole=values.get("whole") == "1",
@@ -140,7 +145,8 @@ def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
     for outcome in history.state.arrangement.outcomes:
         yield HistoryRow(outcome.edit.seq, outcome.edit.at, outcome.edit.actor, outcome)
     # A later draft only fills the tray: what was proposed stood at the first edit at the latest.
-    yield HistoryRow(0, min([history.edition.drafted_at, *(edit.at for edit in history.state.edits[:1])]))
+    first = [edit.at for edit in history.state.edits[:1]]
+    yield HistoryRow(0, min([history.edition.drafted_at, *first]))
     for act in history.approvals:
         yield HistoryRow(act.seq, act.at, act.actor, approval=act)
     for note in history.notes:
@@ -170,7 +176,8 @@ def _read_original(history: EditionHistory, edit: Edit) -> str:
     """Return the text that stood there without its editors when an edit was made; empty where it has none."""
     field = edit.text("field")
     if edit.target == EDITION_TARGET:
-        return str(getattr(history.write_head_before(edit.seq), field)) if field in set(EditionField) else ""
+        head = history.write_head_before(edit.seq)
+        return str(getattr(head, field)) if field in {*EditionField} else ""
     story = history.state.arrangement.find_story(edit.target)
     lead = story.original.story.lead if story else None
     return {"headline": lead.title, "summary": lead.summary}.get(field, "") if lead else ""
@@ -178,15 +185,12 @@ def _read_original(history: EditionHistory, edit: Edit) -> str:
 
 def find_shown_moment(history: EditionHistory, seq: int | None) -> ShownMoment | None:
     """Find a moment by the number of its edit, 0 for the first draft; None where there is none."""
-    outcome = next((each for each in history.state.arrangement.outcomes if each.edit.seq == seq), None)
+    outcomes = history.state.arrangement.outcomes
+    outcome = next((each for each in outcomes if each.edit.seq == seq), None)
     if seq is None or (outcome is None and seq != 0):
         return None
     effect, edit = history.state.find_revert_effect(seq), outcome.edit if outcome else None
     return ShownMoment(seq, edit, effect, is_undone=outcome is not None and bool(outcome.undone_by))
-
-
-def _read_number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 @history_pages.get("/<int:seq>/mail")
@@ -199,7 +203,7 @@ def show_moment(name: str, seq: int) -> Response:
 def undo_edit(name: str) -> ResponseReturnValue:
     """Take back one act of the history, whoever did it."""
     installation, form = web_context().installation, read_edit_form(name)
-    seq = _read_number(request.form.get("edit", ""))
+    seq = read_number(request.form.get("edit", ""))
     if seq is None:
         raise EditRefusedError("Nothing was undone: choose the change first.")
     result = edit_reversal.undo_edit(installation, form, seq)
@@ -215,7 +219,7 @@ def undo_edit(name: str) -> ResponseReturnValue:
 def bring_back(name: str) -> ResponseReturnValue:
     """Bring back the edition as it stood at a moment; what came since is taken out, and stays in the history."""
     installation, form = web_context().installation, read_edit_form(name)
-    seq = _read_number(request.form.get("moment", ""))
+    seq = read_number(request.form.get("moment", ""))
     if seq is None:
         raise EditRefusedError("Nothing was brought back: choose the moment first.")
     edit_reversal.bring_back(installation, form, seq)

@@ -24,10 +24,10 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.edition.queries import COMING_STATES, UnknownEditionError
 from digest.store.models import EditionState
-from digest.web.auth.access import current_actor, current_staff, is_admin
+from digest.web.auth.access import acting, current_actor, current_staff, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_standing
-from digest.web.desk.editing.editing_pages import render_edit_page
+from digest.web.desk.editing.editing_pages import edition_in_url, render_edit_page
 from digest.web.desk.editing.page_query import read_page_query
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, find_preview_view, preview_response
 from digest.web.desk.outline.edition_outline import build_edition_outline, summarise_checks
@@ -53,7 +53,7 @@ def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
 @desk_pages.errorhandler(EditionControlError)
 def answer_conflict(error: ApplicationError) -> ResponseReturnValue:
     """Answer a form that the edition has moved on from, with what it is now: it changed, went out, or was cancelled."""
-    context, name, mark = web_context(), (request.view_args or {})["name"], request.form.get("mark", "")
+    context, name, mark = web_context(), edition_in_url(), request.form.get("mark", "")
     row = page_views.read_edition(context.installation, name)
     stands = edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
     page = render_template("web/desk/editing/conflict.html", edition=row, why=str(error), mark=mark, stands=stands)
@@ -205,7 +205,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     context, mark = web_context(), request.form.get("mark", "")
-    result = editions.approve_edition(context.installation, name, mark, actor=current_actor(), now=context.clock())
+    result = editions.approve_edition(context.installation, name, mark, **acting())
     if result.unchecked:
         return redirect(url_for("desk.review", name=name, unchecked="yes"), 303)
     return _edition_redirect(name)
@@ -215,7 +215,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
 def void(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     context = web_context()
-    editions.void_approval(context.installation, name, actor=current_actor(), now=context.clock())
+    editions.void_approval(context.installation, name, **acting())
     return _edition_redirect(name)
 
 
@@ -224,9 +224,9 @@ def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
     """Pause or resume the sending of an edition."""
     context = web_context()
     if act == "pause":
-        sending.pause_edition(context.installation, name, reason="", actor=current_actor(), now=context.clock())
+        sending.pause_edition(context.installation, name, reason="", **acting())
     else:
-        sending.resume_edition(context.installation, name, actor=current_actor(), now=context.clock())
+        sending.resume_edition(context.installation, name, **acting())
     return redirect(url_for("sending.show_sending", name=name), 303)
 
 
@@ -241,7 +241,8 @@ def sources() -> ResponseReturnValue:
     rows = build_source_rows(page_views.list_known_sources(context.installation), context.clock(), context.zone)
     table = source_overview.read_source_table(context.installation, now=context.clock())
     removed = request.args.get("removed", "")
-    names = [row.source.name for row in rows if str(row.source.id) == removed and not row.source.active]
+    inactive = (row.source for row in rows if not row.source.active)
+    names = [source.name for source in inactive if str(source.id) == removed]
     return render_template(
         "web/desk/sources.html", rows=rows, sentence=sources_sentence(rows), table=table, removed="".join(names)
     )
@@ -255,9 +256,10 @@ def sent() -> ResponseReturnValue:
     departed = page_views.list_departed_editions(
         context.installation, before=before, recent=context.recent_counts, now=context.clock()
     )
+    rows = ((SentRow(row.edition, row.counts), row.progress_sentence) for row in departed.editions)
     return render_template(
         "web/desk/sending/sent.html",
-        rows=[(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed.editions],
+        rows=list(rows),
         counted=() if before else page_views.read_counted_editions(context.installation),
         before=before,
         older_than=departed.older_than,
@@ -281,7 +283,8 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     if members and not to:
         return _test_mail_page(name, error="Nobody was chosen. Tick to whom the test goes."), 409
     try:
-        report = sending.send_test(context.installation, name, to=to, actor=current_actor(), clock=context.clock)
+        actor = current_actor()
+        report = sending.send_test(context.installation, name, to=to, actor=actor, clock=context.clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     if report.stopped:
@@ -290,17 +293,12 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     return redirect(url_for("desk.before_test", name=name, sent=report.serial), 303)
 
 
-def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: str = "") -> str:
+def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str = "") -> str:
     installation, own = web_context().installation, current_staff().member_id
     row = page_views.read_edition(installation, name)
     tested = {result.email for result in report.tested} if report else set()
     members = sorted(sending.list_test_recipients(installation), key=lambda member: member.id != own)
+    chosen = [member.id for member in members if (member.email in tested if tested else member.id == own)]
     return render_template(
-        "web/desk/sending/test.html",
-        edition=row,
-        members=members,
-        chosen={str(m.id) for m in members if (m.email in tested if tested else m.id == own)},
-        own=own,
-        report=report,
-        why=error,
+        "web/desk/sending/test.html", edition=row, members=members, chosen=chosen, own=own, report=report, why=error
     )

@@ -21,9 +21,9 @@ from digest.collect.documents.parsed_document import SummaryBasis
 from digest.edition.content.edition_content import BlockKind, LabelledBlock
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.opened import Installation
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import acting
 from digest.web.context import web_context
-from digest.web.desk.editing.conflict_pages import FieldWrite, WrittenFields, find_known, show_conflicts, write_fields
+from digest.web.desk.editing.conflict_pages import FieldWrite, find_known, show_conflicts, write_fields
 from digest.web.desk.editing.desk_acts import find_anchored_story
 from digest.web.desk.editing.editing_pages import (
     PictureForm,
@@ -36,7 +36,7 @@ from digest.web.desk.editing.editing_pages import (
     read_story_form,
     render_edit_page,
 )
-from digest.web.desk.editing.page_query import read_page_query
+from digest.web.desk.editing.page_query import read_number, read_page_query
 from digest.web.desk.outline.story_pool import list_hand_placed, story_anchor
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
@@ -52,20 +52,20 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
     installation, picture = web_context().installation, read_picture_form(request.form, request.files)
-    written = write_fields(form, request.form, _list_story_writes(installation, request.form, url))
+    written = write_fields(form, _list_story_writes(installation, request.form, url))
     if picture and not picture.is_untouched:
         try:
-            shown = write_fields(written.form, request.form, [_write_picture(installation, url, picture)])
+            shown = write_fields(written.form, [_write_picture(installation, url, picture)])
         except EditRefusedError as error:
             if not written.refused:
                 refused = RefusedPicture(anchor, picture, explain_refusal(error, picture))
                 return _picture_refused_page(name, refused), 409
         else:
-            written = WrittenFields(shown.form, (*written.saved, *shown.saved), (*written.refused, *shown.refused))
+            written = written.add(shown)
     close = "close" in request.form
     back = edit_page_url(name, anchor, open="" if close else anchor, show=anchor if close else "")
     if written.refused:
-        return show_conflicts(name, written.refused, saved=written.saved, back=back), 409
+        return show_conflicts(name, written.refused, written.saved, back=back), 409
     return redirect(back, 303)
 
 
@@ -84,9 +84,8 @@ def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
 
 def _differs(fields: Mapping[str, str], name: str) -> bool:
     """Whether a field differs from what stood when the page was made."""
-    if name not in fields:
-        return False
-    return fields[name].splitlines() != fields.get(f"was-{name}", "").splitlines() or f"was-{name}" not in fields
+    was = fields.get(f"was-{name}")
+    return name in fields and (was is None or fields[name].splitlines() != was.splitlines())
 
 
 def _list_story_writes(installation: Installation, fields: Mapping[str, str], url: str) -> Iterator[FieldWrite]:
@@ -113,10 +112,10 @@ def save_head(name: str) -> ResponseReturnValue:
         return FieldWrite((field,), lambda form: editing.write_edition_text(installation, form, field, text))
 
     writes = [write_text(field) for field in HEAD_FIELDS if _differs(fields, field)]
-    written = write_fields(read_edit_form(name), fields, writes)
+    written = write_fields(read_edit_form(name), writes)
     back = edit_page_url(name, "head", open="" if "close" in fields else "head", show="")
     if written.refused:
-        return show_conflicts(name, written.refused, saved=written.saved, back=back), 409
+        return show_conflicts(name, written.refused, written.saved, back=back), 409
     return redirect(back, 303)
 
 
@@ -235,11 +234,9 @@ _ARTICLE_FIELDS = (
 @story_pages.post("/fetch")
 def fetch_story(name: str) -> ResponseReturnValue:
     """Show what was found at an address, to be corrected before it is added; nothing is stored yet."""
-    context = web_context()
+    context, url = web_context(), request.form.get("url", "")
     try:
-        found = story_fetch.fetch_story(
-            context.installation, name, request.form.get("url", ""), actor=current_actor(), now=context.clock()
-        )
+        found = story_fetch.fetch_story(context.installation, name, url, **acting())
     except EditRefusedError as error:
         back = edit_page_url(name, "own", open="own", tab="stories")
         return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
@@ -265,12 +262,18 @@ def fetch_story(name: str) -> ResponseReturnValue:
 def _find_day(article: Mapping[str, Any]) -> str:
     """Return the day of an article as a form has it, in the publication's zone; empty where none was found."""
     moment = article.get("dated_at")
-    return datetime.fromisoformat(moment).astimezone(web_context().zone).date().isoformat() if moment else ""
+    if not moment:
+        return ""
+    return f"{datetime.fromisoformat(moment).astimezone(web_context().zone):%Y-%m-%d}"
+
+
+def _is_as_found(fields: Mapping[str, str], name: str) -> bool:
+    return fields.get(name, "").strip() == fields.get(f"was-{name}", "").strip()
 
 
 def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
     """Return what a form says of an article's moment: as it was found, unless its day was corrected; then its noon."""
-    if fields.get("day", "").strip() == fields.get("was-day", "").strip():
+    if _is_as_found(fields, "day"):
         return {name: fields[name] for name in ("dated_at", "has_date") if fields.get(name)}
     day = read_day(fields["day"]) if "day" in fields else None
     if day is None:
@@ -283,15 +286,14 @@ def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
 def add_story(name: str) -> ResponseReturnValue:
     """Add a story that no source brought."""
     installation, form, fields = web_context().installation, read_edit_form(name), request.form
-    article: dict[str, object] = {key: fields[key].strip() for key in _ARTICLE_FIELDS if fields.get(key, "").strip()}
-    article |= _read_moment(fields)
+    texts = {key: fields.get(key, "").strip() for key in _ARTICLE_FIELDS}
+    article = {key: text for key, text in texts.items() if text} | _read_moment(fields)
     if "title" not in article:
         raise EditRefusedError("Nothing was changed: write a headline first.")
-    if fields.get("summary", "").strip() != fields.get("was-summary", "").strip():
+    if not _is_as_found(fields, "summary"):
         article["summary_basis"] = SummaryBasis.EDITOR
-    result = editing.write_story(
-        installation, form, article, section=fields.get("section", ""), topic=fields.get("topic", "")
-    )
+    section, topic = fields.get("section", ""), fields.get("topic", "")
+    result = editing.write_story(installation, form, article, section=section, topic=topic)
     return answer_edit(name, result, story_anchor(result.edit.target) if result.edit else "")
 
 
@@ -300,8 +302,8 @@ def change_clipboard(name: str) -> ResponseReturnValue:
     """Copy a story to one's own clipboard, or take something off it."""
     installation, form, fields = web_context().installation, read_own_form(name), request.form
     if number := fields.get("remove", ""):
-        if number.isascii() and number.isdigit() and len(number) < 10:
-            clipboard.remove_clipping(installation, form, int(number))
+        if (clipping := read_number(number)) is not None:
+            clipboard.remove_clipping(installation, form, clipping)
         return redirect(edit_page_url(name, "clipboard"), 303)
     anchor = fields.get("keep", "")
     clipboard.keep_story(

@@ -33,6 +33,8 @@ def show_preview(name: str) -> ResponseReturnValue:
     is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
     html = editions.edition_bytes(installation, edition.name, "html", omit=omitted, short=is_short)
+    # A count over the whole list, so only for who asks.
+    counts_variants = request.args.get("variants") == "yes"
     return render_template(
         "web/desk/edition/preview.html",
         edition=edition,
@@ -44,8 +46,7 @@ def show_preview(name: str) -> ResponseReturnValue:
         view=READ_ALOUD_VIEW if is_spoken else find_preview_view(request.args.get("view")),
         passages=list_spoken_passages(html.decode()) if is_spoken else (),
         size=MailSize(len(html)),
-        # A count over the whole list, so only for who asks.
-        variants=editions.count_variants(installation, edition.name) if request.args.get("variants") == "yes" else None,
+        variants=editions.count_variants(installation, edition.name) if counts_variants else None,
     )
 
 
@@ -87,9 +88,9 @@ def _find_mail(key: str) -> GalleryMail:
 
 
 NO_DESCRIPTION = "no description"
-_VOID: Final = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"})
-_SILENT: Final = frozenset({"head", "script", "style", "template", "title"})
-_BLOCKS: Final = frozenset({"blockquote", "body", "div", "li", "ol", "p", "section", "table", "td", "th", "tr", "ul"})
+_VOID: Final = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"])
+_SILENT: Final = frozenset(["head", "script", "style", "template", "title"])
+_BLOCKS: Final = frozenset(["blockquote", "body", "div", "li", "ol", "p", "section", "table", "td", "th", "tr", "ul"])
 _HEADINGS: Final = {f"h{level}": f"heading level {level}" for level in range(1, 7)}
 _INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad")  # spacers that no voice speaks
 
@@ -138,30 +139,30 @@ class _MailListener(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         if tag in _VOID:
-            self._hear_void(tag, values, has_description="alt" in values)
+            self._hear_void(tag, values)
             return
         silent = self._is_silent() or tag in _SILENT or _is_hidden(values)
         self._open.append(_OpenTag(tag, _role_of(tag, values), silent))
         if self._open[-1].role or tag in _BLOCKS:
             self.end_passage()
 
-    def _hear_void(self, tag: str, values: dict[str, str], *, has_description: bool) -> None:
+    def _hear_void(self, tag: str, values: dict[str, str]) -> None:
         if tag == "br":
             self._breath.text.append(" ")
         elif tag == "img" and not self._is_silent() and not _is_hidden(values):
             description = " ".join(values.get("alt", "").split())
-            if description or not has_description:
+            if description or "alt" not in values:
                 self.end_passage()
                 self.passages.append(SpokenPassage((*self._roles(), "image"), description or NO_DESCRIPTION))
 
     def handle_endtag(self, tag: str) -> None:
-        names = [opened.name for opened in self._open]
-        if tag not in names:
+        begins = [at for at, opened in enumerate(self._open) if opened.name == tag]
+        if not begins:
             return
-        closing = self._open[len(names) - 1 - names[::-1].index(tag) :]
+        closing = self._open[begins[-1] :]
         if any(opened.role or opened.name in _BLOCKS for opened in closing):
             self.end_passage()
-        del self._open[len(self._open) - len(closing) :]
+        del self._open[begins[-1] :]
 
     def handle_data(self, data: str) -> None:
         if self._is_silent():
@@ -171,7 +172,8 @@ class _MailListener(HTMLParser):
         self._breath.text.append(data)
 
     def end_passage(self) -> None:
-        text = " ".join("".join(self._breath.text).translate(_INVISIBLE).split())
+        heard = "".join(self._breath.text).translate(_INVISIBLE)
+        text = " ".join(heard.split())
         # A comma between two links is a pause, not a word.
         if any(character.isalnum() for character in text):
             self.passages.append(SpokenPassage(self._breath.roles, text))

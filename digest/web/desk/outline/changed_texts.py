@@ -24,15 +24,16 @@ def compare_texts(was: str, now: str) -> tuple[ChangedPassage, ...]:
     """
     before, after = was.split(), now.split()
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
-    passages = [ChangedPassage("was", " ".join(before)), ChangedPassage("is", " ".join(after))]
-    if matcher.ratio() >= MIN_COMPARED_LIKENESS:
-        passages = []
-        for tag, start, end, new_start, new_end in matcher.get_opcodes():
-            if tag == "equal":
-                passages.append(ChangedPassage("kept", _shorten(before[start:end])))
-            else:
-                passages.append(ChangedPassage("was", " ".join(before[start:end])))
-                passages.append(ChangedPassage("is", " ".join(after[new_start:new_end])))
+    steps = matcher.get_opcodes()
+    if matcher.ratio() < MIN_COMPARED_LIKENESS:
+        steps = [("replace", 0, len(before), 0, len(after))]
+    passages = []
+    for tag, start, end, new_start, new_end in steps:
+        if tag == "equal":
+            passages.append(ChangedPassage("kept", _shorten(before[start:end])))
+        else:
+            passages.append(ChangedPassage("was", " ".join(before[start:end])))
+            passages.append(ChangedPassage("is", " ".join(after[new_start:new_end])))
     return tuple(passage for passage in passages if passage.text)
 
 
@@ -45,9 +46,9 @@ def _shorten(words: Sequence[str]) -> str:
 def mark_new_words(before: str, after: str) -> tuple[tuple[str, bool], ...]:
     """Return a text as passages, each with whether its words are new; what replaces all that stood is not marked."""
     old, new = before.split(), after.split()
-    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    passages = [
-        (" ".join(new[start:end]), tag != "equal" and bool(old)) for tag, _, _, start, end in blocks if end > start
-    ]
+    passages = []
+    for tag, _, _, start, end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if end > start:
+            passages.append((" ".join(new[start:end]), tag != "equal" and bool(old)))
     is_rewritten = len(passages) == 1 and passages[0][1]
     return ((passages[0][0], False),) if is_rewritten else tuple(passages)

@@ -1,6 +1,6 @@
 """An edition that is being arranged, as the desk shows it: pure, from the arrangement to values that a template only prints."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -49,6 +49,11 @@ class ArrangedRow:
     def anchor(self) -> str:
         """The story's place on the page."""
         return story_anchor(self.story.url)
+
+    @property
+    def anchors(self) -> set[str]:
+        """The anchors of the story and of those under it."""
+        return {self.anchor, *(story_anchor(under.url) for under in self.story.supporting)}
 
     @property
     def has_picture_finding(self) -> bool:
@@ -100,24 +105,27 @@ class EditOutline:
 
     def find_preview_place(self, anchor: str) -> str:
         """Find the place of the preview to which a story's anchor leads, also of one under another; empty where it has none."""
-        for section in self.sections:
-            for row in section.rows:
-                if anchor in (row.anchor, *(story_anchor(under.url) for under in row.story.supporting)):
-                    return row.preview_place
-        return ""
+        rows = (row for section in self.sections for row in section.rows)
+        return next((row.preview_place for row in rows if anchor in row.anchors), "")
 
     def list_findings(self) -> list[tuple[FindingLevel, str, str]]:
         """List what preflight found, each with its level, the anchor that it is about, and its words."""
-        found = [("head", place, each) for place, about in self.head_findings.items() for each in about]
+        return [
+            (finding.level, anchor, f"{where}: {finding.message}")
+            for anchor, where, findings in self._group_findings()
+            for finding in findings
+        ]
+
+    def _group_findings(self) -> Iterator[tuple[str, str, Iterable[PreflightFinding]]]:
+        yield from (("head", place, findings) for place, findings in self.head_findings.items())
         for section in self.sections:
             title = section.settings.title
-            found += [(row.anchor, f"{title} {row.number}", each) for row in section.rows for each in row.findings]
+            yield from ((row.anchor, f"{title} {row.number}", row.findings) for row in section.rows)
         for section in self.sections:
-            anchor = f"section-{section.settings.key}"
-            found += [(anchor, section.settings.title, each) for each in section.findings]
-        for each in self.general_findings:
-            found.append(("faults" if each.level == FindingLevel.ERROR else "looks", each.where or "The edition", each))
-        return [(each.level, anchor, f"{where}: {each.message}") for anchor, where, each in found]
+            yield f"section-{section.settings.key}", section.settings.title, section.findings
+        for finding in self.general_findings:
+            anchor = "faults" if finding.level == FindingLevel.ERROR else "looks"
+            yield anchor, finding.where or "The edition", [finding]
 
 
 def build_edit_outline(
@@ -129,10 +137,11 @@ def build_edit_outline(
 ) -> EditOutline:
     """Put the arrangement beside what the edition says, with every finding at the place it concerns."""
     left = list(findings)
-    heads = {place: _take(left, lambda finding, place=place: finding.where == place) for place in HEAD_PLACES}  # type: ignore[misc]
+    heads = {place: _take_at(place, left) for place in HEAD_PLACES}
     arranged = tuple(_arrange_section(settings, arrangement, content, sections, left) for settings in sections)
-    tray = islice(list_tray(arrangement), MAX_POOL_STORIES)
-    return EditOutline(arranged, tuple(complete_row(row, sections, zone) for row in tray), heads, tuple(left))
+    waiting = islice(list_tray(arrangement), MAX_POOL_STORIES)
+    tray = tuple(complete_row(row, sections, zone) for row in waiting)
+    return EditOutline(arranged, tray, heads, tuple(left))
 
 
 def _arrange_section(
@@ -148,15 +157,21 @@ def _arrange_section(
         note=written.note if written else settings.note,
         rows=_arrange_rows(settings, arrangement, content, sections, left),
         early_until=find_early_days(content).get(settings.key),
-        findings=_take(left, lambda finding: finding.where == settings.title),
+        findings=_take_at(settings.title, left),
     )
 
 
-def _take(left: list[PreflightFinding], fits: Callable[[PreflightFinding], bool]) -> tuple[PreflightFinding, ...]:
-    """Take the findings that fit out of those that are left."""
-    taken = tuple(finding for finding in left if fits(finding))
+Findings = tuple[PreflightFinding, ...]
+
+
+def _take_at(place: str, left: list[PreflightFinding]) -> Findings:
+    """Take the findings about a place out of those that are left."""
+    return _take([finding for finding in left if finding.where == place], left)
+
+
+def _take(taken: Sequence[PreflightFinding], left: list[PreflightFinding]) -> Findings:
     left[:] = [finding for finding in left if finding not in taken]
-    return taken
+    return tuple(taken)
 
 
 def _arrange_rows(
@@ -168,24 +183,28 @@ def _arrange_rows(
 ) -> tuple[ArrangedRow, ...]:
     """Put the stories of a section beside their entries; none where the edition was written of another arrangement."""
     stories = arrangement.sections.get(settings.key, ())
-    entries = next((section.entries for section in content.sections if section.key == settings.key), ())
+    written = (section.entries for section in content.sections if section.key == settings.key)
+    entries = next(written, ())
     if len(entries) != len(stories):
         return ()
     edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
     places, preview_places = _list_places(arrangement, sections), name_preview_places(content)
-    return tuple(
-        ArrangedRow(
+    rows = []
+    for number, (story, entry) in enumerate(zip(stories, entries, strict=True), 1):
+        own_place = f"{settings.title} {number}"
+        elsewhere = (place for place in places.get(entry.url, ()) if place != own_place)
+        row = ArrangedRow(
             story=story,
             entry=entry,
             number=number,
-            findings=_take(left, lambda finding, entry=entry: concerns_entry(finding, entry)),  # type: ignore[misc]
-            also_in=next((p for p in places.get(entry.url, ()) if p != f"{settings.title} {number}"), ""),
+            findings=_take([finding for finding in left if concerns_entry(finding, entry)], left),
+            also_in=next(elsewhere, ""),
             text_edits={name: edits[seq] for name, seq in story.text_edits.items()},
             preview_place=preview_places[settings.key, number],
             is_regrouped=any(edits[seq].kind in _REGROUPING_KINDS for seq in story.edits),
         )
-        for number, (story, entry) in enumerate(zip(stories, entries, strict=True), 1)
-    )
+        rows.append(row)
+    return tuple(rows)
 
 
 def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> dict[str, list[str]]:
@@ -206,10 +225,13 @@ class ClippedRow:
     place: str = ""
 
 
-def list_clipped_rows(clippings: Iterable[KeptClipping], outline: EditOutline, edition: str) -> tuple[ClippedRow, ...]:
+def list_clipped_rows(clippings: Iterable[KeptClipping], outline: EditOutline, edition: str) -> list[ClippedRow]:
     """Describe an editor's clipboard beside an edition; what came from another edition can be read, and taken off."""
-    anchored = [(each, story_anchor(each.target) if each.edition == edition else "") for each in clippings]
-    return tuple(ClippedRow(each, anchor, outline.name_place(anchor)) for each, anchor in anchored)
+    rows = []
+    for clipping in clippings:
+        anchor = story_anchor(clipping.target) if clipping.edition == edition else ""
+        rows.append(ClippedRow(clipping, anchor, outline.name_place(anchor)))
+    return rows
 
 
 def list_merge_choices(outline: EditOutline, pool: PoolPage) -> tuple[tuple[str, str], ...]:

@@ -27,7 +27,7 @@ from digest.installation.reasons import ReasonError, read_optional_reason
 from digest.settings import LimitSettings
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import acting, current_actor
 from digest.web.charts import Chart, LimitLine, draw_bars
 from digest.web.context import web_context
 from digest.web.filters import clock_of, thousands
@@ -211,7 +211,7 @@ def cancel(name: str) -> ResponseReturnValue:
     if request.form.get("number", "").strip().removeprefix("No.").strip() != str(edition.number):
         refusal = f"Nothing was cancelled: type {edition.number}, the number of the edition, to cancel it."
         return _sending_page(name, refusal=refusal), 422
-    sending.cancel_edition(context.installation, edition.name, actor=current_actor(), now=context.clock())
+    sending.cancel_edition(context.installation, edition.name, **acting())
     return redirect(url_for("sending.show_sending", name=edition.name), 303)
 
 
