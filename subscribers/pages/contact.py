@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import AddressError, read_address
+from subscribers.consent.preferences import list_preferences
 from subscribers.mail_requests import MailRequest
 from subscribers.pages.context import (
     FormProblem,
@@ -116,4 +117,5 @@ def privacy() -> str:
         "web/privacy.html",
         evidence_days=page_context.evidence_retention.days,
         mail_days=page_context.delivery_retention.days,
+        choices=list_preferences(page_context.language),
     )
