@@ -4,30 +4,11 @@ from collections.abc import Mapping
 
 from digest.app.subscribers.upload_files import UploadStage
 from subscribers.transfer.decisions import RowOutcome, RowReason
-from subscribers.transfer.formats import ColumnMeaning, RowStatus
+from subscribers.transfer.formats import EXPORT_FORMATS
 from subscribers.transfer.import_report import VOUCHED_ROWS
 
-MEANING_WORDS: Mapping[ColumnMeaning, str] = {
-    ColumnMeaning.ADDRESS: "The address",
-    ColumnMeaning.REQUESTED_AT: "When they asked, UTC",
-    ColumnMeaning.REQUESTED_IP: "Where they asked from",
-    ColumnMeaning.CONFIRMED_AT: "When they confirmed, UTC",
-    ColumnMeaning.CONFIRMED_IP: "Where they confirmed from",
-    ColumnMeaning.STATUS: "Where they stand",
-    ColumnMeaning.LEFT_WHERE_SET: "They left, where it says yes",
-    ColumnMeaning.LEFT_WHERE_UNSET: "They left, where it says no",
-    ColumnMeaning.LEFT_AT: "When they left",
-    ColumnMeaning.BOUNCED_AT: "When mail to them came back",
-    ColumnMeaning.NOTHING: "Nothing, leave it out",
-}
-STATUS_WORDS: Mapping[RowStatus, str] = {
-    RowStatus.SUBSCRIBED: "A reader",
-    RowStatus.UNCONFIRMED: "Never confirmed",
-    RowStatus.LEFT: "Left",
-    RowStatus.BOUNCED: "Mail came back",
-    RowStatus.BLOCKED: "Blocked",
-    RowStatus.COMPLAINED: "Complained",
-}
+SERVICES = ", ".join(form.origin for form in EXPORT_FORMATS)
+WITHOUT_CONSENT = frozenset(form.origin for form in EXPORT_FORMATS if not form.exports_consent)
 # What the rows are, and what becomes of them.
 VOUCHED_WORDS = ("Vouched for by an admin", "Come onto the list")
 NOT_ON_RECORD = "Not on record"
