@@ -25,7 +25,7 @@ from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
 from subscribers.phrases import sentence
 from subscribers.reader_language import ENGLISH, ReaderLanguage, mark_message
-from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
 Frequency = Literal["weekly", "fortnightly", "monthly"]
 FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
@@ -237,3 +237,25 @@ def _describe_schedule(preferences: Preferences, language: ReaderLanguage) -> li
         hour, place = language.clock_hour(time(preferences.hour)), language.zone_label(preferences.zone)
         sentences.append(language.gettext("Sent at %(hour)s in %(place)s, or soon after.", hour=hour, place=place))
     return sentences
+
+
+def find_choices_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
+    """Return what people (at most 1,000, by number) had chosen at each one's moment; nothing for whom there is no row of."""
+    if not moments:
+        return {}
+    people = select(Person.number, Person.choices).where(Person.number.in_(moments))
+    choices = {number: Preferences.from_stored(stored) for number, stored in session.execute(people)}
+    changes = (
+        select(ConsentEvent.person, ConsentEvent.at, ConsentEvent.body)
+        .where(
+            ConsentEvent.person.in_(moments),
+            ConsentEvent.kind == ConsentKind.CHOICES_CHANGED,
+            ConsentEvent.at > min(moments.values()),
+        )
+        .order_by(ConsentEvent.seq.desc())
+    )
+    # From the last change back to the first one after the moment: what stood before that.
+    for person, at, body in session.execute(changes):
+        if at > moments[person]:
+            choices[person] = Preferences.from_json(json.loads(body)["before"])
+    return {number: choices.get(number, Preferences()) for number in moments}

@@ -100,9 +100,7 @@ def read_contact_form(form: MultiDict[str, str], language: ReaderLanguage) -> Ed
 
 def _contact_page(problem: FormProblem | None) -> Response:
     entered = {"message": request.form.get("message", ""), "email": request.form.get("email", "")}
-    page = render_template(
-        "web/contact.html", problem=problem, said=entered, honeypot=HONEYPOT_FIELD, longest=MAX_MESSAGE_LENGTH
-    )
+    page = render_template("web/contact.html", problem=problem, said=entered, longest=MAX_MESSAGE_LENGTH)
     return private_response(page, 400) if problem else Response(page, mimetype="text/html")
 
 

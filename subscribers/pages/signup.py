@@ -69,7 +69,7 @@ def submit_signup() -> Response:
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
     """Show the form that asks for a lost link."""
-    return render_page("web/lost_link.html", problem="", honeypot=HONEYPOT_FIELD)
+    return render_page("web/lost_link.html", problem="")
 
 
 @signup_pages.post("/preferences")
@@ -79,7 +79,7 @@ def request_lost_link() -> Response:
         return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
     address = _read_address_field()
     if isinstance(address, str):
-        return render_page("web/lost_link.html", 400, problem=address, honeypot=HONEYPOT_FIELD)
+        return render_page("web/lost_link.html", 400, problem=address)
     return _store_request("lost link", address, None)
 
 

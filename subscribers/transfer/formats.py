@@ -68,7 +68,9 @@ _SINGLE_MEANINGS = (
     ColumnMeaning.CONFIRMED_AT,
     ColumnMeaning.CONFIRMED_IP,
 )
-_COLUMN_MEANINGS: tuple[ColumnMeaning, ...] = tuple(meaning for meaning in ColumnMeaning if meaning is not ColumnMeaning.NOTHING)
+_COLUMN_MEANINGS: tuple[ColumnMeaning, ...] = tuple(
+    meaning for meaning in ColumnMeaning if meaning is not ColumnMeaning.NOTHING
+)
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digest.cli.subscribers.import_export import import_list
-from subscribers.transfer.domain_slips import find_likely_domain
 from subscribers.transfer.formats import (
     EXPORT_FORMATS,
     PLAIN_LIST,
@@ -21,6 +20,7 @@ from subscribers.transfer.formats import (
     normalise_heading,
     recognise_layout,
 )
+from subscribers.transfer.import_report import find_likely_domain
 from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row, parse_row_time
 from tests.conftest import ROOT
 
