@@ -189,7 +189,10 @@ def sample_content(settings: Settings) -> EditionContent:
             section.kind,
             section.title_in(language),
             SECTION_KINDS[section.kind].section_note(section, _SAMPLE_MOMENT, language),
-            tuple(_write_dates(entry, language) for entry in _SAMPLE_ENTRIES.get(section.kind, _SAMPLE_ROWS)),
+            tuple(
+                _write_dates(entry, language)
+                for entry in _SAMPLE_ENTRIES.get(section.kind, _SAMPLE_ENTRIES["featured"])
+            ),
         )
         for section in settings.file.sections
     ]
