@@ -50,6 +50,7 @@ from tests.app.approval.test_approvals import (
 from tests.app.editing.test_changes import TITLES, form, url_of
 from tests.app.test_approval_laws import with_deadline_rule
 from tests.edition.drafting.test_drafts import NOW, add, drafted
+from tests.row_keys import change_rows
 
 __all__ = ["install", "install_on_both"]
 
@@ -63,7 +64,7 @@ def pin(install: Installation, actor: Actor) -> None:
 def only_dana(install: Installation) -> None:
     """Leave Dana the only one who can sign in."""
     with install.database.write() as session:
-        session.execute(update(StaffMember).where(StaffMember.id > 1).values(proven_at=None))
+        change_rows(session, StaffMember, StaffMember.id > 1, proven_at=None)
 
 
 def sentences(install: Installation, viewer: str = "") -> list[str]:
@@ -288,14 +289,12 @@ def test_removing_the_other_editor_does_not_make_one_the_only_editor_of_the_edit
     write_intro(install_on_both, DANA, "Good morning.")
     only_dana(install_on_both)
     with install_on_both.database.write() as session:
-        session.execute(update(StaffMember).where(StaffMember.id > 1).values(removed_at=LATER))
+        change_rows(session, StaffMember, StaffMember.id > 1, removed_at=LATER)
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install_on_both, DANA)
     with install_on_both.database.write() as session:
         opens_at = session.scalars(select(Edition.opens_at)).one()
-        session.execute(
-            update(StaffMember).where(StaffMember.id > 1).values(removed_at=opens_at - timedelta(minutes=1))
-        )
+        change_rows(session, StaffMember, StaffMember.id > 1, removed_at=opens_at - timedelta(minutes=1))
     approve(install_on_both, DANA)
 
 
@@ -306,8 +305,7 @@ def prove_and_lose_sign_ins(install: Installation) -> None:
 
 def remove_colleagues(install: Installation, at: datetime) -> None:
     with install.database.write() as session:
-        removed = {"removed_at": at, "proven_at": None}
-        session.execute(update(StaffMember).where(StaffMember.id > 1).values(removed))
+        change_rows(session, StaffMember, StaffMember.id > 1, removed_at=at, proven_at=None)
 
 
 def change_settings_only(install: Installation) -> None:

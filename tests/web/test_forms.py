@@ -1,6 +1,7 @@
 """Forms are read by their models, and what is wrong is said at its field."""
 
 from datetime import date
+from types import SimpleNamespace
 
 import pytest
 from jinja2 import StrictUndefined
@@ -57,10 +58,13 @@ def test_the_macros_put_a_problem_next_to_its_field_and_escape_it() -> None:
     env = create_jinja_environment(None)
     env.undefined, env.autoescape = StrictUndefined, True
     env.filters |= {"count_with_noun": count_with_noun, "refusal_sentence": refusal_sentence}
-    env.globals["csrf_token"] = lambda: "token"
+    env.globals |= {"csrf_token": lambda: "token", "request": SimpleNamespace(form={"most": "<b>"})}
     page = "{% import 'web/forms.html' as forms %}{{ forms.refused(refusal) }}{{ forms.input(refusal, 'most', 'How many', maxlength=6) }}"
     text = env.from_string(page).render(refusal=FormError({"most": "use <b>digits</b>"}))
-    assert "1 field needs another value." in text
-    assert 'maxlength="6" aria-invalid="true" aria-describedby="most-said"' in text
+    assert "Check the field marked below." in text
+    assert (
+        'value="&lt;b&gt;" required autocomplete="off" maxlength="6" aria-invalid="true" aria-describedby="most-said"'
+        in text
+    )
     assert '<span class="err said-line" id="most-said">Use &lt;b&gt;digits&lt;/b&gt;.</span>' in text
     assert "aria-invalid" not in env.from_string(page).render(refusal=None)

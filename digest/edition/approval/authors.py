@@ -23,6 +23,7 @@ from digest.store.approval_models import Approval, ApprovalState
 from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionEdit
 from digest.store.staff import list_working_staff, staff_actor
+from digest.store.staff_revocations import list_missing_members
 
 _SHOWN_TABLES = (
     "publication",
@@ -54,7 +55,7 @@ def read_author_rule(session: Session, written: Sequence[str], begun: datetime, 
         signed=(),
         written=tuple(written),
         staff=tuple(staff_actor(member) for member in colleagues if member.removed_at is None),
-        is_alone=bool(written) and needed == 1 and len(colleagues) <= 1,
+        is_alone=bool(written) and needed == 1 and len(colleagues) <= 1 and not list_missing_members(session),
     )
 
 

@@ -9,8 +9,9 @@ from flask import abort, make_response, redirect, render_template, request, url_
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
-from digest.app.alerts import webhook
-from digest.app.alerts.webhook import AlertTestError
+from digest.app.alerts import alert_posts
+from digest.app.alerts.alert_posts import AlertTestError
+from digest.app.alerts.channels import alert_channels, list_open_channels
 from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleasePair
@@ -47,8 +48,8 @@ def show_settings(table: str) -> ResponseReturnValue:
     if table == "backup":
         backups = context.backups.view(context.installation, current_actor(), now=context.clock())
     renews = backups is not None and backups.progress is not None
-    done = [mark for mark in ("saved", "tested") if request.args.get(mark) == "1"]
-    answer = make_response(_settings_page(table, done=done, backups=backups, renews=renews))
+    saved, tested = request.args.get("saved") == "1", request.args.get("tested", "")
+    answer = make_response(_settings_page(table, saved=saved, tested=tested, backups=backups, renews=renews))
     if renews:
         answer.headers["Refresh"] = str(REFRESH_SECONDS)
     return answer
@@ -127,13 +128,14 @@ def replace_logos() -> ResponseReturnValue:
 
 @admin_pages.post("/settings/alerts/test")
 def send_alert_test() -> ResponseReturnValue:
-    """Post a test to the webhook that is saved, and say what came of it."""
+    """Send a test over a channel that is saved, and say what came of it."""
     context = web_context()
     try:
-        webhook.send_test_post(context.installation, current_actor(), now=context.clock())
+        channel = request.form.get("channel", "")
+        alert_posts.send_test(context.installation, current_actor(), channel, now=context.clock())
     except AlertTestError as exc:
         return _settings_page("alerts", refusal=exc), 409
-    return redirect(url_for("admin.show_settings", table="alerts", tested="1"), 303)
+    return redirect(url_for("admin.show_settings", table="alerts", tested=channel), 303)
 
 
 @admin_pages.post("/settings/backup/now")
@@ -161,7 +163,8 @@ def _settings_page(
     problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
     pairs: Sequence[ReleasePair] = (),
-    done: Sequence[str] = (),
+    saved: bool = False,
+    tested: str = "",
     backups: BackupView | None = None,
     renews: bool = False,
 ) -> str:
@@ -186,7 +189,9 @@ def _settings_page(
         weekdays=setting_fields.WEEKDAYS,
         problems=problems,
         refusal=refusal,
-        done=done,
+        saved=saved,
+        tested=alert_channels().get(tested),
+        channels=list_open_channels(context.installation.settings) if table == "alerts" else [],
         renews=renews,
         is_preview=form is not None and bool(pairs),
         zone=context.zone,

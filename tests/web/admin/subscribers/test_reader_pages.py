@@ -396,11 +396,11 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
     ("changed", "why"),
     [
         ({"address": "nobody"}, "There is no @"),
-        ({"on": "soon"}, "Give the day"),
+        ({"on": "soon"}, "Enter the day when they agreed"),
         ({"on": "2027-01-01"}, "lies in the future"),
         ({"on": "0001-01-01"}, "lies before there was mail"),
-        ({"wording": " "}, "in which words"),
-        ({"where": "bo@x.example"}, "no address among them"),
+        ({"wording": " "}, "Describe it in words"),
+        ({"where": "bo@x.example"}, "without an address"),
     ],
 )
 def test_a_reader_without_evidence_is_not_added(world: Any, changed: dict[str, str], why: str) -> None:
