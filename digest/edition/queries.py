@@ -39,7 +39,8 @@ def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
     else:
         edition = session.scalar(_select_edition(lock=lock), {"edition_name": name})
     if edition is None:
-        names = session.scalars(select(Edition.name).order_by(Edition.release_at.desc()).limit(5)).all()
+        latest = select(Edition.name).order_by(Edition.release_at.desc()).limit(5)
+        names = session.scalars(latest).all()
         advice = f"The last are {', '.join(names)}." if names else "There is none yet: run 'digest draft'."
         raise UnknownEditionError(f"No edition is called {name}. {advice}")
     return edition
@@ -58,13 +59,9 @@ def release_slot(release_at: datetime) -> str:
 
 def find_current_edition(session: Session) -> Edition | None:
     """Find the edition that is worked on: the next one that is not sent, else the one that was sent last."""
-    coming = (
-        select(Edition)
-        .where(Edition.state.not_in(FINISHED_STATES))
-        .order_by(Edition.release_at.desc(), Edition.id.desc())
-    )
-    edition = session.scalar(coming.limit(1))
-    return edition or session.scalar(select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1))
+    latest = select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1)
+    coming = latest.where(Edition.state.not_in(FINISHED_STATES))
+    return session.scalar(coming) or session.scalar(latest)
 
 
 def find_next_release(
@@ -83,7 +80,8 @@ def find_next_release(
     waiting = select(Edition).where(Edition.state.in_(COMING_STATES)).order_by(Edition.release_at)
     if latest is not None:
         waiting = waiting.where(Edition.release_at > latest.release_at)
-    return release, next((e for e in session.scalars(waiting) if calendar.find_release(e.release_at) is None), None)
+    outside = (e for e in session.scalars(waiting) if calendar.find_release(e.release_at) is None)
+    return release, next(outside, None)
 
 
 def next_edition_number(session: Session, first_number: int) -> int:

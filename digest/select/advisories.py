@@ -6,9 +6,10 @@ tell of one advisory under many. What it is about is its number.
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from urllib.parse import urlsplit
 
 from digest.collect.texts.advisory_numbers import CVE_NUMBER, OWN_NUMBER, find_numbers_in
@@ -77,16 +78,21 @@ def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryLink, ..
     """
     found = [(a, advisory) for a in articles if (advisory := find_advisory(a))]
     dated_at = {a.url: a.dated_at for a, _ in found}
-    links = []
+    links: list[StoryLink] = []
     for kind in AdvisoryKind:
         groups = _connect_by_number({a.url: advisory.numbers for a, advisory in found if advisory.kind is kind})
         groups.sort(key=lambda group: (min(dated_at[url] for url in group), group))
-        for place, group in enumerate(groups):
-            if len(group) > 1:
-                links.append(StoryLink(frozenset(group)))
-            if later := groups[place + 1 : place + 1 + MAX_KEPT_APART]:
-                links.append(StoryLink(frozenset(group), frozenset(url for other in later for url in other)))
+        links += _link_groups(groups)
     return tuple(links)
+
+
+def _link_groups(groups: Sequence[Sequence[str]]) -> Iterator[StoryLink]:
+    """Link what is in one group, and keep each group apart from the later ones."""
+    for place, group in enumerate(groups):
+        if len(group) > 1:
+            yield StoryLink(frozenset(group))
+        if later := groups[place + 1 : place + 1 + MAX_KEPT_APART]:
+            yield StoryLink(frozenset(group), frozenset(chain.from_iterable(later)))
 
 
 def _connect_by_number(numbers_by_url: dict[str, frozenset[str]]) -> list[tuple[str, ...]]:

@@ -16,6 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from digest.select.text_similarity import ArticleText, WordVector, cosine_similarity, jaccard_overlap, sum_vectors
 
@@ -51,7 +52,8 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
     A text's pairs within its publisher do not crowd out those with others: each kind has its own bound.
     """
     probes = [_heaviest_words(text.text.vector) for text in texts]
-    holders: dict[str, tuple[list[int], list[float]]] = {word: ([], []) for words in probes for word in words}
+    probe_words = chain.from_iterable(probes)
+    holders: dict[str, tuple[list[int], list[float]]] = {word: ([], []) for word in probe_words}
     for number, text in enumerate(texts):
         vector = text.text.vector
         likely = _likely_partners({word: vector[word] for word in probes[number]}, holders, min_similarity)
@@ -59,12 +61,16 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
             numbers, weights = holders[word]
             numbers.append(number)
             weights.append(vector[word])
-        others = [n for n in likely if texts[n].publisher != text.publisher]
-        same = [n for n in likely if texts[n].publisher == text.publisher]
-        for partners in (others, same):
+        for partners in _split_by_publisher(text.publisher, texts, likely):
             for earlier, similarity in _most_similar(text, texts, partners[:MAX_MEASURED_PAIRS]):
                 if similarity >= min_similarity:
                     yield earlier, number, similarity
+
+
+def _split_by_publisher(publisher: str, texts: Sequence[ClusterText], numbers: Sequence[int]) -> tuple[list[int], ...]:
+    """Return the texts of other publishers, and those of this one."""
+    others = [n for n in numbers if texts[n].publisher != publisher]
+    return others, [n for n in numbers if texts[n].publisher == publisher]
 
 
 def _heaviest_words(vector: WordVector) -> list[str]:
@@ -131,8 +137,11 @@ class _ArticleCluster:
     def merge_with(self, other: "_ArticleCluster") -> "_ArticleCluster":
         by_publisher = dict(self.by_publisher)
         for name, (total, members) in other.by_publisher.items():
-            mine = by_publisher.get(name)
-            by_publisher[name] = (sum_vectors((mine[0], total)), mine[1] + members) if mine else (total, members)
+            if name in by_publisher:
+                own_total, own_members = by_publisher[name]
+                by_publisher[name] = (sum_vectors((own_total, total)), own_members + members)
+            else:
+                by_publisher[name] = (total, members)
         between, pairs = self._compare_publishers(other)
         return _ArticleCluster(
             members=self.members + other.members,
@@ -210,13 +219,18 @@ class AverageLinkage:
         self._neighbours: dict[int, set[int]] = defaultdict(set)
         self._heap: list[tuple[float, int, int]] = []
         for one, other, similarity in pairs:
-            first, last = sorted((cluster_of.get(one, one), cluster_of.get(other, other)))
-            if first != last and last not in self._neighbours[first]:
-                self._neighbours[first].add(last)
-                self._neighbours[last].add(first)
-                sizes = {len(self._clusters[n].members) for n in (first, last)}
-                mean = similarity if sizes == {1} else self._clusters[first].mean_similarity(self._clusters[last])
-                self._offer_join(first, last, mean)
+            self._pair_clusters(cluster_of.get(one, one), cluster_of.get(other, other), similarity)
+
+    def _pair_clusters(self, one: int, other: int, similarity: float) -> None:
+        """Note that two clusters are neighbors, by the similarity of an article of each."""
+        first, last = sorted((one, other))
+        if first == last or last in self._neighbours[first]:
+            return
+        self._neighbours[first].add(last)
+        self._neighbours[last].add(first)
+        a, b = self._clusters[first], self._clusters[last]
+        is_single = len(a.members) == len(b.members) == 1
+        self._offer_join(first, last, similarity if is_single else a.mean_similarity(b))
 
     def find_clusters(self) -> list[list[int]]:
         """Join the most similar clusters until none are like enough; ties go to those that stood first."""
@@ -226,7 +240,8 @@ class AverageLinkage:
             if first in self._clusters and other in self._clusters and self._may_join(first, other):
                 self._join_clusters(first, other, new)
                 new += 1
-        members = {n: [n] for n in self._unpaired} | {n: cluster.members for n, cluster in self._clusters.items()}
+        members = {n: [n] for n in self._unpaired}
+        members |= {n: cluster.members for n, cluster in self._clusters.items()}
         return [members[n] for n in sorted(members)]
 
     def _single_cluster(self, n: int) -> _ArticleCluster:
@@ -283,7 +298,8 @@ class AverageLinkage:
         cluster = self._clusters.pop(first).merge_with(self._clusters.pop(other))
         self._clusters[new_number] = cluster
         self._factors[new_number] = cluster.threshold_factor(self._limits.min_similarity)
-        near = {n for n in self._neighbours.pop(first) | self._neighbours.pop(other) if n in self._clusters}
+        near = self._neighbours.pop(first) | self._neighbours.pop(other)
+        near &= self._clusters.keys()
         self._neighbours[new_number] = near
         for n in sorted(near):
             self._neighbours[n].add(new_number)

@@ -56,9 +56,8 @@ class EarlierStories:
         self._by_word: dict[str, list[_IndexedStory]] = {}
         # Those alone that `_is_new_text` may ask for; of two versions of one the order of arrival must not choose.
         used_urls = {used.url for used in previous.used_stories}
-        self._earlier_articles = {
-            a.url: a for a in sorted((a for a in previous.earlier_articles if a.url in used_urls), key=repr)
-        }
+        used_articles = (a for a in previous.earlier_articles if a.url in used_urls)
+        self._earlier_articles = {article.url: article for article in sorted(used_articles, key=repr)}
         for used in sorted(previous.used_stories, key=lambda used: used[:3]):
             self._by_url[used.url] = used
             indexed = _IndexedStory(used, title_words(used.title))
@@ -70,18 +69,18 @@ class EarlierStories:
         if used := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {used.edition_called}"
         words = self._reader.read_text(article.title, article.summary).title_words
-        near = {u: None for word in sorted(words) for u in self._by_word.get(word, ())}
-        hits = [
-            u.story
-            for u in near
-            if jaccard_overlap(words, u.title_words) >= SAME_TITLE_OVERLAP
-            and is_near_duplicate(article.title, u.story.title, SAME_TITLE_OVERLAP)
-        ]
+        near = dict.fromkeys(u for word in sorted(words) for u in self._by_word.get(word, ()))
+        hits = [u.story for u in near if self._is_same_title(article, words, u)]
         hits = [used for used in hits if not self._is_new_text(article, used)]
         if not hits:
             return ""
         last = max(hits, key=lambda used: used.edition)
         return f"it was in {last.edition_called} under much the same title"
+
+    @staticmethod
+    def _is_same_title(article: CandidateArticle, words: frozenset[str], used: _IndexedStory) -> bool:
+        is_near = jaccard_overlap(words, used.title_words) >= SAME_TITLE_OVERLAP
+        return is_near and is_near_duplicate(article.title, used.story.title, SAME_TITLE_OVERLAP)
 
     def _is_new_text(self, article: CandidateArticle, earlier: UsedStory) -> bool:
         """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""

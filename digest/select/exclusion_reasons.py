@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from digest.select.section_filler import NEWS_SECTION, SectionFiller
+from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
 
@@ -13,18 +13,20 @@ WITHDRAWN_REASONS = frozenset({WITHDRAWN_REASON, "its page is gone: the publishe
 
 def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iterable[SectionSettings]) -> str:
     """Return the reason why a story that might have come is not on the page."""
-    source_section = scored.story.lead.section
+    source_section = scored.lead.section
     for kind in filler.kinds.values():
         if kind.source_section == source_section and (reason := kind.explain_unfit(scored, filler.now)):
             return reason
-    takers = [s for s in sections if filler.kinds[s.kind].source_section == source_section]
-    if source_section == NEWS_SECTION:
-        takers = [s for s in takers if filler.kinds[s.kind].capped]
+    takers = [s for s in sections if _may_take(filler.kinds[s.kind], source_section)]
     if not takers:
         return f"no section takes {source_section}"
     if source_section == NEWS_SECTION:
         return _explain_news_exclusion(scored, filler, takers)
     return f"{takers[-1].title} is full ({takers[-1].most})"
+
+
+def _may_take(kind: SectionPicker, source_section: str) -> bool:
+    return kind.source_section == source_section and (kind.capped or source_section != NEWS_SECTION)
 
 
 def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
@@ -38,12 +40,12 @@ def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections
 
 def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
     """Return the reason why a story with points enough gave way to others."""
-    publisher = scored.story.lead.publisher
+    publisher = scored.lead.publisher
     if filler.is_publisher_full(scored):
         led = filler.lead_counts[publisher]
         return f"{led} stor{'y' if led == 1 else 'ies'} of {publisher} {'is' if led == 1 else 'are'} in already"
     if near := filler.similarity.find_same_matter(scored, filler.news_stories):
-        return f"it is a further piece of “{near.story.lead.title}”, which is in"
+        return f"it is a further piece of “{near.lead.title}”, which is in"
     full = [s for s in sections if filler.kinds[s.kind].limits_topics and filler.is_topic_full(s, scored)]
     if full:
         count = sum(s.topic == scored.topic for s in filler.sections[full[-1].key])
@@ -58,10 +60,10 @@ def _find_missed_section(
     open_to_all = [s for s in sections if filler.kinds[s.kind].takes_every_topic]
     if not open_to_all or not all(filler.is_section_full(s) for s in open_to_all):
         return None
-    least_score, section = min(
-        ((min(p.score for p in filler.sections[s.key]), s) for s in open_to_all), key=lambda pair: pair[0]
-    )
-    return (section, least_score) if scored.score <= least_score else None
+    least_scores = {s.key: min(placed.score for placed in filler.sections[s.key]) for s in open_to_all}
+    nearest = min(open_to_all, key=lambda section: least_scores[section.key])
+    least_score = least_scores[nearest.key]
+    return (nearest, least_score) if scored.score <= least_score else None
 
 
 # --- the order -------------------------------------------------------------------------------------------------
@@ -90,7 +92,7 @@ def explain_order(
         return ""
     other, other_section = min(higher, key=lambda pair: (-pair[0].score, pair[0].story.lead.url))
     rule = _find_rule(filler, scored, other, section, other_section)
-    return f"above “{other.story.lead.title}” ({other.score:.1f}): {rule}"
+    return f"above “{other.lead.title}” ({other.score:.1f}): {rule}"
 
 
 def _find_rule(
@@ -105,7 +107,7 @@ def _find_rule(
         return "an editor pinned it"
     earlier = [s for s in filler.sections[section.key] if s is not other]
     if near := filler.similarity.find_same_matter(other, earlier):
-        return f"the other is a further piece of “{near.story.lead.title}”"
+        return f"the other is a further piece of “{near.lead.title}”"
     if section is not other_section and kind.limits_topics and filler.is_topic_full(section, other):
         return f"{title} has stories enough on {other.topic}"
     return kind.order_rule or f"{title} takes its pick before {other_section.title}"

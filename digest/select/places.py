@@ -76,7 +76,8 @@ class PlaceRules:
 def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
     """Return what the first or a third of them hold, by frequency and then by name."""
     counts = Counter(place for held in places for place in held)
-    enough = [p for p, n in counts.items() if p in places[0] or n >= _MIN_SHARE * len(places)]
+    wanted = _MIN_SHARE * len(places)
+    enough = [place for place, count in counts.items() if place in places[0] or count >= wanted]
     return tuple(sorted(enough, key=lambda p: (-counts[p], p)))
 
 
@@ -110,8 +111,12 @@ def _list_names(home_country: str, home_agencies: Iterable[str]) -> Iterator[tup
             yield division.name.split(",")[0], home_country, division.code
     for line in resources.files("digest").joinpath("places.tsv").read_text("utf-8").splitlines():
         if line and not line.startswith("#"):
-            name, country, state = (*line.split("\t"), "", "")[:3]
-            yield name, country, f"{country}-{state}" if state else ""
-            yield f"{name}s", country, f"{country}-{state}" if state else ""
+            yield from _list_everyday_names(*line.split("\t"))
     for agency in home_agencies:
         yield agency, home_country, ""
+
+
+def _list_everyday_names(name: str, country: str = "", state: str = "") -> Iterator[tuple[str, str, str]]:
+    code = f"{country}-{state}" if state else ""
+    yield name, country, code
+    yield f"{name}s", country, code

@@ -196,16 +196,9 @@ def _build_proposal(
     outcome: _SelectionOutcome, sections: Sequence[SectionSettings], previous: PreviousEditions, notes: tuple[str, ...]
 ) -> Proposal:
     filler = outcome.filler
-    in_edition = {s.story.lead.url for placed in filler.sections.values() for s in placed}
-    in_edition |= {s.story.lead.url for under in filler.supporting.values() for s in under}
-    left_out = [
-        LeftOutStory(s, explain_exclusion(s, filler, sections))
-        for s in outcome.ranked
-        if s.story.lead.url not in in_edition
-    ]
-    left_out += [
-        LeftOutStory(filler.ranking.score_story(story), reason, admitted=False) for story, reason in outcome.refused
-    ]
+    in_edition = {s.url for placed in filler.sections.values() for s in placed}
+    in_edition |= {s.url for under in filler.supporting.values() for s in under}
+    left_out = _list_left_out(outcome, sections, in_edition)
     related = find_related_articles(
         filler.news_stories, _related_candidates(left_out, previous, filler.select.bans, in_edition), filler.similarity
     )
@@ -214,8 +207,8 @@ def _build_proposal(
             s.key: tuple(
                 PlacedStory(
                     p,
-                    related.get(p.story.lead.url, ()),
-                    tuple(filler.supporting.get(p.story.lead.url, ())),
+                    related.get(p.url, ()),
+                    tuple(filler.supporting.get(p.url, ())),
                     explain_order(filler, sections, s, place),
                 )
                 for place, p in enumerate(filler.sections[s.key])
@@ -230,8 +223,19 @@ def _build_proposal(
     )
 
 
+def _list_left_out(
+    outcome: _SelectionOutcome, sections: Sequence[SectionSettings], in_edition: set[str]
+) -> list[LeftOutStory]:
+    filler = outcome.filler
+    passed_over = [scored for scored in outcome.ranked if scored.url not in in_edition]
+    return [
+        *(LeftOutStory(scored, explain_exclusion(scored, filler, sections)) for scored in passed_over),
+        *(LeftOutStory(filler.ranking.score_story(story), reason, admitted=False) for story, reason in outcome.refused),
+    ]
+
+
 def _add_continuation(scored: ScoredStory, continuations: Mapping[str, Continuation]) -> ScoredStory:
-    continuation = continuations.get(scored.story.lead.url)
+    continuation = continuations.get(scored.url)
     return replace(scored, continues=continuation) if continuation and continuation.news else scored
 
 
@@ -240,10 +244,8 @@ def _related_candidates(
 ) -> list[CandidateArticle]:
     """Gather what may be offered as related: earlier articles, and the news that was left out this time."""
     banned = set(bans)
-    articles = [
-        *previous.earlier_articles,
-        *(a for out in left_out if out.scored.story.lead.section == NEWS_SECTION for a in out.scored.story.members),
-    ]
+    news = [out.scored.story for out in left_out if out.scored.lead.section == NEWS_SECTION]
+    articles = [*previous.earlier_articles, *(article for story in news for article in story.members)]
     return [a for a in articles if a.url not in in_edition and not {a.url, a.link} & banned]
 
 

@@ -7,7 +7,7 @@ Points are counted in hundredths, so that the terms shown add up to the score sh
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import median
@@ -30,6 +30,9 @@ OVERTAKEN_PENALTY = ScorePenalty(0.2, "told before it happened")
 FORECAST_LIFETIME = timedelta(days=1)  # after which what was ahead has happened, or has not
 
 
+_NO_TOPIC = TopicMatch("", 0.0, ())
+
+
 @dataclass(frozen=True, slots=True)
 class WeekStatistics:
     """What the week's articles have in common: the measures that a story is held against."""
@@ -43,12 +46,13 @@ class WeekStatistics:
     def from_stories(cls, stories: Iterable[Story], now: datetime) -> "WeekStatistics":
         """Measure the articles of all stories."""
         articles = [a for s in stories for a in s.members]
-        rates = [a.views / max(_age_in_days(a, now), 1.0) for a in articles if a.views is not None]
-        if not rates or not any(rates):
-            return cls(now, len({a.publisher for a in articles}), None, 0.0)
+        publisher_count = len({a.publisher for a in articles})
+        read = [a for a in articles if a.views is not None]
+        rates = [(a.views or 0) / max(_age_in_days(a, now), 1.0) for a in read]
+        if not any(rates):
+            return cls(now, publisher_count, None, 0.0)
         middle = float(median(rates))
-        most = max(_shrunk_daily_reads(a, middle, now) for a in articles if a.views is not None)
-        return cls(now, len({a.publisher for a in articles}), middle, most)
+        return cls(now, publisher_count, middle, max(_shrunk_daily_reads(a, middle, now) for a in read))
 
     def daily_reads(self, article: CandidateArticle) -> float | None:
         """Return an article's reads a day, shrunk towards the week's median; None where they are not known."""
@@ -89,22 +93,21 @@ class StoryRanking:
         counted = self._weighted_terms(self._measure_story(story, topic, places))
         counted.append((SOURCE_TERM, *_source_points(story, sum(n for _, n, _ in counted))))
         before = sum(n for _, n, _ in counted)
-        counted.append((PENALTY_TERM, *_penalty_points(self._story_penalties(story, topic, places), before)))
+        counted.append((PENALTY_TERM, *_penalty_points(list(self._story_penalties(story, topic, places)), before)))
         total = sum(n for _, n, _ in counted)
         terms = tuple(ScoreTerm(name, hundredths / 100, note) for name, hundredths, note in counted)
         return ScoredStory(story, total / 100, terms, topic.topic if topic else None, places)
 
     def _weighted_terms(self, measures: StoryMeasures) -> list[tuple[str, int, str]]:
         """Return each known term's name, hundredths of a point, and note; an unknown one's weight goes to the others."""
-        known = [(name, found) for name, term in SCORING_TERMS.items() if (found := term.compute(measures))]
-        whole = math.fsum(self.weights[name] for name, _ in known)
-        return [
-            (name, round(10_000 * (self.weights[name] / whole if whole else 0.0) * share), note)
-            for name, (share, note) in known
-        ]
+        computed = {name: term.compute(measures) for name, term in SCORING_TERMS.items()}
+        known = {name: found for name, found in computed.items() if found}
+        whole = math.fsum(self.weights[name] for name in known) or math.inf
+        parts = {name: self.weights[name] / whole for name in known}
+        return [(name, round(10_000 * parts[name] * share), note) for name, (share, note) in known.items()]
 
     def _measure_story(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> StoryMeasures:
-        week = self.week
+        week, about = self.week, topic or _NO_TOPIC
         reads = [r for a in story.members if (r := week.daily_reads(a)) is not None]
         return StoryMeasures(
             publishers=len(story.publishers),
@@ -115,10 +118,10 @@ class StoryRanking:
             is_pinned=self.is_pinned(story),
             is_featured=any(a.featured for a in story.members if a.own),
             has_official_source=any(a.primary for a in story.members),
-            topic=topic.topic if topic else "",
-            topic_strength=topic.strength if topic else 0.0,
-            topic_words=topic.words if topic else (),
-            is_borderless=bool(topic and topic.topic in self.borderless_topics),
+            topic=about.topic,
+            topic_strength=about.strength,
+            topic_words=about.words,
+            is_borderless=about.topic in self.borderless_topics,
             age_days=_age_in_days(story.lead, week.now),
             home_country=self.place_rules.home_country,
             home_share=places.home_share,
@@ -128,24 +131,27 @@ class StoryRanking:
         """Return whether an editor pinned one of a story's articles."""
         return any(a.url in self.pinned_urls or a.link in self.pinned_urls for a in story.members)
 
-    def _story_penalties(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> tuple[ScorePenalty, ...]:
-        found = find_penalties(story.lead)
-        if is_forecast_title(story.lead.title) and self.week.now - story.lead.dated_at > FORECAST_LIFETIME:
-            found = (*found, OVERTAKEN_PENALTY)
-        if self.is_pinned(story) or story.lead.own or story.lead.featured:
-            return found
-        if topic is None:
-            found = (*found, OFF_TOPIC_PENALTY)
-        if places.home_share < FOREIGN_SHARE and not (topic and topic.topic in self.borderless_topics):
-            found = (*found, FOREIGN_PENALTY)
-        elif places.home_share <= LOCAL_SHARE and topic and topic.topic in self.local_topics:
-            found = (*found, LOCAL_PENALTY)
-        return found
+    def _story_penalties(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> Iterator[ScorePenalty]:
+        lead = story.lead
+        yield from find_penalties(lead)
+        if is_forecast_title(lead.title) and self.week.now - lead.dated_at > FORECAST_LIFETIME:
+            yield OVERTAKEN_PENALTY
+        if not (self.is_pinned(story) or lead.own or lead.featured):
+            yield from self._matter_penalties(topic.topic if topic else "", places.home_share)
+
+    def _matter_penalties(self, topic: str, home_share: float) -> Iterator[ScorePenalty]:
+        """Yield what speaks against a matter, whoever tells it; `topic` is empty where it has none."""
+        if not topic:
+            yield OFF_TOPIC_PENALTY
+        if home_share < FOREIGN_SHARE and topic not in self.borderless_topics:
+            yield FOREIGN_PENALTY
+        elif home_share <= LOCAL_SHARE and topic in self.local_topics:
+            yield LOCAL_PENALTY
 
 
 def ranking_order(scored: ScoredStory) -> tuple[float, datetime, str]:
     """Return the key by which stories stand: best score, then earliest, then URL."""
-    return (-scored.score, scored.story.lead.dated_at, scored.story.lead.url)
+    return (-scored.score, scored.lead.dated_at, scored.url)
 
 
 def count_independent_publishers(story: Story) -> int:

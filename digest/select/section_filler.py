@@ -46,7 +46,7 @@ class SectionPicker:
 
     def is_offered(self, scored: ScoredStory) -> bool:
         """Return whether a story is looked at by this kind: by default every one of the kind's sources."""
-        return scored.story.lead.section == self.source_section
+        return scored.lead.section == self.source_section
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
         """Return whether a story is of the section's matter: by default every one that is offered."""
@@ -106,9 +106,7 @@ class SectionFiller:
             pool = [
                 s
                 for s in ranked
-                if kind.is_offered(s)
-                and s.story.lead.url not in self._taken_urls
-                and not kind.explain_unfit(s, self.now)
+                if kind.is_offered(s) and s.url not in self._taken_urls and not kind.explain_unfit(s, self.now)
             ]
             self.sections[section.key] = []
             kind.fill(self, section, pool)
@@ -118,47 +116,50 @@ class SectionFiller:
         """Put the best further stories of a matter that is in under the story that tells it: one matter stands once."""
         least_score = MIN_SUPPORTING_SHARE * min((s.score for s in self._capped_stories), default=math.inf)
         for scored in ranked:
-            if (
-                scored.story.lead.section != NEWS_SECTION
-                or scored.story.lead.url in self._taken_urls
-                or not scored.topic
-                or scored.score < least_score
-            ):
+            main = self._find_main_story(scored) if self._may_support(scored, least_score) else None
+            if main is None:
                 continue
-            main = self.similarity.find_same_matter(scored, self._capped_stories)
-            if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.story.lead):
-                continue
-            if find_advisory(scored.story.lead) and find_advisory(main.story.lead):
-                continue  # two advisories are two matters, however alike their words
-            under = self.supporting.setdefault(main.story.lead.url, [])
-            titles = [title_words(s.story.lead.title) for s in (main, *under)]
-            told = any(jaccard_overlap(title_words(scored.story.lead.title), t) >= SAME_TITLE_OVERLAP for t in titles)
-            if len(under) < MAX_SUPPORTING and not told:
+            under = self.supporting.setdefault(main.url, [])
+            if len(under) < MAX_SUPPORTING and not _is_title_told(scored, (main, *under)):
                 under.append(scored)
-                self._taken_urls.add(scored.story.lead.url)
+                self._taken_urls.add(scored.url)
+
+    def _may_support(self, scored: ScoredStory, least_score: float) -> bool:
+        lead = scored.lead
+        is_free = lead.section == NEWS_SECTION and lead.url not in self._taken_urls
+        return is_free and bool(scored.topic) and scored.score >= least_score
+
+    def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
+        """Find the story under which one may stand. Two advisories are two matters, however alike their words."""
+        main = self.similarity.find_same_matter(scored, self._capped_stories)
+        if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.lead):
+            return None
+        return None if find_advisory(scored.lead) and find_advisory(main.lead) else main
 
     def list_reserves(
         self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]
     ) -> dict[str, tuple[str, ...]]:
         """List for each section the leads' URLs of the stories that come up next where one is dropped, in order."""
-        left = [s for s in ranked if s.story.lead.url not in self._taken_urls]
+        left = [s for s in ranked if s.url not in self._taken_urls]
         reserves = {}
         for section in sections:
             kind = self.kinds[section.kind]
-            fit = [s for s in left if kind.may_take(section, s) and not kind.explain_unfit(s, self.now)]
-            reserves[section.key] = tuple(s.story.lead.url for s in kind.order_reserve(self, fit)[:MAX_RESERVE])
+            offered = [s for s in left if kind.may_take(section, s)]
+            fit = [s for s in offered if not kind.explain_unfit(s, self.now)]
+            ready = kind.order_reserve(self, fit)[:MAX_RESERVE]
+            reserves[section.key] = tuple(scored.url for scored in ready)
         return reserves
 
     def take_story(self, section: SectionSettings, scored: ScoredStory) -> None:
         """Put a story at the end of a section."""
         kind = self.kinds[section.kind]
         self.sections[section.key].append(scored)
-        self._taken_urls.add(scored.story.lead.url)
+        self._taken_urls.add(scored.url)
         if kind.source_section == NEWS_SECTION:
             self.news_stories.append(scored)
         if kind.capped:
             self._capped_stories.append(scored)
-            self.lead_counts[scored.story.lead.publisher] += 1
+            self.lead_counts[scored.lead.publisher] += 1
 
     def is_section_full(self, section: SectionSettings) -> bool:
         """Return whether a section has as many stories as its settings allow."""
@@ -166,11 +167,12 @@ class SectionFiller:
 
     def is_publisher_full(self, scored: ScoredStory) -> bool:
         """Return whether the publisher of a story's lead has as many stories as one may have."""
-        return self.lead_counts[scored.story.lead.publisher] >= self.select.per_publisher
+        return self.lead_counts[scored.lead.publisher] >= self.select.per_publisher
 
     def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
         """Return whether a section has enough of a story's topic; one of far higher coverage finds room all the same."""
-        publishers = [len(s.story.publishers) for s in self.sections[section.key] if s.topic == scored.topic]
+        of_topic = [s.story for s in self.sections[section.key] if s.topic == scored.topic]
+        publishers = [len(story.publishers) for story in of_topic]
         if len(publishers) < MAX_STORIES_PER_TOPIC:
             return False
         return len(scored.story.publishers) < max(FAR_HIGHER_COVERAGE * min(publishers), MIN_FAR_COVERAGE)
@@ -190,8 +192,8 @@ class SectionFiller:
         pins = self._pinned_stories(pool)
         for scored in pins:
             self.take_story(section, scored)
-        chosen = {s.story.lead.url for s in pins}
-        return [s for s in pool if s.story.lead.url not in chosen]
+        chosen = {s.url for s in pins}
+        return [s for s in pool if s.url not in chosen]
 
     def new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
         """Return the stories in order until the section is full, further pieces of a matter that is in only at the end.
@@ -224,3 +226,8 @@ class SectionFiller:
         others = self.take_pinned(section, pool)
         for scored in others[: max(section.most - len(self.sections[section.key]), 0)]:
             self.take_story(section, scored)
+
+
+def _is_title_told(scored: ScoredStory, others: Iterable[ScoredStory]) -> bool:
+    words = title_words(scored.lead.title)
+    return any(jaccard_overlap(words, title_words(s.lead.title)) >= SAME_TITLE_OVERLAP for s in others)

@@ -88,7 +88,8 @@ def merge_same_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArti
     by_url: dict[str, list[CandidateArticle]] = {}
     for candidate in candidates:
         by_url.setdefault(candidate.url, []).append(candidate)
-    return sorted((_merge_candidates(duplicates) for duplicates in by_url.values()), key=lambda c: (c.dated_at, c.url))
+    merged = map(_merge_candidates, by_url.values())
+    return sorted(merged, key=lambda article: (article.dated_at, article.url))
 
 
 def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
@@ -127,29 +128,25 @@ def _cluster_articles(
     articles: Sequence[CandidateArticle], reader: TextReader, min_similarity: float, decided: ArticleLinks
 ) -> list[list[int]]:
     """Cluster by places in `articles`; twins (one publisher, nearly equal text) go where the first of them goes."""
-    texts = [ClusterText(a.publisher, a.dated_at.timestamp(), reader.read_text(a.title, a.summary)) for a in articles]
+    read = [reader.read_text(article.title, article.summary) for article in articles]
+    texts = [ClusterText(a.publisher, a.dated_at.timestamp(), text) for a, text in zip(articles, read, strict=True)]
     alone = [is_round_up_title(a.title) for a in articles]
     twin_of: dict[int, int] = {}
     linked = decided.places
     pairs = []
     for first, other, similarity in find_similar_pairs(texts, BARE_FACTOR * min_similarity):
-        if alone[first] or alone[other] or _are_far_apart(articles[first], articles[other]):
+        if alone[first] or alone[other]:
             continue
-        if articles[first].publisher != articles[other].publisher:
+        one, later = articles[first], articles[other]
+        if abs(later.dated_at - one.dated_at) > MAX_STORY_SPAN:
+            continue
+        if one.publisher != later.publisher:
             pairs.append((first, other, similarity))
-        elif (
-            other not in twin_of
-            and linked.isdisjoint((first, other))
-            and _are_twins(articles[first], articles[other], reader.words)
-        ):
+        elif other not in twin_of and linked.isdisjoint((first, other)) and _are_twins(one, later, reader.words):
             twin_of[other] = twin_of.get(first, first)
-    first_only = [p for p in pairs if p[0] not in twin_of and p[1] not in twin_of]
+    first_only = [pair for pair in pairs if twin_of.keys().isdisjoint(pair[:2])]
     limits = ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds(), decided.together, decided.apart)
     return _add_twins(AverageLinkage(texts, first_only, limits).find_clusters(), twin_of)
-
-
-def _are_far_apart(first: CandidateArticle, other: CandidateArticle) -> bool:
-    return abs(other.dated_at - first.dated_at) > MAX_STORY_SPAN
 
 
 def _are_twins(first: CandidateArticle, other: CandidateArticle, words: WordReader) -> bool:
@@ -176,9 +173,8 @@ def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_sim
     Who leads is decided in `digest.select.stories`.
     """
     middle = text_similarity.sum_vectors(vectors)
-    central = {
-        a.url: round(text_similarity.cosine_similarity(v, middle), 6) for a, v in zip(articles, vectors, strict=True)
-    }
+    similarities = [text_similarity.cosine_similarity(vector, middle) for vector in vectors]
+    central = {a.url: round(similarity, 6) for a, similarity in zip(articles, similarities, strict=True)}
     ordered = order_leads(articles, central)
     return build_story_led_by(ordered[0], ordered[1:])
 

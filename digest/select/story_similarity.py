@@ -66,13 +66,11 @@ def find_related_articles(
         earlier: articles that are not in the edition; each is offered once at most.
         similarity: measured over the articles of this proposal.
     """
-    heaviest = {p.story.lead.url: _heaviest_words(similarity.centroid(p.story)) for p in placed}
+    centroids = {p.url: similarity.centroid(p.story) for p in placed}
+    heaviest = {url: _heaviest_words(centroid) for url, centroid in centroids.items()}
     telling = {word for words in heaviest.values() for word in words}
     pool = _RelatedPool(earlier, telling, similarity)
-    return {
-        p.story.lead.url: pool.take_related(p.story, heaviest[p.story.lead.url], similarity.centroid(p.story))
-        for p in placed
-    }
+    return {p.url: pool.take_related(p.story, heaviest[p.url], centroids[p.url]) for p in placed}
 
 
 def _heaviest_words(vector: text_similarity.WordVector) -> list[str]:
@@ -85,11 +83,14 @@ def _latest_by_url(articles: Iterable[CandidateArticle]) -> list[CandidateArticl
     by_url: dict[str, list[CandidateArticle]] = defaultdict(list)
     for article in articles:
         by_url[article.url].append(article)
-    latest = [
-        repeated[0] if len(repeated) == 1 else max(repeated, key=lambda a: (a.dated_at, repr(a)))
-        for repeated in by_url.values()
-    ]
+    latest = map(_latest_article, by_url.values())
     return sorted(latest, key=lambda a: (a.dated_at, a.url))
+
+
+def _latest_article(repeated: Sequence[CandidateArticle]) -> CandidateArticle:
+    if len(repeated) == 1:  # `repr` takes long
+        return repeated[0]
+    return max(repeated, key=lambda a: (a.dated_at, repr(a)))
 
 
 class _RelatedPool:
@@ -116,9 +117,7 @@ class _RelatedPool:
         near = {n for word in heaviest_words for n in self._articles_by_word[word]} - self._offered
         fit = [n for n in sorted(near) if self._articles[n].dated_at < story.lead.dated_at]
         alike = [(text_similarity.cosine_similarity(centroid, self._vectors[n]), n) for n in fit]
-        best = sorted(
-            (pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY), key=lambda pair: (-pair[0], -pair[1])
-        )
+        best = sorted((pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY), reverse=True)
         chosen = self._skip_similar_titles([n for _, n in best], story)
         self._offered.update(chosen)
         return tuple(self._articles[n] for n in sorted(chosen, reverse=True))

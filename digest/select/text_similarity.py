@@ -84,9 +84,10 @@ def weigh_words(word_counts: Mapping[str, int], rarities: Mapping[str, float]) -
 
     The shorter a text, the shorter its vector: two headlines of four words that share one of them are not half the same.
     """
-    weights = {
-        word: rarities[word] if n == 1 else (1 + math.log(n)) * rarities[word] for word, n in word_counts.items()
-    }
+    weights = {word: rarities[word] for word in word_counts}
+    for word, count in word_counts.items():
+        if count > 1:
+            weights[word] *= 1 + math.log(count)
     length = math.sqrt(math.fsum([w * w for w in weights.values()]) + UNSAID_WEIGHT)
     return {word: w / length for word, w in weights.items()}
 

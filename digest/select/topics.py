@@ -52,6 +52,11 @@ class TopicWords:
     weak: str = ""
     other_senses: str = ""
 
+    @property
+    def texts_by_tier(self) -> dict[_Tier, str]:
+        """The lists whose words say that it is the topic."""
+        return {_Tier.STRONG: self.strong, _Tier.IN_TITLE: self.in_title, _Tier.WEAK: self.weak}
+
 
 @dataclass(frozen=True, slots=True)
 class TopicMatch:
@@ -77,13 +82,19 @@ class _TopicPhrase:
         """Whether its first word is all that there is to look at."""
         return len(self.tokens) == 1 and not self.capitals_only
 
+    @property
+    def second_begins(self) -> str | None:
+        """How its second word begins; None where the first says all."""
+        return None if self.is_plain_word else "".join(self.tokens[1:2])
+
     def stands_at(self, text: "_PlacedText", start: int) -> bool:
         """Return whether the phrase begins at a word of a text."""
         written = text.tokens[start : start + len(self.tokens)]
         words = tuple(map(_fold_word, written))
         if len(words) < len(self.tokens) or words[:-1] != self.tokens[:-1]:
             return False
-        if not (words[-1] == self.tokens[-1] or (self.is_stem and words[-1].startswith(self.tokens[-1]))):
+        last, own_last = words[-1], self.tokens[-1]
+        if last != own_last and not (self.is_stem and last.startswith(own_last)):
             return False
         return not self.capitals_only or (not text.is_shouted and all(map(_is_in_capitals, written)))
 
@@ -143,9 +154,10 @@ class _PhraseIndex:
     def _look_up_word(self, token: str) -> tuple[tuple[_TopicPhrase, str | None], ...]:
         """Return the phrases that a word may begin, each with how its second word begins; None where the first says all."""
         first = _fold_word(token)
-        stems = (p for p in self._stems.get(first[:_STEM_KEY], ()) if first.startswith(p.tokens[0]))
-        phrases = (*self._whole.get(first, ()), *stems)
-        return tuple((p, None if p.is_plain_word else "".join(p.tokens[1:2])) for p in phrases)
+        stems = self._stems.get(first[:_STEM_KEY], ())
+        begun = [phrase for phrase in stems if first.startswith(phrase.tokens[0])]
+        phrases = (*self._whole.get(first, ()), *begun)
+        return tuple((phrase, phrase.second_begins) for phrase in phrases)
 
 
 class TopicRules:
@@ -160,14 +172,17 @@ class TopicRules:
         senses: list[_TopicPhrase] = []
         for number, topic in enumerate(topics):
             phrases = _TopicPhrases(number)
-            tiers = ((_Tier.STRONG, topic.strong), (_Tier.IN_TITLE, topic.in_title), (_Tier.WEAK, topic.weak))
-            for entry in (entry for tier, text in tiers for entry in phrases.parse_entries(text, tier)):
-                for number_of_group, group in enumerate(entry.groups):
-                    for rank, phrase in enumerate(group):
-                        self._groups_by_phrase[phrase].append((entry, number_of_group, rank))
+            for tier, text in topic.texts_by_tier.items():
+                for entry in phrases.parse_entries(text, tier):
+                    self._index_groups(entry)
             senses += _TopicPhrases(number).parse_phrases(topic.other_senses, ";")
         self._other_senses = frozenset(senses)
         self._index = _PhraseIndex([*self._groups_by_phrase, *senses])
+
+    def _index_groups(self, entry: _TopicEntry) -> None:
+        for number, group in enumerate(entry.groups):
+            for rank, phrase in enumerate(group):
+                self._groups_by_phrase[phrase].append((entry, number, rank))
 
     def match_topic(self, candidate: CandidateArticle) -> TopicMatch | None:
         """Find the one topic of an article, or None.
@@ -178,11 +193,16 @@ class TopicRules:
         if mapped := _match_source_category(candidate):
             return mapped
         points, words_by_topic = self._weigh_topics(candidate)
-        order = {name: n for n, name in enumerate(self.topic_names)}
-        best = min(points, key=lambda t: (-round(points[t], 6), order.get(t, len(order)), t), default=None)
-        if best is None or points[best] < _MIN_POINTS - 1e-9:
+        best = self.find_best(points)
+        if not best or points[best] < _MIN_POINTS - 1e-9:
             return None
         return TopicMatch(best, round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(words_by_topic[best]))
+
+    def find_best(self, points: Mapping[str, float]) -> str:
+        """Return the topic with the most points; ties go to the first of the topics, then by name. Empty where there is none."""
+        order = {name: n for n, name in enumerate(self.topic_names)}
+        ranked = [(-round(total, 6), order.get(topic, len(order)), topic) for topic, total in points.items()]
+        return min(ranked)[-1] if ranked else ""
 
     def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[str, float], dict[str, list[str]]]:
         """Return the points of each topic that the article's words decide, and the words of all."""
@@ -270,7 +290,9 @@ def _merge_contained(matches: Iterable[_EntryMatch]) -> list[float]:
 
 
 def _contains_words(phrase: tuple[str, ...], part: tuple[str, ...]) -> bool:
-    return any(phrase[n : n + len(part)] == part for n in range(len(phrase) - len(part) + 1))
+    length = len(part)
+    starts = range(len(phrase) - length + 1)
+    return any(phrase[start : start + length] == part for start in starts)
 
 
 def _sum_points(points: Sequence[float]) -> float:
@@ -333,9 +355,8 @@ def built_in_topic_names() -> list[str]:
 
 @cache
 def _read_built_in_topics() -> list[dict[str, str]]:
-    topics: list[dict[str, str]] = tomllib.loads(resources.files("digest").joinpath("topics.toml").read_text("utf-8"))[
-        "topic"
-    ]
+    text = resources.files("digest").joinpath("topics.toml").read_text("utf-8")
+    topics: list[dict[str, str]] = tomllib.loads(text)["topic"]
     return topics
 
 
@@ -344,7 +365,7 @@ class _TopicPhrases:
 
     def __init__(self, topic_index: int) -> None:
         self._topic_index = topic_index
-        self._known: dict[str, _TopicPhrase] = {}
+        self._known: dict[str, _TopicPhrase | None] = {}  # None: it has no word
 
     def parse_entries(self, text: str, tier: _Tier) -> Iterator[_TopicEntry]:
         """Read a list: `flood; RAT; cyber*; exploited, exploiting + flaw, bug` (a word of each side of the plus)."""
@@ -360,9 +381,12 @@ class _TopicPhrases:
         return tuple(phrase for text in listed if (phrase := self._parse_phrase(text)))
 
     def _parse_phrase(self, text: str) -> _TopicPhrase | None:
-        if text not in self._known and (tokens := tuple(map(_fold_word, _TOKEN.findall(text.removesuffix("*"))))):
-            self._known[text] = _TopicPhrase(text, self._topic_index, tokens, text.isupper(), text.endswith("*"))
-        return self._known.get(text)
+        if text not in self._known:
+            tokens = tuple(map(_fold_word, _TOKEN.findall(text.removesuffix("*"))))
+            is_stem = text.endswith("*")
+            phrase = _TopicPhrase(text, self._topic_index, tokens, text.isupper(), is_stem)
+            self._known[text] = phrase if tokens else None
+        return self._known[text]
 
 
 def find_story_topic(
@@ -379,20 +403,22 @@ def find_story_topic(
         topic_overrides: editors' corrections by the articles' URL: a topic, or "" for none. The lead's counts first. One that the
             rules don't name is an editor's own words, which nothing but their edit may show.
     """
-    listed = {"", *rules.topic_names}
-    corrected = next((topic_overrides[a.url] for a in story.members if topic_overrides.get(a.url) in listed), None)
-    if corrected is not None:
+    if (corrected := _find_correction(story, rules, topic_overrides)) is not None:
         return TopicMatch(corrected, 1.0, ("an editor's word",)) if corrected else None
-    matches = [(article, rules.match_topic(article)) for article in story.members]
     by_topic: dict[str, list[TopicMatch]] = defaultdict(list)
-    for article, match in matches:
-        if match:
+    for article in story.members:
+        if match := rules.match_topic(article):
             by_topic[match.topic].extend([match] * (2 if article is story.lead else 1))
-    voices = len(matches) + 1
+    voices = len(story.members) + 1
     if 3 * sum(map(len, by_topic.values())) < voices:
         return None
-    place = {name: n for n, name in enumerate(rules.topic_names)}
-    sums = {topic: round(math.fsum(m.strength for m in topic_matches), 6) for topic, topic_matches in by_topic.items()}
-    best = min(by_topic, key=lambda t: (-sums[t], place.get(t, len(place)), t))
-    words = dict.fromkeys(w for m in by_topic[best] for w in m.words)
+    sums = {topic: round(math.fsum(m.strength for m in matches), 6) for topic, matches in by_topic.items()}
+    best = rules.find_best(sums)
+    words = dict.fromkeys(word for match in by_topic[best] for word in match.words)
     return TopicMatch(best, round(math.fsum(sums.values()) / voices, 4), tuple(words))
+
+
+def _find_correction(story: Story, rules: TopicRules, topic_overrides: Mapping[str, str]) -> str | None:
+    listed = {"", *rules.topic_names}
+    corrections = (topic_overrides.get(article.url) for article in story.members)
+    return next((topic for topic in corrections if topic in listed), None)

@@ -124,6 +124,16 @@ class ScoredStory:
     places: StoryPlaces = StoryPlaces()
     continues: "Continuation | None" = None
 
+    @property
+    def lead(self) -> CandidateArticle:
+        """The article that leads it."""
+        return self.story.lead
+
+    @property
+    def url(self) -> str:
+        """The canonical URL of the article that leads it."""
+        return self.story.lead.url
+
 
 @dataclass(frozen=True, slots=True)
 class EarlierStory:
@@ -185,7 +195,7 @@ class Proposal:
     def lead_articles(self) -> tuple[CandidateArticle, ...]:
         """The articles that readers are led to, section by section, each followed by those of the stories under it."""
         placed_stories = [p for placed in self.sections.values() for p in placed]
-        return tuple(s.story.lead for p in placed_stories for s in (p.scored, *p.supporting))
+        return tuple(s.lead for p in placed_stories for s in (p.scored, *p.supporting))
 
 
 def call_edition(name: str, number: int | None) -> str:

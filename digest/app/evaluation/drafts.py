@@ -1,8 +1,9 @@
-"""How a draft differs from what an editor would take, against grades that somebody gave by hand."""
+"""How a draft differs from what an editor would take, against grades given by hand, and the grades that editors gave by their edits."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from digest.edition.queries import find_edition, last_cut_off_before
 from digest.installation.opened import Installation
 from digest.select.proposals import propose_edition
 from digest.select.text_similarity import title_words
-from digest.select.values import CandidateArticle, PreviousEditions, Proposal
+from digest.select.values import CandidateArticle, PreviousEditions
+from digest.select.word_rarity import NO_EARLIER_WORDS, WordTable
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionStory
@@ -101,9 +103,10 @@ def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple
     for number, row in enumerate(rows, 1):
         try:
             poor = set(map(labelled_url, row.get("poor", ())))
-            titles = [*row.get("member_titles", ()), *[""] * len(row.get("members", ()))]
-            leads = [(row["url"], row["title"]), *zip(row.get("members", ()), titles, strict=False)]
-            for place, (address, title) in enumerate(leads):
+            members = row.get("members", ())
+            titles = [*row.get("member_titles", ()), *[""] * len(members)]
+            articles = [(row["url"], row["title"]), *zip(members, titles, strict=False)]
+            for place, (address, title) in enumerate(articles):
                 url = labelled_url(address)
                 grade = StoryGrade(row["title"], int(row["grade"]), row["story"], row.get("why", ""), url in poor)
                 found.append(((place > 0, -grade.grade), url, title, grade))
@@ -120,10 +123,12 @@ def score_draft(leads: Sequence[tuple[str, str]], graded: GradedStories) -> Draf
     stories = []
     for place, (headline, url) in enumerate(leads, 1):
         grade = graded.find_grade(headline, url)
-        stories.append(DraftedStory(headline, url, grade, first_place.get(grade.matter) if grade else None))
+        repeats = first_place.get(grade.matter) if grade else None
+        stories.append(DraftedStory(headline, url, grade, repeats))
         if grade:
             first_place.setdefault(grade.matter, place)
-    taken = {s.grade.matter for s in stories[: max(FIRST_COUNTS)] if s.grade and s.grade.grade > UNFIT}
+    first_grades = [story.grade for story in stories[: max(FIRST_COUNTS)] if story.grade]
+    taken = {grade.matter for grade in first_grades if grade.grade > UNFIT}
     return DraftEvaluation(
         tuple(stories),
         tuple(_count_first(stories[:first], first, graded.musts.keys()) for first in FIRST_COUNTS),
@@ -173,23 +178,15 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
         UnknownEditionError: there is no edition of that name.
     """
     graded, settings = _read_grades(grades_file), installation.settings
-    select = settings.file.select
     with installation.database.read() as session:
         edition = find_edition(session, edition_name)
         window = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
         articles = load_candidates(session, window, edition.release_at)
-        previous = load_previous_editions(session, window, edition.release_at, select.repeat_editions)
+        looked_back = settings.file.select.repeat_editions
+        previous = load_previous_editions(session, window, edition.release_at, looked_back)
         words = load_word_table(session, window)
-    proposal = propose_edition(
-        articles,
-        select=select,
-        sections=settings.file.sections,
-        kinds=SECTION_KINDS,
-        now=edition.release_at.astimezone(settings.file.publication.zone),
-        previous=previous,
-        words=words,
-    )
-    return _score_proposal(proposal, settings, graded)
+    now = edition.release_at.astimezone(settings.file.publication.zone)
+    return _score_proposal(articles, settings, graded, now=now, previous=previous, words=words)
 
 
 def evaluate_feeds_draft(
@@ -209,21 +206,32 @@ def evaluate_feeds_draft(
     """
     graded = _read_grades(grades_file)
     articles = read_feed_articles(feeds, settings, now=now)
+    return _score_proposal(articles, settings, graded, now=drafted_at or _newest_date(articles) or now)
+
+
+def _score_proposal(
+    articles: Iterable[CandidateArticle],
+    settings: Settings,
+    graded: GradedStories,
+    *,
+    now: datetime,
+    previous: PreviousEditions | None = None,
+    words: WordTable = NO_EARLIER_WORDS,
+) -> DraftEvaluation:
+    """Propose an edition, and hold its news against grades."""
+    file = settings.file
     proposal = propose_edition(
         articles,
-        select=settings.file.select,
-        sections=settings.file.sections,
+        select=file.select,
+        sections=file.sections,
         kinds=SECTION_KINDS,
-        now=drafted_at or _newest_date(articles) or now,
-        previous=PreviousEditions(),
+        now=now,
+        previous=previous or PreviousEditions(),
+        words=words,
     )
-    return _score_proposal(proposal, settings, graded)
-
-
-def _score_proposal(proposal: Proposal, settings: Settings, graded: GradedStories) -> DraftEvaluation:
-    capped = [s.key for s in settings.file.sections if SECTION_KINDS[s.kind].capped]
-    leads = [p.scored.story.lead for key in capped for p in proposal.sections.get(key, ())]
-    return score_draft([(a.title, a.link) for a in leads], graded)
+    capped = [section.key for section in file.sections if SECTION_KINDS[section.kind].capped]
+    placed = chain.from_iterable(proposal.sections.get(key, ()) for key in capped)
+    return score_draft([(story.scored.lead.title, story.scored.lead.link) for story in placed], graded)
 
 
 def _read_grades(grades_file: Path) -> GradedStories:

@@ -12,7 +12,7 @@ from digest.collect.sources.source_rows import VisitFailure
 from digest.collect.texts.urls import canonical_url
 from digest.collect.visits.source_visit import list_files, read_file_source
 from digest.select.values import CandidateArticle
-from digest.settings import Settings
+from digest.settings import Settings, SourceSettings
 from subscribers.errors import ApplicationError
 
 
@@ -38,6 +38,11 @@ def read_labels(file: Path) -> Any:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     except ValueError as exc:
         raise EvaluationError(f"{file} is neither JSON nor JSON lines: {exc}.") from exc
+
+
+def is_text_list(value: object) -> bool:
+    """Return whether a value of a label is a list of texts."""
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: datetime) -> tuple[CandidateArticle, ...]:
@@ -74,22 +79,23 @@ def labelled_url(address: str) -> str:
 
 def _candidate_from_item(item: ParsedItem, publisher: str, settings: Settings, now: datetime) -> CandidateArticle:
     dated_at, basis = choose_date(item, now)
-    named = next((s for s in settings.file.sources if publisher.casefold() == s.name.casefold()), None)
+    unnamed = SourceSettings.model_construct(name=publisher, publisher=publisher)
+    named = next((s for s in settings.file.sources if publisher.casefold() == s.name.casefold()), unnamed)
     return CandidateArticle(
         url=item.url,
         link=item.link,
         title=item.title,
         summary=item.summary,
         source=publisher,
-        publisher=named.publisher if named else publisher,
+        publisher=named.publisher,
         dated_at=dated_at,
         has_date=not basis.is_first_seen,
-        weight=named.weight if named else 1.0,
-        primary=named.primary if named else False,
-        own=named.own if named else False,
+        weight=named.weight,
+        primary=named.primary,
+        own=named.own,
         categories=item.categories,
-        topics=tuple(sorted(named.topics.items())) if named else (),
-        default_topic=named.default_topic if named else "",
+        topics=tuple(sorted(named.topics.items())),
+        default_topic=named.default_topic,
         author=item.author,
         credit=item.credit,
         featured=item.featured,

@@ -7,7 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from digest.app.evaluation.labelled_files import EvaluationError, labelled_url, read_feed_articles, read_labels
+from digest.app.evaluation.labelled_files import (
+    EvaluationError,
+    is_text_list,
+    labelled_url,
+    read_feed_articles,
+    read_labels,
+)
 from digest.select.stories import count_earlier_words, fit_reader, group_into_stories, merge_same_url
 from digest.select.values import Story
 from digest.settings import Settings
@@ -110,16 +116,17 @@ class LabelledStories:
     """One set of labels, by canonical URLs: whole stories, and pairs that are the same story or different ones."""
 
     stories: tuple[tuple[str, ...], ...] = ()
-    same: tuple[tuple[str, str], ...] = ()
-    different: tuple[tuple[str, str], ...] = ()
+    same: tuple[tuple[str, ...], ...] = ()  # each of two
+    different: tuple[tuple[str, ...], ...] = ()
 
 
 def score_story_set(name: str, labels: LabelledStories, stories: Iterable[Story]) -> StorySetScore:
     """Score a grouping against one set of labels; articles without a label count for nothing."""
     group_by_url = {article.url: n for n, story in enumerate(stories) for article in story.members}
     labelled = [(url, label) for label, story in enumerate(labels.stories) for url in story]
-    found = [(group_by_url[url], label) for url, label in labelled if url in group_by_url]
-    groups, classes = [group for group, _ in found], [label for _, label in found]
+    found = [(url, label) for url, label in labelled if url in group_by_url]
+    groups, classes = [group_by_url[url] for url, _ in found], [label for _, label in found]
+    large = [story for story in labels.stories if len(story) >= LARGE_STORY]
     return StorySetScore(
         name=name,
         article_count=len(found),
@@ -127,9 +134,7 @@ def score_story_set(name: str, labels: LabelledStories, stories: Iterable[Story]
         missing=tuple(url for url, _ in labelled if url not in group_by_url),
         bcubed=measure_bcubed(classes, groups),
         pairs=measure_pairs(classes, groups),
-        large_stories=tuple(
-            _count_pieces(story, group_by_url) for story in labels.stories if len(story) >= LARGE_STORY
-        ),
+        large_stories=tuple(_count_pieces(story, group_by_url) for story in large),
         same=_score_pairs(labels.same, group_by_url, together=True),
         different=_score_pairs(labels.different, group_by_url, together=False),
     )
@@ -140,7 +145,7 @@ def _count_pieces(story: Sequence[str], group_by_url: Mapping[str, int]) -> Stor
     return StoryPieces(story[0], sum(sizes), tuple(sorted(sizes, reverse=True)))
 
 
-def _score_pairs(pairs: Sequence[tuple[str, str]], group_by_url: Mapping[str, int], *, together: bool) -> PairScore:
+def _score_pairs(pairs: Sequence[tuple[str, ...]], group_by_url: Mapping[str, int], *, together: bool) -> PairScore:
     known = [(a, b) for a, b in pairs if a in group_by_url and b in group_by_url]
     wrong = tuple((a, b) for a, b in known if (group_by_url[a] == group_by_url[b]) != together)
     return PairScore(len(known) - len(wrong), len(known), wrong)
@@ -148,30 +153,31 @@ def _score_pairs(pairs: Sequence[tuple[str, str]], group_by_url: Mapping[str, in
 
 def _read_label_sets(gold: Path) -> dict[str, LabelledStories]:
     content = read_labels(gold)
-    sets = {k: v for k, v in content.items() if isinstance(v, dict)} if isinstance(content, dict) else {}
+    named = content.items() if isinstance(content, dict) else ()
+    sets = {name: values for name, values in named if isinstance(values, dict)}
     if not sets:
         raise EvaluationError(f'{gold} holds no set of labels: {{"NAME": {{"stories": [[URL, …], …]}}}} is wanted.')
     return {name: _parse_label_set(gold, name, values) for name, values in sets.items()}
 
 
+def _check_groups(place: str, groups: object, *, are_pairs: bool) -> None:
+    if not isinstance(groups, list) or not all(group and is_text_list(group) for group in groups):
+        raise EvaluationError(f"{place} is no list of lists of addresses.")
+    if are_pairs and any(len(group) != 2 for group in groups):
+        raise EvaluationError(f"{place} holds what is no pair of addresses.")
+
+
 def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> LabelledStories:
     lists = {key: values.get(key, []) for key in ("stories", "same", "different")}
     for key, groups in lists.items():
-        if not (isinstance(groups, list) and all(_is_url_list(group) for group in groups)):
-            raise EvaluationError(f"{gold}: {name}.{key} is no list of lists of addresses.")
-        if key != "stories" and any(len(group) != 2 for group in groups):
-            raise EvaluationError(f"{gold}: {name}.{key} holds what is no pair of addresses.")
+        _check_groups(f"{gold}: {name}.{key}", groups, are_pairs=key != "stories")
     urls = {key: [tuple(map(labelled_url, group)) for group in groups] for key, groups in lists.items()}
     return LabelledStories(
         # One page that is labelled by two addresses is one article.
         tuple(tuple(dict.fromkeys(story)) for story in urls["stories"]),
-        tuple((a, b) for a, b in urls["same"]),
-        tuple((a, b) for a, b in urls["different"]),
+        tuple(urls["same"]),
+        tuple(urls["different"]),
     )
-
-
-def _is_url_list(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(url, str) for url in value)
 
 
 # --- how well two groupings agree ------------------------------------------------------------------------------
@@ -179,11 +185,12 @@ def _is_url_list(value: object) -> bool:
 
 def measure_bcubed(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
     """Measure B-cubed of items that stand in the same places of both: the class by hand, and the group found."""
-    by_label, by_group, both = Counter(labels), Counter(groups), Counter(zip(labels, groups, strict=True))
+    by_label, by_group = Counter(labels), Counter(groups)
+    both = Counter(zip(labels, groups, strict=True)).items()
     number = len(labels) or 1
-    precision = sum(n * n / by_group[group] for (_, group), n in both.items()) / number
-    recall = sum(n * n / by_label[label] for (label, _), n in both.items()) / number
-    return PrecisionRecall(precision, recall)
+    precision = sum(count * count / by_group[group] for (_, group), count in both)
+    recall = sum(count * count / by_label[label] for (label, _), count in both)
+    return PrecisionRecall(precision / number, recall / number)
 
 
 def measure_pairs(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:

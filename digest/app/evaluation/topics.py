@@ -1,5 +1,6 @@
 """How well articles are given topics, against topics that somebody gave by hand."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,13 +8,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from digest.app.evaluation.labelled_files import EvaluationError, labelled_url, read_labels
+from digest.app.evaluation.labelled_files import EvaluationError, is_text_list, labelled_url, read_labels
 from digest.select.topics import TopicMatch, TopicRules, compile_topic_rules
 from digest.select.values import CandidateArticle
 from digest.settings import Settings, SourceSettings
 
 ALL_SETS = "all"  # the score over every labelled article
 _LIST_KEYS = ("topics", "may", "categories")
+_NO_SOURCE = SourceSettings.model_construct(name="", publisher="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,10 @@ def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
 def score_topic_labels(labels: Iterable[TopicLabel], rules: TopicRules) -> TopicEvaluation:
     """Score the rules against labels: the sets in the order in which they come, then all together."""
     matches = [LabelledMatch(label, rules.match_topic(label.article)) for label in labels]
-    names = dict.fromkeys(m.label.set_name for m in matches)
-    scores = [_score_topic_set(name, [m for m in matches if m.label.set_name == name]) for name in names]
+    by_set: dict[str, list[LabelledMatch]] = defaultdict(list)
+    for match in matches:
+        by_set[match.label.set_name].append(match)
+    scores = [_score_topic_set(name, of_set) for name, of_set in by_set.items()]
     named = {topic for m in matches for topic in (*m.label.right, *m.label.allowed)}
     return TopicEvaluation(
         sets=(*scores, _score_topic_set(ALL_SETS, matches)) if len(scores) != 1 else tuple(scores),
@@ -143,29 +147,33 @@ def _read_topic_labels(file: Path, sources: Mapping[str | None, SourceSettings])
     return [_parse_topic_label(file, number, row, sources) for number, row in enumerate(rows, 1)]
 
 
-def _parse_topic_label(file: Path, number: int, row: Any, sources: Mapping[str | None, SourceSettings]) -> TopicLabel:
+def _check_topic_label(file: Path, number: int, row: Any) -> None:
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("url", "title")):
         raise EvaluationError(f"{file}: label {number} has no url or no title.")
-    lists = {key: row.get(key, []) for key in _LIST_KEYS}
-    for key, values in lists.items():
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+    for key in _LIST_KEYS:
+        if not is_text_list(row.get(key, [])):
             raise EvaluationError(f"{file}: {key} of label {number} is no list of words.")
     if "topics" not in row:
         raise EvaluationError(f"{file}: label {number} has no topics; an article that has none has [].")
+
+
+def _parse_topic_label(file: Path, number: int, row: Any, sources: Mapping[str | None, SourceSettings]) -> TopicLabel:
+    _check_topic_label(file, number, row)
+    lists = {key: tuple(row.get(key, ())) for key in _LIST_KEYS}
     url = labelled_url(row["url"])
-    source = sources.get(urlsplit(url).hostname)
+    source = sources.get(urlsplit(url).hostname) or _NO_SOURCE
     article = CandidateArticle(
         url=url,
         link=row["url"],
         title=row["title"],
         summary=str(row.get("summary") or ""),
-        source=source.name if source else "",
-        publisher=source.publisher if source else "",
+        source=source.name,
+        publisher=source.publisher,
         dated_at=datetime(1970, 1, 1, tzinfo=UTC),  # a topic does not depend on the date
-        primary=source.primary if source else False,
-        own=source.own if source else False,
-        categories=tuple(lists["categories"]),
-        topics=tuple(sorted(source.topics.items())) if source else (),
-        default_topic=source.default_topic if source else "",
+        primary=source.primary,
+        own=source.own,
+        categories=lists["categories"],
+        topics=tuple(sorted(source.topics.items())),
+        default_topic=source.default_topic,
     )
-    return TopicLabel(str(row.get("set", "labels")), article, tuple(lists["topics"]), tuple(lists["may"]))
+    return TopicLabel(str(row.get("set", "labels")), article, lists["topics"], lists["may"])

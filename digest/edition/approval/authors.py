@@ -110,15 +110,18 @@ def _find_unseen_changes(session: Session, edition: Edition) -> list[AuditEntry]
     any_shown = _find_last_showing(session, edition)
     shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
     acts = (AuditEntry.act.in_(_SHOWN_ACTS), AuditEntry.actor.startswith(STAFF_PREFIX))
-    oldest = None if any_shown is None or None in shown.values() else min(moment for moment in shown.values() if moment)
-    rows = session.scalars(select(AuditEntry).where(*acts, *([AuditEntry.at > oldest] if oldest else [])))
+    changed = select(AuditEntry).where(*acts)
+    moments = [moment for moment in shown.values() if moment]
+    if any_shown and len(moments) == len(shown):
+        changed = changed.where(AuditEntry.at > min(moments))
 
     def is_unseen(change: AuditEntry) -> bool:
         written_over = _read_changed_names(change) & shown.keys() if change.subject == "publication" else set()
         seen = [any_shown, *(shown[name] for name in written_over)]
         return any(moment is None or change.at > moment for moment in seen)
 
-    return [change for change in rows if _name_changed_table(change) and is_unseen(change)]
+    rows = [change for change in session.scalars(changed) if _name_changed_table(change)]
+    return [change for change in rows if is_unseen(change)]
 
 
 def _find_last_showing(session: Session, edition: Edition, written_over: str = "") -> datetime | None:

@@ -64,17 +64,21 @@ def _list_links(content: EditionContent, articles: Collection[str]) -> Iterator[
     intro, urls = split_links(content.intro)
     yield from (("Intro", url) for url in urls)
     head = {"Subject": content.subject, "Preheader": content.preheader, "Intro": intro, "Signature": content.editor}
-    yield from ((place, url) for place, text in head.items() for url in _WRITTEN_URL.findall(text))
+    for place, text in head.items():
+        yield from ((place, url) for url in _WRITTEN_URL.findall(text))
     for section in content.sections:
-        yield from (
-            (section.title, url) for text in (section.title, section.note) for url in _WRITTEN_URL.findall(text)
-        )
+        yield from ((section.title, url) for url in _find_written_urls((section.title, section.note)))
         for entry in section.entries:
             yield from ((f"“{entry.headline}”", url) for url in _list_entry_links(entry, articles))
     for block in content.blocks:
-        texts = (block.headline, block.name, block.text)
-        urls = [block.url, *(url for text in texts for url in _WRITTEN_URL.findall(text))]
-        yield from ((f"Labeled block “{block.headline}”", url) for url in urls if url)
+        urls = [block.url] if block.url else []
+        urls += _find_written_urls((block.headline, block.name, block.text))
+        yield from ((f"Labeled block “{block.headline}”", url) for url in urls)
+
+
+def _find_written_urls(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        yield from _WRITTEN_URL.findall(text)
 
 
 def _list_entry_links(entry: SectionEntry, articles: Collection[str]) -> Iterator[str]:
@@ -82,8 +86,7 @@ def _list_entry_links(entry: SectionEntry, articles: Collection[str]) -> Iterato
     texts += entry.details
     links = (*entry.also, *entry.related)
     texts += [text for link in links for text in (link.text, link.note, link.headline)]
-    for text in texts:
-        yield from _WRITTEN_URL.findall(text)
+    yield from _find_written_urls(texts)
     yield from (url for url in (entry.url, *(link.url for link in links)) if url and find_host(url) not in articles)
 
 

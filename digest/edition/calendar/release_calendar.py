@@ -4,11 +4,11 @@ Pure decisions: rules, changes and moments in, named moments out. A wall-clock t
 minute that exists, one that comes twice is the first, as for the timetable.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
@@ -77,10 +77,8 @@ class ReleaseCalendar:
             yield from (PlannedRelease(at, at) for at in self.rule.iterate_times(after, self.zone))
             return
         by_day = {change.regular_on: change for change in self.changes if change.regular_on}
-        waiting: list[tuple[datetime, int, PlannedRelease]] = []
-        for number, extra in enumerate(change for change in self.changes if change.regular_on is None):
-            if extra.release_at and extra.release_at > after:
-                heappush(waiting, (extra.release_at, -number - 1, PlannedRelease(extra.release_at, None, extra)))
+        waiting = self._list_extras(after)
+        heapify(waiting)
         # A moved release may pass its neighbours, so what is yielded waits until none that follows can come before it.
         for number, regular_at in enumerate(self.rule.iterate_times(after - MAX_MOVE, self.zone)):
             change = by_day.get(regular_at.astimezone(self.zone).date())
@@ -89,6 +87,15 @@ class ReleaseCalendar:
                 heappush(waiting, (release.release_at, number, release))
             while waiting and waiting[0][0] <= regular_at - MAX_MOVE:
                 yield heappop(waiting)[2]
+
+    def _list_extras(self, after: datetime) -> list[tuple[datetime, int, PlannedRelease]]:
+        """List the extra releases after a moment; of several at once the last one that was made comes first."""
+        extras = enumerate(change for change in self.changes if change.regular_on is None)
+        return [
+            (extra.release_at, -number - 1, PlannedRelease(extra.release_at, None, extra))
+            for number, extra in extras
+            if extra.release_at and extra.release_at > after
+        ]
 
     def next_releases(self, after: datetime, count: int) -> tuple[PlannedRelease, ...]:
         """Return the next releases after a moment, the skipped ones too."""
@@ -168,12 +175,13 @@ def plan_steps(calendar: ReleaseCalendar, release: PlannedRelease, rules: StepRu
     if release.is_skipped or calendar.rule.period:
         return ReleaseSteps((), (), release.release_at)
     drafts = () if rules.draft_rule.period else tuple(_plan_drafts(calendar, release, rules.draft_rule))
-    begun = max((*drafts[-1:], *((release.change.changed_at,) if release.change else ())), default=None)
+    changed = [release.change.changed_at] if release.change else []
+    earliest = max((*drafts[-1:], *changed), default=datetime.min.replace(tzinfo=UTC))
     deadline = _hours_before(calendar, release, rules.deadline_hours)
-    if begun and deadline <= begun:
+    if deadline <= earliest:
         deadline = release.release_at
     reminders = {_hours_before(calendar, release, hours) for hours in rules.reminder_hours}
-    kept = sorted(at for at in reminders if at < release.release_at and (begun is None or at > begun))
+    kept = sorted(at for at in reminders if earliest < at < release.release_at)
     return ReleaseSteps(drafts, tuple(kept), deadline)
 
 
@@ -291,12 +299,19 @@ def _find_obstacles(
     if moved and moved.regular_at and abs(at - moved.regular_at) > MAX_MOVE:
         yield "That is more than seven days from its usual time: skip it, and add an extra edition then."
     others = [r for r in _releases_near(calendar, at) if moved is None or r.release_at != moved.release_at]
+    yield from _find_neighbour_obstacles(others, at, moved)
+
+
+def _find_neighbour_obstacles(
+    others: Iterable[PlannedRelease], at: datetime, moved: PlannedRelease | None
+) -> Iterator[str]:
     if any(r.release_at == at and r.is_skipped for r in others):
         yield "A skipped edition stands at that time: bring that one back."
-    live = [r for r in others if not r.is_skipped]
-    if any(abs(r.release_at - at) < MIN_DISTANCE for r in live):
+    live = [r.release_at for r in others if not r.is_skipped]
+    if any(abs(other - at) < MIN_DISTANCE for other in live):
         yield "Another edition goes out less than six hours from that."
-    if moved and any(min(at, moved.release_at) < r.release_at < max(at, moved.release_at) for r in live):
+    start, end = sorted((at, moved.release_at)) if moved else (at, at)
+    if any(start < other < end for other in live):
         yield "Another edition goes out in between, and the order of editions stays as it is."
 
 

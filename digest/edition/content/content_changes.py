@@ -1,7 +1,8 @@
 """What two versions of an edition say differently: kept, dropped, moved, added, rewritten. Pure."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -62,30 +63,13 @@ ENTRY_FIELDS = ("headline", "kicker", "summary", "why", "note")
 
 def compare_contents(before: EditionContent, after: EditionContent) -> ContentComparison:
     """Compare two versions of an edition, story by story and text by text."""
-    changes = [
-        ContentChange(ChangeKind.REWRITTEN, name, was, now)
-        for name in HEAD_FIELDS
-        if (was := str(getattr(before, name))) != (now := str(getattr(after, name)))
-    ]
-    kept = len(HEAD_FIELDS) - len(changes)
+    head_changes = list(_list_rewritten(before, after, HEAD_FIELDS))
     old, new = _list_items(before), _list_items(after)
-    moved = _find_moved(old, new)
-    dropped = {(i.place.section, i.place.number): i.place for key, i in old.items() if key not in new}
-    for key, item in new.items():
-        place = item.place
-        if key not in old:
-            gone = dropped.pop((place.section, place.number), None)
-            kind = ChangeKind.REPLACED if gone else ChangeKind.ADDED
-            changes.append(ContentChange(kind, before=gone, after=place))
-            continue
-        own = [ContentChange(ChangeKind.MOVED, before=old[key].place, after=place)] if key in moved else []
-        own += _compare_entries(old[key], item)
-        changes += own
-        kept += not own
-    changes += [ContentChange(ChangeKind.DROPPED, before=place) for place in dropped.values()]
+    story_changes, kept_stories = _compare_stories(old, new)
     block_changes = _compare_blocks(before.blocks, after.blocks)
-    kept += len(after.blocks) - sum(change.kind is not ChangeKind.DROPPED for change in block_changes)
-    return ContentComparison((*changes, *block_changes), kept)
+    changed_blocks = sum(change.kind is not ChangeKind.DROPPED for change in block_changes)
+    kept_blocks, kept_lines = len(after.blocks) - changed_blocks, len(HEAD_FIELDS) - len(head_changes)
+    return ContentComparison((*head_changes, *story_changes, *block_changes), kept_lines + kept_stories + kept_blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +78,10 @@ class _Item:
     entry: SectionEntry = field(compare=False)
 
 
-def _list_items(content: EditionContent) -> dict[tuple[str, int], _Item]:
+_Items = Mapping[tuple[str, int], _Item]  # by address, and which of several of it
+
+
+def _list_items(content: EditionContent) -> _Items:
     """List the stories of an edition in order, by what makes them the same: the address, and which of several of it."""
     items: dict[tuple[str, int], _Item] = {}
     for section in content.sections:
@@ -107,14 +94,50 @@ def _list_items(content: EditionContent) -> dict[tuple[str, int], _Item]:
     return items
 
 
-def _find_moved(old: Mapping[tuple[str, int], _Item], new: Mapping[tuple[str, int], _Item]) -> set[tuple[str, int]]:
+def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int]:
+    """Return what changed, in the order of the new version, then what was dropped; and how many stories are the same."""
+    moved = _find_moved(old, new)
+    dropped = {(i.place.section, i.place.number): i.place for key, i in old.items() if key not in new}
+    changes: list[ContentChange] = []
+    kept = 0
+    for key, item in new.items():
+        place = item.place
+        if key not in old:
+            gone = dropped.pop((place.section, place.number), None)
+            kind = ChangeKind.REPLACED if gone else ChangeKind.ADDED
+            changes.append(ContentChange(kind, before=gone, after=place))
+            continue
+        own = [ContentChange(ChangeKind.MOVED, before=old[key].place, after=place)] if key in moved else []
+        own += _compare_entries(old[key], item)
+        changes += own
+        kept += not own
+    return [*changes, *(ContentChange(ChangeKind.DROPPED, before=place) for place in dropped.values())], kept
+
+
+def _list_rewritten(
+    was: object, now: object, fields: Iterable[str], before: ItemPlace | None = None, after: ItemPlace | None = None
+) -> Iterator[ContentChange]:
+    """List the fields of a value that say something else now."""
+    for name in fields:
+        old, new = str(getattr(was, name)), str(getattr(now, name))
+        if old != new:
+            yield ContentChange(ChangeKind.REWRITTEN, name, old, new, before, after)
+
+
+def _find_moved(old: _Items, new: _Items) -> set[tuple[str, int]]:
     """Find what moved: to another section, or within one, as few stories as explain the new order.
 
     What only came up because others went or came has not moved.
     """
-    moved = {key for key, item in new.items() if key in old and old[key].place.section != item.place.section}
-    for section in {item.place.section for item in new.values()}:
-        stayed = [key for key, item in new.items() if item.place.section == section and key in old and key not in moved]
+    moved = set[tuple[str, int]]()
+    stayed_by_section: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for key in (key for key in new if key in old):
+        section = new[key].place.section
+        if section == old[key].place.section:
+            stayed_by_section[section].append(key)
+        else:
+            moved.add(key)
+    for stayed in stayed_by_section.values():
         steady = _find_longest_rise([old[key].place.number for key in stayed])
         moved |= {key for index, key in enumerate(stayed) if index not in steady}
     return moved
@@ -137,11 +160,7 @@ def _find_longest_rise(numbers: Sequence[int]) -> set[int]:
 
 
 def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
-    changes = [
-        ContentChange(ChangeKind.REWRITTEN, name, old, new, was.place, now.place)
-        for name in ENTRY_FIELDS
-        if (old := str(getattr(was.entry, name))) != (new := str(getattr(now.entry, name)))
-    ]
+    changes = list(_list_rewritten(was.entry, now.entry, ENTRY_FIELDS, was.place, now.place))
     if not _is_same_picture(was.entry.picture, now.entry.picture):
         old, new = (entry.picture.alt if entry.picture else "" for entry in (was.entry, now.entry))
         changes.append(ContentChange(ChangeKind.REWRITTEN, "picture", old, new, was.place, now.place))

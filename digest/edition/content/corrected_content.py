@@ -3,11 +3,11 @@
 Pure. A correction puts right the text of its story wherever that stands, and the subject and the preview line where they quote it, cut or whole.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from digest.edition.content.edition_content import EditionContent, SectionEntry, truncate_text
+from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry, truncate_text
 from digest.store.correction_models import Correction
 
 _ELLIPSIS = "…"
@@ -67,13 +67,19 @@ def correct_for_email(content: EditionContent, corrections: Iterable[Correction]
     and only its author has seen the right one.
     """
     made = [each for each in corrections if each.at <= now]
-    approved = [each for each in made if each.mail_approved_at is not None and each.mail_approved_at <= now]
+    approved = [each for each in made if _is_approved_by(each, now)]
     open_urls = {each.url for each in made if each.field == "headline" and each not in approved}
-    sections = (
-        replace(section, entries=tuple(entry for entry in section.entries if entry.url not in open_urls))
-        for section in correct_content(content, approved).sections
-    )
+    corrected = correct_content(content, approved).sections
+    sections = [_without_stories(section, open_urls) for section in corrected]
     return replace(content, sections=tuple(section for section in sections if section.entries))
+
+
+def _is_approved_by(correction: Correction, moment: datetime) -> bool:
+    return correction.mail_approved_at is not None and correction.mail_approved_at <= moment
+
+
+def _without_stories(section: EditionSection, urls: Collection[str]) -> EditionSection:
+    return replace(section, entries=tuple(entry for entry in section.entries if entry.url not in urls))
 
 
 def find_corrected_at(corrections: Iterable[Correction], url: str | None = None) -> datetime | None:

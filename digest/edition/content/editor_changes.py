@@ -1,14 +1,12 @@
 """What editors changed of a draft, counted in stories: the proposal alone beside what was approved. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from digest.collect.documents.parsed_document import SummaryBasis
 from digest.edition.content.content_changes import ChangeKind, ContentChange, ItemPlace, compare_contents
 from digest.edition.content.edition_content import EditionContent, SectionEntry
-
-_ARRIVALS = (ChangeKind.ADDED, ChangeKind.REPLACED)
-_DEPARTURES = (ChangeKind.DROPPED, ChangeKind.REPLACED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +45,17 @@ def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> 
     follows from an act on another story is no change: an editor who moves the lead away gives the next one its picture.
     """
     changes = [change for change in compare_contents(proposed, approved).changes if change.before or change.after]
+    kinds = Counter(change.kind for change in changes)
     moved = {change.after for change in changes if change.kind is ChangeKind.MOVED}
     rewritten = {change.after for change in changes if _is_rewritten(change, proposed, approved)}
-    dropped = sum(change.kind in _DEPARTURES for change in changes)
+    dropped = kinds[ChangeKind.DROPPED] + kinds[ChangeKind.REPLACED]
     proposed_count = sum(len(section.entries) for section in proposed.sections)
     return EditorCounts(
         proposed=proposed_count,
         kept=proposed_count - dropped - len(moved | rewritten),
         dropped=dropped,
         moved=len(moved),
-        added=sum(change.kind in _ARRIVALS for change in changes),
+        added=kinds[ChangeKind.ADDED] + kinds[ChangeKind.REPLACED],
         rewritten=len(rewritten),
     )
 

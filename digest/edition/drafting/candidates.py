@@ -17,6 +17,7 @@ from digest.edition.drafting.past_editions import article_of_past_story, load_pa
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import select_editions_before
 from digest.select.exclusion_reasons import WITHDRAWN_REASONS
+from digest.select.section_filler import NEWS_SECTION
 from digest.select.stories import merge_same_url
 from digest.select.text_similarity import title_words
 from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, UsedStory
@@ -61,12 +62,12 @@ def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: 
     Where a calendar lists the event the news stays news: it would be announced twice.
     """
     starts_at = candidate.starts_at
-    if candidate.section != "news" or starts_at is None or starts_at <= release_at:
+    if starts_at is None or starts_at <= release_at or candidate.section != NEWS_SECTION:
         return False
     if not (candidate.primary or candidate.own) or not names_event(candidate.title):
         return False
     words = title_words(candidate.title)
-    same_day = (c for c in listed if c.starts_at and c.starts_at.date() == starts_at.date())
+    same_day = [c for c in listed if c.starts_at and c.starts_at.date() == starts_at.date()]
     return all(len(words & title_words(c.title)) < _SAME_EVENT_WORDS for c in same_day)
 
 
@@ -153,7 +154,7 @@ def load_previous_editions(
         .join(Source)
         .where(
             Article.withdrawn_at.is_(None),
-            Source.section == "news",
+            Source.section == NEWS_SECTION,
             Article.dated_at <= window.late_from,
             Article.dated_at > window.opens_at - RELATED_LOOKBACK,
         )
@@ -188,7 +189,7 @@ def _load_news_stories(session: Session, placed: Sequence[tuple[Edition, Edition
     urls = sorted({url for _, story in placed for url in story.members[:MAX_STORY_ARTICLES]})
     kept: list[CandidateArticle] = []
     for start in range(0, len(urls), _URLS_PER_QUERY):
-        query = select(Article, Source).join(Source).where(Source.section == "news")
+        query = select(Article, Source).join(Source).where(Source.section == NEWS_SECTION)
         kept += _read_candidates(
             session, session.execute(query.where(Article.url.in_(urls[start : start + _URLS_PER_QUERY])))
         )

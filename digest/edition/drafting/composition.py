@@ -93,7 +93,7 @@ class StoryRow:
 
     def as_values(self) -> dict[str, Any]:
         """Return the row's columns."""
-        lead = self.scored.story.lead
+        lead = self.scored.lead
         return {
             "section": self.section,
             "position": self.position,
@@ -113,13 +113,13 @@ def list_story_rows(arrangement: Arrangement) -> dict[str, StoryRow]:
     edition has not considered it: it belongs to the next one unless somebody places it.
     """
     rows = [
-        StoryRow(s.original, key, n, "", tuple(a.url for under in s.supporting for a in under.original.story.members))
+        StoryRow(story.original, key, position, "", story.supporting_urls)
         for key, stories in arrangement.sections.items()
-        for n, s in enumerate(stories)
+        for position, story in enumerate(stories)
     ]
     rows += [StoryRow(out.scored, None, 0, out.reason, ()) for out in arrangement.left_out]
     rows += [StoryRow(shelved.scored, None, 0, REMOVED_REASON, ()) for shelved in arrangement.removed]
-    return {row.scored.story.lead.url: row for row in rows}
+    return {row.scored.url: row for row in rows}
 
 
 def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangement) -> None:
@@ -131,7 +131,8 @@ def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangem
 def update_story_rows(session: Session, edition: Edition, *, before: Arrangement, after: Arrangement) -> None:
     """Bring an edition's stories from one arrangement to another; those that did not change keep their rows."""
     old, new = list_story_rows(before), list_story_rows(after)
-    changed = {url for url in old.keys() | new.keys() if old.get(url) != new.get(url)}
+    urls = old.keys() | new.keys()
+    changed = {url for url in urls if old.get(url) != new.get(url)}
     if gone := sorted(changed & old.keys()):
         session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.url.in_(gone)))
     _insert_story_rows(session, edition, (new[url] for url in sorted(changed & new.keys())))

@@ -91,9 +91,9 @@ def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> conte
         return entry
     under = tuple(
         content.EditionLink(
-            s.texts.get(StoryField.HEADLINE, s.original.story.lead.title),
-            strip_tracking(s.original.story.lead.link),
-            s.original.story.lead.publisher,
+            s.texts.get(StoryField.HEADLINE, s.original.lead.title),
+            strip_tracking(s.original.lead.link),
+            s.original.lead.publisher,
         )
         for s in story.supporting
     )

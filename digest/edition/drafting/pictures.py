@@ -54,7 +54,7 @@ def list_pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[C
     """Return the articles of a proposal that lead where pictures are shown."""
     for section in settings.file.sections:
         if SECTION_KINDS[section.kind].shows_pictures:
-            yield from (placed.scored.story.lead for placed in proposal.sections.get(section.key, ()))
+            yield from (placed.scored.lead for placed in proposal.sections.get(section.key, ()))
 
 
 def cut_article_picture(

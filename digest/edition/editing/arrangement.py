@@ -4,9 +4,10 @@ The fold is pure and total: the same values give the same arrangement, and no ed
 is gone has no effect, and its outcome says why.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import chain
 
 from digest.edition.content.edition_content import (
     SPONSOR_BLOCK_ID,
@@ -15,7 +16,7 @@ from digest.edition.content.edition_content import (
     LabelledBlock,
     PictureCuts,
 )
-from digest.edition.editing.board_story import BoardStory, EditedPicture, Removal, StoryState
+from digest.edition.editing.board_story import BoardStory, EditedPicture, StoryState
 from digest.edition.editing.edits import Edit, find_undone
 from digest.edition.editing.grown_proposal import GrownProposal, TrayStory
 from digest.edition.editing.story_board import StoryBoard
@@ -51,7 +52,12 @@ class ArrangedStory:
     @property
     def url(self) -> str:
         """The canonical address of the article that leads it, by which edits name it."""
-        return self.original.story.lead.url
+        return self.original.url
+
+    @property
+    def supporting_urls(self) -> tuple[str, ...]:
+        """The canonical addresses of all articles of the stories under it."""
+        return tuple(article.url for under in self.supporting for article in under.original.story.members)
 
     @property
     def original_summary(self) -> StorySummary:
@@ -132,9 +138,12 @@ class Arrangement:
     def find_story(self, url: str) -> ArrangedStory | None:
         """Find the story of the edition that holds an article, also under another; None where it is not in the edition."""
         name = self.name_target(url)
-        placed = [story for stories in self.sections.values() for story in stories]
-        everything = placed + [under for story in placed for under in story.supporting]
-        return next((story for story in everything if story.url == name), None)
+        return next((story for story in self.list_stories() if story.url == name), None)
+
+    def list_stories(self) -> Iterator["ArrangedStory"]:
+        """Yield the stories of the edition, each followed by those under it."""
+        for story in chain.from_iterable(self.sections.values()):
+            yield from (story, *story.supporting)
 
 
 def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsFile, release_day: date) -> Arrangement:
@@ -156,8 +165,8 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
         story = board.find_story(edit.target)
         stood_in = story.section if story else None
         idle_reason = board.apply_edit(edit)
-        came_up, came_first = tuple(board.came_up.get(edit.seq, ())), story is not None and board.stands_first(story)
-        unfilled = board.unfilled.get(edit.seq, "")
+        came_up, unfilled = tuple(board.came_up.get(edit.seq, ())), board.unfilled.get(edit.seq, "")
+        came_first = story is not None and board.stands_first(story)
         outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled))
     return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
 
@@ -178,45 +187,58 @@ def _read_arrangement(
     sections = {
         key: tuple(_arrange_story(story, pictures) for story in stories) for key, stories in board.sections.items()
     }
-    news_count = sum(
-        len(stories)
-        for key, stories in sections.items()
-        if SECTION_KINDS[board.settings[key].kind].source_section == NEWS_SECTION
-    )
-    removals = [(s.removal, s) for s in board.stories if s.removal and s.state is StoryState.REMOVED]
+    following = {key: board.find_next(key) for key in sections}
+    running, resting = _split_blocks(board.blocks.values(), release_day)
     return Arrangement(
         sections=sections,
-        left_out=tuple(LeftOutStory(s.scored, s.reason) for s in board.stories if s.state is StoryState.LEFT_OUT),
-        tray=tuple(
-            TrayStory(s.scored, s.arrived_at, s.joins)
-            for s in board.stories
-            if s.state is StoryState.WAITING and s.arrived_at
-        ),
-        removed=tuple(_removed_story(removal, s) for removal, s in sorted(removals, key=_newest_first)),
+        left_out=tuple(LeftOutStory(s.scored, s.reason) for s in board.list_in_state(StoryState.LEFT_OUT)),
+        tray=tuple(_list_tray(board)),
+        removed=tuple(_list_removed(board)),
         texts=board.texts,
-        blocks=tuple(block for block in board.blocks.values() if block.runs_on(release_day)),
-        resting_blocks=tuple(block for block in board.blocks.values() if not block.runs_on(release_day)),
+        blocks=running,
+        resting_blocks=resting,
         pictures=pictures,
         outcomes=outcomes,
         links=tuple(board.links),
-        story_names={a.url: s.story.lead.url for s in board.stories for a in s.story.members},
-        given_blocks=tuple(
-            AuthoredBlock(block, grown.block_authors.get(block.id, ())) for block in _list_given_blocks(grown, file)
-        ),
-        next_up={key: following.story.lead.url for key in sections if (following := board.find_next(key))},
-        incomplete_reason=explain_shortage(news_count, file.select.minimum),
+        story_names={a.url: s.url for s in board.stories for a in s.story.members},
+        given_blocks=tuple(_name_given_authors(grown, file)),
+        next_up={key: story.url for key, story in following.items() if story},
+        incomplete_reason=explain_shortage(_count_news(board), file.select.minimum),
     )
 
 
-def _newest_first(pair: tuple[Removal, BoardStory]) -> tuple[int, str]:
-    removal, story = pair
-    return (-removal.edit.seq, story.story.lead.url)
+def _split_blocks(
+    blocks: Collection[LabelledBlock], day: date
+) -> tuple[tuple[LabelledBlock, ...], tuple[LabelledBlock, ...]]:
+    """Return the blocks that run on a day, and the others."""
+    running = tuple(block for block in blocks if block.runs_on(day))
+    return running, tuple(block for block in blocks if not block.runs_on(day))
 
 
-def _removed_story(removal: Removal, story: BoardStory) -> RemovedStory:
-    return RemovedStory(
-        story.scored, removal.edit, removal.section, removal.position, removal.came_up, removal.unfilled
-    )
+def _count_news(board: StoryBoard) -> int:
+    kinds = {key: SECTION_KINDS[settings.kind] for key, settings in board.settings.items()}
+    return sum(len(board.sections[key]) for key, kind in kinds.items() if kind.source_section == NEWS_SECTION)
+
+
+def _list_tray(board: StoryBoard) -> Iterator[TrayStory]:
+    for story in board.list_in_state(StoryState.WAITING):
+        if story.arrived_at:
+            yield TrayStory(story.scored, story.arrived_at, story.joins)
+
+
+def _name_given_authors(grown: GrownProposal, file: SettingsFile) -> Iterator[AuthoredBlock]:
+    for block in _list_given_blocks(grown, file):
+        yield AuthoredBlock(block, grown.block_authors.get(block.id, ()))
+
+
+def _list_removed(board: StoryBoard) -> list[RemovedStory]:
+    """List the shelf, the latest first."""
+    shelf = [
+        RemovedStory(s.scored, gone.edit, gone.section, gone.position, gone.came_up, gone.unfilled)
+        for s in board.list_in_state(StoryState.REMOVED)
+        if (gone := s.removal)
+    ]
+    return sorted(shelf, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> ArrangedStory:
@@ -239,7 +261,7 @@ def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> Arran
 
 
 def _with_picture(scored: ScoredStory, chosen: EditedPicture, pictures: dict[str, PictureCuts]) -> ScoredStory:
-    lead = scored.story.lead
+    lead = scored.lead
     cuts = None if chosen.hidden else chosen.cuts or pictures.get(lead.image or "")
     image = None
     if cuts:

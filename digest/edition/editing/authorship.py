@@ -7,7 +7,7 @@ does anything that only moves, drops, merges, or splits.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ STORY_PART, BLOCK_PART, PICTURE_PART, TOPIC_PART, NOTE_PART = "story", "block", 
 CORRECTION_PART = "correction"  # of an edition that went out, as its email has it
 SETTINGS_PART = "settings"  # of the publication; `item` is the table
 EDITS_PART = "edits"  # of an edition that was last changed before authors were recorded: anything at all
-_STORY_PARTS = {EditKind.NOTE: NOTE_PART, EditKind.TOPIC: TOPIC_PART, EditKind.PICTURE: PICTURE_PART}
 _BLOCK_WORDS = ("kind", "headline", "name", "text", "url")
 
 
@@ -92,13 +91,14 @@ class _PartFinder:
 
     def _list_story_parts(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
         yield from self._list_added(story)
-        shown = [name for name, text in story.texts.items() if text.strip()]
-        shown += [NOTE_PART] if story.note.strip() else []
-        shown += [TOPIC_PART] if story.placed.scored.topic != story.original.topic else []
         picture = story.picture
-        if picture and not picture.hidden and (picture.cuts or picture.alt or picture.credit):
-            shown.append(PICTURE_PART)
-        for part in shown:
+        is_shown = {
+            **{name: bool(text.strip()) for name, text in story.texts.items()},
+            NOTE_PART: bool(story.note.strip()),
+            TOPIC_PART: story.placed.scored.topic != story.original.topic,
+            PICTURE_PART: picture is not None and picture.is_described,
+        }
+        for part in (part for part, shown in is_shown.items() if shown):
             yield from self._name_story_authors(part, story)
 
     def _list_added(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
@@ -114,7 +114,7 @@ class _PartFinder:
 
 
 def _headline_of(story: "ArrangedStory") -> str:
-    return story.texts.get(StoryField.HEADLINE, story.original.story.lead.title)
+    return story.texts.get(StoryField.HEADLINE, story.original.lead.title)
 
 
 def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
@@ -131,20 +131,13 @@ def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
 
 def _read_words(edit: Edit) -> tuple[str, str] | None:
     """Return which part an edit writes, and its words in a form that can be compared; None where it writes nothing."""
-    if edit.kind == EditKind.TEXT:
-        return edit.text("field"), edit.text("text").strip()
-    if edit.kind in {EditKind.NOTE, EditKind.TOPIC}:
-        part = NOTE_PART if edit.kind == EditKind.NOTE else TOPIC_PART
-        return part, edit.text(part if part == TOPIC_PART else "text").strip()
-    if edit.kind == EditKind.PICTURE:
-        described = [edit.value.get(name) or None for name in ("cuts", "alt", "credit")]
-        is_shown = edit.flag("shown", default=True) and any(described)
-        return PICTURE_PART, _dump(described) if is_shown else ""
-    if edit.kind == EditKind.ADD:
-        return STORY_PART, _dump(edit.value.get("article"))
-    if edit.kind == EditKind.BLOCK:
-        return BLOCK_PART, _read_block_words(edit)
-    return None
+    read = _WORD_READERS.get(edit.kind)
+    return read(edit) if read else None
+
+
+def _read_picture(edit: Edit) -> str:
+    described = [edit.value.get(name) or None for name in ("cuts", "alt", "credit")]
+    return _dump(described) if edit.flag("shown", default=True) and any(described) else ""
 
 
 def _read_block_words(edit: Edit) -> str:
@@ -156,15 +149,25 @@ def _dump(value: object) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
+# By kind: the part that an edit writes, and its words.
+_WORD_READERS: Mapping[str, Callable[[Edit], tuple[str, str]]] = {
+    EditKind.TEXT: lambda edit: (edit.text("field"), edit.text("text").strip()),
+    EditKind.NOTE: lambda edit: (NOTE_PART, edit.text("text").strip()),
+    EditKind.TOPIC: lambda edit: (TOPIC_PART, edit.text("topic").strip()),
+    EditKind.PICTURE: lambda edit: (PICTURE_PART, _read_picture(edit)),
+    EditKind.ADD: lambda edit: (STORY_PART, _dump(edit.value.get("article"))),
+    EditKind.BLOCK: lambda edit: (BLOCK_PART, _read_block_words(edit)),
+}
+
+
 class _PlaceNames:
     """Gives one name to all articles that were ever in one story, so that no merge or split takes a text from its authors."""
 
     def __init__(self, arrangement: "Arrangement") -> None:
         self._names: dict[str, str] = dict(arrangement.story_names)
-        for stories in arrangement.sections.values():
-            for each in (each for story in stories for each in (story, *story.supporting)):
-                for article in each.original.story.members:
-                    self._join(article.link, each.url)
+        for story in arrangement.list_stories():
+            for article in story.original.story.members:
+                self._join(article.link, story.url)
         for link in arrangement.links:
             first, *others = sorted(link.urls | link.apart_from)
             for other in others:

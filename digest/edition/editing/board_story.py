@@ -1,7 +1,7 @@
 """A story on the board: where it is, and what editors decided about it so far."""
 
 import re
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -48,6 +48,11 @@ class EditedPicture:
     alt: str | None = None
     credit: str | None = None
 
+    @property
+    def is_described(self) -> bool:
+        """Whether it shows something that an editor chose or wrote."""
+        return not self.hidden and bool(self.cuts or self.alt or self.credit)
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -91,9 +96,26 @@ class BoardStory:
         """Its articles."""
         return self.scored.story
 
+    @property
+    def lead(self) -> CandidateArticle:
+        """The article that leads it."""
+        return self.story.lead
+
+    @property
+    def url(self) -> str:
+        """The canonical URL of the article that leads it."""
+        return self.story.lead.url
+
     def hold_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
         """Give it other articles, or another lead."""
         self.scored = replace(self.scored, story=build_story_led_by(lead, others))
+
+    def give_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
+        """Take away the texts of some articles, and return them as another story's own."""
+        urls = {name for article in articles for name in (article.url, article.link)}
+        given = [replace(text, depth=0) for text in self.texts if text.url in urls]
+        self.texts = [text for text in self.texts if text.url not in urls]
+        return given
 
     def current_texts(self) -> dict[str, StoryText]:
         """Return the texts that hold, by field: of the story's own the last, else the last that came with a merge."""
@@ -170,12 +192,18 @@ def change_block(blocks: MutableMapping[str, LabelledBlock], edit: Edit) -> str:
         block = _BLOCK.validate_python({**edit.value, "id": name})
     except ValidationError:
         return "what was written about the block cannot be read"
-    if not block.headline or not _BLOCK_ID.fullmatch(name) or not (block.url == "" or is_web_address(block.url)):
-        return "a block has a headline, and its link is one of the web"
-    if block.first_day and block.last_day and block.last_day < block.first_day:
-        return "its last day is before its first"
+    if fault := _find_block_fault(block):
+        return fault
     blocks[name] = block
     return ""
+
+
+def _find_block_fault(block: LabelledBlock) -> str:
+    is_link_sound = not block.url or is_web_address(block.url)
+    if not (block.headline and _BLOCK_ID.fullmatch(block.id) and is_link_sound):
+        return "a block has a headline, and its link is one of the web"
+    is_reversed = block.first_day and block.last_day and block.last_day < block.first_day
+    return "its last day is before its first" if is_reversed else ""
 
 
 # What is said of one story, wherever it stands.

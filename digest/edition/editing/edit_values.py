@@ -14,6 +14,7 @@ from digest.select.values import CandidateArticle
 
 _ARTICLE = TypeAdapter(CandidateArticle)
 _CUTS = TypeAdapter(PictureCuts)
+_MOMENTS = ("dated_at", "starts_at", "ends_at")  # of an article
 
 
 def encode_cuts(cuts: PictureCuts) -> dict[str, Any]:
@@ -40,19 +41,21 @@ def read_added_article(edit: Edit) -> CandidateArticle | None:
         article = _ARTICLE.validate_python({"link": edit.target, **defaults, **known, "url": edit.target})
     except ValidationError:
         return None
-    moments = (article.dated_at, article.starts_at, article.ends_at)
-    days = [m.date() for m in moments if m] + [d.day for d in (article.deadline,) if d]
     is_own = article.url.startswith(OWN_STORY_PREFIX) and article.link in {article.url, ""}
-    if not article.title.strip() or not all(1990 <= d.year <= 2100 for d in days):
+    if not article.title.strip() or not _has_sound_days(article):
         return None
-    if not (is_own or (is_web_address(article.url) and is_web_address(article.link))):
+    if not is_own and not all(map(is_web_address, (article.url, article.link))):
         return None
-    aware = {
-        name: moment.replace(tzinfo=UTC)
-        for name in ("dated_at", "starts_at", "ends_at")
-        if (moment := getattr(article, name)) and moment.tzinfo is None
-    }
+    moments = {name: getattr(article, name) for name in _MOMENTS}
+    aware = {name: at.replace(tzinfo=UTC) for name, at in moments.items() if at and at.tzinfo is None}
     return replace(article, **aware, link="" if is_own else article.link)
+
+
+def _has_sound_days(article: CandidateArticle) -> bool:
+    moments = (getattr(article, name) for name in _MOMENTS)
+    years = [moment.year for moment in moments if moment]
+    years += [article.deadline.day.year] if article.deadline else []
+    return all(1990 <= year <= 2100 for year in years)
 
 
 def is_web_address(url: str) -> bool:

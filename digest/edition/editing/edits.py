@@ -165,11 +165,10 @@ class RevertEffect:
 
 def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
     """Return what bringing back the state after the edit of a number changes."""
-    now, then = edits_in_force(edits), edits_in_force([e for e in edits if e.seq <= seq])
-    numbers_now, numbers_then = {e.seq for e in now}, {e.seq for e in then}
-    return RevertEffect(
-        tuple(e for e in now if e.seq not in numbers_then), tuple(e for e in then if e.seq not in numbers_now)
-    )
+    now = {e.seq: e for e in edits_in_force(edits)}
+    then = {e.seq: e for e in edits_in_force([e for e in edits if e.seq <= seq])}
+    taken_out = tuple(e for number, e in now.items() if number not in then)
+    return RevertEffect(taken_out, tuple(e for number, e in then.items() if number not in now))
 
 
 def find_chosen_urls(edits: Sequence[Edit]) -> frozenset[str]:
@@ -241,7 +240,7 @@ def find_conflict(
         if edit.seq <= based_on:
             break
         for changed in _changed_edits(edit, edits):
-            if changed_aspect(changed.kind, changed.value) != aspect or not targets & set(
+            if changed_aspect(changed.kind, changed.value) != aspect or targets.isdisjoint(
                 map(resolve, changed.targets)
             ):
                 continue
@@ -260,7 +259,8 @@ def _changed_edits(edit: Edit, edits: Sequence[Edit]) -> list[Edit]:
     """Return the edits whose effect an edit changes: its own, or of those that it takes back."""
     if not edit.is_undo or edit.undoes is None:
         return [edit]
+    first = edit.undoes
     if edit.kind == EditKind.REVERT:
-        return [e for e in edits if edit.undoes < e.seq < edit.seq and not e.is_undo]
-    undone = next((e for e in edits if e.seq == edit.undoes and e.seq < edit.seq), None)
+        return [e for e in edits if first < e.seq < edit.seq and not e.is_undo]
+    undone = next((e for e in edits if first == e.seq < edit.seq), None)
     return _changed_edits(undone, edits) if undone else []

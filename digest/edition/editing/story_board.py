@@ -88,6 +88,10 @@ class StoryBoard:
         """Find the story that holds an article, by its canonical address or its link."""
         return self._by_url.get(url) or self._by_url.get(self._canonical_urls.get(url, ""))
 
+    def list_in_state(self, state: StoryState) -> list[BoardStory]:
+        """List the stories that are in a state."""
+        return [story for story in self.stories if story.state is state]
+
     def apply_edit(self, edit: Edit) -> str:
         """Apply one edit that is in force; return why it does nothing, empty where it did."""
         if change := _STORY_CHANGES.get(edit.kind):
@@ -133,21 +137,25 @@ class StoryBoard:
 
     def drop_stories(self, edit: Edit) -> str:
         """Remove stories; a section whose rule says so takes the next for each."""
-        found = {id(s): s for url in edit.targets if (s := self.find_story(url)) and s.state is not StoryState.REMOVED}
+        named = (self.find_story(url) for url in edit.targets)
+        found = {id(story): story for story in named if story and story.state is not StoryState.REMOVED}
         for story in found.values():
-            section, position, state, main = story.section, self._position_of(story), story.state, story.main
-            following = self.find_next(section) if section else None
-            unfilled = self._explain_unfilled(section) if section and not following else ""
-            self._take_away(story)
-            story.state = StoryState.REMOVED
-            story.edits.append(edit.seq)
-            came_up = self._insert_next(section, following) if following else ""
-            if came_up:
-                self.came_up.setdefault(edit.seq, []).append(came_up)
-            story.removal = Removal(edit, section, position, state, main, came_up, unfilled)
-            if unfilled:
-                self.unfilled[edit.seq] = unfilled
+            self._drop_story(story, edit)
         return "" if found else "the story is not there, or was removed before"
+
+    def _drop_story(self, story: BoardStory, edit: Edit) -> None:
+        section, position, state, main = story.section, self._position_of(story), story.state, story.main
+        following = self.find_next(section) if section else None
+        unfilled = self._explain_unfilled(section) if section and not following else ""
+        self._take_away(story)
+        story.state = StoryState.REMOVED
+        story.edits.append(edit.seq)
+        came_up = self._insert_next(section, following) if following else ""
+        story.removal = Removal(edit, section, position, state, main, came_up, unfilled)
+        if came_up:
+            self.came_up.setdefault(edit.seq, []).append(came_up)
+        if unfilled:
+            self.unfilled[edit.seq] = unfilled
 
     def restore_story(self, story: BoardStory, edit: Edit) -> str:
         """Put a removed story back to where it was."""
@@ -185,7 +193,7 @@ class StoryBoard:
         if main is story:
             return "a story cannot stand under itself"
         if main.state is not StoryState.PLACED:
-            return f"“{main.story.lead.title}” stands in no section"
+            return f"“{main.lead.title}” stands in no section"
         for moved in [story, *story.supporting]:
             self._take_away(moved)
             self._put_under(moved, main)
@@ -253,7 +261,7 @@ class StoryBoard:
         """Let a story come up in a section; return its address."""
         kind, placed = SECTION_KINDS[self.settings[section].kind], [s.scored for s in self.sections[section]]
         self._insert(story, section, kind.find_ordered_position(story.scored, placed))
-        return story.story.lead.url
+        return story.url
 
     # --- what a story is made of ---
 
@@ -300,23 +308,23 @@ class StoryBoard:
     def split_story(self, story: BoardStory, edit: Edit) -> str:
         """Make a story of some articles of one; the first of those leads it. It is left out until somebody places it."""
         named = set(edit.texts("articles"))
-        gone = [a for a in story.story.members if named & {a.url, a.link}]
-        kept = [a for a in story.story.members if a not in gone]
+        members = story.story.members
+        gone = [a for a in members if named & {a.url, a.link}]
+        kept = [a for a in members if a not in gone]
         if not gone or not kept:
             return "a split leaves at least one article on each side"
         self.links.append(StoryLink(frozenset(a.url for a in gone), frozenset(a.url for a in kept)))
-        urls = {name for a in gone for name in (a.url, a.link)}
-        part = BoardStory(
-            replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),
-            StoryState.LEFT_OUT,
-            reason=f"an editor split it from “{story.story.lead.title}”",
-            related=story.related,
-            texts=[replace(t, depth=0) for t in story.texts if t.url in urls],
-            edits=[edit.seq],
+        self._put_on_board(
+            BoardStory(
+                replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),
+                StoryState.LEFT_OUT,
+                reason=f"an editor split it from “{story.lead.title}”",
+                related=story.related,
+                texts=story.give_texts(gone),
+                edits=[edit.seq],
+            )
         )
-        story.texts = [t for t in story.texts if t.url not in urls]
         story.hold_articles(kept[0], kept[1:])
-        self._put_on_board(part)
         return ""
 
     def add_story(self, edit: Edit) -> str:

@@ -1,7 +1,7 @@
 """Events: what is ahead, the soonest first."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
 from sqlalchemy import ColumnElement, func
@@ -39,12 +39,12 @@ class EventSection(SectionKind):
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
         """Order by date."""
-        event = scored.story.lead
+        event = scored.lead
         return (event.starts_at or event.dated_at, event.url)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why an event is none to announce; empty when it may be."""
-        event = scored.story.lead
+        event = scored.lead
         if event.starts_at is None:
             return "it is an event without a date of its own"
         # An all-day event is a date, kept as noon UTC.
@@ -57,7 +57,7 @@ class EventSection(SectionKind):
 
     def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:
         """Write an event with its day and hour, its place, and what its source says of it."""
-        event = placed.scored.story.lead
+        event = placed.scored.lead
         about = (event.place or "", shorten_text(event.summary, SUMMARY_WORDS))
         when = _write_event_date(event, load_deadline_zone(event.event_zone) or page.zone, page.language)
         return replace(plain_entry(event), when=when, details=tuple(filter(None, about)))
@@ -68,17 +68,17 @@ def _write_event_date(event: CandidateArticle, zone: tzinfo, language: ReaderLan
 
     An all-day event is a date, kept as noon UTC: turning it into a local time could move it a day.
     """
-    starts_at = event.starts_at or event.dated_at
-    start, end = starts_at, event.ends_at if event.starts_at else None
+    has_hour = event.starts_at is not None and not event.all_day
+    start, end = event.starts_at or event.dated_at, event.ends_at if event.starts_at else None
     if not event.all_day:
         start, end = start.astimezone(zone), end and end.astimezone(zone)
-    day, last_day = start.date(), end.date() if end and end.date() > start.date() else None
-    parts = [language.weekday_month_day(day)]
-    has_hour = event.starts_at is not None and not event.all_day
-    if has_hour:
-        parts.append(language.hour_in_zone(start))
-    if last_day:
-        parts.append(language.gettext("to %(last_day)s", last_day=language.month_day(last_day)))
+    day = start.date()
+    last_day = _later_day(end, day)
+    parts = [
+        language.weekday_month_day(day),
+        language.hour_in_zone(start) if has_hour else "",
+        language.gettext("to %(last_day)s", last_day=language.month_day(last_day)) if last_day else "",
+    ]
     return EntryDate(
         kind="event",
         day=day,
@@ -88,3 +88,7 @@ def _write_event_date(event: CandidateArticle, zone: tzinfo, language: ReaderLan
         end=event.ends_at if has_hour else None,
         last_day=last_day,
     )
+
+
+def _later_day(end: datetime | None, day: date) -> date | None:
+    return end.date() if end and end.date() > day else None

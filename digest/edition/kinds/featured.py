@@ -52,7 +52,7 @@ def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence
 
 
 def _is_ours(scored: ScoredStory) -> bool:
-    lead = scored.story.lead
+    lead = scored.lead
     return bool(scored.topic or lead.own or lead.featured)
 
 

@@ -31,13 +31,11 @@ class MostReadSection(SectionKind):
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
         """Take what the own site published."""
-        return super().may_take(section, scored) and scored.story.lead.own
+        return super().may_take(section, scored) and scored.lead.own
 
     def order_reserve(self, filler: SectionFiller, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
         """Order by reads a day; what nobody is known to have read does not come."""
-        read = [
-            (-reads, s.story.lead.dated_at, s.story.lead.url, s) for s in pool if (reads := _daily_reads(filler, s))
-        ]
+        read = [(-reads, s.lead.dated_at, s.url, s) for s in pool if (reads := _daily_reads(filler, s))]
         return [scored for *_, scored in sorted(read, key=lambda found: found[:3])]
 
     def section_note(self, section: SectionSettings, release_at: datetime, language: ReaderLanguage) -> str:

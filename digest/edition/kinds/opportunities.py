@@ -57,23 +57,23 @@ class OpportunitySection(SectionKind):
 
     def is_offered(self, scored: ScoredStory) -> bool:
         """Look also at official and own news that calls for something by a day and stands in no other section."""
-        call = scored.story.lead
+        call = scored.lead
         is_call = call.deadline is not None and call.deadline.label in CALL_LABELS
         return super().is_offered(scored) or (call.section == NEWS_SECTION and (call.primary or call.own) and is_call)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
         """Order by deadline."""
-        call = scored.story.lead
+        call = scored.lead
         return (call.deadline.order if call.deadline else (date.max, time.max), call.dated_at, call.url)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why an opportunity is none to announce; empty when it may be."""
-        deadline = scored.story.lead.deadline
+        deadline = scored.lead.deadline
         return f"it closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
 
     def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:
         """Write an opportunity with its deadline."""
-        call = placed.scored.story.lead
+        call = placed.scored.lead
         when = write_deadline(call.deadline, page.language) if call.deadline else None
         return replace(write_summary(placed, SUMMARY_WORDS), date=page.write_day(call), when=when)
 

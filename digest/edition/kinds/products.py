@@ -22,7 +22,7 @@ class ProductSection(SectionKind):
     def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:
         """Write a product, under its maker's name."""
         del page
-        article = placed.scored.story.lead
+        article = placed.scored.lead
         return replace(write_summary(placed, SUMMARY_WORDS), details=(article.credit or article.publisher,))
 
     def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:

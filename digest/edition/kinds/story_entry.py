@@ -60,7 +60,7 @@ def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
 
 def write_headline(placed: PlacedStory, page: EntryPage) -> SectionEntry:
     """Write a story's headline with its topic, source and date."""
-    lead = placed.scored.story.lead
+    lead = placed.scored.lead
     return replace(
         plain_entry(lead),
         kicker=displayed_topic(placed.scored.topic, page.language),
@@ -85,7 +85,7 @@ def write_row(placed: PlacedStory, page: EntryPage, max_words: int = ROW_WORDS) 
 
 def write_lead(placed: PlacedStory, page: EntryPage) -> SectionEntry:
     """Write the story that leads the edition: a large picture, why it leads, and earlier articles on its matter."""
-    cuts, why = page.find_picture(placed.scored.story.lead), explain_lead(placed.scored, page.language)
+    cuts, why = page.find_picture(placed.scored.lead), explain_lead(placed.scored, page.language)
     return replace(
         write_row(placed, page, LEAD_WORDS),
         why=page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=why),

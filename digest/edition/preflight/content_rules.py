@@ -2,12 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.collect.texts.urls import usable_canonical_url
-from digest.edition.content.edition_content import MAX_PREHEADER_LENGTH, MAX_SUBJECT_LENGTH, PHONE_SUBJECT_LENGTH
+from digest.edition.content.edition_content import (
+    MAX_PREHEADER_LENGTH,
+    MAX_SUBJECT_LENGTH,
+    PHONE_SUBJECT_LENGTH,
+    SectionEntry,
+)
 from digest.edition.kinds import lead_sections
 from digest.edition.preflight.rule_registry import (
     INTRO_PLACE,
@@ -136,22 +141,28 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
 def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """No story stands twice in the edition, and none but one that an editor chose was in one of the last."""
     pinned = {_canonical_or_raw(pin) for pin in examined.file.select.pins}
-    chosen = pinned | {_canonical_or_raw(url) for url in examined.chosen_urls}
-    entries = [(s.title, e) for s in examined.content.sections for e in s.entries]
-    entries = [
-        (title, e) for title, e in entries if e.url
-    ]  # a story of our own without a page cannot be told from others
-    counts = Counter(_canonical_or_raw(e.url) for _, e in entries)
+    notes = {_canonical_or_raw(url): ", and an editor placed it" for url in examined.chosen_urls}
+    notes |= dict.fromkeys(pinned, ", and is pinned")
     before = {_canonical_or_raw(s.url): s.edition for s in examined.sent_stories}
-    for title, entry in entries:
-        key = _canonical_or_raw(entry.url)
+    placed = _list_linked_entries(examined)
+    counts = Counter(key for _, _, key in placed)
+    for title, entry, key in placed:
         if counts[key] > 1:
             yield error_finding(f"“{entry.headline}” stands {counts[key]} times in the edition.", title)
             counts[key] = 0
         if key in before:
-            make_finding = warning_finding if key in chosen else error_finding
-            note = ", and is pinned" if key in pinned else ", and an editor placed it" if key in chosen else ""
-            yield make_finding(f"“{entry.headline}” was in {before[key]}{note}.", title)
+            make_finding = warning_finding if key in notes else error_finding
+            yield make_finding(f"“{entry.headline}” was in {before[key]}{notes.get(key, '')}.", title)
+
+
+def _list_linked_entries(examined: PreflightInput) -> list[tuple[str, SectionEntry, str]]:
+    """List title of the section, entry, and URL; a story of our own without a page can't be told from others."""
+    return [
+        (section.title, entry, _canonical_or_raw(entry.url))
+        for section in examined.content.sections
+        for entry in section.entries
+        if entry.url
+    ]
 
 
 def _canonical_or_raw(url: str) -> str:
@@ -246,14 +257,18 @@ def check_own_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
             yield error_finding(
                 f"Your site doesn't let us read {named}, so we can't tell if visitors can: {look.failure}."
             )
-    unread = [(a, look.failure) for a, look in examined.own_pages.items() if look.failure and look.status != _FORBIDDEN]
+    unread = {a: look.failure for a, look in examined.own_pages.items() if look.failure and look.status != _FORBIDDEN}
     if unread:
-        named = "; ".join(f"{address}: {failure}" for address, failure in unread[:_MAX_LINKS_NAMED])
-        more = f"; and {len(unread) - _MAX_LINKS_NAMED} more" if len(unread) > _MAX_LINKS_NAMED else ""
-        count = "1 link" if len(unread) == 1 else f"{len(unread)} links"
-        yield warning_finding(
-            f"Couldn't check as a visitor {count} to your site. Open them in a private browser window. {named}{more}."
-        )
+        yield _unread_finding(unread)
+
+
+def _unread_finding(failures: Mapping[str, str]) -> PreflightFinding:
+    named = "; ".join(f"{address}: {failure}" for address, failure in list(failures.items())[:_MAX_LINKS_NAMED])
+    more = f"; and {len(failures) - _MAX_LINKS_NAMED} more" if len(failures) > _MAX_LINKS_NAMED else ""
+    count = "1 link" if len(failures) == 1 else f"{len(failures)} links"
+    return warning_finding(
+        f"Couldn't check as a visitor {count} to your site. Open them in a private browser window. {named}{more}."
+    )
 
 
 DEAD_LINK_REASONS = frozenset(
@@ -274,16 +289,19 @@ def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]
         parts = urlsplit(address)
         if address.startswith("#"):
             continue
+        is_sound = parts.scheme == "mailto" or (parts.scheme == "https" and bool(parts.hostname))
         if not parts.scheme:
             yield error_finding(f"{address or 'An empty link'} is relative: it leads nowhere from a mail.")
-        elif parts.scheme == "http":
-            if examined.links_may_stay_here and address.startswith(examined.base):
-                continue
+        elif parts.scheme == "http" and not _stays_here(address, examined):
             yield warning_finding(
                 f"{address} is plain http: whoever stands between the reader and that site can read along."
             )
-        elif parts.scheme not in {"https", "mailto"} or (parts.scheme == "https" and not parts.hostname):
+        elif parts.scheme != "http" and not is_sound:
             yield error_finding(f"{address} is no web or mail address.")
+
+
+def _stays_here(address: str, examined: PreflightInput) -> bool:
+    return examined.links_may_stay_here and address.startswith(examined.base)
 
 
 @preflight_rule("dead-links")

@@ -138,9 +138,14 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
             "Draft the edition again, or put DIGEST_BASE_URL back."
         )
         return
+    yield from _check_leave_links(examined, addresses[0])
+
+
+def _check_leave_links(examined: PreflightInput, address: str) -> Iterator[PreflightFinding]:
     bodies = {"html": examined.html, "text": examined.text}
     for kind, part in examined.parts.items():
-        if LEAVE_SLOT not in {slot for _, slot in part.slots} or addresses[0] not in bodies.get(kind, addresses[0]):
+        is_slotted = any(slot == LEAVE_SLOT for _, slot in part.slots)
+        if not is_slotted or address not in bodies.get(kind, address):
             yield error_finding(f"The {_PART_NAMES[kind]} doesn't have the unsubscribe link.")
 
 
@@ -183,7 +188,8 @@ def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightF
     yield from _check_slots(examined)
 
     edition_text = json.dumps(examined.content.as_json(), ensure_ascii=False)
-    for place, body in (("subject", examined.content.subject), ("HTML", examined.html), ("text", examined.text)):
+    bodies = {"subject": examined.content.subject, "HTML": examined.html, "text": examined.text}
+    for place, body in bodies.items():
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b"):
             if sign in body:  # what the edition itself says is a warning
                 make_finding = warning_finding if sign in edition_text else error_finding
@@ -206,6 +212,7 @@ def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]
     if not address:
         yield error_finding("sender.postal_address is empty in the settings: the law demands one.")
         return
-    for kind, body in (("text", examined.text), ("HTML", " ".join(examined.tree.itertext()))):
+    bodies = {"text": examined.text, "HTML": " ".join(examined.tree.itertext())}
+    for kind, body in bodies.items():
         if _without_white_space(address) not in _without_white_space(body):
             yield error_finding(f"The postal address is not in the {kind} part.")

@@ -22,29 +22,44 @@ _MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
 @preflight_rule("first-sentence")
 def check_first_sentence(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The first sentence below the masthead is news of this edition: no "View in browser", no line that the inbox shows beside it, not last week's."""
-    content, before = examined.content, examined.previous_edition
-    line = find_first_line(examined.tree, content, examined.file.publication.name)
-    headlines = {_words(e.headline) for section in content.sections for e in section.entries}
-    words, sentence = _words(line), _words(_first_sentence(line))
-    if not words:
+    line = find_first_line(examined.tree, examined.content, examined.file.publication.name)
+    if not _words(line):
         yield warning_finding("Below the masthead nothing is written: summaries of mail programs have nothing to say.")
-    elif words not in headlines and not _says_deadline(words, content) and not _opens_intro(words, content):
+    elif not _is_news(line, examined.content):
         yield warning_finding(
             f"The first sentence that readers see is “{line}”, which is no news of this edition, and summaries of mail programs begin "
             "with it. Write an intro, or feature a second story; what a template of your own says there belongs further down."
         )
+    elif fault := _find_repetition(line, examined):
+        yield warning_finding(f"The first sentence that readers see, “{line}”, {fault}.")
+
+
+def _is_news(line: str, content: EditionContent) -> bool:
+    words = _words(line)
+    return words in _list_headlines(content) or _says_deadline(words, content) or _opens_intro(words, content)
+
+
+def _find_repetition(line: str, examined: PreflightInput) -> str:
+    """Say what a line repeats; empty if it repeats nothing."""
+    content, before = examined.content, examined.previous_edition
+    sentence = _words(_first_sentence(line))
     # The subject is the lead's headline unless an editor wrote another, so the list of headlines may begin with it.
-    elif words not in headlines and sentence == _words(content.subject):
-        yield warning_finding(f"The first sentence that readers see, “{line}”, repeats the subject.")
-    elif sentence == _words(content.preheader):
-        yield warning_finding(f"The first sentence that readers see, “{line}”, repeats the preheader.")
-    elif before is not None and sentence in (_words(before.first_headline), _words(_first_sentence(before.intro))):
-        yield warning_finding(f"The first sentence that readers see, “{line}”, is that of No. {before.number}.")
+    if sentence == _words(content.subject) and _words(line) not in _list_headlines(content):
+        return "repeats the subject"
+    if sentence == _words(content.preheader):
+        return "repeats the preheader"
+    if before and sentence in {_words(before.first_headline), _words(_first_sentence(before.intro))}:
+        return f"is that of No. {before.number}"
+    return ""
+
+
+def _list_headlines(content: EditionContent) -> set[tuple[str, ...]]:
+    return {_words(entry.headline) for section in content.sections for entry in section.entries}
 
 
 def find_first_line(tree: "_Element", content: EditionContent, publication_name: str) -> str:
     """Return the first line that is seen below masthead and labels ("In this issue"); empty where there is none."""
-    headlines = {_words(e.headline) for section in content.sections for e in section.entries}
+    headlines = _list_headlines(content)
     for tag, line in _list_seen_lines(tree):
         words = _words(line)
         is_label = tag in _HEADINGS and words not in headlines

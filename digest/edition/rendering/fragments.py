@@ -257,7 +257,8 @@ def list_page_contents(layout: MailLayout) -> PageContents:
     """List what an edition's page holds, in its order."""
     lead = layout.lead
     rows = next((part for part in layout.sections if lead and part.fragment == f"{lead.fragment}.rows"), None)
-    headlines = (*((lead.entry,) if lead else ()), *(rows.section.entries if rows else ()))
+    first = (lead.entry,) if lead else ()
+    headlines = (*first, *(rows.section.entries if rows else ()))
     sections = tuple(part for part in layout.sections if part is not rows and part.section.entries)
     return PageContents(headlines, min(_DATES_AFTER, len(headlines)), sections)
 
@@ -267,4 +268,5 @@ def render_page_fragments(environment: Environment, context: Mapping[str, Any]) 
     page = list_page_contents(context["layout"])
     for piece in get_args(PagePiece):
         body = environment.get_template(f"web/edition/{piece}.html").render(**context, page=page)
-        yield RenderedFragment("page", piece, "\n".join(line for line in body.splitlines() if line.strip()) + "\n")
+        lines = [line for line in body.splitlines() if line.strip()]
+        yield RenderedFragment("page", piece, "\n".join(lines) + "\n")

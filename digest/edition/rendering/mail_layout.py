@@ -52,6 +52,11 @@ class EarlyDates:
     entries: tuple[DatedEntry, ...]
 
     @property
+    def fragments(self) -> frozenset[str]:
+        """The fragments of its entries."""
+        return frozenset(dated.fragment for dated in self.entries)
+
+    @property
     def title(self) -> str:
         """What the dates hold, as a message: "Deadlines and events"."""
         kinds = {dated.when.kind for dated in self.entries}
@@ -157,7 +162,8 @@ def describe_best(content: EditionContent, page: str, today: date) -> dict[str, 
         facts[name] = entry.headline
         facts[f"{name}_url"] = entry.url or page
         facts[f"{name}_note"] = " · ".join(filter(None, (entry.kicker, entry.source_and_date)))
-    deadline = next((d for d in sorted(_list_dated(content.sections), key=_date_order) if _is_due(d, today)), None)
+    due = (dated for dated in _list_dated(content.sections) if _is_due(dated, today))
+    deadline = min(due, key=_date_order, default=None)
     if deadline:
         facts |= {"deadline": deadline.entry.headline, "deadline_when": deadline.when.text}
         facts["deadline_url"] = deadline.entry.url or page
@@ -214,14 +220,15 @@ def _list_sections(
     content: EditionContent, leading: EditionSection | None, dates: EarlyDates | None
 ) -> Iterator[SectionPart]:
     """List what is left of each section, in order; the one that leads keeps its place with its other stories."""
-    early = {d.fragment for d in dates.entries} if dates else set[str]()
+    early = dates.fragments if dates else frozenset()
     for section in content.sections:
         if section is leading:
             yield SectionPart(
                 section_fragment_name([section.key], "rows"), replace(section, entries=section.entries[1:])
             )
             continue
-        names = (section_fragment_name([section.key], f"date-{place}") for place in range(1, len(section.entries) + 1))
+        places = range(1, len(section.entries) + 1)
+        names = [section_fragment_name([section.key], f"date-{place}") for place in places]
         entries = tuple(e for e, name in zip(section.entries, names, strict=True) if name not in early)
         after = dates.last_day if dates and len(entries) < len(section.entries) else None
         if entries:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import pairwise
 
 TEXT_WIDTH = 72  # columns of the text part
 _BLANKS = " \t\n\r\f\v"  # a no-break space is none
@@ -43,5 +44,5 @@ def _split_ideographs(word: str) -> list[str]:
     if word.isascii():
         return [word]
     wide = [unicodedata.east_asian_width(c) == "W" and unicodedata.category(c) == "Lo" for c in word]
-    cuts = [at for at in range(1, len(word)) if wide[at - 1] and wide[at]]
-    return [word[start:end] for start, end in zip([0, *cuts], [*cuts, len(word)], strict=True)]
+    cuts = [at for at, both in enumerate(pairwise(wide), 1) if all(both)]
+    return [word[start:end] for start, end in pairwise((0, *cuts, len(word)))]
