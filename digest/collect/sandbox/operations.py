@@ -32,7 +32,7 @@ def _picture_reply(image: EncodedImage) -> Reply:
 
 def _read_past_edition(body: bytes, *, now: str, **source: Any) -> Reply:
     page = read_past_edition(body, now=datetime.fromisoformat(now), **source)
-    return {"page": TypeAdapter(PastEditionPage).dump_python(page, mode="json")}, b""
+    return TypeAdapter(PastEditionPage).dump_python(page, mode="json"), b""
 
 
 def _read_article_page(body: bytes, **headers: Any) -> Reply:
