@@ -28,9 +28,15 @@ MAX_ITEM_AGE = timedelta(days=21)  # a page whose items are all older has no old
 MAX_FEEDS_TRIED = 3  # feeds of a page that are tried
 
 
+_MAX_HOST_LENGTH = 255
+
+
 @dataclass(frozen=True, slots=True)
 class VisitTarget:
-    """A source to visit: `url` is its address in the settings, `current_url` where it is asked for now."""
+    """A source to visit: `url` is its address in the settings, `current_url` where it is asked for now.
+
+    `tried_at` is when it was last visited as the run began: a later visit was another run's.
+    """
 
     id: int
     name: str
@@ -39,6 +45,21 @@ class VisitTarget:
     kind: str | None = None
     etag: str | None = None
     last_modified: str | None = None
+    tried_at: datetime | None = None
+
+    @property
+    def host(self) -> str:
+        """The host that is asked."""
+        return find_visit_host(self.current_url)
+
+
+def find_visit_host(url: str) -> str:
+    """Find the host of an address; an address without one counts as a host of its own."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    return (host or url).rstrip(".")[:_MAX_HOST_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)
