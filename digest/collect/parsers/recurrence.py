@@ -25,11 +25,7 @@ def next_occurrences(parts: Mapping[str, Sequence[object]], start: date, today: 
     Raises:
         ValueError: the rule repeats within a day, or uses parts that no public calendar does.
     """
-    frequency = str(next(iter(parts.get("FREQ", ())), "")).upper()
-    if frequency not in _STEP_DAYS:
-        raise ValueError(f"it repeats {frequency.lower()[:20] or 'at no frequency'}; only daily to yearly is read")
-    if odd := sorted(str(p)[:20] for p in set(parts) - _KNOWN_PARTS):
-        raise ValueError(f"its rule has {', '.join(odd)[:80]}, which is not read")
+    frequency = _check_rule(parts)
     interval = min(max(int(str(next(iter(parts.get("INTERVAL", ())), 1))), 1), 1_000)
     if "COUNT" in parts:
         if today - start > _LOOK_BACK:
@@ -41,6 +37,16 @@ def next_occurrences(parts: Mapping[str, Sequence[object]], start: date, today: 
     text = ";".join(f"{name}={','.join(map(str, values))}" for name, values in lists.items())
     falls_on = rrulestr(text, dtstart=datetime.combine(start, time())).xafter(datetime.combine(today, time()), inc=True)
     return list(islice(takewhile(lambda day: day <= last, (moment.date() for moment in falls_on)), MAX_OCCURRENCES))
+
+
+def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
+    """Return the frequency of a rule that can be read."""
+    frequency = str(next(iter(parts.get("FREQ", ())), "")).upper()
+    if frequency not in _STEP_DAYS:
+        raise ValueError(f"it repeats {frequency.lower()[:20] or 'at no frequency'}; only daily to yearly is read")
+    if odd := sorted(str(p)[:20] for p in set(parts) - _KNOWN_PARTS):
+        raise ValueError(f"its rule has {', '.join(odd)[:80]}, which is not read")
+    return frequency
 
 
 def _to_date(value: object) -> date:

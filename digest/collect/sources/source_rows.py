@@ -55,19 +55,18 @@ class VisitFailure:
 def sync_sources(session: Session, settings: Settings) -> None:
     """Make the rows follow the settings. A source that is no longer named keeps its row and its articles."""
     rows = {row.url: row for row in session.scalars(select(Source)) if not row.url.startswith(FILE_PREFIX)}
-    configured_urls = {wanted.url for wanted in settings.file.sources}
-    by_new_url = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured_urls}
-    for configured in settings.file.sources:
-        row = rows.get(configured.url)
-        if row is None and (row := by_new_url.pop(configured.url, None)):
-            row.url, row.moved_to = configured.url, None  # the operator wrote down where it moved to
-            rows[configured.url] = row
-        if row is None:
-            session.add(Source(url=configured.url, health=SourceHealth.NEW, active=True, **_synced_values(configured)))
+    configured = {wanted.url: wanted for wanted in settings.file.sources}
+    moved = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured}
+    for url in moved.keys() & (configured.keys() - rows.keys()):
+        row = rows[url] = moved[url]
+        row.url, row.moved_to = url, None  # the operator wrote down where it moved to
+    for url, wanted in configured.items():
+        if url in rows:
+            _update_source(rows[url], wanted)
         else:
-            _update_source(row, configured)
+            session.add(Source(url=url, health=SourceHealth.NEW, active=True, **_synced_values(wanted)))
     for row in rows.values():
-        row.active = row.active and row.url in configured_urls
+        row.active = row.active and row.url in configured
     session.flush()
 
 

@@ -280,8 +280,7 @@ def _run_visits(
             for future in wait(futures, CLAIM_RENEWAL.total_seconds(), FIRST_COMPLETED).done:
                 job = futures.pop(future)  # the future, and the document in it, may go once it is stored
                 add([_finish_job(run, job, future)])
-                if job.target:
-                    queue.end_visit(job.target)
+                queue.end_visit(job.target)
                 queue.renew()
             queue.renew()
     finally:

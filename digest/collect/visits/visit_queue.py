@@ -64,6 +64,13 @@ def _dead_owners(claims: Iterable[HostClaim]) -> set[str]:
     return {owner for owner in {claim.owner for claim in claims} if knows_dead(owner)}
 
 
+def _find_unvisited(session: Session, targets: list[VisitTarget]) -> list[VisitTarget]:
+    """Return the sources that no other run has visited since this run began."""
+    query = select(Source.id, Source.tried_at).where(Source.id.in_([target.id for target in targets]))
+    tried_at = dict(iter(session.execute(query)))
+    return [target for target in targets if tried_at.get(target.id) == target.tried_at]
+
+
 class VisitQueue:
     """The visits of one run. It lives as long as the run; one thread uses it."""
 
@@ -100,15 +107,15 @@ class VisitQueue:
             delete_lapsed_claims(session, now)
             claimed = claim_hosts(session, self._choose_hosts(list_claimed_hosts(session, now), room), self._run, now)
             targets = [target for host in [*self._waiting] if host in claimed for target in self._waiting.pop(host)]
-            query = select(Source.id, Source.tried_at).where(Source.id.in_([target.id for target in targets]))
-            tried_at = dict(iter(session.execute(query)))
-        unvisited = [target for target in targets if tried_at.get(target.id) == target.tried_at]
+            unvisited = _find_unvisited(session, targets)
         self._begun.update(target.host for target in unvisited)
         self._finished = {host for host in claimed if not self._begun[host]}
         return unvisited, [target for target in targets if target not in unvisited]
 
-    def end_visit(self, target: VisitTarget) -> None:
-        """Note that a visit has ended and is stored."""
+    def end_visit(self, target: VisitTarget | None) -> None:
+        """Note that a visit has ended and is stored; None is that of a file."""
+        if target is None:
+            return
         self._begun[target.host] -= 1
         if not self._begun[target.host]:
             self._finished.add(target.host)
